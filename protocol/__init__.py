@@ -1,0 +1,1 @@
+"""What every part of Penstock shares: words, wire, order and the socket shell."""

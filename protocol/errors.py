@@ -1,0 +1,50 @@
+"""Every error that Penstock raises. Owns the split between our faults, the user's and a peer's."""
+
+
+class PenstockError(Exception):
+    """Base of all errors that Penstock raises on purpose."""
+
+
+class SpecError(PenstockError):
+    """The spec, or a setting, is wrong: the message names the file, the field, the value and what is allowed."""
+
+
+class SourceError(PenstockError):
+    """A source cannot be listed: the message names the folder or file and what to do."""
+
+
+class ItemError(PenstockError):
+    """One item cannot be made into samples; it is quarantined with this message as its reason."""
+
+
+class ProtocolError(PenstockError):
+    """A message broke the protocol."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This program is about to break the protocol: a bug of ours."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """A peer broke the protocol; `reason` is a short word for counters. The message is dropped, never the service."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Keep the short `reason` (a counter label) beside the full text."""
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+class RefusedError(PenstockError):
+    """The sink refused a subscription, in words (another fingerprint, an unknown stream, a bad position)."""
+
+
+class FailureBudgetError(PenstockError):
+    """More items failed than the stream's failure budget allows; the message names the most frequent reasons."""
+
+
+class DeadlineError(PenstockError, TimeoutError):
+    """A wait reached its deadline; the message says what was waited for and what to check."""
+
+
+class StackError(PenstockError):
+    """A supervised local service could not start or died too often; the message quotes its last words."""

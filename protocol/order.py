@@ -1,0 +1,199 @@
+"""Where every sample stands: epochs, positions, tasks, mix windows and each sample's random generator.
+
+Owns the pure functions from (seed, epoch, place) to items and from items to places. Refuses to know files, batches
+and services. Everything costs O(1) memory, whatever the number of items.
+
+Shuffling is a keyed permutation of [0, n): a balanced Feistel network over the smallest even number of bits that holds
+n, whose values outside [0, n) walk the network's cycle until they fall inside (Black and Rogaway, "Ciphers with
+Arbitrary Finite Domains", CT-RSA 2002). Its round function is the finaliser of SplitMix64 (Steele, Lea and Flood,
+OOPSLA 2014). It is a shuffle, not a cipher.
+
+Samples draw from Philox4x64-10 (Salmon et al., SC11), whose counter is laid out so that no two samples can meet:
+word 0 counts draws, word 1 is the patch, word 2 the item, word 3 the epoch; the key is the seed.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+Int64s = npt.NDArray[np.int64]
+_Uint64s = npt.NDArray[np.uint64]
+
+#: Rounds of the Feistel network. Four already make a pseudorandom permutation of a good round function (Luby-Rackoff);
+#: six leave a margin for small domains, where tests see no bias.
+_ROUNDS = 6
+#: The network is never narrower than this (bits): below it, too few distinct permutations exist to look random.
+_MIN_BITS = 8
+#: Items of the shuffled order computed at once, so that a task of a few items does not pay for numpy's call overhead.
+_BLOCK = 4096
+
+_ITEMS, _WINDOW = 1, 2  # what a permutation is for: keeps the keys of the two uses apart
+
+
+def _mix64(value: int) -> int:
+    value = (value + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    return value ^ (value >> 31)
+
+
+@lru_cache(maxsize=1024)
+def _round_keys(*words: int) -> tuple[int, ...]:
+    state = 0
+    for word in words:
+        state = _mix64(state ^ _mix64(word & 0xFFFFFFFFFFFFFFFF))
+    keys = []
+    for _ in range(_ROUNDS):
+        state = _mix64(state)
+        keys.append(state)
+    return tuple(keys)
+
+
+def _feistel(values: _Uint64s, half_bits: int, keys: tuple[int, ...]) -> _Uint64s:
+    half, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
+    left, right = values >> half, values & mask
+    for key in keys:
+        mixed = (right ^ np.uint64(key)) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0x94D049BB133111EB)
+        left, right = right, left ^ ((mixed ^ (mixed >> np.uint64(32))) & mask)
+    result: _Uint64s = (left << half) | right
+    return result
+
+
+def permute(index: Int64s, size: int, *key: int) -> Int64s:
+    """Return where a keyed permutation of [0, `size`) sends each of `index` (int64, any shape, each in [0, size)).
+
+    `key` words (the first is usually the seed) choose the permutation. Time is O(len(index)), memory too.
+    """
+    half_bits = (max((size - 1).bit_length(), _MIN_BITS) + 1) // 2
+    keys = _round_keys(*key)
+    values = _feistel(index.astype(np.uint64), half_bits, keys)
+    outside = values >= size
+    while outside.any():
+        values[outside] = _feistel(values[outside], half_bits, keys)
+        outside = values >= size
+    return values.astype(np.int64)
+
+
+def sample_generator(seed: int, epoch: int, item: int, patch: int) -> np.random.Generator:
+    """Return the generator of one sample: the same for any worker, at any time.
+
+    All arguments are non-negative integers below 2**64; `item` is the item's index in its whole source.
+    """
+    counter = np.array([0, patch, item, epoch], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=np.array([seed, 0], dtype=np.uint64), counter=counter))
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The shape of a stream: pure arithmetic between positions, tasks and items.
+
+    An *ordinal* numbers the tasks of the endless stream: `epoch * tasks_per_epoch + index`. A *slot* is an item's
+    place in an epoch's shuffled order. A *block* is the smallest run of slots that both tasks and mix windows divide:
+    the samples of a block stand at consecutive positions, so it is the unit in which order is restored.
+    """
+
+    seed: int
+    #: Items in an epoch (after sharding).
+    items: int
+    #: Samples an item yields.
+    patches: int
+    #: Items whose samples are permuted together.
+    mix: int
+    #: Items in a task; tasks and mix windows nest: one divides the other.
+    task_items: int
+    shuffle: bool
+
+    def __post_init__(self) -> None:
+        """Refuse shapes for which the arithmetic below does not hold."""
+        if min(self.items, self.patches, self.mix, self.task_items) < 1:
+            raise ValueError(f"a stream's sizes must be 1 or more: {self!r}")
+        if self.block_items % self.mix or self.block_items % self.task_items:
+            raise ValueError(f"mix={self.mix} and task_items={self.task_items} do not nest; one must divide the other")
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Samples in an epoch, failures included."""
+        return self.items * self.patches
+
+    @property
+    def tasks_per_epoch(self) -> int:
+        """Tasks in an epoch; the last may be shorter."""
+        return -(-self.items // self.task_items)
+
+    @property
+    def block_items(self) -> int:
+        """Items in a block."""
+        return max(self.mix, self.task_items)
+
+    @property
+    def block_samples(self) -> int:
+        """Positions in a full block."""
+        return self.block_items * self.patches
+
+    def slots(self, ordinal: int) -> range:
+        """Return the slots of one task."""
+        start = ordinal % self.tasks_per_epoch * self.task_items
+        return range(start, min(start + self.task_items, self.items))
+
+    def block_of(self, position: int) -> tuple[int, int]:
+        """Return the positions [start, stop) of the block that holds `position`."""
+        epoch, place = divmod(position, self.samples_per_epoch)
+        start = place - place % self.block_samples
+        base = epoch * self.samples_per_epoch
+        return base + start, base + min(start + self.block_samples, self.samples_per_epoch)
+
+    def block_tasks(self, start: int) -> range:
+        """Return the ordinals of the tasks of the block that starts at position `start`."""
+        epoch, place = divmod(start, self.samples_per_epoch)
+        first_slot = place // self.patches
+        last_slot = min(first_slot + self.block_items, self.items) - 1
+        base = epoch * self.tasks_per_epoch
+        return range(base + first_slot // self.task_items, base + last_slot // self.task_items + 1)
+
+    def block_start(self, ordinal: int) -> int:
+        """Return the position at which the block of task `ordinal` starts."""
+        epoch, index = divmod(ordinal, self.tasks_per_epoch)
+        slot = index * self.task_items
+        return epoch * self.samples_per_epoch + (slot - slot % self.block_items) * self.patches
+
+    def tasks_between(self, low: int, high: int) -> tuple[int, int]:
+        """Return the ordinals [first, last) of the tasks whose blocks meet the positions [low, high)."""
+        if low >= high:
+            return (0, 0)
+        first = self.block_tasks(self.block_of(low)[0]).start
+        return first, self.block_tasks(self.block_of(high - 1)[0]).stop
+
+    def order(self, epoch: int, slots: range) -> Int64s:
+        """Return the items (int64) that stand at `slots` of the shuffled order of `epoch`."""
+        if not self.shuffle:
+            return np.arange(slots.start, slots.stop, dtype=np.int64)
+        parts = []
+        for block in range(slots.start // _BLOCK, (slots.stop - 1) // _BLOCK + 1):
+            low, high = max(slots.start, block * _BLOCK), min(slots.stop, (block + 1) * _BLOCK)
+            parts.append(_order_block(self, epoch, block)[low - block * _BLOCK : high - block * _BLOCK])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def positions(self, ordinal: int) -> Int64s:
+        """Return the positions, shape (items of the task, patches), at which a task's samples stand."""
+        epoch = ordinal // self.tasks_per_epoch
+        slots = self.slots(ordinal)
+        first, last = slots.start * self.patches, slots.stop * self.patches
+        places = np.arange(first, last, dtype=np.int64)
+        span = self.mix * self.patches
+        for start in range(first // span * span, last, span) if self.mix > 1 else ():
+            low, high = max(start, first), min(start + span, last)
+            size = min(span, self.samples_per_epoch - start)
+            inside = places[low - first : high - first]
+            inside[:] = start + permute(inside - start, size, self.seed, _WINDOW, epoch, start // span)
+        return (places + epoch * self.samples_per_epoch).reshape(len(slots), self.patches)
+
+
+@lru_cache(maxsize=64)
+def _order_block(geometry: Geometry, epoch: int, block: int) -> Int64s:
+    slots = np.arange(block * _BLOCK, min((block + 1) * _BLOCK, geometry.items), dtype=np.int64)
+    items = permute(slots, geometry.items, geometry.seed, _ITEMS, epoch)
+    items.setflags(write=False)
+    return items

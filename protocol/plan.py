@@ -1,0 +1,99 @@
+"""A stream with its source listed: the schema of its samples, its sizes, its classes and its fingerprint.
+
+Owns what the ventilator tells every peer about a stream. Refuses to know where the files are.
+"""
+
+import hashlib
+import json
+import math
+
+import numpy as np
+from pydantic import Field
+
+from penstock.protocol.order import Geometry
+from penstock.protocol.spec import Model, Name, Spec, Stream, default_task_items
+
+
+class FieldSchema(Model):
+    """One field of a sample."""
+
+    name: Name
+    """Name, such as `image`."""
+    dtype: str = Field(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))$")
+    """Numpy's name of the element type."""
+    shape: tuple[int, ...] = Field(max_length=8)
+    """Shape of one sample, without the batch axis."""
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample's field."""
+        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
+
+
+class StreamPlan(Model):
+    """What a stream turned out to be once its source was listed."""
+
+    name: Name
+    """The stream's name."""
+    seed: int
+    """The spec's seed."""
+    settings: Stream
+    """The stream's part of the spec."""
+    items: int = Field(ge=1)
+    """Items in an epoch, after sharding."""
+    classes: tuple[str, ...]
+    """Class names in label order."""
+    fingerprint: str
+    """Digest of what determines the samples: seed, source listing, transform and order."""
+
+    @property
+    def schema(self) -> tuple[FieldSchema, ...]:
+        """The fields of a sample, in the order of their frames."""
+        return schema_of(self.settings)
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample, all fields."""
+        return sum(field.sample_bytes for field in self.schema)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The arithmetic of the stream's positions."""
+        return Geometry(
+            seed=self.seed,
+            items=self.items,
+            patches=self.settings.patches,
+            mix=self.settings.mix,
+            task_items=default_task_items(self.settings, self.sample_bytes),
+            shuffle=self.settings.shuffle,
+        )
+
+    def window(self, world_size: int = 1) -> int:
+        """Return how many samples the sink may hold ahead of one trainer: `window_mb`, but enough never to stall."""
+        least = 2 * self.settings.batch_size * world_size + 2 * self.geometry.block_samples
+        return max(least, int(self.settings.window_mb * 1e6 / self.sample_bytes))
+
+
+def schema_of(stream: Stream) -> tuple[FieldSchema, ...]:
+    """Return the fields of a stream's samples.
+
+    `image` uint8 (height, width, channels); `label` int32, the class index; `item` int64, the item's index in the
+    whole source; `patch` int32, which of the item's patches.
+    """
+    return (
+        FieldSchema(name="image", dtype="uint8", shape=stream.transform.image_shape),
+        FieldSchema(name="label", dtype="int32", shape=()),
+        FieldSchema(name="item", dtype="int64", shape=()),
+        FieldSchema(name="patch", dtype="int32", shape=()),
+    )
+
+
+def fingerprint(spec: Spec, stream: Stream, listing_digest: str) -> str:
+    """Return the digest of everything that determines a stream's samples.
+
+    How samples are cut into batches and tasks, memory limits and where roots lie are left out: they may change
+    between a run and its resumption.
+    """
+    determining = stream.model_dump(mode="json", include={"transform", "patches", "mix", "shuffle", "shard"})
+    text = json.dumps([1, spec.seed, determining, listing_digest], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

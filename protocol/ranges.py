@@ -1,0 +1,66 @@
+"""Sets of integers as sorted, disjoint, half-open ranges. Pure functions; knows nothing of tasks or positions."""
+
+from collections.abc import Iterable, Iterator
+
+#: ((start, stop), ...) sorted, disjoint, not touching, each start < stop.
+Ranges = tuple[tuple[int, int], ...]
+
+
+def normalise(pairs: Iterable[tuple[int, int]]) -> Ranges:
+    """Return the union of `pairs`, dropping empty ones and joining those that touch."""
+    merged: list[tuple[int, int]] = []
+    for start, stop in sorted(pairs):
+        if start >= stop:
+            continue
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
+        else:
+            merged.append((start, stop))
+    return tuple(merged)
+
+
+def from_sorted(values: Iterable[int]) -> Ranges:
+    """Return the ranges that hold exactly `values`, which ascend strictly."""
+    ranges: list[tuple[int, int]] = []
+    start = stop = None
+    for value in values:
+        if start is None or stop is None:
+            start, stop = value, value + 1
+        elif value == stop:
+            stop += 1
+        else:
+            ranges.append((start, stop))
+            start, stop = value, value + 1
+    if start is not None and stop is not None:
+        ranges.append((start, stop))
+    return tuple(ranges)
+
+
+def subtract(left: Ranges, right: Ranges) -> Ranges:
+    """Return what is in `left` and not in `right`; one pass over both."""
+    result: list[tuple[int, int]] = []
+    index = 0
+    for start, stop in left:
+        low = start
+        while index < len(right) and right[index][1] <= low:
+            index += 1
+        cursor = index
+        while cursor < len(right) and right[cursor][0] < stop:
+            if right[cursor][0] > low:
+                result.append((low, right[cursor][0]))
+            low = max(low, right[cursor][1])
+            cursor += 1
+        if low < stop:
+            result.append((low, stop))
+    return tuple(result)
+
+
+def members(ranges: Ranges) -> Iterator[int]:
+    """Yield every integer in `ranges`, ascending."""
+    for start, stop in ranges:
+        yield from range(start, stop)
+
+
+def size(ranges: Ranges) -> int:
+    """Return how many integers `ranges` holds."""
+    return sum(stop - start for start, stop in ranges)

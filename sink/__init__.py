@@ -1,0 +1,1 @@
+"""The sink: owns "delivered". Drops duplicates, restores order, batches, forwards under credit."""

@@ -1,0 +1,44 @@
+"""The failure budget of one stream: how many items may be quarantined before it stops, in words."""
+
+import math
+from collections import Counter
+
+from penstock.protocol.messages import Failure
+from penstock.protocol.plan import StreamPlan
+
+#: Epochs whose failures are remembered; older ones can only come back by seeking, and are then counted anew.
+_EPOCHS = 4
+
+
+class Budget:
+    """Counts failed items by epoch; once exceeded it stays so."""
+
+    def __init__(self, plan: StreamPlan) -> None:
+        """Start with no failures."""
+        self.plan = plan
+        #: Items that may fail in an epoch: an epoch in which all of them fail never passes.
+        self.allowed = min(math.ceil(plan.settings.failure_budget * plan.items), plan.items - 1)
+        #: Why the stream stopped; empty while it may go on.
+        self.exceeded = ""
+        self._failed: dict[int, dict[int, str]] = {}
+
+    def count(self, epoch: int, failure: Failure) -> bool:
+        """Take a failure in; return whether it is the first of this item in this epoch."""
+        failed = self._failed.setdefault(epoch, {})
+        if failure.item in failed:
+            return False
+        failed[failure.item] = failure.reason
+        if len(self._failed) > _EPOCHS:
+            del self._failed[min(self._failed.keys() - {epoch})]
+        if len(failed) > self.allowed and not self.exceeded:
+            self.exceeded = self._explain(epoch, failed, failure)
+        return True
+
+    def _explain(self, epoch: int, failed: dict[int, str], last: Failure) -> str:
+        reasons = Counter(failed.values()).most_common(3)
+        return (
+            f"stream {self.plan.name!r}: {len(failed)} of {self.plan.items} items failed in epoch {epoch}, more than "
+            f"failure_budget = {self.plan.settings.failure_budget} allows ({self.allowed}). Most frequent: "
+            + "; ".join(f"{count} × {reason}" for reason, count in reasons)
+            + f". Last: {last.path!r}. Repair the files (the quarantine ledger lists them) or raise failure_budget"
+        )

@@ -1,0 +1,189 @@
+"""One trainer's place in a stream: walks the blocks in order and cuts rounds and batches from them.
+
+A *round* is `world_size` batches that stand together; each rank takes its own, so that all ranks get equally many. An
+epoch's last round may be short: its samples are shared out evenly. Readers are independent of each other: two ranks,
+or two jobs, are two readers over the same store. Refuses to know sockets and how blocks come about.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from penstock.protocol.errors import LocalProtocolError
+from penstock.protocol.heartbeat import Liveness
+from penstock.protocol.messages import Batch, EpochEnd, Subscribe
+from penstock.protocol.plan import FieldSchema, StreamPlan
+from penstock.protocol.wire import Array
+from penstock.sink.credit import SendingCredit
+from penstock.sink.store import Block, Slice, Store
+
+#: Slices of a field at least this long on average (bytes) are sent as they lie; smaller ones are joined first.
+_SEGMENT_BYTES = 32_768
+#: Rows at least this long (bytes) are gathered one by one, which copies once; shorter ones by numpy's indexing.
+_ROW_BYTES = 1024
+#: Most slices of one field that are sent as they lie: keeps the number of frames bounded.
+_SEGMENTS = 64
+
+
+@dataclass(slots=True)
+class _Epoch:
+    """What one epoch came to so far, counted where it happens and compared at its end."""
+
+    expected: int
+    delivered: int = 0
+    quarantined: int = 0
+    dropped: int = 0
+
+
+@dataclass(slots=True)
+class Reader:
+    """One subscription; `cursor` is the position before which everything was sent (or is accounted for)."""
+
+    subscribe: Subscribe
+    plan: StreamPlan
+    live: Liveness
+    cursor: int
+    credit: SendingCredit = field(default_factory=SendingCredit)
+    #: Where the epoch that is being read ends.
+    epoch_stop: int = field(init=False)
+    epoch: _Epoch = field(init=False)
+    #: Where the walk over the blocks stands; what it passed and was not sent is in `_walked`, `_count` samples.
+    _reached: int = field(init=False)
+    _walked: deque[tuple[Block, int]] = field(default_factory=deque)
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin at the cursor."""
+        self._begin()
+
+    @property
+    def world_size(self) -> int:
+        """Trainers that share each round."""
+        return self.subscribe.world_size
+
+    def limit(self, dead: Mapping[int, int]) -> int:
+        """Return the position up to which samples may be made; `dead` are failed samples by their block's start.
+
+        Samples on their way to the trainer count against the window, failed ones do not: they hold no memory.
+        """
+        budget = max(0, self.plan.window(self.world_size) - self.credit.in_flight)
+        if not dead:
+            return self.cursor + budget
+        first = self.plan.geometry.block_of(self.cursor)[0]
+        return self.cursor + budget + sum(count for start, count in dead.items() if start >= first)
+
+    def next(self, store: Store) -> tuple[Batch, list[Array]] | EpochEnd | None:
+        """Return what is to be sent next, or None while it is not complete or there is no credit."""
+        if not self.credit.available:
+            return None
+        wanted = self.world_size * self.plan.settings.batch_size
+        self._walk(store, wanted)
+        if self._count >= wanted:
+            return self._batch(wanted)
+        if self._reached < self.epoch_stop:
+            return None
+        if self._count >= self.world_size and not self.plan.settings.drop_remainder:
+            return self._batch(self._count)
+        return self._end()
+
+    def _begin(self) -> None:
+        size = self.plan.geometry.samples_per_epoch
+        self.epoch_stop = (self.cursor // size + 1) * size
+        self.epoch = _Epoch(expected=self.epoch_stop - self.cursor)
+        self._reached = self.cursor
+
+    def _walk(self, store: Store, wanted: int) -> None:
+        while self._count < wanted and self._reached < self.epoch_stop:
+            block = store.blocks.get(self.plan.geometry.block_of(self._reached)[0])
+            if block is None:
+                return
+            low = block.index(self._reached)
+            self.epoch.quarantined += (block.stop - self._reached) - (block.count - low)
+            self._reached = block.stop
+            if low < block.count:
+                self._walked.append((block, low))
+                self._count += block.count - low
+
+    def _batch(self, taken: int) -> tuple[Batch, list[Array]]:
+        rank, size = self.subscribe.rank, self.world_size
+        start = self.cursor
+        slices = self._cut(taken, rank * taken // size, (rank + 1) * taken // size)
+        if not self._count and self._reached == self.epoch_stop:
+            self.cursor = self.epoch_stop  # nothing but failures follows
+        self.epoch.delivered += taken
+        frames, arrays = join(self.plan.schema, slices)
+        sequence = self.credit.spend(taken)
+        return Batch.model_construct(sequence=sequence, start=start, stop=self.cursor, frames=frames), arrays
+
+    def _cut(self, taken: int, low: int, high: int) -> list[Slice]:
+        """Remove the first `taken` walked samples; return those numbered [low, high) among them."""
+        slices: list[Slice] = []
+        passed = 0
+        self._count -= taken
+        while passed < taken:
+            block, first = self._walked.popleft()
+            size = min(block.count - first, taken - passed)
+            begin, end = max(low - passed, 0), min(high - passed, size)
+            if begin < end:
+                slices.extend(block.take(first + begin, first + end))
+            if first + size < block.count:
+                self._walked.appendleft((block, first + size))
+            self.cursor = block.position(first + size - 1) + 1
+            passed += size
+        return slices
+
+    def _end(self) -> EpochEnd:
+        self.epoch.dropped += self._count
+        self._walked.clear()
+        self._count = 0
+        epoch = self.epoch
+        if epoch.delivered + epoch.quarantined + epoch.dropped != epoch.expected:
+            raise LocalProtocolError(f"stream {self.plan.name!r}: an epoch's samples do not add up: {epoch}")
+        self.cursor = self.epoch_stop
+        self._begin()
+        return EpochEnd(
+            epoch=self.cursor // self.plan.geometry.samples_per_epoch - 1,
+            sequence=self.credit.sent,
+            stop=self.cursor,
+            expected=epoch.expected,
+            delivered=epoch.delivered,
+            quarantined=epoch.quarantined,
+            dropped=epoch.dropped,
+        )
+
+
+def join(schema: Sequence[FieldSchema], slices: Sequence[Slice]) -> tuple[tuple[FieldSchema, ...], list[Array]]:
+    """Return the segments of a batch, all of the first field and then of the next, and their `frames` entry.
+
+    Long runs are passed on as they lie in the workers' messages, uncopied; everything else is copied once.
+    """
+    frames: list[FieldSchema] = []
+    arrays: list[Array] = []
+    total = sum(len(piece.rows) for piece in slices)
+    in_runs = len(slices) <= _SEGMENTS and all(isinstance(piece.rows, range) for piece in slices)
+    for index, known in enumerate(schema):
+        if in_runs and (len(slices) == 1 or known.sample_bytes * total >= _SEGMENT_BYTES * len(slices)):
+            segments = [piece.arrays[index][piece.rows.start : piece.rows.stop] for piece in slices if isinstance(piece.rows, range)]
+        else:
+            segments = [_gather(index, known, slices, total)]
+        arrays += segments
+        frames += [FieldSchema.model_construct(name=known.name, dtype=known.dtype, shape=array.shape) for array in segments]
+    return tuple(frames), arrays
+
+
+def _gather(index: int, known: FieldSchema, slices: Sequence[Slice], total: int) -> Array:
+    out = np.empty((total, *known.shape), known.dtype)
+    at = 0
+    for piece in slices:
+        source, stop = piece.arrays[index], at + len(piece.rows)
+        if isinstance(piece.rows, range):
+            out[at:stop] = source[piece.rows.start : piece.rows.stop]
+        elif known.sample_bytes < _ROW_BYTES:
+            out[at:stop] = source[piece.rows]
+        else:
+            for target, row in enumerate(piece.rows.tolist(), at):
+                out[target] = source[row]
+        at = stop
+    return out

@@ -1,0 +1,225 @@
+"""The samples of one stream that the sink holds: results by task, then blocks in which order is restored.
+
+Owns deduplication. A task may come whole or item by item, more than once, in any order; whichever copy is complete
+first counts, since equal work gives equal bytes. Refuses to know readers, messages' journeys and time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.messages import Failure, Result, TaskKey
+from penstock.protocol.order import Int64s
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.wire import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Samples that lie together: rows [start, stop) of `arrays`, or the listed rows when order was mixed."""
+
+    arrays: Sequence[Array]
+    rows: range | Int64s
+
+
+@dataclass(slots=True)
+class Block:
+    """A complete run of positions [start, stop): every sample is here, or known to have failed."""
+
+    start: int
+    stop: int
+    #: Positions of the samples that are here, ascending; None: all of them.
+    positions: Int64s | None
+    #: Number of samples that are here.
+    count: int
+    #: Arrays of each piece, and where its rows start in the block's row numbers (one more entry: the end).
+    pieces: list[Sequence[Array]]
+    offsets: list[int]
+    #: Row number of each sample in position order; None: they stand in order.
+    rows: Int64s | None
+
+    def index(self, position: int) -> int:
+        """Return the number of samples in this block before `position`."""
+        if self.positions is None:
+            return position - self.start
+        return int(np.searchsorted(self.positions, position))
+
+    def position(self, index: int) -> int:
+        """Return the position of sample number `index`."""
+        return self.start + index if self.positions is None else int(self.positions[index])
+
+    def take(self, low: int, high: int) -> Iterator[Slice]:
+        """Yield the samples number [low, high) in position order."""
+        if self.rows is None:
+            for piece, (start, stop) in enumerate(zip(self.offsets, self.offsets[1:], strict=False)):
+                first, last = max(low, start), min(high, stop)
+                if first < last:
+                    yield Slice(self.pieces[piece], range(first - start, last - start))
+            return
+        rows = self.rows[low:high]
+        owner = np.searchsorted(self.offsets, rows, side="right") - 1
+        edges = np.flatnonzero(np.diff(owner)) + 1
+        for run in np.split(np.arange(len(rows)), edges):
+            if len(run):
+                piece = int(owner[run[0]])
+                yield Slice(self.pieces[piece], rows[run] - self.offsets[piece])
+
+
+@dataclass(slots=True)
+class _Held:
+    """What has come of one task."""
+
+    #: (offsets of the items that survived, arrays) as they came.
+    pieces: list[tuple[list[int], Sequence[Array]]] = field(default_factory=list)
+    #: Offsets of the items that are accounted for.
+    covered: set[int] = field(default_factory=set)
+    #: Those of them that failed.
+    failed: set[int] = field(default_factory=set)
+
+
+class Store:
+    """Results of one stream, deduplicated, and the blocks that they complete."""
+
+    def __init__(self, plan: StreamPlan) -> None:
+        """Start empty."""
+        self.plan = plan
+        self.geometry = plan.geometry
+        self.schema = plan.schema
+        self.blocks: dict[int, Block] = {}
+        #: Blocks with failed samples: start to how many.
+        self.dead: dict[int, int] = {}
+        self._held: dict[int, _Held] = {}
+        self._complete: set[int] = set()
+
+    def has(self, ordinal: int) -> bool:
+        """Return whether all of a task is here."""
+        return ordinal in self._complete
+
+    def partial(self) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """Yield the tasks that are here in part, with the offsets of the items that are."""
+        for ordinal, held in self._held.items():
+            if ordinal not in self._complete:
+                yield ordinal, tuple(sorted(held.covered))
+
+    def add(self, result: Result, arrays: Sequence[Array]) -> list[Failure] | None:
+        """Take a result in; return the failures that it newly reports, or None if nothing in it was new.
+
+        Raises RemoteProtocolError if it does not fit the stream's plan.
+        """
+        offsets = self._offsets(result.key)
+        failed = {failure.offset for failure in result.failures}
+        if len(failed) != len(result.failures) or not failed <= set(offsets):
+            raise RemoteProtocolError("result", f"{result.key}: failures {sorted(failed)} of items it does not hold")
+        alive = [offset for offset in offsets if offset not in failed]
+        self._check(result, len(alive) * self.geometry.patches)
+        return self._merge(result.key.ordinal, offsets, result.failures, (alive, arrays) if alive else None)
+
+    def quarantine(self, key: TaskKey, failure: Failure) -> bool:
+        """Count the one item of a unit of work as failed; return whether that was new.
+
+        Raises RemoteProtocolError if the unit holds another item, or several.
+        """
+        offsets = self._offsets(key)
+        if list(offsets) != [failure.offset]:
+            raise RemoteProtocolError("quarantined", f"{key}: failure of item {failure.offset} in items {offsets}")
+        return self._merge(key.ordinal, offsets, (failure,), None) is not None
+
+    def drop(self, start: int) -> None:
+        """Forget the block that starts at position `start` and all that has come of it."""
+        self.blocks.pop(start, None)
+        self.dead.pop(start, None)
+        for ordinal in self.geometry.block_tasks(start):
+            self._held.pop(ordinal, None)
+            self._complete.discard(ordinal)
+
+    def starts(self) -> set[int]:
+        """Return where the blocks start of which anything is here."""
+        return set(self.blocks) | {self.geometry.block_start(ordinal) for ordinal in self._held}
+
+    def _offsets(self, key: TaskKey) -> range:
+        items = len(self.geometry.slots(key.ordinal))
+        if key.alone is None:
+            return range(items)
+        if key.alone >= items:
+            raise RemoteProtocolError("result", f"{key}: its task has {items} items")
+        return range(key.alone, key.alone + 1)
+
+    def _check(self, result: Result, samples: int) -> None:
+        if not samples and not result.frames:
+            return
+        if len(result.frames) != len(self.schema):
+            raise RemoteProtocolError("result", f"{result.key}: {len(result.frames)} fields, not {len(self.schema)}")
+        for frame, known in zip(result.frames, self.schema, strict=True):
+            if (frame.name, frame.dtype, frame.shape) != (known.name, known.dtype, (samples, *known.shape)):
+                raise RemoteProtocolError(
+                    "result",
+                    f"{result.key}: {frame.name} {frame.dtype}{frame.shape}; the schema says {known.name} {known.dtype}"
+                    f"{(samples, *known.shape)}",
+                )
+
+    def _merge(
+        self,
+        ordinal: int,
+        offsets: range,
+        failures: Sequence[Failure],
+        piece: tuple[list[int], Sequence[Array]] | None,
+    ) -> list[Failure] | None:
+        held = self._held.get(ordinal)
+        if held and held.covered.issuperset(offsets):
+            return None
+        known = held.failed if held else set()
+        if held is None or held.covered.intersection(offsets):  # a whole task after some of its items replaces them
+            held = self._held[ordinal] = _Held()
+        held.covered.update(offsets)
+        held.failed.update(failure.offset for failure in failures)
+        if piece:
+            held.pieces.append(piece)
+        if len(held.covered) == len(self.geometry.slots(ordinal)):
+            self._complete.add(ordinal)
+            self._build(self.geometry.block_start(ordinal))
+        return [failure for failure in failures if failure.offset not in known]
+
+    def _build(self, start: int) -> None:
+        """Make a block of the tasks that start at position `start`, if all of them are complete."""
+        tasks = self.geometry.block_tasks(start)
+        if not self._complete.issuperset(tasks):
+            return
+        stop = self.geometry.block_of(start)[1]
+        pieces: list[Sequence[Array]] = []
+        offsets = [0]
+        places: list[Int64s] = []
+        plain = self.geometry.mix == 1
+        whole = not any(self._held[ordinal].failed for ordinal in tasks)
+        for ordinal in tasks:
+            positions = None if plain and whole else self.geometry.positions(ordinal)
+            for alive, arrays in sorted(self._held[ordinal].pieces, key=_first_item):
+                pieces.append(arrays)
+                offsets.append(offsets[-1] + len(alive) * self.geometry.patches)
+                if positions is not None:
+                    places.append(positions[alive].ravel())
+        positions = rows = None
+        if places:
+            positions = np.concatenate(places)
+            if not plain:
+                rows = np.argsort(positions)
+                positions = positions[rows]
+        block = Block(start, stop, None if whole else positions, offsets[-1], pieces, offsets, rows)
+        if not whole:
+            block.positions = np.empty(0, np.int64) if positions is None else positions
+            self.dead[start] = stop - start - block.count
+        self.blocks[start] = block
+
+    def validate(self) -> None:
+        """Raise AssertionError if an invariant does not hold."""
+        assert self._complete <= set(self._held)  # noqa: S101
+        for start, block in self.blocks.items():
+            assert start == block.start < block.stop  # noqa: S101
+            assert block.count + self.dead.get(start, 0) == block.stop - block.start  # noqa: S101
+            assert block.offsets[-1] == block.count  # noqa: S101
+            assert self._complete.issuperset(self.geometry.block_tasks(start))  # noqa: S101
+
+
+def _first_item(piece: tuple[list[int], Sequence[Array]]) -> int:
+    return piece[0][0]

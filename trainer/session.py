@@ -1,0 +1,189 @@
+"""The trainer's core: one stream, subscribed again as often as it takes, without a gap or a repetition.
+
+Theory of operation. Every batch names the position it starts at and the one after it, so the session knows which batch
+must come next. Anything else (a gap, silence, a `Reset`) ends the subscription: the link is opened again under a fresh
+identity and the stream goes on from the position reached. Batches that were delivered and not consumed yet stay
+counted against the credit of the next subscription. No socket, no clock, no thread.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.heartbeat import Liveness
+from penstock.protocol.instructions import Instruction, Note, Reopen, Send
+from penstock.protocol.messages import (
+    AnyMessage,
+    Batch,
+    Credit,
+    EpochEnd,
+    Goodbye,
+    Heartbeat,
+    Intervals,
+    Refused,
+    Reset,
+    Subscribe,
+    TrainerWelcome,
+)
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.wire import Array
+
+#: The routing identity under which the shell names the sink.
+SINK = b"sink"
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """The next batch of the stream."""
+
+    batch: Batch
+    arrays: Sequence[Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An epoch is over; `report` is None if its accounting was lost with a connection."""
+
+    stop: int
+    report: EpochEnd | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The sink refuses the subscription: final."""
+
+    refused: Refused
+
+
+SessionInstruction = Instruction | Deliver | Ended | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a trainer asks for, whatever becomes of its connections."""
+
+    stream: str
+    rank: int
+    world_size: int
+    #: Batches that may wait at the trainer or be on their way.
+    ahead: int
+    version: str
+
+
+class Session:
+    """State machine of one trainer; see the module's text."""
+
+    def __init__(self, wish: Wish, position: int, fingerprint: str, intervals: Intervals, now: float) -> None:
+        """Be ready to subscribe from `position`; `fingerprint` is the one that the position belongs to, or empty."""
+        self.wish = wish
+        #: Position after the last batch that was delivered.
+        self.position = position
+        self.fingerprint = fingerprint
+        self.plan: StreamPlan | None = None
+        self.live = Liveness(intervals, now, now)
+        self.rejected = False
+        #: Batches delivered and consumed over all subscriptions.
+        self.delivered = self.consumed = 0
+        #: Of those delivered, how many came before this subscription.
+        self._before = 0
+        #: Stop of the last epoch whose end was said.
+        self._ended = position
+
+    def start(self, now: float) -> list[SessionInstruction]:
+        """Subscribe from the position reached."""
+        self._before = self.delivered
+        self.live = Liveness(self.live.intervals, now, now)
+        wish = self.wish
+        subscribe = Subscribe(
+            stream=wish.stream,
+            rank=wish.rank,
+            world_size=wish.world_size,
+            position=self.position,
+            fingerprint=self.fingerprint,
+            limit=self._credit().limit,
+            version=wish.version,
+        )
+        return [*self._close_epoch(), Send(SINK, subscribe)]
+
+    def receive(self, message: AnyMessage, arrays: Sequence[Array], now: float) -> list[SessionInstruction]:
+        """Take one message from the sink in. Raises RemoteProtocolError if a sink must not send it."""
+        self.live.heard_at = now
+        match message:
+            case TrainerWelcome():
+                self.plan = message.plan
+                self.fingerprint = message.plan.fingerprint
+                self.live.intervals = message.intervals
+                return []
+            case Batch():
+                return self._batch(message, arrays, now)
+            case EpochEnd():
+                return self._epoch_end(message, now)
+            case Heartbeat():
+                return []
+            case Reset():
+                return self._again("the sink does not know us", now)
+            case Refused():
+                self.rejected = True
+                return [Rejected(message)]
+            case _:
+                raise RemoteProtocolError("unexpected", f"{type(message).__name__} at a trainer")
+
+    def consume(self, batches: int, now: float) -> list[SessionInstruction]:
+        """Take in that `batches` more were consumed."""
+        self.consumed += batches
+        return [self._grant(now)]
+
+    def tick(self, now: float) -> list[SessionInstruction]:
+        """Notice silence and send heartbeats; call it at `next_timer` or more often."""
+        if self.rejected:
+            return []
+        if self.live.lost(now):
+            return self._again("the sink is silent", now)
+        if self.live.due(now):  # credit is absolute, so it doubles as the heartbeat and repairs a lost grant
+            return [self._grant(now)]
+        return []
+
+    def next_timer(self, now: float) -> float:
+        """Return when to call `tick` next."""
+        return now + self.live.intervals.heartbeat_s / 4 if self.rejected else self.live.timer()
+
+    def leave(self) -> list[SessionInstruction]:
+        """Unsubscribe."""
+        return [Send(SINK, Goodbye())]
+
+    def _grant(self, now: float) -> Send:
+        self.live.spoke_at = now
+        return Send(SINK, self._credit())
+
+    def _credit(self) -> Credit:
+        limit = self.consumed + self.wish.ahead - self._before
+        return Credit(consumed=max(0, self.consumed - self._before), limit=max(0, limit))
+
+    def _batch(self, batch: Batch, arrays: Sequence[Array], now: float) -> list[SessionInstruction]:
+        expected = self.delivered - self._before
+        if batch.sequence < expected or self.plan is None:
+            return []  # repeated, or ahead of its welcome: then it is found missing, or comes again
+        if batch.sequence > expected or batch.start != self.position:
+            return self._again(f"batch {batch.sequence} at {batch.start} instead of {expected} at {self.position}", now)
+        out = self._close_epoch()
+        self.position = batch.stop
+        self.delivered += 1
+        return [*out, Deliver(batch, arrays)]
+
+    def _epoch_end(self, end: EpochEnd, now: float) -> list[SessionInstruction]:
+        if end.stop <= self._ended or self.plan is None:
+            return []
+        if end.sequence != self.delivered - self._before:
+            return self._again(f"epoch {end.epoch} ended before batch {end.sequence}", now)
+        self.position = self._ended = end.stop
+        return [Ended(end.stop, end)]
+
+    def _close_epoch(self) -> list[SessionInstruction]:
+        """Say that an epoch is over if its last batch came and its report did not."""
+        if self.plan is None or self.position <= self._ended or self.position % self.plan.geometry.samples_per_epoch:
+            return []
+        self._ended = self.position
+        return [Ended(self.position, None)]
+
+    def _again(self, why: str, now: float) -> list[SessionInstruction]:
+        return [Note("subscribing again", {"why": why, "position": self.position}, "warning"), Reopen(SINK), *self.start(now)]

@@ -1,0 +1,164 @@
+"""One stream's work in the ventilator: what is missing, what is ready to be leased, what is poisoned.
+
+Part of the leases core: no socket, no clock. A unit of work exists exactly as long as the sink says that it is missing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from penstock.protocol import ranges
+from penstock.protocol.messages import Failure, StreamNeed, Task, TaskKey
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.ranges import Ranges
+
+#: Weight of the newest duration in a lane's typical task duration (exponential moving average).
+_NEWEST = 0.1
+
+#: (key, attempts) to the task with its items: a pure function of the plan and the source's listing.
+MakeTask = Callable[[TaskKey, int], Task]
+
+
+@dataclass(slots=True)
+class Work:
+    """A unit of work that the sink misses."""
+
+    key: TaskKey
+    #: Workers that died while they ran it.
+    deaths: int = 0
+    #: When a worker last said that its result was sent; None: not since it was last ready.
+    finished_at: float | None = None
+    #: Whether it stands in the heap of work that is ready.
+    ready: bool = False
+    #: Set once it was given up: repeated to the sink until it is no longer missing.
+    failure: Failure | None = None
+
+
+class Lane:
+    """The work of one stream, lowest position first."""
+
+    def __init__(self, plan: StreamPlan, make_task: MakeTask) -> None:
+        """Start with nothing missing."""
+        self.plan = plan
+        self.geometry = plan.geometry
+        self.missing: Ranges = ()
+        self.stopped = ""
+        #: Smoothed seconds that a task takes on a worker; None until one was finished.
+        self.typical_s: float | None = None
+        self.works: dict[TaskKey, Work] = {}
+        #: Items that kill workers, kept for all epochs: item to its failure.
+        self.poison: dict[int, Failure] = {}
+        self._parts: dict[int, list[TaskKey]] = {}
+        self._ready: list[tuple[int, int, TaskKey]] = []
+        self._make_task = make_task
+
+    def need(self, need: StreamNeed | None, held: Callable[[TaskKey], bool]) -> None:
+        """Take over what the sink says is missing; `held` tells whether some worker already has a unit of work."""
+        missing = need.missing if need else ()
+        for ordinal in ranges.members(ranges.subtract(self.missing, missing)):
+            for key in self._parts.pop(ordinal):
+                self.works.pop(key, None)
+        for ordinal in ranges.members(ranges.subtract(missing, self.missing)):
+            self._add(ordinal, held)
+        for ordinal, offsets in need.partial if need else ():
+            for key in self._parts.get(ordinal, ()):
+                if key.alone in offsets:
+                    self.works.pop(key, None)
+        self.missing = missing
+        self.stopped = need.stopped if need else self.stopped
+
+    def push(self, work: Work) -> None:
+        """Make a unit of work ready for a lease (again)."""
+        work.finished_at = None
+        if not work.ready and work.failure is None:
+            work.ready = True
+            heappush(self._ready, (work.key.ordinal, -1 if work.key.alone is None else work.key.alone, work.key))
+
+    def pop(self) -> Work | None:
+        """Take the ready work with the lowest position, or None."""
+        while self._ready:
+            work = self.works.get(heappop(self._ready)[2])
+            if work is not None and work.ready:
+                work.ready = False
+                return work
+        return None
+
+    def lead(self) -> float | None:
+        """Return how far the next ready work is ahead of the trainer, in windows; None: nothing is ready."""
+        while self._ready:
+            ordinal, _, key = self._ready[0]
+            work = self.works.get(key)
+            if work is not None and work.ready:
+                ahead = (ordinal - self.missing[0][0]) * self.geometry.task_items * self.geometry.patches
+                return ahead / self.plan.window()
+            heappop(self._ready)
+        return None
+
+    def head(self) -> Work | None:
+        """Return the missing work with the lowest position: what holds up the stream."""
+        if not self.missing:
+            return None
+        for key in self._parts[self.missing[0][0]]:
+            if key in self.works:
+                return self.works[key]
+        return None
+
+    def took(self, seconds: float) -> None:
+        """Note how long a task took on its worker."""
+        self.typical_s = seconds if self.typical_s is None else (1 - _NEWEST) * self.typical_s + _NEWEST * seconds
+
+    def task(self, work: Work) -> Task:
+        """Return the task of a unit of work."""
+        return self._make_task(work.key, work.deaths)
+
+    def charge(self, work: Work, limit: int, worker: str) -> None:
+        """Count a worker's death against the work it ran: retried item by item, given up after `limit`."""
+        work.deaths += 1
+        task = self.task(work)
+        if len(task.items) > 1:
+            self._split(work, task)
+        elif work.deaths < limit:
+            self.push(work)
+        else:
+            item = task.items[0]
+            offset = work.key.alone or 0
+            reason = f"its worker died {work.deaths} times while it ran this item"
+            failure = Failure(
+                offset=offset, item=item.item, path=item.path, reason=reason, attempts=work.deaths, worker=worker
+            )
+            self.poison[item.item] = work.failure = failure
+
+    def _add(self, ordinal: int, held: Callable[[TaskKey], bool]) -> None:
+        work = self._work(TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, alone=None), deaths=0)
+        self._parts[ordinal] = [work.key]
+        if self.poison:
+            task = self.task(work)
+            if any(item.item in self.poison for item in task.items):
+                self._split(work, task)
+                return
+        if not held(work.key):
+            self.push(work)
+
+    def _split(self, work: Work, task: Task) -> None:
+        ordinal = work.key.ordinal
+        del self.works[work.key]
+        self._parts[ordinal] = []
+        for offset, item in enumerate(task.items):
+            key = TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, alone=offset)
+            part = self._work(key, work.deaths)
+            self._parts[ordinal].append(key)
+            known = self.poison.get(item.item)
+            part.failure = known and known.model_copy(update={"offset": offset})
+            self.push(part)
+
+    def _work(self, key: TaskKey, deaths: int) -> Work:
+        work = self.works[key] = Work(key, deaths)
+        return work
+
+    def validate(self) -> None:
+        """Raise AssertionError if an invariant does not hold."""
+        assert set(self._parts) == set(ranges.members(self.missing))  # noqa: S101
+        listed = {key for keys in self._parts.values() for key in keys}
+        assert set(self.works) <= listed  # noqa: S101
+        standing = {key for _, _, key in self._ready}
+        assert all(not work.ready or work.key in standing for work in self.works.values())  # noqa: S101

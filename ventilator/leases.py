@@ -1,0 +1,367 @@
+"""The ventilator's core: who holds which unit of work, who fell silent, who gets what next.
+
+Theory of operation. The sink says, absolutely, which tasks it misses (`Progress`); each missing task is a unit of work
+(`lane.py`) that is ready, leased or given up. Workers say how many tasks they want to hold; `dispatch` leases the
+ready work of the lowest position to whoever has a free slot. A lease ends when the worker says `Finished`, when its
+heartbeats no longer list it, or when the worker is lost; a unit of work ends only when the sink no longer misses it.
+So a lost message or a dead peer costs at most a repetition, and repetitions are harmless.
+
+A worker runs its leases in the order it got them, so the oldest is the one that runs: only that one is charged when
+the worker dies. No socket, no clock, no thread: messages and `now` in, instructions out.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.heartbeat import Liveness
+from penstock.protocol.instructions import Instruction, Note, Send
+from penstock.protocol.messages import (
+    AnyMessage,
+    Done,
+    Drain,
+    Finished,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Intervals,
+    Progress,
+    Quarantined,
+    Reset,
+    SinkHello,
+    SinkWelcome,
+    Task,
+    TaskKey,
+    Tasks,
+    WorkerWelcome,
+)
+from penstock.protocol.plan import StreamPlan
+from penstock.ventilator.lane import Lane, MakeTask, Work
+
+
+@dataclass(frozen=True, slots=True)
+class LeasePolicy:
+    """When to give up on a lease."""
+
+    #: Workers that may die running one item before it is quarantined.
+    attempts: int = 3
+    #: Seconds that a sent result may stay unconfirmed before its task is leased again.
+    confirm_s: float = 10.0
+    #: Least seconds without a finished task before a worker that holds up the stream is hedged.
+    hedge_s: float = 2.0
+    #: Hedge only what is this many times older than a typical task.
+    hedge_factor: float = 4.0
+
+
+@dataclass(slots=True)
+class _Worker:
+    hello: Hello
+    live: Liveness
+    #: What it holds and since when, oldest first: the first one is what it runs.
+    held: dict[TaskKey, float] = field(default_factory=dict)
+    #: When it began what it runs: its last finish, or its first lease after being idle.
+    busy_since: float = 0.0
+    #: Holds up the stream: gets nothing new until it finishes something.
+    stalled: bool = False
+
+    @property
+    def free(self) -> int:
+        return 0 if self.stalled else self.hello.slots - len(self.held)
+
+
+@dataclass(slots=True)
+class _Sink:
+    peer: bytes
+    hello: SinkHello
+    live: Liveness
+    sequence: int = -1
+
+
+class Leases:
+    """State machine of the ventilator; see the module's text."""
+
+    def __init__(
+        self,
+        plans: Iterable[StreamPlan],
+        make_task: MakeTask,
+        roots: Mapping[str, str],
+        intervals: Intervals,
+        version: str,
+        policy: LeasePolicy | None = None,
+    ) -> None:
+        """Start with no peers and nothing to do."""
+        self.plans = tuple(plans)
+        self.lanes = {plan.name: Lane(plan, make_task) for plan in self.plans}
+        self.policy = policy or LeasePolicy()
+        self.workers: dict[bytes, _Worker] = {}
+        self.sink: _Sink | None = None
+        self._roots = dict(roots)
+        self._intervals = intervals
+        self._version = version
+        #: Peers that may have a free slot, in the order in which they are served.
+        self._free: dict[bytes, None] = {}
+        #: Which workers hold a unit of work; outlives the work itself.
+        self._holders: dict[TaskKey, set[bytes]] = {}
+
+    def receive(self, peer: bytes, message: AnyMessage, now: float) -> list[Instruction]:
+        """Take one message in. Raises RemoteProtocolError if this peer may not send it."""
+        known = self.workers.get(peer)
+        link = known.live if known else self.sink.live if self.sink and self.sink.peer == peer else None
+        if link:
+            link.heard_at = now
+        match message:
+            case Hello():
+                return self._join(peer, message, now)
+            case SinkHello():
+                return self._join_sink(peer, message, now)
+            case Goodbye() if link is None:
+                return []
+            case _ if link is None:
+                return [Send(peer, Reset())]
+            case Finished() if known:
+                for done in message.done:
+                    self._finish(peer, known, done, now)
+                return []
+            case Heartbeat():
+                return self._reconcile(peer, known, message, now) if known else []
+            case Goodbye() if known:
+                return self._remove(peer, "worker left", None, now)
+            case Progress() if not known:
+                return self._progress(message)
+            case Goodbye():
+                self.sink = None
+                return [Note("sink left")]
+            case _:
+                raise RemoteProtocolError("unexpected", f"{type(message).__name__} from this kind of peer")
+
+    def gone(self, peer: bytes, now: float) -> list[Instruction]:
+        """Take in that the transport cannot reach a peer any more."""
+        if peer in self.workers:
+            return self._remove(peer, "worker unreachable", next(iter(self.workers[peer].held), None), now)
+        if self.sink and self.sink.peer == peer:
+            self.sink = None
+            return [Note("sink unreachable", level="warning")]
+        return []
+
+    def tick(self, now: float) -> list[Instruction]:
+        """Notice silence, repeat what must be repeated, hedge; call it at `next_timer` or more often."""
+        out: list[Instruction] = []
+        for peer, worker in list(self.workers.items()):
+            if worker.live.lost(now):
+                out += self._remove(peer, "worker silent", next(iter(worker.held), None), now)
+            elif worker.live.due(now):
+                worker.live.spoke_at = now
+                out.append(Send(peer, Heartbeat()))
+        if self.sink and self.sink.live.lost(now):
+            self.sink = None
+            out.append(Note("sink silent", level="warning"))
+        if self.sink and self.sink.live.due(now):
+            self.sink.live.spoke_at = now
+            out.append(Send(self.sink.peer, Heartbeat()))
+            out += self._repeat_quarantined(self.sink.peer)
+        for lane in self.lanes.values():
+            self._requeue_unconfirmed(lane, now)
+            out += self._hedge(lane, now)
+        return out
+
+    def next_timer(self, now: float) -> float:
+        """Return when to call `tick` next."""
+        return now + self._intervals.heartbeat_s / 4
+
+    def dispatch(self, now: float) -> list[Instruction]:
+        """Lease ready work to free slots, lowest position first; one message a worker."""
+        outgoing: dict[bytes, list[Task]] = {}
+        refused: list[tuple[Lane, Work]] = []
+        while self._free and (choice := self._next_work()):
+            lane, work = choice
+            holders = self._holders.get(work.key, set())
+            peer = next((peer for peer in self._free if peer not in holders), None)
+            if peer is None:
+                refused.append(choice)
+                continue
+            worker = self.workers[peer]
+            if not worker.held:
+                worker.busy_since = now
+            worker.held[work.key] = now
+            self._holders.setdefault(work.key, set()).add(peer)
+            outgoing.setdefault(peer, []).append(lane.task(work))
+            del self._free[peer]
+            self._offer(peer)
+        for lane, work in refused:
+            lane.push(work)
+        return [Send(peer, Tasks.model_construct(tasks=tuple(tasks))) for peer, tasks in outgoing.items()]
+
+    def _next_work(self) -> tuple[Lane, Work] | None:
+        if len(self.lanes) == 1:
+            [lane] = self.lanes.values()
+        else:
+            leads = [(lead, name) for name, lane in self.lanes.items() if (lead := lane.lead()) is not None]
+            if not leads:
+                return None
+            lane = self.lanes[min(leads)[1]]
+        work = lane.pop()
+        return (lane, work) if work else None
+
+    def _offer(self, peer: bytes) -> None:
+        worker = self.workers.get(peer)
+        if worker and worker.free > 0:
+            self._free[peer] = None
+        else:
+            self._free.pop(peer, None)
+
+    def _join(self, peer: bytes, hello: Hello, now: float) -> list[Instruction]:
+        if hello.version != self._version:
+            reason = f"this worker runs Penstock {hello.version}, the ventilator {self._version}: install the same"
+            return [Send(peer, Drain(reason=reason)), Note("worker refused", {"reason": reason}, "error")]
+        if peer in self.workers:
+            return [Send(peer, self._welcome())]
+        self.workers[peer] = _Worker(hello, Liveness(self._intervals, now, now))
+        self._offer(peer)
+        return [Send(peer, self._welcome()), Note("worker joined", {"worker": hello.worker, "slots": hello.slots})]
+
+    def _welcome(self) -> WorkerWelcome:
+        results = self.sink.hello.results if self.sink else ""
+        return WorkerWelcome(streams=self.plans, roots=self._roots, sink=results, intervals=self._intervals)
+
+    def _join_sink(self, peer: bytes, hello: SinkHello, now: float) -> list[Instruction]:
+        if hello.version != self._version:
+            reason = f"this sink runs Penstock {hello.version}, the ventilator {self._version}: install the same"
+            return [Send(peer, Drain(reason=reason)), Note("sink refused", {"reason": reason}, "error")]
+        before = self.sink
+        self.sink = _Sink(peer, hello, Liveness(self._intervals, now, now))
+        welcome = SinkWelcome(streams=self.plans, intervals=self._intervals)
+        out: list[Instruction] = [Send(peer, welcome)]
+        if before is None or before.peer != peer:
+            for lane in self.lanes.values():  # until it says what it misses, nothing is known to be needed
+                lane.need(None, self._is_held)
+            out.append(Note("sink joined", {"results": hello.results}))
+            out += [Send(worker, self._welcome()) for worker in self.workers]
+        return out
+
+    def _progress(self, message: Progress) -> list[Instruction]:
+        assert self.sink is not None  # noqa: S101 - receive() has found this peer to be the sink
+        if message.sequence <= self.sink.sequence:
+            return []
+        self.sink.sequence = message.sequence
+        needs = {need.stream: need for need in message.needs}
+        out: list[Instruction] = []
+        for name, lane in self.lanes.items():
+            need = needs.get(name)
+            if need and need.stopped and not lane.stopped:
+                out.append(Note("stream stopped", {"stream": name, "reason": need.stopped}, "error"))
+            lane.need(need, self._is_held)
+        return out
+
+    def _is_held(self, key: TaskKey) -> bool:
+        return key in self._holders
+
+    def _finish(self, peer: bytes, worker: _Worker, done: Done, now: float) -> None:
+        if worker.held.pop(done.key, None) is None:
+            return
+        self._release(peer, done.key)
+        worker.busy_since = now
+        worker.stalled = False
+        self._offer(peer)
+        if lane := self.lanes.get(done.key.stream):
+            times = done.timings
+            lane.took(times.read_s + times.decode_s + times.transform_s + times.send_s)
+            if work := lane.works.get(done.key):
+                work.finished_at = now
+
+    def _release(self, peer: bytes, key: TaskKey) -> None:
+        holders = self._holders[key]
+        holders.discard(peer)
+        if not holders:
+            del self._holders[key]
+
+    def _reconcile(self, peer: bytes, worker: _Worker, beat: Heartbeat, now: float) -> list[Instruction]:
+        """Drop leases that the worker does not know of: the task, or its `Finished`, was lost on the way."""
+        known = set(beat.running or ())
+        lost = [
+            key
+            for key, since in worker.held.items()
+            if key not in known and now - since > self._intervals.silence_s
+        ]
+        for key in lost:
+            del worker.held[key]
+            self._release(peer, key)
+            self._again(key)
+        if lost:
+            worker.busy_since, worker.stalled = now, False
+            self._offer(peer)
+        return [Note("leases lost", {"worker": worker.hello.worker, "count": len(lost)}, "warning")] if lost else []
+
+    def _again(self, key: TaskKey) -> None:
+        lane = self.lanes[key.stream]
+        work = lane.works.get(key)
+        if work and key not in self._holders:
+            lane.push(work)
+
+    def _remove(self, peer: bytes, event: str, running: TaskKey | None, now: float) -> list[Instruction]:
+        """Forget a worker; `running` is charged with its death."""
+        worker = self.workers.pop(peer)
+        self._free.pop(peer, None)
+        name = worker.hello.worker
+        out: list[Instruction] = [Note(event, {"worker": name, "leases": len(worker.held)}, "warning" if running else "info")]
+        for key in worker.held:
+            self._release(peer, key)
+            lane = self.lanes[key.stream]
+            work = lane.works.get(key)
+            if key != running or work is None or work.failure:
+                self._again(key)
+                continue
+            lane.charge(work, self.policy.attempts, name)
+            if work.failure and self.sink:
+                out.append(Send(self.sink.peer, Quarantined(key=work.key, failure=work.failure)))
+                fields = {"stream": key.stream, "path": work.failure.path, "reason": work.failure.reason}
+                out.append(Note("item quarantined", fields, "error"))
+        return out
+
+    def _repeat_quarantined(self, sink: bytes) -> list[Instruction]:
+        return [
+            Send(sink, Quarantined(key=work.key, failure=work.failure))
+            for lane in self.lanes.values()
+            if lane.poison
+            for work in lane.works.values()
+            if work.failure
+        ]
+
+    def _requeue_unconfirmed(self, lane: Lane, now: float) -> None:
+        for work in lane.works.values():
+            if work.finished_at is not None and now - work.finished_at > self.policy.confirm_s:
+                work.finished_at = None
+                self._again(work.key)
+
+    def _hedge(self, lane: Lane, now: float) -> list[Instruction]:
+        """Lease again all that a worker holds whose current task holds up the stream far longer than is typical."""
+        head = lane.head()
+        holders = self._holders.get(head.key, set()) if head else set()
+        patience = max(self.policy.hedge_s, self.policy.hedge_factor * (lane.typical_s or 0.0))
+        if not head or head.ready or not holders or head.failure:
+            return []
+        if any(now - self.workers[peer].busy_since <= patience for peer in holders):
+            return []
+        out: list[Instruction] = []
+        for peer in holders:
+            worker = self.workers[peer]
+            worker.stalled = True
+            self._offer(peer)
+            for key in worker.held:
+                other = self.lanes[key.stream]
+                if (work := other.works.get(key)) and all(self.workers[holder].stalled for holder in self._holders[key]):
+                    other.push(work)
+            fields = {"worker": worker.hello.worker, "stream": lane.plan.name, "task": head.key.ordinal}
+            out.append(Note("hedged", fields | {"age_s": round(now - worker.busy_since, 3)}, "warning"))
+        return out
+
+    def validate(self) -> None:
+        """Raise AssertionError if an invariant does not hold."""
+        for lane in self.lanes.values():
+            lane.validate()
+            for key, work in lane.works.items():
+                leased = key in self._holders
+                assert work.ready or leased or work.finished_at is not None or work.failure, f"{key} is nobody's"  # noqa: S101
+        held = {(peer, key) for peer, worker in self.workers.items() for key in worker.held}
+        assert held == {(peer, key) for key, peers in self._holders.items() for peer in peers}  # noqa: S101
+        assert all(len(worker.held) <= worker.hello.slots for worker in self.workers.values())  # noqa: S101
+        assert set(self._free) == {peer for peer, worker in self.workers.items() if worker.free > 0}  # noqa: S101

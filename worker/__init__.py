@@ -1,0 +1,1 @@
+"""The worker: stateless; reads, decodes, cuts, augments and sends."""

@@ -1,0 +1,140 @@
+"""The worker's core: says hello, holds leased tasks in order, reports them finished, drains.
+
+Theory of operation. Tasks are handed on at once and run in the order they came; what is held is repeated in every
+heartbeat, so a lost message is found out. If the ventilator falls silent or does not know us, unstarted tasks are
+dropped (they will be leased again) and hello is said under a fresh identity. No socket, no clock, no thread.
+"""
+
+from dataclasses import dataclass
+
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.heartbeat import Liveness
+from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
+from penstock.protocol.messages import (
+    AnyMessage,
+    Done,
+    Drain,
+    Finished,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Intervals,
+    Reset,
+    Task,
+    TaskKey,
+    Tasks,
+    WorkerWelcome,
+)
+
+#: The routing identity under which the shell names the ventilator.
+VENTILATOR = b"ventilator"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Queue a task: run it after those queued before."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Empty the queue; the shell answers with `withdrawn`. What runs already goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Take over plans and the sink's address."""
+
+    welcome: WorkerWelcome
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Nothing is left to do: leave."""
+
+
+WorkerInstruction = Instruction | Run | Withdraw | Configure | Stop
+
+
+class WorkerSession:
+    """State machine of one worker; see the module's text."""
+
+    def __init__(self, hello: Hello, intervals: Intervals, now: float) -> None:
+        """Be ready to say hello; `intervals` hold until the ventilator's arrive."""
+        self.hello = hello
+        self.live = Liveness(intervals, now, now)
+        self.welcomed = False
+        self.draining = False
+        #: What was handed on and is not finished, oldest first.
+        self.held: dict[TaskKey, None] = {}
+        self._given_back: tuple[TaskKey, ...] = ()
+
+    def start(self, now: float) -> list[WorkerInstruction]:
+        """Say hello, at first and after the link was opened again."""
+        self.live = Liveness(self.live.intervals, now, now)
+        self.welcomed = False
+        return [Send(VENTILATOR, self.hello)]
+
+    def receive(self, message: AnyMessage, now: float) -> list[WorkerInstruction]:
+        """Take one message from the ventilator in. Raises RemoteProtocolError if a ventilator must not send it."""
+        self.live.heard_at = now
+        match message:
+            case WorkerWelcome():
+                self.welcomed = True
+                self.live.intervals = message.intervals
+                return [Configure(message)]
+            case Tasks() if self.welcomed and not self.draining:
+                fresh = [task for task in message.tasks if task.key not in self.held]
+                self.held.update(dict.fromkeys(task.key for task in fresh))
+                return [Run(task) for task in fresh]
+            case Tasks() | Heartbeat():
+                return []
+            case Drain():
+                return [Failed(message.reason)]
+            case Reset():
+                return self._again("the ventilator does not know us", now)
+            case _:
+                raise RemoteProtocolError("unexpected", f"{type(message).__name__} at a worker")
+
+    def finished(self, done: tuple[Done, ...], now: float) -> list[WorkerInstruction]:
+        """Take in that results were sent to the sink."""
+        for entry in done:
+            self.held.pop(entry.key, None)
+        return [Send(VENTILATOR, Finished.model_construct(done=done)), *self._leave_if_idle()]
+
+    def withdrawn(self, keys: tuple[TaskKey, ...]) -> list[WorkerInstruction]:
+        """Take in which tasks were taken back from the queue before they ran."""
+        for key in keys:
+            self.held.pop(key, None)
+        self._given_back += keys
+        return self._leave_if_idle()
+
+    def drain(self) -> list[WorkerInstruction]:
+        """Finish what runs, give back the rest, leave."""
+        if self.draining:
+            return []
+        self.draining = True
+        return [Note("draining", {"held": len(self.held)}), Withdraw()]
+
+    def tick(self, now: float) -> list[WorkerInstruction]:
+        """Notice silence and send heartbeats; call it at `next_timer` or more often."""
+        if self.live.lost(now):
+            return self._again("the ventilator is silent", now)
+        if self.live.due(now):
+            self.live.spoke_at = now
+            return [Send(VENTILATOR, Heartbeat(running=tuple(self.held)) if self.welcomed else self.hello)]
+        return []
+
+    def next_timer(self) -> float:
+        """Return when to call `tick` next."""
+        return self.live.timer()
+
+    def _leave_if_idle(self) -> list[WorkerInstruction]:
+        if not self.draining or self.held:
+            return []
+        return [Send(VENTILATOR, Goodbye(unstarted=self._given_back)), Stop()]
+
+    def _again(self, why: str, now: float) -> list[WorkerInstruction]:
+        note = Note("saying hello again", {"why": why}, "warning")
+        return [note, Withdraw(), Reopen(VENTILATOR), *self.start(now)]
