@@ -1,0 +1,71 @@
+# Commands of the project. Owns how things are called; what they check is configured in pyproject.toml.
+# Nothing here may depend on the folder's name: it may hold spaces, so paths stay relative.
+
+#: Interpreter that .venv is made with (3.11 or newer).
+PYTHON ?= python3
+#: Processes that run the tests.
+JOBS ?= 2
+#: More arguments for pytest, for instance ARGS='-k leases -x'.
+ARGS ?=
+
+STAMP := .venv/.set-up-in
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+
+.PHONY: help setup demo test check lint types wheel format constraints clean
+
+help:
+	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
+	@echo 'make test [ARGS=...]     run the tests'
+	@echo 'make check               format, lint, types, and the built wheel in a fresh environment'
+	@echo 'make format              let ruff format the code and repair what it can'
+	@echo 'make constraints         resolve constraints.txt anew, with the newest versions allowed'
+	@echo 'make clean               remove .venv and build'
+
+# A venv holds its own path and the source's: one that was moved or copied runs the tests of another folder, or nothing.
+ifneq ($(shell test ! -e $(STAMP) || test "$$(cat $(STAMP))" = "$$(pwd -P)" || echo moved),)
+.PHONY: $(STAMP)
+endif
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Penstock needs Python 3.11 or newer, and this is %s: try make PYTHON=python3.12" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@if test -e $(STAMP) && test "$$(cat $(STAMP))" != "$$(pwd -P)"; then rm -rf .venv; fi
+	$(PYTHON) -m venv .venv
+	$(PIP) install -c constraints.txt --upgrade pip
+	$(PIP) install -c constraints.txt --build-constraint constraints.txt -e '.[tf-cpu,parquet]' --group dev
+	@pwd -P > $(STAMP)
+
+demo: $(STAMP)
+	.venv/bin/penstock demo $${DATA:+--data "$$DATA"}
+
+# Not `python -m pytest`: that puts the repository on sys.path, where a bare `import worker` works.
+test: $(STAMP)
+	.venv/bin/pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+check: lint types wheel
+
+lint: $(STAMP)
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+
+types: $(STAMP)
+	.venv/bin/python .ci/check_types.py
+
+wheel: $(STAMP)
+	.venv/bin/python .ci/check_wheel.py
+
+format: $(STAMP)
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+constraints: $(STAMP)
+	rm -rf build/constraints-venv
+	$(PYTHON) -m venv build/constraints-venv
+	build/constraints-venv/bin/python -m pip install --upgrade pip
+	build/constraints-venv/bin/python -m pip install -e '.[tf-cpu,parquet]' --group dev
+	build/constraints-venv/bin/python -m pip freeze --all --exclude penstock > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,25 @@
+"""What every test may ask for. Owns the shared fixtures and the Hypothesis profile; knows no part of Penstock."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A shared machine stalls now and then: a slow example says nothing about the code, so no example has a deadline.
+settings.register_profile("penstock", deadline=None, print_blob=True)
+settings.load_profile("penstock")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the repository's root."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data(root: Path) -> Path:
+    """Return the folder of real images beside the repository; a test that asks for it is skipped where it is absent."""
+    path = root.parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(f"NOT TESTED ON REAL IMAGES: {path} is not there (expected beside the repository)")
+    return path
