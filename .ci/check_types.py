@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LINKS = Path("build/ns/penstock")
-#: Folders of scripts and tests, examined beside the packages.
-SCRIPTS = ("tests", "benchmarks", "examples", ".ci")
+NAMESPACE = Path("build/ns")
+LINKS = NAMESPACE / "penstock"
+#: Folders of scripts and tests, examined beside the packages. pyright skips hidden folders: .ci is seen through a link.
+SCRIPTS = (Path("tests"), Path("benchmarks"), Path("examples"), NAMESPACE / "ci")
 
 
 def main() -> int:
@@ -29,7 +30,7 @@ def main() -> int:
     if empty := [str(folder) for folder in folders if not any(python_files(folder))]:
         print(f"types: no Python file below {', '.join(empty)}: is package-dir in pyproject.toml right?")
         return 1
-    files = [*python_files(LINKS), *(file for folder in SCRIPTS for file in python_files(Path(folder)))]
+    files = [file for folder in (LINKS, *SCRIPTS) for file in python_files(folder)]
     good = [run_mypy(files), run_pyright(files)]
     return 0 if all(good) else 1
 
@@ -41,18 +42,17 @@ def part_folders() -> list[str]:
 
 
 def make_links(parts: list[str]) -> None:
-    """Bring build/ns/penstock up to date: the files of penstock/, and each other part as a folder."""
+    """Bring the links up to date: in build/ns/penstock the files of penstock/, and each other part as a folder."""
     LINKS.mkdir(parents=True, exist_ok=True)
-    wanted = {
-        entry.name: f"penstock/{entry.name}" for entry in Path("penstock").iterdir() if entry.name != "__pycache__"
-    }
-    wanted |= {part: part for part in parts if part != "penstock"}
+    wanted = {LINKS / file.name: file for file in Path("penstock").iterdir() if file.name != "__pycache__"}
+    wanted |= {LINKS / part: Path(part) for part in parts if part != "penstock"}
+    wanted[NAMESPACE / "ci"] = Path(".ci")
     for link in LINKS.iterdir():
-        if link.name not in wanted or not link.exists():
+        if link not in wanted or not link.exists():
             link.unlink()
-    for name, target in wanted.items():
-        if not (LINKS / name).is_symlink():
-            (LINKS / name).symlink_to(Path("../../..") / target)
+    for link, target in wanted.items():
+        if not link.is_symlink():
+            link.symlink_to(Path(*[".."] * len(link.parent.parts)) / target)
 
 
 def python_files(folder: Path) -> Iterator[Path]:
@@ -66,7 +66,7 @@ def shown(text: str) -> str:
     """Return a checker's text with the files named as they are in the repository."""
     parts = "|".join(re.escape(part) for part in part_folders())
     text = re.sub(rf"build/ns/penstock/(?=(?:{parts})/)", "", text.replace(f"{ROOT}/", ""))
-    return text.replace("build/ns/", "")
+    return text.replace("build/ns/ci/", ".ci/").replace("build/ns/", "")
 
 
 def run_mypy(files: list[Path]) -> bool:
@@ -79,8 +79,9 @@ def run_mypy(files: list[Path]) -> bool:
 
 
 def run_pyright(files: list[Path]) -> bool:
-    """Run pyright as pyproject.toml says; return whether it examined all the files without an error or a warning."""
-    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--warnings", "--outputjson"]
+    """Run pyright on the files; return whether it examined all of them without an error or a warning."""
+    options = ["--pythonpath", sys.executable, "--warnings", "--outputjson"]
+    command = [sys.executable, "-m", "pyright", *options, *map(str, files)]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if not result.stdout.startswith("{"):
         print("pyright:", result.stdout or f"no output, exit status {result.returncode}")
