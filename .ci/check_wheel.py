@@ -41,7 +41,9 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as elsewhere:
             probe(packages, Path(elsewhere))
     except subprocess.CalledProcessError as error:
-        print(f"wheel: FAILED with exit status {error.returncode}: {' '.join(map(str, error.cmd))}")
+        # The probe is a program of several lines: its first words tell which step it was.
+        words = " ".join(map(str, error.cmd)).replace(PROBE, "<probe>")
+        print(f"wheel: FAILED with exit status {error.returncode}: {words}")
         return 1
     return 0
 
