@@ -64,7 +64,7 @@ constraints: $(STAMP)
 	$(PYTHON) -m venv build/constraints-venv
 	build/constraints-venv/bin/python -m pip install --upgrade pip
 	build/constraints-venv/bin/python -m pip install -e '.[tf-cpu,parquet]' --group dev
-	build/constraints-venv/bin/python -m pip freeze --all --exclude penstock > build/constraints.txt
+	build/constraints-venv/bin/python -m pip freeze --all --exclude penstock | LC_ALL=C sort -f > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
 clean:
