@@ -119,6 +119,8 @@ class Hello(Message):
 
     worker: Text
     """Name for logs: host and process."""
+    incarnation: Text
+    """Fresh for each start of the process, the same under all its identities: tells a lost link from a death."""
     host: Text
     """Host name."""
     slots: Annotated[int, Field(ge=1, le=10_000)]
@@ -135,10 +137,14 @@ class Finished(Message):
 
 
 class Heartbeat(Message):
-    """I am alive. From a worker also: what it holds."""
+    """I am alive. Says where the sender stands, absolutely, so that the peer notices what was lost on the way."""
 
     running: tuple[TaskKey, ...] | None = None
     """Worker only: every unit of work that it holds, oldest first."""
+    sink: Text = ""
+    """Worker only: where it pushes results to; the ventilator repeats its welcome if that is out of date."""
+    position: Count | None = None
+    """Sink to trainer only: the position up to which everything was sent; none: not subscribed yet."""
 
 
 class Goodbye(Message):
@@ -190,6 +196,8 @@ class Result(Message):
 
     key: TaskKey
     """What was worked on."""
+    plan: Text
+    """`StreamPlan.token` of the plan it was worked on by: under another one its key names other samples."""
     worker: Text
     """Who did."""
     failures: tuple[Failure, ...] = ()

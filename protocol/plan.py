@@ -6,6 +6,7 @@ Owns what the ventilator tells every peer about a stream. Refuses to know where 
 import hashlib
 import json
 import math
+from functools import cached_property
 
 import numpy as np
 from pydantic import Field
@@ -47,16 +48,21 @@ class StreamPlan(Model):
     """Digest of what determines the samples: seed, source listing, transform and order."""
 
     @property
+    def token(self) -> str:
+        """What a result must agree in with the sink's plan: the samples, and which of them a task's number names."""
+        return f"{self.fingerprint}/{self.geometry.task_items}"
+
+    @cached_property
     def schema(self) -> tuple[FieldSchema, ...]:
         """The fields of a sample, in the order of their frames."""
         return schema_of(self.settings)
 
-    @property
+    @cached_property
     def sample_bytes(self) -> int:
         """Bytes of one sample, all fields."""
         return sum(field.sample_bytes for field in self.schema)
 
-    @property
+    @cached_property
     def geometry(self) -> Geometry:
         """The arithmetic of the stream's positions."""
         return Geometry(

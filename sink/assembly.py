@@ -163,6 +163,8 @@ class Assembly:
         if not self._wants(store, store.geometry.block_start(result.key.ordinal)):
             self.results["unwanted"] += 1
             return []
+        if result.plan != store.plan.token:
+            raise RemoteProtocolError("plan", f"{result.key}: made by plan {result.plan!r}, this is {store.plan.token!r}")
         failures = store.add(result, arrays)
         if failures is None:
             self.results["duplicate"] += 1
