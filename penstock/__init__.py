@@ -1,5 +1,59 @@
-"""Penstock feeds training loops with images. Public face; everything heavy is imported on first use."""
+"""Penstock feeds training loops with images: exactly once, in order, at any number of workers.
+
+The public face. Everything heavy is imported on first use: `import penstock` costs milliseconds.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from penstock._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from penstock.protocol.spec import Spec
+    from penstock.stack import LocalStack
+    from penstock.trainer.client import Feed
+
+__all__ = ["__version__", "connect", "local"]
+
+
+def connect(
+    address: str,
+    stream: str = "train",
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    prefetch: int = 4,
+    timeout_s: float = 120.0,
+) -> "Feed":
+    """Join a running stack: return the feed of one of its streams.
+
+    `address` is the sink's address for trainers (tcp://host:5557 or ipc:///path). Trainers that share a stream give
+    their `rank` and the common `world_size`; each gets equally many batches. `prefetch` is in batches; every wait ends
+    after `timeout_s` seconds with DeadlineError. Raises SpecError for arguments out of range.
+    """
+    from penstock.trainer.client import Feed  # noqa: PLC0415 - keeps `import penstock` light
+
+    return Feed(address, stream, rank=rank, world_size=world_size, prefetch=prefetch, timeout_s=timeout_s)
+
+
+def local(
+    spec: "str | Path | Mapping[str, Any] | Spec",
+    *,
+    workers: int | None = None,
+    roots: Mapping[str, str] | None = None,
+    run_dir: str | Path | None = None,
+) -> "LocalStack":
+    """Run a whole stack on this machine while a `with` block lasts.
+
+    `spec` is the path of a TOML file, or its content as a mapping; `workers` is a number of processes (default: one a
+    core); `roots` maps root names to folders; `run_dir` keeps logs and the quarantine ledger (default: a temporary
+    folder). Entering raises SpecError, SourceError or StackError, in words, if the stack cannot start.
+
+    >>> with penstock.local("spec.toml", workers=4) as stack:      # doctest: +SKIP
+    ...     for batch in stack.feed("train"):
+    ...         train(batch["image"], batch["label"])
+    """
+    from penstock.stack import LocalStack  # noqa: PLC0415 - keeps `import penstock` light
+
+    return LocalStack(spec, workers=workers, roots=roots, run_dir=run_dir)

@@ -47,7 +47,7 @@ class StreamPlan(Model):
     fingerprint: str
     """Digest of what determines the samples: seed, source listing, transform and order."""
 
-    @property
+    @cached_property
     def token(self) -> str:
         """What a result must agree in with the sink's plan: the samples, and which of them a task's number names."""
         return f"{self.fingerprint}/{self.geometry.task_items}"

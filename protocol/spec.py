@@ -5,6 +5,7 @@ Refuses to know sockets, processes and the files that a source lists.
 """
 
 import difflib
+import json
 import math
 import tomllib
 from collections.abc import Mapping
@@ -58,7 +59,7 @@ class _Listed(Model):
 class DirectorySource(_Listed):
     """A tree of image files: a folder a class, nested folders below it included."""
 
-    kind: Literal["directory"] = "directory"
+    kind: Literal["directory"]
     """Says that this is a directory tree."""
 
 
@@ -218,17 +219,18 @@ class Spec(Model):
 
 
 def load_spec(path: str | Path) -> Spec:
-    """Read a spec from a TOML file; relative roots are resolved against the file's folder.
+    """Read a spec from a TOML file (or JSON, by its suffix); relative roots are resolved against the file's folder.
 
     Raises SpecError with the file, the field, the value and what is allowed.
     """
     path = Path(path)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise SpecError(f"{path}: cannot read the spec: {error.strerror}; give the path of a TOML file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: not valid TOML: {error}") from error
+    except ValueError as error:  # of TOML, JSON and UTF-8 alike
+        raise SpecError(f"{path}: not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
     return parse_spec(data, base=path.parent, name=str(path))
 
 
@@ -241,7 +243,9 @@ def parse_spec(data: Mapping[str, Any], *, base: Path | None = None, name: str =
         spec = Spec.model_validate(data)
     except ValidationError as error:
         raise SpecError("\n".join(_explain(name, data, problem) for problem in error.errors())) from None
-    roots = {key: str((base or Path.cwd()).joinpath(Path(root).expanduser()).absolute()) for key, root in spec.roots.items()}
+    roots = {
+        key: str((base or Path.cwd()).joinpath(Path(root).expanduser()).absolute()) for key, root in spec.roots.items()
+    }
     for stream, settings in spec.streams.items():
         if roots and settings.source.root not in roots:
             raise SpecError(

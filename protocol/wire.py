@@ -95,8 +95,9 @@ def _unknown_kind(frame: bytes) -> RemoteProtocolError:
     version = rest.split(b" ")[0]
     if prefix == b"penstock" and version != str(PROTOCOL_VERSION).encode():
         return RemoteProtocolError(
-            "version", f"protocol version {version.decode('ascii', 'replace')!r}; this is {PROTOCOL_VERSION}: "
-            "run the same release of Penstock everywhere"
+            "version",
+            f"protocol version {version.decode('ascii', 'replace')!r}; this is {PROTOCOL_VERSION}: "
+            "run the same release of Penstock everywhere",
         )
     return RemoteProtocolError("kind", f"unknown kind {frame[:32]!r}")
 
@@ -114,4 +115,14 @@ def frames_of(schema: Sequence[FieldSchema], arrays: Sequence[Array]) -> tuple[F
     )
 
 
-__all__ = ["MAX_FRAMES", "MAX_HEADER_BYTES", "PROTOCOL_VERSION", "Array", "decode", "encode", "frames_of", "kinds", "messages"]
+__all__ = [
+    "MAX_FRAMES",
+    "MAX_HEADER_BYTES",
+    "PROTOCOL_VERSION",
+    "Array",
+    "decode",
+    "encode",
+    "frames_of",
+    "kinds",
+    "messages",
+]

@@ -1,0 +1,53 @@
+"""`penstock <command>`: finds the command's module and runs it. Imports nothing that the command does not need."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from penstock._version import __version__
+
+#: Command: (module with `main(arguments) -> exit status`, what it is for).
+COMMANDS = {
+    "check": ("penstock.check", "print what a spec would do: items, batches, schema, memory, order"),
+    "demo": ("penstock.demo", "train a small Keras model on generated or your own images"),
+    "up": ("penstock.up", "run a supervised stack on this machine"),
+    "ventilator": ("penstock.ventilator.service", "service: hand out tasks"),
+    "worker": ("penstock.worker.service", "service: decode and transform images"),
+    "sink": ("penstock.sink.service", "service: restore order and forward batches"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status: 0 done, 2 wrong usage or an error in words, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if given else 2
+    if given[0] in ("-V", "--version"):
+        print(f"penstock {__version__}")
+        return 0
+    if given[0] not in COMMANDS:
+        print(f"penstock: no command {given[0]!r}\n\n{_usage()}", file=sys.stderr)
+        return 2
+    try:
+        status: int = importlib.import_module(COMMANDS[given[0]][0]).main(given[1:])
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _usage() -> str:
+    lines = [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: penstock <command> [options]",
+            "",
+            *lines,
+            "",
+            "`penstock <command> --help` lists a command's options.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

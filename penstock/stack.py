@@ -1,0 +1,195 @@
+"""The embedded launcher: a whole stack as supervised processes on this machine.
+
+Owns starting, restarting and stopping processes, and the run folder. Knows nothing of what they say to each other:
+every service heals its own links, so start order and restarts need no care.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from penstock.protocol.errors import PenstockError, SpecError, StackError
+from penstock.protocol.health import query
+from penstock.protocol.spec import Spec, load_spec, parse_spec
+from penstock.supervisor import Child, Supervisor
+from penstock.trainer.client import Feed
+
+#: Seconds that the ventilator may take to list its sources.
+_START_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the services of a stack meet."""
+
+    ventilator: str
+    results: str
+    trainers: str
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Self:
+        """Return Unix sockets in a folder."""
+        return cls(*(f"ipc://{folder}/{name}.sock" for name in ("ventilator", "results", "trainers")))
+
+
+class LocalStack:
+    """Ventilator, sink and workers on this machine; a context manager. Made by `penstock.local` and `penstock up`."""
+
+    def __init__(
+        self,
+        spec: str | Path | Mapping[str, Any] | Spec,
+        *,
+        workers: int | None = None,
+        roots: Mapping[str, str] | None = None,
+        run_dir: str | Path | None = None,
+        addresses: Addresses | None = None,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        inherit_logs: bool = False,
+    ) -> None:
+        """Check the spec; start nothing yet. `options` are extra settings by service, as in {"worker": {"slots": 4}}.
+
+        Raises SpecError.
+        """
+        if workers is not None and workers < 0:
+            raise SpecError(f"workers = {workers}: give 0 or more")
+        self.spec = _as_spec(spec)
+        self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
+        #: Why the stack gave up; None while it is well.
+        self.error: PenstockError | None = None
+        self._roots = dict(roots or {})
+        self._given_dir = Path(run_dir) if run_dir else None
+        self._addresses = addresses
+        self._options = {name: dict(values) for name, values in (options or {}).items()}
+        self._inherit_logs = inherit_logs
+        self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._supervisor: Supervisor | None = None
+
+    def __repr__(self) -> str:
+        """Show streams and workers."""
+        return f"<LocalStack {', '.join(self.spec.streams)} with {self.workers} workers in {self.run_dir}>"
+
+    def __enter__(self) -> Self:
+        """Start everything; return when the sources are listed."""
+        self.run_dir = self._given_dir or Path(tempfile.mkdtemp(prefix="penstock-"))
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop everything."""
+        self.stop()
+
+    @property
+    def address(self) -> str:
+        """The sink's address for trainers."""
+        return self.addresses.trainers
+
+    @property
+    def quarantine(self) -> Path:
+        """The quarantine ledger."""
+        return self.run_dir / "quarantine.jsonl"
+
+    @property
+    def children(self) -> dict[str, Child]:
+        """The supervised processes by name: `ventilator`, `sink`, `worker-0` …"""
+        return self._supervisor.children if self._supervisor else {}
+
+    def feed(
+        self, stream: str = "train", *, rank: int = 0, world_size: int = 1, prefetch: int = 4, timeout_s: float = 120.0
+    ) -> Feed:
+        """Return a feed of one of the stack's streams; it fails in words if the stack gives up."""
+        if stream not in self.spec.streams:
+            raise SpecError(f"no stream {stream!r} in the spec; there are: {', '.join(self.spec.streams)}")
+        feed = Feed(self.address, stream, rank=rank, world_size=world_size, prefetch=prefetch, timeout_s=timeout_s)
+        with self._lock:
+            self._feeds.add(feed)
+        return feed
+
+    def scale(self, workers: int) -> None:
+        """Run this many workers from now on: start more, or drain the newest."""
+        assert self._supervisor, "the stack is not running"  # noqa: S101
+        for number in range(self.workers, workers):
+            self._supervisor.add(f"worker-{number}", self._command("worker", f"worker-{number}"))
+        for number in range(workers, self.workers):
+            self._supervisor.remove(f"worker-{number}")
+        self.workers = workers
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Return what each service answers at /healthz; `{"ready": False, "why": …}` from one that does not."""
+        return {name: query(str(self.run_dir / f"{name}.health")) for name in self.children}
+
+    def stop(self) -> None:
+        """Close the feeds, stop every process, remove sockets and a temporary run folder."""
+        with self._lock:
+            feeds = list(self._feeds)
+        for feed in feeds:
+            feed.close()
+        if self._supervisor:
+            self._supervisor.stop(first="worker")
+        if self._given_dir is None:
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+        else:
+            for pattern in ("*.sock", "*.health"):
+                for left in self.run_dir.glob(pattern):
+                    left.unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.addresses = self._addresses or Addresses.in_folder(self.run_dir.absolute())
+        (self.run_dir / "spec.json").write_text(self.spec.model_dump_json(), encoding="utf-8")
+        self._supervisor = Supervisor(self._gave_up, None if self._inherit_logs else self.run_dir)
+        names = ["ventilator", "sink", *(f"worker-{number}" for number in range(self.workers))]
+        for name in names:
+            self._supervisor.add(name, self._command(name.partition("-")[0], name))
+        self._supervisor.wait(
+            lambda: self.status()["ventilator"].get("ready", False), _START_S, "the ventilator to list the sources"
+        )
+
+    def _command(self, service: str, name: str) -> list[str]:
+        known: dict[str, Any] = {"health": str(self.run_dir.absolute() / f"{name}.health"), "parent": os.getpid()}
+        match service:
+            case "ventilator":
+                known |= {
+                    "spec": str(self.run_dir / "spec.json"),
+                    "bind": self.addresses.ventilator,
+                    "root": self._roots,
+                }
+            case "sink":
+                known |= {"ventilator": self.addresses.ventilator, "results": self.addresses.results}
+                known |= {"bind": self.addresses.trainers, "quarantine": str(self.quarantine)}
+            case _:
+                known |= {"ventilator": self.addresses.ventilator, "root": self._roots}
+        known |= self._options.get(service, {})
+        command = [sys.executable, "-m", f"penstock.{service}"]
+        for option, value in known.items():
+            values = [f"{key}={path}" for key, path in value.items()] if isinstance(value, Mapping) else [str(value)]
+            for each in values:
+                command += [f"--{option.replace('_', '-')}", each]
+        return command
+
+    def _gave_up(self, name: str, why: str) -> None:
+        self.error = StackError(f"{name} {why}")
+        with self._lock:
+            feeds = list(self._feeds)
+        for feed in feeds:
+            feed.fail(self.error)
+
+
+def _as_spec(spec: str | Path | Mapping[str, Any] | Spec) -> Spec:
+    if isinstance(spec, Spec):
+        return spec
+    return parse_spec(spec) if isinstance(spec, Mapping) else load_spec(spec)

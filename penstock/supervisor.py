@@ -1,0 +1,165 @@
+"""Starts processes again when they die, gives up in words when they cannot live, stops them by a deadline.
+
+Owns processes and their last words; knows nothing of what they do.
+"""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from penstock.protocol.errors import DeadlineError, StackError
+
+#: Exit status of a service that says in words why it cannot run: starting it again would not help.
+_REFUSED = 2
+#: A process that dies this many times within `_WITHIN_S` seconds is not started again.
+_DEATHS, _WITHIN_S = 20, 60.0
+#: First and longest pause (s) before a dead process is started again; it doubles with every recent death.
+_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+#: How often processes are looked at (s).
+_LOOK_S = 0.02
+#: Seconds for the first to stop on SIGTERM, then for the others, before SIGKILL.
+_DRAIN_S, _STOP_S = 2.0, 1.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised process."""
+
+    name: str
+    command: Sequence[str]
+    process: subprocess.Popen[bytes]
+    log: Path | None
+    #: When it died lately (monotonic s).
+    deaths: deque[float] = field(default_factory=deque)
+    restarts: int = 0
+    restart_at: float | None = None
+    leaving: bool = False
+
+    def last_words(self) -> str:
+        """Return the end of its log, as far as it is in a file."""
+        if self.log is None:
+            return "see its log above"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return "\n".join(lines[-3:]) or "it said nothing"
+
+
+class Supervisor:
+    """A set of children and the thread that watches them."""
+
+    def __init__(self, gave_up: Callable[[str, str], None], log_dir: Path | None) -> None:
+        """Watch nothing yet. `gave_up(name, why)` is called once; logs go to `log_dir`, or to this process's stderr."""
+        self.children: dict[str, Child] = {}
+        self.failure: tuple[str, str] | None = None
+        self._gave_up = gave_up
+        self._log_dir = log_dir
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="penstock supervisor", daemon=True)
+        self._thread.start()
+
+    def add(self, name: str, command: Sequence[str]) -> None:
+        """Start a process and keep it running."""
+        log = self._log_dir / f"{name}.log" if self._log_dir else None
+        with self._lock:
+            self.children[name] = Child(name, command, self._spawn(command, log), log)
+
+    def remove(self, name: str) -> None:
+        """Ask a process to drain and leave; it is not started again."""
+        with self._lock:
+            child = self.children[name]
+            child.leaving = True
+            child.process.terminate()
+
+    def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+        """Wait until `condition` holds. Raises StackError if a process gives up, DeadlineError after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if self.failure:
+                raise StackError(" ".join(self.failure))
+            if time.monotonic() > deadline:
+                raise DeadlineError(f"waited {seconds} s for {what}; the logs in {self._log_dir} say more")
+            time.sleep(_LOOK_S)
+
+    def stop(self, first: str) -> None:
+        """Stop everything: processes whose name starts with `first` before the others; none is left after a deadline."""
+        self._stopping.set()
+        self._thread.join()
+        with self._lock:
+            early = [child for name, child in self.children.items() if name.startswith(first)]
+            late = [child for name, child in self.children.items() if not name.startswith(first)]
+        _end(early, _DRAIN_S)
+        _end(late, _STOP_S)
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_LOOK_S):
+            with self._lock:
+                for child in list(self.children.values()):
+                    self._look_after(child)
+
+    def _look_after(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.restart_at is not None:
+            if now >= child.restart_at:
+                child.restart_at = None
+                child.restarts += 1
+                child.process = self._spawn(child.command, child.log)
+            return
+        status = child.process.poll()
+        if status is None:
+            return
+        if child.leaving:
+            del self.children[child.name]
+            return
+        child.deaths.append(now)
+        while child.deaths[0] < now - _WITHIN_S:
+            child.deaths.popleft()
+        if status == _REFUSED:
+            self._give_up(child, f"cannot run: {child.last_words()}")
+        elif len(child.deaths) >= _DEATHS:
+            self._give_up(
+                child, f"died {_DEATHS} times within {_WITHIN_S:.0f} s, last with status {status}: {child.last_words()}"
+            )
+        else:
+            child.restart_at = now + min(_LONGEST_PAUSE_S, _PAUSE_S * 2 ** (len(child.deaths) - 1))
+
+    def _give_up(self, child: Child, why: str) -> None:
+        child.leaving = True
+        if self.failure is None:
+            self.failure = (child.name, why)
+            self._gave_up(child.name, why)
+
+    def _spawn(self, command: Sequence[str], log: Path | None) -> "subprocess.Popen[bytes]":
+        # One thread each: cores are shared out by the number of workers, not by libraries within them.
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        output = log.open("ab") if log else None
+        try:
+            return subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                start_new_session=True,  # a terminal's Ctrl-C is for this process, which stops the others in order
+            )
+        finally:
+            if output:
+                output.close()
+
+
+def _end(children: Sequence[Child], seconds: float) -> None:
+    for child in children:
+        if child.process.poll() is None:
+            child.process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    for child in children:
+        try:
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()

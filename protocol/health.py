@@ -1,0 +1,117 @@
+"""`/healthz` of a service: a tiny HTTP server in a thread. Owns liveness; knows nothing of what the service does."""
+
+import http.client
+import json
+import os
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from penstock.protocol.errors import SpecError
+
+#: Seconds without a turn of the service's loop after which it counts as stuck.
+_STUCK_S = 15.0
+
+
+class Health:
+    """Answers `GET /healthz`: 200 while the loop turns and the service is ready, else 503; JSON says why."""
+
+    def __init__(self, address: str, status: Callable[[], dict[str, Any]]) -> None:
+        """Serve on `host:port` (port 0: any) or `/path` (a Unix socket); empty: nowhere. `status` has `ready` (bool)."""
+        self._turned = time.monotonic()
+        self._status = status
+        self.url = ""
+        self._path = address if address.startswith("/") else ""
+        if not address:
+            return
+        host, _, port = address.rpartition(":")
+        try:
+            if self._path:
+                _unlink(self._path)
+                self._server: ThreadingHTTPServer = _UnixServer(self._path, self._handler())
+            else:
+                self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), self._handler())
+        except (ValueError, OSError) as error:
+            raise SpecError(
+                f"health address {address!r}: {error}; give host:port with a free port, or 0 for any, or a /path"
+            ) from error
+        self._server.daemon_threads = True
+        self.url = self._path or f"http://{host}:{self._server.server_address[1]}/healthz"
+        threading.Thread(target=self._server.serve_forever, name="healthz", daemon=True).start()
+
+    def turn(self) -> None:
+        """Say that the service's loop has come round."""
+        self._turned = time.monotonic()
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self.url:
+            self._server.shutdown()
+            self._server.server_close()
+        if self._path:
+            _unlink(self._path)
+
+    def answer(self) -> tuple[int, dict[str, Any]]:
+        """Return the HTTP status and what it says."""
+        age = time.monotonic() - self._turned
+        status = self._status() | {"loop_age_s": round(age, 3)}
+        if age > _STUCK_S:
+            status |= {"ready": False, "why": f"the service's loop has not turned for {age:.0f} s"}
+        return (200 if status["ready"] else 503), status
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        health = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 5
+
+            def do_GET(self) -> None:
+                code, status = health.answer() if self.path == "/healthz" else (404, {"try": "/healthz"})
+                body = json.dumps(status, default=str).encode() + b"\n"
+                self.send_response(code)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+                """Keep probes out of the log."""
+
+        return Handler
+
+
+class _UnixServer(ThreadingHTTPServer):
+    """The same over a Unix socket."""
+
+    address_family = socket.AF_UNIX
+
+    def __init__(self, path: str, handler: type[BaseHTTPRequestHandler]) -> None:
+        socketserver.TCPServer.__init__(self, path, handler)  # type: ignore[arg-type]  # typed for TCP only
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)  # the HTTP server's own would look a host name up
+
+
+def query(path: str, timeout_s: float = 2.0) -> dict[str, Any]:
+    """Return what the service behind a Unix socket answers; `{"ready": False, "why": …}` if it does not."""
+    connection = http.client.HTTPConnection("localhost", timeout=timeout_s)
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.settimeout(timeout_s)
+    try:
+        connection.sock.connect(path)
+        connection.request("GET", "/healthz")
+        status: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return {"ready": False, "why": f"no answer: {error}"}
+    finally:
+        connection.close()
+    return status
+
+
+def _unlink(path: str) -> None:
+    if os.path.exists(path):  # noqa: PTH110 - a socket left by a killed predecessor
+        os.unlink(path)  # noqa: PTH108

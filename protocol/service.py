@@ -1,0 +1,89 @@
+"""What every service's main loop needs beside its sockets: settings made effective, signals, health, a parent to watch.
+
+A service reads startup, loop, shutdown on one screen because this module holds the rest.
+"""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from penstock.protocol import log as logs
+from penstock.protocol.errors import PenstockError
+from penstock.protocol.health import Health
+from penstock.protocol.instructions import Note
+from penstock.protocol.settings import AnySettings, ServiceSettings, parse
+from penstock.protocol.sockets import Hub
+
+#: Longest wait of a loop (s): bounds how late a missing parent is noticed.
+_LONGEST_WAIT_S = 0.5
+
+
+class Service:
+    """A running service: its hub, its log, its health and whether it was asked to stop."""
+
+    def __init__(self, name: str, settings: ServiceSettings, status: Callable[[], Mapping[str, Any]]) -> None:
+        """Set up logging, signals and /healthz; `status` returns at least `ready` (bool)."""
+        self.name = name
+        self.log = logs.configure(name, settings.log_level, settings.log_style)
+        self.hub = Hub(self.log)
+        self.stopping = False
+        self._parent = settings.parent
+        self.health = Health(
+            settings.health, lambda: {"service": name, "pid": os.getpid(), **self._common(), **status()}
+        )
+
+    def __enter__(self) -> Self:
+        """Take the signals over."""
+        self.hub.handle_signals(self.stop)
+        self.log.info("started", pid=os.getpid(), health=self.health.url)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close everything."""
+        self.health.close()
+        self.hub.close()
+        self.log.info("stopped", reason=str(error) if error else "asked to")
+
+    def stop(self) -> None:
+        """Ask the loop to end."""
+        self.stopping = True
+
+    def wait_until(self, deadline: float) -> float:
+        """Wait for messages until `deadline` (monotonic s) at the latest; return the time then."""
+        self.hub.wait(min(deadline - time.monotonic(), _LONGEST_WAIT_S))
+        self.health.turn()
+        if self._parent and os.getppid() != self._parent and not self.stopping:
+            self.log.warning("the process that started this service is gone: leaving", parent=self._parent)
+            self.stop()
+        return time.monotonic()
+
+    def note(self, note: Note) -> None:
+        """Log what a core noticed."""
+        getattr(self.log, note.level)(note.event, **note.fields)
+
+    def _common(self) -> dict[str, Any]:
+        return {"stopping": self.stopping, "rejected": dict(self.hub.rejects.counts)}
+
+
+def host_name() -> str:
+    """Return this host's name, for people."""
+    return socket.gethostname()
+
+
+def run(
+    model: type[AnySettings], serve: Callable[[AnySettings], int], command: str, arguments: Sequence[str] | None
+) -> int:
+    """Parse the settings of a command and run it; our own errors become one line, never a traceback."""
+    try:
+        return serve(parse(model, sys.argv[1:] if arguments is None else arguments, command))
+    except PenstockError as error:
+        print(f"penstock {command}: {error}".replace(f"penstock {command}: penstock", "penstock"), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130

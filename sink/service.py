@@ -1,0 +1,148 @@
+"""`penstock sink`: takes results in, restores order, forwards batches under credit, keeps the quarantine ledger."""
+
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+
+from pydantic import Field
+
+from penstock._version import __version__
+from penstock.protocol import wire
+from penstock.protocol.errors import RemoteProtocolError, StackError
+from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
+from penstock.protocol.messages import (
+    Credit,
+    Drain,
+    Goodbye,
+    Heartbeat,
+    Intervals,
+    Quarantined,
+    Reset,
+    Result,
+    SinkHello,
+    SinkWelcome,
+    Subscribe,
+)
+from penstock.protocol.service import Service, run
+from penstock.protocol.settings import ServiceSettings
+from penstock.protocol.sockets import Endpoint
+from penstock.sink.assembly import VENTILATOR, Assembly
+from penstock.sink.ledger import Ledger
+
+_FROM_VENTILATOR = wire.kinds(SinkWelcome, Quarantined, Heartbeat, Reset, Drain)
+_FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye)
+#: Least time (s) between two reports to the ventilator: under load many confirmations share one message.
+_PROGRESS_EVERY_S = 0.005
+
+
+class SinkSettings(ServiceSettings):
+    """Restores order and forwards batches to trainers."""
+
+    ventilator: str = "tcp://127.0.0.1:5555"
+    """Address of the ventilator."""
+    results: str = "tcp://127.0.0.1:5556"
+    """Address to bind for workers' results."""
+    bind: str = "tcp://127.0.0.1:5557"
+    """Address to bind for trainers."""
+    advertise: str = ""
+    """Address of `results` as workers reach it, if that differs (tcp://sink:5556 in containers)."""
+    quarantine: str = ""
+    """File of the quarantine ledger (JSON lines); empty: only the log has it."""
+    heartbeat_s: float = Field(default=1.0, gt=0, le=3600)
+    """Seconds between heartbeats until the ventilator says otherwise."""
+    silence_s: float = Field(default=5.0, gt=0, le=86400)
+    """Seconds of silence after which a peer counts as lost until the ventilator says otherwise."""
+
+
+class Sink:
+    """The sink's endpoints and its core."""
+
+    def __init__(self, service: Service, settings: SinkSettings) -> None:
+        """Bind and connect; open the ledger."""
+        self.service = service
+        hub = service.hub
+        self.results = hub.pull(settings.results, wire.kinds(Result))
+        self.trainers = hub.router(settings.bind, _FROM_TRAINERS)
+        self.ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR)
+        self.ledger = Ledger(settings.quarantine)
+        hello = SinkHello(
+            incarnation=uuid.uuid4().hex, results=settings.advertise or self.results.address, version=__version__
+        )
+        intervals = Intervals(heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s)
+        now = time.monotonic()
+        self.assembly = Assembly(hello, intervals, now)
+        self._reported = now
+        self.execute(self.assembly.start(now))
+        service.log.info("serving", trainers=self.trainers.address, results=self.results.address)
+
+    def turn(self, now: float) -> float:
+        """Take in all that is here; return when to turn again at the latest."""
+        for endpoint in (self.ventilator, self.trainers, self.results):
+            self._receive(endpoint, now)
+        self.execute(self.assembly.tick(now))
+        if now - self._reported >= _PROGRESS_EVERY_S:
+            if report := self.assembly.progress():
+                self._reported = now
+                self.execute(report)
+            return self.assembly.next_timer(now)
+        return self._reported + _PROGRESS_EVERY_S
+
+    def execute(self, instructions: Iterable[Instruction]) -> None:
+        """Carry out what the core asks for; a trainer that cannot be reached is told to the core."""
+        for instruction in instructions:
+            match instruction:
+                case Send(peer, message, arrays):
+                    if peer == VENTILATOR:
+                        self.ventilator.send(message)
+                    elif not self.trainers.send(message, arrays, peer):
+                        self.execute(self.assembly.gone(peer))
+                case Note():
+                    if instruction.event == "quarantined":
+                        self.ledger.write(instruction.fields)
+                    self.service.note(instruction)
+                case Reopen():
+                    self.ventilator.reopen()
+                case Failed(reason):
+                    raise StackError(reason)
+
+    def _receive(self, endpoint: Endpoint, now: float) -> None:
+        for peer, message, arrays in endpoint.receive():
+            try:
+                who = VENTILATOR if endpoint is self.ventilator else peer
+                self.execute(self.assembly.receive(who, message, arrays, now))
+            except RemoteProtocolError as error:
+                self.service.hub.rejects.add(error, f"{peer.hex()[:8]} at {endpoint!r}")
+
+
+def serve(settings: SinkSettings) -> int:
+    """Run the service until it is told to stop; return the exit status."""
+    sink: Sink | None = None
+
+    def status() -> dict[str, object]:
+        if sink is None or not sink.assembly.welcomed:
+            return {"ready": False, "why": "waiting for the ventilator"}
+        core = sink.assembly
+        return {
+            "ready": True,
+            "trainers": len(core.readers),
+            "results": dict(core.results),
+            "stopped": {name: budget.exceeded for name, budget in core.budgets.items() if budget.exceeded},
+        }
+
+    with Service("sink", settings, status) as service:
+        sink = Sink(service, settings)
+        deadline = time.monotonic()
+        while not service.stopping:
+            deadline = sink.turn(service.wait_until(deadline))
+        sink.ledger.close()
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `penstock sink`."""
+    return run(SinkSettings, serve, "sink", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""The trainer's thread: carries a `Session`'s messages while the training program computes.
+
+Owns the DEALER socket to the sink, so that heartbeats are answered and batches arrive during long training steps. The
+program's side is `take`, `consumed`, `seek` and `close`.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+
+from penstock.protocol import wire
+from penstock.protocol.errors import FailureBudgetError, PenstockError, RefusedError, RemoteProtocolError
+from penstock.protocol.instructions import Note, Reopen, Send
+from penstock.protocol.messages import Batch, EpochEnd, Heartbeat, Intervals, Refused, Reset, TrainerWelcome
+from penstock.protocol.sockets import Hub
+from penstock.protocol.wire import Array
+from penstock.trainer.session import SINK, Deliver, Ended, Rejected, Session, SessionInstruction, Wish
+
+_FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Reset)
+#: Longest that `close` waits for the thread (s).
+_CLOSE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A batch: its fields, and the position to go on at after it."""
+
+    fields: dict[str, Array]
+    stop: int
+
+
+Event = Ready | Ended | PenstockError
+
+
+class Link:
+    """One subscription kept alive by a thread of its own."""
+
+    def __init__(self, address: str, wish: Wish, position: int, fingerprint: str) -> None:
+        """Connect and subscribe from `position`."""
+        self._log = structlog.get_logger(service="trainer", stream=wish.stream, rank=wish.rank)
+        self._wish = wish
+        self._changed = threading.Condition()
+        self._events: deque[Event] = deque()
+        self._consumed = 0
+        self._seek: tuple[int, str] | None = None
+        self._closing = False
+        self._failed: BaseException | None = None
+        self._hub = Hub(self._log)
+        self._socket = self._hub.dealer(address, _FROM_SINK)
+        self.session = Session(wish, position, fingerprint, Intervals(), time.monotonic())
+        self._thread = threading.Thread(target=self._run, name=f"penstock {wish.stream}", daemon=True)
+        self._thread.start()
+
+    def take(self, timeout_s: float) -> Event | None:
+        """Return the next event, or None if none came within `timeout_s` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._events or self._failed, timeout_s)
+            if self._events:
+                return self._events.popleft()
+            if self._failed:
+                raise self._failed
+            return None
+
+    def welcomed(self, timeout_s: float) -> bool:
+        """Wait until the sink has answered; return whether it has. A refusal stays in `take`."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self.session.plan is not None or self._events or self._failed, timeout_s
+            )
+
+    def consumed(self) -> None:
+        """Say that one more batch is done with."""
+        with self._changed:
+            self._consumed += 1
+        self._hub.wake()
+
+    def seek(self, position: int, fingerprint: str) -> None:
+        """Go on from another position: what waits here is dropped."""
+        with self._changed:
+            self._seek = (position, fingerprint)
+            self._events.clear()
+        self._hub.wake()
+
+    def fail(self, error: PenstockError) -> None:
+        """Make every wait raise `error`."""
+        with self._changed:
+            self._failed = error
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Unsubscribe and end the thread."""
+        with self._changed:
+            self._closing = True
+        self._hub.wake()
+        self._thread.join(_CLOSE_S)
+
+    def _run(self) -> None:
+        try:
+            now = time.monotonic()
+            self._execute(self.session.start(now))
+            while not self._closing:
+                self._hub.wait(min(self.session.next_timer(now) - now, 1.0))
+                now = time.monotonic()
+                self._turn(now)
+            self._execute(self.session.leave())
+        except BaseException as error:  # noqa: BLE001 - raised where the program waits
+            with self._changed:
+                self._failed = error
+                self._changed.notify_all()
+        finally:
+            self._socket.close(linger_s=0.5)
+            self._hub.close()
+
+    def _turn(self, now: float) -> None:
+        with self._changed:
+            seek, self._seek = self._seek, None
+            consumed, self._consumed = self._consumed, 0
+        if seek:
+            plan = self.session.plan
+            self.session = Session(self._wish, *seek, self.session.live.intervals, now)
+            self.session.plan = plan
+            self._socket.reopen()
+            with self._changed:
+                self._events.clear()
+            self._execute(self.session.start(now))
+        elif consumed:
+            self._execute(self.session.consume(consumed, now))
+        for _, message, arrays in self._socket.receive():
+            try:
+                self._execute(self.session.receive(message, arrays, now))
+            except RemoteProtocolError as error:
+                self._hub.rejects.add(error, "sink")
+        self._execute(self.session.tick(now))
+
+    def _execute(self, instructions: Iterable[SessionInstruction]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case Send(message=message):
+                    self._socket.send(message)
+                case Deliver(batch, arrays):
+                    self._put(Ready(_join(batch, arrays), batch.stop))
+                case Ended():
+                    self._put(instruction)
+                case Rejected(refused):
+                    kind = FailureBudgetError if refused.kind == "budget" else RefusedError
+                    self._put(kind(refused.reason))
+                case Reopen():
+                    self._socket.reopen()
+                case Note(event, fields, level):
+                    getattr(self._log, level)(event, **fields)
+        if self.session.plan:
+            with self._changed:
+                self._changed.notify_all()
+
+    def _put(self, event: Event) -> None:
+        with self._changed:
+            if self._seek is None:  # else it belongs to a position that was left
+                self._events.append(event)
+                self._changed.notify_all()
+
+
+def _join(batch: Batch, arrays: Sequence[Array]) -> dict[str, Array]:
+    """Return a batch's fields, joining segments; the arrays are the receiver's own and may be written to."""
+    parts: dict[str, list[Array]] = {}
+    for frame, array in zip(batch.frames, arrays, strict=True):
+        parts.setdefault(frame.name, []).append(array)
+    fields = {}
+    for name, segments in parts.items():
+        if len(segments) > 1:
+            fields[name] = np.concatenate(segments)
+        else:
+            fields[name] = segments[0]
+            fields[name].flags.writeable = True  # nobody else holds the received frame
+    return fields

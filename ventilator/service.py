@@ -1,0 +1,117 @@
+"""`penstock ventilator`: lists the sources, then leases tasks over one ROUTER socket until it is told to stop."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+
+from pydantic import Field
+
+from penstock._version import __version__
+from penstock.protocol import wire
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.instructions import Instruction, Note, Send
+from penstock.protocol.messages import Finished, Goodbye, Heartbeat, Hello, Intervals, Progress, SinkHello
+from penstock.protocol.service import Service, run
+from penstock.protocol.settings import ServiceSettings
+from penstock.protocol.sockets import Endpoint
+from penstock.protocol.spec import load_spec
+from penstock.ventilator.book import TaskBook
+from penstock.ventilator.leases import LeasePolicy, Leases
+
+_ACCEPTED = wire.kinds(Hello, Finished, Heartbeat, Goodbye, SinkHello, Progress)
+
+
+class VentilatorSettings(ServiceSettings):
+    """Hands out tasks: reads the spec, lists the sources, leases work to workers."""
+
+    spec: str
+    """Path of the spec (TOML)."""
+    bind: str = "tcp://127.0.0.1:5555"
+    """Address for workers and the sink: tcp://host:port or ipc:///path."""
+    root: dict[str, str] = {}
+    """name=/path: where a root of the spec lies on this host; goes before the spec's own [roots]."""
+    heartbeat_s: float = Field(default=1.0, gt=0, le=3600)
+    """Seconds between heartbeats, for every service."""
+    silence_s: float = Field(default=5.0, gt=0, le=86400)
+    """Seconds of silence after which a peer counts as lost."""
+    task_timeout_s: float = Field(default=120.0, gt=0, le=86400)
+    """Seconds that a worker may be stuck in one task before it ends itself."""
+    attempts: int = Field(default=3, ge=2, le=100)
+    """Workers that may die running one item before it is quarantined."""
+    confirm_s: float = Field(default=10.0, gt=0)
+    """Seconds after which a result that the sink has not confirmed is made again."""
+    hedge_s: float = Field(default=2.0, gt=0)
+    """Least seconds that a task may hold up the stream before a second worker gets it too."""
+    hedge_factor: float = Field(default=4.0, ge=1)
+    """A task is hedged only when it is this many times older than a typical one."""
+
+
+def serve(settings: VentilatorSettings) -> int:
+    """Run the service until it is told to stop; return the exit status."""
+    spec = load_spec(settings.spec)
+    roots = spec.roots | settings.root
+    leases: Leases | None = None
+
+    def status() -> dict[str, object]:
+        if leases is None:
+            return {"ready": False, "why": "listing the sources"}
+        return {
+            "ready": True,
+            "workers": len(leases.workers),
+            "sink": leases.sink is not None,
+            "streams": {
+                name: {"missing": len(lane.works), "stopped": lane.stopped} for name, lane in leases.lanes.items()
+            },
+        }
+
+    with Service("ventilator", settings, status) as service:
+        book = TaskBook.open(spec, roots)
+        intervals = Intervals(
+            heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
+        )
+        policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)
+        leases = Leases(book.plans, book.task, roots, intervals, __version__, policy)
+        endpoint = service.hub.router(settings.bind, _ACCEPTED)
+        for plan in book.plans:
+            service.log.info(
+                "serving", stream=plan.name, items=plan.items, classes=len(plan.classes), at=endpoint.address
+            )
+        now = time.monotonic()
+        while not service.stopping:
+            now = service.wait_until(leases.next_timer(now))
+            _turn(service, endpoint, leases, now)
+    return 0
+
+
+def _turn(service: Service, endpoint: Endpoint, leases: Leases, now: float) -> None:
+    for peer, message, _ in endpoint.receive():
+        try:
+            execute(service, endpoint, leases, leases.receive(peer, message, now), now)
+        except RemoteProtocolError as error:
+            service.hub.rejects.add(error, peer.hex()[:8])
+    execute(service, endpoint, leases, leases.tick(now), now)
+    execute(service, endpoint, leases, leases.dispatch(now), now)
+
+
+def execute(
+    service: Service, endpoint: Endpoint, leases: Leases, instructions: Iterable[Instruction], now: float
+) -> None:
+    """Carry out what the core asks for; a peer that cannot be reached is told to the core."""
+    for instruction in instructions:
+        match instruction:
+            case Send(peer, message):
+                if not endpoint.send(message, peer=peer):
+                    execute(service, endpoint, leases, leases.gone(peer, now), now)
+            case Note():
+                service.note(instruction)
+            case _:
+                raise NotImplementedError(instruction)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `penstock ventilator`."""
+    return run(VentilatorSettings, serve, "ventilator", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""The worker's two threads beside its loop: one reads ahead, one decodes, transforms and sends.
+
+Owns the queue of tasks and the PUSH socket to the sink. Knows nothing of heartbeats and leases: the loop's thread asks
+for what is finished and is woken when there is something.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from penstock.protocol import wire
+from penstock.protocol.errors import ItemError
+from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings
+from penstock.protocol.plan import FieldSchema
+from penstock.protocol.sockets import Endpoint, Hub
+from penstock.worker.pipeline import Outcome, Pipeline
+
+#: Tasks whose files are read before they are decoded: hides the storage's latency.
+_READ_AHEAD = 2
+#: Longest that a thread waits (s) before it looks whether it should stop.
+_TURN_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What tasks need: a pipeline a stream, and where results go."""
+
+    pipelines: Mapping[str, Pipeline]
+    schemas: Mapping[str, tuple[FieldSchema, ...]]
+    sink: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    task: Task
+    blobs: list[bytes | ItemError]
+    pipeline: Pipeline
+    read_s: float
+
+
+class Engine:
+    """Runs tasks in order; `submit`, `withdraw`, `finished` and `configure` are the loop's side of it."""
+
+    def __init__(self, hub: Hub, worker: str, log: structlog.typing.FilteringBoundLogger) -> None:
+        """Start both threads; they wait until `configure` was called."""
+        self._hub, self._worker, self._log = hub, worker, log
+        self._changed = threading.Condition()
+        self._queued: deque[Task] = deque()
+        self._loaded: deque[_Loaded] = deque()
+        self._loading: Task | None = None
+        self._done: deque[Done] = deque()
+        self._setup: Setup | None = None
+        self._stopping = False
+        #: What killed a thread, for the loop to raise.
+        self.error: BaseException | None = None
+        #: When the task that runs was begun (monotonic s), and its name; None between tasks.
+        self.running: tuple[float, TaskKey] | None = None
+        self._threads = [
+            threading.Thread(target=self._guard, args=(part,), name=name, daemon=True)
+            for name, part in (("reader", self._read), ("decoder", self._decode))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def configure(self, setup: Setup) -> None:
+        """Use these pipelines and this sink from the next task on."""
+        with self._changed:
+            self._setup = setup
+            self._changed.notify_all()
+
+    def submit(self, task: Task) -> None:
+        """Queue a task."""
+        with self._changed:
+            self._queued.append(task)
+            self._changed.notify_all()
+
+    def withdraw(self) -> tuple[TaskKey, ...]:
+        """Empty the queue; return what was in it and will not run."""
+        with self._changed:
+            tasks = [loaded.task for loaded in self._loaded] + [
+                *([self._loading] if self._loading else []),
+                *self._queued,
+            ]
+            self._loaded.clear()
+            self._queued.clear()
+            self._loading = None
+            return tuple(task.key for task in tasks)
+
+    def finished(self) -> tuple[Done, ...]:
+        """Return what was sent since the last call."""
+        done = []
+        while self._done:
+            done.append(self._done.popleft())
+        return tuple(done)
+
+    def stop(self, wait_s: float) -> None:
+        """Stop both threads, waiting for them up to `wait_s` seconds."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        deadline = time.monotonic() + wait_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _guard(self, part: Callable[[], None]) -> None:
+        try:
+            part()
+        except BaseException as error:  # noqa: BLE001 - handed to the loop, which raises it
+            self.error = error
+            self._hub.wake()
+
+    def _read(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopping and not (self._setup and self._queued and len(self._loaded) < _READ_AHEAD):
+                    self._changed.wait(_TURN_S)
+                if self._stopping:
+                    return
+                assert self._setup is not None  # noqa: S101 - waited for above
+                task = self._loading = self._queued.popleft()
+                pipeline = self._setup.pipelines.get(task.key.stream)
+            if pipeline is None:  # the stream is gone since the task was queued; it will be leased again or not at all
+                with self._changed:
+                    self._loading = None
+                continue
+            began = time.perf_counter()
+            blobs = pipeline.read(task)
+            with self._changed:
+                if self._loading is task:  # else it was withdrawn meanwhile
+                    self._loaded.append(_Loaded(task, blobs, pipeline, time.perf_counter() - began))
+                    self._loading = None
+                    self._changed.notify_all()
+
+    def _decode(self) -> None:
+        pusher: Endpoint | None = None
+        try:
+            while True:
+                waited = time.perf_counter()
+                with self._changed:
+                    while not self._stopping and not self._loaded:
+                        self._changed.wait(_TURN_S)
+                    if self._stopping:
+                        return
+                    loaded = self._loaded.popleft()
+                    self.running = (time.monotonic(), loaded.task.key)
+                    self._changed.notify_all()
+                read_s = min(loaded.read_s, time.perf_counter() - waited)
+                outcome = loaded.pipeline.make(loaded.task, loaded.blobs)
+                self.running = None
+                pusher, send_s = self._send(pusher, loaded, outcome)
+                times = outcome.timings
+                timings = Timings.model_construct(
+                    read_s=read_s, decode_s=times.decode_s, transform_s=times.transform_s, send_s=send_s
+                )
+                self._done.append(Done.model_construct(key=loaded.task.key, timings=timings))
+                self._hub.wake()
+        finally:
+            if pusher:
+                pusher.close(linger_s=2.0)
+
+    def _send(self, pusher: Endpoint | None, loaded: _Loaded, outcome: Outcome) -> tuple[Endpoint | None, float]:
+        """Push a result as soon as there is a sink with room for it; give up only when told to stop."""
+        began = time.perf_counter()
+        setup = self._setup
+        assert setup is not None  # noqa: S101 - tasks only come after a welcome
+        result = Result.model_construct(
+            key=loaded.task.key,
+            plan=loaded.pipeline.plan.token,
+            worker=self._worker,
+            failures=outcome.failures,
+            frames=wire.frames_of(loaded.pipeline.plan.schema, outcome.arrays),
+        )
+        while not self._stopping:
+            setup = self._setup or setup
+            if not setup.sink:
+                with self._changed:  # no sink has said hello yet
+                    self._changed.wait(_TURN_S)
+                continue
+            if pusher is None:
+                pusher = self._hub.pusher(setup.sink)
+            elif pusher.given != setup.sink:
+                pusher.reopen(setup.sink)
+            if pusher.push(result, outcome.arrays, _TURN_S):
+                break
+        return pusher, time.perf_counter() - began

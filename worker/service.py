@@ -1,0 +1,164 @@
+"""`penstock worker`: stateless; told one address, it fetches everything else from there and runs tasks until drained."""
+
+import os
+import sys
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+
+from pydantic import Field
+
+from penstock._version import __version__
+from penstock.protocol import wire
+from penstock.protocol.errors import RemoteProtocolError, StackError
+from penstock.protocol.instructions import Failed, Note, Reopen, Send
+from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerWelcome
+from penstock.protocol.service import Service, host_name, run
+from penstock.protocol.settings import ServiceSettings
+from penstock.worker.engine import Engine, Setup
+from penstock.worker.pipeline import Pipeline
+from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
+
+_FROM_VENTILATOR = wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset)
+#: Exit status of a worker that is stuck in a task (EX_SOFTWARE of sysexits.h).
+_STUCK = 70
+#: Seconds that a drained worker's last result and goodbye may take to leave.
+_LEAVE_S = 2.0
+
+
+class WorkerSettings(ServiceSettings):
+    """Decodes and transforms images; start as many as there are cores, on any machine."""
+
+    ventilator: str = "tcp://127.0.0.1:5555"
+    """Address of the ventilator: all that a worker needs to know."""
+    root: dict[str, str] = {}
+    """name=/path: where a root of the spec lies on this host; goes before what the ventilator says."""
+    slots: int = Field(default=3, ge=1, le=10_000)
+    """Tasks to hold at once: one that runs, the rest so that none is waited for."""
+    drain_s: float = Field(default=30.0, ge=0)
+    """Seconds that a drain may take; then what runs is given back too."""
+    heartbeat_s: float = Field(default=1.0, gt=0, le=3600)
+    """Seconds between heartbeats until the ventilator says otherwise."""
+    silence_s: float = Field(default=5.0, gt=0, le=86400)
+    """Seconds of silence after which the ventilator counts as lost until it says otherwise."""
+
+
+class Worker:
+    """The worker's endpoint, its core and its engine."""
+
+    def __init__(self, service: Service, settings: WorkerSettings) -> None:
+        """Connect and say hello."""
+        self.service, self.settings = service, settings
+        self.name = f"{host_name()}/{os.getpid()}"
+        self.left = False
+        self._drain_by: float | None = None
+        self.engine = Engine(service.hub, self.name, service.log)
+        self.ventilator = service.hub.dealer(settings.ventilator, _FROM_VENTILATOR)
+        hello = Hello(
+            worker=self.name, incarnation=uuid.uuid4().hex, host=host_name(), slots=settings.slots, version=__version__
+        )
+        intervals = Intervals(heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s)
+        self.task_timeout_s = intervals.task_timeout_s
+        now = time.monotonic()
+        self.session = WorkerSession(hello, intervals, now)
+        self.execute(self.session.start(now))
+
+    def turn(self, now: float) -> float:
+        """Take in all that is here; return when to turn again at the latest."""
+        if self.engine.error:
+            raise self.engine.error
+        for _, message, _ in self.ventilator.receive():
+            try:
+                self.execute(self.session.receive(message, now))
+            except RemoteProtocolError as error:
+                self.service.hub.rejects.add(error, self.settings.ventilator)
+        if done := self.engine.finished():
+            self.execute(self.session.finished(done, now))
+        self.execute(self.session.tick(now))
+        if self.service.stopping:
+            self._drain(now)
+        self._watch(now)
+        return self.session.next_timer()
+
+    def execute(self, instructions: Iterable[WorkerInstruction]) -> None:
+        """Carry out what the core asks for."""
+        for instruction in instructions:
+            match instruction:
+                case Send(message=message):
+                    self.ventilator.send(message)
+                case Run(task):
+                    self.engine.submit(task)
+                case Withdraw():
+                    self.execute(self.session.withdrawn(self.engine.withdraw()))
+                case Configure(welcome):
+                    self._configure(welcome)
+                case Reopen():
+                    self.ventilator.reopen()
+                case Note():
+                    self.service.note(instruction)
+                case Stop():
+                    self.left = True
+                case Failed(reason):
+                    raise StackError(reason)
+
+    def close(self) -> None:
+        """Let the last words leave, then stop the threads."""
+        self.engine.stop(_LEAVE_S)
+        self.ventilator.close(linger_s=_LEAVE_S)
+
+    def _configure(self, welcome: WorkerWelcome) -> None:
+        self.task_timeout_s = welcome.intervals.task_timeout_s
+        roots = welcome.roots | self.settings.root
+        pipelines = {plan.name: Pipeline(plan, roots) for plan in welcome.streams}
+        schemas = {plan.name: plan.schema for plan in welcome.streams}
+        self.engine.configure(Setup(pipelines, schemas, welcome.sink))
+        self.service.log.info("welcomed", streams=sorted(pipelines), sink=welcome.sink or "(none yet)")
+
+    def _drain(self, now: float) -> None:
+        if self._drain_by is None:
+            self._drain_by = now + self.settings.drain_s
+            self.execute(self.session.drain())
+        elif now > self._drain_by and not self.left:
+            self.service.log.warning("drain took too long: giving back what runs", drain_s=self.settings.drain_s)
+            self.execute(self.session.withdrawn(tuple(self.session.held)))
+
+    def _watch(self, now: float) -> None:
+        """Leave the hard way if a task does not end: threads cannot be killed, and the task must count an attempt."""
+        running = self.engine.running
+        if running and now - running[0] > self.task_timeout_s:
+            self.service.log.error(
+                "stuck in a task: leaving", task=running[1].model_dump(), after_s=self.task_timeout_s
+            )
+            os._exit(_STUCK)
+
+
+def serve(settings: WorkerSettings) -> int:
+    """Run the service until it was told to stop and has drained; return the exit status."""
+    worker: Worker | None = None
+
+    def status() -> dict[str, object]:
+        ready = worker is not None and worker.session.welcomed
+        return {
+            "ready": ready,
+            "why": "" if ready else "waiting for the ventilator",
+            "held": len(worker.session.held) if worker else 0,
+        }
+
+    with Service("worker", settings, status) as service:
+        worker = Worker(service, settings)
+        deadline = time.monotonic()
+        try:
+            while not worker.left:
+                deadline = worker.turn(service.wait_until(deadline))
+        finally:
+            worker.close()
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `penstock worker`."""
+    return run(WorkerSettings, serve, "worker", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
