@@ -6,13 +6,14 @@ and services. Everything costs O(1) memory, whatever the number of items.
 Shuffling is a keyed permutation of [0, n): a balanced Feistel network over the smallest even number of bits that holds
 n, whose values outside [0, n) walk the network's cycle until they fall inside (Black and Rogaway, "Ciphers with
 Arbitrary Finite Domains", CT-RSA 2002). Its round function is the finaliser of SplitMix64 (Steele, Lea and Flood,
-OOPSLA 2014). It is a shuffle, not a cipher.
+OOPSLA 2014). Up to n = 256 the places are sorted by SplitMix64's outputs instead: a network that narrow knows few
+permutations and walks long. It is a shuffle, not a cipher.
 
 Samples draw from Philox4x64-10 (Salmon et al., SC11), whose counter is laid out so that no two samples can meet:
 word 0 counts draws, word 1 is the patch, word 2 the item, word 3 the epoch; the key is the seed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -24,18 +25,21 @@ _Uint64s = npt.NDArray[np.uint64]
 #: Rounds of the Feistel network. Four already make a pseudorandom permutation of a good round function (Luby-Rackoff);
 #: six leave a margin for small domains, where tests see no bias.
 _ROUNDS = 6
-#: The network is never narrower than this (bits): below it, too few distinct permutations exist to look random.
-_MIN_BITS = 8
+#: Domains up to this size are sorted by a hash: exactly as random as the hash, and a table of at most 2 KB.
+_SORTED_SIZE = 256
 #: Items of the shuffled order computed at once, so that a task of a few items does not pay for numpy's call overhead.
 _BLOCK = 4096
 
 _ITEMS, _WINDOW = 1, 2  # what a permutation is for: keeps the keys of the two uses apart
 
 
+_GOLDEN, _MIX_A, _MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # SplitMix64's constants
+
+
 def _mix64(value: int) -> int:
-    value = (value + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+    value = (value + _GOLDEN) & 0xFFFFFFFFFFFFFFFF
+    value = ((value ^ (value >> 30)) * _MIX_A) & 0xFFFFFFFFFFFFFFFF
+    value = ((value ^ (value >> 27)) * _MIX_B) & 0xFFFFFFFFFFFFFFFF
     return value ^ (value >> 31)
 
 
@@ -55,8 +59,8 @@ def _feistel(values: _Uint64s, half_bits: int, keys: tuple[int, ...]) -> _Uint64
     half, mask = np.uint64(half_bits), np.uint64((1 << half_bits) - 1)
     left, right = values >> half, values & mask
     for key in keys:
-        mixed = (right ^ np.uint64(key)) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0x94D049BB133111EB)
+        mixed = (right ^ np.uint64(key)) * np.uint64(_MIX_A)
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(_MIX_B)
         left, right = right, left ^ ((mixed ^ (mixed >> np.uint64(32))) & mask)
     result: _Uint64s = (left << half) | right
     return result
@@ -67,7 +71,10 @@ def permute(index: Int64s, size: int, *key: int) -> Int64s:
 
     `key` words (the first is usually the seed) choose the permutation. Time is O(len(index)), memory too.
     """
-    half_bits = (max((size - 1).bit_length(), _MIN_BITS) + 1) // 2
+    if size <= _SORTED_SIZE:
+        result: Int64s = _sorted_table(size, *key)[index]
+        return result
+    half_bits = ((size - 1).bit_length() + 1) // 2
     keys = _round_keys(*key)
     values = _feistel(index.astype(np.uint64), half_bits, keys)
     outside = values >= size
@@ -75,6 +82,16 @@ def permute(index: Int64s, size: int, *key: int) -> Int64s:
         values[outside] = _feistel(values[outside], half_bits, keys)
         outside = values >= size
     return values.astype(np.int64)
+
+
+@lru_cache(maxsize=1024)
+def _sorted_table(size: int, *key: int) -> Int64s:
+    state = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(_round_keys(*key)[0])
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(_MIX_A)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(_MIX_B)
+    table = np.argsort(state ^ (state >> np.uint64(31)), kind="stable").astype(np.int64)
+    table.setflags(write=False)
+    return table
 
 
 def sample_generator(seed: int, epoch: int, item: int, patch: int) -> np.random.Generator:
@@ -105,33 +122,26 @@ class Geometry:
     #: Items in a task; tasks and mix windows nest: one divides the other.
     task_items: int
     shuffle: bool
+    #: Samples in an epoch, failures included.
+    samples_per_epoch: int = field(init=False, repr=False, compare=False)
+    #: Tasks in an epoch; the last may be shorter.
+    tasks_per_epoch: int = field(init=False, repr=False, compare=False)
+    #: Items in a block.
+    block_items: int = field(init=False, repr=False, compare=False)
+    #: Positions in a full block.
+    block_samples: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse shapes for which the arithmetic below does not hold."""
+        set_once = object.__setattr__
+        set_once(self, "samples_per_epoch", self.items * self.patches)
+        set_once(self, "tasks_per_epoch", -(-self.items // max(self.task_items, 1)))
+        set_once(self, "block_items", max(self.mix, self.task_items))
+        set_once(self, "block_samples", self.block_items * self.patches)
         if min(self.items, self.patches, self.mix, self.task_items) < 1:
             raise ValueError(f"a stream's sizes must be 1 or more: {self!r}")
         if self.block_items % self.mix or self.block_items % self.task_items:
             raise ValueError(f"mix={self.mix} and task_items={self.task_items} do not nest; one must divide the other")
-
-    @property
-    def samples_per_epoch(self) -> int:
-        """Samples in an epoch, failures included."""
-        return self.items * self.patches
-
-    @property
-    def tasks_per_epoch(self) -> int:
-        """Tasks in an epoch; the last may be shorter."""
-        return -(-self.items // self.task_items)
-
-    @property
-    def block_items(self) -> int:
-        """Items in a block."""
-        return max(self.mix, self.task_items)
-
-    @property
-    def block_samples(self) -> int:
-        """Positions in a full block."""
-        return self.block_items * self.patches
 
     def slots(self, ordinal: int) -> range:
         """Return the slots of one task."""

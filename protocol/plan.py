@@ -74,6 +74,11 @@ class StreamPlan(Model):
             shuffle=self.settings.shuffle,
         )
 
+    def batches_per_epoch(self, world_size: int = 1) -> int:
+        """Return how many batches each of `world_size` trainers gets of an epoch of which nothing is quarantined."""
+        full, rest = divmod(self.geometry.samples_per_epoch, self.settings.batch_size * world_size)
+        return full + (rest >= world_size and not self.settings.drop_remainder)
+
     def window(self, world_size: int = 1) -> int:
         """Return how many samples the sink may hold ahead of one trainer: `window_mb`, but enough never to stall."""
         least = 2 * self.settings.batch_size * world_size + 2 * self.geometry.block_samples

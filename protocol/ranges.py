@@ -55,6 +55,16 @@ def subtract(left: Ranges, right: Ranges) -> Ranges:
     return tuple(result)
 
 
+def is_normal(ranges: Ranges) -> bool:
+    """Return whether `ranges` are sorted, disjoint, not touching and hold no negative number."""
+    previous = -1
+    for start, stop in ranges:
+        if not previous < start < stop:
+            return False
+        previous = stop
+    return True
+
+
 def members(ranges: Ranges) -> Iterator[int]:
     """Yield every integer in `ranges`, ascending."""
     for start, stop in ranges:

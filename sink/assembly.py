@@ -10,6 +10,7 @@ No socket, no clock, no thread: messages and `now` in, instructions out.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from penstock.protocol import ranges
 from penstock.protocol.errors import RemoteProtocolError
@@ -45,6 +46,14 @@ from penstock.sink.store import Store
 VENTILATOR = b"ventilator"
 #: Trainers that one sink serves at most.
 MAX_READERS = 256
+#: Positions from here on are refused: far beyond any training, and the arithmetic stays within 64 bits.
+MAX_POSITION = 2**60
+
+
+@dataclass(slots=True)
+class _Waiting:
+    subscribe: Subscribe
+    live: Liveness
 
 
 class Assembly:
@@ -62,7 +71,8 @@ class Assembly:
         self.results: Counter[str] = Counter()
         self.ventilator = Liveness(intervals, now, now)
         self.welcomed = False
-        self._waiting: dict[bytes, tuple[Subscribe, float]] = {}
+        #: Trainers that asked before the ventilator said what there is.
+        self._waiting: dict[bytes, _Waiting] = {}
         self._sequence = 0
         self._dirty = True
 
@@ -74,58 +84,67 @@ class Assembly:
 
     def receive(self, peer: bytes, message: AnyMessage, arrays: Sequence[Array], now: float) -> list[Instruction]:
         """Take one message in. Raises RemoteProtocolError if it is not right."""
+        if isinstance(message, Result):
+            return self._result(message, arrays)
         if peer == VENTILATOR:
             self.ventilator.heard_at = now
-        elif peer in self.readers:
-            self.readers[peer].live.heard_at = now
+            return self._from_ventilator(message, now)
+        return self._from_trainer(peer, message, now)
+
+    def _from_ventilator(self, message: AnyMessage, now: float) -> list[Instruction]:
         match message:
-            case Result():
-                return self._result(message, arrays)
-            case Credit() if peer in self.readers:
-                self._dirty |= self.readers[peer].credit.update(message.consumed, message.limit)
-                return self._serve(peer)
-            case Subscribe():
-                return self._subscribe(peer, message, now)
-            case Heartbeat() if peer == VENTILATOR or peer in self.readers or peer in self._waiting:
-                return []
-            case Goodbye():
-                self._waiting.pop(peer, None)
-                return self._leave(peer, "trainer left")
             case SinkWelcome():
                 return self._welcome(message, now)
             case Quarantined():
                 return self._quarantined(message)
+            case Heartbeat():
+                return []
             case Reset():
                 return [Reopen(VENTILATOR), *self.start(now)]
             case Drain():
                 return [Failed(message.reason)]
-            case Credit() | Heartbeat():
-                return [Send(peer, Reset())]
             case _:
-                raise RemoteProtocolError("unexpected", f"{type(message).__name__} at the sink")
+                raise RemoteProtocolError("unexpected", f"{type(message).__name__} from the ventilator")
 
-    def gone(self, peer: bytes) -> list[Instruction]:
+    def _from_trainer(self, peer: bytes, message: AnyMessage, now: float) -> list[Instruction]:
+        known = self.readers.get(peer) or self._waiting.get(peer)
+        if known:
+            known.live.heard_at = now
+        match message:
+            case Subscribe() if known and known.subscribe == message:
+                return self._welcome_trainer(peer)  # repeated on the way: identities are fresh, so it is the same one
+            case Subscribe():
+                return self._subscribe(peer, message, now)
+            case Credit() if isinstance(known, Reader):
+                self._dirty |= known.credit.update(message.consumed, message.limit)
+                return self._serve(peer)
+            case Goodbye():
+                return self.gone(peer, "trainer left")
+            case Credit() | Heartbeat():
+                return [] if known else [Send(peer, Reset())]
+            case _:
+                raise RemoteProtocolError("unexpected", f"{type(message).__name__} from a trainer")
+
+    def gone(self, peer: bytes, event: str = "trainer unreachable") -> list[Instruction]:
         """Take in that the transport cannot reach a trainer any more."""
-        return self._leave(peer, "trainer unreachable")
+        self._waiting.pop(peer, None)
+        return self._leave(peer, event)
 
     def tick(self, now: float) -> list[Instruction]:
-        """Notice silence and send heartbeats; call it at `next_timer` or more often."""
+        """Notice silence and send heartbeats; call it at `next_timer` or more often, once all that came was taken in."""
         out: list[Instruction] = []
-        for peer, reader in list(self.readers.items()):
-            if reader.live.lost(now):
-                out += self._leave(peer, "trainer silent")
-            elif reader.live.due(now):
-                reader.live.spoke_at = now
-                out.append(Send(peer, Heartbeat()))
-        for peer, (_, since) in list(self._waiting.items()):
-            if now - since > self.intervals.silence_s:  # it will ask again; by then the ventilator may have answered
-                del self._waiting[peer]
-                out.append(Send(peer, Reset()))
+        known: list[tuple[bytes, Reader | _Waiting]] = [*self.readers.items(), *self._waiting.items()]
+        for peer, trainer in known:
+            if trainer.live.lost(now):
+                out += self.gone(peer, "trainer silent")
+            elif trainer.live.due(now):
+                trainer.live.spoke_at = now
+                out.append(Send(peer, Heartbeat(position=trainer.cursor if isinstance(trainer, Reader) else None)))
         if self.ventilator.lost(now):
             return [*out, Note("ventilator silent", level="warning"), Reopen(VENTILATOR), *self.start(now)]
         if self.ventilator.due(now):
             self.ventilator.spoke_at = now
-            out.append(Send(VENTILATOR, Heartbeat()))
+            out.append(Send(VENTILATOR, Heartbeat() if self.welcomed else self.hello))
             self._dirty = True  # repeat the whole truth now and then: any message may have been lost
         return out
 
@@ -147,11 +166,9 @@ class Assembly:
         readers = [reader for reader in self.readers.values() if reader.plan.name == name]
         if not readers and not stopped:
             return None
-        spans = [] if stopped else [
-            store.geometry.tasks_between(reader.cursor, reader.limit(store.dead)) for reader in readers
-        ]
-        wanted = ranges.members(ranges.normalise(spans))
-        missing = ranges.from_sorted(ordinal for ordinal in wanted if not store.has(ordinal))
+        spans = [store.geometry.tasks_between(reader.cursor, reader.limit(store)) for reader in readers]
+        wanted = ranges.normalise([] if stopped else spans)
+        missing = ranges.subtract(wanted, store.complete())
         return StreamNeed(stream=name, missing=missing, partial=tuple(store.partial()), stopped=stopped)
 
     def _result(self, result: Result, arrays: Sequence[Array]) -> list[Instruction]:
@@ -200,36 +217,53 @@ class Assembly:
         """Return whether some reader wants the block that starts at position `start`."""
         stop = store.geometry.block_of(start)[1]
         return any(
-            reader.cursor < stop and start < reader.limit(store.dead)
+            reader.cursor < stop and start < reader.limit(store)
             for reader in self.readers.values()
             if reader.plan is store.plan
         )
 
     def _subscribe(self, peer: bytes, message: Subscribe, now: float) -> list[Instruction]:
+        live = Liveness(self.intervals, now, now)
         if not self.plans:
-            self._waiting[peer] = (message, now)
+            self._waiting[peer] = _Waiting(message, live)
             return []
-        plan = self.plans.get(message.stream)
-        if plan is None:
-            known = ", ".join(sorted(self.plans))
-            return [Send(peer, Refused(kind="stream", reason=f"no stream {message.stream!r} here; there are: {known}"))]
-        if message.fingerprint and message.fingerprint != plan.fingerprint:
-            return [Send(peer, Refused(kind="fingerprint", reason=_other_fingerprint(message.fingerprint, plan)))]
-        if message.rank >= message.world_size:
-            reason = f"rank {message.rank} of world size {message.world_size}: ranks start at 0"
-            return [Send(peer, Refused(kind="position", reason=reason))]
-        if reason := self.budgets[plan.name].exceeded:
-            return [Send(peer, Refused(kind="budget", reason=reason))]
-        if len(self.readers) >= MAX_READERS and peer not in self.readers:
-            return [Send(peer, Refused(kind="limit", reason=f"{MAX_READERS} trainers are subscribed already"))]
-        again = self._leave(peer, "trainer subscribed again") if peer in self.readers else []
-        reader = Reader(message, plan, Liveness(self.intervals, now, now), message.position)
+        again = self._leave(peer, "trainer subscribed again")
+        if refused := self._why_not(message):
+            return [*again, Send(peer, refused)]
+        reader = Reader(message, self.plans[message.stream], live, message.position)
         reader.credit.update(0, message.limit)
         self.readers[peer] = reader
         self._dirty = True
-        fields = {"stream": plan.name, "rank": message.rank, "world_size": message.world_size, "position": reader.cursor}
-        welcome = TrainerWelcome(plan=plan, position=reader.cursor, intervals=self.intervals)
-        return [*again, Send(peer, welcome), Note("trainer subscribed", fields), *self._serve(peer)]
+        fields = message.model_dump(include={"stream", "rank", "world_size", "position"})
+        return [*again, *self._welcome_trainer(peer), Note("trainer subscribed", fields), *self._serve(peer)]
+
+    def _welcome_trainer(self, peer: bytes) -> list[Instruction]:
+        reader = self.readers.get(peer)
+        if reader is None:
+            return []
+        return [Send(peer, TrainerWelcome(plan=reader.plan, position=reader.subscribe.position, intervals=self.intervals))]
+
+    def _why_not(self, message: Subscribe) -> Refused | None:
+        """Return why a subscription cannot be served, or None."""
+        plan = self.plans.get(message.stream)
+        if plan is None:
+            known = ", ".join(sorted(self.plans))
+            return Refused(kind="stream", reason=f"no stream {message.stream!r} here; there are: {known}")
+        if message.fingerprint and message.fingerprint != plan.fingerprint:
+            return Refused(kind="fingerprint", reason=_other_fingerprint(message.fingerprint, plan))
+        if message.rank >= message.world_size:
+            reason = f"rank {message.rank} of world size {message.world_size}: ranks start at 0"
+            return Refused(kind="position", reason=reason)
+        if message.position >= MAX_POSITION:
+            return Refused(kind="position", reason=f"position {message.position}: must be below {MAX_POSITION}")
+        least = message.world_size * (plan.settings.batch_size if plan.settings.drop_remainder else 1)
+        if plan.geometry.samples_per_epoch < least:
+            return Refused(kind="position", reason=_no_batch(plan, message.world_size, least))
+        if reason := self.budgets[plan.name].exceeded:
+            return Refused(kind="budget", reason=reason)
+        if len(self.readers) >= MAX_READERS:
+            return Refused(kind="limit", reason=f"{MAX_READERS} trainers are subscribed already")
+        return None
 
     def _serve(self, peer: bytes) -> list[Instruction]:
         """Send a reader all that is complete and that it has credit for."""
@@ -275,7 +309,9 @@ class Assembly:
 
     def _welcome(self, message: SinkWelcome, now: float) -> list[Instruction]:
         self.welcomed = self._dirty = True
-        self.intervals = message.intervals
+        self.intervals = self.ventilator.intervals = message.intervals
+        for reader in self.readers.values():
+            reader.live.intervals = message.intervals
         out: list[Instruction] = []
         plans = {plan.name: plan for plan in message.streams}
         for peer, reader in list(self.readers.items()):
@@ -293,19 +329,31 @@ class Assembly:
         for name in set(self.plans) - set(plans):
             del self.plans[name], self.stores[name], self.budgets[name]
         waiting, self._waiting = self._waiting, {}
-        for peer, (subscribe, _) in waiting.items():
-            out += self._subscribe(peer, subscribe, now)
+        for peer, patient in waiting.items():
+            out += self._subscribe(peer, patient.subscribe, now)
         return out
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold: nothing is kept that no reader wants, among others."""
         for store in self.stores.values():
             store.validate()
+            readers = [reader for reader in self.readers.values() if reader.plan is store.plan]
+            spans = [(reader.cursor, reader.limit(store)) for reader in readers]
             for start in store.starts():
-                assert self._wants(store, start), f"block {start} is held for nobody"  # noqa: S101
+                stop = store.geometry.block_of(start)[1]
+                wanted = any(low < stop and start < high for low, high in spans)
+                assert wanted, f"block {start} is held for nobody"  # noqa: S101
         for reader in self.readers.values():
             reader.credit.validate()
             assert reader.plan is self.plans[reader.plan.name]  # noqa: S101
+
+
+def _no_batch(plan: StreamPlan, world_size: int, least: int) -> str:
+    return (
+        f"stream {plan.name!r} has {plan.geometry.samples_per_epoch} samples an epoch: with world size {world_size}, "
+        f"batch_size = {plan.settings.batch_size} and drop_remainder = {str(plan.settings.drop_remainder).lower()} a "
+        f"round takes at least {least}, so no batch would ever come; make batch_size or the number of trainers smaller"
+    )
 
 
 def _other_fingerprint(given: str, plan: StreamPlan) -> str:

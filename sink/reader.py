@@ -6,7 +6,7 @@ or two jobs, are two readers over the same store. Refuses to know sockets and ho
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,30 +63,37 @@ class Reader:
         """Trainers that share each round."""
         return self.subscribe.world_size
 
-    def limit(self, dead: Mapping[int, int]) -> int:
-        """Return the position up to which samples may be made; `dead` are failed samples by their block's start.
+    def limit(self, store: Store) -> int:
+        """Return the position up to which samples may be made; it never falls while the reader lives.
 
-        Samples on their way to the trainer count against the window, failed ones do not: they hold no memory.
+        Samples on their way to the trainer count against the window, failed ones do not: they hold no memory. Only
+        failures between the cursor and the limit count, so the limit never rests on a block that may be dropped.
         """
-        budget = max(0, self.plan.window(self.world_size) - self.credit.in_flight)
-        if not dead:
-            return self.cursor + budget
-        first = self.plan.geometry.block_of(self.cursor)[0]
-        return self.cursor + budget + sum(count for start, count in dead.items() if start >= first)
+        limit = self.cursor + max(0, self.plan.window(self.world_size) - self.credit.in_flight)
+        for start in sorted(store.dead):
+            if start >= limit:
+                break
+            block = store.blocks[start]
+            low = max(self.cursor, start)
+            if low < block.stop:
+                limit += (block.stop - low) - (block.count - block.index(low))
+        return limit
 
     def next(self, store: Store) -> tuple[Batch, list[Array]] | EpochEnd | None:
-        """Return what is to be sent next, or None while it is not complete or there is no credit."""
-        if not self.credit.available:
-            return None
-        wanted = self.world_size * self.plan.settings.batch_size
-        self._walk(store, wanted)
-        if self._count >= wanted:
-            return self._batch(wanted)
-        if self._reached < self.epoch_stop:
-            return None
-        if self._count >= self.world_size and not self.plan.settings.drop_remainder:
-            return self._batch(self._count)
-        return self._end()
+        """Return what is to be sent next, or None while it is not complete or there is no credit.
+
+        An epoch's end needs no credit, or a trainer that still holds the last batch would wait for it; but the end of
+        an epoch without a batch does: nothing else would hold back a stream in which hardly any item survives.
+        """
+        taken = self.world_size * self.plan.settings.batch_size
+        self._walk(store, taken)
+        if self._count < taken:
+            if self._reached < self.epoch_stop:
+                return None
+            if self._count < self.world_size or self.plan.settings.drop_remainder:
+                return self._end() if self.credit.available or self.epoch.delivered else None
+            taken = self._count
+        return self._batch(taken) if self.credit.available else None
 
     def _begin(self) -> None:
         size = self.plan.geometry.samples_per_epoch
@@ -110,8 +117,6 @@ class Reader:
         rank, size = self.subscribe.rank, self.world_size
         start = self.cursor
         slices = self._cut(taken, rank * taken // size, (rank + 1) * taken // size)
-        if not self._count and self._reached == self.epoch_stop:
-            self.cursor = self.epoch_stop  # nothing but failures follows
         self.epoch.delivered += taken
         frames, arrays = join(self.plan.schema, slices)
         sequence = self.credit.spend(taken)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from penstock.protocol import ranges
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import Failure, Result, TaskKey
 from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.ranges import Ranges
 from penstock.protocol.wire import Array
 
 
@@ -93,9 +95,9 @@ class Store:
         self._held: dict[int, _Held] = {}
         self._complete: set[int] = set()
 
-    def has(self, ordinal: int) -> bool:
-        """Return whether all of a task is here."""
-        return ordinal in self._complete
+    def complete(self) -> Ranges:
+        """Return the ordinals of the tasks that are here entirely."""
+        return ranges.from_sorted(sorted(self._complete))
 
     def partial(self) -> Iterator[tuple[int, tuple[int, ...]]]:
         """Yield the tasks that are here in part, with the offsets of the items that are."""

@@ -88,10 +88,13 @@ class Session:
         self._before = 0
         #: Stop of the last epoch whose end was said.
         self._ended = position
+        #: Where we stood when the sink last said that it had sent more than we have; None: we had all.
+        self._behind: int | None = None
 
     def start(self, now: float) -> list[SessionInstruction]:
         """Subscribe from the position reached."""
         self._before = self.delivered
+        self._behind = None
         self.live = Liveness(self.live.intervals, now, now)
         wish = self.wish
         subscribe = Subscribe(
@@ -108,6 +111,8 @@ class Session:
     def receive(self, message: AnyMessage, arrays: Sequence[Array], now: float) -> list[SessionInstruction]:
         """Take one message from the sink in. Raises RemoteProtocolError if a sink must not send it."""
         self.live.heard_at = now
+        if self.rejected:
+            return []
         match message:
             case TrainerWelcome():
                 self.plan = message.plan
@@ -119,7 +124,7 @@ class Session:
             case EpochEnd():
                 return self._epoch_end(message, now)
             case Heartbeat():
-                return []
+                return self._compare(message.position, now)
             case Reset():
                 return self._again("the sink does not know us", now)
             case Refused():
@@ -177,6 +182,19 @@ class Session:
             return self._again(f"epoch {end.epoch} ended before batch {end.sequence}", now)
         self.position = self._ended = end.stop
         return [Ended(end.stop, end)]
+
+    def _compare(self, sent: int | None, now: float) -> list[SessionInstruction]:
+        """Notice that something was lost after which nothing else comes: the welcome, or all that there was credit for.
+
+        Two heartbeats must say so, and nothing may have come between them: what is on its way is not lost.
+        """
+        if sent is None or (sent <= self.position and self.plan is not None):
+            self._behind = None
+        elif self._behind == self.position:
+            return self._again(f"what was sent up to {sent} did not come", now)
+        else:
+            self._behind = self.position
+        return []
 
     def _close_epoch(self) -> list[SessionInstruction]:
         """Say that an epoch is over if its last batch came and its report did not."""

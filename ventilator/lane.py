@@ -5,7 +5,7 @@ Part of the leases core: no socket, no clock. A unit of work exists exactly as l
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from penstock.protocol import ranges
 from penstock.protocol.messages import Failure, StreamNeed, Task, TaskKey
@@ -14,6 +14,8 @@ from penstock.protocol.ranges import Ranges
 
 #: Weight of the newest duration in a lane's typical task duration (exponential moving average).
 _NEWEST = 0.1
+#: Entries of the heap of ready work that may be out of date (beside as many as there is work) before it is made anew.
+_STALE = 1024
 
 #: (key, attempts) to the task with its items: a pure function of the plan and the source's listing.
 MakeTask = Callable[[TaskKey, int], Task]
@@ -32,6 +34,8 @@ class Work:
     ready: bool = False
     #: Set once it was given up: repeated to the sink until it is no longer missing.
     failure: Failure | None = None
+    #: Whether the sink was told of the failure at least once.
+    told: bool = False
 
 
 class Lane:
@@ -48,7 +52,9 @@ class Lane:
         self.works: dict[TaskKey, Work] = {}
         #: Items that kill workers, kept for all epochs: item to its failure.
         self.poison: dict[int, Failure] = {}
+        #: Every missing task's units of work: itself, or its items alone; and which of the tasks are split so.
         self._parts: dict[int, list[TaskKey]] = {}
+        self._split_up: set[int] = set()
         self._ready: list[tuple[int, int, TaskKey]] = []
         self._make_task = make_task
 
@@ -56,16 +62,23 @@ class Lane:
         """Take over what the sink says is missing; `held` tells whether some worker already has a unit of work."""
         missing = need.missing if need else ()
         for ordinal in ranges.members(ranges.subtract(self.missing, missing)):
+            self._split_up.discard(ordinal)
             for key in self._parts.pop(ordinal):
                 self.works.pop(key, None)
         for ordinal in ranges.members(ranges.subtract(missing, self.missing)):
             self._add(ordinal, held)
-        for ordinal, offsets in need.partial if need else ():
-            for key in self._parts.get(ordinal, ()):
-                if key.alone in offsets:
+        arrived = dict(need.partial) if need else {}
+        for ordinal in self._split_up:
+            for key in self._parts[ordinal]:
+                if key.alone in arrived.get(ordinal, ()):
                     self.works.pop(key, None)
+                elif key not in self.works:  # the sink had it, and dropped it with the reader that wanted it
+                    self._restore(key, held)
         self.missing = missing
         self.stopped = need.stopped if need else self.stopped
+        if len(self._ready) > 2 * len(self.works) + _STALE:
+            self._ready = [entry for entry in self._ready if (work := self.works.get(entry[2])) and work.ready]
+            heapify(self._ready)
 
     def push(self, work: Work) -> None:
         """Make a unit of work ready for a lease (again)."""
@@ -128,6 +141,20 @@ class Lane:
             )
             self.poison[item.item] = work.failure = failure
 
+    def refund(self, key: TaskKey) -> None:
+        """Take back a death that was charged: the worker lives."""
+        for part in self._parts.get(key.ordinal, ()):
+            work = self.works.get(part)
+            if work and work.deaths and work.failure is None and key.alone in (None, part.alone):
+                work.deaths -= 1
+
+    def untold(self) -> list[Work]:
+        """Return the work that was given up and that the sink was not told of, as told from now on."""
+        works = [work for work in self.works.values() if work.failure and not work.told] if self.poison else []
+        for work in works:
+            work.told = True
+        return works
+
     def _add(self, ordinal: int, held: Callable[[TaskKey], bool]) -> None:
         work = self._work(TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, alone=None), deaths=0)
         self._parts[ordinal] = [work.key]
@@ -142,6 +169,7 @@ class Lane:
     def _split(self, work: Work, task: Task) -> None:
         ordinal = work.key.ordinal
         del self.works[work.key]
+        self._split_up.add(ordinal)
         self._parts[ordinal] = []
         for offset, item in enumerate(task.items):
             key = TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, alone=offset)
@@ -151,6 +179,14 @@ class Lane:
             part.failure = known and known.model_copy(update={"offset": offset})
             self.push(part)
 
+    def _restore(self, key: TaskKey, held: Callable[[TaskKey], bool]) -> None:
+        work = self._work(key, deaths=0)
+        [item] = self.task(work).items
+        known = self.poison.get(item.item)
+        work.failure = known and known.model_copy(update={"offset": key.alone})
+        if not held(key):
+            self.push(work)
+
     def _work(self, key: TaskKey, deaths: int) -> Work:
         work = self.works[key] = Work(key, deaths)
         return work
@@ -158,7 +194,9 @@ class Lane:
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
         assert set(self._parts) == set(ranges.members(self.missing))  # noqa: S101
+        assert self._split_up == {n for n, keys in self._parts.items() if keys[0].alone is not None}  # noqa: S101
         listed = {key for keys in self._parts.values() for key in keys}
         assert set(self.works) <= listed  # noqa: S101
+        assert {key for key in listed if key.alone is None} <= set(self.works)  # noqa: S101
         standing = {key for _, _, key in self._ready}
         assert all(not work.ready or work.key in standing for work in self.works.values())  # noqa: S101

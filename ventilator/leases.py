@@ -13,6 +13,7 @@ the worker dies. No socket, no clock, no thread: messages and `now` in, instruct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from penstock.protocol import ranges
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Instruction, Note, Send
@@ -37,6 +38,11 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.lane import Lane, MakeTask, Work
+
+#: Tasks of one stream that a sink may miss at once; more would stop this service from answering anybody else.
+MAX_MISSING = 2**22
+#: Charges that are remembered in case the worker turns up again.
+_CHARGES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,8 @@ class Leases:
         self._free: dict[bytes, None] = {}
         #: Which workers hold a unit of work; outlives the work itself.
         self._holders: dict[TaskKey, set[bytes]] = {}
+        #: What a lost worker was charged for, by its incarnation: taken back if it turns up again.
+        self._charged: dict[str, TaskKey] = {}
 
     def receive(self, peer: bytes, message: AnyMessage, now: float) -> list[Instruction]:
         """Take one message in. Raises RemoteProtocolError if this peer may not send it."""
@@ -129,8 +137,7 @@ class Leases:
             case Progress() if not known:
                 return self._progress(message)
             case Goodbye():
-                self.sink = None
-                return [Note("sink left")]
+                return self._lose_sink("sink left")
             case _:
                 raise RemoteProtocolError("unexpected", f"{type(message).__name__} from this kind of peer")
 
@@ -139,12 +146,15 @@ class Leases:
         if peer in self.workers:
             return self._remove(peer, "worker unreachable", next(iter(self.workers[peer].held), None), now)
         if self.sink and self.sink.peer == peer:
-            self.sink = None
-            return [Note("sink unreachable", level="warning")]
+            return self._lose_sink("sink unreachable")
         return []
 
     def tick(self, now: float) -> list[Instruction]:
-        """Notice silence, repeat what must be repeated, hedge; call it at `next_timer` or more often."""
+        """Notice silence, repeat what must be repeated, hedge.
+
+        Call it at `next_timer` or more often, once all that came was taken in: after a pause (a suspended machine)
+        everybody looks silent who is only waiting to be heard.
+        """
         out: list[Instruction] = []
         for peer, worker in list(self.workers.items()):
             if worker.live.lost(now):
@@ -153,8 +163,7 @@ class Leases:
                 worker.live.spoke_at = now
                 out.append(Send(peer, Heartbeat()))
         if self.sink and self.sink.live.lost(now):
-            self.sink = None
-            out.append(Note("sink silent", level="warning"))
+            out += self._lose_sink("sink silent")
         if self.sink and self.sink.live.due(now):
             self.sink.live.spoke_at = now
             out.append(Send(self.sink.peer, Heartbeat()))
@@ -215,9 +224,14 @@ class Leases:
             return [Send(peer, Drain(reason=reason)), Note("worker refused", {"reason": reason}, "error")]
         if peer in self.workers:
             return [Send(peer, self._welcome())]
+        out: list[Instruction] = []
+        for old in [old for old, worker in self.workers.items() if worker.hello.incarnation == hello.incarnation]:
+            out += self._remove(old, "worker came back", None, now)
+        if charged := self._charged.pop(hello.incarnation, None):
+            self.lanes[charged.stream].refund(charged)
         self.workers[peer] = _Worker(hello, Liveness(self._intervals, now, now))
         self._offer(peer)
-        return [Send(peer, self._welcome()), Note("worker joined", {"worker": hello.worker, "slots": hello.slots})]
+        return [*out, Send(peer, self._welcome()), Note("worker joined", {"worker": hello.worker, "slots": hello.slots})]
 
     def _welcome(self) -> WorkerWelcome:
         results = self.sink.hello.results if self.sink else ""
@@ -227,21 +241,28 @@ class Leases:
         if hello.version != self._version:
             reason = f"this sink runs Penstock {hello.version}, the ventilator {self._version}: install the same"
             return [Send(peer, Drain(reason=reason)), Note("sink refused", {"reason": reason}, "error")]
-        before = self.sink
+        out: list[Instruction] = [Send(peer, SinkWelcome(streams=self.plans, intervals=self._intervals))]
+        if self.sink and self.sink.peer == peer:
+            return out
+        if self.sink:
+            out += self._lose_sink("sink replaced")
         self.sink = _Sink(peer, hello, Liveness(self._intervals, now, now))
-        welcome = SinkWelcome(streams=self.plans, intervals=self._intervals)
-        out: list[Instruction] = [Send(peer, welcome)]
-        if before is None or before.peer != peer:
-            for lane in self.lanes.values():  # until it says what it misses, nothing is known to be needed
-                lane.need(None, self._is_held)
-            out.append(Note("sink joined", {"results": hello.results}))
-            out += [Send(worker, self._welcome()) for worker in self.workers]
-        return out
+        out.append(Note("sink joined", {"results": hello.results}))
+        return [*out, *(Send(worker, self._welcome()) for worker in self.workers)]
+
+    def _lose_sink(self, event: str) -> list[Instruction]:
+        self.sink = None
+        for lane in self.lanes.values():  # until the next one says what it misses, nothing is known to be needed
+            lane.need(None, self._is_held)
+        return [Note(event, level="warning")]
 
     def _progress(self, message: Progress) -> list[Instruction]:
         assert self.sink is not None  # noqa: S101 - receive() has found this peer to be the sink
         if message.sequence <= self.sink.sequence:
             return []
+        for need in message.needs:
+            if not ranges.is_normal(need.missing) or ranges.size(need.missing) > MAX_MISSING:
+                raise RemoteProtocolError("progress", f"{need.stream}: no list of at most {MAX_MISSING} tasks")
         self.sink.sequence = message.sequence
         needs = {need.stream: need for need in message.needs}
         out: list[Instruction] = []
@@ -250,7 +271,8 @@ class Leases:
             if need and need.stopped and not lane.stopped:
                 out.append(Note("stream stopped", {"stream": name, "reason": need.stopped}, "error"))
             lane.need(need, self._is_held)
-        return out
+        works = [work for lane in self.lanes.values() for work in lane.untold()]
+        return [*out, *(_quarantined(self.sink.peer, work) for work in works)]
 
     def _is_held(self, key: TaskKey) -> bool:
         return key in self._holders
@@ -266,7 +288,7 @@ class Leases:
             times = done.timings
             lane.took(times.read_s + times.decode_s + times.transform_s + times.send_s)
             if work := lane.works.get(done.key):
-                work.finished_at = now
+                work.finished_at, work.ready = now, False
 
     def _release(self, peer: bytes, key: TaskKey) -> None:
         holders = self._holders[key]
@@ -275,7 +297,10 @@ class Leases:
             del self._holders[key]
 
     def _reconcile(self, peer: bytes, worker: _Worker, beat: Heartbeat, now: float) -> list[Instruction]:
-        """Drop leases that the worker does not know of: the task, or its `Finished`, was lost on the way."""
+        """Drop leases that the worker does not know of: the task, or its `Finished`, was lost on the way.
+
+        Say welcome again if the worker pushes to another sink than this one: that welcome was lost.
+        """
         known = set(beat.running or ())
         lost = [
             key
@@ -289,7 +314,12 @@ class Leases:
         if lost:
             worker.busy_since, worker.stalled = now, False
             self._offer(peer)
-        return [Note("leases lost", {"worker": worker.hello.worker, "count": len(lost)}, "warning")] if lost else []
+        out: list[Instruction] = []
+        if lost:
+            out.append(Note("leases lost", {"worker": worker.hello.worker, "count": len(lost)}, "warning"))
+        if self.sink and beat.sink != self.sink.hello.results:
+            out.append(Send(peer, self._welcome()))
+        return out
 
     def _again(self, key: TaskKey) -> None:
         lane = self.lanes[key.stream]
@@ -311,15 +341,22 @@ class Leases:
                 self._again(key)
                 continue
             lane.charge(work, self.policy.attempts, name)
-            if work.failure and self.sink:
-                out.append(Send(self.sink.peer, Quarantined(key=work.key, failure=work.failure)))
+            if work.failure is None:
+                self._remember_charge(worker.hello.incarnation, key)
+            else:
+                out += [_quarantined(self.sink.peer, given_up) for given_up in lane.untold() if self.sink]
                 fields = {"stream": key.stream, "path": work.failure.path, "reason": work.failure.reason}
                 out.append(Note("item quarantined", fields, "error"))
         return out
 
+    def _remember_charge(self, incarnation: str, key: TaskKey) -> None:
+        self._charged[incarnation] = key
+        if len(self._charged) > _CHARGES:
+            del self._charged[next(iter(self._charged))]
+
     def _repeat_quarantined(self, sink: bytes) -> list[Instruction]:
         return [
-            Send(sink, Quarantined(key=work.key, failure=work.failure))
+            _quarantined(sink, work)
             for lane in self.lanes.values()
             if lane.poison
             for work in lane.works.values()
@@ -365,3 +402,8 @@ class Leases:
         assert held == {(peer, key) for key, peers in self._holders.items() for peer in peers}  # noqa: S101
         assert all(len(worker.held) <= worker.hello.slots for worker in self.workers.values())  # noqa: S101
         assert set(self._free) == {peer for peer, worker in self.workers.items() if worker.free > 0}  # noqa: S101
+
+
+def _quarantined(sink: bytes, work: Work) -> Send:
+    assert work.failure is not None  # noqa: S101 - only work that was given up
+    return Send(sink, Quarantined(key=work.key, failure=work.failure))

@@ -69,6 +69,8 @@ class WorkerSession:
         #: What was handed on and is not finished, oldest first.
         self.held: dict[TaskKey, None] = {}
         self._given_back: tuple[TaskKey, ...] = ()
+        #: Where results are pushed to, as the last welcome said.
+        self._sink = ""
 
     def start(self, now: float) -> list[WorkerInstruction]:
         """Say hello, at first and after the link was opened again."""
@@ -82,6 +84,7 @@ class WorkerSession:
         match message:
             case WorkerWelcome():
                 self.welcomed = True
+                self._sink = message.sink
                 self.live.intervals = message.intervals
                 return [Configure(message)]
             case Tasks() if self.welcomed and not self.draining:
@@ -107,7 +110,8 @@ class WorkerSession:
         """Take in which tasks were taken back from the queue before they ran."""
         for key in keys:
             self.held.pop(key, None)
-        self._given_back += keys
+        if self.draining:
+            self._given_back += keys
         return self._leave_if_idle()
 
     def drain(self) -> list[WorkerInstruction]:
@@ -123,7 +127,8 @@ class WorkerSession:
             return self._again("the ventilator is silent", now)
         if self.live.due(now):
             self.live.spoke_at = now
-            return [Send(VENTILATOR, Heartbeat(running=tuple(self.held)) if self.welcomed else self.hello)]
+            beat = Heartbeat(running=tuple(self.held), sink=self._sink) if self.welcomed else self.hello
+            return [Send(VENTILATOR, beat)]
         return []
 
     def next_timer(self) -> float:

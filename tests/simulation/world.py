@@ -1,0 +1,193 @@
+"""One schedule from its first event to the last trainer's last batch, and all that must hold meanwhile.
+
+Owns the checks that need the whole view: the sink's memory, what may be quarantined, progress after the faults, and
+that nobody talks without end. What each trainer gets is checked by the trainer's process.
+"""
+
+import random
+from collections import Counter
+
+from simulation.network import Clock, Cut, Network
+from simulation.processes import Process, SinkProcess, TrainerProcess, VentilatorProcess, WorkerProcess
+from simulation.scenario import Fault, Scenario, WorkerPart
+
+from penstock.protocol.messages import Quarantined, Refused
+from penstock.sink.assembly import Assembly
+
+#: Messages of one kind that one process may send in one simulated second, beside those that carry work.
+_CHATTER = 100
+#: Messages that stand for work done: bounded by the work, not by this check.
+_WORK = ("Tasks", "Finished", "Result", "Batch", "Credit", "Progress")
+
+
+class World:
+    """All processes of one scenario."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Set everything up; nothing has started yet."""
+        self.scenario = scenario
+        self.rng = random.Random(scenario.seed + 1)
+        self.clock = Clock()
+        self.network = Network(self.clock, self.rng, scenario.weather, encoded=scenario.encoded)
+        self.notes: Counter[str] = Counter()
+        self.rejects: Counter[str] = Counter()
+        #: By (stream, item): how many workers died while it was theirs to run.
+        self.deaths: Counter[tuple[str, int]] = Counter()
+        #: Items given up although nothing is wrong with them: three workers died in their neighbourhood.
+        self.innocents: set[tuple[str, int]] = set()
+        self.ventilator = VentilatorProcess("ventilator", self)
+        self.sink = SinkProcess("sink", self)
+        self.workers = [WorkerProcess(f"worker {n}", self, part) for n, part in enumerate(scenario.workers)]
+        self.trainers = [TrainerProcess(f"trainer {n}", self, part) for n, part in enumerate(scenario.trainers)]
+        self.peak_samples = 0
+
+    def run(self) -> None:
+        """Run until every trainer has reached its target; raise AssertionError if anything is not as it must be."""
+        for process in self._processes():
+            self.clock.after(self.rng.choice((0.0, self.rng.uniform(0, 1))), process.start)
+        for fault in self.scenario.faults:
+            self.clock.at(fault.when, lambda fault=fault: self._break(fault))  # type: ignore[misc]
+        self.clock.at(self.scenario.heal_at, self._heal)
+        deadline = self._deadline()
+        while not all(trainer.done for trainer in self.trainers):
+            self.clock.step()
+            assert self.clock.now < deadline, f"no end by {deadline:.0f} s: {self._standing()}"
+        end = self.clock.now + 1.0
+        while self.clock.now < end:
+            self.clock.step()
+        if self.clock.now > self.scenario.heal_at and not self.sink.assembly.readers:
+            assert not any(set(store.starts()) for store in self.sink.assembly.stores.values())
+        self._check_chatter()
+
+    def restart_later(self, process: Process, delay_s: float) -> None:
+        """Start a process again in `delay_s` seconds, as a supervisor would."""
+        generation = process.generation
+
+        def restart() -> None:
+            if not process.alive and process.generation == generation and not getattr(process, "done", False):
+                process.start()
+
+        self.clock.after(delay_s, restart)
+
+    def died(self, worker: WorkerProcess) -> None:
+        """Count a worker's death against what it ran, and against what the ventilator must take for that."""
+        blamed = {worker.running.key} if worker.running else set()
+        if self.ventilator.alive:
+            known = self.ventilator.leases.workers.get(worker.identity)
+            if known and known.held:
+                blamed.add(next(iter(known.held)))
+        for key in blamed:
+            plan = self.scenario.plan(key.stream)
+            slots = plan.geometry.slots(key.ordinal)
+            chosen = slots if key.alone is None else slots[key.alone : key.alone + 1]
+            index, count = plan.settings.shard_of
+            for place in plan.geometry.order(key.ordinal // plan.geometry.tasks_per_epoch, chosen).tolist():
+                self.deaths[key.stream, index + count * place] += 1
+
+    def gave_up(self, message: Quarantined) -> None:
+        """Check that the ventilator gave up for a reason."""
+        stream, item = message.key.stream, message.failure.item
+        assert message.failure.attempts >= self.scenario.policy.attempts
+        if item not in self.scenario.poison[stream] and (stream, item) not in self.innocents:
+            deaths = self.deaths[stream, item]
+            assert deaths >= self.scenario.policy.attempts, f"item {item} was given up after {deaths} deaths"
+            self.innocents.add((stream, item))
+            raise InnocentQuarantined(stream, item)
+
+    def refused(self, trainer: TrainerProcess, refused: Refused) -> None:
+        """Check that a trainer was refused for a reason."""
+        stream = trainer.part.stream
+        plan = self.scenario.plan(stream)
+        allowed = min(plan.settings.failure_budget * plan.items + 1, plan.items - 1)
+        assert refused.kind == "budget", refused
+        assert len(self.scenario.dead(stream)) > allowed - 1, refused
+        assert "failure_budget" in refused.reason
+
+    def check_memory(self, assembly: Assembly) -> None:
+        """Check what the sink holds: each reader's window, and blocks that stick out of it at both ends."""
+        for name, store in assembly.stores.items():
+            held = sum(len(arrays[0]) for piece in store._held.values() for _, arrays in piece.pieces)
+            readers = [reader for reader in assembly.readers.values() if reader.plan.name == name]
+            block = store.geometry.block_samples
+            bound = 0
+            for reader in readers:
+                window = store.plan.window(reader.world_size)
+                bound += max(0, window - reader.credit.in_flight) + 2 * block
+                round_samples = reader.world_size * store.plan.settings.batch_size
+                assert reader.credit.in_flight <= window + 2 * block + round_samples
+            assert held <= bound, f"the sink holds {held} samples of {name}, more than {bound}"
+            self.peak_samples = max(self.peak_samples, held)
+
+    def _processes(self) -> list[Process]:
+        return [self.ventilator, self.sink, *self.workers, *self.trainers]
+
+    def _break(self, fault: Fault) -> None:
+        process = next(process for process in self._processes() if process.name == fault.target)
+        if self.network.trace:
+            self.network.trace(f"FAULT {fault}")
+        match fault.kind:
+            case "cut":
+                self.network.cuts[fault.target, fault.other] = Cut(
+                    min(self.clock.now + fault.seconds, self.scenario.heal_at), fault.holds
+                )
+            case "join":
+                part = WorkerPart(slots=2, slowness=1.0)
+                worker = WorkerProcess(f"worker {len(self.workers)}", self, part)
+                self.workers.append(worker)
+                worker.start()
+            case "pause" if process.alive:
+                process.paused_until = min(self.clock.now + fault.seconds, self.scenario.heal_at)
+            case "kill" if process.alive:
+                process.kill()
+                self.restart_later(process, fault.seconds)
+            case "hang" if isinstance(process, WorkerProcess) and process.alive:
+                process.hang(fault.seconds)
+            case "drain" if isinstance(process, WorkerProcess) and process.alive:
+                process.drain()
+            case "seek" if isinstance(process, TrainerProcess) and process.alive:
+                process.seek(process.saves[int(fault.choice * len(process.saves))][0])
+            case _:
+                pass  # it happened to somebody who is not there
+
+    def _heal(self) -> None:
+        weather = self.network.weather
+        weather.loss = weather.duplication = weather.reordering = 0.0
+        self.network.cuts.clear()
+        if all(worker.left or worker.session.draining for worker in self.workers if worker.generation):
+            part = WorkerPart(slots=2, slowness=1.0)
+            self.workers.append(WorkerProcess(f"worker {len(self.workers)}", self, part))
+        for process in self._processes():
+            left = getattr(process, "left", False) or getattr(process, "done", False)
+            if not process.alive and not left:
+                process.start()
+
+    def _deadline(self) -> float:
+        """Return when every trainer must have reached its target, with room for every timer to expire a few times."""
+        scenario = self.scenario
+        work = 0.0
+        for part in scenario.trainers:
+            plan = scenario.plan(part.stream)
+            tasks = (part.target - part.position) / (plan.geometry.task_items * plan.settings.patches) + 2
+            longest = scenario.task_s * max(worker.slowness for worker in scenario.workers) * 1.5
+            work += tasks * longest * plan.geometry.task_items**0.5
+            work += (part.target - part.position) / part.world_size / plan.settings.batch_size * part.think_s * 2
+        poison = sum(len(items) for items in scenario.poison.values())
+        return scenario.heal_at + 100.0 + 2 * work + 20.0 * poison
+
+    def _check_chatter(self) -> None:
+        for (name, kind, second), count in self.network.sent.items():
+            limit = 1000 if kind in _WORK else _CHATTER
+            assert count <= limit, f"{name} sent {count} {kind} in second {second}"
+
+    def _standing(self) -> str:
+        trainers = [
+            (trainer.name, trainer.alive, trainer.session.position, trainer.part.target)
+            for trainer in self.trainers
+            if not trainer.done
+        ]
+        lanes = {name: lane.missing for name, lane in self.ventilator.leases.lanes.items()}
+        return f"waiting: {trainers}, missing: {lanes}"
+
+
+class InnocentQuarantined(Exception):  # noqa: N818 - not an error: the schedule killed too well
+    """Three workers died while they ran an item that is fine; the reference cannot know how the stream goes on."""
