@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from penstock.protocol.errors import PenstockError, SpecError, StackError
 from penstock.protocol.health import query
+from penstock.protocol.sockets import check_address
 from penstock.protocol.spec import Spec, load_spec, parse_spec
 from penstock.supervisor import Child, Supervisor
 from penstock.trainer.client import Feed
@@ -72,10 +73,12 @@ class LocalStack:
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._supervisor: Supervisor | None = None
+        self.run_dir = self._given_dir or Path()
 
     def __repr__(self) -> str:
         """Show streams and workers."""
-        return f"<LocalStack {', '.join(self.spec.streams)} with {self.workers} workers in {self.run_dir}>"
+        where = f"in {self.run_dir}" if self._supervisor else "(not started)"
+        return f"<LocalStack {', '.join(self.spec.streams)} with {self.workers} workers {where}>"
 
     def __enter__(self) -> Self:
         """Start everything; return when the sources are listed."""
@@ -130,7 +133,7 @@ class LocalStack:
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Return what each service answers at /healthz; `{"ready": False, "why": …}` from one that does not."""
-        return {name: query(str(self.run_dir / f"{name}.health")) for name in self.children}
+        return {name: query(self._health(name)) for name in list(self.children)}
 
     def stop(self) -> None:
         """Close the feeds, stop every process, remove sockets and a temporary run folder."""
@@ -150,17 +153,22 @@ class LocalStack:
     def _start(self) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.addresses = self._addresses or Addresses.in_folder(self.run_dir.absolute())
+        for address in (self.addresses.ventilator, self.addresses.results, self.addresses.trainers):
+            check_address(address)
         (self.run_dir / "spec.json").write_text(self.spec.model_dump_json(), encoding="utf-8")
         self._supervisor = Supervisor(self._gave_up, None if self._inherit_logs else self.run_dir)
         names = ["ventilator", "sink", *(f"worker-{number}" for number in range(self.workers))]
         for name in names:
             self._supervisor.add(name, self._command(name.partition("-")[0], name))
         self._supervisor.wait(
-            lambda: self.status()["ventilator"].get("ready", False), _START_S, "the ventilator to list the sources"
+            lambda: bool(query(self._health("ventilator")).get("ready")), _START_S, "the ventilator to list the sources"
         )
 
+    def _health(self, name: str) -> str:
+        return str(self.run_dir.absolute() / f"{name}.health")
+
     def _command(self, service: str, name: str) -> list[str]:
-        known: dict[str, Any] = {"health": str(self.run_dir.absolute() / f"{name}.health"), "parent": os.getpid()}
+        known: dict[str, Any] = {"health": self._health(name), "parent": os.getpid()}
         match service:
             case "ventilator":
                 known |= {

@@ -23,6 +23,8 @@ _DEATHS, _WITHIN_S = 20, 60.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 #: How often processes are looked at (s).
 _LOOK_S = 0.02
+#: How much of the end of a log (bytes) is read for a process's last words.
+_LAST_BYTES = 8192
 #: Seconds for the first to stop on SIGTERM, then for the others, before SIGKILL.
 _DRAIN_S, _STOP_S = 2.0, 1.0
 
@@ -39,14 +41,17 @@ class Child:
     deaths: deque[float] = field(default_factory=deque)
     restarts: int = 0
     restart_at: float | None = None
-    leaving: bool = False
+    given_up: bool = False
 
     def last_words(self) -> str:
-        """Return the end of its log, as far as it is in a file."""
+        """Return the end of its log, as far as it is in a file; what it said in words rather than its log lines."""
         if self.log is None:
             return "see its log above"
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return "\n".join(lines[-3:]) or "it said nothing"
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - _LAST_BYTES))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        words = [line for line in lines[-10:] if not line.startswith("{")]
+        return "\n".join(words or lines[-3:]) or "it said nothing"
 
 
 class Supervisor:
@@ -55,6 +60,8 @@ class Supervisor:
     def __init__(self, gave_up: Callable[[str, str], None], log_dir: Path | None) -> None:
         """Watch nothing yet. `gave_up(name, why)` is called once; logs go to `log_dir`, or to this process's stderr."""
         self.children: dict[str, Child] = {}
+        #: Those that were removed and have not left yet.
+        self._leaving: list[Child] = []
         self.failure: tuple[str, str] | None = None
         self._gave_up = gave_up
         self._log_dir = log_dir
@@ -72,9 +79,9 @@ class Supervisor:
     def remove(self, name: str) -> None:
         """Ask a process to drain and leave; it is not started again."""
         with self._lock:
-            child = self.children[name]
-            child.leaving = True
+            child = self.children.pop(name)
             child.process.terminate()
+            self._leaving.append(child)
 
     def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         """Wait until `condition` holds. Raises StackError if a process gives up, DeadlineError after `seconds`."""
@@ -93,14 +100,17 @@ class Supervisor:
         with self._lock:
             early = [child for name, child in self.children.items() if name.startswith(first)]
             late = [child for name, child in self.children.items() if not name.startswith(first)]
+            early += self._leaving
         _end(early, _DRAIN_S)
         _end(late, _STOP_S)
 
     def _watch(self) -> None:
         while not self._stopping.wait(_LOOK_S):
             with self._lock:
-                for child in list(self.children.values()):
-                    self._look_after(child)
+                self._leaving = [child for child in self._leaving if child.process.poll() is None]
+                for child in self.children.values():
+                    if not child.given_up:
+                        self._look_after(child)
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()
@@ -108,13 +118,13 @@ class Supervisor:
             if now >= child.restart_at:
                 child.restart_at = None
                 child.restarts += 1
-                child.process = self._spawn(child.command, child.log)
+                try:
+                    child.process = self._spawn(child.command, child.log)
+                except OSError as error:
+                    self._give_up(child, f"cannot be started again: {error}")
             return
         status = child.process.poll()
         if status is None:
-            return
-        if child.leaving:
-            del self.children[child.name]
             return
         child.deaths.append(now)
         while child.deaths[0] < now - _WITHIN_S:
@@ -129,7 +139,7 @@ class Supervisor:
             child.restart_at = now + min(_LONGEST_PAUSE_S, _PAUSE_S * 2 ** (len(child.deaths) - 1))
 
     def _give_up(self, child: Child, why: str) -> None:
-        child.leaving = True
+        child.given_up = True
         if self.failure is None:
             self.failure = (child.name, why)
             self._gave_up(child.name, why)
@@ -137,6 +147,7 @@ class Supervisor:
     def _spawn(self, command: Sequence[str], log: Path | None) -> "subprocess.Popen[bytes]":
         # One thread each: cores are shared out by the number of workers, not by libraries within them.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment.pop("PENSTOCK_CONFIG", None)  # it is about this process's settings, which are not the services'
         output = log.open("ab") if log else None
         try:
             return subprocess.Popen(  # noqa: S603 - our own interpreter and modules

@@ -15,6 +15,8 @@ from penstock.protocol.errors import SpecError
 
 #: Seconds without a turn of the service's loop after which it counts as stuck.
 _STUCK_S = 15.0
+#: How often (s) the server looks whether it should stop: bounds how long `close` takes.
+_LOOK_S = 0.05
 
 
 class Health:
@@ -34,14 +36,16 @@ class Health:
                 _unlink(self._path)
                 self._server: ThreadingHTTPServer = _UnixServer(self._path, self._handler())
             else:
-                self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), self._handler())
-        except (ValueError, OSError) as error:
+                self._server = (_TcpServer6 if ":" in host else _TcpServer)(
+                    (host.strip("[]"), int(port)), self._handler()
+                )
+        except (ValueError, OverflowError, OSError) as error:
             raise SpecError(
                 f"health address {address!r}: {error}; give host:port with a free port, or 0 for any, or a /path"
             ) from error
         self._server.daemon_threads = True
         self.url = self._path or f"http://{host}:{self._server.server_address[1]}/healthz"
-        threading.Thread(target=self._server.serve_forever, name="healthz", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(_LOOK_S,), name="healthz", daemon=True).start()
 
     def turn(self) -> None:
         """Say that the service's loop has come round."""
@@ -84,16 +88,26 @@ class Health:
         return Handler
 
 
-class _UnixServer(ThreadingHTTPServer):
+class _TcpServer(ThreadingHTTPServer):
+    """Binds without looking a host name up, which takes seconds where name service is slow."""
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)
+
+
+class _TcpServer6(_TcpServer):
+    """The same for IPv6."""
+
+    address_family = socket.AF_INET6
+
+
+class _UnixServer(_TcpServer):
     """The same over a Unix socket."""
 
     address_family = socket.AF_UNIX
 
     def __init__(self, path: str, handler: type[BaseHTTPRequestHandler]) -> None:
         socketserver.TCPServer.__init__(self, path, handler)  # type: ignore[arg-type]  # typed for TCP only
-
-    def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # the HTTP server's own would look a host name up
 
 
 def query(path: str, timeout_s: float = 2.0) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Service:
         self.log = logs.configure(name, settings.log_level, settings.log_style)
         self.hub = Hub(self.log)
         self.stopping = False
+        #: Whether the process that started this one is gone: then its peers leave too, and draining serves nobody.
+        self.orphaned = False
         self._parent = settings.parent
         self.health = Health(
             settings.health, lambda: {"service": name, "pid": os.getpid(), **self._common(), **status()}
@@ -60,6 +62,7 @@ class Service:
         self.health.turn()
         if self._parent and os.getppid() != self._parent and not self.stopping:
             self.log.warning("the process that started this service is gone: leaving", parent=self._parent)
+            self.orphaned = True
             self.stop()
         return time.monotonic()
 

@@ -28,12 +28,17 @@ DRAIN = 256
 _HIGH_WATER = 1000
 #: Results queued for the sink by one worker: the worker waits once that many are on their way.
 _PUSH_HIGH_WATER = 4
-#: Largest frame (bytes) that is taken off the network.
-_MAX_FRAME_BYTES = 1 << 30
+#: Results that wait to be read, from each worker: more than it sends ahead, far less than would fill the memory.
+_PULL_HIGH_WATER = 64
+#: Largest frame (bytes) that is taken off the network where arrays come, and where only headers do: a peer that sends
+#: more is disconnected before it fills the memory.
+_MAX_FRAME_BYTES, _MAX_CONTROL_BYTES = 1 << 30, 2 * wire.MAX_HEADER_BYTES
 #: ZMTP's own heartbeats (ms): they notice half-open TCP links on sockets that only ever send or only receive.
 _ZMTP_BEAT_MS, _ZMTP_TIMEOUT_MS = 2_000, 10_000
 #: Longest path (bytes) of a Unix socket on Linux, its terminating zero included.
 _UNIX_PATH_BYTES = 108
+#: Seconds that a process behind a Unix socket has to be connected to before it counts as there but busy.
+_PROBE_S = 1.0
 
 Peer = bytes
 Received = tuple[Peer, AnyMessage, list[Array]]
@@ -126,12 +131,14 @@ class Endpoint:
 
     def _open(self) -> None:
         check_address(self.given)
+        if self._bind:
+            _check_free(self.given)
         self._socket = self._hub.context.socket(self._kind)
         options = {
             zmq.LINGER: 0,
-            zmq.MAXMSGSIZE: _MAX_FRAME_BYTES,
+            zmq.MAXMSGSIZE: _MAX_CONTROL_BYTES if self._kind == zmq.ROUTER else _MAX_FRAME_BYTES,
             zmq.SNDHWM: _PUSH_HIGH_WATER if self._kind == zmq.PUSH else _HIGH_WATER,
-            zmq.RCVHWM: _HIGH_WATER,
+            zmq.RCVHWM: _PULL_HIGH_WATER if self._kind == zmq.PULL else _HIGH_WATER,
             zmq.IPV6: 1,
             zmq.TCP_KEEPALIVE: 1,
             zmq.HEARTBEAT_IVL: _ZMTP_BEAT_MS,
@@ -167,6 +174,35 @@ def check_address(address: str) -> None:
         raise SpecError(
             f"address {address!r}: a socket's path may have {_UNIX_PATH_BYTES - 1} bytes, this has "
             f"{len(os.fsencode(rest))}: use a shorter folder, such as one below /tmp"
+        )
+
+
+def reachable(address: str, host: str) -> str:
+    """Return an address that others can connect to: a wildcard is replaced by `host`."""
+    for wildcard in ("tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:"):
+        if address.startswith(wildcard):
+            return f"tcp://{host}:{address.removeprefix(wildcard)}"
+    return address
+
+
+def _check_free(address: str) -> None:
+    """Raise SpecError if somebody listens on a Unix socket: binding would take it away from him without a word."""
+    path = address.removeprefix("ipc://")
+    if path == address:
+        return  # of tcp the kernel takes care
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe,
+        suppress(FileNotFoundError, ConnectionRefusedError),
+    ):
+        probe.settimeout(_PROBE_S)
+        try:
+            probe.connect(path)
+        except PermissionError as error:
+            raise SpecError(f"cannot bind to {address!r}: {error.strerror}; give an address that is yours") from error
+        except TimeoutError:
+            pass  # its queue of connections is full: somebody is there
+        raise SpecError(
+            f"cannot bind to {address!r}: another process serves there; stop it, or give an address that is free"
         )
 
 

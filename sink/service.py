@@ -24,9 +24,9 @@ from penstock.protocol.messages import (
     SinkWelcome,
     Subscribe,
 )
-from penstock.protocol.service import Service, run
+from penstock.protocol.service import Service, host_name, run
 from penstock.protocol.settings import ServiceSettings
-from penstock.protocol.sockets import Endpoint
+from penstock.protocol.sockets import Endpoint, check_address, reachable
 from penstock.sink.assembly import VENTILATOR, Assembly
 from penstock.sink.ledger import Ledger
 
@@ -46,7 +46,8 @@ class SinkSettings(ServiceSettings):
     bind: str = "tcp://127.0.0.1:5557"
     """Address to bind for trainers."""
     advertise: str = ""
-    """Address of `results` as workers reach it, if that differs (tcp://sink:5556 in containers)."""
+    """Address of `results` as workers reach it (tcp://sink:5556 in containers); default: `results`, with this host's name
+    where that is a wildcard."""
     quarantine: str = ""
     """File of the quarantine ledger (JSON lines); empty: only the log has it."""
     heartbeat_s: float = Field(default=1.0, gt=0, le=3600)
@@ -66,15 +67,15 @@ class Sink:
         self.trainers = hub.router(settings.bind, _FROM_TRAINERS)
         self.ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR)
         self.ledger = Ledger(settings.quarantine)
-        hello = SinkHello(
-            incarnation=uuid.uuid4().hex, results=settings.advertise or self.results.address, version=__version__
-        )
+        reached = settings.advertise or reachable(self.results.address, host_name())
+        check_address(reached)
+        hello = SinkHello(incarnation=uuid.uuid4().hex, results=reached, version=__version__)
         intervals = Intervals(heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s)
         now = time.monotonic()
         self.assembly = Assembly(hello, intervals, now)
         self._reported = now
         self.execute(self.assembly.start(now))
-        service.log.info("serving", trainers=self.trainers.address, results=self.results.address)
+        service.log.info("serving", trainers=self.trainers.address, results=self.results.address, advertised=reached)
 
     def turn(self, now: float) -> float:
         """Take in all that is here; return when to turn again at the latest."""

@@ -57,8 +57,9 @@ class Engine:
         self._stopping = False
         #: What killed a thread, for the loop to raise.
         self.error: BaseException | None = None
-        #: When the task that runs was begun (monotonic s), and its name; None between tasks.
+        #: When the task that is decoded, or read, was begun (monotonic s), and its name; None between tasks.
         self.running: tuple[float, TaskKey] | None = None
+        self.reading: tuple[float, TaskKey] | None = None
         self._threads = [
             threading.Thread(target=self._guard, args=(part,), name=name, daemon=True)
             for name, part in (("reader", self._read), ("decoder", self._decode))
@@ -97,14 +98,15 @@ class Engine:
             done.append(self._done.popleft())
         return tuple(done)
 
-    def stop(self, wait_s: float) -> None:
-        """Stop both threads, waiting for them up to `wait_s` seconds."""
+    def stop(self, wait_s: float) -> bool:
+        """Stop both threads, waiting for them up to `wait_s` seconds; return whether they have ended."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         deadline = time.monotonic() + wait_s
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _guard(self, part: Callable[[], None]) -> None:
         try:
@@ -128,7 +130,9 @@ class Engine:
                     self._loading = None
                 continue
             began = time.perf_counter()
+            self.reading = (time.monotonic(), task.key)
             blobs = pipeline.read(task)
+            self.reading = None
             with self._changed:
                 if self._loading is task:  # else it was withdrawn meanwhile
                     self._loaded.append(_Loaded(task, blobs, pipeline, time.perf_counter() - began))

@@ -75,7 +75,9 @@ class Worker:
         if done := self.engine.finished():
             self.execute(self.session.finished(done, now))
         self.execute(self.session.tick(now))
-        if self.service.stopping:
+        if self.service.orphaned:
+            self.left = True
+        elif self.service.stopping:
             self._drain(now)
         self._watch(now)
         return self.session.next_timer()
@@ -103,8 +105,11 @@ class Worker:
 
     def close(self) -> None:
         """Let the last words leave, then stop the threads."""
-        self.engine.stop(_LEAVE_S)
+        ended = self.engine.stop(_LEAVE_S)
         self.ventilator.close(linger_s=_LEAVE_S)
+        if not ended:  # a thread that hangs in a read or a decode keeps its socket, and nothing but this ends it
+            self.service.log.error("a task does not end: leaving without it")
+            os._exit(_STUCK)
 
     def _configure(self, welcome: WorkerWelcome) -> None:
         self.task_timeout_s = welcome.intervals.task_timeout_s
@@ -124,12 +129,12 @@ class Worker:
 
     def _watch(self, now: float) -> None:
         """Leave the hard way if a task does not end: threads cannot be killed, and the task must count an attempt."""
-        running = self.engine.running
-        if running and now - running[0] > self.task_timeout_s:
-            self.service.log.error(
-                "stuck in a task: leaving", task=running[1].model_dump(), after_s=self.task_timeout_s
-            )
-            os._exit(_STUCK)
+        for running in (self.engine.running, self.engine.reading):
+            if running and now - running[0] > self.task_timeout_s:
+                self.service.log.error(
+                    "stuck in a task: leaving", task=running[1].model_dump(), after_s=self.task_timeout_s
+                )
+                os._exit(_STUCK)
 
 
 def serve(settings: WorkerSettings) -> int:

@@ -1,0 +1,134 @@
+"""Real streams for tests: folders of real JPEG files, specs, running stacks, and the digest of what a trainer got.
+
+Owns short heartbeats, so that a loss is noticed while a test waits. Knows no part's inside: a stack is started, fed from
+and killed as a user (or a machine) would.
+"""
+
+import csv
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from images import encode, picture
+from penstock.protocol.wire import Array
+from penstock.stack import Addresses, LocalStack
+from penstock.trainer.client import Feed
+
+#: Losses are noticed within about two seconds, and no stall of a busy machine passes for one.
+INTERVALS = {"heartbeat_s": 0.2, "silence_s": 2.0}
+#: Options of every service of a test's stack; random kills must not add up to a poisonous item.
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "ventilator": {**INTERVALS, "confirm_s": 3.0, "hedge_s": 0.5, "attempts": 50},
+    "sink": INTERVALS,
+    "worker": INTERVALS,
+}
+#: Longest that any wait of a test takes (s): far more than a loaded machine needs.
+DEADLINE_S = 60.0
+
+Batch = dict[str, Array]
+
+
+def make_images(folder: Path, each: int = 60, classes: Iterable[str] = ("cat", "dog"), size: int = 64) -> Path:
+    """Write `each` JPEG files a class below `folder`, all different, their sides `size` to `size + 31`; return it."""
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(each):
+            rng = np.random.default_rng([label, number])
+            height, width = (size + rng.integers(0, 32, 2)).tolist()
+            (folder / name / f"{number:04}.jpg").write_bytes(encode(picture(number, label, height, width)))
+    return folder
+
+
+def make_manifest(root: Path) -> str:
+    """Write a CSV manifest of all JPEG files below `root`, in an order of its own; return its name below the root."""
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))
+    with (root / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label"])
+        writer.writerows((path, path.partition("/")[0]) for path in files[::-1])
+    return "manifest.csv"
+
+
+def make_stream(**changes: Any) -> dict[str, Any]:
+    """Return the spec of a stream that uses much at once: random crops, flips, mix windows, several patches an item."""
+    return {
+        "source": {"kind": "directory", "root": "photos"},
+        "transform": {
+            "patch": {"kind": "random", "height": 32, "width": 40},
+            "augment": {"horizontal_flip": True},
+        },
+        "patches": 3,
+        "mix": 8,
+        "task_items": 4,
+        "batch_size": 16,
+        "window_mb": 0.1,
+        **changes,
+    }
+
+
+def make_spec(root: Path, seed: int = 11, **streams: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a spec over the images below `root`; default: one stream, `train`."""
+    return {"seed": seed, "roots": {"photos": str(root)}, "streams": streams or {"train": make_stream()}}
+
+
+def run_stack(
+    spec: Mapping[str, Any],
+    workers: int,
+    *,
+    addresses: Addresses | None = None,
+    run_dir: Path | None = None,
+    **options: Mapping[str, Any],
+) -> LocalStack:
+    """Return a stack, not yet started, with short heartbeats; `options` by service go before the usual ones."""
+    merged = {name: {**OPTIONS[name], **options.get(name, {})} for name in OPTIONS}
+    return LocalStack(spec, workers=workers, addresses=addresses, run_dir=run_dir, options=merged)
+
+
+def take(feed: Feed, batches: int) -> list[Batch]:
+    """Return the next batches, across epochs' ends; the last counts as consumed once the feed is asked for more."""
+    taken: list[Batch] = []
+    while len(taken) < batches:
+        for batch in feed:
+            taken.append(batch)
+            if len(taken) == batches:
+                break
+    return taken
+
+
+def epochs(feed: Feed, count: int) -> list[Batch]:
+    """Return the batches of the next `count` epochs."""
+    return [batch for _ in range(count) for batch in feed]
+
+
+def digest(batches: Iterable[Batch]) -> str:
+    """Return the SHA-256 of all fields of the batches, in order: names, types, shapes and bytes."""
+    sha = hashlib.sha256()
+    for batch in batches:
+        for name in sorted(batch):
+            array = batch[name]
+            sha.update(f"{name} {array.dtype} {array.shape};".encode())
+            sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> Any:
+    """Return what `condition` returns as soon as that is true; AssertionError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s for {what}")
+        time.sleep(0.02)  # how often to look, not how long to wait
+    return value
+
+
+def memory_mb(stack: LocalStack) -> float:
+    """Return the memory (MB, proportional set size) of all processes of a stack and of this one."""
+    total = 0
+    for process in [psutil.Process(), *(psutil.Process(child.process.pid) for child in stack.children.values())]:
+        total += process.memory_full_info().pss
+    return total / 1e6
