@@ -1,0 +1,127 @@
+"""A source's items, compactly: paths, labels, classes and their digest. Refuses to know where they were found.
+
+A hundred million items must fit in memory, so there is no Python object an item: paths stand one after the other in one
+buffer, with numpy arrays for where each starts and for the labels (about 12 bytes an item beside its path).
+"""
+
+import hashlib
+import json
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+#: Longest path below the root (bytes): PATH_MAX of Linux, and what a message may carry.
+MAX_PATH_BYTES = 4096
+#: Keys the hash that splits off the validation subset; another key would be another split.
+_SPLIT_KEY = b"penstock validation split 1"
+
+
+def prefix_of(folder: str) -> bytes:
+    """Return what stands before the paths of items in `folder` (a spec's relative path, however it is written)."""
+    parts = PurePosixPath(folder).parts
+    return "".join(f"{part}/" for part in parts).encode()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listing:
+    """The items of a source, in its own order. `digest` names the content: equal digests, equal listings."""
+
+    kind: str
+    classes: tuple[str, ...]
+    #: All paths, UTF-8, one after the other.
+    paths: bytes | bytearray
+    #: Where each path starts in `paths`, and where the last one ends.
+    starts: npt.NDArray[np.int64]
+    #: Class index of each item.
+    labels: npt.NDArray[np.int32]
+    digest: str
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.labels)
+
+    def path(self, index: int) -> str:
+        """Return an item's path below the root, with `/` between parts, as it is on disk."""
+        return self._raw(index).decode()
+
+    def label(self, index: int) -> int:
+        """Return an item's class index."""
+        return int(self.labels[index])
+
+    def counts(self) -> dict[str, int]:
+        """Return how many items each class has."""
+        found = np.bincount(self.labels, minlength=len(self.classes))
+        return dict(zip(self.classes, found.tolist(), strict=True))
+
+    def split(self, fraction: float, *, validation: bool) -> "Listing":
+        """Return one side of a split of each class; the order stays, and indices count within the side.
+
+        By a hash of the path, the first `round(fraction × n)` of a class's n items are the validation side.
+        """
+        chosen = self._validation(fraction)
+        kept = np.flatnonzero(chosen == validation)
+        builder = ListingBuilder()
+        for index in kept.tolist():
+            builder.add(self._raw(index), int(self.labels[index]))
+        return builder.build(self.kind, self.classes)
+
+    def _validation(self, fraction: float) -> npt.NDArray[np.bool_]:
+        hashes = np.fromiter((_split_hash(self._raw(index)) for index in range(len(self))), np.uint64, len(self))
+        order = np.lexsort((hashes, self.labels))  # by class, then by hash; stable where hashes are equal
+        chosen = np.zeros(len(self), np.bool_)
+        start = 0
+        for count in self.counts().values():
+            chosen[order[start : start + round(fraction * count)]] = True
+            start += count
+        return chosen
+
+    def _raw(self, index: int) -> bytes:
+        return bytes(self.paths[self.starts[index] : self.starts[index + 1]])
+
+
+class ListingBuilder:
+    """Gathers items one by one, as compactly as the listing that it builds."""
+
+    def __init__(self) -> None:
+        self._paths = bytearray()
+        self._lengths = array("H")
+        self._labels = array("i")
+
+    def __len__(self) -> int:
+        """Return the number of items so far."""
+        return len(self._labels)
+
+    def add(self, path: bytes, label: int) -> None:
+        """Add an item; `path` is UTF-8 and shorter than 65,536 bytes."""
+        self._paths += path
+        self._lengths.append(len(path))
+        self._labels.append(label)
+
+    def build(self, kind: str, classes: Sequence[str], relabel: npt.NDArray[np.int32] | None = None) -> Listing:
+        """Return the listing, `relabel[label]` for each label if given. The builder must not be used after."""
+        starts = np.zeros(len(self) + 1, np.int64)
+        np.cumsum(np.frombuffer(self._lengths, np.uint16), dtype=np.int64, out=starts[1:])
+        labels = np.frombuffer(self._labels, np.int32)
+        if relabel is not None:
+            labels = relabel[labels]
+        digest = _digest(kind, classes, self._paths, starts, labels)
+        return Listing(kind, tuple(classes), self._paths, starts, labels, digest)
+
+
+def _digest(
+    kind: str, classes: Sequence[str], paths: bytearray, starts: npt.NDArray[np.int64], labels: npt.NDArray[np.int32]
+) -> str:
+    header = json.dumps([1, kind, list(classes), len(labels)], separators=(",", ":")).encode()
+    result = hashlib.sha256(header)
+    result.update(paths)
+    for numbers in (starts.astype("<i8", copy=False), labels.astype("<i4", copy=False)):
+        result.update(np.ascontiguousarray(numbers).data)
+    return result.hexdigest()
+
+
+def _split_hash(path: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(path, digest_size=8, key=_SPLIT_KEY).digest(), "big")

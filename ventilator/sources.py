@@ -1,0 +1,191 @@
+"""Sources to listings: the one entry, and directory trees. Owns what counts as an image and where links may lead.
+
+Refuses to know streams, shards and the images' content: nothing is opened, and of a tree's files none is even stat'ed,
+unless a file is a symbolic link. Order does not depend on the host: class by class, and in a class by the paths' bytes.
+"""
+
+# Paths are bytes here: names are taken as they are on disk.
+# ruff: noqa: PTH110, PTH112, PTH114, PTH116, PTH118
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from penstock.protocol.errors import SourceError
+from penstock.protocol.spec import DirectorySource, ManifestSource
+from penstock.ventilator.listing import MAX_PATH_BYTES, Listing, ListingBuilder, prefix_of
+from penstock.ventilator.manifest import list_manifest
+
+#: Suffixes of image files, in any case.
+SUFFIXES = frozenset({b"jpg", b"jpeg", b"png", b"webp", b"bmp", b"gif", b"tif", b"tiff", b"ppm"})
+
+_Identity = tuple[int, int]  # device and inode
+
+
+def list_source(source: DirectorySource | ManifestSource, roots: Mapping[str, str]) -> Listing:
+    """Return the items of a source; `roots` maps the names of roots to this host's folders.
+
+    With a `subset`, the listing holds that subset only, and indices count within it. Raises SourceError.
+    """
+    if source.root not in roots:
+        known = ", ".join(sorted(roots)) or "none"
+        raise SourceError(
+            f"no folder is mapped to root {source.root!r} (mapped: {known}): give --root {source.root}=/path, "
+            "or name it in the spec's [roots]"
+        )
+    root = os.fsencode(roots[source.root])
+    if not os.path.isdir(root):
+        raise SourceError(f"root {source.root!r}: no folder {show(root)}: mount it, or give --root {source.root}=/path")
+    if source.classes is not None:
+        _check_classes(source.classes)
+    guard = Guard(os.path.realpath(root), allow_outside=source.allow_outside)
+    place = os.path.join(root, source.path.encode()) if source.path else root
+    if isinstance(source, DirectorySource):
+        listing = _list_directory(source, place, guard)
+    else:
+        listing = list_manifest(source, root, place, guard.check)
+    if source.subset == "all":
+        return listing
+    part = listing.split(source.validation_split, validation=source.subset == "validation")
+    if not len(part):
+        raise SourceError(
+            f"{show(place)}: subset {source.subset!r} of {len(listing)} items is empty at "
+            f"validation_split = {source.validation_split}: choose another fraction"
+        )
+    return part
+
+
+def show(path: bytes) -> str:
+    """Return a path for a message, whatever its bytes."""
+    return path.decode(errors="backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Where links may lead."""
+
+    #: The root without symbolic links.
+    root: bytes
+    allow_outside: bool
+
+    def check(self, path: bytes) -> None:
+        """Raise SourceError if `path` leads out of the root and must not."""
+        if self.allow_outside:
+            return
+        target = os.path.realpath(path)
+        if target != self.root and not target.startswith(self.root.rstrip(b"/") + b"/"):
+            raise SourceError(
+                f"{show(path)} leads outside its root, to {show(target)}: set allow_outside = true to permit it, "
+                "or widen the root"
+            )
+
+
+def _check_classes(classes: Sequence[str]) -> None:
+    if not classes:
+        raise SourceError("classes = []: name at least one class, or leave the field out to take all that are found")
+    if twice := [name for name, count in Counter(classes).items() if count > 1]:
+        raise SourceError(f"classes: {twice[0]!r} is given twice")
+
+
+def _list_directory(source: DirectorySource, place: bytes, guard: Guard) -> Listing:
+    if not os.path.isdir(place):
+        hint = "it is a file: for a manifest give kind = 'manifest'" if os.path.exists(place) else "no such folder"
+        raise SourceError(f"{show(place)}: {hint} (source.path = {source.path!r} in root {source.root!r})")
+    guard.check(place)
+    folders, images = _class_folders(place)
+    classes = source.classes if source.classes is not None else tuple(folder.decode() for folder in sorted(folders))
+    if not classes:
+        hint = f", but {images} images: put each class into a folder of its own" if images else ""
+        raise SourceError(f"{show(place)} holds no folder that could be a class{hint}")
+    builder = ListingBuilder()
+    for label, name in enumerate(classes):
+        if name.encode() not in folders:
+            known = ", ".join(sorted(map(show, folders))[:20]) or "none"
+            raise SourceError(f"class {name!r} has no folder in {show(place)}; folders there: {known}")
+        before = len(builder)
+        for path in sorted(_walk(place, prefix_of(source.path), name.encode(), guard)):
+            builder.add(path, label)
+        if len(builder) == before:
+            kinds = ", ".join(sorted(map(show, SUFFIXES)))
+            raise SourceError(
+                f"class {name!r} has no images: {show(place)}/{name} holds no file that ends in {kinds}; "
+                "remove the folder, or give the classes to use as source.classes"
+            )
+    return builder.build(source.kind, classes)
+
+
+def _class_folders(place: bytes) -> tuple[set[bytes], int]:
+    """Return the folders directly in `place`, and how many images lie beside them."""
+    folders, images = set(), 0
+    for entry in _entries(place):
+        if _is_folder(entry):
+            folders.add(entry.name)
+            _check_name(entry)
+        else:
+            images += _is_image(entry.name)
+    return folders, images
+
+
+def _walk(place: bytes, prefix: bytes, name: bytes, guard: Guard) -> Iterator[bytes]:
+    """Yield the path below the root (`prefix` + below `place`) of every image in the class folder `name`.
+
+    A link to a folder that one is already in leads in a circle and is not followed: what it holds is listed anyway.
+    """
+    start = os.path.join(place, name)
+    if os.path.islink(start):
+        guard.check(start)
+    pending: list[tuple[bytes, bytes, frozenset[_Identity]]] = [(start, prefix + name + b"/", frozenset())]
+    while pending:
+        folder, below, above = pending.pop()
+        status = os.stat(folder)
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            continue
+        for entry in _entries(folder):
+            image = _is_image(entry.name)
+            is_folder = _is_folder(entry)
+            if not image and not is_folder:
+                continue
+            _check_name(entry)
+            if entry.is_symlink():
+                guard.check(entry.path)
+            path = below + entry.name
+            if len(path) > MAX_PATH_BYTES:
+                raise SourceError(f"{show(entry.path)}: the path below the root is longer than {MAX_PATH_BYTES} bytes")
+            if is_folder:
+                pending.append((entry.path, path + b"/", above | {identity}))
+            else:
+                yield path
+
+
+def _entries(folder: bytes) -> Iterator[os.DirEntry[bytes]]:
+    """Yield what a folder holds, hidden entries left out."""
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                if not entry.name.startswith(b"."):
+                    yield entry
+    except OSError as error:
+        raise SourceError(f"{show(folder)}: cannot read the folder: {error.strerror}") from error
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle: if its name is an image's, the worker will say what is wrong with it
+        return False
+
+
+def _is_image(name: bytes) -> bool:
+    _, dot, suffix = name.rpartition(b".")
+    return bool(dot) and suffix.lower() in SUFFIXES
+
+
+def _check_name(entry: os.DirEntry[bytes]) -> None:
+    try:
+        entry.name.decode()
+    except UnicodeDecodeError:
+        raise SourceError(
+            f"{show(entry.path)}: the name is not valid UTF-8, so no message can carry it: rename the file"
+        ) from None
