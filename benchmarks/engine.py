@@ -1,0 +1,196 @@
+"""What Penstock costs: the rate that reaches the trainer over the limit, and what its parts can carry.
+
+    python benchmarks/engine.py [--rounds 3] [--seconds 8] [--parts pipeline,dispatch,throughput] [--out engine.json]
+
+The *limit* is the same kernel (`worker.pipeline.Pipeline`) looping in one process a core with nothing handed over. Limit and
+pipeline take turns within one run; a ratio is of neighbours in time, and medians are printed. `--data` is a folder with
+`cats-dogs/` and `camera/`; default: ../shared/data beside the repository.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import penstock
+from penstock.protocol.messages import TaskKey
+from penstock.protocol.spec import parse_spec
+from penstock.ventilator.book import TaskBook
+from penstock.worker.pipeline import Pipeline
+
+sys.path.insert(0, str(Path(__file__).parent))
+import dispatch  # noqa: E402 - a sibling script
+import throughput  # noqa: E402 - a sibling script
+
+_ROOT = Path(__file__).resolve().parent.parent
+#: Seconds of work before a measurement begins.
+_WARM_S = 2.0
+
+
+def cases(data: Path) -> dict[str, dict[str, Any]]:
+    """Return the specs to measure, by name."""
+
+    def spec(
+        folder: str, classes: list[str] | None, patches: int, transform: dict[str, Any], batch: int
+    ) -> dict[str, Any]:
+        source = {"kind": "directory", "root": "data", "path": folder} | ({"classes": classes} if classes else {})
+        stream = {"source": source, "transform": transform, "patches": patches, "batch_size": batch}
+        return {"seed": 1, "roots": {"data": str(data)}, "streams": {"train": stream}}
+
+    resize = {"resize": {"height": 150, "width": 150, "filter": "area"}}
+    crop = {"patch": {"kind": "random", "height": 224, "width": 224}}
+    return {
+        "cats-dogs, 150×150, 1 sample an image": spec("cats-dogs", None, 1, resize, 64),
+        "camera photos, 10 patches of 224×224": spec("", ["camera"], 10, crop, 40),
+    }
+
+
+def _loop(spec: dict[str, Any], seconds: float, first: int, ready: Any, results: Any) -> None:  # noqa: ANN401 - multiprocessing's
+    parsed = parse_spec(spec)
+    book = TaskBook.open(parsed, parsed.roots)
+    [plan] = book.plans
+    pipeline = Pipeline(plan, parsed.roots)
+    ordinal, samples, began = first * plan.geometry.tasks_per_epoch, 0, 0.0
+    stop = time.perf_counter() + 2.0 + _WARM_S + seconds
+    ready.wait(60)
+    start = time.perf_counter()
+    while True:
+        outcome = pipeline.run(book.task(TaskKey(stream="train", ordinal=ordinal), 0))
+        ordinal += 1
+        now = time.perf_counter()
+        if began:
+            samples += len(outcome.arrays[0])
+        elif now - start > _WARM_S:
+            began, samples = now, 0
+        if began and now - began > seconds or now > stop + 60:
+            break
+    results.put(samples / (now - began))
+
+
+def limit(spec: dict[str, Any], processes: int, seconds: float) -> float:
+    """Return the samples a second of the bare kernel in `processes` processes."""
+    context = multiprocessing.get_context("spawn")
+    ready, results = context.Barrier(processes), context.Queue()
+    children = [context.Process(target=_loop, args=(spec, seconds, n, ready, results)) for n in range(processes)]
+    for child in children:
+        child.start()
+    rates = [results.get(timeout=120) for _ in children]
+    for child in children:
+        child.join()
+    return sum(rates)
+
+
+def pipeline(spec: dict[str, Any], workers: int, seconds: float) -> tuple[float, float]:
+    """Return the samples a second that reach a trainer that does nothing, and the fraction of time that it waits."""
+    with penstock.local(spec, workers=workers) as stack, stack.feed("train") as feed:
+        began, samples, waited = 0.0, 0, 0.0
+        start = time.perf_counter()
+        while True:
+            for batch in feed:
+                now = time.perf_counter()
+                if began:
+                    samples += len(batch["image"])
+                elif now - start > _WARM_S and feed.stats.batches:
+                    began, waited = now, feed.stats.wait_s
+                if began and now - began > seconds:
+                    return samples / (now - began), (feed.stats.wait_s - waited) / (now - began)
+
+
+def measure_pipeline(data: Path, workers: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
+    """Measure every case in alternating rounds."""
+    rows = []
+    for name, spec in cases(data).items():
+        pairs = [(limit(spec, workers, seconds), *pipeline(spec, workers, seconds)) for _ in range(rounds)]
+        ratios = [through / bare for bare, through, _ in pairs]
+        rows.append(
+            {
+                "case": name,
+                "limit_per_s": statistics.median(bare for bare, _, _ in pairs),
+                "pipeline_per_s": statistics.median(through for _, through, _ in pairs),
+                "ratio": statistics.median(ratios),
+                "ratios": ratios,
+                "trainer_waits": statistics.median(waits for _, _, waits in pairs),
+            }
+        )
+    return rows
+
+
+def measure_dispatch(rounds: int, seconds: float) -> list[dict[str, Any]]:
+    """Measure the ventilator with few and with many workers."""
+    rows = []
+    for workers, slots in ((2, 64), (200, 4)):
+        rates = [dispatch.measure(workers, slots, seconds) for _ in range(rounds)]
+        rows.append(
+            {"case": f"{workers} workers × {slots} slots", "tasks_per_s": statistics.median(rates), "all": rates}
+        )
+    return rows
+
+
+def measure_throughput(rounds: int, seconds: float) -> list[dict[str, Any]]:
+    """Measure the sink beside a bare relay, in alternating rounds."""
+    rows = []
+    for transport in ("ipc", "tcp"):
+        for workers in (2, 200):
+            pairs = [
+                (throughput.bare_relay(transport, seconds), throughput.through_sink(transport, workers, seconds))
+                for _ in range(rounds)
+            ]
+            rows.append(
+                {
+                    "case": f"{transport}, {workers} workers",
+                    "bare_relay_gb_per_s": statistics.median(bare for bare, _ in pairs) / 1e9,
+                    "sink_gb_per_s": statistics.median(through for _, through in pairs) / 1e9,
+                    "ratio": statistics.median(through / bare for bare, through in pairs),
+                }
+            )
+    return rows
+
+
+def show(title: str, rows: list[dict[str, Any]]) -> None:
+    """Print one part's table."""
+    table = Table(title=title)
+    columns = [key for key in rows[0] if not isinstance(rows[0][key], list)]
+    for column in columns:
+        table.add_column(column, justify="left" if column == "case" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(f"{row[key]:,.3f}" if isinstance(row[key], float) else str(row[key]) for key in columns))
+    Console(width=120).print(table)
+
+
+def main() -> None:
+    """Measure what was asked for, print tables, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--parts", default="pipeline,dispatch,throughput")
+    parser.add_argument("--data", type=Path, default=_ROOT.parent / "shared" / "data")
+    parser.add_argument("--out", type=Path, default=Path("engine.json"))
+    given = parser.parse_args()
+    parts = given.parts.split(",")
+    if "pipeline" in parts and not given.data.is_dir():
+        parser.error(f"--data {given.data}: no such folder; give one with cats-dogs/ and camera/")
+    report: dict[str, Any] = {"cores": given.workers, "python": platform.python_version(), "cpu": platform.processor()}
+    if "pipeline" in parts:
+        report["pipeline"] = measure_pipeline(given.data, given.workers, given.rounds, given.seconds)
+        show("samples/s that reach the trainer, over the kernel's own limit", report["pipeline"])
+    if "dispatch" in parts:
+        report["dispatch"] = measure_dispatch(given.rounds, given.seconds)
+        show("tasks/s that the ventilator leases and has confirmed", report["dispatch"])
+    if "throughput" in parts:
+        report["throughput"] = measure_throughput(given.rounds, given.seconds)
+        show("bytes/s through the sink, beside a bare pyzmq relay", report["throughput"])
+    given.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""How many bytes a second pass through the sink, beside a bare relay of the same shape without Penstock.
+
+Both sides: two producer processes push messages of about 2 MB, one process in the middle takes and forwards them to one
+consumer under credit. On Penstock's side the producers are workers that do nothing, the middle is the real sink.
+"""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+import numpy as np
+import structlog
+import zmq
+
+import penstock
+from penstock._version import __version__
+from penstock.protocol import wire
+from penstock.protocol.instructions import Send
+from penstock.protocol.messages import (
+    Done,
+    Drain,
+    Heartbeat,
+    Hello,
+    Intervals,
+    Reset,
+    Result,
+    Tasks,
+    Timings,
+    WorkerWelcome,
+)
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.sockets import Endpoint, Hub
+from penstock.worker.session import Configure, Run, WorkerSession
+
+#: Side of the square gray image, and how many make a task and a batch.
+SIDE, ITEMS = 512, 8
+MESSAGE_BYTES = SIDE * SIDE * ITEMS
+#: What the sink may hold (MB). The bare relay holds 8 messages; a window far beyond the caches costs both sides speed.
+WINDOW_MB = 64
+
+
+def write_spec(folder: Path) -> Path:
+    """Write a spec over a manifest of images that are never opened."""
+    (folder / "list.csv").write_text("path,label\n" + "".join(f"{i:06d}.jpg,c{i % 10}\n" for i in range(100_000)))
+    spec = folder / "spec.toml"
+    spec.write_text(
+        f'[roots]\nhere = "{folder}"\n[streams.train]\ntask_items = {ITEMS}\nbatch_size = {ITEMS}\nwindow_mb = {WINDOW_MB}\n'
+        '[streams.train.source]\nkind = "manifest"\nroot = "here"\npath = "list.csv"\n'
+        f'[streams.train.transform]\ncolor = "gray"\nresize = {{height = {SIDE}, width = {SIDE}}}\n'
+    )
+    return spec
+
+
+class NoopWorker:
+    """A worker whose transform is nothing: answers each task with the same arrays."""
+
+    def __init__(self, hub: Hub, address: str, slots: int) -> None:
+        """Say hello."""
+        self.hub = hub
+        self.endpoint = hub.dealer(address, wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset))
+        name = uuid.uuid4().hex[:8]
+        hello = Hello(worker=name, incarnation=name, host="bench", slots=slots, version=__version__)
+        self.session = WorkerSession(hello, Intervals(), time.monotonic())
+        self.plan: StreamPlan | None = None
+        self.arrays: list[wire.Array] = []
+        self.execute(self.session.start(time.monotonic()), None)
+
+    def execute(self, instructions: list, pusher: Endpoint | None) -> Endpoint | None:  # type: ignore[type-arg]
+        """Carry out what the session asks for; returns the socket to the sink once it is known."""
+        for instruction in instructions:
+            match instruction:
+                case Send(message=message):
+                    self.endpoint.send(message)
+                case Configure(welcome) if welcome.sink:
+                    self.plan = welcome.streams[0]
+                    self.arrays = [np.zeros((ITEMS, *field.shape), field.dtype) for field in self.plan.schema]
+                    pusher = pusher or self.hub.pusher(welcome.sink)
+                case Run(task) if pusher and self.plan:
+                    frames = wire.frames_of(self.plan.schema, self.arrays)
+                    result = Result(key=task.key, plan=self.plan.token, worker="noop", frames=frames)
+                    pusher.push(result, self.arrays, 10.0)
+                    done = (Done(key=task.key, timings=Timings()),)
+                    self.execute(self.session.finished(done, time.monotonic()), pusher)
+        return pusher
+
+    def turn(self, pusher: Endpoint | None) -> Endpoint | None:
+        """Take in and answer what is here."""
+        now = time.monotonic()
+        for _, message, _ in self.endpoint.receive():
+            pusher = self.execute(self.session.receive(message, now), pusher)
+        return self.execute(self.session.tick(now), pusher)
+
+
+def run_workers(address: str, count: int, slots: int) -> None:
+    """Be `count` workers in one process until killed; they share one socket to the sink."""
+    hub = Hub(structlog.get_logger())
+    workers = [NoopWorker(hub, address, slots) for _ in range(count)]
+    pusher: Endpoint | None = None
+    while True:
+        hub.wait(0.1)
+        for worker in workers:
+            pusher = worker.turn(pusher)
+
+
+def through_sink(transport: str, workers: int, seconds: float) -> float:
+    """Return the bytes a second that reach a feed through a real ventilator and sink."""
+    with tempfile.TemporaryDirectory(prefix="pk-") as name:
+        folder = Path(name)
+        places = _addresses(transport, folder)
+        spec = str(write_spec(folder))
+        quiet = ["--log-level", "error"]
+        commands = [
+            ["penstock.ventilator", "--spec", spec, "--bind", places[0], *quiet],
+            ["penstock.sink", "--ventilator", places[0], "--results", places[1], "--bind", places[2], *quiet],
+        ]
+        services = [subprocess.Popen([sys.executable, "-m", *command]) for command in commands]
+        each = -(-workers // 2)
+        children = [_spawn(run_workers, places[0], each, 4) for _ in range(2)]
+        try:
+            with penstock.connect(places[2], "train", prefetch=8, timeout_s=60) as feed:
+                return _drain(feed, seconds)
+        finally:
+            for child in children:
+                child.kill()
+            for service in services:
+                service.terminate()
+                service.wait(10)
+
+
+def _drain(feed: "penstock.trainer.client.Feed", seconds: float) -> float:
+    total, began = 0, 0.0
+    while True:
+        for batch in feed:
+            now = time.perf_counter()
+            if not began and feed.stats.batches > 50:
+                began, total = now, 0
+            total += batch["image"].nbytes
+            if began and now - began > seconds:
+                return total / (now - began)
+
+
+def bare_relay(transport: str, seconds: float) -> float:
+    """Return the bytes a second of the same shape in bare pyzmq: PUSH, PULL to ROUTER, DEALER with credit."""
+    with tempfile.TemporaryDirectory(prefix="pk-") as name:
+        places = _addresses(transport, Path(name))
+        children = [_spawn(_bare_middle, places[1], places[2]), *(_spawn(_bare_producer, places[1]) for _ in range(2))]
+        try:
+            with zmq.Context() as context, context.socket(zmq.DEALER) as consumer:
+                consumer.setsockopt(zmq.LINGER, 0)
+                consumer.connect(places[2])
+                consumer.send(b"8")
+                count, began = 0, 0.0
+                while True:
+                    if not consumer.poll(30_000):
+                        raise TimeoutError("the bare relay passes nothing")
+                    consumer.recv_multipart(copy=False)
+                    consumer.send(b"1")
+                    count += 1
+                    now = time.perf_counter()
+                    if count == 50:
+                        began = now
+                    if began and now - began > seconds:
+                        return (count - 50) * MESSAGE_BYTES / (now - began)
+        finally:
+            for child in children:
+                child.kill()
+
+
+def _bare_middle(pull_at: str, route_at: str) -> None:
+    context = zmq.Context()
+    pull, router = context.socket(zmq.PULL), context.socket(zmq.ROUTER)
+    pull.setsockopt(zmq.RCVHWM, 8)
+    pull.bind(pull_at)
+    router.bind(route_at)
+    peer, credit = b"", 0
+    poller = zmq.Poller()
+    poller.register(router, zmq.POLLIN)
+    poller.register(pull, zmq.POLLIN)
+    while True:
+        ready = dict(poller.poll(1000))
+        if router in ready:
+            peer, grant = router.recv_multipart()
+            credit += int(grant)
+        if pull in ready and credit:
+            router.send_multipart([peer, *pull.recv_multipart(copy=False)], copy=False)
+            credit -= 1
+
+
+def _bare_producer(push_to: str) -> None:
+    context = zmq.Context()
+    push = context.socket(zmq.PUSH)
+    push.setsockopt(zmq.SNDHWM, 4)
+    push.connect(push_to)
+    payload = memoryview(bytes(MESSAGE_BYTES))
+    while True:
+        push.send_multipart([b"kind", b"header", payload], copy=False)
+
+
+def _spawn(target: object, *arguments: object) -> multiprocessing.process.BaseProcess:
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
+    process.start()
+    return process
+
+
+def _addresses(transport: str, folder: Path) -> list[str]:
+    if transport == "ipc":
+        return [f"ipc://{folder}/{name}.sock" for name in "vrt"]
+    base = 20_000 + os.getpid() % 20_000
+    return [f"tcp://127.0.0.1:{base + offset}" for offset in range(3)]
+
+
+if __name__ == "__main__":
+    for transport in ("ipc", "tcp"):
+        for workers in (2, 200):
+            print(
+                f"{transport}, {workers:3d} workers: {through_sink(transport, workers, 4.0) / 1e9:.2f} GB/s", flush=True
+            )
+        print(f"{transport}, bare relay : {bare_relay(transport, 4.0) / 1e9:.2f} GB/s", flush=True)

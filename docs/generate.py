@@ -1,0 +1,94 @@
+"""Writes docs/spec.md and docs/settings.md from the models, so that they cannot drift: `python docs/generate.py`."""
+
+import typing
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from penstock.protocol import spec
+from penstock.sink.service import SinkSettings
+from penstock.up import UpSettings
+from penstock.ventilator.service import VentilatorSettings
+from penstock.worker.service import WorkerSettings
+
+_HERE = Path(__file__).parent
+_SPEC = {
+    "The file": spec.Spec,
+    "`[streams.NAME]`": spec.Stream,
+    '`[streams.NAME.source]`, kind = "directory"': spec.DirectorySource,
+    '`[streams.NAME.source]`, kind = "manifest"': spec.ManifestSource,
+    "`[streams.NAME.transform]`": spec.Transform,
+    "`[streams.NAME.transform.resize]`": spec.Resize,
+    "`[streams.NAME.transform.patch]`": spec.Patch,
+    "`[streams.NAME.transform.augment]`": spec.Augment,
+}
+_SETTINGS = {
+    "penstock ventilator": VentilatorSettings,
+    "penstock sink": SinkSettings,
+    "penstock worker": WorkerSettings,
+    "penstock up": UpSettings,
+}
+
+
+def _type(annotation: object) -> str:
+    if isinstance(annotation, type):
+        return annotation.__name__
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _type(typing.get_args(annotation)[0])
+    text = str(annotation).replace("typing.", "").replace("penstock.protocol.spec.", "")
+    return text.replace("|", "\\|") if len(text) < 60 else "see below"  # noqa: PLR2004 - a column's width
+
+
+def _bound(rule: object) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "at least"}
+    return ", ".join(
+        f"{sign} {getattr(rule, key)}" for key, sign in signs.items() if getattr(rule, key, None) is not None
+    )
+
+
+def _table(model: type[BaseModel], name: typing.Callable[[str], str]) -> list[str]:
+    lines = ["| field | type | default | meaning |", "|---|---|---|---|"]
+    for field, info in model.model_fields.items():
+        default = "required" if info.default is PydanticUndefined else f"`{info.default!r}`"
+        bounds = ", ".join(filter(None, map(_bound, info.metadata)))
+        meaning = " ".join((info.description or "").split()).replace("|", "\\|")
+        lines.append(
+            f"| `{name(field)}` | {_type(info.annotation)} {bounds} | {default} | {meaning} |".replace("  ", " ")
+        )
+    return lines
+
+
+def spec_page() -> str:
+    """Return the reference of the spec."""
+    lines = ["# The spec, field by field", "", "Generated from the models by `python docs/generate.py`.", ""]
+    for title, model in _SPEC.items():
+        lines += [f"## {title}", "", " ".join((model.__doc__ or "").split()), "", *_table(model, str), ""]
+    return "\n".join(lines)
+
+
+def settings_page() -> str:
+    """Return the reference of the services' settings."""
+    lines = ["# Settings of the services", "", "Generated from the models by `python docs/generate.py`.", ""]
+    lines += [
+        "Each is a flag, an environment variable `PENSTOCK_<FIELD>` (upper case, `_`) and a key of the TOML file that",
+        "`--config` or `PENSTOCK_CONFIG` names; flags win over the environment, that over the file.",
+        "",
+    ]
+    for title, model in _SETTINGS.items():
+        rows = _table(model, lambda field: f"--{field.replace('_', '-')}")
+        lines += [f"## `{title}`", "", " ".join((model.__doc__ or "").split()), "", *rows, ""]
+    return "\n".join(lines)
+
+
+PAGES = {"spec.md": spec_page, "settings.md": settings_page}
+
+
+def main() -> None:
+    """Write the pages beside this file."""
+    for name, page in PAGES.items():
+        (_HERE / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
