@@ -7,7 +7,7 @@ program's side is `take`, `consumed`, `seek` and `close`.
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,10 @@ from penstock.protocol import wire
 from penstock.protocol.errors import FailureBudgetError, PenstockError, RefusedError, RemoteProtocolError
 from penstock.protocol.instructions import Note, Reopen, Send
 from penstock.protocol.messages import Batch, EpochEnd, Heartbeat, Intervals, Refused, Reset, TrainerWelcome
+from penstock.protocol.plan import StreamPlan
 from penstock.protocol.sockets import Hub
 from penstock.protocol.wire import Array
-from penstock.trainer.session import SINK, Deliver, Ended, Rejected, Session, SessionInstruction, Wish
+from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
 
 _FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Reset)
 #: Longest that `close` waits for the thread (s).
@@ -56,10 +57,12 @@ class Link:
         self._thread = threading.Thread(target=self._run, name=f"penstock {wish.stream}", daemon=True)
         self._thread.start()
 
-    def take(self, timeout_s: float) -> Event | None:
-        """Return the next event, or None if none came within `timeout_s` seconds."""
+    def take(self, timeout_s: float, wanted: Callable[[], bool] = lambda: True) -> Event | None:
+        """Return the next event, or None if none came within `timeout_s` seconds or it is not `wanted` any more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._events or self._failed, timeout_s)
+            self._changed.wait_for(lambda: self._events or self._failed or not wanted(), timeout_s)
+            if not wanted():
+                return None
             if self._events:
                 return self._events.popleft()
             if self._failed:
@@ -72,6 +75,11 @@ class Link:
             return self._changed.wait_for(
                 lambda: self.session.plan is not None or self._events or self._failed, timeout_s
             )
+
+    def nudge(self) -> None:
+        """Make a wait look again whether it is wanted."""
+        with self._changed:
+            self._changed.notify_all()
 
     def consumed(self) -> None:
         """Say that one more batch is done with."""
@@ -132,6 +140,8 @@ class Link:
             self._execute(self.session.consume(consumed, now))
         for _, message, arrays in self._socket.receive():
             try:
+                if isinstance(message, Batch):
+                    _check(message, self.session.plan)
                 self._execute(self.session.receive(message, arrays, now))
             except RemoteProtocolError as error:
                 self._hub.rejects.add(error, "sink")
@@ -162,6 +172,19 @@ class Link:
             if self._seek is None:  # else it belongs to a position that was left
                 self._events.append(event)
                 self._changed.notify_all()
+
+
+def _check(batch: Batch, plan: StreamPlan | None) -> None:
+    """Raise RemoteProtocolError unless the batch's segments make up the fields of the plan's schema."""
+    lengths: dict[str, int] = {}
+    known = {field.name: field for field in plan.schema} if plan else {}
+    for frame in batch.frames if plan else ():
+        field = known.get(frame.name)
+        if field is None or (frame.dtype, frame.shape[1:]) != (field.dtype, field.shape) or not frame.shape:
+            raise RemoteProtocolError("batch", f"{frame.name} {frame.dtype}{frame.shape} is not of the schema {known}")
+        lengths[frame.name] = lengths.get(frame.name, 0) + frame.shape[0]
+    if plan and (lengths.keys() != known.keys() or len(set(lengths.values())) != 1):
+        raise RemoteProtocolError("batch", f"batch {batch.sequence} has fields of lengths {lengths}")
 
 
 def _join(batch: Batch, arrays: Sequence[Array]) -> dict[str, Array]:
