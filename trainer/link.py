@@ -73,7 +73,7 @@ class Link:
         """Wait until the sink has answered; return whether it has. A refusal stays in `take`."""
         with self._changed:
             return self._changed.wait_for(
-                lambda: self.session.plan is not None or self._events or self._failed, timeout_s
+                lambda: self.session.plan is not None or bool(self._events) or self._failed is not None, timeout_s
             )
 
     def nudge(self) -> None:

@@ -204,4 +204,8 @@ class Session:
         return [Ended(self.position, None)]
 
     def _again(self, why: str, now: float) -> list[SessionInstruction]:
-        return [Note("subscribing again", {"why": why, "position": self.position}, "warning"), Reopen(SINK), *self.start(now)]
+        return [
+            Note("subscribing again", {"why": why, "position": self.position}, "warning"),
+            Reopen(SINK),
+            *self.start(now),
+        ]

@@ -1,0 +1,39 @@
+"""Who waits for whom, counted where the program takes batches. Owns the clock of a feed; knows no sockets."""
+
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class FeedStats:
+    """Counts since the feed was made; times in seconds."""
+
+    #: Batches and samples handed out.
+    batches: int = 0
+    samples: int = 0
+    #: Time that the program waited for batches.
+    wait_s: float = 0.0
+    #: Time that the program spent with batches in hand, everything between them included.
+    busy_s: float = 0.0
+    _since: float | None = field(default=None, repr=False)
+    _asking: bool = field(default=False, repr=False)
+
+    @property
+    def wait_fraction(self) -> float:
+        """Waiting as a fraction of all time; 0 to 1."""
+        return self.wait_s / max(self.wait_s + self.busy_s, 1e-9)
+
+    def ask(self) -> None:
+        """Say that the program asks for a batch; asking again before `receive` changes nothing."""
+        if not self._asking:
+            self._asking, now = True, time.perf_counter()
+            if self._since is not None:
+                self.busy_s += now - self._since
+            self._since = now
+
+    def receive(self) -> None:
+        """Say that the program has got what it asked for: a batch, or word that the epoch is over."""
+        if self._asking and self._since is not None:
+            self._asking, now = False, time.perf_counter()
+            self.wait_s += now - self._since
+            self._since = now
