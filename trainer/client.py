@@ -4,6 +4,7 @@ Owns the meaning of *consumed*: a batch counts once the program asks for the nex
 Keras) is imported only by the methods that need it.
 """
 
+import weakref
 from array import array
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -57,6 +58,7 @@ class Feed:
         self.address, self.timeout_s = address, timeout_s
         self.stats = FeedStats()
         self._cursor = Cursor(address, Wish(stream, rank, world_size, prefetch + 1, __version__), timeout_s)
+        weakref.finalize(self, self._cursor.close)  # a feed that nobody holds unsubscribes, at exit too
 
     def __repr__(self) -> str:
         """Show stream, address and position."""
