@@ -1,15 +1,15 @@
 """How many tasks a second the ventilator leases and has confirmed: a real ventilator, workers that do nothing.
 
-This process plays the workers (each with a socket and an identity of its own) and the sink that confirms; the ventilator
-is the real process. What is measured is the ventilator with its socket, its core and its task book.
+This process plays the workers (each with a socket and an identity of its own) and the sink that confirms; the
+ventilator is the real process. What is measured is the ventilator with its socket, its core and its task book.
 """
 
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -35,10 +35,12 @@ from penstock.protocol.sockets import Endpoint, Hub
 #: Tasks that the simulated sink lets the ventilator run ahead.
 WINDOW = 8192
 _DEADLINE_S = 60.0
+#: Seconds between the sink's reports.
+_REPORT_S = 0.01
 
 
 @contextmanager
-def ventilator(address: str, items: int, folder: Path) -> Iterator[None]:
+def ventilator(address: str, items: int, folder: Path) -> Generator[None]:
     """Run a real ventilator over a manifest of `items` images that are never opened."""
     (folder / "list.csv").write_text("path,label\n" + "".join(f"images/{i:08d}.jpg,c{i % 10}\n" for i in range(items)))
     (folder / "spec.toml").write_text(
@@ -103,7 +105,7 @@ class Peers:
         while (now := time.perf_counter()) < began + seconds:
             for endpoint in self.hub.wait(0.005):
                 self.work(endpoint)
-            if now - reported > 0.01:
+            if now - reported > _REPORT_S:
                 reported = now
                 self.report()
             if now - beaten > 1.0:

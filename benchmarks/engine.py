@@ -2,9 +2,9 @@
 
     python benchmarks/engine.py [--rounds 3] [--seconds 8] [--parts pipeline,dispatch,throughput] [--out engine.json]
 
-The *limit* is the same kernel (`worker.pipeline.Pipeline`) looping in one process a core with nothing handed over. Limit and
-pipeline take turns within one run; a ratio is of neighbours in time, and medians are printed. `--data` is a folder with
-`cats-dogs/` and `camera/`; default: ../shared/data beside the repository.
+The *limit* is the same kernel (`worker.pipeline.Pipeline`) looping in one process a core with nothing handed over.
+Limit and pipeline take turns within one run; a ratio is of neighbours in time, and medians are printed. `--data` is a
+folder with `cats-dogs/` and `camera/`; default: ../shared/data beside the repository.
 """
 
 import argparse
@@ -13,11 +13,12 @@ import multiprocessing
 import os
 import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import dispatch
+import throughput
 from rich.console import Console
 from rich.table import Table
 
@@ -26,10 +27,6 @@ from penstock.protocol.messages import TaskKey
 from penstock.protocol.spec import parse_spec
 from penstock.ventilator.book import TaskBook
 from penstock.worker.pipeline import Pipeline
-
-sys.path.insert(0, str(Path(__file__).parent))
-import dispatch  # noqa: E402 - a sibling script
-import throughput  # noqa: E402 - a sibling script
 
 _ROOT = Path(__file__).resolve().parent.parent
 #: Seconds of work before a measurement begins.
@@ -71,7 +68,7 @@ def _loop(spec: dict[str, Any], seconds: float, first: int, ready: Any, results:
             samples += len(outcome.arrays[0])
         elif now - start > _WARM_S:
             began, samples = now, 0
-        if began and now - began > seconds or now > stop + 60:
+        if (began and now - began > seconds) or now > stop + 60:
             break
     results.put(samples / (now - began))
 
@@ -83,7 +80,7 @@ def limit(spec: dict[str, Any], processes: int, seconds: float) -> float:
     children = [context.Process(target=_loop, args=(spec, seconds, n, ready, results)) for n in range(processes)]
     for child in children:
         child.start()
-    rates = [results.get(timeout=120) for _ in children]
+    rates: list[float] = [results.get(timeout=120) for _ in children]
     for child in children:
         child.join()
     return sum(rates)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +36,16 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.sockets import Endpoint, Hub
-from penstock.worker.session import Configure, Run, WorkerSession
+from penstock.trainer.client import Feed
+from penstock.worker.session import Configure, Run, WorkerInstruction, WorkerSession
 
 #: Side of the square gray image, and how many make a task and a batch.
 SIDE, ITEMS = 512, 8
 MESSAGE_BYTES = SIDE * SIDE * ITEMS
 #: What the sink may hold (MB). The bare relay holds 8 messages; a window far beyond the caches costs both sides speed.
 WINDOW_MB = 64
+#: Messages that pass before a measurement begins.
+_WARM = 50
 
 
 def write_spec(folder: Path) -> Path:
@@ -49,7 +53,8 @@ def write_spec(folder: Path) -> Path:
     (folder / "list.csv").write_text("path,label\n" + "".join(f"{i:06d}.jpg,c{i % 10}\n" for i in range(100_000)))
     spec = folder / "spec.toml"
     spec.write_text(
-        f'[roots]\nhere = "{folder}"\n[streams.train]\ntask_items = {ITEMS}\nbatch_size = {ITEMS}\nwindow_mb = {WINDOW_MB}\n'
+        f'[roots]\nhere = "{folder}"\n[streams.train]\ntask_items = {ITEMS}\nbatch_size = {ITEMS}\n'
+        f"window_mb = {WINDOW_MB}\n"
         '[streams.train.source]\nkind = "manifest"\nroot = "here"\npath = "list.csv"\n'
         f'[streams.train.transform]\ncolor = "gray"\nresize = {{height = {SIDE}, width = {SIDE}}}\n'
     )
@@ -70,7 +75,7 @@ class NoopWorker:
         self.arrays: list[wire.Array] = []
         self.execute(self.session.start(time.monotonic()), None)
 
-    def execute(self, instructions: list, pusher: Endpoint | None) -> Endpoint | None:  # type: ignore[type-arg]
+    def execute(self, instructions: list[WorkerInstruction], pusher: Endpoint | None) -> Endpoint | None:
         """Carry out what the session asks for; returns the socket to the sink once it is known."""
         for instruction in instructions:
             match instruction:
@@ -86,6 +91,8 @@ class NoopWorker:
                     pusher.push(result, self.arrays, 10.0)
                     done = (Done(key=task.key, timings=Timings()),)
                     self.execute(self.session.finished(done, time.monotonic()), pusher)
+                case _:
+                    pass  # notes; nothing here drains or is refused
         return pusher
 
     def turn(self, pusher: Endpoint | None) -> Endpoint | None:
@@ -132,12 +139,12 @@ def through_sink(transport: str, workers: int, seconds: float) -> float:
                 service.wait(10)
 
 
-def _drain(feed: "penstock.trainer.client.Feed", seconds: float) -> float:
+def _drain(feed: Feed, seconds: float) -> float:
     total, began = 0, 0.0
     while True:
         for batch in feed:
             now = time.perf_counter()
-            if not began and feed.stats.batches > 50:
+            if not began and feed.stats.batches > _WARM:
                 began, total = now, 0
             total += batch["image"].nbytes
             if began and now - began > seconds:
@@ -162,10 +169,10 @@ def bare_relay(transport: str, seconds: float) -> float:
                     consumer.send(b"1")
                     count += 1
                     now = time.perf_counter()
-                    if count == 50:
+                    if count == _WARM:
                         began = now
                     if began and now - began > seconds:
-                        return (count - 50) * MESSAGE_BYTES / (now - began)
+                        return (count - _WARM) * MESSAGE_BYTES / (now - began)
         finally:
             for child in children:
                 child.kill()
@@ -201,7 +208,7 @@ def _bare_producer(push_to: str) -> None:
         push.send_multipart([b"kind", b"header", payload], copy=False)
 
 
-def _spawn(target: object, *arguments: object) -> multiprocessing.process.BaseProcess:
+def _spawn(target: object, *arguments: object) -> BaseProcess:
     process = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
     process.start()
     return process

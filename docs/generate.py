@@ -13,7 +13,7 @@ from penstock.ventilator.service import VentilatorSettings
 from penstock.worker.service import WorkerSettings
 
 _HERE = Path(__file__).parent
-_SPEC = {
+_SPEC: dict[str, type[BaseModel]] = {
     "The file": spec.Spec,
     "`[streams.NAME]`": spec.Stream,
     '`[streams.NAME.source]`, kind = "directory"': spec.DirectorySource,
@@ -23,7 +23,7 @@ _SPEC = {
     "`[streams.NAME.transform.patch]`": spec.Patch,
     "`[streams.NAME.transform.augment]`": spec.Augment,
 }
-_SETTINGS = {
+_SETTINGS: dict[str, type[BaseModel]] = {
     "penstock ventilator": VentilatorSettings,
     "penstock sink": SinkSettings,
     "penstock worker": WorkerSettings,
@@ -50,7 +50,8 @@ def _bound(rule: object) -> str:
 def _table(model: type[BaseModel], name: typing.Callable[[str], str]) -> list[str]:
     lines = ["| field | type | default | meaning |", "|---|---|---|---|"]
     for field, info in model.model_fields.items():
-        default = "required" if info.default is PydanticUndefined else f"`{info.default!r}`"
+        value = info.get_default(call_default_factory=True)
+        default = "required" if value is PydanticUndefined else f"`{value!r}`"
         bounds = ", ".join(filter(None, map(_bound, info.metadata)))
         meaning = " ".join((info.description or "").split()).replace("|", "\\|")
         lines.append(

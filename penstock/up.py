@@ -20,7 +20,7 @@ class UpSettings(Settings):
     """Path of the spec (TOML)."""
     workers: int | None = Field(default=None, ge=0)
     """Worker processes; default: one a core."""
-    root: dict[str, str] = {}
+    root: dict[str, str] = Field(default_factory=dict)
     """name=/path: where a root of the spec lies on this host."""
     run_dir: str | None = None
     """Folder for logs and the quarantine ledger; default: logs go to the terminal."""

@@ -52,8 +52,8 @@ class StreamPlan(Model):
         """What a result must agree in with the sink's plan: the samples, and which of them a task's number names."""
         return f"{self.fingerprint}/{self.geometry.task_items}"
 
-    @cached_property
-    def schema(self) -> tuple[FieldSchema, ...]:
+    @cached_property  # pydantic's own method of this name is deprecated; the word is ours
+    def schema(self) -> tuple[FieldSchema, ...]:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
         """The fields of a sample, in the order of their frames."""
         return schema_of(self.settings)
 

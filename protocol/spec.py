@@ -4,17 +4,17 @@ Owns every field's meaning, unit, default and bounds, and errors that name file,
 Refuses to know sockets, processes and the files that a source lists.
 """
 
-import difflib
 import json
 import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from penstock.protocol.errors import SpecError
+from penstock.protocol.explain import explain
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -195,7 +195,7 @@ class Stream(Model):
                 raise ValueError(f"patches = {self.patches} needs transform.patch.kind = 'random' or 'grid'")
         elif patch.kind == "grid" and self.patches != patch.rows * patch.columns:
             raise ValueError(
-                f"patches = {self.patches} but the grid has rows × columns = {patch.rows * patch.columns}: make them equal"
+                f"patches = {self.patches} but the grid has {patch.rows} × {patch.columns} cells: make them equal"
             )
         return self
 
@@ -242,7 +242,7 @@ def parse_spec(data: Mapping[str, Any], *, base: Path | None = None, name: str =
     try:
         spec = Spec.model_validate(data)
     except ValidationError as error:
-        raise SpecError("\n".join(_explain(name, data, problem) for problem in error.errors())) from None
+        raise SpecError("\n".join(explain(name, problem, Spec) for problem in error.errors())) from None
     roots = {
         key: str((base or Path.cwd()).joinpath(Path(root).expanduser()).absolute()) for key, root in spec.roots.items()
     }
@@ -253,37 +253,6 @@ def parse_spec(data: Mapping[str, Any], *, base: Path | None = None, name: str =
                 f"[roots] has {', '.join(sorted(roots))}"
             )
     return spec.model_copy(update={"roots": roots})
-
-
-def _explain(name: str, data: Any, problem: Any) -> str:
-    where, model, value = [], Spec, data
-    for part in problem["loc"]:
-        if isinstance(value, Mapping) and part not in value and part in ("directory", "manifest"):
-            model = {"directory": DirectorySource, "manifest": ManifestSource}[part]
-            continue  # pydantic names the union's branch, which the file does not have
-        where.append(str(part))
-        value = value.get(part) if isinstance(value, Mapping) else None
-        field = model.model_fields.get(str(part)) if model else None
-        model = _model_in(field.annotation) if field else model
-    dotted = ".".join(where)
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        known = sorted(model.model_fields) if model else []
-        near = difflib.get_close_matches(where[-1], known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        return f"{name}: {dotted} = {problem['input']!r}: unknown field; {hint}allowed: {', '.join(known)}"
-    if problem["type"] == "missing":
-        return f"{name}: {dotted}: this field is required"
-    shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
-    return f"{name}: {dotted}{shown}: {message}"
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the model inside an annotation such as `dict[str, Stream]` or `Resize | None`, if there is just one."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = [model for argument in get_args(annotation) if (model := _model_in(argument))]
-    return found[0] if len(found) == 1 else None
 
 
 def default_task_items(stream: Stream, sample_bytes: int) -> int:

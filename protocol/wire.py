@@ -22,6 +22,8 @@ from penstock.protocol.plan import FieldSchema
 PROTOCOL_VERSION = 1
 #: Largest JSON header (bytes) that is parsed.
 MAX_HEADER_BYTES = 8_000_000
+#: A message has at least its kind and its header.
+_MIN_FRAMES = 2
 #: Largest number of frames in one message.
 MAX_FRAMES = 1024
 
@@ -46,7 +48,7 @@ def encode(message: AnyMessage, arrays: Sequence[Array] = ()) -> list[Buffer]:
     for claim, array in zip(claimed, arrays, strict=True):
         if claim.shape != array.shape or claim.dtype != array.dtype.name or not array.flags.c_contiguous:
             raise LocalProtocolError(f"{claim.name}: claimed {claim.dtype}{claim.shape}, is {array.dtype}{array.shape}")
-        frames.append(memoryview(array.reshape(-1).view(np.uint8)))  # flat bytes: zero-size shapes cannot be cast
+        frames.append(array.reshape(-1).view(np.uint8).data)  # flat bytes: memoryviews of no elements cannot be cast
     return frames
 
 
@@ -56,8 +58,8 @@ def decode(frames: Sequence[Buffer], accept: frozenset[type[AnyMessage]]) -> tup
     `accept` names the kinds that this socket takes. Raises RemoteProtocolError, whose `reason` is one of `frames`,
     `version`, `kind`, `unexpected`, `header` and `size`.
     """
-    if not 2 <= len(frames) <= MAX_FRAMES:
-        raise RemoteProtocolError("frames", f"{len(frames)} frames; a message has 2 to {MAX_FRAMES}")
+    if not _MIN_FRAMES <= len(frames) <= MAX_FRAMES:
+        raise RemoteProtocolError("frames", f"{len(frames)} frames; a message has {_MIN_FRAMES} to {MAX_FRAMES}")
     kind = _KINDS.get(bytes(frames[0][:64]))
     if kind is None:
         raise _unknown_kind(bytes(frames[0][:64]))

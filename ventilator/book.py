@@ -12,7 +12,8 @@ from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.order import Geometry
 from penstock.protocol.plan import StreamPlan, fingerprint
 from penstock.protocol.spec import Spec
-from penstock.ventilator.sources import Listing, list_source
+from penstock.ventilator.listing import Listing
+from penstock.ventilator.sources import list_source
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ class VentilatorSettings(ServiceSettings):
     """Path of the spec (TOML)."""
     bind: str = "tcp://127.0.0.1:5555"
     """Address for workers and the sink: tcp://host:port or ipc:///path."""
-    root: dict[str, str] = {}
+    root: dict[str, str] = Field(default_factory=dict)
     """name=/path: where a root of the spec lies on this host; goes before the spec's own [roots]."""
     heartbeat_s: float = Field(default=1.0, gt=0, le=3600)
     """Seconds between heartbeats, for every service."""

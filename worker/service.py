@@ -31,7 +31,7 @@ class WorkerSettings(ServiceSettings):
 
     ventilator: str = "tcp://127.0.0.1:5555"
     """Address of the ventilator: all that a worker needs to know."""
-    root: dict[str, str] = {}
+    root: dict[str, str] = Field(default_factory=dict)
     """name=/path: where a root of the spec lies on this host; goes before what the ventilator says."""
     slots: int = Field(default=3, ge=1, le=10_000)
     """Tasks to hold at once: one that runs, the rest so that none is waited for."""

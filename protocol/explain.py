@@ -1,0 +1,47 @@
+"""Turns a validation error into one line that a user can act on: file, field, value, what is allowed."""
+
+import difflib
+import typing
+from collections.abc import Mapping
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+Models = dict[str, type[BaseModel]]
+
+
+def explain(name: str, problem: ErrorDetails, model: type[BaseModel]) -> str:
+    """Return what is wrong with one field of the file `name` that was checked as `model`."""
+    where: list[str] = []
+    models: Models = {"": model}
+    for part in problem["loc"]:
+        if str(part) in models:  # pydantic names the union's branch here, which the file does not have
+            models = {"": models[str(part)]}
+            continue
+        where.append(str(part))
+        field = models[""].model_fields.get(str(part)) if "" in models else None
+        if field:
+            models = _models_in(field.annotation) or models
+    dotted = ".".join(where)
+    match problem["type"]:
+        case "extra_forbidden":
+            known = sorted(models[""].model_fields) if "" in models else []
+            near = difflib.get_close_matches(where[-1], known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            return f"{name}: {dotted} = {problem['input']!r}: unknown field; {hint}allowed: {', '.join(known)}"
+        case "missing":
+            return f"{name}: {dotted}: this field is required"
+        case _:
+            shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
+            message = problem["msg"].removeprefix("Value error, ")
+            return f"{name}: {f'{dotted}{shown}' if dotted else 'the file'}: {message}"
+
+
+def _models_in(annotation: object) -> Models:
+    """Return the models inside an annotation such as `dict[str, Stream]`: one under "", several under their kinds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {"": annotation}
+    found = [model for argument in typing.get_args(annotation) for model in _models_in(argument).values()]
+    if len(found) == 1:
+        return {"": found[0]}
+    return {typing.get_args(model.model_fields["kind"].annotation)[0]: model for model in found}
