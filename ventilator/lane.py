@@ -193,10 +193,16 @@ class Lane:
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
-        assert set(self._parts) == set(ranges.members(self.missing))  # noqa: S101
+        assert self._parts.keys() == set(ranges.members(self.missing))  # noqa: S101
         assert self._split_up == {n for n, keys in self._parts.items() if keys[0].alone is not None}  # noqa: S101
-        listed = {key for keys in self._parts.values() for key in keys}
-        assert set(self.works) <= listed  # noqa: S101
-        assert {key for key in listed if key.alone is None} <= set(self.works)  # noqa: S101
-        standing = {key for _, _, key in self._ready}
-        assert all(not work.ready or work.key in standing for work in self.works.values())  # noqa: S101
+        known = 0
+        for ordinal, keys in self._parts.items():
+            for key in keys:
+                assert key.ordinal == ordinal  # noqa: S101
+                assert key.alone is not None or key in self.works, f"{key} is missing and no work"  # noqa: S101
+                known += key in self.works
+        assert known == len(self.works), "work for what is not missing"  # noqa: S101
+        standing = {(ordinal, alone) for ordinal, alone, _ in self._ready}
+        for key, work in self.works.items():
+            place = (key.ordinal, -1 if key.alone is None else key.alone)
+            assert not work.ready or place in standing, f"{key} is ready and not in the heap"  # noqa: S101

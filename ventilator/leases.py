@@ -41,6 +41,8 @@ from penstock.ventilator.lane import Lane, MakeTask, Work
 
 #: Tasks of one stream that a sink may miss at once; more would stop this service from answering anybody else.
 MAX_MISSING = 2**22
+#: Heartbeats without a word after which a worker gets nothing new: it may be dead, and would be charged for what it got.
+_QUIET_BEATS = 2.0
 #: Charges that are remembered in case the worker turns up again.
 _CHARGES = 1024
 
@@ -69,10 +71,12 @@ class _Worker:
     busy_since: float = 0.0
     #: Holds up the stream: gets nothing new until it finishes something.
     stalled: bool = False
+    #: Has missed a heartbeat or two: gets nothing new until it is heard again.
+    quiet: bool = False
 
     @property
     def free(self) -> int:
-        return 0 if self.stalled else self.hello.slots - len(self.held)
+        return 0 if self.stalled or self.quiet else self.hello.slots - len(self.held)
 
 
 @dataclass(slots=True)
@@ -117,6 +121,9 @@ class Leases:
         link = known.live if known else self.sink.live if self.sink and self.sink.peer == peer else None
         if link:
             link.heard_at = now
+        if known and known.quiet:
+            known.quiet = False
+            self._offer(peer)
         match message:
             case Hello():
                 return self._join(peer, message, now)
@@ -162,6 +169,8 @@ class Leases:
             elif worker.live.due(now):
                 worker.live.spoke_at = now
                 out.append(Send(peer, Heartbeat()))
+                worker.quiet = now - worker.live.heard_at > _QUIET_BEATS * self._intervals.heartbeat_s
+                self._offer(peer)
         if self.sink and self.sink.live.lost(now):
             out += self._lose_sink("sink silent")
         if self.sink and self.sink.live.due(now):

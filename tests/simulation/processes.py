@@ -112,14 +112,16 @@ class VentilatorProcess(Process):
     def receive(self, link: str, peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
         """Hand a message to the core."""
         del link, arrays
-        try:
-            self._execute(self.leases.receive(peer, message, self.now))
-        except RemoteProtocolError as error:
-            self.world.rejects[f"ventilator {error.reason}"] += 1
+        with self.world.blame(self.leases):
+            try:
+                self._execute(self.leases.receive(peer, message, self.now))
+            except RemoteProtocolError as error:
+                self.world.rejects[f"ventilator {error.reason}"] += 1
         self._turn()
 
     def _tick(self) -> None:
-        self._execute(self.leases.tick(self.now))
+        with self.world.blame(self.leases):
+            self._execute(self.leases.tick(self.now))
         self._turn()
         self.later(self.leases.next_timer(self.now) - self.now, self._tick)
 
@@ -239,8 +241,9 @@ class WorkerProcess(Process):
         self.later(self.session.next_timer() - self.now, self._tick)
 
     def kill(self) -> None:
-        """Die; what runs is to blame, as far as anybody can know."""
-        self.world.died(self)
+        """Die at once."""
+        if self.running:
+            self.world.blame_task(self.running.key)
         super().kill()
 
     def drain(self) -> None:

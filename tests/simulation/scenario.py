@@ -13,7 +13,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.leases import LeasePolicy
 
 #: Simulated seconds after which nothing is broken on purpose any more.
-_HEAL_S = (2.0, 12.0)
+_HEAL_S = (1.5, 8.0)
 
 FaultKind = Literal["kill", "pause", "seek", "hang", "cut", "join", "drain"]
 
@@ -80,7 +80,7 @@ class Scenario:
     intervals: Intervals
     policy: LeasePolicy
     #: What processes go by until the ventilator's intervals arrive.
-    first_intervals: Intervals = field(default_factory=lambda: Intervals(heartbeat_s=1.0, silence_s=5.0))
+    first_intervals: Intervals = field(default_factory=lambda: Intervals(heartbeat_s=1.0, silence_s=4.0))
 
     def plan(self, stream: str) -> StreamPlan:
         """Return the plan of a stream."""
@@ -125,7 +125,7 @@ def make_scenario(seed: int) -> Scenario:
         task_s=rng.choice((0.02, 0.1, 0.1, 0.4)),
         crash_after_push=rng.choice((0.0, 0.0, 0.02)),
         encoded=rng.random() < 0.25,
-        intervals=Intervals(heartbeat_s=1.0, silence_s=rng.choice((3.0, 5.0)), task_timeout_s=rng.choice((6.0, 15.0))),
+        intervals=Intervals(heartbeat_s=1.0, silence_s=rng.choice((2.0, 4.0)), task_timeout_s=rng.choice((6.0, 15.0))),
         policy=LeasePolicy(confirm_s=rng.choice((2.0, 5.0)), hedge_s=rng.choice((0.5, 2.0))),
     )
 
@@ -142,10 +142,10 @@ def _plan(rng: random.Random, name: str) -> StreamPlan:
         mix=rng.choice((1, 1, 2, 3, 4, 6, 8)),
         task_items=rng.choice((1, 2, 3, 4, 8)),
         batch_size=batch,
-        drop_remainder=rng.random() < 0.3,
+        drop_remainder=rng.random() < 0.3 and items * patches >= batch,
         shuffle=rng.random() < 0.8,
         shard=rng.choice(("1/1", "1/1", "2/3")),
-        window_samples=rng.choice((1, 1, 30, 100, 1000)),
+        window_samples=rng.choice((1, 1, 20, 60, 200)),
         failure_budget=rng.choice((1.0, 1.0, 1.0, 1.0, 0.1)),
         fingerprint=f"{name} {rng.randrange(1000)}",
     )
@@ -165,7 +165,7 @@ def _trainers(rng: random.Random, plan: StreamPlan) -> list[TrainerPart]:
             world_size = 1
         position = rng.choice((0, 0, rng.randrange(3 * size)))
         # Positions that a trainer saves stand between rounds, and its ranks start at the same one.
-        span = min(2.5 * size, 60 * plan.geometry.task_items * plan.settings.patches)
+        span = min(2.5 * size, 40 * plan.geometry.task_items * plan.settings.patches)
         part = TrainerPart(
             stream=plan.name,
             rank=0,
@@ -204,7 +204,7 @@ def _faults(rng: random.Random, workers: int, trainers: int, heal_at: float) -> 
     for _ in range(rng.choice((0, 1, 2, 4, 8, 14))):
         when = rng.uniform(0.0, heal_at)
         kind: FaultKind = rng.choice(("kill", "kill", "kill", "pause", "seek", "hang", "cut", "cut", "join", "drain"))
-        seconds = rng.choice((rng.uniform(0.01, 0.5), rng.uniform(0.5, 8.0)))
+        seconds = rng.choice((rng.uniform(0.01, 0.5), rng.uniform(0.5, 6.0)))
         target, other = rng.choice(names), ""
         match kind:
             case "seek":

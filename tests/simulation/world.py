@@ -6,18 +6,23 @@ that nobody talks without end. What each trainer gets is checked by the trainer'
 
 import random
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from plans import make_task
 
 from simulation.network import Clock, Cut, Network
 from simulation.processes import Process, SinkProcess, TrainerProcess, VentilatorProcess, WorkerProcess
 from simulation.scenario import Fault, Scenario, WorkerPart
 
-from penstock.protocol.messages import Quarantined, Refused
+from penstock.protocol.messages import Quarantined, Refused, TaskKey
 from penstock.sink.assembly import Assembly
+from penstock.ventilator.leases import Leases
 
 #: Messages of one kind that one process may send in one simulated second, beside those that carry work.
 _CHATTER = 100
 #: Messages that stand for work done: bounded by the work, not by this check.
-_WORK = ("Tasks", "Finished", "Result", "Batch", "Credit", "Progress")
+_WORK = ("Tasks", "Finished", "Result", "Batch", "Credit", "Progress", "Quarantined", "EpochEnd")
 
 
 class World:
@@ -69,20 +74,23 @@ class World:
 
         self.clock.after(delay_s, restart)
 
-    def died(self, worker: WorkerProcess) -> None:
-        """Count a worker's death against what it ran, and against what the ventilator must take for that."""
-        blamed = {worker.running.key} if worker.running else set()
-        if self.ventilator.alive:
-            known = self.ventilator.leases.workers.get(worker.identity)
-            if known and known.held:
-                blamed.add(next(iter(known.held)))
-        for key in blamed:
-            plan = self.scenario.plan(key.stream)
-            slots = plan.geometry.slots(key.ordinal)
-            chosen = slots if key.alone is None else slots[key.alone : key.alone + 1]
-            index, count = plan.settings.shard_of
-            for place in plan.geometry.order(key.ordinal // plan.geometry.tasks_per_epoch, chosen).tolist():
-                self.deaths[key.stream, index + count * place] += 1
+    @contextmanager
+    def blame(self, leases: Leases) -> Iterator[None]:
+        """Count the deaths that the ventilator notices against what it must take for the task that was running."""
+        living = {worker.identity for worker in self.workers if worker.alive}
+        lost = {peer: next(iter(worker.held)) for peer, worker in leases.workers.items() if worker.held}
+        lost = {peer: key for peer, key in lost.items() if peer not in living}
+        for key in lost.values():
+            self.blame_task(key)
+        yield
+        for peer in lost.keys() & leases.workers.keys():  # not noticed yet
+            self.blame_task(lost[peer], -1)
+
+    def blame_task(self, key: TaskKey, count: int = 1) -> None:
+        """Count a worker's death against all items of a unit of work."""
+        plan = self.scenario.plan(key.stream)
+        items = make_task(plan, key).items
+        self.deaths.update({(key.stream, item.item): count for item in items})
 
     def gave_up(self, message: Quarantined) -> None:
         """Check that the ventilator gave up for a reason."""
