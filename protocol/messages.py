@@ -5,13 +5,15 @@ A message that carries arrays says so in its `frames`: one entry a raw frame, in
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.ranges import Ranges
 
 #: Names, reasons and addresses on the wire are never longer than this (characters).
 Text = Annotated[str, StringConstraints(max_length=4096)]
+#: Explanations quote what peers sent: one that grew too long is cut, never a reason to fail.
+Reason = Annotated[str, BeforeValidator(lambda text: text[:4096] if isinstance(text, str) else text)]
 Count = Annotated[int, Field(ge=0, lt=2**62)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -70,7 +72,7 @@ class Failure(Message):
     """Index in the whole source."""
     path: Text
     """Path below the root."""
-    reason: Text
+    reason: Reason
     """Why, in words."""
     attempts: Count = 1
     """How often it was tried."""
@@ -180,7 +182,7 @@ class Tasks(Message):
 class Drain(Message):
     """Finish what runs, give back the rest, leave (also to a sink of another version)."""
 
-    reason: Text
+    reason: Reason
     """Why, in words."""
 
 
@@ -229,7 +231,7 @@ class StreamNeed(Message):
     """Ordinals of the tasks that are wanted and not held."""
     partial: tuple[tuple[Count, tuple[Count, ...]], ...] = ()
     """Of missing tasks that came in parts: ordinal and the offsets of the items already held."""
-    stopped: Text = ""
+    stopped: Reason = ""
     """Why the stream stopped for good (its failure budget); empty while it runs."""
 
 
@@ -339,7 +341,7 @@ class Refused(Message):
 
     kind: Literal["fingerprint", "stream", "position", "limit", "budget"]
     """What was wrong, as one word."""
-    reason: Text
+    reason: Reason
     """The same in a sentence."""
 
 
