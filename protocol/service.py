@@ -3,6 +3,7 @@
 A service reads startup, loop, shutdown on one screen because this module holds the rest.
 """
 
+import ctypes
 import os
 import socket
 import sys
@@ -22,11 +23,25 @@ from penstock.protocol.sockets import Hub
 _LONGEST_WAIT_S = 0.5
 
 
+def keep_freed_memory() -> None:
+    """Let the C library keep freed megabytes for the next array instead of giving them back and faulting them in anew.
+
+    By glibc's mallopt(3): blocks up to 32 MB (its own upper bound) come from the heap, of which up to 256 MB stay. Other
+    C libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_threshold = -1, -3
+        mallopt(mmap_threshold, 32 << 20)
+        mallopt(trim_threshold, 256 << 20)
+
+
 class Service:
     """A running service: its hub, its log, its health and whether it was asked to stop."""
 
     def __init__(self, name: str, settings: ServiceSettings, status: Callable[[], Mapping[str, Any]]) -> None:
         """Set up logging, signals and /healthz; `status` returns at least `ready` (bool)."""
+        keep_freed_memory()
         self.name = name
         self.log = logs.configure(name, settings.log_level, settings.log_style)
         self.hub = Hub(self.log)

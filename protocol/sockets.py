@@ -4,6 +4,7 @@ Everything above it sees messages and peers; what does not parse is counted, log
 Sockets belong to the thread that made them; only `Hub.wake` may be called from anywhere.
 """
 
+import math
 import os
 import signal
 import socket
@@ -256,7 +257,7 @@ class Hub:
 
     def wait(self, seconds: float) -> list[Endpoint]:
         """Wait until an endpoint has something, `wake` is called or `seconds` are over; return who has."""
-        ready = self._poller.poll(max(0, round(seconds * 1000)))
+        ready = self._poller.poll(max(0, math.ceil(seconds * 1000)))  # rounded down, the last millisecond would spin
         for entry, _ in ready:
             if entry == self._woken.fileno() or entry is self._woken:
                 with suppress(BlockingIOError):

@@ -182,7 +182,7 @@ class Stream(Model):
     window_mb: float = Field(default=256.0, gt=0)
     """Memory (MB, 10^6 bytes) of samples that the sink may hold ahead of a trainer; never below two batches."""
     task_items: int | None = Field(default=None, ge=1, le=4096)
-    """Items in a task; default: about 1 MB of samples. Rounded so that tasks and mix windows nest."""
+    """Items in a task; default: about 2 MB of samples. Rounded so that tasks and mix windows nest."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Stream":
@@ -256,9 +256,9 @@ def parse_spec(data: Mapping[str, Any], *, base: Path | None = None, name: str =
 
 
 def default_task_items(stream: Stream, sample_bytes: int) -> int:
-    """Return how many items make a task: `task_items`, or about 1 MB of samples, nested with the mix window."""
+    """Return how many items make a task: `task_items`, or about 2 MB of samples, nested with the mix window."""
     #: A task near this size (bytes) makes the cost of handing it over small beside decoding, and still balances.
-    target_bytes = 1_000_000
+    target_bytes = 2_000_000
     wanted = stream.task_items or max(1, min(256, target_bytes // (sample_bytes * stream.patches)))
     if wanted >= stream.mix:
         return wanted // stream.mix * stream.mix

@@ -33,7 +33,7 @@ from penstock.sink.ledger import Ledger
 _FROM_VENTILATOR = wire.kinds(SinkWelcome, Quarantined, Heartbeat, Reset, Drain)
 _FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye)
 #: Least time (s) between two reports to the ventilator: under load many confirmations share one message.
-_PROGRESS_EVERY_S = 0.005
+_PROGRESS_EVERY_S = 0.01
 
 
 class SinkSettings(ServiceSettings):
@@ -73,7 +73,7 @@ class Sink:
         intervals = Intervals(heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s)
         now = time.monotonic()
         self.assembly = Assembly(hello, intervals, now)
-        self._reported = now
+        self._reported = self._due = now
         self.execute(self.assembly.start(now))
         service.log.info("serving", trainers=self.trainers.address, results=self.results.address, advertised=reached)
 
@@ -81,13 +81,15 @@ class Sink:
         """Take in all that is here; return when to turn again at the latest."""
         for endpoint in (self.ventilator, self.trainers, self.results):
             self._receive(endpoint, now)
-        self.execute(self.assembly.tick(now))
+        if now >= self._due:
+            self.execute(self.assembly.tick(now))
+            self._due = self.assembly.next_timer(now)
         if now - self._reported >= _PROGRESS_EVERY_S:
             if report := self.assembly.progress():
                 self._reported = now
                 self.execute(report)
-            return self.assembly.next_timer(now)
-        return self._reported + _PROGRESS_EVERY_S
+            return self._due
+        return min(self._due, self._reported + _PROGRESS_EVERY_S)
 
     def execute(self, instructions: Iterable[Instruction]) -> None:
         """Carry out what the core asks for; a trainer that cannot be reached is told to the core."""

@@ -76,21 +76,23 @@ def serve(settings: VentilatorSettings) -> int:
             service.log.info(
                 "serving", stream=plan.name, items=plan.items, classes=len(plan.classes), at=endpoint.address
             )
-        now = time.monotonic()
+        due = time.monotonic()
         while not service.stopping:
-            now = service.wait_until(leases.next_timer(now))
-            _turn(service, endpoint, leases, now)
+            now = service.wait_until(due)
+            _receive(service, endpoint, leases, now)
+            if now >= due:
+                execute(service, endpoint, leases, leases.tick(now), now)
+                due = leases.next_timer(now)
+            execute(service, endpoint, leases, leases.dispatch(now), now)
     return 0
 
 
-def _turn(service: Service, endpoint: Endpoint, leases: Leases, now: float) -> None:
+def _receive(service: Service, endpoint: Endpoint, leases: Leases, now: float) -> None:
     for peer, message, _ in endpoint.receive():
         try:
             execute(service, endpoint, leases, leases.receive(peer, message, now), now)
         except RemoteProtocolError as error:
             service.hub.rejects.add(error, peer.hex()[:8])
-    execute(service, endpoint, leases, leases.tick(now), now)
-    execute(service, endpoint, leases, leases.dispatch(now), now)
 
 
 def execute(
