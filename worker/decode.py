@@ -117,7 +117,7 @@ class Decoder:
         except ValueError as error:
             return str(error).removeprefix("tjDecompressHeader3(): ")
         if space in ("CMYK", "YCCK"):
-            return "CMYK colours"
+            return "not asked, the colours are CMYK"
         height, width = int(height), int(width)
         self._check_size(height, width)
         if len(data) // _SCAN_BYTES * height * width > MAX_SCANS * self._max_pixels and not _is_sequential(data):
