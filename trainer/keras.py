@@ -35,7 +35,7 @@ _MODEL, _PARTIAL = "model-", "partial-"
 class Saved:
     """A checkpoint that was loaded."""
 
-    #: The model, compiled, with its optimizer's state.
+    #: The model, compiled, with the states of its optimizer and of its random generators (dropout).
     model: Any
     #: The feed's state: what `Feed.load_state_dict` takes.
     feed: Mapping[str, Any]
@@ -81,7 +81,7 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         path = Path(directory) / _STATE
         try:
             state = json.loads(path.read_text(encoding="utf-8"))
-            name, feed, epoch, began = (state[key] for key in ("model", "feed", "epoch", "began"))
+            name, feed, epoch, began, seeds = (state[key] for key in ("model", "feed", "epoch", "began", "seeds"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -89,7 +89,10 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         file = Path(directory) / name
         if not file.is_file():
             raise SpecError(f"{path} names {name!r}, which is not there; bring it back, or remove the folder")
-        return Saved(keras.saving.load_model(file, custom_objects=custom_objects), feed, epoch, began)
+        model = keras.saving.load_model(file, custom_objects=custom_objects)
+        for variable, value in zip(_seeds(model), seeds, strict=True):
+            variable.assign(value)
+        return Saved(model, feed, epoch, began)
 
     def restore(self, build: Callable[[], Any], *, custom_objects: Mapping[str, Any] | None = None) -> Any:
         """Return the saved model, with the feed moved to where it was trained up to; without one, `build()`."""
@@ -141,8 +144,9 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         number = max([int(number) for number in numbers if number.isdecimal()], default=0) + 1
         name = f"{_MODEL}{number:08}.keras"
         feed = self.feed.state_dict() | {"position": self._position}
-        state = {"model": name, "feed": feed, "epoch": epoch, "began": began}
         model: Any = self.model
+        seeds = [variable.numpy().tolist() for variable in _seeds(model)]
+        state = {"model": name, "feed": feed, "epoch": epoch, "began": began, "seeds": seeds}
         self._put(name, model.save)
         self._put(_STATE, lambda path: path.write_text(json.dumps(state), encoding="utf-8"))
         for pattern in (f"{_MODEL}*.keras", f"{_PARTIAL}*"):
@@ -158,6 +162,12 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         _sync(partial)
         partial.replace(self.directory / name)
         _sync(self.directory)
+
+
+def _seeds(model: Any) -> list[Any]:
+    """Return the states of a model's random generators: Keras counts them as variables, and saves the weights only."""
+    weights = {id(variable) for variable in model.weights}
+    return [variable for variable in model.variables if id(variable) not in weights]
 
 
 def _sync(path: Path) -> None:

@@ -15,7 +15,7 @@ import structlog
 
 from penstock.protocol import wire
 from penstock.protocol.errors import FailureBudgetError, PenstockError, RefusedError, RemoteProtocolError
-from penstock.protocol.instructions import Note, Reopen, Send
+from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import Batch, EpochEnd, Heartbeat, Intervals, Refused, Reset, TrainerWelcome
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.sockets import Hub
@@ -163,6 +163,8 @@ class Link:
                     self._socket.reopen()
                 case Note(event, fields, level):
                     getattr(self._log, level)(event, **fields)
+                case Failed(reason):
+                    self._put(PenstockError(reason))
         if self.session.plan:
             with self._changed:
                 self._changed.notify_all()

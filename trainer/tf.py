@@ -6,6 +6,7 @@ whole epoch, in the graph, where `map` and `prefetch` keep it; and it may nevert
 epoch or an epoch with quarantined items does.
 """
 
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +39,12 @@ def dataset(feed: "Feed", fields: tuple[str, ...] | None, *, prefetch: int) -> "
     Each iteration is one epoch, the first from the feed's position on. An iteration that is left midway (an exception,
     `take`, `validation_steps`) leaves its epoch behind: the next one begins with the next epoch. Shapes are static,
     the number of samples too where every batch is full (`drop_remainder`). `prefetch` is in batches, on top of the
-    feed's own; 0 for none. Errors of the feed are raised by TensorFlow as its own, with our text in them.
+    feed's own; 0 for none; TensorFlow adds none unasked, so end heavy maps of your own with `prefetch`. Errors of the
+    feed are raised by TensorFlow as its own, with our text in them.
     """
     tf = import_tensorflow()
+    # Keras's words where an epoch is shorter than declared; they are wrong here: nothing is interrupted.
+    warnings.filterwarnings("ignore", "Your input ran out of data; interrupting training", UserWarning)
     chosen = _choose(feed, fields)
     batch = feed.plan.settings.batch_size if feed.plan.settings.drop_remainder else None
     specs = tuple(tf.TensorSpec((batch, *field.shape), field.dtype) for field in chosen)
@@ -57,7 +61,11 @@ def dataset(feed: "Feed", fields: tuple[str, ...] | None, *, prefetch: int) -> "
     if prefetch:
         batches = batches.prefetch(prefetch)
     batches = _declare_length(tf, batches, feed)
-    return _finish(tf, batches, feed, names if fields is None else None)
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = (
+        False  # it would ask ahead, and its waiting count as the program's
+    )
+    return _finish(tf, batches, feed, names if fields is None else None).with_options(options)
 
 
 def _choose(feed: "Feed", fields: tuple[str, ...] | None) -> list[FieldSchema]:
