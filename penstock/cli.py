@@ -1,6 +1,7 @@
 """`penstock <command>`: finds the command's module and runs it. Imports nothing that the command does not need."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -31,8 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         status: int = importlib.import_module(COMMANDS[given[0]][0]).main(given[1:])
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # whoever read our output has enough, as `head` does; nothing may be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return status
 
 

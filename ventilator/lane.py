@@ -3,12 +3,13 @@
 Part of the leases core: no socket, no clock. A unit of work exists exactly as long as the sink says that it is missing.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
 from penstock.protocol import ranges
-from penstock.protocol.messages import Failure, StreamNeed, Task, TaskKey
+from penstock.protocol.messages import Failure, StreamNeed, Task, TaskKey, Timings
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 
@@ -49,6 +50,8 @@ class Lane:
         self.stopped = ""
         #: Smoothed seconds that a task takes on a worker; None until one was finished.
         self.typical_s: float | None = None
+        #: Seconds that workers spent on this stream so far, by the fields of `Timings`.
+        self.spent_s: Counter[str] = Counter()
         self.works: dict[TaskKey, Work] = {}
         #: Items that kill workers, kept for all epochs: item to its failure.
         self.poison: dict[int, Failure] = {}
@@ -116,8 +119,11 @@ class Lane:
                 return self.works[key]
         return None
 
-    def took(self, seconds: float) -> None:
-        """Note how long a task took on its worker."""
+    def took(self, timings: Timings) -> None:
+        """Note where a task's time went on its worker."""
+        for name, seconds in timings:
+            self.spent_s[name] += seconds
+        seconds = timings.read_s + timings.decode_s + timings.transform_s + timings.send_s
         self.typical_s = seconds if self.typical_s is None else (1 - _NEWEST) * self.typical_s + _NEWEST * seconds
 
     def task(self, work: Work) -> Task:

@@ -294,8 +294,7 @@ class Leases:
         worker.stalled = False
         self._offer(peer)
         if lane := self.lanes.get(done.key.stream):
-            times = done.timings
-            lane.took(times.read_s + times.decode_s + times.transform_s + times.send_s)
+            lane.took(done.timings)
             if work := lane.works.get(done.key):
                 work.finished_at, work.ready = now, False
 

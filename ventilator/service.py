@@ -60,7 +60,8 @@ def serve(settings: VentilatorSettings) -> int:
             "workers": len(leases.workers),
             "sink": leases.sink is not None,
             "streams": {
-                name: {"missing": len(lane.works), "stopped": lane.stopped} for name, lane in leases.lanes.items()
+                name: {"missing": len(lane.works), "stopped": lane.stopped, "spent": dict(lane.spent_s)}
+                for name, lane in leases.lanes.items()
             },
         }
 
