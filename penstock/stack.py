@@ -11,7 +11,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +20,7 @@ from penstock.protocol.errors import PenstockError, SpecError, StackError
 from penstock.protocol.health import query
 from penstock.protocol.sockets import check_address
 from penstock.protocol.spec import Spec, load_spec, parse_spec
+from penstock.protocol.unix import discard
 from penstock.supervisor import Child, Supervisor
 from penstock.trainer.client import Feed
 
@@ -44,7 +45,7 @@ class Addresses:
 class LocalStack:
     """Ventilator, sink and workers on this machine; a context manager. Made by `penstock.local` and `penstock up`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by keyword, each with a default
         self,
         spec: str | Path | Mapping[str, Any] | Spec,
         *,
@@ -73,6 +74,7 @@ class LocalStack:
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._supervisor: Supervisor | None = None
+        self._bound: tuple[str, ...] = ()
         self.run_dir = self._given_dir or Path()
 
     def __repr__(self) -> str:
@@ -108,7 +110,7 @@ class LocalStack:
 
     @property
     def children(self) -> dict[str, Child]:
-        """The supervised processes by name: `ventilator`, `sink`, `worker-0` …"""
+        """The supervised processes by name: `ventilator`, `sink`, `worker-0` and so on."""
         return self._supervisor.children if self._supervisor else {}
 
     def feed(
@@ -146,15 +148,17 @@ class LocalStack:
         if self._given_dir is None:
             shutil.rmtree(self.run_dir, ignore_errors=True)
         else:
-            for pattern in ("*.sock", "*.health"):
-                for left in self.run_dir.glob(pattern):
-                    left.unlink(missing_ok=True)
+            for left in self.run_dir.absolute().glob("*.health"):
+                discard(str(left))
+        for address in self._bound:
+            discard(address.removeprefix("ipc://"))
 
     def _start(self) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.addresses = self._addresses or Addresses.in_folder(self.run_dir.absolute())
-        for address in (self.addresses.ventilator, self.addresses.results, self.addresses.trainers):
+        for address in astuple(self.addresses):
             check_address(address)
+        self._bound = tuple(address for address in astuple(self.addresses) if address.startswith("ipc://"))
         (self.run_dir / "spec.json").write_text(self.spec.model_dump_json(), encoding="utf-8")
         self._supervisor = Supervisor(self._gave_up, None if self._inherit_logs else self.run_dir)
         names = ["ventilator", "sink", *(f"worker-{number}" for number in range(self.workers))]

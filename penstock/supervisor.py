@@ -94,7 +94,7 @@ class Supervisor:
             time.sleep(_LOOK_S)
 
     def stop(self, first: str) -> None:
-        """Stop everything: processes whose name starts with `first` before the others; none is left after a deadline."""
+        """Stop all, processes whose name starts with `first` before the others; none is left after a deadline."""
         self._stopping.set()
         self._thread.join()
         with self._lock:
@@ -150,7 +150,7 @@ class Supervisor:
         environment.pop("PENSTOCK_CONFIG", None)  # it is about this process's settings, which are not the services'
         output = log.open("ab") if log else None
         try:
-            return subprocess.Popen(  # noqa: S603 - our own interpreter and modules
+            return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,

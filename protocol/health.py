@@ -2,15 +2,16 @@
 
 import http.client
 import json
-import os
 import socket
 import socketserver
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+from penstock.protocol import unix
 from penstock.protocol.errors import SpecError
 
 #: Seconds without a turn of the service's loop after which it counts as stuck.
@@ -23,7 +24,7 @@ class Health:
     """Answers `GET /healthz`: 200 while the loop turns and the service is ready, else 503; JSON says why."""
 
     def __init__(self, address: str, status: Callable[[], dict[str, Any]]) -> None:
-        """Serve on `host:port` (port 0: any) or `/path` (a Unix socket); empty: nowhere. `status` has `ready` (bool)."""
+        """Serve on `host:port` (port 0: any) or `/path` (a Unix socket); empty: nowhere. `status` has `ready`."""
         self._turned = time.monotonic()
         self._status = status
         self.url = ""
@@ -33,7 +34,8 @@ class Health:
         host, _, port = address.rpartition(":")
         try:
             if self._path:
-                _unlink(self._path)
+                unix.check_free(self._path)
+                Path(self._path).unlink(missing_ok=True)  # left by a killed predecessor
                 self._server: ThreadingHTTPServer = _UnixServer(self._path, self._handler())
             else:
                 self._server = (_TcpServer6 if ":" in host else _TcpServer)(
@@ -57,7 +59,7 @@ class Health:
             self._server.shutdown()
             self._server.server_close()
         if self._path:
-            _unlink(self._path)
+            Path(self._path).unlink(missing_ok=True)
 
     def answer(self) -> tuple[int, dict[str, Any]]:
         """Return the HTTP status and what it says."""
@@ -82,7 +84,7 @@ class Health:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401 - the base class's
                 """Keep probes out of the log."""
 
         return Handler
@@ -124,8 +126,3 @@ def query(path: str, timeout_s: float = 2.0) -> dict[str, Any]:
     finally:
         connection.close()
     return status
-
-
-def _unlink(path: str) -> None:
-    if os.path.exists(path):  # noqa: PTH110 - a socket left by a killed predecessor
-        os.unlink(path)  # noqa: PTH108

@@ -1,9 +1,10 @@
 """Settings that every service shares: declared once, read from flags, `PENSTOCK_*` variables or a TOML file."""
 
 import os
+import tomllib
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
@@ -82,19 +83,28 @@ def parse(model: type[AnySettings], arguments: Sequence[str], command: str) -> A
     if path and not os.path.isfile(path):  # noqa: PTH113 - the source takes a string
         raise SpecError(f"--config {path!r}: no such file; give a TOML file with settings of `penstock {command}`")
     token = _file.set(path)
-    named = type(
+    named: type[AnySettings] = type(
         model.__name__, (model,), {"model_config": {"cli_prog_name": f"penstock {command}"}, "__doc__": model.__doc__}
     )
     try:
         return CliApp.run(named, cli_args=list(arguments))
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            flag = "--" + ".".join(map(str, problem["loc"])).replace("_", "-")
-            given = "" if problem["type"] == "missing" else f" {problem['input']!r}"
-            lines.append(f"penstock {command}: {flag}{given}: {problem['msg'].removeprefix('Value error, ')}")
-        raise SpecError("\n".join(lines)) from None
+        raise SpecError("\n".join(_explain(model, command, path, problem) for problem in error.errors())) from None
     except SettingsError as error:
-        raise SpecError(f"penstock {command}: {error}") from error
+        raise SpecError(
+            f'penstock {command}: {error}; a mapping in a PENSTOCK_* variable is JSON, such as {{"name": "/path"}}'
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SpecError(f"penstock {command}: --config {path!r}: not valid TOML: {error}") from error
     finally:
         _file.reset(token)
+
+
+def _explain(model: type[Settings], command: str, path: str | None, problem: Any) -> str:  # noqa: ANN401 - pydantic's
+    flag = "--" + ".".join(map(str, problem["loc"])).replace("_", "-")
+    if problem["type"] == "extra_forbidden":  # an unknown flag ends in argparse: this one stands in the file
+        allowed = ", ".join(sorted(name for name in model.model_fields if name != "config"))
+        what = f"{problem['loc'][0]} = {problem['input']!r}: unknown setting"
+        return f"penstock {command}: {path}: {what}; allowed: {allowed}"
+    given = "" if problem["type"] == "missing" else f" {problem['input']!r}"
+    return f"penstock {command}: {flag}{given}: {problem['msg'].removeprefix('Value error, ')}"

@@ -12,13 +12,14 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import structlog
 import zmq
 
-from penstock.protocol import wire
+from penstock.protocol import unix, wire
 from penstock.protocol.errors import RemoteProtocolError, SpecError
 from penstock.protocol.messages import AnyMessage
 from penstock.protocol.wire import Array
@@ -36,11 +37,6 @@ _PULL_HIGH_WATER = 64
 _MAX_FRAME_BYTES, _MAX_CONTROL_BYTES = 1 << 30, 2 * wire.MAX_HEADER_BYTES
 #: ZMTP's own heartbeats (ms): they notice half-open TCP links on sockets that only ever send or only receive.
 _ZMTP_BEAT_MS, _ZMTP_TIMEOUT_MS = 2_000, 10_000
-#: Longest path (bytes) of a Unix socket on Linux, its terminating zero included.
-_UNIX_PATH_BYTES = 108
-#: Seconds that a process behind a Unix socket has to be connected to before it counts as there but busy.
-_PROBE_S = 1.0
-
 Peer = bytes
 Received = tuple[Peer, AnyMessage, list[Array]]
 
@@ -129,11 +125,13 @@ class Endpoint:
         """Close; without lingering, what is queued is dropped: it would only arrive twice."""
         self._hub.forget(self._socket)
         self._socket.close(linger=round(linger_s * 1000))
+        if self._bind and self.given.startswith("ipc://"):  # ZeroMQ leaves the file of a Unix socket behind
+            Path(self.given.removeprefix("ipc://")).unlink(missing_ok=True)
 
     def _open(self) -> None:
         check_address(self.given)
-        if self._bind:
-            _check_free(self.given)
+        if self._bind and self.given.startswith("ipc://"):
+            unix.check_free(self.given.removeprefix("ipc://"))
         self._socket = self._hub.context.socket(self._kind)
         options = {
             zmq.LINGER: 0,
@@ -171,9 +169,9 @@ def check_address(address: str) -> None:
     scheme, _, rest = address.partition("://")
     if scheme not in ("ipc", "tcp") or not rest:
         raise SpecError(f"address {address!r}: give tcp://host:port or ipc:///path")
-    if scheme == "ipc" and len(os.fsencode(rest)) >= _UNIX_PATH_BYTES:
+    if scheme == "ipc" and len(os.fsencode(rest)) >= unix.PATH_BYTES:
         raise SpecError(
-            f"address {address!r}: a socket's path may have {_UNIX_PATH_BYTES - 1} bytes, this has "
+            f"address {address!r}: a socket's path may have {unix.PATH_BYTES - 1} bytes, this has "
             f"{len(os.fsencode(rest))}: use a shorter folder, such as one below /tmp"
         )
 
@@ -184,27 +182,6 @@ def reachable(address: str, host: str) -> str:
         if address.startswith(wildcard):
             return f"tcp://{host}:{address.removeprefix(wildcard)}"
     return address
-
-
-def _check_free(address: str) -> None:
-    """Raise SpecError if somebody listens on a Unix socket: binding would take it away from him without a word."""
-    path = address.removeprefix("ipc://")
-    if path == address:
-        return  # of tcp the kernel takes care
-    with (
-        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe,
-        suppress(FileNotFoundError, ConnectionRefusedError),
-    ):
-        probe.settimeout(_PROBE_S)
-        try:
-            probe.connect(path)
-        except PermissionError as error:
-            raise SpecError(f"cannot bind to {address!r}: {error.strerror}; give an address that is yours") from error
-        except TimeoutError:
-            pass  # its queue of connections is full: somebody is there
-        raise SpecError(
-            f"cannot bind to {address!r}: another process serves there; stop it, or give an address that is free"
-        )
 
 
 def _name(frames: Sequence[zmq.Frame], peer: Peer) -> str:
@@ -225,8 +202,8 @@ class Hub:
         self._endpoints: dict[Any, Endpoint] = {}
         self._poller = zmq.Poller()
         self._woken, self._waker = socket.socketpair()
-        self._woken.setblocking(False)
-        self._waker.setblocking(False)
+        self._woken.setblocking(False)  # noqa: FBT003 - the standard library's
+        self._waker.setblocking(False)  # noqa: FBT003
         self._poller.register(self._woken, zmq.POLLIN)
 
     def router(self, address: str, accept: frozenset[type[AnyMessage]]) -> Endpoint:
@@ -245,12 +222,12 @@ class Hub:
         """Connect a PUSH to one PULL; use it in one thread only."""
         return Endpoint(self, zmq.PUSH, address, frozenset(), bind=False)
 
-    def watch(self, zsocket: Any, endpoint: Endpoint) -> None:
+    def watch(self, zsocket: Any, endpoint: Endpoint) -> None:  # noqa: ANN401 - generic in pyzmq
         """Wait for this socket too."""
         self._endpoints[zsocket] = endpoint
         self._poller.register(zsocket, zmq.POLLIN)
 
-    def forget(self, zsocket: Any) -> None:
+    def forget(self, zsocket: Any) -> None:  # noqa: ANN401
         """Stop waiting for a socket."""
         if self._endpoints.pop(zsocket, None):
             self._poller.unregister(zsocket)

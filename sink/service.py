@@ -46,8 +46,8 @@ class SinkSettings(ServiceSettings):
     bind: str = "tcp://127.0.0.1:5557"
     """Address to bind for trainers."""
     advertise: str = ""
-    """Address of `results` as workers reach it (tcp://sink:5556 in containers); default: `results`, with this host's name
-    where that is a wildcard."""
+    """Address of `results` as workers reach it (tcp://sink:5556 in containers); default: `results`, with this host's
+    name where that is a wildcard."""
     quarantine: str = ""
     """File of the quarantine ledger (JSON lines); empty: only the log has it."""
     heartbeat_s: float = Field(default=1.0, gt=0, le=3600)

@@ -1,7 +1,7 @@
 """Real streams for tests: folders of real JPEG files, specs, running stacks, and the digest of what a trainer got.
 
-Owns short heartbeats, so that a loss is noticed while a test waits. Knows no part's inside: a stack is started, fed from
-and killed as a user (or a machine) would.
+Owns short heartbeats, so that a loss is noticed while a test waits. Knows no part's inside: a stack is started, fed
+from and killed as a user (or a machine) would.
 """
 
 import csv
@@ -9,12 +9,12 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import psutil
-
 from images import encode, picture
+
 from penstock.protocol.wire import Array
 from penstock.stack import Addresses, LocalStack
 from penstock.trainer.client import Feed
@@ -31,6 +31,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 DEADLINE_S = 60.0
 
 Batch = dict[str, Array]
+Value = TypeVar("Value")
 
 
 def make_images(folder: Path, each: int = 60, classes: Iterable[str] = ("cat", "dog"), size: int = 64) -> Path:
@@ -54,7 +55,7 @@ def make_manifest(root: Path) -> str:
     return "manifest.csv"
 
 
-def make_stream(**changes: Any) -> dict[str, Any]:
+def make_stream(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any field of a stream
     """Return the spec of a stream that uses much at once: random crops, flips, mix windows, several patches an item."""
     return {
         "source": {"kind": "directory", "root": "photos"},
@@ -116,7 +117,7 @@ def digest(batches: Iterable[Batch]) -> str:
     return sha.hexdigest()
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_S) -> Any:
+def until(condition: Callable[[], Value], what: str, seconds: float = DEADLINE_S) -> Value:
     """Return what `condition` returns as soon as that is true; AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -1,16 +1,17 @@
-"""`penstock worker`: stateless; told one address, it fetches everything else from there and runs tasks until drained."""
+"""`penstock worker`: stateless; told one address, it fetches all else from there and runs tasks until drained."""
 
 import os
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from pydantic import Field
 
 from penstock._version import __version__
 from penstock.protocol import wire
-from penstock.protocol.errors import RemoteProtocolError, StackError
+from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerWelcome
 from penstock.protocol.service import Service, host_name, run
@@ -114,6 +115,8 @@ class Worker:
     def _configure(self, welcome: WorkerWelcome) -> None:
         self.task_timeout_s = welcome.intervals.task_timeout_s
         roots = welcome.roots | self.settings.root
+        for plan in welcome.streams:
+            _check_root(plan.settings.source.root, roots)
         pipelines = {plan.name: Pipeline(plan, roots) for plan in welcome.streams}
         schemas = {plan.name: plan.schema for plan in welcome.streams}
         self.engine.configure(Setup(pipelines, schemas, welcome.sink))
@@ -135,6 +138,15 @@ class Worker:
                     "stuck in a task: leaving", task=running[1].model_dump(), after_s=self.task_timeout_s
                 )
                 os._exit(_STUCK)
+
+
+def _check_root(name: str, roots: Mapping[str, str]) -> None:
+    """Raise SpecError if a root has no folder here: else each of its items would be quarantined, one by one."""
+    if name in roots and not Path(roots[name]).is_dir():
+        raise SpecError(
+            f"root {name!r} is {roots[name]!r} here, and that is no folder on {host_name()}: mount it, or say where it "
+            f"lies by --root {name}=/path"
+        )
 
 
 def serve(settings: WorkerSettings) -> int:

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
+from streams import Batch, digest, epochs, make_images, make_spec, run_stack, take, until
 
 import penstock
 from penstock.protocol.errors import RefusedError
 from penstock.stack import LocalStack
-from streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
 
@@ -137,13 +138,16 @@ def test_a_killed_trainer_resumes_from_its_saved_state(
             [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")] if log.exists() else []
         )
 
+    def logged(count: int, trainer: "subprocess.Popen[bytes]") -> bool:
+        return trainer.poll() is not None or len(lines()) >= count
+
     with run_stack(spec, workers=2) as stack:
         for count in (17, 44, 70, len(reference)):
             trainer = subprocess.Popen(
                 [sys.executable, "-c", TRAINER, stack.address, str(log)], env=environment, cwd=tmp_path
             )
             try:
-                until(lambda count=count: trainer.poll() is not None or len(lines()) >= count, f"batch {count}")  # type: ignore[misc]
+                until(partial(logged, count, trainer), f"batch {count}")
                 assert trainer.poll() is None
             finally:
                 trainer.kill()

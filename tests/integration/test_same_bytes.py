@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from streams import Batch, digest, epochs, make_images, make_manifest, make_spec, make_stream, run_stack, take
 
 from penstock.stack import Addresses
-from streams import Batch, digest, epochs, make_images, make_manifest, make_spec, make_stream, run_stack, take
 
 pytestmark = pytest.mark.integration
 
@@ -42,7 +42,7 @@ def reference(spec: dict[str, object]) -> dict[str, list[Batch]]:
         return {name: epochs(stack.feed(name), 2) for name in ("train", "manifest", "validation")}
 
 
-def test_the_reference_is_what_the_spec_asks_for(reference: dict[str, list[Batch]], spec: dict[str, object]) -> None:
+def test_the_reference_is_what_the_spec_asks_for(reference: dict[str, list[Batch]]) -> None:
     """Every item and patch stands in each epoch exactly once, epochs differ, and no two samples share their pixels."""
     train = reference["train"]
     assert 24 == len(train)
@@ -73,8 +73,8 @@ def test_any_number_of_workers_gives_the_same_bytes(
         for _ in range(2):
             for name, feed in feeds.items():
                 got[name] += epochs(feed, 1)
-    for name in reference:
-        assert digest(reference[name]) == digest(got[name]), name
+    for name, batches in reference.items():
+        assert digest(batches) == digest(got[name]), name
 
 
 def test_tcp_gives_the_same_bytes_as_unix_sockets(

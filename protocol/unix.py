@@ -1,0 +1,41 @@
+"""Files of Unix sockets: whose they are, and when they may go. Knows nothing of what is said over them.
+
+Binding by ZeroMQ takes a path away from whoever serves there, and removes a file that is no socket at all; and killed
+processes leave their files behind. So who binds asks here first, and who has closed cleans up here.
+"""
+
+import socket
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from penstock.protocol.errors import SpecError
+
+#: Longest path (bytes) of a Unix socket on Linux, its terminating zero included.
+PATH_BYTES = 108
+#: Seconds that a process behind a socket has to be connected to before it counts as there but busy.
+_PROBE_S = 1.0
+
+
+def check_free(path: str) -> None:
+    """Raise SpecError if `path` is served by a process, or is something else than a socket."""
+    try:
+        if not stat.S_ISSOCK(Path(path).lstat().st_mode):
+            raise SpecError(f"cannot bind to {path!r}: that is a file, and no socket; give another path")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_PROBE_S)
+            probe.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return  # nobody is there; a file may be left of a process that was killed
+    except TimeoutError:
+        pass  # its queue of connections is full: somebody is there
+    except OSError as error:
+        raise SpecError(f"cannot bind to {path!r}: {error.strerror or error}; give another path") from error
+    raise SpecError(f"cannot bind to {path!r}: another process serves there; stop it, or give a path that is free")
+
+
+def discard(path: str) -> None:
+    """Remove the file that a killed process left of a socket; one that is served is left alone."""
+    with suppress(SpecError):
+        check_free(path)
+        Path(path).unlink(missing_ok=True)

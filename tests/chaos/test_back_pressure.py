@@ -1,0 +1,65 @@
+"""A trainer that stops: nothing piles up anywhere, and the stream goes on when the trainer does."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from streams import digest, make_images, make_spec, make_stream, memory_mb, run_stack, take, until
+
+from penstock.stack import LocalStack
+
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow]
+
+#: How long the trainer stands still (s).
+PAUSE_S = 15.0
+#: What a stack of this size may grow by beyond its window, for allocators and a batch in each hand (MB).
+SLACK_MB = 30.0
+
+
+def busy_s(stack: LocalStack) -> float:
+    """Return the processor time that the stack's processes have used."""
+    times = [psutil.Process(child.process.pid).cpu_times() for child in stack.children.values()]
+    return sum(each.user + each.system for each in times)
+
+
+def test_a_trainer_that_stops_stops_everything_within_the_window(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Memory stays flat within what the plan's window allows, nobody computes, and no byte is lost for it."""
+    stream = make_stream(
+        transform={"resize": {"height": 128, "width": 128}},
+        patches=1,
+        mix=4,
+        task_items=8,
+        batch_size=32,
+        window_mb=20.0,
+    )
+    spec = make_spec(make_images(tmp_path / "photos", each=300, size=128), train=stream)
+    with run_stack(spec, workers=2) as stack:
+        feed = stack.feed(prefetch=2)
+        got = take(feed, 30)
+        before = memory_mb(stack)
+        window_mb = feed.plan.window() * feed.plan.sample_bytes / 1e6
+        until(lambda: _idle(stack), "the pipeline to fill up and stand still")
+        full, used = memory_mb(stack), busy_s(stack)
+        samples = []
+        deadline = time.monotonic() + PAUSE_S
+        while time.monotonic() < deadline:
+            samples.append(memory_mb(stack))
+            time.sleep(0.5)  # what is measured is a trainer that does nothing
+        assert max(samples) - full < 5.0
+        assert full - before < window_mb + SLACK_MB
+        assert busy_s(stack) - used < 0.2 * PAUSE_S
+        began = time.monotonic()
+        got += take(feed, 30)
+        record_property("samples/s after the pause", 30 * 32 / (time.monotonic() - began))
+        record_property("MB running, full, at most while paused", (before, full, max(samples)))
+    with run_stack(spec, workers=3) as other:
+        assert digest(got) == digest(take(other.feed(), len(got)))
+
+
+def _idle(stack: LocalStack) -> bool:
+    states = stack.status()
+    return not any(state.get("held", 0) for state in states.values()) and "held" in states["worker-0"]
