@@ -59,14 +59,15 @@ def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool) -
 
 
 def _read_once(root: Path, path: str, limit_bytes: int, *, allow_outside: bool) -> bytes:
+    given = os.fsencode(root)
     try:
-        name = os.fsencode(root) + b"/" + path.encode()
+        name = given + b"/" + path.encode()
         descriptor = os.open(name, _FLAGS)
     except ValueError as error:  # a NUL character, or a lone surrogate
         raise ItemError(f"not a possible path: {error}") from error
     try:
         if not allow_outside:
-            _check_inside(root, descriptor, name)
+            _check_inside(given, descriptor, name)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ItemError(f"not a file but {_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}")
@@ -92,12 +93,12 @@ def _read_rest(descriptor: int, content: bytes, size: int) -> bytes:
     raise ItemError(f"the file shrank while it was read: {done} of {size} bytes were left")
 
 
-def _check_inside(root: Path, descriptor: int, name: bytes) -> None:
+def _check_inside(root: bytes, descriptor: int, name: bytes) -> None:
     opened = _opened_path(descriptor, name)
-    if _inside(opened, _resolve(os.fsencode(root))):
+    if _inside(opened, _resolve(root)):
         return
     _resolve.cache_clear()  # the root may have been mounted or linked anew since it was resolved
-    if not _inside(opened, _resolve(os.fsencode(root))):
+    if not _inside(opened, _resolve(root)):
         raise ItemError("leads outside its root (by a symbolic link or '..'); allow_outside = true permits it")
 
 
