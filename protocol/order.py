@@ -6,8 +6,8 @@ and services. Everything costs O(1) memory, whatever the number of items.
 Shuffling is a keyed permutation of [0, n): a balanced Feistel network over the smallest even number of bits that holds
 n, whose values outside [0, n) walk the network's cycle until they fall inside (Black and Rogaway, "Ciphers with
 Arbitrary Finite Domains", CT-RSA 2002). Its round function is the finaliser of SplitMix64 (Steele, Lea and Flood,
-OOPSLA 2014). Up to n = 256 the places are sorted by SplitMix64's outputs instead: a network that narrow knows few
-permutations and walks long. It is a shuffle, not a cipher.
+OOPSLA 2014). Up to n = 4096 the places are sorted by SplitMix64's outputs instead: faster there, and a
+network that narrow knows few permutations. It is a shuffle, not a cipher.
 
 Samples draw from Philox4x64-10 (Salmon et al., SC11), whose counter is laid out so that no two samples can meet:
 word 0 counts draws, word 1 is the patch, word 2 the item, word 3 the epoch; the key is the seed.
@@ -25,8 +25,8 @@ _Uint64s = npt.NDArray[np.uint64]
 #: Rounds of the Feistel network. Four already make a pseudorandom permutation of a good round function (Luby-Rackoff);
 #: six leave a margin for small domains, where tests see no bias.
 _ROUNDS = 6
-#: Domains up to this size are sorted by a hash: exactly as random as the hash, and a table of at most 2 KB.
-_SORTED_SIZE = 256
+#: Domains up to this size are sorted by a hash: exactly as random as the hash, and a table of at most 32 KB.
+_SORTED_SIZE = 4096
 #: Items of the shuffled order computed at once, so that a task of a few items does not pay for numpy's call overhead.
 _BLOCK = 4096
 
@@ -84,7 +84,7 @@ def permute(index: Int64s, size: int, *key: int) -> Int64s:
     return values.astype(np.int64)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _sorted_table(size: int, *key: int) -> Int64s:
     state = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(_round_keys(*key)[0])
     state = (state ^ (state >> np.uint64(30))) * np.uint64(_MIX_A)

@@ -9,7 +9,7 @@ import math
 from functools import cached_property
 
 import numpy as np
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from penstock.protocol.order import Geometry
 from penstock.protocol.spec import Model, Name, Spec, Stream, default_task_items
@@ -17,6 +17,8 @@ from penstock.protocol.spec import Model, Name, Spec, Stream, default_task_items
 
 class FieldSchema(Model):
     """One field of a sample."""
+
+    model_config = ConfigDict(strict=True)
 
     name: Name
     """Name, such as `image`."""

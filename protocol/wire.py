@@ -26,6 +26,8 @@ MAX_HEADER_BYTES = 8_000_000
 _MIN_FRAMES = 2
 #: Largest number of frames in one message.
 MAX_FRAMES = 1024
+#: Largest product of an array's sides, sides of zero left out: numpy refuses more even for an array without elements.
+MAX_EXTENT = 2**48
 
 Array = npt.NDArray[Any]
 Buffer = bytes | memoryview
@@ -82,7 +84,8 @@ def _arrays(kind: type[AnyMessage], claimed: Sequence[FieldSchema], frames: Sequ
     arrays = []
     for claim, frame in zip(claimed, frames, strict=True):
         dtype = np.dtype(claim.dtype)
-        if min(claim.shape, default=0) < 0 or math.prod(claim.shape) * dtype.itemsize != len(frame):
+        fits = min(claim.shape, default=0) >= 0 and math.prod(claim.shape) * dtype.itemsize == len(frame)
+        if not fits or math.prod(max(side, 1) for side in claim.shape) > MAX_EXTENT:
             raise RemoteProtocolError(
                 "size", f"{kind.__name__}.{claim.name}: {claim.dtype}{claim.shape} in a frame of {len(frame)} bytes"
             )

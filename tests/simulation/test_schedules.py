@@ -39,7 +39,7 @@ def test_every_trainer_gets_every_sample_exactly_once_and_in_order(first: int) -
     for seed in range(first, first + _CHUNK):
         notes += run(seed).notes
     assert notes["innocent quarantined"] <= 4, "the schedules kill so well that they test little else"
-    for event in ("worker silent", "sink silent", "hedged", "item quarantined", "subscribing again", "epoch ended"):
+    for event in ("worker silent", "trainer silent", "sink joined", "hedged", "item quarantined", "subscribing again"):
         assert notes[event] > 0, f"no schedule saw {event!r}: they are too tame"
 
 

@@ -1,0 +1,121 @@
+"""The spec: errors that say file, field, value and what is allowed; sizes that nest."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.spec import Spec, default_task_items, load_spec, parse_spec
+
+GOOD = """
+seed = 7
+[roots]
+photos = "data"
+[streams.train]
+batch_size = 16
+[streams.train.source]
+kind = "directory"
+root = "photos"
+[streams.train.transform]
+resize = {height = 32, width = 48}
+"""
+
+
+def broken(text: str, tmp_path: Path) -> str:
+    """Return the error of loading a spec with this text."""
+    file = tmp_path / "spec.toml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(SpecError) as caught:
+        load_spec(file)
+    assert str(file) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_good_spec_loads_and_its_roots_start_at_its_folder(tmp_path: Path) -> None:
+    """Relative roots belong to the file, not to where the program was started."""
+    file = tmp_path / "spec.toml"
+    file.write_text(GOOD, encoding="utf-8")
+    spec = load_spec(file)
+    assert {"photos": str(tmp_path / "data")} == spec.roots
+    assert 16 == spec.streams["train"].batch_size
+    assert (32, 48, 3) == spec.streams["train"].transform.image_shape
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("batch_size = 16", "batch_size = 0", ["streams.train.batch_size", "0", "greater than or equal to 1"]),
+        ("batch_size = 16", 'batch_size = "many"', ["streams.train.batch_size", "'many'", "integer"]),
+        ("batch_size = 16", "batchsize = 16", ["streams.train.batchsize", "16", "did you mean 'batch_size'", "allowed: "]),
+        ("seed = 7", "seed = -1", ["seed", "-1", "greater than or equal to 0"]),
+        ("seed = 7", "sead = 7", ["sead", "7", "did you mean 'seed'", "roots, seed, streams"]),
+        ('kind = "directory"', 'kind = "folder"', ["streams.train.source", "folder", "'directory'", "'manifest'"]),
+        ('root = "photos"', 'root = "fotos"', ["streams.train.source.root", "'fotos'", "no such root", "photos"]),
+        ('root = "photos"', 'root = "photos"\npath = "../x"', ["streams.train.source.path", "'../x'", "no '..'"]),
+        ('root = "photos"', 'root = "photos"\npath = "/etc"', ["streams.train.source.path", "'/etc'", "relative path"]),
+        ('root = "photos"', 'root = "photos"\nsubset = "validation"', ["streams.train.source", "validation_split", "both"]),
+        ("height = 32, ", "", ["streams.train.transform.resize.height", "required"]),
+        ("height = 32", 'height = 32, filter = "cubist"', ["transform.resize.filter", "'cubist'", "'bicubic'", "'cubic'"]),
+        ("resize = {height = 32, width = 48}", "", ["streams.train.transform", "one shape", "patch"]),
+        ("batch_size = 16", 'shard = "3/2"', ["streams.train", "3/2", "must not exceed"]),
+        ("batch_size = 16", 'shard = "0/2"', ["streams.train.shard", "'0/2'"]),
+        ("batch_size = 16", "patches = 4", ["streams.train", "patches = 4", "'random' or 'grid'"]),
+        ("batch_size = 16", "failure_budget = 2.0", ["streams.train.failure_budget", "2.0", "less than or equal to 1"]),
+        ("[streams.train]\nbatch_size = 16", "[streams.'a b']\nbatch_size = 16", ["streams", "a b"]),
+        ("seed = 7", "seed = = 7", ["not valid TOML", "line 2"]),
+    ],
+)
+def test_a_mistake_is_named_with_file_field_value_and_what_is_allowed(
+    old: str, new: str, words: list[str], tmp_path: Path
+) -> None:
+    """Whoever reads the error can repair the file without reading the code."""
+    assert old in GOOD
+    error = broken(GOOD.replace(old, new), tmp_path)
+    assert [] == [word for word in words if word not in error]
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    """One line each, so that a file is repaired in one go."""
+    error = broken(GOOD.replace("batch_size = 16", "batch_size = 0").replace("seed = 7", "seed = -1"), tmp_path)
+    assert 2 == len(error.splitlines())
+
+
+def test_a_missing_file_is_told_in_words(tmp_path: Path) -> None:
+    """The path, the reason and what to give instead."""
+    with pytest.raises(SpecError, match=r"none\.toml: cannot read the spec: No such file.*give the path"):
+        load_spec(tmp_path / "none.toml")
+
+
+def stream(task_items: int | None, mix: int, patches: int = 1) -> Any:
+    """Return a stream with these sizes."""
+    patch = {"kind": "random", "height": 8, "width": 8}
+    settings: dict[str, Any] = {
+        "source": {"kind": "directory", "root": "photos"},
+        "transform": {"resize": {"height": 8, "width": 8}, "patch": patch},
+        "mix": mix,
+        "patches": patches,
+        "task_items": task_items,
+    }
+    return Spec.model_validate({"streams": {"train": settings}}).streams["train"]
+
+
+@given(st.none() | st.integers(1, 4096), st.integers(1, 1000), st.integers(1, 50), st.integers(1, 10**8))
+def test_tasks_and_mix_windows_always_nest(task_items: int | None, mix: int, patches: int, sample_bytes: int) -> None:
+    """Whatever is asked for, one divides the other, and a task is never larger than asked for unless `mix` needs it."""
+    items = default_task_items(stream(task_items, mix, patches), sample_bytes)
+    assert items >= 1
+    assert items % mix == 0 or mix % items == 0
+    if task_items is not None:
+        assert items <= task_items
+    elif items > 1:
+        assert items * patches * sample_bytes <= 4_000_000
+    assert items <= 4096
+
+
+def test_a_mapping_is_checked_like_a_file() -> None:
+    """parse_spec names errors by the name that it is given."""
+    with pytest.raises(SpecError, match=r"^my spec: streams: .*"):
+        parse_spec({"streams": {}}, name="my spec")
