@@ -165,8 +165,11 @@ def summarise(stack: LocalStack, feeds: dict[str, Feed], seconds: float, accurac
 def _interruptible(console: Console) -> Iterator[None]:
     """Make Ctrl-C stop everything in order, and by force if that takes too long; never with a traceback."""
 
+    interrupted = threading.Event()
+
     def handle(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        interrupted.set()
         threading.Thread(target=_leave_late, daemon=True).start()
         raise KeyboardInterrupt
 
@@ -177,7 +180,9 @@ def _interruptible(console: Console) -> Iterator[None]:
     signal.signal(signal.SIGINT, handle)
     try:
         yield
-    except KeyboardInterrupt:
+    except BaseException:
+        if not interrupted.is_set():  # TensorFlow may turn the interrupt into an error of its own
+            raise
         console.show_cursor()
         console.print("\ninterrupted: everything is stopped")
         _leave(_INTERRUPTED)
