@@ -26,8 +26,8 @@ _LONGEST_WAIT_S = 0.5
 def keep_freed_memory() -> None:
     """Let the C library keep freed megabytes for the next array instead of giving them back and faulting them in anew.
 
-    By glibc's mallopt(3): blocks up to 32 MB (its own upper bound) come from the heap, of which up to 256 MB stay. Other
-    C libraries are left as they are.
+    By glibc's mallopt(3): blocks up to 32 MB (its own upper bound) come from the heap, of which up to 256 MB stay.
+    Other C libraries are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

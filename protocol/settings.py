@@ -83,11 +83,11 @@ def parse(model: type[AnySettings], arguments: Sequence[str], command: str) -> A
     if path and not os.path.isfile(path):  # noqa: PTH113 - the source takes a string
         raise SpecError(f"--config {path!r}: no such file; give a TOML file with settings of `penstock {command}`")
     token = _file.set(path)
-    named: type[AnySettings] = type(
+    named: Any = type(  # a subclass of `model`, made for its name in --help
         model.__name__, (model,), {"model_config": {"cli_prog_name": f"penstock {command}"}, "__doc__": model.__doc__}
     )
     try:
-        return CliApp.run(named, cli_args=list(arguments))
+        settings: AnySettings = CliApp.run(named, cli_args=list(arguments))
     except ValidationError as error:
         raise SpecError("\n".join(_explain(model, command, path, problem) for problem in error.errors())) from None
     except SettingsError as error:
@@ -96,6 +96,8 @@ def parse(model: type[AnySettings], arguments: Sequence[str], command: str) -> A
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise SpecError(f"penstock {command}: --config {path!r}: not valid TOML: {error}") from error
+    else:
+        return settings
     finally:
         _file.reset(token)
 

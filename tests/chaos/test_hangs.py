@@ -176,7 +176,8 @@ def test_an_item_that_kills_its_worker_is_quarantined_alone(
 ) -> None:
     """Three workers die of it, the last two while it runs alone; its neighbours in the task survive."""
     run_dir = tmp_path / "run"
-    with run_stack(make_spec(photos), workers=0, run_dir=run_dir, ventilator={"attempts": 3}) as stack:
+    unhedged = {"attempts": 3, "hedge_s": 60.0}  # else more workers may die of it before the first death is noticed
+    with run_stack(make_spec(photos), workers=0, run_dir=run_dir, ventilator=unhedged) as stack:
         assert stack._supervisor
         for number in range(2):
             stack._supervisor.add(f"bad-{number}", bad_worker(stack, DIE))
