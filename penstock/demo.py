@@ -1,243 +1,211 @@
 """`penstock demo`: the whole pipeline on real JPEG files, training a small Keras network, in about a minute.
 
-Owns the demo's model, display and summary. Everything it feeds on is what any program would use: a spec, `LocalStack`,
-`feed.dataset()`.
+Owns the demo's order of events, its spec, and that an interrupt at any moment leaves nothing behind: this process does
+nothing that cannot be interrupted, so TensorFlow lives in one of its own (`demo_trainer`).
 """
 
+import json
 import os
-import signal
+import select
+import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from penstock.protocol.errors import PenstockError
+from penstock.demo_display import Display, summarise
+from penstock.interrupts import Interrupts
+from penstock.protocol.errors import DeadlineError, PenstockError, StackError
 from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
 from penstock.samples import make_samples
 from penstock.stack import LocalStack
-from penstock.trainer.client import Feed
-from penstock.verdict import judge
 
-#: Side of the square images that the network sees (pixels).
-_SIDE = 64
-#: Files a class that are drawn: to train on and held out.
-_DRAWN, _DRAWN_QUICK = (240, 60), (40, 12)
-#: Seconds that an orderly stop may take after Ctrl-C before the process leaves at once.
-_GRACE_S = 3.0
-_INTERRUPTED = 130
+#: Files a class that are made: to train on and held out.
+_MADE, _MADE_QUICK = (120, 40), (40, 10)
+#: Images are resized to cover a square of the first side (pixels), of which random squares of the second are cut.
+_COVERED, _CUT = 96, 80
+#: Squares cut from each image to train on; images whose squares are mixed.
+_PATCHES, _MIX = 4, 32
+#: Longest silence of the training process (s): it covers TensorFlow's import from a cold disk.
+_SILENCE_S = 300.0
+#: Longest that the training process may take to leave (s).
+_LEAVE_S = 5.0
 
 
 class DemoSettings(Settings):
-    """Trains a small network on generated or your own images and says who waited for whom."""
+    """Trains a small network on made or your own images, and says who waited for whom."""
 
     data: str | None = None
-    """Folder with your images, a folder a class; a fifth of each class is held out. Default: a set is drawn."""
-    epochs: int = Field(default=5, ge=1)
+    """Folder with your images, a folder a class; a fifth of each class is held out. Default: a set is made."""
+    epochs: int = Field(default=3, ge=1)
     """Epochs to train."""
     workers: int | None = Field(default=None, ge=1)
     """Worker processes; default: one a core."""
     batch_size: int = Field(default=32, ge=1)
     """Samples in a batch."""
     quick: bool = False
-    """Draw a smaller set."""
+    """Make a set of a quarter of the size."""
+    keep: str | None = None
+    """Folder to keep the images that were made and the logs in; default: a temporary one."""
+
+
+class Trainer:
+    """The training process, and the lines that it reports by."""
+
+    def __init__(self, log: Path) -> None:
+        """Start it; it imports TensorFlow at once and then waits for `order`."""
+        self.log = log
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "PYTHONUNBUFFERED": "1"}
+        with log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "penstock.demo_trainer"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for this process
+            )
+
+    def __enter__(self) -> Self:
+        """Return the process."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it the hard way: it keeps nothing that is worth a farewell."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                pipe.close()
+
+    def order(self, **what: Any) -> None:  # noqa: ANN401 - whatever JSON can say
+        """Tell it to train."""
+        assert self.process.stdin  # noqa: S101 - a pipe was asked for
+        self.process.stdin.write(json.dumps(what).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def reports(self, stack: LocalStack) -> Iterator[dict[str, Any]]:
+        """Yield what it reports, to its end. Raises PenstockError if it fails, falls silent, or the stack gives up."""
+        assert self.process.stdout  # noqa: S101
+        descriptor = self.process.stdout.fileno()
+        rest, heard = b"", time.monotonic()
+        while True:
+            if stack.error:
+                raise stack.error
+            if not select.select([descriptor], [], [], 0.2)[0]:
+                if time.monotonic() - heard > _SILENCE_S:
+                    raise DeadlineError(
+                        f"the training process said nothing for {_SILENCE_S:.0f} s; {self._last_words()}"
+                    )
+                continue
+            heard = time.monotonic()
+            data = os.read(descriptor, 65_536)
+            if not data:
+                break
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                report = json.loads(line)
+                if report["event"] == "error":
+                    raise StackError(f"training failed: {report['text']}")
+                yield report
+        if status := self.process.wait(_LEAVE_S):
+            raise StackError(f"the training process ended with status {status}; {self._last_words()}")
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return "its last words: " + ("\n".join(lines[-5:]) or "none")
 
 
 def spec_of(folder: Path, settings: DemoSettings) -> dict[str, Any]:
     """Return the demo's spec: `folder` is the user's, or holds `train` and `held-out`."""
 
-    def stream(path: str, subset: str, *, train: bool) -> dict[str, Any]:
-        source: dict[str, Any] = {"kind": "directory", "root": "images", "path": path}
+    def stream(path: str, subset: str, kind: str) -> dict[str, Any]:
+        source: dict[str, Any] = {"kind": "directory", "root": "images", "path": "" if settings.data else path}
         if settings.data:
             source |= {"validation_split": 0.2, "subset": subset}
-        transform = {"resize": {"height": _SIDE, "width": _SIDE}, "augment": {"horizontal_flip": train}}
-        return {"source": source, "transform": transform, "batch_size": settings.batch_size, "shuffle": train}
+        transform = {
+            "resize": {"height": _COVERED, "width": _COVERED, "fit": "cover"},
+            "patch": {"kind": kind, "height": _CUT, "width": _CUT},
+            "augment": {"horizontal_flip": kind == "random"},
+        }
+        return {"source": source, "transform": transform, "batch_size": settings.batch_size, "failure_budget": 0.2}
 
-    paths = ("", "") if settings.data else ("train", "held-out")
-    return {
-        "seed": 7,
-        "roots": {"images": str(folder)},
-        "streams": {
-            "train": stream(paths[0], "training", train=True),
-            "validation": stream(paths[1], "validation", train=False),
-        },
-    }
-
-
-def build(classes: int) -> Any:  # noqa: ANN401 - Keras has no types
-    """Return a small compiled network for uint8 images."""
-    import keras  # noqa: PLC0415 - takes seconds
-
-    keras.utils.set_random_seed(7)
-    layers: list[Any] = [keras.Input((_SIDE, _SIDE, 3), dtype="uint8"), keras.layers.Rescaling(1 / 127.5, offset=-1)]
-    for filters in (16, 32, 64):
-        layers += [
-            keras.layers.Conv2D(filters, 3, padding="same", use_bias=False),
-            keras.layers.BatchNormalization(momentum=0.9),
-            keras.layers.ReLU(),
-            keras.layers.MaxPooling2D(),
-        ]
-    layers += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes)]
-    model = keras.Sequential(layers)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), loss=loss, metrics=["accuracy"])
-    return model
-
-
-def train(model: Any, feed: Feed, held_out: Feed, epochs: int, console: Console) -> float:  # noqa: ANN401 - Keras
-    """Train with a live display; return the accuracy on the held-out images."""
-    import keras  # noqa: PLC0415 - takes seconds
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[facts]}"),
-    )
-
-    class Display(keras.callbacks.Callback):  # type: ignore[misc]
-        """Moves the bar of the epoch."""
-
-        def on_epoch_begin(self, epoch: int, logs: dict[str, float]) -> None:
-            del logs
-            self.began, self.samples = time.perf_counter(), feed.stats.samples
-            self.bar = progress.add_task(f"epoch {epoch + 1}/{epochs}", total=feed.batches_per_epoch, facts="")
-
-        def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-            rate = (feed.stats.samples - self.samples) / (time.perf_counter() - self.began)
-            facts = f"{rate:5,.0f} images/s  waits {feed.stats.wait_fraction:4.0%}  accuracy {logs['accuracy']:.2f}"
-            progress.update(self.bar, completed=batch + 1, facts=facts)
-
-        def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-            del epoch
-            facts = f"accuracy {logs['accuracy']:.2f}, held out {logs['val_accuracy']:.2f}"
-            progress.update(self.bar, facts=facts)
-
-    with Progress(*columns, console=console) as progress:
-        history = model.fit(
-            feed.dataset(),
-            validation_data=held_out.dataset(),
-            epochs=epochs,
-            verbose=0,
-            shuffle=False,
-            callbacks=[Display()],
-        )
-    return float(history.history["val_accuracy"][-1])
-
-
-def summarise(stack: LocalStack, feeds: dict[str, Feed], seconds: float, accuracy: float, console: Console) -> None:
-    """Print what the run came to."""
-    feed = feeds["train"]
-    spent = stack.status()["ventilator"].get("streams", {}).get("train", {}).get("spent", {})
-    facts = Table(show_header=False, title="what it came to", title_justify="left")
-    facts.add_row(
-        "images trained on", f"{feed.stats.samples:,} in {seconds:.1f} s: {feed.stats.samples / seconds:,.0f} a second"
-    )
-    facts.add_row("who waited for whom", judge(feed.stats.wait_fraction, spent, stack.workers).sentence)
-    chance = 1 / len(feed.classes)
-    facts.add_row("accuracy, held out", f"{accuracy:.3f} (chance: {chance:.3f}, {len(feed.classes)} classes)")
-    console.print(facts)
-    table = Table(
-        "stream", "epoch", "delivered", "+ quarantined", "+ dropped", "= expected", title="every sample accounted for"
-    )
-    for name, each in feeds.items():
-        for end in each.epochs:
-            counts = (end.delivered, end.quarantined, end.dropped, end.expected)
-            table.add_row(name, str(end.epoch), *(f"{count:,}" for count in counts))
-    console.print(table)
-    if stack.quarantine.exists() and stack.quarantine.stat().st_size:
-        console.print("[yellow]quarantined:[/]")
-        console.print(stack.quarantine.read_text(encoding="utf-8"), markup=False, highlight=False)
-
-
-@contextmanager
-def _interruptible(console: Console) -> Iterator[None]:
-    """Make Ctrl-C stop everything in order, and by force if that takes too long; never with a traceback."""
-
-    interrupted = threading.Event()
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        interrupted.set()
-        threading.Thread(target=_leave_late, daemon=True).start()
-        raise KeyboardInterrupt
-
-    def _leave_late() -> None:
-        time.sleep(_GRACE_S)
-        os._exit(_INTERRUPTED)
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    except BaseException:
-        if not interrupted.is_set():  # TensorFlow may turn the interrupt into an error of its own
-            raise
-        console.show_cursor()
-        console.print("\ninterrupted: everything is stopped")
-        _leave(_INTERRUPTED)
-
-
-def _leave(status: int) -> None:
-    """End the process without TensorFlow's own teardown, which may wait for threads that are blocked."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    train = stream("train", "training", "random") | {"patches": _PATCHES, "mix": _MIX}
+    held_out = stream("held-out", "validation", "center") | {"shuffle": False}
+    return {"seed": 7, "roots": {"images": str(folder)}, "streams": {"train": train, "validation": held_out}}
 
 
 def serve(settings: DemoSettings) -> int:
     """Run the demo; return the exit status."""
-    console = Console()
-    with _interruptible(console), tempfile.TemporaryDirectory(prefix="penstock-demo-") as scratch:
-        folder = Path(settings.data).absolute() if settings.data else Path(scratch)
-        if not settings.data:
-            with console.status("drawing a set of JPEG files"):
-                _draw(folder, *(_DRAWN_QUICK if settings.quick else _DRAWN))
-        with LocalStack(spec_of(folder, settings), workers=settings.workers) as stack:
-            console.print(
-                f"penstock demo: {stack.workers} workers, images from {settings.data or 'a set drawn just now'}"
-            )
-            with console.status("importing TensorFlow"):
-                _import_tensorflow()
-            feeds = {name: stack.feed(name) for name in ("train", "validation")}
-            model = build(len(feeds["train"].classes))
-            began = time.perf_counter()
-            accuracy = train(model, feeds["train"], feeds["validation"], settings.epochs, console)
-            summarise(stack, feeds, time.perf_counter() - began, accuracy, console)
-    return 0
-
-
-def _draw(folder: Path, train: int, held_out: int) -> None:
-    for _ in make_samples(folder, train=train, held_out=held_out):
-        pass
-
-
-def _import_tensorflow() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its start-up notes are not ours to show
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    _require_tensorflow()
+    console, interrupts = Console(), Interrupts()
     try:
-        import tensorflow  # noqa: F401, ICN001, PLC0415 - takes seconds
-    except ImportError as error:
+        with ExitStack() as cleanup, interrupts.armed():
+            _demo(settings, console, cleanup)
+    except KeyboardInterrupt:
+        console.show_cursor()
+        console.print("interrupted: everything is stopped")
+    return interrupts.status
+
+
+def _demo(settings: DemoSettings, console: Console, cleanup: ExitStack) -> None:
+    """Everything that may be interrupted; what it leaves to `cleanup` is undone in reverse order."""
+    if settings.keep:
+        scratch = Path(settings.keep).absolute()
+        scratch.mkdir(parents=True, exist_ok=True)
+    else:
+        scratch = Path(
+            cleanup.enter_context(tempfile.TemporaryDirectory(prefix="penstock-demo-", ignore_cleanup_errors=True))
+        )
+    trainer = cleanup.enter_context(Trainer(scratch / "trainer.log"))
+    display = Display(console, settings.epochs)
+    if settings.data:
+        folder = Path(settings.data).absolute()
+        display.say("images", f"from {folder}")
+    else:
+        folder = scratch / "images"
+        train, held_out = _MADE_QUICK if settings.quick else _MADE
+        with console.status("making a set of JPEG files"):
+            began = time.perf_counter()
+            made = sum(1 for _ in make_samples(folder, train=train, held_out=held_out))
+        display.say("images", f"{made} JPEG files of 4 classes, made in {time.perf_counter() - began:.1f} s")
+    stack = LocalStack(spec_of(folder, settings), workers=settings.workers, run_dir=scratch / "run")
+    cleanup.callback(stack.stop)
+    with console.status("starting ventilator, sink and workers"):
+        began = time.perf_counter()
+        stack.__enter__()
+    display.say(
+        "pipeline", f"ventilator, sink and {stack.workers} workers over ipc, up in {time.perf_counter() - began:.1f} s"
+    )
+    trainer.order(address=stack.address, epochs=settings.epochs)
+    told: Mapping[str, Any] = {}
+    with display:
+        for report in trainer.reports(stack):
+            display.show(report)
+            told = report
+    if told.get("event") != "done":
+        raise StackError("the training process ended before it was done")
+    summarise(console, stack, told)
+
+
+def _require_tensorflow() -> None:
+    if missing := [name for name in ("tensorflow", "keras") if find_spec(name) is None]:
         raise PenstockError(
-            f"the demo trains with TensorFlow, which is not installed ({error}): pip install 'penstock[tf-cpu]'"
-        ) from error
+            f"the demo needs TensorFlow, and {' and '.join(missing)} cannot be found: pip install 'penstock[tf-cpu]'"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `penstock demo`."""
-    status = run(DemoSettings, serve, "demo", arguments)
-    _leave(status)
-    return status
+    return run(DemoSettings, serve, "demo", arguments)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ only the texture tells them apart. Everything follows from the seed. Knows no st
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,8 @@ Pattern = Callable[[np.random.Generator, Floats, Floats], Floats]
 SIDES = (96, 160)
 #: Period of the textures (pixels), and the JPEG quality.
 _PERIOD, _QUALITY = (9.0, 18.0), (60, 95)
-#: Least distance of a picture's two colours (of 441 from black to white), and the noise's deviation (of 255).
-_CONTRAST, _NOISE = 90.0, (4.0, 14.0)
+#: Of a picture's two colours: difference in brightness, and how far from gray; deviation of the noise (all of 255).
+_CONTRAST, _TINT, _NOISE = (60.0, 130.0), 45.0, (4.0, 14.0)
 
 
 def make_samples(folder: Path, *, train: int = 120, held_out: int = 40, seed: int = 0) -> Iterator[Path]:
@@ -48,14 +49,14 @@ def make_picture(rng: np.random.Generator, texture: str) -> npt.NDArray[np.uint8
     light = 1.0 + slope[0] * (y / height - 0.5) + slope[1] * (x / width - 0.5)
     values = (one + (other - one) * cover) * light[..., np.newaxis]
     values += rng.standard_normal(values.shape, np.float32) * np.float32(rng.uniform(*_NOISE))
-    return np.clip(values, 0.0, 255.0).astype(np.uint8)
+    return np.asarray(np.clip(values, 0.0, 255.0), np.uint8)
 
 
 def _colours(rng: np.random.Generator) -> Floats:
-    while True:
-        colours = rng.uniform(20.0, 235.0, (2, 3)).astype(np.float32)
-        if np.linalg.norm(colours[0] - colours[1]) >= _CONTRAST:
-            return colours
+    """Return a dark and a bright colour of any hue."""
+    middle, contrast = rng.uniform(95.0, 160.0), rng.uniform(*_CONTRAST)
+    grays = np.array([[middle - contrast / 2.0], [middle + contrast / 2.0]])
+    return (grays + rng.uniform(-_TINT, _TINT, (2, 3))).astype(np.float32)
 
 
 def _turn(rng: np.random.Generator, y: Floats, x: Floats) -> tuple[Floats, Floats]:
@@ -66,9 +67,9 @@ def _turn(rng: np.random.Generator, y: Floats, x: Floats) -> tuple[Floats, Float
     return along.astype(np.float32), across.astype(np.float32)
 
 
-def _edge(value: Floats) -> Floats:
+def _edge(value: npt.NDArray[Any]) -> Floats:
     """Return 0 to 1 with soft edges where `value` passes 0."""
-    return 0.5 + 0.5 * np.tanh(4.0 * value)
+    return np.asarray(0.5 + 0.5 * np.tanh(4.0 * value), np.float32)
 
 
 def _stripes(rng: np.random.Generator, y: Floats, x: Floats) -> Floats:

@@ -1,0 +1,187 @@
+"""The demo's training process: a small Keras network fed by a running stack. Owns TensorFlow and its noise.
+
+Started by `penstock demo`, which it tells what happens as JSON lines on its standard output; everything that TensorFlow
+says goes to standard error. It leaves when its standard input ends: whoever started it is gone then. Knows no display.
+"""
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+import penstock
+from penstock.protocol.errors import PenstockError
+from penstock.trainer.client import Feed
+from penstock.trainer.tf import import_tensorflow
+
+#: Least time between two reports of batches (s).
+_REPORT_S = 0.05
+
+Report = Callable[..., None]
+
+
+def main() -> None:
+    """Import TensorFlow, wait for the order, train, tell."""
+    report = _reporter(sys.stdout)
+    orders: queue.Queue[Mapping[str, Any]] = queue.Queue()
+    threading.Thread(target=_listen, args=(sys.stdin, orders), daemon=True).start()
+    try:
+        began = time.perf_counter()
+        version = import_tensorflow().__version__
+        report("imported", version=version, seconds=time.perf_counter() - began)
+        _train(orders.get(), report)
+    except Exception as error:  # told to whoever started this, then raised
+        report("error", text=_readable(error))
+        raise
+    os._exit(0)  # TensorFlow's teardown may wait for threads that wait for batches
+
+
+def _reporter(output: IO[str]) -> Report:
+    """Keep standard output for reports, and send what else would go there to standard error."""
+    own = os.fdopen(os.dup(output.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), output.fileno())
+
+    def report(event: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can say
+        own.write(json.dumps({"event": event, **facts}) + "\n")
+        own.flush()
+
+    return report
+
+
+def _listen(source: IO[str], orders: "queue.Queue[Mapping[str, Any]]") -> None:
+    for line in source:
+        orders.put(json.loads(line))
+    os._exit(1)
+
+
+def _readable(error: Exception) -> str:
+    """Return our own text where TensorFlow has wrapped it."""
+    text = str(error)
+    if isinstance(error, PenstockError) or "penstock.protocol.errors." not in text:
+        return text
+    return text.rpartition("penstock.protocol.errors.")[2].partition("\n\n")[0]
+
+
+def _train(order: Mapping[str, Any], report: Report) -> None:
+    """Train as ordered: `address`, `epochs`."""
+    feeds = {name: penstock.connect(order["address"], name) for name in ("train", "validation")}
+    train, held_out = feeds["train"], feeds["validation"]
+    model = build(train)
+    meter = Meter(train, report)
+    report("training", parameters=model.count_params(), batches=train.batches_per_epoch, classes=train.classes)
+    data, checked = train.dataset(), held_out.dataset()
+    history = model.fit(data, validation_data=checked, epochs=order["epochs"], verbose=0, callbacks=[callback(meter)])
+    for feed in feeds.values():
+        feed.skip_epoch()  # the last account may be on its way yet
+    accounts = {name: [account.model_dump() for account in feed.epochs] for name, feed in feeds.items()}
+    first = min(train.plan.settings.batch_size, accounts["train"][0]["delivered"])
+    report(
+        "done",
+        samples=sum(account["delivered"] for account in accounts["train"]) - first,
+        trained_s=meter.trained_s,
+        waited_s=meter.waited_s,
+        classes=len(train.classes),
+        accuracy=history.history["val_accuracy"][-1],
+        accounts=accounts,
+    )
+
+
+def build(feed: Feed) -> Any:  # noqa: ANN401 - Keras has no types
+    """Return a small compiled network for a feed's images and classes."""
+    import keras  # noqa: PLC0415 - takes seconds
+
+    keras.utils.set_random_seed(7)
+    shape = feed.plan.settings.transform.image_shape
+    layers: list[Any] = [keras.Input(shape, dtype="uint8"), keras.layers.Rescaling(1 / 127.5, offset=-1)]
+    for filters, size, strides in ((16, 5, 2), (32, 3, 1), (64, 3, 1)):
+        layers += [
+            keras.layers.Conv2D(filters, size, strides, padding="same", use_bias=False),
+            keras.layers.BatchNormalization(momentum=0.8),
+            keras.layers.ReLU(),
+            keras.layers.MaxPooling2D(),
+        ]
+    layers += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(len(feed.classes))]
+    model = keras.Sequential(layers)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-3), loss=loss, metrics=["accuracy"])
+    return model
+
+
+class Meter:
+    """Times training: without validation, and without the first step, which compiles."""
+
+    def __init__(self, feed: Feed, report: Report) -> None:
+        """Start at zero."""
+        self.feed, self.report = feed, report
+        self.trained_s = self.waited_s = 0.0
+        self._began: float | None = None
+        self._waited = 0.0
+        self._epoch = self._reported = 0.0
+
+    def start(self) -> None:
+        """Training goes on."""
+        self._began, self._waited = time.perf_counter(), self.feed.stats.wait_s
+
+    def stop(self) -> None:
+        """Training rests."""
+        if self._began is not None:
+            self.trained_s += time.perf_counter() - self._began
+            self.waited_s += self.feed.stats.wait_s - self._waited
+            self._began = None
+
+    def epoch_began(self, epoch: int) -> None:
+        """Tell."""
+        self.report("epoch", epoch=epoch)
+        self._epoch = time.perf_counter()
+        if epoch > 0:
+            self.start()
+
+    def batch_ended(self, epoch: int, batch: int, logs: Mapping[str, float]) -> None:
+        """Tell, now and then."""
+        now = time.perf_counter()
+        if epoch == batch == 0:
+            self.start()
+            self._epoch = now
+        if now - self._reported < _REPORT_S and batch + 1 < self.feed.batches_per_epoch:
+            return
+        self._reported = now
+        batches = batch + 1 - (epoch == 0)
+        rate = batches * self.feed.plan.settings.batch_size / max(now - self._epoch, 1e-9)
+        waited = self.waited_s + (self.feed.stats.wait_s - self._waited if self._began else 0.0)
+        total = self.trained_s + (now - self._began if self._began else 0.0)
+        self.report("batch", epoch=epoch, batch=batch + 1, rate=rate, waits=waited / max(total, 1e-9), **logs)
+
+
+def callback(meter: Meter) -> Any:  # noqa: ANN401
+    """Return a Keras callback that works the meter."""
+    import keras  # noqa: PLC0415
+
+    class Callback(keras.callbacks.Callback):  # type: ignore[misc]
+        """Passes on what Keras says."""
+
+        epoch = 0
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ANN401
+            del logs
+            self.epoch = epoch
+            meter.epoch_began(epoch)
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ANN401
+            meter.batch_ended(self.epoch, batch, logs or {})
+
+        def on_test_begin(self, logs: Any = None) -> None:  # noqa: ANN401
+            del logs
+            meter.stop()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ANN401
+            meter.report("epoch_end", epoch=epoch, **(logs or {}))
+
+    return Callback()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Ctrl-C for a command that has much to clean up: it breaks into the work once, and never into the cleaning up."""
+
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+
+#: Signals that ask a command in the foreground to end.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupts:
+    """Takes the signals over for the rest of the process's life; for the main thread.
+
+    >>> interrupts = Interrupts()                        # doctest: +SKIP
+    >>> with ExitStack() as cleanup, interrupts.armed():
+    ...     ...                                          # KeyboardInterrupt may be raised here, once
+    """
+
+    def __init__(self) -> None:
+        """Remember the first signal from now on; raise nothing yet."""
+        #: Number of the first signal that came; None as long as none did.
+        self.seen: int | None = None
+        self._armed = False
+        for number in _SIGNALS:
+            signal.signal(number, self._handle)
+
+    @property
+    def status(self) -> int:
+        """The exit status that says so: 130 after Ctrl-C, 0 without a signal."""
+        return 0 if self.seen is None else 128 + self.seen
+
+    @contextmanager
+    def armed(self) -> Generator[None]:
+        """Let the first signal, also one that came before, raise KeyboardInterrupt in this block."""
+        self._armed = True
+        try:
+            if self.seen is not None:
+                self._raise()
+            yield
+        finally:
+            self._armed = False
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.seen is None:
+            self.seen = number
+        if self._armed:
+            self._raise()
+
+    def _raise(self) -> None:
+        self._armed = False
+        raise KeyboardInterrupt
