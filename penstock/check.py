@@ -20,7 +20,7 @@ from penstock.ventilator.book import TaskBook
 
 #: Positions of each epoch's order that are shown.
 _SHOWN = 5
-#: Bytes of a decoded image that a worker holds beside its tasks, at most what `max_megapixels` allows; assumed 12 MP here.
+#: Bytes of a decoded image that a worker holds beside its tasks; assumes 12 MP, `max_megapixels` allows more.
 _DECODED_BYTES = 12_000_000 * 3
 #: Bytes of a service without any samples: interpreter and libraries, as measured on Linux.
 _PROGRAM_BYTES = 80_000_000
