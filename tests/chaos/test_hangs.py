@@ -174,7 +174,7 @@ def test_a_drain_that_takes_too_long_ends(photos: Path) -> None:
 def test_an_item_that_kills_its_worker_is_quarantined_alone(
     photos: Path, reference: list[Batch], tmp_path: Path
 ) -> None:
-    """Three workers die of it, the last two while it runs alone; its neighbours in the task survive."""
+    """Three counted deaths, the last two while it runs alone; its neighbours in the task survive."""
     run_dir = tmp_path / "run"
     unhedged = {"attempts": 3, "hedge_s": 60.0}  # else more workers may die of it before the first death is noticed
     with run_stack(make_spec(photos), workers=0, run_dir=run_dir, ventilator=unhedged) as stack:
@@ -189,7 +189,8 @@ def test_an_item_that_kills_its_worker_is_quarantined_alone(
     found = [(line["path"], line["epoch"], line["attempts"]) for line in ledger if line["epoch"] < 2]
     assert [(BAD, 0, 3), (BAD, 1, 3)] == found
     assert all("its worker died 3 times" in line["reason"] and line["worker"] for line in ledger)
-    assert 3 == deaths
+    # A worker that dies just after another task takes its last `Finished` along: that death is not counted to the item.
+    assert 3 <= deaths <= 9
     assert [(360, 357, 3)] * 2 == [(end.expected, end.delivered, end.quarantined) for end in accounts]
     bad = ledger[0]["item"]
     assert _counted(reference, without=bad) == _counted(got)

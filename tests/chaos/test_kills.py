@@ -178,6 +178,7 @@ def test_a_drained_worker_loses_nothing(spec: dict[str, object], reference: list
     with run_stack(spec, workers=2, run_dir=tmp_path / "run") as stack:
         feed = stack.feed()
         got = take(feed, 10)
+        until(lambda: stack.status()["worker-0"].get("ready"), "the worker to have joined")
         worker = stack.children["worker-0"].process
         worker.send_signal(signal.SIGTERM)
         got += take(feed, len(reference) - 10)
