@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -63,7 +63,11 @@ class Trainer:
     def __init__(self, log: Path) -> None:
         """Start it; it imports TensorFlow at once and then waits for `order`."""
         self.log = log
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_ENABLE_ONEDNN_OPTS": "0",
+            "TMPDIR": str(log.parent),  # for what TensorFlow leaves behind when it is killed
+        }
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "penstock.demo_trainer"],
@@ -147,11 +151,10 @@ def serve(settings: DemoSettings) -> int:
     """Run the demo; return the exit status."""
     _require_tensorflow()
     console, interrupts = Console(), Interrupts()
-    try:
-        with ExitStack() as cleanup, interrupts.armed():
-            _demo(settings, console, cleanup)
-    except KeyboardInterrupt:
-        console.show_cursor()
+    with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
+        _demo(settings, console, cleanup)
+    console.show_cursor()
+    if interrupts.seen is not None:
         console.print("interrupted: everything is stopped")
     return interrupts.status
 

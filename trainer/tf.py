@@ -87,14 +87,18 @@ def _declare_length(tf: Any, batches: Any, feed: "Feed") -> Any:
         feed.stats.ask()  # runs when, and on the thread that, asks for a batch
         return np.int64(0)
 
-    choices = tf.data.Dataset.range(length).map(
-        lambda index: tf.ensure_shape(tf.numpy_function(ask, [index], tf.int64), ())
-    )
-    never = (
-        tf.data.Dataset.from_tensors(0)
-        .map(lambda _: tuple(tf.zeros([size or 0 for size in spec.shape], spec.dtype) for spec in batches.element_spec))
-        .repeat()
-    )
+    plainly = tf.autograph.experimental.do_not_convert  # nothing here needs AutoGraph, which writes files
+
+    @plainly
+    def choice(index: Any) -> Any:
+        return tf.ensure_shape(tf.numpy_function(ask, [index], tf.int64), ())
+
+    @plainly
+    def nothing(_: Any) -> Any:
+        return tuple(tf.zeros([size or 0 for size in spec.shape], spec.dtype) for spec in batches.element_spec)
+
+    choices = tf.data.Dataset.range(length).map(choice)
+    never = tf.data.Dataset.from_tensors(0).map(nothing).repeat()
     return tf.data.Dataset.choose_from_datasets([batches, never], choices, stop_on_empty_dataset=False).take(length)
 
 
@@ -105,6 +109,7 @@ def _finish(tf: Any, batches: Any, feed: "Feed", names: tuple[str, ...] | None) 
         feed.stats.receive()
         return np.int64(0)
 
+    @tf.autograph.experimental.do_not_convert
     def element(*arrays: Any) -> Any:
         received = tf.numpy_function(receive, [], tf.int64)
         with tf.control_dependencies([received]):
