@@ -87,18 +87,15 @@ def _declare_length(tf: Any, batches: Any, feed: "Feed") -> Any:
         feed.stats.ask()  # runs when, and on the thread that, asks for a batch
         return np.int64(0)
 
-    plainly = tf.autograph.experimental.do_not_convert  # nothing here needs AutoGraph, which writes files
-
-    @plainly
     def choice(index: Any) -> Any:
         return tf.ensure_shape(tf.numpy_function(ask, [index], tf.int64), ())
 
-    @plainly
     def nothing(_: Any) -> Any:
         return tuple(tf.zeros([size or 0 for size in spec.shape], spec.dtype) for spec in batches.element_spec)
 
-    choices = tf.data.Dataset.range(length).map(choice)
-    never = tf.data.Dataset.from_tensors(0).map(nothing).repeat()
+    plain = tf.autograph.experimental.do_not_convert  # nothing here needs AutoGraph, which writes files
+    choices = tf.data.Dataset.range(length).map(plain(choice))
+    never = tf.data.Dataset.from_tensors(0).map(plain(nothing)).repeat()
     return tf.data.Dataset.choose_from_datasets([batches, never], choices, stop_on_empty_dataset=False).take(length)
 
 
@@ -109,11 +106,10 @@ def _finish(tf: Any, batches: Any, feed: "Feed", names: tuple[str, ...] | None) 
         feed.stats.receive()
         return np.int64(0)
 
-    @tf.autograph.experimental.do_not_convert
     def element(*arrays: Any) -> Any:
         received = tf.numpy_function(receive, [], tf.int64)
         with tf.control_dependencies([received]):
             arrays = tuple(tf.identity(array) for array in arrays)
         return arrays if names is None else dict(zip(names, arrays, strict=True))
 
-    return batches.map(element)
+    return batches.map(tf.autograph.experimental.do_not_convert(element))
