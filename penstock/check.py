@@ -1,8 +1,14 @@
-"""`penstock check`: what a spec would do, before it does it."""
+"""`penstock check`: what a spec would do, before it does it.
+
+Owns what is printed, for people and as JSON. Starts nothing, decodes nothing; of the source it reads the listing and
+the headers of a few files.
+"""
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -10,22 +16,17 @@ from pydantic_settings import CliPositionalArg
 from rich.console import Console
 from rich.table import Table
 
+from penstock.memory import Term, Use, foretell, look_at, total
 from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import TaskKey
-from penstock.protocol.order import Geometry
+from penstock.protocol.plan import StreamPlan
 from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
 from penstock.protocol.spec import load_spec
 from penstock.ventilator.book import TaskBook
 
-#: Positions of each epoch's order that are shown.
-_SHOWN = 5
-#: Bytes of a decoded image that a worker holds beside its tasks; assumes 12 MP, `max_megapixels` allows more.
-_DECODED_BYTES = 12_000_000 * 3
-#: Bytes of a service without any samples: interpreter and libraries, as measured on Linux.
-_PROGRAM_BYTES = 80_000_000
-#: Tasks of a worker whose samples exist: one that is made, and those queued towards the sink.
-_TASKS_MADE = 5
+#: Samples of each epoch's order, and classes, that are shown; JSON has all the classes.
+_SHOWN, _CLASSES = 5, 20
 
 
 class CheckSettings(Settings):
@@ -37,86 +38,98 @@ class CheckSettings(Settings):
     """name=/path: where a root of the spec lies on this host."""
     stream: str | None = None
     """Only this stream."""
-    workers: int = Field(default=1, ge=0)
-    """Workers to count memory for."""
+    workers: int | None = Field(default=None, ge=0)
+    """Workers to count memory for; default: one a core."""
     world_size: int = Field(default=1, ge=1)
-    """Trainers that share the stream."""
+    """Trainers that share each stream."""
     prefetch: int = Field(default=4, ge=1)
     """Batches that each trainer asks for ahead."""
     json_: bool = Field(default=False, alias="json")
     """Print JSON instead of tables."""
 
 
-def describe(book: TaskBook, stream: str, settings: CheckSettings) -> dict[str, Any]:
-    """Return all that is known of one stream; memory in MB (10^6 bytes)."""
-    [plan] = [plan for plan in book.plans if plan.name == stream]
-    geometry, size = plan.geometry, plan.sample_bytes
-    task_bytes = geometry.task_items * geometry.patches * size
-    window = (plan.window(settings.world_size) + 2 * geometry.block_samples) * size
-    trainers = settings.world_size * (settings.prefetch + 2) * plan.settings.batch_size * size
-    workers = settings.workers * (_TASKS_MADE * task_bytes + _DECODED_BYTES)
-    programs = (2 + settings.workers) * _PROGRAM_BYTES
-    memory = {
-        "sink: window and two blocks": window,
-        f"trainers: {settings.world_size} × ({settings.prefetch} + 2) batches": trainers,
-        f"workers: {settings.workers} × ({_TASKS_MADE} tasks and a decoded 12 MP image)": workers,
-        f"programs: ventilator, sink, {settings.workers} workers × 80 MB": programs,
-        "sum": window + trainers + workers + programs,
-    }
+def describe(book: TaskBook, plan: StreamPlan, world_size: int) -> dict[str, Any]:
+    """Return all that is known of one stream, memory aside. Raises SpecError if it can never give a batch."""
+    geometry, settings = plan.geometry, plan.settings
+    if not (batches := plan.batches_per_epoch(world_size)):
+        raise SpecError(
+            f"stream {plan.name!r} never gives a batch: {geometry.samples_per_epoch} samples an epoch, batch_size = "
+            f"{settings.batch_size}, drop_remainder = {str(settings.drop_remainder).lower()}, {world_size} trainer(s); "
+            "make batch_size or the number of trainers smaller"
+        )
     return {
-        "stream": stream,
+        "stream": plan.name,
         "fingerprint": plan.fingerprint,
         "items": plan.items,
-        "classes": book.listing(stream).counts(),
+        "classes": book.listing(plan.name).counts(),
         "samples_per_epoch": geometry.samples_per_epoch,
-        "batches_per_epoch": plan.batches_per_epoch(settings.world_size),
+        "batches_per_epoch": batches,
         "tasks_per_epoch": geometry.tasks_per_epoch,
         "items_per_task": geometry.task_items,
         "schema": [field.model_dump() | {"bytes": field.sample_bytes} for field in plan.schema],
-        "memory_mb": {name: round(count / 1e6, 1) for name, count in memory.items()},
-        "order": [entry for epoch in (0, 1) for entry in _order(book, stream, geometry, epoch)],
+        "order": [entry for epoch in (0, 1) for entry in _order(book, plan, epoch)],
     }
 
 
-def _order(book: TaskBook, stream: str, geometry: Geometry, epoch: int) -> list[dict[str, Any]]:
+def _order(book: TaskBook, plan: StreamPlan, epoch: int) -> list[dict[str, Any]]:
     """Return the samples at the first positions of an epoch."""
+    geometry = plan.geometry
     start = epoch * geometry.samples_per_epoch
     wanted = range(start, start + min(_SHOWN, geometry.samples_per_epoch))
     found = []
     for ordinal in range(*geometry.tasks_between(wanted.start, wanted.stop)):
-        items = book.task(TaskKey(stream=stream, ordinal=ordinal), 0).items
+        items = book.task(TaskKey(stream=plan.name, ordinal=ordinal), 0).items
         for item, positions in zip(items, geometry.positions(ordinal).tolist(), strict=True):
-            for patch, position in enumerate(positions):
-                if position in wanted:
-                    found.append(
-                        {"epoch": epoch, "position": position, "path": item.path, "label": item.label, "patch": patch}
-                    )
+            found += [
+                {
+                    "epoch": epoch,
+                    "position": position,
+                    "path": item.path,
+                    "label": item.label,
+                    "class": plan.classes[item.label] if item.label >= 0 else "",
+                    "patch": patch,
+                }
+                for patch, position in enumerate(positions)
+                if position in wanted
+            ]
     return sorted(found, key=lambda entry: entry["position"])
 
 
-def show(console: Console, told: dict[str, Any]) -> None:
+def show(console: Console, told: Mapping[str, Any]) -> None:
     """Print one stream."""
-    facts = Table(title=f"stream {told['stream']!r}", show_header=False, title_justify="left")
+    console.rule(f"stream {told['stream']}", align="left")
+    facts = Table.grid(padding=(0, 2))
     for key in ("items", "samples_per_epoch", "batches_per_epoch", "tasks_per_epoch", "items_per_task", "fingerprint"):
         facts.add_row(key.replace("_", " "), f"{told[key]:,}" if isinstance(told[key], int) else told[key])
     console.print(facts)
-    console.print(
-        _table("classes", ("label", "class", "items"), [(n, *pair) for n, pair in enumerate(told["classes"].items())])
-    )
-    rows = [(field["name"], field["dtype"], tuple(field["shape"]), f"{field['bytes']:,}") for field in told["schema"]]
-    console.print(_table("schema of a sample", ("field", "dtype", "shape", "bytes"), rows))
-    console.print(
-        _table("memory, at most", ("where", "MB"), [(name, f"{mb:,.1f}") for name, mb in told["memory_mb"].items()])
-    )
-    order = [tuple(entry.values()) for entry in told["order"]]
-    console.print(_table("first samples", ("epoch", "position", "path", "label", "patch"), order))
+    console.print()
+    counts = [(str(label), name, f"{count:,}") for label, (name, count) in enumerate(told["classes"].items())]
+    if len(counts) > _CLASSES:
+        counts = [*counts[:_CLASSES], ("…", f"{len(counts) - _CLASSES:,} more", "")]
+    _print(console, f"{len(told['classes']):,} classes", ("label", "class", "items"), counts)
+    rows = [
+        (field["name"], field["dtype"], str(tuple(field["shape"])), f"{field['bytes']:,}") for field in told["schema"]
+    ]
+    _print(console, "schema of a sample", ("field", "dtype", "shape", "bytes"), rows)
+    order = [tuple(str(value) for value in entry.values()) for entry in told["order"]]
+    _print(console, "first samples of two epochs", ("epoch", "position", "path", "label", "class", "patch"), order)
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
-    table = Table(*columns, title=title, title_justify="left")
+def show_memory(console: Console, terms: Sequence[Term]) -> None:
+    """Print the memory bound."""
+    console.rule("memory of all streams at once", align="left")
+    rows = [(term.what, f"{term.mb:,.1f}", term.why) for term in terms]
+    _print(console, "", ("where", "MB, at most", "why"), [*rows, ("sum", f"{total(terms):,.1f}", "")])
+
+
+def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("items", "bytes", "MB, at most", "position") else "left")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    return table
+        table.add_row(*row)
+    console.print(table)
+    console.print()
 
 
 def serve(settings: CheckSettings) -> int:
@@ -124,13 +137,30 @@ def serve(settings: CheckSettings) -> int:
     spec = load_spec(settings.spec)
     if settings.stream is not None and settings.stream not in spec.streams:
         raise SpecError(f"--stream {settings.stream!r}: no such stream; there are: {', '.join(spec.streams)}")
-    book = TaskBook.open(spec, spec.roots | settings.root)
-    told = [describe(book, name, settings) for name in spec.streams if settings.stream in (None, name)]
+    if settings.stream is not None:
+        spec = spec.model_copy(update={"streams": {settings.stream: spec.streams[settings.stream]}})
+    roots = spec.roots | settings.root
+    book = TaskBook.open(spec, roots)
+    told = [describe(book, plan, settings.world_size) for plan in book.plans]
+    workers = len(os.sched_getaffinity(0)) if settings.workers is None else settings.workers
+    uses = [
+        Use(plan, listing, look_at(listing, Path(roots[plan.settings.source.root])))
+        for plan in book.plans
+        for listing in [book.listing(plan.name)]
+    ]
+    terms = foretell(uses, workers=workers, world_size=settings.world_size, prefetch=settings.prefetch)
     if settings.json_:
-        print(json.dumps(told, indent=2, ensure_ascii=False))
-    else:
-        for stream in told:
-            show(Console(), stream)
+        memory = [{"where": term.what, "mb": round(term.mb, 3), "why": term.why} for term in terms]
+        print(
+            json.dumps(
+                {"streams": told, "memory": memory, "memory_mb": round(total(terms), 3)}, indent=2, ensure_ascii=False
+            )
+        )
+        return 0
+    console = Console()
+    for stream in told:
+        show(console, stream)
+    show_memory(console, terms)
     return 0
 
 

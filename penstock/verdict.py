@@ -40,4 +40,7 @@ def judge(wait_fraction: float, spent_s: Mapping[str, float], workers: int) -> V
         )
     more = max(1, round(workers * wait_fraction / (1 - min(wait_fraction, 0.9))))
     plural = "" if more == 1 else "s"
-    return Verdict("worker-bound", f"worker-bound: {waited}; about {more} more worker{plural} would keep it fed")
+    return Verdict(
+        "worker-bound",
+        f"worker-bound: {waited}; about {more} more worker{plural} would keep it fed, on cores of their own",
+    )
