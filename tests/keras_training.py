@@ -28,20 +28,20 @@ class Recording(keras.Model):  # type: ignore[misc]
 
     file = Path(os.devnull)
 
-    def train_step(self, data: Any) -> Any:  # noqa: ANN401 - tensors have no types
+    def train_step(self, data: Any) -> Any:
         """Train on (image, label); the items come where Keras expects sample weights."""
         image, label, items = data
         with tf.control_dependencies([tf.numpy_function(self.record, [items], tf.int64)]):
             return super().train_step((tf.identity(image), label))
 
-    def record(self, items: Any) -> Any:  # noqa: ANN401
+    def record(self, items: Any) -> Any:
         """Append a line; it survives the death of this process."""
         with self.file.open("a", encoding="utf-8") as file:
             file.write(" ".join(map(str, items.tolist())) + "\n")
         return items[0]
 
 
-def build() -> Any:  # noqa: ANN401
+def build() -> Any:
     """Return a small network with something random in it (dropout) and an optimizer with a state (Adam)."""
     keras.utils.set_random_seed(5)
     inputs = keras.Input((24, 24, 3), dtype="uint8")
@@ -59,7 +59,7 @@ def main(spec: str, folder: Path, epochs: int, steps_per_execution: int) -> None
         feed = stack.feed("train")
         checkpoint = Checkpoint(feed, folder / "checkpoint", every_batches=EVERY)
 
-        def build_compiled() -> Any:  # noqa: ANN401
+        def build_compiled() -> Any:
             model = build()
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
             model.compile("adam", loss, steps_per_execution=steps_per_execution)

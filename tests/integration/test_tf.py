@@ -1,7 +1,5 @@
 """`feed.dataset()` in TensorFlow and Keras: whole batches, an epoch an iteration, whatever `model.fit` does with it."""
 
-# ruff: noqa: ANN401 - tensors and models have no types
-
 import os
 import subprocess
 import sys

@@ -1,0 +1,61 @@
+"""Train a Keras network from a stack of its own; killed at any moment and started again, it goes on where it was.
+
+    python examples/train_keras.py examples/directory.toml --root photos=/your/photos --epochs 5
+
+The spec has the streams `train` and `validation`. The checkpoint and the logs go to `--run` (default: `run`).
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import penstock
+from penstock.trainer.client import Feed
+from penstock.trainer.keras import Checkpoint
+
+
+def build_model(feed: Feed) -> Any:  # noqa: ANN401 - Keras has no types
+    """Return a small compiled network for the feed's images (uint8) and classes."""
+    layers: list[Any] = [keras.Input(feed.schema[0].shape, dtype="uint8"), keras.layers.Rescaling(1 / 127.5, offset=-1)]
+    for filters in (16, 32, 64):
+        layers += [
+            keras.layers.Conv2D(filters, 3, padding="same", activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.MaxPooling2D(),
+        ]
+    model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(len(feed.classes))])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss=loss, metrics=["accuracy"])
+    return model
+
+
+def main() -> None:
+    """Train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("spec")
+    parser.add_argument("--root", action="append", default=[], metavar="name=/path")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--run", type=Path, default=Path("run"))
+    options = parser.parse_args()
+    roots = dict(root.split("=", 1) for root in options.root)
+
+    with penstock.local(options.spec, workers=options.workers, roots=roots, run_dir=options.run) as stack:
+        train, validation = stack.feed("train"), stack.feed("validation")
+        checkpoint = Checkpoint(train, options.run / "checkpoint", every_batches=100)
+        model = checkpoint.restore(lambda: build_model(train))
+        model.fit(
+            train.dataset(),
+            validation_data=validation.dataset(),
+            epochs=options.epochs,
+            initial_epoch=checkpoint.initial_epoch,
+            callbacks=[checkpoint],
+            verbose=2,
+        )
+        print(f"waiting for batches took {train.stats.wait_fraction:.0%} of the time")
+
+
+if __name__ == "__main__":
+    main()
