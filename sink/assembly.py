@@ -40,14 +40,11 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
 from penstock.sink.budget import Budget
 from penstock.sink.reader import Reader
+from penstock.sink.refusals import other_fingerprint, why_not
 from penstock.sink.store import Store
 
 #: The routing identity under which the shell names the ventilator.
 VENTILATOR = b"ventilator"
-#: Trainers that one sink serves at most.
-MAX_READERS = 256
-#: Positions from here on are refused: far beyond any training, and the arithmetic stays within 64 bits.
-MAX_POSITION = 2**60
 
 
 @dataclass(slots=True)
@@ -131,7 +128,7 @@ class Assembly:
         return self._leave(peer, event)
 
     def tick(self, now: float) -> list[Instruction]:
-        """Notice silence and send heartbeats; call it at `next_timer` or more often, once all that came was taken in."""
+        """Notice silence and send heartbeats; call it at `next_timer` or more often, after taking in all that came."""
         out: list[Instruction] = []
         known: list[tuple[bytes, Reader | _Waiting]] = [*self.readers.items(), *self._waiting.items()]
         for peer, trainer in known:
@@ -163,12 +160,17 @@ class Assembly:
 
     def _need(self, name: str) -> StreamNeed | None:
         store, stopped = self.stores[name], self.budgets[name].exceeded
+        dropped = store.take_dropped()
         readers = [reader for reader in self.readers.values() if reader.plan.name == name]
         if not readers and not stopped:
             return None
         spans = [store.geometry.tasks_between(reader.cursor, reader.limit(store)) for reader in readers]
         wanted = ranges.normalise([] if stopped else spans)
-        missing = ranges.subtract(wanted, store.complete())
+        lacking = ranges.subtract(wanted, store.complete())
+        # What came and was dropped again (one reader had it, another wants it now) is not missing once, and then again:
+        # otherwise the ventilator could not tell that it came, and would wait for it to be confirmed.
+        missing = ranges.subtract(lacking, dropped)
+        self._dirty |= missing != lacking
         return StreamNeed(stream=name, missing=missing, partial=tuple(store.partial()), stopped=stopped)
 
     def _result(self, result: Result, arrays: Sequence[Array]) -> list[Instruction]:
@@ -181,7 +183,9 @@ class Assembly:
             self.results["unwanted"] += 1
             return []
         if result.plan != store.plan.token:
-            raise RemoteProtocolError("plan", f"{result.key}: made by plan {result.plan!r}, this is {store.plan.token!r}")
+            raise RemoteProtocolError(
+                "plan", f"{result.key}: made by plan {result.plan!r}, this is {store.plan.token!r}"
+            )
         failures = store.add(result, arrays)
         if failures is None:
             self.results["duplicate"] += 1
@@ -228,7 +232,10 @@ class Assembly:
             self._waiting[peer] = _Waiting(message, live)
             return []
         again = self._leave(peer, "trainer subscribed again")
-        if refused := self._why_not(message):
+        refused = why_not(message, self.plans, len(self.readers))
+        if refused is None and (reason := self.budgets[message.stream].exceeded):
+            refused = Refused(kind="budget", reason=reason)
+        if refused:
             return [*again, Send(peer, refused)]
         reader = Reader(message, self.plans[message.stream], live, message.position)
         reader.credit.update(0, message.limit)
@@ -241,29 +248,9 @@ class Assembly:
         reader = self.readers.get(peer)
         if reader is None:
             return []
-        return [Send(peer, TrainerWelcome(plan=reader.plan, position=reader.subscribe.position, intervals=self.intervals))]
-
-    def _why_not(self, message: Subscribe) -> Refused | None:
-        """Return why a subscription cannot be served, or None."""
-        plan = self.plans.get(message.stream)
-        if plan is None:
-            known = ", ".join(sorted(self.plans))
-            return Refused(kind="stream", reason=f"no stream {message.stream!r} here; there are: {known}")
-        if message.fingerprint and message.fingerprint != plan.fingerprint:
-            return Refused(kind="fingerprint", reason=_other_fingerprint(message.fingerprint, plan))
-        if message.rank >= message.world_size:
-            reason = f"rank {message.rank} of world size {message.world_size}: ranks start at 0"
-            return Refused(kind="position", reason=reason)
-        if message.position >= MAX_POSITION:
-            return Refused(kind="position", reason=f"position {message.position}: must be below {MAX_POSITION}")
-        least = message.world_size * (plan.settings.batch_size if plan.settings.drop_remainder else 1)
-        if plan.geometry.samples_per_epoch < least:
-            return Refused(kind="position", reason=_no_batch(plan, message.world_size, least))
-        if reason := self.budgets[plan.name].exceeded:
-            return Refused(kind="budget", reason=reason)
-        if len(self.readers) >= MAX_READERS:
-            return Refused(kind="limit", reason=f"{MAX_READERS} trainers are subscribed already")
-        return None
+        return [
+            Send(peer, TrainerWelcome(plan=reader.plan, position=reader.subscribe.position, intervals=self.intervals))
+        ]
 
     def _serve(self, peer: bytes) -> list[Instruction]:
         """Send a reader all that is complete and that it has credit for."""
@@ -317,7 +304,9 @@ class Assembly:
         for peer, reader in list(self.readers.items()):
             plan = plans.get(reader.plan.name)
             if plan is None or plan.fingerprint != reader.plan.fingerprint:
-                reason = _other_fingerprint(reader.plan.fingerprint, plan) if plan else f"no stream {reader.plan.name!r} now"
+                reason = (
+                    other_fingerprint(reader.plan.fingerprint, plan) if plan else f"no stream {reader.plan.name!r} now"
+                )
                 out += self._refuse(peer, "fingerprint", reason)
             elif plan != reader.plan:  # other batches or memory limits: the position still holds, the sequence does not
                 out += [Send(peer, Reset()), *self._leave(peer, "stream settings changed")]
@@ -346,18 +335,3 @@ class Assembly:
         for reader in self.readers.values():
             reader.credit.validate()
             assert reader.plan is self.plans[reader.plan.name]  # noqa: S101
-
-
-def _no_batch(plan: StreamPlan, world_size: int, least: int) -> str:
-    return (
-        f"stream {plan.name!r} has {plan.geometry.samples_per_epoch} samples an epoch: with world size {world_size}, "
-        f"batch_size = {plan.settings.batch_size} and drop_remainder = {str(plan.settings.drop_remainder).lower()} a "
-        f"round takes at least {least}, so no batch would ever come; make batch_size or the number of trainers smaller"
-    )
-
-
-def _other_fingerprint(given: str, plan: StreamPlan) -> str:
-    return (
-        f"stream {plan.name!r}: the position belongs to fingerprint {given}, the sink has {plan.fingerprint}: the spec "
-        "(seed, source, transform or order) or the files listed have changed; restore them, or start from position 0"
-    )

@@ -17,7 +17,7 @@ class Budget:
     def __init__(self, plan: StreamPlan) -> None:
         """Start with no failures."""
         self.plan = plan
-        #: Items that may fail in an epoch: an epoch in which all of them fail never passes. The fraction is taken as it is
+        #: Items that may fail in an epoch: one in which all of them fail never passes. The fraction is taken as it is
         #: written: in binary, 0.07 × 100 is a little more than 7 and would be rounded up to 8.
         self.allowed = min(math.ceil(Fraction(str(plan.settings.failure_budget)) * plan.items), plan.items - 1)
         #: Why the stream stopped; empty while it may go on.

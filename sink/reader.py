@@ -93,7 +93,11 @@ class Reader:
             if self._count < self.world_size or self.plan.settings.drop_remainder:
                 return self._end() if self.credit.available or self.epoch.delivered else None
             taken = self._count
-        return self._batch(taken) if self.credit.available else None
+        return self._batch(taken) if self.credit.available and self._fits(taken) else None
+
+    def _fits(self, taken: int) -> bool:
+        """Whether a round more may be on its way: blocks may be here for another reader, beyond this one's window."""
+        return self.credit.in_flight + taken <= self.plan.window(self.world_size)
 
     def _begin(self) -> None:
         size = self.plan.geometry.samples_per_epoch
@@ -170,11 +174,17 @@ def join(schema: Sequence[FieldSchema], slices: Sequence[Slice]) -> tuple[tuple[
     in_runs = len(slices) <= _SEGMENTS and all(isinstance(piece.rows, range) for piece in slices)
     for index, known in enumerate(schema):
         if in_runs and (len(slices) == 1 or known.sample_bytes * total >= _SEGMENT_BYTES * len(slices)):
-            segments = [piece.arrays[index][piece.rows.start : piece.rows.stop] for piece in slices if isinstance(piece.rows, range)]
+            segments = [
+                piece.arrays[index][piece.rows.start : piece.rows.stop]
+                for piece in slices
+                if isinstance(piece.rows, range)
+            ]
         else:
             segments = [_gather(index, known, slices, total)]
         arrays += segments
-        frames += [FieldSchema.model_construct(name=known.name, dtype=known.dtype, shape=array.shape) for array in segments]
+        frames += [
+            FieldSchema.model_construct(name=known.name, dtype=known.dtype, shape=array.shape) for array in segments
+        ]
     return tuple(frames), arrays
 
 

@@ -94,6 +94,7 @@ class Store:
         self.dead: dict[int, int] = {}
         self._held: dict[int, _Held] = {}
         self._complete: set[int] = set()
+        self._dropped: set[int] = set()
 
     def complete(self) -> Ranges:
         """Return the ordinals of the tasks that are here entirely."""
@@ -134,7 +135,14 @@ class Store:
         self.dead.pop(start, None)
         for ordinal in self.geometry.block_tasks(start):
             self._held.pop(ordinal, None)
-            self._complete.discard(ordinal)
+            if ordinal in self._complete:
+                self._complete.discard(ordinal)
+                self._dropped.add(ordinal)
+
+    def take_dropped(self) -> Ranges:
+        """Return the tasks that were complete and were dropped since the last call."""
+        dropped, self._dropped = self._dropped, set()
+        return ranges.from_sorted(sorted(dropped))
 
     def starts(self) -> set[int]:
         """Return where the blocks start of which anything is here."""

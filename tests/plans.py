@@ -4,7 +4,8 @@ Owns recognisable samples: every byte of `image` follows from (seed, epoch, item
 another. Knows no core: `expected` walks positions one by one, straight from the definition of a batch.
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -53,7 +54,9 @@ def make_plan(
         window_mb=window_samples * SAMPLE_BYTES / 1e6,
         task_items=task_items,
     )
-    return StreamPlan(name=name, seed=seed, settings=settings, items=items, classes=("cat", "dog"), fingerprint=fingerprint)
+    return StreamPlan(
+        name=name, seed=seed, settings=settings, items=items, classes=("cat", "dog"), fingerprint=fingerprint
+    )
 
 
 def whole_source(plan: StreamPlan, place: int) -> int:
@@ -77,7 +80,9 @@ def make_task(plan: StreamPlan, key: TaskKey, attempt: int = 0) -> Task:
     return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
 
 
-def pixels(seed: int, epoch: int, items: npt.NDArray[np.int64], patches: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+def pixels(
+    seed: int, epoch: int, items: npt.NDArray[np.int64], patches: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint8]:
     """Return images, shape (samples, 1, 4, 1), that differ for different arguments."""
     mixed = items * 1_000_003 + patches * 10_007 + epoch * 101 + seed
     mixed = (mixed ^ (mixed >> 7)) * 2_654_435_761 & 0xFFFFFFFF
@@ -90,7 +95,9 @@ def make_samples(plan: StreamPlan, epoch: int, items: list[int], patches: list[i
     return [pixels(plan.seed, epoch, item, patch), (item % 2).astype(np.int32), item, patch.astype(np.int32)]
 
 
-def make_result(plan: StreamPlan, task: Task, failing: Set[int] = frozenset(), worker: str = "w") -> tuple[Result, list[Array]]:
+def make_result(
+    plan: StreamPlan, task: Task, failing: AbstractSet[int] = frozenset(), worker: str = "w"
+) -> tuple[Result, list[Array]]:
     """Return what a worker sends for a task; the `failing` items (by index in the whole source) are failures."""
     alive = [item.item for item in task.items if item.item not in failing]
     count = plan.settings.patches
@@ -151,7 +158,7 @@ def epoch_samples(geometry: Geometry, shard: tuple[int, int], epoch: int) -> tup
 
 
 def expected(
-    plan: StreamPlan, dead: Set[int], position: int = 0, rank: int = 0, world_size: int = 1
+    plan: StreamPlan, dead: AbstractSet[int], position: int = 0, rank: int = 0, world_size: int = 1
 ) -> Iterator[ExpectedBatch | ExpectedEnd]:
     """Yield what one trainer must get from `position` on, for ever; items in `dead` yield no samples."""
     geometry, batch = plan.geometry, plan.settings.batch_size * world_size

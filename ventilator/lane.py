@@ -27,6 +27,8 @@ class Work:
     """A unit of work that the sink misses."""
 
     key: TaskKey
+    #: When the sink began to miss it: a lease that is older was for another time that it was missed.
+    since: float
     #: Workers that died while they ran it.
     deaths: int = 0
     #: When a worker last said that its result was sent; None: not since it was last ready.
@@ -60,9 +62,11 @@ class Lane:
         self._split_up: set[int] = set()
         self._ready: list[tuple[int, int, TaskKey]] = []
         self._make_task = make_task
+        self._now = 0.0
 
-    def need(self, need: StreamNeed | None, held: Callable[[TaskKey], bool]) -> None:
+    def need(self, need: StreamNeed | None, held: Callable[[TaskKey], bool], now: float) -> None:
         """Take over what the sink says is missing; `held` tells whether some worker already has a unit of work."""
+        self._now = now
         missing = need.missing if need else ()
         for ordinal in ranges.members(ranges.subtract(self.missing, missing)):
             self._split_up.discard(ordinal)
@@ -139,7 +143,7 @@ class Lane:
         elif work.deaths < limit:
             self.push(work)
         else:
-            item = task.items[0]
+            item = next(iter(task.items))
             offset = work.key.alone or 0
             reason = f"its worker died {work.deaths} times while it ran this item"
             failure = Failure(
@@ -194,13 +198,13 @@ class Lane:
             self.push(work)
 
     def _work(self, key: TaskKey, deaths: int) -> Work:
-        work = self.works[key] = Work(key, deaths)
+        work = self.works[key] = Work(key, self._now, deaths)
         return work
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
         assert self._parts.keys() == set(ranges.members(self.missing))  # noqa: S101
-        assert self._split_up == {n for n, keys in self._parts.items() if keys[0].alone is not None}  # noqa: S101
+        assert self._split_up == {n for n, [key, *_] in self._parts.items() if key.alone is not None}  # noqa: S101
         known = 0
         for ordinal, keys in self._parts.items():
             for key in keys:

@@ -41,7 +41,7 @@ from penstock.ventilator.lane import Lane, MakeTask, Work
 
 #: Tasks of one stream that a sink may miss at once; more would stop this service from answering anybody else.
 MAX_MISSING = 2**22
-#: Heartbeats without a word after which a worker gets nothing new: it may be dead, and would be charged for what it got.
+#: Heartbeats without a word after which a worker gets nothing new: dead, it would be charged for what it got.
 _QUIET_BEATS = 2.0
 #: Charges that are remembered in case the worker turns up again.
 _CHARGES = 1024
@@ -140,20 +140,20 @@ class Leases:
             case Heartbeat():
                 return self._reconcile(peer, known, message, now) if known else []
             case Goodbye() if known:
-                return self._remove(peer, "worker left", None, now)
+                return self._remove(peer, "worker left", None)
             case Progress() if not known:
-                return self._progress(message)
+                return self._progress(message, now)
             case Goodbye():
-                return self._lose_sink("sink left")
+                return self._lose_sink("sink left", now)
             case _:
                 raise RemoteProtocolError("unexpected", f"{type(message).__name__} from this kind of peer")
 
     def gone(self, peer: bytes, now: float) -> list[Instruction]:
         """Take in that the transport cannot reach a peer any more."""
         if peer in self.workers:
-            return self._remove(peer, "worker unreachable", next(iter(self.workers[peer].held), None), now)
+            return self._remove(peer, "worker unreachable", self._running(self.workers[peer]))
         if self.sink and self.sink.peer == peer:
-            return self._lose_sink("sink unreachable")
+            return self._lose_sink("sink unreachable", now)
         return []
 
     def tick(self, now: float) -> list[Instruction]:
@@ -165,14 +165,14 @@ class Leases:
         out: list[Instruction] = []
         for peer, worker in list(self.workers.items()):
             if worker.live.lost(now):
-                out += self._remove(peer, "worker silent", next(iter(worker.held), None), now)
+                out += self._remove(peer, "worker silent", self._running(worker))
             elif worker.live.due(now):
                 worker.live.spoke_at = now
                 out.append(Send(peer, Heartbeat()))
                 worker.quiet = now - worker.live.heard_at > _QUIET_BEATS * self._intervals.heartbeat_s
                 self._offer(peer)
         if self.sink and self.sink.live.lost(now):
-            out += self._lose_sink("sink silent")
+            out += self._lose_sink("sink silent", now)
         if self.sink and self.sink.live.due(now):
             self.sink.live.spoke_at = now
             out.append(Send(self.sink.peer, Heartbeat()))
@@ -235,12 +235,16 @@ class Leases:
             return [Send(peer, self._welcome())]
         out: list[Instruction] = []
         for old in [old for old, worker in self.workers.items() if worker.hello.incarnation == hello.incarnation]:
-            out += self._remove(old, "worker came back", None, now)
+            out += self._remove(old, "worker came back", None)
         if charged := self._charged.pop(hello.incarnation, None):
             self.lanes[charged.stream].refund(charged)
         self.workers[peer] = _Worker(hello, Liveness(self._intervals, now, now))
         self._offer(peer)
-        return [*out, Send(peer, self._welcome()), Note("worker joined", {"worker": hello.worker, "slots": hello.slots})]
+        return [
+            *out,
+            Send(peer, self._welcome()),
+            Note("worker joined", {"worker": hello.worker, "slots": hello.slots}),
+        ]
 
     def _welcome(self) -> WorkerWelcome:
         results = self.sink.hello.results if self.sink else ""
@@ -254,24 +258,24 @@ class Leases:
         if self.sink and self.sink.peer == peer:
             return out
         if self.sink:
-            out += self._lose_sink("sink replaced")
+            out += self._lose_sink("sink replaced", now)
         self.sink = _Sink(peer, hello, Liveness(self._intervals, now, now))
         out.append(Note("sink joined", {"results": hello.results}))
         return [*out, *(Send(worker, self._welcome()) for worker in self.workers)]
 
-    def _lose_sink(self, event: str) -> list[Instruction]:
+    def _lose_sink(self, event: str, now: float) -> list[Instruction]:
         self.sink = None
         for lane in self.lanes.values():  # until the next one says what it misses, nothing is known to be needed
-            lane.need(None, self._is_held)
+            lane.need(None, self._is_held, now)
         return [Note(event, level="warning")]
 
-    def _progress(self, message: Progress) -> list[Instruction]:
+    def _progress(self, message: Progress, now: float) -> list[Instruction]:
         assert self.sink is not None  # noqa: S101 - receive() has found this peer to be the sink
         if message.sequence <= self.sink.sequence:
             return []
-        for need in message.needs:
-            if not ranges.is_normal(need.missing) or ranges.size(need.missing) > MAX_MISSING:
-                raise RemoteProtocolError("progress", f"{need.stream}: no list of at most {MAX_MISSING} tasks")
+        for claim in message.needs:
+            if not ranges.is_normal(claim.missing) or ranges.size(claim.missing) > MAX_MISSING:
+                raise RemoteProtocolError("progress", f"{claim.stream}: no list of at most {MAX_MISSING} tasks")
         self.sink.sequence = message.sequence
         needs = {need.stream: need for need in message.needs}
         out: list[Instruction] = []
@@ -279,7 +283,7 @@ class Leases:
             need = needs.get(name)
             if need and need.stopped and not lane.stopped:
                 out.append(Note("stream stopped", {"stream": name, "reason": need.stopped}, "error"))
-            lane.need(need, self._is_held)
+            lane.need(need, self._is_held, now)
         works = [work for lane in self.lanes.values() for work in lane.untold()]
         return [*out, *(_quarantined(self.sink.peer, work) for work in works)]
 
@@ -287,7 +291,8 @@ class Leases:
         return key in self._holders
 
     def _finish(self, peer: bytes, worker: _Worker, done: Done, now: float) -> None:
-        if worker.held.pop(done.key, None) is None:
+        leased_at = worker.held.pop(done.key, None)
+        if leased_at is None:
             return
         self._release(peer, done.key)
         worker.busy_since = now
@@ -295,7 +300,10 @@ class Leases:
         self._offer(peer)
         if lane := self.lanes.get(done.key.stream):
             lane.took(done.timings)
-            if work := lane.works.get(done.key):
+            work = lane.works.get(done.key)
+            if work and leased_at < work.since:  # it came, and was dropped before it was wanted again
+                self._again(done.key)
+            elif work:
                 work.finished_at, work.ready = now, False
 
     def _release(self, peer: bytes, key: TaskKey) -> None:
@@ -311,9 +319,7 @@ class Leases:
         """
         known = set(beat.running or ())
         lost = [
-            key
-            for key, since in worker.held.items()
-            if key not in known and now - since > self._intervals.silence_s
+            key for key, since in worker.held.items() if key not in known and now - since > self._intervals.silence_s
         ]
         for key in lost:
             del worker.held[key]
@@ -335,12 +341,22 @@ class Leases:
         if work and key not in self._holders:
             lane.push(work)
 
-    def _remove(self, peer: bytes, event: str, running: TaskKey | None, now: float) -> list[Instruction]:
+    def _running(self, worker: _Worker) -> TaskKey | None:
+        """Return what a worker ran when it was last heard: the oldest that it holds.
+
+        If its last words were lost that is already done and costs nobody anything; guessing the next one would charge
+        the innocent.
+        """
+        return next(iter(worker.held), None)
+
+    def _remove(self, peer: bytes, event: str, running: TaskKey | None) -> list[Instruction]:
         """Forget a worker; `running` is charged with its death."""
         worker = self.workers.pop(peer)
         self._free.pop(peer, None)
         name = worker.hello.worker
-        out: list[Instruction] = [Note(event, {"worker": name, "leases": len(worker.held)}, "warning" if running else "info")]
+        out: list[Instruction] = [
+            Note(event, {"worker": name, "leases": len(worker.held)}, "warning" if running else "info")
+        ]
         for key in worker.held:
             self._release(peer, key)
             lane = self.lanes[key.stream]
@@ -393,7 +409,9 @@ class Leases:
             self._offer(peer)
             for key in worker.held:
                 other = self.lanes[key.stream]
-                if (work := other.works.get(key)) and all(self.workers[holder].stalled for holder in self._holders[key]):
+                if (work := other.works.get(key)) and all(
+                    self.workers[holder].stalled for holder in self._holders[key]
+                ):
                     other.push(work)
             fields = {"worker": worker.hello.worker, "stream": lane.plan.name, "task": head.key.ordinal}
             out.append(Note("hedged", fields | {"age_s": round(now - worker.busy_since, 3)}, "warning"))

@@ -100,7 +100,7 @@ class WorkerSession:
             case _:
                 raise RemoteProtocolError("unexpected", f"{type(message).__name__} at a worker")
 
-    def finished(self, done: tuple[Done, ...], now: float) -> list[WorkerInstruction]:
+    def finished(self, done: tuple[Done, ...], now: float) -> list[WorkerInstruction]:  # noqa: ARG002 - as all events
         """Take in that results were sent to the sink."""
         for entry in done:
             self.held.pop(entry.key, None)

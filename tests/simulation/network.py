@@ -1,4 +1,4 @@
-"""A simulated clock, and a network that delays, loses, doubles, reorders and cuts. Knows no part of Penstock but `wire`.
+"""A simulated clock, and a network that delays, loses, doubles, reorders and cuts; of Penstock it knows only `wire`.
 
 Two kinds of link, as in ZeroMQ: a dealer asks a bound endpoint under an identity; the endpoint answers identities. An
 answer to an identity that is not open any more vanishes; sometimes its sender is told (ROUTER_MANDATORY).
@@ -119,7 +119,9 @@ class Network:
         self._bound = {endpoint: owner for endpoint, owner in self._bound.items() if owner is not node}
         self._open = {identity: owner for identity, owner in self._open.items() if owner[0] is not node}
 
-    def ask(self, node: Node, identity: bytes, endpoint: str, message: AnyMessage, arrays: Sequence[Array] = ()) -> None:
+    def ask(
+        self, node: Node, identity: bytes, endpoint: str, message: AnyMessage, arrays: Sequence[Array] = ()
+    ) -> None:
         """Send from a dealer (or a pusher) to an endpoint."""
         generation = node.generation
 

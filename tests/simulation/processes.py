@@ -29,7 +29,7 @@ from penstock.sink import assembly
 from penstock.sink.assembly import Assembly
 from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
 from penstock.ventilator.leases import Leases
-from penstock.worker.session import Configure, Run, Stop, WorkerInstruction, WorkerSession, Withdraw
+from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
 
 if TYPE_CHECKING:
     from simulation.scenario import TrainerPart, WorkerPart
@@ -347,8 +347,8 @@ class TrainerProcess(Process):
         self.plan = world.scenario.plan(part.stream)
         self.done = False
         #: What a checkpoint holds, as (position, fingerprint); positions that were saved before are in `saves`.
-        self.saved = (part.position, "")
-        self.saves = [self.saved]
+        self.saved: tuple[int, str] = (part.position, "")
+        self.saves: list[tuple[int, str]] = [self.saved]
         self.batches = 0
 
     def start(self) -> None:
@@ -394,7 +394,9 @@ class TrainerProcess(Process):
                 case Deliver(batch, arrays):
                     self._check(batch, arrays)
                     self._queue.append(batch.stop)
-                    assert sum(stop > 0 for stop in self._queue) <= self.part.ahead, "more batches wait than were granted"
+                    assert sum(stop > 0 for stop in self._queue) <= self.part.ahead, (
+                        "more batches wait than were granted"
+                    )
                     self._consume()
                 case Ended(stop, report):
                     self._check_end(stop, report)
@@ -414,7 +416,7 @@ class TrainerProcess(Process):
                     raise AssertionError(instruction)
 
     def _consume(self) -> None:
-        while not self._busy and self._queue and self.alive:
+        while not self._busy and self._queue and self.alive and not self.done:
             if self._queue[0] <= 0:
                 self._save(-self._queue.popleft())
                 continue
@@ -436,6 +438,12 @@ class TrainerProcess(Process):
             self.saves.append(self.saved)
         if position >= self.part.target and not self.done:
             self.done = True
+            if not self.world.scenario.lingers:
+                self.leave()
+
+    def leave(self) -> None:
+        """Unsubscribe and end."""
+        if self.alive:
             self._execute(self.session.leave())
             self.kill()
 

@@ -77,6 +77,8 @@ class Scenario:
     #: Chance that a worker dies between a result and the report that it was sent.
     crash_after_push: float
     encoded: bool
+    #: Whether trainers that have had enough stay subscribed, without consuming, until all have.
+    lingers: bool
     intervals: Intervals
     policy: LeasePolicy
     #: What processes go by until the ventilator's intervals arrive.
@@ -127,6 +129,7 @@ def make_scenario(seed: int) -> Scenario:
         encoded=rng.random() < 0.25,
         intervals=Intervals(heartbeat_s=1.0, silence_s=rng.choice((2.0, 4.0)), task_timeout_s=rng.choice((6.0, 15.0))),
         policy=LeasePolicy(confirm_s=rng.choice((2.0, 5.0)), hedge_s=rng.choice((0.5, 2.0))),
+        lingers=rng.random() < 0.3,
     )
 
 
@@ -134,7 +137,7 @@ def _plan(rng: random.Random, name: str) -> StreamPlan:
     patches = rng.choice((1, 1, 2, 3))
     items = rng.choice((rng.randint(1, 6), rng.randint(5, 40), rng.randint(20, 60)))
     batch = rng.choice((1, 2, 3, 4, 5, 8, 13))
-    plan = make_plan(
+    return make_plan(
         name,
         seed=rng.randrange(2**63),
         items=items,
@@ -149,7 +152,6 @@ def _plan(rng: random.Random, name: str) -> StreamPlan:
         failure_budget=rng.choice((1.0, 1.0, 1.0, 1.0, 0.1)),
         fingerprint=f"{name} {rng.randrange(1000)}",
     )
-    return plan
 
 
 def _worker(rng: random.Random) -> WorkerPart:

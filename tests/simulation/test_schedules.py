@@ -1,7 +1,7 @@
 """Seeded schedules of the whole topology: the real cores, a simulated clock and a hostile simulated network.
 
 A failing seed is named in the failure; `SEED=1234 pytest tests/simulation -k one_seed -s` runs it alone and prints all
-that happened. A seed that once found a bug stays, by name, in test_found.py.
+that happened. What a seed found is kept as a unit test beside the core that was repaired.
 """
 
 import os
@@ -18,7 +18,7 @@ _SCHEDULES, _CHUNK = 4000, 100
 
 
 def run(seed: int, *, trace: bool = False) -> World:
-    """Run the schedule of a seed; raise AssertionError, with the seed in its notes, if anything is not as it must be."""
+    """Run the schedule of a seed; raise AssertionError, with the seed in its notes, if anything is wrong."""
     world = World(make_scenario(seed))
     if trace:
         world.network.trace = lambda line: print(f"{world.clock.now:9.4f} {line}")  # noqa: T201 - asked for
@@ -27,12 +27,16 @@ def run(seed: int, *, trace: bool = False) -> World:
     except InnocentQuarantined:
         world.notes["innocent quarantined"] += 1
     except BaseException as error:
-        error.add_note(f"seed {seed} at {world.clock.now:.4f} s; alone: SEED={seed} pytest tests/simulation -k one_seed -s")
+        error.add_note(
+            f"seed {seed} at {world.clock.now:.4f} s; alone: SEED={seed} pytest tests/simulation -k one_seed -s"
+        )
         raise
     return world
 
 
-@pytest.mark.parametrize("first", range(0, _SCHEDULES, _CHUNK), ids=lambda first: f"seeds-{first}-to-{first + _CHUNK - 1}")
+@pytest.mark.parametrize(
+    "first", range(0, _SCHEDULES, _CHUNK), ids=lambda first: f"seeds-{first}-to-{first + _CHUNK - 1}"
+)
 def test_every_trainer_gets_every_sample_exactly_once_and_in_order(first: int) -> None:
     """Whatever is delayed, doubled, lost, cut or killed: equal batches, bounded memory, and an end."""
     notes: Counter[str] = Counter()

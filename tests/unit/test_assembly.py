@@ -34,7 +34,8 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
-from penstock.sink.assembly import MAX_POSITION, MAX_READERS, VENTILATOR, Assembly
+from penstock.sink.assembly import VENTILATOR, Assembly
+from penstock.sink.refusals import MAX_POSITION, MAX_READERS
 
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
 HELLO = SinkHello(incarnation="i", results="results", version="1.0")
@@ -85,7 +86,7 @@ class Bench:
 
     def subscribe(self, peer: bytes = b"t", position: int = 0, limit: int = 100, **more: Any) -> list[Any]:
         """Let a trainer subscribe."""
-        fields = {"stream": "train", "version": "1.0"} | more
+        fields: dict[str, Any] = {"stream": "train", "version": "1.0"} | more
         return self.hear(peer, Subscribe(position=position, limit=limit, **fields))
 
     def result(
@@ -178,7 +179,7 @@ def test_a_result_of_another_plan_is_rejected() -> None:
     bench.subscribe()
     for other in (make_plan(task_items=4, fingerprint="other"), make_plan(task_items=2)):
         result, arrays = make_result(other, make_task(other, TaskKey(stream="train", ordinal=0)))
-        with pytest.raises(RemoteProtocolError, match="plan: .*made by plan"):
+        with pytest.raises(RemoteProtocolError, match=r"plan: .*made by plan"):
             bench.core.receive(b"", result, arrays, 0.0)
     assert {} == dict(bench.core.results)
 
@@ -193,7 +194,7 @@ def test_a_result_that_does_not_fit_the_schema_is_rejected(fault: str) -> None:
     result, arrays = make_result(plan, task)
     frame = result.frames[0]
     failure = Failure(offset=9, item=3, path="x", reason="y")
-    broken = {
+    faults: dict[str, dict[str, Any]] = {
         "short": {"frames": (frame.model_copy(update={"shape": (3, 1, 4, 1)}), *result.frames[1:])},
         "dtype": {"frames": (frame.model_copy(update={"dtype": "int8"}), *result.frames[1:])},
         "name": {"frames": (frame.model_copy(update={"name": "picture"}), *result.frames[1:])},
@@ -201,9 +202,9 @@ def test_a_result_that_does_not_fit_the_schema_is_rejected(fault: str) -> None:
         "failure": {"failures": (failure,)},
         "double": {"failures": (failure.model_copy(update={"offset": 0}),) * 2},
         "alone": {"key": TaskKey(stream="train", ordinal=0, alone=4)},
-    }[fault]
+    }
     with pytest.raises(RemoteProtocolError, match="result"):
-        bench.core.receive(b"", result.model_copy(update=broken), arrays, 0.0)
+        bench.core.receive(b"", result.model_copy(update=faults[fault]), arrays, 0.0)
     bench.core.validate()
 
 
@@ -402,6 +403,19 @@ def test_what_is_sent_and_not_consumed_counts_against_the_window() -> None:
     assert [10, 11, 12] == bench.missing()
 
 
+def test_a_window_is_one_reader_s_own() -> None:
+    """What is here for another reader does not go to one whose window is full of batches that it did not consume."""
+    bench = Bench(make_plan(items=1000, task_items=4, batch_size=4, window_samples=40))
+    bench.subscribe(b"idle")
+    bench.subscribe(b"busy")
+    for ordinal in range(15):
+        bench.hear(b"busy", Credit(consumed=len(bench.spans(b"busy")), limit=100))
+        bench.result(ordinal)
+    assert [10, 15] == [len(bench.spans(peer)) for peer in (b"idle", b"busy")]
+    bench.hear(b"idle", Credit(consumed=1, limit=100))
+    assert [] == bench.spans(b"idle")[11:]
+
+
 def test_failures_do_not_use_up_the_window() -> None:
     """However many items in a row fail, the window reaches the next that survive."""
     plan = make_plan(items=400, task_items=4, batch_size=4)
@@ -498,7 +512,7 @@ def test_a_batch_larger_than_an_epoch_is_refused_with_drop_remainder_only() -> N
     for drop in (True, False):
         bench = Bench(make_plan(items=3, batch_size=4, drop_remainder=drop))
         [answer] = bench.subscribe()
-        assert (Refused if drop else TrainerWelcome) == type(answer)
+        assert isinstance(answer, Refused if drop else TrainerWelcome)
 
 
 def test_there_is_a_limit_to_trainers() -> None:
@@ -669,9 +683,9 @@ class AssemblyMachine(RuleBasedStateMachine):
     def result(self, data: st.DataObject, how: str) -> None:
         """Something comes in that is missing, or is not."""
         missing = self.bench.missing()
-        ordinal = data.draw(
-            st.sampled_from(missing) if missing and data.draw(st.integers(0, 5)) else st.integers(0, 30)
-        )
+        ordinal = data.draw(st.sampled_from(missing or [0]))
+        if not data.draw(st.integers(0, 5)):
+            ordinal = data.draw(st.integers(0, 30))
         offset = data.draw(st.integers(0, len(self.plan.geometry.slots(ordinal)) - 1))
         if how == "quarantined":
             message = self.bench.failure(ordinal, offset)

@@ -196,12 +196,13 @@ def test_only_the_task_that_ran_is_charged_with_a_death(bench: Bench) -> None:
     bench.die(b"a")
     bench.join(b"b", slots=9)
     [send] = bench.take(bench.leases.dispatch(bench.now))
+    assert isinstance(send.message, Tasks)
     assert [(key(0, n), 1) for n in range(4)] + [(key(1), 0)] == [(t.key, t.attempt) for t in send.message.tasks]
     assert [1, 1, 1, 1, 4] == [len(task.items) for task in send.message.tasks]
 
 
 def kill_for(bench: Bench, wanted: TaskKey, names: Iterator[int]) -> list[Any]:
-    """Let a fresh worker of one slot get `wanted` and die of it; others finish what comes before. Return what is sent."""
+    """Let a fresh worker of one slot get `wanted` and die of it; others finish what comes before it."""
     while True:
         peer = f"w{next(names)}".encode()
         bench.join(peer, slots=1)
@@ -340,9 +341,29 @@ def test_a_confirmed_task_is_forgotten_even_while_it_is_leased(bench: Bench) -> 
     bench.miss((0, 2))
     bench.deal()
     bench.miss((1, 2))
-    bench.die(b"a")
+    bench.hear(b"a", Goodbye())
     bench.join(b"b", slots=9)
     assert [key(1)] == bench.deal()[b"b"]
+
+
+def test_a_death_whose_last_words_were_lost_is_charged_to_nobody(bench: Bench) -> None:
+    """The oldest lease had come already: which one ran is not known, and guessing would charge the innocent."""
+    bench.miss((0, 2))
+    bench.deal()
+    bench.miss((1, 2))
+    bench.die(b"a")
+    assert {(key(1), 0)} == {(key, work.deaths) for key, work in bench.leases.lanes["train"].works.items()}
+
+
+def test_a_stalled_worker_s_death_is_charged_to_nothing_but_what_stalled_it(bench: Bench) -> None:
+    """Its task came from another worker meanwhile; what it never got to is not to blame."""
+    bench.miss((0, 9))
+    bench.deal()
+    bench.wait(3.0, b"a")
+    assert 1 == len(bench.noted("hedged"))
+    bench.miss((1, 9))
+    bench.die(b"a")
+    assert {0} == {work.deaths for work in bench.leases.lanes["train"].works.values()}
 
 
 def test_leases_that_a_worker_does_not_know_of_are_leased_again(bench: Bench) -> None:

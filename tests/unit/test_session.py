@@ -1,6 +1,6 @@
 """The trainer's core: no gap, no repetition, whatever the connection does; epochs that end once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -69,11 +69,13 @@ class Bench:
 
 def end(sequence: int, stop: int) -> EpochEnd:
     """Return the report of an epoch of 8 samples."""
-    return EpochEnd(epoch=stop // 8 - 1, sequence=sequence, stop=stop, expected=8, delivered=8, quarantined=0, dropped=0)
+    return EpochEnd(
+        epoch=stop // 8 - 1, sequence=sequence, stop=stop, expected=8, delivered=8, quarantined=0, dropped=0
+    )
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench() -> Bench:
     """Return a session that was welcomed at position 0."""
     return Bench()
 
@@ -90,7 +92,8 @@ def test_it_asks_for_what_was_wished_for_from_the_position() -> None:
     """Stream, rank, world size, position, fingerprint and first credit stand in the subscription."""
     subscribe = Bench(position=5, ahead=3, fingerprint="f").subscribe
     assert (
-        Subscribe(stream="train", rank=1, world_size=2, position=5, fingerprint="f", limit=3, version="1.0") == subscribe
+        Subscribe(stream="train", rank=1, world_size=2, position=5, fingerprint="f", limit=3, version="1.0")
+        == subscribe
     )
 
 
@@ -110,7 +113,9 @@ def test_a_repeated_batch_is_ignored(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("sequence", "start"), [(2, 4), (1, 5), (1, 3), (2, 8)])
-def test_anything_but_the_next_batch_starts_over_from_the_position_reached(bench: Bench, sequence: int, start: int) -> None:
+def test_anything_but_the_next_batch_starts_over_from_the_position_reached(
+    bench: Bench, sequence: int, start: int
+) -> None:
     """A gap in the numbers or in the positions is never delivered."""
     bench.batch(0, 0, 4)
     again(bench.batch(sequence, start, start + 4), 4, 2)

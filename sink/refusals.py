@@ -1,0 +1,60 @@
+"""Why a subscription cannot be served, in words: what was wrong, what would be right. Pure functions of the plans."""
+
+from collections.abc import Mapping
+
+from penstock.protocol.messages import Refused, Subscribe
+from penstock.protocol.plan import StreamPlan
+
+#: Memory (bytes) that one trainer's window may take, unless the spec's window_mb allows more.
+MAX_WINDOW_BYTES = 8_000_000_000
+#: Trainers that one sink serves at most.
+MAX_READERS = 256
+#: Positions from here on are refused: far beyond any training, and the arithmetic stays within 64 bits.
+MAX_POSITION = 2**60
+
+
+def why_not(wish: Subscribe, plans: Mapping[str, StreamPlan], readers: int) -> Refused | None:
+    """Return why a subscription cannot be served beside `readers` others, or None."""
+    plan = plans.get(wish.stream)
+    if plan is None:
+        known = ", ".join(sorted(plans))
+        return Refused(kind="stream", reason=f"no stream {wish.stream!r} here; there are: {known}")
+    if wish.fingerprint and wish.fingerprint != plan.fingerprint:
+        return Refused(kind="fingerprint", reason=other_fingerprint(wish.fingerprint, plan))
+    if wish.rank >= wish.world_size:
+        reason = f"rank {wish.rank} of world size {wish.world_size}: ranks start at 0"
+        return Refused(kind="position", reason=reason)
+    if wish.position >= MAX_POSITION:
+        return Refused(kind="position", reason=f"position {wish.position}: must be below {MAX_POSITION}")
+    least = wish.world_size * (plan.settings.batch_size if plan.settings.drop_remainder else 1)
+    if plan.geometry.samples_per_epoch < least:
+        return Refused(kind="position", reason=_no_batch(plan, wish.world_size, least))
+    window_bytes = plan.window(wish.world_size) * plan.sample_bytes
+    if window_bytes > max(MAX_WINDOW_BYTES, plan.settings.window_mb * 1e6):
+        return Refused(kind="limit", reason=_too_large(wish.world_size, window_bytes))
+    if readers >= MAX_READERS:
+        return Refused(kind="limit", reason=f"{MAX_READERS} trainers are subscribed already")
+    return None
+
+
+def other_fingerprint(given: str, plan: StreamPlan) -> str:
+    """Return what to tell a trainer whose position belongs to another stream than this."""
+    return (
+        f"stream {plan.name!r}: the position belongs to fingerprint {given}, the sink has {plan.fingerprint}: the spec "
+        "(seed, source, transform or order) or the files listed have changed; restore them, or start from position 0"
+    )
+
+
+def _no_batch(plan: StreamPlan, world_size: int, least: int) -> str:
+    return (
+        f"stream {plan.name!r} has {plan.geometry.samples_per_epoch} samples an epoch: with world size {world_size}, "
+        f"batch_size = {plan.settings.batch_size} and drop_remainder = {str(plan.settings.drop_remainder).lower()} a "
+        f"round takes at least {least}, so no batch would ever come; make batch_size or the number of trainers smaller"
+    )
+
+
+def _too_large(world_size: int, window_bytes: int) -> str:
+    return (
+        f"world size {world_size}: two rounds of batches take {window_bytes / 1e9:.1f} GB of the sink's memory; the "
+        f"limit is {MAX_WINDOW_BYTES / 1e9:.0f} GB, or window_mb"
+    )
