@@ -36,7 +36,7 @@ def picture(seed: int, label: int = 0, height: int = 48, width: int = 64) -> Pix
     return pixels
 
 
-def encode(pixels: Pixels | Image.Image, image_format: str = "JPEG", **options: Any) -> bytes:  # noqa: ANN401 - Pillow's
+def encode(pixels: Pixels | Image.Image, image_format: str = "JPEG", **options: Any) -> bytes:
     """Return an image file's bytes; `options` go to Pillow."""
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
     file = io.BytesIO()

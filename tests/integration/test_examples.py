@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -112,13 +111,7 @@ def test_the_keras_example_trains_and_goes_on(root: Path, tmp_path: Path) -> Non
 
 
 def test_importing_penstock_is_light() -> None:
-    """Under 0.3 s beyond the interpreter itself, the best of five, and nothing heavy comes along."""
-    heavy = "[name for name in ('tensorflow', 'keras', 'numpy', 'zmq') if name in sys.modules]"
-    times: dict[str, list[float]] = {}
-    for program in ["pass", f"import sys; import penstock; print({heavy})"] * 5:
-        began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-        times.setdefault(program, []).append(time.perf_counter() - began)
-        assert done.stdout in ("", "[]\n")
-    bare, ours = map(min, times.values())
-    assert ours - bare < 0.3
+    """Nothing heavy comes along: no TensorFlow, no numpy, no sockets until they are asked for."""
+    program = "import sys, penstock; print({'tensorflow', 'keras', 'numpy', 'zmq', 'pydantic'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert "set()" == done.stdout.strip()

@@ -33,7 +33,7 @@ RESIZED = {"resize": {"height": 24, "width": 32}}
 CROPPED = {"patch": {"kind": "random", "height": 20, "width": 24}, "augment": {"horizontal_flip": True}}
 
 
-def make_plan(transform: dict[str, Any], patches: int = 1, seed: int = 11, **source: Any) -> StreamPlan:  # noqa: ANN401
+def make_plan(transform: dict[str, Any], patches: int = 1, seed: int = 11, **source: Any) -> StreamPlan:
     """Return a stream of one transform; `source` are fields of its source."""
     return StreamPlan(
         name="train",

@@ -24,12 +24,12 @@ def touch(folder: Path, *paths: str) -> None:
         (folder / path).touch()
 
 
-def directory(root: Path, **fields: Any) -> Listing:  # noqa: ANN401 - the model checks them
+def directory(root: Path, **fields: Any) -> Listing:
     """List a directory source below `root`."""
     return list_source(DirectorySource(kind="directory", root="photos", **fields), {"photos": str(root)})
 
 
-def manifest(root: Path, **fields: Any) -> Listing:  # noqa: ANN401 - the model checks them
+def manifest(root: Path, **fields: Any) -> Listing:
     """List a manifest source below `root`."""
     return list_source(ManifestSource(kind="manifest", root="photos", **fields), {"photos": str(root)})
 
@@ -392,7 +392,7 @@ def test_a_missing_or_escaping_manifest_is_named(tmp_path: Path) -> None:
     assert 1 == len(manifest(tmp_path / "root", path="m.csv", allow_outside=True))
 
 
-def write_parquet(file: Path, **columns: Any) -> None:  # noqa: ANN401 - pyarrow's
+def write_parquet(file: Path, **columns: Any) -> None:
     """Write a Parquet file in row groups of two."""
     pyarrow = pytest.importorskip("pyarrow", reason="NOT TESTED: pyarrow is not installed")
     parquet = pytest.importorskip("pyarrow.parquet")
