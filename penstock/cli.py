@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from penstock._version import __version__
+from penstock.interrupts import interrupted
 
 #: Command: (module with `main(arguments) -> exit status`, what it is for).
 COMMANDS = {
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = importlib.import_module(COMMANDS[given[0]][0]).main(given[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return 130
+        return interrupted()
     except BrokenPipeError:  # whoever read our output has enough, as `head` does; nothing may be written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

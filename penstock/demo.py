@@ -21,7 +21,7 @@ from pydantic import Field
 from rich.console import Console
 
 from penstock.demo_display import Display, summarise
-from penstock.interrupts import Interrupts
+from penstock.interrupts import Interrupts, interrupted
 from penstock.protocol.errors import DeadlineError, PenstockError, StackError
 from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
@@ -156,7 +156,8 @@ def serve(settings: DemoSettings) -> int:
     console.show_cursor()
     if interrupts.seen is not None:
         console.print("interrupted: everything is stopped")
-    return interrupts.status
+        return interrupted(interrupts.status)
+    return 0
 
 
 def _demo(settings: DemoSettings, console: Console, cleanup: ExitStack) -> None:

@@ -9,6 +9,16 @@ from types import FrameType
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def interrupted(status: int = 128 + signal.SIGINT) -> int:
+    """Return the exit status of an interrupted command, once its KeyboardInterrupt was caught.
+
+    CPython remembers an interrupt that struck inside `exec` (dataclasses and others use it), and `python -m` then ends
+    by a signal of its own, whatever the program returns; the next `exec` makes it forget.
+    """
+    exec("")  # noqa: S102
+    return status
+
+
 class Interrupts:
     """Takes the signals over for the rest of the process's life; for the main thread.
 
