@@ -1,5 +1,6 @@
 """Writes docs/spec.md and docs/settings.md from the models, so that they cannot drift: `python docs/generate.py`."""
 
+import functools
 import typing
 from pathlib import Path
 
@@ -68,6 +69,13 @@ def spec_page() -> str:
     return "\n".join(lines)
 
 
+def _flag(model: type[BaseModel], field: str) -> str:
+    info = model.model_fields[field]
+    if any(getattr(rule, "__name__", "") == "_CliPositionalArg" for rule in info.metadata):
+        return field.upper()
+    return f"--{(info.alias or field).replace('_', '-')}"
+
+
 def settings_page() -> str:
     """Return the reference of the services' settings."""
     lines = ["# Settings of the services", "", "Generated from the models by `python docs/generate.py`.", ""]
@@ -77,7 +85,7 @@ def settings_page() -> str:
         "",
     ]
     for title, model in _SETTINGS.items():
-        rows = _table(model, lambda field: f"--{field.replace('_', '-')}")
+        rows = _table(model, functools.partial(_flag, model))
         lines += [f"## `{title}`", "", " ".join((model.__doc__ or "").split()), "", *rows, ""]
     return "\n".join(lines)
 

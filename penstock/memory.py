@@ -92,8 +92,9 @@ def foretell(uses: Sequence[Use], *, workers: int, world_size: int, prefetch: in
         terms += [
             Term(
                 f"sink, {plan.name}",
-                (window + 2 * block) * plan.sample_bytes,
-                f"{_window_words(plan, world_size)}, and the two blocks ({block:,} samples each) at its ends",
+                world_size * (window + 2 * block) * plan.sample_bytes,
+                f"{_window_words(plan, world_size)}, and the two blocks ({block:,} samples each) at its ends"
+                + (f", for each of {world_size} trainers: shared while they keep step" if world_size > 1 else ""),
             ),
             Term(
                 f"trainers, {plan.name}",

@@ -100,7 +100,9 @@ class LocalStack:
 
     @property
     def address(self) -> str:
-        """The sink's address for trainers."""
+        """The sink's address for trainers. Raises StackError before the stack is started."""
+        if self._supervisor is None:
+            raise StackError("the stack is not running: enter it first, `with penstock.local(...) as stack:`")
         return self.addresses.trainers
 
     @property

@@ -1,16 +1,20 @@
 """`penstock up`: a supervised stack on this machine, in the foreground, for trainers that connect to it."""
 
-import signal
 import sys
-import threading
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
+from penstock.interrupts import Interrupts
 from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
 from penstock.stack import Addresses, LocalStack
+
+#: How often the stack's state is looked at (s).
+_LOOK_S = 0.2
 
 
 class UpSettings(Settings):
@@ -34,9 +38,7 @@ class UpSettings(Settings):
 
 def serve(settings: UpSettings) -> int:
     """Run the stack until SIGINT or SIGTERM; return the exit status."""
-    asked = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: asked.set())
+    interrupts = Interrupts()
     stack = LocalStack(
         settings.spec,
         workers=settings.workers,
@@ -45,11 +47,12 @@ def serve(settings: UpSettings) -> int:
         addresses=Addresses(settings.ventilator, settings.results, settings.trainers),
         inherit_logs=settings.run_dir is None,
     )
-    with stack:
+    with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
+        cleanup.enter_context(stack)
         print(f"penstock up: {stack.workers} workers; trainers connect to {stack.address}; Ctrl-C stops", flush=True)
-        while not asked.wait(0.2):
-            if stack.error:
-                raise stack.error
+        while stack.error is None:
+            time.sleep(_LOOK_S)
+        raise stack.error
     return 0
 
 

@@ -65,7 +65,7 @@ class Health:
         """Return the HTTP status and what it says."""
         age = time.monotonic() - self._turned
         status = self._status() | {"loop_age_s": round(age, 3)}
-        if age > _STUCK_S:
+        if age > _STUCK_S and status["ready"]:  # what is not ready says better itself why
             status |= {"ready": False, "why": f"the service's loop has not turned for {age:.0f} s"}
         return (200 if status["ready"] else 503), status
 
@@ -91,7 +91,10 @@ class Health:
 
 
 class _TcpServer(ThreadingHTTPServer):
-    """Binds without looking a host name up, which takes seconds where name service is slow."""
+    """Binds without looking a host name up, which takes seconds where name service is slow; lets probes go."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a probe that hung up before its answer is no event."""
 
     def server_bind(self) -> None:
         socketserver.TCPServer.server_bind(self)

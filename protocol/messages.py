@@ -339,7 +339,7 @@ class EpochEnd(Message):
 class Refused(Message):
     """The sink will not serve this subscription (any more)."""
 
-    kind: Literal["fingerprint", "stream", "position", "limit", "budget"]
+    kind: Literal["version", "fingerprint", "stream", "position", "limit", "budget"]
     """What was wrong, as one word."""
     reason: Reason
     """The same in a sentence."""

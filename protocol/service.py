@@ -46,6 +46,8 @@ class Service:
         self.log = logs.configure(name, settings.log_level, settings.log_style)
         self.hub = Hub(self.log)
         self.stopping = False
+        #: Set while something long runs before the loop: a signal then ends the service by SystemExit.
+        self.starting = False
         #: Whether the process that started this one is gone: then its peers leave too, and draining serves nobody.
         self.orphaned = False
         self._parent = settings.parent
@@ -65,11 +67,13 @@ class Service:
         """Close everything."""
         self.health.close()
         self.hub.close()
-        self.log.info("stopped", reason=str(error) if error else "asked to")
+        self.log.info("stopped", reason="asked to" if error is None or self.stopping else str(error))
 
     def stop(self) -> None:
-        """Ask the loop to end."""
+        """Ask the loop to end; before it has begun, leave at once."""
         self.stopping = True
+        if self.starting:
+            raise SystemExit(0)
 
     def wait_until(self, deadline: float) -> float:
         """Wait for messages until `deadline` (monotonic s) at the latest; return the time then."""

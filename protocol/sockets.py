@@ -178,7 +178,7 @@ def check_address(address: str) -> None:
 
 def reachable(address: str, host: str) -> str:
     """Return an address that others can connect to: a wildcard is replaced by `host`."""
-    for wildcard in ("tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:"):
+    for wildcard in ("tcp://0.0.0.0:", "tcp://[::ffff:0.0.0.0]:", "tcp://[::]:", "tcp://*:"):
         if address.startswith(wildcard):
             return f"tcp://{host}:{address.removeprefix(wildcard)}"
     return address

@@ -207,7 +207,12 @@ class Assembly:
         epoch = ordinal // self.stores[name].geometry.tasks_per_epoch
         for failure in failures:
             if self.budgets[name].count(epoch, failure):
-                record = failure.model_dump() | {"worker": failure.worker or worker, "stream": name, "epoch": epoch}
+                record = failure.model_dump() | {
+                    "worker": failure.worker or worker,
+                    "stream": name,
+                    "task": ordinal,
+                    "epoch": epoch,
+                }
                 out.append(Note("quarantined", record, "warning"))
         if failures and (reason := self.budgets[name].exceeded):
             out.append(Note("stream stopped", {"stream": name, "reason": reason}, "error"))
@@ -232,7 +237,7 @@ class Assembly:
             self._waiting[peer] = _Waiting(message, live)
             return []
         again = self._leave(peer, "trainer subscribed again")
-        refused = why_not(message, self.plans, len(self.readers))
+        refused = why_not(message, self.plans, len(self.readers), self.hello.version)
         if refused is None and (reason := self.budgets[message.stream].exceeded):
             refused = Refused(kind="budget", reason=reason)
         if refused:

@@ -56,18 +56,3 @@ class SendingCredit:
         assert 0 <= self.consumed <= self.sent <= max(self.limit, self.sent)  # noqa: S101
         assert self.sent - self.consumed == len(self._sizes)  # noqa: S101
         assert sum(self._sizes) == self.in_flight  # noqa: S101
-
-
-@dataclass(slots=True)
-class GrantingCredit:
-    """The receiver's side of one subscription: keeps `ahead` batches granted beyond what was consumed."""
-
-    #: Batches that may wait at the receiver or be on their way.
-    ahead: int
-    #: Batches consumed.
-    consumed: int = 0
-
-    @property
-    def limit(self) -> int:
-        """The absolute limit to grant."""
-        return self.consumed + self.ahead

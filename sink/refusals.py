@@ -13,8 +13,11 @@ MAX_READERS = 256
 MAX_POSITION = 2**60
 
 
-def why_not(wish: Subscribe, plans: Mapping[str, StreamPlan], readers: int) -> Refused | None:
-    """Return why a subscription cannot be served beside `readers` others, or None."""
+def why_not(wish: Subscribe, plans: Mapping[str, StreamPlan], readers: int, version: str) -> Refused | None:
+    """Return why a subscription cannot be served beside `readers` others by a sink of `version`, or None."""
+    if wish.version != version:
+        reason = f"this trainer runs Penstock {wish.version}, the sink {version}: install the same"
+        return Refused(kind="version", reason=reason)
     plan = plans.get(wish.stream)
     if plan is None:
         known = ", ".join(sorted(plans))

@@ -124,7 +124,7 @@ def serve(settings: SinkSettings) -> int:
 
     def status() -> dict[str, object]:
         if sink is None or not sink.assembly.welcomed:
-            return {"ready": False, "why": "waiting for the ventilator"}
+            return {"ready": False, "why": f"waiting for the ventilator at {settings.ventilator}"}
         core = sink.assembly
         return {
             "ready": True,

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import structlog
 
 from penstock.protocol import wire
 from penstock.protocol.errors import FailureBudgetError, PenstockError, RefusedError, RemoteProtocolError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
+from penstock.protocol.log import library_logger
 from penstock.protocol.messages import Batch, EpochEnd, Heartbeat, Intervals, Refused, Reset, TrainerWelcome
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.sockets import Hub
@@ -43,7 +43,7 @@ class Link:
 
     def __init__(self, address: str, wish: Wish, position: int, fingerprint: str) -> None:
         """Connect and subscribe from `position`."""
-        self._log = structlog.get_logger(service="trainer", stream=wish.stream, rank=wish.rank)
+        self._log = library_logger("trainer", stream=wish.stream, rank=wish.rank, sink=address)
         self._wish = wish
         self._changed = threading.Condition()
         self._events: deque[Event] = deque()

@@ -330,7 +330,13 @@ class Leases:
             self._offer(peer)
         out: list[Instruction] = []
         if lost:
-            out.append(Note("leases lost", {"worker": worker.hello.worker, "count": len(lost)}, "warning"))
+            out.append(
+                Note(
+                    "leases lost",
+                    {"worker": worker.hello.worker, "tasks": [key.model_dump() for key in lost]},
+                    "warning",
+                )
+            )
         if self.sink and beat.sink != self.sink.hello.results:
             out.append(Send(peer, self._welcome()))
         return out
@@ -355,7 +361,11 @@ class Leases:
         self._free.pop(peer, None)
         name = worker.hello.worker
         out: list[Instruction] = [
-            Note(event, {"worker": name, "leases": len(worker.held)}, "warning" if running else "info")
+            Note(
+                event,
+                {"worker": name, "leases": len(worker.held), "task": running and running.model_dump()},
+                "warning" if running else "info",
+            )
         ]
         for key in worker.held:
             self._release(peer, key)

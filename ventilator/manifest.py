@@ -125,13 +125,17 @@ def _csv_rows(name: str, place: bytes, source: ManifestSource) -> Iterator[_Row]
     try:
         with open(place, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            path_at, label_at = _columns(name, next(reader, []), source)
+            header = next(reader, [])
+            path_at, label_at = _columns(name, header, source)
             for row in reader:
                 line = reader.line_num
                 if not row:
                     continue
-                if len(row) <= max(path_at, label_at):
-                    raise SourceError(f"{name}, line {line}: the row has {len(row)} fields: {_some(row)}")
+                if len(row) != len(header):  # a comma that is not quoted would shift path and label
+                    raise SourceError(
+                        f"{name}, line {line}: the row has {len(row)} fields, the header {len(header)}: {_some(row)}; "
+                        "put quotes around fields that hold commas"
+                    )
                 yield line, row[path_at], row[label_at]
     except csv.Error as error:
         raise SourceError(f"{name}, after line {line}: not valid CSV: {error}") from error

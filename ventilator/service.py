@@ -66,7 +66,9 @@ def serve(settings: VentilatorSettings) -> int:
         }
 
     with Service("ventilator", settings, status) as service:
+        service.starting = True
         book = TaskBook.open(spec, roots)
+        service.starting = False
         intervals = Intervals(
             heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
         )

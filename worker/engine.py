@@ -15,7 +15,6 @@ import structlog
 from penstock.protocol import wire
 from penstock.protocol.errors import ItemError
 from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings
-from penstock.protocol.plan import FieldSchema
 from penstock.protocol.sockets import Endpoint, Hub
 from penstock.worker.pipeline import Outcome, Pipeline
 
@@ -30,7 +29,6 @@ class Setup:
     """What tasks need: a pipeline a stream, and where results go."""
 
     pipelines: Mapping[str, Pipeline]
-    schemas: Mapping[str, tuple[FieldSchema, ...]]
     sink: str
 
 

@@ -118,8 +118,7 @@ class Worker:
         for plan in welcome.streams:
             _check_root(plan.settings.source.root, roots)
         pipelines = {plan.name: Pipeline(plan, roots) for plan in welcome.streams}
-        schemas = {plan.name: plan.schema for plan in welcome.streams}
-        self.engine.configure(Setup(pipelines, schemas, welcome.sink))
+        self.engine.configure(Setup(pipelines, welcome.sink))
         self.service.log.info("welcomed", streams=sorted(pipelines), sink=welcome.sink or "(none yet)")
 
     def _drain(self, now: float) -> None:
@@ -157,7 +156,7 @@ def serve(settings: WorkerSettings) -> int:
         ready = worker is not None and worker.session.welcomed
         return {
             "ready": ready,
-            "why": "" if ready else "waiting for the ventilator",
+            "why": "" if ready else f"waiting for the ventilator at {settings.ventilator}",
             "held": len(worker.session.held) if worker else 0,
         }
 

@@ -344,7 +344,8 @@ def test_given_classes_fix_a_manifests_labels(tmp_path: Path) -> None:
         (("x\\b.jpg", "cat"), r"line 3: path = 'x\\\\b\.jpg': must have '/' .* no backslash"),
         (("", "cat"), r"line 3: path = '': is empty"),
         (("b.jpg", ""), r"line 3: label = '': the label is empty"),
-        (("b.jpg",), r"line 3: the row has 1 fields: 'b\.jpg'"),
+        (("b.jpg",), r"line 3: the row has 1 fields, the header 2: 'b\.jpg'; put quotes around"),
+        (("a", " b.jpg", "cat"), r"line 3: the row has 3 fields, the header 2: 'a', ' b\.jpg', 'cat'"),
         (("x" * 5000, "cat"), r"line 3: the path below the root is longer than 4096 bytes"),
     ],
 )
