@@ -37,10 +37,12 @@ def dataset(feed: "Feed", fields: tuple[str, ...] | None, *, prefetch: int) -> "
     """Return a dataset of a feed's batches: tuples of `fields` in that order, or dicts of all fields for None.
 
     Each iteration is one epoch, the first from the feed's position on. An iteration that is left midway (an exception,
-    `take`, `validation_steps`) leaves its epoch behind: the next one begins with the next epoch. Shapes are static,
-    the number of samples too where every batch is full (`drop_remainder`). `prefetch` is in batches, on top of the
-    feed's own; 0 for none; TensorFlow adds none unasked, so end heavy maps of your own with `prefetch`. Errors of the
-    feed are raised by TensorFlow as its own, with our text in them.
+    `take`, `validation_steps`) leaves its epoch behind: the next one begins with the next epoch. So does Keras's look
+    at a first batch under a `tf.distribute` strategy: training then starts with the feed's second epoch.
+
+    Shapes are static, the number of samples too where every batch is full (`drop_remainder`). `prefetch` is in batches,
+    on top of the feed's own; 0 for none. TensorFlow adds none unasked, so end heavy maps of your own with `prefetch`.
+    Errors of the feed are raised by TensorFlow as its own, with our text in them.
     """
     tf = import_tensorflow()
     # Keras's words where an epoch is shorter than declared; they are wrong here: nothing is interrupted.
