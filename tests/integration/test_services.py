@@ -227,8 +227,9 @@ def test_health_says_ready_and_why_not(spec_file: str, tmp_path: Path, free_port
     with running(sink, worker):
         until(lambda: ask(free_ports[0])[0], "the sink's health")
         code, status = ask(free_ports[0])
-        assert (503, False, "waiting for the ventilator") == (code, status["ready"], status["why"])
-        until(lambda: query(f"{tmp_path}/w.health").get("why") == "waiting for the ventilator", "the worker's health")
+        why = f"waiting for the ventilator at {address}"
+        assert (503, False, why) == (code, status["ready"], status["why"])
+        until(lambda: query(f"{tmp_path}/w.health").get("why") == why, "the worker's health")
         with running([PENSTOCK, "ventilator", "--spec", spec_file, "--bind", address, *FAST]):
             until(lambda: ask(free_ports[0])[0] == 200, "the sink to be ready")
             until(lambda: query(f"{tmp_path}/w.health")["ready"], "the worker to be ready")
