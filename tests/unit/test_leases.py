@@ -313,6 +313,18 @@ def test_a_stalled_worker_is_hedged_and_gets_nothing_more(bench: Bench) -> None:
     assert {b"a": [key(6)]} == bench.deal()
 
 
+def test_what_is_hedged_never_goes_to_who_holds_it_already(bench: Bench) -> None:
+    """A worker that recovers goes on with what it holds, and is given other work beside."""
+    bench.miss((0, 4))
+    bench.deal()
+    bench.wait(3.0, b"a")
+    assert 1 == len(bench.noted("hedged"))
+    bench.finish(b"a", key(0))
+    assert {b"a": [key(2)]} == bench.deal()
+    bench.join(b"b")
+    assert {b"b": [key(1), key(3)]} == bench.deal()
+
+
 def test_a_worker_that_is_slow_like_all_others_is_not_hedged(bench: Bench) -> None:
     """Patience grows with the time that a task typically takes."""
     bench.miss((0, 9))
