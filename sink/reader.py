@@ -15,7 +15,7 @@ from penstock.protocol.errors import LocalProtocolError
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.messages import Batch, EpochEnd, Subscribe
 from penstock.protocol.plan import FieldSchema, StreamPlan
-from penstock.protocol.wire import Array
+from penstock.protocol.wire import Array, frames_of
 from penstock.sink.credit import SendingCredit
 from penstock.sink.store import Block, Slice, Store
 
@@ -182,9 +182,7 @@ def join(schema: Sequence[FieldSchema], slices: Sequence[Slice]) -> tuple[tuple[
         else:
             segments = [_gather(index, known, slices, total)]
         arrays += segments
-        frames += [
-            FieldSchema.model_construct(name=known.name, dtype=known.dtype, shape=array.shape) for array in segments
-        ]
+        frames += frames_of([known] * len(segments), segments)
     return tuple(frames), arrays
 
 

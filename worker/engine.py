@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import structlog
-
 from penstock.protocol import wire
 from penstock.protocol.errors import ItemError
 from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings
@@ -43,9 +41,9 @@ class _Loaded:
 class Engine:
     """Runs tasks in order; `submit`, `withdraw`, `finished` and `configure` are the loop's side of it."""
 
-    def __init__(self, hub: Hub, worker: str, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(self, hub: Hub, worker: str) -> None:
         """Start both threads; they wait until `configure` was called."""
-        self._hub, self._worker, self._log = hub, worker, log
+        self._hub, self._worker = hub, worker
         self._changed = threading.Condition()
         self._queued: deque[Task] = deque()
         self._loaded: deque[_Loaded] = deque()

@@ -53,7 +53,7 @@ class Worker:
         self.name = f"{host_name()}/{os.getpid()}"
         self.left = False
         self._drain_by: float | None = None
-        self.engine = Engine(service.hub, self.name, service.log)
+        self.engine = Engine(service.hub, self.name)
         self.ventilator = service.hub.dealer(settings.ventilator, _FROM_VENTILATOR)
         hello = Hello(
             worker=self.name, incarnation=uuid.uuid4().hex, host=host_name(), slots=settings.slots, version=__version__
