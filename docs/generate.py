@@ -1,13 +1,14 @@
 """Writes docs/spec.md and docs/settings.md from the models, so that they cannot drift: `python docs/generate.py`."""
 
 import functools
+import re
 import typing
 from pathlib import Path
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from penstock.protocol import spec
+from penstock.protocol import augment_spec, source_spec, spec, transform_spec
 from penstock.sink.service import SinkSettings
 from penstock.up import UpSettings
 from penstock.ventilator.service import VentilatorSettings
@@ -17,12 +18,12 @@ _HERE = Path(__file__).parent
 _SPEC: dict[str, type[BaseModel]] = {
     "The file": spec.Spec,
     "`[streams.NAME]`": spec.Stream,
-    '`[streams.NAME.source]`, kind = "directory"': spec.DirectorySource,
-    '`[streams.NAME.source]`, kind = "manifest"': spec.ManifestSource,
-    "`[streams.NAME.transform]`": spec.Transform,
-    "`[streams.NAME.transform.resize]`": spec.Resize,
-    "`[streams.NAME.transform.patch]`": spec.Patch,
-    "`[streams.NAME.transform.augment]`": spec.Augment,
+    '`[streams.NAME.source]`, kind = "directory"': source_spec.DirectorySource,
+    '`[streams.NAME.source]`, kind = "manifest"': source_spec.ManifestSource,
+    "`[streams.NAME.transform]`": transform_spec.Transform,
+    "`[streams.NAME.transform.resize]`": transform_spec.Resize,
+    "`[streams.NAME.transform.patch]`": transform_spec.Patch,
+    "`[streams.NAME.transform.augment]`": augment_spec.Augment,
 }
 _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock ventilator": VentilatorSettings,
@@ -37,7 +38,7 @@ def _type(annotation: object) -> str:
         return annotation.__name__
     if typing.get_origin(annotation) is typing.Annotated:
         return _type(typing.get_args(annotation)[0])
-    text = str(annotation).replace("typing.", "").replace("penstock.protocol.spec.", "")
+    text = re.sub(r"typing\.|penstock\.protocol\.\w+\.", "", str(annotation))
     return text.replace("|", "\\|") if len(text) < 60 else "see below"  # noqa: PLR2004 - a column's width
 
 

@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 from pydantic import ConfigDict, Field
 
+from penstock.protocol.model import Model, Name
 from penstock.protocol.order import Geometry
-from penstock.protocol.spec import Model, Name, Spec, Stream, default_task_items
+from penstock.protocol.spec import Spec, Stream, default_task_items
 
 
 class FieldSchema(Model):

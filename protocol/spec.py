@@ -8,154 +8,16 @@ import json
 import math
 import tomllib
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.explain import explain
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-
-
-class Model(BaseModel):
-    """Base of the spec's models: immutable, and no field passes unread."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-def _confined(value: str) -> str:
-    if value.startswith("/") or "\\" in value or "\0" in value or ".." in PurePosixPath(value).parts:
-        raise ValueError("must be a relative path with '/' between parts and no '..'; the root is mapped by each host")
-    return value
-
-
-class _Listed(Model):
-    root: Name
-    """Name of the root that the paths are relative to; each host maps it: `[roots]` here, `--root name=/path` there."""
-    path: str = ""
-    """Folder (directory) or manifest file (manifest) below the root."""
-    classes: tuple[str, ...] | None = None
-    """Class names in label order; default: all that are found, sorted."""
-    allow_outside: bool = False
-    """Follow symbolic links that lead out of the root; otherwise such a link is an error."""
-    validation_split: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Fraction of each class that `subset = "validation"` holds, chosen by a hash of the path; 0 to below 1."""
-    subset: Literal["all", "training", "validation"] = "all"
-    """Which side of `validation_split` to take."""
-
-    _paths_stay_inside = field_validator("path")(_confined)
-
-    @model_validator(mode="after")
-    def _subset_needs_a_split(self) -> "_Listed":
-        if (self.subset == "all") != (self.validation_split == 0.0):
-            raise ValueError(
-                f"subset = {self.subset!r} with validation_split = {self.validation_split}: give both, or neither"
-            )
-        return self
-
-
-class DirectorySource(_Listed):
-    """A tree of image files: a folder a class, nested folders below it included."""
-
-    kind: Literal["directory"]
-    """Says that this is a directory tree."""
-
-
-class ManifestSource(_Listed):
-    """A CSV or Parquet file with a row for each image."""
-
-    kind: Literal["manifest"]
-    """Says that this is a manifest."""
-    images: str = ""
-    """Folder below the root that the manifest's paths are relative to."""
-    path_column: str = "path"
-    """Column with the image's path."""
-    label_column: str = "label"
-    """Column with the class name (or number)."""
-
-    _images_stay_inside = field_validator("images")(_confined)
-
-
-Source = Annotated[DirectorySource | ManifestSource, Field(discriminator="kind")]
-
-#: Filters of `resize`: the first six are Pillow's, which widen with the reduction (antialias); the others OpenCV's.
-Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area", "linear", "cubic"]
-
-
-class Resize(Model):
-    """Resize the decoded image, before patches are cut."""
-
-    height: int = Field(ge=1, le=65_535)
-    """Height in pixels."""
-    width: int = Field(ge=1, le=65_535)
-    """Width in pixels."""
-    filter: Filter = "bilinear"
-    """Resampling filter."""
-    fit: Literal["stretch", "cover"] = "stretch"
-    """`stretch` ignores the aspect ratio; `cover` keeps it, and cuts what sticks out evenly from both sides."""
-
-
-class Patch(Model):
-    """Cut patches from the (resized) image."""
-
-    kind: Literal["center", "random", "grid"] = "center"
-    """`center`: one; `random`: uniform over all offsets; `grid`: rows × columns, evenly spaced, edge to edge."""
-    height: int = Field(ge=1, le=65_535)
-    """Height in pixels."""
-    width: int = Field(ge=1, le=65_535)
-    """Width in pixels."""
-    rows: int = Field(default=1, ge=1)
-    """Rows of the grid."""
-    columns: int = Field(default=1, ge=1)
-    """Columns of the grid."""
-
-
-class Augment(Model):
-    """Random changes, drawn per sample."""
-
-    horizontal_flip: bool = False
-    """Mirror left and right with probability one half."""
-
-
-class Transform(Model):
-    """What a worker makes of an image."""
-
-    color: Literal["rgb", "gray"] = "rgb"
-    """Channels of the result: 3 or 1."""
-    exif_orientation: bool = False
-    """Turn the image as its EXIF orientation tag says."""
-    resize: Resize | None = None
-    """Resize first; without it patches come from the full-size image."""
-    patch: Patch | None = None
-    """Cut patches; without it the whole resized image is the sample."""
-    augment: Augment = Augment()
-    """Random changes."""
-    max_megapixels: float = Field(default=200.0, gt=0)
-    """Images with more pixels than this (millions) are quarantined before they are decoded."""
-    max_file_mb: float = Field(default=256.0, gt=0)
-    """Files larger than this (MB, 10^6 bytes) are quarantined unread."""
-
-    @model_validator(mode="after")
-    def _size_is_fixed(self) -> "Transform":
-        if self.resize is None and self.patch is None:
-            raise ValueError("samples need one shape: give resize = {height, width}, patch = {height, width}, or both")
-        if self.resize and self.patch:
-            for side in ("height", "width"):
-                if getattr(self.patch, side) > getattr(self.resize, side):
-                    raise ValueError(
-                        f"patch.{side} = {getattr(self.patch, side)} is larger than resize.{side} = "
-                        f"{getattr(self.resize, side)}: make the patch smaller or the resized image larger"
-                    )
-        return self
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Shape (height, width, channels) of a sample's image."""
-        size = self.patch or self.resize
-        assert size is not None  # noqa: S101 - _size_is_fixed
-        return size.height, size.width, 3 if self.color == "rgb" else 1
+from penstock.protocol.model import Model, Name
+from penstock.protocol.source_spec import Source
+from penstock.protocol.transform_spec import Transform
 
 
 class Stream(Model):
@@ -211,7 +73,7 @@ class Spec(Model):
 
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of every order and every random draw; 0 to 2^63 - 1."""
-    roots: dict[Name, str] = {}
+    roots: dict[Name, str] = Field(default_factory=dict)
     """Where each named root lies on this host; relative paths start at the spec file's folder. Not part of the
     fingerprint: other hosts map their own with `--root name=/path`."""
     streams: dict[Name, Stream] = Field(min_length=1)

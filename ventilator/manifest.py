@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from penstock.protocol.errors import SourceError
-from penstock.protocol.spec import ManifestSource
+from penstock.protocol.source_spec import ManifestSource
 from penstock.ventilator.listing import MAX_PATH_BYTES, Listing, ListingBuilder, prefix_of
 
 #: Rows of a Parquet file that are Python objects at once.

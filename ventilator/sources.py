@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.protocol.errors import SourceError
-from penstock.protocol.spec import DirectorySource, ManifestSource
+from penstock.protocol.source_spec import DirectorySource, ManifestSource
 from penstock.ventilator.listing import MAX_PATH_BYTES, Listing, ListingBuilder, prefix_of
 from penstock.ventilator.manifest import list_manifest
 

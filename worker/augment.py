@@ -12,7 +12,7 @@ What is added later draws after these. Refuses to know files, labels and where t
 import cv2
 import numpy as np
 
-from penstock.protocol.spec import Augment
+from penstock.protocol.augment_spec import Augment
 from penstock.worker.decode import Pixels
 
 _HALF = 0.5

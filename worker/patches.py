@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from penstock.protocol.errors import ItemError
-from penstock.protocol.spec import Patch, Resize
+from penstock.protocol.transform_spec import Patch, Resize
 from penstock.worker.decode import Pixels
 
 cv2.setNumThreads(0)

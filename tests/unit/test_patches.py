@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from images import Pixels, picture
 from PIL import Image, ImageOps
 
+from penstock.protocol.augment_spec import Augment
 from penstock.protocol.errors import ItemError
 from penstock.protocol.order import sample_generator
-from penstock.protocol.spec import Augment, Filter, Patch, Resize
+from penstock.protocol.transform_spec import Filter, Patch, Resize
 from penstock.worker import augment, patches
 
 PILLOW = {
@@ -137,7 +138,7 @@ PROGRAM = """
 import hashlib, sys, numpy as np
 sys.path.insert(0, "tests")
 from images import picture
-from penstock.protocol.spec import Resize
+from penstock.protocol.transform_spec import Resize
 from penstock.worker import patches
 for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area", "linear", "cubic"):
     digest = hashlib.sha256()

@@ -20,7 +20,9 @@ from penstock.protocol.errors import ItemError, SpecError
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.order import sample_generator
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec import DirectorySource, Stream, Transform
+from penstock.protocol.source_spec import DirectorySource
+from penstock.protocol.spec import Stream
+from penstock.protocol.transform_spec import Transform
 from penstock.protocol.wire import Array
 from penstock.worker import pipeline as pipeline_module
 from penstock.worker.pipeline import Outcome, Pipeline

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from images import encode, open_to_all, picture, unprivileged, write_images
 
 from penstock.protocol.errors import SourceError
-from penstock.protocol.spec import DirectorySource, ManifestSource
+from penstock.protocol.source_spec import DirectorySource, ManifestSource
 from penstock.ventilator.listing import Listing, ListingBuilder
 from penstock.ventilator.sources import list_source
 
