@@ -10,7 +10,7 @@ OOPSLA 2014). Up to n = 4096 the places are sorted by SplitMix64's outputs inste
 network that narrow knows few permutations. It is a shuffle, not a cipher.
 
 Samples draw from Philox4x64-10 (Salmon et al., SC11), whose counter is laid out so that no two samples can meet:
-word 0 counts draws, word 1 is the patch, word 2 the item, word 3 the epoch; the key is the seed.
+word 0 counts draws, word 1 is the patch, word 2 the item, word 3 the epoch; the key is the seed and what is drawn.
 """
 
 from dataclasses import dataclass, field
@@ -94,13 +94,19 @@ def _sorted_table(size: int, *key: int) -> Int64s:
     return table
 
 
-def sample_generator(seed: int, epoch: int, item: int, patch: int) -> np.random.Generator:
+#: What a sample's numbers are drawn for: another word of the key each, so that no use can shift another's draws.
+DRAW_SAMPLE, DRAW_PLACES, DRAW_CUSTOM = 0, 1, 2
+
+
+def sample_generator(seed: int, epoch: int, item: int, patch: int, purpose: int = DRAW_SAMPLE) -> np.random.Generator:
     """Return the generator of one sample: the same for any worker, at any time.
 
-    All arguments are non-negative integers below 2**64; `item` is the item's index in its whole source.
+    All arguments are non-negative integers below 2**64; `item` is the item's index in its whole source, `purpose` one
+    of `DRAW_SAMPLE` (the sample's own changes), `DRAW_PLACES` (where an item's patches lie, drawn together, patch 0)
+    and `DRAW_CUSTOM` (custom transforms).
     """
     counter = np.array([0, patch, item, epoch], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=np.array([seed, 0], dtype=np.uint64), counter=counter))
+    return np.random.Generator(np.random.Philox(key=np.array([seed, purpose], dtype=np.uint64), counter=counter))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from penstock.protocol import wire
-from penstock.protocol.errors import ItemError
 from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings
 from penstock.protocol.sockets import Endpoint, Hub
+from penstock.worker.origin import Loaded
 from penstock.worker.pipeline import Outcome, Pipeline
 
 #: Tasks whose files are read before they are decoded: hides the storage's latency.
@@ -31,9 +31,9 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class _Ready:
     task: Task
-    blobs: list[bytes | ItemError]
+    contents: Loaded
     pipeline: Pipeline
     read_s: float
 
@@ -46,7 +46,7 @@ class Engine:
         self._hub, self._worker = hub, worker
         self._changed = threading.Condition()
         self._queued: deque[Task] = deque()
-        self._loaded: deque[_Loaded] = deque()
+        self._loaded: deque[_Ready] = deque()
         self._loading: Task | None = None
         self._done: deque[Done] = deque()
         self._setup: Setup | None = None
@@ -127,11 +127,11 @@ class Engine:
                 continue
             began = time.perf_counter()
             self.reading = (time.monotonic(), task.key)
-            blobs = pipeline.read(task)
+            contents = pipeline.read(task)
             self.reading = None
             with self._changed:
                 if self._loading is task:  # else it was withdrawn meanwhile
-                    self._loaded.append(_Loaded(task, blobs, pipeline, time.perf_counter() - began))
+                    self._loaded.append(_Ready(task, contents, pipeline, time.perf_counter() - began))
                     self._loading = None
                     self._changed.notify_all()
 
@@ -149,7 +149,7 @@ class Engine:
                     self.running = (time.monotonic(), loaded.task.key)
                     self._changed.notify_all()
                 read_s = min(loaded.read_s, time.perf_counter() - waited)
-                outcome = loaded.pipeline.make(loaded.task, loaded.blobs)
+                outcome = loaded.pipeline.make(loaded.task, loaded.contents)
                 self.running = None
                 pusher, send_s = self._send(pusher, loaded, outcome)
                 times = outcome.timings
@@ -162,7 +162,7 @@ class Engine:
             if pusher:
                 pusher.close(linger_s=2.0)
 
-    def _send(self, pusher: Endpoint | None, loaded: _Loaded, outcome: Outcome) -> tuple[Endpoint | None, float]:
+    def _send(self, pusher: Endpoint | None, loaded: _Ready, outcome: Outcome) -> tuple[Endpoint | None, float]:
         """Push a result as soon as there is a sink with room for it; give up only when told to stop."""
         began = time.perf_counter()
         setup = self._setup

@@ -11,16 +11,15 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import numpy.typing as npt
 
 from penstock.protocol import messages
-from penstock.protocol.errors import ItemError, SpecError
+from penstock.protocol.errors import ItemError
 from penstock.protocol.order import sample_generator
-from penstock.protocol.plan import StreamPlan
+from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.wire import Array
 from penstock.worker import augment, patches
 from penstock.worker.decode import Decoder, Pixels
-from penstock.worker.read import read_file
+from penstock.worker.origin import Loaded, open_origin
 
 #: Longest reason (characters) that a message may carry.
 _MAX_REASON = 4096
@@ -43,16 +42,8 @@ class Pipeline:
         """Map the stream's root by `roots`; raises SpecError if it has no entry."""
         #: The plan that the samples are made by.
         self.plan = plan
-        source, transform = plan.settings.source, plan.settings.transform
-        if source.root not in roots:
-            known = ", ".join(sorted(roots)) or "none"
-            raise SpecError(
-                f"stream {plan.name!r} reads root {source.root!r}, which has no folder here (mapped: {known}): "
-                f"give --root {source.root}=/path"
-            )
-        self._root = Path(roots[source.root])
-        self._allow_outside = source.allow_outside
-        self._max_file_bytes = int(transform.max_file_mb * 1e6)
+        self._origin = open_origin(plan, roots)
+        transform = plan.settings.transform
         self._seed = plan.seed
         self._patches = plan.settings.patches
         self._transform = transform
@@ -64,42 +55,46 @@ class Pipeline:
         )
 
     def run(self, task: messages.Task) -> Outcome:
-        """Read the task's files and make its samples."""
+        """Read the task's items and make its samples."""
         start = perf_counter()
-        blobs = self.read(task)
+        loaded = self.read(task)
         read_s = perf_counter() - start
-        outcome = self.make(task, blobs)
+        outcome = self.make(task, loaded)
         return replace(outcome, timings=outcome.timings.model_copy(update={"read_s": read_s}))
 
-    def read(self, task: messages.Task) -> list[bytes | ItemError]:
-        """Return each item's bytes, or why they cannot be had."""
-        return [self._read(item) for item in task.items]
+    def read(self, task: messages.Task) -> Loaded:
+        """Return what each item contains, or why it cannot be had."""
+        return self._origin.read(task)
 
-    def _read(self, item: messages.Item) -> bytes | ItemError:
-        try:
-            return read_file(self._root, item.path, self._max_file_bytes, allow_outside=self._allow_outside)
-        except ItemError as error:
-            return error
+    def room_bytes(self, items: int) -> int:
+        """Return how much room (bytes) `make` needs for the samples of that many items."""
+        return _Fields.layout(self.plan.schema, items * self._patches)[1]
 
-    def make(self, task: messages.Task, blobs: Sequence[bytes | ItemError]) -> Outcome:
-        """Make the samples of what `read` returned; `timings.read_s` stays 0, as only the caller knows it."""
+    def make(self, task: messages.Task, loaded: Loaded, room: Pixels | None = None) -> Outcome:
+        """Make the samples of what `read` returned; `timings.read_s` stays 0, as only the caller knows it.
+
+        `room` is memory (uint8, one-dimensional, at least `room_bytes`) that the samples are written into.
+        """
         start, decode_s = perf_counter(), 0.0
-        fields, samples, failures = _Fields(task, self._transform.image_shape, self._patches), 0, []
-        for offset, (item, blob) in enumerate(zip(task.items, blobs, strict=True)):
+        if room is None:
+            room = np.empty(self.room_bytes(len(loaded.items)), np.uint8)
+        fields, samples, failures = _Fields(self.plan.schema, len(loaded.items), self._patches, room), 0, []
+        for offset, content in enumerate(loaded.contents):
+            item = int(loaded.items[offset])
             try:
-                if isinstance(blob, ItemError):
-                    raise blob
+                if isinstance(content, ItemError):
+                    raise content
                 decoding = perf_counter()
                 try:
-                    pixels = self._decoder.decode(blob)
+                    pixels = self._decoder.decode(content) if isinstance(content, bytes) else content
                 finally:
                     decode_s += perf_counter() - decoding
                 stop = samples + self._patches
-                self._write(pixels, task.epoch, item.item, fields.image[samples:stop])
+                self._write(pixels, task.epoch, item, fields.image[samples:stop])
             except ItemError as error:
-                failures.append(_failure(task, offset, item, error))
+                failures.append(_failure(task, offset, item, loaded.paths[offset], error))
                 continue  # the next item's samples take the place of what this one may have written
-            fields.name(samples, stop, item)
+            fields.name(samples, stop, item, int(loaded.labels[offset]))
             samples = stop
         timings = messages.Timings(decode_s=decode_s, transform_s=max(0.0, perf_counter() - start - decode_s))
         return Outcome(fields.first(samples), tuple(failures), timings)
@@ -133,29 +128,45 @@ class Pipeline:
         return sample_generator(self._seed, epoch, item, patch) if self._draws else None
 
 
+#: Fields start at multiples of this many bytes: a cache line, and enough for any element type.
+_ALIGNMENT = 64
+
+
 class _Fields:
-    """Room for all the samples of a task, filled from the front: what fails leaves no hole and costs no copy."""
+    """All the samples of a task in one piece of memory, filled from the front: what fails leaves no hole."""
 
-    def __init__(self, task: messages.Task, image_shape: tuple[int, int, int], patches: int) -> None:
-        size = len(task.items) * patches
-        self.image: Pixels = np.empty((size, *image_shape), np.uint8)
-        self._label: npt.NDArray[np.int32] = np.empty(size, np.int32)
-        self._item: npt.NDArray[np.int64] = np.empty(size, np.int64)
-        self._patch: npt.NDArray[np.int32] = np.tile(np.arange(patches, dtype=np.int32), len(task.items))
+    def __init__(self, schema: Sequence[FieldSchema], items: int, patches: int, room: Pixels) -> None:
+        size = items * patches
+        starts, _ = self.layout(schema, size)
+        self._arrays: dict[str, Array] = {
+            field.name: room[start : start + size * field.sample_bytes].view(field.dtype).reshape(size, *field.shape)
+            for field, start in zip(schema, starts, strict=True)
+        }
+        self.image: Pixels = self._arrays["image"]
+        self._arrays["patch"][:] = np.tile(np.arange(patches, dtype=np.int32), items)
 
-    def name(self, start: int, stop: int, item: messages.Item) -> None:
-        self._label[start:stop] = item.label
-        self._item[start:stop] = item.item
+    @staticmethod
+    def layout(schema: Sequence[FieldSchema], samples: int) -> tuple[list[int], int]:
+        """Return where each field starts, and how many bytes all of them take."""
+        starts, end = [], 0
+        for field in schema:
+            starts.append(end)
+            end += -(-samples * field.sample_bytes // _ALIGNMENT) * _ALIGNMENT
+        return starts, end
+
+    def name(self, start: int, stop: int, item: int, label: int) -> None:
+        self._arrays["label"][start:stop] = label
+        self._arrays["item"][start:stop] = item
 
     def first(self, samples: int) -> list[Array]:
         """Return the first `samples` of each field, in the schema's order."""
-        return [self.image[:samples], self._label[:samples], self._item[:samples], self._patch[:samples]]
+        return [array[:samples] for array in self._arrays.values()]
 
 
-def _failure(task: messages.Task, offset: int, item: messages.Item, error: ItemError) -> messages.Failure:
+def _failure(task: messages.Task, offset: int, item: int, path: str, error: ItemError) -> messages.Failure:
     return messages.Failure(
         offset=offset if task.key.alone is None else task.key.alone,
-        item=item.item,
-        path=item.path,
+        item=item,
+        path=path,
         reason=str(error)[:_MAX_REASON],
     )

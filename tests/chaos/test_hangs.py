@@ -26,11 +26,11 @@ import os, signal, sys, time
 from penstock.worker import service
 from penstock.worker.pipeline import Pipeline
 
-def make(self, task, blobs, make=Pipeline.make):
+def make(self, task, loaded, room=None, make=Pipeline.make):
     if any(item.path == {path!r} for item in task.items):
         print("now it happens", file=sys.stderr, flush=True)
         {deed}
-    return make(self, task, blobs)
+    return make(self, task, loaded, room)
 
 Pipeline.make = make
 sys.exit(service.main(sys.argv[1:]))

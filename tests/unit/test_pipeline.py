@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -373,8 +374,9 @@ def test_any_set_of_failures_leaves_the_others_rows_alone(
     worker = Pipeline(make_plan(CROPPED, patches), {"photos": photos})
     task = make_task(paths)
     whole = worker.run(task)
-    blobs = [ItemError(f"bad {place}") if place in bad else blob for place, blob in enumerate(worker.read(task))]
-    outcome = worker.make(task, blobs)
+    loaded = worker.read(task)
+    contents = [ItemError(f"bad {place}") if place in bad else blob for place, blob in enumerate(loaded.contents)]
+    outcome = worker.make(task, replace(loaded, contents=contents))
     rows = [row for row in range(8 * patches) if row // patches not in bad]
     for expected, actual in zip(whole.arrays, outcome.arrays, strict=True):
         assert np.array_equal(expected[rows], actual)
@@ -386,7 +388,7 @@ def test_any_set_of_failures_leaves_the_others_rows_alone(
 def test_an_endless_reason_is_cut_to_what_a_message_carries(photos: Path, paths: list[str]) -> None:
     """A reason may quote a file; the wire takes 4,096 characters."""
     worker, task = Pipeline(make_plan(RESIZED), {"photos": photos}), make_task(paths[:1])
-    outcome = worker.make(task, [ItemError("x" * 10_000)])
+    outcome = worker.make(task, replace(worker.read(task), contents=[ItemError("x" * 10_000)]))
     assert ["x" * 4096] == [failure.reason for failure in outcome.failures]
 
 
