@@ -5,13 +5,16 @@ give the same bytes for every instruction set, but Intel's IPP inside it does no
 it is switched off. Importing this module also ends OpenCV's thread pool: a worker has one process a core.
 """
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from penstock.protocol.errors import ItemError
+from penstock.protocol.spec import Stream
 from penstock.protocol.transform_spec import Patch, Resize
 from penstock.worker.decode import Pixels
 
@@ -28,6 +31,47 @@ _PILLOW = {
 _OPENCV = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 
 Box = tuple[float, float, float, float]
+Draws = npt.NDArray[np.float64]
+
+
+class Cutter:
+    """Makes patches of decoded images, one image after the other; for use by one thread at a time."""
+
+    def __init__(self, settings: Stream, seed: int) -> None:
+        """Take the settings of a stream and the spec's seed."""
+        transform = settings.transform
+        self._seed = seed
+        self._patches = settings.patches
+        self._resize, self._patch = transform.resize, transform.patch
+        #: Uniforms in [0, 1) that each sample takes: the patch's offset, y and then x, if patches are random.
+        self.columns = 2 if self._patch is not None and self._patch.kind == "random" else 0
+        self._resized: Pixels = np.empty(0, np.uint8)
+
+    def cuts(self, pixels: Pixels, epoch: int, item: int, draws: Draws) -> Iterator[tuple[Pixels, int]]:  # noqa: ARG002 - scattered patches will
+        """Yield each patch's pixels (uint8; height, width, channels) and the index of its manipulation, 0 for none.
+
+        `draws` (float64; patches, columns) are the uniforms of the samples. What is yielded may be a view that is
+        not contiguous, and stays valid until the next is asked for. Raises ItemError.
+        """
+        if self._resize is not None:
+            shape = (self._resize.height, self._resize.width, pixels.shape[2])
+            if self._resized.shape != shape:
+                self._resized = np.empty(shape, np.uint8)
+            resize(pixels, self._resize, self._resized)
+            pixels = self._resized
+        patch = self._patch
+        if patch is None:
+            yield pixels, 0
+            return
+        slack_y, slack_x = slack(pixels, patch)
+        for index in range(self._patches):
+            if patch.kind == "random":
+                y, x = offset(slack_y, draws[index, 0]), offset(slack_x, draws[index, 1])
+            elif patch.kind == "grid":
+                y, x = grid_offset(slack_y, slack_x, patch, index)
+            else:
+                y, x = center_offset(slack_y, slack_x)
+            yield pixels[y : y + patch.height, x : x + patch.width], 0
 
 
 def resize(pixels: Pixels, settings: Resize, out: Pixels) -> None:
@@ -92,6 +136,11 @@ def slack(pixels: Pixels, patch: Patch) -> tuple[int, int]:
 def center_offset(slack_y: int, slack_x: int) -> tuple[int, int]:
     """Return the offset of the centred patch, rounded towards the top left."""
     return slack_y // 2, slack_x // 2
+
+
+def offset(room: int, draw: float) -> int:
+    """Return the place in [0, room] that a uniform of [0, 1) stands for."""
+    return int(draw * (room + 1))
 
 
 def random_offset(slack_y: int, slack_x: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image, ImageOps
 from penstock.protocol.augment_spec import Augment
 from penstock.protocol.errors import ItemError
 from penstock.protocol.order import sample_generator
+from penstock.protocol.spec import Stream
 from penstock.protocol.transform_spec import Filter, Patch, Resize
 from penstock.worker import augment, patches
 
@@ -235,6 +237,41 @@ def test_grids_are_even_from_edge_to_edge(slack_y: int, slack_x: int, rows: int,
 def test_the_centre_is_rounded_to_the_top_left() -> None:
     """Of an odd margin the smaller half is above and to the left."""
     assert (2, 3) == patches.center_offset(5, 6)
+
+
+# the cutter
+
+
+def cutter(transform: dict[str, Any], count: int = 1) -> patches.Cutter:
+    """Return the cutter of a stream with this transform and so many patches an item."""
+    source = {"kind": "directory", "root": "photos"}
+    return patches.Cutter(Stream.model_validate({"source": source, "transform": transform, "patches": count}), seed=7)
+
+
+def cuts(transform: dict[str, Any], pixels: Pixels, count: int = 1) -> list[Pixels]:
+    """Return copies of one image's patches."""
+    maker = cutter(transform, count)
+    draws = np.random.default_rng(1).random((count, maker.columns))
+    return [cut.copy() for cut, _ in maker.cuts(pixels, 0, 0, draws)]
+
+
+def test_the_cutter_cuts_where_the_offsets_say() -> None:
+    """Random ones by the draws, y first; grid by rows; the centre; all of them after the resize."""
+    pixels = channels(3, 60, 80)
+    patch = {"height": 20, "width": 30}
+    draws = np.random.default_rng(1).random((4, 2))
+    expected = [(int(y * 41), int(x * 51)) for y, x in draws.tolist()]
+    random = cuts({"patch": patch | {"kind": "random"}}, pixels, 4)
+    assert all(
+        np.array_equal(pixels[y : y + 20, x : x + 30], cut) for (y, x), cut in zip(expected, random, strict=True)
+    )
+    grid = cuts({"patch": patch | {"kind": "grid", "rows": 2, "columns": 2}}, pixels, 4)
+    assert np.array_equal(pixels[40:, :30], grid[2])
+    (whole,) = cuts({"resize": {"height": 24, "width": 32}}, pixels)
+    assert np.array_equal(resized(pixels, Resize(height=24, width=32)), whole)
+    (center,) = cuts({"resize": {"height": 24, "width": 32}, "patch": patch}, pixels)
+    assert np.array_equal(whole[2:22, 1:31], center)
+    assert [2, 0, 0] == [cutter({"patch": patch | {"kind": kind}}).columns for kind in ("random", "grid", "center")]
 
 
 # augmentation
