@@ -48,3 +48,15 @@ class DeadlineError(PenstockError, TimeoutError):
 
 class StackError(PenstockError):
     """A supervised local service could not start or died too often; the message quotes its last words."""
+
+
+class ArgumentError(PenstockError, ValueError):
+    """An argument of `ImageDataGenerator` is wrong; a ValueError too, since scripts written for Keras catch that."""
+
+
+class ArgumentTypeError(PenstockError, TypeError):
+    """An argument of `ImageDataGenerator` has the wrong type; a TypeError too, as Keras raises."""
+
+
+class MissingFolderError(SourceError, FileNotFoundError):
+    """A folder of images is not there; a FileNotFoundError too, as Keras raises."""
