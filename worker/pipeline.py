@@ -14,12 +14,14 @@ import numpy as np
 
 from penstock.protocol import messages
 from penstock.protocol.errors import ItemError
-from penstock.protocol.order import sample_generator
+from penstock.protocol.order import Int64s
+from penstock.protocol.philox import Float64s, uniforms
 from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.wire import Array
-from penstock.worker import augment, patches
+from penstock.worker.augment import Augmenter
 from penstock.worker.decode import Decoder, Pixels
 from penstock.worker.origin import Loaded, open_origin
+from penstock.worker.patches import Cutter
 
 #: Longest reason (characters) that a message may carry.
 _MAX_REASON = 4096
@@ -44,15 +46,14 @@ class Pipeline:
         self.plan = plan
         self._origin = open_origin(plan, roots)
         transform = plan.settings.transform
-        self._seed = plan.seed
         self._patches = plan.settings.patches
-        self._transform = transform
         self._decoder = Decoder(
             transform.color, exif_orientation=transform.exif_orientation, max_megapixels=transform.max_megapixels
         )
-        self._draws = augment.draws(transform.augment) or (
-            transform.patch is not None and transform.patch.kind == "random"
-        )
+        self._cutter = Cutter(plan.settings, plan.seed)
+        self._augmenter = Augmenter(transform.augment, transform.image_shape)
+        #: Whether a sample is the whole image, at most resized.
+        self._whole = transform.patch is None and not self._cutter.columns
 
     def run(self, task: messages.Task) -> Outcome:
         """Read the task's items and make its samples."""
@@ -75,57 +76,70 @@ class Pipeline:
 
         `room` is memory (uint8, one-dimensional, at least `room_bytes`) that the samples are written into.
         """
-        start, decode_s = perf_counter(), 0.0
+        start = perf_counter()
         if room is None:
             room = np.empty(self.room_bytes(len(loaded.items)), np.uint8)
-        fields, samples, failures = _Fields(self.plan.schema, len(loaded.items), self._patches, room), 0, []
+        fields = _Fields(self.plan.schema, len(loaded.items), self._patches, room)
+        draws = self._draw(task.epoch, loaded.items)
+        stack: object = loaded.contents
+        if isinstance(stack, np.ndarray) and self._whole and stack.shape[1:] == fields.image.shape[1:]:
+            made = _Made(list(range(len(stack))), [0] * len(stack), [])
+            self._augmenter.write_all(stack, fields.image)
+        else:
+            made = self._make_each(task, loaded, draws, fields.image)
+        rows = (np.array(made.offsets, np.int64)[:, np.newaxis] * self._patches + np.arange(self._patches)).ravel()
+        self._augmenter.finish(rows, fields.image[: len(rows)])
+        fields.name(loaded, made)
+        timings = messages.Timings(decode_s=made.decode_s, transform_s=max(0.0, perf_counter() - start - made.decode_s))
+        return Outcome(fields.first(len(rows)), tuple(made.failures), timings)
+
+    def _draw(self, epoch: int, items: Int64s) -> Float64s:
+        """Draw everything that a task's samples take; return the cutter's part, (items, patches, columns)."""
+        cut, changed = self._cutter.columns, self._augmenter.columns
+        draws = uniforms(self.plan.seed, epoch, items, self._patches, cut + changed)
+        self._augmenter.begin(draws[..., cut:].reshape(len(items) * self._patches, changed))
+        return draws[..., :cut]
+
+    def _make_each(self, task: messages.Task, loaded: Loaded, draws: Float64s, out: Pixels) -> "_Made":
+        """Decode, cut and move the samples of one item after the other, filling `out` from the front."""
+        made, place = _Made([], [], []), 0
         for offset, content in enumerate(loaded.contents):
             item = int(loaded.items[offset])
             try:
-                if isinstance(content, ItemError):
-                    raise content
-                decoding = perf_counter()
-                try:
-                    pixels = self._decoder.decode(content) if isinstance(content, bytes) else content
-                finally:
-                    decode_s += perf_counter() - decoding
-                stop = samples + self._patches
-                self._write(pixels, task.epoch, item, fields.image[samples:stop])
+                pixels = self._decode(content, made)
+                cuts = self._cutter.cuts(pixels, task.epoch, item, draws[offset])
+                manipulations = []
+                for patch, (cut, manipulation) in enumerate(cuts):
+                    self._augmenter.write(cut, offset * self._patches + patch, out[place + patch])
+                    manipulations.append(manipulation)
             except ItemError as error:
-                failures.append(_failure(task, offset, item, loaded.paths[offset], error))
+                made.failures.append(_failure(task, offset, item, loaded.paths[offset], error))
                 continue  # the next item's samples take the place of what this one may have written
-            fields.name(samples, stop, item, int(loaded.labels[offset]))
-            samples = stop
-        timings = messages.Timings(decode_s=decode_s, transform_s=max(0.0, perf_counter() - start - decode_s))
-        return Outcome(fields.first(samples), tuple(failures), timings)
+            made.offsets.append(offset)
+            made.manipulations += manipulations
+            place += self._patches
+        return made
 
-    def _write(self, pixels: Pixels, epoch: int, item: int, out: Pixels) -> None:
-        """Write all the samples of one image into `out` (patches, height, width, channels)."""
-        transform = self._transform
-        patch = transform.patch
-        if patch is None:
-            assert transform.resize is not None  # noqa: S101 - Transform has at least one of them
-            patches.resize(pixels, transform.resize, out[0])
-            augment.apply(out[0], transform.augment, self._generator(epoch, item, 0), out[0])
-            return
-        if transform.resize is not None:
-            whole = np.empty((transform.resize.height, transform.resize.width, pixels.shape[2]), np.uint8)
-            patches.resize(pixels, transform.resize, whole)
-            pixels = whole
-        slack_y, slack_x = patches.slack(pixels, patch)
-        for index, sample in enumerate(out):
-            rng = self._generator(epoch, item, index)
-            if patch.kind == "random":
-                assert rng is not None  # noqa: S101 - _draws
-                y, x = patches.random_offset(slack_y, slack_x, rng)
-            elif patch.kind == "grid":
-                y, x = patches.grid_offset(slack_y, slack_x, patch, index)
-            else:
-                y, x = patches.center_offset(slack_y, slack_x)
-            augment.apply(pixels[y : y + patch.height, x : x + patch.width], transform.augment, rng, sample)
+    def _decode(self, content: bytes | Pixels | ItemError, made: "_Made") -> Pixels:
+        if isinstance(content, ItemError):
+            raise content
+        start = perf_counter()
+        try:
+            return self._decoder.decode(content) if isinstance(content, bytes) else content
+        finally:
+            made.decode_s += perf_counter() - start
 
-    def _generator(self, epoch: int, item: int, patch: int) -> np.random.Generator | None:
-        return sample_generator(self._seed, epoch, item, patch) if self._draws else None
+
+@dataclass(slots=True)
+class _Made:
+    """Which items became samples, in order, and what became of the others."""
+
+    #: Place in the task of each item whose samples were made.
+    offsets: list[int]
+    #: Index of each sample's manipulation.
+    manipulations: list[int]
+    failures: list[messages.Failure]
+    decode_s: float = 0.0
 
 
 #: Fields start at multiples of this many bytes: a cache line, and enough for any element type.
@@ -154,9 +168,14 @@ class _Fields:
             end += -(-samples * field.sample_bytes // _ALIGNMENT) * _ALIGNMENT
         return starts, end
 
-    def name(self, start: int, stop: int, item: int, label: int) -> None:
-        self._arrays["label"][start:stop] = label
-        self._arrays["item"][start:stop] = item
+    def name(self, loaded: Loaded, made: _Made) -> None:
+        """Fill in the fields that say what each sample is."""
+        size = len(made.manipulations)
+        patches = size // max(1, len(made.offsets))
+        self._arrays["label"][:size] = np.repeat(loaded.labels[made.offsets], patches)
+        self._arrays["item"][:size] = np.repeat(loaded.items[made.offsets], patches)
+        if "manipulation" in self._arrays:
+            self._arrays["manipulation"][:size] = made.manipulations
 
     def first(self, samples: int) -> list[Array]:
         """Return the first `samples` of each field, in the schema's order."""

@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from images import Pixels, picture
 from PIL import Image, ImageOps
 
-from penstock.protocol.augment_spec import Augment
 from penstock.protocol.errors import ItemError
 from penstock.protocol.order import sample_generator
 from penstock.protocol.spec import Stream
 from penstock.protocol.transform_spec import Filter, Patch, Resize
-from penstock.worker import augment, patches
+from penstock.worker import patches
 
 PILLOW = {
     "nearest": Image.Resampling.NEAREST,
@@ -272,49 +271,3 @@ def test_the_cutter_cuts_where_the_offsets_say() -> None:
     (center,) = cuts({"resize": {"height": 24, "width": 32}, "patch": patch}, pixels)
     assert np.array_equal(whole[2:22, 1:31], center)
     assert [2, 0, 0] == [cutter({"patch": patch | {"kind": kind}}).columns for kind in ("random", "grid", "center")]
-
-
-# augmentation
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_flips_mirror_half_of_the_samples(count: int) -> None:
-    """A sample is mirrored if its one draw is below one half; both input and output may be cut from larger arrays."""
-    image = channels(count, 40, 60)
-    view = image[3:33, 5:45]
-    flips = 0
-    for item in range(200):
-        rng, twin = sample_generator(3, 1, item, 0), sample_generator(3, 1, item, 0)
-        out = np.full((2, 30, 40, count), 0xA5, np.uint8)
-        augment.apply(view, Augment(horizontal_flip=True), rng, out[1])
-        flipped = twin.random() < 0.5
-        flips += flipped
-        assert np.array_equal(view[:, ::-1] if flipped else view, out[1])
-        assert (out[0] == 0xA5).all()
-        assert rng.random() == twin.random()
-    assert 80 < flips < 120
-
-
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("width", [1, 2, 31, 64])
-def test_flipping_in_place_works(count: int, width: int) -> None:
-    """The resized image lies in its output already."""
-    image = channels(count, 9, width)
-    out = image.copy()
-    item = next(item for item in range(99) if sample_generator(0, 0, item, 0).random() < 0.5)
-    rng = sample_generator(0, 0, item, 0)
-    augment.apply(out, Augment(horizontal_flip=True), rng, out)
-    assert np.array_equal(image[:, ::-1], out)
-
-
-def test_without_augmentation_nothing_is_drawn() -> None:
-    """No generator is needed then, and one that is given stays as it is."""
-    image = channels(3, 8, 8)
-    out = np.empty_like(image)
-    rng, twin = sample_generator(0, 0, 0, 0), sample_generator(0, 0, 0, 0)
-    augment.apply(image, Augment(), rng, out)
-    assert np.array_equal(image, out)
-    assert rng.random() == twin.random()
-    augment.apply(image, Augment(), None, out)
-    assert not augment.draws(Augment())
-    assert augment.draws(Augment(horizontal_flip=True))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from images import encode, huge_jpeg, huge_png, open_to_all, picture, unprivileged, write_images
 from PIL import Image
 
+from penstock.protocol import philox
 from penstock.protocol.errors import ItemError, SpecError
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.order import sample_generator
@@ -25,7 +26,6 @@ from penstock.protocol.source_spec import DirectorySource
 from penstock.protocol.spec import Stream
 from penstock.protocol.transform_spec import Transform
 from penstock.protocol.wire import Array
-from penstock.worker import pipeline as pipeline_module
 from penstock.worker.pipeline import Outcome, Pipeline
 
 #: SHA-256 of the golden task's arrays. Another value means that every stream in the world changed its bytes: raise the
@@ -178,19 +178,19 @@ def test_the_attempt_changes_nothing(photos: Path, paths: list[str]) -> None:
     assert digest(run(photos, CROPPED, task, 2).arrays) == digest(run(photos, CROPPED, later, 2).arrays)
 
 
-def test_samples_that_draw_nothing_build_no_generator(
+def test_samples_that_draw_nothing_run_no_cipher(
     photos: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Generators cost more than a crop."""
+    """What nobody asked for costs nothing."""
 
-    def refuse(*_: int) -> np.random.Generator:
-        raise AssertionError("a generator was built")
+    def refuse(*_: object) -> None:
+        raise AssertionError("a number was drawn")
 
-    monkeypatch.setattr(pipeline_module, "sample_generator", refuse)
+    monkeypatch.setattr(philox, "_philox", refuse)
     center = {"patch": {"kind": "center", "height": 20, "width": 24}}
     for transform in (RESIZED, center, RESIZED | {"patch": {"kind": "grid", "height": 20, "width": 24}}):
         assert 8 == len(run(photos, transform, make_task(paths)).arrays[0])
-    with pytest.raises(AssertionError, match="a generator was built"):
+    with pytest.raises(AssertionError, match="a number was drawn"):
         run(photos, CROPPED, make_task(paths))
 
 
@@ -360,7 +360,7 @@ def test_a_bug_of_ours_is_not_swallowed(photos: Path, paths: list[str], monkeypa
             raise bug
 
         with monkeypatch.context() as patch:
-            patch.setattr(worker, "_write", broken)
+            patch.setattr(worker._cutter, "cuts", broken)
             with pytest.raises(type(bug), match="bug"):
                 worker.run(task)
 

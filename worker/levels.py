@@ -1,0 +1,73 @@
+"""Changes of a sample's levels: channel shift and brightness. Refuses to know geometry and what is drawn.
+
+Meanings are Keras's: a channel shift is cut to the sample's own lowest and highest value; brightness is Pillow's
+`ImageEnhance.Brightness`, which multiplies in float32 and drops the fraction.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from penstock.worker.decode import Pixels
+
+Float32s = npt.NDArray[np.float32]
+Float64s = npt.NDArray[np.float64]
+_WHITE = 255
+
+
+def shift_levels(samples: Pixels, shift: Float64s) -> None:
+    """Add `shift` (levels, rounded; one a sample) to uint8 `samples` (samples, values), in place.
+
+    What leaves a sample's own range is cut to it: min(max(x + s, low), high) is min(max(x, low - s), high - s) + s, of
+    which every step fits uint8.
+    """
+    low = samples.min(axis=1).astype(np.int64)
+    high = samples.max(axis=1).astype(np.int64)
+    whole = np.clip(np.rint(np.clip(shift, -_WHITE, _WHITE)).astype(np.int64), low - _WHITE, high)
+    floor = np.clip(low - whole, 0, _WHITE).astype(np.uint8)[:, np.newaxis]
+    ceiling = np.clip(high - whole, 0, _WHITE).astype(np.uint8)[:, np.newaxis]
+    np.maximum(samples, floor, out=samples)
+    np.minimum(samples, ceiling, out=samples)
+    np.add(samples, (whole % 256).astype(np.uint8)[:, np.newaxis], out=samples)  # modulo 256
+
+
+def brighten(samples: Pixels, factor: Float64s) -> None:
+    """Multiply uint8 `samples` (samples, values) by one `factor` each, in place: cut at 255, fractions dropped."""
+    tables = brightness_tables(factor)
+    for sample, table in zip(samples, tables, strict=True):
+        cv2.LUT(sample, table, dst=sample)
+
+
+def brightness_tables(factor: Float64s) -> Pixels:
+    """Return for each factor what Pillow makes of every level, uint8 (factors, 256)."""
+    levels = np.arange(256, dtype=np.float32)
+    product = factor.astype(np.float32)[:, np.newaxis] * levels
+    tables: Pixels = np.clip(product, 0, _WHITE).astype(np.uint8)
+    return tables
+
+
+def shift_levels_float(image: Float32s, shift: float) -> Float32s:
+    """Return a float image with `shift` added, cut to its own lowest and highest value."""
+    shifted: Float32s = np.clip(image + np.float32(shift), image.min(), image.max())
+    return shifted
+
+
+def brighten_float(image: Float32s, factor: float) -> Float32s:
+    """Return a float image (height, width, channels) multiplied as Keras does it: in whole levels of 0 to 255.
+
+    An image that leaves this range is stretched to it and back. A fourth channel (alpha) stays.
+    """
+    low, high = np.float32(image.min()), np.float32(image.max())
+    stretch = bool(low < 0 or high > _WHITE)
+    whole = image
+    if stretch:
+        whole = image - low
+        top = whole.max()
+        whole = whole / top * np.float32(_WHITE) if top != 0 else whole
+    levels = whole.astype(np.uint8)
+    table = brightness_tables(np.array([factor]))[0]
+    bright = table[levels].astype(np.float32)
+    if image.shape[2] == 4:  # noqa: PLR2004 - red, green, blue, alpha
+        bright[..., 3] = levels[..., 3]
+    result: Float32s = bright / np.float32(_WHITE) * (high - low) + low if stretch else bright
+    return result

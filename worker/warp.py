@@ -1,0 +1,181 @@
+"""Geometry of augmentation: rotation, shift, shear, zoom and flips as one resampling of each image.
+
+Owns the matrices, the coordinates and what lies outside the image. Refuses to know what is drawn.
+
+An output pixel (x, y) is sampled at M · (x, y, 1), M a 2 × 3 matrix. Meanings are those of SciPy's
+`ndimage.affine_transform`, which Keras calls. Linear sampling is OpenCV's `remap`, in float32. Its kernels use fused
+multiply-add where the CPU has it, so the same coordinates may give other last bits elsewhere, and another rounding to
+uint8. So coordinates are rounded to 1/256 pixel first: v0 + a (v1 - v0) in both directions then needs 8 + 8 + 8 bits,
+which float32 holds exactly, and every CPU yields the same bytes. Sines are computed from additions and multiplications
+alone for the same reason: those of numpy and the C library differ between CPUs.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from penstock.protocol.augment_spec import Fill
+from penstock.worker.spline import sample as sample_spline
+
+Float64s = npt.NDArray[np.float64]
+Float32s = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+#: uint8 or float32, (height, width, channels).
+Image = npt.NDArray[Any]
+
+_BORDERS = {
+    "nearest": cv2.BORDER_REPLICATE,
+    "constant": cv2.BORDER_CONSTANT,
+    "reflect": cv2.BORDER_REFLECT,
+    "wrap": cv2.BORDER_REPLICATE,  # coordinates are wrapped beforehand: SciPy's period is a pixel less than OpenCV's
+}
+#: Longest side (pixels) that is warped: below, adding `_MAGIC` rounds to 1/256, and OpenCV's 16-bit places suffice.
+MAX_SIDE = 16_000
+#: 1.5 · 2^15: float32 holds multiples of 1/256 from 2^15 to 2^16, so adding and subtracting it rounds to them.
+_MAGIC = np.float32(49152.0)
+#: A place outside of every image.
+_NOWHERE = np.float32(-20_000.0)
+#: Numbers of channels that OpenCV warps at full precision; others it rounds to 1/32 pixel.
+_CHANNELS = (1, 3, 4)
+
+
+Pair = tuple[Float64s, Float64s]
+
+
+def matrices(theta: Float64s, shift: Pair, shear: Float64s, zoom: Pair, center: tuple[float, float]) -> Float64s:
+    """Return (samples, 2, 3): rotation · shift · shear · zoom about `center`, in Keras's order.
+
+    Angles are in degrees; `shift`, `zoom` and `center` are x, y, in pixels.
+    """
+    sin, cos = _sine_cosine(theta)
+    sin_shear, cos_shear = _sine_cosine(shear)
+    result = np.empty((len(theta), 2, 3))
+    result[:, 0, 0] = cos * zoom[0]
+    result[:, 0, 1] = -(cos * sin_shear + sin * cos_shear) * zoom[1]
+    result[:, 1, 0] = sin * zoom[0]
+    result[:, 1, 1] = (cos * cos_shear - sin * sin_shear) * zoom[1]
+    x, y = center
+    result[:, 0, 2] = x + (cos * shift[0] - sin * shift[1]) - (result[:, 0, 0] * x + result[:, 0, 1] * y)
+    result[:, 1, 2] = y + (sin * shift[0] + cos * shift[1]) - (result[:, 1, 0] * x + result[:, 1, 1] * y)
+    return result
+
+
+def _sine_cosine(degrees: Float64s) -> tuple[Float64s, Float64s]:
+    """Return sines and cosines, to about an ulp and the same everywhere: Taylor's polynomials on [-45°, 45°]."""
+    quarter = np.rint(degrees / 90.0)
+    x = (degrees - quarter * 90.0) * (math.pi / 180.0)
+    square = x * x
+    sin, cos = np.zeros_like(x), np.zeros_like(x)
+    for power in range(18, -2, -2):  # the next terms are below 10^-19
+        sign = (-1.0) ** (power // 2)
+        sin = sin * square + sign / math.factorial(power + 1)
+        cos = cos * square + sign / math.factorial(power)
+    sin *= x
+    turn = np.mod(quarter, 4.0)
+    odd = np.mod(turn, 2.0) == 1.0
+    sin, cos = np.where(odd, cos, sin), np.where(odd, sin, cos)
+    return np.where(turn > 1.0, -sin, sin), np.where(np.abs(turn - 1.5) < 1.0, -cos, cos)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How images of one size are sampled: the same for every image of a stream."""
+
+    height: int
+    width: int
+    fill: Fill
+    #: Level outside the image for `constant`.
+    cval: float
+    #: Degree of the spline: 0 nearest, 1 linear, 2 to 5 B-splines.
+    order: int
+    #: Whether coordinates are rounded so that every CPU makes the same bytes; else they are as fine as float32.
+    exact: bool
+
+    def coordinates(self, matrix: Float64s, mirrored: Bools, rows: slice = slice(None)) -> Float32s:
+        """Return where each output pixel of `rows` is sampled, (samples, 2, rows, width): x, then y.
+
+        `matrix` is (samples, 2, 3), `mirrored` (samples, 2): whether the result is mirrored left-right, top-bottom.
+        Outside of the image, coordinates are folded in for `wrap` and sent far away for `constant`.
+        """
+        by_column = matrix[:, :, :1] * np.arange(self.width) + matrix[:, :, 2:]
+        by_row = matrix[:, :, 1:2] * np.arange(self.height)
+        by_column[mirrored[:, 0]] = by_column[mirrored[:, 0], :, ::-1]
+        by_row[mirrored[:, 1]] = by_row[mirrored[:, 1], :, ::-1]
+        by_row = by_row[:, :, rows]
+        result = np.empty((*by_row.shape, self.width), np.float32)
+        reach = np.abs(matrix).max(axis=(0, 1), initial=0.0) @ (self.width, self.height, 1)
+        if self.exact and self.order == 1 and self.fill != "wrap" and reach < MAX_SIDE:
+            near, far = by_row.astype(np.float32), by_column.astype(np.float32)
+            np.add(far[:, :, np.newaxis], near[..., np.newaxis], out=result)
+        else:
+            for axis, side in enumerate((self.width, self.height)):
+                whole = by_column[:, axis, np.newaxis] + by_row[:, axis, :, np.newaxis]
+                result[:, axis] = _fold(whole, side, self.fill)
+        self._round(result)
+        return result
+
+    def _round(self, points: Float32s) -> None:
+        """Round in place, after marking what is outside: what rounds into the image counts as inside."""
+        outside, fine = None, points
+        if self.exact and self.order <= 1:
+            fine = points if self.order == 1 else points.copy()
+            fine += _MAGIC
+            fine -= _MAGIC
+        if self.fill == "constant":
+            x, y = fine[:, 0], fine[:, 1]
+            outside = (x < 0.0) | (x > self.width - 1) | (y < 0.0) | (y > self.height - 1)
+        if self.order == 0:
+            points += np.float32(0.5)
+            np.floor(points, out=points)
+        if outside is not None:
+            np.copyto(points[:, 0], _NOWHERE, where=outside)
+
+    def sample(self, image: Image, points: Float32s, out: Image) -> None:
+        """Sample `image` (height, width, channels) at `points` (2, rows, width), as `coordinates` returns them.
+
+        `out` (rows, width, channels) has the image's dtype, is C-contiguous and another array. uint8 is rounded, half
+        to even. Call `prepare` first on the same thread.
+        """
+        if self.order > 1:
+            sample_spline(image, points, out, fill=self.fill, cval=self.cval, order=self.order)
+            return
+        if out.shape[2] not in _CHANNELS:
+            for channel in range(out.shape[2]):
+                plane = np.ascontiguousarray(image[..., channel : channel + 1])
+                target = np.empty((*out.shape[:2], 1), out.dtype)
+                self.sample(plane, points, target)
+                out[..., channel : channel + 1] = target
+            return
+        result = cv2.remap(
+            image,
+            points[0],
+            points[1],
+            cv2.INTER_LINEAR if self.order else cv2.INTER_NEAREST,
+            dst=out,
+            borderMode=_BORDERS[self.fill],
+            borderValue=(self.cval,) * 4,
+        )
+        if result is not out:
+            np.copyto(out, result.reshape(out.shape))
+
+
+def prepare() -> None:
+    """Switch Intel's IPP off on this thread: its kernels round differently from CPU to CPU."""
+    cv2.ipp.setUseIPP(False)
+
+
+def _fold(whole: Float64s, side: int, fill: Fill) -> Float64s:
+    """Bring coordinates that lie far outside near enough for OpenCV's 16-bit places."""
+    whole[~np.isfinite(whole)] = -1.0  # an absurd zoom overflowed
+    if fill == "wrap":
+        outside, negative, period = (whole < 0.0) | (whole > side - 1), whole < 0.0, float(max(side - 1, 1))
+        folded = np.mod(whole, period)
+        folded[negative & (folded == 0.0)] = period  # SciPy sends -period to the last pixel, +period to the first
+        whole[outside] = folded[outside] if side > 1 else 0.0
+    elif fill == "reflect":
+        np.mod(whole, 2.0 * side, out=whole, where=np.abs(whole) > side)
+    return np.clip(whole, -MAX_SIDE, MAX_SIDE)
