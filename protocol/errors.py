@@ -17,6 +17,10 @@ class ItemError(PenstockError):
     """One item cannot be made into samples; it is quarantined with this message as its reason."""
 
 
+class TransformError(PenstockError):
+    """A custom transform returned what the spec does not say: the message says both. No item is to blame."""
+
+
 class ProtocolError(PenstockError):
     """A message broke the protocol."""
 

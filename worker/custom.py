@@ -1,0 +1,181 @@
+"""Custom transforms: the user's own functions, found among what is installed on this host and held to the schema.
+
+Owns how they are found, called and checked. Refuses to know files and where samples are kept. Nothing that came over a
+socket is run: the spec brings a name and parameters, the code is what somebody installed here.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import numpy as np
+
+from penstock.protocol.custom_spec import IDENTITY, Custom
+from penstock.protocol.errors import ItemError, PenstockError, SpecError, TransformError
+from penstock.protocol.order import DRAW_CUSTOM, sample_generator
+from penstock.protocol.plan import FieldSchema
+from penstock.protocol.wire import Array
+
+#: The entry-point group in which packages publish their transforms.
+GROUP = "penstock.transforms"
+
+Sample = dict[str, Array]
+#: `(sample, rng, **parameters) -> sample`; whatever it returns is checked.
+Function = Callable[..., Any]
+
+
+def load(where: str, custom: Custom) -> Function:
+    """Return the function that a spec names; `where` is what errors call it by.
+
+    Raises SpecError if it is not installed here, twice, in another version, cannot be imported or cannot be called with
+    the spec's parameters.
+    """
+    point = _find(where, custom)
+    try:
+        function = point.load()
+    except Exception as error:
+        raise SpecError(f"{where}: {_says(point)} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(function):
+        raise SpecError(f"{where}: {_says(point)} is {function!r}, and that is no function")
+    try:
+        with suppress(ValueError):  # a compiled function that does not tell its parameters
+            inspect.signature(function).bind({}, None, **custom.parameters)
+    except TypeError as error:
+        raise SpecError(
+            f"{where}.parameters: {_says(point)} cannot be called with (sample, rng"
+            f"{''.join(f', {name}={value!r}' for name, value in custom.parameters.items())}): {error}"
+        ) from error
+    found: Function = function
+    return found
+
+
+def _find(where: str, custom: Custom) -> EntryPoint:
+    published = entry_points(group=GROUP)
+    found = [point for point in published if point.name == custom.name]
+    if not found:
+        known = ", ".join(sorted(map(_says, published))) or "none"
+        raise SpecError(
+            f"{where}: no custom transform {custom.name!r} is installed here (installed: {known}): install the package "
+            f"that publishes it in entry-point group {GROUP!r}, on every host that runs a worker"
+        )
+    if len(found) > 1:
+        raise SpecError(
+            f"{where}: several packages publish a transform of this name: {', '.join(map(_says, found))}; uninstall "
+            "all but one, or workers would choose differently"
+        )
+    version = found[0].dist.version if found[0].dist else None
+    if custom.version is not None and version != custom.version:
+        raise SpecError(
+            f"{where}.version = {custom.version!r}: installed here is {_says(found[0])}; install that version here, or "
+            "change the spec"
+        )
+    return found[0]
+
+
+def _says(point: EntryPoint) -> str:
+    return f"{point.name} ({f'{point.dist.name} {point.dist.version}' if point.dist else point.value})"
+
+
+class CustomTransforms:
+    """A stream's custom transforms, one after the other; for use by one thread at a time."""
+
+    def __init__(self, stream: str, customs: Sequence[Custom], schema: Sequence[FieldSchema], seed: int) -> None:
+        """Load them; `schema` is what the first one gets. Raises SpecError."""
+        self._seed = seed
+        self._names = [field.name for field in schema]
+        fields = {field.name: field for field in schema}
+        self._steps: list[_Step] = []
+        for index, custom in enumerate(customs):
+            where = f"stream {stream!r}: transform.custom[{index}] = {custom.name!r}"
+            fields |= {
+                name: FieldSchema(name=name, dtype=made.dtype, shape=made.shape)
+                for name, made in custom.produces.items()
+            }
+            self._steps.append(_Step(custom, load(where, custom), tuple(fields.values())))
+        #: The fields that the last one leaves.
+        self.schema = tuple(fields.values())
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._steps)
+
+    def run(self, epoch: int, made: Sequence[Array], patches: int, out: Sequence[Array]) -> dict[int, PenstockError]:
+        """Change a task's samples; return why items failed, by their place among the items of `made`.
+
+        `made` are the fields before, samples first: by item, then by patch. `out` are those after, and may be the same
+        memory: the samples of the items that did not fail stand at the front of it, in order.
+        """
+        failed: dict[int, PenstockError] = {}
+        row = 0
+        for item in range(len(made[0]) // patches):
+            try:
+                for patch in range(patches):
+                    before = {
+                        name: array[item * patches + patch, ...] for name, array in zip(self._names, made, strict=True)
+                    }
+                    after = self.apply(before, epoch)
+                    for field, array in zip(self.schema, out, strict=True):
+                        array[row + patch, ...] = after[field.name]
+            except (ItemError, TransformError) as error:
+                failed[item] = error
+            else:
+                row += patches
+        return failed
+
+    def apply(self, sample: Sample, epoch: int) -> Sample:
+        """Return one sample as the last transform leaves it; the arrays given may be changed.
+
+        Raises ItemError if a transform raised, and TransformError if one returned what the spec does not say.
+        """
+        item, patch = (int(sample[name]) for name in IDENTITY)
+        rng = sample_generator(self._seed, epoch, item, patch, DRAW_CUSTOM)
+        for step in self._steps:
+            sample = step.apply(sample, rng)
+            if (item, patch) != (found := tuple(int(sample[name]) for name in IDENTITY)):
+                raise TransformError(
+                    f"custom transform {step.name!r} turned item {item}, patch {patch} into item {found[0]}, patch "
+                    f"{found[1]}: these two say which sample it is and must come back as they were"
+                )
+        return sample
+
+
+class _Step:
+    """One transform and what it must return."""
+
+    def __init__(self, custom: Custom, function: Function, schema: Sequence[FieldSchema]) -> None:
+        self.name = custom.name
+        self._parameters, self._function, self._schema = custom.parameters, function, schema
+
+    def apply(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        try:
+            returned = self._function(sample, rng, **self._parameters)
+        except Exception as error:  # whatever it raises, the item is named and the stream goes on
+            raise ItemError(f"custom transform {self.name!r} raised {type(error).__name__}: {error}") from error
+        if not isinstance(returned, Mapping):
+            raise TransformError(
+                f"custom transform {self.name!r} returned {type(returned).__name__}: it must return the sample, a dict "
+                "of arrays"
+            )
+        known = [field.name for field in self._schema]
+        if returned.keys() != set(known):
+            raise TransformError(
+                f"custom transform {self.name!r} returned the fields {', '.join(map(str, returned))}; the schema says "
+                f"{', '.join(known)}: return all of these, and say in the spec what it adds (produces)"
+            )
+        return {field.name: self._check(field, returned[field.name]) for field in self._schema}
+
+    def _check(self, field: FieldSchema, value: object) -> Array:
+        try:
+            array = np.asarray(value)
+        except ValueError as error:  # lists of different lengths
+            raise TransformError(
+                f"custom transform {self.name!r} returned a {field.name} that is no array: {error}"
+            ) from error
+        if (array.dtype.name, array.shape) != (field.dtype, field.shape):
+            raise TransformError(
+                f"custom transform {self.name!r} returned {field.name} {array.dtype.name}{array.shape}; the schema "
+                f"says {field.dtype}{field.shape}: return that, or say in the spec what it produces"
+            )
+        return array
