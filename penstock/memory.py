@@ -12,13 +12,15 @@ import numpy as np
 from PIL import Image
 
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.shared import FREE_SEGMENTS
 from penstock.ventilator.listing import Listing
 
 #: Programs without any sample (bytes): interpreter, libraries and what the allocator keeps. Resident size on Linux with
 #: Python 3.11, shared pages counted each time: 63 to 110 MB were seen, these leave a margin.
 _VENTILATOR_BYTES, _SINK_BYTES, _WORKER_BYTES = 90_000_000, 90_000_000, 130_000_000
-#: Tasks of a worker whose samples exist: the one that is made, the one that is sent, four queued (the PUSH's limit).
-_TASKS_MADE = 6
+#: Tasks of a worker whose samples exist: the one that is made, the one that is sent, four queued (the PUSH's limit);
+#: and as many again whose shared memory is free for the next ones.
+_TASKS_MADE = 6 + FREE_SEGMENTS
 #: Tasks of a worker whose files are in memory: two read ahead, one being read, one being decoded.
 _TASKS_READ = 4
 #: Batches of a trainer beside those on their way: two that `dataset()` prefetches, one trained on, one being joined.
@@ -143,7 +145,7 @@ def _workers(uses: Sequence[Use], workers: int) -> list[Term]:
         Term(
             "workers, samples",
             workers * _TASKS_MADE * largest(tasks),
-            f"{workers} × {_TASKS_MADE} tasks (made, sent, queued) of {largest(tasks) / 1e6:.1f} MB",
+            f"{workers} × {_TASKS_MADE} tasks (made, sent, queued, free) of {largest(tasks) / 1e6:.1f} MB",
         ),
         Term(
             "workers, files",

@@ -190,6 +190,9 @@ class LocalStack:
         known |= self._options.get(service, {})
         command = [sys.executable, "-m", f"penstock.{service}"]
         for option, value in known.items():
+            if isinstance(value, bool):
+                command.append(f"--{'' if value else 'no-'}{option.replace('_', '-')}")
+                continue
             values = [f"{key}={path}" for key, path in value.items()] if isinstance(value, Mapping) else [str(value)]
             for each in values:
                 command += [f"--{option.replace('_', '-')}", each]

@@ -168,6 +168,8 @@ class WorkerWelcome(Message):
     """Where the ventilator's host has each root: a worker's own `--root` goes first."""
     sink: Text
     """Address to push results to; empty until a sink has said hello."""
+    incarnation: Text = ""
+    """Which start of the sink that is: another one does not know what memory was lent to the one before."""
     intervals: Intervals
     """Heartbeats and deadlines."""
 
@@ -190,7 +192,22 @@ class Reset(Message):
     """I do not know you: say hello again under a fresh identity."""
 
 
-# worker → sink
+# worker → sink → trainer
+
+
+class Reference(Message):
+    """Bytes in memory that a process on the same host shares, in place of a frame; see `protocol.shared`."""
+
+    pid: Annotated[int, Field(ge=1, lt=2**31)]
+    """Process through which they are found,"""
+    descriptor: Annotated[int, Field(ge=0, lt=2**31)]
+    """and its descriptor of the segment."""
+    token: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    """What stands at the segment's start."""
+    generation: Count
+    """The use of the segment that the bytes belong to: in another one they are others."""
+    offset: Count = 0
+    """Where they start."""
 
 
 class Result(Message):
@@ -206,6 +223,10 @@ class Result(Message):
     """Items that yielded no samples. The frames hold the other items' samples, by item and then by patch."""
     frames: tuple[FieldSchema, ...]
     """Type and whole shape of each frame, samples first."""
+    shared: tuple[Reference | None, ...] = ()
+    """For each frame, where its bytes are shared; none (or an empty list): they are in the message."""
+    offers: tuple[Reference, ...] = ()
+    """Segments that the worker would like to use: the sink releases those that it can open."""
 
 
 # sink ↔ ventilator
@@ -291,6 +312,8 @@ class Credit(Message):
     """Batches of this subscription that were consumed."""
     limit: Count
     """How many batches of this subscription may be sent in all."""
+    sees_memory: bool = False
+    """The trainer can open the memory that the welcome named, so batches may refer to shared memory."""
 
 
 class TrainerWelcome(Message):
@@ -302,6 +325,8 @@ class TrainerWelcome(Message):
     """Where it will start."""
     intervals: Intervals
     """Heartbeats and deadlines."""
+    memory: Reference | None = None
+    """A segment of the sink's own: a trainer that can open it can open all."""
 
 
 class Batch(Message):
@@ -315,6 +340,8 @@ class Batch(Message):
     """Position at which to go on after it (all ranks of a round share both)."""
     frames: tuple[FieldSchema, ...]
     """Type and whole shape of each frame: all segments of the first field, then of the second, and so on."""
+    shared: tuple[Reference | None, ...] = ()
+    """For each frame, where its bytes are shared; none (or an empty list): they are in the message."""
 
 
 class EpochEnd(Message):

@@ -22,6 +22,7 @@ import zmq
 from penstock.protocol import unix, wire
 from penstock.protocol.errors import RemoteProtocolError, SpecError
 from penstock.protocol.messages import AnyMessage
+from penstock.protocol.shared import Attachments
 from penstock.protocol.wire import Array
 
 #: Messages that one endpoint hands over before the others get their turn.
@@ -88,6 +89,7 @@ class Endpoint:
                 message, arrays = wire.decode(
                     [frame.bytes if index < 2 else frame.buffer for index, frame in enumerate(frames)],  # noqa: PLR2004
                     self._accept,
+                    self._hub.memory,
                 )
             except RemoteProtocolError as error:
                 self._hub.rejects.add(error, f"{_name(frames, peer)} at {self!r}")
@@ -199,6 +201,8 @@ class Hub:
         self.context = zmq.Context()
         self.context.set(zmq.MAX_SOCKETS, 4096)
         self.rejects = Rejects(log)
+        #: Where messages may refer to memory that peers share; none: they may not.
+        self.memory: Attachments | None = None
         self._endpoints: dict[Any, Endpoint] = {}
         self._poller = zmq.Poller()
         self._woken, self._waker = socket.socketpair()

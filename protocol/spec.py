@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from penstock.protocol.errors import SpecError
 from penstock.protocol.explain import explain
 from penstock.protocol.model import Model, Name
+from penstock.protocol.normalize import pinned
 from penstock.protocol.source_spec import Source
 from penstock.protocol.transform_spec import Transform
 
@@ -44,7 +45,7 @@ class Stream(Model):
     window_mb: float = Field(default=256.0, gt=0)
     """Memory (MB, 10^6 bytes) of samples that the sink may hold ahead of a trainer; never below two batches."""
     task_items: int | None = Field(default=None, ge=1, le=4096)
-    """Items in a task; default: about 2 MB of samples. Rounded so that tasks and mix windows nest."""
+    """Items in a task; default: about 4 MB of samples. Rounded so that tasks and mix windows nest."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Stream":
@@ -114,13 +115,28 @@ def parse_spec(data: Mapping[str, Any], *, base: Path | None = None, name: str =
                 f"{name}: streams.{stream}.source.root = {settings.source.root!r}: no such root; "
                 f"[roots] has {', '.join(sorted(roots))}"
             )
-    return spec.model_copy(update={"roots": roots})
+    streams = {
+        stream: _pinned(f"{name}: streams.{stream}", settings, roots) for stream, settings in spec.streams.items()
+    }
+    return spec.model_copy(update={"roots": roots, "streams": streams})
+
+
+def _pinned(name: str, stream: Stream, roots: Mapping[str, str]) -> Stream:
+    """Return a stream with what its statistics file holds. Raises SpecError."""
+    transform = stream.transform
+    if transform.normalize is None:
+        return stream
+    try:
+        normalize = pinned(transform.normalize, stream.source, roots, transform.image_shape[2])
+    except SpecError as error:
+        raise SpecError(f"{name}.transform: {error}") from error
+    return stream.model_copy(update={"transform": transform.model_copy(update={"normalize": normalize})})
 
 
 def default_task_items(stream: Stream, sample_bytes: int) -> int:
-    """Return how many items make a task: `task_items`, or about 2 MB of samples, nested with the mix window."""
+    """Return how many items make a task: `task_items`, or about 4 MB of samples, nested with the mix window."""
     #: A task near this size (bytes) makes the cost of handing it over small beside decoding, and still balances.
-    target_bytes = 2_000_000
+    target_bytes = 4_000_000
     wanted = stream.task_items or max(1, min(256, target_bytes // (sample_bytes * stream.patches)))
     if wanted >= stream.mix:
         return wanted // stream.mix * stream.mix

@@ -7,7 +7,7 @@ Refuses to know sockets and what messages are for.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from penstock.protocol import messages
 from penstock.protocol.errors import LocalProtocolError, RemoteProtocolError
-from penstock.protocol.messages import AnyMessage
+from penstock.protocol.messages import AnyMessage, Batch, Reference, Result
 from penstock.protocol.plan import FieldSchema
 
 #: Version of this wire format; peers with another one are refused.
@@ -44,7 +44,7 @@ def encode(message: AnyMessage, arrays: Sequence[Array] = ()) -> list[Buffer]:
     Raises LocalProtocolError if the arrays are not what the message's `frames` say.
     """
     frames: list[Buffer] = [_NAMES[type(message)], message.model_dump_json(exclude_defaults=True).encode()]
-    claimed = getattr(message, "frames", ())
+    claimed = [claim for claim, reference in _claims(message) if reference is None]
     if len(claimed) != len(arrays):
         raise LocalProtocolError(f"{type(message).__name__} claims {len(claimed)} frames but has {len(arrays)} arrays")
     for claim, array in zip(claimed, arrays, strict=True):
@@ -54,11 +54,21 @@ def encode(message: AnyMessage, arrays: Sequence[Array] = ()) -> list[Buffer]:
     return frames
 
 
-def decode(frames: Sequence[Buffer], accept: frozenset[type[AnyMessage]]) -> tuple[AnyMessage, list[Array]]:
-    """Return the message and its arrays (read-only views of the frames).
+class Memory(Protocol):
+    """Where bytes are that a message only refers to."""
+
+    def bytes(self, reference: Reference, size: int) -> npt.NDArray[np.uint8]:
+        """Return them, or raise RemoteProtocolError."""
+        ...
+
+
+def decode(
+    frames: Sequence[Buffer], accept: frozenset[type[AnyMessage]], memory: Memory | None = None
+) -> tuple[AnyMessage, list[Array]]:
+    """Return the message and its arrays (read-only views of the frames, and of `memory` for what is shared).
 
     `accept` names the kinds that this socket takes. Raises RemoteProtocolError, whose `reason` is one of `frames`,
-    `version`, `kind`, `unexpected`, `header` and `size`.
+    `version`, `kind`, `unexpected`, `header`, `size` and `shared`.
     """
     if not _MIN_FRAMES <= len(frames) <= MAX_FRAMES:
         raise RemoteProtocolError("frames", f"{len(frames)} frames; a message has {_MIN_FRAMES} to {MAX_FRAMES}")
@@ -75,24 +85,48 @@ def decode(frames: Sequence[Buffer], accept: frozenset[type[AnyMessage]]) -> tup
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise RemoteProtocolError("header", f"{kind.__name__}.{where}: {first['msg']}") from None
-    return message, _arrays(kind, getattr(message, "frames", ()), frames[2:])
+    return message, _arrays(message, frames[2:], memory)
 
 
-def _arrays(kind: type[AnyMessage], claimed: Sequence[FieldSchema], frames: Sequence[Buffer]) -> list[Array]:
-    if len(claimed) != len(frames):
-        raise RemoteProtocolError("frames", f"{kind.__name__} claims {len(claimed)} array frames and has {len(frames)}")
-    arrays = []
-    for claim, frame in zip(claimed, frames, strict=True):
-        dtype = np.dtype(claim.dtype)
-        fits = min(claim.shape, default=0) >= 0 and math.prod(claim.shape) * dtype.itemsize == len(frame)
-        if not fits or math.prod(max(side, 1) for side in claim.shape) > MAX_EXTENT:
-            raise RemoteProtocolError(
-                "size", f"{kind.__name__}.{claim.name}: {claim.dtype}{claim.shape} in a frame of {len(frame)} bytes"
-            )
-        array = np.frombuffer(frame, dtype=dtype).reshape(claim.shape)
-        array.flags.writeable = False
-        arrays.append(array)
-    return arrays
+def _claims(message: AnyMessage) -> list[tuple[FieldSchema, Reference | None]]:
+    """Return what a message says of each of its arrays, and where those are that are not in the message."""
+    if not isinstance(message, Result | Batch):
+        return []
+    claimed = message.frames
+    references = message.shared or (None,) * len(claimed)
+    if len(references) != len(claimed):
+        raise RemoteProtocolError("shared", f"{len(references)} references for {len(claimed)} arrays")
+    return list(zip(claimed, references, strict=True))
+
+
+def _arrays(message: AnyMessage, frames: Sequence[Buffer], memory: Memory | None) -> list[Array]:
+    claims = _claims(message)
+    in_frames = sum(reference is None for _, reference in claims)
+    if in_frames != len(frames):
+        raise RemoteProtocolError(
+            "frames", f"{type(message).__name__} claims {in_frames} array frames and has {len(frames)}"
+        )
+    left = iter(frames)
+    return [_array(message, claim, next(left) if at is None else at, memory) for claim, at in claims]
+
+
+def _array(message: AnyMessage, claim: FieldSchema, source: Buffer | Reference, memory: Memory | None) -> Array:
+    dtype = np.dtype(claim.dtype)
+    size = math.prod(claim.shape) * dtype.itemsize
+    fits = min(claim.shape, default=0) >= 0 and (isinstance(source, Reference) or size == len(source))
+    if not fits or math.prod(max(side, 1) for side in claim.shape) > MAX_EXTENT:
+        where = "shared memory" if isinstance(source, Reference) else f"a frame of {len(source)} bytes"
+        raise RemoteProtocolError(
+            "size", f"{type(message).__name__}.{claim.name}: {claim.dtype}{claim.shape} in {where}"
+        )
+    if not isinstance(source, Reference):
+        array = np.frombuffer(source, dtype=dtype).reshape(claim.shape)
+    elif memory is None or source.offset % dtype.itemsize:
+        raise RemoteProtocolError("shared", f"{type(message).__name__}.{claim.name}: a reference to memory, refused")
+    else:
+        array = memory.bytes(source, size).view(dtype).reshape(claim.shape)
+    array.flags.writeable = False
+    return array
 
 
 def _unknown_kind(frame: bytes) -> RemoteProtocolError:

@@ -45,6 +45,8 @@ from penstock.sink.store import Store
 
 #: The routing identity under which the shell names the ventilator.
 VENTILATOR = b"ventilator"
+#: A report is pressing once a reader's limit has moved by the window over this.
+_SHARE_OF_WINDOW = 16
 
 
 @dataclass(slots=True)
@@ -71,7 +73,10 @@ class Assembly:
         #: Trainers that asked before the ventilator said what there is.
         self._waiting: dict[bytes, _Waiting] = {}
         self._sequence = 0
-        self._dirty = True
+        #: Whether anything changed since the last report; whether that must be told soon.
+        self._dirty = self._urgent = True
+        #: The limit that the last report gave for each reader.
+        self._told: dict[bytes, int] = {}
 
     def start(self, now: float) -> list[Instruction]:
         """Introduce ourselves to the ventilator, at first and after its link was opened again."""
@@ -153,10 +158,19 @@ class Assembly:
         """Return what to tell the ventilator, if anything changed; the shell decides how often to ask."""
         if not self._dirty or not self.welcomed:
             return []
-        self._dirty = False
+        self._dirty = self._urgent = False
+        self._told = {peer: reader.limit(self.stores[reader.plan.name]) for peer, reader in self.readers.items()}
         self._sequence += 1
         needs = tuple(need for name in self.plans if (need := self._need(name)))
         return [Send(VENTILATOR, Progress(sequence=self._sequence, needs=needs))]
+
+    def pressing(self) -> bool:
+        """Return whether the ventilator should hear of the changes at once: what it may lease would soon run out."""
+        return self._urgent or any(
+            (reader.limit(self.stores[reader.plan.name]) - self._told.get(peer, 0)) * _SHARE_OF_WINDOW
+            >= reader.plan.window(reader.world_size)
+            for peer, reader in self.readers.items()
+        )
 
     def _need(self, name: str) -> StreamNeed | None:
         store, stopped = self.stores[name], self.budgets[name].exceeded
@@ -171,6 +185,7 @@ class Assembly:
         # otherwise the ventilator could not tell that it came, and would wait for it to be confirmed.
         missing = ranges.subtract(lacking, dropped)
         self._dirty |= missing != lacking
+        self._urgent |= missing != lacking
         return StreamNeed(stream=name, missing=missing, partial=tuple(store.partial()), stopped=stopped)
 
     def _result(self, result: Result, arrays: Sequence[Array]) -> list[Instruction]:
@@ -215,6 +230,7 @@ class Assembly:
                 }
                 out.append(Note("quarantined", record, "warning"))
         if failures and (reason := self.budgets[name].exceeded):
+            self._urgent = True
             out.append(Note("stream stopped", {"stream": name, "reason": reason}, "error"))
             for peer in [peer for peer, reader in self.readers.items() if reader.plan.name == name]:
                 out += self._refuse(peer, "budget", reason)
@@ -245,7 +261,7 @@ class Assembly:
         reader = Reader(message, self.plans[message.stream], live, message.position)
         reader.credit.update(0, message.limit)
         self.readers[peer] = reader
-        self._dirty = True
+        self._dirty = self._urgent = True
         fields = message.model_dump(include={"stream", "rank", "world_size", "position"})
         return [*again, *self._welcome_trainer(peer), Note("trainer subscribed", fields), *self._serve(peer)]
 
@@ -288,7 +304,7 @@ class Assembly:
         reader = self.readers.pop(peer, None)
         if reader is None:
             return []
-        self._dirty = True
+        self._dirty = self._urgent = True
         store = self.stores[reader.plan.name]
         for start in store.starts():
             if not self._wants(store, start):
@@ -300,7 +316,7 @@ class Assembly:
         return [Send(peer, refused), *self._leave(peer, "trainer refused")]
 
     def _welcome(self, message: SinkWelcome, now: float) -> list[Instruction]:
-        self.welcomed = self._dirty = True
+        self.welcomed = self._dirty = self._urgent = True
         self.intervals = self.ventilator.intervals = message.intervals
         for reader in self.readers.values():
             reader.live.intervals = message.intervals

@@ -1,5 +1,7 @@
 """`penstock sink`: takes results in, restores order, forwards batches under credit, keeps the quarantine ledger."""
 
+import os
+import resource
 import sys
 import time
 import uuid
@@ -12,6 +14,8 @@ from penstock.protocol import wire
 from penstock.protocol.errors import RemoteProtocolError, StackError
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
 from penstock.protocol.messages import (
+    AnyMessage,
+    Batch,
     Credit,
     Drain,
     Goodbye,
@@ -23,17 +27,22 @@ from penstock.protocol.messages import (
     SinkHello,
     SinkWelcome,
     Subscribe,
+    TrainerWelcome,
 )
 from penstock.protocol.service import Service, host_name, run
 from penstock.protocol.settings import ServiceSettings
+from penstock.protocol.shared import Attachments
 from penstock.protocol.sockets import Endpoint, check_address, reachable
+from penstock.protocol.wire import Array
 from penstock.sink.assembly import VENTILATOR, Assembly
 from penstock.sink.ledger import Ledger
+from penstock.sink.lending import Lending
 
 _FROM_VENTILATOR = wire.kinds(SinkWelcome, Quarantined, Heartbeat, Reset, Drain)
 _FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye)
-#: Least time (s) between two reports to the ventilator: under load many confirmations share one message.
-_PROGRESS_EVERY_S = 0.01
+#: Least time (s) between two reports to the ventilator, where they are pressing and where they can wait: many
+#: confirmations share one message, and each message costs both sides a wake-up.
+_PRESSING_S, _PROGRESS_S = 0.01, 0.1
 
 
 class SinkSettings(ServiceSettings):
@@ -54,6 +63,8 @@ class SinkSettings(ServiceSettings):
     """Seconds between heartbeats until the ventilator says otherwise."""
     silence_s: float = Field(default=5.0, gt=0, le=86400)
     """Seconds of silence after which a peer counts as lost until the ventilator says otherwise."""
+    shared_memory: bool = True
+    """Let workers and trainers on this host share memory with the sink, where they can; off: all goes by sockets."""
 
 
 class Sink:
@@ -63,6 +74,10 @@ class Sink:
         """Bind and connect; open the ledger."""
         self.service = service
         hub = service.hub
+        self.lending: Lending | None = None
+        if settings.shared_memory and hasattr(os, "memfd_create"):
+            hub.memory = Attachments(releases=True)
+            self.lending = Lending()
         self.results = hub.pull(settings.results, wire.kinds(Result))
         self.trainers = hub.router(settings.bind, _FROM_TRAINERS)
         self.ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR)
@@ -81,15 +96,18 @@ class Sink:
         """Take in all that is here; return when to turn again at the latest."""
         for endpoint in (self.ventilator, self.trainers, self.results):
             self._receive(endpoint, now)
+        if self.lending:
+            self.lending.keep_only(self.assembly.readers)
         if now >= self._due:
             self.execute(self.assembly.tick(now))
             self._due = self.assembly.next_timer(now)
-        if now - self._reported >= _PROGRESS_EVERY_S:
+        wait = _PRESSING_S if self.assembly.pressing() else _PROGRESS_S
+        if now - self._reported >= wait:
             if report := self.assembly.progress():
                 self._reported = now
                 self.execute(report)
             return self._due
-        return min(self._due, self._reported + _PROGRESS_EVERY_S)
+        return min(self._due, self._reported + wait)
 
     def execute(self, instructions: Iterable[Instruction]) -> None:
         """Carry out what the core asks for; a trainer that cannot be reached is told to the core."""
@@ -98,7 +116,7 @@ class Sink:
                 case Send(peer, message, arrays):
                     if peer == VENTILATOR:
                         self.ventilator.send(message)
-                    elif not self.trainers.send(message, arrays, peer):
+                    elif not self._send(peer, message, arrays):
                         self.execute(self.assembly.gone(peer))
                 case Note():
                     if instruction.event == "quarantined":
@@ -109,13 +127,34 @@ class Sink:
                 case Failed(reason):
                     raise StackError(reason)
 
+    def _send(self, peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> bool:
+        if self.lending and isinstance(message, TrainerWelcome):
+            message = self.lending.welcome(message)
+        elif self.lending and isinstance(message, Batch):
+            message, arrays = self.lending.send(peer, message, arrays)
+        return self.trainers.send(message, arrays, peer)
+
+    def _note_memory(self, peer: bytes, message: AnyMessage) -> None:
+        """Take in what a message says about shared memory; the core only sees arrays."""
+        if isinstance(message, Result) and message.offers and self.service.hub.memory:
+            self.service.hub.memory.accept(message.offers)
+        elif isinstance(message, Credit) and self.lending and peer in self.assembly.readers:
+            self.lending.credit(peer, message)
+
     def _receive(self, endpoint: Endpoint, now: float) -> None:
         for peer, message, arrays in endpoint.receive():
+            self._note_memory(peer, message)
             try:
                 who = VENTILATOR if endpoint is self.ventilator else peer
                 self.execute(self.assembly.receive(who, message, arrays, now))
             except RemoteProtocolError as error:
                 self.service.hub.rejects.add(error, f"{peer.hex()[:8]} at {endpoint!r}")
+
+
+def _allow_descriptors() -> None:
+    """Raise the limit of open files as far as we may: a segment of shared memory takes one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def serve(settings: SinkSettings) -> int:
@@ -129,10 +168,15 @@ def serve(settings: SinkSettings) -> int:
         return {
             "ready": True,
             "trainers": len(core.readers),
+            "sharing": {
+                "trainers": sink.lending.count if sink.lending else 0,
+                "segments": service.hub.memory.count if service.hub.memory else 0,
+            },
             "results": dict(core.results),
             "stopped": {name: budget.exceeded for name, budget in core.budgets.items() if budget.exceeded},
         }
 
+    _allow_descriptors()
     with Service("sink", settings, status) as service:
         sink = Sink(service, settings)
         deadline = time.monotonic()

@@ -9,6 +9,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -128,10 +129,24 @@ def until(condition: Callable[[], Value], what: str, seconds: float = DEADLINE_S
 
 
 def memory_mb(stack: LocalStack) -> float:
-    """Return the memory (MB) of all processes of a stack and of this one, without the pages of files.
+    """Return the memory (MB) of all processes of a stack and of this one: their own, and what they share, once.
 
-    Those are shared with whatever else runs on the machine, so that their share changes when other tests come and go.
+    Without the pages of files: those are shared with whatever else runs on the machine, so that their share changes
+    when other tests come and go.
     """
     pids = [os.getpid(), *(child.process.pid for child in stack.children.values())]
     lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
-    return sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) / 1e3
+    own_kb = sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+    return own_kb / 1e3 + sum(shared_segments(pids).values()) / 1e6
+
+
+def shared_segments(pids: Iterable[int]) -> dict[int, int]:
+    """Return the segments of shared memory that processes have open or mapped: inode to bytes in memory."""
+    found: dict[int, int] = {}
+    for pid in pids:
+        for entry in [*Path(f"/proc/{pid}/fd").iterdir(), *Path(f"/proc/{pid}/map_files").iterdir()]:
+            with suppress(OSError):  # closed meanwhile
+                if str(entry.readlink()).startswith("/memfd:penstock"):
+                    status = entry.stat()
+                    found[status.st_ino] = status.st_blocks * 512
+    return found

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +17,26 @@ from penstock.protocol import wire
 from penstock.protocol.errors import FailureBudgetError, PenstockError, RefusedError, RemoteProtocolError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.log import library_logger
-from penstock.protocol.messages import Batch, EpochEnd, Heartbeat, Intervals, Refused, Reset, TrainerWelcome
+from penstock.protocol.messages import (
+    Batch,
+    Credit,
+    EpochEnd,
+    Heartbeat,
+    Intervals,
+    Reference,
+    Refused,
+    Reset,
+    TrainerWelcome,
+)
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.shared import Attachments, loan_of
 from penstock.protocol.sockets import Hub
 from penstock.protocol.wire import Array
 from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
 
 _FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Reset)
+#: Segments of shared memory that stay mapped: each takes one of the program's file descriptors.
+_SEGMENTS = 256
 #: Longest that `close` waits for the thread (s).
 _CLOSE_S = 5.0
 
@@ -52,6 +66,9 @@ class Link:
         self._closing = False
         self._failed: BaseException | None = None
         self._hub = Hub(self._log)
+        self._hub.memory = Attachments(releases=False, most=_SEGMENTS)
+        #: Whether the sink that answered last has memory that this process can open.
+        self._shares = False
         self._socket = self._hub.dealer(address, _FROM_SINK)
         self.session = Session(wish, position, fingerprint, Intervals(), time.monotonic())
         self._thread = threading.Thread(target=self._run, name=f"penstock {wish.stream}", daemon=True)
@@ -132,6 +149,7 @@ class Link:
             plan = self.session.plan
             self.session = Session(self._wish, *seek, self.session.live.intervals, now)
             self.session.plan = plan
+            self._shares = False
             self._socket.reopen()
             with self._changed:
                 self._events.clear()
@@ -140,26 +158,56 @@ class Link:
             self._execute(self.session.consume(consumed, now))
         for _, message, arrays in self._socket.receive():
             try:
-                if isinstance(message, Batch):
-                    _check(message, self.session.plan)
-                self._execute(self.session.receive(message, arrays, now))
+                own = self._own(message, arrays) if isinstance(message, Batch) else arrays
+                if isinstance(message, TrainerWelcome):
+                    self._try_memory(message.memory)
+                self._execute(self.session.receive(message, own, now))
             except RemoteProtocolError as error:
                 self._hub.rejects.add(error, "sink")
+        if self._hub.rejects.counts["shared"]:  # its batches are missing now: subscribed again, they come as bytes
+            self._shares = False
         self._execute(self.session.tick(now))
+
+    def _try_memory(self, segment: Reference | None) -> None:
+        """Find out whether this process can open the sink's memory; the next credit says so."""
+        self._shares = False
+        if segment and self._hub.memory and not self._hub.rejects.counts["shared"]:
+            with suppress(RemoteProtocolError):  # another host, container or user: as good, only slower
+                self._hub.memory.lend(segment)
+                self._shares = True
+
+    def _own(self, batch: Batch, arrays: Sequence[Array]) -> Sequence[Array]:
+        """Return the batch's fields, joined, in memory that is the program's own and may be written to.
+
+        Raises RemoteProtocolError if shared memory was written again before it was copied, as may happen to a program
+        that was stopped for so long that the sink gave it up: then it must subscribe again.
+        """
+        if self.session.plan is None:
+            return arrays
+        _check(batch, self.session.plan)
+        loans = [loan_of(array) for array in arrays]
+        fields = _join(batch, arrays)
+        if not all(loan is None or loan.intact for loan in loans):
+            raise RemoteProtocolError("stale", f"batch {batch.sequence} was given up by the sink before it was read")
+        return fields
 
     def _execute(self, instructions: Iterable[SessionInstruction]) -> None:
         for instruction in instructions:
             match instruction:
+                case Send(message=Credit() as credit) if self._shares:
+                    self._socket.send(credit.model_copy(update={"sees_memory": True}))
                 case Send(message=message):
                     self._socket.send(message)
                 case Deliver(batch, arrays):
-                    self._put(Ready(_join(batch, arrays), batch.stop))
+                    names = dict.fromkeys(frame.name for frame in batch.frames)
+                    self._put(Ready(dict(zip(names, arrays, strict=True)), batch.stop))
                 case Ended():
                     self._put(instruction)
                 case Rejected(refused):
                     kind = FailureBudgetError if refused.kind == "budget" else RefusedError
                     self._put(kind(refused.reason))
                 case Reopen():
+                    self._shares = False
                     self._socket.reopen()
                 case Note(event, fields, level):
                     getattr(self._log, level)(event, **fields)
@@ -176,29 +224,29 @@ class Link:
                 self._changed.notify_all()
 
 
-def _check(batch: Batch, plan: StreamPlan | None) -> None:
+def _check(batch: Batch, plan: StreamPlan) -> None:
     """Raise RemoteProtocolError unless the batch's segments make up the fields of the plan's schema."""
     lengths: dict[str, int] = {}
-    known = {field.name: field for field in plan.schema} if plan else {}
-    for frame in batch.frames if plan else ():
+    known = {field.name: field for field in plan.schema}
+    for frame in batch.frames:
         field = known.get(frame.name)
         if field is None or (frame.dtype, frame.shape[1:]) != (field.dtype, field.shape) or not frame.shape:
             raise RemoteProtocolError("batch", f"{frame.name} {frame.dtype}{frame.shape} is not of the schema {known}")
         lengths[frame.name] = lengths.get(frame.name, 0) + frame.shape[0]
-    if plan and (lengths.keys() != known.keys() or len(set(lengths.values())) != 1):
+    if lengths.keys() != known.keys() or len(set(lengths.values())) != 1:
         raise RemoteProtocolError("batch", f"batch {batch.sequence} has fields of lengths {lengths}")
 
 
-def _join(batch: Batch, arrays: Sequence[Array]) -> dict[str, Array]:
+def _join(batch: Batch, arrays: Sequence[Array]) -> list[Array]:
     """Return a batch's fields, joining segments; the arrays are the receiver's own and may be written to."""
     parts: dict[str, list[Array]] = {}
     for frame, array in zip(batch.frames, arrays, strict=True):
         parts.setdefault(frame.name, []).append(array)
-    fields = {}
-    for name, segments in parts.items():
-        if len(segments) > 1:
-            fields[name] = np.concatenate(segments)
+    fields = []
+    for segments in parts.values():
+        if len(segments) > 1 or loan_of(segments[0]):
+            fields.append(np.concatenate(segments))
         else:
-            fields[name] = segments[0]
-            fields[name].flags.writeable = True  # nobody else holds the received frame
+            segments[0].flags.writeable = True  # nobody else holds the received frame
+            fields.append(segments[0])
     return fields

@@ -247,8 +247,14 @@ class Leases:
         ]
 
     def _welcome(self) -> WorkerWelcome:
-        results = self.sink.hello.results if self.sink else ""
-        return WorkerWelcome(streams=self.plans, roots=self._roots, sink=results, intervals=self._intervals)
+        hello = self.sink.hello if self.sink else None
+        return WorkerWelcome(
+            streams=self.plans,
+            roots=self._roots,
+            sink=hello.results if hello else "",
+            incarnation=hello.incarnation if hello else "",
+            intervals=self._intervals,
+        )
 
     def _join_sink(self, peer: bytes, hello: SinkHello, now: float) -> list[Instruction]:
         if hello.version != self._version:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from penstock.protocol import wire
 from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings
+from penstock.protocol.shared import Loan, Pool, by_reference
 from penstock.protocol.sockets import Endpoint, Hub
 from penstock.worker.origin import Loaded
 from penstock.worker.pipeline import Outcome, Pipeline
@@ -28,6 +29,10 @@ class Setup:
 
     pipelines: Mapping[str, Pipeline]
     sink: str
+    #: Which start of the sink that is.
+    incarnation: str = ""
+    #: Most memory (bytes) to share with the sink; 0: none.
+    shared_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,8 @@ class Engine:
 
     def _decode(self) -> None:
         pusher: Endpoint | None = None
+        pool = Pool(0)
+        lent_to = ""
         try:
             while True:
                 waited = time.perf_counter()
@@ -148,10 +155,15 @@ class Engine:
                     loaded = self._loaded.popleft()
                     self.running = (time.monotonic(), loaded.task.key)
                     self._changed.notify_all()
+                    setup = self._setup
+                assert setup is not None  # noqa: S101 - tasks only come after a welcome
+                if lent_to != setup.incarnation:
+                    pool, lent_to = Pool(setup.shared_bytes), setup.incarnation
                 read_s = min(loaded.read_s, time.perf_counter() - waited)
-                outcome = loaded.pipeline.make(loaded.task, loaded.contents)
+                loan = pool.take(loaded.pipeline.room_bytes(len(loaded.contents.items)), time.monotonic())
+                outcome = loaded.pipeline.make(loaded.task, loaded.contents, loan and loan.room())
                 self.running = None
-                pusher, send_s = self._send(pusher, loaded, outcome)
+                pusher, send_s = self._send(pusher, loaded, outcome, pool, loan)
                 times = outcome.timings
                 timings = Timings.model_construct(
                     read_s=read_s, decode_s=times.decode_s, transform_s=times.transform_s, send_s=send_s
@@ -162,7 +174,9 @@ class Engine:
             if pusher:
                 pusher.close(linger_s=2.0)
 
-    def _send(self, pusher: Endpoint | None, loaded: _Ready, outcome: Outcome) -> tuple[Endpoint | None, float]:
+    def _send(
+        self, pusher: Endpoint | None, loaded: _Ready, outcome: Outcome, pool: Pool, loan: Loan | None
+    ) -> tuple[Endpoint | None, float]:
         """Push a result as soon as there is a sink with room for it; give up only when told to stop."""
         began = time.perf_counter()
         setup = self._setup
@@ -173,7 +187,12 @@ class Engine:
             worker=self._worker,
             failures=outcome.failures,
             frames=wire.frames_of(loaded.pipeline.plan.schema, outcome.arrays),
+            offers=pool.offers(),
         )
+        result, arrays = by_reference(result, outcome.arrays)
+        if loan and len(arrays) == len(outcome.arrays):  # hardly anything survived: it travels in the message
+            arrays = [array.copy() for array in arrays]
+            loan.give_back()
         while not self._stopping:
             setup = self._setup or setup
             if not setup.sink:
@@ -184,6 +203,6 @@ class Engine:
                 pusher = self._hub.pusher(setup.sink)
             elif pusher.given != setup.sink:
                 pusher.reopen(setup.sink)
-            if pusher.push(result, outcome.arrays, _TURN_S):
+            if pusher.push(result, arrays, _TURN_S):
                 break
         return pusher, time.perf_counter() - began

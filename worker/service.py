@@ -23,6 +23,8 @@ from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstru
 _FROM_VENTILATOR = wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset)
 #: Exit status of a worker that is stuck in a task (EX_SOFTWARE of sysexits.h).
 _STUCK = 70
+#: Shared memory (bytes) that may be on its way or free beside what the sink holds.
+_SPARE_BYTES = 64_000_000
 #: Seconds that a drained worker's last result and goodbye may take to leave.
 _LEAVE_S = 2.0
 
@@ -42,6 +44,8 @@ class WorkerSettings(ServiceSettings):
     """Seconds between heartbeats until the ventilator says otherwise."""
     silence_s: float = Field(default=5.0, gt=0, le=86400)
     """Seconds of silence after which the ventilator counts as lost until it says otherwise."""
+    shared_memory: bool = True
+    """Share memory with a sink on this host, where both can; off: samples go through the socket."""
 
 
 class Worker:
@@ -118,8 +122,14 @@ class Worker:
         for plan in welcome.streams:
             _check_root(plan.settings.source.root, roots)
         pipelines = {plan.name: Pipeline(plan, roots) for plan in welcome.streams}
-        self.engine.configure(Setup(pipelines, welcome.sink))
+        self.engine.configure(Setup(pipelines, welcome.sink, welcome.incarnation, self._shared_bytes(welcome)))
         self.service.log.info("welcomed", streams=sorted(pipelines), sink=welcome.sink or "(none yet)")
+
+    def _shared_bytes(self, welcome: WorkerWelcome) -> int:
+        """Return how much memory to share at most: what the sink may hold ahead is all that can be in use."""
+        if not self.settings.shared_memory:
+            return 0
+        return _SPARE_BYTES + sum(2 * plan.window() * plan.sample_bytes for plan in welcome.streams)
 
     def _drain(self, now: float) -> None:
         if self._drain_by is None:

@@ -1,0 +1,356 @@
+"""Memory that processes of one host share: owns segments, who may write into them when, and how peers find them.
+
+Theory of operation. A *segment* is an anonymous file in memory (memfd) that its owner, a worker, writes samples into.
+Peers open it through `/proc/PID/fd/N`, so nothing has a name that a crash could leave behind: the kernel frees a
+segment with the last process that has it open. Its header holds a random token, by which a peer knows that it found
+the right one, and two counters. The owner counts `generation` up whenever it takes the segment for new samples, and
+does so only when the taker, the sink, has set `released` to that number: when the last array over it is gone there.
+Whoever else reads it, a trainer on whose behalf the sink keeps it, copies first and compares the generation then.
+
+A segment is used only after the taker has released it once: so the owner knows that the taker can open it, and peers on
+other hosts, in other containers or under another user simply never release one and get bytes through the socket.
+Refuses to know messages' meaning and sockets.
+"""
+
+import fcntl
+import mmap
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.messages import Batch, Reference, Result
+
+#: The token, then `generation` and `released` as native 64-bit words; samples start at the next cache line.
+_TOKEN_BYTES, _DATA = 16, 64
+_GENERATION, _RELEASED = 0, 1
+#: Generation of a segment that its owner will not use again.
+_RETIRED = 2**62
+#: Name of the anonymous files, as `/proc/PID/fd` shows it.
+_NAME = "penstock"
+#: A segment cannot change its size any more: reading one never meets an end that moved (SIGBUS).
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+#: Segments that a pool keeps free beside as many as are lent.
+FREE_SEGMENTS = 4
+#: Arrays smaller than this (bytes) travel in the message: a reference costs as much.
+LEAST_BYTES = 16_384
+
+Bytes = npt.NDArray[np.uint8]
+_Sharing = TypeVar("_Sharing", Result, Batch)
+
+
+class Segment:
+    """One segment, mapped into this process."""
+
+    #: Through which other processes find it; none for a mere reader.
+    descriptor: int | None = None
+
+    def __init__(self, descriptor: int, *, writable: bool) -> None:
+        """Map an open segment; the descriptor is this object's from now on."""
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        try:
+            self._map = mmap.mmap(descriptor, os.fstat(descriptor).st_size, mmap.MAP_SHARED, protection)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if not writable:  # a mere reader, through which nobody else will look
+            os.close(descriptor)
+        self.descriptor = descriptor if writable else None
+        view = memoryview(self._map)
+        self.token = bytes(view[:_TOKEN_BYTES])
+        self._words = view[_TOKEN_BYTES : _TOKEN_BYTES + 16].cast("Q")
+        data = np.frombuffer(self._map, np.uint8, offset=_DATA)
+        #: What numpy needs to make arrays over the samples' bytes.
+        self.interface: dict[str, Any] = data.__array_interface__
+        self.address: int = self.interface["data"][0]
+        #: Room for samples (bytes).
+        self.capacity = len(data)
+
+    def __repr__(self) -> str:
+        """Show size and state."""
+        return f"<Segment {self.capacity} bytes, generation {self.generation}, released {self.released}>"
+
+    def __del__(self) -> None:
+        """Close the descriptor; the mapping goes with the last array over it."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+
+    @classmethod
+    def create(cls, capacity: int) -> "Segment":
+        """Make a segment of this process's own. Raises OSError."""
+        descriptor = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(descriptor, _DATA + capacity)
+            os.pwrite(descriptor, secrets.token_bytes(_TOKEN_BYTES), 0)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(descriptor, writable=True)
+
+    @classmethod
+    def attach(cls, reference: Reference, *, writable: bool) -> "Segment":
+        """Map another process's segment. Raises OSError if it cannot be had or is not the one that was meant."""
+        path = Path(f"/proc/{reference.pid}/fd/{reference.descriptor}")
+        if not str(path.readlink()).startswith(f"/memfd:{_NAME}"):  # nothing else is opened, whatever a peer says
+            raise OSError(f"{path} is no segment")
+        descriptor = os.open(path, os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY))
+        sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS == _SEALS
+        if not sealed or os.fstat(descriptor).st_size <= _DATA:
+            os.close(descriptor)
+            raise OSError(f"{path} is no segment of ours: it may change its size")
+        segment = cls(descriptor, writable=writable)
+        if segment.token.hex() != reference.token:
+            raise OSError(f"{path} is another segment")
+        return segment
+
+    @property
+    def generation(self) -> int:
+        """Which use of it the owner is in."""
+        return self._words[_GENERATION]
+
+    @generation.setter
+    def generation(self, value: int) -> None:
+        self._words[_GENERATION] = value
+
+    @property
+    def released(self) -> int:
+        """The last generation that the taker is done with."""
+        return self._words[_RELEASED]
+
+    @released.setter
+    def released(self, value: int) -> None:
+        self._words[_RELEASED] = value
+
+    def reference(self, generation: int, offset: int = 0) -> Reference:
+        """Return how another process finds it, through this one."""
+        return Reference.model_construct(
+            pid=os.getpid(),
+            descriptor=self.descriptor,
+            token=self.token.hex(),
+            generation=generation,
+            offset=offset,
+        )
+
+
+class Loan:
+    """A segment in one generation: what the arrays over it hold on to. The taker's loan releases it in the end."""
+
+    __slots__ = ("__array_interface__", "__weakref__", "_releases", "generation", "segment")
+
+    def __init__(self, segment: Segment, generation: int, *, releases: bool) -> None:
+        """Lend the segment to whoever makes arrays of this."""
+        self.segment, self.generation, self._releases = segment, generation, releases
+        self.__array_interface__ = segment.interface
+
+    def __del__(self) -> None:
+        """Let the owner write into it again, if it was ours to keep."""
+        if self._releases:
+            self.segment.released = self.generation
+
+    @property
+    def intact(self) -> bool:
+        """Whether the owner has not begun to write into it again: what was copied before is what was meant."""
+        return self.segment.generation == self.generation
+
+    def room(self) -> Bytes:
+        """Return the segment's bytes."""
+        return np.asarray(self)
+
+    def give_back(self) -> None:
+        """Owner only: nothing was sent of it, so nobody will release it."""
+        self.segment.released = self.generation
+
+
+def loan_of(array: npt.NDArray[Any]) -> Loan | None:
+    """Return the loan that an array lies in, if it lies in a segment."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base if isinstance(base, Loan) else None
+
+
+def by_reference(message: _Sharing, arrays: Sequence[npt.NDArray[Any]]) -> tuple[_Sharing, Sequence[npt.NDArray[Any]]]:
+    """Return the message with references in place of the arrays that lie in segments, and the other arrays."""
+    references = [_refer(array) if array.nbytes >= LEAST_BYTES else None for array in arrays]
+    if not any(references):
+        return message, arrays
+    kept = [array for array, reference in zip(arrays, references, strict=True) if reference is None]
+    return message.model_copy(update={"shared": tuple(references)}), kept
+
+
+def _refer(array: npt.NDArray[Any]) -> Reference | None:
+    loan = loan_of(array)
+    if loan is None:
+        return None
+    return loan.segment.reference(loan.generation, array.__array_interface__["data"][0] - loan.segment.address)
+
+
+class Attachments:
+    """Other processes' segments, mapped here once each, as long as they are in use."""
+
+    #: After how many uses of any segment those are unmapped that their owner has retired, and those not used since
+    #: (their owner may have died).
+    _SWEEP, _IDLE = 64, 4096
+
+    def __init__(self, *, releases: bool, most: int = 65_536) -> None:
+        """`releases`: this process is the taker, whose arrays decide when a segment may be written to again.
+
+        At most `most` segments stay mapped, each of which costs this process a file descriptor (the taker: two).
+        """
+        self._releases, self._most = releases, most
+        #: By token: the segment, and the number of the use that was its last; the one longest unused first.
+        self._segments: dict[str, tuple[Segment, int]] = {}
+        self._loans: WeakValueDictionary[str, Loan] = WeakValueDictionary()
+        self._uses = 0
+
+    @property
+    def count(self) -> int:
+        """How many segments are mapped."""
+        return len(self._segments)
+
+    def lend(self, reference: Reference) -> Loan:
+        """Return a loan of the segment that a peer refers to. Raises RemoteProtocolError("shared")."""
+        try:
+            segment = self._segment(reference)
+        except (OSError, ValueError) as error:
+            raise RemoteProtocolError("shared", f"shared memory cannot be reached: {error}") from None
+        generation = reference.generation
+        loan = self._loans.get(reference.token)
+        if loan and loan.generation == generation:  # two loans of one generation would release it twice, once too early
+            return loan
+        if segment.generation != generation or (self._releases and segment.released == generation):
+            raise RemoteProtocolError("shared", f"{segment} has been given back since generation {generation}")
+        loan = self._loans[reference.token] = Loan(segment, generation, releases=self._releases)
+        return loan
+
+    def bytes(self, reference: Reference, size: int) -> Bytes:
+        """Return the `size` bytes that a peer refers to. Raises RemoteProtocolError("shared")."""
+        loan = self.lend(reference)
+        if reference.offset + size > loan.segment.capacity:
+            raise RemoteProtocolError("shared", f"{size} bytes from {reference.offset} on do not lie in {loan.segment}")
+        return loan.room()[reference.offset : reference.offset + size]
+
+    def accept(self, offers: Sequence[Reference]) -> None:
+        """Open offered segments as far as that can be done, and release them: so their owner knows that it can."""
+        for offer in offers:
+            try:
+                self.lend(offer)
+            except RemoteProtocolError:
+                return  # another host, container or user: its samples come through the socket
+
+    def _segment(self, reference: Reference) -> Segment:
+        self._uses += 1
+        if self._uses % self._SWEEP == 0:
+            self._sweep()
+        known = self._segments.pop(reference.token, None)
+        if known is None and len(self._segments) >= self._most:
+            del self._segments[next(iter(self._segments))]
+        segment = known[0] if known else Segment.attach(reference, writable=self._releases)
+        self._segments[reference.token] = (segment, self._uses)
+        return segment
+
+    def _sweep(self) -> None:
+        for token, (segment, used) in list(self._segments.items()):
+            if segment.generation == _RETIRED or self._uses - used > self._IDLE:
+                del self._segments[token]
+
+
+class Pool:
+    """A worker's own segments. For one thread."""
+
+    #: Segments that are offered at first; later ones one by one, as all are in use.
+    _FIRST = 4
+    #: Results without an answer to an offer, and seconds, after which the sink counts as one that cannot see us.
+    _PATIENCE, _PATIENCE_S = 8, 5.0
+    #: Takes after which segments that were free all the time are given up.
+    _PERIOD = 32
+
+    def __init__(self, limit_bytes: int) -> None:
+        """Make no more segments than fit `limit_bytes`."""
+        self._limit_bytes = limit_bytes
+        self._segments: list[Segment] = []
+        #: Made, and not seen by the sink yet; and whether they are part of the next result.
+        self._offered: list[Segment] = []
+        self._tell = False
+        self._waited, self._since = 0, 0.0
+        self._takes, self._least_free = 0, 0
+
+    @property
+    def count(self) -> int:
+        """How many segments the sink has seen."""
+        return len(self._segments)
+
+    def take(self, size: int, now: float) -> Loan | None:
+        """Return room for `size` bytes, or None where they must travel through the socket."""
+        if size < LEAST_BYTES:
+            return None
+        self._look_at_offers(now)
+        free = [segment for segment in self._segments if segment.released == segment.generation]
+        self._trim(free)
+        fitting = next((segment for segment in free if segment.capacity >= size), None)
+        if fitting is None:
+            self._offer(size, now)
+            return None
+        fitting.generation += 1
+        return Loan(fitting, fitting.generation, releases=False)
+
+    def offers(self) -> tuple[Reference, ...]:
+        """Return what to offer with the next result."""
+        if not self._tell:
+            return ()
+        self._tell = False
+        return tuple(segment.reference(segment.generation) for segment in self._offered)
+
+    def _look_at_offers(self, now: float) -> None:
+        seen = [segment for segment in self._offered if segment.released == segment.generation]
+        if seen:
+            self._segments += seen
+            self._offered = [segment for segment in self._offered if segment not in seen]
+            self._waited, self._since = 0, now
+        elif self._offered:
+            self._waited += 1
+            if self._waited > self._PATIENCE and now - self._since > self._PATIENCE_S:
+                self._offered, self._limit_bytes = [], 0 if not self._segments else self._limit_bytes
+
+    def _offer(self, size: int, now: float) -> None:
+        if self._offered or not hasattr(os, "memfd_create"):
+            return
+        for _ in range(1 if self._segments else self._FIRST):
+            if sum(segment.capacity for segment in (*self._segments, *self._offered)) + size > self._limit_bytes:
+                break
+            try:
+                segment = Segment.create(size)
+            except OSError:  # no descriptors or memory left: samples go through the socket
+                self._limit_bytes = 0
+                break
+            segment.generation = 1
+            self._offered.append(segment)
+        self._tell, self._waited, self._since = bool(self._offered), 0, now
+
+    def _trim(self, free: list[Segment]) -> None:
+        """Give up what was not needed for a while, and at once what is more than is in use."""
+        lent = len(self._segments) - len(free)
+        surplus = len(free) - lent - FREE_SEGMENTS
+        self._least_free = min(self._least_free, len(free))
+        self._takes += 1
+        if self._takes % self._PERIOD == 0:
+            surplus = max(surplus, self._least_free - 1)
+            self._least_free = len(free)
+        for segment in free[len(free) - max(0, surplus) :]:
+            segment.generation = _RETIRED
+            self._segments.remove(segment)
+            free.remove(segment)
+
+    def close(self) -> None:
+        """Give all segments up; what peers have open stays until they are done with it."""
+        for segment in (*self._segments, *self._offered):
+            if segment.released == segment.generation:
+                segment.generation = _RETIRED
+        self._segments, self._offered = [], []
