@@ -78,6 +78,8 @@ class Failure(Message):
     """How often it was tried."""
     worker: Text = ""
     """Who tried it last."""
+    fatal: bool = False
+    """The item is not to blame: others would fail as it did, so the stream stops at once, for this reason."""
 
 
 class Timings(Message):
@@ -366,7 +368,7 @@ class EpochEnd(Message):
 class Refused(Message):
     """The sink will not serve this subscription (any more)."""
 
-    kind: Literal["version", "fingerprint", "stream", "position", "limit", "budget"]
+    kind: Literal["version", "fingerprint", "stream", "position", "limit", "budget", "transform"]
     """What was wrong, as one word."""
     reason: Reason
     """The same in a sentence."""

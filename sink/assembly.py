@@ -233,7 +233,7 @@ class Assembly:
             self._urgent = True
             out.append(Note("stream stopped", {"stream": name, "reason": reason}, "error"))
             for peer in [peer for peer, reader in self.readers.items() if reader.plan.name == name]:
-                out += self._refuse(peer, "budget", reason)
+                out += self._refuse(peer, self.budgets[name].kind, reason)
         for peer in [peer for peer, reader in self.readers.items() if reader.plan.name == name]:
             out += self._serve(peer)
         return out
@@ -255,7 +255,7 @@ class Assembly:
         again = self._leave(peer, "trainer subscribed again")
         refused = why_not(message, self.plans, len(self.readers), self.hello.version)
         if refused is None and (reason := self.budgets[message.stream].exceeded):
-            refused = Refused(kind="budget", reason=reason)
+            refused = Refused(kind=self.budgets[message.stream].kind, reason=reason)
         if refused:
             return [*again, Send(peer, refused)]
         reader = Reader(message, self.plans[message.stream], live, message.position)

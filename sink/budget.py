@@ -1,8 +1,12 @@
-"""The failure budget of one stream: how many items may be quarantined before it stops, in words."""
+"""The failure budget of one stream: how many items may be quarantined before it stops, in words.
+
+A failure that is not the item's fault (a custom transform that breaks its contract) stops it at once.
+"""
 
 import math
 from collections import Counter
 from fractions import Fraction
+from typing import Literal
 
 from penstock.protocol.messages import Failure
 from penstock.protocol.plan import StreamPlan
@@ -22,6 +26,8 @@ class Budget:
         self.allowed = min(math.ceil(Fraction(str(plan.settings.failure_budget)) * plan.items), plan.items - 1)
         #: Why the stream stopped; empty while it may go on.
         self.exceeded = ""
+        #: What to refuse trainers for, once it stopped.
+        self.kind: Literal["budget", "transform"] = "budget"
         self._failed: dict[int, dict[int, str]] = {}
 
     def count(self, epoch: int, failure: Failure) -> bool:
@@ -32,6 +38,8 @@ class Budget:
         failed[failure.item] = failure.reason
         if len(self._failed) > _EPOCHS:
             del self._failed[min(self._failed.keys() - {epoch})]
+        if failure.fatal and not self.exceeded:
+            self.kind, self.exceeded = "transform", f"stream {self.plan.name!r}, {failure.path!r}: {failure.reason}"
         if len(failed) > self.allowed and not self.exceeded:
             self.exceeded = self._explain(epoch, failed, failure)
         return True

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from penstock.protocol import wire
-from penstock.protocol.errors import FailureBudgetError, PenstockError, RefusedError, RemoteProtocolError
+from penstock.protocol.errors import (
+    FailureBudgetError,
+    PenstockError,
+    RefusedError,
+    RemoteProtocolError,
+    TransformError,
+)
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.log import library_logger
 from penstock.protocol.messages import (
@@ -35,6 +41,8 @@ from penstock.protocol.wire import Array
 from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
 
 _FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Reset)
+#: What a refusal is raised as, by its kind; all others as RefusedError.
+_ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transform": TransformError}
 #: Segments of shared memory that stay mapped: each takes one of the program's file descriptors.
 _SEGMENTS = 256
 #: Longest that `close` waits for the thread (s).
@@ -204,8 +212,7 @@ class Link:
                 case Ended():
                     self._put(instruction)
                 case Rejected(refused):
-                    kind = FailureBudgetError if refused.kind == "budget" else RefusedError
-                    self._put(kind(refused.reason))
+                    self._put(_ERRORS.get(refused.kind, RefusedError)(refused.reason))
                 case Reopen():
                     self._shares = False
                     self._socket.reopen()

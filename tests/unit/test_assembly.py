@@ -280,6 +280,25 @@ def test_too_many_failures_stop_the_stream_in_words() -> None:
     assert [] == bench.missing()
 
 
+def test_a_failure_that_is_not_the_items_fault_stops_the_stream_at_once_for_its_reason() -> None:
+    """Whatever the budget allows: every other item would fail as well; whoever asks later is told the same."""
+    plan = make_plan(items=20, task_items=4, failure_budget=1.0)
+    bench = Bench(plan)
+    bench.subscribe()
+    task = make_task(plan, TaskKey(stream="train", ordinal=0))
+    result, arrays = make_result(plan, task, frozenset([task.items[1].item]))
+    fatal = result.failures[0].model_copy(update={"fatal": True, "reason": "returned image float64(3,)"})
+    told = bench.hear(b"", result.model_copy(update={"failures": (fatal,)}), arrays)
+    refusals = [*told, *bench.subscribe(b"late")]
+    assert ["transform", "transform"] == [message.kind for message in refusals]
+    for word in ("'train'", task.items[1].path, "returned image float64(3,)"):
+        assert word in refusals[0].reason
+    need = bench.need()
+    assert need
+    assert (refusals[0].reason, ()) == (need.stopped, need.missing)
+    assert ["quarantined", "stream stopped"] == [note.event for note in bench.notes if note.level != "info"]
+
+
 @pytest.mark.parametrize(
     ("budget", "items", "allowed"), [(0.05, 20, 1), (0.07, 100, 7), (0.07, 101, 8), (0.0, 9, 0), (1.0, 9, 8)]
 )
