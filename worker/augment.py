@@ -16,8 +16,9 @@ from penstock.protocol.augment_spec import Augment
 from penstock.protocol.errors import SpecError
 from penstock.worker import levels, warp
 from penstock.worker.decode import Pixels
-from penstock.worker.parameters import Parameters, draw, geometry
-from penstock.worker.parameters import columns as columns  # how many uniforms `random_parameters` takes
+from penstock.worker.parameters import Parameters, columns, draw, geometry
+
+__all__ = ["Augmenter", "apply_parameters", "columns", "flip", "random_parameters", "sampling"]
 
 Float64s = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -193,7 +194,9 @@ def apply_parameters(image: Images, parameters: Mapping[str, Any], settings: Aug
             result = levels.shift_levels_float(result, drawn.channel_shift[0])
     if drawn.brightness is not None:
         if whole:
+            source = result.copy()
             levels.brighten(flat, drawn.brightness)
+            result[..., 3:] = source[..., 3:]  # alpha
         else:
             result = levels.brighten_float(result, drawn.brightness[0])
     return result.astype(image.dtype, copy=False)

@@ -51,6 +51,11 @@ def matrices(theta: Float64s, shift: Pair, shear: Float64s, zoom: Pair, center: 
 
     Angles are in degrees; `shift`, `zoom` and `center` are x, y, in pixels.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # absurd zooms: `_fold` sees to what is not finite
+        return _matrices(theta, shift, shear, zoom, center)
+
+
+def _matrices(theta: Float64s, shift: Pair, shear: Float64s, zoom: Pair, center: tuple[float, float]) -> Float64s:
     sin, cos = _sine_cosine(theta)
     sin_shear, cos_shear = _sine_cosine(shear)
     result = np.empty((len(theta), 2, 3))
@@ -101,6 +106,12 @@ class Sampling:
         `matrix` is (samples, 2, 3), `mirrored` (samples, 2): whether the result is mirrored left-right, top-bottom.
         Outside of the image, coordinates are folded in for `wrap` and sent far away for `constant`.
         """
+        with np.errstate(over="ignore", invalid="ignore"):
+            result = self._places(matrix, mirrored, rows)
+        self._round(result)
+        return result
+
+    def _places(self, matrix: Float64s, mirrored: Bools, rows: slice) -> Float32s:
         by_column = matrix[:, :, :1] * np.arange(self.width) + matrix[:, :, 2:]
         by_row = matrix[:, :, 1:2] * np.arange(self.height)
         by_column[mirrored[:, 0]] = by_column[mirrored[:, 0], :, ::-1]
@@ -115,7 +126,6 @@ class Sampling:
             for axis, side in enumerate((self.width, self.height)):
                 whole = by_column[:, axis, np.newaxis] + by_row[:, axis, :, np.newaxis]
                 result[:, axis] = _fold(whole, side, self.fill)
-        self._round(result)
         return result
 
     def _round(self, points: Float32s) -> None:
