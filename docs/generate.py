@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from penstock.protocol import augment_spec, source_spec, spec, transform_spec
+from penstock.protocol import augment_spec, manipulation_spec, source_spec, spec, transform_spec
 from penstock.sink.service import SinkSettings
 from penstock.up import UpSettings
 from penstock.ventilator.service import VentilatorSettings
@@ -23,6 +23,11 @@ _SPEC: dict[str, type[BaseModel]] = {
     "`[streams.NAME.transform]`": transform_spec.Transform,
     "`[streams.NAME.transform.resize]`": transform_spec.Resize,
     "`[streams.NAME.transform.patch]`": transform_spec.Patch,
+    "`[streams.NAME.transform.manipulations]`": manipulation_spec.Manipulations,
+    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "gamma"': manipulation_spec.Gamma,
+    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "jpeg"': manipulation_spec.Jpeg,
+    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "resize"': manipulation_spec.Rescale,
+    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "rot90"': manipulation_spec.Rotate,
     "`[streams.NAME.transform.augment]`": augment_spec.Augment,
 }
 _SETTINGS: dict[str, type[BaseModel]] = {

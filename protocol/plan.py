@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import ConfigDict, Field
 
 from penstock.protocol.model import Model, Name
-from penstock.protocol.order import Geometry
+from penstock.protocol.order import Geometry, Int64s
 from penstock.protocol.spec import Spec, Stream, default_task_items
 
 
@@ -49,6 +49,8 @@ class StreamPlan(Model):
     """Class names in label order."""
     fingerprint: str
     """Digest of what determines the samples: seed, source listing, transform and order."""
+    sketch: str = ""
+    """Of a source of rows: a digest of its shape, labels and a few rows, by which a worker knows its copy."""
 
     @cached_property
     def token(self) -> str:
@@ -77,6 +79,15 @@ class StreamPlan(Model):
             shuffle=self.settings.shuffle,
         )
 
+    def indices(self, ordinal: int, alone: int | None = None) -> Int64s:
+        """Return the items of a task, or of the one at offset `alone` of it, as indices in the whole source."""
+        geometry = self.geometry
+        first, stride = self.settings.shard_of
+        order = geometry.order(ordinal // geometry.tasks_per_epoch, geometry.slots(ordinal))
+        if alone is not None:
+            order = order[alone : alone + 1]
+        return order * stride + first if stride > 1 else order
+
     def batches_per_epoch(self, world_size: int = 1) -> int:
         """Return how many batches each of `world_size` trainers gets of an epoch of which nothing is quarantined."""
         full, rest = divmod(self.geometry.samples_per_epoch, self.settings.batch_size * world_size)
@@ -89,17 +100,33 @@ class StreamPlan(Model):
 
 
 def schema_of(stream: Stream) -> tuple[FieldSchema, ...]:
-    """Return the fields of a stream's samples.
+    """Return the fields of a stream's samples: those of `schema_before`, as the spec's custom transforms leave them."""
+    fields = {field.name: field for field in schema_before(stream)}
+    for custom in stream.transform.custom:
+        fields |= {
+            name: FieldSchema(name=name, dtype=made.dtype, shape=made.shape) for name, made in custom.produces.items()
+        }
+    return tuple(fields.values())
 
-    `image` uint8 (height, width, channels); `label` int32, the class index; `item` int64, the item's index in the
-    whole source; `patch` int32, which of the item's patches.
+
+def schema_before(stream: Stream) -> tuple[FieldSchema, ...]:
+    """Return the fields of a stream's samples before custom transforms.
+
+    `image` uint8 (height, width, channels), the channels red, green, blue, or one of gray, unless the worker
+    normalises it (`transform.normalize` gives type and axes); `label` int32, the class
+    index; `item` int64, the item's index in the whole source; `patch` int32, which of the item's patches; and with
+    manipulations `manipulation` int32, 0 for the unchanged image, then by their order in the spec.
     """
-    return (
-        FieldSchema(name="image", dtype="uint8", shape=stream.transform.image_shape),
+    dtype, shape = stream.transform.image_field
+    fields = (
+        FieldSchema(name="image", dtype=dtype, shape=shape),
         FieldSchema(name="label", dtype="int32", shape=()),
         FieldSchema(name="item", dtype="int64", shape=()),
         FieldSchema(name="patch", dtype="int32", shape=()),
     )
+    if stream.transform.manipulations is None:
+        return fields
+    return (*fields, FieldSchema(name="manipulation", dtype="int32", shape=()))
 
 
 def fingerprint(spec: Spec, stream: Stream, listing_digest: str) -> str:

@@ -55,10 +55,17 @@ class Stream(Model):
         patch = self.transform.patch
         if patch is None or patch.kind == "center":
             if self.patches != 1:
-                raise ValueError(f"patches = {self.patches} needs transform.patch.kind = 'random' or 'grid'")
+                raise ValueError(
+                    f"patches = {self.patches} needs transform.patch.kind = 'random', 'scattered' or 'grid'"
+                )
         elif patch.kind == "grid" and self.patches != patch.rows * patch.columns:
             raise ValueError(
                 f"patches = {self.patches} but the grid has {patch.rows} × {patch.columns} cells: make them equal"
+            )
+        elif patch.kind == "scattered" and self.patches > (most := self.transform.most_scattered):
+            raise ValueError(
+                f"patches = {self.patches} but at most {most} fit into the resized image without overlapping: "
+                "cut fewer or smaller patches, or resize to a larger image"
             )
         return self
 

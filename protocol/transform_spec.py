@@ -1,11 +1,16 @@
 """The spec's transform: what a worker makes of an image. Owns its fields; refuses to know pixels."""
 
+import math
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from penstock.protocol.augment_spec import Augment
+from penstock.protocol.custom_spec import Custom
+from penstock.protocol.manipulation_spec import Manipulation, Manipulations, Size, largest
 from penstock.protocol.model import Model
+from penstock.protocol.normalize_spec import Normalize
 
 #: Filters of `resize`: the first six are Pillow's, which widen with the reduction (antialias); the others OpenCV's.
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area", "linear", "cubic"]
@@ -27,8 +32,9 @@ class Resize(Model):
 class Patch(Model):
     """Cut patches from the (resized) image."""
 
-    kind: Literal["center", "random", "grid"] = "center"
-    """`center`: one; `random`: uniform over all offsets; `grid`: rows × columns, evenly spaced, edge to edge."""
+    kind: Literal["center", "random", "scattered", "grid"] = "center"
+    """`center`: one; `random`: uniform over all offsets; `scattered`: random, but no two of an item overlap; `grid`:
+    rows × columns, evenly spaced, edge to edge."""
     height: int = Field(ge=1, le=65_535)
     """Height in pixels."""
     width: int = Field(ge=1, le=65_535)
@@ -37,6 +43,15 @@ class Patch(Model):
     """Rows of the grid."""
     columns: int = Field(default=1, ge=1)
     """Columns of the grid."""
+    too_small: Literal["quarantine", "pad", "resize"] = "quarantine"
+    """What becomes of an image smaller than the patch, or than what any manipulation would make a patch of:
+    `quarantine` it; `pad` it, evenly on opposite sides; or `resize` it (bicubic), keeping its aspect ratio, to the
+    least size that does."""
+    pad_mode: Literal["reflect", "nearest", "constant", "wrap"] = "reflect"
+    """How `pad` goes on beyond the edge: `reflect` (dcba|abcd|dcba), `nearest` (aaaa|abcd|dddd), `constant`, `wrap`
+    (abcd|abcd|abcd)."""
+    pad_value: int = Field(default=0, ge=0, le=255)
+    """Value of all channels beyond the edge where `pad_mode` is `constant`; 0 to 255."""
 
 
 class Transform(Model):
@@ -50,8 +65,14 @@ class Transform(Model):
     """Resize first; without it patches come from the full-size image."""
     patch: Patch | None = None
     """Cut patches; without it the whole resized image is the sample."""
+    manipulations: Manipulations | None = None
+    """Labelled changes of the whole image, one of which each sample shows."""
     augment: Augment = Augment()
     """Random changes."""
+    normalize: Normalize | None = None
+    """Turn levels into floats, in the worker or in the trainer; without it, `image` holds uint8 levels."""
+    custom: tuple[Custom, ...] = ()
+    """Functions of your own that change each sample last, in this order."""
     max_megapixels: float = Field(default=200.0, gt=0)
     """Images with more pixels than this (millions) are quarantined before they are decoded."""
     max_file_mb: float = Field(default=256.0, gt=0)
@@ -61,18 +82,77 @@ class Transform(Model):
     def _size_is_fixed(self) -> "Transform":
         if self.resize is None and self.patch is None:
             raise ValueError("samples need one shape: give resize = {height, width}, patch = {height, width}, or both")
-        if self.resize and self.patch:
-            for side in ("height", "width"):
-                if getattr(self.patch, side) > getattr(self.resize, side):
-                    raise ValueError(
-                        f"patch.{side} = {getattr(self.patch, side)} is larger than resize.{side} = "
-                        f"{getattr(self.resize, side)}: make the patch smaller or the resized image larger"
-                    )
+        if self.resize and self.window.too_small == "quarantine":
+            for side, least in zip(("height", "width"), self.least_size, strict=True):
+                self._check_side(side, least)
         return self
+
+    def _check_side(self, side: str, least: int) -> None:
+        wanted, found = getattr(self.window, side), getattr(self.resize, side)
+        if wanted > found:
+            raise ValueError(
+                f"patch.{side} = {wanted} is larger than resize.{side} = {found}: "
+                "make the patch smaller or the resized image larger"
+            )
+        if least > found:
+            raise ValueError(
+                f"resize.{side} = {found} is less than the {least} that the manipulations need for samples of "
+                f"{self.window.height} × {self.window.width} (height × width): cut smaller patches, resize to a larger "
+                'image, or set patch.too_small to "pad" or "resize"'
+            )
+
+    @cached_property
+    def window(self) -> Patch:
+        """The patch; without one, what is the same: the whole resized image."""
+        if self.patch is not None:
+            return self.patch
+        assert self.resize is not None  # noqa: S101 - _size_is_fixed
+        return Patch(height=self.resize.height, width=self.resize.width)
+
+    @cached_property
+    def least_size(self) -> Size:
+        """Height and width that an image must have so that a patch can be cut under any of the manipulations."""
+        patch = self.window.height, self.window.width
+        return largest((patch, *(manipulation.least(patch) for manipulation in self._manipulations)))
+
+    def cell(self, image: Size) -> Size:
+        """Return how much (height, width) of an image of at least the least size a scattered patch keeps to itself.
+
+        It holds the patch under any of the manipulations, and is never more than the image.
+        """
+        patch = self.window.height, self.window.width
+        return largest((patch, *(manipulation.cell(patch, image) for manipulation in self._manipulations)))
+
+    @property
+    def _manipulations(self) -> tuple[Manipulation, ...]:
+        return self.manipulations.all if self.manipulations else ()
+
+    def capacity(self, image: Size) -> int:
+        """Return the most scattered patches that fit into an image of this size (height, width), none overlapping.
+
+        No arrangement beats the grid: each cell holds a pixel whose row and column are one less than multiples of the
+        cell's height and width, no two cells hold the same one, and the image has no more of them.
+        """
+        cell = self.cell(image)
+        return (image[0] // cell[0]) * (image[1] // cell[1])
+
+    @property
+    def most_scattered(self) -> float:
+        """The most scattered patches of an image, if all are resized to one size; else infinity."""
+        if self.resize is None:
+            return math.inf
+        least = self.least_size
+        return self.capacity((max(self.resize.height, least[0]), max(self.resize.width, least[1])))
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape (height, width, channels) of a sample's image."""
-        size = self.patch or self.resize
-        assert size is not None  # noqa: S101 - _size_is_fixed
-        return size.height, size.width, 3 if self.color == "rgb" else 1
+        return self.window.height, self.window.width, 3 if self.color == "rgb" else 1
+
+    @property
+    def image_field(self) -> tuple[str, tuple[int, int, int]]:
+        """Element type and shape of a sample's image as it leaves the worker."""
+        normalize = self.normalize
+        if normalize is None or normalize.where == "trainer":
+            return "uint8", self.image_shape
+        return normalize.dtype, normalize.shape(*self.image_shape)

@@ -1,52 +1,30 @@
-"""Geometry: sizes, boxes and offsets, compared with Pillow, OpenCV and exact arithmetic."""
+"""The cutter: from one image to all its patches, under every rule of the spec, with real files of every colour."""
 
-import os
-import subprocess
-import sys
-import threading
+import io
+from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from images import Pixels, picture
-from PIL import Image, ImageOps
+from images import Pixels, encode, picture
+from PIL import Image
 
 from penstock.protocol.errors import ItemError
-from penstock.protocol.order import sample_generator
+from penstock.protocol.manipulation_spec import Gamma, Jpeg, Manipulation, Rescale, Rotate
 from penstock.protocol.spec import Stream
-from penstock.protocol.transform_spec import Filter, Patch, Resize
-from penstock.worker import patches
+from penstock.protocol.transform_spec import Resize
+from penstock.worker import resize
+from penstock.worker.decode import Decoder
+from penstock.worker.patches import Cutter
 
-PILLOW = {
-    "nearest": Image.Resampling.NEAREST,
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "hamming": Image.Resampling.HAMMING,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
-OPENCV = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
-#: From (height, width) to (height, width): both sides smaller, larger, mixed, the same, and extreme.
-SIZES = [
-    ((90, 120), (30, 50)),
-    ((30, 50), (90, 120)),
-    ((120, 30), (40, 90)),
-    ((31, 57), (31, 57)),
-    ((1, 300), (20, 20)),
-    ((7, 5), (1, 1)),
-]
-slacks = st.integers(0, 70_000)
-
-
-def resized(pixels: Pixels, settings: Resize) -> Pixels:
-    """Resize into an array that no byte of which is right before."""
-    out = np.full((settings.height, settings.width, pixels.shape[2]), 0xA5, np.uint8)
-    patches.resize(pixels, settings, out)
-    return out
+PATCH: dict[str, Any] = {"height": 20, "width": 30}
+CUP = {"preset": "ieee-sp-cup-2018"}
+TURNS: dict[str, Any] = {"choices": [{"kind": "rot90", "turns": turns} for turns in (1, 2, 3)]}
+KINDS = ("center", "random", "grid", "scattered")
 
 
 def channels(count: int, height: int, width: int) -> Pixels:
@@ -54,220 +32,296 @@ def channels(count: int, height: int, width: int) -> Pixels:
     return np.ascontiguousarray(picture(7, 1, height, width)[..., :count])
 
 
-# resizing
-
-
-@pytest.mark.parametrize(("start", "end"), SIZES)
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("name", PILLOW)
-def test_pillows_filters_are_pillows(start: tuple[int, int], end: tuple[int, int], count: int, name: Filter) -> None:
-    """Stretching is Image.resize; covering is ImageOps.fit, centred."""
-    pixels = channels(count, *start)
-    image = Image.fromarray(pixels.squeeze(2) if count == 1 else pixels)
-    size, resample = (end[1], end[0]), PILLOW[name]
-    stretched = resized(pixels, Resize(height=end[0], width=end[1], filter=name))
-    assert np.array_equal(np.asarray(image.resize(size, resample)).reshape(stretched.shape), stretched)
-    covered = resized(pixels, Resize(height=end[0], width=end[1], filter=name, fit="cover"))
-    assert np.array_equal(np.asarray(ImageOps.fit(image, size, resample)).reshape(covered.shape), covered)
-
-
-@pytest.mark.parametrize(("start", "end"), SIZES)
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("name", OPENCV)
-def test_opencvs_filters_are_opencvs_without_ipp(
-    start: tuple[int, int], end: tuple[int, int], count: int, name: Filter
-) -> None:
-    """Stretching is cv2.resize; covering is the same of the nearest whole pixels of the box."""
-    pixels = channels(count, *start)
-    cv2.ipp.setUseIPP(False)
-    size = (end[1], end[0])
-    expected = cv2.resize(pixels, size, interpolation=OPENCV[name])
-    stretched = resized(pixels, Resize(height=end[0], width=end[1], filter=name))
-    assert np.array_equal(expected.reshape(stretched.shape), stretched)
-    left, top, right, bottom = (int(edge + 0.5) for edge in patches.cover_box(*start, *end))
-    cut = np.ascontiguousarray(pixels[top:bottom, left:right])
-    covered = resized(pixels, Resize(height=end[0], width=end[1], filter=name, fit="cover"))
-    assert np.array_equal(cv2.resize(cut, size, interpolation=OPENCV[name]).reshape(covered.shape), covered)
-
-
-@given(
-    height=st.integers(1, 70_000),
-    width=st.integers(1, 70_000),
-    to_height=st.integers(1, 9000),
-    to_width=st.integers(1, 9000),
-)
-def test_the_covered_box_is_the_largest_centred_one(height: int, width: int, to_height: int, to_width: int) -> None:
-    """It lies inside, touches two opposite edges, has the wanted aspect ratio, and cuts both sides alike."""
-    left, top, right, bottom = patches.cover_box(height, width, to_height, to_width)
-    assert 0 <= left < right <= width
-    assert 0 <= top < bottom <= height
-    assert (0.0, float(width)) == (left, right) or (0.0, float(height)) == (top, bottom)
-    assert left == pytest.approx(width - right, abs=1e-6 * width)
-    assert top == pytest.approx(height - bottom, abs=1e-6 * height)
-    assert (right - left) * to_height == pytest.approx((bottom - top) * to_width, rel=1e-6)
-
-
-@pytest.mark.parametrize("name", [*PILLOW, *OPENCV])
-@pytest.mark.parametrize("start", [(1, 65_000), (65_000, 1)])
-def test_extreme_aspect_ratios_cost_no_memory(name: Filter, start: tuple[int, int]) -> None:
-    """Covering reads a box of the image: there is never an intermediate image with a side of millions of pixels."""
-    pixels = np.full((*start, 3), 77, np.uint8)
-    for fit in ("cover", "stretch"):
-        settings = Resize.model_validate({"height": 224, "width": 224, "filter": name, "fit": fit})
-        assert (resized(pixels, settings) == 77).all()
-
-
-def test_a_resize_that_fails_is_the_items_failure() -> None:
-    """What a library cannot do with an image is named with both sizes."""
-    with pytest.raises(ItemError, match=r"cannot resize 0 × 5 pixels to 8 × 4"):
-        resized(np.zeros((5, 0, 3), np.uint8), Resize(height=4, width=8, filter="area"))
-
-
-def test_resizing_writes_into_a_row_of_a_larger_array() -> None:
-    """Neither the rows beside it nor the input change."""
-    pixels = channels(3, 60, 80)
-    pixels.setflags(write=False)
-    for name in (*PILLOW, *OPENCV):
-        rows = np.full((3, 20, 30, 3), 0xA5, np.uint8)
-        settings = Resize.model_validate({"height": 20, "width": 30, "filter": name})
-        patches.resize(pixels, settings, rows[1])
-        assert np.array_equal(resized(pixels, settings), rows[1])
-        assert (rows[[0, 2]] == 0xA5).all()
-
-
-PROGRAM = """
-import hashlib, sys, numpy as np
-sys.path.insert(0, "tests")
-from images import picture
-from penstock.protocol.transform_spec import Resize
-from penstock.worker import patches
-for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area", "linear", "cubic"):
-    digest = hashlib.sha256()
-    for start in ((90, 120), (375, 500), (57, 31)):
-        for height, width in ((150, 150), (45, 60), (300, 411)):
-            out = np.empty((height, width, 3), np.uint8)
-            patches.resize(picture(1, 1, *start), Resize(height=height, width=width, filter=name), out)
-            digest.update(out)
-    print(name, digest.hexdigest())
-"""
-
-
-def test_bytes_do_not_depend_on_the_hosts_instruction_set() -> None:
-    """With OpenCV's and IPP's code for newer CPUs switched off, every filter still gives the same bytes."""
-
-    def digests(**setting: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, **setting},
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        return done.stdout
-
-    usual = digests()
-    assert 9 == len(usual.splitlines())
-    assert usual == digests(OPENCV_CPU_DISABLE="FP16,AVX,AVX2,AVX512-SKX,SSE4.1,SSE4.2", OPENCV_IPP="sse42")
-
-
-def test_ipp_stays_off_on_every_thread() -> None:
-    """OpenCV keeps that switch per thread, so it is set where resizing happens."""
-    pixels, settings = channels(3, 375, 500), Resize(height=150, width=150, filter="cubic")
-    found: list[Pixels] = []
-    thread = threading.Thread(target=lambda: found.append(resized(pixels, settings)))
-    thread.start()
-    thread.join()
-    assert np.array_equal(resized(pixels, settings), found[0])
-
-
-# offsets
-
-
-def test_a_patch_larger_than_the_image_names_both_sizes() -> None:
-    """Width comes first, as everywhere in messages."""
-    pixels = np.zeros((100, 80, 3), np.uint8)
-    assert (0, 0) == patches.slack(pixels, Patch(height=100, width=80))
-    assert (60, 45) == patches.slack(pixels, Patch(height=40, width=35))
-    for height, width in ((101, 80), (100, 81)):
-        with pytest.raises(ItemError, match=rf"has 80 × 100 pixels, less than the patch of {width} × {height}"):
-            patches.slack(pixels, Patch(height=height, width=width))
-
-
-@given(slack_y=slacks, slack_x=slacks, seed=st.integers(0, 2**63 - 1))
-def test_random_offsets_stay_inside_and_draw_y_first(slack_y: int, slack_x: int, seed: int) -> None:
-    """Exactly two draws, whatever the size, so that what is drawn later does not depend on the image."""
-    rng, twin = sample_generator(seed, 0, 0, 0), sample_generator(seed, 0, 0, 0)
-    y, x = patches.random_offset(slack_y, slack_x, rng)
-    first, second = twin.random(2)
-    assert (int(first * (slack_y + 1)), int(second * (slack_x + 1))) == (y, x)
-    assert 0 <= y <= slack_y
-    assert 0 <= x <= slack_x
-    assert rng.random() == twin.random()
-
-
-def test_random_offsets_reach_everything_evenly() -> None:
-    """Each of 4 × 7 offsets turns up about equally often over items and patches, both edges included."""
-    counts = np.zeros((4, 7), int)
-    for item in range(400):
-        for patch in range(7):
-            counts[patches.random_offset(3, 6, sample_generator(1, 2, item, patch))] += 1
-    expected = counts.sum() / counts.size
-    chi_squared = ((counts - expected) ** 2 / expected).sum()
-    assert chi_squared < 60.0  # 27 degrees of freedom: one in 5,000 seeds would exceed 60, and this seed is fixed
-
-
-@given(slack_y=slacks, slack_x=slacks, rows=st.integers(1, 40), columns=st.integers(1, 40))
-def test_grids_are_even_from_edge_to_edge(slack_y: int, slack_x: int, rows: int, columns: int) -> None:
-    """Patches count by rows; the first and last touch the edges; steps differ by a pixel at most; one is centred."""
-    patch = Patch(kind="grid", height=1, width=1, rows=rows, columns=columns)
-    offsets = [patches.grid_offset(slack_y, slack_x, patch, index) for index in range(rows * columns)]
-    ys, xs = [y for y, _ in offsets[::columns]], [x for _, x in offsets[:columns]]
-    assert [(y, x) for y in ys for x in xs] == offsets
-    for places, slack in ((ys, slack_y), (xs, slack_x)):
-        if len(places) == 1:
-            assert [slack // 2] == places
-        else:
-            assert (0, slack) == (places[0], places[-1])
-            assert np.ptp(np.diff(places)) <= 1
-
-
-def test_the_centre_is_rounded_to_the_top_left() -> None:
-    """Of an odd margin the smaller half is above and to the left."""
-    assert (2, 3) == patches.center_offset(5, 6)
-
-
-# the cutter
-
-
-def cutter(transform: dict[str, Any], count: int = 1) -> patches.Cutter:
+def cutter(transform: dict[str, Any], count: int = 1, seed: int = 7) -> Cutter:
     """Return the cutter of a stream with this transform and so many patches an item."""
     source = {"kind": "directory", "root": "photos"}
-    return patches.Cutter(Stream.model_validate({"source": source, "transform": transform, "patches": count}), seed=7)
+    settings = Stream.model_validate({"source": source, "transform": transform, "patches": count})
+    return Cutter(settings, seed)
 
 
-def cuts(transform: dict[str, Any], pixels: Pixels, count: int = 1) -> list[Pixels]:
+def draws_of(maker: Cutter, count: int, seed: int = 1) -> Any:
+    """Return uniforms for one item."""
+    return np.random.default_rng(seed).random((count, maker.columns))
+
+
+def cuts(transform: dict[str, Any], pixels: Pixels, count: int = 1, item: int = 0, **options: Any) -> list[Pixels]:
     """Return copies of one image's patches."""
     maker = cutter(transform, count)
-    draws = np.random.default_rng(1).random((count, maker.columns))
-    return [cut.copy() for cut, _ in maker.cuts(pixels, 0, 0, draws)]
+    return [cut.copy() for cut, _ in maker.cuts(pixels, 0, item, draws_of(maker, count), **options)]
+
+
+def whole(pixels: Pixels, manipulation: Manipulation | None) -> Pixels:
+    """Manipulate a whole image by Pillow and numpy, but leave it unturned."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    match manipulation:
+        case Gamma(value=value):
+            return np.floor(255.0 * (pixels / 255.0) ** value + 0.5).astype(np.uint8)
+        case Jpeg(value=value):
+            file = io.BytesIO(encode(image, quality=value, subsampling=2))
+            return np.asarray(Image.open(file)).reshape(pixels.shape)
+        case Rescale():
+            height, width = manipulation.size((pixels.shape[0], pixels.shape[1]))
+            resized = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+            return resized.reshape(height, width, pixels.shape[2])
+        case _:
+            return pixels
+
+
+# places
 
 
 def test_the_cutter_cuts_where_the_offsets_say() -> None:
     """Random ones by the draws, y first; grid by rows; the centre; all of them after the resize."""
     pixels = channels(3, 60, 80)
-    patch = {"height": 20, "width": 30}
     draws = np.random.default_rng(1).random((4, 2))
     expected = [(int(y * 41), int(x * 51)) for y, x in draws.tolist()]
-    random = cuts({"patch": patch | {"kind": "random"}}, pixels, 4)
+    random = cuts({"patch": PATCH | {"kind": "random"}}, pixels, 4)
     assert all(
         np.array_equal(pixels[y : y + 20, x : x + 30], cut) for (y, x), cut in zip(expected, random, strict=True)
     )
-    grid = cuts({"patch": patch | {"kind": "grid", "rows": 2, "columns": 2}}, pixels, 4)
+    grid = cuts({"patch": PATCH | {"kind": "grid", "rows": 2, "columns": 2}}, pixels, 4)
     assert np.array_equal(pixels[40:, :30], grid[2])
-    (whole,) = cuts({"resize": {"height": 24, "width": 32}}, pixels)
-    assert np.array_equal(resized(pixels, Resize(height=24, width=32)), whole)
-    (center,) = cuts({"resize": {"height": 24, "width": 32}, "patch": patch}, pixels)
-    assert np.array_equal(whole[2:22, 1:31], center)
-    assert [2, 0, 0] == [cutter({"patch": patch | {"kind": kind}}).columns for kind in ("random", "grid", "center")]
+    (small,) = cuts({"resize": {"height": 24, "width": 32}}, pixels)
+    out = np.empty((24, 32, 3), np.uint8)
+    resize.resize(pixels, Resize(height=24, width=32), out)
+    assert np.array_equal(out, small)
+    (center,) = cuts({"resize": {"height": 24, "width": 32}, "patch": PATCH}, pixels)
+    assert np.array_equal(small[2:22, 1:31], center)
+
+
+def test_a_sample_takes_as_many_uniforms_as_it_needs() -> None:
+    """Two for a random offset, one for a manipulation: their number is part of the stream's definition."""
+    found = [cutter({"patch": PATCH | {"kind": kind}}).columns for kind in KINDS]
+    assert [0, 2, 0, 0] == found
+    found = [cutter({"patch": PATCH | {"kind": kind}, "manipulations": CUP}).columns for kind in KINDS]
+    assert [1, 3, 1, 1] == found
+
+
+def numbered(height: int, width: int) -> Pixels:
+    """Return an image whose pixels name their row and column; sides below 250."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([y, x, y ^ x], axis=2).astype(np.uint8)
+
+
+@given(st.integers(1, 40), st.integers(0, 10**6), st.integers(20, 120), st.integers(30, 120))
+def test_scattered_patches_never_overlap_or_the_item_fails_in_words(
+    count: int, item: int, height: int, width: int
+) -> None:
+    """It fails only if no arrangement at all would do; patches depend on the item and nothing else."""
+    pixels, fits = numbered(height, width), (height // 20) * (width // 30)
+    transform: dict[str, Any] = {"patch": PATCH | {"kind": "scattered"}}
+    if count > fits:
+        with pytest.raises(ItemError, match=rf"{count} patches of 30 × 20 do not fit .* at most {fits} do"):
+            cuts(transform, pixels, count, item)
+        return
+    found = cuts(transform, pixels, count, item)
+    corners = [(int(cut[0, 0, 0]), int(cut[0, 0, 1])) for cut in found]
+    for (y, x), cut in zip(corners, found, strict=True):
+        assert np.array_equal(pixels[y : y + 20, x : x + 30], cut)
+    assert all(abs(a[0] - b[0]) >= 20 or abs(a[1] - b[1]) >= 30 for a, b in combinations(corners, 2))
+    assert np.array_equal(found, cuts(transform, pixels, count, item))
+
+
+def test_scattered_patches_lie_elsewhere_in_every_item_and_epoch_and_under_every_seed() -> None:
+    """Each of the three moves them."""
+    pixels, found = numbered(200, 240), set()
+    for seed, epoch, item in ((7, 0, 0), (8, 0, 0), (7, 1, 0), (7, 0, 1)):
+        maker = cutter({"patch": PATCH | {"kind": "scattered"}}, 3, seed)
+        found.add(b"".join(cut.tobytes() for cut, _ in maker.cuts(pixels, epoch, item, draws_of(maker, 3))))
+    assert 4 == len(found)
+
+
+# manipulations
+
+
+@pytest.mark.parametrize("mix", [CUP, TURNS])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_patch_is_cut_from_the_whole_image_manipulated(mix: dict[str, Any], kind: str, count: int) -> None:
+    """Under all manipulations, at the offset that the draws mean in the manipulated image, turned afterwards."""
+    pixels, patches = channels(count, 150, 170), 1 if kind == "center" else 2
+    grid = {"rows": 2} if kind == "grid" else {}
+    transform = {"patch": PATCH | {"kind": kind} | grid, "manipulations": mix}
+    maker = cutter(transform, patches)
+    draws = draws_of(maker, patches)
+    for index, manipulation in enumerate(maker._kinds):
+        changed = whole(pixels, manipulation)
+        turns = manipulation.turns if isinstance(manipulation, Rotate) else 0
+        height, width = (30, 20) if turns % 2 else (20, 30)
+        for patch, (cut, chosen) in enumerate(maker.cuts(pixels, 0, 0, draws, index)):
+            assert index == chosen
+            assert (20, 30, count) == cut.shape
+            room = changed.shape[0] - height, changed.shape[1] - width
+            if kind == "center":
+                places = [(room[0] // 2, room[1] // 2)]
+            elif kind == "random":
+                places = [(int(draws[patch, 0] * (room[0] + 1)), int(draws[patch, 1] * (room[1] + 1)))]
+            elif kind == "grid":
+                places = [(room[0] * patch, room[1] // 2)]
+            else:  # another test says where
+                places = [(y, x) for y in range(room[0] + 1) for x in range(room[1] + 1)]
+            straight = np.rot90(cut, -turns)
+            parts = (changed[y : y + height, x : x + width] for y, x in places)
+            assert any(np.array_equal(straight, part) for part in parts), (manipulation, patch)
+
+
+@settings(max_examples=50)
+@given(st.integers(2, 6), st.integers(0, 10**6), st.integers(130, 240), st.integers(130, 240))
+def test_scattered_patches_do_not_overlap_in_the_source_under_any_manipulation(
+    count: int, item: int, height: int, width: int
+) -> None:
+    """Whatever each of them shows: enlarged, reduced or turned, compared as exact fractions of the source."""
+    mix = {"preset": CUP["preset"], "choices": TURNS["choices"]}
+    maker = cutter({"patch": PATCH | {"kind": "scattered"}, "manipulations": mix}, count)
+    boxes = []
+    for window, chosen in maker._windows((height, width), 0, item, draws_of(maker, count, item), None):
+        kind = maker._kinds[chosen]
+        tall, wide = kind.size((height, width)) if kind else (height, width)
+        boxes.append(
+            (
+                Fraction(window.y * height, tall),
+                Fraction((window.y + window.height) * height, tall),
+                Fraction(window.x * width, wide),
+                Fraction((window.x + window.width) * width, wide),
+            )
+        )
+    for a, b in combinations(boxes, 2):
+        assert a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2]
+
+
+def test_a_manipulation_is_chosen_by_the_last_uniform() -> None:
+    """So that a file of patches can hold all of them, the others at the same relative place."""
+    pixels = channels(3, 200, 220)
+    maker = cutter({"patch": PATCH | {"kind": "random"}, "manipulations": CUP}, 300)
+    draws = draws_of(maker, 300)
+    found = [(cut.copy(), index) for cut, index in maker.cuts(pixels, 0, 0, draws)]
+    assert (draws[:, 2] * 9).astype(int).tolist() == [index for _, index in found]
+    for forced in range(9):
+        for (cut, index), (drawn, chosen) in zip(maker.cuts(pixels, 0, 0, draws, forced), found, strict=True):
+            assert forced == index
+            assert forced != chosen or np.array_equal(drawn, cut)
+
+
+def test_the_same_draws_show_the_same_place_under_every_manipulation() -> None:
+    """The middle of the patch moves by less than two pixels of the source, a turn included."""
+    pixels = np.repeat(numbered(200, 220)[..., 1:2], 3, axis=2)  # each pixel says its column
+    mix = {"choices": [{"kind": "resize", "value": value} for value in (0.5, 0.8, 1.5, 2.0)]}
+    for kind in ("center", "random", "scattered"):
+        maker = cutter({"patch": {"height": 24, "width": 24, "kind": kind}, "manipulations": mix}, 1)
+        draws = draws_of(maker, 1)
+        draws[:] = 0.5
+        middles = [float(cut.mean()) for index in range(5) for cut, _ in maker.cuts(pixels, 0, 0, draws, index)]
+        assert 5 == len(middles)
+        assert np.ptp(middles) < 2.0, (kind, middles)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(KINDS), st.integers(0, 10**6), st.integers(60, 200), st.integers(60, 200))
+def test_what_lies_outside_the_sources_does_not_matter(kind: str, item: int, height: int, width: int) -> None:
+    """A decoder may leave it out."""
+    pixels, count = channels(3, height, width), 1 if kind in ("center", "grid") else 2
+    mix = {"preset": CUP["preset"], "choices": TURNS["choices"]}
+    maker = cutter({"patch": PATCH | {"kind": kind}, "manipulations": mix}, count)
+    draws = draws_of(maker, count, item)
+    try:
+        expected = [(cut.copy(), index) for cut, index in maker.cuts(pixels, 0, item, draws)]
+    except ItemError as error:
+        assert "do not fit" in str(error)  # noqa: PT017 - two patches at once may not
+        return
+    sources = maker.sources((height, width), 0, item, draws)
+    assert sources is not None
+    poisoned = 255 - pixels
+    for source in sources:
+        source.of(poisoned)[...] = source.of(pixels)
+    for (cut, index), (again, twin) in zip(expected, maker.cuts(poisoned, 0, item, draws), strict=True):
+        assert index == twin
+        assert np.array_equal(cut, again)
+
+
+def test_the_whole_image_is_the_source_where_it_is_resized_or_too_small() -> None:
+    """Then a decoder has to decode it all."""
+    assert cutter({"resize": {"height": 20, "width": 30}}).sources((90, 90), 0, 0, np.empty((1, 0))) is None
+    maker = cutter({"patch": PATCH | {"too_small": "pad"}})
+    assert maker.sources((19, 90), 0, 0, np.empty((1, 0))) is None
+    assert maker.sources((20, 30), 0, 0, np.empty((1, 0))) is not None
+
+
+def test_a_resized_image_can_be_manipulated_without_patches() -> None:
+    """The sample is then the whole, or of an enlarged one the centre."""
+    pixels = channels(3, 60, 80)
+    mix = {"choices": [{"kind": "gamma", "value": 0.8}, {"kind": "resize", "value": 2}]}
+    transform = {"resize": {"height": 24, "width": 32}, "manipulations": mix}
+    (plain,), (bright,), (near,) = (cuts(transform, pixels, manipulation=index) for index in range(3))
+    assert np.array_equal(whole(plain, Gamma(kind="gamma", value=0.8)), bright)
+    assert np.array_equal(whole(plain, Rescale(kind="resize", value=2))[12:36, 16:48], near)
+
+
+# images that are too small
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mix", [None, CUP, TURNS])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_small_image_is_quarantined_padded_or_enlarged(kind: str, mix: dict[str, Any] | None, count: int) -> None:
+    """By the patch, or by what the manipulation that needs most would cut it from, whichever is drawn."""
+    needed = {None: (20, 30), id(CUP): (39, 59), id(TURNS): (30, 30)}[id(mix) if mix else None]
+    options: dict[str, Any] = {"manipulations": mix} if mix else {}
+    enough, small = channels(count, *needed), channels(count, needed[0] - 1, needed[1] - 1)
+    indices = range(len(cutter({"patch": PATCH} | options)._kinds))
+    for rule in ("quarantine", "pad", "resize"):
+        transform = {"patch": PATCH | {"kind": kind, "too_small": rule}} | options
+        for index in indices:
+            (cut,) = cuts(transform, enough, manipulation=index)
+            assert (20, 30, count) == cut.shape
+            if rule == "quarantine":
+                with pytest.raises(ItemError, match="less than"):
+                    cuts(transform, small, manipulation=index)
+            else:
+                (cut,) = cuts(transform, small, manipulation=index)
+                assert (20, 30, count) == cut.shape
+
+
+def test_a_padded_image_shows_its_border() -> None:
+    """A constant of the spec's value, evenly around the image."""
+    transform = {"patch": PATCH | {"too_small": "pad", "pad_mode": "constant", "pad_value": 9}}
+    (cut,) = cuts(transform, np.full((10, 10, 3), 200, np.uint8))
+    assert (cut[5:15, 10:20] == 200).all()
+    assert 9 * (20 * 30 - 100) + 200 * 100 == cut[..., 0].sum()
+
+
+# real files of every colour
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_of_every_colour_are_cut_and_manipulated(mode: str, color: Any, kind: str) -> None:
+    """The channels of a sample are the spec's, whatever the file's; patches are those of the decoded image."""
+    data = encode(Image.fromarray(picture(3, 1, 120, 140)).convert(mode), quality=95)
+    pixels = Decoder(color).decode(data)
+    mix = {"preset": CUP["preset"], "choices": TURNS["choices"]}
+    transform = {"color": color, "patch": PATCH | {"kind": kind}, "manipulations": mix}
+    maker = cutter(transform)
+    for index, manipulation in enumerate(maker._kinds):
+        ((cut, _),) = maker.cuts(pixels, 0, 0, draws_of(maker, 1), index)
+        assert (20, 30, 3 if color == "rgb" else 1) == cut.shape
+        changed = whole(pixels, manipulation)
+        assert abs(float(cut.mean()) - float(changed.mean())) < 40.0  # the picture is of one pattern all over
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+def test_real_photos_of_every_colour_are_cut(mode: str, color: Any, shared_data: Path, tmp_path: Path) -> None:
+    """As Pillow shows them, from real files that were saved in each of the colour spaces."""
+    photo = Image.open(min((shared_data / "cats-dogs" / "cat").glob("*.jpg")))
+    file = tmp_path / "photo.jpg"
+    photo.convert(mode).save(file, quality=90)
+    pixels = Decoder(color).decode(file.read_bytes())
+    with Image.open(file) as image:
+        assert mode == image.mode
+        if color == "gray":
+            image.draft("L", image.size)
+        expected = np.asarray(image.convert("L" if color == "gray" else "RGB")).reshape(*pixels.shape[:2], -1)
+    (cut,) = cuts({"color": color, "patch": {"height": 64, "width": 64}}, pixels)
+    y, x = (expected.shape[0] - 64) // 2, (expected.shape[1] - 64) // 2
+    assert np.array_equal(expected[y : y + 64, x : x + 64], cut)

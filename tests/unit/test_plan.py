@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import SAMPLE_BYTES, make_plan
 
-from penstock.protocol.plan import fingerprint
+from penstock.protocol.plan import fingerprint, schema_of
 from penstock.protocol.spec import Spec, parse_spec
 
 
@@ -50,6 +50,8 @@ def digest(spec: Spec, listing: str = "listing") -> str:
         {"transform__resize__height": 33},
         {"transform__patch__width": 15},
         {"transform__augment__horizontal_flip": False},
+        {"transform__patch__too_small": "pad"},
+        {"transform__manipulations": {"choices": [{"kind": "rot90"}]}},
     ],
 )
 def test_the_fingerprint_changes_with_whatever_determines_samples(changes: dict[str, Any]) -> None:
@@ -80,13 +82,20 @@ def test_the_fingerprint_changes_with_the_listing() -> None:
 
 def test_the_fingerprint_of_a_spec_never_changes_by_accident() -> None:
     """Pinned: a change refuses every saved position and must be a decision."""
-    assert "8efed80075737e1523eb8d01f14fc3f1" == digest(spec())
+    assert "05e0d9bc32d3cf9f9d23982c69834010" == digest(spec())
 
 
 def test_a_plan_knows_its_samples_sizes() -> None:
     """Bytes of a sample are those of all its fields."""
     assert SAMPLE_BYTES == make_plan().sample_bytes
     assert ["image", "label", "item", "patch"] == [field.name for field in make_plan().schema]
+
+
+def test_samples_say_their_manipulation_only_where_there_are_any() -> None:
+    """An int32 behind the other fields."""
+    changed = schema_of(spec(transform__manipulations={"choices": [{"kind": "rot90"}]}).streams["train"])
+    assert changed[:-1] == schema_of(spec().streams["train"])
+    assert ("manipulation", "int32", ()) == (changed[-1].name, changed[-1].dtype, changed[-1].shape)
 
 
 @given(st.integers(1, 500), st.integers(1, 64), st.integers(1, 8), st.integers(1, 4), st.integers(1, 4))

@@ -74,7 +74,7 @@ def test_a_good_spec_loads_and_its_roots_start_at_its_folder(tmp_path: Path) -> 
         ("resize = {height = 32, width = 48}", "", ["streams.train.transform", "one shape", "patch"]),
         ("batch_size = 16", 'shard = "3/2"', ["streams.train", "3/2", "must not exceed"]),
         ("batch_size = 16", 'shard = "0/2"', ["streams.train.shard", "'0/2'"]),
-        ("batch_size = 16", "patches = 4", ["streams.train", "patches = 4", "'random' or 'grid'"]),
+        ("batch_size = 16", "patches = 4", ["streams.train", "patches = 4", "'random', 'scattered' or 'grid'"]),
         ("batch_size = 16", "failure_budget = 2.0", ["streams.train.failure_budget", "2.0", "less than or equal to 1"]),
         ("[streams.train]\nbatch_size = 16", "[streams.'a b']\nbatch_size = 16", ["streams", "a b"]),
         ("seed = 7", "seed = = 7", ["not valid TOML", "line 2"]),
@@ -87,6 +87,66 @@ def test_a_mistake_is_named_with_file_field_value_and_what_is_allowed(
     assert old in GOOD
     error = broken(GOOD.replace(old, new), tmp_path)
     assert [] == [word for word in words if word not in error]
+
+
+PATCH = "patch = {height = 20, width = 30"
+CUP = '[streams.train.transform.manipulations]\npreset = "ieee-sp-cup-2018"'
+
+
+@pytest.mark.parametrize(
+    ("transform", "words"),
+    [
+        (f"{PATCH}}}\nresize = {{height = 19, width = 48}}", ["patch.height = 20", "resize.height = 19"]),
+        (f'{PATCH}, kind = "strewn"}}', ["transform.patch.kind", "'strewn'", "'scattered'"]),
+        (f'{PATCH}, too_small = "drop"}}', ["transform.patch.too_small", "'drop'", "'quarantine', 'pad' or 'resize'"]),
+        (f'{PATCH}, pad_mode = "mirror"}}', ["transform.patch.pad_mode", "'mirror'", "'reflect'"]),
+        (f"{PATCH}, pad_value = 256}}", ["transform.patch.pad_value", "256", "255"]),
+        (
+            f"resize = {{height = 32, width = 48}}\n{CUP}",
+            ["resize.height = 32", "the 63 that the manipulations", "pad"],
+        ),
+        (
+            f"{PATCH}}}\nresize = {{height = 39, width = 58}}\n{CUP}",
+            ["resize.width = 58 is less than the 59", "20 × 30"],
+        ),
+        (f"{PATCH}}}\n{CUP}-x", ["transform.manipulations.preset", "ieee-sp-cup-2018"]),
+        (
+            f'{PATCH}}}\n{CUP}\nchoices = [{{kind = "jpeg", value = 0}}]',
+            ["transform.manipulations.choices.0.value = 0", "greater than or equal to 1"],
+        ),
+        (
+            f'{PATCH}}}\n{CUP}\nchoices = [{{kind = "rot90", turn = 1}}]',
+            ["transform.manipulations.choices.0.turn = 1", "did you mean 'turns'"],
+        ),
+        (f'{PATCH}}}\n{CUP}\nchoices = [{{kind = "gamma"}}]', ["transform.manipulations.choices.0.value", "required"]),
+        (f'{PATCH}}}\n{CUP}\nchoices = [{{kind = "gamma", value = 1.2}}]', ["the same manipulation twice: gamma12"]),
+    ],
+)
+def test_a_mistake_in_a_patch_or_manipulation_is_named_too(transform: str, words: list[str], tmp_path: Path) -> None:
+    """With the value, and what the manipulations need."""
+    text = GOOD.replace("resize = {height = 32, width = 48}", transform).replace('2018"-x', '2017"')
+    error = broken(text, tmp_path)
+    assert [] == [word for word in words if word not in error], error
+
+
+def test_more_scattered_patches_than_can_fit_are_refused(tmp_path: Path) -> None:
+    """Where all images are of one size, every one of them would be quarantined."""
+    cut = 'resize = {height = 60, width = 90}\npatch = {height = 20, width = 30, kind = "scattered"}'
+    text = GOOD.replace("resize = {height = 32, width = 48}", cut)
+    file = tmp_path / "spec.toml"
+    file.write_text(text.replace("batch_size = 16", "patches = 9"), encoding="utf-8")
+    assert 9 == load_spec(file).streams["train"].patches
+    assert "patches = 10 but at most 9 fit" in broken(text.replace("batch_size = 16", "patches = 10"), tmp_path)
+
+
+@pytest.mark.parametrize("rule", ["pad", "resize"])
+def test_a_resized_image_smaller_than_the_patch_is_allowed_where_it_is_enlarged(rule: str, tmp_path: Path) -> None:
+    """That is a way to frame an image."""
+    cut = f'resize = {{height = 16, width = 24}}\npatch = {{height = 20, width = 30, too_small = "{rule}"}}'
+    file = tmp_path / "spec.toml"
+    file.write_text(GOOD.replace("resize = {height = 32, width = 48}", f"{cut}\n{CUP}"), encoding="utf-8")
+    transform = load_spec(file).streams["train"].transform
+    assert ((20, 30, 3), (39, 59)) == (transform.image_shape, transform.least_size)
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
