@@ -1,6 +1,6 @@
 """Bytes of one image file to uint8 pixels: owns formats, limits, colours, orientation and the words for damage.
 
-Refuses to know files, patches and what the pixels are for.
+Refuses to know files, patches and what the pixels are for. What can be decoded in part stands in `partial`.
 
 JPEGs go to libjpeg-turbo through simplejpeg, which stops at the first warning; what it refuses, and every other format,
 goes to Pillow; what Pillow refuses is an ItemError. Where both decode, they give the same bytes. Rules:
@@ -10,42 +10,31 @@ goes to Pillow; what Pillow refuses is an ItemError. Where both decode, they giv
 - Colours are what Pillow's `convert` makes of them: alpha is dropped, palettes are looked up, CMYK is inverted. Of
   16-bit samples the high byte is taken, as Pillow itself does for 16-bit RGB; 32-bit samples are refused.
 - Orientation is applied if asked for; that of a TIFF, which is part of the format, always, as Pillow does.
+- Boxes of a large baseline JPEG may be asked for without the rest; then damage below the lowest of them goes unseen,
+  on every host alike (`partial`). Their pixels are those of the whole image.
+- A JPEG may be decoded at a half, a quarter or an eighth of its size (libjpeg's scaled inverse DCT), which depends on
+  its header and the size that is asked for, never on the host.
 - `gray` of a JPEG is its own luma (Pillow's `draft("L")`), decoded without the chroma; it may differ by a level or two
   from `convert("L")` of the RGB pixels, which rounds twice.
 """
 
 import io
-import struct
-import threading
-import warnings
-import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image, UnidentifiedImageError
 
 from penstock.protocol.errors import ItemError
+from penstock.worker.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size
+from penstock.worker.partial import MIN_PIXELS, Box, Frame, decode_boxes, frame_of
+from penstock.worker.pillow import FORMATS, REFUSALS, prepare_pillow
 
 Pixels = npt.NDArray[np.uint8]
 
-#: Formats that are tried, by content, and no others: some of Pillow's plugins start programs (EPS: Ghostscript).
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-for _plugin in (
-    "Jpeg",
-    "Png",
-    "WebP",
-    "Bmp",
-    "Gif",
-    "Tiff",
-    "Ppm",
-):  # else the first WebP or TIFF file imports them all
-    import_module(f"PIL.{_plugin}ImagePlugin")
 #: A decoder keeps its output buffer up to this size (bytes; 21 megapixels of RGB): fresh pages cost 9 % of a decode.
 SCRATCH_BYTES = 64_000_000
 #: Passes over all its pixels that a JPEG of `max_megapixels` may ask for; a smaller one may ask for as much work.
@@ -56,31 +45,12 @@ _SCAN_BYTES = 10
 
 _UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
 _JPEG = b"\xff\xd8"
-_ORIENTATION = 0x0112
 # libjpeg's warnings (jerror.h) that mean lost pixels; the others (stray bytes, odd versions) are harmless.
 _LOST = (
     "Corrupt JPEG data: premature end of data segment",
     "Corrupt JPEG data: bad Huffman code",
     "Corrupt JPEG data: bad arithmetic code",
     "Corrupt JPEG data: found marker",
-)
-# What Pillow and its C libraries raise on damaged files. Fuzzing every format met the first three; the others stand in
-# Pillow's own sources and issues.
-_REFUSALS = (
-    OSError,  # UnidentifiedImageError too
-    ValueError,
-    SyntaxError,
-    TypeError,
-    IndexError,
-    KeyError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    OverflowError,
-    ZeroDivisionError,
-    RuntimeError,
-    MemoryError,
-    Image.DecompressionBombError,
 )
 
 
@@ -95,22 +65,68 @@ class Decoder:
         self._exif_orientation = exif_orientation
         self._max_pixels = int(max_megapixels * 1e6)
         self._scratch: Pixels = np.empty(0, np.uint8)
-        _prepare_pillow(self._max_pixels)
+        #: What `size` found, for the `regions` that follow.
+        self._frame: Frame | None = None
+        self._turned = 1
+        prepare_pillow(self._max_pixels)
 
-    def decode(self, data: bytes) -> Pixels:
+    def decode(self, data: bytes, least: tuple[int, int] | None = None) -> Pixels:
         """Return the image's pixels (height, width, channels), C-contiguous, maybe read-only.
 
-        They stay valid until the next call: the buffer is used again. Raises ItemError.
+        They stay valid until the next call: the buffer is used again. With `least` (height, width), a JPEG may come at
+        a half, a quarter or an eighth of its size, no smaller than that. Raises ItemError.
         """
         refusal = ""
         if data.startswith(_JPEG):
-            pixels = self._decode_jpeg(data)
+            orientation = jpeg_orientation(data) if self._exif_orientation else 1
+            pixels = self._decode_jpeg(data, turned_size(*least, orientation) if least else None)
             if not isinstance(pixels, str):
-                return _turn(pixels, _jpeg_orientation(data)) if self._exif_orientation else pixels
+                return turn(pixels, orientation)
             refusal = pixels
         return self._decode_other(data, refusal)
 
-    def _decode_jpeg(self, data: bytes) -> Pixels | str:
+    def size(self, data: bytes) -> tuple[int, int] | None:
+        """Return the height and width of an image that `decode_parts` may save work with; None for one to `decode`.
+
+        Depends on the file alone, never on the host: a damaged file's fate depends on which of the two is used. Raises
+        ItemError.
+        """
+        self._frame = None
+        frame = frame_of(data)
+        if frame is None or frame.height * frame.width < MIN_PIXELS:
+            return None
+        self._check_size(frame.height, frame.width)
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        except ValueError:
+            return None
+        if (height, width) != (frame.height, frame.width):
+            return None
+        self._frame, self._turned = frame, jpeg_orientation(data) if self._exif_orientation else 1
+        return turned_size(frame.height, frame.width, self._turned)
+
+    def decode_parts(self, data: bytes, boxes: Sequence[Box]) -> Pixels:
+        """Return what `decode` does, but for the pixels outside of the boxes, which may be anything.
+
+        `size` must just have been asked for this image, and every box (at least one) lie inside it. Damage below the
+        lowest box, as the image is stored, may go unseen. Raises ItemError.
+        """
+        frame, orientation = self._frame, self._turned
+        assert frame is not None, "size has not been asked for, or was None"  # noqa: S101 - our own mistake
+        channels = 1 if self._gray else 3
+        shape = frame.height, frame.width, channels
+        stored = [stored_box(box, frame.height, frame.width, orientation) for box in boxes]
+        pixels = self._buffer(frame.height * frame.width * channels).reshape(shape)
+        if not decode_boxes(data, frame, stored, pixels):
+            return self.decode(data)
+        if orientation == 1:
+            return pixels
+        turned = np.empty((*turned_size(frame.height, frame.width, orientation), channels), np.uint8)
+        for box, place in zip(stored, boxes, strict=True):
+            turned[place.slices] = turn(pixels[box.slices], orientation)
+        return turned
+
+    def _decode_jpeg(self, data: bytes, least: tuple[int, int] | None) -> Pixels | str:
         """Return the pixels, or libjpeg's words if it refuses the file."""
         try:
             height, width, space, _ = simplejpeg.decode_jpeg_header(data)
@@ -122,9 +138,12 @@ class Decoder:
         self._check_size(height, width)
         if len(data) // _SCAN_BYTES * height * width > MAX_SCANS * self._max_pixels and not _is_sequential(data):
             self._check_scans(data, height * width)
+        height, width = _scaled(height, width, least)
         buffer = self._buffer(height * width * (1 if self._gray else 3))
         try:
-            pixels: Pixels = simplejpeg.decode_jpeg(data, "GRAY" if self._gray else "RGB", buffer=buffer)
+            pixels: Pixels = simplejpeg.decode_jpeg(
+                data, "GRAY" if self._gray else "RGB", min_height=height, min_width=width, buffer=buffer
+            )
         except ValueError as error:
             if str(error).startswith(_LOST):
                 raise ItemError(f"damaged JPEG, pixels are lost: {error}") from error
@@ -145,7 +164,7 @@ class Decoder:
                 image.draft("L", image.size)
             image.load()
         pixels = self._convert(image, data)
-        return _turn(pixels, _orientation(image)) if self._exif_orientation else pixels
+        return turn(pixels, orientation_of(image)) if self._exif_orientation else pixels
 
     def _convert(self, image: Image.Image, data: bytes) -> Pixels:
         if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
@@ -188,7 +207,7 @@ class Decoder:
         except UnidentifiedImageError as error:  # its own words hold a memory address
             reason = f"damaged JPEG: {refusal}" if refusal else f"{_UNKNOWN}: it begins with {data[:16]!r}"
             raise ItemError(reason) from error
-        except _REFUSALS as error:
+        except REFUSALS as error:
             words = str(error) or type(error).__name__
             reason = f"damaged JPEG: {words} (libjpeg: {refusal})" if refusal else f"damaged image: {words}"
             raise ItemError(reason) from error
@@ -205,18 +224,17 @@ class Decoder:
         return self._scratch[:size]
 
 
-def _prepare_pillow(max_pixels: int) -> None:
-    """Fit Pillow's process-wide settings to decoders that check sizes and name failures themselves.
+def _scaled(height: int, width: int, least: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the size at the smallest scale of 1, 1/2, 1/4, 1/8 that is no smaller than `least`.
 
-    Its guard against decompression bombs stays as a second line, never stricter than the largest limit of any decoder;
-    its warnings (damaged EXIF, odd palettes) would end up on a worker's standard error without the file's name.
+    libjpeg has scales between them, but no SIMD for those: they take longer than the next larger of these.
     """
-    with _PREPARING:
-        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
-        warnings.filterwarnings("ignore", module=r"(PIL|penstock\.worker\.decode)\b")
-
-
-_PREPARING = threading.Lock()
+    if least is not None:
+        for divisor in (8, 4, 2):
+            scaled = -(-height // divisor), -(-width // divisor)
+            if scaled[0] >= least[0] and scaled[1] >= least[1]:
+                return scaled
+    return height, width
 
 
 def _is_sequential(data: bytes) -> bool:
@@ -237,40 +255,3 @@ def _is_sequential(data: bytes) -> bool:
 
 # Markers that may stand before the frame header: tables, application data, comments.
 _SEGMENTS = frozenset(bytes([marker]) for marker in (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))
-
-
-def _jpeg_orientation(data: bytes) -> int:
-    if b"Exif\0\0" not in data and b"tiff:Orientation" not in data:
-        return 1
-    try:
-        image = Image.open(io.BytesIO(data), formats=("JPEG",))
-    except _REFUSALS:
-        return 1
-    return _orientation(image)
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 (as stored) if it is missing, damaged or meaningless."""
-    try:
-        value = image.getexif().get(_ORIENTATION)
-    except _REFUSALS:
-        return 1
-    return value if isinstance(value, int) and value in _TURNS else 1
-
-
-_TURNS: dict[int, Callable[[Pixels], Any]] = {
-    2: lambda pixels: cv2.flip(pixels, 1),
-    3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
-    4: lambda pixels: cv2.flip(pixels, 0),
-    5: cv2.transpose,
-    6: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE),
-    7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
-    8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
-}
-
-
-def _turn(pixels: Pixels, orientation: int) -> Pixels:
-    if orientation == 1:
-        return pixels
-    turned: Pixels = _TURNS[orientation](pixels)
-    return turned.reshape(*turned.shape[:2], pixels.shape[2])  # OpenCV may drop the axis of a single channel

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import pytest
 from images import Pixels, encode, huge_jpeg, picture
@@ -16,7 +17,8 @@ from PIL import Image, ImageOps
 from simplejpeg import decode_jpeg, encode_jpeg  # type: ignore[import-untyped]
 
 from penstock.protocol.errors import ItemError
-from penstock.worker.decode import FORMATS, Decoder
+from penstock.worker.decode import Decoder
+from penstock.worker.pillow import FORMATS
 
 FAMILIES: dict[str, list[tuple[str, str, dict[str, object]]]] = {
     # image format: (mode, name, options)
@@ -236,6 +238,54 @@ def test_orientation_in_xmp_counts_too() -> None:
     assert np.array_equal(decode(data)[::-1, ::-1], decode(data, exif=True))
 
 
+# scaled decoding
+
+
+@pytest.mark.parametrize(
+    ("least", "divisor"),
+    [
+        ((46, 68), 1),
+        ((45, 67), 1),
+        ((24, 10), 1),
+        ((23, 34), 2),
+        ((13, 10), 2),
+        ((12, 17), 4),
+        ((1, 10), 4),
+        ((6, 9), 8),
+    ],
+)
+def test_the_smallest_scale_that_is_large_enough_is_taken(least: tuple[int, int], divisor: int) -> None:
+    """1, 1/2, 1/4 or 1/8, rounded up, by the header's size alone; the pixels are those of OpenCV's reduced reading."""
+    for options in ({}, {"progressive": True}, {"subsampling": 0}):
+        data = encode(photo(), **options)
+        pixels = Decoder("rgb").decode(data, least)
+        assert (-(-45 // divisor), -(-67 // divisor), 3) == pixels.shape
+        assert pixels.flags.c_contiguous
+        if divisor > 1:
+            flag = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}[
+                divisor
+            ]
+            reduced = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+            assert reduced is not None
+            assert np.array_equal(reduced[..., ::-1], pixels)
+
+
+def test_a_turned_image_is_scaled_to_what_is_asked_for_after_the_turn() -> None:
+    """`least` is the height and width that the caller sees."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    decoder = Decoder("gray", exif_orientation=True)
+    assert (34, 23, 1) == decoder.decode(encode(photo(), exif=exif), (34, 23)).shape
+    assert (67, 45, 1) == decoder.decode(encode(photo(), exif=exif), (23, 34)).shape
+
+
+def test_only_jpegs_are_scaled_and_limits_hold() -> None:
+    """Another format comes at full size; the limit on pixels is that of the stored image."""
+    assert (45, 67, 3) == Decoder("rgb").decode(encode(photo(), "PNG"), (6, 9)).shape
+    with pytest.raises(ItemError, match=r"the limit is 0\.003 "):
+        Decoder("rgb", max_megapixels=0.003).decode(encode(photo()), (6, 9))
+
+
 # limits
 
 
@@ -429,7 +479,9 @@ from penstock.worker.decode import Decoder
 digest = hashlib.sha256()
 for size in ((48, 64), (131, 77), (200, 300)):
     for options in ({}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}):
-        digest.update(Decoder("rgb").decode(encode(picture(1, 1, *size), "JPEG", **options)))
+        data = encode(picture(1, 1, *size), "JPEG", **options)
+        for least in (None, (25, 30), (10, 10), (5, 5)):
+            digest.update(Decoder("rgb").decode(data, least))
 print(digest.hexdigest())
 """
     assert run_program(program) == run_program(program, JSIMD_FORCENONE="1")

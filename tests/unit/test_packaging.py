@@ -62,16 +62,23 @@ def test_every_folder_with_an_init_file_is_mapped_to_a_package(root: Path, folde
     assert expected == set(folders.values())
 
 
-def test_the_wheel_holds_every_module(root: Path, folders: dict[str, str], tmp_path: Path) -> None:
-    """Every .py file of every folder is in the wheel under its import name, with the type marker and the licence."""
+@pytest.mark.parametrize("compiler", [None, "/bin/false", "/no/such/compiler"])
+def test_the_wheel_holds_every_module(
+    root: Path, folders: dict[str, str], tmp_path: Path, compiler: str | None
+) -> None:
+    """Every .py file of every folder is in the wheel under its import name, with the type marker and the licence.
+
+    Without a C compiler too: then only the extension is missing.
+    """
     # Built from a copy: setuptools writes build/lib into the tree, and takes deleted modules back from there.
     for folder in folders.values():
-        shutil.copytree(root / folder, tmp_path / "tree" / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copytree(root / folder, tmp_path / "tree" / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(root / name, tmp_path / "tree" / name)
 
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-index", "--no-deps"]
-    built = run([*pip, "--no-build-isolation", "-w", tmp_path, tmp_path / "tree"], tmp_path)
+    environment = {} if compiler is None else {"CC": compiler}
+    built = run([*pip, "--no-build-isolation", "-w", tmp_path, tmp_path / "tree"], tmp_path, **environment)
 
     assert built.returncode == 0, built.stderr
     (wheel,) = tmp_path.glob("*.whl")
@@ -80,6 +87,8 @@ def test_the_wheel_holds_every_module(root: Path, folders: dict[str, str], tmp_p
     assert expected, "no module found: the test looks in the wrong place"
     assert expected == {name for name in held if name.endswith(".py")}
     assert "penstock/py.typed" in held
+    if compiler is not None:
+        assert not [name for name in held if name.endswith(".so")]
     assert f"penstock-{penstock.__version__}.dist-info/licenses/LICENSE" in held
 
 
