@@ -23,6 +23,8 @@ from penstock.trainer.stats import FeedStats
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from penstock.trainer.normalize import BatchNormalizer
+
 #: Most batches that may be asked for ahead.
 _MAX_PREFETCH = 256
 
@@ -179,6 +181,15 @@ class Feed:
         from penstock.trainer.tf import dataset  # noqa: PLC0415 - TensorFlow is imported only when asked for
 
         return dataset(self, fields, prefetch=prefetch)
+
+    def normalizer(self, roots: Mapping[str, str] | None = None) -> "BatchNormalizer":
+        """Return what normalises this stream's images, numpy or tensors, where the spec leaves it to the trainer.
+
+        `roots` maps the spec's roots to folders here: a ZCA matrix is read from its file. Raises SpecError.
+        """
+        from penstock.trainer.normalize import batch_normalizer  # noqa: PLC0415 - only who asks needs it
+
+        return batch_normalizer(self.plan, roots)
 
     def fail(self, error: PenstockError) -> None:
         """Make every wait of this feed raise `error`: the stack behind it gave up. Callable from any thread."""

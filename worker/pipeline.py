@@ -5,6 +5,7 @@ any worker, at any time, makes the same bytes. A failure of an item is an ItemEr
 any other exception is a bug of ours and leaves.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from penstock.protocol import messages
 from penstock.protocol.errors import ItemError
+from penstock.protocol.normalize import Normalizer, open_normalizer
 from penstock.protocol.order import Int64s
 from penstock.protocol.philox import Float64s, uniforms
 from penstock.protocol.plan import FieldSchema, StreamPlan
@@ -52,6 +54,11 @@ class Pipeline:
         )
         self._cutter = Cutter(plan.settings, plan.seed)
         self._augmenter = Augmenter(transform.augment, transform.image_shape)
+        self._shape = transform.image_shape
+        self._normalizer: Normalizer | None = None
+        if transform.normalize is not None and transform.normalize.where == "worker":
+            self._normalizer = open_normalizer(transform.normalize, self._shape, plan.settings.source, roots)
+        self._levels: Pixels = np.empty(0, np.uint8)
         #: Whether a sample is the whole image, at most resized.
         self._whole = transform.patch is None and not self._cutter.columns
 
@@ -80,18 +87,30 @@ class Pipeline:
         if room is None:
             room = np.empty(self.room_bytes(len(loaded.items)), np.uint8)
         fields = _Fields(self.plan.schema, len(loaded.items), self._patches, room)
+        levels = self._room_for_levels(fields)
         draws = self._draw(task.epoch, loaded.items)
         stack: object = loaded.contents
-        if isinstance(stack, np.ndarray) and self._whole and stack.shape[1:] == fields.image.shape[1:]:
+        if isinstance(stack, np.ndarray) and self._whole and stack.shape[1:] == self._shape:
             made = _Made(list(range(len(stack))), [0] * len(stack), [])
-            self._augmenter.write_all(stack, fields.image)
+            self._augmenter.write_all(stack, levels)
         else:
-            made = self._make_each(task, loaded, draws, fields.image)
+            made = self._make_each(task, loaded, draws, levels)
         rows = (np.array(made.offsets, np.int64)[:, np.newaxis] * self._patches + np.arange(self._patches)).ravel()
-        self._augmenter.finish(rows, fields.image[: len(rows)])
+        self._augmenter.finish(rows, levels[: len(rows)])
+        if self._normalizer is not None:
+            self._normalizer(levels[: len(rows)], fields.image[: len(rows)])
         fields.name(loaded, made)
         timings = messages.Timings(decode_s=made.decode_s, transform_s=max(0.0, perf_counter() - start - made.decode_s))
         return Outcome(fields.first(len(rows)), tuple(made.failures), timings)
+
+    def _room_for_levels(self, fields: "_Fields") -> Pixels:
+        """Return where uint8 samples are made: the field itself, or memory of our own if they are normalised after."""
+        if self._normalizer is None:
+            return fields.image
+        size = len(fields.image) * math.prod(self._shape)
+        if size > self._levels.size:
+            self._levels = np.empty(size, np.uint8)
+        return self._levels[:size].reshape(len(fields.image), *self._shape)
 
     def _draw(self, epoch: int, items: Int64s) -> Float64s:
         """Draw everything that a task's samples take; return the cutter's part, (items, patches, columns)."""
@@ -156,7 +175,8 @@ class _Fields:
             field.name: room[start : start + size * field.sample_bytes].view(field.dtype).reshape(size, *field.shape)
             for field, start in zip(schema, starts, strict=True)
         }
-        self.image: Pixels = self._arrays["image"]
+        #: The samples' images, of the schema's type and axes.
+        self.image: Array = self._arrays["image"]
         self._arrays["patch"][:] = np.tile(np.arange(patches, dtype=np.int32), items)
 
     @staticmethod

@@ -16,7 +16,7 @@ from keras_images import generator, transformed
 from PIL import Image, ImageEnhance
 from pydantic import ValidationError
 
-from penstock.protocol.augment_spec import Augment
+from penstock.protocol.augment_spec import Augment, Fill
 from penstock.protocol.errors import SpecError
 from penstock.protocol.philox import uniforms
 from penstock.worker import levels, warp
@@ -24,7 +24,7 @@ from penstock.worker.augment import Augmenter, apply_parameters, columns, random
 from penstock.worker.parameters import draw
 
 Pixels = npt.NDArray[np.uint8]
-FILLS = ("nearest", "constant", "reflect", "wrap")
+FILLS: tuple[Fill, ...] = ("nearest", "constant", "reflect", "wrap")
 EVERYTHING = Augment(
     rotation_range=40.0,
     width_shift_range=0.2,
@@ -60,7 +60,7 @@ def noise(seed: int, *shape: int) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
-def inside(image: Pixels, parameters: dict[str, Any], fill: str) -> npt.NDArray[np.bool_]:
+def inside(image: Pixels, parameters: dict[str, Any], fill: Fill) -> npt.NDArray[np.bool_]:
     """Return which pixels are not at the image's very edge, where rounding decides between two far apart values."""
     marked = np.pad(np.full((image.shape[0] - 2, image.shape[1] - 2, 1), 255, np.uint8), ((1, 1), (1, 1), (0, 0)))
     return (
@@ -76,7 +76,7 @@ def inside(image: Pixels, parameters: dict[str, Any], fill: str) -> npt.NDArray[
 @settings(max_examples=120)
 @given(seed=st.integers(0, 99), size=sizes, parameters=moves, fill=st.sampled_from(FILLS))
 def test_float_images_are_warped_as_by_keras(
-    seed: int, size: tuple[int, int, int], parameters: dict[str, Any], fill: str
+    seed: int, size: tuple[int, int, int], parameters: dict[str, Any], fill: Fill
 ) -> None:
     """Within float32's rounding of coordinates: 0.02 levels on noise of 0 to 255."""
     image = noise(seed, *size)
@@ -90,7 +90,7 @@ def test_float_images_are_warped_as_by_keras(
 @settings(max_examples=120)
 @given(seed=st.integers(0, 99), size=sizes, parameters=moves, fill=st.sampled_from(FILLS))
 def test_uint8_images_are_warped_as_by_keras(
-    seed: int, size: tuple[int, int, int], parameters: dict[str, Any], fill: str
+    seed: int, size: tuple[int, int, int], parameters: dict[str, Any], fill: Fill
 ) -> None:
     """Half a level from rounding, and 1/512 pixel in both directions: at most 1.5 levels, on noise."""
     image = noise(seed, *size)
@@ -120,7 +120,7 @@ def test_photos_are_warped_within_rounding(shared_data: Path) -> None:
     order=st.sampled_from([0, 2, 3, 4, 5]),
 )
 def test_other_orders_are_splines_as_in_scipy(
-    seed: int, size: tuple[int, int, int], parameters: dict[str, Any], fill: str, order: int
+    seed: int, size: tuple[int, int, int], parameters: dict[str, Any], fill: Fill, order: int
 ) -> None:
     """All but a few pixels: the nearest one is a matter of rounding half-way between two."""
     image = noise(seed, *size)
@@ -196,8 +196,8 @@ def test_by_default_height_is_height() -> None:
     """Height shifts move up and down, and the centre is the image's; Keras 3 exchanges the two, and so does `keras`."""
     image = np.zeros((20, 30, 1), np.uint8)
     image[4, 20] = 200
-    for axes, place in (("image", (2, 20)), ("keras", (4, 18))):
-        moved = apply_parameters(image, {"tx": 2.0}, Augment(axes=axes))
+    for spec, place in ((Augment(), (2, 20)), (Augment(axes="keras"), (4, 18))):
+        moved = apply_parameters(image, {"tx": 2.0}, spec)
         assert place == divmod(int(moved.argmax()), 30)
     turned = apply_parameters(image, {"theta": 180.0}, Augment())
     assert np.array_equal(image[::-1, ::-1], turned)
@@ -365,7 +365,7 @@ def test_columns_are_drawn_in_the_documented_order() -> None:
         ({"fill": "nearest"}, "Extra inputs"),
     ],
 )
-def test_senseless_settings_are_refused(arguments: dict[str, Any], words: str) -> None:
+def test_senseless_specare_refused(arguments: dict[str, Any], words: str) -> None:
     """What Keras refuses, what it would only trip over later, and numbers that are none."""
     with pytest.raises(ValidationError, match=words):
         Augment(**arguments)
@@ -443,7 +443,7 @@ def test_any_number_of_channels_is_warped_alike(count: int) -> None:
 
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("order", [0, 1, 3])
-def test_absurd_zooms_and_shifts_end_in_pixels(fill: str, order: int) -> None:
+def test_absurd_zooms_and_shifts_end_in_pixels(fill: Fill, order: int) -> None:
     """Nothing overflows, warns or reads beyond the image, however far away a coordinate lies."""
     image = noise(10, 16, 20, 3)
     spec = Augment(fill_mode=fill, interpolation_order=order, cval=9.0)
