@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from penstock.protocol import augment_spec, manipulation_spec, source_spec, spec, transform_spec
+from penstock.protocol import augment_spec, manipulation_spec, normalize_spec, source_spec, spec, transform_spec
 from penstock.sink.service import SinkSettings
 from penstock.up import UpSettings
 from penstock.ventilator.service import VentilatorSettings
@@ -29,6 +29,7 @@ _SPEC: dict[str, type[BaseModel]] = {
     '`[[streams.NAME.transform.manipulations.choices]]`, kind = "resize"': manipulation_spec.Rescale,
     '`[[streams.NAME.transform.manipulations.choices]]`, kind = "rot90"': manipulation_spec.Rotate,
     "`[streams.NAME.transform.augment]`": augment_spec.Augment,
+    "`[streams.NAME.transform.normalize]`": normalize_spec.Normalize,
 }
 _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock ventilator": VentilatorSettings,
