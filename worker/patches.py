@@ -54,7 +54,8 @@ class Cutter:
     def sources(self, image: Size, epoch: int, item: int, draws: Draws) -> Sequence[Window] | None:
         """Return the parts of an image of this size (height, width) that its patches follow from, in order.
 
-        What lies outside of them does not matter to `cuts`. None if it is the whole image. Raises ItemError.
+        What lies outside of them does not matter to `cuts`, so that a decoder may leave it out
+        (`Decoder.decode_parts`). None if it is the whole image. Raises ItemError.
         """
         least = self._transform.least_size
         if self._transform.resize is not None or image[0] < least[0] or image[1] < least[1]:

@@ -19,6 +19,7 @@ from penstock.protocol.spec import Stream
 from penstock.protocol.transform_spec import Resize
 from penstock.worker import resize
 from penstock.worker.decode import Decoder
+from penstock.worker.partial import Box
 from penstock.worker.patches import Cutter
 
 PATCH: dict[str, Any] = {"height": 20, "width": 30}
@@ -307,6 +308,23 @@ def test_files_of_every_colour_are_cut_and_manipulated(mode: str, color: Any, ki
         assert (20, 30, 3 if color == "rgb" else 1) == cut.shape
         changed = whole(pixels, manipulation)
         assert abs(float(cut.mean()) - float(changed.mean())) < 40.0  # the picture is of one pattern all over
+
+
+def test_a_photo_decoded_in_part_yields_the_same_patches(shared_data: Path) -> None:
+    """The decoder is told what the patches follow from, under every manipulation and place."""
+    data = (shared_data / "camera" / "Nikon D90.jpg").read_bytes()
+    decoder = Decoder("rgb")
+    mix = {"preset": CUP["preset"], "choices": TURNS["choices"]}
+    for kind, count in (("random", 12), ("scattered", 12), ("center", 1)):
+        maker = cutter({"patch": {"height": 100, "width": 140, "kind": kind}, "manipulations": mix}, count)
+        draws, size = draws_of(maker, count), decoder.size(data)
+        assert size is not None
+        sources = maker.sources(size, 0, 5, draws)
+        assert sources is not None
+        boxes = [Box(source.y, source.x, source.height, source.width) for source in sources]
+        parts = [cut.copy() for cut, _ in maker.cuts(decoder.decode_parts(data, boxes), 0, 5, draws)]
+        for part, (cut, _) in zip(parts, maker.cuts(decoder.decode(data), 0, 5, draws), strict=True):
+            assert np.array_equal(cut, part), kind
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
