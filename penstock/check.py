@@ -78,7 +78,7 @@ def _order(book: TaskBook, plan: StreamPlan, epoch: int) -> list[dict[str, Any]]
     wanted = range(start, start + min(_SHOWN, geometry.samples_per_epoch))
     found = []
     for ordinal in range(*geometry.tasks_between(wanted.start, wanted.stop)):
-        items = book.task(TaskKey(stream=plan.name, ordinal=ordinal), 0).items
+        items = book.items(TaskKey(stream=plan.name, ordinal=ordinal))
         for item, positions in zip(items, geometry.positions(ordinal).tolist(), strict=True):
             found += [
                 {

@@ -14,6 +14,7 @@ from PIL import Image
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.shared import FREE_SEGMENTS
 from penstock.ventilator.listing import Listing
+from penstock.ventilator.rows import RowListing
 
 #: Programs without any sample (bytes): interpreter, libraries and what the allocator keeps. Resident size on Linux with
 #: Python 3.11, shared pages counted each time: 63 to 110 MB were seen, these leave a margin.
@@ -27,8 +28,6 @@ _TASKS_READ = 4
 _BATCHES_HELD = 4
 #: Images of this size, decoded, that a worker holds: the decoder's buffer, and the resized or converted image.
 _DECODED = 2
-#: Bytes of an item in the ventilator's listing, beside its path.
-_ITEM_BYTES = 12
 #: Files that are looked at to guess the others.
 _LOOKED_AT = 64
 
@@ -63,12 +62,14 @@ class Use:
     """One stream and how it is used."""
 
     plan: StreamPlan
-    listing: Listing
+    listing: Listing | RowListing
     files: Files
 
 
-def look_at(listing: Listing, root: Path) -> Files:
+def look_at(listing: Listing | RowListing, root: Path) -> Files:
     """Read the headers of some files, evenly spread over a listing; what cannot be read is left out."""
+    if isinstance(listing, RowListing):
+        return Files(len(listing), listing.image_bytes, listing.image_shape[0] * listing.image_shape[1])
     sizes, pixels = [0], [0]
     for index in np.unique(np.linspace(0, len(listing) - 1, _LOOKED_AT).astype(int)).tolist():
         path = root / listing.path(index)
@@ -107,7 +108,7 @@ def foretell(uses: Sequence[Use], *, workers: int, world_size: int, prefetch: in
         ]
     if workers:
         terms += _workers(uses, workers)
-    listed = sum(len(use.listing.paths) + _ITEM_BYTES * len(use.listing) for use in uses)
+    listed = sum(use.listing.held_bytes for use in uses)
     programs = _VENTILATOR_BYTES + _SINK_BYTES + workers * _WORKER_BYTES
     return [
         *terms,

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from penstock.given import Given
 from penstock.protocol.errors import PenstockError, SpecError, StackError
 from penstock.protocol.health import query
 from penstock.protocol.sockets import check_address
@@ -62,7 +63,8 @@ class LocalStack:
         """
         if workers is not None and workers < 0:
             raise SpecError(f"workers = {workers}: give 0 or more")
-        self.spec = _as_spec(spec)
+        self._given = Given()
+        self.spec = _as_spec(self._given.extract(spec) if isinstance(spec, Mapping) else spec)
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
         #: Why the stack gave up; None while it is well.
         self.error: PenstockError | None = None
@@ -147,6 +149,7 @@ class LocalStack:
             feed.close()
         if self._supervisor:
             self._supervisor.stop(first="worker")
+        self._given.close()
         if self._given_dir is None:
             shutil.rmtree(self.run_dir, ignore_errors=True)
         else:
@@ -161,6 +164,7 @@ class LocalStack:
         for address in astuple(self.addresses):
             check_address(address)
         self._bound = tuple(address for address in astuple(self.addresses) if address.startswith("ipc://"))
+        self._roots |= self._given.write(self.run_dir.absolute() / "given", self.spec.roots | self._roots)
         (self.run_dir / "spec.json").write_text(self.spec.model_dump_json(), encoding="utf-8")
         self._supervisor = Supervisor(self._gave_up, None if self._inherit_logs else self.run_dir)
         names = ["ventilator", "sink", *(f"worker-{number}" for number in range(self.workers))]

@@ -14,11 +14,9 @@ def _confined(value: str) -> str:
     return value
 
 
-class _Listed(Model):
+class _Source(Model):
     root: Name
     """Name of the root that the paths are relative to; each host maps it: `[roots]` here, `--root name=/path` there."""
-    path: str = ""
-    """Folder (directory) or manifest file (manifest) below the root."""
     classes: tuple[str, ...] | None = None
     """Class names in label order; default: all that are found, sorted."""
     allow_outside: bool = False
@@ -28,10 +26,8 @@ class _Listed(Model):
     subset: Literal["all", "training", "validation"] = "all"
     """Which side of `validation_split` to take."""
 
-    _paths_stay_inside = field_validator("path")(_confined)
-
     @model_validator(mode="after")
-    def _subset_needs_a_split(self) -> "_Listed":
+    def _subset_needs_a_split(self) -> "_Source":
         if (self.subset == "all") != (self.validation_split == 0.0):
             raise ValueError(
                 f"subset = {self.subset!r} with validation_split = {self.validation_split}: give both, or neither"
@@ -39,18 +35,26 @@ class _Listed(Model):
         return self
 
 
-class DirectorySource(_Listed):
+class DirectorySource(_Source):
     """A tree of image files: a folder a class, nested folders below it included."""
 
     kind: Literal["directory"]
     """Says that this is a directory tree."""
+    path: str = ""
+    """Folder below the root."""
+
+    _paths_stay_inside = field_validator("path")(_confined)
 
 
-class ManifestSource(_Listed):
+class ManifestSource(_Source):
     """A CSV or Parquet file with a row for each image."""
 
     kind: Literal["manifest"]
     """Says that this is a manifest."""
+    path: str = ""
+    """Manifest file below the root."""
+    manifest_root: Name | None = None
+    """Named root that the manifest itself lies below; default: `root`. Only the ventilator's host needs it."""
     images: str = ""
     """Folder below the root that the manifest's paths are relative to."""
     path_column: str = "path"
@@ -58,7 +62,44 @@ class ManifestSource(_Listed):
     label_column: str = "label"
     """Column with the class name (or number)."""
 
-    _images_stay_inside = field_validator("images")(_confined)
+    _paths_stay_inside = field_validator("path", "images")(_confined)
 
 
-Source = Annotated[DirectorySource | ManifestSource, Field(discriminator="kind")]
+class ArraySource(_Source):
+    """Images in a `.npy` or `.npz` file, which every worker maps into its memory: an item is a row.
+
+    uint8 of shape (N, height, width), (N, height, width, 1) or (N, height, width, 3); or another number type whose
+    values are all whole, 0 to 255, which becomes the same uint8.
+    """
+
+    kind: Literal["arrays"]
+    """Says that this is an array."""
+    images: Annotated[str, Field(min_length=1)]
+    """The images below the root: `x.npy`, or `set.npz/x` for the member x of an .npz file."""
+    labels: str = ""
+    """The labels, named likewise: N whole numbers from 0 on, of shape (N,) or (N, 1); default: none, `label` is -1."""
+
+    _paths_stay_inside = field_validator("images", "labels")(_confined)
+
+
+class Hdf5Source(_Source):
+    """Images in a data set of an HDF5 file: an item is a row. What images and labels may be is as for `arrays`."""
+
+    kind: Literal["hdf5"]
+    """Says that this is an HDF5 file."""
+    path: Annotated[str, Field(min_length=1)]
+    """The file below the root."""
+    images: Annotated[str, Field(min_length=1)] = "image"
+    """Data set with the images; groups before it as in a path."""
+    labels: str = "label"
+    """Data set with the labels; empty: none, `label` is -1. Class names come from an attribute `classes` of it, or of
+    the file, unless `classes` is given."""
+
+    _paths_stay_inside = field_validator("path")(_confined)
+
+
+#: Sources whose items are rows: a number is all that a worker needs to find one.
+RowSource = ArraySource | Hdf5Source
+#: Sources whose items are image files.
+FileSource = DirectorySource | ManifestSource
+Source = Annotated[DirectorySource | ManifestSource | ArraySource | Hdf5Source, Field(discriminator="kind")]

@@ -1,6 +1,6 @@
 """The task book: every stream's listing and plan, and from a unit of work's name to the task with its items.
 
-Owns the way from positions in the order to paths and labels, sharding included. Knows nothing of leases and sockets.
+Owns the way from positions in the order to paths and labels. Knows nothing of leases and sockets.
 """
 
 from collections.abc import Mapping
@@ -9,21 +9,17 @@ from typing import Self
 
 from penstock.protocol.errors import SourceError
 from penstock.protocol.messages import Item, Task, TaskKey
-from penstock.protocol.order import Geometry
 from penstock.protocol.plan import StreamPlan, fingerprint
 from penstock.protocol.spec import Spec
 from penstock.ventilator.listing import Listing
+from penstock.ventilator.rows import RowListing
 from penstock.ventilator.sources import list_source
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     plan: StreamPlan
-    geometry: Geometry
-    listing: Listing
-    #: Shard: the stream's item number n is the listing's number n × stride + first.
-    first: int
-    stride: int
+    listing: Listing | RowListing
 
 
 class TaskBook:
@@ -52,8 +48,9 @@ class TaskBook:
                 items=items,
                 classes=tuple(listing.classes),
                 fingerprint=fingerprint(spec, settings, listing.digest),
+                sketch=listing.sketch if isinstance(listing, RowListing) else "",
             )
-            entries[name] = _Entry(plan, plan.geometry, listing, first, stride)
+            entries[name] = _Entry(plan, listing)
         return cls(entries)
 
     @property
@@ -61,17 +58,23 @@ class TaskBook:
         """The plan of every stream."""
         return tuple(entry.plan for entry in self._entries.values())
 
-    def listing(self, stream: str) -> Listing:
+    def listing(self, stream: str) -> Listing | RowListing:
         """Return a stream's listing."""
         return self._entries[stream].listing
 
     def task(self, key: TaskKey, attempt: int) -> Task:
-        """Return the task, or the one item alone, that `key` names."""
+        """Return the task, or the one item alone, that `key` names.
+
+        A whole task of a source of rows holds no items: workers know them by the plan, and messages stay small.
+        """
         entry = self._entries[key.stream]
-        epoch = key.ordinal // entry.geometry.tasks_per_epoch
-        slots = entry.geometry.slots(key.ordinal)
-        order = entry.geometry.order(epoch, slots) * entry.stride + entry.first
-        indices = order.tolist() if key.alone is None else [int(order[key.alone])]
-        path, label = entry.listing.path, entry.listing.label
-        items = tuple(Item.model_construct(item=index, path=path(index), label=label(index)) for index in indices)
+        epoch = key.ordinal // entry.plan.geometry.tasks_per_epoch
+        items = () if isinstance(entry.listing, RowListing) and key.alone is None else self.items(key)
         return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
+
+    def items(self, key: TaskKey) -> tuple[Item, ...]:
+        """Return the items of a task, or of the one item alone, that `key` names."""
+        entry = self._entries[key.stream]
+        path, label = entry.listing.path, entry.listing.label
+        indices = entry.plan.indices(key.ordinal, key.alone).tolist()
+        return tuple(Item.model_construct(item=index, path=path(index), label=label(index)) for index in indices)

@@ -18,7 +18,8 @@ _NEWEST = 0.1
 #: Entries of the heap of ready work that may be out of date (beside as many as there is work) before it is made anew.
 _STALE = 1024
 
-#: (key, attempts) to the task with its items: a pure function of the plan and the source's listing.
+#: (key, attempts) to the task: a pure function of the plan and the source's listing. Of a source of rows only what is
+#: run alone has its item, so that it can be named; workers know the others by the plan.
 MakeTask = Callable[[TaskKey, int], Task]
 
 
@@ -137,14 +138,14 @@ class Lane:
     def charge(self, work: Work, limit: int, worker: str) -> None:
         """Count a worker's death against the work it ran: retried item by item, given up after `limit`."""
         work.deaths += 1
-        task = self.task(work)
-        if len(task.items) > 1:
-            self._split(work, task)
+        if work.key.alone is None and len(self.geometry.slots(work.key.ordinal)) > 1:
+            self._split(work)
         elif work.deaths < limit:
             self.push(work)
         else:
-            item = next(iter(task.items))
             offset = work.key.alone or 0
+            alone = TaskKey.model_construct(stream=self.plan.name, ordinal=work.key.ordinal, alone=offset)
+            [item] = self._make_task(alone, work.deaths).items
             reason = f"its worker died {work.deaths} times while it ran this item"
             failure = Failure(
                 offset=offset, item=item.item, path=item.path, reason=reason, attempts=work.deaths, worker=worker
@@ -168,31 +169,29 @@ class Lane:
     def _add(self, ordinal: int, held: Callable[[TaskKey], bool]) -> None:
         work = self._work(TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, alone=None), deaths=0)
         self._parts[ordinal] = [work.key]
-        if self.poison:
-            task = self.task(work)
-            if any(item.item in self.poison for item in task.items):
-                self._split(work, task)
-                return
+        if self.poison and not self.poison.keys().isdisjoint(self.plan.indices(ordinal).tolist()):
+            self._split(work)
+            return
         if not held(work.key):
             self.push(work)
 
-    def _split(self, work: Work, task: Task) -> None:
+    def _split(self, work: Work) -> None:
         ordinal = work.key.ordinal
         del self.works[work.key]
         self._split_up.add(ordinal)
         self._parts[ordinal] = []
-        for offset, item in enumerate(task.items):
+        for offset, item in enumerate(self.plan.indices(ordinal).tolist()):
             key = TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, alone=offset)
             part = self._work(key, work.deaths)
             self._parts[ordinal].append(key)
-            known = self.poison.get(item.item)
+            known = self.poison.get(item)
             part.failure = known and known.model_copy(update={"offset": offset})
             self.push(part)
 
     def _restore(self, key: TaskKey, held: Callable[[TaskKey], bool]) -> None:
         work = self._work(key, deaths=0)
-        [item] = self.task(work).items
-        known = self.poison.get(item.item)
+        [item] = self.plan.indices(key.ordinal, key.alone).tolist()
+        known = self.poison.get(item)
         work.failure = known and known.model_copy(update={"offset": key.alone})
         if not held(key):
             self.push(work)

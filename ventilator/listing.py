@@ -44,6 +44,11 @@ class Listing:
         """Return the number of items."""
         return len(self.labels)
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that the listing takes."""
+        return len(self.paths) + self.starts.nbytes + self.labels.nbytes
+
     def path(self, index: int) -> str:
         """Return an item's path below the root, with `/` between parts, as it is on disk."""
         return self._raw(index).decode()

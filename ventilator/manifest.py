@@ -30,14 +30,13 @@ _Row = tuple[int, Any, Any]
 
 
 def list_manifest(source: ManifestSource, root: bytes, place: bytes, check: Callable[[bytes], None]) -> Listing:
-    """Return the items of the manifest at `place`; `check` raises if a path leads out of the root.
+    """Return the items of the manifest at `place`; `check` raises if the folder of images leads out of the root.
 
     Raises SourceError.
     """
     name = place.decode(errors="backslashreplace")
     if not os.path.isfile(place):
         raise SourceError(f"{name}: no such file (source.path = {source.path!r} in root {source.root!r})")
-    check(place)
     images = os.path.join(root, source.images.encode())
     if not os.path.isdir(images):
         raise SourceError(f"{name}: root {source.root!r} has no folder {source.images!r} (source.images)")

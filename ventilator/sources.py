@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.protocol.errors import SourceError
-from penstock.protocol.source_spec import DirectorySource, ManifestSource
+from penstock.protocol.source_spec import DirectorySource, FileSource, ManifestSource, RowSource, Source
 from penstock.ventilator.listing import MAX_PATH_BYTES, Listing, ListingBuilder, prefix_of
 from penstock.ventilator.manifest import list_manifest
+from penstock.ventilator.rows import RowListing, list_rows
 
 #: Suffixes of image files, in any case.
 SUFFIXES = frozenset({b"jpg", b"jpeg", b"png", b"webp", b"bmp", b"gif", b"tif", b"tiff", b"ppm"})
@@ -23,27 +24,41 @@ SUFFIXES = frozenset({b"jpg", b"jpeg", b"png", b"webp", b"bmp", b"gif", b"tif", 
 _Identity = tuple[int, int]  # device and inode
 
 
-def list_source(source: DirectorySource | ManifestSource, roots: Mapping[str, str]) -> Listing:
+def list_source(source: Source, roots: Mapping[str, str]) -> Listing | RowListing:
     """Return the items of a source; `roots` maps the names of roots to this host's folders.
 
     With a `subset`, the listing holds that subset only, and indices count within it. Raises SourceError.
     """
-    if source.root not in roots:
-        known = ", ".join(sorted(roots)) or "none"
-        raise SourceError(
-            f"no folder is mapped to root {source.root!r} (mapped: {known}): give --root {source.root}=/path, "
-            "or name it in the spec's [roots]"
-        )
-    root = os.fsencode(roots[source.root])
-    if not os.path.isdir(root):
-        raise SourceError(f"root {source.root!r}: no folder {show(root)}: mount it, or give --root {source.root}=/path")
+    root = _root(source.root, roots)
     if source.classes is not None:
         _check_classes(source.classes)
+    if isinstance(source, RowSource):
+        return list_rows(source, os.fsdecode(root))
+    holder = source.manifest_root if isinstance(source, ManifestSource) and source.manifest_root else source.root
+    return _list_files(source, root, _root(holder, roots))
+
+
+def _root(name: str, roots: Mapping[str, str]) -> bytes:
+    if name not in roots:
+        known = ", ".join(sorted(roots)) or "none"
+        raise SourceError(
+            f"no folder is mapped to root {name!r} (mapped: {known}): give --root {name}=/path, "
+            "or name it in the spec's [roots]"
+        )
+    root = os.fsencode(roots[name])
+    if not os.path.isdir(root):
+        raise SourceError(f"root {name!r}: no folder {show(root)}: mount it, or give --root {name}=/path")
+    return root
+
+
+def _list_files(source: FileSource, root: bytes, holder: bytes) -> Listing:
+    """List what `source.path` below `holder` names; images lie below `root`."""
     guard = Guard(os.path.realpath(root), allow_outside=source.allow_outside)
-    place = os.path.join(root, source.path.encode()) if source.path else root
+    place = os.path.join(holder, source.path.encode()) if source.path else holder
     if isinstance(source, DirectorySource):
         listing = _list_directory(source, place, guard)
     else:
+        Guard(os.path.realpath(holder), allow_outside=source.allow_outside).check(place)
         listing = list_manifest(source, root, place, guard.check)
     if source.subset == "all":
         return listing

@@ -16,6 +16,7 @@ from penstock.protocol.errors import ItemError, SpecError
 from penstock.protocol.messages import Task
 from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.source_spec import RowSource
 from penstock.worker.decode import Pixels
 from penstock.worker.read import read_file
 
@@ -30,8 +31,9 @@ class Loaded:
     labels: npt.NDArray[np.int32]
     #: Path of each item below its root, for the ledger and for messages.
     paths: Sequence[str]
-    #: Bytes of an image file, pixels (height, width, channels), or why there is neither.
-    contents: Sequence[bytes | Pixels | ItemError]
+    #: Bytes of an image file, pixels (height, width, channels), or why there is neither; one array of pixels (items,
+    #: height, width, channels) if the source holds arrays and no item failed.
+    contents: Sequence[bytes | Pixels | ItemError] | Pixels
 
 
 class Origin(Protocol):
@@ -68,7 +70,7 @@ class Files:
 def open_origin(plan: StreamPlan, roots: Mapping[str, str | Path]) -> Origin:
     """Return where a stream's items come from; `roots` maps the spec's roots to this host's folders.
 
-    Raises SpecError if the root has no entry.
+    Raises SpecError if the root has no entry, and SourceError if arrays cannot be opened.
     """
     source, transform = plan.settings.source, plan.settings.transform
     if source.root not in roots:
@@ -77,5 +79,9 @@ def open_origin(plan: StreamPlan, roots: Mapping[str, str | Path]) -> Origin:
             f"stream {plan.name!r} reads root {source.root!r}, which has no folder here (mapped: {known}): "
             f"give --root {source.root}=/path"
         )
+    if isinstance(source, RowSource):
+        from penstock.worker.origin_rows import RowOrigin  # noqa: PLC0415 - it knows this module
+
+        return RowOrigin(plan, source, str(roots[source.root]))
     limit_bytes = int(transform.max_file_mb * 1e6)
     return Files(Path(roots[source.root]), allow_outside=source.allow_outside, limit_bytes=limit_bytes)

@@ -1,0 +1,44 @@
+"""Opening one file below a root for reading: owns confinement. Refuses to know what the file holds."""
+
+import os
+import stat
+
+from penstock.protocol.errors import SourceError
+
+# O_NONBLOCK: opening a named pipe returns at once.
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def open_below(root: str, path: str, *, allow_outside: bool) -> int:
+    """Return a descriptor of the regular file `path` below the folder `root`; the caller closes it.
+
+    Unless `allow_outside`, the file that was opened, not just its name, must lie below the root. Raises SourceError.
+    """
+    if "://" in root:
+        raise SourceError(f"{root}/{path}: arrays and HDF5 files are read from files only: copy it to a folder")
+    try:
+        descriptor = os.open(f"{root}/{path}", _FLAGS)
+    except OSError as error:
+        raise SourceError(f"{root}/{path}: cannot open the file: {error.strerror}") from error
+    try:
+        _check(descriptor, root, path, allow_outside=allow_outside)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check(descriptor: int, root: str, path: str, *, allow_outside: bool) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise SourceError(f"{root}/{path}: not a file")
+    place, top = opened_path(descriptor), os.path.realpath(root)
+    if not allow_outside and not place.startswith(top.rstrip("/") + "/"):
+        raise SourceError(
+            f"{root}/{path} leads outside its root, to {place}: set allow_outside = true to permit it, or widen "
+            "the root"
+        )
+
+
+def opened_path(descriptor: int) -> str:
+    """Return where an open file lies: asked of the kernel, so that nobody can swap a link after a check."""
+    return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - as text
