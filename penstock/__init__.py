@@ -13,8 +13,18 @@ if TYPE_CHECKING:
     from penstock.protocol.spec import Spec
     from penstock.stack import LocalStack
     from penstock.trainer.client import Feed
+    from penstock.trainer.image_data_generator import ImageDataGenerator
 
-__all__ = ["__version__", "connect", "local"]
+__all__ = ["ImageDataGenerator", "__version__", "connect", "local"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - of a module: anything
+    """Import `ImageDataGenerator` when it is asked for: it needs numpy."""
+    if name == "ImageDataGenerator":
+        from penstock.trainer.image_data_generator import ImageDataGenerator  # noqa: PLC0415 - keeps the import light
+
+        return ImageDataGenerator
+    raise AttributeError(f"module 'penstock' has no attribute {name!r}")
 
 
 def connect(

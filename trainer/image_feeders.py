@@ -1,0 +1,279 @@
+"""Where an image iterator's pixels come from: arrays as they are, this process, or worker processes of this machine.
+
+Owns the way from (epoch, batch) to images and the items they show, and the processes that takes. All feeders of one
+source and seed give the same bytes, whatever the number of workers. Refuses to know labels and normalisation.
+"""
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.protocol.augment_spec import Augment
+from penstock.protocol.errors import FailureBudgetError, PenstockError
+from penstock.protocol.messages import Item, Task, TaskKey
+from penstock.protocol.order import Geometry, Int64s
+from penstock.protocol.philox import uniforms
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec import parse_spec
+from penstock.protocol.wire import Array
+from penstock.stack import LocalStack
+from penstock.trainer.client import Feed
+from penstock.worker.augment import apply_parameters, random_parameters
+from penstock.worker.origin import Loaded
+from penstock.worker.parameters import columns
+from penstock.worker.pipeline import Pipeline
+
+Images = npt.NDArray[Any]
+#: The stream's name in the spec, which the user never sees, and the root that paths are relative to: absolute ones are.
+STREAM, ROOT = "train", "files"
+#: Batches that Keras looks at, for their shapes, before it begins.
+_LOOKED_AT = 2
+
+
+class Feeder(Protocol):
+    """What an iterator takes its batches from; one thread at a time."""
+
+    def batch(self, epoch: int, index: int) -> tuple[Images, Int64s]:
+        """Return the images (samples, height, width, channels) of a batch of an epoch, and their items (int64)."""
+        ...
+
+    def close(self) -> None:
+        """Stop what runs; the next `batch` starts it again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Which items make which batch: the stream's own order, the same in every process."""
+
+    seed: int
+    samples: int
+    batch_size: int
+    shuffle: bool
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return -(-self.samples // self.batch_size)
+
+    def items(self, epoch: int, index: int) -> Int64s:
+        """Return the items of a batch."""
+        start = index * self.batch_size
+        return self._geometry.order(epoch, range(start, min(start + self.batch_size, self.samples)))
+
+    def epoch(self, epoch: int) -> Int64s:
+        """Return all items of an epoch."""
+        return self._geometry.order(epoch, range(self.samples))
+
+    @property
+    def _geometry(self) -> Geometry:
+        return Geometry(
+            seed=self.seed, items=self.samples, patches=1, mix=1, task_items=self.batch_size, shuffle=self.shuffle
+        )
+
+
+class Unchanged:
+    """Images of an array as they are."""
+
+    def __init__(self, images: Images, order: Order) -> None:
+        """Take images (count, height, width, channels) of any type."""
+        self._images, self._order = images, order
+
+    def batch(self, epoch: int, index: int) -> tuple[Images, Int64s]:
+        """Return copies."""
+        items = self._order.items(epoch, index)
+        return self._images[items], items
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+#: Changes one image of `item`; `draws` are its uniforms.
+Change = Callable[[Images, npt.NDArray[np.float64]], Images]
+
+
+class Changed:
+    """What another feeder gives, each image changed in this process by a function: for what workers cannot do."""
+
+    def __init__(self, feeder: Feeder, order: Order, columns: int, change: Change) -> None:
+        """Take the function, and how many uniforms it is given: the same that a worker would draw."""
+        self._feeder, self._order, self._columns, self._change = feeder, order, columns, change
+
+    def batch(self, epoch: int, index: int) -> tuple[Images, Int64s]:
+        """Return the changed images."""
+        images, items = self._feeder.batch(epoch, index)
+        draws = uniforms(self._order.seed, epoch, items, 1, self._columns)[:, 0]
+        return np.stack([self._change(image, row) for image, row in zip(images, draws, strict=True)]), items
+
+    def close(self) -> None:
+        """Close the other one."""
+        self._feeder.close()
+
+
+def change_by(settings: Augment) -> tuple[int, Change]:
+    """Return the columns and the function that make of floating-point images what workers make of 8-bit ones."""
+
+    def change(image: Images, draws: npt.NDArray[np.float64]) -> Images:
+        return apply_parameters(image, random_parameters(settings, image.shape, draws), settings)
+
+    return columns(settings), change
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """What is changed at random: image files, or 8-bit images of an array."""
+
+    #: The spec's transform.
+    transform: Mapping[str, Any]
+    #: For workers: the spec's source.
+    source: Mapping[str, Any]
+    #: For workers: writes what the source names into a folder, and returns the fields of `source` that say where.
+    write: Callable[[Path], Mapping[str, Any]]
+    #: For this process: the path of an item below the root, or
+    path: Callable[[int], str] | None = None
+    #: all images (count, height, width, channels).
+    images: npt.NDArray[np.uint8] | None = None
+
+
+def _stream(transform: Mapping[str, Any], order: Order, source: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "source": {"root": ROOT, "allow_outside": True, **source},
+        "transform": dict(transform),
+        "shuffle": order.shuffle,
+        "batch_size": order.batch_size,
+        "failure_budget": 0.0,  # as in Keras: an image that cannot be read ends the run, in words
+    }
+
+
+class _Folder:
+    """A folder of this run; removed when it is closed or forgotten, and at exit, by the process that made it."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="penstock-images-"))
+        self.close = weakref.finalize(self, _remove, self.path, os.getpid())
+
+
+def _remove(path: Path, pid: int) -> None:
+    if os.getpid() == pid:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class Here:
+    """A worker's own pipeline, in this process."""
+
+    def __init__(self, source: Source, order: Order) -> None:
+        """Start nothing yet."""
+        self._source, self._order = source, order
+        self._pipeline: Pipeline | None = None
+
+    def batch(self, epoch: int, index: int) -> tuple[Images, Int64s]:
+        """Make the batch. Raises FailureBudgetError, naming the file, if an image cannot be read."""
+        if self._pipeline is None:
+            self._pipeline = _pipeline(self._source.transform, self._order)
+        wanted = self._order.items(epoch, index)
+        task, loaded = self._task(epoch, wanted)
+        outcome = self._pipeline.make(task, loaded or self._pipeline.read(task))
+        for failure in outcome.failures:
+            raise FailureBudgetError(f"/{failure.path}: {failure.reason}. Repair the file, or leave it out")
+        fields = dict(zip((field.name for field in self._pipeline.plan.schema), outcome.arrays, strict=True))
+        return fields["image"], wanted
+
+    def close(self) -> None:
+        """Forget the pipeline."""
+        self._pipeline = None
+
+    def _task(self, epoch: int, wanted: Int64s) -> tuple[Task, Loaded | None]:
+        """Return a batch as a worker's task and, of an array, what it reads."""
+        numbers, path, images = wanted.tolist(), self._source.path, self._source.images
+        paths = [path(number) if path else str(number) for number in numbers]
+        items = tuple(
+            Item.model_construct(item=item, path=path, label=0) for item, path in zip(numbers, paths, strict=True)
+        )
+        task = Task.model_construct(key=TaskKey(stream=STREAM, ordinal=0), attempt=0, epoch=epoch, items=items)
+        if images is None:
+            return task, None
+        return task, Loaded(items=wanted, labels=np.zeros(len(wanted), np.int32), paths=paths, contents=images[wanted])
+
+
+def _pipeline(transform: Mapping[str, Any], order: Order) -> Pipeline:
+    """Return a pipeline for any files below the root; a source of files is not opened before it is read."""
+    stream = _stream(transform, order, {"kind": "directory"})
+    spec = parse_spec({"seed": order.seed, "streams": {STREAM: stream}})
+    plan = StreamPlan(
+        name=STREAM, seed=order.seed, settings=spec.streams[STREAM], items=order.samples, classes=(), fingerprint=""
+    )
+    return Pipeline(plan, {ROOT: "/"})
+
+
+class Workers:
+    """Worker processes of this machine, started with the first batch."""
+
+    def __init__(self, source: Source, order: Order, workers: int) -> None:
+        """Start nothing yet."""
+        self._source, self._order, self._workers = source, order, workers
+        self._feed: Feed | None = None
+        self._stop: Callable[[], object] = lambda: None
+        self._batches: Iterator[dict[str, Array]] = iter(())
+        #: The batch that the feed gives next: (epoch, index).
+        self._next: tuple[int, int] | None = None
+        #: The first batches of the last epoch begun: Keras looks at two before it begins, and begins with them.
+        self._first: dict[tuple[int, int], tuple[Images, Int64s]] = {}
+
+    def batch(self, epoch: int, index: int) -> tuple[Images, Int64s]:
+        """Take the batch from the workers; out of turn, they begin anew there. Raises FailureBudgetError and others."""
+        if (epoch, index) in self._first:
+            return self._first[epoch, index]
+        batch = self._take(epoch, index)
+        if index < _LOOKED_AT:
+            self._first = {place: first for place, first in self._first.items() if place[0] == epoch}
+            self._first[epoch, index] = batch
+        return batch
+
+    def _take(self, epoch: int, index: int) -> tuple[Images, Int64s]:
+        feed = self._feed or self._open()
+        order = self._order
+        if self._next != (epoch, index):
+            self._next = None
+            feed.seek(epoch * order.samples + index * order.batch_size)
+            self._batches = iter(feed)
+        fields = next(self._batches, None)
+        if fields is None:  # the epoch before this one was over
+            self._batches = iter(feed)
+            fields = next(self._batches)
+        items = order.items(epoch, index)
+        if not np.array_equal(items, fields["item"]):
+            raise PenstockError(
+                f"batch {index} of epoch {epoch} holds items {fields['item']}, not {items}: a bug of ours"
+            )
+        self._next = (epoch, index + 1) if index + 1 < order.batches else (epoch + 1, 0)
+        return fields["image"], items
+
+    def close(self) -> None:
+        """Stop the processes, and wait until they are gone."""
+        self._feed, self._next, self._first = None, None, {}
+        self._stop()
+
+    def _open(self) -> Feed:
+        folder = _Folder()
+        order = self._order
+        stream = _stream(self._source.transform, order, {**self._source.source, **self._source.write(folder.path)})
+        spec = {"seed": order.seed, "roots": {ROOT: "/"}, "streams": {STREAM: stream}}
+        stack = LocalStack(spec, workers=self._workers, run_dir=folder.path)
+        stack.__enter__()
+        self._stop = weakref.finalize(self, _stop, stack, folder, os.getpid())
+        self._feed = stack.feed(STREAM)
+        return self._feed
+
+
+def _stop(stack: LocalStack, folder: _Folder, pid: int) -> None:
+    if os.getpid() == pid:  # a forked child leaves its parent's processes alone
+        stack.stop()
+        folder.close()

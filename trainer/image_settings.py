@@ -1,0 +1,259 @@
+"""What an `ImageDataGenerator` is told, and what it does to single images: draw, change, normalise.
+
+Owns the arguments' meanings and the words for wrong ones. Refuses to know iterators, files and workers.
+"""
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from penstock.protocol.augment_spec import Augment
+from penstock.protocol.errors import ArgumentError, ArgumentTypeError
+from penstock.trainer import standardize
+from penstock.worker.augment import apply_parameters, random_parameters
+from penstock.worker.parameters import columns
+
+Images = npt.NDArray[Any]
+#: Arguments that go into the spec's `augment` under the same names.
+_AUGMENT = (
+    "rotation_range",
+    "width_shift_range",
+    "height_shift_range",
+    "brightness_range",
+    "shear_range",
+    "zoom_range",
+    "channel_shift_range",
+    "fill_mode",
+    "cval",
+    "horizontal_flip",
+    "vertical_flip",
+    "interpolation_order",
+)
+
+
+class ImageSettings:
+    """The arguments of `ImageDataGenerator`, all of them attributes of the same names, and single images."""
+
+    def __init__(
+        self,
+        featurewise_center: bool = False,
+        samplewise_center: bool = False,
+        featurewise_std_normalization: bool = False,
+        samplewise_std_normalization: bool = False,
+        zca_whitening: bool = False,
+        zca_epsilon: float = 1e-6,
+        rotation_range: float = 0,
+        width_shift_range: Any = 0.0,
+        height_shift_range: Any = 0.0,
+        brightness_range: Any = None,
+        shear_range: float = 0.0,
+        zoom_range: Any = 0.0,
+        channel_shift_range: float = 0.0,
+        fill_mode: str = "nearest",
+        cval: float = 0.0,
+        horizontal_flip: bool = False,
+        vertical_flip: bool = False,
+        rescale: float | None = None,
+        preprocessing_function: Callable[[Images], Images] | None = None,
+        data_format: str | None = None,
+        validation_split: float = 0.0,
+        interpolation_order: int = 1,
+        dtype: Any = None,
+        *,
+        workers: int | None = None,
+        pool: Any = None,
+    ) -> None:
+        """Check and keep the arguments. Raises ArgumentError (a ValueError), quoting the value."""
+        self.featurewise_center, self.samplewise_center = featurewise_center, samplewise_center
+        self.featurewise_std_normalization = featurewise_std_normalization
+        self.samplewise_std_normalization = samplewise_std_normalization
+        self.zca_whitening, self.zca_epsilon = zca_whitening, zca_epsilon
+        self.rotation_range, self.shear_range = rotation_range, shear_range
+        self.width_shift_range, self.height_shift_range = width_shift_range, height_shift_range
+        self.brightness_range = _pair("brightness_range", brightness_range)
+        if _is_number(zoom_range):
+            self.zoom_range: Any = [1 - zoom_range, 1 + zoom_range]
+        else:
+            self.zoom_range = _pair("zoom_range", zoom_range, " (or one)")
+        self.channel_shift_range = channel_shift_range
+        self.fill_mode, self.cval, self.interpolation_order = fill_mode, cval, interpolation_order
+        self.horizontal_flip, self.vertical_flip = horizontal_flip, vertical_flip
+        self.rescale, self.preprocessing_function = rescale, preprocessing_function
+        self.data_format: str = data_format or _keras_default("image_data_format", "channels_last")
+        self.dtype: Any = dtype or _keras_default("floatx", "float32")
+        #: Worker processes of each iterator; None: as many as there are cores, or none for few images.
+        self.workers = check_workers(workers, pool)
+        self._validation_split = validation_split
+        #: Statistics that `fit` computes; may be set instead.
+        self.mean: Any = None
+        self.std: Any = None
+        self.zca_whitening_matrix: Any = None
+        self._check()
+        self._imply()
+
+    def _check(self) -> None:
+        if self.data_format not in ("channels_last", "channels_first"):
+            raise ArgumentError(f"data_format = {self.data_format!r}: give 'channels_last' or 'channels_first'")
+        self.channel_axis, self.row_axis, self.col_axis = (
+            (3, 1, 2) if self.data_format == "channels_last" else (1, 2, 3)
+        )
+        split = self._validation_split
+        if split and not 0 < split < 1:
+            raise ArgumentError(f"validation_split = {split!r}: give a fraction between 0 and 1, both excluded, or 0")
+        try:
+            floating = np.issubdtype(np.dtype(self.dtype), np.floating)
+        except TypeError:
+            floating = False
+        if not floating:
+            raise ArgumentError(f"dtype = {self.dtype!r}: give a floating-point type, such as 'float32'")
+        self.augmentation()
+
+    def _imply(self) -> None:
+        """Set what others need, and say so, as Keras does."""
+
+        def override(name: str, by: str, *, value: bool) -> None:
+            if bool(getattr(self, name)) != value:
+                warnings.warn(f"{by} = True sets {name} = {value}", stacklevel=4)
+                setattr(self, name, value)
+
+        if self.zca_whitening:
+            override("featurewise_center", "zca_whitening", value=True)
+            override("featurewise_std_normalization", "zca_whitening", value=False)
+        if self.featurewise_std_normalization:
+            override("featurewise_center", "featurewise_std_normalization", value=True)
+        if self.samplewise_std_normalization:
+            override("samplewise_center", "samplewise_std_normalization", value=True)
+
+    def augmentation(self) -> Augment:
+        """Return the random changes as the spec's model, from the attributes as they are now. Raises ArgumentError."""
+        values = {name: _plain(getattr(self, name)) for name in _AUGMENT}
+        values |= {name: bool(values[name]) for name in ("horizontal_flip", "vertical_flip")}
+        try:
+            return Augment(axes="keras", **values)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            name = str(problem["loc"][0])
+            raise ArgumentError(
+                f"{name} = {getattr(self, name)!r}: {problem['msg'].removeprefix('Value error, ')}"
+            ) from None
+
+    def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
+        """Return the parameters of a random change of an image of this shape, under Keras's names.
+
+        Draws from numpy's global generator, or from one of its own with `seed`.
+        """
+        draws = (np.random if seed is None else np.random.RandomState(seed)).random_sample
+        return self._parameters(img_shape, draws)
+
+    def apply_transform(self, x: Images, transform_parameters: Mapping[str, Any]) -> Images:
+        """Return an image of rank 3, changed by parameters such as `get_random_transform` returns; same type and shape.
+
+        Raises ArgumentError for another rank.
+        """
+        x = np.asarray(x)
+        if x.ndim != 3:  # noqa: PLR2004 - the rank of an image
+            raise ArgumentError(f"an image has rank 3, and this array has shape {x.shape}")
+        if self.data_format == "channels_last":
+            return apply_parameters(x, transform_parameters, self.augmentation())
+        moved = apply_parameters(np.moveaxis(x, 0, -1), transform_parameters, self.augmentation())
+        return np.moveaxis(moved, -1, 0)
+
+    def random_transform(self, x: Images, seed: int | None = None) -> Images:
+        """Return an image of rank 3, changed at random; same type and shape."""
+        return self.apply_transform(x, self.get_random_transform(x.shape, seed))
+
+    def standardize(self, x: Images) -> Images:
+        """Return an image or a batch, normalised; floating-point input is changed in place.
+
+        "Samplewise" statistics are taken over all that is given: give one image at a time.
+        """
+        x = np.asarray(x)
+        if not np.issubdtype(x.dtype, np.floating):
+            x = x.astype(self.dtype)
+        return standardize.standardize(self, x)
+
+    def fit(self, x: Any, augment: bool = False, rounds: int = 1, seed: int | None = None) -> None:
+        """Compute the statistics that `featurewise_…` and `zca_whitening` need from images (rank 4).
+
+        Images are rescaled first; with `augment`, the statistics are those of `rounds` random changes of each. `seed`
+        makes these repeatable. Raises ArgumentError.
+        """
+        images = np.array(x, dtype=self.dtype)
+        standardize.check_images(self, images, "fit")
+        if rounds < 1:
+            raise ArgumentError(f"rounds = {rounds!r}: give 1 or more")
+        if self.rescale:
+            images *= self.rescale
+        if augment:
+            rng = np.random if seed is None else np.random.RandomState(seed)
+            shape = images.shape[1:]
+            images = np.stack(
+                [
+                    self.apply_transform(image, self._parameters(shape, rng.random_sample))
+                    for _ in range(rounds)
+                    for image in images
+                ]
+            )
+        standardize.fit(self, images)
+
+    def _parameters(self, shape: tuple[int, ...], draws: Callable[[int], Any]) -> dict[str, Any]:
+        settings = self.augmentation()
+        size = shape[-2:] if self.data_format == "channels_first" else shape[:2]
+        return random_parameters(settings, tuple(size), np.asarray(draws(columns(settings))))
+
+    @property
+    def standardizes_itself(self) -> bool:
+        """Whether a subclass has a `standardize` of its own."""
+        return type(self).standardize is not ImageSettings.standardize
+
+    @property
+    def transforms_itself(self) -> bool:
+        """Whether a subclass draws or changes images in a way of its own, which no worker knows."""
+        kind = type(self)
+        return (
+            kind.get_random_transform is not ImageSettings.get_random_transform
+            or kind.apply_transform is not ImageSettings.apply_transform
+        )
+
+
+def check_workers(workers: Any, pool: Any = None) -> int | None:
+    """Return the number of worker processes, None for the default. Raises ArgumentError and ArgumentTypeError."""
+    if pool is not None:
+        raise ArgumentTypeError(
+            f"pool = {pool!r}: Penstock starts and stops its own processes; give workers = N instead (0: this process)"
+        )
+    if workers is None:
+        return None
+    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 0:
+        raise ArgumentError(f"workers = {workers!r}: give a number of processes, 0 for this process, or None")
+    return int(workers)
+
+
+def _keras_default(name: str, otherwise: str) -> str:
+    """Return one of Keras's settings, if the script uses Keras at all."""
+    keras = sys.modules.get("keras")
+    return str(getattr(keras.config, name)()) if keras else otherwise
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _pair(name: str, value: Any, otherwise: str = "") -> Any:
+    if value is None and not otherwise:
+        return None
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(map(_is_number, value)):  # noqa: PLR2004
+        raise ArgumentError(f"{name} = {value!r}: give two numbers{otherwise}, lowest and highest")
+    return list(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return numpy's numbers and arrays, and lists, as Python's numbers and tuples."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    return tuple(_plain(each) for each in value) if isinstance(value, (list, tuple)) else value

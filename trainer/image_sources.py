@@ -1,0 +1,185 @@
+"""From what `ImageDataGenerator` was told to the feeder that makes it: the spec's source and transform, and who works.
+
+Owns the choice between worker processes and this process. Refuses to know labels and iterators.
+"""
+
+import csv
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.protocol.augment_spec import Augment
+from penstock.protocol.errors import ArgumentError
+from penstock.trainer.image_arrays import eight_bits
+from penstock.trainer.image_feeders import Change, Changed, Feeder, Here, Order, Source, Unchanged, Workers, change_by
+from penstock.trainer.image_settings import ImageSettings
+
+Images = npt.NDArray[Any]
+
+#: Below this many samples, none are made in worker processes unless asked for: starting those takes a second or two.
+_FEW = 256
+#: Keras's color modes: the spec's, and the channels.
+COLORS = {"rgb": ("rgb", 3), "grayscale": ("gray", 1), "rgba": ("rgba", 4)}
+#: Channels of arrays that workers know: the spec's colors.
+_SENT = {1: "gray", 3: "rgb"}
+#: Filters that Keras knows: the spec's of the same names.
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How image files become arrays."""
+
+    size: tuple[int, int]
+    color_mode: str
+    interpolation: str
+    keep_aspect_ratio: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return *self.size, COLORS[self.color_mode][1]
+
+    def transform(self, settings: Augment) -> dict[str, Any]:
+        """Return the spec's transform."""
+        fit = "cover" if self.keep_aspect_ratio else "stretch"
+        resize = {"height": self.size[0], "width": self.size[1], "filter": self.interpolation, "fit": fit}
+        return {"color": COLORS[self.color_mode][0], "resize": resize, "augment": settings}
+
+
+def look(target_size: Any, color_mode: str, interpolation: str, *, keep_aspect_ratio: bool) -> Look:
+    """Check how files shall look. Raises ArgumentError."""
+    try:
+        height, width = (int(side) for side in target_size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ArgumentError(f"target_size = {target_size!r}: give (height, width) in pixels")
+    check_choice("color_mode", color_mode, tuple(COLORS))
+    check_choice("interpolation", interpolation, _INTERPOLATIONS)
+    return Look((height, width), color_mode, interpolation, bool(keep_aspect_ratio))
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """Raise ArgumentError unless the value is one of the choices."""
+    if value not in choices:
+        raise ArgumentError(f"{name} = {value!r}: give one of {', '.join(map(repr, choices))}")
+
+
+def of_files(
+    generator: ImageSettings, paths: Sequence[str], look: Look, order: Order, workers: int | None
+) -> tuple[Feeder, int]:
+    """Return who reads files, resizes them and changes them at random, and the number of processes that takes."""
+    own = generator.transforms_itself
+    settings = Augment() if own else generator.augmentation()
+
+    def write(folder: Path) -> Mapping[str, Any]:
+        path = folder / "files.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "label"])
+            writer.writerows((_below_root(each), "0") for each in paths)
+        return {"path": str(path)[1:]}
+
+    source = Source(
+        transform=look.transform(settings),
+        source={"kind": "manifest", "classes": ("0",)},
+        write=write,
+        path=lambda item: _below_root(paths[item]),
+    )
+    feeder, count = _made(source, order, workers)
+    return (_changed_by(generator, feeder, order) if own else feeder), count
+
+
+def _below_root(path: str) -> str:
+    """Return an absolute path without its leading slash: the stream's root is `/`. Raises ArgumentError."""
+    whole = os.path.abspath(path) if ".." not in path.split("/") else os.path.realpath(path)  # noqa: PTH100
+    if "\\" in whole or not whole.isprintable():
+        raise ArgumentError(
+            f"{path!r}: paths with backslashes or characters that cannot be printed cannot be sent: rename"
+        )
+    return whole[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class OfArrays:
+    """Who changes images of an array."""
+
+    feeder: Feeder
+    #: What the images must be divided by.
+    divisor: float
+    #: Worker processes.
+    workers: int
+
+
+def of_arrays(generator: ImageSettings, images: Images, order: Order, workers: int | None) -> OfArrays:
+    """Return who changes images (count, height, width, channels) at random."""
+    plain = Unchanged(images, order)
+    if generator.transforms_itself:
+        return OfArrays(_changed_by(generator, plain, order), 1.0, 0)
+    settings = generator.augmentation()
+    columns, change = change_by(settings)
+    if not columns:
+        return OfArrays(plain, 1.0, 0)
+    levels = eight_bits(images)
+    scaled = _scaled(settings, levels.divisor) if levels else None
+    if levels is None or scaled is None:
+        floats = plain if images.dtype.kind == "f" else Unchanged(images.astype(generator.dtype), order)
+        return OfArrays(Changed(floats, order, columns, change), 1.0, 0)
+    if images.shape[3] not in _SENT:
+        columns, change = change_by(scaled)
+        return OfArrays(Changed(Unchanged(levels.images, order), order, columns, change), levels.divisor, 0)
+    feeder, count = _made(_array(levels.images, scaled), order, workers)
+    return OfArrays(feeder, levels.divisor, count)
+
+
+def _array(images: npt.NDArray[np.uint8], settings: Augment) -> Source:
+    """Return 8-bit images as a source: a file that every worker maps into its memory."""
+    height, width, channels = images.shape[1:]
+
+    def write(folder: Path) -> Mapping[str, Any]:
+        np.save(folder / "images.npy", images)
+        return {"images": str(folder / "images.npy")[1:]}
+
+    return Source(
+        transform={"color": _SENT[channels], "resize": {"height": height, "width": width}, "augment": settings},
+        source={"kind": "arrays"},
+        write=write,
+        images=images,
+    )
+
+
+def _scaled(settings: Augment, divisor: float) -> Augment | None:
+    """Return the same changes for levels that are `divisor` times as high; None if 8 bits cannot hold them."""
+    if divisor == 1.0:
+        return settings
+    cval = settings.cval * divisor
+    if settings.brightness_range or (settings.fill_mode == "constant" and not 0 <= cval <= 255):  # noqa: PLR2004
+        return None
+    shift = settings.channel_shift_range * divisor
+    return settings.model_copy(update={"cval": cval, "channel_shift_range": shift})
+
+
+def _changed_by(generator: ImageSettings, feeder: Feeder, order: Order) -> Feeder:
+    """Return images changed by a subclass's own methods, which get a seed from each sample's uniforms."""
+    first = generator.data_format == "channels_first"
+
+    def change(image: Images, draws: npt.NDArray[np.float64]) -> Images:
+        x = (np.moveaxis(image, -1, 0) if first else image).astype(generator.dtype)
+        parameters = generator.get_random_transform(x.shape, seed=int(draws[0] * 2**32))
+        x = generator.apply_transform(x, parameters)
+        return np.moveaxis(x, 0, -1) if first else x
+
+    own: Change = change
+    return Changed(feeder, order, 1, own)
+
+
+def _made(source: Source, order: Order, workers: int | None) -> tuple[Feeder, int]:
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if order.samples >= _FEW else 0
+    return (Workers(source, order, workers), workers) if workers else (Here(source, order), 0)
