@@ -27,6 +27,9 @@ class Resize(Model):
     """Resampling filter."""
     fit: Literal["stretch", "cover"] = "stretch"
     """`stretch` ignores the aspect ratio; `cover` keeps it, and cuts what sticks out evenly from both sides."""
+    dct_scaling: bool = False
+    """Decode a JPEG at 1/2, 1/4 or 1/8 of its size where that is no smaller than `height` × `width`, and resize from
+    there: faster, with slightly other pixels (docs/decoding.md says by how much)."""
 
 
 class Patch(Model):
@@ -61,6 +64,9 @@ class Transform(Model):
     """Channels of the result: 3 or 1."""
     exif_orientation: bool = False
     """Turn the image as its EXIF orientation tag says."""
+    partial_decoding: bool = True
+    """Decode no more of a large JPEG than its patches need. Pixels are the same, but damage below the lowest patch goes
+    unseen, where `false` quarantines such a file (docs/decoding.md)."""
     resize: Resize | None = None
     """Resize first; without it patches come from the full-size image."""
     patch: Patch | None = None

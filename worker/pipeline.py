@@ -7,7 +7,7 @@ any other exception is a bug of ours and leaves.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
@@ -23,6 +23,7 @@ from penstock.protocol.wire import Array
 from penstock.worker.augment import Augmenter
 from penstock.worker.decode import Decoder, Pixels
 from penstock.worker.origin import Loaded, open_origin
+from penstock.worker.partial import Box
 from penstock.worker.patches import Cutter
 
 #: Longest reason (characters) that a message may carry.
@@ -52,6 +53,9 @@ class Pipeline:
         self._decoder = Decoder(
             transform.color, exif_orientation=transform.exif_orientation, max_megapixels=transform.max_megapixels
         )
+        resize = transform.resize
+        self._in_parts = transform.partial_decoding and resize is None
+        self._least = (resize.height, resize.width) if resize is not None and resize.dct_scaling else None
         self._cutter = Cutter(plan.settings, plan.seed)
         self._augmenter = Augmenter(transform.augment, transform.image_shape)
         self._shape = transform.image_shape
@@ -125,7 +129,7 @@ class Pipeline:
         for offset, content in enumerate(loaded.contents):
             item = int(loaded.items[offset])
             try:
-                pixels = self._decode(content, made)
+                pixels = self._decode(content, task.epoch, item, draws[offset], made)
                 cuts = self._cutter.cuts(pixels, task.epoch, item, draws[offset])
                 manipulations = []
                 for patch, (cut, manipulation) in enumerate(cuts):
@@ -139,12 +143,21 @@ class Pipeline:
             place += self._patches
         return made
 
-    def _decode(self, content: bytes | Pixels | ItemError, made: "_Made") -> Pixels:
+    def _decode(
+        self, content: bytes | Pixels | ItemError, epoch: int, item: int, draws: Float64s, made: "_Made"
+    ) -> Pixels:
+        """Return the image, or as much of it as its patches need; elsewhere the pixels may be anything then."""
         if isinstance(content, ItemError):
             raise content
         start = perf_counter()
         try:
-            return self._decoder.decode(content) if isinstance(content, bytes) else content
+            if not isinstance(content, bytes):
+                return content
+            size = self._decoder.size(content) if self._in_parts else None
+            sources = self._cutter.sources(size, epoch, item, draws) if size else None
+            if sources:
+                return self._decoder.decode_parts(content, [Box(*astuple(source)) for source in sources])
+            return self._decoder.decode(content, self._least)
         finally:
             made.decode_s += perf_counter() - start
 
