@@ -159,7 +159,7 @@ class _Step:
                 "of arrays"
             )
         known = [field.name for field in self._schema]
-        if returned.keys() != set(known):
+        if set(returned) != set(known):
             raise TransformError(
                 f"custom transform {self.name!r} returned the fields {', '.join(map(str, returned))}; the schema says "
                 f"{', '.join(known)}: return all of these, and say in the spec what it adds (produces)"

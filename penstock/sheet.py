@@ -1,0 +1,184 @@
+"""Contact sheets: pictures in rows, each with lines of text under it, on one light page.
+
+Owns how a sheet looks and how it is written to a file. Refuses to know where pictures come from.
+"""
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from penstock.protocol.errors import SpecError
+
+#: Colours: the page, text, text of less weight, the frame of a picture, and of a tile that names a failure.
+_PAGE, _TEXT, _GRAY, _FRAME = "#fcfcfa", "#1b1b1b", "#5c5c5c", "#d8d8d4"
+_FAILED_PAGE, _FAILED_TEXT = "#fbe9e7", "#8c1d18"
+#: Sizes of text, and of the space under a picture, around tiles and around the page (pixels).
+_TITLE_PX, _FIRST_PX, _OTHER_PX, _LEADING_PX, _GAP_PX, _MARGIN_PX = 20, 14, 12, 3, 12, 16
+#: Narrowest column (pixels): class names want some room.
+_COLUMN_PX = 128
+#: Width of a sheet over its height, at which the number of columns aims.
+_ASPECT = 1.5
+_ELLIPSIS = "…"
+#: Fonts that have the letters of most scripts, looked for among the system's; else Pillow's own, which has few signs.
+_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
+#: What stands for signs that a font lacks and that no accent can be taken off.
+_SPELT = {"×": "x", "−": "-", "–": "-", "—": "-", "µ": "u", "≤": "<=", "≥": ">="}
+
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One picture, or in place of one the words why there is none; and the lines under it."""
+
+    content: Image.Image | str
+    lines: Sequence[str]
+
+
+def check_output(path: str) -> Path:
+    """Return where a sheet is to be written. Raises SpecError if it cannot be: before anything long is done."""
+    target = Path(path)
+    writable = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.SAVE}
+    if target.suffix.lower() not in writable:
+        raise SpecError(f"--output {path!r}: give a file name that ends in .png (or .jpg, .webp)")
+    if not target.parent.is_dir():
+        raise SpecError(f"--output {path!r}: no folder {str(target.parent)!r}; make it first")
+    return target
+
+
+def write(sheet: Image.Image, path: Path) -> None:
+    """Write a sheet. Raises SpecError if that fails."""
+    try:
+        sheet.save(path)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"--output {str(path)!r}: cannot be written: {error}") from error
+
+
+def draw(title: str, notes: Sequence[str], tiles: Sequence[Tile]) -> Image.Image:
+    """Return the sheet: the title and a line for each note above, then the tiles in reading order."""
+    pictures = [tile.content for tile in tiles if isinstance(tile.content, Image.Image)]
+    width = max([_COLUMN_PX, *(picture.width for picture in pictures)])
+    height = max([picture.height for picture in pictures], default=_COLUMN_PX)
+    lines = max((len(tile.lines) for tile in tiles), default=0)
+    text_height = _line_px(_FIRST_PX) + max(0, lines - 1) * _line_px(_OTHER_PX)
+    step = width + _GAP_PX, height + text_height + _GAP_PX
+    columns = max(1, min(len(tiles), round(math.sqrt(len(tiles) * _ASPECT * step[1] / step[0]))))
+    rows = math.ceil(len(tiles) / columns)
+    top = 2 * _MARGIN_PX + _line_px(_TITLE_PX) + len(notes) * _line_px(_OTHER_PX)
+    inner = max(columns * step[0] - _GAP_PX, _longest(title, notes))
+    sheet = Image.new("RGB", (2 * _MARGIN_PX + inner, top + rows * step[1] + _MARGIN_PX - _GAP_PX), _PAGE)
+    page = ImageDraw.Draw(sheet)
+    page.text((_MARGIN_PX, _MARGIN_PX), _spell(title), _TEXT, _font(_TITLE_PX))
+    for line, note in enumerate(notes):
+        y = _MARGIN_PX + _line_px(_TITLE_PX) + line * _line_px(_OTHER_PX)
+        page.text((_MARGIN_PX, y), _spell(note), _GRAY, _font(_OTHER_PX))
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        _draw_tile(sheet, tile, (_MARGIN_PX + column * step[0], top + row * step[1]), (width, height))
+    return sheet
+
+
+def _draw_tile(sheet: Image.Image, tile: Tile, corner: tuple[int, int], size: tuple[int, int]) -> None:
+    page = ImageDraw.Draw(sheet)
+    x, y = corner
+    width, height = size
+    failed = isinstance(tile.content, str)
+    if isinstance(tile.content, str):
+        _draw_words(page, tile.content, corner, size)
+    else:
+        left, upper = x + (width - tile.content.width) // 2, y + (height - tile.content.height) // 2
+        page.rectangle((left - 1, upper - 1, left + tile.content.width, upper + tile.content.height), None, _FRAME)
+        sheet.paste(tile.content, (left, upper))
+    below = y + height + _LEADING_PX
+    for line, text in enumerate(tile.lines):
+        size_px = _OTHER_PX if line else _FIRST_PX
+        font = _font(size_px)
+        cut = _cut(_spell(text), width, font)
+        colour = _FAILED_TEXT if failed else (_GRAY if line else _TEXT)
+        page.text((x + (width - font.getlength(cut)) // 2, below), cut, colour, font)
+        below += _line_px(size_px)
+
+
+def _draw_words(page: ImageDraw.ImageDraw, words: str, corner: tuple[int, int], size: tuple[int, int]) -> None:
+    """Fill a picture's place with the words why there is none."""
+    x, y = corner
+    page.rectangle((x, y, x + size[0] - 1, y + size[1] - 1), _FAILED_PAGE, _FAILED_TEXT)
+    lines = _wrap(_spell(words), size[0] - _GAP_PX, (size[1] - _GAP_PX) // _line_px(_OTHER_PX))
+    for line, text in enumerate(lines):
+        at = x + _GAP_PX // 2, y + _GAP_PX // 2 + line * _line_px(_OTHER_PX)
+        page.text(at, text, _FAILED_TEXT, _font(_OTHER_PX))
+
+
+@lru_cache(maxsize=8)
+def _font(size_px: int) -> _Font:
+    for name in _FONTS:
+        with suppress(OSError):
+            return ImageFont.truetype(name, size_px)
+    return ImageFont.load_default(size_px)
+
+
+def _spell(text: str) -> str:
+    """Return a text in the signs that the font has, as far as others can be spelt with them."""
+    return "".join(map(_sign, text))
+
+
+@lru_cache(maxsize=4096)
+def _sign(sign: str) -> str:
+    if _has(sign):
+        return sign
+    spelt = _SPELT.get(sign) or unicodedata.normalize("NFKD", sign)[0]
+    return spelt if all(map(_has, spelt)) else sign
+
+
+def _has(sign: str) -> bool:
+    """Return whether the font draws a sign as anything but the box that stands for what it lacks."""
+    return sign.isspace() or _glyph(sign) != _glyph("\uffff")
+
+
+def _glyph(sign: str) -> bytes:
+    drawn = Image.new("L", (2 * _OTHER_PX, 2 * _OTHER_PX))
+    ImageDraw.Draw(drawn).text((0, 0), sign, 255, _font(_OTHER_PX))
+    return drawn.tobytes()
+
+
+def _line_px(size_px: int) -> int:
+    return round(1.25 * size_px)
+
+
+def _longest(title: str, notes: Sequence[str]) -> int:
+    lengths = [_font(_TITLE_PX).getlength(_spell(title))]
+    lengths += [_font(_OTHER_PX).getlength(_spell(note)) for note in notes]
+    return math.ceil(max(lengths))
+
+
+def _cut(text: str, width: int, font: _Font) -> str:
+    """Return as much of a line as fits; its end is what tells files apart, so the middle goes."""
+    if font.getlength(text) <= width:
+        return text
+    for kept in range(len(text) - 1, 0, -1):
+        shorter = text[: kept - kept // 2] + _ELLIPSIS + text[len(text) - kept // 2 :]
+        if font.getlength(shorter) <= width:
+            return shorter
+    return _ELLIPSIS
+
+
+def _wrap(text: str, width: int, most: int) -> list[str]:
+    """Return a text in lines that fit, at most so many; the last one says by an ellipsis if more follows."""
+    font = _font(_OTHER_PX)
+    lines: list[str] = []
+    rest = text.split()
+    while rest and len(lines) < most:
+        count = 1
+        while count < len(rest) and font.getlength(" ".join(rest[: count + 1])) <= width:
+            count += 1
+        lines.append(_cut(" ".join(rest[:count]), width, font))
+        rest = rest[count:]
+    if rest and lines:
+        lines[-1] = _cut(lines[-1] + " " + _ELLIPSIS, width, font)
+    return lines
