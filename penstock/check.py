@@ -19,11 +19,12 @@ from rich.table import Table
 from penstock.memory import Term, Use, foretell, look_at, total
 from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import TaskKey
-from penstock.protocol.plan import StreamPlan
+from penstock.protocol.plan import StreamPlan, schema_before
 from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
 from penstock.protocol.spec import load_spec
 from penstock.ventilator.book import TaskBook
+from penstock.worker.custom import CustomTransforms
 
 #: Samples of each epoch's order, and classes, that are shown; JSON has all the classes.
 _SHOWN, _CLASSES = 5, 20
@@ -141,6 +142,8 @@ def serve(settings: CheckSettings) -> int:
         spec = spec.model_copy(update={"streams": {settings.stream: spec.streams[settings.stream]}})
     roots = spec.roots | settings.root
     book = TaskBook.open(spec, roots)
+    for plan in book.plans:
+        CustomTransforms(plan.name, plan.settings.transform.custom, schema_before(plan.settings), plan.seed)
     told = [describe(book, plan, settings.world_size) for plan in book.plans]
     workers = len(os.sched_getaffinity(0)) if settings.workers is None else settings.workers
     uses = [

@@ -14,13 +14,14 @@ from time import perf_counter
 import numpy as np
 
 from penstock.protocol import messages
-from penstock.protocol.errors import ItemError
+from penstock.protocol.errors import ItemError, PenstockError, TransformError
 from penstock.protocol.normalize import Normalizer, open_normalizer
 from penstock.protocol.order import Int64s
 from penstock.protocol.philox import Float64s, uniforms
-from penstock.protocol.plan import FieldSchema, StreamPlan
+from penstock.protocol.plan import FieldSchema, StreamPlan, schema_before
 from penstock.protocol.wire import Array
 from penstock.worker.augment import Augmenter
+from penstock.worker.custom import CustomTransforms
 from penstock.worker.decode import Decoder, Pixels
 from penstock.worker.origin import Loaded, open_origin
 from penstock.worker.partial import Box
@@ -44,7 +45,7 @@ class Pipeline:
     """Makes the samples of one stream. `read` may run on one thread while `make` runs on another."""
 
     def __init__(self, plan: StreamPlan, roots: Mapping[str, str | Path]) -> None:
-        """Map the stream's root by `roots`; raises SpecError if it has no entry."""
+        """Map the stream's root by `roots`; raises SpecError if it has no entry, or a transform is not installed."""
         #: The plan that the samples are made by.
         self.plan = plan
         self._origin = open_origin(plan, roots)
@@ -63,6 +64,9 @@ class Pipeline:
         if transform.normalize is not None and transform.normalize.where == "worker":
             self._normalizer = open_normalizer(transform.normalize, self._shape, plan.settings.source, roots)
         self._levels: Pixels = np.empty(0, np.uint8)
+        #: The fields before custom transforms, which may leave others.
+        self._schema = schema_before(plan.settings)
+        self._custom = CustomTransforms(plan.name, transform.custom, self._schema, plan.seed)
         #: Whether a sample is the whole image, at most resized.
         self._whole = transform.patch is None and not self._cutter.columns
 
@@ -90,7 +94,7 @@ class Pipeline:
         start = perf_counter()
         if room is None:
             room = np.empty(self.room_bytes(len(loaded.items)), np.uint8)
-        fields = _Fields(self.plan.schema, len(loaded.items), self._patches, room)
+        fields = self._room_for_fields(len(loaded.items), room)
         levels = self._room_for_levels(fields)
         draws = self._draw(task.epoch, loaded.items)
         stack: object = loaded.contents
@@ -104,8 +108,30 @@ class Pipeline:
         if self._normalizer is not None:
             self._normalizer(levels[: len(rows)], fields.image[: len(rows)])
         fields.name(loaded, made)
+        arrays = fields.first(len(rows))
+        if self._custom:
+            arrays = self._customise(task, loaded, made, arrays, room)
         timings = messages.Timings(decode_s=made.decode_s, transform_s=max(0.0, perf_counter() - start - made.decode_s))
-        return Outcome(fields.first(len(rows)), tuple(made.failures), timings)
+        return Outcome(arrays, tuple(made.failures), timings)
+
+    def _room_for_fields(self, items: int, room: Pixels) -> "_Fields":
+        """Return where fields are made: in `room`, or in memory of our own if custom transforms leave others there."""
+        if self._schema != self.plan.schema:
+            room = np.empty(_Fields.layout(self._schema, items * self._patches)[1], np.uint8)
+        return _Fields(self._schema, items, self._patches, room)
+
+    def _customise(
+        self, task: messages.Task, loaded: Loaded, made: "_Made", arrays: list[Array], room: Pixels
+    ) -> list[Array]:
+        """Run the custom transforms; return the fields that they leave, without the items that fail here."""
+        samples, out = len(arrays[0]), arrays
+        if self._schema != self.plan.schema:
+            out = _Fields(self.plan.schema, len(loaded.items), self._patches, room).first(samples)
+        failed = self._custom.run(task.epoch, arrays, self._patches, out)
+        for place, error in failed.items():
+            offset = made.offsets[place]
+            made.failures.append(_failure(task, offset, int(loaded.items[offset]), loaded.paths[offset], error))
+        return [array[: samples - len(failed) * self._patches] for array in out]
 
     def _room_for_levels(self, fields: "_Fields") -> Pixels:
         """Return where uint8 samples are made: the field itself, or memory of our own if they are normalised after."""
@@ -215,10 +241,11 @@ class _Fields:
         return [array[:samples] for array in self._arrays.values()]
 
 
-def _failure(task: messages.Task, offset: int, item: int, path: str, error: ItemError) -> messages.Failure:
+def _failure(task: messages.Task, offset: int, item: int, path: str, error: PenstockError) -> messages.Failure:
     return messages.Failure(
         offset=offset if task.key.alone is None else task.key.alone,
         item=item,
         path=path,
         reason=str(error)[:_MAX_REASON],
+        fatal=isinstance(error, TransformError),
     )
