@@ -217,6 +217,23 @@ def test_real_photos_yield_ten_patches_each(shared_data: Path) -> None:
             assert np.array_equal(whole[y : y + 224, x : x + 224], image[10 * place + index])
 
 
+def test_a_sample_says_which_manipulation_it_shows(photos: Path, paths: list[str]) -> None:
+    """The field holds the index that the last of the cutter's uniforms stands for, beside the right pixels."""
+    mix = {"choices": [{"kind": "gamma", "value": 0.5}, {"kind": "rot90", "turns": 2}]}
+    transform = {"patch": {"kind": "random", "height": 20, "width": 24}, "manipulations": mix}
+    task = make_task(paths)
+    image, _, item, patch, manipulation = run(photos, transform, task, patches=5).arrays
+    table = np.floor(255.0 * (np.arange(256) / 255.0) ** 0.5 + 0.5).astype(np.uint8)
+    wholes = {entry.item: np.asarray(Image.open(photos / entry.path)) for entry in task.items}
+    for row, (pixels, index) in enumerate(zip(image, manipulation, strict=True)):
+        draws = sample_generator(11, task.epoch, int(item[row]), int(patch[row])).random(3)
+        assert int(draws[2] * 3) == index
+        y, x = int(draws[0] * (48 - 20 + 1)), int(draws[1] * (64 - 24 + 1))
+        cut = wholes[int(item[row])][y : y + 20, x : x + 24]
+        assert np.array_equal((cut, table[cut], np.rot90(cut, 2))[index], pixels)
+    assert {0, 1, 2} == set(manipulation.tolist())
+
+
 # failures
 
 
