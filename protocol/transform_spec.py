@@ -16,6 +16,10 @@ from penstock.protocol.normalize_spec import Normalize
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area", "linear", "cubic"]
 
 
+#: Channels of a sample's image by `color`.
+CHANNELS = {"gray": 1, "rgb": 3, "rgba": 4}
+
+
 class Resize(Model):
     """Resize the decoded image, before patches are cut."""
 
@@ -60,8 +64,9 @@ class Patch(Model):
 class Transform(Model):
     """What a worker makes of an image."""
 
-    color: Literal["rgb", "gray"] = "rgb"
-    """Channels of the result: 3 or 1."""
+    color: Literal["rgb", "gray", "rgba"] = "rgb"
+    """Channels of the result: 3, 1, or 4, the fourth being alpha (255 where an image has none). `manipulations` do not
+    go with the last."""
     exif_orientation: bool = False
     """Turn the image as its EXIF orientation tag says."""
     partial_decoding: bool = True
@@ -86,6 +91,8 @@ class Transform(Model):
 
     @model_validator(mode="after")
     def _size_is_fixed(self) -> "Transform":
+        if self.color == "rgba" and self.manipulations is not None:
+            raise ValueError("color = 'rgba' has no manipulations: JPEG knows no alpha; leave one of the two out")
         if self.resize is None and self.patch is None:
             raise ValueError("samples need one shape: give resize = {height, width}, patch = {height, width}, or both")
         if self.resize and self.window.too_small == "quarantine":
@@ -153,7 +160,7 @@ class Transform(Model):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape (height, width, channels) of a sample's image."""
-        return self.window.height, self.window.width, 3 if self.color == "rgb" else 1
+        return self.window.height, self.window.width, CHANNELS[self.color]
 
     @property
     def image_field(self) -> tuple[str, tuple[int, int, int]]:

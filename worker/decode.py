@@ -7,7 +7,7 @@ goes to Pillow; what Pillow refuses is an ItemError. Where both decode, they giv
 
 - The header's size is checked before a pixel is allocated, and the work that a progressive JPEG asks for as well.
 - A truncated file, or a JPEG with lost entropy-coded data, is a failure: never an image with a grey rest.
-- Colours are what Pillow's `convert` makes of them: alpha is dropped, palettes are looked up, CMYK is inverted. Of
+- Colours are what Pillow's `convert` makes of them: alpha is dropped (`rgba`: kept, or 255), palettes are looked up, CMYK is inverted. Of
   16-bit samples the high byte is taken, as Pillow itself does for 16-bit RGB; 32-bit samples are refused.
 - Orientation is applied if asked for; that of a TIFF, which is part of the format, always, as Pillow does.
 - Boxes of a large baseline JPEG may be asked for without the rest; then damage below the lowest of them goes unseen,
@@ -29,6 +29,7 @@ import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image, UnidentifiedImageError
 
 from penstock.protocol.errors import ItemError
+from penstock.protocol.transform_spec import CHANNELS
 from penstock.worker.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size
 from penstock.worker.partial import MIN_PIXELS, Box, Frame, decode_boxes, frame_of
 from penstock.worker.pillow import FORMATS, REFUSALS, prepare_pillow
@@ -45,6 +46,9 @@ _SCAN_BYTES = 10
 
 _UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
 _JPEG = b"\xff\xd8"
+#: What simplejpeg and Pillow call images of so many channels.
+_SPACES = {1: "GRAY", 3: "RGB", 4: "RGBA"}
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # libjpeg's warnings (jerror.h) that mean lost pixels; the others (stray bytes, odd versions) are harmless.
 _LOST = (
     "Corrupt JPEG data: premature end of data segment",
@@ -58,10 +62,11 @@ class Decoder:
     """Decodes images one after the other; for use by one thread at a time."""
 
     def __init__(
-        self, color: Literal["rgb", "gray"], *, exif_orientation: bool = False, max_megapixels: float = 200.0
+        self, color: Literal["rgb", "gray", "rgba"], *, exif_orientation: bool = False, max_megapixels: float = 200.0
     ) -> None:
         """Take the settings of the spec's Transform."""
-        self._gray = color == "gray"
+        self._gray, self._alpha = color == "gray", color == "rgba"
+        self._channels = CHANNELS[color]
         self._exif_orientation = exif_orientation
         self._max_pixels = int(max_megapixels * 1e6)
         self._scratch: Pixels = np.empty(0, np.uint8)
@@ -92,7 +97,7 @@ class Decoder:
         ItemError.
         """
         self._frame = None
-        frame = frame_of(data)
+        frame = None if self._alpha else frame_of(data)
         if frame is None or frame.height * frame.width < MIN_PIXELS:
             return None
         self._check_size(frame.height, frame.width)
@@ -113,7 +118,7 @@ class Decoder:
         """
         frame, orientation = self._frame, self._turned
         assert frame is not None, "size has not been asked for, or was None"  # noqa: S101 - our own mistake
-        channels = 1 if self._gray else 3
+        channels = self._channels
         shape = frame.height, frame.width, channels
         stored = [stored_box(box, frame.height, frame.width, orientation) for box in boxes]
         pixels = self._buffer(frame.height * frame.width * channels).reshape(shape)
@@ -139,10 +144,10 @@ class Decoder:
         if len(data) // _SCAN_BYTES * height * width > MAX_SCANS * self._max_pixels and not _is_sequential(data):
             self._check_scans(data, height * width)
         height, width = _scaled(height, width, least)
-        buffer = self._buffer(height * width * (1 if self._gray else 3))
+        buffer = self._buffer(height * width * self._channels)
         try:
             pixels: Pixels = simplejpeg.decode_jpeg(
-                data, "GRAY" if self._gray else "RGB", min_height=height, min_width=width, buffer=buffer
+                data, _SPACES[self._channels], min_height=height, min_width=width, buffer=buffer
             )
         except ValueError as error:
             if str(error).startswith(_LOST):
@@ -175,8 +180,10 @@ class Decoder:
             if image.mode == "I" or image.mode.startswith("I;16"):
                 deep: npt.NDArray[Any] = np.asarray(image)
                 gray = (np.clip(deep, 0, 65_535) >> 8).astype(np.uint8)[..., np.newaxis]
+                if self._alpha:
+                    return np.concatenate([gray, gray, gray, np.full_like(gray, 255)], axis=2)
                 return gray if self._gray else np.repeat(gray, 3, axis=2)
-            pixels: Pixels = np.asarray(image.convert("L" if self._gray else "RGB"))
+            pixels: Pixels = np.asarray(image.convert(_MODES[self._channels]))
             return pixels[..., np.newaxis] if self._gray else pixels
 
     def _check_size(self, height: int, width: int) -> None:

@@ -31,8 +31,16 @@ def shift_levels(samples: Pixels, shift: Float64s) -> None:
     np.add(samples, (whole % 256).astype(np.uint8)[:, np.newaxis], out=samples)  # modulo 256
 
 
-def brighten(samples: Pixels, factor: Float64s) -> None:
-    """Multiply uint8 `samples` (samples, values) by one `factor` each, in place: cut at 255, fractions dropped."""
+def brighten(samples: Pixels, factor: Float64s, *, channels: int = 3) -> None:
+    """Multiply uint8 `samples` (samples, values) by one `factor` each, in place: cut at 255, fractions dropped.
+
+    Of four channels, the last (alpha) stays.
+    """
+    if channels == 4:  # noqa: PLR2004 - red, green, blue, alpha
+        alpha = samples[:, 3::4].copy()
+        brighten(samples, factor, channels=3)
+        samples[:, 3::4] = alpha
+        return
     tables = brightness_tables(factor)
     for sample, table in zip(samples, tables, strict=True):
         cv2.LUT(sample, table, dst=sample)
