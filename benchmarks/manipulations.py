@@ -3,8 +3,8 @@
 Both sides cut 224×224 at random places under the nine cases of the IEEE SP Cup 2018 (unchanged and eight manipulations,
 evenly). The other side does what a patch generator usually does: for each patch it decodes the photo, manipulates all
 of it, and cuts. Its decoder is ours (simplejpeg), so only the manipulation is Pillow's: decoding by Pillow too would
-cost it more. Ours decodes what the patches need, as a worker does. Both must make the same pixels. Rounds alternate, and
-the medians of the rounds are compared.
+cost it more. Ours decodes what the patches need, as a worker does. Both must make the same pixels. Rounds alternate,
+and their medians are compared.
 
 Usage: python benchmarks/manipulations.py FOLDER [--rounds 3] [--photos 4]
 """
