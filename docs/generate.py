@@ -8,7 +8,15 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from penstock.protocol import augment_spec, manipulation_spec, normalize_spec, source_spec, spec, transform_spec
+from penstock.protocol import (
+    augment_spec,
+    custom_spec,
+    manipulation_spec,
+    normalize_spec,
+    source_spec,
+    spec,
+    transform_spec,
+)
 from penstock.sink.service import SinkSettings
 from penstock.up import UpSettings
 from penstock.ventilator.service import VentilatorSettings
@@ -20,6 +28,8 @@ _SPEC: dict[str, type[BaseModel]] = {
     "`[streams.NAME]`": spec.Stream,
     '`[streams.NAME.source]`, kind = "directory"': source_spec.DirectorySource,
     '`[streams.NAME.source]`, kind = "manifest"': source_spec.ManifestSource,
+    '`[streams.NAME.source]`, kind = "arrays"': source_spec.ArraySource,
+    '`[streams.NAME.source]`, kind = "hdf5"': source_spec.Hdf5Source,
     "`[streams.NAME.transform]`": transform_spec.Transform,
     "`[streams.NAME.transform.resize]`": transform_spec.Resize,
     "`[streams.NAME.transform.patch]`": transform_spec.Patch,
@@ -30,6 +40,8 @@ _SPEC: dict[str, type[BaseModel]] = {
     '`[[streams.NAME.transform.manipulations.choices]]`, kind = "rot90"': manipulation_spec.Rotate,
     "`[streams.NAME.transform.augment]`": augment_spec.Augment,
     "`[streams.NAME.transform.normalize]`": normalize_spec.Normalize,
+    "`[[streams.NAME.transform.custom]]`": custom_spec.Custom,
+    "`[streams.NAME.transform.custom.produces.FIELD]`": custom_spec.Produced,
 }
 _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock ventilator": VentilatorSettings,

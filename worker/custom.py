@@ -146,7 +146,8 @@ class _Step:
 
     def __init__(self, custom: Custom, function: Function, schema: Sequence[FieldSchema]) -> None:
         self.name = custom.name
-        self._parameters, self._function, self._schema = custom.parameters, function, schema
+        self._parameters, self._function = custom.parameters, function
+        self._fields = {field.name: (np.dtype(field.dtype), field.shape) for field in schema}
 
     def apply(self, sample: Sample, rng: np.random.Generator) -> Sample:
         try:
@@ -158,24 +159,25 @@ class _Step:
                 f"custom transform {self.name!r} returned {type(returned).__name__}: it must return the sample, a dict "
                 "of arrays"
             )
-        known = [field.name for field in self._schema]
-        if set(returned) != set(known):
+        if set(returned) != set(self._fields):
             raise TransformError(
                 f"custom transform {self.name!r} returned the fields {', '.join(map(str, returned))}; the schema says "
-                f"{', '.join(known)}: return all of these, and say in the spec what it adds (produces)"
+                f"{', '.join(self._fields)}: return all of these, and say in the spec what it adds (produces)"
             )
-        return {field.name: self._check(field, returned[field.name]) for field in self._schema}
+        return {name: self._check(name, returned[name]) for name in self._fields}
 
-    def _check(self, field: FieldSchema, value: object) -> Array:
+    def _check(self, name: str, value: object) -> Array:
         try:
             array = np.asarray(value)
         except ValueError as error:  # lists of different lengths
             raise TransformError(
-                f"custom transform {self.name!r} returned a {field.name} that is no array: {error}"
+                f"custom transform {self.name!r} returned a {name} that is no array: {error}"
             ) from error
-        if (array.dtype.name, array.shape) != (field.dtype, field.shape):
+        dtype, shape = self._fields[name]
+        # Names are slow to find, and only tell the same types in another byte order apart, which are fine.
+        if array.shape != shape or (array.dtype != dtype and array.dtype.name != dtype.name):
             raise TransformError(
-                f"custom transform {self.name!r} returned {field.name} {array.dtype.name}{array.shape}; the schema "
-                f"says {field.dtype}{field.shape}: return that, or say in the spec what it produces"
+                f"custom transform {self.name!r} returned {name} {array.dtype.name}{array.shape}; the schema "
+                f"says {dtype.name}{shape}: return that, or say in the spec what it produces"
             )
         return array
