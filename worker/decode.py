@@ -7,8 +7,9 @@ goes to Pillow; what Pillow refuses is an ItemError. Where both decode, they giv
 
 - The header's size is checked before a pixel is allocated, and the work that a progressive JPEG asks for as well.
 - A truncated file, or a JPEG with lost entropy-coded data, is a failure: never an image with a grey rest.
-- Colours are what Pillow's `convert` makes of them: alpha is dropped (`rgba`: kept, or 255), palettes are looked up, CMYK is inverted. Of
-  16-bit samples the high byte is taken, as Pillow itself does for 16-bit RGB; 32-bit samples are refused.
+- Colours are what Pillow's `convert` makes of them: alpha is dropped (`rgba`: kept, or 255), palettes are looked up,
+  CMYK is inverted. Of 16-bit samples the high byte is taken, as Pillow itself does for 16-bit RGB; 32-bit samples are
+  refused.
 - Orientation is applied if asked for; that of a TIFF, which is part of the format, always, as Pillow does.
 - Boxes of a large baseline JPEG may be asked for without the rest; then damage below the lowest of them goes unseen,
   on every host alike (`partial`). Their pixels are those of the whole image.
