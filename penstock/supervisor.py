@@ -4,10 +4,12 @@ Owns processes and their last words; knows nothing of what they do.
 """
 
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +23,8 @@ _REFUSED = 2
 _DEATHS, _WITHIN_S = 20, 60.0
 #: First and longest pause (s) before a dead process is started again; it doubles with every recent death.
 _PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
-#: How often processes are looked at (s).
-_LOOK_S = 0.02
+#: How often processes are looked at (s): while one waits to be started again, and where the kernel tells of each end.
+_LOOK_S, _LONG_LOOK_S = 0.02, 0.5
 #: How much of the end of a log (bytes) is read for a process's last words.
 _LAST_BYTES = 8192
 #: Seconds for the first to stop on SIGTERM, then for the others, before SIGKILL.
@@ -67,6 +69,8 @@ class Supervisor:
         self._log_dir = log_dir
         self._lock = threading.RLock()
         self._stopping = threading.Event()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, self._wake)
         self._thread = threading.Thread(target=self._watch, name="penstock supervisor", daemon=True)
         self._thread.start()
 
@@ -75,6 +79,7 @@ class Supervisor:
         log = self._log_dir / f"{name}.log" if self._log_dir else None
         with self._lock:
             self.children[name] = Child(name, command, self._spawn(command, log), log)
+        os.eventfd_write(self._wake, 1)
 
     def remove(self, name: str) -> None:
         """Ask a process to drain and leave; it is not started again."""
@@ -96,6 +101,7 @@ class Supervisor:
     def stop(self, first: str) -> None:
         """Stop all, processes whose name starts with `first` before the others; none is left after a deadline."""
         self._stopping.set()
+        os.eventfd_write(self._wake, 1)
         self._thread.join()
         with self._lock:
             early = [child for name, child in self.children.items() if name.startswith(first)]
@@ -105,12 +111,38 @@ class Supervisor:
         _end(late, _STOP_S)
 
     def _watch(self) -> None:
-        while not self._stopping.wait(_LOOK_S):
+        while not self._wait():
             with self._lock:
                 self._leaving = [child for child in self._leaving if child.process.poll() is None]
                 for child in self.children.values():
                     if not child.given_up:
                         self._look_after(child)
+
+    def _wait(self) -> bool:
+        """Wait until a process ends or may be started again, or a while; return whether to stop watching.
+
+        The kernel tells when a process ends: looking many times a second would take time from those who compute.
+        """
+        with self._lock:
+            pending = any(child.restart_at is not None for child in self.children.values())
+            known = [*self.children.values(), *self._leaving]
+            running = [child.process for child in known if child.process.returncode is None]
+        if pending or not hasattr(os, "pidfd_open"):
+            return self._stopping.wait(_LOOK_S)
+        poll, opened = select.poll(), []
+        try:
+            poll.register(self._wake, select.POLLIN)
+            for process in running:
+                opened.append(os.pidfd_open(process.pid))
+                poll.register(opened[-1], select.POLLIN)
+            if (self._wake, select.POLLIN) in poll.poll(_LONG_LOOK_S * 1000):
+                os.eventfd_read(self._wake)
+        except OSError:  # reaped meanwhile, or no descriptors left
+            self._stopping.wait(_LOOK_S)
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)
+        return self._stopping.is_set()
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()

@@ -7,6 +7,7 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from penstock.protocol.errors import SpecError
 
 #: Seconds without a turn of the service's loop after which it counts as stuck.
 _STUCK_S = 15.0
-#: How often (s) the server looks whether it should stop: bounds how long `close` takes.
-_LOOK_S = 0.05
+#: Longest (s) that `close` waits for the server's thread.
+_CLOSE_S = 1.0
 
 
 class Health:
@@ -47,7 +48,9 @@ class Health:
             ) from error
         self._server.daemon_threads = True
         self.url = self._path or f"http://{host}:{self._server.server_address[1]}/healthz"
-        threading.Thread(target=self._server.serve_forever, args=(_LOOK_S,), name="healthz", daemon=True).start()
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, name="healthz", daemon=True)
+        self._thread.start()
 
     def turn(self) -> None:
         """Say that the service's loop has come round."""
@@ -56,10 +59,19 @@ class Health:
     def close(self) -> None:
         """Stop serving."""
         if self.url:
-            self._server.shutdown()
+            self._closing = True
+            with suppress(OSError), socket.socket(self._server.address_family, socket.SOCK_STREAM) as waker:
+                waker.settimeout(_CLOSE_S)
+                waker.connect(self._server.socket.getsockname())
+            self._thread.join(_CLOSE_S)
             self._server.server_close()
         if self._path:
             Path(self._path).unlink(missing_ok=True)
+
+    def _serve(self) -> None:
+        """Answer, asleep between probes: `serve_forever` would wake up many times a second to see whether to stop."""
+        while not self._closing:
+            self._server.handle_request()
 
     def answer(self) -> tuple[int, dict[str, Any]]:
         """Return the HTTP status and what it says."""

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-import numpy as np
-
 from penstock.protocol import wire
 from penstock.protocol.errors import (
     FailureBudgetError,
@@ -38,6 +36,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.shared import Attachments, loan_of
 from penstock.protocol.sockets import Hub
 from penstock.protocol.wire import Array
+from penstock.trainer.buffers import Buffers
 from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
 
 _FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Reset)
@@ -45,6 +44,8 @@ _FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Res
 _ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transform": TransformError}
 #: Segments of shared memory that stay mapped: each takes one of the program's file descriptors.
 _SEGMENTS = 256
+#: Batches that a program has in hand at once: one trained on, one being copied to a device, one being joined.
+_IN_HAND = 3
 #: Longest that `close` waits for the thread (s).
 _CLOSE_S = 5.0
 
@@ -75,6 +76,9 @@ class Link:
         self._failed: BaseException | None = None
         self._hub = Hub(self._log)
         self._hub.memory = Attachments(releases=False, most=_SEGMENTS)
+        self._buffers = Buffers(most=wish.ahead + _IN_HAND)
+        #: Whether a waiting program was told that the sink has answered.
+        self._welcomed = False
         #: Whether the sink that answered last has memory that this process can open.
         self._shares = False
         self._socket = self._hub.dealer(address, _FROM_SINK)
@@ -194,7 +198,7 @@ class Link:
             return arrays
         _check(batch, self.session.plan)
         loans = [loan_of(array) for array in arrays]
-        fields = _join(batch, arrays)
+        fields = self._join(batch, arrays)
         if not all(loan is None or loan.intact for loan in loans):
             raise RemoteProtocolError("stale", f"batch {batch.sequence} was given up by the sink before it was read")
         return fields
@@ -220,8 +224,9 @@ class Link:
                     getattr(self._log, level)(event, **fields)
                 case Failed(reason):
                     self._put(PenstockError(reason))
-        if self.session.plan:
+        if self.session.plan and not self._welcomed:
             with self._changed:
+                self._welcomed = True
                 self._changed.notify_all()
 
     def _put(self, event: Event) -> None:
@@ -229,6 +234,19 @@ class Link:
             if self._seek is None:  # else it belongs to a position that was left
                 self._events.append(event)
                 self._changed.notify_all()
+
+    def _join(self, batch: Batch, arrays: Sequence[Array]) -> list[Array]:
+        parts: dict[str, list[Array]] = {}
+        for frame, array in zip(batch.frames, arrays, strict=True):
+            parts.setdefault(frame.name, []).append(array)
+        fields = []
+        for segments in parts.values():
+            if len(segments) > 1 or loan_of(segments[0]):
+                fields.append(self._buffers.join(segments))
+            else:
+                segments[0].flags.writeable = True  # nobody else holds the received frame
+                fields.append(segments[0])
+        return fields
 
 
 def _check(batch: Batch, plan: StreamPlan) -> None:
@@ -242,18 +260,3 @@ def _check(batch: Batch, plan: StreamPlan) -> None:
         lengths[frame.name] = lengths.get(frame.name, 0) + frame.shape[0]
     if lengths.keys() != known.keys() or len(set(lengths.values())) != 1:
         raise RemoteProtocolError("batch", f"batch {batch.sequence} has fields of lengths {lengths}")
-
-
-def _join(batch: Batch, arrays: Sequence[Array]) -> list[Array]:
-    """Return a batch's fields, joining segments; the arrays are the receiver's own and may be written to."""
-    parts: dict[str, list[Array]] = {}
-    for frame, array in zip(batch.frames, arrays, strict=True):
-        parts.setdefault(frame.name, []).append(array)
-    fields = []
-    for segments in parts.values():
-        if len(segments) > 1 or loan_of(segments[0]):
-            fields.append(np.concatenate(segments))
-        else:
-            segments[0].flags.writeable = True  # nobody else holds the received frame
-            fields.append(segments[0])
-    return fields

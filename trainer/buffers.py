@@ -1,0 +1,53 @@
+"""Memory for batches that is used again once the program has let go of the batch that was in it.
+
+A batch of megabytes in fresh memory costs the kernel about as much for clearing its pages as copying the samples does.
+Owns when memory is free: when nothing but this module refers to it. Refuses to know what is in it.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.protocol.wire import Array
+
+#: Arrays smaller than this (bytes) are made anew: the C library keeps such memory by itself.
+_LEAST_BYTES = 262_144
+
+
+def _references(buffers: Sequence[npt.NDArray[np.uint8]]) -> list[int]:
+    return [sys.getrefcount(buffer) for buffer in buffers]
+
+
+#: References to a buffer that stands in a list and is used by nobody: interpreters count their own differently.
+_FREE = _references([np.empty(0, np.uint8)])[0]
+
+
+class Buffers:
+    """Joins arrays into memory of its own. For one thread; what it returns may be let go of by any."""
+
+    def __init__(self, most: int) -> None:
+        """Keep at most so many: as many as are in use at once. Others are made anew, as if there were none."""
+        self._most = most
+        self._kept: list[npt.NDArray[np.uint8]] = []
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """Return the parts joined along the first axis: an array of the caller's own, which may be written to."""
+        first = parts[0]
+        shape = (sum(len(part) for part in parts), *first.shape[1:])
+        size = sum(part.nbytes for part in parts)
+        if size < _LEAST_BYTES:
+            return np.concatenate(parts)
+        out: Array = self._room(size)[:size].view(first.dtype).reshape(shape)
+        np.concatenate(parts, out=out)
+        return out
+
+    def _room(self, size: int) -> npt.NDArray[np.uint8]:
+        """Return a buffer that nobody uses, of at least `size` bytes and not twice as many."""
+        for index, references in enumerate(_references(self._kept)):
+            if references == _FREE and size <= len(self._kept[index]) < 2 * size:
+                return self._kept[index]
+        fresh = np.empty(size, np.uint8)
+        self._kept = [*self._kept[1 - self._most :], fresh]
+        return fresh
