@@ -30,6 +30,13 @@ _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf"
 #: What stands for signs that a font lacks and that no accent can be taken off.
 _SPELT = {"×": "x", "−": "-", "–": "-", "—": "-", "µ": "u", "≤": "<=", "≥": ">="}
 
+#: How files of some kinds are written: text must stay sharp.
+_OPTIONS: dict[str, dict[str, int]] = {
+    ".jpg": {"quality": 90, "subsampling": 0},
+    ".jpeg": {"quality": 90, "subsampling": 0},
+    ".webp": {"quality": 90},
+}
+
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
@@ -55,7 +62,7 @@ def check_output(path: str) -> Path:
 def write(sheet: Image.Image, path: Path) -> None:
     """Write a sheet. Raises SpecError if that fails."""
     try:
-        sheet.save(path)
+        sheet.save(path, **_OPTIONS.get(path.suffix.lower(), {}))
     except (OSError, ValueError) as error:
         raise SpecError(f"--output {str(path)!r}: cannot be written: {error}") from error
 
