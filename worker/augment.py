@@ -21,12 +21,13 @@ from penstock.worker.parameters import Parameters, columns, draw, geometry
 __all__ = ["Augmenter", "apply_parameters", "columns", "flip", "random_parameters", "sampling"]
 
 Float64s = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 Images = npt.NDArray[Any]
 
 #: Pixels whose coordinates are computed at once: enough that numpy's call overhead vanishes, and 256 KB of them stay in
 #: a core's level 2 cache until they are used.
 _POINTS = 32_768
+#: Bytes of samples whose levels are changed at once: they are passed over several times.
+_BYTES = 262_144
 
 
 def sampling(settings: Augment, height: int, width: int, *, exact: bool) -> warp.Sampling:
@@ -55,11 +56,13 @@ class Augmenter:
         self._moves = settings.warps or settings.horizontal_flip or settings.vertical_flip
         #: Uniforms that each sample takes.
         self.columns = columns(settings)
-        self._rows_a_band = max(1, _POINTS // self._width)
         self._chunk = max(1, _POINTS // (self._height * self._width))
         self._parameters: Parameters | None = None
-        self._matrix: Float64s = np.empty((0, 2, 3))
-        self._mirrored: Bools = np.empty((0, 2), np.bool_)
+        self._places: warp.Places | None = None
+        banded = self._chunk == 1 and settings.interpolation_order < 2  # noqa: PLR2004 - splines see the whole image
+        self._rows_a_band = max(1, _POINTS // self._width) if banded else self._height
+        rows = min(self._height, self._rows_a_band)
+        self._room = np.empty(2 * self._chunk * rows * self._width if settings.warps else 0, np.float32)
         self._points: npt.NDArray[np.float32] = np.empty((0, 2, 0, 0), np.float32)
         self._first = 0
 
@@ -69,7 +72,8 @@ class Augmenter:
             return
         self._parameters = draw(self._settings, uniforms, self._height, self._width)
         if self._warps:
-            self._matrix, self._mirrored = geometry(self._parameters, self._settings, self._height, self._width)
+            matrix, mirrored = geometry(self._parameters, self._settings, self._height, self._width)
+            self._places = self._sampling.places(matrix, mirrored)
             self._points = self._points[:0]
             warp.prepare()
 
@@ -78,28 +82,25 @@ class Augmenter:
 
         `out` is C-contiguous and shares no memory with `pixels`, unless nothing warps.
         """
-        if not self._warps:
+        if self._places is None:
             self._flip(pixels, sample, out)
-        elif self._chunk > 1 or self._settings.interpolation_order > 1:
-            self._sampling.sample(pixels, self._points_of(sample), out)
+        elif self._chunk > 1:
+            self._sampling.sample(pixels, self._points_of(self._places, sample), out)
         else:
+            places = self._places[sample : sample + 1]
             for start in range(0, self._height, self._rows_a_band):
                 rows = slice(start, start + self._rows_a_band)
-                points = self._sampling.coordinates(
-                    self._matrix[sample : sample + 1], self._mirrored[sample : sample + 1], rows
-                )
-                self._sampling.sample(pixels, points[0], out[rows])
+                self._sampling.sample(pixels, self._sampling.coordinates(places, rows, self._room)[0], out[rows])
 
     def write_all(self, pixels: Pixels, out: Pixels) -> None:
         """Do `write` for all samples of the task: `pixels` and `out` are (samples, height, width, channels)."""
         if not self._moves:
             np.copyto(out, pixels)
-        elif self._warps and self._chunk > 1:
+        elif self._places is not None and self._chunk > 1:
             for start in range(0, len(pixels), self._chunk):
                 part = slice(start, start + self._chunk)
-                points = self._sampling.coordinates(self._matrix[part], self._mirrored[part])
-                for image, where, target in zip(pixels[part], points, out[part], strict=True):
-                    self._sampling.sample(image, where, target)
+                points = self._sampling.coordinates(self._places[part], room=self._room)
+                self._sampling.sample_all(pixels[part], points, out[part])
         else:
             for sample, (image, target) in enumerate(zip(pixels, out, strict=True)):
                 self.write(image, sample, target)
@@ -111,17 +112,18 @@ class Augmenter:
             return
         flat = out.reshape(len(out), -1)
         if parameters.channel_shift is not None:
-            for start in range(0, len(out), self._chunk):  # while they are in the cache
-                stop = start + self._chunk
+            step = max(1, _BYTES // flat.shape[1])
+            for start in range(0, len(out), step):
+                stop = start + step
                 levels.shift_levels(flat[start:stop], parameters.channel_shift[samples[start:stop]])
         if parameters.brightness is not None:
-            levels.brighten(flat, parameters.brightness[samples])
+            levels.brighten(flat, parameters.brightness[samples], channels=out.shape[3])
 
-    def _points_of(self, sample: int) -> npt.NDArray[np.float32]:
+    def _points_of(self, places: warp.Places, sample: int) -> npt.NDArray[np.float32]:
         """Return where a sample's pixels are read, computed together with those of the next ones."""
         if not self._first <= sample < self._first + len(self._points):
-            self._first, stop = sample, sample + self._chunk
-            self._points = self._sampling.coordinates(self._matrix[sample:stop], self._mirrored[sample:stop])
+            self._first = sample
+            self._points = self._sampling.coordinates(places[sample : sample + self._chunk], room=self._room)
         points: npt.NDArray[np.float32] = self._points[sample - self._first]
         return points
 
@@ -180,7 +182,7 @@ def apply_parameters(image: Images, parameters: Mapping[str, Any], settings: Aug
         warp.prepare()
         source = result
         result = np.empty_like(source)
-        prepared.sample(source, prepared.coordinates(matrix, mirrored)[0], result)
+        prepared.sample(source, prepared.coordinates(prepared.places(matrix, mirrored))[0], result)
     else:
         result = result.copy()
         if drawn.flip_horizontal[0] or drawn.flip_vertical[0]:
@@ -195,7 +197,7 @@ def apply_parameters(image: Images, parameters: Mapping[str, Any], settings: Aug
     if drawn.brightness is not None:
         if whole:
             source = result.copy()
-            levels.brighten(flat, drawn.brightness)
+            levels.brighten(flat, drawn.brightness, channels=image.shape[2])
             result[..., 3:] = source[..., 3:]  # alpha
         else:
             result = levels.brighten_float(result, drawn.brightness[0])

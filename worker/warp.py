@@ -11,6 +11,7 @@ alone for the same reason: those of numpy and the C library differ between CPUs.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +88,25 @@ def _sine_cosine(degrees: Float64s) -> tuple[Float64s, Float64s]:
 
 
 @dataclass(frozen=True, slots=True)
+class Places:
+    """Coordinates of samples, as sums of what depends on the column and what on the row alone.
+
+    Where `near`, float32 is enough and nothing lies so far outside that it must be folded in. The sums are then matrix
+    products, (row, 1) · (1, column): twice as fast as numpy's broadcast addition, and rounded once, whatever does it.
+    """
+
+    #: (samples, 2: x and y, width) in float64, or (samples, 2, 2, width) in float32.
+    by_column: npt.NDArray[Any]
+    #: (samples, 2: x and y, height) in float64, or (samples, 2, height, 2) in float32.
+    by_row: npt.NDArray[Any]
+    near: bool
+
+    def __getitem__(self, samples: slice) -> "Places":
+        """Return the places of some samples."""
+        return Places(self.by_column[samples], self.by_row[samples], self.near)
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How images of one size are sampled: the same for every image of a stream."""
 
@@ -100,32 +120,43 @@ class Sampling:
     #: Whether coordinates are rounded so that every CPU makes the same bytes; else they are as fine as float32.
     exact: bool
 
-    def coordinates(self, matrix: Float64s, mirrored: Bools, rows: slice = slice(None)) -> Float32s:
-        """Return where each output pixel of `rows` is sampled, (samples, 2, rows, width): x, then y.
+    def places(self, matrix: Float64s, mirrored: Bools) -> "Places":
+        """Return where samples are read, by column and by row.
 
         `matrix` is (samples, 2, 3), `mirrored` (samples, 2): whether the result is mirrored left-right, top-bottom.
-        Outside of the image, coordinates are folded in for `wrap` and sent far away for `constant`.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            result = self._places(matrix, mirrored, rows)
-        self._round(result)
-        return result
+            by_column = matrix[:, :, :1] * np.arange(self.width) + matrix[:, :, 2:]
+            by_row = matrix[:, :, 1:2] * np.arange(self.height)
+            by_column[mirrored[:, 0]] = by_column[mirrored[:, 0], :, ::-1]
+            by_row[mirrored[:, 1]] = by_row[mirrored[:, 1], :, ::-1]
+            reach = max(np.abs(part).max(initial=0.0) for part in (by_column, by_row))
+        near = bool(self.exact and self.order == 1 and self.fill != "wrap" and 2 * reach < MAX_SIDE)
+        if near:
+            columns = np.ones((*by_column.shape[:2], 2, self.width), np.float32)
+            columns[:, :, 1] = by_column
+            rows = np.ones((*by_row.shape, 2), np.float32)
+            rows[..., 0] = by_row
+            return Places(columns, rows, near)
+        return Places(by_column, by_row, near)
 
-    def _places(self, matrix: Float64s, mirrored: Bools, rows: slice) -> Float32s:
-        by_column = matrix[:, :, :1] * np.arange(self.width) + matrix[:, :, 2:]
-        by_row = matrix[:, :, 1:2] * np.arange(self.height)
-        by_column[mirrored[:, 0]] = by_column[mirrored[:, 0], :, ::-1]
-        by_row[mirrored[:, 1]] = by_row[mirrored[:, 1], :, ::-1]
-        by_row = by_row[:, :, rows]
-        result = np.empty((*by_row.shape, self.width), np.float32)
-        reach = np.abs(matrix).max(axis=(0, 1), initial=0.0) @ (self.width, self.height, 1)
-        if self.exact and self.order == 1 and self.fill != "wrap" and reach < MAX_SIDE:
-            near, far = by_row.astype(np.float32), by_column.astype(np.float32)
-            np.add(far[:, :, np.newaxis], near[..., np.newaxis], out=result)
+    def coordinates(self, places: "Places", rows: slice = slice(None), room: Float32s | None = None) -> Float32s:
+        """Return where each output pixel of `rows` is sampled, (samples, 2, rows, width): x, then y.
+
+        Outside of the image, coordinates are folded in for `wrap` and sent far away for `constant`. `room` is memory
+        that they may lie in (one-dimensional, large enough).
+        """
+        by_column, by_row = places.by_column, places.by_row[:, :, rows]
+        shape = (*by_row.shape[:3], self.width)
+        result = np.empty(shape, np.float32) if room is None else room[: math.prod(shape)].reshape(shape)
+        if places.near:
+            np.matmul(by_row, by_column, out=result)
         else:
-            for axis, side in enumerate((self.width, self.height)):
-                whole = by_column[:, axis, np.newaxis] + by_row[:, axis, :, np.newaxis]
-                result[:, axis] = _fold(whole, side, self.fill)
+            with np.errstate(over="ignore", invalid="ignore"):
+                for axis, side in enumerate((self.width, self.height)):
+                    whole = by_column[:, axis, np.newaxis] + by_row[:, axis, :, np.newaxis]
+                    result[:, axis] = _fold(whole, side, self.fill)
+        self._round(result)
         return result
 
     def _round(self, points: Float32s) -> None:
@@ -150,27 +181,24 @@ class Sampling:
         `out` (rows, width, channels) has the image's dtype, is C-contiguous and another array. uint8 is rounded, half
         to even. Call `prepare` first on the same thread.
         """
-        if self.order > 1:
-            sample_spline(image, points, out, fill=self.fill, cval=self.cval, order=self.order)
-            return
-        if out.shape[2] not in _CHANNELS:
-            for channel in range(out.shape[2]):
-                plane = np.ascontiguousarray(image[..., channel : channel + 1])
-                target = np.empty((*out.shape[:2], 1), out.dtype)
-                self.sample(plane, points, target)
-                out[..., channel : channel + 1] = target
-            return
-        result = cv2.remap(
-            image,
-            points[0],
-            points[1],
-            cv2.INTER_LINEAR if self.order else cv2.INTER_NEAREST,
-            dst=out,
-            borderMode=_BORDERS[self.fill],
-            borderValue=(self.cval,) * 4,
-        )
-        if result is not out:
-            np.copyto(out, result.reshape(out.shape))
+        self.sample_all((image,), points[np.newaxis], (out,))
+
+    def sample_all(self, images: Iterable[Image], points: Float32s, outs: Iterable[Image]) -> None:
+        """Do `sample` for many images; `points` is (samples, 2, rows, width)."""
+        interpolation = cv2.INTER_LINEAR if self.order else cv2.INTER_NEAREST
+        border, value, remap = _BORDERS[self.fill], (self.cval,) * 4, cv2.remap  # looked up once: many are small
+        for image, x, y, out in zip(images, points[:, 0], points[:, 1], outs, strict=True):
+            if self.order > 1:
+                sample_spline(image, np.stack([x, y]), out, fill=self.fill, cval=self.cval, order=self.order)
+            elif out.shape[2] not in _CHANNELS:
+                for channel in range(out.shape[2]):
+                    out[..., channel] = remap(
+                        np.ascontiguousarray(image[..., channel]), x, y, interpolation, None, border, value
+                    )
+            else:
+                result = remap(image, x, y, interpolation, out, border, value)
+                if result is not out:
+                    np.copyto(out, result.reshape(out.shape))
 
 
 def prepare() -> None:
