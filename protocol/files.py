@@ -1,12 +1,37 @@
-"""Opening one file below a root for reading: owns confinement. Refuses to know what the file holds."""
+"""Opening one file below a root for reading: owns confinement, and noticing that a file was changed.
+
+Refuses to know what the file holds.
+"""
 
 import os
 import stat
+import weakref
 
-from penstock.protocol.errors import SourceError
+from penstock.protocol.errors import ItemError, SourceError
 
 # O_NONBLOCK: opening a named pipe returns at once.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class Watch:
+    """Knows whether an open file is still as it was; keeps its descriptor as long as it lives."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        """Look at an open file; the descriptor is this object's from now on."""
+        self._close = weakref.finalize(self, os.close, descriptor)
+        self._descriptor, self._name = descriptor, name
+        self._opened = self._look()
+        #: Bytes of the file.
+        self.size = self._opened[0]
+
+    def check(self) -> None:
+        """Raise ItemError if the file was written to since it was opened; one that was replaced stays as it was."""
+        if self._look() != self._opened:
+            raise ItemError(f"{self._name} was changed while it was in use: start again, so that it is listed anew")
+
+    def _look(self) -> tuple[int, int]:
+        status = os.fstat(self._descriptor)
+        return status.st_size, status.st_mtime_ns
 
 
 def open_below(root: str, path: str, *, allow_outside: bool) -> int:

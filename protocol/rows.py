@@ -97,10 +97,9 @@ class Rows:
         """Yield (first row, rows) of all images as they are stored, or of evenly spread runs of `most_bytes` in all."""
         count, row_bytes = self.images.shape[0], self.images.dtype.itemsize * math.prod(self.images.shape[1:])
         step = max(1, _BLOCK_BYTES // row_bytes)
-        starts = range(0, count, step)
+        starts = list(range(0, count, step))
         if count * row_bytes > most_bytes:
-            wanted = max(1, most_bytes // (step * row_bytes))
-            starts = range(0, count - step, max(step, (count - step) // wanted))
+            starts = np.linspace(0, count - step, max(2, most_bytes // (step * row_bytes))).astype(np.int64).tolist()
         for start in starts:
             yield start, self.images.run(start, min(start + step, count))
 

@@ -7,7 +7,6 @@ is compressed cannot be mapped and is held by each worker instead, up to a limit
 import math
 import mmap
 import os
-import weakref
 import zipfile
 from io import BufferedReader, BytesIO
 from typing import IO, Any
@@ -16,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from penstock.protocol.errors import ItemError, SourceError
-from penstock.protocol.files import open_below
+from penstock.protocol.errors import SourceError
+from penstock.protocol.files import Watch, open_below
 from penstock.protocol.order import Int64s
 from penstock.protocol.rows import Stored
 
@@ -40,15 +39,12 @@ class Mapped:
 
     def __init__(self, descriptor: int, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
         """Map an open file; the descriptor is this object's from now on. Raises SourceError if it is too short."""
-        self._close = weakref.finalize(self, os.close, descriptor)
-        self._descriptor = descriptor
+        self._watch = Watch(descriptor, name)
         self.name, self.shape, self.dtype = name, shape, dtype
-        status = os.fstat(descriptor)
-        self._opened = status.st_size, status.st_mtime_ns
         count = math.prod(shape)
-        if status.st_size < offset + count * dtype.itemsize:
+        if self._watch.size < offset + count * dtype.itemsize:
             raise SourceError(
-                f"{name}: truncated: {status.st_size} bytes, but {dtype}{shape} needs "
+                f"{name}: truncated: {self._watch.size} bytes, but {dtype}{shape} needs "
                 f"{offset + count * dtype.itemsize}: copy or write it again"
             )
         if count:
@@ -59,9 +55,7 @@ class Mapped:
 
     def take(self, rows: Int64s) -> Array:
         """Return these rows. Raises ItemError if the file has been changed since it was opened."""
-        status = os.fstat(self._descriptor)
-        if (status.st_size, status.st_mtime_ns) != self._opened:
-            raise ItemError(f"{self.name} was changed while it was in use: start again, so that it is listed anew")
+        self._watch.check()
         taken: Array = self._array[rows]
         return taken
 

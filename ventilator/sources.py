@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from penstock.protocol.errors import SourceError
 from penstock.protocol.source_spec import DirectorySource, FileSource, ManifestSource, RowSource, Source
@@ -24,6 +25,12 @@ SUFFIXES = frozenset({b"jpg", b"jpeg", b"png", b"webp", b"bmp", b"gif", b"tif", 
 _Identity = tuple[int, int]  # device and inode
 
 
+@overload
+def list_source(source: FileSource, roots: Mapping[str, str]) -> Listing: ...
+@overload
+def list_source(source: RowSource, roots: Mapping[str, str]) -> RowListing: ...
+@overload
+def list_source(source: Source, roots: Mapping[str, str]) -> Listing | RowListing: ...
 def list_source(source: Source, roots: Mapping[str, str]) -> Listing | RowListing:
     """Return the items of a source; `roots` maps the names of roots to this host's folders.
 

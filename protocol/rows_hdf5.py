@@ -1,0 +1,149 @@
+"""Arrays in HDF5 files: owns how rows are read from data sets, chunk by chunk, and where links in a file may lead.
+
+A data set that lies in one piece, uncompressed, is mapped into memory like a `.npy` file and never goes through the
+HDF5 library. Refuses to know images and labels.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.protocol.errors import ItemError, SourceError
+from penstock.protocol.files import Watch, open_below, opened_path
+from penstock.protocol.order import Int64s
+from penstock.protocol.rows import Stored
+from penstock.protocol.rows_numpy import Mapped
+from penstock.protocol.source_spec import Hdf5Source
+
+try:
+    import h5py
+except ImportError as missing:
+    raise SourceError("reading HDF5 needs h5py: pip install 'penstock[hdf5]'") from missing
+
+#: Unpacked chunks that a data set keeps (bytes): a chunk that several rows of a task share is unpacked once.
+_CACHE_BYTES = 32_000_000
+#: Rows of the same run are read in one go even if so many others lie between them: a call costs about as much.
+_GAP_ROWS = 4
+
+Array = npt.NDArray[Any]
+
+
+class DataSet:
+    """A data set that is read through the HDF5 library; for one thread at a time."""
+
+    def __init__(self, file: h5py.File, data: h5py.Dataset, name: str) -> None:
+        """Take an open data set; `name` stands in messages."""
+        self._data, self.name = data, name
+        self.shape: tuple[int, ...] = data.shape
+        self.dtype: np.dtype[Any] = data.dtype
+        chunks = data.chunks
+        #: Rows that are stored together.
+        self._together: int = chunks[0] if chunks else 1
+        self._watch = Watch(os.open(file.filename, os.O_RDONLY | os.O_CLOEXEC), name)
+
+    def take(self, rows: Int64s) -> Array:
+        """Return these rows, read in ascending runs. Raises ItemError if they cannot be read."""
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        try:
+            self._watch.check()
+            for first, last in runs(ascending, self._together):
+                start = int(ascending[first])
+                run = self._data[start : int(ascending[last - 1]) + 1]
+                out[order[first:last]] = run[ascending[first:last] - start]
+        except (OSError, RuntimeError, ValueError) as error:  # what h5py raises for damaged chunks and missing filters
+            raise ItemError(f"{self.name}: cannot read: {error}") from error
+        return out
+
+    def run(self, start: int, stop: int) -> Array:
+        """Return the rows from `start` up to `stop`. Raises SourceError if they cannot be read."""
+        try:
+            return cast("Array", self._data[start:stop])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise SourceError(f"{self.name}: cannot read rows {start} to {stop}: {error}") from error
+
+
+def runs(ascending: Int64s, together: int) -> Iterator[tuple[int, int]]:
+    """Yield [first, last) of the places in `ascending` whose rows are read in one go.
+
+    That is what lies in one chunk, `together` rows each, or nearly side by side.
+    """
+    chunks = ascending // together
+    apart = (np.diff(chunks) > 1) | ((np.diff(chunks) == 1) & (np.diff(ascending) > _GAP_ROWS))
+    if together == 1:
+        apart = np.diff(ascending) > _GAP_ROWS
+    ends = [0, *(np.flatnonzero(apart) + 1).tolist(), len(ascending)]
+    yield from ((first, last) for first, last in pairwise(ends) if first < last)
+
+
+def open_data_sets(source: Hdf5Source, root: str) -> tuple[Stored, Stored | None, Sequence[str] | None]:
+    """Return images, labels and class names of a file below a folder of this host. Raises SourceError."""
+    descriptor = open_below(root, source.path, allow_outside=source.allow_outside)
+    try:
+        file = h5py.File(opened_path(descriptor), "r", rdcc_nbytes=_CACHE_BYTES)
+    except OSError as error:
+        raise SourceError(f"{root}/{source.path}: not a readable HDF5 file: {error}") from error
+    finally:
+        os.close(descriptor)
+    images = _find(file, source, source.images, "images")
+    labels = _find(file, source, source.labels, "labels") if source.labels else None
+    names = _class_names(source, labels if labels is not None else images, file)
+    return _stored(file, images, source), None if labels is None else _stored(file, labels, source), names
+
+
+def _find(file: h5py.File, source: Hdf5Source, name: str, field: str) -> h5py.Dataset:
+    """Return a data set; a link into another file, on the way or in it, is an error unless the source permits it."""
+    place: Any = file
+    for part in PurePosixPath(name.strip("/")).parts:
+        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
+        if isinstance(link, h5py.ExternalLink) and not source.allow_outside:
+            raise SourceError(
+                f"{source.path}/{name} leads into another file, {link.filename}: set allow_outside = true to permit it"
+            )
+        place = place.get(part) if link is not None else None
+    if not isinstance(place, h5py.Dataset):
+        known = (
+            ", ".join(str(key) for key in file if isinstance(file.get(key, getlink=True), h5py.HardLink)) or "nothing"
+        )
+        hint = '; labels = "" for none' if field == "labels" else ""
+        raise SourceError(f"{source.path}: no data set {name!r} (source.{field}); it holds: {known}{hint}")
+    if place.file.filename != file.filename and not source.allow_outside:  # by a link that leads to such a link
+        raise SourceError(f"{source.path}/{name} leads into another file: set allow_outside = true to permit it")
+    others = [other for other, *_ in place.external or ()]
+    if place.is_virtual:
+        others += [other.file_name for other in place.virtual_sources()]
+    outside = [other for other in others if other.startswith("/") or ".." in PurePosixPath(other).parts]
+    if outside and not source.allow_outside:
+        raise SourceError(
+            f"{source.path}/{name} holds data of {outside[0]}: set allow_outside = true to permit it, or store it by a "
+            "relative path"
+        )
+    return place
+
+
+def _stored(file: h5py.File, data: h5py.Dataset, source: Hdf5Source) -> Stored:
+    name = f"{source.path}{data.name}"
+    if data.dtype.kind not in "uifb" or not data.shape:
+        raise SourceError(f"{name}: dtype {data.dtype}, shape {data.shape}: it must hold numbers, a row an item")
+    offset = data.id.get_offset()
+    plain = data.chunks is None and not data.is_virtual and not data.external and not file.userblock_size
+    if offset is None or not plain:
+        return DataSet(file, data, name)
+    return Mapped(os.open(file.filename, os.O_RDONLY | os.O_CLOEXEC), name, data.shape, data.dtype, offset)
+
+
+def _class_names(source: Hdf5Source, labels: h5py.Dataset, file: h5py.File) -> Sequence[str] | None:
+    for holder in (labels, file):
+        if "classes" in holder.attrs:
+            names = np.atleast_1d(np.asarray(holder.attrs["classes"])).tolist()
+            texts = [name.decode(errors="replace") if isinstance(name, bytes) else name for name in names]
+            if not all(isinstance(text, str) for text in texts) or len(set(texts)) < len(texts):
+                raise SourceError(f"{source.path}: attribute classes = {texts!r}: must be names, each once")
+            return texts
+    return None

@@ -1,0 +1,165 @@
+"""Sources other than folders, through whole stacks: arrays in files and in memory, HDF5, data frames."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from streams import Batch, digest, epochs, make_images, make_manifest, make_spec, make_stream, run_stack, take, until
+
+from penstock.check import main as check
+from penstock.protocol.errors import FailureBudgetError, SourceError, StackError
+
+pytestmark = pytest.mark.integration
+
+IMAGES = np.random.default_rng(5).integers(0, 256, (240, 40, 48, 3), np.uint8)
+LABELS = np.arange(240) % 4
+KINDS: dict[str, dict[str, Any]] = {
+    "npy": {"kind": "arrays", "root": "photos", "images": "x.npy", "labels": "y.npy"},
+    "npz": {"kind": "arrays", "root": "photos", "images": "set.npz/x", "labels": "set.npz/y"},
+    "memory": {"kind": "arrays", "images": IMAGES, "labels": LABELS},
+    "hdf5": {"kind": "hdf5", "root": "photos", "path": "set.h5"},
+    "chunks": {"kind": "hdf5", "root": "photos", "path": "set.h5", "images": "chunks"},
+}
+#: Uses given arrays, says so, and waits to be killed.
+OWNER = """
+import sys, time
+import numpy as np
+import penstock
+images = np.zeros((64, 32, 32, 3), np.uint8)
+stream = {"source": {"kind": "arrays", "images": images}, "transform": {"resize": {"height": 32, "width": 32}}}
+with penstock.local({"streams": {"train": stream}}, workers=1, run_dir=sys.argv[1]) as stack:
+    next(iter(stack.feed()))
+    print(stack.children["worker-0"].process.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the same images in each kind of file."""
+    folder = tmp_path_factory.mktemp("data")
+    np.save(folder / "x.npy", IMAGES)
+    np.save(folder / "y.npy", LABELS)
+    np.savez(folder / "set.npz", x=IMAGES, y=LABELS)
+    with h5py.File(folder / "set.h5", "w") as file:
+        file["image"], file["label"] = IMAGES, LABELS
+        file.create_dataset("chunks", data=IMAGES, chunks=(16, 40, 48, 3), compression="gzip")
+    return folder
+
+
+def make(folder: Path, kind: str, **changes: Any) -> dict[str, Any]:
+    """Return a spec over one of the kinds."""
+    return make_spec(folder, train=make_stream(source=KINDS[kind], **changes))
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> list[Batch]:
+    """Return two epochs of the .npy, made by one worker."""
+    with run_stack(make(folder, "npy"), workers=1) as stack:
+        return epochs(stack.feed(), 2)
+
+
+def test_the_reference_holds_every_patch_once(reference: list[Batch]) -> None:
+    """Of every row, with its label, in each of the two epochs."""
+    for part in (reference[:45], reference[45:]):
+        found = [pair for batch in part for pair in zip(batch["item"].tolist(), batch["patch"].tolist(), strict=True)]
+        assert sorted(found) == [(item, patch) for item in range(240) for patch in range(3)]
+        for batch in part:
+            assert np.array_equal(LABELS[batch["item"]], batch["label"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_arrays_give_the_same_bytes_from_any_file(kind: str, folder: Path, reference: list[Batch]) -> None:
+    """At two workers as at one, mapped, unpacked or in memory."""
+    with run_stack(make(folder, kind), workers=2) as stack:
+        assert digest(reference) == digest(epochs(stack.feed(), 2))
+
+
+@pytest.mark.parametrize("kind", ["memory", "chunks"])
+def test_a_worker_that_is_killed_changes_no_byte(kind: str, folder: Path, reference: list[Batch]) -> None:
+    """Twice in an epoch; items that are then run alone are named and read by their number."""
+    with run_stack(make(folder, kind), workers=2) as stack:
+        feed = stack.feed()
+        got = take(feed, 5)
+        for more in (20, 30):
+            stack.children["worker-0"].process.kill()
+            got += take(feed, more)
+        got += take(feed, len(reference) - len(got))
+        until(lambda: stack.children["worker-0"].restarts, "the worker to run again")
+    assert digest(reference) == digest(got)
+
+
+def test_whole_rows_are_the_arrays_themselves(folder: Path) -> None:
+    """Without any change a sample is its row, bit for bit."""
+    stream = make(folder, "npy", transform={"resize": {"height": 40, "width": 48}}, patches=1)
+    with run_stack(stream, workers=1) as stack:
+        for batch in stack.feed():
+            assert np.array_equal(IMAGES[batch["item"]], batch["image"])
+
+
+def test_a_frame_gives_what_its_manifest_gives(tmp_path: Path) -> None:
+    """The same rows in the same order: the same bytes, and the same fingerprint."""
+    photos = make_images(tmp_path / "photos", each=20)
+    frame = pd.read_csv(photos / make_manifest(photos))
+    by_file = {"kind": "manifest", "root": "photos", "path": "manifest.csv"}
+    by_frame = {"kind": "manifest", "root": "photos", "frame": frame}
+    spec = make_spec(photos, file=make_stream(source=by_file), frame=make_stream(source=by_frame))
+    with run_stack(spec, workers=2) as stack:
+        feeds = {name: stack.feed(name) for name in ("file", "frame")}
+        assert digest(epochs(feeds["file"], 1)) == digest(epochs(feeds["frame"], 1))
+        assert feeds["file"].plan.fingerprint == feeds["frame"].plan.fingerprint
+
+
+def test_given_arrays_leave_nothing_behind_when_all_is_killed(tmp_path: Path) -> None:
+    """`kill -9` of the owner: its services leave, and no memory has a name that could stay."""
+    with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        worker = int(owner.stdout.readline())
+        link = tmp_path / "given/train-images.npy"
+        assert link.exists()
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+    until(lambda: not Path(f"/proc/{worker}").exists(), "the worker to leave")
+    assert not link.exists(), "the link leads nowhere"
+    assert [] == list(Path("/dev/shm").glob("*penstock*"))  # noqa: S108 - where named segments would lie
+
+
+def test_an_array_that_is_cut_while_it_is_read_stops_the_stream_in_words(tmp_path: Path) -> None:
+    """Its items are quarantined with the reason, until the failure budget is spent; no worker dies of it."""
+    np.save(tmp_path / "x.npy", IMAGES)
+    np.save(tmp_path / "y.npy", LABELS)
+    with run_stack(make(tmp_path, "npy"), workers=1) as stack:
+        feed = stack.feed()
+        take(feed, 2)
+        os.truncate(tmp_path / "x.npy", 1000)
+        with pytest.raises(FailureBudgetError, match="was changed while it was in use"):
+            take(feed, 200)
+        assert 0 == stack.children["worker-0"].restarts
+
+
+def test_what_cannot_be_listed_is_told_where_the_stack_is_entered(tmp_path: Path) -> None:
+    """In the words of the listing."""
+    np.save(tmp_path / "x.npy", IMAGES / 255)
+    np.save(tmp_path / "y.npy", LABELS)
+    with pytest.raises((SourceError, StackError), match="whole numbers from 0 to 255"):
+        run_stack(make(tmp_path, "npy"), workers=1).__enter__()
+
+
+@pytest.mark.parametrize("kind", ["npy", "hdf5"])
+def test_check_tells_of_rows(kind: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Items, classes, the memory bound and the first rows of the order."""
+    source = ", ".join(f'{key} = "{value}"' for key, value in KINDS[kind].items())
+    text = f'[roots]\nphotos = "{folder}"\n[streams.train]\nsource = {{ {source} }}\n'
+    text += "transform = { resize = { height = 40, width = 48 } }\n"
+    (tmp_path / "spec.toml").write_text(text, encoding="utf-8")
+    assert 0 == check([str(tmp_path / "spec.toml")])
+    printed = capsys.readouterr().out
+    assert "240" in printed
+    assert ("x.npy[" if kind == "npy" else "set.h5/image[") in printed
