@@ -27,6 +27,8 @@ for heavy in ("tensorflow", "keras"):
 for name in sys.argv[1:]:
     module = importlib.import_module(name)
     assert pathlib.Path(module.__file__).is_relative_to(sys.prefix), f"{name} is imported from {module.__file__}"
+from penstock.worker import partial
+print("wheel: patches of large JPEGs are decoded", partial.describe())
 print(f"wheel: penstock {penstock.__version__} and its packages import: {' '.join(sys.argv[1:])}")
 """
 
@@ -50,8 +52,10 @@ def main() -> int:
 
 def build(pip: list[str]) -> Path:
     """Build the wheel from the tree and return its path."""
-    # setuptools copies modules to build/lib and never removes them: a deleted one would come back in the wheel.
-    for stale in (WHEELS, ROOT / "build" / "lib", *(ROOT / "build").glob("bdist.*")):
+    # setuptools copies modules to build/lib and never removes them: a deleted one would come back in the wheel. The
+    # extension's object file in build/temp would hide that it compiles no more.
+    old = [folder for name in ("lib*", "temp*", "bdist*") for folder in (ROOT / "build").glob(name)]
+    for stale in (WHEELS, *old):
         shutil.rmtree(stale, ignore_errors=True)
     constraints = ["--build-constraint", str(ROOT / "constraints.txt")]
     subprocess.run([*pip, "wheel", "-q", "--no-deps", *constraints, "-w", str(WHEELS), str(ROOT)], check=True)

@@ -24,6 +24,7 @@ from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
 from penstock.protocol.spec import load_spec
 from penstock.ventilator.book import TaskBook
+from penstock.worker import partial
 from penstock.worker.custom import CustomTransforms
 
 #: Samples of each epoch's order, and classes, that are shown; JSON has all the classes.
@@ -156,7 +157,14 @@ def serve(settings: CheckSettings) -> int:
         memory = [{"where": term.what, "mb": round(term.mb, 3), "why": term.why} for term in terms]
         print(
             json.dumps(
-                {"streams": told, "memory": memory, "memory_mb": round(total(terms), 3)}, indent=2, ensure_ascii=False
+                {
+                    "streams": told,
+                    "memory": memory,
+                    "memory_mb": round(total(terms), 3),
+                    "jpeg_parts": partial.describe(),
+                },
+                indent=2,
+                ensure_ascii=False,
             )
         )
         return 0
@@ -164,6 +172,7 @@ def serve(settings: CheckSettings) -> int:
     for stream in told:
         show(console, stream)
     show_memory(console, terms)
+    console.print(f"patches of large JPEGs are decoded on this host: {partial.describe()}")
     return 0
 
 

@@ -104,7 +104,7 @@ def test_any_boxes_of_any_baseline_jpeg_are_those_of_the_whole(way: Way, data: s
     if data.draw(st.booleans()):
         file = jpeg(height, width, data.draw(st.sampled_from(SUBSAMPLINGS)), quality)
     else:
-        interval = {data.draw(st.sampled_from(("restart_marker_blocks", "restart_marker_rows"))): 1}
+        interval: dict[str, Any] = {data.draw(st.sampled_from(("restart_marker_blocks", "restart_marker_rows"))): 1}
         subsampling = data.draw(st.integers(0, 2))
         file = encode(picture(3, 0, height, width), subsampling=subsampling, quality=quality, **interval)
     channels = data.draw(st.sampled_from((1, 3)))
