@@ -365,6 +365,30 @@ class EpochEnd(Message):
     """Samples of a last round that was not full (`drop_remainder`, or fewer than one for each rank)."""
 
 
+class Peek(Message):
+    """Somebody asks to see samples that the sink holds. No reader comes of it: nothing is made or held back for it."""
+
+    stream: Text
+    """Name of the stream."""
+    count: Annotated[int, Field(ge=1, le=1000)]
+    """How many samples at most."""
+    version: Text
+    """Penstock's version."""
+
+
+class Glimpse(Message):
+    """Answer to `Peek`: copies of samples that some reader will get, or none if nobody reads the stream."""
+
+    plan: StreamPlan
+    """The stream."""
+    readers: Count
+    """How many trainers read it."""
+    positions: tuple[Count, ...]
+    """Where the samples stand, ascending."""
+    frames: tuple[FieldSchema, ...]
+    """Type and whole shape of each field of the schema, samples first."""
+
+
 class Refused(Message):
     """The sink will not serve this subscription (any more)."""
 
@@ -393,5 +417,7 @@ AnyMessage = (
     | TrainerWelcome
     | Batch
     | EpochEnd
+    | Peek
+    | Glimpse
     | Refused
 )

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from penstock.protocol import messages
 from penstock.protocol.errors import LocalProtocolError, RemoteProtocolError
-from penstock.protocol.messages import AnyMessage, Batch, Reference, Result
+from penstock.protocol.messages import AnyMessage, Batch, Glimpse, Reference, Result
 from penstock.protocol.plan import FieldSchema
 
 #: Version of this wire format; peers with another one are refused.
@@ -90,6 +90,8 @@ def decode(
 
 def _claims(message: AnyMessage) -> list[tuple[FieldSchema, Reference | None]]:
     """Return what a message says of each of its arrays, and where those are that are not in the message."""
+    if isinstance(message, Glimpse):
+        return [(claim, None) for claim in message.frames]
     if not isinstance(message, Result | Batch):
         return []
     claimed = message.frames

@@ -25,6 +25,7 @@ from penstock.protocol.messages import (
     Goodbye,
     Heartbeat,
     Intervals,
+    Peek,
     Progress,
     Quarantined,
     Refused,
@@ -39,8 +40,9 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
 from penstock.sink.budget import Budget
+from penstock.sink.glimpse import Onlookers
 from penstock.sink.reader import Reader
-from penstock.sink.refusals import other_fingerprint, why_not
+from penstock.sink.refusals import not_here, other_fingerprint, why_not
 from penstock.sink.store import Store
 
 #: The routing identity under which the shell names the ventilator.
@@ -72,6 +74,7 @@ class Assembly:
         self.welcomed = False
         #: Trainers that asked before the ventilator said what there is.
         self._waiting: dict[bytes, _Waiting] = {}
+        self.onlookers = Onlookers()
         self._sequence = 0
         #: Whether anything changed since the last report; whether that must be told soon.
         self._dirty = self._urgent = True
@@ -122,6 +125,8 @@ class Assembly:
                 return self._serve(peer)
             case Goodbye():
                 return self.gone(peer, "trainer left")
+            case Peek():
+                return self._peek(peer, message)
             case Credit() | Heartbeat():
                 return [] if known else [Send(peer, Reset())]
             case _:
@@ -130,6 +135,7 @@ class Assembly:
     def gone(self, peer: bytes, event: str = "trainer unreachable") -> list[Instruction]:
         """Take in that the transport cannot reach a trainer any more."""
         self._waiting.pop(peer, None)
+        self.onlookers.forget(peer)
         return self._leave(peer, event)
 
     def tick(self, now: float) -> list[Instruction]:
@@ -206,7 +212,23 @@ class Assembly:
             self.results["duplicate"] += 1
             return []
         self.results["accepted"] += 1
-        return self._account(name, result.key.ordinal, failures, result.worker)
+        shown = self.onlookers.came(store, self._reading(store))
+        return [*shown, *self._account(name, result.key.ordinal, failures, result.worker)]
+
+    def _peek(self, peer: bytes, peek: Peek) -> list[Instruction]:
+        """Show somebody what is here of a stream, without a reader's rights and duties."""
+        if not self.plans:
+            return []  # asked again, in a moment
+        if refused := not_here(peek, self.plans, self.hello.version):
+            return [Send(peer, refused)]
+        if reason := self.budgets[peek.stream].exceeded:
+            return [Send(peer, Refused(kind=self.budgets[peek.stream].kind, reason=reason))]
+        store = self.stores[peek.stream]
+        return self.onlookers.ask(peer, peek, store, self._reading(store))
+
+    def _reading(self, store: Store) -> int:
+        """Return how many read a stream."""
+        return sum(reader.plan is store.plan for reader in self.readers.values())
 
     def _quarantined(self, message: Quarantined) -> list[Instruction]:
         store = self.stores.get(message.key.stream)

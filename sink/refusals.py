@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from penstock.protocol.messages import Refused, Subscribe
+from penstock.protocol.messages import Peek, Refused, Subscribe
 from penstock.protocol.plan import StreamPlan
 
 #: Memory (bytes) that one trainer's window may take, unless the spec's window_mb allows more.
@@ -15,13 +15,9 @@ MAX_POSITION = 2**60
 
 def why_not(wish: Subscribe, plans: Mapping[str, StreamPlan], readers: int, version: str) -> Refused | None:
     """Return why a subscription cannot be served beside `readers` others by a sink of `version`, or None."""
-    if wish.version != version:
-        reason = f"this trainer runs Penstock {wish.version}, the sink {version}: install the same"
-        return Refused(kind="version", reason=reason)
-    plan = plans.get(wish.stream)
-    if plan is None:
-        known = ", ".join(sorted(plans))
-        return Refused(kind="stream", reason=f"no stream {wish.stream!r} here; there are: {known}")
+    if refused := not_here(wish, plans, version):
+        return refused
+    plan = plans[wish.stream]
     if wish.fingerprint and wish.fingerprint != plan.fingerprint:
         return Refused(kind="fingerprint", reason=other_fingerprint(wish.fingerprint, plan))
     if wish.rank >= wish.world_size:
@@ -37,6 +33,19 @@ def why_not(wish: Subscribe, plans: Mapping[str, StreamPlan], readers: int, vers
         return Refused(kind="limit", reason=_too_large(wish.world_size, window_bytes))
     if readers >= MAX_READERS:
         return Refused(kind="limit", reason=f"{MAX_READERS} trainers are subscribed already")
+    return None
+
+
+def not_here(wish: Subscribe | Peek, plans: Mapping[str, StreamPlan], version: str) -> Refused | None:
+    """Return why nothing can be had of a stream at all, or None."""
+    if wish.version != version:
+        reason = (
+            f"this {'trainer' if isinstance(wish, Subscribe) else 'command'} runs Penstock {wish.version}, the sink "
+        )
+        return Refused(kind="version", reason=f"{reason}{version}: install the same")
+    if wish.stream not in plans:
+        known = ", ".join(sorted(plans))
+        return Refused(kind="stream", reason=f"no stream {wish.stream!r} here; there are: {known}")
     return None
 
 

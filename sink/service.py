@@ -21,6 +21,7 @@ from penstock.protocol.messages import (
     Goodbye,
     Heartbeat,
     Intervals,
+    Peek,
     Quarantined,
     Reset,
     Result,
@@ -39,7 +40,7 @@ from penstock.sink.ledger import Ledger
 from penstock.sink.lending import Lending
 
 _FROM_VENTILATOR = wire.kinds(SinkWelcome, Quarantined, Heartbeat, Reset, Drain)
-_FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye)
+_FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye, Peek)
 #: Least time (s) between two reports to the ventilator, where they are pressing and where they can wait: many
 #: confirmations share one message, and each message costs both sides a wake-up.
 _PRESSING_S, _PROGRESS_S = 0.01, 0.1

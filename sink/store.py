@@ -106,6 +106,13 @@ class Store:
             if ordinal not in self._complete:
                 yield ordinal, tuple(sorted(held.covered))
 
+    def held(self) -> Iterator[tuple[Int64s, Sequence[Array]]]:
+        """Yield the samples that are here, of complete blocks and others: positions and fields, by task."""
+        for ordinal in sorted(self._held):
+            positions = self.geometry.positions(ordinal)
+            for alive, arrays in self._held[ordinal].pieces:
+                yield positions[alive].ravel(), arrays
+
     def add(self, result: Result, arrays: Sequence[Array]) -> list[Failure] | None:
         """Take a result in; return the failures that it newly reports, or None if nothing in it was new.
 

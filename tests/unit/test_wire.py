@@ -22,10 +22,12 @@ from penstock.protocol.messages import (
     EpochEnd,
     Failure,
     Finished,
+    Glimpse,
     Goodbye,
     Heartbeat,
     Hello,
     Intervals,
+    Peek,
     Progress,
     Quarantined,
     Refused,
@@ -124,8 +126,11 @@ _PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
         quarantined=_counts,
         dropped=_counts,
     ),
+    Peek: st.builds(Peek, stream=_texts, count=st.integers(1, 1000), version=_texts),
     Refused: st.builds(
-        Refused, kind=st.sampled_from(["fingerprint", "stream", "position", "limit", "budget"]), reason=_texts
+        Refused,
+        kind=st.sampled_from(["fingerprint", "stream", "position", "limit", "budget", "transform"]),
+        reason=_texts,
     ),
 }
 _DTYPES = ["bool", "uint8", "int16", "uint32", "int64", "float16", "float32", "float64"]
@@ -150,7 +155,7 @@ def shipped(frames: Sequence[wire.Buffer]) -> list[bytes]:
 
 def test_every_kind_of_message_has_a_round_trip_here() -> None:
     """A new message cannot be forgotten."""
-    assert set(ALL) == {*_PLAIN, Result, Batch}
+    assert set(ALL) == {*_PLAIN, Result, Batch, Glimpse}
 
 
 @given(st.sampled_from(sorted(_PLAIN, key=lambda kind: kind.__name__)).flatmap(lambda kind: _PLAIN[kind]))
@@ -170,6 +175,7 @@ def test_results_and_batches_survive_the_round_trip(
     for message in (
         Result(key=key, plan="p", worker="w", failures=failures, frames=frames),
         Batch(sequence=3, start=4, stop=5, frames=frames),
+        Glimpse(plan=make_plan(), readers=1, positions=(2, 3), frames=frames),
     ):
         again, received = wire.decode(shipped(wire.encode(message, arrays)), ALL)
         assert message == again
