@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from images import Pixels
+from images import Pixels, picture
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
@@ -131,6 +131,16 @@ def test_nothing_outside_the_source_matters(
     poisoned = 255 - pixels
     source.of(poisoned)[...] = source.of(pixels)
     assert np.array_equal(kernel.cut(pixels, window), kernel.cut(poisoned, window))
+
+
+@pytest.mark.parametrize("width", range(1, 40))
+def test_the_last_columns_of_an_image_are_compressed_with_their_neighbours(width: int) -> None:
+    """A strip of fewer than 5 pixels would be decoded without smooth chroma, unlike the whole image."""
+    jpeg = Jpeg(kind="jpeg", value=50)
+    pixels = picture(4, 1, 24, width)
+    expected = whole(pixels, jpeg)
+    assert np.array_equal(expected[:, -1:], kernel_of(jpeg).cut(pixels, Window(0, width - 1, 24, 1)))
+    assert np.array_equal(expected[-1:], kernel_of(jpeg).cut(pixels, Window(23, 0, 1, width)))
 
 
 def test_the_source_is_little_more_than_the_patch() -> None:

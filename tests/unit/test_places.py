@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.protocol.manipulation_spec import Rescale
 from penstock.protocol.order import DRAW_PLACES, sample_generator
 from penstock.protocol.transform_spec import Patch
 from penstock.worker import places
@@ -104,13 +105,16 @@ def test_no_patch_is_favoured() -> None:
         assert np.allclose((7.0, 9.5), found.mean(axis=0), atol=1.5)
 
 
-@given(st.data(), st.integers(1, 300), st.integers(1, 600), st.integers(1, 80))
+@given(st.data(), st.integers(1, 300), st.floats(0.05, 4.0), st.integers(1, 80))
 def test_a_patch_stays_inside_its_cell_when_the_image_is_resized(
-    data: st.DataObject, side: int, after: int, patch: int
+    data: st.DataObject, side: int, value: float, patch: int
 ) -> None:
-    """Compared as exact fractions of the side."""
-    patch = min(patch, after)
-    cell = min(side, -(-(patch + 1) * side // after))  # as in Rescale.cell
+    """Compared as exact fractions of the side, wherever the cell begins."""
+    rescale = Rescale(kind="resize", value=value)
+    side = max(side, *rescale.least((patch, 1)))
+    after, _ = rescale.size((side, 1))
+    cell, _ = rescale.cell((patch, 1), (side, side))
+    assert 0 < cell <= side
     start = data.draw(st.integers(0, side - cell))
     offset = places.cell_offset(start, cell, side, after, patch)
     assert Fraction(start, side) <= Fraction(offset, after)
