@@ -79,7 +79,7 @@ def ways() -> dict[str, Callable[[bytes, list[Box]], object]]:
 
 
 def _parts(decoder: Decoder, data: bytes, boxes: list[Box], *, extension: object) -> Pixels:
-    partial._EXTENSION = extension  # noqa: SLF001 - both ways in one run
+    partial._EXTENSION = extension  # noqa: SLF001 - both ways in one run # pyright: ignore[reportPrivateUsage]
     assert decoder.size(data) is not None  # noqa: S101 - all of the photos are baseline JPEGs
     return decoder.decode_parts(data, boxes)
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -256,7 +256,8 @@ def test_orientation_in_xmp_counts_too() -> None:
 )
 def test_the_smallest_scale_that_is_large_enough_is_taken(least: tuple[int, int], divisor: int) -> None:
     """1, 1/2, 1/4 or 1/8, rounded up, by the header's size alone; the pixels are those of OpenCV's reduced reading."""
-    for options in ({}, {"progressive": True}, {"subsampling": 0}):
+    variants: list[dict[str, Any]] = [{}, {"progressive": True}, {"subsampling": 0}]
+    for options in variants:
         data = encode(photo(), **options)
         pixels = Decoder("rgb").decode(data, least)
         assert (-(-45 // divisor), -(-67 // divisor), 3) == pixels.shape
