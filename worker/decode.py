@@ -2,8 +2,8 @@
 
 Refuses to know files, patches and what the pixels are for. What can be decoded in part stands in `partial`.
 
-JPEGs go to libjpeg-turbo through simplejpeg, which stops at the first warning; what it refuses, and every other format,
-goes to Pillow; what Pillow refuses is an ItemError. Where both decode, they give the same bytes. Rules:
+JPEGs go to libjpeg-turbo through simplejpeg, which refuses whatever libjpeg warns of; what it refuses, and every
+other format, goes to Pillow; what Pillow refuses is an ItemError. Where both decode, they give the same bytes. Rules:
 
 - The header's size is checked before a pixel is allocated, and the work that a progressive JPEG asks for as well.
 - A truncated file, or a JPEG with lost entropy-coded data, is a failure: never an image with a grey rest.
