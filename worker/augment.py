@@ -17,6 +17,7 @@ from penstock.protocol.errors import SpecError
 from penstock.worker import levels, warp
 from penstock.worker.decode import Pixels
 from penstock.worker.parameters import Parameters, columns, draw, geometry
+from penstock.worker.stack import CHANNELS, StackWarp
 
 __all__ = ["Augmenter", "apply_parameters", "columns", "flip", "random_parameters", "sampling"]
 
@@ -63,6 +64,10 @@ class Augmenter:
         self._rows_a_band = max(1, _POINTS // self._width) if banded else self._height
         rows = min(self._height, self._rows_a_band)
         self._room = np.empty(2 * self._chunk * rows * self._width if settings.warps else 0, np.float32)
+        stacks = settings.warps and settings.fill_mode == "nearest" and settings.interpolation_order == 1
+        self._stack: StackWarp | None = None
+        if stacks and self._chunk > 1 and shape[2] == CHANNELS:
+            self._stack = StackWarp(self._chunk, self._height, self._width)
         self._points: npt.NDArray[np.float32] = np.empty((0, 2, 0, 0), np.float32)
         self._first = 0
 
@@ -100,7 +105,10 @@ class Augmenter:
             for start in range(0, len(pixels), self._chunk):
                 part = slice(start, start + self._chunk)
                 points = self._sampling.coordinates(self._places[part], room=self._room)
-                self._sampling.sample_all(pixels[part], points, out[part])
+                if self._stack is not None:
+                    self._stack(pixels[part], points, out[part])
+                else:
+                    self._sampling.sample_all(pixels[part], points, out[part])
         else:
             for sample, (image, target) in enumerate(zip(pixels, out, strict=True)):
                 self.write(image, sample, target)

@@ -57,8 +57,7 @@ def matrices(theta: Float64s, shift: Pair, shear: Float64s, zoom: Pair, center: 
 
 
 def _matrices(theta: Float64s, shift: Pair, shear: Float64s, zoom: Pair, center: tuple[float, float]) -> Float64s:
-    sin, cos = _sine_cosine(theta)
-    sin_shear, cos_shear = _sine_cosine(shear)
+    (sin, sin_shear), (cos, cos_shear) = _sine_cosine(np.stack([theta, shear]))
     result = np.empty((len(theta), 2, 3))
     result[:, 0, 0] = cos * zoom[0]
     result[:, 0, 1] = -(cos * sin_shear + sin * cos_shear) * zoom[1]
