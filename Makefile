@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml setup.py worker/_jpeg_regions.c constraints.txt
 	@if test -e $(STAMP) && test "$$(cat $(STAMP))" != "$$(pwd -P)"; then rm -rf .venv; fi
 	$(PYTHON) -m venv .venv
 	$(PIP) install -c constraints.txt --upgrade pip
-	$(PIP) install -c constraints.txt --build-constraint constraints.txt -e '.[tf-cpu,parquet,hdf5]' --group dev
+	$(PIP) install -c constraints.txt --build-constraint constraints.txt -e '.[tf-cpu,parquet,hdf5,url]' --group dev
 	@pwd -P > $(STAMP)
 
 demo: $(STAMP)
@@ -63,7 +63,7 @@ constraints: $(STAMP)
 	rm -rf build/constraints-venv
 	$(PYTHON) -m venv build/constraints-venv
 	build/constraints-venv/bin/python -m pip install --upgrade pip
-	build/constraints-venv/bin/python -m pip install -e '.[tf-cpu,parquet,hdf5]' --group dev
+	build/constraints-venv/bin/python -m pip install -e '.[tf-cpu,parquet,hdf5,url]' --group dev
 	build/constraints-venv/bin/python -m pip freeze --all --exclude penstock | LC_ALL=C sort -f > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 

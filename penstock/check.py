@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -148,7 +147,7 @@ def serve(settings: CheckSettings) -> int:
     told = [describe(book, plan, settings.world_size) for plan in book.plans]
     workers = len(os.sched_getaffinity(0)) if settings.workers is None else settings.workers
     uses = [
-        Use(plan, listing, look_at(listing, Path(roots[plan.settings.source.root])))
+        Use(plan, listing, look_at(listing, roots[plan.settings.source.root]))
         for plan in book.plans
         for listing in [book.listing(plan.name)]
     ]

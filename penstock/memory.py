@@ -6,13 +6,16 @@ Owns what is known of each part's buffers; a test holds it against running stack
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.shared import FREE_SEGMENTS
+from penstock.protocol.urls import Remote, is_url
 from penstock.ventilator.listing import Listing
 from penstock.ventilator.rows import RowListing
 
@@ -30,6 +33,8 @@ _BATCHES_HELD = 4
 _DECODED = 2
 #: Files that are looked at to guess the others.
 _LOOKED_AT = 64
+#: Of files below a URL, which come whole: so many, each up to so many bytes.
+_ASKED_FOR, _MOST_ASKED_BYTES = 8, 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +71,20 @@ class Use:
     files: Files
 
 
-def look_at(listing: Listing | RowListing, root: Path) -> Files:
+def look_at(listing: Listing | RowListing, root: str) -> Files:
     """Read the headers of some files, evenly spread over a listing; what cannot be read is left out."""
     if isinstance(listing, RowListing):
         return Files(len(listing), listing.image_bytes, listing.image_shape[0] * listing.image_shape[1])
+    remote = Remote(root) if is_url(root) else None
     sizes, pixels = [0], [0]
-    for index in np.unique(np.linspace(0, len(listing) - 1, _LOOKED_AT).astype(int)).tolist():
-        path = root / listing.path(index)
+    for index in np.unique(np.linspace(0, len(listing) - 1, _ASKED_FOR if remote else _LOOKED_AT).astype(int)).tolist():
         try:
-            size = path.stat().st_size
-            with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            path = Path(root, listing.path(index))
+            file = BytesIO(remote.read(listing.path(index), _MOST_ASKED_BYTES)) if remote else path
+            size = len(file.getvalue()) if isinstance(file, BytesIO) else path.stat().st_size
+            with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
                 width, height = image.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except (ItemError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             continue
         sizes.append(size)
         pixels.append(width * height)

@@ -16,7 +16,8 @@ def _confined(value: str) -> str:
 
 class _Source(Model):
     root: Name
-    """Name of the root that the paths are relative to; each host maps it: `[roots]` here, `--root name=/path` there."""
+    """Name of the root that the paths are relative to; each host maps it: `[roots]` here, `--root name=/path` there.
+    Image files and manifests may lie below a URL: `--root name=http://host/folder`."""
     classes: tuple[str, ...] | None = None
     """Class names in label order; default: all that are found, sorted."""
     allow_outside: bool = False

@@ -19,6 +19,7 @@ from penstock.protocol.model import Model, Name
 from penstock.protocol.normalize import pinned
 from penstock.protocol.source_spec import Source
 from penstock.protocol.transform_spec import Transform
+from penstock.protocol.urls import absolute_root
 
 
 class Stream(Model):
@@ -82,7 +83,8 @@ class Spec(Model):
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of every order and every random draw; 0 to 2^63 - 1."""
     roots: dict[Name, str] = Field(default_factory=dict)
-    """Where each named root lies on this host; relative paths start at the spec file's folder. Not part of the
+    """Where each named root lies for this host: a folder (relative paths start at the spec file's), or a URL that
+    fsspec knows (`http://host/folder`, `s3://bucket/folder`). Not part of the
     fingerprint: other hosts map their own with `--root name=/path`."""
     streams: dict[Name, Stream] = Field(min_length=1)
     """The streams by name, such as `train` and `validation`."""
@@ -113,9 +115,7 @@ def parse_spec(data: Mapping[str, Any], *, base: Path | None = None, name: str =
         spec = Spec.model_validate(data)
     except ValidationError as error:
         raise SpecError("\n".join(explain(name, problem, Spec) for problem in error.errors())) from None
-    roots = {
-        key: str((base or Path.cwd()).joinpath(Path(root).expanduser()).absolute()) for key, root in spec.roots.items()
-    }
+    roots = {key: absolute_root(root, base or Path.cwd()) for key, root in spec.roots.items()}
     for stream, settings in spec.streams.items():
         if roots and settings.source.root not in roots:
             raise SpecError(

@@ -5,18 +5,20 @@ unless a file is a symbolic link. Order does not depend on the host: class by cl
 """
 
 # Paths are bytes here: names are taken as they are on disk.
-# ruff: noqa: PTH110, PTH112, PTH114, PTH116, PTH118
+# ruff: noqa: PTH110, PTH112, PTH113, PTH114, PTH116, PTH118
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Self, overload
 
 from penstock.protocol.errors import SourceError
 from penstock.protocol.source_spec import DirectorySource, FileSource, ManifestSource, RowSource, Source
+from penstock.protocol.urls import is_url
 from penstock.ventilator.listing import MAX_PATH_BYTES, Listing, ListingBuilder, prefix_of
 from penstock.ventilator.manifest import list_manifest
+from penstock.ventilator.remote import RemoteTree, brought
 from penstock.ventilator.rows import RowListing, list_rows
 
 #: Suffixes of image files, in any case.
@@ -40,39 +42,56 @@ def list_source(source: Source, roots: Mapping[str, str]) -> Listing | RowListin
     if source.classes is not None:
         _check_classes(source.classes)
     if isinstance(source, RowSource):
-        return list_rows(source, os.fsdecode(root))
-    holder = source.manifest_root if isinstance(source, ManifestSource) and source.manifest_root else source.root
-    return _list_files(source, root, _root(holder, roots))
+        return list_rows(source, root)
+    if isinstance(source, ManifestSource):
+        listing = _list_manifest(source, root, _root(source.manifest_root or source.root, roots))
+    else:
+        listing = _list_tree(source, root) if is_url(root) else _list_directory(source, os.fsencode(root))
+    return listing if source.subset == "all" else _part(source, listing)
 
 
-def _root(name: str, roots: Mapping[str, str]) -> bytes:
+def _root(name: str, roots: Mapping[str, str]) -> str:
     if name not in roots:
         known = ", ".join(sorted(roots)) or "none"
         raise SourceError(
             f"no folder is mapped to root {name!r} (mapped: {known}): give --root {name}=/path, "
             "or name it in the spec's [roots]"
         )
-    root = os.fsencode(roots[name])
-    if not os.path.isdir(root):
-        raise SourceError(f"root {name!r}: no folder {show(root)}: mount it, or give --root {name}=/path")
+    root = roots[name]
+    if not is_url(root) and not os.path.isdir(root):
+        raise SourceError(f"root {name!r}: no folder {root}: mount it, or give --root {name}=/path")
     return root
 
 
-def _list_files(source: FileSource, root: bytes, holder: bytes) -> Listing:
-    """List what `source.path` below `holder` names; images lie below `root`."""
-    guard = Guard(os.path.realpath(root), allow_outside=source.allow_outside)
-    place = os.path.join(holder, source.path.encode()) if source.path else holder
-    if isinstance(source, DirectorySource):
-        listing = _list_directory(source, place, guard)
-    else:
-        Guard(os.path.realpath(holder), allow_outside=source.allow_outside).check(place)
-        listing = list_manifest(source, root, place, guard.check)
-    if source.subset == "all":
-        return listing
+def _list_manifest(source: ManifestSource, root: str, holder: str) -> Listing:
+    """List the manifest `source.path` below `holder`; images lie below `root`."""
+    if is_url(holder):
+        with brought(source, holder) as (place, name):
+            return list_manifest(source, place, name)
+    place = _below(holder, source.path)
+    if os.path.isfile(place):
+        Guard.of(holder, source).check(place)
+        if not is_url(root):
+            _check_images(source, root)
+    return list_manifest(source, place, show(place))
+
+
+def _check_images(source: ManifestSource, root: str) -> None:
+    images = _below(root, source.images)
+    if not os.path.isdir(images):
+        raise SourceError(f"{show(images)}: root {source.root!r} has no folder {source.images!r} (source.images)")
+    Guard.of(root, source).check(images)
+
+
+def _below(root: str, path: str) -> bytes:
+    return os.path.join(os.fsencode(root), path.encode()) if path else os.fsencode(root)
+
+
+def _part(source: FileSource, listing: Listing) -> Listing:
     part = listing.split(source.validation_split, validation=source.subset == "validation")
     if not len(part):
         raise SourceError(
-            f"{show(place)}: subset {source.subset!r} of {len(listing)} items is empty at "
+            f"root {source.root!r}, {source.path!r}: subset {source.subset!r} of {len(listing)} items is empty at "
             f"validation_split = {source.validation_split}: choose another fraction"
         )
     return part
@@ -90,6 +109,11 @@ class Guard:
     #: The root without symbolic links.
     root: bytes
     allow_outside: bool
+
+    @classmethod
+    def of(cls, root: str, source: FileSource) -> Self:
+        """Return the guard of a folder of this host."""
+        return cls(os.path.realpath(os.fsencode(root)), allow_outside=source.allow_outside)
 
     def check(self, path: bytes) -> None:
         """Raise SourceError if `path` leads out of the root and must not."""
@@ -110,28 +134,51 @@ def _check_classes(classes: Sequence[str]) -> None:
         raise SourceError(f"classes: {twice[0]!r} is given twice")
 
 
-def _list_directory(source: DirectorySource, place: bytes, guard: Guard) -> Listing:
+def _list_tree(source: DirectorySource, url: str) -> Listing:
+    tree = RemoteTree(url, source.path, allow_outside=source.allow_outside)
+    prefix = prefix_of(source.path)
+
+    def images(name: bytes) -> list[bytes]:
+        return [prefix + path for path in tree.folders[name] if _is_image(path.rpartition(b"/")[2])]
+
+    beside = sum(map(_is_image, tree.beside))
+    return _list_classes(source, tree.name, set(tree.folders), beside, images)
+
+
+def _list_directory(source: DirectorySource, root: bytes) -> Listing:
+    guard = Guard(os.path.realpath(root), allow_outside=source.allow_outside)
+    place = os.path.join(root, source.path.encode()) if source.path else root
     if not os.path.isdir(place):
         hint = "it is a file: for a manifest give kind = 'manifest'" if os.path.exists(place) else "no such folder"
         raise SourceError(f"{show(place)}: {hint} (source.path = {source.path!r} in root {source.root!r})")
     guard.check(place)
-    folders, images = _class_folders(place)
+    folders, beside = _class_folders(place)
+    prefix = prefix_of(source.path)
+    return _list_classes(source, show(place), folders, beside, lambda name: _walk(place, prefix, name, guard))
+
+
+def _list_classes(
+    source: DirectorySource, place: str, folders: set[bytes], beside: int, images: Callable[[bytes], Iterable[bytes]]
+) -> Listing:
+    """List class by class; `images` returns the paths of a folder's images, and `beside` are in none of them."""
     classes = source.classes if source.classes is not None else tuple(folder.decode() for folder in sorted(folders))
     if not classes:
-        hint = f", but {images} images: put each class into a folder of its own" if images else ""
-        raise SourceError(f"{show(place)} holds no folder that could be a class{hint}")
+        hint = f", but {beside} images: put each class into a folder of its own" if beside else ""
+        raise SourceError(f"{place} holds no folder that could be a class{hint}")
     builder = ListingBuilder()
     for label, name in enumerate(classes):
         if name.encode() not in folders:
             known = ", ".join(sorted(map(show, folders))[:20]) or "none"
-            raise SourceError(f"class {name!r} has no folder in {show(place)}; folders there: {known}")
+            raise SourceError(f"class {name!r} has no folder in {place}; folders there: {known}")
         before = len(builder)
-        for path in sorted(_walk(place, prefix_of(source.path), name.encode(), guard)):
+        for path in sorted(images(name.encode())):
+            if len(path) > MAX_PATH_BYTES:
+                raise SourceError(f"{place}: {show(path)}: the path is longer than {MAX_PATH_BYTES} bytes")
             builder.add(path, label)
         if len(builder) == before:
             kinds = ", ".join(sorted(map(show, SUFFIXES)))
             raise SourceError(
-                f"class {name!r} has no images: {show(place)}/{name} holds no file that ends in {kinds}; "
+                f"class {name!r} has no images: {place}/{name} holds no file that ends in {kinds}; "
                 "remove the folder, or give the classes to use as source.classes"
             )
     return builder.build(source.kind, classes)

@@ -17,6 +17,7 @@ from penstock.protocol.messages import Task
 from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.source_spec import RowSource
+from penstock.protocol.urls import is_url
 from penstock.worker.decode import Pixels
 from penstock.worker.read import read_file
 
@@ -68,9 +69,9 @@ class Files:
 
 
 def open_origin(plan: StreamPlan, roots: Mapping[str, str | Path]) -> Origin:
-    """Return where a stream's items come from; `roots` maps the spec's roots to this host's folders.
+    """Return where a stream's items come from; `roots` maps the spec's roots to this host's folders or to URLs.
 
-    Raises SpecError if the root has no entry, and SourceError if arrays cannot be opened.
+    Raises SpecError if the root has no entry, and SourceError if arrays cannot be opened or a package is missing.
     """
     source, transform = plan.settings.source, plan.settings.transform
     if source.root not in roots:
@@ -84,4 +85,8 @@ def open_origin(plan: StreamPlan, roots: Mapping[str, str | Path]) -> Origin:
 
         return RowOrigin(plan, source, str(roots[source.root]))
     limit_bytes = int(transform.max_file_mb * 1e6)
+    if is_url(str(roots[source.root])):
+        from penstock.worker.origin_url import UrlFiles  # noqa: PLC0415 - it knows this module
+
+        return UrlFiles(str(roots[source.root]), allow_outside=source.allow_outside, limit_bytes=limit_bytes)
     return Files(Path(roots[source.root]), allow_outside=source.allow_outside, limit_bytes=limit_bytes)

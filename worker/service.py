@@ -16,6 +16,7 @@ from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerWelcome
 from penstock.protocol.service import Service, host_name, run
 from penstock.protocol.settings import ServiceSettings
+from penstock.protocol.urls import is_url
 from penstock.worker.engine import Engine, Setup
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
@@ -151,7 +152,7 @@ class Worker:
 
 def _check_root(name: str, roots: Mapping[str, str]) -> None:
     """Raise SpecError if a root has no folder here: else each of its items would be quarantined, one by one."""
-    if name in roots and not Path(roots[name]).is_dir():
+    if name in roots and not is_url(roots[name]) and not Path(roots[name]).is_dir():
         raise SpecError(
             f"root {name!r} is {roots[name]!r} here, and that is no folder on {host_name()}: mount it, or say where it "
             f"lies by --root {name}=/path"

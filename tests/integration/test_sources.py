@@ -1,5 +1,6 @@
 """Sources other than folders, through whole stacks: arrays in files and in memory, HDF5, data frames."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from streams import Batch, digest, epochs, make_images, make_manifest, make_spec, make_stream, run_stack, take, until
+from web import serve
 
 from penstock.check import main as check
 from penstock.protocol.errors import FailureBudgetError, SourceError, StackError
@@ -163,3 +165,51 @@ def test_check_tells_of_rows(kind: str, folder: Path, tmp_path: Path, capsys: py
     printed = capsys.readouterr().out
     assert "240" in printed
     assert ("x.npy[" if kind == "npy" else "set.h5/image[") in printed
+
+
+def test_files_below_a_url_give_what_the_same_files_give_here(tmp_path: Path) -> None:
+    """The same bytes and fingerprint at any number of workers, with failures that pass and a worker that is killed."""
+    photos = make_images(tmp_path / "photos", each=60)
+    stream = make_stream(task_items=8)
+    with run_stack(make_spec(photos, train=stream), workers=1) as stack:
+        feed = stack.feed()
+        expected, fingerprint = digest(epochs(feed, 1)), feed.plan.fingerprint
+
+    def mischief(path: str, number: int) -> int | str:
+        return (503 if path.endswith("3.jpg") else "truncate" if path.endswith("7.jpg") else "") if not number else ""
+
+    with serve(photos, latency_s=0.01, mischief=mischief) as web:
+        spec = make_spec(photos, train=stream) | {"roots": {"photos": web.url}}
+        with run_stack(spec, workers=2) as stack:
+            feed = stack.feed()
+            got = take(feed, 3)
+            stack.children["worker-0"].process.kill()
+            got += take(feed, 20)
+            assert fingerprint == feed.plan.fingerprint
+    assert len(got) == 23
+    assert expected == digest(got)
+
+
+def test_a_file_that_a_server_lost_is_quarantined_by_name(tmp_path: Path) -> None:
+    """The others come; the ledger says why."""
+    photos = make_images(tmp_path / "photos", each=10)
+    with serve(photos, mischief=lambda path, _: 404 if path == "/dog/0004.jpg" else "") as web:
+        spec = make_spec(photos) | {"roots": {"photos": web.url}}
+        with run_stack(spec, workers=1) as stack:
+            assert 19 * 3 == sum(len(batch["item"]) for batch in stack.feed())
+            [entry] = map(json.loads, stack.quarantine.read_text(encoding="utf-8").splitlines())
+    assert "dog/0004.jpg" == entry["path"]
+    assert "no such file" in entry["reason"]
+
+
+def test_check_tells_of_a_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where `--root` gives it; it looks at a few of the files."""
+    photos = make_images(tmp_path / "photos", each=10)
+    text = '[streams.train]\nsource = { kind = "directory", root = "photos" }\n'
+    text += "transform = { resize = { height = 40, width = 48 } }\n"
+    (tmp_path / "spec.toml").write_text(text, encoding="utf-8")
+    with serve(photos) as web:
+        assert 0 == check([str(tmp_path / "spec.toml"), "--root", f"photos={web.url}", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert {"cat": 10, "dog": 10} == told["streams"][0]["classes"]
+    assert any("mean of 8 files" in term["why"] for term in told["memory"])

@@ -1,0 +1,214 @@
+"""Roots that are URLs: owns how fsspec is asked for files, with limits, deadlines, retries and words for failures.
+
+Any protocol that fsspec knows works (http, https, s3, gs, …), if the package that fsspec needs for it is installed;
+credentials come from where that package looks for them, never from a spec. Refuses to know what files hold.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn, TypeVar, cast
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from penstock.protocol.errors import ItemError, SourceError
+
+#: `protocol://…`, or several protocols for fsspec to chain, as in `zip://folder::s3://bucket/photos.zip`.
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")
+#: Seconds that one request may take.
+_REQUEST_S = 20.0
+#: Seconds that bringing a manifest here may take, and its largest size (bytes).
+_MANIFEST_S, _MANIFEST_BYTES = 3600.0, 64_000_000_000
+#: Seconds to wait before each further try.
+_BACKOFF_S = (0.05, 0.3, 1.0)
+#: HTTP: what says that the file is not there or not for us, and what says that another try may work.
+_GONE, _DENIED, _TRY_AGAIN = {404, 410}, {401, 403, 407}, {408, 425, 429, 500, 502, 503, 504}
+#: Bytes of a body that are taken at once.
+_CHUNK_BYTES = 262_144
+#: Folders deeper than this are a server that leads in circles.
+_MOST_DEEP = 64
+
+_Result = TypeVar("_Result")
+
+
+class _Final(Exception):  # noqa: N818 - never leaves this module
+    """A failure that another try cannot mend; its text is the reason."""
+
+
+def is_url(root: str) -> bool:
+    """Return whether a root is a URL, not a folder."""
+    return _URL.match(root) is not None
+
+
+def absolute_root(root: str, base: Path) -> str:
+    """Return a root as it is (a URL), or as an absolute path; relative ones start at `base`."""
+    if root.startswith("file://"):
+        root = unquote(urlsplit(root).path)
+    return root if is_url(root) else str(base.joinpath(Path(root).expanduser()).absolute())
+
+
+def shown(url: str) -> str:
+    """Return a URL for messages: without what may be secret, user and query."""
+    split = urlsplit(url)
+    return urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
+
+
+class Remote:
+    """The files below one URL; may be used by several threads at once."""
+
+    def __init__(self, url: str, *, allow_outside: bool = False) -> None:
+        """Open no connection yet. Raises SourceError if a package is missing or fsspec does not know the protocol."""
+        try:
+            from fsspec.core import url_to_fs  # noqa: PLC0415 - an extra, and slow to import
+
+            options = {"encoded": True} if url.startswith(("http://", "https://")) else {}
+            self._fs, self._root = url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options)
+        except ImportError as error:
+            raise SourceError(
+                f"root {shown(url)}: a URL needs fsspec and what it takes for this protocol: "
+                f"pip install 'penstock[url]' (http, https), s3fs (s3), gcsfs (gs): {error}"
+            ) from error
+        except ValueError as error:
+            raise SourceError(f"root {shown(url)}: fsspec cannot open it: {error}") from error
+        protocols = self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,)
+        self._http = "http" in protocols or "https" in protocols
+        self._allow_outside = allow_outside
+        self.name = shown(url)
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """Return a file's content. Raises ItemError, whose message can stand in the quarantine ledger as it is."""
+        if path.startswith("/") or "\\" in path or ".." in PurePosixPath(path).parts:
+            raise ItemError("leads outside its root (by '..' or '\\')")
+        try:
+            content = self._try(lambda: self._once(self._place(path), limit_bytes))
+        except _Final as error:
+            raise ItemError(str(error)) from error
+        if len(content) > limit_bytes:
+            raise ItemError(f"more than the limit of {limit_bytes} bytes (transform.max_file_mb)")
+        if not content:
+            raise ItemError("the file is empty")
+        return content
+
+    def fetch(self, path: str, file: Path) -> None:
+        """Copy a file of any size to this host. Raises SourceError."""
+
+        def copy() -> None:
+            if not self._http:
+                self._fs.get_file(self._place(path), str(file))
+                return
+            with file.open("wb") as opened:
+                self._http_get(self._place(path), _MANIFEST_BYTES, opened.write, _MANIFEST_S)
+
+        try:
+            self._try(copy)
+        except _Final as error:
+            raise SourceError(f"{self.name}/{path}: {error}") from error
+
+    def walk(self, folder: str) -> Iterator[str]:
+        """Yield the path below `folder` of every file below it, in no order; hidden ones are left out.
+
+        Raises SourceError if the server does not list its folders.
+        """
+        try:
+            if self._http:
+                yield from self._walk_pages(self._place(folder), "", 0)
+                return
+            place = self._place(folder).strip("/")
+            for name in self._try(lambda: cast("list[str]", self._fs.find(self._place(folder)))):
+                below = name.strip("/").removeprefix(place).lstrip("/")
+                if not any(part.startswith(".") for part in below.split("/")):
+                    yield below
+        except _Final as error:
+            raise SourceError(f"{self.name}/{folder}: cannot list the folder: {error}") from error
+
+    def _walk_pages(self, url: str, below: str, depth: int) -> Iterator[str]:
+        """Follow the links of index pages to what lies directly below each."""
+        if depth > _MOST_DEEP:
+            raise _Final(f"folders deeper than {_MOST_DEEP}: {below}")
+        if urlsplit(url).query:
+            raise _Final("a URL with a query has no folders: list the images in a manifest")
+        start = urlsplit(url).path.rstrip("/")
+        for entry in self._try(lambda: cast("list[str]", self._fs.ls(url.rstrip("/") + "/", detail=False))):
+            link = urlsplit(entry)
+            folder, _, quoted = link.path.rstrip("/").rpartition("/")
+            name = unquote(quoted)
+            if folder != start or link.query or link.fragment or not name or name.startswith(".") or "/" in name:
+                continue  # sorting links, parents and what is not ours
+            if link.path.endswith("/"):
+                yield from self._walk_pages(entry, f"{below}{name}/", depth + 1)
+            else:
+                yield below + name
+
+    def _place(self, path: str) -> str:
+        """Return what fsspec calls a path below the root."""
+        if not self._http:
+            return f"{self._root.rstrip('/')}/{path}".rstrip("/") if path else str(self._root)
+        split = urlsplit(str(self._root))
+        return urlunsplit(split._replace(path=f"{split.path.rstrip('/')}/{quote(path)}"))
+
+    def _once(self, place: str, limit_bytes: int) -> bytes:
+        from fsspec.asyn import sync  # noqa: PLC0415 - as above
+
+        if self._http:
+            content = bytearray()
+            self._http_get(place, limit_bytes, content.extend, _REQUEST_S)
+            return bytes(content)
+        if self._fs.async_impl:
+            call = self._fs._cat_file  # noqa: SLF001 - the coroutine, which can be given a deadline
+            return cast("bytes", sync(self._fs.loop, call, place, start=0, end=limit_bytes + 1, timeout=_REQUEST_S))
+        return cast("bytes", self._fs.cat_file(place, start=0, end=limit_bytes + 1))
+
+    def _http_get(self, url: str, limit_bytes: int, take: Callable[[bytes], object], within_s: float) -> None:
+        from fsspec.asyn import sync  # noqa: PLC0415 - as above
+
+        sync(self._fs.loop, self._get, url, limit_bytes, take, timeout=within_s)
+
+    async def _get(self, url: str, limit_bytes: int, take: Callable[[bytes], object]) -> None:
+        """Ask for a file by HTTP, one request; `take` gets it part by part, no more than the limit and a part."""
+        session = await self._fs.set_session()
+        async with session.get(self._fs.encode_url(url), allow_redirects=self._allow_outside) as response:
+            _check_status(response.status)
+            if (response.content_length or 0) > limit_bytes:
+                raise _Final(
+                    f"{response.content_length} bytes is over the limit of {limit_bytes} bytes (transform.max_file_mb)"
+                )
+            size = 0
+            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+                take(chunk)
+                size += len(chunk)
+                if size > limit_bytes:
+                    break
+
+    def _try(self, call: Callable[[], _Result]) -> _Result:
+        tries = len(_BACKOFF_S) + 1
+        for left in reversed(range(tries)):
+            try:
+                return call()
+            except _Final:
+                raise
+            except FileNotFoundError as error:
+                raise _Final("no such file (it vanished, or the source is out of date)") from error
+            except PermissionError as error:
+                raise _Final("permission denied: the worker may not read it") from error
+            except Exception as error:  # noqa: BLE001 - each file system raises errors of its own
+                if not left:
+                    self._give_up(error, tries)
+                time.sleep(_BACKOFF_S[-left])
+        raise AssertionError("unreachable")
+
+    def _give_up(self, error: Exception, tries: int) -> NoReturn:
+        words: Any = f"no answer within {_REQUEST_S:g} s" if isinstance(error, TimeoutError) else error
+        raise _Final(f"cannot read, {tries} times tried: {type(error).__name__}: {words}") from error
+
+
+def _check_status(status: int) -> None:
+    if status in _GONE:
+        raise FileNotFoundError
+    if status in _DENIED:
+        raise PermissionError
+    if 300 <= status < 400:  # noqa: PLR2004 - redirections
+        raise _Final(f"leads elsewhere (HTTP status {status}): allow_outside = true permits it")
+    if status in _TRY_AGAIN:
+        raise ConnectionError(f"HTTP status {status}")
+    if status != 200:  # noqa: PLR2004 - OK
+        raise _Final(f"HTTP status {status}")

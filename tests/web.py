@@ -1,0 +1,105 @@
+"""A real HTTP server on the loopback interface, which serves a folder late, wrongly or not at all, as a test asks.
+
+Owns sockets and threads of its own; knows nothing of Penstock.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+#: What a server does to a path's n-th request (from 0): an HTTP status, "truncate", "hang" or "redirect"; "": serve it.
+Mischief = Callable[[str, int], int | str]
+
+
+class Web(ThreadingHTTPServer):
+    """The server; `requests` counts by path, `most_at_once` is the largest number that was open at once."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, folder: Path, latency_s: float, mischief: Mischief) -> None:
+        """Listen; the folder may change while it is served."""
+        super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
+        self.latency_s, self.mischief = latency_s, mischief
+        self.requests: Counter[str] = Counter()
+        self.open_now = self.most_at_once = 0
+        self.lock = threading.Lock()
+        #: Set at the end: nobody hangs any longer.
+        self.over = threading.Event()
+
+    @property
+    def url(self) -> str:
+        """Where the folder is served."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that hang up."""
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+
+    @property
+    def web(self) -> Web:
+        """The server that this request came to."""
+        assert isinstance(self.server, Web)
+        return self.server
+
+    def do_GET(self) -> None:
+        """Serve a file or an index page, after the latency and with the mischief."""
+        web = self.web
+        with web.lock:
+            number = web.requests[self.path]
+            web.requests[self.path] += 1
+            web.open_now += 1
+            web.most_at_once = max(web.most_at_once, web.open_now)
+        try:
+            web.over.wait(web.latency_s)
+            self._serve(web.mischief(self.path, number))
+        finally:
+            with web.lock:
+                web.open_now -= 1
+
+    def _serve(self, what: int | str) -> None:
+        if what == "":
+            super().do_GET()
+        elif isinstance(what, int):
+            self.send_error(what)
+        elif what == "redirect":
+            self.send_response(302)
+            self.send_header("Location", "/elsewhere" + self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif what == "hang":
+            self.web.over.wait(60)
+            self.close_connection = True
+        else:
+            content = Path(self.translate_path(self.path)).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+        """Be quiet."""
+
+
+@contextmanager
+def serve(folder: Path, latency_s: float = 0.0, mischief: Mischief = lambda path, number: "") -> Generator[Web]:  # noqa: ARG005
+    """Serve a folder while the block lasts."""
+    with Web(folder, latency_s, mischief) as web:
+        thread = threading.Thread(target=web.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield web
+        finally:
+            web.over.set()
+            web.shutdown()
+            thread.join(10)
