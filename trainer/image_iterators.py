@@ -5,6 +5,7 @@ from and how they are made.
 """
 
 import importlib.util
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from penstock.trainer.image_data_generator import ImageDataGenerator
 
 Images = npt.NDArray[Any]
+_NOT_ELSEWHERE = "it has worker processes of its own; leave `use_multiprocessing` out, and give workers = N to `flow`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class ImageIterator:
         self._parts = parts
         self._turns = Turns(order.batches)
         self._lock = threading.RLock()
+        self._pid = os.getpid()
 
     def __repr__(self) -> str:
         """Show sizes and place."""
@@ -89,7 +92,7 @@ class ImageIterator:
     def __next__(self) -> Any:
         """Return the next batch."""
         with self._lock:
-            self._check_not_empty()
+            self._check()
             return self._batch(*self._turns.next())
 
     def __getitem__(self, index: Any) -> Any:
@@ -100,8 +103,12 @@ class ImageIterator:
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
             raise ArgumentTypeError(f"batch {index!r} was asked for: give a whole number")
         with self._lock:
-            self._check_not_empty()
+            self._check()
             return self._batch(*self._turns.at(int(index)))
+
+    def __reduce__(self) -> str:
+        """Refuse to be pickled. Raises ArgumentTypeError."""
+        raise ArgumentTypeError(f"{self!r} cannot be sent to another process: {_NOT_ELSEWHERE}")
 
     def __enter__(self) -> Self:
         """Return the iterator itself."""
@@ -175,9 +182,13 @@ class ImageIterator:
             return np.stack([generator.standardize(image) for image in batch]).astype(self.dtype, copy=False)
         return standardize_batch(generator, batch).astype(self.dtype, copy=False)
 
-    def _check_not_empty(self) -> None:
+    def _check(self) -> None:
         if not self.n:
             raise ArgumentError(f"{self!r} has no samples: look at the folder, `classes`, `subset` and the file names")
+        if os.getpid() != self._pid:
+            raise ArgumentError(
+                f"{self!r} was made in process {self._pid} and is used in {os.getpid()}: {_NOT_ELSEWHERE}"
+            )
 
 
 class NumpyArrayIterator(ImageIterator):
