@@ -20,6 +20,8 @@ _CHANNELS = (1, 3, 4)
 _GRAY, _RGB, _AXES = 1, 3, 3
 #: Shares (percent) of values at both ends that may be cut off where images hold numbers of no known range.
 _OUTLIERS = (0.5, 99.5)
+#: Share of a known range that images use at least: numbers of 0 to 12 are no levels of 0 to 255.
+_LEAST_USE = 0.25
 #: Values looked at, of each image, to find the range.
 _VALUES = 10_000
 
@@ -77,7 +79,7 @@ def find_range(dtype: str, images: Sequence[Array]) -> Range:
     """Return the range in which images of one stream are shown: all in the same, so that they can be compared.
 
     uint8 and bool have one by themselves. Numbers within 0 to 1, -1 to 1 or 0 to 255 are shown in the narrowest of
-    these that holds them, all others without half a percent of outliers at either end.
+    these that holds them, if they fill a quarter of it; all others without half a percent of outliers at either end.
     """
     if dtype in ("uint8", "bool"):
         return Range(0.0, 255.0 if dtype == "uint8" else 1.0, given=True)
@@ -87,7 +89,7 @@ def find_range(dtype: str, images: Sequence[Array]) -> Range:
         return Range(0.0, 1.0)
     low, high = float(values.min()), float(values.max())
     for known in (Range(0.0, 1.0), Range(-1.0, 1.0), Range(0.0, 255.0)):
-        if known.low <= low and high <= known.high:
+        if known.low <= low and high <= known.high and high - low >= _LEAST_USE * (known.high - known.low):
             return known
     low, high = np.percentile(values, _OUTLIERS).tolist()
     return Range(low, high if high > low else low + 1.0)

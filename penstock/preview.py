@@ -53,7 +53,8 @@ def find_units(book: TaskBook, plan: StreamPlan, wanted: range) -> list[tuple[Ta
 
 def make_samples(pipeline: Pipeline, task: Task, places: Places) -> Iterator[Sample]:
     """Yield the samples of one item at their positions, or that it failed. Raises TransformError."""
-    outcome = pipeline.run(task)
+    loaded = pipeline.read(task)
+    outcome = pipeline.make(task, loaded)
     for failure in outcome.failures:
         if failure.fatal:
             raise TransformError(f"{failure.path}: {failure.reason}")
@@ -61,7 +62,7 @@ def make_samples(pipeline: Pipeline, task: Task, places: Places) -> Iterator[Sam
     names = [field.name for field in pipeline.plan.schema]
     for position, patch in places if not outcome.failures else ():
         fields = {name: array[patch, ...] for name, array in zip(names, outcome.arrays, strict=True)}
-        yield Sample(position, task.items[0].path, fields)
+        yield Sample(position, loaded.paths[0], fields)
 
 
 def serve(settings: PreviewSettings) -> int:

@@ -101,6 +101,26 @@ def test_numbers_of_no_known_range_are_shown_without_their_outliers() -> None:
     assert abs(127 - float(pixels.mean())) < 10
 
 
+def test_small_numbers_are_not_taken_for_dark_levels() -> None:
+    """A logarithm of 0 to 12 fills no quarter of 0 to 255: it is shown in its own range."""
+    shown = find_range("float32", [np.linspace(0.0, 12.0, 10_000, dtype=np.float32).reshape(100, 100, 1)])
+    assert (0.06, 11.94) == (round(shown.low, 2), round(shown.high, 2))
+
+
+def test_rows_of_arrays_are_shown_with_their_number(tmp_path: Path) -> None:
+    """Tasks of rows carry no items; the sheet names the array and the row all the same."""
+    images = np.stack([picture(number, number % 2, 24, 32) for number in range(6)])
+    np.savez(tmp_path / "set.npz", x=images, y=np.arange(6) % 2)
+    source = {"kind": "arrays", "root": "photos", "images": "set.npz/x", "labels": "set.npz/y"}
+    book, plan, parsed = open_stream(make_spec(tmp_path, source=source, shuffle=False))
+    pipeline = Pipeline(plan, parsed.roots)
+    units = find_units(book, plan, range(6))
+    samples = [sample for task, places in units for sample in make_samples(pipeline, task, places)]
+    assert ["1", "x[5]"] == list(lines(plan, samples[5]))
+    for sample, image in zip(samples, images, strict=True):
+        np.testing.assert_array_equal(image, sample.fields["image"])
+
+
 def test_any_order_of_axes_and_number_of_channels_has_a_picture() -> None:
     """Two axes are gray; of two channels the first is shown, of many the first three; a vector has none."""
     pixels = np.arange(5 * 7 * 6, dtype=np.uint8).reshape(5, 7, 6)
