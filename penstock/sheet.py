@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -31,7 +32,7 @@ _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf"
 _SPELT = {"×": "x", "−": "-", "–": "-", "—": "-", "µ": "u", "≤": "<=", "≥": ">="}
 
 #: How files of some kinds are written: text must stay sharp.
-_OPTIONS: dict[str, dict[str, int]] = {
+_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpg": {"quality": 90, "subsampling": 0},
     ".jpeg": {"quality": 90, "subsampling": 0},
     ".webp": {"quality": 90},

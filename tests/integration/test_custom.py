@@ -64,7 +64,7 @@ def test_samples_of_custom_transforms_are_the_same_at_any_number_of_workers(
         with run_stack(spec, workers) as stack, stack.feed() as feed:
             batches = epochs(feed, 2)
         assert 2 * 2 * IMAGES * 3 == sum(len(batch["image"]) for batch in batches)
-        assert ("float32", (16, 20, 3)) == (batches[0]["image"].dtype, batches[0]["image"].shape[1:])
+        assert ("float32", (16, 20, 3)) == (batches[0]["image"].dtype.name, batches[0]["image"].shape[1:])
         digests.append(digest(batches))
     weights = np.concatenate([batch["weight"] for batch in batches])
     assert len(weights) == len(np.unique(weights)), "every sample of every epoch draws for itself"
