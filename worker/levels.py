@@ -55,10 +55,11 @@ def brightness_tables(factor: Float64s) -> Pixels:
     return tables
 
 
-def shift_levels_float(image: Float32s, shift: float) -> Float32s:
-    """Return a float image with `shift` added, cut to its own lowest and highest value."""
-    shifted: Float32s = np.clip(image + np.float32(shift), image.min(), image.max())
-    return shifted
+def shift_levels_float(samples: Float32s, shift: Float64s) -> None:
+    """Add `shift` (one a sample) to float `samples` (samples, values), in place, cut to each one's own range."""
+    low, high = samples.min(axis=1, keepdims=True), samples.max(axis=1, keepdims=True)
+    samples += shift.astype(np.float32)[:, np.newaxis]
+    np.clip(samples, low, high, out=samples)
 
 
 def brighten_float(image: Float32s, factor: float) -> Float32s:

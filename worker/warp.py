@@ -36,6 +36,8 @@ _BORDERS = {
 }
 #: Longest side (pixels) that is warped: below, adding `_MAGIC` rounds to 1/256, and OpenCV's 16-bit places suffice.
 MAX_SIDE = 16_000
+#: Coordinates (pixels) below which sums in float32 are fine enough without the rounding to 1/256: 2^-16 pixel.
+_FINE_REACH = 256.0
 #: 1.5 · 2^15: float32 holds multiples of 1/256 from 2^15 to 2^16, so adding and subtracting it rounds to them.
 _MAGIC = np.float32(49152.0)
 #: A place outside of every image.
@@ -130,7 +132,8 @@ class Sampling:
             by_column[mirrored[:, 0]] = by_column[mirrored[:, 0], :, ::-1]
             by_row[mirrored[:, 1]] = by_row[mirrored[:, 1], :, ::-1]
             reach = max(np.abs(part).max(initial=0.0) for part in (by_column, by_row))
-        near = bool(self.exact and self.order == 1 and self.fill != "wrap" and 2 * reach < MAX_SIDE)
+        limit = MAX_SIDE if self.exact else _FINE_REACH
+        near = bool(self.order == 1 and self.fill != "wrap" and 2 * reach < limit)
         if near:
             columns = np.ones((*by_column.shape[:2], 2, self.width), np.float32)
             columns[:, :, 1] = by_column

@@ -20,7 +20,7 @@ from penstock.protocol.augment_spec import Augment, Fill
 from penstock.protocol.errors import SpecError
 from penstock.protocol.philox import uniforms
 from penstock.worker import levels, warp
-from penstock.worker.augment import Augmenter, apply_parameters, columns, random_parameters
+from penstock.worker.augment import Augmenter, apply_parameters, change_randomly, columns, random_parameters
 from penstock.worker.parameters import draw
 
 Pixels = npt.NDArray[np.uint8]
@@ -400,6 +400,19 @@ def test_a_task_is_changed_as_each_sample_alone(shape: tuple[int, int, int]) -> 
     for image, row, result in zip(images, drawn, stacked, strict=True):
         alone = apply_parameters(image, random_parameters(EVERYTHING, shape, row), EVERYTHING)
         assert np.array_equal(alone, result)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_many_images_are_changed_as_each_alone(dtype: Any) -> None:
+    """In one call for all of them, uint8 as in a worker, anything else at full precision."""
+    images = noise(4, 40, 20, 24, 3).astype(dtype)
+    for spec in (EVERYTHING, Augment(horizontal_flip=True, vertical_flip=True, channel_shift_range=9.0)):
+        drawn = uniforms(5, 1, np.arange(40), 1, columns(spec))[:, 0]
+        results = change_randomly(images, spec, drawn)
+        assert images.dtype == results.dtype
+        for image, row, result in zip(images, drawn, results, strict=True):
+            alone = apply_parameters(image, random_parameters(spec, image.shape, row), spec)
+            assert np.array_equal(alone, result)
 
 
 def test_samples_that_failed_leave_the_others_parameters_alone() -> None:
