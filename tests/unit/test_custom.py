@@ -12,7 +12,8 @@ from transforms import install, write_package
 from penstock.protocol.custom_spec import Custom
 from penstock.protocol.errors import ItemError, SpecError, TransformError
 from penstock.protocol.order import DRAW_CUSTOM, sample_generator
-from penstock.protocol.plan import FieldSchema
+from penstock.protocol.plan import FieldSchema, fingerprint, schema_before, schema_of
+from penstock.protocol.spec import Spec, Stream
 from penstock.protocol.wire import Array
 from penstock.worker.custom import CustomTransforms
 
@@ -183,6 +184,48 @@ def test_a_name_that_two_packages_publish_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(install(write_package(tmp_path / "source", "other", "1.0"), tmp_path / "target"))
     with pytest.raises(SpecError, match=r"several packages .*invert \(other 1\.0\).*invert \(probe 2\.1\)"):
         make({"name": "invert"})
+
+
+def make_stream(*customs: dict[str, Any]) -> Stream:
+    """Return a stream with these transforms."""
+    transform = {"resize": {"height": 4, "width": 6}, "custom": customs}
+    return Stream.model_validate({"source": {"kind": "directory", "root": "photos"}, "transform": transform})
+
+
+def test_every_process_knows_the_schema_from_the_spec_alone() -> None:
+    """Fields in the order in which they came about, each as the last transform leaves it; nothing need be installed."""
+    stream = make_stream(
+        {"name": "nowhere", "produces": {"mask": {"dtype": "bool", "shape": [4, 6]}}},
+        {"name": "else", "produces": {"image": {"dtype": "float16", "shape": [3, 2]}}},
+        {"name": "more", "produces": {"mask": {"dtype": "float32", "shape": []}}},
+    )
+    expected = [
+        ("image", "float16", (3, 2)),
+        ("label", "int32", ()),
+        ("item", "int64", ()),
+        ("patch", "int32", ()),
+        ("mask", "float32", ()),
+    ]
+    assert expected == [(field.name, field.dtype, field.shape) for field in schema_of(stream)]
+    assert SCHEMA == schema_before(stream)
+
+
+def test_names_versions_parameters_and_their_order_are_part_of_the_fingerprint() -> None:
+    """A run is never resumed with other transforms."""
+    one, two = {"name": "one"}, {"name": "two"}
+    streams = [
+        make_stream(),
+        make_stream(one),
+        make_stream(two),
+        make_stream(one, two),
+        make_stream(two, one),
+        make_stream({"name": "one", "version": "1.0"}),
+        make_stream({"name": "one", "parameters": {"a": 1}}),
+        make_stream({"name": "one", "parameters": {"a": [1, {"b": 2}]}}),
+        make_stream({"name": "one", "produces": {"image": {"dtype": "uint8", "shape": [4, 6, 1]}}}),
+    ]
+    digests = [fingerprint(Spec(streams={"train": stream}), stream, "listing") for stream in streams]
+    assert len(streams) == len(set(digests))
 
 
 @pytest.mark.parametrize(
