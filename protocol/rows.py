@@ -19,7 +19,7 @@ from penstock.protocol.order import Int64s, permute
 from penstock.protocol.source_spec import ArraySource, RowSource
 
 #: Images of more channels are no images of ours.
-_CHANNELS = (1, 3)
+_CHANNELS = (1, 3, 4)
 #: Classes that labels without names may count; more is a mistake, such as a column of identifiers.
 _MOST_CLASSES = 100_000
 #: Keys the permutation that splits off the validation subset; another key would be another split.
@@ -149,8 +149,8 @@ def _check_images(images: Stored) -> None:
     shape = images.shape
     if not (len(shape) == 3 or (len(shape) == 4 and shape[3] in _CHANNELS)) or 0 in shape:  # noqa: PLR2004 - N, H, W, C
         raise SourceError(
-            f"{images.name}: images of shape {shape}: it must be (N, height, width), (N, height, width, 1) or "
-            "(N, height, width, 3), and not be empty"
+            f"{images.name}: images of shape {shape}: it must be (N, height, width) or (N, height, width, channels) of "
+            "1, 3 or 4 channels, and not be empty"
         )
     if images.dtype.kind not in "uif":
         raise SourceError(f"{images.name}: images of dtype {images.dtype}: save them as uint8")

@@ -69,8 +69,8 @@ class ManifestSource(_Source):
 class ArraySource(_Source):
     """Images in a `.npy` or `.npz` file, which every worker maps into its memory: an item is a row.
 
-    uint8 of shape (N, height, width), (N, height, width, 1) or (N, height, width, 3); or another number type whose
-    values are all whole, 0 to 255, which becomes the same uint8.
+    uint8 of shape (N, height, width) or (N, height, width, channels): gray, red, green, blue, or these and alpha; or
+    another number type whose values are all whole, 0 to 255, which becomes the same uint8.
     """
 
     kind: Literal["arrays"]

@@ -44,6 +44,8 @@ class Web(ThreadingHTTPServer):
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
+    #: Else the answer waits 40 ms for the acknowledgement of its header.
+    disable_nagle_algorithm = True
 
     @property
     def web(self) -> Web:

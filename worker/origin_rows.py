@@ -78,10 +78,16 @@ def _marked(stack: Levels, wrong: Bools) -> list[Levels | ItemError]:
 
 
 def to_channels(stack: Levels, channels: int) -> Levels:
-    """Return images (n, height, width, 1 or 3) with 1 channel (gray) or 3 (red, green, blue)."""
+    """Return images (n, height, width, 1, 3 or 4) with 1 channel (gray), 3 (red, green, blue) or 4 (and alpha).
+
+    Alpha is dropped, or 255 where there was none: as the decoder does with files.
+    """
     if stack.shape[3] == channels:
         return stack
     if channels == 1:
-        gray: Levels = ((stack @ _GRAY + 0x8000) >> 16).astype(np.uint8)[..., np.newaxis]
+        gray: Levels = ((stack[..., :3] @ _GRAY + 0x8000) >> 16).astype(np.uint8)[..., np.newaxis]
         return gray
-    return np.repeat(stack, channels, axis=3)
+    colours = np.repeat(stack, 3, axis=3) if stack.shape[3] == 1 else stack[..., :3]
+    if channels == 4:  # noqa: PLR2004 - with alpha
+        return np.concatenate([colours, np.full_like(colours[..., :1], 255)], axis=3)
+    return np.ascontiguousarray(colours)

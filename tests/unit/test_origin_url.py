@@ -2,6 +2,8 @@
 
 import csv
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -230,3 +232,11 @@ def _no_leftovers() -> Iterator[None]:
     """Leave fsspec's memory as it was."""
     yield
     fsspec.filesystem("memory").store.clear()
+
+
+def test_nobody_pays_for_what_is_not_used() -> None:
+    """Neither a worker nor a ventilator imports fsspec, h5py or a data frame library before a source asks for it."""
+    program = "import sys, penstock.worker.service, penstock.ventilator.service, penstock.stack; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "penstock.protocol.urls" in modules
+    assert set() == {"fsspec", "aiohttp", "h5py", "pandas", "pyarrow"} & set(modules)

@@ -186,12 +186,17 @@ def test_tasks_hold_no_items_unless_one_is_run_alone(root: Path) -> None:
 
 
 def test_gray_and_colour_become_each_other(root: Path) -> None:
-    """Gray is what Pillow makes of red, green and blue; three channels of gray are alike."""
+    """Gray is what Pillow makes of red, green and blue; three channels of gray are alike; alpha is opaque."""
     from PIL import Image  # noqa: PLC0415 - only here
 
     expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in IMAGES])
     assert np.array_equal(expected, to_channels(IMAGES, 1)[..., 0])
     assert np.array_equal(np.repeat(expected[..., np.newaxis], 3, 3), to_channels(expected[..., np.newaxis], 3))
+    alpha = to_channels(IMAGES, 4)
+    assert np.array_equal(np.stack([np.asarray(Image.fromarray(image).convert("RGBA")) for image in IMAGES]), alpha)
+    assert np.array_equal(IMAGES, to_channels(alpha, 3))
+    assert np.array_equal(expected, to_channels(alpha, 1)[..., 0])
+    assert (40, 6, 5, 4) == to_channels(expected[..., np.newaxis], 4).shape
     np.save(root / "gray.npy", expected)
     assert (6, 5, 1) == arrays(root, "gray.npy").image_shape
 
