@@ -33,14 +33,15 @@ def connect(
     *,
     rank: int = 0,
     world_size: int = 1,
-    prefetch: int = 4,
+    prefetch: int | None = None,
     timeout_s: float = 120.0,
 ) -> "Feed":
     """Join a running stack: return the feed of one of its streams.
 
     `address` is the sink's address for trainers (tcp://host:5557 or ipc:///path). Trainers that share a stream give
-    their `rank` and the common `world_size`; each gets equally many batches. `prefetch` is in batches; every wait ends
-    after `timeout_s` seconds with DeadlineError. Raises SpecError for arguments out of range.
+    their `rank` and the common `world_size`; each gets equally many batches. `prefetch` is in batches (default: 4, or
+    about 8 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError. Raises SpecError for
+    arguments out of range.
     """
     from penstock.trainer.client import Feed  # noqa: PLC0415 - keeps `import penstock` light
 

@@ -92,14 +92,15 @@ def look_at(listing: Listing | RowListing, root: str) -> Files:
     return Files(seen, sum(sizes) // max(seen, 1), max(pixels))
 
 
-def foretell(uses: Sequence[Use], *, workers: int, world_size: int, prefetch: int) -> list[Term]:
+def foretell(uses: Sequence[Use], *, workers: int, world_size: int, prefetch: int | None) -> list[Term]:
     """Return the terms for streams that are all in use at once, by `world_size` trainers each."""
     terms: list[Term] = []
     for use in uses:
         plan = use.plan
         window, block = plan.window(world_size), min(plan.geometry.block_samples, plan.geometry.samples_per_epoch)
         batch = plan.settings.batch_size * plan.sample_bytes
-        ahead = prefetch + 1 + _BATCHES_HELD
+        asked = plan.default_prefetch if prefetch is None else prefetch
+        ahead = asked + 1 + _BATCHES_HELD
         terms += [
             Term(
                 f"sink, {plan.name}",
@@ -110,7 +111,7 @@ def foretell(uses: Sequence[Use], *, workers: int, world_size: int, prefetch: in
             Term(
                 f"trainers, {plan.name}",
                 world_size * ahead * batch,
-                f"{world_size} × ({prefetch} + 1 coming, {_BATCHES_HELD} in hand) batches of {batch / 1e6:.1f} MB",
+                f"{world_size} × ({asked} + 1 coming, {_BATCHES_HELD} in hand) batches of {batch / 1e6:.1f} MB",
             ),
         ]
     if workers:

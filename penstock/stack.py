@@ -118,7 +118,13 @@ class LocalStack:
         return self._supervisor.children if self._supervisor else {}
 
     def feed(
-        self, stream: str = "train", *, rank: int = 0, world_size: int = 1, prefetch: int = 4, timeout_s: float = 120.0
+        self,
+        stream: str = "train",
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        prefetch: int | None = None,
+        timeout_s: float = 120.0,
     ) -> Feed:
         """Return a feed of one of the stack's streams; it fails in words if the stack gives up."""
         if stream not in self.spec.streams:

@@ -3,6 +3,8 @@
 A message that carries arrays says so in its `frames`: one entry a raw frame, in order. Everything else fits the header.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -10,6 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.ranges import Ranges
 
+#: Most batches that one message carries.
+MAX_BATCHES = 64
 #: Names, reasons and addresses on the wire are never longer than this (characters).
 Text = Annotated[str, StringConstraints(max_length=4096)]
 #: Explanations quote what peers sent: one that grew too long is cut, never a reason to fail.
@@ -331,19 +335,47 @@ class TrainerWelcome(Message):
     """A segment of the sink's own: a trainer that can open it can open all."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One batch of those that a message carries."""
+
+    sequence: int
+    start: int
+    stop: int
+    #: Its rows in the message's joined fields.
+    rows: slice
+
+
 class Batch(Message):
-    """One batch. Each field comes in one or more segments to be joined along the first axis."""
+    """One batch, or several that follow each other: small ones share a message.
+
+    Each field comes in one or more segments, to be joined along the first axis and then cut into the batches.
+    """
 
     sequence: Count
-    """Number of the batch in its subscription, from 0."""
+    """Number of the first batch in its subscription, from 0."""
     start: Count
     """Position from which on its samples were taken."""
-    stop: Count
-    """Position at which to go on after it (all ranks of a round share both)."""
+    stops: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MAX_BATCHES)]
+    """For each batch, the position at which to go on after it (all ranks of a round share it)."""
+    sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MAX_BATCHES)]
+    """For each batch, how many samples it has."""
     frames: tuple[FieldSchema, ...]
     """Type and whole shape of each frame: all segments of the first field, then of the second, and so on."""
     shared: tuple[Reference | None, ...] = ()
     """For each frame, where its bytes are shared; none (or an empty list): they are in the message."""
+
+    @property
+    def stop(self) -> int:
+        """Position at which to go on after all of them."""
+        return self.stops[-1]
+
+    def parts(self) -> Iterator[Part]:
+        """Yield the batches, in order."""
+        start, first = self.start, 0
+        for number, (stop, size) in enumerate(zip(self.stops, self.sizes, strict=True)):
+            yield Part(self.sequence + number, start, stop, slice(first, first + size))
+            start, first = stop, first + size
 
 
 class EpochEnd(Message):
@@ -370,6 +402,8 @@ class Peek(Message):
 
     stream: Text
     """Name of the stream."""
+    position: Count = 0
+    """Show none before this position."""
     count: Annotated[int, Field(ge=1, le=1000)]
     """How many samples at most."""
     version: Text

@@ -15,6 +15,9 @@ from penstock.protocol.model import Model, Name
 from penstock.protocol.order import Geometry, Int64s
 from penstock.protocol.spec import Spec, Stream, default_task_items
 
+#: Batches that a trainer has ahead by default: at least so many, at most so many, and in between so much (bytes).
+LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 64, 8_000_000
+
 
 class FieldSchema(Model):
     """One field of a sample."""
@@ -87,6 +90,12 @@ class StreamPlan(Model):
         if alone is not None:
             order = order[alone : alone + 1]
         return order * stride + first if stride > 1 else order
+
+    @property
+    def default_prefetch(self) -> int:
+        """Batches that a trainer asks for ahead unless it says otherwise: a few, or some megabytes of small ones."""
+        batch_bytes = self.settings.batch_size * self.sample_bytes
+        return max(LEAST_PREFETCH, min(_MOST_PREFETCH, _PREFETCH_BYTES // batch_bytes))
 
     def batches_per_epoch(self, world_size: int = 1) -> int:
         """Return how many batches each of `world_size` trainers gets of an epoch of which nothing is quarantined."""

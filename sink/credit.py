@@ -38,18 +38,17 @@ class SendingCredit:
             self.consumed += 1
         return changed
 
-    def spend(self, samples: int) -> int:
-        """Count one batch of a round of `samples` as sent; return its sequence number."""
+    def spend(self, samples: int) -> None:
+        """Count one batch of a round of `samples` as sent."""
         assert self.available, "sent without credit"  # noqa: S101 - the caller asks first
         self._sizes.append(samples)
         self.in_flight += samples
         self.sent += 1
-        return self.sent - 1
 
     @property
-    def available(self) -> bool:
-        """Whether one more batch may be sent."""
-        return self.sent < self.limit
+    def available(self) -> int:
+        """How many more batches may be sent."""
+        return max(0, self.limit - self.sent)
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""

@@ -19,7 +19,7 @@ class Lending:
     def __init__(self) -> None:
         """Lend nothing yet. Raises OSError where there is no such memory."""
         self._probe = Segment.create(LEAST_BYTES)
-        #: For each trainer that can open our memory: batches sent and not consumed, by sequence, oldest first.
+        #: For each trainer that can open our memory: what was sent and is not consumed, by its last batch's number.
         self._kept: dict[bytes, _Kept] = {}
 
     @property
@@ -45,7 +45,7 @@ class Lending:
             return batch, arrays
         lent, others = by_reference(batch, arrays)
         if len(others) < len(arrays):
-            kept.append((batch.sequence, arrays))
+            kept.append((batch.sequence + len(batch.stops) - 1, arrays))
         return lent, others
 
     def keep_only(self, peers: Container[bytes]) -> None:

@@ -13,12 +13,14 @@ import numpy as np
 
 from penstock.protocol.errors import LocalProtocolError
 from penstock.protocol.heartbeat import Liveness
-from penstock.protocol.messages import Batch, EpochEnd, Subscribe
+from penstock.protocol.messages import MAX_BATCHES, Batch, EpochEnd, Subscribe
 from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.wire import Array, frames_of
 from penstock.sink.credit import SendingCredit
 from penstock.sink.store import Block, Slice, Store
 
+#: Batches that are complete share a message up to this size (bytes): each message costs both sides a wake-up.
+_MESSAGE_BYTES = 4_000_000
 #: Slices of a field at least this long on average (bytes) are sent as they lie; smaller ones are joined first.
 _SEGMENT_BYTES = 32_768
 #: Rows at least this long (bytes) are gathered one by one, which copies once; shorter ones by numpy's indexing.
@@ -53,9 +55,13 @@ class Reader:
     _reached: int = field(init=False)
     _walked: deque[tuple[Block, int]] = field(default_factory=deque)
     _count: int = 0
+    #: Most batches that one message carries.
+    _most: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin at the cursor."""
+        batch_bytes = self.plan.settings.batch_size * self.plan.sample_bytes
+        self._most = max(1, min(MAX_BATCHES, _MESSAGE_BYTES // batch_bytes))
         self._begin()
 
     @property
@@ -80,24 +86,23 @@ class Reader:
         return limit
 
     def next(self, store: Store) -> tuple[Batch, list[Array]] | EpochEnd | None:
-        """Return what is to be sent next, or None while it is not complete or there is no credit.
+        """Return what is to be sent next, as much as is complete, or None while nothing is or there is no credit.
 
         An epoch's end needs no credit, or a trainer that still holds the last batch would wait for it; but the end of
         an epoch without a batch does: nothing else would hold back a stream in which hardly any item survives.
         """
         taken = self.world_size * self.plan.settings.batch_size
-        self._walk(store, taken)
+        self._walk(store, taken * self._most)
         if self._count < taken:
             if self._reached < self.epoch_stop:
                 return None
             if self._count < self.world_size or self.plan.settings.drop_remainder:
                 return self._end() if self.credit.available or self.epoch.delivered else None
             taken = self._count
-        return self._batch(taken) if self.credit.available and self._fits(taken) else None
-
-    def _fits(self, taken: int) -> bool:
-        """Whether a round more may be on its way: blocks may be here for another reader, beyond this one's window."""
-        return self.credit.in_flight + taken <= self.plan.window(self.world_size)
+        # What fits the window: blocks may be here for another reader, beyond this one's.
+        fitting = (self.plan.window(self.world_size) - self.credit.in_flight) // taken
+        rounds = min(self._count // taken, self.credit.available, fitting, self._most)
+        return self._batch(taken, rounds) if rounds > 0 else None
 
     def _begin(self) -> None:
         size = self.plan.geometry.samples_per_epoch
@@ -117,14 +122,21 @@ class Reader:
                 self._walked.append((block, low))
                 self._count += block.count - low
 
-    def _batch(self, taken: int) -> tuple[Batch, list[Array]]:
+    def _batch(self, taken: int, rounds: int) -> tuple[Batch, list[Array]]:
         rank, size = self.subscribe.rank, self.world_size
-        start = self.cursor
-        slices = self._cut(taken, rank * taken // size, (rank + 1) * taken // size)
-        self.epoch.delivered += taken
+        low, high = rank * taken // size, (rank + 1) * taken // size
+        sequence, start = self.credit.sent, self.cursor
+        slices: list[Slice] = []
+        stops = []
+        for _ in range(rounds):
+            _append(slices, self._cut(taken, low, high))
+            stops.append(self.cursor)
+            self.credit.spend(taken)
+        self.epoch.delivered += taken * rounds
         frames, arrays = join(self.plan.schema, slices)
-        sequence = self.credit.spend(taken)
-        return Batch.model_construct(sequence=sequence, start=start, stop=self.cursor, frames=frames), arrays
+        sizes = (high - low,) * rounds
+        batch = Batch.model_construct(sequence=sequence, start=start, stops=tuple(stops), sizes=sizes, frames=frames)
+        return batch, arrays
 
     def _cut(self, taken: int, low: int, high: int) -> list[Slice]:
         """Remove the first `taken` walked samples; return those numbered [low, high) among them."""
@@ -161,6 +173,22 @@ class Reader:
             quarantined=epoch.quarantined,
             dropped=epoch.dropped,
         )
+
+
+def _append(slices: list[Slice], more: Sequence[Slice]) -> None:
+    """Append slices, making one of those that lie side by side."""
+    for each in more:
+        last = slices[-1] if slices else None
+        if (
+            last
+            and last.arrays is each.arrays
+            and isinstance(last.rows, range)
+            and isinstance(each.rows, range)
+            and last.rows.stop == each.rows.start
+        ):
+            slices[-1] = Slice(each.arrays, range(last.rows.start, each.rows.stop))
+        else:
+            slices.append(each)
 
 
 def join(schema: Sequence[FieldSchema], slices: Sequence[Slice]) -> tuple[tuple[FieldSchema, ...], list[Array]]:

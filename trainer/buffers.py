@@ -14,6 +14,8 @@ from penstock.protocol.wire import Array
 
 #: Arrays smaller than this (bytes) are made anew: the C library keeps such memory by itself.
 _LEAST_BYTES = 262_144
+#: Buffers that are kept: those ahead and in hand by default. Where more are in use, others are made anew.
+_MOST = 8
 
 
 def _references(buffers: Sequence[npt.NDArray[np.uint8]]) -> list[int]:
@@ -27,9 +29,8 @@ _FREE = _references([np.empty(0, np.uint8)])[0]
 class Buffers:
     """Joins arrays into memory of its own. For one thread; what it returns may be let go of by any."""
 
-    def __init__(self, most: int) -> None:
-        """Keep at most so many: as many as are in use at once. Others are made anew, as if there were none."""
-        self._most = most
+    def __init__(self) -> None:
+        """Keep nothing yet."""
         self._kept: list[npt.NDArray[np.uint8]] = []
 
     def join(self, parts: Sequence[Array]) -> Array:
@@ -49,5 +50,5 @@ class Buffers:
             if references == _FREE and size <= len(self._kept[index]) < 2 * size:
                 return self._kept[index]
         fresh = np.empty(size, np.uint8)
-        self._kept = [*self._kept[1 - self._most :], fresh]
+        self._kept = [*self._kept[1 - _MOST :], fresh]
         return fresh

@@ -46,20 +46,22 @@ class Feed:
         *,
         rank: int = 0,
         world_size: int = 1,
-        prefetch: int = 4,
+        prefetch: int | None = None,
         timeout_s: float = 120.0,
     ) -> None:
         """Remember what to subscribe to; the connection is made on first use.
 
-        `address` is the sink's (tcp://host:5557 or ipc:///path). `prefetch` is in batches.
+        `address` is the sink's (tcp://host:5557 or ipc:///path). `prefetch` is in batches; default: 4, or
+        more of small ones, about 8 MB.
         """
         if not 0 <= rank < world_size:
             raise SpecError(f"rank = {rank} with world_size = {world_size}: ranks go from 0 to world_size - 1")
-        if not 1 <= prefetch <= _MAX_PREFETCH:
+        if prefetch is not None and not 1 <= prefetch <= _MAX_PREFETCH:
             raise SpecError(f"prefetch = {prefetch}: give 1 to {_MAX_PREFETCH} batches")
         self.address, self.timeout_s = address, timeout_s
         self.stats = FeedStats()
-        self._cursor = Cursor(address, Wish(stream, rank, world_size, prefetch + 1, __version__), timeout_s)
+        ahead = None if prefetch is None else prefetch + 1
+        self._cursor = Cursor(address, Wish(stream, rank, world_size, ahead, __version__), timeout_s)
         weakref.finalize(self, self._cursor.close)  # a feed that nobody holds unsubscribes, at exit too
 
     def __repr__(self) -> str:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 
 from penstock.protocol import wire
 from penstock.protocol.errors import (
@@ -46,6 +47,8 @@ _ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transf
 _SEGMENTS = 256
 #: Batches that a program has in hand at once: one trained on, one being copied to a device, one being joined.
 _IN_HAND = 3
+#: How often at least the sink hears of what is consumed while as many batches as are ahead are used up.
+_REPORTS = 4
 #: Longest that `close` waits for the thread (s).
 _CLOSE_S = 5.0
 
@@ -76,7 +79,7 @@ class Link:
         self._failed: BaseException | None = None
         self._hub = Hub(self._log)
         self._hub.memory = Attachments(releases=False, most=_SEGMENTS)
-        self._buffers = Buffers(most=wish.ahead + _IN_HAND)
+        self._buffers = Buffers()
         #: Whether a waiting program was told that the sink has answered.
         self._welcomed = False
         #: Whether the sink that answered last has memory that this process can open.
@@ -111,10 +114,12 @@ class Link:
             self._changed.notify_all()
 
     def consumed(self) -> None:
-        """Say that one more batch is done with."""
+        """Say that one more batch is done with; the sink hears of several at once where others wait here anyway."""
         with self._changed:
             self._consumed += 1
-        self._hub.wake()
+            pressing = not self._events or self._consumed * _REPORTS >= self.session.ahead
+        if pressing:
+            self._hub.wake()
 
     def seek(self, position: int, fingerprint: str) -> None:
         """Go on from another position: what waits here is dropped."""
@@ -212,7 +217,13 @@ class Link:
                     self._socket.send(message)
                 case Deliver(batch, arrays):
                     names = dict.fromkeys(frame.name for frame in batch.frames)
-                    self._put(Ready(dict(zip(names, arrays, strict=True)), batch.stop))
+                    fields = dict(zip(names, arrays, strict=True))
+                    self._put(
+                        *(
+                            Ready({name: array[part.rows] for name, array in fields.items()}, part.stop)
+                            for part in batch.parts()
+                        )
+                    )
                 case Ended():
                     self._put(instruction)
                 case Rejected(refused):
@@ -229,10 +240,10 @@ class Link:
                 self._welcomed = True
                 self._changed.notify_all()
 
-    def _put(self, event: Event) -> None:
+    def _put(self, *events: Event) -> None:
         with self._changed:
-            if self._seek is None:  # else it belongs to a position that was left
-                self._events.append(event)
+            if self._seek is None:  # else they belong to a position that was left
+                self._events.extend(events)
                 self._changed.notify_all()
 
     def _join(self, batch: Batch, arrays: Sequence[Array]) -> list[Array]:
@@ -258,5 +269,7 @@ def _check(batch: Batch, plan: StreamPlan) -> None:
         if field is None or (frame.dtype, frame.shape[1:]) != (field.dtype, field.shape) or not frame.shape:
             raise RemoteProtocolError("batch", f"{frame.name} {frame.dtype}{frame.shape} is not of the schema {known}")
         lengths[frame.name] = lengths.get(frame.name, 0) + frame.shape[0]
-    if lengths.keys() != known.keys() or len(set(lengths.values())) != 1:
-        raise RemoteProtocolError("batch", f"batch {batch.sequence} has fields of lengths {lengths}")
+    if lengths.keys() != known.keys() or set(lengths.values()) != {sum(batch.sizes)}:
+        raise RemoteProtocolError("batch", f"batch {batch.sequence}: fields of lengths {lengths}, sizes {batch.sizes}")
+    if len(batch.sizes) != len(batch.stops) or any(low >= high for low, high in pairwise((batch.start, *batch.stops))):
+        raise RemoteProtocolError("batch", f"batch {batch.sequence}: from {batch.start}, stops {batch.stops}")

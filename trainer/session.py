@@ -25,7 +25,7 @@ from penstock.protocol.messages import (
     Subscribe,
     TrainerWelcome,
 )
-from penstock.protocol.plan import StreamPlan
+from penstock.protocol.plan import LEAST_PREFETCH, StreamPlan
 from penstock.protocol.wire import Array
 
 #: The routing identity under which the shell names the sink.
@@ -65,8 +65,8 @@ class Wish:
     stream: str
     rank: int
     world_size: int
-    #: Batches that may wait at the trainer or be on their way.
-    ahead: int
+    #: Batches that may wait at the trainer or be on their way; None: as many as the plan suggests.
+    ahead: int | None
     version: str
 
 
@@ -133,6 +133,13 @@ class Session:
             case _:
                 raise RemoteProtocolError("unexpected", f"{type(message).__name__} at a trainer")
 
+    @property
+    def ahead(self) -> int:
+        """Batches that may wait here or be on their way; few until the plan says how large they are."""
+        if self.wish.ahead is not None:
+            return self.wish.ahead
+        return 1 + (self.plan.default_prefetch if self.plan else LEAST_PREFETCH)
+
     def consume(self, batches: int, now: float) -> list[SessionInstruction]:
         """Take in that `batches` more were consumed."""
         self.consumed += batches
@@ -161,7 +168,7 @@ class Session:
         return Send(SINK, self._credit())
 
     def _credit(self) -> Credit:
-        limit = self.consumed + self.wish.ahead - self._before
+        limit = self.consumed + self.ahead - self._before
         return Credit(consumed=max(0, self.consumed - self._before), limit=max(0, limit))
 
     def _batch(self, batch: Batch, arrays: Sequence[Array], now: float) -> list[SessionInstruction]:
@@ -172,7 +179,7 @@ class Session:
             return self._again(f"batch {batch.sequence} at {batch.start} instead of {expected} at {self.position}", now)
         out = self._close_epoch()
         self.position = batch.stop
-        self.delivered += 1
+        self.delivered += len(batch.stops)
         return [*out, Deliver(batch, arrays)]
 
     def _epoch_end(self, end: EpochEnd, now: float) -> list[SessionInstruction]:

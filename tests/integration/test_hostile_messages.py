@@ -115,7 +115,9 @@ def test_well_formed_messages_with_wrong_content_are_dropped(spec: dict[str, obj
             results.send([message(task, pixels), message(far, pixels), message(HELLO)])
             results.send([message(lying, bytes(100)), message(negative, bytes(12)), message(task, pixels[1:])])
             trainer.send([message(SUBSCRIBE), message(messages.Credit(consumed=10**9, limit=10**9))])
-            trainer.send([message(HELLO), message(messages.Batch(sequence=0, start=0, stop=1, frames=()))])
+            trainer.send(
+                [message(HELLO), message(messages.Batch(sequence=0, start=0, stops=(1,), sizes=(1,), frames=()))]
+            )
             trainer.send([message(SUBSCRIBE.model_copy(update={"position": 2**61, "limit": 2**61}))])
             trainer.send([message(SUBSCRIBE.model_copy(update={"stream": "x" * 4096}))])
             worker.send([message(RESULT), message(messages.Progress(sequence=2**61, needs=())), message(SUBSCRIBE)])
@@ -236,7 +238,7 @@ def test_a_false_sink_is_not_believed(tmp_path: Path) -> None:
     address = f"ipc://{tmp_path}/t.sock"
     plan = make_plan()
     welcome = messages.TrainerWelcome(plan=plan, position=0, intervals=messages.Intervals())
-    batch = messages.Batch(sequence=0, start=0, stop=1, frames=RESULT.frames)
+    batch = messages.Batch(sequence=0, start=0, stops=(1,), sizes=(1,), frames=RESULT.frames)
     uneven = batch.model_copy(update={"frames": plan.schema})  # one-dimensional fields of no length at all
     attacks = volley(random.Random(8), [message(batch, bytes(46_080)), message(messages.Heartbeat())])
     payload = [bytes(field.sample_bytes) for field in plan.schema]

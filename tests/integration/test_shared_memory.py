@@ -70,7 +70,8 @@ def test_workers_and_trainers_of_one_host_share_memory(spec: dict[str, object], 
 @pytest.mark.parametrize("part", ["sink", "worker"])
 def test_either_side_may_do_without(part: str, spec: dict[str, object], reference: list[Batch]) -> None:
     """A worker or a sink that does not share gets and gives the same bytes through sockets."""
-    with run_stack(spec, workers=2, **{part: OFF}) as stack:
+    off: dict[str, Any] = {part: OFF}
+    with run_stack(spec, workers=2, **off) as stack:
         got = epochs(stack.feed(), 2)
         assert 0 == sharing(stack)["segments"]
     assert digest(reference) == digest(got)

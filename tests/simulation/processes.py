@@ -18,6 +18,7 @@ from penstock.protocol.messages import (
     Done,
     EpochEnd,
     Hello,
+    Part,
     Quarantined,
     SinkHello,
     Subscribe,
@@ -392,8 +393,10 @@ class TrainerProcess(Process):
                         self._subscribed = message.position
                     network.ask(self, self.identity, "sink", message)
                 case Deliver(batch, arrays):
-                    self._check(batch, arrays)
-                    self._queue.append(batch.stop)
+                    fields = self._join(batch, arrays)
+                    for part in batch.parts():
+                        self._check(part, fields)
+                        self._queue.append(part.stop)
                     assert sum(stop > 0 for stop in self._queue) <= self.part.ahead, (
                         "more batches wait than were granted"
                     )
@@ -447,19 +450,24 @@ class TrainerProcess(Process):
             self._execute(self.session.leave())
             self.kill()
 
-    def _check(self, batch: Batch, arrays: Sequence[Array]) -> None:
-        want = next(self.wanted)
-        assert isinstance(want, ExpectedBatch), f"{batch!r} came instead of {want}"
-        assert (want.start, want.stop) == (batch.start, batch.stop), f"{self.name} wanted {want}"
+    def _join(self, batch: Batch, arrays: Sequence[Array]) -> list[Array]:
         fields: dict[str, list[Array]] = {}
         for frame, array in zip(batch.frames, arrays, strict=True):
             assert (frame.shape, frame.dtype) == (array.shape, array.dtype.name)
             fields.setdefault(frame.name, []).append(array)
+        assert [field.name for field in self.plan.schema] == list(fields)
+        joined = [np.concatenate(parts) for parts in fields.values()]
+        assert {sum(batch.sizes)} == {len(array) for array in joined}
+        return joined
+
+    def _check(self, batch: Part, fields: Sequence[Array]) -> None:
+        want = next(self.wanted)
+        assert isinstance(want, ExpectedBatch), f"{batch!r} came instead of {want}"
+        assert (want.start, want.stop) == (batch.start, batch.stop), f"{self.name} wanted {want}"
         items, patches = [sample.item for sample in want.samples], [sample.patch for sample in want.samples]
         truth = make_samples(self.plan, want.epoch, items, patches)
-        assert [field.name for field in self.plan.schema] == list(fields)
-        for known, array in zip(self.plan.schema, truth, strict=True):
-            got = np.concatenate(fields[known.name])
+        for known, array, field in zip(self.plan.schema, truth, fields, strict=True):
+            got = field[batch.rows]
             assert (array.dtype, array.shape) == (got.dtype, got.shape), f"{known.name} of {want}"
             assert array.tobytes() == got.tobytes(), f"{self.name}: {known.name} is wrong in {want}"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from plans import ExpectedBatch, ExpectedEnd, expected, make_plan, make_result, make_samples, make_task
+from plans import SAMPLE_BYTES, ExpectedBatch, ExpectedEnd, expected, make_plan, make_result, make_samples, make_task
 
 from penstock.protocol import ranges
 from penstock.protocol.errors import RemoteProtocolError
@@ -22,6 +22,7 @@ from penstock.protocol.messages import (
     Goodbye,
     Heartbeat,
     Intervals,
+    Part,
     Quarantined,
     Refused,
     Reset,
@@ -50,7 +51,7 @@ class Bench:
         self.now = 0.0
         self.core = Assembly(HELLO, INTERVALS, 0.0)
         self.notes: list[Note] = []
-        self.got: dict[bytes, list[tuple[Batch, list[int]] | EpochEnd]] = {}
+        self.got: dict[bytes, list[tuple[Part, list[int]] | EpochEnd]] = {}
         self.core.start(0.0)
         if welcomed:
             self.welcome()
@@ -63,7 +64,9 @@ class Bench:
             if isinstance(each, Note):
                 self.notes.append(each)
             elif isinstance(each, Send) and isinstance(each.message, Batch):
-                self.got.setdefault(each.peer, []).append((each.message, self.items(each.message, each.arrays)))
+                items = self.items(each.message, each.arrays)
+                parts = [(part, items[part.rows]) for part in each.message.parts()]
+                self.got.setdefault(each.peer, []).extend(parts)
             elif isinstance(each, Send) and isinstance(each.message, EpochEnd):
                 self.got.setdefault(each.peer, []).append(each.message)
             else:
@@ -798,8 +801,49 @@ def test_every_field_of_a_batch_is_the_samples_own() -> None:
             if isinstance(each, Send) and isinstance(each.message, Batch)
         ]
     wanted = (each for each in expected(plan, frozenset()) if isinstance(each, ExpectedBatch))
-    for send, want in zip(sent, wanted, strict=False):
-        items, patches = [s.item for s in want.samples], [s.patch for s in want.samples]
-        truth = make_samples(plan, want.epoch, items, patches)
-        assert [array.tobytes() for array in truth] == [np.ascontiguousarray(array).tobytes() for array in send.arrays]
-    assert 6 == len(sent)
+    got = 0
+    for send in sent:
+        assert isinstance(send.message, Batch)
+        for part, want in zip(send.message.parts(), wanted, strict=False):
+            items, patches = [s.item for s in want.samples], [s.patch for s in want.samples]
+            truth = make_samples(plan, want.epoch, items, patches)
+            fields = [array[part.rows] for array in joined(send.message, send.arrays)]
+            assert [array.tobytes() for array in truth] == [field.tobytes() for field in fields]
+            got += 1
+    assert 6 == got
+
+
+def joined(batch: Batch, arrays: Sequence[Array]) -> list[Array]:
+    """Return the fields of a message, each in one piece."""
+    parts: dict[str, list[Array]] = {}
+    for frame, array in zip(batch.frames, arrays, strict=True):
+        parts.setdefault(frame.name, []).append(array)
+    return [np.concatenate(pieces) for pieces in parts.values()]
+
+
+def test_small_batches_share_a_message_as_far_as_credit_and_window_allow() -> None:
+    """What is complete is sent at once: with credit for three of five batches, three go out together, cut alike."""
+    plan = make_plan(items=20, task_items=20, batch_size=4, window_samples=100)
+    core = Bench(plan)
+    core.subscribe(limit=3)
+    task = make_task(plan, TaskKey(stream="train", ordinal=0))
+    [first] = [each for each in core.core.receive(b"", *make_result(plan, task), 0.0) if isinstance(each, Send)]
+    assert isinstance(first.message, Batch)
+    assert (0, (4, 8, 12), (4, 4, 4)) == (first.message.sequence, first.message.stops, first.message.sizes)
+    [second, *_] = core.core.receive(b"t", Credit(consumed=3, limit=8), (), 0.0)
+    assert isinstance(second, Send)
+    assert isinstance(second.message, Batch)
+    assert (3, 12, (16, 20)) == (second.message.sequence, second.message.start, second.message.stops)
+    lengths = [len(array) for array in joined(second.message, second.arrays)]
+    assert [8, 8, 8, 8] == lengths
+
+
+def test_large_batches_have_a_message_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message stays near a size: what is sent can be thrown away by a trainer that goes."""
+    plan = make_plan(items=20, task_items=20, batch_size=4, window_samples=100)
+    monkeypatch.setattr("penstock.sink.reader._MESSAGE_BYTES", 2 * 4 * SAMPLE_BYTES - 1)
+    core = Bench(plan)
+    core.subscribe()
+    sent = core.core.receive(b"", *make_result(plan, make_task(plan, TaskKey(stream="train", ordinal=0))), 0.0)
+    batches = [each.message for each in sent if isinstance(each, Send) and isinstance(each.message, Batch)]
+    assert [1] * 5 == [len(batch.stops) for batch in batches]

@@ -91,7 +91,7 @@ def test_memory_is_a_sum_of_explained_terms(spec: Path, capsys: pytest.CaptureFi
         assert told["memory_mb"] == pytest.approx(sum(term["mb"] for term in told["memory"]), abs=0.01)
         return {term["where"]: term["mb"] for term in told["memory"]}
 
-    one = terms("--stream", "train", "--workers", "1")
+    one = terms("--stream", "train", "--workers", "1", "--prefetch", "4")
     assert one["sink, train"] == pytest.approx((1e6 // SAMPLE_BYTES + 2 * 8) * SAMPLE_BYTES / 1e6, abs=0.001)
     more = terms("--stream", "train", "--workers", "3", "--world-size", "2", "--prefetch", "9")
     assert more["workers, samples"] == pytest.approx(3 * one["workers, samples"], abs=0.003)

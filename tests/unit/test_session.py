@@ -60,7 +60,7 @@ class Bench:
 
     def batch(self, sequence: int, start: int, stop: int, now: float = 0.0) -> list[Any]:
         """Let a batch arrive."""
-        return self.hear(Batch(sequence=sequence, start=start, stop=stop, frames=()), now)
+        return self.hear(Batch(sequence=sequence, start=start, stops=(stop,), sizes=(stop - start,), frames=()), now)
 
     def end(self, sequence: int, stop: int) -> list[Any]:
         """Let an epoch's end arrive."""

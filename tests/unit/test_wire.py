@@ -126,7 +126,7 @@ _PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
         quarantined=_counts,
         dropped=_counts,
     ),
-    Peek: st.builds(Peek, stream=_texts, count=st.integers(1, 1000), version=_texts),
+    Peek: st.builds(Peek, stream=_texts, position=_counts, count=st.integers(1, 1000), version=_texts),
     Refused: st.builds(
         Refused,
         kind=st.sampled_from(["fingerprint", "stream", "position", "limit", "budget", "transform"]),
@@ -174,7 +174,7 @@ def test_results_and_batches_survive_the_round_trip(
     frames, arrays = tuple(frame for frame, _ in pairs), [array for _, array in pairs]
     for message in (
         Result(key=key, plan="p", worker="w", failures=failures, frames=frames),
-        Batch(sequence=3, start=4, stop=5, frames=frames),
+        Batch(sequence=3, start=4, stops=(5,), sizes=(5,), frames=frames),
         Glimpse(plan=make_plan(), readers=1, positions=(2, 3), frames=frames),
     ):
         again, received = wire.decode(shipped(wire.encode(message, arrays)), ALL)
@@ -188,7 +188,7 @@ def test_arrays_are_neither_copied_by_the_sender_nor_by_the_receiver() -> None:
     """Pixels stay where they are: encode and decode return views."""
     array = np.zeros((4, 8), np.uint8)
     frame = FieldSchema(name="image", dtype="uint8", shape=(4, 8))
-    frames = wire.encode(Batch(sequence=0, start=0, stop=4, frames=(frame,)), [array])
+    frames = wire.encode(Batch(sequence=0, start=0, stops=(4,), sizes=(4,), frames=(frame,)), [array])
     assert np.shares_memory(array, np.frombuffer(frames[2], np.uint8))
     _, [received] = wire.decode(frames, ALL)
     assert np.shares_memory(array, received)
@@ -206,9 +206,9 @@ def test_arrays_that_are_not_what_the_message_says_are_our_own_bug(array: Array,
     """A wrong shape, dtype or memory layout raises LocalProtocolError before anything is sent."""
     frame = FieldSchema(name="image", dtype="uint8", shape=shape)
     with pytest.raises(LocalProtocolError, match="image"):
-        wire.encode(Batch(sequence=0, start=0, stop=4, frames=(frame,)), [array])
+        wire.encode(Batch(sequence=0, start=0, stops=(4,), sizes=(4,), frames=(frame,)), [array])
     with pytest.raises(LocalProtocolError, match="1 frames"):
-        wire.encode(Batch(sequence=0, start=0, stop=4, frames=(frame,)), [])
+        wire.encode(Batch(sequence=0, start=0, stops=(4,), sizes=(4,), frames=(frame,)), [])
 
 
 def rejected(frames: Sequence[wire.Buffer], accept: frozenset[type[AnyMessage]] = ALL) -> RemoteProtocolError:
@@ -231,7 +231,7 @@ def decoded_or_rejected(frames: Sequence[wire.Buffer]) -> None:
 
 def with_frames(*frames: dict[str, Any]) -> bytes:
     """Return the header of a batch with these array frames."""
-    return json.dumps({"sequence": 0, "start": 0, "stop": 1, "frames": frames}).encode()
+    return json.dumps({"sequence": 0, "start": 0, "stops": [1], "sizes": [1], "frames": frames}).encode()
 
 
 BATCH = b"penstock/1 Batch"
@@ -364,7 +364,7 @@ def test_decoding_allocates_no_more_than_the_frames_size() -> None:
     """A batch of 8 MB is decoded within a fraction of that: its arrays are views."""
     array = np.zeros((8, 1000, 1000), np.uint8)
     frame = FieldSchema(name="image", dtype="uint8", shape=array.shape)
-    frames = shipped(wire.encode(Batch(sequence=0, start=0, stop=8, frames=(frame,)), [array]))
+    frames = shipped(wire.encode(Batch(sequence=0, start=0, stops=(8,), sizes=(8,), frames=(frame,)), [array]))
     tracemalloc.start()
     try:
         wire.decode(frames, ALL)
