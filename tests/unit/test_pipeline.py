@@ -26,11 +26,14 @@ from penstock.protocol.source_spec import DirectorySource
 from penstock.protocol.spec import Stream
 from penstock.protocol.transform_spec import Transform
 from penstock.protocol.wire import Array
+from penstock.worker.origin import Loaded
 from penstock.worker.pipeline import Outcome, Pipeline
 
 #: SHA-256 of the golden task's arrays. Another value means that every stream in the world changed its bytes: raise the
 #: version in `penstock.protocol.plan.fingerprint` and say so in the CHANGELOG, or undo what did it.
 GOLDEN = "05533bf7c052fbbbecf84d914c5ebe6f7adc68351d9ac71b6c5bd6cd91c24fd4"
+
+GOLDEN_AUGMENTED = "9769590f46fe3a9e6d85ad4d38e98f2786f1614a9464e64bf9eeb62321c6db26"
 
 RESIZED = {"resize": {"height": 24, "width": 32}}
 CROPPED = {"patch": {"kind": "random", "height": 20, "width": 24}, "augment": {"horizontal_flip": True}}
@@ -108,6 +111,33 @@ def test_the_bytes_of_a_stream_never_change(tmp_path: Path) -> None:
     outcome = run(tmp_path, CROPPED, make_task([f"{place}.png" for place in range(4)]), patches=3)
     assert () == outcome.failures
     assert GOLDEN == digest(outcome.arrays)
+
+
+def test_the_bytes_of_an_augmented_stream_never_change() -> None:
+    """Every random change, its column and its arithmetic: any CPU, any OpenCV of version 5, any way of calling it."""
+    y, x, channel, number = np.ogrid[0:40, 0:48, 0:3, 0:6]
+    pixels = np.moveaxis(((3 * x + 5 * y) * (number + 1) + 85 * channel + x * y // 7) % 256, 3, 0).astype(np.uint8)
+    augmented = {
+        "resize": {"height": 40, "width": 48},
+        "augment": {
+            "rotation_range": 30.0,
+            "width_shift_range": 0.2,
+            "height_shift_range": 4,
+            "brightness_range": (0.7, 1.3),
+            "shear_range": 15.0,
+            "zoom_range": 0.3,
+            "channel_shift_range": 30.0,
+            "horizontal_flip": True,
+            "vertical_flip": True,
+        },
+        "normalize": {"samplewise_std_normalization": True},
+    }
+    worker, items = Pipeline(make_plan(augmented), {"photos": "/nowhere"}), np.arange(6) * 1000 + 7
+    task = Task(key=TaskKey(stream="train", ordinal=5), attempt=0, epoch=3, items=())
+    for contents in (pixels, list(pixels)):
+        outcome = worker.make(task, Loaded(items, np.arange(6, dtype=np.int32), [""] * 6, contents))
+        assert (6, 40, 48, 3) == outcome.arrays[0].shape
+        assert GOLDEN_AUGMENTED == digest(outcome.arrays)
 
 
 def test_a_sample_is_cut_and_flipped_as_documented(photos: Path, paths: list[str]) -> None:
