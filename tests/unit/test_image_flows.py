@@ -49,7 +49,9 @@ def frame(photos: Path) -> pd.DataFrame:
 
 def flow(x: Any = IMAGES, y: Any = LABELS, arguments: dict[str, Any] | None = None, **more: Any) -> Any:
     """Return an iterator over arrays."""
-    return ImageDataGenerator(**(arguments or {})).flow(x, y, **{"batch_size": 4, "seed": 1, **more})
+    options: dict[str, Any] = {"batch_size": 4, "seed": 1, **more}
+    x, y = options.pop("x", x), options.pop("y", y)
+    return ImageDataGenerator(**(arguments or {})).flow(x, y, **options)
 
 
 # Arrays
@@ -230,7 +232,7 @@ def test_images_are_normalised_one_by_one() -> None:
     """`preprocessing_function` gets single images as floats; samplewise statistics are each image's own."""
     seen: list[tuple[int, ...]] = []
 
-    def halve(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def halve(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
         assert np.float32 == image.dtype
         seen.append(image.shape)
         return image / 2
@@ -356,7 +358,8 @@ def test_a_folder_for_pictures_must_be_there(tmp_path: Path) -> None:
 def folder(place: Path, arguments: dict[str, Any] | None = None, **more: Any) -> Any:
     """Return an iterator over a folder a class."""
     generator = ImageDataGenerator(**(arguments or {}))
-    return generator.flow_from_directory(place, **{"target_size": (24, 32), "batch_size": 3, "seed": 1, **more})
+    options: dict[str, Any] = {"target_size": (24, 32), "batch_size": 3, "seed": 1, **more}
+    return generator.flow_from_directory(place, **options)
 
 
 def test_an_iterator_over_a_folder_shows_what_it_found(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -490,7 +493,8 @@ def test_odd_names_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
 def listed(frame: pd.DataFrame, place: Path | None, **more: Any) -> Any:
     """Return an iterator over what a DataFrame names."""
     generator = ImageDataGenerator(validation_split=0.25)
-    return generator.flow_from_dataframe(frame, place, **{"target_size": (24, 32), "batch_size": 8, **more})
+    options: dict[str, Any] = {"target_size": (24, 32), "batch_size": 8, **more}
+    return generator.flow_from_dataframe(frame, place, **options)
 
 
 def test_a_dataframe_gives_files_classes_and_weights(
