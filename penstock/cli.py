@@ -13,6 +13,7 @@ COMMANDS = {
     "check": ("penstock.check", "print what a spec would do: items, batches, schema, memory, order"),
     "demo": ("penstock.demo", "train a small Keras model on generated or your own images"),
     "preview": ("penstock.preview", "draw a stream's first samples on a contact sheet"),
+    "view": ("penstock.view", "draw what a running sink holds on a contact sheet"),
     "up": ("penstock.up", "run a supervised stack on this machine"),
     "ventilator": ("penstock.ventilator.service", "service: hand out tasks"),
     "worker": ("penstock.worker.service", "service: decode and transform images"),

@@ -35,7 +35,7 @@ class Onlookers:
     def ask(self, peer: bytes, peek: Peek, store: Store, readers: int) -> list[Instruction]:
         """Answer with what is here; let the onlooker wait if that is nothing, and somebody reads the stream."""
         self.forget(peer)
-        message, arrays = glimpse(store, peek.count, readers)
+        message, arrays = glimpse(store, peek, readers)
         if message.positions or not readers:
             return [Send(peer, message, arrays)]
         self._waiting[peer] = peek
@@ -53,18 +53,21 @@ class Onlookers:
         self._waiting.pop(peer, None)
 
 
-def glimpse(store: Store, count: int, readers: int) -> tuple[Glimpse, list[Array]]:
-    """Return up to `count` of the samples that are held, those at the lowest positions, in memory of their own."""
-    most = max(1, min(count, MOST_BYTES // store.plan.sample_bytes))
+def glimpse(store: Store, peek: Peek, readers: int) -> tuple[Glimpse, list[Array]]:
+    """Return what is held of the samples asked for, those at the lowest positions, in memory of their own."""
+    most = max(1, min(peek.count, MOST_BYTES // store.plan.sample_bytes))
     pieces: list[tuple[Int64s, Sequence[Array]]] = []
     found = 0
     for positions, arrays in store.held():
         pieces.append((positions, arrays))
-        found += len(positions)
+        found += int((positions >= peek.position).sum())
         if found >= most:
             break
     places = sorted(
-        (position, piece, row) for piece, (held, _) in enumerate(pieces) for row, position in enumerate(held.tolist())
+        (position, piece, row)
+        for piece, (held, _) in enumerate(pieces)
+        for row, position in enumerate(held.tolist())
+        if position >= peek.position
     )[:most]
     copies: list[Array] = []
     for index, field in enumerate(store.schema):

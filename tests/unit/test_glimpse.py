@@ -92,6 +92,20 @@ def test_an_onlooker_sees_the_first_samples_that_are_held() -> None:
     assert 1 == seen[0].readers
 
 
+def test_an_onlooker_may_go_on_after_what_it_has_seen() -> None:
+    """From a position on; where nothing is held beyond it, with the next result."""
+    plan = make_plan(items=40, task_items=4, window_samples=20)
+    core = make_core(plan)
+    subscribe(core, limit=0)
+    for ordinal in (1, 3):
+        result(core, plan, ordinal)
+    [seen] = shown(hear(core, b"eye", LOOK.model_copy(update={"position": 6})))
+    assert (6, 7, 12, 13, 14, 15) == check(plan, seen)
+    assert [] == hear(core, b"eye", LOOK.model_copy(update={"position": 16}))
+    assert [] == shown(result(core, plan, 2))
+    assert [(16, 17, 18, 19)] == [check(plan, seen) for seen in shown(result(core, plan, 4))]
+
+
 @given(
     mix=st.sampled_from([1, 2, 8]),
     patches=st.integers(1, 3),
@@ -251,7 +265,7 @@ def test_a_glimpse_has_a_size_limit(monkeypatch: pytest.MonkeyPatch, most_bytes:
     for ordinal in range(3):
         task = make_task(plan, TaskKey(stream="train", ordinal=ordinal))
         store.add(*make_result(plan, task))
-    assert expected == len(glimpse(store, 100, 1)[0].positions)
+    assert expected == len(glimpse(store, LOOK.model_copy(update={"count": 100}), 1)[0].positions)
 
 
 def test_failures_are_not_shown() -> None:
