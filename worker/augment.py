@@ -17,7 +17,7 @@ from penstock.protocol.errors import SpecError
 from penstock.worker import levels, warp
 from penstock.worker.decode import Pixels
 from penstock.worker.parameters import Parameters, columns, draw, geometry
-from penstock.worker.stack import CHANNELS, StackWarp
+from penstock.worker.stack import CHANNELS, WIDE_PIXELS, StackWarp, WideWarp
 
 __all__ = ["Augmenter", "apply_parameters", "change", "change_randomly", "columns", "random_parameters", "sampling"]
 
@@ -64,10 +64,11 @@ class Augmenter:
         self._rows_a_band = max(1, _POINTS // self._width) if banded else self._height
         rows = min(self._height, self._rows_a_band)
         self._room = np.empty(2 * self._chunk * rows * self._width if settings.warps else 0, np.float32)
-        stacks = settings.warps and settings.fill_mode == "nearest" and settings.interpolation_order == 1
-        self._stack: StackWarp | None = None
-        if stacks and self._chunk > 1 and shape[2] == CHANNELS:
-            self._stack = StackWarp(self._chunk, self._height, self._width)
+        linear = settings.warps and settings.interpolation_order == 1 and shape[2] == CHANNELS
+        stacks = linear and settings.fill_mode == "nearest" and self._chunk > 1
+        self._stack = StackWarp(self._chunk, self._height, self._width) if stacks else None
+        wide = linear and self._height * self._width >= WIDE_PIXELS
+        self._wide = WideWarp(self._sampling, rows) if wide else None
         self._points: npt.NDArray[np.float32] = np.empty((0, 2, 0, 0), np.float32)
         self._first = 0
 
@@ -89,13 +90,16 @@ class Augmenter:
         """
         if self._places is None:
             self._flip(pixels, sample, out)
-        elif self._chunk > 1:
-            self._sampling.sample(pixels, self._points_of(self._places, sample), out)
-        else:
-            places = self._places[sample : sample + 1]
-            for start in range(0, self._height, self._rows_a_band):
-                rows = slice(start, start + self._rows_a_band)
-                self._sampling.sample(pixels, self._sampling.coordinates(places, rows, self._room)[0], out[rows])
+            return
+        if self._wide is not None:
+            self._wide.load(pixels)
+        if self._chunk > 1:
+            self._sample(pixels, self._points_of(self._places, sample), out)
+            return
+        places = self._places[sample : sample + 1]
+        for start in range(0, self._height, self._rows_a_band):
+            rows = slice(start, start + self._rows_a_band)
+            self._sample(pixels, self._sampling.coordinates(places, rows, self._room)[0], out[rows])
 
     def write_all(self, pixels: Pixels, out: Pixels) -> None:
         """Do `write` for all samples of the task: `pixels` and `out` are (samples, height, width, channels)."""
@@ -126,6 +130,12 @@ class Augmenter:
                 levels.shift_levels(flat[start:stop], parameters.channel_shift[samples[start:stop]])
         if parameters.brightness is not None:
             levels.brighten(flat, parameters.brightness[samples], channels=out.shape[3])
+
+    def _sample(self, pixels: Pixels, points: npt.NDArray[np.float32], out: Pixels) -> None:
+        if self._wide is not None:
+            self._wide.sample(points, out)
+        else:
+            self._sampling.sample(pixels, points, out)
 
     def _points_of(self, places: warp.Places, sample: int) -> npt.NDArray[np.float32]:
         """Return where a sample's pixels are read, computed together with those of the next ones."""

@@ -1,9 +1,10 @@
-"""Many small images warped by one call: what a call costs by itself is then paid once for some thirty of them.
+"""Warps of red, green and blue with a fourth, unused channel beside them, which OpenCV samples in less time than three.
 
-Owns the trick alone; what is sampled where is the matter of `warp`, and the bytes are those of its `sample`. Images are
-laid below each other with the last row and column doubled, so that no coordinate, clamped into its own image, ever
-reads a neighbour's pixel with a weight; and as red, green, blue and a fourth, unused channel, which OpenCV samples in
-half the time of three. Only for fill mode `nearest`, whose clamping is this.
+Owns two tricks of speed alone; what is sampled where is the matter of `warp`, and the bytes are those of its `sample`.
+`WideWarp` does one image after the other, for images large enough that the conversion pays. `StackWarp` does some
+thirty small ones by one call, so that what a call costs by itself is paid once: they are laid below each other with the
+last row and column doubled, so that no coordinate, clamped into its own image, ever reads a neighbour's pixel with a
+weight. Only for fill mode `nearest`, whose clamping is this.
 """
 
 import cv2
@@ -11,11 +12,34 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.worker.decode import Pixels
+from penstock.worker.warp import Sampling
 
 Float32s = npt.NDArray[np.float32]
 
 #: Channels that are worth it: one or four are sampled well as they are.
 CHANNELS = 3
+#: Pixels of the smallest image for which a conversion there and back pays.
+WIDE_PIXELS = 64 * 64
+
+
+class WideWarp:
+    """Memory for one image; for use by one thread at a time."""
+
+    def __init__(self, sampling: Sampling, rows: int) -> None:
+        """Take how images are sampled, and how many rows at most by a call of `sample`."""
+        self._sampling = sampling
+        self._source = np.empty((sampling.height, sampling.width, 4), np.uint8)
+        self._target = np.empty((rows, sampling.width, 4), np.uint8)
+
+    def load(self, image: Pixels) -> None:
+        """Take the image (height, width, 3) that is sampled next."""
+        cv2.cvtColor(image, cv2.COLOR_RGB2RGBA, self._source)
+
+    def sample(self, points: Float32s, out: Pixels) -> None:
+        """Sample the image at `points` (2, rows, width) into `out` (rows, width, 3)."""
+        target = self._target[: len(out)]
+        self._sampling.sample(self._source, points, target)
+        cv2.cvtColor(target, cv2.COLOR_RGBA2RGB, out)
 
 
 class StackWarp:

@@ -382,7 +382,7 @@ def test_whole_numbers_and_fractions_stay_apart_through_json() -> None:
 # whole tasks
 
 
-@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 17, 3), (1, 1, 3), (24, 40, 1), (300, 200, 3)])
+@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 17, 3), (1, 1, 3), (24, 40, 1), (70, 80, 3), (300, 200, 3)])
 def test_a_task_is_changed_as_each_sample_alone(shape: tuple[int, int, int]) -> None:
     """Computed for many at once, in bands or whole, from a stack or one by one: what `apply_parameters` makes."""
     images = noise(4, 40 if shape[0] < 100 else 3, *shape)
