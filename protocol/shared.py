@@ -38,7 +38,7 @@ _NAME = "penstock"
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 #: Segments that a pool keeps free beside as many as are lent.
 FREE_SEGMENTS = 4
-#: Arrays smaller than this (bytes) travel in the message: a reference costs as much.
+#: Messages with fewer bytes than this carry them: a segment is not worth it.
 LEAST_BYTES = 16_384
 
 Bytes = npt.NDArray[np.uint8]
@@ -178,7 +178,9 @@ def loan_of(array: npt.NDArray[Any]) -> Loan | None:
 
 def by_reference(message: _Sharing, arrays: Sequence[npt.NDArray[Any]]) -> tuple[_Sharing, Sequence[npt.NDArray[Any]]]:
     """Return the message with references in place of the arrays that lie in segments, and the other arrays."""
-    references = [_refer(array) if array.nbytes >= LEAST_BYTES else None for array in arrays]
+    if sum(array.nbytes for array in arrays) < LEAST_BYTES:
+        return message, arrays
+    references = [_refer(array) for array in arrays]
     if not any(references):
         return message, arrays
     kept = [array for array, reference in zip(arrays, references, strict=True) if reference is None]

@@ -46,7 +46,8 @@ class Stream(Model):
     window_mb: float = Field(default=256.0, gt=0)
     """Memory (MB, 10^6 bytes) of samples that the sink may hold ahead of a trainer; never below two batches."""
     task_items: int | None = Field(default=None, ge=1, le=4096)
-    """Items in a task; default: about 4 MB of samples. Rounded so that tasks and mix windows nest."""
+    """Items in a task; default: about 4 MB of samples, whole batches where that comes near. Rounded so that tasks and
+    mix windows nest."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Stream":
@@ -141,10 +142,16 @@ def _pinned(name: str, stream: Stream, roots: Mapping[str, str]) -> Stream:
 
 
 def default_task_items(stream: Stream, sample_bytes: int) -> int:
-    """Return how many items make a task: `task_items`, or about 4 MB of samples, nested with the mix window."""
+    """Return how many items make a task: `task_items`, or about 4 MB of samples, nested with the mix window.
+
+    Whole batches where that comes near: a batch of one task's samples is passed on as it lies.
+    """
     #: A task near this size (bytes) makes the cost of handing it over small beside decoding, and still balances.
     target_bytes = 4_000_000
-    wanted = stream.task_items or max(1, min(256, target_bytes // (sample_bytes * stream.patches)))
+    wanted = stream.task_items or max(1, min(1024, target_bytes // (sample_bytes * stream.patches)))
+    batch_items = stream.batch_size // math.gcd(stream.batch_size, stream.patches)
+    if stream.task_items is None and 2 * wanted > batch_items:
+        wanted = max(1, wanted // batch_items) * batch_items
     if wanted >= stream.mix:
         return wanted // stream.mix * stream.mix
     return max(divisor for divisor in _divisors(stream.mix) if divisor <= wanted)

@@ -45,9 +45,9 @@ class Buffers:
         return out
 
     def _room(self, size: int) -> npt.NDArray[np.uint8]:
-        """Return a buffer that nobody uses, of at least `size` bytes and not twice as many."""
+        """Return a buffer that nobody uses, of at least `size` bytes."""
         for index, references in enumerate(_references(self._kept)):
-            if references == _FREE and size <= len(self._kept[index]) < 2 * size:
+            if references == _FREE and size <= len(self._kept[index]):
                 return self._kept[index]
         fresh = np.empty(size, np.uint8)
         self._kept = [*self._kept[1 - _MOST :], fresh]

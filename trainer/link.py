@@ -47,8 +47,6 @@ _ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transf
 _SEGMENTS = 256
 #: Batches that a program has in hand at once: one trained on, one being copied to a device, one being joined.
 _IN_HAND = 3
-#: How often at least the sink hears of what is consumed while as many batches as are ahead are used up.
-_REPORTS = 4
 #: Longest that `close` waits for the thread (s).
 _CLOSE_S = 5.0
 
@@ -114,10 +112,10 @@ class Link:
             self._changed.notify_all()
 
     def consumed(self) -> None:
-        """Say that one more batch is done with; the sink hears of several at once where others wait here anyway."""
+        """Say that one more batch is done with; the sink hears of several at once where it has credit left anyway."""
         with self._changed:
             self._consumed += 1
-            pressing = not self._events or self._consumed * _REPORTS >= self.session.ahead
+            pressing = self._consumed >= self.session.grant_after
         if pressing:
             self._hub.wake()
 

@@ -140,6 +140,14 @@ class Session:
             return self.wish.ahead
         return 1 + (self.plan.default_prefetch if self.plan else LEAST_PREFETCH)
 
+    @property
+    def grant_after(self) -> int:
+        """Batches after whose consumption the sink should hear: it has credit for as many again, and room for more."""
+        if self.plan is None:
+            return 1
+        in_window = self.plan.window(self.wish.world_size) // (self.plan.settings.batch_size * self.wish.world_size)
+        return max(1, min(self.ahead // 2, in_window // 4))
+
     def consume(self, batches: int, now: float) -> list[SessionInstruction]:
         """Take in that `batches` more were consumed."""
         self.consumed += batches

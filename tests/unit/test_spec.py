@@ -1,5 +1,6 @@
 """The spec: errors that say file, field, value and what is allowed; sizes that nest."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +184,19 @@ def test_tasks_and_mix_windows_always_nest(task_items: int | None, mix: int, pat
     if task_items is not None:
         assert items <= task_items
     elif items > 1:
-        assert items * patches * sample_bytes <= 4_000_000
+        assert items * patches * sample_bytes <= 8_000_000
     assert items <= 4096
+
+
+@given(st.integers(1, 300), st.integers(1, 20), st.integers(1, 100_000))
+def test_a_task_holds_whole_batches_where_that_comes_near(batch_size: int, patches: int, sample_bytes: int) -> None:
+    """About 4 MB, at most twice as many, and no batch is cut by a task's end unless a batch is larger than that."""
+    settings = stream(None, 1, patches).model_copy(update={"batch_size": batch_size})
+    items = default_task_items(settings, sample_bytes)
+    near = 2 * (4_000_000 // (sample_bytes * patches)) * patches * sample_bytes
+    if math.lcm(batch_size, patches) * sample_bytes < near and items < 512:
+        assert items * patches % batch_size == 0
+    assert items == 1 or items * patches * sample_bytes <= 8_000_000
 
 
 def test_a_mapping_is_checked_like_a_file() -> None:
