@@ -26,7 +26,7 @@ from penstock.protocol.spec import parse_spec
 from penstock.protocol.wire import Array
 from penstock.stack import LocalStack
 from penstock.trainer.client import Feed
-from penstock.worker.augment import apply_parameters, random_parameters
+from penstock.worker.augment import change_randomly
 from penstock.worker.origin import Loaded
 from penstock.worker.parameters import columns
 from penstock.worker.pipeline import Pipeline
@@ -96,12 +96,12 @@ class Unchanged:
         """Do nothing."""
 
 
-#: Changes one image of `item`; `draws` are its uniforms.
+#: Changes images (samples, height, width, channels); a row of uniforms for each.
 Change = Callable[[Images, npt.NDArray[np.float64]], Images]
 
 
 class Changed:
-    """What another feeder gives, each image changed in this process by a function: for what workers cannot do."""
+    """What another feeder gives, changed in this process by a function: for what workers cannot do."""
 
     def __init__(self, feeder: Feeder, order: Order, columns: int, change: Change) -> None:
         """Take the function, and how many uniforms it is given: the same that a worker would draw."""
@@ -111,7 +111,7 @@ class Changed:
         """Return the changed images."""
         images, items = self._feeder.batch(epoch, index)
         draws = uniforms(self._order.seed, epoch, items, 1, self._columns)[:, 0]
-        return np.stack([self._change(image, row) for image, row in zip(images, draws, strict=True)]), items
+        return self._change(images, draws), items
 
     def close(self) -> None:
         """Close the other one."""
@@ -120,11 +120,7 @@ class Changed:
 
 def change_by(settings: Augment) -> tuple[int, Change]:
     """Return the columns and the function that make of floating-point images what workers make of 8-bit ones."""
-
-    def change(image: Images, draws: npt.NDArray[np.float64]) -> Images:
-        return apply_parameters(image, random_parameters(settings, image.shape, draws), settings)
-
-    return columns(settings), change
+    return columns(settings), lambda images, draws: change_randomly(images, settings, draws)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

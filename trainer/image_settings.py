@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from penstock.protocol.augment_spec import Augment
 from penstock.protocol.errors import ArgumentError, ArgumentTypeError
 from penstock.trainer import standardize
-from penstock.worker.augment import apply_parameters, random_parameters
+from penstock.worker.augment import apply_parameters, change_randomly, random_parameters
 from penstock.worker.parameters import columns
 
 Images = npt.NDArray[Any]
@@ -190,16 +190,24 @@ class ImageSettings:
         if self.rescale:
             images *= self.rescale
         if augment:
-            rng = np.random if seed is None else np.random.RandomState(seed)
-            shape = images.shape[1:]
-            images = np.stack(
-                [
-                    self.apply_transform(image, self._parameters(shape, rng.random_sample))
-                    for _ in range(rounds)
-                    for image in images
-                ]
-            )
+            images = np.concatenate(self._rounds(images, rounds, seed))
         standardize.fit(self, images)
+
+    def _rounds(self, images: Images, rounds: int, seed: int | None) -> list[Images]:
+        """Return all images changed at random, `rounds` times."""
+        random = np.random if seed is None else np.random.RandomState(seed)
+        own = self.transforms_itself or type(self).random_transform is not ImageSettings.random_transform
+        if own:
+            seeds = random.randint(2**31 - 1, size=(rounds, len(images))).tolist()
+            return [
+                np.stack([self.random_transform(image, each) for image, each in zip(images, row, strict=True)])
+                for row in seeds
+            ]
+        settings, first = self.augmentation(), self.data_format == "channels_first"
+        last = np.moveaxis(images, 1, -1) if first else images
+        drawn = random.random_sample((rounds, len(images), columns(settings)))
+        changed = [change_randomly(last, settings, draws) for draws in drawn]
+        return [np.moveaxis(each, -1, 1) if first else each for each in changed]
 
     def _parameters(self, shape: tuple[int, ...], draws: Callable[[int], Any]) -> dict[str, Any]:
         settings = self.augmentation()

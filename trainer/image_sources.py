@@ -16,13 +16,14 @@ import numpy.typing as npt
 from penstock.protocol.augment_spec import Augment
 from penstock.protocol.errors import ArgumentError
 from penstock.trainer.image_arrays import eight_bits
-from penstock.trainer.image_feeders import Change, Changed, Feeder, Here, Order, Source, Unchanged, Workers, change_by
+from penstock.trainer.image_feeders import Changed, Feeder, Here, Order, Source, Unchanged, Workers, change_by
 from penstock.trainer.image_settings import ImageSettings
 
 Images = npt.NDArray[Any]
 
-#: Below this many samples, none are made in worker processes unless asked for: starting those takes a second or two.
-_FEW = 256
+#: Below this many files, or images of an array, none are made in worker processes unless asked for: starting those takes
+#: a second or two.
+_FEW_FILES, _FEW_IMAGES = 64, 256
 #: Keras's color modes: the spec's, and the channels.
 COLORS = {"rgb": ("rgb", 3), "grayscale": ("gray", 1), "rgba": ("rgba", 4)}
 #: Channels of arrays that workers know: the spec's colors.
@@ -92,7 +93,7 @@ def of_files(
         write=write,
         path=lambda item: _below_root(paths[item]),
     )
-    feeder, count = _made(source, order, workers)
+    feeder, count = _made(source, order, workers, _FEW_FILES)
     return (_changed_by(generator, feeder, order) if own else feeder), count
 
 
@@ -134,7 +135,7 @@ def of_arrays(generator: ImageSettings, images: Images, order: Order, workers: i
     if images.shape[3] not in _SENT:
         columns, change = change_by(scaled)
         return OfArrays(Changed(Unchanged(levels.images, order), order, columns, change), levels.divisor, 0)
-    feeder, count = _made(_array(levels.images, scaled), order, workers)
+    feeder, count = _made(_array(levels.images, scaled), order, workers, _FEW_IMAGES)
     return OfArrays(feeder, levels.divisor, count)
 
 
@@ -169,17 +170,19 @@ def _changed_by(generator: ImageSettings, feeder: Feeder, order: Order) -> Feede
     """Return images changed by a subclass's own methods, which get a seed from each sample's uniforms."""
     first = generator.data_format == "channels_first"
 
-    def change(image: Images, draws: npt.NDArray[np.float64]) -> Images:
+    def change(image: Images, draw: float) -> Images:
         x = (np.moveaxis(image, -1, 0) if first else image).astype(generator.dtype)
-        parameters = generator.get_random_transform(x.shape, seed=int(draws[0] * 2**32))
+        parameters = generator.get_random_transform(x.shape, seed=int(draw * 2**32))
         x = generator.apply_transform(x, parameters)
         return np.moveaxis(x, 0, -1) if first else x
 
-    own: Change = change
-    return Changed(feeder, order, 1, own)
+    def change_all(images: Images, draws: npt.NDArray[np.float64]) -> Images:
+        return np.stack([change(image, draw) for image, draw in zip(images, draws[:, 0].tolist(), strict=True)])
+
+    return Changed(feeder, order, 1, change_all)
 
 
-def _made(source: Source, order: Order, workers: int | None) -> tuple[Feeder, int]:
+def _made(source: Source, order: Order, workers: int | None, few: int) -> tuple[Feeder, int]:
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if order.samples >= _FEW else 0
+        workers = len(os.sched_getaffinity(0)) if order.samples >= few else 0
     return (Workers(source, order, workers), workers) if workers else (Here(source, order), 0)
