@@ -137,7 +137,7 @@ def test_what_cannot_be_seen_is_said_in_words(spec: dict[str, Any], tmp_path: Pa
     """No trainer, no such stream, no sink."""
     with run_stack(spec, 1) as stack:
         with pytest.raises(StackError, match=r"no trainer reads stream 'train' at ipc://.*penstock preview"):
-            view(stack, wait_s=0.5)
+            view(stack, wait_s=3.0)
         with pytest.raises(RefusedError, match=r"no stream 'test' here; there are: train"):
             look(ViewSettings(address=stack.address, stream="test"))
     nowhere = f"ipc://{tmp_path}/nobody"
