@@ -47,8 +47,10 @@ class Given:
         changed = {name: self._stream(str(name), stream) for name, stream in streams.items()}
         if not self._arrays and not self._frames:
             return data
-        roots = data.get("roots") or {}
-        return {**data, "streams": changed, "roots": {**roots, ROOT: ROOT}}
+        changed_data = {**data, "streams": changed}
+        if data.get("roots"):  # else other roots may be mapped later, and none is missed now
+            changed_data["roots"] = {**data["roots"], ROOT: ROOT}
+        return changed_data
 
     def write(self, folder: Path, roots: Mapping[str, str]) -> dict[str, str]:
         """Put everything below `folder`, for the streams' roots; return the root to map. Raises SpecError."""

@@ -115,16 +115,25 @@ def _find(file: h5py.File, source: Hdf5Source, name: str, field: str) -> h5py.Da
         raise SourceError(f"{source.path}: no data set {name!r} (source.{field}); it holds: {known}{hint}")
     if place.file.filename != file.filename and not source.allow_outside:  # by a link that leads to such a link
         raise SourceError(f"{source.path}/{name} leads into another file: set allow_outside = true to permit it")
-    others = [other for other, *_ in place.external or ()]
+    if place.external and not source.allow_outside:
+        raise SourceError(f"{source.path}/{name} holds data of {place.external[0][0]}: allow_outside = true permits it")
     if place.is_virtual:
-        others += [other.file_name for other in place.virtual_sources()]
-    outside = [other for other in others if other.startswith("/") or ".." in PurePosixPath(other).parts]
-    if outside and not source.allow_outside:
-        raise SourceError(
-            f"{source.path}/{name} holds data of {outside[0]}: set allow_outside = true to permit it, or store it by a "
-            "relative path"
-        )
+        _check_parts(place, source, name)
     return place
+
+
+def _check_parts(data: h5py.Dataset, source: Hdf5Source, name: str) -> None:
+    """Raise SourceError if a part of a virtual data set is not there (it would read as zeros), or lies elsewhere."""
+    folder = os.path.dirname(os.path.realpath(data.file.filename))  # noqa: PTH120 - as HDF5 does it
+    top = folder.removesuffix(os.path.dirname("/" + source.path).rstrip("/"))  # noqa: PTH120
+    for part in dict.fromkeys(part.file_name for part in data.virtual_sources() if part.file_name != "."):
+        place = os.path.realpath(os.path.join(folder, part))  # noqa: PTH118
+        if not source.allow_outside and not place.startswith(top + "/"):
+            raise SourceError(
+                f"{source.path}/{name} holds data of {part}, outside the root: allow_outside = true permits it"
+            )
+        if not os.path.isfile(place):  # noqa: PTH113
+            raise SourceError(f"{source.path}/{name} holds data of {part}, and there is no such file beside it")
 
 
 def _stored(file: h5py.File, data: h5py.Dataset, source: Hdf5Source) -> Stored:

@@ -13,10 +13,11 @@ import pytest
 
 from penstock.given import Given, in_memory
 from penstock.protocol.errors import ItemError, SourceError, SpecError
-from penstock.protocol.messages import Task, TaskKey
+from penstock.protocol.messages import StreamNeed, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec import parse_spec
 from penstock.ventilator.book import TaskBook
+from penstock.ventilator.lane import Lane
 from penstock.worker.origin import Origin, open_origin
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (40, 6, 5, 3), np.uint8)
@@ -157,6 +158,7 @@ def test_given_memory_cannot_change_and_has_no_name(tmp_path: Path) -> None:
     assert {"kind": "arrays", "images": "train-images.npy", "labels": "train-labels.npy"}.items() <= spec["streams"][
         "train"
     ]["source"].items()
+    assert "roots" not in spec, "others may be mapped where the stack is started"
     given.write(tmp_path / "given", {})
     link = tmp_path / "given/train-images.npy"
     assert str(link.readlink()).startswith(f"/proc/{os.getpid()}/fd/")
@@ -225,3 +227,28 @@ def test_each_mistake_in_a_frame_has_its_words(frame: dict[str, Any], words: str
     given.extract({"streams": {"train": {"source": {"kind": "manifest", "root": "r", "frame": pd.DataFrame(frame)}}}})
     with pytest.raises(SpecError, match=re.escape(words)):
         given.write(tmp_path, {"r": "/r"})
+
+
+def test_a_row_that_kills_its_workers_is_quarantined_by_name(root: Path) -> None:
+    """Its task is run item by item; the task's others, and the same row in a later epoch, need no worker's death."""
+    book, plan, _ = opened(root)
+    lane = Lane(plan, book.task)
+    lane.need(StreamNeed(stream="train", missing=((3, 4), (7, 8))), lambda _: False, 0.0)
+    task = lane.pop()
+    assert task is not None
+    lane.charge(task, 3, "w")
+    parts = [lane.pop() for _ in range(8)]
+    fatal = parts[2]
+    assert fatal is not None
+    assert 2 == fatal.key.alone
+    row = plan.indices(3).tolist()[2]
+    assert [row] == [item.item for item in lane.task(fatal).items]
+    for _ in range(2):
+        lane.charge(fatal, 3, "w")
+    assert fatal.failure is not None
+    assert (row, f"x.npy[{row}]", 2) == (fatal.failure.item, fatal.failure.path, fatal.failure.offset)
+    again = next(ordinal for ordinal in range(5, 10) if row in plan.indices(ordinal).tolist())
+    lane.need(StreamNeed(stream="train", missing=((again, again + 1),)), lambda _: False, 1.0)
+    [known] = [work for work in lane.works.values() if work.failure]
+    assert plan.indices(again).tolist().index(row) == known.key.alone
+    lane.validate()

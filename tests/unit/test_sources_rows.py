@@ -294,6 +294,24 @@ def test_each_mistake_in_an_hdf5_file_has_its_words(tmp_path: Path) -> None:
         hdf5(tmp_path)
 
 
+def test_a_virtual_data_set_needs_all_its_parts(tmp_path: Path) -> None:
+    """Shards beside the file are read like one data set; one that is missing would be zeros, and is refused."""
+    layout = h5py.VirtualLayout(IMAGES.shape, np.uint8)
+    for number, start in enumerate((0, 15)):
+        part = IMAGES[start : start + 15] if not start else IMAGES[start:]
+        write_hdf5(tmp_path / f"part{number}.h5", part)
+        layout[start : start + len(part)] = h5py.VirtualSource(f"part{number}.h5", "image", part.shape)
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file.create_virtual_dataset("image", layout)
+        file["label"] = LABELS
+    rows = open_rows(Hdf5Source(kind="hdf5", root="data", path="set.h5"), str(tmp_path))
+    wanted = np.array([39, 14, 15, 0, 16], np.int64)
+    assert np.array_equal(IMAGES[wanted], rows.read(wanted)[0])
+    (tmp_path / "part1.h5").unlink()
+    with pytest.raises(SourceError, match=r"holds data of part1.h5, and there is no such file"):
+        hdf5(tmp_path)
+
+
 def test_no_link_in_an_hdf5_file_leads_into_another(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Neither an external link, on the way or behind a soft link, nor external storage, nor a virtual data set."""
     outside = tmp_path_factory.mktemp("outside") / "other.h5"
