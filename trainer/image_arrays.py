@@ -76,10 +76,17 @@ def take(x: Any, y: Any, sample_weight: Any, subset: str | None, split: float, *
         raise ArgumentTypeError(f"x has elements of type {images.dtype}: give an array of numbers")
     labels = None if y is None else np.asarray(y)
     weights = None if sample_weight is None else np.asarray(sample_weight)
-    for name, values in (("x[1]", inputs), ("y", [labels]), ("sample_weight", [weights])):
+    for what, values in (
+        ("All of the arrays in `x`", inputs),
+        ("`x` (images tensor) and `y` (labels)", [labels]),
+        ("`x` (images tensor) and `sample_weight`", [weights]),
+    ):
         for each in values:
-            if each is not None and len(each) != len(images):
-                raise ArgumentError(f"{name} has {len(each)} entries (shape {each.shape}), and x has {len(images)}")
+            if each is not None and len(each) != len(images):  # in Keras's words, which scripts and tests look for
+                raise ArgumentError(
+                    f"{what} should have the same length, and there are {len(images)} images beside an array of shape "
+                    f"{each.shape}"
+                )
     if part := split_of(subset, split):
         cut = int(len(images) * split)
         if labels is not None and not ignore_class_split:
@@ -103,7 +110,8 @@ def _inputs(x: Any) -> tuple[Any, list[Images]]:
 
 def _check_classes(one: Images, other: Images) -> None:
     if not np.array_equal(np.unique(one), np.unique(other)):
-        raise ArgumentError(
-            f"the subsets would hold different classes: {np.unique(one)} and {np.unique(other)}. If x is sorted by "
-            "class, shuffle it first; or give ignore_class_split = True"
+        raise ArgumentError(  # begins in Keras's words, which scripts and tests look for
+            "Training and validation subsets have different number of classes after the split, or other ones: "
+            f"{np.unique(one)} and {np.unique(other)}. If x is sorted by class, shuffle it first; or give "
+            "ignore_class_split = True"
         )

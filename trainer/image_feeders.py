@@ -66,12 +66,14 @@ class Order:
 
     def items(self, epoch: int, index: int) -> Int64s:
         """Return the items of a batch."""
+        if not self.samples:
+            return np.empty(0, np.int64)
         start = index * self.batch_size
         return self._geometry.order(epoch, range(start, min(start + self.batch_size, self.samples)))
 
     def epoch(self, epoch: int) -> Int64s:
         """Return all items of an epoch."""
-        return self._geometry.order(epoch, range(self.samples))
+        return self._geometry.order(epoch, range(self.samples)) if self.samples else np.empty(0, np.int64)
 
     @property
     def _geometry(self) -> Geometry:

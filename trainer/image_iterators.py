@@ -7,7 +7,7 @@ from and how they are made.
 import importlib.util
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -95,6 +95,10 @@ class ImageIterator:
             self._check()
             return self._batch(*self._turns.next())
 
+    def next(self) -> Any:
+        """Return the next batch: what Keras 2 called it."""
+        return next(self)
+
     def __getitem__(self, index: Any) -> Any:
         """Return batch `index` of the current epoch; in Keras's `fit`, the epoch's next batch (see `image_turns`).
 
@@ -141,6 +145,15 @@ class ImageIterator:
     def index_array(self) -> Int64s:
         """The samples in the order of the current epoch."""
         return self._parts.order.epoch(self._turns.epoch)
+
+    @property
+    def index_generator(self) -> Iterator[Int64s]:
+        """Yields the samples of each batch to come, which is not made then: each counts as handed out."""
+        while True:
+            with self._lock:
+                epoch, index = self._turns.next()
+                self.total_batches_seen += 1
+            yield self._parts.order.items(epoch, index)
 
     def reset(self) -> None:
         """Begin a new epoch with the next batch; nothing changes if one has just begun."""

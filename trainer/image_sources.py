@@ -21,8 +21,8 @@ from penstock.trainer.image_settings import ImageSettings
 
 Images = npt.NDArray[Any]
 
-#: Below this many files, or images of an array, none are made in worker processes unless asked for: starting those takes
-#: a second or two.
+#: Below this many files, or images of an array, none are made in worker processes unless asked for: starting those
+#: takes a second or two.
 _FEW_FILES, _FEW_IMAGES = 64, 256
 #: Keras's color modes: the spec's, and the channels.
 COLORS = {"rgb": ("rgb", 3), "grayscale": ("gray", 1), "rgba": ("rgba", 4)}

@@ -161,6 +161,15 @@ def test_the_index_array_is_the_order_of_the_epoch() -> None:
     assert np.array_equal(LABELS, np.sort(order))
 
 
+def test_the_names_of_keras_2_are_there() -> None:
+    """`iterator.next()`, and `index_generator`, from which scripts take the samples of the next batch."""
+    iterator, expected = flow(), flow()
+    assert np.array_equal(next(expected)[1], iterator.next()[1])
+    assert np.array_equal(next(expected)[1], next(iterator.index_generator))
+    assert np.array_equal(next(expected)[1], iterator.next()[1])
+    assert 3 == iterator.total_batches_seen
+
+
 def test_two_iterators_with_one_seed_stay_in_step() -> None:
     """Images and masks: the same order and the same geometry, though only the images change their levels.
 
@@ -283,10 +292,10 @@ def test_a_subset_is_the_first_or_the_last_part() -> None:
         ({"seed": -1}, "seed = -1"),
         ({"seed": 0.5}, "seed = 0.5"),
         ({"subset": "test"}, "subset = 'test'"),
-        ({"subset": "training"}, "different classes"),
-        ({"y": LABELS[:3]}, "y has 3 entries.*x has 10"),
-        ({"sample_weight": LABELS[:4]}, "sample_weight has 4 entries"),
-        ({"x": (IMAGES, LABELS[:5])}, r"x\[1\] has 5 entries"),
+        ({"subset": "training"}, "Training and validation subsets have different number of classes after the split"),
+        ({"y": LABELS[:3]}, r"`x` \(images tensor\) and `y` \(labels\) should .*10 images .*\(3,\)"),
+        ({"sample_weight": LABELS[:4]}, r"`sample_weight` should have the same length.*\(4,\)"),
+        ({"x": (IMAGES, LABELS[:5])}, r"All of the arrays in `x` should have the same length.*\(5,\)"),
         ({"x": (IMAGES, LABELS, LABELS)}, "tuple of 3 entries"),
         ({"x": IMAGES[0], "y": None}, r"rank 4.*\(12, 14, 3\)"),
         ({"workers": -2}, "workers = -2"),
@@ -465,6 +474,7 @@ def test_nothing_found_is_an_error_in_words_when_a_batch_is_asked_for(tmp_path: 
     (tmp_path / "empty").mkdir()
     iterator = folder(tmp_path)
     assert 0 == len(iterator)
+    assert 0 == next(iterator.index_generator).size
     with pytest.raises(ArgumentError, match="has no samples"):
         next(iterator)
 
@@ -555,6 +565,25 @@ def test_a_picture_may_have_several_classes(frame: pd.DataFrame, photos: Path) -
     iterator = listed(frame, photos, classes=["small", "big"], shuffle=False)
     assert {"small": 0, "big": 1} == iterator.class_indices
     assert [[1, 0], [1, 0], [0, 1]] * 2 == next(iterator)[1].tolist()
+
+
+def test_the_index_of_a_dataframe_means_nothing(frame: pd.DataFrame, photos: Path) -> None:
+    """Rows count by place, whatever they are labelled with."""
+    other = frame.set_index(pd.Index([f"row {index % 3}" for index in range(8)]))
+    pairs = zip(listed(frame, photos, seed=1), listed(other, photos, seed=1), strict=True)
+    for _ in range(2):
+        (images, labels), (same, alike) = next(pairs)
+        assert np.array_equal(images, same)
+        assert np.array_equal(labels, alike)
+
+
+def test_the_given_classes_fix_the_labels_even_without_a_file(tmp_path: Path) -> None:
+    """As in Keras, an iterator may be made of files that are all missing."""
+    frame = pd.DataFrame({"filename": ["A.jpg", "B.jpg"], "class": ["A", "B"]})
+    with pytest.warns(UserWarning, match="2 of the names"):
+        iterator = listed(frame, tmp_path, classes=["B", "A"])
+    assert {"B": 0, "A": 1} == iterator.class_indices
+    assert 0 == iterator.n
 
 
 def test_names_that_are_no_images_are_left_out_with_a_warning(frame: pd.DataFrame, photos: Path) -> None:
