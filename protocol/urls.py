@@ -119,7 +119,8 @@ class Remote:
                 if not any(part.startswith(".") for part in below.split("/")):
                     yield below
         except _Final as error:
-            raise SourceError(f"{self.name}/{folder}: cannot list the folder: {error}") from error
+            place = f"{self.name}/{folder}".rstrip("/")
+            raise SourceError(f"{place}: cannot list the folder: {error}") from error
 
     def _walk_pages(self, url: str, below: str, depth: int) -> Iterator[str]:
         """Follow the links of index pages to what lies directly below each."""

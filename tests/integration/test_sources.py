@@ -56,16 +56,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make(folder: Path, kind: str, **changes: Any) -> dict[str, Any]:
-    """Return a spec over one of the kinds."""
-    return make_spec(folder, train=make_stream(source=KINDS[kind], **changes))
+def make(folder: Path, *kinds: str, **changes: Any) -> dict[str, Any]:
+    """Return a spec with a stream for each of these kinds, named like it."""
+    spec = make_spec(folder)
+    spec["streams"] = {kind: make_stream(source=KINDS[kind], **changes) for kind in kinds}
+    return spec
 
 
 @pytest.fixture(scope="module")
 def reference(folder: Path) -> list[Batch]:
     """Return two epochs of the .npy, made by one worker."""
     with run_stack(make(folder, "npy"), workers=1) as stack:
-        return epochs(stack.feed(), 2)
+        return epochs(stack.feed("npy"), 2)
 
 
 def test_the_reference_holds_every_patch_once(reference: list[Batch]) -> None:
@@ -77,32 +79,32 @@ def test_the_reference_holds_every_patch_once(reference: list[Batch]) -> None:
             assert np.array_equal(LABELS[batch["item"]], batch["label"])
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_same_arrays_give_the_same_bytes_from_any_file(kind: str, folder: Path, reference: list[Batch]) -> None:
+def test_the_same_arrays_give_the_same_bytes_from_any_file(folder: Path, reference: list[Batch]) -> None:
     """At two workers as at one, mapped, unpacked or in memory."""
-    with run_stack(make(folder, kind), workers=2) as stack:
-        assert digest(reference) == digest(epochs(stack.feed(), 2))
+    expected = digest(reference)
+    with run_stack(make(folder, *KINDS), workers=2) as stack:
+        assert dict.fromkeys(KINDS, expected) == {kind: digest(epochs(stack.feed(kind), 2)) for kind in KINDS}
 
 
-@pytest.mark.parametrize("kind", ["memory", "chunks"])
-def test_a_worker_that_is_killed_changes_no_byte(kind: str, folder: Path, reference: list[Batch]) -> None:
+def test_a_worker_that_is_killed_changes_no_byte(folder: Path, reference: list[Batch]) -> None:
     """Twice in an epoch; items that are then run alone are named and read by their number."""
-    with run_stack(make(folder, kind), workers=2) as stack:
-        feed = stack.feed()
-        got = take(feed, 5)
-        for more in (20, 30):
+    kinds = ("memory", "chunks")
+    got: dict[str, list[Batch]] = {kind: [] for kind in kinds}
+    with run_stack(make(folder, *kinds), workers=2) as stack:
+        feeds = {kind: stack.feed(kind) for kind in kinds}
+        for more in (5, 20, 30, len(reference) - 55):
+            for kind, feed in feeds.items():
+                got[kind] += take(feed, more)
             stack.children["worker-0"].process.kill()
-            got += take(feed, more)
-        got += take(feed, len(reference) - len(got))
         until(lambda: stack.children["worker-0"].restarts, "the worker to run again")
-    assert digest(reference) == digest(got)
+    assert dict.fromkeys(kinds, digest(reference)) == {kind: digest(batches) for kind, batches in got.items()}
 
 
 def test_whole_rows_are_the_arrays_themselves(folder: Path) -> None:
     """Without any change a sample is its row, bit for bit."""
-    stream = make(folder, "npy", transform={"resize": {"height": 40, "width": 48}}, patches=1)
-    with run_stack(stream, workers=1) as stack:
-        for batch in stack.feed():
+    spec = make(folder, "npy", transform={"resize": {"height": 40, "width": 48}}, patches=1)
+    with run_stack(spec, workers=1) as stack:
+        for batch in stack.feed("npy"):
             assert np.array_equal(IMAGES[batch["item"]], batch["image"])
 
 
@@ -138,7 +140,7 @@ def test_an_array_that_is_cut_while_it_is_read_stops_the_stream_in_words(tmp_pat
     np.save(tmp_path / "x.npy", IMAGES)
     np.save(tmp_path / "y.npy", LABELS)
     with run_stack(make(tmp_path, "npy"), workers=1) as stack:
-        feed = stack.feed()
+        feed = stack.feed("npy")
         take(feed, 2)
         os.truncate(tmp_path / "x.npy", 1000)
         with pytest.raises(FailureBudgetError, match="was changed while it was in use"):
