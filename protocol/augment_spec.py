@@ -9,6 +9,10 @@ from pydantic import Field, StrictFloat, StrictInt, field_validator
 
 from penstock.protocol.model import Model
 
+#: Longest side (pixels) of a sample that is turned, shifted, sheared or zoomed: OpenCV's places have 16 bits, and below
+#: this side the worker's rounding to 1/256 pixel is exact.
+MAX_WARPED_SIDE = 16_000
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Int = StrictInt
 _Float = Annotated[StrictFloat, Field(allow_inf_nan=False)]
@@ -65,6 +69,14 @@ class Augment(Model):
         if isinstance(self.zoom_range, tuple):
             return self.zoom_range
         return 1.0 - self.zoom_range, 1.0 + self.zoom_range
+
+    def check(self, height: int, width: int) -> None:
+        """Raise ValueError if samples of this size cannot be changed so."""
+        if self.warps and max(height, width) > MAX_WARPED_SIDE:
+            raise ValueError(
+                f"samples of {width} × {height} pixels are too large to be turned, shifted, sheared or zoomed: at most "
+                f"{MAX_WARPED_SIDE} pixels a side"
+            )
 
     @property
     def warps(self) -> bool:

@@ -100,6 +100,14 @@ class Transform(Model):
                 self._check_side(side, least)
         return self
 
+    @model_validator(mode="after")
+    def _changes_fit(self) -> "Transform":
+        height, width, channels = self.image_shape
+        self.augment.check(height, width)
+        if self.normalize is not None:
+            self.normalize.check(channels)
+        return self
+
     def _check_side(self, side: str, least: int) -> None:
         wanted, found = getattr(self.window, side), getattr(self.resize, side)
         if wanted > found:

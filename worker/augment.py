@@ -33,11 +33,10 @@ _BYTES = 262_144
 
 def sampling(settings: Augment, height: int, width: int, *, exact: bool) -> warp.Sampling:
     """Return how images of this size are sampled. Raises SpecError if they are too large to be warped."""
-    if settings.warps and max(height, width) > warp.MAX_SIDE:
-        raise SpecError(
-            f"samples of {width} × {height} pixels are too large to be turned, shifted, sheared or zoomed: at most "
-            f"{warp.MAX_SIDE} pixels a side"
-        )
+    try:
+        settings.check(height, width)
+    except ValueError as error:
+        raise SpecError(str(error)) from None
     cval = float(np.clip(np.rint(settings.cval), 0, 255)) if exact else settings.cval
     return warp.Sampling(height, width, settings.fill_mode, cval, settings.interpolation_order, exact)
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from penstock.protocol.augment_spec import Fill
+from penstock.protocol.augment_spec import MAX_WARPED_SIDE, Fill
 from penstock.worker.spline import sample as sample_spline
 
 Float64s = npt.NDArray[np.float64]
@@ -34,11 +34,10 @@ _BORDERS = {
     "reflect": cv2.BORDER_REFLECT,
     "wrap": cv2.BORDER_REPLICATE,  # coordinates are wrapped beforehand: SciPy's period is a pixel less than OpenCV's
 }
-#: Longest side (pixels) that is warped: below, adding `_MAGIC` rounds to 1/256, and OpenCV's 16-bit places suffice.
-MAX_SIDE = 16_000
 #: Coordinates (pixels) below which sums in float32 are fine enough without the rounding to 1/256: 2^-16 pixel.
 _FINE_REACH = 256.0
-#: 1.5 · 2^15: float32 holds multiples of 1/256 from 2^15 to 2^16, so adding and subtracting it rounds to them.
+#: 1.5 · 2^15: float32 holds multiples of 1/256 from 2^15 to 2^16, so adding and subtracting it rounds to them, for
+#: coordinates up to `MAX_WARPED_SIDE`.
 _MAGIC = np.float32(49152.0)
 #: A place outside of every image.
 _NOWHERE = np.float32(-20_000.0)
@@ -132,7 +131,7 @@ class Sampling:
             by_column[mirrored[:, 0]] = by_column[mirrored[:, 0], :, ::-1]
             by_row[mirrored[:, 1]] = by_row[mirrored[:, 1], :, ::-1]
             reach = max(np.abs(part).max(initial=0.0) for part in (by_column, by_row))
-        limit = MAX_SIDE if self.exact else _FINE_REACH
+        limit = MAX_WARPED_SIDE if self.exact else _FINE_REACH
         near = bool(self.order == 1 and self.fill != "wrap" and 2 * reach < limit)
         if near:
             columns = np.ones((*by_column.shape[:2], 2, self.width), np.float32)
@@ -218,4 +217,4 @@ def _fold(whole: Float64s, side: int, fill: Fill) -> Float64s:
         whole[outside] = folded[outside] if side > 1 else 0.0
     elif fill == "reflect":
         np.mod(whole, 2.0 * side, out=whole, where=np.abs(whole) > side)
-    return np.clip(whole, -MAX_SIDE, MAX_SIDE)
+    return np.clip(whole, -MAX_WARPED_SIDE, MAX_WARPED_SIDE)

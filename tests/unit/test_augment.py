@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from penstock.protocol.augment_spec import Augment, Fill
 from penstock.protocol.errors import SpecError
 from penstock.protocol.philox import uniforms
+from penstock.protocol.transform_spec import Transform
 from penstock.worker import levels, warp
 from penstock.worker.augment import Augmenter, apply_parameters, change_randomly, columns, random_parameters
 from penstock.worker.parameters import draw
@@ -248,6 +249,7 @@ _DIGEST = """
 import hashlib, numpy as np, sys
 from penstock.protocol.augment_spec import Augment
 from penstock.protocol.philox import uniforms
+from penstock.protocol.transform_spec import Transform
 from penstock.worker.augment import Augmenter
 digest = hashlib.sha256()
 for fill in ("nearest", "constant", "reflect", "wrap"):
@@ -481,6 +483,10 @@ def test_samples_too_large_to_warp_are_refused() -> None:
     """OpenCV's places have 16 bits; the error says how large a side may be."""
     with pytest.raises(SpecError, match="at most 16000"):
         Augmenter(Augment(rotation_range=1.0), (16_001, 8, 3))
+    resize = {"height": 16_001, "width": 8}
+    with pytest.raises(ValidationError, match="8 × 16001 pixels are too large"):
+        Transform.model_validate({"resize": resize, "augment": {"shear_range": 1.0}})
+    Transform.model_validate({"resize": resize, "augment": {"vertical_flip": True}})
     Augmenter(Augment(horizontal_flip=True), (16_001, 8, 3))
 
 

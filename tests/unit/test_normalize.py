@@ -301,6 +301,19 @@ def test_senseless_normalisation_is_refused(arguments: dict[str, Any], words: st
         Normalize(**arguments)
 
 
+def test_statistics_are_those_of_the_samples_channels() -> None:
+    """One number for all, or one a channel: found when the spec is read, with what it says and what it should."""
+    for color, fitting in (("rgb", (1, 3)), ("gray", (1,)), ("rgba", (1, 4))):
+        for count in range(1, 6):
+            normalize = {"featurewise_center": True, "mean": [0.5] * count}
+            transform = {"color": color, "resize": {"height": 4, "width": 4}, "normalize": normalize}
+            if count in fitting:
+                Transform.model_validate(transform)
+                continue
+            with pytest.raises(ValidationError, match=f"mean has {count} numbers, but samples have"):
+                Transform.model_validate(transform)
+
+
 def test_a_trainer_is_told_when_there_is_nothing_to_normalise() -> None:
     """Another wish in the spec, and images that are no batch of the stream."""
     with pytest.raises(SpecError, match=r"no \[transform.normalize\]"):
