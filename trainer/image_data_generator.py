@@ -30,6 +30,8 @@ from penstock.trainer.standardize import check_images
 
 _DIRECTORY_MODES = ("categorical", "binary", "sparse", "input", None)
 _FRAME_MODES = ("categorical", "binary", "sparse", "input", "multi_output", "raw", None)
+#: The spec's limits.
+_LARGEST = {"batch_size": 1_000_000, "seed": 2**63 - 1}
 #: Arguments of `flow_from_dataframe` that Keras gave up long ago, and what to do instead.
 _GIVEN_UP = {
     "has_ext": "give the names of files as they are on disk",
@@ -222,6 +224,8 @@ def _order(samples: int, batch_size: Any, seed: Any, *, shuffle: Any) -> Order:
             numbers.append(-1)
         if numbers[-1] < least:
             raise ArgumentError(f"{name} = {value!r}: give a whole number of at least {least}")
+        if numbers[-1] > _LARGEST[name]:
+            raise ArgumentError(f"{name} = {value!r}: give at most {_LARGEST[name]}")
     chosen = int(np.random.randint(2**31 - 1)) if seed is None else numbers[1]  # noqa: NPY002 - what scripts seed
     return Order(chosen, samples, numbers[0], bool(shuffle))
 

@@ -256,8 +256,8 @@ class Workers:
 
     def close(self) -> None:
         """Stop the processes, and wait until they are gone."""
+        self._stop()  # ends a wait for a batch in another thread, too
         self._feed, self._next, self._first = None, None, {}
-        self._stop()
 
     def _open(self) -> Feed:
         folder = _Folder()

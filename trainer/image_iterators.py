@@ -170,6 +170,7 @@ class ImageIterator:
 
     def close(self) -> None:
         """Stop the worker processes and wait until they are gone; the next batch would start them again."""
+        self._parts.feeder.close()  # first without the lock: another thread may hold it while it waits for a batch
         with self._lock:
             self._parts.feeder.close()
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from images import picture, write_images
 from streams import until
 
 from penstock import ImageDataGenerator
-from penstock.protocol.errors import FailureBudgetError
+from penstock.protocol.errors import FailureBudgetError, PenstockError
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -107,6 +108,33 @@ def test_processes_start_with_the_first_batch_and_stop_with_the_iterator(photos:
     del iterator
     gc.collect()
     until(lambda: before == len(processes()), "a forgotten iterator's processes to be gone")
+
+
+def test_closing_ends_a_wait_in_another_thread(photos: Path) -> None:
+    """Keras asks for batches in threads of its own: `close` must not wait for a batch that they wait for."""
+    iterator = from_folder(photos, 1)
+    next(iterator)
+    errors: list[BaseException] = []
+    begun = threading.Event()
+
+    def wait() -> None:
+        with iterator._lock:
+            begun.set()
+            try:
+                iterator._parts.feeder.batch(50, 0)
+            except PenstockError as error:
+                errors.append(error)
+
+    for process in processes():
+        if "penstock.worker" in process.cmdline():
+            process.suspend()
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert begun.wait(10)
+    iterator.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert 1 == len(errors)
 
 
 def test_few_images_start_no_processes_unless_asked_for() -> None:

@@ -290,6 +290,7 @@ def test_a_subset_is_the_first_or_the_last_part() -> None:
         ({"batch_size": 0}, "batch_size = 0"),
         ({"batch_size": 2.5}, "batch_size = 2.5"),
         ({"seed": -1}, "seed = -1"),
+        ({"seed": 2**63}, f"seed = {2**63}: give at most"),
         ({"seed": 0.5}, "seed = 0.5"),
         ({"subset": "test"}, "subset = 'test'"),
         ({"subset": "training"}, "Training and validation subsets have different number of classes after the split"),
