@@ -33,7 +33,7 @@ class Loaded:
     #: Path of each item below its root, for the ledger and for messages.
     paths: Sequence[str]
     #: Bytes of an image file, pixels (height, width, channels), or why there is neither; one array of pixels (items,
-    #: height, width, channels) if the source holds arrays and no item failed.
+    #: height, width, channels) if the source holds arrays and no item failed. Taking one may mean to wait for it.
     contents: Sequence[bytes | Pixels | ItemError] | Pixels
 
 

@@ -77,16 +77,26 @@ def test_every_file_is_read_whole(photos: Path) -> None:
     """Whatever its name."""
     with serve(photos) as web:
         loaded = UrlFiles(web.url, allow_outside=False, limit_bytes=10**6).read(task(*NAMES))
-    assert [(photos / name).read_bytes() for name in NAMES] == list(loaded.contents)
+        assert [(photos / name).read_bytes() for name in NAMES] == list(loaded.contents)
     assert list(NAMES) == list(loaded.paths)
 
 
 def test_files_of_a_task_are_asked_for_at_once_but_not_all(photos: Path) -> None:
     """So latency hides; the number of requests has a limit."""
     with serve(photos, latency_s=0.05) as web:
-        UrlFiles(web.url, allow_outside=False, limit_bytes=10**6, requests=6).read(task(*NAMES * 6))
+        loaded = UrlFiles(web.url, allow_outside=False, limit_bytes=10**6, requests=6).read(task(*NAMES * 6))
+        assert all(isinstance(content, bytes) for content in loaded.contents)
         assert 30 == web.requests.total()
         assert 2 <= web.most_at_once <= 6
+
+
+def test_a_task_is_read_ahead_while_another_is_waited_for(photos: Path) -> None:
+    """Asking waits for nothing, so the next task's files are asked for as well; each file waits for itself only."""
+    never = "/cat/a.jpg"
+    with serve(photos, mischief=lambda path, _: "hang" if path == never else "") as web:
+        files = UrlFiles(web.url, allow_outside=False, limit_bytes=10**6)
+        first, second = files.read(task(*NAMES)), files.read(task(*NAMES[1:]))
+        assert [(photos / name).read_bytes() for name in NAMES[1:]] == first.contents[1:] == list(second.contents)
 
 
 def test_a_manifest_below_a_url_is_listed_as_on_disk(photos: Path) -> None:
