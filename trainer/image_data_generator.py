@@ -22,8 +22,8 @@ from penstock.trainer.image_iterators import (
     NumpyArrayIterator,
     Parts,
     Shown,
-    for_keras,
 )
+from penstock.trainer.image_keras import for_keras
 from penstock.trainer.image_saving import Saver
 from penstock.trainer.image_settings import ImageSettings, check_workers
 from penstock.trainer.standardize import check_images

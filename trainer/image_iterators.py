@@ -4,13 +4,13 @@ Own what an iterator shows of itself and the way from a feeder's images to a bat
 from and how they are made.
 """
 
-import importlib.util
 import os
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -132,6 +132,24 @@ class ImageIterator:
         return self._turns.batches
 
     @property
+    def workers(self) -> int:
+        """One, whatever is set: Keras's threads would only wait for each other here. See `worker_processes`."""
+        return 1
+
+    @workers.setter
+    def workers(self, value: Any) -> None:
+        _ignored("workers", value)
+
+    @property
+    def use_multiprocessing(self) -> bool:
+        """False, whatever is set: Keras's processes cannot use an iterator."""
+        return False
+
+    @use_multiprocessing.setter
+    def use_multiprocessing(self, value: Any) -> None:
+        _ignored("use_multiprocessing", value)
+
+    @property
     def batch_index(self) -> int:
         """Which batch of its epoch `next` returns next."""
         return self._turns.index
@@ -205,6 +223,10 @@ class ImageIterator:
             )
 
 
+def _ignored(name: str, value: Any) -> None:
+    warnings.warn(f"{name} = {value!r} is ignored: give workers = N to the generator or to `flow`", stacklevel=3)
+
+
 class NumpyArrayIterator(ImageIterator):
     """Batches of arrays: what `ImageDataGenerator.flow` returns."""
 
@@ -255,30 +277,3 @@ class DirectoryIterator(FileIterator):
 
 class DataFrameIterator(FileIterator):
     """Batches of the files that a DataFrame names: what `ImageDataGenerator.flow_from_dataframe` returns."""
-
-
-Kind = TypeVar("Kind", bound=ImageIterator)
-
-
-def for_keras(kind: type[Kind]) -> type[Kind]:
-    """Return the class as one that Keras's `fit`, `evaluate` and `predict` take: a `keras.utils.PyDataset` as well.
-
-    Without Keras, the class itself.
-    """
-    if kind not in _KINDS:
-        _KINDS[kind] = _with_keras(kind)
-    return cast("type[Kind]", _KINDS[kind])
-
-
-#: Classes made by `for_keras`, by what they were made of.
-_KINDS: dict[type[ImageIterator], type[ImageIterator]] = {}
-
-
-def _with_keras(kind: type[ImageIterator]) -> type[ImageIterator]:
-    if importlib.util.find_spec("keras") is None:
-        return kind
-    try:
-        import keras  # noqa: PLC0415 - takes seconds, and not everybody has it
-    except ImportError:  # its backend is missing, so nobody can call `fit`
-        return kind
-    return type(kind.__name__, (kind, keras.utils.PyDataset), {"__doc__": kind.__doc__, "__module__": __name__})

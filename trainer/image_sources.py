@@ -76,6 +76,7 @@ def of_files(
     generator: ImageSettings, paths: Sequence[str], look: Look, order: Order, workers: int | None
 ) -> tuple[Feeder, int]:
     """Return who reads files, resizes them and changes them at random, and the number of processes that takes."""
+    here = os.getcwd()  # noqa: PTH109 - before the script goes elsewhere
     own = generator.transforms_itself
     settings = Augment() if own else generator.augmentation()
 
@@ -84,22 +85,23 @@ def of_files(
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["path", "label"])
-            writer.writerows((_below_root(each), "0") for each in paths)
+            writer.writerows((_below_root(here, each), "0") for each in paths)
         return {"path": str(path)[1:]}
 
     source = Source(
         transform=look.transform(settings),
         source={"kind": "manifest", "classes": ("0",)},
         write=write,
-        path=lambda item: _below_root(paths[item]),
+        path=lambda item: _below_root(here, paths[item]),
     )
     feeder, count = _made(source, order, workers, _FEW_FILES)
     return (_changed_by(generator, feeder, order) if own else feeder), count
 
 
-def _below_root(path: str) -> str:
-    """Return an absolute path without its leading slash: the stream's root is `/`. Raises ArgumentError."""
-    whole = os.path.abspath(path) if ".." not in path.split("/") else os.path.realpath(path)  # noqa: PTH100
+def _below_root(here: str, path: str) -> str:
+    """Return a path, which may be relative to `here`, from the stream's root `/` on. Raises ArgumentError."""
+    whole = os.path.join(here, path)  # noqa: PTH118 - a hundred thousand Paths take seconds
+    whole = os.path.abspath(whole) if ".." not in path.split("/") else os.path.realpath(whole)  # noqa: PTH100
     if "\\" in whole or not whole.isprintable():
         raise ArgumentError(
             f"{path!r}: paths with backslashes or characters that cannot be printed cannot be sent: rename"

@@ -456,6 +456,15 @@ def test_a_bad_argument_for_folders_is_refused(photos: Path, arguments: dict[str
         folder(photos, **arguments)
 
 
+def test_relative_paths_start_where_the_script_was(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script may go to another folder before the first batch."""
+    monkeypatch.chdir(photos.parent)
+    iterator = folder(Path("photos"))
+    monkeypatch.chdir("/")
+    assert "photos/cat/00000.jpg" == iterator.filepaths[0]
+    assert (3, 24, 32, 3) == next(iterator)[0].shape
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """A FileNotFoundError, as in Keras."""
     with pytest.raises(FileNotFoundError, match="nowhere' is not a folder"):
@@ -636,6 +645,18 @@ def test_what_keras_gave_up_is_still_taken_with_a_warning(frame: pd.DataFrame, p
         assert "raw" == listed(frame, photos, class_mode="other").class_mode
     with pytest.warns(UserWarning, match="classes = .* is ignored"):
         listed(frame, photos, class_mode="raw", classes=["cat"])
+
+
+def test_keras_s_own_workers_are_not_used() -> None:
+    """Scripts may set them, as on any PyDataset: a warning says what to give instead, and Keras sees none."""
+    keras = pytest.importorskip("keras", reason="NOT TESTED: Keras is not installed")
+    iterator = flow()
+    assert isinstance(iterator, keras.utils.PyDataset)
+    with pytest.warns(UserWarning, match="workers = 4 is ignored: give workers = N to the generator"):
+        iterator.workers = 4
+    with pytest.warns(UserWarning, match="use_multiprocessing = True is ignored"):
+        iterator.use_multiprocessing = True
+    assert (1, False) == (iterator.workers, iterator.use_multiprocessing)
 
 
 def test_an_iterator_stays_in_its_process() -> None:
