@@ -1,123 +1,42 @@
 """Every message that crosses a socket, as frozen pydantic models. Owns their meaning; refuses to know bytes.
 
-A message that carries arrays says so in its `frames`: one entry a raw frame, in order. Everything else fits the header.
+Here stand those between ventilator, workers and sink, and the union of all; those of trainers stand in `batches`, what
+several share in `records`. A message that carries arrays says so in its `frames`: one entry an array, in order.
+Everything else fits the header.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import Field
 
+from penstock.protocol.batches import (
+    MAX_BATCHES,
+    Batch,
+    Credit,
+    EpochEnd,
+    Glimpse,
+    Part,
+    Peek,
+    Refused,
+    Subscribe,
+    TrainerWelcome,
+)
 from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.ranges import Ranges
-
-#: Most batches that one message carries.
-MAX_BATCHES = 64
-#: Names, reasons and addresses on the wire are never longer than this (characters).
-Text = Annotated[str, StringConstraints(max_length=4096)]
-#: Explanations quote what peers sent: one that grew too long is cut, never a reason to fail.
-Reason = Annotated[str, BeforeValidator(lambda text: text[:4096] if isinstance(text, str) else text)]
-Count = Annotated[int, Field(ge=0, lt=2**62)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Message(BaseModel):
-    """Base of all messages and of the records inside them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-class Item(Message):
-    """One entry of a source, as a task carries it."""
-
-    item: Count
-    """Index in the whole source."""
-    path: Text
-    """Path below the source's root, with `/` between parts."""
-    label: int
-    """Class index; -1 without one."""
-
-
-class TaskKey(Message):
-    """The name of a unit of work: a task, or one item of it when that is retried alone."""
-
-    stream: Text
-    """Name of the stream."""
-    ordinal: Count
-    """Number of the task in the endless stream: epoch × tasks per epoch + index."""
-    alone: Count | None = None
-    """Offset in the task of the one item that this unit holds; none: all of them."""
-
-    def __hash__(self) -> int:
-        """Hash by the three fields: cheaper than pydantic's, and keys are looked up for every task."""
-        return hash((self.stream, self.ordinal, self.alone))
-
-
-class Task(Message):
-    """A leased unit of work."""
-
-    key: TaskKey
-    """Its name."""
-    attempt: Count
-    """How many workers died while they ran it."""
-    epoch: Count
-    """Epoch that the samples are drawn for."""
-    items: tuple[Item, ...]
-    """What to make samples of, in order."""
-
-
-class Failure(Message):
-    """An item that could not be made into samples."""
-
-    offset: Count
-    """Offset of the item in its whole task."""
-    item: Count
-    """Index in the whole source."""
-    path: Text
-    """Path below the root."""
-    reason: Reason
-    """Why, in words."""
-    attempts: Count = 1
-    """How often it was tried."""
-    worker: Text = ""
-    """Who tried it last."""
-    fatal: bool = False
-    """The item is not to blame: others would fail as it did, so the stream stops at once, for this reason."""
-
-
-class Timings(Message):
-    """Where a task's time went on its worker."""
-
-    read_s: Seconds = 0.0
-    """Waiting for bytes."""
-    decode_s: Seconds = 0.0
-    """Decoding."""
-    transform_s: Seconds = 0.0
-    """Everything after decoding."""
-    send_s: Seconds = 0.0
-    """Handing the result to the transport."""
-
-
-class Done(Message):
-    """A unit of work whose result has left the worker."""
-
-    key: TaskKey
-    """Its name."""
-    timings: Timings
-    """Where the time went."""
-
-
-class Intervals(Message):
-    """How often peers speak and when silence means loss."""
-
-    heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
-    """Seconds between heartbeats."""
-    silence_s: Annotated[float, Field(gt=0, le=86400)] = 5.0
-    """Seconds of silence after which a peer counts as lost."""
-    task_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 120.0
-    """Seconds after which a worker that is stuck in one task ends itself, so that the task counts an attempt."""
-
+from penstock.protocol.records import (
+    Count,
+    Done,
+    Failure,
+    Intervals,
+    Item,
+    Message,
+    Reason,
+    Reference,
+    Task,
+    TaskKey,
+    Text,
+    Timings,
+)
 
 # worker → ventilator
 
@@ -201,21 +120,6 @@ class Reset(Message):
 # worker → sink → trainer
 
 
-class Reference(Message):
-    """Bytes in memory that a process on the same host shares, in place of a frame; see `protocol.shared`."""
-
-    pid: Annotated[int, Field(ge=1, lt=2**31)]
-    """Process through which they are found,"""
-    descriptor: Annotated[int, Field(ge=0, lt=2**31)]
-    """and its descriptor of the segment."""
-    token: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-    """What stands at the segment's start."""
-    generation: Count
-    """The use of the segment that the bytes belong to: in another one they are others."""
-    offset: Count = 0
-    """Where they start."""
-
-
 class Result(Message):
     """The samples of one unit of work; one frame a field of the schema."""
 
@@ -289,149 +193,6 @@ class Quarantined(Message):
     """The item and why."""
 
 
-# trainer ↔ sink
-
-
-class Subscribe(Message):
-    """A trainer asks for a stream from a position on; its socket's identity is fresh."""
-
-    stream: Text
-    """Name of the stream."""
-    rank: Count = 0
-    """Which of the trainers that share the stream this is."""
-    world_size: Annotated[int, Field(ge=1, le=65_536)] = 1
-    """How many trainers share the stream."""
-    position: Count = 0
-    """Where to start."""
-    fingerprint: Text = ""
-    """The fingerprint that the position belongs to; empty: whatever the sink has."""
-    limit: Count
-    """First credit: how many batches may be sent in all."""
-    version: Text
-    """Penstock's version."""
-
-
-class Credit(Message):
-    """Absolute: sending it twice, late or out of order does no harm."""
-
-    consumed: Count
-    """Batches of this subscription that were consumed."""
-    limit: Count
-    """How many batches of this subscription may be sent in all."""
-    sees_memory: bool = False
-    """The trainer can open the memory that the welcome named, so batches may refer to shared memory."""
-
-
-class TrainerWelcome(Message):
-    """Answer to `Subscribe`."""
-
-    plan: StreamPlan
-    """The stream."""
-    position: Count
-    """Where it will start."""
-    intervals: Intervals
-    """Heartbeats and deadlines."""
-    memory: Reference | None = None
-    """A segment of the sink's own: a trainer that can open it can open all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One batch of those that a message carries."""
-
-    sequence: int
-    start: int
-    stop: int
-    #: Its rows in the message's joined fields.
-    rows: slice
-
-
-class Batch(Message):
-    """One batch, or several that follow each other: small ones share a message.
-
-    Each field comes in one or more segments, to be joined along the first axis and then cut into the batches.
-    """
-
-    sequence: Count
-    """Number of the first batch in its subscription, from 0."""
-    start: Count
-    """Position from which on its samples were taken."""
-    stops: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MAX_BATCHES)]
-    """For each batch, the position at which to go on after it (all ranks of a round share it)."""
-    sizes: Annotated[tuple[Count, ...], Field(min_length=1, max_length=MAX_BATCHES)]
-    """For each batch, how many samples it has."""
-    frames: tuple[FieldSchema, ...]
-    """Type and whole shape of each frame: all segments of the first field, then of the second, and so on."""
-    shared: tuple[Reference | None, ...] = ()
-    """For each frame, where its bytes are shared; none (or an empty list): they are in the message."""
-
-    @property
-    def stop(self) -> int:
-        """Position at which to go on after all of them."""
-        return self.stops[-1]
-
-    def parts(self) -> Iterator[Part]:
-        """Yield the batches, in order."""
-        start, first = self.start, 0
-        for number, (stop, size) in enumerate(zip(self.stops, self.sizes, strict=True)):
-            yield Part(self.sequence + number, start, stop, slice(first, first + size))
-            start, first = stop, first + size
-
-
-class EpochEnd(Message):
-    """All of an epoch, from where the reader began, is accounted for: expected = delivered + quarantined + dropped."""
-
-    epoch: Count
-    """The epoch that ended."""
-    sequence: Count
-    """Batches of the subscription sent so far: the end stands before batch number `sequence`."""
-    stop: Count
-    """Position at which the next epoch starts."""
-    expected: Count
-    """Samples of the epoch from where this reader began."""
-    delivered: Count
-    """Samples in batches, over all ranks."""
-    quarantined: Count
-    """Samples of items that failed."""
-    dropped: Count
-    """Samples of a last round that was not full (`drop_remainder`, or fewer than one for each rank)."""
-
-
-class Peek(Message):
-    """Somebody asks to see samples that the sink holds. No reader comes of it: nothing is made or held back for it."""
-
-    stream: Text
-    """Name of the stream."""
-    position: Count = 0
-    """Show none before this position."""
-    count: Annotated[int, Field(ge=1, le=1000)]
-    """How many samples at most."""
-    version: Text
-    """Penstock's version."""
-
-
-class Glimpse(Message):
-    """Answer to `Peek`: copies of samples that some reader will get, or none if nobody reads the stream."""
-
-    plan: StreamPlan
-    """The stream."""
-    readers: Count
-    """How many trainers read it."""
-    positions: tuple[Count, ...]
-    """Where the samples stand, ascending."""
-    frames: tuple[FieldSchema, ...]
-    """Type and whole shape of each field of the schema, samples first."""
-
-
-class Refused(Message):
-    """The sink will not serve this subscription (any more)."""
-
-    kind: Literal["version", "fingerprint", "stream", "position", "limit", "budget", "transform"]
-    """What was wrong, as one word."""
-    reason: Reason
-    """The same in a sentence."""
-
-
 AnyMessage = (
     Hello
     | Finished
@@ -455,3 +216,39 @@ AnyMessage = (
     | Glimpse
     | Refused
 )
+
+__all__ = [
+    "MAX_BATCHES",
+    "AnyMessage",
+    "Batch",
+    "Credit",
+    "Done",
+    "Drain",
+    "EpochEnd",
+    "Failure",
+    "Finished",
+    "Glimpse",
+    "Goodbye",
+    "Heartbeat",
+    "Hello",
+    "Intervals",
+    "Item",
+    "Part",
+    "Peek",
+    "Progress",
+    "Quarantined",
+    "Reference",
+    "Refused",
+    "Reset",
+    "Result",
+    "SinkHello",
+    "SinkWelcome",
+    "StreamNeed",
+    "Subscribe",
+    "Task",
+    "TaskKey",
+    "Tasks",
+    "Timings",
+    "TrainerWelcome",
+    "WorkerWelcome",
+]

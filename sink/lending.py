@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Container, Sequence
 
 from penstock.protocol.messages import Batch, Credit, TrainerWelcome
-from penstock.protocol.shared import LEAST_BYTES, Segment, by_reference
+from penstock.protocol.segments import Segment
+from penstock.protocol.shared import LEAST_BYTES, by_reference
 from penstock.protocol.wire import Array
 
 _Kept = deque[tuple[int, Sequence[Array]]]

@@ -34,7 +34,8 @@ from penstock.protocol.messages import (
     TrainerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.shared import Attachments, loan_of
+from penstock.protocol.segments import loan_of
+from penstock.protocol.shared import Attachments
 from penstock.protocol.sockets import Hub
 from penstock.protocol.wire import Array
 from penstock.trainer.buffers import Buffers

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from penstock.protocol import wire
 from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings
-from penstock.protocol.shared import Loan, Pool, by_reference
+from penstock.protocol.segments import Loan
+from penstock.protocol.shared import Pool, by_reference
 from penstock.protocol.sockets import Endpoint, Hub
 from penstock.worker.origin import Loaded
 from penstock.worker.pipeline import Outcome, Pipeline
@@ -161,7 +162,7 @@ class Engine:
                     pool, lent_to = Pool(setup.shared_bytes), setup.incarnation
                 read_s = min(loaded.read_s, time.perf_counter() - waited)
                 loan = pool.take(loaded.pipeline.room_bytes(len(loaded.contents.items)), time.monotonic())
-                outcome = loaded.pipeline.make(loaded.task, loaded.contents, loan and loan.room())
+                outcome = loaded.pipeline.make(loaded.task, loaded.contents, loan.room() if loan else None)
                 self.running = None
                 pusher, send_s = self._send(pusher, loaded, outcome, pool, loan)
                 times = outcome.timings

@@ -17,7 +17,8 @@ from penstock.protocol import wire
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import Reference, Result, TaskKey
 from penstock.protocol.plan import FieldSchema
-from penstock.protocol.shared import LEAST_BYTES, Attachments, Loan, Pool, Segment, by_reference, loan_of
+from penstock.protocol.segments import Loan, Segment, loan_of
+from penstock.protocol.shared import LEAST_BYTES, Attachments, Pool, by_reference
 
 SIZE = 100_000
 MUCH = 10**9
@@ -48,7 +49,7 @@ def make_message(loan: Loan, value: int = 7) -> tuple[Result, list[wire.Array]]:
     """Return a result whose first array lies in the loan; the second is too small to be shared."""
     room = loan.room()[:SIZE]
     room[:] = value
-    arrays = [room.reshape(10, -1), np.arange(10, dtype=np.int32)]
+    arrays: list[wire.Array] = [room.reshape(10, -1), np.arange(10, dtype=np.int32)]
     frames = (
         FieldSchema(name="image", dtype="uint8", shape=(10, SIZE // 10)),
         FieldSchema(name="label", dtype="int32", shape=(10,)),
@@ -281,7 +282,7 @@ def test_what_a_killed_owner_wrote_can_be_read_and_nothing_of_it_stays_behind() 
     sink, before = Attachments(releases=True), open_segments()
     program = """
 import sys, time
-from penstock.protocol.shared import Segment, Loan
+from penstock.protocol.segments import Loan, Segment
 segment = Segment.create(100_000)
 segment.generation = 1
 Loan(segment, 1, releases=False).room()[:] = 9

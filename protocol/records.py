@@ -1,0 +1,127 @@
+"""What messages are made of: records that stand in several of them, as frozen pydantic models.
+
+Refuses to know bytes, sockets and which message goes where.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+#: Names, reasons and addresses on the wire are never longer than this (characters).
+Text = Annotated[str, StringConstraints(max_length=4096)]
+#: Explanations quote what peers sent: one that grew too long is cut, never a reason to fail.
+Reason = Annotated[str, BeforeValidator(lambda text: text[:4096] if isinstance(text, str) else text)]
+Count = Annotated[int, Field(ge=0, lt=2**62)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Message(BaseModel):
+    """Base of all messages and of the records inside them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Item(Message):
+    """One entry of a source, as a task carries it."""
+
+    item: Count
+    """Index in the whole source."""
+    path: Text
+    """Path below the source's root, with `/` between parts."""
+    label: int
+    """Class index; -1 without one."""
+
+
+class TaskKey(Message):
+    """The name of a unit of work: a task, or one item of it when that is retried alone."""
+
+    stream: Text
+    """Name of the stream."""
+    ordinal: Count
+    """Number of the task in the endless stream: epoch × tasks per epoch + index."""
+    alone: Count | None = None
+    """Offset in the task of the one item that this unit holds; none: all of them."""
+
+    def __hash__(self) -> int:
+        """Hash by the three fields: cheaper than pydantic's, and keys are looked up for every task."""
+        return hash((self.stream, self.ordinal, self.alone))
+
+
+class Task(Message):
+    """A leased unit of work."""
+
+    key: TaskKey
+    """Its name."""
+    attempt: Count
+    """How many workers died while they ran it."""
+    epoch: Count
+    """Epoch that the samples are drawn for."""
+    items: tuple[Item, ...]
+    """What to make samples of, in order."""
+
+
+class Failure(Message):
+    """An item that could not be made into samples."""
+
+    offset: Count
+    """Offset of the item in its whole task."""
+    item: Count
+    """Index in the whole source."""
+    path: Text
+    """Path below the root."""
+    reason: Reason
+    """Why, in words."""
+    attempts: Count = 1
+    """How often it was tried."""
+    worker: Text = ""
+    """Who tried it last."""
+    fatal: bool = False
+    """The item is not to blame: others would fail as it did, so the stream stops at once, for this reason."""
+
+
+class Timings(Message):
+    """Where a task's time went on its worker."""
+
+    read_s: Seconds = 0.0
+    """Waiting for bytes."""
+    decode_s: Seconds = 0.0
+    """Decoding."""
+    transform_s: Seconds = 0.0
+    """Everything after decoding."""
+    send_s: Seconds = 0.0
+    """Handing the result to the transport."""
+
+
+class Done(Message):
+    """A unit of work whose result has left the worker."""
+
+    key: TaskKey
+    """Its name."""
+    timings: Timings
+    """Where the time went."""
+
+
+class Intervals(Message):
+    """How often peers speak and when silence means loss."""
+
+    heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    """Seconds between heartbeats."""
+    silence_s: Annotated[float, Field(gt=0, le=86400)] = 5.0
+    """Seconds of silence after which a peer counts as lost."""
+    task_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 120.0
+    """Seconds after which a worker that is stuck in one task ends itself, so that the task counts an attempt."""
+
+
+class Reference(Message):
+    """Bytes in memory that a process on the same host shares, in place of a frame; see `protocol.shared`."""
+
+    pid: Annotated[int, Field(ge=1, lt=2**31)]
+    """Process through which they are found,"""
+    descriptor: Annotated[int, Field(ge=0, lt=2**31)]
+    """and its descriptor of the segment."""
+    token: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    """What stands at the segment's start."""
+    generation: Count
+    """The use of the segment that the bytes belong to: in another one they are others."""
+    offset: Count = 0
+    """Where they start."""

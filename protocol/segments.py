@@ -1,0 +1,169 @@
+"""Segments: pieces of memory that processes of one host share, and the arrays over them. Linux only.
+
+Owns their layout, how they are found and sealed, and who holds one: see `shared` for who may write when. Refuses to
+know messages' meaning.
+"""
+
+import fcntl
+import mmap
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.protocol.records import Reference
+
+#: The token, then `generation` and `released` as native 64-bit words; samples start at the next cache line.
+_TOKEN_BYTES, _DATA = 16, 64
+_GENERATION, _RELEASED = 0, 1
+#: Generation of a segment that its owner will not use again.
+RETIRED = 2**62
+#: Name of the anonymous files, as `/proc/PID/fd` shows it.
+_NAME = "penstock"
+#: A segment cannot change its size any more: reading one never meets an end that moved (SIGBUS).
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Segment:
+    """One segment, mapped into this process."""
+
+    #: Through which other processes find it; none for a mere reader.
+    descriptor: int | None = None
+
+    def __init__(self, descriptor: int, *, writable: bool) -> None:
+        """Map an open segment; the descriptor is this object's from now on."""
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        try:
+            self._map = mmap.mmap(descriptor, os.fstat(descriptor).st_size, mmap.MAP_SHARED, protection)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if not writable:  # a mere reader, through which nobody else will look
+            os.close(descriptor)
+        self.descriptor = descriptor if writable else None
+        view = memoryview(self._map)
+        self.token = bytes(view[:_TOKEN_BYTES])
+        self._words = view[_TOKEN_BYTES : _TOKEN_BYTES + 16].cast("Q")
+        data = np.frombuffer(self._map, np.uint8, offset=_DATA)
+        #: What numpy needs to make arrays over the samples' bytes.
+        self.interface: dict[str, Any] = data.__array_interface__
+        self.address: int = self.interface["data"][0]
+        #: Room for samples (bytes).
+        self.capacity = len(data)
+
+    def __repr__(self) -> str:
+        """Show size and state."""
+        return f"<Segment {self.capacity} bytes, generation {self.generation}, released {self.released}>"
+
+    def __del__(self) -> None:
+        """Close the descriptor; the mapping goes with the last array over it."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+
+    @classmethod
+    def create(cls, capacity: int) -> "Segment":
+        """Make a segment of this process's own. Raises OSError."""
+        descriptor = os.memfd_create(_NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(descriptor, _DATA + capacity)
+            os.pwrite(descriptor, secrets.token_bytes(_TOKEN_BYTES), 0)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(descriptor, writable=True)
+
+    @classmethod
+    def attach(cls, reference: Reference, *, writable: bool) -> "Segment":
+        """Map another process's segment. Raises OSError if it cannot be had or is not the one that was meant."""
+        path = Path(f"/proc/{reference.pid}/fd/{reference.descriptor}")
+        if not str(path.readlink()).startswith(f"/memfd:{_NAME}"):  # nothing else is opened, whatever a peer says
+            raise OSError(f"{path} is no segment")
+        descriptor = os.open(path, os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY))
+        sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS == _SEALS
+        if not sealed or os.fstat(descriptor).st_size <= _DATA:
+            os.close(descriptor)
+            raise OSError(f"{path} is no segment of ours: it may change its size")
+        segment = cls(descriptor, writable=writable)
+        if segment.token.hex() != reference.token:
+            raise OSError(f"{path} is another segment")
+        return segment
+
+    @property
+    def generation(self) -> int:
+        """Which use of it the owner is in."""
+        return self._words[_GENERATION]
+
+    @generation.setter
+    def generation(self, value: int) -> None:
+        self._words[_GENERATION] = value
+
+    @property
+    def released(self) -> int:
+        """The last generation that the taker is done with."""
+        return self._words[_RELEASED]
+
+    @released.setter
+    def released(self, value: int) -> None:
+        self._words[_RELEASED] = value
+
+    def reference(self, generation: int, offset: int = 0) -> Reference:
+        """Return how another process finds it, through this one, which must not be a mere reader."""
+        assert self.descriptor is not None  # noqa: S101 - readers keep none
+        return Reference.model_construct(
+            pid=os.getpid(),
+            descriptor=self.descriptor,
+            token=self.token.hex(),
+            generation=generation,
+            offset=offset,
+        )
+
+
+class Loan:
+    """A segment in one generation: what the arrays over it hold on to. The taker's loan releases it in the end."""
+
+    __slots__ = ("__array_interface__", "__weakref__", "_releases", "generation", "segment")
+
+    def __init__(self, segment: Segment, generation: int, *, releases: bool) -> None:
+        """Lend the segment to whoever makes arrays of this."""
+        self.segment, self.generation, self._releases = segment, generation, releases
+        self.__array_interface__ = segment.interface
+
+    def __del__(self) -> None:
+        """Let the owner write into it again, if it was ours to keep."""
+        if self._releases:
+            self.segment.released = self.generation
+
+    @property
+    def intact(self) -> bool:
+        """Whether the owner has not begun to write into it again: what was copied before is what was meant."""
+        return self.segment.generation == self.generation
+
+    def room(self) -> Bytes:
+        """Return the segment's bytes."""
+        return np.asarray(self)
+
+    def give_back(self) -> None:
+        """Owner only: nothing was sent of it, so nobody will release it."""
+        self.segment.released = self.generation
+
+
+def loan_of(array: npt.NDArray[Any]) -> Loan | None:
+    """Return the loan that an array lies in, if it lies in a segment."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return base if isinstance(base, Loan) else None
+
+
+def refer(array: npt.NDArray[Any]) -> Reference | None:
+    """Return where an array lies, if it lies in a segment."""
+    loan = loan_of(array)
+    if loan is None:
+        return None
+    return loan.segment.reference(loan.generation, array.__array_interface__["data"][0] - loan.segment.address)
