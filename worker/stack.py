@@ -50,19 +50,22 @@ class StackWarp:
         self._height, self._width = height, width
         self._wide = np.empty((count, height, width), np.uint32)  # a pixel of four channels each
         self._padded = np.empty((count, height + 1, width + 1), np.uint32)
-        self._points = np.empty((2, count, height, width), np.float32)
         self._first_row = np.arange(count, dtype=np.float32)[:, np.newaxis, np.newaxis] * np.float32(height + 1)
 
     def __call__(self, images: Pixels, points: Float32s, out: Pixels) -> None:
-        """Sample `images` (samples, height, width, 3) at `points` (samples, 2, height, width) into `out`."""
+        """Sample `images` (samples, height, width, 3) at `points` (samples, 2, height, width) into `out`.
+
+        `points` are changed.
+        """
         count, height, width = len(images), self._height, self._width
-        wide, padded, (x, y) = self._wide[:count], self._padded[:count], self._points[:, :count]
+        wide, padded = self._wide[:count], self._padded[:count]
         cv2.cvtColor(images.reshape(-1, width, CHANNELS), cv2.COLOR_RGB2RGBA, _bytes(wide))
         padded[:, :height, :width] = wide
         padded[:, height, :width] = wide[:, -1]
         padded[:, :, width] = padded[:, :, width - 1]
-        for axis, (target, last) in enumerate(((x, width - 1), (y, height - 1))):
-            np.maximum(points[:, axis], np.float32(0.0), out=target)
+        x, y = points[:, 0], points[:, 1]
+        for target, last in ((x, width - 1), (y, height - 1)):
+            np.maximum(target, np.float32(0.0), out=target)
             np.minimum(target, np.float32(last), out=target)
         y += self._first_row[:count]
         rows = (count, height * width)  # a row an image: OpenCV takes the last few of each one by one

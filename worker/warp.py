@@ -148,8 +148,10 @@ class Sampling:
         that they may lie in (one-dimensional, large enough).
         """
         by_column, by_row = places.by_column, places.by_row[:, :, rows]
-        shape = (*by_row.shape[:3], self.width)
+        count, _, height = by_row.shape[:3]
+        shape = (2, count, height, self.width)  # in memory, all of x lies before all of y
         result = np.empty(shape, np.float32) if room is None else room[: math.prod(shape)].reshape(shape)
+        result = result.transpose(1, 0, 2, 3)
         if places.near:
             np.matmul(by_row, by_column, out=result)
         else:
