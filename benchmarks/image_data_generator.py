@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def main() -> None:
     print(f"flow: {ARRAY[0]:,} uint8 images of 32 × 32, batches of 32")
     arrays: dict[str, Callable[[], Any]] = {"Keras": lambda: keras.flow(images, labels)}
     for number in numbers:
-        arrays[f"Penstock, workers={number}"] = lambda number=number: ours.flow(images, labels, workers=number)
+        arrays[f"Penstock, workers={number}"] = partial(ours.flow, images, labels, workers=number)
     measure(arrays, options.rounds, options.seconds)
     with tempfile.TemporaryDirectory() as folder:
         data = options.data or Path(folder, "train")
@@ -88,9 +89,7 @@ def main() -> None:
                 pass
         files: dict[str, Callable[[], Any]] = {"Keras": lambda: keras.flow_from_directory(str(data), **FILES)}
         for number in numbers:
-            files[f"Penstock, workers={number}"] = lambda number=number: ours.flow_from_directory(
-                data, **FILES, workers=number
-            )
+            files[f"Penstock, workers={number}"] = partial(ours.flow_from_directory, data, **FILES, workers=number)
         print("flow_from_directory: to 150 × 150, bilinear, batches of 32")
         measure(files, options.rounds, options.seconds)
 

@@ -91,6 +91,21 @@ def same(batches: list[Any], when: str) -> None:
         assert np.array_equal(batches[0][1], labels), when
 
 
+def test_pictures_and_masks_stay_in_step_from_worker_to_worker(tmp_path: Path) -> None:
+    """Two folders, one seed: turned, zoomed and mirrored alike, though only the pictures are darkened."""
+    for name in ("pictures", "masks"):
+        write_images(tmp_path / name, ("all",), 12, suffix=".png")
+    geometry = {name: WILD[name] for name in ("rotation_range", "zoom_range", "width_shift_range", "horizontal_flip")}
+    options: dict[str, Any] = {"class_mode": None, "target_size": (48, 64), "batch_size": 5, "seed": 4}
+    dark, plain = ImageDataGenerator(**geometry, brightness_range=(0.5, 0.5)), ImageDataGenerator(**geometry)
+    with (
+        dark.flow_from_directory(tmp_path / "pictures", **options, workers=2) as pictures,
+        plain.flow_from_directory(tmp_path / "masks", **options, workers=0) as masks,
+    ):
+        for _ in range(5):
+            assert np.array_equal(next(masks) // 2, next(pictures))
+
+
 def test_processes_start_with_the_first_batch_and_stop_with_the_iterator(photos: Path) -> None:
     """Making an iterator costs nothing; `close`, the end of a `with` block and forgetting it stop its processes."""
     before = len(processes())
