@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from penstock.protocol.order import Geometry, Int64s
 from penstock.protocol.philox import uniforms
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec import parse_spec
+from penstock.protocol.transform_spec import CHANNELS
 from penstock.protocol.wire import Array
 from penstock.stack import LocalStack
 from penstock.trainer.client import Feed
@@ -34,6 +35,9 @@ from penstock.worker.pipeline import Pipeline
 Images = npt.NDArray[Any]
 #: The stream's name in the spec, which the user never sees, and the root that paths are relative to: absolute ones are.
 STREAM, ROOT = "train", "files"
+#: Batches are taken from workers in pieces of up to this size (bytes), where they are smaller: a message costs about as
+#: much as copying this.
+_CHUNK_BYTES = 1_000_000
 #: Batches that Keras looks at, for their shapes, before it begins.
 _LOOKED_AT = 2
 
@@ -212,63 +216,75 @@ def _pipeline(transform: Mapping[str, Any], order: Order) -> Pipeline:
 
 
 class Workers:
-    """Worker processes of this machine, started with the first batch."""
+    """Worker processes of this machine, started with the first batch.
+
+    Batches of small images come several in one piece, a *chunk*: what a message costs is then shared between them.
+    """
 
     def __init__(self, source: Source, order: Order, workers: int) -> None:
         """Start nothing yet."""
         self._source, self._order, self._workers = source, order, workers
+        #: Batches in a chunk, and the order as one of chunks.
+        self._size = _batches_in_a_chunk(source, order)
+        self._chunks = replace(order, batch_size=order.batch_size * self._size)
         self._feed: Feed | None = None
         self._stop: Callable[[], object] = lambda: None
-        self._batches: Iterator[dict[str, Array]] = iter(())
-        #: The batch that the feed gives next: (epoch, index).
+        self._coming: Iterator[dict[str, Array]] = iter(())
+        #: The chunk that the feed gives next: (epoch, index).
         self._next: tuple[int, int] | None = None
-        #: The first batches of the last epoch begun: Keras looks at two before it begins, and begins with them.
-        self._first: dict[tuple[int, int], tuple[Images, Int64s]] = {}
+        #: The last chunk, and the first ones of its epoch: Keras looks at two batches before it begins with them.
+        self._kept: dict[tuple[int, int], Images] = {}
 
     def batch(self, epoch: int, index: int) -> tuple[Images, Int64s]:
         """Take the batch from the workers; out of turn, they begin anew there. Raises FailureBudgetError and others."""
-        if (epoch, index) in self._first:
-            return self._first[epoch, index]
-        batch = self._take(epoch, index)
-        if index < _LOOKED_AT:
-            self._first = {place: first for place, first in self._first.items() if place[0] == epoch}
-            self._first[epoch, index] = batch
-        return batch
+        number, place = divmod(index, self._size)
+        if (epoch, number) not in self._kept:
+            first = [key for key in self._kept if key[0] == epoch and key[1] * self._size < _LOOKED_AT]
+            self._kept = {key: self._kept[key] for key in first}
+            self._kept[epoch, number] = self._take(epoch, number)
+        items = self._order.items(epoch, index)
+        start = place * self._order.batch_size
+        return self._kept[epoch, number][start : start + len(items)], items
 
-    def _take(self, epoch: int, index: int) -> tuple[Images, Int64s]:
+    def _take(self, epoch: int, index: int) -> Images:
         feed = self._feed or self._open()
-        order = self._order
+        order = self._chunks
         if self._next != (epoch, index):
             self._next = None
             feed.seek(epoch * order.samples + index * order.batch_size)
-            self._batches = iter(feed)
-        fields = next(self._batches, None)
+            self._coming = iter(feed)
+        fields = next(self._coming, None)
         if fields is None:  # the epoch before this one was over
-            self._batches = iter(feed)
-            fields = next(self._batches)
+            self._coming = iter(feed)
+            fields = next(self._coming)
         items = order.items(epoch, index)
         if not np.array_equal(items, fields["item"]):
             raise PenstockError(
-                f"batch {index} of epoch {epoch} holds items {fields['item']}, not {items}: a bug of ours"
+                f"chunk {index} of epoch {epoch} holds items {fields['item']}, not {items}: a bug of ours"
             )
         self._next = (epoch, index + 1) if index + 1 < order.batches else (epoch + 1, 0)
-        return fields["image"], items
+        return fields["image"]
 
     def close(self) -> None:
         """Stop the processes, and wait until they are gone."""
         self._stop()  # ends a wait for a batch in another thread, too
-        self._feed, self._next, self._first = None, None, {}
+        self._feed, self._kept = None, {}
 
     def _open(self) -> Feed:
-        folder = _Folder()
-        order = self._order
+        folder, order = _Folder(), self._chunks
         stream = _stream(self._source.transform, order, {**self._source.source, **self._source.write(folder.path)})
         spec = {"seed": order.seed, "roots": {ROOT: "/"}, "streams": {STREAM: stream}}
         stack = LocalStack(spec, workers=self._workers, run_dir=folder.path)
         stack.__enter__()
         self._stop = weakref.finalize(self, _stop, stack, folder, os.getpid())
-        self._feed = stack.feed(STREAM)
+        self._feed, self._next = stack.feed(STREAM), None
         return self._feed
+
+
+def _batches_in_a_chunk(source: Source, order: Order) -> int:
+    resize = source.transform["resize"]
+    sample_bytes: int = resize["height"] * resize["width"] * CHANNELS[source.transform["color"]]
+    return max(1, min(_CHUNK_BYTES // (sample_bytes * order.batch_size), order.batches))
 
 
 def _stop(stack: LocalStack, folder: _Folder, pid: int) -> None:

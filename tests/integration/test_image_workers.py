@@ -19,6 +19,7 @@ from streams import until
 
 from penstock import ImageDataGenerator
 from penstock.protocol.errors import FailureBudgetError, PenstockError
+from penstock.trainer import image_feeders
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -70,10 +71,26 @@ def from_array(_: Path, workers: int, **more: Any) -> Any:
     return ImageDataGenerator(**WILD).flow(images, np.arange(44), workers=workers, **options)
 
 
-@pytest.mark.parametrize(("flow", "workers", "shuffle"), [(from_folder, 2, True), (from_array, 1, False)])
-def test_any_number_of_workers_gives_the_same_batches(flow: Any, workers: int, shuffle: bool, photos: Path) -> None:  # noqa: FBT001
-    """Bit for bit, in the same order, beyond an epoch's end; by index and after a reset, too."""
+@pytest.mark.parametrize(
+    ("flow", "workers", "shuffle", "chunk"),
+    [(from_folder, 2, True, 1), (from_array, 1, False, 4)],
+    ids=["files, each batch by itself", "arrays, four batches in a piece"],
+)
+def test_any_number_of_workers_gives_the_same_batches(
+    flow: Any,
+    workers: int,
+    shuffle: bool,  # noqa: FBT001
+    chunk: int,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bit for bit, in the same order, beyond an epoch's end; by index and after a reset, too.
+
+    An epoch has six batches, so that pieces of four do not divide it.
+    """
+    monkeypatch.setattr(image_feeders, "_CHUNK_BYTES", chunk * 8 * 30 * 34 * 3)
     with flow(photos, 0, shuffle=shuffle) as here, flow(photos, workers, shuffle=shuffle) as there:
+        assert 6 == len(here)
         assert [0, workers] == [here.worker_processes, there.worker_processes]
         for turn in range(len(here) + 2):
             same([next(here), next(there)], f"turn {turn}")
