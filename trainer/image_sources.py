@@ -16,8 +16,9 @@ import numpy.typing as npt
 from penstock.protocol.augment_spec import Augment
 from penstock.protocol.errors import ArgumentError
 from penstock.trainer.image_arrays import eight_bits
-from penstock.trainer.image_feeders import Changed, Feeder, Here, Order, Source, Unchanged, Workers, change_by
+from penstock.trainer.image_feeders import Changed, Feeder, Here, Order, Source, Unchanged, change_by
 from penstock.trainer.image_settings import ImageSettings
+from penstock.trainer.image_workers import Workers
 
 Images = npt.NDArray[Any]
 

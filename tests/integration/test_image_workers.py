@@ -3,9 +3,11 @@
 import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from pathlib import Path
@@ -19,7 +21,7 @@ from streams import until
 
 from penstock import ImageDataGenerator
 from penstock.protocol.errors import FailureBudgetError, PenstockError
-from penstock.trainer import image_feeders
+from penstock.trainer import image_workers
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -88,7 +90,7 @@ def test_any_number_of_workers_gives_the_same_batches(
 
     An epoch has six batches, so that pieces of four do not divide it.
     """
-    monkeypatch.setattr(image_feeders, "_CHUNK_BYTES", chunk * 8 * 30 * 34 * 3)
+    monkeypatch.setattr(image_workers, "_CHUNK_BYTES", chunk * 8 * 30 * 34 * 3)
     with flow(photos, 0, shuffle=shuffle) as here, flow(photos, workers, shuffle=shuffle) as there:
         assert 6 == len(here)
         assert [0, workers] == [here.worker_processes, there.worker_processes]
@@ -106,6 +108,19 @@ def same(batches: list[Any], when: str) -> None:
     for images, labels in batches[1:]:
         assert np.array_equal(batches[0][0], images), when
         assert np.array_equal(batches[0][1], labels), when
+
+
+def test_one_small_picture_does_not_drown_the_stack() -> None:
+    """An epoch of one task: the memory for images made ahead must not be filled with a million epochs of it."""
+    image = picture(1, 0, 8, 8)[np.newaxis]
+    with (
+        ImageDataGenerator(rotation_range=40).flow(image, seed=1, workers=1) as there,
+        ImageDataGenerator(rotation_range=40).flow(image, seed=1, workers=0) as here,
+    ):
+        for _ in range(300):
+            assert np.array_equal(next(here), next(there))
+        memory = [process.memory_info().rss for process in processes()]
+    assert max(memory) < 300e6
 
 
 def test_pictures_and_masks_stay_in_step_from_worker_to_worker(tmp_path: Path) -> None:
@@ -289,11 +304,18 @@ def test_an_exception_in_fit_leaves_no_process_behind(photos: Path) -> None:
         make_model().fit(iterator, epochs=2, verbose=0, callbacks=[Fails()])
 
 
-def start(code: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a program in a process group of its own, as a shell does."""
+def start(code: str, place: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a program in a process group of its own, as a shell does; its temporary files go to `place`."""
     command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": place},
+    )
 
 
 LOOPS = """
@@ -336,9 +358,13 @@ FITS = """
     ],
     ids=["end", "raise", "terminated", "killed", "interrupted in fit"],
 )
-def test_a_script_leaves_no_process_behind(photos: Path, code: str, how: str, number: signal.Signals | None) -> None:
+def test_a_script_leaves_no_process_behind(
+    request: pytest.FixtureRequest, photos: Path, code: str, how: str, number: signal.Signals | None
+) -> None:
     """It never closes anything: it ends, raises, or is terminated, killed or interrupted while it trains."""
-    script = start(code, str(photos / "train"), how)
+    place = tempfile.mkdtemp()  # short, as the names of sockets must be
+    request.addfinalizer(lambda: shutil.rmtree(place))
+    script = start(code, place, str(photos / "train"), how)
     assert script.stdout is not None
     until(lambda: script.stdout and script.stdout.readline() == "training\n", "the script to train")
     children = psutil.Process(script.pid).children(recursive=True)
