@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.protocol.errors import ArgumentError, ArgumentTypeError
+from penstock.protocol.errors import ArgumentError
+from penstock.trainer.image_checks import check_array
 from penstock.trainer.image_files import split_of
 from penstock.trainer.image_targets import Targets
 
@@ -21,7 +22,7 @@ Images = npt.NDArray[Any]
 #: Images looked at together, so that the floats in between stay small.
 _CHUNK = 512
 #: How far (in levels) a float may be from a whole level: a few last bits of float32.
-_NEARLY = 1e-4
+NEARLY = 1e-4
 _HIGHEST = 255
 #: Images whose highest level is below this have too few levels to be rounded to whole ones.
 _FEW = 128
@@ -54,7 +55,7 @@ def eight_bits(images: Images) -> Levels | None:
     for start in range(0, len(images), _CHUNK):
         exact = images[start : start + _CHUNK] * np.float64(factor)
         levels = np.rint(exact)
-        if np.abs(exact - levels).max(initial=0.0) > _NEARLY:
+        if np.abs(exact - levels).max(initial=0.0) > NEARLY:
             return None
         result[start : start + _CHUNK] = levels
     return Levels(result, float(factor))
@@ -71,11 +72,9 @@ class Given:
 def take(x: Any, y: Any, sample_weight: Any, subset: str | None, split: float, *, ignore_class_split: bool) -> Given:
     """Check the arguments of `flow`. Raises ArgumentError and ArgumentTypeError."""
     x, inputs = _inputs(x)
-    images = np.asarray(x)
-    if images.dtype.kind not in "buif":
-        raise ArgumentTypeError(f"x has elements of type {images.dtype}: give an array of numbers")
-    labels = None if y is None else np.asarray(y)
-    weights = None if sample_weight is None else np.asarray(sample_weight)
+    images = check_array("x", x)
+    labels = None if y is None else check_array("y", y, numbers=False)
+    weights = None if sample_weight is None else check_array("sample_weight", sample_weight, numbers=False)
     for what, values in (
         ("All of the arrays in `x`", inputs),
         ("`x` (images tensor) and `y` (labels)", [labels]),
@@ -105,7 +104,8 @@ def _inputs(x: Any) -> tuple[Any, list[Images]]:
         return x, []
     if len(x) != 2:  # noqa: PLR2004 - a pair
         raise ArgumentError(f"x is a {type(x).__name__} of {len(x)} entries: give an array, or (images, other inputs)")
-    return x[0], [np.asarray(each) for each in (x[1] if isinstance(x[1], list) else [x[1]])]
+    more = x[1] if isinstance(x[1], list) else [x[1]]
+    return x[0], [check_array("x[1]", each, numbers=False) for each in more]
 
 
 def _check_classes(one: Images, other: Images) -> None:

@@ -4,7 +4,6 @@ Owns the three `flow` methods: from their arguments to iterators. What single im
 makes them `image_sources`'s.
 """
 
-import operator
 import os
 import warnings
 from collections.abc import Sequence
@@ -13,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from penstock.protocol.errors import ArgumentError, MissingFolderError
 from penstock.trainer import image_arrays, image_files, image_sources, image_targets
+from penstock.trainer.image_checks import check_choice, check_whole, check_workers
 from penstock.trainer.image_feeders import Order
 from penstock.trainer.image_iterators import (
     DataFrameIterator,
@@ -25,13 +24,11 @@ from penstock.trainer.image_iterators import (
 )
 from penstock.trainer.image_keras import for_keras
 from penstock.trainer.image_saving import Saver
-from penstock.trainer.image_settings import ImageSettings, check_workers
+from penstock.trainer.image_settings import ImageSettings
 from penstock.trainer.standardize import check_images
 
-_DIRECTORY_MODES = ("categorical", "binary", "sparse", "input", None)
-_FRAME_MODES = ("categorical", "binary", "sparse", "input", "multi_output", "raw", None)
-#: The spec's limits.
-_LARGEST = {"batch_size": 1_000_000, "seed": 2**63 - 1}
+#: The spec's limit.
+_LARGEST_BATCH = 1_000_000
 #: Arguments of `flow_from_dataframe` that Keras gave up long ago, and what to do instead.
 _GIVEN_UP = {
     "has_ext": "give the names of files as they are on disk",
@@ -78,8 +75,8 @@ class ImageDataGenerator(ImageSettings):
         check_images(self, given.images, "flow")
         order = _order(len(given.images), batch_size, seed, shuffle=shuffle)
         last = np.moveaxis(given.images, 1, -1) if self.data_format == "channels_first" else given.images
+        saver = Saver(save_to_dir, save_prefix, save_format)
         made = image_sources.of_arrays(self, last, order, self._workers(workers, pool))
-        saver = _saver(save_to_dir, save_prefix, save_format)
         parts = Parts(self, order, made.feeder, given.targets, saver, seed, made.workers, made.divisor)
         return for_keras(NumpyArrayIterator)(parts, given.images)
 
@@ -108,14 +105,14 @@ class ImageDataGenerator(ImageSettings):
 
         Raises ArgumentError, a ValueError, and MissingFolderError, a FileNotFoundError.
         """
-        image_sources.check_choice("class_mode", class_mode, _DIRECTORY_MODES)
+        check_choice("class_mode", class_mode, DirectoryIterator.allowed_class_modes)
         look = image_sources.look(target_size, color_mode, interpolation, keep_aspect_ratio=keep_aspect_ratio)
         split = image_files.split_of(subset, self._validation_split)
-        saver = _saver(save_to_dir, save_prefix, save_format)
+        saver = Saver(save_to_dir, save_prefix, save_format)
         count = self._workers(workers, pool)
         files = image_files.list_directory(directory, classes, split, follow_links=follow_links)
         order = _order(len(files.filenames), batch_size, seed, shuffle=shuffle)
-        shown = self._shown(files, directory, class_mode, look, subset)
+        shown = self._shown(files, directory, class_mode, look, subset, split)
         feeder, count = image_sources.of_files(self, shown.filepaths, look, order, count)
         targets = image_targets.of_files(files, class_mode, self.dtype)
         print(f"Found {order.samples} images belonging to {len(files.class_indices)} classes.")  # noqa: T201
@@ -153,15 +150,15 @@ class ImageDataGenerator(ImageSettings):
         TypeError.
         """
         class_mode = _from_old_times(class_mode, given_up)
-        image_sources.check_choice("class_mode", class_mode, _FRAME_MODES)
+        check_choice("class_mode", class_mode, DataFrameIterator.allowed_class_modes)
         look = image_sources.look(target_size, color_mode, interpolation, keep_aspect_ratio=keep_aspect_ratio)
         split = image_files.split_of(subset, self._validation_split)
-        saver = _saver(save_to_dir, save_prefix, save_format)
+        saver = Saver(save_to_dir, save_prefix, save_format)
         count = self._workers(workers, pool)
         columns = image_files.Columns(x_col, y_col, weight_col, class_mode)
         files = image_files.list_dataframe(dataframe, directory, columns, classes, split, validate=validate_filenames)
         order = _order(len(files.filenames), batch_size, seed, shuffle=shuffle)
-        shown = self._shown(files, directory or "", class_mode, look, subset)
+        shown = self._shown(files, directory or "", class_mode, look, subset, split)
         feeder, count = image_sources.of_files(self, shown.filepaths, look, order, count)
         targets = image_targets.of_files(files, class_mode, self.dtype)
         kind = "validated" if validate_filenames else "non-validated"
@@ -180,6 +177,7 @@ class ImageDataGenerator(ImageSettings):
         class_mode: str | None,
         look: image_sources.Look,
         subset: str | None,
+        split: image_files.Split | None,
     ) -> Shown:
         folder = os.fspath(directory)
         height, width, channels = look.shape
@@ -195,7 +193,9 @@ class ImageDataGenerator(ImageSettings):
             target_size=look.size,
             image_shape=(channels, height, width) if self.data_format == "channels_first" else look.shape,
             interpolation=look.interpolation,
+            keep_aspect_ratio=look.keep_aspect_ratio,
             subset=subset,
+            split=split,
         )
 
 
@@ -216,23 +216,7 @@ def _order(samples: int, batch_size: Any, seed: Any, *, shuffle: Any) -> Order:
 
     Without a seed, one is drawn from numpy's global generator: a script that seeds that one repeats itself.
     """
-    numbers = []
-    for name, value, least in (("batch_size", batch_size, 1), ("seed", 0 if seed is None else seed, 0)):
-        try:
-            numbers.append(operator.index(value))
-        except TypeError:
-            numbers.append(-1)
-        if numbers[-1] < least:
-            raise ArgumentError(f"{name} = {value!r}: give a whole number of at least {least}")
-        if numbers[-1] > _LARGEST[name]:
-            raise ArgumentError(f"{name} = {value!r}: give at most {_LARGEST[name]}")
-    chosen = int(np.random.randint(2**31 - 1)) if seed is None else numbers[1]  # noqa: NPY002 - what scripts seed
-    return Order(chosen, samples, numbers[0], bool(shuffle))
-
-
-def _saver(folder: str | Path | None, prefix: str, suffix: str) -> Saver | None:
-    if not folder:
-        return None
-    if not Path(folder).is_dir():
-        raise MissingFolderError(f"save_to_dir = {os.fspath(folder)!r} is not a folder: make it first")
-    return Saver(Path(folder), prefix, suffix)
+    batch = check_whole("batch_size", batch_size, 1, _LARGEST_BATCH)
+    drawn = np.random.randint(2**31 - 1) if seed is None else seed  # noqa: NPY002 - what scripts seed
+    chosen = check_whole("seed", drawn, 0)
+    return Order(chosen, samples, batch, bool(shuffle))

@@ -6,7 +6,6 @@ bytes, whatever the number of workers. Refuses to know labels and normalisation.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -122,10 +121,8 @@ class Source:
 
     #: The spec's transform.
     transform: Mapping[str, Any]
-    #: For workers: the spec's source.
+    #: For workers: the spec's source, with objects (`images`, `frame`) as `penstock.local` takes them.
     source: Mapping[str, Any]
-    #: For workers: writes what the source names into a folder, and returns the fields of `source` that say where.
-    write: Callable[[Path], Mapping[str, Any]]
     #: For this process: the path of an item below the root, or
     path: Callable[[int], str] | None = None
     #: all images (count, height, width, channels).
@@ -141,6 +138,11 @@ def stream_of(transform: Mapping[str, Any], order: Order, source: Mapping[str, A
         "batch_size": order.batch_size,
         "failure_budget": 0.0,  # as in Keras: an image that cannot be read ends the run, in words
     }
+
+
+def unreadable(path: str, reason: str) -> FailureBudgetError:
+    """Return the error for an image that cannot be read: the same in words, whoever tried."""
+    return FailureBudgetError(f"/{path}: {reason}. Repair the file, or leave it out")
 
 
 class Here:
@@ -159,7 +161,7 @@ class Here:
         task, loaded = self._task(epoch, wanted)
         outcome = self._pipeline.make(task, loaded or self._pipeline.read(task))
         for failure in outcome.failures:
-            raise FailureBudgetError(f"/{failure.path}: {failure.reason}. Repair the file, or leave it out")
+            raise unreadable(failure.path, failure.reason)
         fields = dict(zip((field.name for field in self._pipeline.plan.schema), outcome.arrays, strict=True))
         return fields["image"], wanted
 

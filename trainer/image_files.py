@@ -5,6 +5,7 @@ The rules differ from those of a spec's sources, on purpose: what a script print
 """
 
 import os
+import reprlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.protocol.errors import ArgumentError, ArgumentTypeError, MissingFolderError
+from penstock.trainer.image_checks import check_classes, check_folder
 
 #: Ends of the names of image files, in any case.
 ENDINGS = ("png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff")
@@ -60,14 +62,14 @@ def list_directory(
 ) -> Files:
     """List a folder that holds a folder a class; `split` applies to each class's sorted files.
 
-    Raises MissingFolderError.
+    Raises MissingFolderError and ArgumentTypeError.
     """
-    folder = os.fspath(directory)
+    folder = check_folder("directory", directory)
     if not Path(folder).is_dir():
         raise MissingFolderError(
             f"{folder!r} is not a folder: flow_from_directory needs one that holds a folder a class"
         )
-    names = list(classes) if classes else sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    names = check_classes(classes) or sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     filenames: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
@@ -117,8 +119,8 @@ def list_dataframe(
     validate: bool,
 ) -> Files:
     """List the images that a DataFrame names. Raises ArgumentError and ArgumentTypeError."""
+    classes, folder = check_classes(classes), check_folder("directory", directory or "")
     _check(frame, columns, classes)
-    folder = os.fspath(directory or "")
     if validate:
         frame = _keep_valid(frame, folder, columns.x)
     indices: dict[str, int] = {}
@@ -140,13 +142,18 @@ def list_dataframe(
 
 def _check(frame: Any, columns: Columns, classes: Sequence[str] | None) -> None:
     mode, y = columns.class_mode, columns.y
+    if not all(hasattr(frame, name) for name in ("columns", "iloc")):
+        raise ArgumentTypeError(f"dataframe = {reprlib.repr(frame)}: give a pandas DataFrame")
     if mode == "multi_output" and not isinstance(y, list):
         raise ArgumentTypeError(f"y_col = {y!r}: class_mode = 'multi_output' needs a list of columns")
     wanted = [columns.x, *([columns.weight] if columns.weight else [])]
     if mode not in ("input", None):
         wanted += y if isinstance(y, list) else [y]
-    if missing := [name for name in wanted if name not in frame.columns]:
-        raise ArgumentError(f"the DataFrame has no column {missing[0]!r}; it has {list(frame.columns)!r}")
+    known = list(frame.columns)
+    if missing := [name for name in wanted if name not in known]:
+        raise ArgumentError(f"the DataFrame has no column {missing[0]!r}; it has {known!r}")
+    if mode in ("binary", "sparse", "categorical") and isinstance(y, list):
+        raise ArgumentTypeError(f"y_col = {y!r}: class_mode = {mode!r} needs one column")
     _all(frame, columns.x, (str,), "x_col", "text: paths of files")
     if mode in ("binary", "sparse"):
         _all(frame, y, (str,), "y_col", f"text for class_mode = {mode!r}: names of classes")

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from penstock.protocol.errors import ArgumentError, ArgumentTypeError
 from penstock.protocol.order import Int64s
 from penstock.trainer.image_feeders import Feeder, Order
+from penstock.trainer.image_files import ENDINGS, Split
 from penstock.trainer.image_saving import Saver
 from penstock.trainer.image_targets import Targets
 from penstock.trainer.image_turns import Turns
@@ -38,7 +39,7 @@ class Parts:
     order: Order
     feeder: Feeder
     targets: Targets
-    saver: Saver | None
+    saver: Saver
     #: As the script gave it.
     seed: int | None
     #: Worker processes; 0: none.
@@ -56,6 +57,9 @@ class ImageIterator:
     forgetting the iterator and the end of the program stop its worker processes.
     """
 
+    #: Ends of the names of image files, under Keras's name.
+    white_list_formats: ClassVar[tuple[str, ...]] = ENDINGS
+
     def __init__(self, parts: Parts) -> None:
         """Start nothing yet."""
         super().__init__()
@@ -65,12 +69,15 @@ class ImageIterator:
         self.n = self.samples = order.samples
         self.batch_size, self.shuffle, self.seed = order.batch_size, order.shuffle, parts.seed
         self.data_format, self.dtype = parts.generator.data_format, parts.generator.dtype
+        saver = parts.saver
+        self.save_to_dir, self.save_prefix, self.save_format = saver.folder, saver.prefix, saver.suffix
         self.worker_processes = parts.workers
         #: Batches handed out since the iterator was made.
         self.total_batches_seen = 0
         self._parts = parts
         self._turns = Turns(order.batches)
-        self._lock = threading.RLock()
+        #: Held while a batch is made: threads take turns.
+        self.lock = threading.RLock()
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
@@ -91,7 +98,7 @@ class ImageIterator:
 
     def __next__(self) -> Any:
         """Return the next batch."""
-        with self._lock:
+        with self.lock:
             self._check()
             return self._batch(*self._turns.next())
 
@@ -106,7 +113,7 @@ class ImageIterator:
         """
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
             raise ArgumentTypeError(f"batch {index!r} was asked for: give a whole number")
-        with self._lock:
+        with self.lock:
             self._check()
             return self._batch(*self._turns.at(int(index)))
 
@@ -127,7 +134,7 @@ class ImageIterator:
     @property
     def num_batches(self) -> int:
         """Batches of an epoch. Keras reads this right before each pass, and is told from other readers by it."""
-        with self._lock:
+        with self.lock:
             self._turns.announce()
         return self._turns.batches
 
@@ -168,14 +175,14 @@ class ImageIterator:
     def index_generator(self) -> Iterator[Int64s]:
         """Yields the samples of each batch to come, which is not made then: each counts as handed out."""
         while True:
-            with self._lock:
+            with self.lock:
                 epoch, index = self._turns.next()
                 self.total_batches_seen += 1
             yield self._parts.order.items(epoch, index)
 
     def reset(self) -> None:
         """Begin a new epoch with the next batch; nothing changes if one has just begun."""
-        with self._lock:
+        with self.lock:
             self._turns.reset()
 
     def on_epoch_begin(self) -> None:
@@ -183,13 +190,13 @@ class ImageIterator:
 
     def on_epoch_end(self) -> None:
         """Begin a new epoch, if this one was indexed by hand."""
-        with self._lock:
+        with self.lock:
             self._turns.end_epoch()
 
     def close(self) -> None:
         """Stop the worker processes and wait until they are gone; the next batch would start them again."""
         self._parts.feeder.close()  # first without the lock: another thread may hold it while it waits for a batch
-        with self._lock:
+        with self.lock:
             self._parts.feeder.close()
 
     def _batch(self, epoch: int, index: int) -> Any:
@@ -197,7 +204,7 @@ class ImageIterator:
         images, items = parts.feeder.batch(epoch, index)
         self.total_batches_seen += 1
         batch = self._standardized(images)
-        if parts.saver:
+        if parts.saver.folder:
             shown = np.moveaxis(batch, 1, -1) if self.data_format == "channels_first" else batch
             parts.saver.save(shown, items, parts.order.seed, epoch)
         return parts.targets.join(batch, items)
@@ -252,7 +259,10 @@ class Shown:
     target_size: tuple[int, int]
     image_shape: tuple[int, ...]
     interpolation: str
+    keep_aspect_ratio: bool
     subset: str | None
+    #: The part [start, stop) of the files that the subset takes.
+    split: Split | None
 
 
 class FileIterator(ImageIterator):
@@ -267,13 +277,26 @@ class FileIterator(ImageIterator):
         self.class_indices, self.classes, self.labels = shown.class_indices, shown.classes, shown.labels
         self.num_classes, self.class_mode = len(shown.class_indices), shown.class_mode
         self.color_mode, self.target_size, self.image_shape = shown.color_mode, shown.target_size, shown.image_shape
-        self.interpolation, self.subset = shown.interpolation, shown.subset
+        self.interpolation, self.keep_aspect_ratio = shown.interpolation, shown.keep_aspect_ratio
+        self.subset, self.split = shown.subset, shown.split
         self.sample_weight = parts.targets.weights
 
 
 class DirectoryIterator(FileIterator):
     """Batches of a folder a class: what `ImageDataGenerator.flow_from_directory` returns."""
 
+    allowed_class_modes: ClassVar[tuple[str | None, ...]] = ("categorical", "binary", "sparse", "input", None)
+
 
 class DataFrameIterator(FileIterator):
     """Batches of the files that a DataFrame names: what `ImageDataGenerator.flow_from_dataframe` returns."""
+
+    allowed_class_modes: ClassVar[tuple[str | None, ...]] = (
+        "categorical",
+        "binary",
+        "sparse",
+        "input",
+        "multi_output",
+        "raw",
+        None,
+    )

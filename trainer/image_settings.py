@@ -14,9 +14,19 @@ from pydantic import ValidationError
 
 from penstock.protocol.augment_spec import Augment
 from penstock.protocol.errors import ArgumentError, ArgumentTypeError
-from penstock.trainer import standardize
+from penstock.trainer import image_draws, standardize
+from penstock.trainer.image_checks import (
+    check_array,
+    check_image,
+    check_number,
+    check_pair,
+    check_parameters,
+    check_shape,
+    check_whole,
+    check_workers,
+    is_number,
+)
 from penstock.worker.augment import apply_parameters, change_randomly, random_parameters
-from penstock.worker.parameters import columns
 
 Images = npt.NDArray[Any]
 #: Arguments that go into the spec's `augment` under the same names.
@@ -68,18 +78,18 @@ class ImageSettings:
         workers: int | None = None,
         pool: Any = None,
     ) -> None:
-        """Check and keep the arguments. Raises ArgumentError (a ValueError), quoting the value."""
+        """Check and keep the arguments. Raises ArgumentError, a ValueError, and ArgumentTypeError, a TypeError."""
         self.featurewise_center, self.samplewise_center = featurewise_center, samplewise_center
         self.featurewise_std_normalization = featurewise_std_normalization
         self.samplewise_std_normalization = samplewise_std_normalization
         self.zca_whitening, self.zca_epsilon = zca_whitening, zca_epsilon
         self.rotation_range, self.shear_range = rotation_range, shear_range
         self.width_shift_range, self.height_shift_range = width_shift_range, height_shift_range
-        self.brightness_range = _pair("brightness_range", brightness_range)
-        if _is_number(zoom_range):
+        self.brightness_range = check_pair("brightness_range", brightness_range)
+        if is_number(zoom_range):
             self.zoom_range: Any = [1 - zoom_range, 1 + zoom_range]
         else:
-            self.zoom_range = _pair("zoom_range", zoom_range, " (or one)")
+            self.zoom_range = check_pair("zoom_range", zoom_range, " (or one)")
         self.channel_shift_range = channel_shift_range
         self.fill_mode, self.cval, self.interpolation_order = fill_mode, cval, interpolation_order
         self.horizontal_flip, self.vertical_flip = horizontal_flip, vertical_flip
@@ -88,7 +98,7 @@ class ImageSettings:
         self.dtype: Any = dtype or _keras_default("floatx", "float32")
         #: Worker processes of each iterator; None: as many as there are cores, or none for few images.
         self.workers = check_workers(workers, pool)
-        self._validation_split = validation_split
+        self._validation_split = validation_split or 0.0
         #: Statistics that `fit` computes; may be set instead.
         self.mean: Any = None
         self.std: Any = None
@@ -102,12 +112,19 @@ class ImageSettings:
         self.channel_axis, self.row_axis, self.col_axis = (
             (3, 1, 2) if self.data_format == "channels_last" else (1, 2, 3)
         )
+        check_number("zca_epsilon", self.zca_epsilon)
+        if self.rescale is not None:
+            check_number("rescale", self.rescale, ", such as 1 / 255, or None")
+        function = self.preprocessing_function
+        if function is not None and not callable(function):
+            raise ArgumentTypeError(f"preprocessing_function = {function!r}: give a function of one image, or None")
         split = self._validation_split
+        check_number("validation_split", split)
         if split and not 0 < split < 1:
             raise ArgumentError(f"validation_split = {split!r}: give a fraction between 0 and 1, both excluded, or 0")
         try:
             floating = np.issubdtype(np.dtype(self.dtype), np.floating)
-        except TypeError:
+        except (TypeError, ValueError, SyntaxError):  # whatever numpy makes of the text
             floating = False
         if not floating:
             raise ArgumentError(f"dtype = {self.dtype!r}: give a floating-point type, such as 'float32'")
@@ -145,34 +162,35 @@ class ImageSettings:
     def get_random_transform(self, img_shape: tuple[int, ...], seed: int | None = None) -> dict[str, Any]:
         """Return the parameters of a random change of an image of this shape, under Keras's names.
 
-        Draws from numpy's global generator, or from one of its own with `seed`.
+        Draws from numpy's global generator, or from one of its own with `seed`: what Keras's class draws, either way.
+        Raises ArgumentError and ArgumentTypeError.
         """
-        draws = (np.random if seed is None else np.random.RandomState(seed)).random_sample
-        return self._parameters(img_shape, draws)
+        shape, settings = check_shape(img_shape), self.augmentation()
+        size = shape[-2:] if self.data_format == "channels_first" else shape[:2]
+        return random_parameters(settings, size, image_draws.draw(image_draws.generator(seed), settings, 1)[0])
 
     def apply_transform(self, x: Images, transform_parameters: Mapping[str, Any]) -> Images:
         """Return an image of rank 3, changed by parameters such as `get_random_transform` returns; same type and shape.
 
-        Raises ArgumentError for another rank.
+        Raises ArgumentError for another rank or a parameter that is no number, ArgumentTypeError for no dict.
         """
-        x = np.asarray(x)
-        if x.ndim != 3:  # noqa: PLR2004 - the rank of an image
-            raise ArgumentError(f"an image has rank 3, and this array has shape {x.shape}")
+        x, parameters = check_image(x), check_parameters(transform_parameters)
         if self.data_format == "channels_last":
-            return apply_parameters(x, transform_parameters, self.augmentation())
-        moved = apply_parameters(np.moveaxis(x, 0, -1), transform_parameters, self.augmentation())
+            return apply_parameters(x, parameters, self.augmentation())
+        moved = apply_parameters(np.moveaxis(x, 0, -1), parameters, self.augmentation())
         return np.moveaxis(moved, -1, 0)
 
     def random_transform(self, x: Images, seed: int | None = None) -> Images:
-        """Return an image of rank 3, changed at random; same type and shape."""
+        """Return an image of rank 3, changed at random; same type and shape. Raises ArgumentError."""
+        x = check_image(x)
         return self.apply_transform(x, self.get_random_transform(x.shape, seed))
 
     def standardize(self, x: Images) -> Images:
         """Return an image or a batch, normalised; floating-point input is changed in place.
 
-        "Samplewise" statistics are taken over all that is given: give one image at a time.
+        "Samplewise" statistics are taken over all that is given: give one image at a time. Raises ArgumentTypeError.
         """
-        x = np.asarray(x)
+        x = check_array("x", x)
         if not np.issubdtype(x.dtype, np.floating):
             x = x.astype(self.dtype)
         return standardize.standardize(self, x)
@@ -181,12 +199,11 @@ class ImageSettings:
         """Compute the statistics that `featurewise_…` and `zca_whitening` need from images (rank 4).
 
         Images are rescaled first; with `augment`, the statistics are those of `rounds` random changes of each. `seed`
-        makes these repeatable. Raises ArgumentError.
+        makes these repeatable, and the same as Keras's. Raises ArgumentError and ArgumentTypeError.
         """
-        images = np.array(x, dtype=self.dtype)
+        images = np.array(check_array("x", x), dtype=self.dtype)
         standardize.check_images(self, images, "fit")
-        if rounds < 1:
-            raise ArgumentError(f"rounds = {rounds!r}: give 1 or more")
+        rounds = check_whole("rounds", rounds, 1)
         if self.rescale:
             images *= self.rescale
         if augment:
@@ -195,7 +212,7 @@ class ImageSettings:
 
     def _rounds(self, images: Images, rounds: int, seed: int | None) -> list[Images]:
         """Return all images changed at random, `rounds` times."""
-        random = np.random if seed is None else np.random.RandomState(seed)
+        random = image_draws.generator(seed)
         own = self.transforms_itself or type(self).random_transform is not ImageSettings.random_transform
         if own:
             seeds = random.randint(2**31 - 1, size=(rounds, len(images))).tolist()
@@ -205,14 +222,10 @@ class ImageSettings:
             ]
         settings, first = self.augmentation(), self.data_format == "channels_first"
         last = np.moveaxis(images, 1, -1) if first else images
-        drawn = random.random_sample((rounds, len(images), columns(settings)))
-        changed = [change_randomly(last, settings, draws) for draws in drawn]
+        changed = [
+            change_randomly(last, settings, image_draws.draw(random, settings, len(last))) for _ in range(rounds)
+        ]
         return [np.moveaxis(each, -1, 1) if first else each for each in changed]
-
-    def _parameters(self, shape: tuple[int, ...], draws: Callable[[int], Any]) -> dict[str, Any]:
-        settings = self.augmentation()
-        size = shape[-2:] if self.data_format == "channels_first" else shape[:2]
-        return random_parameters(settings, tuple(size), np.asarray(draws(columns(settings))))
 
     @property
     def standardizes_itself(self) -> bool:
@@ -229,35 +242,10 @@ class ImageSettings:
         )
 
 
-def check_workers(workers: Any, pool: Any = None) -> int | None:
-    """Return the number of worker processes, None for the default. Raises ArgumentError and ArgumentTypeError."""
-    if pool is not None:
-        raise ArgumentTypeError(
-            f"pool = {pool!r}: Penstock starts and stops its own processes; give workers = N instead (0: this process)"
-        )
-    if workers is None:
-        return None
-    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 0:
-        raise ArgumentError(f"workers = {workers!r}: give a number of processes, 0 for this process, or None")
-    return int(workers)
-
-
 def _keras_default(name: str, otherwise: str) -> str:
     """Return one of Keras's settings, if the script uses Keras at all."""
     keras = sys.modules.get("keras")
     return str(getattr(keras.config, name)()) if keras else otherwise
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _pair(name: str, value: Any, otherwise: str = "") -> Any:
-    if value is None and not otherwise:
-        return None
-    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(map(_is_number, value)):  # noqa: PLR2004
-        raise ArgumentError(f"{name} = {value!r}: give two numbers{otherwise}, lowest and highest")
-    return list(value)
 
 
 def _plain(value: Any) -> Any:

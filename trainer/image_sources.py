@@ -3,12 +3,10 @@
 Owns the choice between worker processes and this process. Refuses to know labels and iterators.
 """
 
-import csv
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,8 @@ import numpy.typing as npt
 
 from penstock.protocol.augment_spec import Augment
 from penstock.protocol.errors import ArgumentError
-from penstock.trainer.image_arrays import eight_bits
+from penstock.trainer.image_arrays import NEARLY, eight_bits
+from penstock.trainer.image_checks import check_choice
 from penstock.trainer.image_feeders import Changed, Feeder, Here, Order, Source, Unchanged, change_by
 from penstock.trainer.image_settings import ImageSettings
 from penstock.trainer.image_workers import Workers
@@ -32,6 +31,8 @@ COLORS = {"rgb": ("rgb", 3), "grayscale": ("gray", 1), "rgba": ("rgba", 4)}
 _SENT = {1: "gray", 3: "rgb"}
 #: Filters that Keras knows: the spec's of the same names.
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
+#: The highest of 8 bits' levels.
+_HIGHEST = 255
 #: What Python makes of a file name's bytes that are not UTF-8.
 _NOT_TEXT = re.compile("[\ud800-\udfff]")
 
@@ -60,8 +61,8 @@ class Look:
 def look(target_size: Any, color_mode: str, interpolation: str, *, keep_aspect_ratio: bool) -> Look:
     """Check how files shall look. Raises ArgumentError."""
     try:
-        height, width = (int(side) for side in target_size)
-    except (TypeError, ValueError):
+        height, width = (int(side) if side == int(side) else 0 for side in target_size)
+    except (TypeError, ValueError, OverflowError):
         height = width = 0
     if min(height, width) < 1:
         raise ArgumentError(f"target_size = {target_size!r}: give (height, width) in pixels")
@@ -70,45 +71,53 @@ def look(target_size: Any, color_mode: str, interpolation: str, *, keep_aspect_r
     return Look((height, width), color_mode, interpolation, bool(keep_aspect_ratio))
 
 
-def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    """Raise ArgumentError unless the value is one of the choices."""
-    if value not in choices:
-        raise ArgumentError(f"{name} = {value!r}: give one of {', '.join(map(repr, choices))}")
-
-
 def of_files(
     generator: ImageSettings, paths: Sequence[str], look: Look, order: Order, workers: int | None
 ) -> tuple[Feeder, int]:
     """Return who reads files, resizes them and changes them at random, and the number of processes that takes."""
     here = os.getcwd()  # noqa: PTH109 - before the script goes elsewhere
+    for path in paths:
+        _check_path(path if path.startswith("/") else f"{here}/{path}")
     own = generator.transforms_itself
     settings = Augment() if own else generator.augmentation()
-
-    def write(folder: Path) -> Mapping[str, Any]:
-        path = folder / "files.csv"
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["path", "label"])
-            writer.writerows((_below_root(here, each), "0") for each in paths)
-        return {"path": str(path)[1:]}
-
+    if _fills(settings) and not 0 <= settings.cval <= _HIGHEST:
+        raise ArgumentError(
+            f"cval = {settings.cval!r}: image files have levels of 0 to 255; give one of these, or read the images "
+            "yourself and give them to `flow` as an array of floats"
+        )
     source = Source(
         transform=look.transform(settings),
-        source={"kind": "manifest", "classes": ("0",)},
-        write=write,
+        source={"kind": "manifest", "classes": ("0",), "frame": _Listed(here, paths)},
         path=lambda item: _below_root(here, paths[item]),
     )
     feeder, count = _made(source, order, workers, _FEW_FILES)
     return (_changed_by(generator, feeder, order) if own else feeder), count
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """Files as the data frame that a stack takes: paths from the root `/` on, all with one label."""
+
+    here: str
+    paths: Sequence[str]
+    columns: tuple[str, str] = ("path", "label")
+
+    def __getitem__(self, column: str) -> Iterator[str]:
+        """Yield a column's values."""
+        return (_below_root(self.here, path) if column == "path" else "0" for path in self.paths)
+
+
 def _below_root(here: str, path: str) -> str:
     """Return a path, which may be relative to `here`, from the stream's root `/` on. Raises ArgumentError."""
     whole = os.path.join(here, path)  # noqa: PTH118 - a hundred thousand Paths take seconds
     whole = os.path.abspath(whole) if ".." not in path.split("/") else os.path.realpath(whole)  # noqa: PTH100
-    if "\\" in whole or _NOT_TEXT.search(whole):
-        raise ArgumentError(f"{path!r}: paths with backslashes or bytes that are not UTF-8 cannot be sent: rename")
+    _check_path(whole)
     return whole[1:]
+
+
+def _check_path(path: str) -> None:
+    if "\\" in path or "\0" in path or _NOT_TEXT.search(path):
+        raise ArgumentError(f"{path!r}: paths with backslashes, NUL or bytes that are not UTF-8 cannot be sent: rename")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,35 +148,32 @@ def of_arrays(generator: ImageSettings, images: Images, order: Order, workers: i
     if images.shape[3] not in _SENT:
         columns, change = change_by(scaled)
         return OfArrays(Changed(Unchanged(levels.images, order), order, columns, change), levels.divisor, 0)
-    feeder, count = _made(_array(levels.images, scaled), order, workers, _FEW_IMAGES)
-    return OfArrays(feeder, levels.divisor, count)
-
-
-def _array(images: npt.NDArray[np.uint8], settings: Augment) -> Source:
-    """Return 8-bit images as a source: a file that every worker maps into its memory."""
     height, width, channels = images.shape[1:]
-
-    def write(folder: Path) -> Mapping[str, Any]:
-        np.save(folder / "images.npy", images)
-        return {"images": str(folder / "images.npy")[1:]}
-
-    return Source(
-        transform={"color": _SENT[channels], "resize": {"height": height, "width": width}, "augment": settings},
-        source={"kind": "arrays"},
-        write=write,
-        images=images,
+    source = Source(
+        transform={"color": _SENT[channels], "resize": {"height": height, "width": width}, "augment": scaled},
+        source={"kind": "arrays", "images": levels.images},
+        images=levels.images,
     )
+    feeder, count = _made(source, order, workers, _FEW_IMAGES)
+    return OfArrays(feeder, levels.divisor, count)
 
 
 def _scaled(settings: Augment, divisor: float) -> Augment | None:
     """Return the same changes for levels that are `divisor` times as high; None if 8 bits cannot hold them."""
+    cval = settings.cval * divisor
+    if _fills(settings) and not (0 <= cval <= _HIGHEST and abs(cval - round(cval)) <= NEARLY):
+        return None
     if divisor == 1.0:
         return settings
-    cval = settings.cval * divisor
-    if settings.brightness_range or (settings.fill_mode == "constant" and not 0 <= cval <= 255):  # noqa: PLR2004
+    if settings.brightness_range:
         return None
     shift = settings.channel_shift_range * divisor
     return settings.model_copy(update={"cval": cval, "channel_shift_range": shift})
+
+
+def _fills(settings: Augment) -> bool:
+    """Return whether `cval` is seen."""
+    return settings.fill_mode == "constant" and settings.warps
 
 
 def _changed_by(generator: ImageSettings, feeder: Feeder, order: Order) -> Feeder:

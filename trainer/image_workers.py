@@ -1,13 +1,14 @@
 """Where an image iterator's pixels come from, if worker processes of this machine make them.
 
-Owns the stack of an iterator: its spec, its folder, its start and its end. Refuses to know labels and normalisation.
+Owns the stack of an iterator: its spec, its start and its end. Arrays go to the workers as `penstock.given` sends them:
+without a name on disk, so that a program that is killed leaves none behind. Refuses to know labels and normalisation.
 """
 
+import json
 import os
-import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,35 +16,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.protocol.errors import PenstockError
+from penstock.protocol.axes import CHANNELS
+from penstock.protocol.errors import FailureBudgetError, PenstockError
 from penstock.protocol.order import Int64s
-from penstock.protocol.transform_spec import CHANNELS
 from penstock.protocol.wire import Array
 from penstock.stack import LocalStack
 from penstock.trainer.client import Feed
-from penstock.trainer.image_feeders import ROOT, STREAM, Order, Source, stream_of
+from penstock.trainer.image_feeders import ROOT, STREAM, Order, Source, stream_of, unreadable
 
 Images = npt.NDArray[Any]
 #: Batches are taken from workers in pieces of up to this size (bytes), where they are smaller: a message costs about as
 #: much as copying this.
 _CHUNK_BYTES = 1_000_000
-#: Most memory (MB) of images made ahead, and most tasks, of which an epoch has at least one.
-_WINDOW_MB, _TASKS_AHEAD = 256.0, 256
 #: Batches that Keras looks at, for their shapes, before it begins.
 _LOOKED_AT = 2
-
-
-class _Folder:
-    """A folder of this run; removed when it is closed or forgotten, and at exit, by the process that made it."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="penstock-images-"))
-        self.close = weakref.finalize(self, _remove, self.path, os.getpid())
-
-
-def _remove(path: Path, pid: int) -> None:
-    if os.getpid() == pid:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 class Workers:
@@ -59,6 +45,8 @@ class Workers:
         self._size = _batches_in_a_chunk(source, order)
         self._chunks = replace(order, batch_size=order.batch_size * self._size)
         self._feed: Feed | None = None
+        #: The stack's list of what could not be read.
+        self._ledger = Path()
         self._stop: Callable[[], object] = lambda: None
         self._coming: Iterator[dict[str, Array]] = iter(())
         #: The chunk that the feed gives next: (epoch, index).
@@ -84,10 +72,13 @@ class Workers:
             self._next = None
             feed.seek(epoch * order.samples + index * order.batch_size)
             self._coming = iter(feed)
-        fields = next(self._coming, None)
-        if fields is None:  # the epoch before this one was over
-            self._coming = iter(feed)
-            fields = next(self._coming)
+        try:
+            fields = next(self._coming, None)
+            if fields is None:  # the epoch before this one was over
+                self._coming = iter(feed)
+                fields = next(self._coming)
+        except FailureBudgetError as error:  # in the words of a spec, which the user has not written
+            raise _failure(self._ledger) or error from None
         items = order.items(epoch, index)
         if not np.array_equal(items, fields["item"]):
             raise PenstockError(
@@ -102,24 +93,18 @@ class Workers:
         self._feed, self._kept = None, {}
 
     def _open(self) -> Feed:
-        folder, order = _Folder(), self._chunks
-        stream = stream_of(self._source.transform, order, {**self._source.source, **self._source.write(folder.path)})
-        stream["window_mb"] = _window_mb(self._source, order)
+        order = self._chunks
+        stream = stream_of(self._source.transform, order, self._source.source)
         spec = {"seed": order.seed, "roots": {ROOT: "/"}, "streams": {STREAM: stream}}
-        stack = LocalStack(spec, workers=self._workers, run_dir=folder.path)
+        stack = LocalStack(spec, workers=self._workers)
         stack.__enter__()
-        self._stop = weakref.finalize(self, _stop, stack, folder, os.getpid())
-        self._feed, self._next = stack.feed(STREAM), None
+        self._stop = weakref.finalize(self, _stop, stack, os.getpid())
+        self._feed, self._next, self._ledger = stack.feed(STREAM), None, stack.quarantine
         return self._feed
 
 
 def _batches_in_a_chunk(source: Source, order: Order) -> int:
     return max(1, min(_CHUNK_BYTES // (_sample_bytes(source) * order.batch_size), order.batches))
-
-
-def _window_mb(source: Source, order: Order) -> float:
-    """Return how much (MB) may be made ahead: of a few small images, which are an epoch, not millions of epochs."""
-    return min(_WINDOW_MB, _TASKS_AHEAD * order.samples * _sample_bytes(source) / 1e6)
 
 
 def _sample_bytes(source: Source) -> int:
@@ -128,7 +113,14 @@ def _sample_bytes(source: Source) -> int:
     return sample_bytes
 
 
-def _stop(stack: LocalStack, folder: _Folder, pid: int) -> None:
+def _failure(ledger: Path) -> FailureBudgetError | None:
+    """Return the error for the first image that could not be read; None if the stack did not list it."""
+    with suppress(OSError, ValueError, KeyError):
+        first = json.loads(ledger.read_text(encoding="utf-8").partition("\n")[0])
+        return unreadable(first["path"], first["reason"])
+    return None
+
+
+def _stop(stack: LocalStack, pid: int) -> None:
     if os.getpid() == pid:  # a forked child leaves its parent's processes alone
         stack.stop()
-        folder.close()

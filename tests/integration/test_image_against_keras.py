@@ -254,6 +254,77 @@ def test_given_parameters_change_an_image_as_in_keras(order: int, fill: str) -> 
             assert (difference > 0).mean() < 0.01
 
 
+#: One way to ask for each change, and to leave it out.
+CHOICES: dict[str, list[Any]] = {
+    "rotation_range": [0, 40, 12.5],
+    "width_shift_range": [0.0, 0.2, 5, 3.5, [1, 4, 6], (0.1, 0.3)],
+    "height_shift_range": [0.0, 0.1, 1, 2, [7], [0.5, 0.25, 0.125]],
+    "shear_range": [0.0, 15],
+    "zoom_range": [0.0, 0.3, (0.5, 0.9)],
+    "channel_shift_range": [0.0, 20.0],
+    "horizontal_flip": [False, True],
+    "vertical_flip": [False, True],
+    "brightness_range": [None, (0.2, 0.7)],
+}
+
+
+def test_a_seed_draws_what_it_draws_in_keras() -> None:
+    """Every parameter, for many settings: after flips that were not asked for, too, which Keras draws all the same."""
+    for number in range(200):
+        rng = np.random.default_rng(number)
+        theirs, ours = both(**{name: values[rng.integers(len(values))] for name, values in CHOICES.items()})
+        for seed in (0, number, 2**32 - 1, None):
+            np.random.seed(number)  # noqa: NPY002 - what scripts seed
+            expected = theirs.get_random_transform((50, 60, 3), seed=seed)
+            np.random.seed(number)  # noqa: NPY002
+            actual = ours.get_random_transform((50, 60, 3), seed=seed)
+            assert expected.keys() == actual.keys()
+            for name, value in expected.items():
+                assert (value is None) == (actual[name] is None), name
+                assert value is None or np.isclose(value, actual[name], rtol=1e-12, atol=1e-12), name
+
+
+@pytest.mark.filterwarnings("ignore:Please import `affine_transform`:DeprecationWarning")  # Keras uses an old name
+def test_statistics_of_changed_images_are_keras_s() -> None:
+    """`fit(augment=True)` with a seed draws what Keras draws, round by round and image by image."""
+    geometry: dict[str, Any] = {"width_shift_range": 0.3, "height_shift_range": [2], "shear_range": 9}
+    theirs, ours = both(featurewise_std_normalization=True, **geometry)
+    for generator in (theirs, ours):
+        generator.fit(IMAGES, augment=True, rounds=3, seed=4)
+    assert np.allclose(theirs.mean, ours.mean, rtol=1e-5)
+    assert np.allclose(theirs.std, ours.std, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["array", "folder", "frame"])
+def test_iterators_have_keras_s_attributes(kind: str, tree: Path, tmp_path: Path) -> None:
+    """All that Keras's iterators show in public; what is of the same name says the same."""
+    frame = pd.DataFrame({"filename": sorted(str(path) for path in tree.glob("[abc]/*.jpg"))})
+    frame["class"] = [Path(name).parent.name for name in frame["filename"]]
+    iterators = []
+    for generator in both(validation_split=0.25):
+        saved: dict[str, Any] = {"save_to_dir": str(tmp_path), "save_prefix": "x", "save_format": "jpeg", "seed": 3}
+        if kind == "array":
+            iterators.append(generator.flow(IMAGES, LABELS, **saved))
+            continue
+        saved |= {"subset": "training", "keep_aspect_ratio": True}
+        make = generator.flow_from_directory if kind == "folder" else generator.flow_from_dataframe
+        if kind == "frame":
+            del saved["keep_aspect_ratio"]
+        iterators.append(make(str(tree) if kind == "folder" else frame, **saved))
+    theirs, ours = iterators
+    missing = {name for name in dir(theirs) if not name.startswith("_") and not hasattr(ours, name)}
+    assert missing <= {"set_processing_attrs", "get_classes"}, "Keras's own workings"
+    alike = ["save_to_dir", "save_prefix", "save_format", "white_list_formats", "seed", "batch_size", "shuffle", "n"]
+    if kind != "array":
+        alike += ["split", "subset", "keep_aspect_ratio", "interpolation", "class_mode", "color_mode"]
+    for name in alike:
+        assert getattr(theirs, name) == getattr(ours, name), name
+    if kind != "array":
+        assert theirs.allowed_class_modes == set(ours.allowed_class_modes)
+    with theirs.lock, ours.lock:
+        pass
+
+
 def test_drawn_parameters_are_distributed_as_in_keras() -> None:
     """Each parameter's lowest, mean and highest value over many draws, and what is never drawn."""
     theirs, ours = both(

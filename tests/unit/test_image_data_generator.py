@@ -2,6 +2,7 @@
 
 # ruff: noqa: NPY002 - numpy's global generator is what scripts for Keras seed
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -52,6 +53,10 @@ def test_other_names_of_the_package_stay_unknown() -> None:
         ({"width_shift_range": []}, r"width_shift_range = \[\]"),
         ({"dtype": "uint8"}, "dtype = 'uint8': give a floating-point type"),
         ({"dtype": "float99"}, "dtype = 'float99'"),
+        ({"rescale": "1/255"}, "rescale = '1/255': give a finite number, such as 1 / 255"),
+        ({"rescale": float("nan")}, "rescale = nan"),
+        ({"zca_epsilon": None}, "zca_epsilon = None"),
+        ({"validation_split": "0.2"}, "validation_split = '0.2'"),
         ({"workers": -1}, "workers = -1: give a number of processes"),
         ({"workers": 1.5}, "workers = 1.5"),
         ({"workers": True}, "workers = True"),
@@ -62,6 +67,39 @@ def test_a_bad_argument_is_refused_with_its_value(arguments: dict[str, Any], wor
     with pytest.raises(ValueError, match=words) as caught:
         ImageDataGenerator(**arguments)
     assert isinstance(caught.value, PenstockError)
+
+
+@pytest.mark.parametrize("function", [3, "sqrt", [np.sqrt]])
+def test_what_is_no_function_is_refused_before_the_first_batch(function: Any) -> None:
+    """A TypeError that quotes it."""
+    with pytest.raises(ArgumentTypeError, match=re.escape(f"preprocessing_function = {function!r}: give a function")):
+        ImageDataGenerator(preprocessing_function=function)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda generator: generator.apply_transform(IMAGES[0], None), "transform_parameters = None: give a dict"),
+        (lambda generator: generator.apply_transform(IMAGES[0], [1]), r"transform_parameters = \[1\]"),
+        (lambda generator: generator.apply_transform(IMAGES[0], {"tx": "a"}), r"transform_parameters\['tx'\] = 'a'"),
+        (lambda generator: generator.apply_transform(IMAGES[0], {"zx": None}), r"transform_parameters\['zx'\] = None"),
+        (lambda generator: generator.apply_transform(IMAGES[0], {"brightness": np.inf}), r"\['brightness'\] = inf"),
+        (lambda generator: generator.apply_transform("cat.jpg", {}), "x = 'cat.jpg': give an array"),
+        (lambda generator: generator.random_transform([[1.0], [1.0, 2.0]]), "cannot be made one array"),
+        (lambda generator: generator.random_transform(IMAGES[0, 0]), r"rank 3, and this array has shape \(10, 3\)"),
+        (lambda generator: generator.random_transform(IMAGES[0], seed="a"), "seed = 'a'"),
+        (lambda generator: generator.random_transform(IMAGES[0], seed=-1), "seed = -1"),
+        (lambda generator: generator.get_random_transform(5), "img_shape = 5"),
+        (lambda generator: generator.get_random_transform(("a", 2, 3)), r"img_shape = \('a', 2, 3\)"),
+        (lambda generator: generator.standardize(["a"]), "elements of type <U1"),
+        (lambda generator: generator.fit("abc"), "x = 'abc': give an array"),
+        (lambda generator: generator.fit(IMAGES, augment=True, rounds=1.5), "rounds = 1.5"),
+    ],
+)
+def test_a_wrong_argument_of_a_method_is_refused_with_its_value(call: Any, words: str) -> None:
+    """In our errors, which are ValueErrors or TypeErrors as well: never in numpy's or Python's own words."""
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=words):
+        call(ImageDataGenerator(rotation_range=20))
 
 
 def test_the_pool_of_the_older_fork_is_refused_with_a_hint() -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -151,6 +152,16 @@ def test_reset_begins_a_new_epoch_at_its_first_batch() -> None:
     iterator.reset()
     assert 0 == iterator.batch_index
     assert [0, 1, 2, 3] == next(iterator)[1].tolist()
+
+
+def test_an_iterator_has_keras_s_attributes(tmp_path: Path) -> None:
+    """Where pictures are saved, and the lock that scripts hold while they take the samples of the next batch."""
+    iterator = flow(save_to_dir=tmp_path, save_prefix="try", save_format="jpeg")
+    assert (tmp_path, "try", "jpeg") == (iterator.save_to_dir, iterator.save_prefix, iterator.save_format)
+    assert (None, "", "png") == (flow().save_to_dir, flow().save_prefix, flow().save_format)
+    with iterator.lock:
+        assert 4 == len(next(iterator.index_generator))
+    assert "jpg" in iterator.white_list_formats
 
 
 def test_the_index_array_is_the_order_of_the_epoch() -> None:
@@ -315,6 +326,45 @@ def test_text_instead_of_images_is_refused() -> None:
         flow(np.array([["a"]]), None)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"x": 5}, "x = 5: give an array"),
+        ({"y": 5}, "y = 5: give an array"),
+        ({"y": {"a": LABELS}}, r"y = \{'a': array"),
+        ({"sample_weight": 0.5}, "sample_weight = 0.5: give an array"),
+        ({"y": [[1], [2, 3]]}, r"y = \[\[1\], \[2, 3\]\] cannot be made one array"),
+        ({"x": (IMAGES, 5)}, r"x\[1\] = 5: give an array"),
+    ],
+)
+def test_what_is_no_array_is_refused_with_its_value(arguments: dict[str, Any], words: str) -> None:
+    """In our words and error types."""
+    with pytest.raises((ValueError, TypeError), match=words) as caught:
+        flow(**arguments)
+    assert isinstance(caught.value, PenstockError)
+
+
+@pytest.mark.parametrize("cval", [0, 51.0, 255, -1, 300, 127.5])
+@pytest.mark.parametrize("kind", ["uint8", "float32", "divided by 255"])
+def test_what_lies_outside_is_filled_with_the_very_value(cval: float, kind: str) -> None:
+    """Keras fills with any value; 8 bits hold only whole levels of 0 to 255, so others take the floating-point way."""
+    divisor = 255 if kind.startswith("divided") else 1
+    images = (IMAGES / divisor).astype(np.float32) if kind != "uint8" else IMAGES
+    filled = np.float32(cval / divisor)
+    arguments = {"width_shift_range": [5], "fill_mode": "constant", "cval": cval / divisor}
+    batch = next(flow(images, arguments=arguments, batch_size=10))[0]
+    assert np.allclose(filled, batch[np.abs(batch - filled) < 0.4 / divisor], rtol=1e-6)
+    outside = [np.isclose(image, filled, rtol=1e-6).all(axis=(1, 2)).sum() for image in batch]  # axes as in Keras 3
+    assert [5] * 10 == outside
+
+
+def test_a_value_outside_that_is_never_seen_changes_nothing() -> None:
+    """Without `constant`, or without a warp, `cval` means nothing: workers still make the images."""
+    still = {"horizontal_flip": True, "fill_mode": "constant", "cval": 0.5}
+    for arguments in ({"rotation_range": 9, "cval": -1}, still):
+        assert 2 == flow(arguments=arguments, workers=2).worker_processes
+
+
 def test_a_subclass_s_own_changes_and_normalisation_are_used() -> None:
     """Scripts override `apply_transform`, `get_random_transform` and `standardize`: no worker may bypass them."""
 
@@ -355,11 +405,14 @@ def test_pictures_are_saved_as_they_are_yielded(tmp_path: Path) -> None:
 
 
 def test_a_folder_for_pictures_must_be_there(tmp_path: Path) -> None:
-    """A mistake in the name is found before hours of training; a format that nobody knows, when it is written."""
+    """A mistake in the name, or a format that nobody can write, is found before hours of training."""
     with pytest.raises(FileNotFoundError, match=r"save_to_dir = .*nowhere"):
         flow(save_to_dir=tmp_path / "nowhere")
-    with pytest.raises(ArgumentError, match="save_format = 'wmv'"):
-        next(flow(save_to_dir=tmp_path, save_format="wmv"))
+    with pytest.raises(TypeError, match="save_to_dir = 5: give the path of a folder"):
+        flow(save_to_dir=5)
+    for unknown in ("wmv", "", 5, "psd"):
+        with pytest.raises(ArgumentError, match=f"save_format = {unknown!r}"):
+            flow(save_to_dir=tmp_path, save_format=unknown)
 
 
 # Folders
@@ -447,13 +500,27 @@ def test_the_aspect_ratio_may_be_kept(tmp_path: Path) -> None:
         ({"target_size": 150}, "target_size = 150"),
         ({"target_size": (0, 5)}, r"target_size = \(0, 5\)"),
         ({"target_size": (150, 150, 3)}, r"target_size = \(150, 150, 3\)"),
+        ({"target_size": (10.5, 5)}, r"target_size = \(10.5, 5\)"),
         ({"batch_size": None}, "batch_size = None"),
+        ({"classes": "cat"}, "classes = 'cat': give a list of the names"),
+        ({"classes": [1, 2]}, r"classes = \[1, 2\]"),
+        ({"directory": 5}, "directory = 5: give the path of a folder"),
     ],
 )
 def test_a_bad_argument_for_folders_is_refused(photos: Path, arguments: dict[str, Any], words: str) -> None:
-    """A ValueError, as in Keras, that quotes the value."""
-    with pytest.raises(ValueError, match=words):
-        folder(photos, **arguments)
+    """A ValueError or TypeError, as in Keras, that quotes the value."""
+    with pytest.raises((ValueError, TypeError), match=words) as caught:
+        folder(arguments.pop("directory", photos), **arguments)
+    assert isinstance(caught.value, PenstockError)
+
+
+@pytest.mark.parametrize("cval", [-1, 300, 255.5])
+def test_files_are_not_filled_with_what_8_bits_cannot_hold(photos: Path, cval: float) -> None:
+    """The value is quoted; where it is never seen, it is nobody's business."""
+    arguments: dict[str, Any] = {"rotation_range": 20, "fill_mode": "constant", "cval": cval}
+    with pytest.raises(ArgumentError, match=f"cval = {float(cval)}: image files have levels of 0 to 255"):
+        folder(photos, arguments)
+    assert 3 == len(next(folder(photos, {**arguments, "fill_mode": "nearest"}))[0])
 
 
 def test_relative_paths_start_where_the_script_was(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -497,14 +564,40 @@ def test_an_image_that_cannot_be_read_is_an_error_that_names_it(photos: Path) ->
         next(iterator)
 
 
-@pytest.mark.parametrize("name", ['a "b", c.jpg', "ü ñ 日本.jpg", "a;b'c.jpg", " .jpg"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        'a "b", c.jpg',
+        "ü ñ 日本.jpg",
+        "a;b'c.jpg",
+        " .jpg",
+        "Screenshot 2024-05-01 at 9.41.00\u202fAM.png",  # as macOS names them
+        "no\u00a0break.jpg",
+        "zero\u200bwidth, \u202edetfel ot thgir.jpg",
+        "tab\tand\nlines\r\n.jpg",
+    ],
+)
 def test_odd_names_are_taken_as_they_are(tmp_path: Path, name: str) -> None:
-    """Quotes, commas, other alphabets."""
+    """Quotes, commas, other alphabets, characters that cannot be seen."""
     (tmp_path / "odd class").mkdir()
     (tmp_path / "odd class" / name).write_bytes(encode(picture(1)))
     iterator = folder(tmp_path)
     assert [f"odd class/{name}"] == iterator.filenames
     assert (1, 24, 32, 3) == next(iterator)[0].shape
+
+
+@pytest.mark.parametrize("name", [b"back\\slash.jpg", b"latin \xe9.jpg"])
+def test_names_that_cannot_be_sent_are_refused_at_once(tmp_path: Path, name: bytes) -> None:
+    """Before the first batch, with the name quoted; from a DataFrame, too."""
+    (tmp_path / "a").mkdir()
+    path = os.path.join(os.fsencode(tmp_path / "a"), name)  # noqa: PTH118 - bytes
+    with open(path, "wb") as file:  # noqa: PTH123 - bytes
+        file.write(encode(picture(1)))
+    words = re.escape(repr(os.fsdecode(path)))
+    with pytest.raises(ArgumentError, match=words):
+        folder(tmp_path)
+    with pytest.raises(ArgumentError, match=words):
+        listed(pd.DataFrame({"filename": [os.fsdecode(path)], "class": ["a"]}, dtype=object), None)
 
 
 # DataFrames
@@ -627,6 +720,12 @@ def test_a_dataframe_s_subsets_are_its_first_and_last_rows(frame: pd.DataFrame, 
         ({"class_mode": "one-hot"}, ValueError, "class_mode = 'one-hot'"),
         ({"weight_col": "class"}, TypeError, "weight_col = 'class'"),
         ({"colour": "red"}, TypeError, "unexpected keyword argument 'colour'"),
+        ({"classes": "cat"}, TypeError, "classes = 'cat': give a list"),
+        ({"y_col": ["class", "weight"]}, TypeError, r"\['class', 'weight'\]: class_mode = 'categorical' needs one"),
+        ({"x_col": ["filename"]}, ValueError, r"no column \['filename'\]"),
+        ({"directory": 5}, TypeError, "directory = 5: give the path of a folder"),
+        ({"dataframe": {"filename": ["a.jpg"]}}, TypeError, r"dataframe = \{'filename': \['a.jpg'\]\}: give a pandas"),
+        ({"dataframe": None}, TypeError, "dataframe = None: give a pandas DataFrame"),
     ],
 )
 def test_a_bad_argument_for_dataframes_is_refused(
@@ -634,7 +733,7 @@ def test_a_bad_argument_for_dataframes_is_refused(
 ) -> None:
     """As Keras does, with a TypeError or a ValueError; the value is quoted."""
     with pytest.raises(error, match=words):
-        listed(frame, photos, **changes)
+        listed(changes.pop("dataframe", frame), changes.pop("directory", photos), **changes)
 
 
 def test_what_keras_gave_up_is_still_taken_with_a_warning(frame: pd.DataFrame, photos: Path) -> None:
