@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from streams import Batch, digest, epochs, make_images, make_manifest, make_spec, make_stream, run_stack, take, until
 from web import serve
@@ -106,6 +108,20 @@ def test_whole_rows_are_the_arrays_themselves(folder: Path) -> None:
     with run_stack(spec, workers=1) as stack:
         for batch in stack.feed("npy"):
             assert np.array_equal(IMAGES[batch["item"]], batch["image"])
+
+
+def test_one_small_image_gives_batches_at_once(tmp_path: Path) -> None:
+    """An epoch of one task: memory must not be filled with a million epochs of it before the first batches come."""
+    stream = {
+        "source": {"kind": "arrays", "images": IMAGES[:1, :8, :8]},
+        "transform": {"resize": {"height": 8, "width": 8}, "augment": {"rotation_range": 40.0}},
+        "batch_size": 1,
+    }
+    with run_stack({"streams": {"train": stream}}, workers=1, run_dir=tmp_path) as stack:
+        feed, begun = stack.feed(), time.monotonic()
+        assert 500 == len(take(feed, 500))
+        assert time.monotonic() - begun < 10
+        assert max(psutil.Process(child.process.pid).memory_info().rss for child in stack.children.values()) < 300e6
 
 
 def test_a_frame_gives_what_its_manifest_gives(tmp_path: Path) -> None:
