@@ -44,7 +44,7 @@ class Augment(Model):
     """What lies outside the image: `nearest` aaa|abcd|ddd, `constant` kkk|abcd|kkk (`cval`), `reflect` cba|abcd|dcb,
     `wrap` bcd|abcd|abc (the last pixel's centre falls on the first one's, as in SciPy)."""
     cval: Finite = 0.0
-    """Level outside the image for `fill_mode = "constant"`."""
+    """Level outside the image for `fill_mode = "constant"`, rounded to a whole one of 0 to 255."""
     horizontal_flip: bool = False
     """Mirror left and right with probability one half."""
     vertical_flip: bool = False
