@@ -78,6 +78,16 @@ class Augment(Model):
                 f"{MAX_WARPED_SIDE} pixels a side"
             )
 
+    def check_levels(self) -> None:
+        """Raise ValueError if 8-bit samples cannot be filled so; floating-point ones can, with any value."""
+        if self.fills and not 0 <= self.cval <= 255:  # noqa: PLR2004 - 8 bits
+            raise ValueError(f"cval = {self.cval!r}: samples have levels of 0 to 255, so fill with one of these")
+
+    @property
+    def fills(self) -> bool:
+        """Whether `cval` can be seen."""
+        return self.fill_mode == "constant" and self.warps
+
     @property
     def warps(self) -> bool:
         """Whether anything but a flip moves pixels."""

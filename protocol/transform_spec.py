@@ -101,6 +101,7 @@ class Transform(Model):
     def _changes_fit(self) -> "Transform":
         height, width, channels = self.image_shape
         self.augment.check(height, width)
+        self.augment.check_levels()
         if self.normalize is not None:
             self.normalize.check(channels)
         return self

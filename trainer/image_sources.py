@@ -80,7 +80,7 @@ def of_files(
         _check_path(path if path.startswith("/") else f"{here}/{path}")
     own = generator.transforms_itself
     settings = Augment() if own else generator.augmentation()
-    if _fills(settings) and not 0 <= settings.cval <= _HIGHEST:
+    if settings.fills and not 0 <= settings.cval <= _HIGHEST:
         raise ArgumentError(
             f"cval = {settings.cval!r}: image files have levels of 0 to 255; give one of these, or read the images "
             "yourself and give them to `flow` as an array of floats"
@@ -161,7 +161,7 @@ def of_arrays(generator: ImageSettings, images: Images, order: Order, workers: i
 def _scaled(settings: Augment, divisor: float) -> Augment | None:
     """Return the same changes for levels that are `divisor` times as high; None if 8 bits cannot hold them."""
     cval = settings.cval * divisor
-    if _fills(settings) and not (0 <= cval <= _HIGHEST and abs(cval - round(cval)) <= NEARLY):
+    if settings.fills and not (0 <= cval <= _HIGHEST and abs(cval - round(cval)) <= NEARLY):
         return None
     if divisor == 1.0:
         return settings
@@ -169,11 +169,6 @@ def _scaled(settings: Augment, divisor: float) -> Augment | None:
         return None
     shift = settings.channel_shift_range * divisor
     return settings.model_copy(update={"cval": cval, "channel_shift_range": shift})
-
-
-def _fills(settings: Augment) -> bool:
-    """Return whether `cval` is seen."""
-    return settings.fill_mode == "constant" and settings.warps
 
 
 def _changed_by(generator: ImageSettings, feeder: Feeder, order: Order) -> Feeder:

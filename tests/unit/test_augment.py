@@ -386,6 +386,17 @@ def test_senseless_specare_refused(arguments: dict[str, Any], words: str) -> Non
         Augment(**arguments)
 
 
+@pytest.mark.parametrize("cval", [-1.0, 255.5, 300.0])
+def test_a_stream_is_not_filled_with_what_8_bits_cannot_hold(cval: float) -> None:
+    """It would be cut to 0 or 255 in silence; where it cannot be seen, it is nobody's business."""
+    resize = {"height": 8, "width": 8}
+    seen = {"rotation_range": 20.0, "fill_mode": "constant", "cval": cval}
+    with pytest.raises(ValidationError, match=f"cval = {cval}: samples have levels of 0 to 255"):
+        Transform.model_validate({"resize": resize, "augment": seen})
+    for unseen in ({"fill_mode": "nearest"}, {"rotation_range": 0.0}):
+        Transform.model_validate({"resize": resize, "augment": {**seen, **unseen}})
+
+
 def test_whole_numbers_and_fractions_stay_apart_through_json() -> None:
     """1 is up to no pixel, 1.0 up to one: a spec that travels must not turn one into the other."""
     for value in (1, 1.0, 2, 0.5, (1, 2), (0.5, 2)):
