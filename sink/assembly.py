@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.protocol import ranges
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
@@ -26,15 +25,14 @@ from penstock.protocol.messages import (
     Heartbeat,
     Intervals,
     Peek,
-    Progress,
     Quarantined,
     Refused,
     Reset,
     Result,
     SinkHello,
     SinkWelcome,
-    StreamNeed,
     Subscribe,
+    TaskKey,
     TrainerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
@@ -44,11 +42,10 @@ from penstock.sink.glimpse import Onlookers
 from penstock.sink.reader import Reader
 from penstock.sink.refusals import not_here, other_fingerprint, why_not
 from penstock.sink.store import Store
+from penstock.sink.wanted import Report, drop_unwanted, reading, starts_between, wants
 
 #: The routing identity under which the shell names the ventilator.
 VENTILATOR = b"ventilator"
-#: A report is pressing once a reader's limit has moved by the window over this.
-_SHARE_OF_WINDOW = 16
 
 
 @dataclass(slots=True)
@@ -75,11 +72,7 @@ class Assembly:
         #: Trainers that asked before the ventilator said what there is.
         self._waiting: dict[bytes, _Waiting] = {}
         self.onlookers = Onlookers()
-        self._sequence = 0
-        #: Whether anything changed since the last report; whether that must be told soon.
-        self._dirty = self._urgent = True
-        #: The limit that the last report gave for each reader.
-        self._told: dict[bytes, int] = {}
+        self.report = Report()
 
     def start(self, now: float) -> list[Instruction]:
         """Introduce ourselves to the ventilator, at first and after its link was opened again."""
@@ -121,7 +114,7 @@ class Assembly:
             case Subscribe():
                 return self._subscribe(peer, message, now)
             case Credit() if isinstance(known, Reader):
-                self._dirty |= known.credit.update(message.consumed, message.limit)
+                self.report.changed |= known.credit.update(message.consumed, message.limit)
                 return self._serve(peer)
             case Goodbye():
                 return self.gone(peer, "trainer left")
@@ -153,7 +146,7 @@ class Assembly:
         if self.ventilator.due(now):
             self.ventilator.spoke_at = now
             out.append(Send(VENTILATOR, Heartbeat() if self.welcomed else self.hello))
-            self._dirty = True  # repeat the whole truth now and then: any message may have been lost
+            self.report.changed = True  # repeat the whole truth now and then: any message may have been lost
         return out
 
     def next_timer(self, now: float) -> float:
@@ -162,45 +155,18 @@ class Assembly:
 
     def progress(self) -> list[Instruction]:
         """Return what to tell the ventilator, if anything changed; the shell decides how often to ask."""
-        if not self._dirty or not self.welcomed:
+        if not self.report.changed or not self.welcomed:
             return []
-        self._dirty = self._urgent = False
-        self._told = {peer: reader.limit(self.stores[reader.plan.name]) for peer, reader in self.readers.items()}
-        self._sequence += 1
-        needs = tuple(need for name in self.plans if (need := self._need(name)))
-        return [Send(VENTILATOR, Progress(sequence=self._sequence, needs=needs))]
+        return [Send(VENTILATOR, self.report.make(self.readers, self.stores, self.budgets))]
 
     def pressing(self) -> bool:
         """Return whether the ventilator should hear of the changes at once: what it may lease would soon run out."""
-        return self._urgent or any(
-            (reader.limit(self.stores[reader.plan.name]) - self._told.get(peer, 0)) * _SHARE_OF_WINDOW
-            >= reader.plan.window(reader.world_size)
-            for peer, reader in self.readers.items()
-        )
-
-    def _need(self, name: str) -> StreamNeed | None:
-        store, stopped = self.stores[name], self.budgets[name].exceeded
-        dropped = store.take_dropped()
-        readers = [reader for reader in self.readers.values() if reader.plan.name == name]
-        if not readers and not stopped:
-            return None
-        spans = [store.geometry.tasks_between(reader.cursor, reader.limit(store)) for reader in readers]
-        wanted = ranges.normalise([] if stopped else spans)
-        lacking = ranges.subtract(wanted, store.complete())
-        # What came and was dropped again (one reader had it, another wants it now) is not missing once, and then again:
-        # otherwise the ventilator could not tell that it came, and would wait for it to be confirmed.
-        missing = ranges.subtract(lacking, dropped)
-        self._dirty |= missing != lacking
-        self._urgent |= missing != lacking
-        return StreamNeed(stream=name, missing=missing, partial=tuple(store.partial()), stopped=stopped)
+        return self.report.pressing(self.readers, self.stores)
 
     def _result(self, result: Result, arrays: Sequence[Array]) -> list[Instruction]:
         name = result.key.stream
         store = self.stores.get(name)
-        if store is None:
-            self.results["unwanted"] += 1
-            return []
-        if not self._wants(store, store.geometry.block_start(result.key.ordinal)):
+        if store is None or not self._wants(store, result.key):
             self.results["unwanted"] += 1
             return []
         if result.plan != store.plan.token:
@@ -212,7 +178,7 @@ class Assembly:
             self.results["duplicate"] += 1
             return []
         self.results["accepted"] += 1
-        shown = self.onlookers.came(store, self._reading(store))
+        shown = self.onlookers.came(store, len(reading(self.readers.values(), store)))
         return [*shown, *self._account(name, result.key.ordinal, failures, result.worker)]
 
     def _peek(self, peer: bytes, peek: Peek) -> list[Instruction]:
@@ -221,25 +187,21 @@ class Assembly:
             return []  # asked again, in a moment
         if refused := not_here(peek, self.plans, self.hello.version):
             return [Send(peer, refused)]
-        if reason := self.budgets[peek.stream].exceeded:
-            return [Send(peer, Refused(kind=self.budgets[peek.stream].kind, reason=reason))]
+        if refused := self.budgets[peek.stream].refused:
+            return [Send(peer, refused)]
         store = self.stores[peek.stream]
-        return self.onlookers.ask(peer, peek, store, self._reading(store))
-
-    def _reading(self, store: Store) -> int:
-        """Return how many read a stream."""
-        return sum(reader.plan is store.plan for reader in self.readers.values())
+        return self.onlookers.ask(peer, peek, store, len(reading(self.readers.values(), store)))
 
     def _quarantined(self, message: Quarantined) -> list[Instruction]:
         store = self.stores.get(message.key.stream)
-        if store is None or not self._wants(store, store.geometry.block_start(message.key.ordinal)):
+        if store is None or not self._wants(store, message.key):
             return []
         if not store.quarantine(message.key, message.failure):
             return []
         return self._account(message.key.stream, message.key.ordinal, [message.failure], message.failure.worker)
 
     def _account(self, name: str, ordinal: int, failures: Sequence[Failure], worker: str) -> list[Instruction]:
-        self._dirty = True
+        self.report.changed = True
         out: list[Instruction] = []
         epoch = ordinal // self.stores[name].geometry.tasks_per_epoch
         for failure in failures:
@@ -251,23 +213,17 @@ class Assembly:
                     "epoch": epoch,
                 }
                 out.append(Note("quarantined", record, "warning"))
-        if failures and (reason := self.budgets[name].exceeded):
-            self._urgent = True
-            out.append(Note("stream stopped", {"stream": name, "reason": reason}, "error"))
+        if failures and (refused := self.budgets[name].refused):
+            self.report.press()
+            out.append(Note("stream stopped", {"stream": name, "reason": self.budgets[name].exceeded}, "error"))
             for peer in [peer for peer, reader in self.readers.items() if reader.plan.name == name]:
-                out += self._refuse(peer, self.budgets[name].kind, reason)
+                out += self._refuse(peer, refused)
         for peer in [peer for peer, reader in self.readers.items() if reader.plan.name == name]:
             out += self._serve(peer)
         return out
 
-    def _wants(self, store: Store, start: int) -> bool:
-        """Return whether some reader wants the block that starts at position `start`."""
-        stop = store.geometry.block_of(start)[1]
-        return any(
-            reader.cursor < stop and start < reader.limit(store)
-            for reader in self.readers.values()
-            if reader.plan is store.plan
-        )
+    def _wants(self, store: Store, key: TaskKey) -> bool:
+        return wants(self.readers.values(), store, store.geometry.block_start(key.ordinal))
 
     def _subscribe(self, peer: bytes, message: Subscribe, now: float) -> list[Instruction]:
         live = Liveness(self.intervals, now, now)
@@ -276,14 +232,12 @@ class Assembly:
             return []
         again = self._leave(peer, "trainer subscribed again")
         refused = why_not(message, self.plans, len(self.readers), self.hello.version)
-        if refused is None and (reason := self.budgets[message.stream].exceeded):
-            refused = Refused(kind=self.budgets[message.stream].kind, reason=reason)
-        if refused:
+        if refused := refused or self.budgets[message.stream].refused:
             return [*again, Send(peer, refused)]
         reader = Reader(message, self.plans[message.stream], live, message.position)
         reader.credit.update(0, message.limit)
         self.readers[peer] = reader
-        self._dirty = self._urgent = True
+        self.report.press()
         fields = message.model_dump(include={"stream", "rank", "world_size", "position"})
         return [*again, *self._welcome_trainer(peer), Note("trainer subscribed", fields), *self._serve(peer)]
 
@@ -310,35 +264,25 @@ class Assembly:
             else:
                 out.append(Send(peer, *due))
         if reader.cursor != before:
-            self._dirty = True
-            self._evict(store, before, reader.cursor)
+            self.report.changed = True
+            drop_unwanted(self.readers.values(), store, starts_between(store, before, reader.cursor))
         return out
-
-    def _evict(self, store: Store, low: int, high: int) -> None:
-        """Drop the blocks between two positions that no reader wants any more."""
-        position = low
-        while position < high:
-            start, position = store.geometry.block_of(position)
-            if not self._wants(store, start):
-                store.drop(start)
 
     def _leave(self, peer: bytes, event: str) -> list[Instruction]:
         reader = self.readers.pop(peer, None)
         if reader is None:
             return []
-        self._dirty = self._urgent = True
+        self.report.press()
         store = self.stores[reader.plan.name]
-        for start in store.starts():
-            if not self._wants(store, start):
-                store.drop(start)
+        drop_unwanted(self.readers.values(), store, store.starts())
         return [Note(event, {"stream": reader.plan.name, "rank": reader.subscribe.rank, "position": reader.cursor})]
 
-    def _refuse(self, peer: bytes, kind: str, reason: str) -> list[Instruction]:
-        refused = Refused.model_validate({"kind": kind, "reason": reason})
+    def _refuse(self, peer: bytes, refused: Refused) -> list[Instruction]:
         return [Send(peer, refused), *self._leave(peer, "trainer refused")]
 
     def _welcome(self, message: SinkWelcome, now: float) -> list[Instruction]:
-        self.welcomed = self._dirty = self._urgent = True
+        self.welcomed = True
+        self.report.press()
         self.intervals = self.ventilator.intervals = message.intervals
         for reader in self.readers.values():
             reader.live.intervals = message.intervals
@@ -350,7 +294,7 @@ class Assembly:
                 reason = (
                     other_fingerprint(reader.plan.fingerprint, plan) if plan else f"no stream {reader.plan.name!r} now"
                 )
-                out += self._refuse(peer, "fingerprint", reason)
+                out += self._refuse(peer, Refused(kind="fingerprint", reason=reason))
             elif plan != reader.plan:  # other batches or memory limits: the position still holds, the sequence does not
                 out += [Send(peer, Reset()), *self._leave(peer, "stream settings changed")]
         for name, plan in plans.items():
@@ -369,8 +313,7 @@ class Assembly:
         """Raise AssertionError if an invariant does not hold: nothing is kept that no reader wants, among others."""
         for store in self.stores.values():
             store.validate()
-            readers = [reader for reader in self.readers.values() if reader.plan is store.plan]
-            spans = [(reader.cursor, reader.limit(store)) for reader in readers]
+            spans = [(reader.cursor, reader.limit(store)) for reader in reading(self.readers.values(), store)]
             for start in store.starts():
                 stop = store.geometry.block_of(start)[1]
                 wanted = any(low < stop and start < high for low, high in spans)

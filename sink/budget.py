@@ -8,7 +8,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import Literal
 
-from penstock.protocol.messages import Failure
+from penstock.protocol.messages import Failure, Refused
 from penstock.protocol.plan import StreamPlan
 
 #: Epochs whose failures are remembered; older ones can only come back by seeking, and are then counted anew.
@@ -43,6 +43,11 @@ class Budget:
         if len(failed) > self.allowed and not self.exceeded:
             self.exceeded = self._explain(epoch, failed, failure)
         return True
+
+    @property
+    def refused(self) -> Refused | None:
+        """What to tell trainers once the stream stopped."""
+        return Refused(kind=self.kind, reason=self.exceeded) if self.exceeded else None
 
     def _explain(self, epoch: int, failed: dict[int, str], last: Failure) -> str:
         reasons = Counter(failed.values()).most_common(3)

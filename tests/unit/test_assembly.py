@@ -102,7 +102,7 @@ class Bench:
 
     def need(self, stream: str = "train") -> StreamNeed | None:
         """Return what the sink reports about a stream."""
-        self.core._dirty = True
+        self.core.report.changed = True
         [send] = self.take(self.core.progress())
         return next((need for need in send.needs if need.stream == stream), None)
 
