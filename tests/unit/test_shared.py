@@ -1,7 +1,6 @@
 """Shared memory: nobody reads what is being written, nobody opens what is not a segment, nothing stays behind."""
 
 import fcntl
-import gc
 import os
 import signal
 import subprocess
@@ -85,7 +84,6 @@ def test_a_segment_is_written_again_only_when_the_last_array_over_it_is_gone(sin
     got = over_the_wire(*make_message(loan), sink)
     part = got[0][3:5, 100::2]
     del got
-    gc.collect()
     others = [take(pool) for _ in range(pool.count - 1)]
     assert loan.segment not in [other.segment for other in others]
     assert pool.take(SIZE, 0.0) is None
@@ -101,7 +99,6 @@ def test_the_same_result_twice_is_released_once(sink: Attachments) -> None:
     message, arrays = make_message(loan)
     first, second = over_the_wire(message, arrays, sink), over_the_wire(message, arrays, sink)
     del first
-    gc.collect()
     assert loan.segment.released < loan.segment.generation
     assert 7 == second[0].min()
 
@@ -112,7 +109,6 @@ def test_a_message_that_comes_after_its_memory_was_released_is_refused(sink: Att
     loan = take(pool)
     message, arrays = make_message(loan)
     over_the_wire(message, arrays, sink)
-    gc.collect()
     with pytest.raises(RemoteProtocolError, match="given back") as refused:
         over_the_wire(message, arrays, sink)
     assert "shared" == refused.value.reason
@@ -130,7 +126,6 @@ def test_a_reader_that_is_too_late_finds_out_after_copying(sink: Attachments) ->
     kept = over_the_wire(*make_message(loan), sink)
     assert known.intact
     del kept
-    gc.collect()
     while take(pool).segment is not loan.segment:
         pass
     assert not known.intact
@@ -175,7 +170,6 @@ def test_a_pool_grows_while_all_is_lent_and_shrinks_when_little_is_used(sink: At
     for _ in range(300):
         loan = take(pool)
         over_the_wire(*make_message(loan), sink)
-        gc.collect()
     assert pool.count <= 2
     assert sink.count <= 2
 
@@ -302,7 +296,6 @@ time.sleep(600)
         os.kill(owner.pid, signal.SIGKILL)
     assert (9, 9) == (samples.min(), samples.max())
     del samples, sink
-    gc.collect()
     until(lambda: set(open_segments()) <= set(before), "the kernel to free the segment")
 
 
