@@ -62,6 +62,8 @@ class Engine:
         #: When the task that is decoded, or read, was begun (monotonic s), and its name; None between tasks.
         self.running: tuple[float, TaskKey] | None = None
         self.reading: tuple[float, TaskKey] | None = None
+        #: Since when a result waits for a sink that takes it (monotonic s); None while none does.
+        self.sending_since: float | None = None
         self._threads = [
             threading.Thread(target=self._guard, args=(part,), name=name, daemon=True)
             for name, part in (("reader", self._read), ("decoder", self._decode))
@@ -180,6 +182,7 @@ class Engine:
     ) -> tuple[Endpoint | None, float]:
         """Push a result as soon as there is a sink with room for it; give up only when told to stop."""
         began = time.perf_counter()
+        self.sending_since = time.monotonic()
         setup = self._setup
         assert setup is not None  # noqa: S101 - tasks only come after a welcome
         result = Result.model_construct(
@@ -206,4 +209,5 @@ class Engine:
                 pusher.reopen(setup.sink)
             if pusher.push(result, arrays, _TURN_S):
                 break
+        self.sending_since = None
         return pusher, time.perf_counter() - began

@@ -137,7 +137,13 @@ class Worker:
             self._drain_by = now + self.settings.drain_s
             self.execute(self.session.drain())
         elif now > self._drain_by and not self.left:
-            self.service.log.warning("drain took too long: giving back what runs", drain_s=self.settings.drain_s)
+            self._give_back("drain took too long: giving back what runs")
+        elif (since := self.engine.sending_since) and now - since > self.session.live.intervals.silence_s:
+            self._give_back("no sink takes what was made: it will be made again")  # all were told to stop, most likely
+
+    def _give_back(self, why: str) -> None:
+        if not self.left:
+            self.service.log.warning(why, drain_s=self.settings.drain_s)
             self.execute(self.session.withdrawn(tuple(self.session.held)))
 
     def _watch(self, now: float) -> None:

@@ -118,6 +118,24 @@ def test_three_terminals_make_a_stack(photos: Path, spec_file: str, free_ports: 
         assert digest(epochs(stack.feed(), 1)) == digest(got)
 
 
+def test_a_worker_whose_sink_is_gone_leaves_when_told_to(spec_file: str, free_ports: list[int]) -> None:
+    """It does not wait for its whole drain: what it has made will be made again."""
+    ventilator, results, trainers = (f"tcp://127.0.0.1:{port}" for port in free_ports)
+    with (
+        running(
+            [PENSTOCK, "ventilator", "--spec", spec_file, "--bind", ventilator, *FAST],
+            [PENSTOCK, "sink", "--ventilator", ventilator, "--results", results, "--bind", trainers, *FAST],
+            [sys.executable, "-m", "penstock.worker", "--ventilator", ventilator, "--drain-s", "600", *FAST],
+        ) as (_, sink, worker),
+        penstock.connect(trainers) as feed,
+    ):
+        take(feed, 1)
+        sink.kill()
+        sink.wait(10)
+        worker.terminate()
+        assert 0 == worker.wait(30)
+
+
 def test_a_flag_goes_before_the_environment_and_that_before_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
