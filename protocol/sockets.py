@@ -76,7 +76,8 @@ class Endpoint:
 
     def __init__(self, hub: "Hub", kind: int, address: str, accept: Kinds | ByRole, server: Role | None = None) -> None:
         """Bind, or connect to the `server`, at once. A bound one accepts by role; without keys, all of it from all."""
-        self._hub, self._kind, self._server, self._bind = hub, kind, server, server is None
+        self._hub, self._kind, self._bind = hub, kind, server is None
+        self._server: Role | None = server
         self._roles: ByRole = accept if isinstance(accept, Mapping) else {}
         self._accept: Kinds = frozenset().union(*accept.values()) if isinstance(accept, Mapping) else accept
         #: The keys of a ROUTER's peers, the latest heard last.

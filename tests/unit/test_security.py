@@ -244,6 +244,8 @@ def dangers(tree: ast.AST) -> Iterator[str]:
                 yield f"line {node.lineno}: calls {ast.unparse(function)}"
             case ast.keyword(arg="shell" | "allow_pickle", value=value) if ast.unparse(value) != "False":
                 yield f"line {node.value.lineno}: {node.arg}={ast.unparse(value)}"
+            case _:
+                pass
 
 
 def test_nothing_of_ours_runs_what_it_reads(root: Path) -> None:
