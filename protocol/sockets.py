@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 import zmq
 from zmq.utils import z85
+from zmq.utils.monitor import recv_monitor_message
 
 from penstock.protocol import unix, wire
 from penstock.protocol.addresses import check_address, check_exposure
@@ -48,6 +49,13 @@ _HANDSHAKE_MS = 5_000
 _ADMISSIONS = 64
 #: Peers whose key is remembered, the latest heard ones: nothing is sent to others.
 _KNOWN_PEERS = 16_384
+#: How a handshake ends that does not succeed, and what that tells.
+_REFUSALS: dict[int, str] = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it does not admit our key: unknown, revoked, or of another role",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "it uses no keys, and we do: give it --keys",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it hung up: it uses keys and we do not, or it is not the one we have a key "
+    "of, or it is leaving",
+}
 Peer = bytes
 Kinds = frozenset[type[AnyMessage]]
 #: Who may say what on a bound socket: a key of another role cannot even connect.
@@ -63,12 +71,12 @@ class Rejects:
         self.counts: Counter[str] = Counter()
         self._log = log
 
-    def add(self, error: RemoteProtocolError, sender: str) -> None:
-        """Count one message that was dropped."""
+    def add(self, error: RemoteProtocolError, sender: str, event: str = "message dropped") -> None:
+        """Count one message that was dropped, or another `event`."""
         self.counts[error.reason] += 1
         count = self.counts[error.reason]
         if count <= 5 or count & (count - 1) == 0:  # noqa: PLR2004 - then at every power of two
-            self._log.warning("message dropped", reason=error.reason, detail=str(error), sender=sender, count=count)
+            self._log.warning(event, reason=error.reason, detail=str(error), sender=sender, count=count)
 
 
 class Endpoint:
@@ -82,6 +90,8 @@ class Endpoint:
         self._accept: Kinds = frozenset().union(*accept.values()) if isinstance(accept, Mapping) else accept
         #: The keys of a ROUTER's peers, the latest heard last.
         self._keys_of: dict[Peer, str] = {}
+        #: Tells of handshakes that failed.
+        self._monitor: Any = None
         #: The address as it was asked for.
         self.given = address
         self._open()
@@ -132,6 +142,12 @@ class Endpoint:
             raise
         return True
 
+    def note_refusals(self) -> None:
+        """Count and log that the peer did not let us in, or did not prove who it is; we go on trying."""
+        while self._monitor is not None and self._monitor.poll(0):
+            why = _REFUSALS[recv_monitor_message(self._monitor)["event"]]
+            self._hub.rejects.add(RemoteProtocolError("refused", why), self.given, "not let in")
+
     def push(self, message: AnyMessage, arrays: Sequence[Array], wait_s: float) -> bool:
         """Send, waiting up to `wait_s` seconds for room; return False if there was none."""
         if not self._socket.poll(round(wait_s * 1000), zmq.POLLOUT):
@@ -147,9 +163,17 @@ class Endpoint:
     def close(self, linger_s: float = 0.0) -> None:
         """Close; without lingering, what is queued is dropped: it would only arrive twice."""
         self._hub.forget(self._socket)
+        self._stop_monitor()
         self._socket.close(linger=round(linger_s * 1000))
         if self._bind and self.given.startswith("ipc://"):  # ZeroMQ leaves the file of a Unix socket behind
             Path(self.given.removeprefix("ipc://")).unlink(missing_ok=True)
+
+    def _stop_monitor(self) -> None:
+        if self._monitor is not None:
+            self._hub.forget(self._monitor)
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
+            self._monitor = None
 
     @property
     def _guarded(self) -> bool:
@@ -203,9 +227,12 @@ class Endpoint:
             self._socket.setsockopt(option, value)
         if self._kind == zmq.DEALER:
             self._socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
+            self._monitor = self._socket.get_monitor_socket(sum(_REFUSALS))
+            self._hub.watch(self._monitor, self)
         try:
             self._socket.bind(self.given) if self._bind else self._socket.connect(self.given)
         except zmq.ZMQError as error:
+            self._stop_monitor()
             self._socket.close(linger=0)
             verb = "bind to" if self._bind else "connect to"
             raise SpecError(f"cannot {verb} {self.given!r}: {error}; give an address that is free and yours") from error
@@ -306,7 +333,7 @@ class Hub:
                 answer = [b"400", b"no access", b""]
                 whose = f"key {key.name!r} is a {key.role}'s" if key else f"unknown key {public!r}"
                 error = RemoteProtocolError("key", f"{whose}: only {domain.decode()} may connect")
-                self.rejects.add(error, address.decode())
+                self.rejects.add(error, address.decode(), "not let in")
             self._gate.send_multipart([version, request, *answer, b""])
 
     def watch(self, zsocket: Any, endpoint: Endpoint) -> None:  # noqa: ANN401 - generic in pyzmq
@@ -332,7 +359,10 @@ class Hub:
                 self._log.error("keys", problem=problem)
             if self._gate in dict(ready):
                 self._admit()
-        return [self._endpoints[entry] for entry, _ in ready if entry in self._endpoints]
+        found = dict.fromkeys(self._endpoints[entry] for entry, _ in ready if entry in self._endpoints)
+        for endpoint in found:
+            endpoint.note_refusals()
+        return list(found)
 
     def wake(self) -> None:
         """Make `wait` return; callable from any thread and from a signal handler."""
@@ -356,7 +386,7 @@ class Hub:
 
     def close(self) -> None:
         """Close every endpoint and the context."""
-        for endpoint in list(self._endpoints.values()):
+        for endpoint in dict.fromkeys(self._endpoints.values()):
             endpoint.close()
         if self._gate is not None:
             self._gate.close()
