@@ -50,8 +50,8 @@ class Augment(Model):
     vertical_flip: bool = False
     """Mirror top and bottom with probability one half."""
     interpolation_order: int = Field(default=1, ge=0, le=5)
-    """Degree of the spline that is sampled: 0 nearest, 1 linear (the fast ones), 2 to 5 B-splines (about 50 times
-    slower)."""
+    """Degree of the spline that is sampled: 0 nearest, 1 linear (the fast ones), 2 to 5 B-splines (50 to 80 times
+    slower, about as SciPy's)."""
     axes: Literal["image", "keras"] = "image"
     """`image`: shifts and centre as documented above. `keras`: as Keras 3 computes them, where height and width are
     exchanged: `height_shift_range` moves to the sides, and images that are not square turn about another point."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from penstock.protocol.plan import FieldSchema, StreamPlan
-from penstock.protocol.records import Count, Intervals, Message, Reason, Reference, Text
+from penstock.protocol.records import Count, Intervals, Message, Place, Reason, Reference, Text
 
 #: Most batches that one message carries.
 MAX_BATCHES = 64
@@ -83,8 +83,10 @@ class Batch(Message):
     """For each batch, how many samples it has."""
     frames: tuple[FieldSchema, ...]
     """Type and whole shape of each frame: all segments of the first field, then of the second, and so on."""
-    shared: tuple[Reference | None, ...] = ()
-    """For each frame, where its bytes are shared; none (or an empty list): they are in the message."""
+    memory: tuple[Reference, ...] = ()
+    """Segments of shared memory that hold arrays of this message."""
+    places: tuple[Place | None, ...] = ()
+    """For each array, where it lies in `memory`; none (or an empty list): it is a frame of the message."""
 
     @property
     def stop(self) -> int:

@@ -30,6 +30,7 @@ from penstock.protocol.records import (
     Intervals,
     Item,
     Message,
+    Place,
     Reason,
     Reference,
     Task,
@@ -133,8 +134,10 @@ class Result(Message):
     """Items that yielded no samples. The frames hold the other items' samples, by item and then by patch."""
     frames: tuple[FieldSchema, ...]
     """Type and whole shape of each frame, samples first."""
-    shared: tuple[Reference | None, ...] = ()
-    """For each frame, where its bytes are shared; none (or an empty list): they are in the message."""
+    memory: tuple[Reference, ...] = ()
+    """Segments of shared memory that hold arrays of this message."""
+    places: tuple[Place | None, ...] = ()
+    """For each array, where it lies in `memory`; none (or an empty list): it is a frame of the message."""
     offers: tuple[Reference, ...] = ()
     """Segments that the worker would like to use: the sink releases those that it can open."""
 

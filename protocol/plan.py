@@ -18,6 +18,9 @@ from penstock.protocol.spec import Spec, Stream, default_task_items
 #: Batches that a trainer has ahead by default: at least so many, at most so many, and in between so much (bytes).
 LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 64, 8_000_000
 
+#: Blocks that a window holds at most.
+_MOST_BLOCKS = 4096
+
 
 class FieldSchema(Model):
     """One field of a sample."""
@@ -103,9 +106,13 @@ class StreamPlan(Model):
         return full + (rest >= world_size and not self.settings.drop_remainder)
 
     def window(self, world_size: int = 1) -> int:
-        """Return how many samples the sink may hold ahead of one trainer: `window_mb`, but enough never to stall."""
+        """Return how many samples the sink may hold ahead of one trainer: `window_mb`, but enough never to stall.
+
+        And no more blocks than anybody needs: of a source of one small image, 256 MB would be a million epochs.
+        """
         least = 2 * self.settings.batch_size * world_size + 2 * self.geometry.block_samples
-        return max(least, int(self.settings.window_mb * 1e6 / self.sample_bytes))
+        block = min(self.geometry.block_samples, self.geometry.samples_per_epoch)
+        return max(least, min(int(self.settings.window_mb * 1e6 / self.sample_bytes), _MOST_BLOCKS * block))
 
 
 def schema_of(stream: Stream) -> tuple[FieldSchema, ...]:

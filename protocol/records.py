@@ -113,15 +113,17 @@ class Intervals(Message):
 
 
 class Reference(Message):
-    """Bytes in memory that a process on the same host shares, in place of a frame; see `protocol.shared`."""
+    """A piece of memory that a process on the same host shares; see `protocol.shared`."""
 
     pid: Annotated[int, Field(ge=1, lt=2**31)]
-    """Process through which they are found,"""
+    """Process through which it is found,"""
     descriptor: Annotated[int, Field(ge=0, lt=2**31)]
     """and its descriptor of the segment."""
     token: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     """What stands at the segment's start."""
     generation: Count
-    """The use of the segment that the bytes belong to: in another one they are others."""
-    offset: Count = 0
-    """Where they start."""
+    """The use of the segment that is meant: in another one it holds other samples."""
+
+
+#: Where an array lies that is not in the message: which of its segments, and from which byte on.
+Place = tuple[Count, Count]

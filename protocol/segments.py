@@ -112,7 +112,7 @@ class Segment:
     def released(self, value: int) -> None:
         self._words[_RELEASED] = value
 
-    def reference(self, generation: int, offset: int = 0) -> Reference:
+    def reference(self, generation: int) -> Reference:
         """Return how another process finds it, through this one, which must not be a mere reader."""
         assert self.descriptor is not None  # noqa: S101 - readers keep none
         return Reference.model_construct(
@@ -120,7 +120,6 @@ class Segment:
             descriptor=self.descriptor,
             token=self.token.hex(),
             generation=generation,
-            offset=offset,
         )
 
 
@@ -159,11 +158,3 @@ def loan_of(array: npt.NDArray[Any]) -> Loan | None:
     while isinstance(base, np.ndarray):
         base = base.base
     return base if isinstance(base, Loan) else None
-
-
-def refer(array: npt.NDArray[Any]) -> Reference | None:
-    """Return where an array lies, if it lies in a segment."""
-    loan = loan_of(array)
-    if loan is None:
-        return None
-    return loan.segment.reference(loan.generation, array.__array_interface__["data"][0] - loan.segment.address)

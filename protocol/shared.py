@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import Batch, Reference, Result
-from penstock.protocol.segments import RETIRED, Bytes, Loan, Segment, refer
+from penstock.protocol.segments import RETIRED, Bytes, Loan, Segment, loan_of
 
 #: Segments that a pool keeps free beside as many as are lent.
 FREE_SEGMENTS = 4
@@ -29,18 +29,25 @@ FREE_SEGMENTS = 4
 LEAST_BYTES = 16_384
 
 
+Array = npt.NDArray[Any]
 _Sharing = TypeVar("_Sharing", Result, Batch)
 
 
-def by_reference(message: _Sharing, arrays: Sequence[npt.NDArray[Any]]) -> tuple[_Sharing, Sequence[npt.NDArray[Any]]]:
-    """Return the message with references in place of the arrays that lie in segments, and the other arrays."""
+def by_reference(message: _Sharing, arrays: Sequence[Array]) -> tuple[_Sharing, Sequence[Array]]:
+    """Return the message with places in shared memory for the arrays that lie there, and the other arrays."""
     if sum(array.nbytes for array in arrays) < LEAST_BYTES:
         return message, arrays
-    references = [refer(array) for array in arrays]
-    if not any(references):
+    loans = [loan_of(array) for array in arrays]
+    used = list(dict.fromkeys(loan for loan in loans if loan))
+    if not used:
         return message, arrays
-    kept = [array for array, reference in zip(arrays, references, strict=True) if reference is None]
-    return message.model_copy(update={"shared": tuple(references)}), kept
+    places = tuple(
+        (used.index(loan), array.__array_interface__["data"][0] - loan.segment.address) if loan else None
+        for array, loan in zip(arrays, loans, strict=True)
+    )
+    memory = tuple(loan.segment.reference(loan.generation) for loan in used)
+    kept = [array for array, loan in zip(arrays, loans, strict=True) if loan is None]
+    return message.model_copy(update={"memory": memory, "places": places}), kept
 
 
 class Attachments:
@@ -81,12 +88,9 @@ class Attachments:
         loan = self._loans[reference.token] = Loan(segment, generation, releases=self._releases)
         return loan
 
-    def bytes(self, reference: Reference, size: int) -> Bytes:
-        """Return the `size` bytes that a peer refers to. Raises RemoteProtocolError("shared")."""
-        loan = self.lend(reference)
-        if reference.offset + size > loan.segment.capacity:
-            raise RemoteProtocolError("shared", f"{size} bytes from {reference.offset} on do not lie in {loan.segment}")
-        return loan.room()[reference.offset : reference.offset + size]
+    def open(self, reference: Reference) -> Bytes:
+        """Return the bytes of the segment that a peer refers to; arrays over them keep it."""
+        return self.lend(reference).room()
 
     def accept(self, offers: Sequence[Reference]) -> None:
         """Open offered segments as far as that can be done, and release them: so their owner knows that it can."""

@@ -150,7 +150,7 @@ def default_task_items(stream: Stream, sample_bytes: int) -> int:
     target_bytes = 4_000_000
     wanted = stream.task_items or max(1, min(1024, target_bytes // (sample_bytes * stream.patches)))
     batch_items = stream.batch_size // math.gcd(stream.batch_size, stream.patches)
-    if stream.task_items is None and 2 * wanted > batch_items:
+    if stream.task_items is None and 2 * wanted >= batch_items:
         wanted = max(1, wanted // batch_items) * batch_items
     if wanted >= stream.mix:
         return wanted // stream.mix * stream.mix

@@ -20,6 +20,8 @@ Float64s = npt.NDArray[np.float64]
 
 #: What Keras adds to standard deviations before it divides by them.
 EPSILON = 1e-6
+#: Images that are summed up at once: data sets are large, and float64 takes eight times their bytes.
+_IMAGES = 256
 _NAMES = ("mean", "std", "zca")
 
 
@@ -39,22 +41,18 @@ class Statistics:
         """Measure `images` (samples, height, width, channels; uint8 or float) as Keras's `fit` does.
 
         ZCA by singular value decomposition (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009):
-        U (√n / (S + `zca_epsilon`)) Uᵀ. It takes values² · 4 bytes and values³ operations. Raises SpecError.
+        U (√n / (S + `zca_epsilon`)) Uᵀ. It takes values² · 4 bytes, all images in float64, and values³ operations.
+        Raises SpecError.
         """
         if images.ndim != 4 or not len(images):  # noqa: PLR2004 - samples, height, width, channels
             raise SpecError(f"statistics of an array of shape {images.shape}: give (samples, height, width, channels)")
-        values = images.astype(np.float64)
-        if settings.rescale:
-            values *= settings.rescale
-        mean = std = zca = None
+        rescale, mean, std, zca = settings.rescale or 1.0, None, None, None
         if settings.centers_features:
-            mean = values.mean(axis=(0, 1, 2))
-            values -= mean
-        if settings.scales_features:
-            std = values.std(axis=(0, 1, 2))
-            values /= std + EPSILON
-        if settings.zca_whitening:
-            flat = values.reshape(len(values), -1)
+            mean = rescale * _mean(images, np.zeros(1), 1)
+        if settings.scales_features and mean is not None:
+            std = abs(rescale) * np.sqrt(_mean(images, mean / rescale, 2))
+        if settings.zca_whitening and mean is not None:
+            flat = (images.astype(np.float64) * rescale - mean).reshape(len(images), -1)
             left, singular, _ = np.linalg.svd(flat.T, full_matrices=False)
             zca = ((left * (np.sqrt(len(flat)) / (singular + zca_epsilon))) @ left.T).astype(np.float32)
         return cls(mean, std, zca)
@@ -85,6 +83,15 @@ class Statistics:
             raise SpecError(
                 f"{path}: not statistics: {error}; Statistics.save writes such files ({', '.join(_NAMES)})"
             ) from error
+
+
+def _mean(images: npt.NDArray[Any], center: Float64s, power: int) -> Float64s:
+    """Return the mean of each channel's distance from `center`, to a power."""
+    total = np.zeros(images.shape[3])
+    for start in range(0, len(images), _IMAGES):
+        total += ((images[start : start + _IMAGES].astype(np.float64) - center) ** power).sum(axis=(0, 1, 2))
+    mean: Float64s = total / (images.size / images.shape[3])
+    return mean
 
 
 def _parse(path: Path, content: bytes) -> dict[str, Any]:

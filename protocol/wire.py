@@ -7,6 +7,7 @@ Refuses to know sockets and what messages are for.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,8 +16,9 @@ from pydantic import ValidationError
 
 from penstock.protocol import messages
 from penstock.protocol.errors import LocalProtocolError, RemoteProtocolError
-from penstock.protocol.messages import AnyMessage, Batch, Glimpse, Reference, Result
+from penstock.protocol.messages import AnyMessage, Batch, Result
 from penstock.protocol.plan import FieldSchema
+from penstock.protocol.records import Place, Reference
 
 #: Version of this wire format; peers with another one are refused.
 PROTOCOL_VERSION = 1
@@ -44,7 +46,7 @@ def encode(message: AnyMessage, arrays: Sequence[Array] = ()) -> list[Buffer]:
     Raises LocalProtocolError if the arrays are not what the message's `frames` say.
     """
     frames: list[Buffer] = [_NAMES[type(message)], message.model_dump_json(exclude_defaults=True).encode()]
-    claimed = [claim for claim, reference in _claims(message) if reference is None]
+    claimed = [claim for claim, place in _claims(message) if place is None]
     if len(claimed) != len(arrays):
         raise LocalProtocolError(f"{type(message).__name__} claims {len(claimed)} frames but has {len(arrays)} arrays")
     for claim, array in zip(claimed, arrays, strict=True):
@@ -55,10 +57,10 @@ def encode(message: AnyMessage, arrays: Sequence[Array] = ()) -> list[Buffer]:
 
 
 class Memory(Protocol):
-    """Where bytes are that a message only refers to."""
+    """What opens the segments that a message refers to."""
 
-    def bytes(self, reference: Reference, size: int) -> npt.NDArray[np.uint8]:
-        """Return them, or raise RemoteProtocolError."""
+    def open(self, reference: Reference) -> npt.NDArray[np.uint8]:
+        """Return a segment's bytes, or raise RemoteProtocolError."""
         ...
 
 
@@ -88,45 +90,50 @@ def decode(
     return message, _arrays(message, frames[2:], memory)
 
 
-def _claims(message: AnyMessage) -> list[tuple[FieldSchema, Reference | None]]:
-    """Return what a message says of each of its arrays, and where those are that are not in the message."""
-    if isinstance(message, Glimpse):
-        return [(claim, None) for claim in message.frames]
-    if not isinstance(message, Result | Batch):
-        return []
-    claimed = message.frames
-    references = message.shared or (None,) * len(claimed)
-    if len(references) != len(claimed):
-        raise RemoteProtocolError("shared", f"{len(references)} references for {len(claimed)} arrays")
-    return list(zip(claimed, references, strict=True))
+def _claims(message: AnyMessage) -> list[tuple[FieldSchema, Place | None]]:
+    """Return what a message says of each of its arrays, and where those lie that are no frames of it."""
+    claimed: Sequence[FieldSchema] = getattr(message, "frames", ())
+    places: Sequence[Place | None] = message.places if isinstance(message, Result | Batch) else ()
+    if not places:
+        return [(claim, None) for claim in claimed]
+    if len(places) != len(claimed):
+        raise RemoteProtocolError("shared", f"{len(places)} places for {len(claimed)} arrays")
+    return list(zip(claimed, places, strict=True))
 
 
 def _arrays(message: AnyMessage, frames: Sequence[Buffer], memory: Memory | None) -> list[Array]:
     claims = _claims(message)
-    in_frames = sum(reference is None for _, reference in claims)
+    in_frames = sum(place is None for _, place in claims)
     if in_frames != len(frames):
         raise RemoteProtocolError(
             "frames", f"{type(message).__name__} claims {in_frames} array frames and has {len(frames)}"
         )
+    segments: list[npt.NDArray[np.uint8]] = []
+    if isinstance(message, Result | Batch) and message.memory:
+        if memory is None:
+            raise RemoteProtocolError("shared", f"{type(message).__name__} refers to memory, which is refused here")
+        segments = [memory.open(reference) for reference in message.memory]
     left = iter(frames)
-    return [_array(message, claim, next(left) if at is None else at, memory) for claim, at in claims]
+    return [_array(message, claim, next(left) if place is None else place, segments) for claim, place in claims]
 
 
-def _array(message: AnyMessage, claim: FieldSchema, source: Buffer | Reference, memory: Memory | None) -> Array:
+def _array(
+    message: AnyMessage, claim: FieldSchema, source: Buffer | Place, segments: Sequence[npt.NDArray[np.uint8]]
+) -> Array:
     dtype = np.dtype(claim.dtype)
     size = math.prod(claim.shape) * dtype.itemsize
-    fits = min(claim.shape, default=0) >= 0 and (isinstance(source, Reference) or size == len(source))
-    if not fits or math.prod(max(side, 1) for side in claim.shape) > MAX_EXTENT:
-        where = "shared memory" if isinstance(source, Reference) else f"a frame of {len(source)} bytes"
-        raise RemoteProtocolError(
-            "size", f"{type(message).__name__}.{claim.name}: {claim.dtype}{claim.shape} in {where}"
-        )
-    if not isinstance(source, Reference):
-        array = np.frombuffer(source, dtype=dtype).reshape(claim.shape)
-    elif memory is None or source.offset % dtype.itemsize:
-        raise RemoteProtocolError("shared", f"{type(message).__name__}.{claim.name}: a reference to memory, refused")
+    possible = min(claim.shape, default=0) >= 0 and math.prod(max(side, 1) for side in claim.shape) <= MAX_EXTENT
+    if isinstance(source, tuple):
+        segment, start = source
+        if not possible or segment >= len(segments) or start + size > len(segments[segment]) or start % dtype.itemsize:
+            what = f"{type(message).__name__}.{claim.name}: {claim.dtype}{claim.shape}"
+            raise RemoteProtocolError("shared", f"{what} does not lie at byte {start} of segment {segment}")
+        array: Array = segments[segment][start : start + size].view(dtype).reshape(claim.shape)
     else:
-        array = memory.bytes(source, size).view(dtype).reshape(claim.shape)
+        if not possible or size != len(source):
+            what = f"{type(message).__name__}.{claim.name}: {claim.dtype}{claim.shape}"
+            raise RemoteProtocolError("size", f"{what} in a frame of {len(source)} bytes")
+        array = np.frombuffer(source, dtype=dtype).reshape(claim.shape)
     array.flags.writeable = False
     return array
 
@@ -150,10 +157,12 @@ def kinds(*names: type[AnyMessage]) -> frozenset[type[AnyMessage]]:
 
 def frames_of(schema: Sequence[FieldSchema], arrays: Sequence[Array]) -> tuple[FieldSchema, ...]:
     """Return the `frames` entry for arrays that follow the schema's fields."""
-    return tuple(
-        FieldSchema.model_construct(name=field.name, dtype=field.dtype, shape=tuple(array.shape))
-        for field, array in zip(schema, arrays, strict=True)
-    )
+    return tuple(_frame(field.name, field.dtype, array.shape) for field, array in zip(schema, arrays, strict=True))
+
+
+@lru_cache(maxsize=4096)  # the same few, again and again
+def _frame(name: str, dtype: str, shape: tuple[int, ...]) -> FieldSchema:
+    return FieldSchema.model_construct(name=name, dtype=dtype, shape=shape)
 
 
 __all__ = [

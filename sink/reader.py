@@ -6,7 +6,7 @@ or two jobs, are two readers over the same store. Refuses to know sockets and ho
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -126,11 +126,9 @@ class Reader:
         rank, size = self.subscribe.rank, self.world_size
         low, high = rank * taken // size, (rank + 1) * taken // size
         sequence, start = self.credit.sent, self.cursor
-        slices: list[Slice] = []
-        stops = []
+        slices, stops = self._cut(taken, rounds, low, high)
+        self.cursor = stops[-1]
         for _ in range(rounds):
-            _append(slices, self._cut(taken, low, high))
-            stops.append(self.cursor)
             self.credit.spend(taken)
         self.epoch.delivered += taken * rounds
         frames, arrays = join(self.plan.schema, slices)
@@ -138,22 +136,26 @@ class Reader:
         batch = Batch.model_construct(sequence=sequence, start=start, stops=tuple(stops), sizes=sizes, frames=frames)
         return batch, arrays
 
-    def _cut(self, taken: int, low: int, high: int) -> list[Slice]:
-        """Remove the first `taken` walked samples; return those numbered [low, high) among them."""
+    def _cut(self, taken: int, rounds: int, low: int, high: int) -> tuple[list[Slice], list[int]]:
+        """Remove the first `rounds` times `taken` walked samples.
+
+        Return those numbered [low, high) of each round, and the position after each round.
+        """
         slices: list[Slice] = []
-        passed = 0
-        self._count -= taken
-        while passed < taken:
+        stops: list[int] = []
+        passed, total = 0, taken * rounds
+        self._count -= total
+        while passed < total:
             block, first = self._walked.popleft()
-            size = min(block.count - first, taken - passed)
-            begin, end = max(low - passed, 0), min(high - passed, size)
-            if begin < end:
-                slices.extend(block.take(first + begin, first + end))
+            size = min(block.count - first, total - passed)
+            for begin, end in _shares(passed, passed + size, taken, low, high):
+                _append(slices, block.take(first + begin - passed, first + end - passed))
+            ends = range(passed - passed % taken + taken, passed + size + 1, taken)
+            stops += [block.position(first + end - passed - 1) + 1 for end in ends]
             if first + size < block.count:
                 self._walked.appendleft((block, first + size))
-            self.cursor = block.position(first + size - 1) + 1
             passed += size
-        return slices
+        return slices, stops
 
     def _end(self) -> EpochEnd:
         self.epoch.dropped += self._count
@@ -175,7 +177,18 @@ class Reader:
         )
 
 
-def _append(slices: list[Slice], more: Sequence[Slice]) -> None:
+def _shares(start: int, stop: int, taken: int, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """Yield what of the samples numbered [start, stop) is numbered [low, high) in its round of `taken`."""
+    if high - low == taken:  # one trainer: all of it
+        yield start, stop
+        return
+    for base in range(start - start % taken, stop, taken):
+        begin, end = max(base + low, start), min(base + high, stop)
+        if begin < end:
+            yield begin, end
+
+
+def _append(slices: list[Slice], more: Iterable[Slice]) -> None:
     """Append slices, making one of those that lie side by side."""
     for each in more:
         last = slices[-1] if slices else None

@@ -74,7 +74,7 @@ class _Held:
     """What has come of one task."""
 
     #: (offsets of the items that survived, arrays) as they came.
-    pieces: list[tuple[list[int], Sequence[Array]]] = field(default_factory=list)
+    pieces: list[tuple[Sequence[int], Sequence[Array]]] = field(default_factory=list)
     #: Offsets of the items that are accounted for.
     covered: set[int] = field(default_factory=set)
     #: Those of them that failed.
@@ -122,7 +122,7 @@ class Store:
         failed = {failure.offset for failure in result.failures}
         if len(failed) != len(result.failures) or not failed <= set(offsets):
             raise RemoteProtocolError("result", f"{result.key}: failures {sorted(failed)} of items it does not hold")
-        alive = [offset for offset in offsets if offset not in failed]
+        alive = [offset for offset in offsets if offset not in failed] if failed else offsets
         self._check(result, len(alive) * self.geometry.patches)
         return self._merge(result.key.ordinal, offsets, result.failures, (alive, arrays) if alive else None)
 
@@ -181,7 +181,7 @@ class Store:
         ordinal: int,
         offsets: range,
         failures: Sequence[Failure],
-        piece: tuple[list[int], Sequence[Array]] | None,
+        piece: tuple[Sequence[int], Sequence[Array]] | None,
     ) -> list[Failure] | None:
         held = self._held.get(ordinal)
         if held and held.covered.issuperset(offsets):
@@ -215,7 +215,7 @@ class Store:
                 pieces.append(arrays)
                 offsets.append(offsets[-1] + len(alive) * self.geometry.patches)
                 if positions is not None:
-                    places.append(positions[alive].ravel())
+                    places.append(positions[list(alive)].ravel())
         positions = rows = None
         if places:
             positions = np.concatenate(places)
@@ -238,5 +238,5 @@ class Store:
             assert self._complete.issuperset(self.geometry.block_tasks(start))  # noqa: S101
 
 
-def _first_item(piece: tuple[list[int], Sequence[Array]]) -> int:
+def _first_item(piece: tuple[Sequence[int], Sequence[Array]]) -> int:
     return piece[0][0]

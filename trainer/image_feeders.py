@@ -1,14 +1,10 @@
-"""Where an image iterator's pixels come from: arrays as they are, this process, or worker processes of this machine.
+"""Where an image iterator's pixels come from: arrays as they are, or made in this process; see `image_workers` too.
 
-Owns the way from (epoch, batch) to images and the items they show, and the processes that takes. All feeders of one
-source and seed give the same bytes, whatever the number of workers. Refuses to know labels and normalisation.
+Owns the way from (epoch, batch) to images and the items they show. All feeders of one source and seed give the same
+bytes, whatever the number of workers. Refuses to know labels and normalisation.
 """
 
-import os
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,15 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.protocol.augment_spec import Augment
-from penstock.protocol.errors import FailureBudgetError, PenstockError
+from penstock.protocol.errors import FailureBudgetError
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.order import Geometry, Int64s
 from penstock.protocol.philox import uniforms
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec import parse_spec
-from penstock.protocol.wire import Array
-from penstock.stack import LocalStack
-from penstock.trainer.client import Feed
 from penstock.worker.augment import change_randomly
 from penstock.worker.origin import Loaded
 from penstock.worker.parameters import columns
@@ -34,8 +27,6 @@ from penstock.worker.pipeline import Pipeline
 Images = npt.NDArray[Any]
 #: The stream's name in the spec, which the user never sees, and the root that paths are relative to: absolute ones are.
 STREAM, ROOT = "train", "files"
-#: Batches that Keras looks at, for their shapes, before it begins.
-_LOOKED_AT = 2
 
 
 class Feeder(Protocol):
@@ -141,7 +132,8 @@ class Source:
     images: npt.NDArray[np.uint8] | None = None
 
 
-def _stream(transform: Mapping[str, Any], order: Order, source: Mapping[str, Any]) -> dict[str, Any]:
+def stream_of(transform: Mapping[str, Any], order: Order, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec's stream, as a mapping."""
     return {
         "source": {"root": ROOT, "allow_outside": True, **source},
         "transform": dict(transform),
@@ -149,19 +141,6 @@ def _stream(transform: Mapping[str, Any], order: Order, source: Mapping[str, Any
         "batch_size": order.batch_size,
         "failure_budget": 0.0,  # as in Keras: an image that cannot be read ends the run, in words
     }
-
-
-class _Folder:
-    """A folder of this run; removed when it is closed or forgotten, and at exit, by the process that made it."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="penstock-images-"))
-        self.close = weakref.finalize(self, _remove, self.path, os.getpid())
-
-
-def _remove(path: Path, pid: int) -> None:
-    if os.getpid() == pid:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 class Here:
@@ -203,75 +182,9 @@ class Here:
 
 def _pipeline(transform: Mapping[str, Any], order: Order) -> Pipeline:
     """Return a pipeline for any files below the root; a source of files is not opened before it is read."""
-    stream = _stream(transform, order, {"kind": "directory"})
+    stream = stream_of(transform, order, {"kind": "directory"})
     spec = parse_spec({"seed": order.seed, "streams": {STREAM: stream}})
     plan = StreamPlan(
         name=STREAM, seed=order.seed, settings=spec.streams[STREAM], items=order.samples, classes=(), fingerprint=""
     )
     return Pipeline(plan, {ROOT: "/"})
-
-
-class Workers:
-    """Worker processes of this machine, started with the first batch."""
-
-    def __init__(self, source: Source, order: Order, workers: int) -> None:
-        """Start nothing yet."""
-        self._source, self._order, self._workers = source, order, workers
-        self._feed: Feed | None = None
-        self._stop: Callable[[], object] = lambda: None
-        self._batches: Iterator[dict[str, Array]] = iter(())
-        #: The batch that the feed gives next: (epoch, index).
-        self._next: tuple[int, int] | None = None
-        #: The first batches of the last epoch begun: Keras looks at two before it begins, and begins with them.
-        self._first: dict[tuple[int, int], tuple[Images, Int64s]] = {}
-
-    def batch(self, epoch: int, index: int) -> tuple[Images, Int64s]:
-        """Take the batch from the workers; out of turn, they begin anew there. Raises FailureBudgetError and others."""
-        if (epoch, index) in self._first:
-            return self._first[epoch, index]
-        batch = self._take(epoch, index)
-        if index < _LOOKED_AT:
-            self._first = {place: first for place, first in self._first.items() if place[0] == epoch}
-            self._first[epoch, index] = batch
-        return batch
-
-    def _take(self, epoch: int, index: int) -> tuple[Images, Int64s]:
-        feed = self._feed or self._open()
-        order = self._order
-        if self._next != (epoch, index):
-            self._next = None
-            feed.seek(epoch * order.samples + index * order.batch_size)
-            self._batches = iter(feed)
-        fields = next(self._batches, None)
-        if fields is None:  # the epoch before this one was over
-            self._batches = iter(feed)
-            fields = next(self._batches)
-        items = order.items(epoch, index)
-        if not np.array_equal(items, fields["item"]):
-            raise PenstockError(
-                f"batch {index} of epoch {epoch} holds items {fields['item']}, not {items}: a bug of ours"
-            )
-        self._next = (epoch, index + 1) if index + 1 < order.batches else (epoch + 1, 0)
-        return fields["image"], items
-
-    def close(self) -> None:
-        """Stop the processes, and wait until they are gone."""
-        self._stop()  # ends a wait for a batch in another thread, too
-        self._feed, self._next, self._first = None, None, {}
-
-    def _open(self) -> Feed:
-        folder = _Folder()
-        order = self._order
-        stream = _stream(self._source.transform, order, {**self._source.source, **self._source.write(folder.path)})
-        spec = {"seed": order.seed, "roots": {ROOT: "/"}, "streams": {STREAM: stream}}
-        stack = LocalStack(spec, workers=self._workers, run_dir=folder.path)
-        stack.__enter__()
-        self._stop = weakref.finalize(self, _stop, stack, folder, os.getpid())
-        self._feed = stack.feed(STREAM)
-        return self._feed
-
-
-def _stop(stack: LocalStack, folder: _Folder, pid: int) -> None:
-    if os.getpid() == pid:  # a forked child leaves its parent's processes alone
-        stack.stop()
-        folder.close()

@@ -5,6 +5,7 @@ Owns the choice between worker processes and this process. Refuses to know label
 
 import csv
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,9 @@ import numpy.typing as npt
 from penstock.protocol.augment_spec import Augment
 from penstock.protocol.errors import ArgumentError
 from penstock.trainer.image_arrays import eight_bits
-from penstock.trainer.image_feeders import Changed, Feeder, Here, Order, Source, Unchanged, Workers, change_by
+from penstock.trainer.image_feeders import Changed, Feeder, Here, Order, Source, Unchanged, change_by
 from penstock.trainer.image_settings import ImageSettings
+from penstock.trainer.image_workers import Workers
 
 Images = npt.NDArray[Any]
 
@@ -30,6 +32,8 @@ COLORS = {"rgb": ("rgb", 3), "grayscale": ("gray", 1), "rgba": ("rgba", 4)}
 _SENT = {1: "gray", 3: "rgb"}
 #: Filters that Keras knows: the spec's of the same names.
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
+#: What Python makes of a file name's bytes that are not UTF-8.
+_NOT_TEXT = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +106,8 @@ def _below_root(here: str, path: str) -> str:
     """Return a path, which may be relative to `here`, from the stream's root `/` on. Raises ArgumentError."""
     whole = os.path.join(here, path)  # noqa: PTH118 - a hundred thousand Paths take seconds
     whole = os.path.abspath(whole) if ".." not in path.split("/") else os.path.realpath(whole)  # noqa: PTH100
-    if "\\" in whole or not whole.isprintable():
-        raise ArgumentError(
-            f"{path!r}: paths with backslashes or characters that cannot be printed cannot be sent: rename"
-        )
+    if "\\" in whole or _NOT_TEXT.search(whole):
+        raise ArgumentError(f"{path!r}: paths with backslashes or bytes that are not UTF-8 cannot be sent: rename")
     return whole[1:]
 
 

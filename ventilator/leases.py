@@ -11,7 +11,7 @@ the worker dies. No socket, no clock, no thread: messages and `now` in, instruct
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from penstock.protocol import ranges
 from penstock.protocol.errors import RemoteProtocolError
@@ -38,6 +38,7 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.lane import Lane, MakeTask, Work
+from penstock.ventilator.roster import Roster, Worker
 
 #: Tasks of one stream that a sink may miss at once; more would stop this service from answering anybody else.
 MAX_MISSING = 2**22
@@ -59,24 +60,6 @@ class LeasePolicy:
     hedge_s: float = 2.0
     #: Hedge only what is this many times older than a typical task.
     hedge_factor: float = 4.0
-
-
-@dataclass(slots=True)
-class _Worker:
-    hello: Hello
-    live: Liveness
-    #: What it holds and since when, oldest first: the first one is what it runs.
-    held: dict[TaskKey, float] = field(default_factory=dict)
-    #: When it began what it runs: its last finish, or its first lease after being idle.
-    busy_since: float = 0.0
-    #: Holds up the stream: gets nothing new until it finishes something.
-    stalled: bool = False
-    #: Has missed a heartbeat or two: gets nothing new until it is heard again.
-    quiet: bool = False
-
-    @property
-    def free(self) -> int:
-        return 0 if self.stalled or self.quiet else self.hello.slots - len(self.held)
 
 
 @dataclass(slots=True)
@@ -103,15 +86,12 @@ class Leases:
         self.plans = tuple(plans)
         self.lanes = {plan.name: Lane(plan, make_task) for plan in self.plans}
         self.policy = policy or LeasePolicy()
-        self.workers: dict[bytes, _Worker] = {}
+        self.roster = Roster()
+        self.workers = self.roster.workers
         self.sink: _Sink | None = None
         self._roots = dict(roots)
         self._intervals = intervals
         self._version = version
-        #: Peers that may have a free slot, in the order in which they are served.
-        self._free: dict[bytes, None] = {}
-        #: Which workers hold a unit of work; outlives the work itself.
-        self._holders: dict[TaskKey, set[bytes]] = {}
         #: What a lost worker was charged for, by its incarnation: taken back if it turns up again.
         self._charged: dict[str, TaskKey] = {}
 
@@ -123,7 +103,7 @@ class Leases:
             link.heard_at = now
         if known and known.quiet:
             known.quiet = False
-            self._offer(peer)
+            self.roster.offer(peer)
         match message:
             case Hello():
                 return self._join(peer, message, now)
@@ -135,7 +115,7 @@ class Leases:
                 return [Send(peer, Reset())]
             case Finished() if known:
                 for done in message.done:
-                    self._finish(peer, known, done, now)
+                    self._finish(peer, done, now)
                 return []
             case Heartbeat():
                 return self._reconcile(peer, known, message, now) if known else []
@@ -151,7 +131,7 @@ class Leases:
     def gone(self, peer: bytes, now: float) -> list[Instruction]:
         """Take in that the transport cannot reach a peer any more."""
         if peer in self.workers:
-            return self._remove(peer, "worker unreachable", self._running(self.workers[peer]))
+            return self._remove(peer, "worker unreachable", self.workers[peer].running)
         if self.sink and self.sink.peer == peer:
             return self._lose_sink("sink unreachable", now)
         return []
@@ -163,14 +143,14 @@ class Leases:
         everybody looks silent who is only waiting to be heard.
         """
         out: list[Instruction] = []
-        for peer, worker in list(self.workers.items()):
+        for peer, worker in self.roster:
             if worker.live.lost(now):
-                out += self._remove(peer, "worker silent", self._running(worker))
+                out += self._remove(peer, "worker silent", worker.running)
             elif worker.live.due(now):
                 worker.live.spoke_at = now
                 out.append(Send(peer, Heartbeat()))
                 worker.quiet = now - worker.live.heard_at > _QUIET_BEATS * self._intervals.heartbeat_s
-                self._offer(peer)
+                self.roster.offer(peer)
         if self.sink and self.sink.live.lost(now):
             out += self._lose_sink("sink silent", now)
         if self.sink and self.sink.live.due(now):
@@ -190,21 +170,13 @@ class Leases:
         """Lease ready work to free slots, lowest position first; one message a worker."""
         outgoing: dict[bytes, list[Task]] = {}
         refused: list[tuple[Lane, Work]] = []
-        while self._free and (choice := self._next_work()):
+        while self.roster.free and (choice := self._next_work()):
             lane, work = choice
-            holders = self._holders.get(work.key, set())
-            peer = next((peer for peer in self._free if peer not in holders), None)
+            peer = self.roster.lease(work.key, now)
             if peer is None:
                 refused.append(choice)
-                continue
-            worker = self.workers[peer]
-            if not worker.held:
-                worker.busy_since = now
-            worker.held[work.key] = now
-            self._holders.setdefault(work.key, set()).add(peer)
-            outgoing.setdefault(peer, []).append(lane.task(work))
-            del self._free[peer]
-            self._offer(peer)
+            else:
+                outgoing.setdefault(peer, []).append(lane.task(work))
         for lane, work in refused:
             lane.push(work)
         return [Send(peer, Tasks.model_construct(tasks=tuple(tasks))) for peer, tasks in outgoing.items()]
@@ -220,13 +192,6 @@ class Leases:
         work = lane.pop()
         return (lane, work) if work else None
 
-    def _offer(self, peer: bytes) -> None:
-        worker = self.workers.get(peer)
-        if worker and worker.free > 0:
-            self._free[peer] = None
-        else:
-            self._free.pop(peer, None)
-
     def _join(self, peer: bytes, hello: Hello, now: float) -> list[Instruction]:
         if hello.version != self._version:
             reason = f"this worker runs Penstock {hello.version}, the ventilator {self._version}: install the same"
@@ -234,12 +199,11 @@ class Leases:
         if peer in self.workers:
             return [Send(peer, self._welcome())]
         out: list[Instruction] = []
-        for old in [old for old, worker in self.workers.items() if worker.hello.incarnation == hello.incarnation]:
+        for old in self.roster.incarnations(hello.incarnation):
             out += self._remove(old, "worker came back", None)
         if charged := self._charged.pop(hello.incarnation, None):
             self.lanes[charged.stream].refund(charged)
-        self.workers[peer] = _Worker(hello, Liveness(self._intervals, now, now))
-        self._offer(peer)
+        self.roster.add(peer, hello, Liveness(self._intervals, now, now))
         return [
             *out,
             Send(peer, self._welcome()),
@@ -272,7 +236,7 @@ class Leases:
     def _lose_sink(self, event: str, now: float) -> list[Instruction]:
         self.sink = None
         for lane in self.lanes.values():  # until the next one says what it misses, nothing is known to be needed
-            lane.need(None, self._is_held, now)
+            lane.need(None, self.roster.is_held, now)
         return [Note(event, level="warning")]
 
     def _progress(self, message: Progress, now: float) -> list[Instruction]:
@@ -289,21 +253,14 @@ class Leases:
             need = needs.get(name)
             if need and need.stopped and not lane.stopped:
                 out.append(Note("stream stopped", {"stream": name, "reason": need.stopped}, "error"))
-            lane.need(need, self._is_held, now)
+            lane.need(need, self.roster.is_held, now)
         works = [work for lane in self.lanes.values() for work in lane.untold()]
         return [*out, *(_quarantined(self.sink.peer, work) for work in works)]
 
-    def _is_held(self, key: TaskKey) -> bool:
-        return key in self._holders
-
-    def _finish(self, peer: bytes, worker: _Worker, done: Done, now: float) -> None:
-        leased_at = worker.held.pop(done.key, None)
+    def _finish(self, peer: bytes, done: Done, now: float) -> None:
+        leased_at = self.roster.end(peer, done.key, now)
         if leased_at is None:
             return
-        self._release(peer, done.key)
-        worker.busy_since = now
-        worker.stalled = False
-        self._offer(peer)
         if lane := self.lanes.get(done.key.stream):
             lane.took(done.timings)
             work = lane.works.get(done.key)
@@ -312,13 +269,7 @@ class Leases:
             elif work:
                 work.finished_at, work.ready = now, False
 
-    def _release(self, peer: bytes, key: TaskKey) -> None:
-        holders = self._holders[key]
-        holders.discard(peer)
-        if not holders:
-            del self._holders[key]
-
-    def _reconcile(self, peer: bytes, worker: _Worker, beat: Heartbeat, now: float) -> list[Instruction]:
+    def _reconcile(self, peer: bytes, worker: Worker, beat: Heartbeat, now: float) -> list[Instruction]:
         """Drop leases that the worker does not know of: the task, or its `Finished`, was lost on the way.
 
         Say welcome again if the worker pushes to another sink than this one: that welcome was lost.
@@ -328,12 +279,8 @@ class Leases:
             key for key, since in worker.held.items() if key not in known and now - since > self._intervals.silence_s
         ]
         for key in lost:
-            del worker.held[key]
-            self._release(peer, key)
+            self.roster.end(peer, key, now)
             self._again(key)
-        if lost:
-            worker.busy_since, worker.stalled = now, False
-            self._offer(peer)
         out: list[Instruction] = []
         if lost:
             out.append(
@@ -350,21 +297,12 @@ class Leases:
     def _again(self, key: TaskKey) -> None:
         lane = self.lanes[key.stream]
         work = lane.works.get(key)
-        if work and key not in self._holders:
+        if work and not self.roster.is_held(key):
             lane.push(work)
-
-    def _running(self, worker: _Worker) -> TaskKey | None:
-        """Return what a worker ran when it was last heard: the oldest that it holds.
-
-        If its last words were lost that is already done and costs nobody anything; guessing the next one would charge
-        the innocent.
-        """
-        return next(iter(worker.held), None)
 
     def _remove(self, peer: bytes, event: str, running: TaskKey | None) -> list[Instruction]:
         """Forget a worker; `running` is charged with its death."""
-        worker = self.workers.pop(peer)
-        self._free.pop(peer, None)
+        worker = self.roster.remove(peer)
         name = worker.hello.worker
         out: list[Instruction] = [
             Note(
@@ -374,7 +312,6 @@ class Leases:
             )
         ]
         for key in worker.held:
-            self._release(peer, key)
             lane = self.lanes[key.stream]
             work = lane.works.get(key)
             if key != running or work is None or work.failure:
@@ -412,7 +349,7 @@ class Leases:
     def _hedge(self, lane: Lane, now: float) -> list[Instruction]:
         """Lease again all that a worker holds whose current task holds up the stream far longer than is typical."""
         head = lane.head()
-        holders = self._holders.get(head.key, set()) if head else set()
+        holders = self.roster.holders(head.key) if head else ()
         patience = max(self.policy.hedge_s, self.policy.hedge_factor * (lane.typical_s or 0.0))
         if not head or head.ready or not holders or head.failure:
             return []
@@ -422,11 +359,11 @@ class Leases:
         for peer in holders:
             worker = self.workers[peer]
             worker.stalled = True
-            self._offer(peer)
+            self.roster.offer(peer)
             for key in worker.held:
                 other = self.lanes[key.stream]
                 if (work := other.works.get(key)) and all(
-                    self.workers[holder].stalled for holder in self._holders[key]
+                    self.workers[holder].stalled for holder in self.roster.holders(key)
                 ):
                     other.push(work)
             fields = {"worker": worker.hello.worker, "stream": lane.plan.name, "task": head.key.ordinal}
@@ -438,12 +375,9 @@ class Leases:
         for lane in self.lanes.values():
             lane.validate()
             for key, work in lane.works.items():
-                leased = key in self._holders
+                leased = self.roster.is_held(key)
                 assert work.ready or leased or work.finished_at is not None or work.failure, f"{key} is nobody's"  # noqa: S101
-        held = {(peer, key) for peer, worker in self.workers.items() for key in worker.held}
-        assert held == {(peer, key) for key, peers in self._holders.items() for peer in peers}  # noqa: S101
-        assert all(len(worker.held) <= worker.hello.slots for worker in self.workers.values())  # noqa: S101
-        assert set(self._free) == {peer for peer, worker in self.workers.items() if worker.free > 0}  # noqa: S101
+        self.roster.validate()
 
 
 def _quarantined(sink: bytes, work: Work) -> Send:

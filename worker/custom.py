@@ -152,7 +152,7 @@ class _Step:
     def apply(self, sample: Sample, rng: np.random.Generator) -> Sample:
         try:
             returned = self._function(sample, rng, **self._parameters)
-        except Exception as error:  # whatever it raises, the item is named and the stream goes on
+        except (Exception, SystemExit) as error:  # whatever it raises, the item is named and the stream goes on
             raise ItemError(f"custom transform {self.name!r} raised {type(error).__name__}: {error}") from error
         if not isinstance(returned, Mapping):
             raise TransformError(
@@ -169,7 +169,7 @@ class _Step:
     def _check(self, name: str, value: object) -> Array:
         try:
             array = np.asarray(value)
-        except ValueError as error:  # lists of different lengths
+        except Exception as error:  # lists of different lengths, tensors on a GPU or of a graph
             raise TransformError(
                 f"custom transform {self.name!r} returned a {name} that is no array: {error}"
             ) from error

@@ -2,7 +2,7 @@
 
 Owns the prefilter (Unser, Aldroubi and Eden, "B-Spline Signal Processing", IEEE Trans. Signal Processing 41, 1993) and
 the weights. Refuses to know how coordinates come about. Additions and multiplications in float64 alone, so that every
-CPU rounds alike; about 50 times slower than linear sampling.
+CPU rounds alike; 50 to 80 times slower than linear sampling, and about as fast as SciPy.
 """
 
 import math
@@ -16,6 +16,8 @@ from penstock.protocol.augment_spec import Fill
 Float64s = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 Image = npt.NDArray[Any]
+
+Places = npt.NDArray[np.int64]
 
 #: Poles of the prefilter by degree.
 _POLES = {
@@ -47,43 +49,52 @@ def sample(image: Image, points: Float32s, out: Image, *, fill: Fill, cval: floa
         weights.append(values)
         places.append(_fold(taps, side + 2 * padding, mirror=mirror))
     coefficients = _prefilter(_prefilter(padded, order, mirror=mirror).swapaxes(0, 1), order, mirror=mirror)
-    coefficients = coefficients.swapaxes(0, 1)
-    result = np.zeros(out.shape)
+    planes = np.ascontiguousarray(coefficients.transpose(2, 1, 0)).reshape(out.shape[2], -1)
+    planar, term = np.zeros((out.shape[2], *points.shape[1:])), np.empty(points.shape[1:])
     for row, row_weight in zip(places[1], weights[1], strict=True):
+        first = row * padded.shape[1]
         for column, column_weight in zip(places[0], weights[0], strict=True):
-            result += coefficients[row, column] * (row_weight * column_weight)[..., np.newaxis]
+            place, weight = first + column, row_weight * column_weight
+            for number, plane in enumerate(planes):
+                plane.take(place, out=term, mode="clip")  # none is outside; numpy's check would take another pass
+                planar[number] += np.multiply(term, weight, out=term)
+    result = planar.transpose(1, 2, 0)
     if fill == "constant":
         x, y = points
         result[(x < 0) | (y < 0) | (x > image.shape[1] - 1) | (y > image.shape[0] - 1)] = cval
     out[...] = np.clip(np.rint(result), 0, 255) if out.dtype == np.uint8 else result
 
 
-def _taps(at: Float64s, order: int) -> tuple[list[npt.NDArray[np.int64]], list[Float64s]]:
-    """Return the order + 1 pixels around each coordinate, and their weights."""
-    start = np.floor(at + (0.0 if order % 2 else 0.5)).astype(np.int64) - order // 2
-    taps = [start + place for place in range(order + 1)]
-    return taps, [_bspline(at - tap, order) for tap in taps]
+def _taps(at: Float64s, order: int) -> tuple[list[Places], list[Float64s]]:
+    """Return the order + 1 pixels around each coordinate, and their weights.
+
+    The weights are Cox and de Boor's recursion on evenly spaced knots (de Boor, "A Practical Guide to Splines", 1978).
+    """
+    nearest = np.floor(at + (0.0 if order % 2 else 0.5))
+    start = nearest.astype(np.int64) - order // 2
+    inside = at - nearest + (0.0 if order % 2 else 0.5)
+    weights = [np.ones_like(at)]
+    for degree in range(1, order + 1):
+        saved = np.zeros_like(at)
+        for place in range(degree):
+            part = weights[place] / degree
+            weights[place] = saved + (place + 1 - inside) * part
+            saved = (inside + (degree - 1 - place)) * part
+        weights.append(saved)
+    return [start + place for place in range(order + 1)], weights
 
 
-def _bspline(x: Float64s, order: int) -> Float64s:
-    """Return the centred B-spline's value, from its truncated powers."""
-    result = np.zeros_like(x)
-    for knot in range(order + 2):
-        power = np.maximum(x + (order + 1) / 2.0 - knot, 0.0)
-        term = np.ones_like(x)
-        for _ in range(order):
-            term *= power
-        result += (-1.0) ** knot * math.comb(order + 1, knot) * term
-    return result / math.factorial(order)
-
-
-def _fold(place: list[npt.NDArray[np.int64]], side: int, *, mirror: bool) -> list[npt.NDArray[np.int64]]:
+def _fold(taps: list[Places], side: int, *, mirror: bool) -> list[Places]:
     """Return pixels inside the image for those outside, by symmetry about the last pixel's centre or its edge."""
     if side == 1:
-        return [np.zeros_like(tap) for tap in place]
-    period = 2 * side - 2 if mirror else 2 * side
-    folded = [np.mod(tap, period) for tap in place]
-    return [np.where(tap >= side, period - tap - (0 if mirror else 1), tap) for tap in folded]
+        return [np.zeros_like(tap) for tap in taps]
+    period, edge = (2 * side - 2, 0) if mirror else (2 * side, 1)
+    folded = []
+    for tap in taps:
+        near = np.mod(tap, period) if tap.min() < -side or tap.max() >= period else tap  # slow, and seldom needed
+        near = np.where(near < 0, -edge - near, near)
+        folded.append(np.where(near >= side, period - edge - near, near))
+    return folded
 
 
 def _prefilter(values: Float64s, order: int, *, mirror: bool) -> Float64s:

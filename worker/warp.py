@@ -39,6 +39,8 @@ _FINE_REACH = 256.0
 #: 1.5 · 2^15: float32 holds multiples of 1/256 from 2^15 to 2^16, so adding and subtracting it rounds to them, for
 #: coordinates up to `MAX_WARPED_SIDE`.
 _MAGIC = np.float32(49152.0)
+#: Coordinates (pixels) that are cut to this: far outside of every image, and no sum of two overflows.
+_FAR = 1e9
 #: A place outside of every image.
 _NOWHERE = np.float32(-20_000.0)
 #: Numbers of channels that OpenCV warps at full precision; others it rounds to 1/32 pixel.
@@ -131,6 +133,8 @@ class Sampling:
             by_column[mirrored[:, 0]] = by_column[mirrored[:, 0], :, ::-1]
             by_row[mirrored[:, 1]] = by_row[mirrored[:, 1], :, ::-1]
             reach = max(np.abs(part).max(initial=0.0) for part in (by_column, by_row))
+            if not reach < _FAR:  # an absurd zoom or shift, which may have overflowed
+                by_column, by_row = (np.clip(np.nan_to_num(part), -_FAR, _FAR) for part in (by_column, by_row))
         limit = MAX_WARPED_SIDE if self.exact else _FINE_REACH
         near = bool(self.order == 1 and self.fill != "wrap" and 2 * reach < limit)
         if near:
@@ -211,12 +215,12 @@ def prepare() -> None:
 
 def _fold(whole: Float64s, side: int, fill: Fill) -> Float64s:
     """Bring coordinates that lie far outside near enough for OpenCV's 16-bit places."""
-    whole[~np.isfinite(whole)] = -1.0  # an absurd zoom overflowed
     if fill == "wrap":
-        outside, negative, period = (whole < 0.0) | (whole > side - 1), whole < 0.0, float(max(side - 1, 1))
-        folded = np.mod(whole, period)
-        folded[negative & (folded == 0.0)] = period  # SciPy sends -period to the last pixel, +period to the first
-        whole[outside] = folded[outside] if side > 1 else 0.0
-    elif fill == "reflect":
+        period = float(max(side - 1, 1))
+        folded: Float64s = whole - period * np.floor(whole / period)  # ten times as fast as numpy's modulo
+        last = (folded == 0.0) & ((whole < 0.0) | (whole == side - 1))  # as SciPy: -period too is the last pixel
+        folded[last] = side - 1
+        return folded if side > 1 else np.zeros_like(folded)
+    if fill == "reflect":
         np.mod(whole, 2.0 * side, out=whole, where=np.abs(whole) > side)
     return np.clip(whole, -MAX_WARPED_SIDE, MAX_WARPED_SIDE)

@@ -3,9 +3,11 @@
 import gc
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 from pathlib import Path
@@ -19,6 +21,7 @@ from streams import until
 
 from penstock import ImageDataGenerator
 from penstock.protocol.errors import FailureBudgetError, PenstockError
+from penstock.trainer import image_workers
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -70,10 +73,26 @@ def from_array(_: Path, workers: int, **more: Any) -> Any:
     return ImageDataGenerator(**WILD).flow(images, np.arange(44), workers=workers, **options)
 
 
-@pytest.mark.parametrize(("flow", "workers", "shuffle"), [(from_folder, 2, True), (from_array, 1, False)])
-def test_any_number_of_workers_gives_the_same_batches(flow: Any, workers: int, shuffle: bool, photos: Path) -> None:  # noqa: FBT001
-    """Bit for bit, in the same order, beyond an epoch's end; by index and after a reset, too."""
+@pytest.mark.parametrize(
+    ("flow", "workers", "shuffle", "chunk"),
+    [(from_folder, 2, True, 1), (from_array, 1, False, 4)],
+    ids=["files, each batch by itself", "arrays, four batches in a piece"],
+)
+def test_any_number_of_workers_gives_the_same_batches(
+    flow: Any,
+    workers: int,
+    shuffle: bool,  # noqa: FBT001
+    chunk: int,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bit for bit, in the same order, beyond an epoch's end; by index and after a reset, too.
+
+    An epoch has six batches, so that pieces of four do not divide it.
+    """
+    monkeypatch.setattr(image_workers, "_CHUNK_BYTES", chunk * 8 * 30 * 34 * 3)
     with flow(photos, 0, shuffle=shuffle) as here, flow(photos, workers, shuffle=shuffle) as there:
+        assert 6 == len(here)
         assert [0, workers] == [here.worker_processes, there.worker_processes]
         for turn in range(len(here) + 2):
             same([next(here), next(there)], f"turn {turn}")
@@ -89,6 +108,34 @@ def same(batches: list[Any], when: str) -> None:
     for images, labels in batches[1:]:
         assert np.array_equal(batches[0][0], images), when
         assert np.array_equal(batches[0][1], labels), when
+
+
+def test_one_small_picture_does_not_drown_the_stack() -> None:
+    """An epoch of one task: the memory for images made ahead must not be filled with a million epochs of it."""
+    image = picture(1, 0, 8, 8)[np.newaxis]
+    with (
+        ImageDataGenerator(rotation_range=40).flow(image, seed=1, workers=1) as there,
+        ImageDataGenerator(rotation_range=40).flow(image, seed=1, workers=0) as here,
+    ):
+        for _ in range(300):
+            assert np.array_equal(next(here), next(there))
+        memory = [process.memory_info().rss for process in processes()]
+    assert max(memory) < 300e6
+
+
+def test_pictures_and_masks_stay_in_step_from_worker_to_worker(tmp_path: Path) -> None:
+    """Two folders, one seed: turned, zoomed and mirrored alike, though only the pictures are darkened."""
+    for name in ("pictures", "masks"):
+        write_images(tmp_path / name, ("all",), 12, suffix=".png")
+    geometry = {name: WILD[name] for name in ("rotation_range", "zoom_range", "width_shift_range", "horizontal_flip")}
+    options: dict[str, Any] = {"class_mode": None, "target_size": (48, 64), "batch_size": 5, "seed": 4}
+    dark, plain = ImageDataGenerator(**geometry, brightness_range=(0.5, 0.5)), ImageDataGenerator(**geometry)
+    with (
+        dark.flow_from_directory(tmp_path / "pictures", **options, workers=2) as pictures,
+        plain.flow_from_directory(tmp_path / "masks", **options, workers=0) as masks,
+    ):
+        for _ in range(5):
+            assert np.array_equal(next(masks) // 2, next(pictures))
 
 
 def test_processes_start_with_the_first_batch_and_stop_with_the_iterator(photos: Path) -> None:
@@ -257,11 +304,18 @@ def test_an_exception_in_fit_leaves_no_process_behind(photos: Path) -> None:
         make_model().fit(iterator, epochs=2, verbose=0, callbacks=[Fails()])
 
 
-def start(code: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a program in a process group of its own, as a shell does."""
+def start(code: str, place: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a program in a process group of its own, as a shell does; its temporary files go to `place`."""
     command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": place},
+    )
 
 
 LOOPS = """
@@ -304,9 +358,13 @@ FITS = """
     ],
     ids=["end", "raise", "terminated", "killed", "interrupted in fit"],
 )
-def test_a_script_leaves_no_process_behind(photos: Path, code: str, how: str, number: signal.Signals | None) -> None:
+def test_a_script_leaves_no_process_behind(
+    request: pytest.FixtureRequest, photos: Path, code: str, how: str, number: signal.Signals | None
+) -> None:
     """It never closes anything: it ends, raises, or is terminated, killed or interrupted while it trains."""
-    script = start(code, str(photos / "train"), how)
+    place = tempfile.mkdtemp()  # short, as the names of sockets must be
+    request.addfinalizer(lambda: shutil.rmtree(place))
+    script = start(code, place, str(photos / "train"), how)
     assert script.stdout is not None
     until(lambda: script.stdout and script.stdout.readline() == "training\n", "the script to train")
     children = psutil.Process(script.pid).children(recursive=True)

@@ -87,7 +87,7 @@ class World:
     def blame(self, leases: Leases) -> Generator[None]:
         """Count the deaths that the ventilator notices against what it must take for the task that was running."""
         living = {worker.identity for worker in self.workers if worker.alive}
-        gone = {peer: leases._running(worker) for peer, worker in leases.workers.items() if peer not in living}
+        gone = {peer: worker.running for peer, worker in leases.workers.items() if peer not in living}
         self._dying = {peer: key for peer, key in gone.items() if key}
         yield
         noticed = [key for peer, key in self._dying.items() if peer not in leases.workers]

@@ -460,6 +460,20 @@ def test_flips_mirror_half_of_the_samples(count: int) -> None:
     assert 80 < (drawn < 0.5).sum() < 120
 
 
+@pytest.mark.parametrize("side", [20, 80, 250])
+@pytest.mark.parametrize("spec", [EVERYTHING, Augment(horizontal_flip=True)])
+def test_turned_and_mirrored_views_are_samples_too(side: int, spec: Augment) -> None:
+    """A manipulation may hand on a view with negative strides."""
+    image = noise(8, side, side, 3)
+    augmenter = Augmenter(spec, image.shape)
+    augmenter.begin(uniforms(1, 0, np.arange(2), 1, augmenter.columns)[:, 0])
+    for view in (np.rot90(image), image[::-1], image[:, ::-1], np.rot90(image, 3)):
+        expected, actual = np.empty_like(image), np.empty_like(image)
+        augmenter.write(np.ascontiguousarray(view), 1, expected)
+        augmenter.write(view, 1, actual)
+        assert np.array_equal(expected, actual)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_any_number_of_channels_is_warped_alike(count: int) -> None:
     """OpenCV samples two channels, or more than four, at 1/32 pixel; ours all have the same precision."""

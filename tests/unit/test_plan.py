@@ -113,3 +113,11 @@ def test_a_result_s_token_tells_apart_plans_whose_task_numbers_mean_other_items(
     assert make_plan(task_items=4).token != make_plan(task_items=2).token
     assert make_plan(fingerprint="a").token != make_plan(fingerprint="b").token
     assert make_plan(batch_size=3).token == make_plan(batch_size=5).token
+
+
+def test_a_window_holds_no_more_blocks_than_anybody_needs() -> None:
+    """256 MB of a source of one tiny image would be millions of tasks, all leased and reported one by one."""
+    plan = make_plan(items=1, task_items=1, batch_size=1, window_samples=50_000_000)
+    assert 4096 == plan.window()
+    usual = make_plan(items=1000, task_items=4, batch_size=4, window_samples=400)
+    assert 400 == usual.window()

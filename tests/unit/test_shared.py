@@ -70,7 +70,8 @@ def test_large_arrays_travel_by_reference_and_arrive_equal(sink: Attachments) ->
     pool = filled_pool(sink)
     message, arrays = make_message(take(pool))
     shared, left = by_reference(message, arrays)
-    assert [True, False] == [reference is not None for reference in shared.shared]
+    assert 1 == len(shared.memory)
+    assert [(0, 0), None] == list(shared.places)
     assert [10] == [array.size for array in left]
     got = over_the_wire(message, arrays, sink)
     assert all(np.array_equal(expected, actual) for expected, actual in zip(arrays, got, strict=True))
@@ -202,7 +203,6 @@ def sealed_file(seals: int, name: str = "penstock", size: int = 4096) -> int:
         ("a closed descriptor", "No such file"),
         ("no process", "No such file"),
         ("another segment", "another segment"),
-        ("bytes beyond the end", "do not lie in"),
         ("another generation", "given back"),
     ],
 )
@@ -229,14 +229,12 @@ def test_a_reference_to_anything_else_is_refused_in_words(sink: Attachments, wha
                 fields["pid"] = 2**22 + 7
             case "another segment":
                 fields["token"] = "0" * 32
-            case "bytes beyond the end":
-                fields["offset"] = 1
             case _:
                 fields["generation"] = 2
         if opened:
             fields["descriptor"] = opened[0]
         with pytest.raises(RemoteProtocolError, match=words) as refused:
-            sink.bytes(Reference(**fields), SIZE)
+            sink.open(Reference(**fields))
     for descriptor in opened:
         os.close(descriptor)
     assert "shared" == refused.value.reason
@@ -254,10 +252,18 @@ def test_references_must_match_the_arrays(sink: Attachments) -> None:
     pool = filled_pool(sink)
     shared, left = by_reference(*make_message(take(pool)))
     frames = [bytes(frame) for frame in wire.encode(shared, left)]
-    short = shared.model_copy(update={"shared": shared.shared[:1]}).model_dump_json().encode()
-    for broken in ([frames[0], short, *frames[2:]], [*frames, b"more"], frames[:2]):
+    changes: list[dict[str, object]] = [
+        {"places": shared.places[:1]},
+        {"places": ((1, 0), None)},
+        {"places": ((0, 1), None)},
+        {"places": ((0, 2**40), None)},
+        {"memory": ()},
+    ]
+    headers = [shared.model_copy(update=change).model_dump_json().encode() for change in changes]
+    broken = [[frames[0], header, *frames[2:]] for header in headers]
+    for each in (*broken, [*frames, b"more"], frames[:2]):
         with pytest.raises(RemoteProtocolError):
-            wire.decode(broken, wire.kinds(Result), sink)
+            wire.decode(each, wire.kinds(Result), sink)
 
 
 def test_a_segment_cannot_shrink_under_a_reader() -> None:
@@ -292,7 +298,7 @@ time.sleep(600)
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         reference = Reference.model_validate_json(owner.stdout.readline())
-        samples = sink.bytes(reference, SIZE)
+        samples = sink.open(reference)
         os.kill(owner.pid, signal.SIGKILL)
     assert (9, 9) == (samples.min(), samples.max())
     del samples, sink

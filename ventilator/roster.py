@@ -1,0 +1,135 @@
+"""Who works, and who holds what: the ventilator's workers, their leases and their free slots.
+
+Part of the leases core: no socket, no clock. Knows units of work by name only, not what becomes of them.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from penstock.protocol.heartbeat import Liveness
+from penstock.protocol.messages import Hello, TaskKey
+
+_NOBODY: frozenset[bytes] = frozenset()
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker as the ventilator knows it."""
+
+    hello: Hello
+    live: Liveness
+    #: What it holds and since when, oldest first: the first one is what it runs.
+    held: dict[TaskKey, float] = field(default_factory=dict)
+    #: When it began what it runs: its last finish, or its first lease after being idle.
+    busy_since: float = 0.0
+    #: Holds up the stream: gets nothing new until it finishes something.
+    stalled: bool = False
+    #: Has missed a heartbeat or two: gets nothing new until it is heard again.
+    quiet: bool = False
+
+    @property
+    def free(self) -> int:
+        """Tasks that it may get now."""
+        return 0 if self.stalled or self.quiet else self.hello.slots - len(self.held)
+
+    @property
+    def running(self) -> TaskKey | None:
+        """What it ran when it was last heard: the oldest that it holds.
+
+        If its last words were lost that is already done and costs nobody anything; guessing the next one would charge
+        the innocent.
+        """
+        return next(iter(self.held), None)
+
+
+class Roster:
+    """All workers, by the routing identity of their link."""
+
+    def __init__(self) -> None:
+        """Know nobody yet."""
+        self.workers: dict[bytes, Worker] = {}
+        #: Peers that have a free slot, in the order in which they are served.
+        self._free: dict[bytes, None] = {}
+        #: Which workers hold a unit of work; outlives the work itself.
+        self._holders: dict[TaskKey, set[bytes]] = {}
+
+    @property
+    def free(self) -> bool:
+        """Whether anybody has a free slot."""
+        return bool(self._free)
+
+    def add(self, peer: bytes, hello: Hello, live: Liveness) -> None:
+        """Take a worker in."""
+        self.workers[peer] = Worker(hello, live)
+        self.offer(peer)
+
+    def remove(self, peer: bytes) -> Worker:
+        """Forget a worker and end its leases; return it as it was."""
+        worker = self.workers.pop(peer)
+        self._free.pop(peer, None)
+        for key in worker.held:
+            self._let_go(peer, key)
+        return worker
+
+    def offer(self, peer: bytes) -> None:
+        """Count a worker among those with free slots, at the end of the line, if it has one."""
+        worker = self.workers.get(peer)
+        if worker and worker.free > 0:
+            self._free[peer] = None
+        else:
+            self._free.pop(peer, None)
+
+    def holders(self, key: TaskKey) -> AbstractSet[bytes]:
+        """Return who holds a unit of work."""
+        return self._holders.get(key, _NOBODY)
+
+    def is_held(self, key: TaskKey) -> bool:
+        """Return whether anybody holds a unit of work."""
+        return key in self._holders
+
+    def lease(self, key: TaskKey, now: float) -> bytes | None:
+        """Lease a unit of work to the next worker with a free slot that does not hold it yet; return who that is."""
+        holders = self.holders(key)
+        peer = next((peer for peer in self._free if peer not in holders), None)
+        if peer is None:
+            return None
+        worker = self.workers[peer]
+        if not worker.held:
+            worker.busy_since = now
+        worker.held[key] = now
+        self._holders.setdefault(key, set()).add(peer)
+        del self._free[peer]
+        self.offer(peer)
+        return peer
+
+    def end(self, peer: bytes, key: TaskKey, now: float) -> float | None:
+        """End a lease; return since when it was held, or None if it was not. The worker goes on with its next."""
+        worker = self.workers[peer]
+        leased_at = worker.held.pop(key, None)
+        if leased_at is not None:
+            self._let_go(peer, key)
+            worker.busy_since, worker.stalled = now, False
+            self.offer(peer)
+        return leased_at
+
+    def incarnations(self, incarnation: str) -> list[bytes]:
+        """Return the identities under which one start of a worker's process is known."""
+        return [peer for peer, worker in self.workers.items() if worker.hello.incarnation == incarnation]
+
+    def __iter__(self) -> Iterator[tuple[bytes, Worker]]:
+        """Yield everybody; they may be removed meanwhile."""
+        yield from list(self.workers.items())
+
+    def _let_go(self, peer: bytes, key: TaskKey) -> None:
+        holders = self._holders[key]
+        holders.discard(peer)
+        if not holders:
+            del self._holders[key]
+
+    def validate(self) -> None:
+        """Raise AssertionError if an invariant does not hold."""
+        held = {(peer, key) for peer, worker in self.workers.items() for key in worker.held}
+        assert held == {(peer, key) for key, peers in self._holders.items() for peer in peers}  # noqa: S101
+        assert all(len(worker.held) <= worker.hello.slots for worker in self.workers.values())  # noqa: S101
+        assert set(self._free) == {peer for peer, worker in self.workers.items() if worker.free > 0}  # noqa: S101
