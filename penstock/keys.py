@@ -21,7 +21,7 @@ _USAGE = """usage: penstock keys <command> [options]
 
   init DIR                  make a key folder: keys of the ventilator, the sink, a worker and a trainer
   add NAME [--role ROLE]    make one more key: worker-7, trainer-2
-  revoke NAME               forget a key: running services hang up on it within a second
+  revoke NAME               forget a key: running services heed it within a second
   list                      print names, roles and public keys
   export NAME DIR           copy one key, and the public ones it needs, into a new folder for another host
 
@@ -100,7 +100,7 @@ def revoke(settings: NameSettings) -> int:
         raise SpecError(f"no key {name!r} in {folder}; there are: {known}")
     for half in ("public", "secret"):
         (folder / half / f"{name}.toml").unlink(missing_ok=True)
-    print(f"{name}: revoked; services that run with {folder} hang up on it, copies elsewhere must be told too")
+    print(f"{name}: revoked; services that read {folder} let it in no more; revoke it in copies that others read, too")
     return 0
 
 

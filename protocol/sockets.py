@@ -10,7 +10,6 @@ import signal
 import socket
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +25,7 @@ from penstock.protocol import unix, wire
 from penstock.protocol.addresses import check_address, check_exposure
 from penstock.protocol.errors import RemoteProtocolError, SpecError
 from penstock.protocol.messages import AnyMessage
+from penstock.protocol.rejects import Rejects
 from penstock.protocol.security import KeyRing, Role
 from penstock.protocol.shared import Attachments
 from penstock.protocol.wire import Array
@@ -61,22 +61,6 @@ Kinds = frozenset[type[AnyMessage]]
 #: Who may say what on a bound socket: a key of another role cannot even connect.
 ByRole = Mapping[Role, Kinds]
 Received = tuple[Peer, AnyMessage, list[Array]]
-
-
-class Rejects:
-    """Counts and logs what was dropped; logs the first few of a kind, then ever fewer."""
-
-    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
-        """Start at zero."""
-        self.counts: Counter[str] = Counter()
-        self._log = log
-
-    def add(self, error: RemoteProtocolError, sender: str, event: str = "message dropped") -> None:
-        """Count one message that was dropped, or another `event`."""
-        self.counts[error.reason] += 1
-        count = self.counts[error.reason]
-        if count <= 5 or count & (count - 1) == 0:  # noqa: PLR2004 - then at every power of two
-            self._log.warning(event, reason=error.reason, detail=str(error), sender=sender, count=count)
 
 
 class Endpoint:
@@ -227,7 +211,7 @@ class Endpoint:
             self._socket.setsockopt(option, value)
         if self._kind == zmq.DEALER:
             self._socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
-            self._monitor = self._socket.get_monitor_socket(sum(_REFUSALS))
+            self._monitor = self._socket.get_monitor_socket(sum(_REFUSALS), f"inproc://monitor-{uuid.uuid4().hex}")
             self._hub.watch(self._monitor, self)
         try:
             self._socket.bind(self.given) if self._bind else self._socket.connect(self.given)
@@ -354,7 +338,7 @@ class Hub:
                 with suppress(BlockingIOError):
                     while self._woken.recv(4096):
                         pass
-        if self.keys:
+        if self.keys and self._gate is not None:
             for problem in self.keys.refresh(time.monotonic()):
                 self._log.error("keys", problem=problem)
             if self._gate in dict(ready):
