@@ -31,8 +31,10 @@ _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf"
 #: What stands for signs that a font lacks and that no accent can be taken off.
 _SPELT = {"×": "x", "−": "-", "–": "-", "—": "-", "µ": "u", "≤": "<=", "≥": ">="}
 
-#: How files of some kinds are written: text must stay sharp.
+#: The kinds of file that are written, and how: text must stay sharp. Pillow writes others too, of which PDF is no
+#: picture and GIF has too few colours.
 _OPTIONS: dict[str, dict[str, Any]] = {
+    ".png": {},
     ".jpg": {"quality": 90, "subsampling": 0},
     ".jpeg": {"quality": 90, "subsampling": 0},
     ".webp": {"quality": 90},
@@ -52,9 +54,8 @@ class Tile:
 def check_output(path: str) -> Path:
     """Return where a sheet is to be written. Raises SpecError if it cannot be: before anything long is done."""
     target = Path(path)
-    writable = {suffix for suffix, name in Image.registered_extensions().items() if name in Image.SAVE}
-    if target.suffix.lower() not in writable:
-        raise SpecError(f"--output {path!r}: give a file name that ends in .png (or .jpg, .webp)")
+    if target.suffix.lower() not in _OPTIONS:
+        raise SpecError(f"--output {path!r}: give a file name that ends in .png, .jpg or .webp")
     if not target.parent.is_dir():
         raise SpecError(f"--output {path!r}: no folder {str(target.parent)!r}; make it first")
     return target
@@ -63,7 +64,7 @@ def check_output(path: str) -> Path:
 def write(sheet: Image.Image, path: Path) -> None:
     """Write a sheet. Raises SpecError if that fails."""
     try:
-        sheet.save(path, **_OPTIONS.get(path.suffix.lower(), {}))
+        sheet.save(path, **_OPTIONS[path.suffix.lower()])
     except (OSError, ValueError) as error:
         raise SpecError(f"--output {str(path)!r}: cannot be written: {error}") from error
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 #: The transforms of `probe`, and one that cannot be imported.
 SOURCE = """
+import sys
+from collections.abc import Mapping
+
 import numpy as np
 
 
@@ -62,9 +65,67 @@ def ragged(sample, rng):
     return sample
 
 
+class OnDevice:
+    def __array__(self, dtype=None, copy=None):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+
+def device(sample, rng):
+    return sample | {"image": OnDevice()}
+
+
+def exiting(sample, rng):
+    sys.exit("3 is enough")
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def speechless(sample, rng):
+    raise Speechless
+
+
+class Mumbling:
+    def __array__(self, dtype=None, copy=None):
+        raise Speechless
+
+
+def mumbling(sample, rng):
+    return sample | {"label": Mumbling()}
+
+
+class Lazy(Mapping):
+    def __init__(self, sample, nameless=False):
+        self.sample, self.nameless = sample, nameless
+
+    def __len__(self):
+        return len(self.sample)
+
+    def __iter__(self):
+        if self.nameless:
+            raise OSError("the file is gone")
+        return iter(self.sample)
+
+    def __getitem__(self, name):
+        raise OSError(f"the file of {name} is gone")
+
+
+def lazy(sample, rng):
+    return Lazy(sample)
+
+
+def nameless(sample, rng):
+    return Lazy(sample, nameless=True)
+
+
 constant = 3
 """
-NAMES = ("invert", "dither", "half", "moody", "twisted", "widened", "forgetful", "silent", "renamed", "ragged")
+_RIGHT = ("invert", "dither", "half")
+_WRONG = ("moody", "twisted", "widened", "forgetful", "silent", "renamed", "ragged")
+_HOSTILE = ("device", "exiting", "speechless", "mumbling", "lazy", "nameless")
+NAMES = (*_RIGHT, *_WRONG, *_HOSTILE)
 
 
 def write_package(folder: Path, name: str = "probe", version: str = "2.1") -> Path:

@@ -21,6 +21,9 @@ from penstock.protocol.wire import Array
 #: The entry-point group in which packages publish their transforms.
 GROUP = "penstock.transforms"
 
+#: What users' code may raise: a script that calls sys.exit() must not end the worker.
+_RAISED = (Exception, SystemExit)
+
 Sample = dict[str, Array]
 #: `(sample, rng, **parameters) -> sample`; whatever it returns is checked.
 Function = Callable[..., Any]
@@ -35,8 +38,8 @@ def load(where: str, custom: Custom) -> Function:
     point = _find(where, custom)
     try:
         function = point.load()
-    except Exception as error:
-        raise SpecError(f"{where}: {_says(point)} cannot be imported: {type(error).__name__}: {error}") from error
+    except _RAISED as error:
+        raise SpecError(f"{where}: {_says(point)} cannot be imported: {_words(error)}") from error
     if not callable(function):
         raise SpecError(f"{where}: {_says(point)} is {function!r}, and that is no function")
     try:
@@ -76,6 +79,14 @@ def _find(where: str, custom: Custom) -> EntryPoint:
 
 def _says(point: EntryPoint) -> str:
     return f"{point.name} ({f'{point.dist.name} {point.dist.version}' if point.dist else point.value})"
+
+
+def _words(error: BaseException) -> str:
+    """Return an exception's type and text; even what says it may raise, and none of that is ours."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except _RAISED:
+        return f"{type(error).__name__}, which does not say what is wrong"
 
 
 class CustomTransforms:
@@ -152,26 +163,32 @@ class _Step:
     def apply(self, sample: Sample, rng: np.random.Generator) -> Sample:
         try:
             returned = self._function(sample, rng, **self._parameters)
-        except (Exception, SystemExit) as error:  # whatever it raises, the item is named and the stream goes on
-            raise ItemError(f"custom transform {self.name!r} raised {type(error).__name__}: {error}") from error
+        except _RAISED as error:  # whatever it raises, the item is named and the stream goes on
+            raise ItemError(f"custom transform {self.name!r} raised {_words(error)}") from error
         if not isinstance(returned, Mapping):
             raise TransformError(
                 f"custom transform {self.name!r} returned {type(returned).__name__}: it must return the sample, a dict "
                 "of arrays"
             )
-        if set(returned) != set(self._fields):
+        try:  # a mapping of the user's own may do anything
+            names = [str(name) for name in returned]
+        except _RAISED as error:
             raise TransformError(
-                f"custom transform {self.name!r} returned the fields {', '.join(map(str, returned))}; the schema says "
+                f"custom transform {self.name!r} returned a sample that does not tell its fields: {_words(error)}"
+            ) from error
+        if set(names) != set(self._fields):
+            raise TransformError(
+                f"custom transform {self.name!r} returned the fields {', '.join(names)}; the schema says "
                 f"{', '.join(self._fields)}: return all of these, and say in the spec what it adds (produces)"
             )
-        return {name: self._check(name, returned[name]) for name in self._fields}
+        return {name: self._check(name, returned) for name in self._fields}
 
-    def _check(self, name: str, value: object) -> Array:
+    def _check(self, name: str, returned: Mapping[str, object]) -> Array:
         try:
-            array = np.asarray(value)
-        except Exception as error:  # lists of different lengths, tensors on a GPU or of a graph
+            array = np.asarray(returned[name])
+        except _RAISED as error:  # lists of different lengths, tensors on a GPU, what is computed only when asked for
             raise TransformError(
-                f"custom transform {self.name!r} returned a {name} that is no array: {error}"
+                f"custom transform {self.name!r} returned {name}, which is no array: {_words(error)}"
             ) from error
         dtype, shape = self._fields[name]
         # Names are slow to find, and only tell the same types in another byte order apart, which are fine.

@@ -108,7 +108,8 @@ class Cutter:
         cell, capacity = self._transform.cell(image), self._transform.capacity(image)
         if capacity < self._patches:
             raise ItemError(
-                f"{self._patches} patches of {cell[1]} × {cell[0]} do not fit into {image[1]} × {image[0]} pixels "
-                f"without overlapping: at most {capacity} do"
+                f"{self._patches} patches of {cell[0]} × {cell[1]} do not fit into {image[0]} × {image[1]} pixels "
+                f"(height × width) without overlapping: at most {capacity} do; ask for fewer or smaller ones, or for "
+                'kind = "random", which may overlap'
             )
         return scatter(self._patches, cell, image, sample_generator(self._seed, epoch, item, 0, DRAW_PLACES))

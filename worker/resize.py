@@ -68,12 +68,15 @@ def enlarge(pixels: Pixels, least: Size, patch: Patch, max_pixels: int) -> Pixel
     if height >= least[0] and width >= least[1]:
         return pixels
     if height == 0 or width == 0:
-        raise ItemError(f"the image has {width} × {height} pixels: none at all")
+        raise ItemError(f"the image has {_size((height, width))}: none at all")
     if patch.too_small == "quarantine":
-        wanted = f"the patch of {patch.width} × {patch.height}"
+        wanted = f"the patch of {patch.height} × {patch.width}"
         if least != (patch.height, patch.width):
-            wanted = f"the {least[1]} × {least[0]} that the manipulations need for {wanted}"
-        raise ItemError(f"the image has {width} × {height} pixels, less than {wanted}")
+            wanted = f"the {least[0]} × {least[1]} that the manipulations need for {wanted}"
+        raise ItemError(
+            f"the image has {_size((height, width))}, less than {wanted}: cut smaller patches, or set patch.too_small "
+            'to "pad" or "resize"'
+        )
     if patch.too_small == "pad":
         size = max(height, least[0]), max(width, least[1])
     else:
@@ -81,7 +84,7 @@ def enlarge(pixels: Pixels, least: Size, patch: Patch, max_pixels: int) -> Pixel
         size = round(height * scale), round(width * scale)
     if size[0] * size[1] > max_pixels:
         raise ItemError(
-            f"enlarging {width} × {height} pixels to {size[1]} × {size[0]} would pass the limit of "
+            f"enlarging {_size((height, width))} to {size[0]} × {size[1]} would pass the limit of "
             f"{max_pixels / 1e6:g} megapixels (transform.max_megapixels)"
         )
     with _named(pixels, size):
@@ -97,9 +100,13 @@ def _named(pixels: Pixels, size: Size) -> Generator[None]:
     try:
         yield
     except (cv2.error, MemoryError, ValueError) as error:
-        raise ItemError(
-            f"cannot resize {pixels.shape[1]} × {pixels.shape[0]} pixels to {size[1]} × {size[0]}: {error}"
-        ) from error
+        found = _size((pixels.shape[0], pixels.shape[1]))
+        raise ItemError(f"cannot resize {found} to {size[0]} × {size[1]}: {error}") from error
+
+
+def _size(size: Size) -> str:
+    """Return a size in words, in the order in which the spec has it."""
+    return f"{size[0]} × {size[1]} pixels (height × width)"
 
 
 def _pad(pixels: Pixels, size: Size, patch: Patch) -> Pixels:

@@ -131,12 +131,32 @@ def test_an_item_for_which_a_transform_raises_fails_with_its_words_and_leaves_no
 @pytest.mark.parametrize(
     ("name", "words"),
     [
+        ("exiting", "custom transform 'exiting' raised SystemExit: 3 is enough"),
+        ("speechless", "custom transform 'speechless' raised Speechless, which does not say what is wrong"),
+    ],
+)
+def test_whatever_a_transform_raises_is_the_items_failure(name: str, words: str) -> None:
+    """An exit would end one worker after the other, and so would an exception whose text cannot be made."""
+    _, failed = run(make({"name": name}), make_task(2, 1))
+    assert [0, 1] == list(failed)
+    assert isinstance(failed[0], ItemError)
+    assert words == str(failed[0])
+
+
+@pytest.mark.usefixtures("_installed")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
         ("twisted", "'twisted' returned image uint8(6, 4, 3); the schema says uint8(4, 6, 3)"),
         ("widened", "'widened' returned image float64(4, 6, 3); the schema says uint8(4, 6, 3)"),
         ("forgetful", "'forgetful' returned the fields image; the schema says image, label, item, patch"),
         ("silent", "'silent' returned NoneType: it must return the sample"),
         ("renamed", "'renamed' turned item 10, patch 0 into item 11, patch 0"),
-        ("ragged", "'ragged' returned a label that is no array"),
+        ("ragged", "'ragged' returned label, which is no array: ValueError: "),
+        ("device", "'device' returned image, which is no array: TypeError: can't convert cuda:0 device type tensor"),
+        ("mumbling", "'mumbling' returned label, which is no array: Speechless, which does not say what is wrong"),
+        ("lazy", "'lazy' returned image, which is no array: OSError: the file of image is gone"),
+        ("nameless", "'nameless' returned a sample that does not tell its fields: OSError: the file is gone"),
         ("half", "'half' returned the fields image, label, item, patch, weight; the schema says image, label, item"),
     ],
 )
@@ -183,6 +203,17 @@ def test_a_name_that_two_packages_publish_is_refused(tmp_path: Path, monkeypatch
     """Which of them is found first may differ between workers."""
     monkeypatch.syspath_prepend(install(write_package(tmp_path / "source", "other", "1.0"), tmp_path / "target"))
     with pytest.raises(SpecError, match=r"several packages .*invert \(other 1\.0\).*invert \(probe 2\.1\)"):
+        make({"name": "invert"})
+
+
+def test_a_package_that_exits_when_it_is_imported_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the worker would end without saying why."""
+    target = install(write_package(tmp_path / "source", "leaver", "1.0"), tmp_path / "target")
+    (target / "leaver.py").write_text("raise SystemExit('no licence')", encoding="utf-8")
+    monkeypatch.syspath_prepend(target)
+    with pytest.raises(SpecError, match=r"invert \(leaver 1\.0\) cannot be imported: SystemExit: no licence"):
         make({"name": "invert"})
 
 

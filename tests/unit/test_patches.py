@@ -112,7 +112,7 @@ def test_scattered_patches_never_overlap_or_the_item_fails_in_words(
     pixels, fits = numbered(height, width), (height // 20) * (width // 30)
     transform: dict[str, Any] = {"patch": PATCH | {"kind": "scattered"}}
     if count > fits:
-        with pytest.raises(ItemError, match=rf"{count} patches of 30 × 20 do not fit .* at most {fits} do"):
+        with pytest.raises(ItemError, match=rf"{count} patches of 20 × 30 do not fit .* at most {fits} do"):
             cuts(transform, pixels, count, item)
         return
     found = cuts(transform, pixels, count, item)

@@ -278,7 +278,7 @@ def bad_files(root: Path) -> Iterator[tuple[str, str]]:
         "truncated.jpg": (jpeg[: len(jpeg) // 2], "damaged JPEG"),
         "truncated.png": (encode(picture(1), "PNG")[:900], "damaged image"),
         "large.jpg": (jpeg + bytes(2_000_000), "2001"),
-        "small.jpg": (encode(picture(1, 0, 19, 64)), "the image has 64 × 19 pixels, less than the patch of 24 × 20"),
+        "small.jpg": (encode(picture(1, 0, 19, 64)), "the image has 19 × 64 pixels (height × width), less than"),
     }
     for name, (content, reason) in contents.items():
         (root / name).write_bytes(content)

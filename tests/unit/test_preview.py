@@ -263,7 +263,9 @@ def test_floats_with_channels_first_look_as_the_levels_they_were_made_of(tmp_pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["-o", "sheet.txt"], ["--output 'sheet.txt'", ".png"]),
+        (["-o", "sheet.txt"], ["--output 'sheet.txt'", ".png, .jpg or .webp"]),
+        (["-o", "sheet.pdf"], ["--output 'sheet.pdf'", ".png, .jpg or .webp"]),  # which Pillow would write
+        (["-o", "sheet"], ["--output 'sheet'", ".png, .jpg or .webp"]),
         (["-o", "nowhere/sheet.png"], ["no folder 'nowhere'"]),
         (["--stream", "test"], ["--stream 'test'", "train"]),
         (["--count", "0"], ["--count '0'"]),
@@ -280,6 +282,16 @@ def test_what_cannot_be_drawn_is_refused_in_words(
     told = capsys.readouterr().err
     for word in words:
         assert word in told
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.jpeg", "JPEG"), ("a.webp", "WEBP")]
+)
+def test_a_sheet_is_of_the_kind_that_its_name_ends_in(tmp_path: Path, name: str, kind: str) -> None:
+    """In capitals as well."""
+    save(draw("t", [], []), check_output(str(tmp_path / name)))
+    with Image.open(tmp_path / name) as sheet:
+        assert kind == sheet.format
 
 
 def test_a_sheet_names_files_that_cannot_be_written(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from plans import make_plan, make_samples
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import Glimpse
 from penstock.protocol.wire import Array, frames_of
-from penstock.view import Look
+from penstock.view import Look, main
 
 
 def answer(*positions: int, fingerprint: str = "f", readers: int = 1) -> tuple[Glimpse, list[Array]]:
@@ -65,3 +65,11 @@ def test_an_answer_that_is_not_of_the_schema_is_rejected(fault: str) -> None:
     with pytest.raises(RemoteProtocolError, match="are not"):
         seen.take(message, arrays)
     assert [] == seen.samples
+
+
+def test_a_sheet_of_another_kind_than_pictures_is_refused_before_anybody_is_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nobody listens at the address, and nobody need."""
+    assert 2 == main(["tcp://127.0.0.1:9", "-o", "sheet.pdf"])
+    assert "--output 'sheet.pdf': give a file name that ends in .png, .jpg or .webp" in capsys.readouterr().err
