@@ -225,7 +225,9 @@ class Cursor:
         )
 
     def _too_late(self, what: str) -> DeadlineError:
+        refused = self._link is not None and self._link.refused
+        hint = "; somebody is there, but did not let us in: give keys=, and see its log" if refused else ""
         return DeadlineError(
             f"no {what} for stream {self.wish.stream!r} from {self.address} within {self.timeout_s} s: check that "
-            "ventilator, sink and at least one worker run, and that this is the sink's address for trainers"
+            "ventilator, sink and at least one worker run, and that this is the sink's address for trainers" + hint
         )

@@ -108,6 +108,11 @@ class Link:
                 lambda: self.session.plan is not None or bool(self._events) or self._failed is not None, timeout_s
             )
 
+    @property
+    def refused(self) -> bool:
+        """Whether a handshake has failed: keys do not match, or one side has none."""
+        return self._hub.rejects.counts["refused"] > 0
+
     def nudge(self) -> None:
         """Make a wait look again whether it is wanted."""
         with self._changed:

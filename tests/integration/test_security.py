@@ -27,6 +27,7 @@ from streams import INTERVALS, digest, epochs, make_images, make_spec, run_stack
 import penstock
 from penstock.keys import main as keys_command
 from penstock.protocol import messages
+from penstock.protocol.errors import DeadlineError, SpecError
 from penstock.protocol.health import query
 from penstock.protocol.security import KeyRing, Role, read_key
 from penstock.protocol.sockets import new_key_pair
@@ -233,6 +234,27 @@ def test_a_worker_needs_its_key_and_the_stack_needs_no_other(
         until(lambda: 2 == stack.status()["ventilator"]["workers"], "the ventilator to lose the revoked worker")
         until(lambda: not query(right).get("ready"), "the revoked worker to hear nothing any more")
         assert worker.poll() is None
+
+
+def test_a_trainer_elsewhere_needs_its_key_only(
+    stack: LocalStack, reference: str, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By argument or by the environment; without a key, or with a worker's, it says why it waits in vain."""
+    folder = str(tmp_path / "mine")
+    assert 0 == keys_command(["export", "trainer", folder, "--keys", str(keys)])
+    with penstock.connect(stack.address, keys=folder) as feed:
+        assert reference == digest(epochs(feed, 1))
+    with (
+        pytest.raises(DeadlineError, match="did not let us in: give keys="),
+        penstock.connect(stack.address, timeout_s=1.0) as stranger,
+    ):
+        take(stranger, 1)
+    monkeypatch.setenv("PENSTOCK_KEYS", folder)
+    with penstock.connect(stack.address) as feed:
+        assert 1 == len(take(feed, 1))
+    assert 0 == keys_command(["export", "worker", str(tmp_path / "worker"), "--keys", str(keys)])
+    with pytest.raises(SpecError, match="one secret key of role 'trainer'"):
+        penstock.connect(stack.address, keys=tmp_path / "worker")
 
 
 def test_a_revoked_trainer_gets_no_further_batch(stack: LocalStack, keys: Path) -> None:
