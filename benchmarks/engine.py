@@ -53,6 +53,18 @@ def cases(data: Path, made: Path) -> dict[str, dict[str, Any]]:
         stream["source"] = {"root": "data", **stream["source"]}
         return {"seed": 1, "roots": {"data": str(root)}, "streams": {"train": stream}}
 
+    def small(where: str) -> dict[str, Any]:
+        return spec(
+            made,
+            source={"kind": "arrays", "images": arrays.name},
+            transform={
+                "resize": {"height": 32, "width": 32},  # as they are
+                "augment": _CHANGES,
+                "normalize": {"rescale": 1 / 255, "where": where},
+            },
+            batch_size=32,
+        )
+
     arrays = made / "arrays.npy"
     if not arrays.exists():
         np.save(arrays, np.random.default_rng(1).integers(0, 256, (_ARRAYS, 32, 32, 3), np.uint8))
@@ -70,21 +82,23 @@ def cases(data: Path, made: Path) -> dict[str, dict[str, Any]]:
             patches=10,
             batch_size=40,
         ),
-        "32×32 arrays, changed, float32, batches of 32": spec(
-            made,
-            source={"kind": "arrays", "images": arrays.name},
-            transform={
-                "resize": {"height": 32, "width": 32},  # as they are
-                "augment": _CHANGES,
-                "normalize": {"rescale": 1 / 255},
-            },
-            batch_size=32,
-        ),
+        "32×32 arrays to float32, batches of 32, by the trainer": small("trainer"),
+        "32×32 arrays to float32, batches of 32, by workers": small("worker"),
     }
 
 
+def in_workers(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the spec with nothing left to the trainer: what the kernel must do for the same batches."""
+    stream = spec["streams"]["train"]
+    transform = stream["transform"]
+    if "normalize" not in transform:
+        return spec
+    transform = transform | {"normalize": transform["normalize"] | {"where": "worker"}}
+    return spec | {"streams": {"train": stream | {"transform": transform}}}
+
+
 def _loop(spec: dict[str, Any], seconds: float, first: int, ready: Any, results: Any) -> None:  # noqa: ANN401 - multiprocessing's
-    parsed = parse_spec(spec)
+    parsed = parse_spec(in_workers(spec))
     book = TaskBook.open(parsed, parsed.roots)
     [plan] = book.plans
     pipeline = Pipeline(plan, parsed.roots)
@@ -121,13 +135,14 @@ def limit(spec: dict[str, Any], processes: int, seconds: float) -> float:
 def pipeline(spec: dict[str, Any], workers: int, seconds: float) -> tuple[float, float]:
     """Return the samples a second that reach a trainer that does nothing, and the fraction of time that it waits."""
     with penstock.local(spec, workers=workers) as stack, stack.feed("train") as feed:
+        finish = feed.normalizer() if spec != in_workers(spec) else lambda image: image
         began, samples, waited = 0.0, 0, 0.0
         start = time.perf_counter()
         while True:
             for batch in feed:
                 now = time.perf_counter()
                 if began:
-                    samples += len(batch["image"])
+                    samples += len(finish(batch["image"]))
                 elif now - start > _WARM_S and feed.stats.batches:
                     began, waited = now, feed.stats.wait_s
                 if began and now - began > seconds:

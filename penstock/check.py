@@ -109,9 +109,17 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
         counts = [*counts[:_CLASSES], ("…", f"{len(counts) - _CLASSES:,} more", "")]
     _print(console, f"{len(told['classes']):,} classes", ("label", "class", "items"), counts)
     rows = [
-        (field["name"], field["dtype"], str(tuple(field["shape"])), f"{field['bytes']:,}") for field in told["schema"]
+        (
+            field["name"],
+            field["dtype"],
+            str(tuple(field["shape"])),
+            field["axes"],
+            field["channels"],
+            f"{field['bytes']:,}",
+        )
+        for field in told["schema"]
     ]
-    _print(console, "schema of a sample", ("field", "dtype", "shape", "bytes"), rows)
+    _print(console, "schema of a sample", ("field", "dtype", "shape", "axes", "channels", "bytes"), rows)
     order = [tuple(str(value) for value in entry.values()) for entry in told["order"]]
     _print(console, "first samples of two epochs", ("epoch", "position", "path", "label", "class", "patch"), order)
 

@@ -89,12 +89,9 @@ def lines(plan: StreamPlan, sample: Sample) -> tuple[str, ...]:
 
 
 def _channels_first(plan: StreamPlan) -> bool | None:
-    """Return the order of an image's axes, or None if only a custom transform knows."""
-    transform = plan.settings.transform
-    if any("image" in custom.produces for custom in transform.custom):
-        return None
-    normalize = transform.normalize
-    return normalize is not None and normalize.where == "worker" and normalize.data_format == "channels_first"
+    """Return the order of an image's axes, or None if a custom transform makes it and the spec does not say."""
+    axes = plan.schema[0].axes
+    return axes == "chw" if axes else None
 
 
 def _label(plan: StreamPlan, label: Array) -> str:

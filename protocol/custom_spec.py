@@ -8,8 +8,9 @@ import math
 from keyword import iskeyword
 from typing import Annotated
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
+from penstock.protocol.axes import Axes, Channels, check_axes
 from penstock.protocol.model import Model, Name
 
 #: Fields that say which sample it is.
@@ -23,6 +24,15 @@ class Produced(Model):
     """Numpy's name of the element type."""
     shape: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(max_length=7)
     """Shape of one sample; `[]` for a number."""
+    axes: Axes = ""
+    """Of an image, what the axes of `shape` are: h height, w width, c channels. Default: not said."""
+    channels: Channels = ""
+    """Of an image, what its channels are, in order: gray; red, green, blue; or these and alpha. Default: not said."""
+
+    @model_validator(mode="after")
+    def _axes_fit(self) -> "Produced":
+        check_axes(self.axes, self.channels, self.shape)
+        return self
 
 
 class Custom(Model):

@@ -7,16 +7,22 @@ import hashlib
 import json
 import math
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from pydantic import ConfigDict, Field
 
+from penstock.protocol.axes import Axes, Channels
+from penstock.protocol.custom_spec import Produced
 from penstock.protocol.model import Model, Name
 from penstock.protocol.order import Geometry, Int64s
 from penstock.protocol.spec import Spec, Stream, default_task_items
 
 #: Batches that a trainer has ahead by default: at least so many, at most so many, and in between so much (bytes).
 LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 64, 8_000_000
+
+#: What only says how numbers are to be read, and changes none.
+_CALLED: dict[str, Any] = {"transform": {"custom": {"__all__": {"produces": {"__all__": {"axes", "channels"}}}}}}
 
 #: Blocks that a window holds at most.
 _MOST_BLOCKS = 4096
@@ -33,6 +39,16 @@ class FieldSchema(Model):
     """Numpy's name of the element type."""
     shape: tuple[int, ...] = Field(max_length=8)
     """Shape of one sample, without the batch axis."""
+    axes: Axes = ""
+    """Of an image, what the axes of `shape` are: `hwc` (height, width, channels), `chw`, or `hw`. The `frames` of
+    messages leave it and `channels` out: both sides know them from the plan, and they say nothing of bytes."""
+    channels: Channels = ""
+    """Of an image, what its channels are, in order: `gray`, `rgb` or `rgba`."""
+
+    @classmethod
+    def of(cls, name: str, made: Produced) -> "FieldSchema":
+        """Return a field as a custom transform leaves it."""
+        return cls(name=name, dtype=made.dtype, shape=made.shape, axes=made.axes, channels=made.channels)
 
     @property
     def sample_bytes(self) -> int:
@@ -119,23 +135,22 @@ def schema_of(stream: Stream) -> tuple[FieldSchema, ...]:
     """Return the fields of a stream's samples: those of `schema_before`, as the spec's custom transforms leave them."""
     fields = {field.name: field for field in schema_before(stream)}
     for custom in stream.transform.custom:
-        fields |= {
-            name: FieldSchema(name=name, dtype=made.dtype, shape=made.shape) for name, made in custom.produces.items()
-        }
+        fields |= {name: FieldSchema.of(name, made) for name, made in custom.produces.items()}
     return tuple(fields.values())
 
 
 def schema_before(stream: Stream) -> tuple[FieldSchema, ...]:
     """Return the fields of a stream's samples before custom transforms.
 
-    `image` uint8 (height, width, channels), the channels red, green, blue, or one of gray, unless the worker
-    normalises it (`transform.normalize` gives type and axes); `label` int32, the class
-    index; `item` int64, the item's index in the whole source; `patch` int32, which of the item's patches; and with
-    manipulations `manipulation` int32, 0 for the unchanged image, then by their order in the spec.
+    `image` uint8 (height, width, channels), the channels those of `transform.color`, unless the worker normalises it
+    (`transform.normalize` gives type and axes); `label` int32, the class index; `item` int64, the item's index in the
+    whole source; `patch` int32, which of the item's patches; and with manipulations `manipulation` int32, 0 for the
+    unchanged image, then by their order in the spec.
     """
-    dtype, shape = stream.transform.image_field
+    transform = stream.transform
+    dtype, shape = transform.image_field
     fields = (
-        FieldSchema(name="image", dtype=dtype, shape=shape),
+        FieldSchema(name="image", dtype=dtype, shape=shape, axes=transform.image_axes, channels=transform.color),
         FieldSchema(name="label", dtype="int32", shape=()),
         FieldSchema(name="item", dtype="int64", shape=()),
         FieldSchema(name="patch", dtype="int32", shape=()),
@@ -148,9 +163,11 @@ def schema_before(stream: Stream) -> tuple[FieldSchema, ...]:
 def fingerprint(spec: Spec, stream: Stream, listing_digest: str) -> str:
     """Return the digest of everything that determines a stream's samples.
 
-    How samples are cut into batches and tasks, memory limits and where roots lie are left out: they may change
-    between a run and its resumption.
+    How samples are cut into batches and tasks, memory limits, where roots lie and what custom transforms' axes are
+    called are left out: they may change between a run and its resumption.
     """
-    determining = stream.model_dump(mode="json", include={"transform", "patches", "mix", "shuffle", "shard"})
+    determining = stream.model_dump(
+        mode="json", include={"transform", "patches", "mix", "shuffle", "shard"}, exclude=_CALLED
+    )
     text = json.dumps([1, spec.seed, determining, listing_digest], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]

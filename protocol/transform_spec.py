@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from penstock.protocol.augment_spec import Augment
+from penstock.protocol.axes import CHANNELS, Axes
 from penstock.protocol.custom_spec import Custom
 from penstock.protocol.manipulation_spec import Manipulation, Manipulations, Size, largest
 from penstock.protocol.model import Model
@@ -14,10 +15,6 @@ from penstock.protocol.normalize_spec import Normalize
 
 #: Filters of `resize`: the first six are Pillow's, which widen with the reduction (antialias); the others OpenCV's.
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area", "linear", "cubic"]
-
-
-#: Channels of a sample's image by `color`.
-CHANNELS = {"gray": 1, "rgb": 3, "rgba": 4}
 
 
 class Resize(Model):
@@ -169,6 +166,13 @@ class Transform(Model):
     def image_shape(self) -> tuple[int, int, int]:
         """Shape (height, width, channels) of a sample's image."""
         return self.window.height, self.window.width, CHANNELS[self.color]
+
+    @property
+    def image_axes(self) -> Axes:
+        """Axes of a sample's image as it leaves the worker."""
+        normalize = self.normalize
+        turned = normalize is not None and normalize.where == "worker" and normalize.data_format == "channels_first"
+        return "chw" if turned else "hwc"
 
     @property
     def image_field(self) -> tuple[str, tuple[int, int, int]]:

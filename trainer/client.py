@@ -94,7 +94,7 @@ class Feed:
 
     @property
     def schema(self) -> tuple[FieldSchema, ...]:
-        """The fields of a sample."""
+        """The fields of a sample: name, dtype and shape, and of an image what its axes and channels are."""
         return self.plan.schema
 
     @property

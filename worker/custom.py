@@ -100,10 +100,7 @@ class CustomTransforms:
         self._steps: list[_Step] = []
         for index, custom in enumerate(customs):
             where = f"stream {stream!r}: transform.custom[{index}] = {custom.name!r}"
-            fields |= {
-                name: FieldSchema(name=name, dtype=made.dtype, shape=made.shape)
-                for name, made in custom.produces.items()
-            }
+            fields |= {name: FieldSchema.of(name, made) for name, made in custom.produces.items()}
             self._steps.append(_Step(custom, load(where, custom), tuple(fields.values())))
         #: The fields that the last one leaves.
         self.schema = tuple(fields.values())

@@ -29,8 +29,8 @@ import numpy.typing as npt
 import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image, UnidentifiedImageError
 
+from penstock.protocol.axes import CHANNELS
 from penstock.protocol.errors import ItemError
-from penstock.protocol.transform_spec import CHANNELS
 from penstock.worker.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size
 from penstock.worker.partial import MIN_PIXELS, Box, Frame, decode_boxes, frame_of
 from penstock.worker.pillow import FORMATS, REFUSALS, prepare_pillow

@@ -57,12 +57,14 @@ def test_sizes_classes_and_schema_follow_from_spec_and_files(spec: Path, capsys:
         train[key] for key in ("samples_per_epoch", "batches_per_epoch", "tasks_per_epoch", "items_per_task")
     )
     image, label = train["schema"][:2]
-    assert {"name": "image", "dtype": "uint8", "shape": [8, 12, 3], "bytes": 288} == image
-    assert {"name": "label", "dtype": "int32", "shape": [], "bytes": 4} == label
-    assert ({"dog": 2}, 1, [8, 12, 1]) == (
+    pixels = {"name": "image", "dtype": "uint8", "shape": [8, 12, 3], "axes": "hwc", "channels": "rgb", "bytes": 288}
+    assert pixels == image
+    assert {"name": "label", "dtype": "int32", "shape": [], "axes": "", "channels": "", "bytes": 4} == label
+    assert ({"dog": 2}, 1, [8, 12, 1], "gray") == (
         validation["classes"],
         validation["batches_per_epoch"],
         validation["schema"][0]["shape"],
+        validation["schema"][0]["channels"],
     )
     assert 32 == len(train["fingerprint"])
     assert train["fingerprint"] != validation["fingerprint"]
@@ -118,7 +120,18 @@ def test_tables_for_people_hold_the_same(spec: Path, capsys: pytest.CaptureFixtu
     """Every class, field and term is there, without a traceback or a JSON brace."""
     assert 0 == main([str(spec), "--workers", "2"])
     output = capsys.readouterr().out
-    for words in ("stream train", "stream validation", "cat", "image", "(8, 12, 3)", "workers, decoding", "sum"):
+    for words in (
+        "stream train",
+        "stream validation",
+        "cat",
+        "image",
+        "(8, 12, 3)",
+        "hwc",
+        "rgb",
+        "gray",
+        "workers, decoding",
+        "sum",
+    ):
         assert words in output
     assert "{" not in output
 

@@ -18,7 +18,7 @@ from penstock.protocol.wire import Array
 from penstock.worker.custom import CustomTransforms
 
 SCHEMA = (
-    FieldSchema(name="image", dtype="uint8", shape=(4, 6, 3)),
+    FieldSchema(name="image", dtype="uint8", shape=(4, 6, 3), axes="hwc", channels="rgb"),
     FieldSchema(name="label", dtype="int32", shape=()),
     FieldSchema(name="item", dtype="int64", shape=()),
     FieldSchema(name="patch", dtype="int32", shape=()),
@@ -226,7 +226,7 @@ def make_stream(*customs: dict[str, Any]) -> Stream:
 def test_every_process_knows_the_schema_from_the_spec_alone() -> None:
     """Fields in the order in which they came about, each as the last transform leaves it; nothing need be installed."""
     stream = make_stream(
-        {"name": "nowhere", "produces": {"mask": {"dtype": "bool", "shape": [4, 6]}}},
+        {"name": "nowhere", "produces": {"mask": {"dtype": "bool", "shape": [4, 6], "axes": "hw"}}},
         {"name": "else", "produces": {"image": {"dtype": "float16", "shape": [3, 2]}}},
         {"name": "more", "produces": {"mask": {"dtype": "float32", "shape": []}}},
     )
@@ -239,6 +239,37 @@ def test_every_process_knows_the_schema_from_the_spec_alone() -> None:
     ]
     assert expected == [(field.name, field.dtype, field.shape) for field in schema_of(stream)]
     assert SCHEMA == schema_before(stream)
+
+
+def test_the_schema_says_the_axes_and_channels_that_the_spec_says_and_no_others() -> None:
+    """Those of an image that a transform replaced are gone; a later transform may know them again."""
+    gone = {"name": "one", "produces": {"image": {"dtype": "uint8", "shape": [4, 6, 3]}}}
+    known = {"dtype": "float32", "shape": [1, 4, 6], "axes": "chw", "channels": "gray"}
+    again = {"name": "two", "produces": {"image": known}}
+    for customs, expected in [((), ("hwc", "rgb")), ((gone,), ("", "")), ((gone, again), ("chw", "gray"))]:
+        image = schema_of(make_stream(*customs))[0]
+        assert expected == (image.axes, image.channels)
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_transform_whose_image_only_is_called_otherwise_runs_as_before() -> None:
+    """Axes and channels say how numbers are read, and change none."""
+    produces = {"image": {"dtype": "uint8", "shape": [4, 6, 3], "axes": "hwc"}}
+    named, plain = make({"name": "invert", "produces": produces}), make({"name": "invert"})
+    assert "hwc" == named.schema[0].axes
+    for expected, found in zip(run(plain, make_task(2, 1))[0], run(named, make_task(2, 1))[0], strict=True):
+        np.testing.assert_array_equal(expected, found)
+
+
+def test_what_axes_are_called_is_no_part_of_the_fingerprint() -> None:
+    """No sample changes with it, so a run may be resumed after it is said, or said rightly."""
+    made = {"dtype": "uint8", "shape": [4, 6, 1]}
+    streams = [
+        make_stream({"name": "one", "produces": {"image": made | called}})
+        for called in ({}, {"axes": "hwc"}, {"axes": "hwc", "channels": "gray"})
+    ]
+    digests = [fingerprint(Spec(streams={"train": stream}), stream, "listing") for stream in streams]
+    assert [digests[0]] * 3 == digests
 
 
 def test_names_versions_parameters_and_their_order_are_part_of_the_fingerprint() -> None:
@@ -268,6 +299,17 @@ def test_names_versions_parameters_and_their_order_are_part_of_the_fingerprint()
         ({"produces": {"item": {"dtype": "int64", "shape": []}}}, "'item' says which sample it is"),
         ({"produces": {"image": {"dtype": "object", "shape": []}}}, "dtype"),
         ({"produces": {"image": {"dtype": "uint8", "shape": [0]}}}, "greater than or equal to 1"),
+        ({"produces": {"image": {"dtype": "uint8", "shape": [4, 6], "axes": "hwc"}}}, "axes = 'hwc' names 3 axes, but"),
+        ({"produces": {"image": {"dtype": "uint8", "shape": [4, 6], "axes": "wh"}}}, "'hwc', 'chw' or 'hw'"),
+        ({"produces": {"image": {"dtype": "uint8", "shape": [4, 6], "channels": "gray"}}}, "'gray' needs axes"),
+        (
+            {"produces": {"image": {"dtype": "uint8", "shape": [4, 6, 3], "axes": "chw", "channels": "rgb"}}},
+            r"channels = 'rgb' means 3 channel\(s\), but .* has 4",
+        ),
+        (
+            {"produces": {"image": {"dtype": "uint8", "shape": [4, 6], "axes": "hw", "channels": "rgb"}}},
+            r"channels = 'rgb' means 3 channel\(s\), but .* has 1",
+        ),
         ({"path": "code.py"}, "path"),
     ],
 )

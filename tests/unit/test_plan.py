@@ -91,6 +91,25 @@ def test_a_plan_knows_its_samples_sizes() -> None:
     assert ["image", "label", "item", "patch"] == [field.name for field in make_plan().schema]
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ("hwc", "rgb", (16, 16, 3))),
+        ({"transform__color": "gray"}, ("hwc", "gray", (16, 16, 1))),
+        ({"transform__color": "rgba"}, ("hwc", "rgba", (16, 16, 4))),
+        ({"transform__normalize": {"rescale": 0.5}}, ("hwc", "rgb", (16, 16, 3))),
+        ({"transform__normalize": {"data_format": "channels_first"}}, ("chw", "rgb", (3, 16, 16))),
+        # The trainer turns the axes after it got the batch, which the schema describes.
+        ({"transform__normalize": {"data_format": "channels_first", "where": "trainer"}}, ("hwc", "rgb", (16, 16, 3))),
+    ],
+)
+def test_the_schema_says_an_images_axes_and_channels(changes: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    """As they leave the worker; other fields have none."""
+    image, *others = schema_of(spec(**changes).streams["train"])
+    assert expected == (image.axes, image.channels, image.shape)
+    assert [("", "")] * 3 == [(field.axes, field.channels) for field in others]
+
+
 def test_samples_say_their_manipulation_only_where_there_are_any() -> None:
     """An int32 behind the other fields."""
     changed = schema_of(spec(transform__manipulations={"choices": [{"kind": "rot90"}]}).streams["train"])

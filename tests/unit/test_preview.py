@@ -261,6 +261,29 @@ def test_floats_with_channels_first_look_as_the_levels_they_were_made_of(tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("called", "shape", "reds"),
+    [
+        ({"axes": "chw"}, (3, 24, 4), 24 * 4),  # without a word, four would be taken for channels
+        ({"axes": "hwc"}, (3, 24, 2), 0),  # three rows of two channels, of which the first is shown in gray
+        ({}, (3, 24, 2), 24 * 2),
+        ({}, (3, 24, 4), 0),
+    ],
+)
+def test_images_of_custom_transforms_are_drawn_by_the_axes_that_the_spec_says(
+    tmp_path: Path, called: dict[str, str], shape: tuple[int, ...], reds: int
+) -> None:
+    """If it says none, by what their numbers suggest."""
+    write_images(tmp_path, count=1)
+    produces = {"image": {"dtype": "uint8", "shape": shape, **called}}
+    transform = {"resize": {"height": 24, "width": 32}, "custom": [{"name": "any", "produces": produces}]}
+    _, plan, _ = open_stream(make_spec(tmp_path, transform=transform))
+    image = np.zeros(shape, np.uint8)
+    image[0] = 255
+    fields = {"image": image, "label": np.array(0), "item": np.array(0), "patch": np.array(0)}
+    assert reds == colours(make_sheet("t", plan, [Sample(0, "0", fields)], 48), (255, 0, 0))
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         (["-o", "sheet.txt"], ["--output 'sheet.txt'", ".png, .jpg or .webp"]),

@@ -184,6 +184,16 @@ def test_results_and_batches_survive_the_round_trip(
             assert not other.flags.writeable
 
 
+def test_frames_leave_out_what_an_images_axes_are_called() -> None:
+    """Both sides know it from the plan; headers are no longer for it, and entries of equal arrays stay equal."""
+    array = np.zeros((2, 4, 8, 3), np.uint8)
+    called = FieldSchema(name="image", dtype="uint8", shape=(4, 8, 3), axes="hwc", channels="rgb")
+    frames = wire.frames_of([called], [array])
+    assert (FieldSchema(name="image", dtype="uint8", shape=(2, 4, 8, 3)),) == frames
+    header = bytes(wire.encode(Batch(sequence=0, start=0, stops=(2,), sizes=(2,), frames=frames), [array])[1])
+    assert {"name", "dtype", "shape"} == set(json.loads(header)["frames"][0])
+
+
 def test_arrays_are_neither_copied_by_the_sender_nor_by_the_receiver() -> None:
     """Pixels stay where they are: encode and decode return views."""
     array = np.zeros((4, 8), np.uint8)
