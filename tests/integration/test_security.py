@@ -228,7 +228,7 @@ def test_a_worker_needs_its_key_and_the_stack_needs_no_other(
         until(lambda: query(right).get("ready"), "the worker with the right key to be welcomed")
         assert 3 == stack.status()["ventilator"]["workers"]
         for health in (plain, false):
-            until(lambda health=health: query(health)["rejected"].get("refused"), "a refused worker to say so")  # type: ignore[misc]
+            until(lambda health=health: query(health).get("rejected", {}).get("refused"), "a refused worker to say so")  # type: ignore[misc]
             assert not query(health).get("ready")
         assert 0 == keys_command(["revoke", "worker-7", "--keys", str(keys)])
         until(lambda: 2 == stack.status()["ventilator"]["workers"], "the ventilator to lose the revoked worker")
