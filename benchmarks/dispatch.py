@@ -66,9 +66,11 @@ class Peers:
         self.done = self.sequence = 0
         self._held: set[int] = set()
         self._low = 0
-        self.sink = self.hub.dealer(address, wire.kinds(SinkWelcome, Heartbeat))
+        self.sink = self.hub.dealer(address, wire.kinds(SinkWelcome, Heartbeat), "ventilator")
         self.sink.send(SinkHello(incarnation="bench", results="ipc:///nowhere", version=__version__))
-        self.workers = [self.hub.dealer(address, wire.kinds(WorkerWelcome, Tasks, Heartbeat)) for _ in range(workers)]
+        self.workers = [
+            self.hub.dealer(address, wire.kinds(WorkerWelcome, Tasks, Heartbeat), "ventilator") for _ in range(workers)
+        ]
         for number, worker in enumerate(self.workers):
             name = f"bench/{number}"
             worker.send(Hello(worker=name, incarnation=name, host="bench", slots=slots, version=__version__))

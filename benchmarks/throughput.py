@@ -67,7 +67,7 @@ class NoopWorker:
     def __init__(self, hub: Hub, address: str, slots: int) -> None:
         """Say hello."""
         self.hub = hub
-        self.endpoint = hub.dealer(address, wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset))
+        self.endpoint = hub.dealer(address, wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset), "ventilator")
         name = uuid.uuid4().hex[:8]
         hello = Hello(worker=name, incarnation=name, host="bench", slots=slots, version=__version__)
         self.session = WorkerSession(hello, Intervals(), time.monotonic())
@@ -84,7 +84,7 @@ class NoopWorker:
                 case Configure(welcome) if welcome.sink:
                     self.plan = welcome.streams[0]
                     self.arrays = [np.zeros((ITEMS, *field.shape), field.dtype) for field in self.plan.schema]
-                    pusher = pusher or self.hub.pusher(welcome.sink)
+                    pusher = pusher or self.hub.pusher(welcome.sink, "sink")
                 case Run(task) if pusher and self.plan:
                     frames = wire.frames_of(self.plan.schema, self.arrays)
                     result = Result(key=task.key, plan=self.plan.token, worker="noop", frames=frames)

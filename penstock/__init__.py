@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - of a module: anything
     raise AttributeError(f"module 'penstock' has no attribute {name!r}")
 
 
-def connect(
+def connect(  # noqa: PLR0913 - by keyword, each with a default
     address: str,
     stream: str = "train",
     *,
@@ -35,17 +35,18 @@ def connect(
     world_size: int = 1,
     prefetch: int | None = None,
     timeout_s: float = 120.0,
+    keys: str | Path | None = None,
 ) -> "Feed":
     """Join a running stack: return the feed of one of its streams.
 
     `address` is the sink's address for trainers (tcp://host:5557 or ipc:///path). Trainers that share a stream give
     their `rank` and the common `world_size`; each gets equally many batches. `prefetch` is in batches (default: 4, or
-    about 8 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError. Raises SpecError for
-    arguments out of range.
+    about 8 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError. `keys` is a key folder with
+    a trainer's key (default: the environment's PENSTOCK_KEYS, or none). Raises SpecError for arguments out of range.
     """
     from penstock.trainer.client import Feed  # noqa: PLC0415 - keeps `import penstock` light
 
-    return Feed(address, stream, rank=rank, world_size=world_size, prefetch=prefetch, timeout_s=timeout_s)
+    return Feed(address, stream, rank=rank, world_size=world_size, prefetch=prefetch, timeout_s=timeout_s, keys=keys)
 
 
 def local(
@@ -54,12 +55,14 @@ def local(
     workers: int | None = None,
     roots: Mapping[str, str] | None = None,
     run_dir: str | Path | None = None,
+    keys: str | Path | None = None,
 ) -> "LocalStack":
     """Run a whole stack on this machine while a `with` block lasts.
 
     `spec` is the path of a TOML file, or its content as a mapping; `workers` is a number of processes (default: one a
     core); `roots` maps root names to folders; `run_dir` keeps logs and the quarantine ledger (default: a temporary
-    folder). Entering raises SpecError, SourceError or StackError, in words, if the stack cannot start.
+    folder); `keys` is a key folder (default: PENSTOCK_KEYS, or none). Entering raises SpecError, SourceError or
+    StackError, in words, if the stack cannot start.
 
     >>> with penstock.local("spec.toml", workers=4) as stack:      # doctest: +SKIP
     ...     for batch in stack.feed("train"):
@@ -67,4 +70,4 @@ def local(
     """
     from penstock.stack import LocalStack  # noqa: PLC0415 - keeps `import penstock` light
 
-    return LocalStack(spec, workers=workers, roots=roots, run_dir=run_dir)
+    return LocalStack(spec, workers=workers, roots=roots, run_dir=run_dir, keys=keys)

@@ -15,6 +15,7 @@ COMMANDS = {
     "preview": ("penstock.preview", "draw a stream's first samples on a contact sheet"),
     "view": ("penstock.view", "draw what a running sink holds on a contact sheet"),
     "up": ("penstock.up", "run a supervised stack on this machine"),
+    "keys": ("penstock.keys", "make, list, hand out and revoke keys: encryption, and who may connect"),
     "ventilator": ("penstock.ventilator.service", "service: hand out tasks"),
     "worker": ("penstock.worker.service", "service: decode and transform images"),
     "sink": ("penstock.sink.service", "service: restore order and forward batches"),

@@ -17,9 +17,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from penstock.given import Given
+from penstock.protocol.addresses import check_address
 from penstock.protocol.errors import PenstockError, SpecError, StackError
 from penstock.protocol.health import query
-from penstock.protocol.sockets import check_address
+from penstock.protocol.security import given_keys
 from penstock.protocol.spec import Spec, load_spec, parse_spec
 from penstock.protocol.unix import discard
 from penstock.supervisor import Child, Supervisor
@@ -56,8 +57,12 @@ class LocalStack:
         addresses: Addresses | None = None,
         options: Mapping[str, Mapping[str, Any]] | None = None,
         inherit_logs: bool = False,
+        keys: str | Path | None = None,
     ) -> None:
         """Check the spec; start nothing yet. `options` are extra settings by service, as in {"worker": {"slots": 4}}.
+
+        `keys` is a key folder with all four roles; default: PENSTOCK_KEYS, or none: its own sockets are in a folder of
+        its own.
 
         Raises SpecError.
         """
@@ -73,6 +78,7 @@ class LocalStack:
         self._addresses = addresses
         self._options = {name: dict(values) for name, values in (options or {}).items()}
         self._inherit_logs = inherit_logs
+        self._keys = given_keys(keys)
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._supervisor: Supervisor | None = None
@@ -129,7 +135,15 @@ class LocalStack:
         """Return a feed of one of the stack's streams; it fails in words if the stack gives up."""
         if stream not in self.spec.streams:
             raise SpecError(f"no stream {stream!r} in the spec; there are: {', '.join(self.spec.streams)}")
-        feed = Feed(self.address, stream, rank=rank, world_size=world_size, prefetch=prefetch, timeout_s=timeout_s)
+        feed = Feed(
+            self.address,
+            stream,
+            rank=rank,
+            world_size=world_size,
+            prefetch=prefetch,
+            timeout_s=timeout_s,
+            keys=self._keys,
+        )
         with self._lock:
             self._feeds.add(feed)
         return feed
@@ -184,7 +198,7 @@ class LocalStack:
         return str(self.run_dir.absolute() / f"{name}.health")
 
     def _command(self, service: str, name: str) -> list[str]:
-        known: dict[str, Any] = {"health": self._health(name), "parent": os.getpid()}
+        known: dict[str, Any] = {"health": self._health(name), "parent": os.getpid(), "keys": self._keys}
         match service:
             case "ventilator":
                 known |= {

@@ -34,6 +34,10 @@ class UpSettings(Settings):
     """Address for results."""
     trainers: str = "tcp://127.0.0.1:5557"
     """Address for trainers: what `penstock.connect` is given."""
+    keys: str = ""
+    """Key folder, made by `penstock keys init`; trainers need it too."""
+    insecure: bool = False
+    """Listen without keys also where other hosts can connect: only on a network where everybody is trusted."""
 
 
 def serve(settings: UpSettings) -> int:
@@ -45,7 +49,9 @@ def serve(settings: UpSettings) -> int:
         roots=settings.root,
         run_dir=settings.run_dir,
         addresses=Addresses(settings.ventilator, settings.results, settings.trainers),
+        options={name: {"insecure": settings.insecure} for name in ("ventilator", "sink")},
         inherit_logs=settings.run_dir is None,
+        keys=settings.keys,
     )
     with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
         cleanup.enter_context(stack)

@@ -19,6 +19,7 @@ from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError,
 from penstock.protocol.log import library_logger
 from penstock.protocol.messages import Glimpse, Peek, Refused, Reset
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.security import open_keys
 from penstock.protocol.service import run
 from penstock.protocol.sockets import Endpoint, Hub
 from penstock.protocol.wire import Array
@@ -36,6 +37,8 @@ class ViewSettings(SheetSettings):
     """Address of the sink for trainers, such as tcp://host:5557."""
     stream: str = "train"
     """Which stream."""
+    keys: str = ""
+    """Key folder with a trainer's key, if the stack uses keys."""
     wait_s: float = Field(default=10.0, gt=0, le=3600)
     """Seconds to wait for so many samples; then those seen are drawn."""
 
@@ -79,8 +82,9 @@ class Look:
 def look(settings: ViewSettings) -> tuple[StreamPlan, list[Sample]]:
     """Return what the sink shows. Raises RefusedError, DeadlineError, or StackError if there is nothing to see."""
     seen = Look(settings.stream, settings.count)
-    with closing(Hub(library_logger("view", sink=settings.address))) as hub:
-        endpoint = hub.dealer(settings.address, _FROM_SINK)
+    keys = open_keys(settings.keys, "trainer")
+    with closing(Hub(library_logger("view", sink=settings.address), keys)) as hub:
+        endpoint = hub.dealer(settings.address, _FROM_SINK, "sink")
         began = asked = news = time.monotonic()
         endpoint.send(seen.question)
         while True:

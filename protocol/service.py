@@ -5,6 +5,7 @@ A service reads startup, loop, shutdown on one screen because this module holds 
 
 import ctypes
 import os
+import resource
 import socket
 import sys
 import time
@@ -17,6 +18,7 @@ from penstock.protocol import log as logs
 from penstock.protocol.errors import PenstockError
 from penstock.protocol.health import Health
 from penstock.protocol.instructions import Note
+from penstock.protocol.security import Role, open_keys
 from penstock.protocol.settings import AnySettings, ServiceSettings, parse
 from penstock.protocol.sockets import Hub
 
@@ -48,16 +50,23 @@ def let_computation_run() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
+def allow_descriptors() -> None:
+    """Raise the limit of open files as far as we may: each connection takes one, each segment of shared memory too."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class Service:
     """A running service: its hub, its log, its health and whether it was asked to stop."""
 
-    def __init__(self, name: str, settings: ServiceSettings, status: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, name: Role, settings: ServiceSettings, status: Callable[[], Mapping[str, Any]]) -> None:
         """Set up logging, signals and /healthz; `status` returns at least `ready` (bool)."""
         keep_freed_memory()
         let_computation_run()
         self.name = name
         self.log = logs.configure(name, settings.log_level, settings.log_style)
-        self.hub = Hub(self.log)
+        allow_descriptors()
+        self.hub = Hub(self.log, open_keys(settings.keys, name), insecure=settings.insecure)
         self.stopping = False
         #: Set while something long runs before the loop: a signal then ends the service by SystemExit.
         self.starting = False

@@ -65,6 +65,10 @@ class ServiceSettings(Settings):
     """`auto`: for people on a terminal, JSON lines elsewhere."""
     health: str = "127.0.0.1:0"
     """host:port or /path (a Unix socket) of /healthz; port 0 takes any free one, an empty address serves none."""
+    keys: str = ""
+    """Key folder, made by `penstock keys`: every socket is encrypted, and only peers with the right key get in."""
+    insecure: bool = False
+    """Listen without keys also where other hosts can connect: only on a network where everybody is trusted."""
     parent: int | None = Field(default=None, ge=1)
     """Process that started this one: leave when it is gone (set by `penstock up`)."""
 

@@ -8,9 +8,9 @@ import math
 import os
 import signal
 import socket
+import time
 import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -18,10 +18,15 @@ from typing import Any
 
 import structlog
 import zmq
+from zmq.utils import z85
+from zmq.utils.monitor import recv_monitor_message
 
 from penstock.protocol import unix, wire
+from penstock.protocol.addresses import check_address, check_exposure
 from penstock.protocol.errors import RemoteProtocolError, SpecError
 from penstock.protocol.messages import AnyMessage
+from penstock.protocol.rejects import Rejects
+from penstock.protocol.security import KeyRing, Role
 from penstock.protocol.shared import Attachments
 from penstock.protocol.wire import Array
 
@@ -38,32 +43,39 @@ _PULL_HIGH_WATER = 64
 _MAX_FRAME_BYTES, _MAX_CONTROL_BYTES = 1 << 30, 2 * wire.MAX_HEADER_BYTES
 #: ZMTP's own heartbeats (ms): they notice half-open TCP links on sockets that only ever send or only receive.
 _ZMTP_BEAT_MS, _ZMTP_TIMEOUT_MS = 2_000, 10_000
+#: Longest that a connection may take to say who it is (ms): what drips bytes is hung up on; a slow line tries again.
+_HANDSHAKE_MS = 5_000
+#: Connections that are let in or refused before the messages get their turn.
+_ADMISSIONS = 64
+#: Peers whose key is remembered, the latest heard ones: nothing is sent to others.
+_KNOWN_PEERS = 16_384
+#: How a handshake ends that does not succeed, and what that tells.
+_REFUSALS: dict[int, str] = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it does not admit our key: unknown, revoked, or of another role",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "it uses no keys, and we do: give it --keys",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it hung up: it uses keys and we do not, or it is not the one we have a key "
+    "of, or it is leaving",
+}
 Peer = bytes
+Kinds = frozenset[type[AnyMessage]]
+#: Who may say what on a bound socket: a key of another role cannot even connect.
+ByRole = Mapping[Role, Kinds]
 Received = tuple[Peer, AnyMessage, list[Array]]
-
-
-class Rejects:
-    """Counts and logs what was dropped; logs the first few of a kind, then ever fewer."""
-
-    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
-        """Start at zero."""
-        self.counts: Counter[str] = Counter()
-        self._log = log
-
-    def add(self, error: RemoteProtocolError, sender: str) -> None:
-        """Count one message that was dropped."""
-        self.counts[error.reason] += 1
-        count = self.counts[error.reason]
-        if count <= 5 or count & (count - 1) == 0:  # noqa: PLR2004 - then at every power of two
-            self._log.warning("message dropped", reason=error.reason, detail=str(error), sender=sender, count=count)
 
 
 class Endpoint:
     """One socket and what it accepts; made by a `Hub`."""
 
-    def __init__(self, hub: "Hub", kind: int, address: str, accept: frozenset[type[AnyMessage]], *, bind: bool) -> None:
-        """Bind or connect at once."""
-        self._hub, self._kind, self._accept, self._bind = hub, kind, accept, bind
+    def __init__(self, hub: "Hub", kind: int, address: str, accept: Kinds | ByRole, server: Role | None = None) -> None:
+        """Bind, or connect to the `server`, at once. A bound one accepts by role; without keys, all of it from all."""
+        self._hub, self._kind, self._bind = hub, kind, server is None
+        self._server: Role | None = server
+        self._roles: ByRole = accept if isinstance(accept, Mapping) else {}
+        self._accept: Kinds = frozenset().union(*accept.values()) if isinstance(accept, Mapping) else accept
+        #: The keys of a ROUTER's peers, the latest heard last.
+        self._keys_of: dict[Peer, str] = {}
+        #: Tells of handshakes that failed.
+        self._monitor: Any = None
         #: The address as it was asked for.
         self.given = address
         self._open()
@@ -84,11 +96,12 @@ class Endpoint:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            first = frames[0]
             peer = frames.pop(0).bytes if self._kind == zmq.ROUTER else b""
             try:
                 message, arrays = wire.decode(
                     [frame.bytes if index < 2 else frame.buffer for index, frame in enumerate(frames)],  # noqa: PLR2004
-                    self._accept,
+                    self._accepted(first, peer) if self._guarded else self._accept,
                     self._hub.memory,
                 )
             except RemoteProtocolError as error:
@@ -97,7 +110,9 @@ class Endpoint:
             yield peer, message, arrays
 
     def send(self, message: AnyMessage, arrays: Sequence[Array] = (), peer: Peer | None = None) -> bool:
-        """Send without waiting; return False if the peer is gone or does not read."""
+        """Send without waiting; return False if the peer is gone, does not read, or its key was revoked."""
+        if peer is not None and self._guarded and not self._is_admitted(self._keys_of.get(peer, "")):
+            return False
         frames: list[Any] = wire.encode(message, arrays)
         if peer is not None:
             frames.insert(0, peer)
@@ -110,6 +125,12 @@ class Endpoint:
                 return False
             raise
         return True
+
+    def note_refusals(self) -> None:
+        """Count and log that the peer did not let us in, or did not prove who it is; we go on trying."""
+        while self._monitor is not None and self._monitor.poll(0):
+            why = _REFUSALS[recv_monitor_message(self._monitor)["event"]]
+            self._hub.rejects.add(RemoteProtocolError("refused", why), self.given, "not let in")
 
     def push(self, message: AnyMessage, arrays: Sequence[Array], wait_s: float) -> bool:
         """Send, waiting up to `wait_s` seconds for room; return False if there was none."""
@@ -126,12 +147,45 @@ class Endpoint:
     def close(self, linger_s: float = 0.0) -> None:
         """Close; without lingering, what is queued is dropped: it would only arrive twice."""
         self._hub.forget(self._socket)
+        self._stop_monitor()
         self._socket.close(linger=round(linger_s * 1000))
         if self._bind and self.given.startswith("ipc://"):  # ZeroMQ leaves the file of a Unix socket behind
             Path(self.given.removeprefix("ipc://")).unlink(missing_ok=True)
 
+    def _stop_monitor(self) -> None:
+        if self._monitor is not None:
+            self._hub.forget(self._monitor)
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
+            self._monitor = None
+
+    @property
+    def _guarded(self) -> bool:
+        return self._bind and self._hub.keys is not None
+
+    def _is_admitted(self, public: str) -> Role | None:
+        key = self._hub.keys.identify(public) if self._hub.keys else None
+        return key.role if key and key.role in self._roles else None
+
+    def _accepted(self, first: zmq.Frame, peer: Peer) -> Kinds:
+        """Return what a message's sender may say, by its key: it may have been revoked since it connected."""
+        public = ""
+        with suppress(zmq.ZMQError):  # there is none; the handshake has let nobody in without
+            public = str(first.get("User-Id"))
+        role = self._is_admitted(public)
+        if role is None:
+            raise RemoteProtocolError("key", f"key {public!r} was revoked, or is of another role")
+        if self._kind == zmq.ROUTER:
+            self._keys_of.pop(peer, None)
+            self._keys_of[peer] = public
+            if len(self._keys_of) > _KNOWN_PEERS:
+                del self._keys_of[next(iter(self._keys_of))]
+        return self._roles[role]
+
     def _open(self) -> None:
         check_address(self.given)
+        if self._bind and not self._hub.keys:
+            check_exposure(self.given, insecure=self._hub.insecure)
         if self._bind and self.given.startswith("ipc://"):
             unix.check_free(self.given.removeprefix("ipc://"))
         self._socket = self._hub.context.socket(self._kind)
@@ -145,6 +199,7 @@ class Endpoint:
             zmq.HEARTBEAT_IVL: _ZMTP_BEAT_MS,
             zmq.HEARTBEAT_TIMEOUT: _ZMTP_TIMEOUT_MS,
             zmq.HEARTBEAT_TTL: _ZMTP_TIMEOUT_MS,
+            zmq.HANDSHAKE_IVL: _HANDSHAKE_MS,
             zmq.RECONNECT_IVL: 100,
             zmq.RECONNECT_IVL_MAX: 1_000,
         }
@@ -152,38 +207,42 @@ class Endpoint:
             options[zmq.ROUTER_MANDATORY] = 1
         if self._kind == zmq.PUSH:
             options[zmq.IMMEDIATE] = 1  # queue only for a sink that is there
-        for option, value in options.items():
+        for option, value in (options | self._security()).items():
             self._socket.setsockopt(option, value)
         if self._kind == zmq.DEALER:
             self._socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
+            self._monitor = self._socket.get_monitor_socket(sum(_REFUSALS), f"inproc://monitor-{uuid.uuid4().hex}")
+            self._hub.watch(self._monitor, self)
         try:
             self._socket.bind(self.given) if self._bind else self._socket.connect(self.given)
         except zmq.ZMQError as error:
+            self._stop_monitor()
             self._socket.close(linger=0)
             verb = "bind to" if self._bind else "connect to"
             raise SpecError(f"cannot {verb} {self.given!r}: {error}; give an address that is free and yours") from error
         if self._kind != zmq.PUSH:
             self._hub.watch(self._socket, self)
 
+    def _security(self) -> dict[int, Any]:
+        """Return the options of CURVE; none without keys. What is bound asks for the roles that it accepts."""
+        keys = self._hub.keys
+        if keys is None:
+            return {}
+        own: dict[int, Any] = {
+            zmq.CURVE_PUBLICKEY: keys.own.public.encode(),
+            zmq.CURVE_SECRETKEY: keys.own.secret.encode(),
+        }
+        if self._server is not None:
+            return own | {zmq.CURVE_SERVERKEY: keys.server(self._server).encode()}
+        self._hub.open_gate()
+        # Enforced: without an answer from the gate nobody gets in, where libzmq would else let everybody in.
+        return own | {zmq.CURVE_SERVER: 1, zmq.ZAP_DOMAIN: " ".join(self._roles).encode(), zmq.ZAP_ENFORCE_DOMAIN: 1}
 
-def check_address(address: str) -> None:
-    """Raise SpecError unless `address` is one that Penstock can use."""
-    scheme, _, rest = address.partition("://")
-    if scheme not in ("ipc", "tcp") or not rest:
-        raise SpecError(f"address {address!r}: give tcp://host:port or ipc:///path")
-    if scheme == "ipc" and len(os.fsencode(rest)) >= unix.PATH_BYTES:
-        raise SpecError(
-            f"address {address!r}: a socket's path may have {unix.PATH_BYTES - 1} bytes, this has "
-            f"{len(os.fsencode(rest))}: use a shorter folder, such as one below /tmp"
-        )
 
-
-def reachable(address: str, host: str) -> str:
-    """Return an address that others can connect to: a wildcard is replaced by `host`."""
-    for wildcard in ("tcp://0.0.0.0:", "tcp://[::ffff:0.0.0.0]:", "tcp://[::]:", "tcp://*:"):
-        if address.startswith(wildcard):
-            return f"tcp://{host}:{address.removeprefix(wildcard)}"
-    return address
+def new_key_pair() -> tuple[str, str]:
+    """Return a fresh public and secret key, as Z85."""
+    public, secret = zmq.curve_keypair()
+    return public.decode(), secret.decode()
 
 
 def _name(frames: Sequence[zmq.Frame], peer: Peer) -> str:
@@ -196,8 +255,15 @@ def _name(frames: Sequence[zmq.Frame], peer: Peer) -> str:
 class Hub:
     """A context, its endpoints and one place to wait for all of them."""
 
-    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
-        """Open nothing yet."""
+    def __init__(
+        self, log: structlog.typing.FilteringBoundLogger, keys: KeyRing | None = None, *, insecure: bool = False
+    ) -> None:
+        """Open nothing yet. With `keys` every socket is encrypted, and bound ones know their peers.
+
+        `insecure`: bind without keys also where other hosts can connect.
+        """
+        self.keys, self.insecure, self._log = keys, insecure, log
+        self._gate: Any = None
         self.context = zmq.Context()
         self.context.set(zmq.MAX_SOCKETS, 4096)
         self.rejects = Rejects(log)
@@ -210,21 +276,49 @@ class Hub:
         self._waker.setblocking(False)  # noqa: FBT003
         self._poller.register(self._woken, zmq.POLLIN)
 
-    def router(self, address: str, accept: frozenset[type[AnyMessage]]) -> Endpoint:
+    def router(self, address: str, accept: ByRole) -> Endpoint:
         """Bind a ROUTER: many peers, each with an identity."""
-        return Endpoint(self, zmq.ROUTER, address, accept, bind=True)
+        return Endpoint(self, zmq.ROUTER, address, accept)
 
-    def dealer(self, address: str, accept: frozenset[type[AnyMessage]]) -> Endpoint:
-        """Connect a DEALER to one ROUTER."""
-        return Endpoint(self, zmq.DEALER, address, accept, bind=False)
+    def dealer(self, address: str, accept: Kinds, server: Role) -> Endpoint:
+        """Connect a DEALER to the ROUTER of a `server`, which must prove to be that."""
+        return Endpoint(self, zmq.DEALER, address, accept, server)
 
-    def pull(self, address: str, accept: frozenset[type[AnyMessage]]) -> Endpoint:
+    def pull(self, address: str, accept: ByRole) -> Endpoint:
         """Bind a PULL: takes what many workers push."""
-        return Endpoint(self, zmq.PULL, address, accept, bind=True)
+        return Endpoint(self, zmq.PULL, address, accept)
 
-    def pusher(self, address: str) -> Endpoint:
-        """Connect a PUSH to one PULL; use it in one thread only."""
-        return Endpoint(self, zmq.PUSH, address, frozenset(), bind=False)
+    def pusher(self, address: str, server: Role) -> Endpoint:
+        """Connect a PUSH to the PULL of a `server`, which must prove to be that; use it in one thread only."""
+        return Endpoint(self, zmq.PUSH, address, frozenset(), server)
+
+    def open_gate(self) -> None:
+        """Answer in `wait` who may connect (ZAP, ZeroMQ's RFC 27); called before the first guarded socket is bound."""
+        if self._gate is None:
+            self._gate = self.context.socket(zmq.REP)
+            self._gate.setsockopt(zmq.LINGER, 0)
+            self._gate.bind("inproc://zeromq.zap.01")
+            self._poller.register(self._gate, zmq.POLLIN)
+
+    def _admit(self) -> None:
+        """Let in or refuse who has proved to have a key: its role must be one that the socket asks for."""
+        for _ in range(_ADMISSIONS):
+            try:
+                version, request, domain, address, _identity, mechanism, *credentials = self._gate.recv_multipart(
+                    zmq.NOBLOCK
+                )
+            except zmq.Again:
+                return
+            public = z85.encode(credentials[0]).decode() if mechanism == b"CURVE" else ""
+            key = self.keys.identify(public) if self.keys else None
+            if key and key.role in domain.decode().split():
+                answer = [b"200", b"OK", public.encode()]
+            else:
+                answer = [b"400", b"no access", b""]
+                whose = f"key {key.name!r} is a {key.role}'s" if key else f"unknown key {public!r}"
+                error = RemoteProtocolError("key", f"{whose}: only {domain.decode()} may connect")
+                self.rejects.add(error, address.decode(), "not let in")
+            self._gate.send_multipart([version, request, *answer, b""])
 
     def watch(self, zsocket: Any, endpoint: Endpoint) -> None:  # noqa: ANN401 - generic in pyzmq
         """Wait for this socket too."""
@@ -244,7 +338,15 @@ class Hub:
                 with suppress(BlockingIOError):
                     while self._woken.recv(4096):
                         pass
-        return [self._endpoints[entry] for entry, _ in ready if entry in self._endpoints]
+        if self.keys and self._gate is not None:
+            for problem in self.keys.refresh(time.monotonic()):
+                self._log.error("keys", problem=problem)
+            if self._gate in dict(ready):
+                self._admit()
+        found = dict.fromkeys(self._endpoints[entry] for entry, _ in ready if entry in self._endpoints)
+        for endpoint in found:
+            endpoint.note_refusals()
+        return list(found)
 
     def wake(self) -> None:
         """Make `wait` return; callable from any thread and from a signal handler."""
@@ -268,8 +370,10 @@ class Hub:
 
     def close(self) -> None:
         """Close every endpoint and the context."""
-        for endpoint in list(self._endpoints.values()):
+        for endpoint in dict.fromkeys(self._endpoints.values()):
             endpoint.close()
+        if self._gate is not None:
+            self._gate.close()
         with suppress(ValueError):  # only the main thread may, and only it has set it
             signal.set_wakeup_fd(-1)
         self.context.term()

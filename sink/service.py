@@ -1,7 +1,6 @@
 """`penstock sink`: takes results in, restores order, forwards batches under credit, keeps the quarantine ledger."""
 
 import os
-import resource
 import sys
 import time
 import uuid
@@ -11,6 +10,7 @@ from pydantic import Field
 
 from penstock._version import __version__
 from penstock.protocol import wire
+from penstock.protocol.addresses import check_address, reachable
 from penstock.protocol.errors import RemoteProtocolError, StackError
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
 from penstock.protocol.messages import (
@@ -33,7 +33,7 @@ from penstock.protocol.messages import (
 from penstock.protocol.service import Service, host_name, run
 from penstock.protocol.settings import ServiceSettings
 from penstock.protocol.shared import Attachments
-from penstock.protocol.sockets import Endpoint, check_address, reachable
+from penstock.protocol.sockets import Endpoint
 from penstock.protocol.wire import Array
 from penstock.sink.assembly import VENTILATOR, Assembly
 from penstock.sink.ledger import Ledger
@@ -79,9 +79,9 @@ class Sink:
         if settings.shared_memory and hasattr(os, "memfd_create"):
             hub.memory = Attachments(releases=True)
             self.lending = Lending()
-        self.results = hub.pull(settings.results, wire.kinds(Result))
-        self.trainers = hub.router(settings.bind, _FROM_TRAINERS)
-        self.ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR)
+        self.results = hub.pull(settings.results, {"worker": wire.kinds(Result)})
+        self.trainers = hub.router(settings.bind, {"trainer": _FROM_TRAINERS})
+        self.ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
         self.ledger = Ledger(settings.quarantine)
         reached = settings.advertise or reachable(self.results.address, host_name())
         check_address(reached)
@@ -152,12 +152,6 @@ class Sink:
                 self.service.hub.rejects.add(error, f"{peer.hex()[:8]} at {endpoint!r}")
 
 
-def _allow_descriptors() -> None:
-    """Raise the limit of open files as far as we may: a segment of shared memory takes one."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
 def serve(settings: SinkSettings) -> int:
     """Run the service until it is told to stop; return the exit status."""
     sink: Sink | None = None
@@ -177,7 +171,6 @@ def serve(settings: SinkSettings) -> int:
             "stopped": {name: budget.exceeded for name, budget in core.budgets.items() if budget.exceeded},
         }
 
-    _allow_descriptors()
     with Service("sink", settings, status) as service:
         sink = Sink(service, settings)
         deadline = time.monotonic()

@@ -12,10 +12,19 @@ from types import TracebackType
 from typing import Any, Self
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from penstock.protocol import messages, wire
 
 Frames = list[bytes]
+
+#: What a socket sees of a victim that does not let it in.
+_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_DISCONNECTED
+)
 
 #: What one attacker sends with each seed, beside every kind of attack at least once.
 VOLLEY = 40
@@ -93,10 +102,18 @@ _ATTACKS = [
 class Attacker:
     """A raw socket that is connected to a victim."""
 
-    def __init__(self, kind: int, address: str) -> None:
-        """Connect; sending waits for room for a few seconds at most."""
+    def __init__(self, kind: int, address: str, curve: tuple[str, str, str] | None = None) -> None:
+        """Connect; sending waits for room for a few seconds at most.
+
+        `curve` is the attacker's public key, its secret key and what it believes to be the victim's public key.
+        """
         self._context = zmq.Context()
         self.socket = self._context.socket(kind)
+        if curve:
+            options = (zmq.CURVE_PUBLICKEY, zmq.CURVE_SECRETKEY, zmq.CURVE_SERVERKEY)
+            for option, value in zip(options, curve, strict=True):
+                self.socket.setsockopt(option, value.encode())
+        self._monitor = self.socket.get_monitor_socket(_FAILED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self.socket.setsockopt(zmq.SNDTIMEO, 10_000)
         self.socket.setsockopt(zmq.LINGER, 5_000)
         self.socket.connect(address)
@@ -109,7 +126,14 @@ class Attacker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let what was sent leave; hang up."""
-        self._context.destroy()
+        self.socket.disable_monitor()
+        self._context.destroy(linger=None if error is None else 0)
+
+    def gets_in(self) -> bool:
+        """Wait until the victim has let this attacker in or refused it; return which."""
+        if not self._monitor.poll(20_000):
+            raise AssertionError("neither let in nor refused")
+        return bool(recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED)
 
     def send(self, attacks: list[Frames]) -> None:
         """Send all of them."""
@@ -128,13 +152,17 @@ def flood(address: tuple[str, int], connections: int, rng: random.Random) -> lis
     return sockets
 
 
+def greeting(mechanism: bytes) -> bytes:
+    """Return what opens a ZMTP 3.0 connection (ZeroMQ's RFC 23)."""
+    return b"\xff" + bytes(8) + b"\x7f\x03\x00" + mechanism.ljust(20, b"\0") + bytes(32)
+
+
 def claim_a_frame(address: tuple[str, int], kind: str, size: int) -> socket.socket:
     """Speak ZMTP 3.0 up to a frame's header, which claims `size` bytes; return the connection."""
-    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
     properties = b"\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind.encode()
     ready = b"\x05READY" + properties
     connection = socket.create_connection(address, timeout=10)
-    connection.sendall(greeting + b"\x04" + bytes([len(ready)]) + ready)
+    connection.sendall(greeting(b"NULL") + b"\x04" + bytes([len(ready)]) + ready)
     connection.sendall(b"\x02" + struct.pack(">Q", size) + bytes(100_000))
     return connection
 

@@ -8,6 +8,7 @@ import weakref
 from array import array
 from collections import deque
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +16,7 @@ from penstock._version import __version__
 from penstock.protocol.errors import PenstockError, SpecError
 from penstock.protocol.messages import EpochEnd
 from penstock.protocol.plan import FieldSchema, StreamPlan
+from penstock.protocol.security import given_keys, open_keys
 from penstock.protocol.wire import Array
 from penstock.trainer.cursor import Cursor
 from penstock.trainer.session import Wish
@@ -39,7 +41,7 @@ class Feed:
     what the sink or the spec objects to. A feed must be used in the process that made it, in one place at a time.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by keyword, each with a default
         self,
         address: str,
         stream: str = "train",
@@ -48,11 +50,12 @@ class Feed:
         world_size: int = 1,
         prefetch: int | None = None,
         timeout_s: float = 120.0,
+        keys: str | Path | None = None,
     ) -> None:
         """Remember what to subscribe to; the connection is made on first use.
 
         `address` is the sink's (tcp://host:5557 or ipc:///path). `prefetch` is in batches; default: 4, or
-        more of small ones, about 8 MB.
+        more of small ones, about 8 MB. `keys` is a key folder with a trainer's key; default: PENSTOCK_KEYS, or none.
         """
         if not 0 <= rank < world_size:
             raise SpecError(f"rank = {rank} with world_size = {world_size}: ranks go from 0 to world_size - 1")
@@ -61,7 +64,8 @@ class Feed:
         self.address, self.timeout_s = address, timeout_s
         self.stats = FeedStats()
         ahead = None if prefetch is None else prefetch + 1
-        self._cursor = Cursor(address, Wish(stream, rank, world_size, ahead, __version__), timeout_s)
+        ring = open_keys(given_keys(keys), "trainer")
+        self._cursor = Cursor(address, Wish(stream, rank, world_size, ahead, __version__), timeout_s, ring)
         weakref.finalize(self, self._cursor.close)  # a feed that nobody holds unsubscribes, at exit too
 
     def __repr__(self) -> str:

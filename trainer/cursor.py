@@ -12,6 +12,7 @@ from collections import deque
 from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError, SpecError
 from penstock.protocol.messages import EpochEnd
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.security import KeyRing
 from penstock.trainer.link import Link, Ready
 from penstock.trainer.session import Wish
 
@@ -23,9 +24,9 @@ class AbandonedError(PenstockError):
 class Cursor:
     """A position in a stream, the subscription behind it, and the claim of one iteration on both."""
 
-    def __init__(self, address: str, wish: Wish, timeout_s: float) -> None:
+    def __init__(self, address: str, wish: Wish, timeout_s: float, keys: KeyRing | None = None) -> None:
         """Stand at position 0; connect on first use."""
-        self.address, self.wish, self.timeout_s = address, wish, timeout_s
+        self.address, self.wish, self.timeout_s, self._keys = address, wish, timeout_s, keys
         #: Position after the batch that was handed out last.
         self.position = 0
         #: Accounts of the epochs that ended.
@@ -180,7 +181,7 @@ class Cursor:
                     f"{self!r} was made in process {self._pid} and used in {os.getpid()}: connect after the fork"
                 )
             if self._link is None:
-                self._link = Link(self.address, self.wish, self.position, self._fingerprint)
+                self._link = Link(self.address, self.wish, self.position, self._fingerprint, self._keys)
             return self._link
 
     def _hand_out(self, ready: Ready) -> None:
@@ -224,7 +225,9 @@ class Cursor:
         )
 
     def _too_late(self, what: str) -> DeadlineError:
+        refused = self._link is not None and self._link.refused
+        hint = "; somebody is there, but did not let us in: give keys=, and see its log" if refused else ""
         return DeadlineError(
             f"no {what} for stream {self.wish.stream!r} from {self.address} within {self.timeout_s} s: check that "
-            "ventilator, sink and at least one worker run, and that this is the sink's address for trainers"
+            "ventilator, sink and at least one worker run, and that this is the sink's address for trainers" + hint
         )

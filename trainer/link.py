@@ -34,6 +34,7 @@ from penstock.protocol.messages import (
     TrainerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.security import KeyRing
 from penstock.protocol.segments import loan_of
 from penstock.protocol.shared import Attachments
 from penstock.protocol.sockets import Hub
@@ -66,8 +67,8 @@ Event = Ready | Ended | PenstockError
 class Link:
     """One subscription kept alive by a thread of its own."""
 
-    def __init__(self, address: str, wish: Wish, position: int, fingerprint: str) -> None:
-        """Connect and subscribe from `position`."""
+    def __init__(self, address: str, wish: Wish, position: int, fingerprint: str, keys: KeyRing | None = None) -> None:
+        """Connect and subscribe from `position`; with `keys`, only to a sink that has the right one."""
         self._log = library_logger("trainer", stream=wish.stream, rank=wish.rank, sink=address)
         self._wish = wish
         self._changed = threading.Condition()
@@ -76,14 +77,14 @@ class Link:
         self._seek: tuple[int, str] | None = None
         self._closing = False
         self._failed: BaseException | None = None
-        self._hub = Hub(self._log)
+        self._hub = Hub(self._log, keys)
         self._hub.memory = Attachments(releases=False, most=_SEGMENTS)
         self._buffers = Buffers()
         #: Whether a waiting program was told that the sink has answered.
         self._welcomed = False
         #: Whether the sink that answered last has memory that this process can open.
         self._shares = False
-        self._socket = self._hub.dealer(address, _FROM_SINK)
+        self._socket = self._hub.dealer(address, _FROM_SINK, "sink")
         self.session = Session(wish, position, fingerprint, Intervals(), time.monotonic())
         self._thread = threading.Thread(target=self._run, name=f"penstock {wish.stream}", daemon=True)
         self._thread.start()
@@ -106,6 +107,11 @@ class Link:
             return self._changed.wait_for(
                 lambda: self.session.plan is not None or bool(self._events) or self._failed is not None, timeout_s
             )
+
+    @property
+    def refused(self) -> bool:
+        """Whether a handshake has failed: keys do not match, or one side has none."""
+        return self._hub.rejects.counts["refused"] > 0
 
     def nudge(self) -> None:
         """Make a wait look again whether it is wanted."""

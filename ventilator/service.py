@@ -8,17 +8,22 @@ from pydantic import Field
 
 from penstock._version import __version__
 from penstock.protocol import wire
+from penstock.protocol.addresses import check_exposure
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.instructions import Instruction, Note, Send
 from penstock.protocol.messages import Finished, Goodbye, Heartbeat, Hello, Intervals, Progress, SinkHello
 from penstock.protocol.service import Service, run
 from penstock.protocol.settings import ServiceSettings
-from penstock.protocol.sockets import Endpoint
+from penstock.protocol.sockets import ByRole, Endpoint
 from penstock.protocol.spec import load_spec
 from penstock.ventilator.book import TaskBook
 from penstock.ventilator.leases import LeasePolicy, Leases
 
-_ACCEPTED = wire.kinds(Hello, Finished, Heartbeat, Goodbye, SinkHello, Progress)
+#: Who may say what.
+_ACCEPTED: ByRole = {
+    "worker": wire.kinds(Hello, Finished, Heartbeat, Goodbye),
+    "sink": wire.kinds(SinkHello, Progress, Heartbeat, Goodbye),
+}
 
 
 class VentilatorSettings(ServiceSettings):
@@ -66,6 +71,8 @@ def serve(settings: VentilatorSettings) -> int:
         }
 
     with Service("ventilator", settings, status) as service:
+        if not service.hub.keys:
+            check_exposure(settings.bind, insecure=settings.insecure)  # now, not once all sources are listed
         service.starting = True
         book = TaskBook.open(spec, roots)
         service.starting = False

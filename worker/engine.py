@@ -204,7 +204,7 @@ class Engine:
                     self._changed.wait(_TURN_S)
                 continue
             if pusher is None:
-                pusher = self._hub.pusher(setup.sink)
+                pusher = self._hub.pusher(setup.sink, "sink")
             elif pusher.given != setup.sink:
                 pusher.reopen(setup.sink)
             if pusher.push(result, arrays, _TURN_S):

@@ -59,7 +59,7 @@ class Worker:
         self.left = False
         self._drain_by: float | None = None
         self.engine = Engine(service.hub, self.name)
-        self.ventilator = service.hub.dealer(settings.ventilator, _FROM_VENTILATOR)
+        self.ventilator = service.hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
         hello = Hello(
             worker=self.name, incarnation=uuid.uuid4().hex, host=host_name(), slots=settings.slots, version=__version__
         )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from penstock.protocol.sockets import reachable
+from penstock.protocol.addresses import reachable
 
 
 @pytest.mark.parametrize("wildcard", ["0.0.0.0", "*", "[::]", "[::ffff:0.0.0.0]"])  # noqa: S104 - nothing is bound
