@@ -15,7 +15,7 @@ Refuses to know messages' meaning and sockets.
 import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy.typing as npt
 
@@ -84,7 +84,7 @@ class Attachments:
         if loan and loan.generation == generation:  # two loans of one generation would release it twice, once too early
             return loan
         if segment.generation != generation or (self._releases and segment.released == generation):
-            raise RemoteProtocolError("shared", f"{segment} has been given back since generation {generation}")
+            raise RemoteProtocolError("stale", f"{segment} has been given back since generation {generation}")
         loan = self._loans[reference.token] = Loan(segment, generation, releases=self._releases)
         return loan
 
@@ -126,11 +126,18 @@ class Pool:
     _PATIENCE, _PATIENCE_S = 8, 5.0
     #: Takes after which segments that were free all the time are given up.
     _PERIOD = 32
+    #: Most segments: each takes two file descriptors here and two in the sink.
+    _MOST = 128
+    #: Seconds after which a lent segment is given up: its message was lost, or the sink keeps it for a trainer that
+    #: stands still; either way the sink, if it has it, keeps its own hold on it.
+    _LOST_S = 600.0
 
     def __init__(self, limit_bytes: int) -> None:
         """Make no more segments than fit `limit_bytes`."""
         self._limit_bytes = limit_bytes
         self._segments: list[Segment] = []
+        #: When those that are lent were taken (s); forgotten with them.
+        self._taken: WeakKeyDictionary[Segment, float] = WeakKeyDictionary()
         #: Made, and not seen by the sink yet; and whether they are part of the next result.
         self._offered: list[Segment] = []
         self._tell = False
@@ -147,13 +154,17 @@ class Pool:
         if size < LEAST_BYTES:
             return None
         self._look_at_offers(now)
+        self._segments = [segment for segment in self._segments if now - self._taken.get(segment, now) < self._LOST_S]
         free = [segment for segment in self._segments if segment.released == segment.generation]
+        for segment in free:
+            self._taken.pop(segment, None)
         self._trim(free)
         fitting = next((segment for segment in free if segment.capacity >= size), None)
         if fitting is None:
             self._offer(size, now)
             return None
         fitting.generation += 1
+        self._taken[fitting] = now
         return Loan(fitting, fitting.generation, releases=False)
 
     def offers(self) -> tuple[Reference, ...]:
@@ -175,7 +186,7 @@ class Pool:
                 self._offered, self._limit_bytes = [], 0 if not self._segments else self._limit_bytes
 
     def _offer(self, size: int, now: float) -> None:
-        if self._offered or not hasattr(os, "memfd_create"):
+        if self._offered or len(self._segments) + self._FIRST > self._MOST or not hasattr(os, "memfd_create"):
             return
         for _ in range(1 if self._segments else self._FIRST):
             if sum(segment.capacity for segment in (*self._segments, *self._offered)) + size > self._limit_bytes:

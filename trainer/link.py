@@ -47,8 +47,6 @@ _FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Res
 _ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transform": TransformError}
 #: Segments of shared memory that stay mapped: each takes one of the program's file descriptors.
 _SEGMENTS = 256
-#: Batches that a program has in hand at once: one trained on, one being copied to a device, one being joined.
-_IN_HAND = 3
 #: Longest that `close` waits for the thread (s).
 _CLOSE_S = 5.0
 
@@ -184,6 +182,8 @@ class Link:
                 if isinstance(message, TrainerWelcome):
                     self._try_memory(message.memory)
                 self._execute(self.session.receive(message, own, now))
+                if isinstance(message, TrainerWelcome):  # now it is known how large batches are, and how to get them
+                    self._execute(self.session.consume(0, now))
             except RemoteProtocolError as error:
                 self._hub.rejects.add(error, "sink")
         if self._hub.rejects.counts["shared"]:  # its batches are missing now: subscribed again, they come as bytes

@@ -160,7 +160,8 @@ class Engine:
                     self._changed.notify_all()
                     setup = self._setup
                 assert setup is not None  # noqa: S101 - tasks only come after a welcome
-                if lent_to != setup.incarnation:
+                if setup.incarnation and lent_to != setup.incarnation:
+                    pool.close()
                     pool, lent_to = Pool(setup.shared_bytes), setup.incarnation
                 read_s = min(loaded.read_s, time.perf_counter() - waited)
                 loan = pool.take(loaded.pipeline.room_bytes(len(loaded.contents.items)), time.monotonic())
@@ -174,6 +175,7 @@ class Engine:
                 self._done.append(Done.model_construct(key=loaded.task.key, timings=timings))
                 self._hub.wake()
         finally:
+            pool.close()
             if pusher:
                 pusher.close(linger_s=2.0)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from penstock.protocol.errors import ItemError
 
-#: Errors that a network filesystem or a tired disk gives once and not again.
-_TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN})
+#: Errors that a network filesystem, a tired disk or a host short of file descriptors gives once and not again.
+_TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 #: Seconds to wait before each further try.
 _BACKOFF_S = (0.02, 0.1, 0.5)
 

@@ -111,7 +111,7 @@ def test_a_message_that_comes_after_its_memory_was_released_is_refused(sink: Att
     over_the_wire(message, arrays, sink)
     with pytest.raises(RemoteProtocolError, match="given back") as refused:
         over_the_wire(message, arrays, sink)
-    assert "shared" == refused.value.reason
+    assert "stale" == refused.value.reason
 
 
 def test_a_reader_that_is_too_late_finds_out_after_copying(sink: Attachments) -> None:
@@ -174,6 +174,30 @@ def test_a_pool_grows_while_all_is_lent_and_shrinks_when_little_is_used(sink: At
     assert sink.count <= 2
 
 
+def test_segments_whose_messages_were_lost_are_given_up(sink: Attachments) -> None:
+    """A link that was cut drops what was queued: nobody will release that, and the pool does without after a while."""
+    pool = filled_pool(sink)
+    lost = [take(pool)]
+    lost += [take(pool) for _ in range(pool.count - 1)]
+    assert pool.take(SIZE, 500.0) is None
+    sink.accept(pool.offers())
+    again = pool.take(SIZE, 700.0)
+    assert again is not None
+    assert again.segment not in [loan.segment for loan in lost]
+    assert 1 == pool.count
+
+
+def test_a_pool_never_takes_up_all_file_descriptors(sink: Attachments) -> None:
+    """Many small tasks in a large window: segments are bounded in number too."""
+    pool = filled_pool(sink)
+    lent = []
+    for _ in range(1000):
+        if loan := pool.take(SIZE, 0.0):
+            lent.append(loan)
+        sink.accept(pool.offers())
+    assert 100 < pool.count <= 128
+
+
 def test_small_results_are_not_worth_a_segment(sink: Attachments) -> None:
     """One item alone, or a task of small arrays, travels in the message."""
     assert filled_pool(sink).take(LEAST_BYTES - 1, 0.0) is None
@@ -231,7 +255,7 @@ def test_a_reference_to_anything_else_is_refused_in_words(sink: Attachments, wha
             sink.open(Reference(**fields))
     for descriptor in opened:
         os.close(descriptor)
-    assert "shared" == refused.value.reason
+    assert ("stale" if what == "another generation" else "shared") == refused.value.reason
 
 
 def test_a_process_that_shares_no_memory_refuses_references(sink: Attachments) -> None:
