@@ -154,10 +154,10 @@ class Pool:
         if size < LEAST_BYTES:
             return None
         self._look_at_offers(now)
-        self._segments = [segment for segment in self._segments if now - self._taken.get(segment, now) < self._LOST_S]
         free = [segment for segment in self._segments if segment.released == segment.generation]
         for segment in free:
             self._taken.pop(segment, None)
+        self._segments = [segment for segment in self._segments if now - self._taken.get(segment, now) < self._LOST_S]
         self._trim(free)
         fitting = next((segment for segment in free if segment.capacity >= size), None)
         if fitting is None:

@@ -187,6 +187,16 @@ def test_segments_whose_messages_were_lost_are_given_up(sink: Attachments) -> No
     assert 1 == pool.count
 
 
+def test_segments_that_were_released_long_ago_are_used_again(sink: Attachments) -> None:
+    """A worker that had nothing to do for an hour goes on with what it has."""
+    pool = filled_pool(sink)
+    loan = take(pool)
+    over_the_wire(*make_message(loan), sink)
+    later = pool.take(SIZE, 3600.0)
+    assert later is not None
+    assert 4 == pool.count
+
+
 def test_a_pool_never_takes_up_all_file_descriptors(sink: Attachments) -> None:
     """Many small tasks in a large window: segments are bounded in number too."""
     pool = filled_pool(sink)
