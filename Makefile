@@ -7,6 +7,8 @@ PYTHON ?= python3
 JOBS ?= 2
 #: More arguments for pytest, for instance ARGS='-k leases -x'.
 ARGS ?=
+#: What .venv holds beside the base.
+EXTRAS := tf-cpu,parquet,hdf5,url,dashboard,bench
 
 STAMP := .venv/.set-up-in
 PIP := .venv/bin/python -m pip --disable-pip-version-check
@@ -16,6 +18,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 help:
 	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
 	@echo 'make test [ARGS=...]     run the tests'
+	@echo 'make test-TIER           a tier that needs more: long, hosts (root), browser (Chromium), compose (Docker)'
 	@echo 'make check               format, lint, types, and the built wheel in a fresh environment'
 	@echo 'make format              let ruff format the code and repair what it can'
 	@echo 'make constraints         resolve constraints.txt anew, with the newest versions allowed'
@@ -33,7 +36,7 @@ $(STAMP): pyproject.toml setup.py worker/_jpeg_regions.c constraints.txt
 	@if test -e $(STAMP) && test "$$(cat $(STAMP))" != "$$(pwd -P)"; then rm -rf .venv; fi
 	$(PYTHON) -m venv .venv
 	$(PIP) install -c constraints.txt --upgrade pip
-	$(PIP) install -c constraints.txt --build-constraint constraints.txt -e '.[tf-cpu,parquet,hdf5,url]' --group dev
+	$(PIP) install -c constraints.txt --build-constraint constraints.txt -e '.[$(EXTRAS)]' --group dev
 	@pwd -P > $(STAMP)
 
 demo: $(STAMP)
@@ -42,6 +45,10 @@ demo: $(STAMP)
 # Not `python -m pytest`: that puts the repository on sys.path, where a bare `import worker` works.
 test: $(STAMP)
 	.venv/bin/pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# Tiers that `make test` leaves out; pyproject.toml says what each needs.
+test-%: $(STAMP)
+	.venv/bin/pytest -m $* $(ARGS)
 
 check: lint types wheel
 
@@ -63,7 +70,7 @@ constraints: $(STAMP)
 	rm -rf build/constraints-venv
 	$(PYTHON) -m venv build/constraints-venv
 	build/constraints-venv/bin/python -m pip install --upgrade pip
-	build/constraints-venv/bin/python -m pip install -e '.[tf-cpu,parquet,hdf5,url]' --group dev
+	build/constraints-venv/bin/python -m pip install -e '.[$(EXTRAS)]' --group dev
 	build/constraints-venv/bin/python -m pip freeze --all --exclude penstock | LC_ALL=C sort -f > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
