@@ -8,6 +8,7 @@ from pydantic import Field
 
 from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.records import Count, Intervals, Message, Place, Reason, Reference, Text
+from penstock.protocol.stats import FeedWaits
 
 #: Most batches that one message carries.
 MAX_BATCHES = 64
@@ -41,6 +42,8 @@ class Credit(Message):
     """How many batches of this subscription may be sent in all."""
     sees_memory: bool = False
     """The trainer can open the memory that the welcome named, so batches may refer to shared memory."""
+    feed: FeedWaits | None = None
+    """Now and then: how long the training program has waited."""
 
 
 class TrainerWelcome(Message):

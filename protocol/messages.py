@@ -38,6 +38,8 @@ from penstock.protocol.records import (
     Text,
     Timings,
 )
+from penstock.protocol.snapshot import Look, Snapshot
+from penstock.protocol.stats import SinkStats, WorkerStats
 
 # worker → ventilator
 
@@ -73,6 +75,12 @@ class Heartbeat(Message):
     """Worker only: where it pushes results to; the ventilator repeats its welcome if that is out of date."""
     position: Count | None = None
     """Sink to trainer only: the position up to which everything was sent; none: not subscribed yet."""
+    worker_stats: WorkerStats | None = None
+    """Worker only: what it has done."""
+    sink_stats: SinkStats | None = None
+    """Sink to ventilator only: what it holds and for whom."""
+    ledger: Count = 0
+    """Ventilator to sink only: the number of quarantined items of this sink that it has heard of."""
 
 
 class Goodbye(Message):
@@ -218,6 +226,8 @@ AnyMessage = (
     | Peek
     | Glimpse
     | Refused
+    | Look
+    | Snapshot
 )
 
 __all__ = [
@@ -236,6 +246,7 @@ __all__ = [
     "Hello",
     "Intervals",
     "Item",
+    "Look",
     "Part",
     "Peek",
     "Progress",
@@ -245,7 +256,9 @@ __all__ = [
     "Reset",
     "Result",
     "SinkHello",
+    "SinkStats",
     "SinkWelcome",
+    "Snapshot",
     "StreamNeed",
     "Subscribe",
     "Task",
@@ -253,5 +266,6 @@ __all__ = [
     "Tasks",
     "Timings",
     "TrainerWelcome",
+    "WorkerStats",
     "WorkerWelcome",
 ]

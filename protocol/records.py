@@ -3,7 +3,7 @@
 Refuses to know bytes, sockets and which message goes where.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -13,6 +13,9 @@ Text = Annotated[str, StringConstraints(max_length=4096)]
 Reason = Annotated[str, BeforeValidator(lambda text: text[:4096] if isinstance(text, str) else text)]
 Count = Annotated[int, Field(ge=0, lt=2**62)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+#: What failed about an item, as one word for counters: getting its bytes, decoding them, cutting and changing the
+#: image, a custom transform; or it killed the workers that ran it.
+FailureKind = Literal["read", "decode", "transform", "custom", "killed", "other"]
 
 
 class Message(BaseModel):
@@ -71,6 +74,8 @@ class Failure(Message):
     """Path below the root."""
     reason: Reason
     """Why, in words."""
+    kind: FailureKind = "other"
+    """The same as one word."""
     attempts: Count = 1
     """How often it was tried."""
     worker: Text = ""

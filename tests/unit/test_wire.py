@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from drawn import drawn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import make_plan, make_result, make_task
@@ -27,6 +28,7 @@ from penstock.protocol.messages import (
     Heartbeat,
     Hello,
     Intervals,
+    Look,
     Peek,
     Progress,
     Quarantined,
@@ -34,16 +36,20 @@ from penstock.protocol.messages import (
     Reset,
     Result,
     SinkHello,
+    SinkStats,
     SinkWelcome,
+    Snapshot,
     StreamNeed,
     Subscribe,
     TaskKey,
     Tasks,
     Timings,
     TrainerWelcome,
+    WorkerStats,
     WorkerWelcome,
 )
 from penstock.protocol.plan import FieldSchema
+from penstock.protocol.stats import FeedWaits
 from penstock.protocol.wire import Array
 
 ALL = wire.kinds(*AnyMessage.__args__)
@@ -92,7 +98,15 @@ _PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
         Hello, worker=_texts, incarnation=_texts, host=_texts, slots=st.integers(1, 10_000), version=_texts
     ),
     Finished: st.builds(Finished, done=some(st.builds(Done, key=_keys, timings=_timings))),
-    Heartbeat: st.builds(Heartbeat, running=st.none() | some(_keys), sink=_texts, position=st.none() | _counts),
+    Heartbeat: st.builds(
+        Heartbeat,
+        running=st.none() | some(_keys),
+        sink=_texts,
+        position=st.none() | _counts,
+        worker_stats=st.none() | drawn(WorkerStats),
+        sink_stats=st.none() | drawn(SinkStats),
+        ledger=_counts,
+    ),
     Goodbye: st.builds(Goodbye, unstarted=some(_keys)),
     WorkerWelcome: st.builds(
         WorkerWelcome, streams=some(_plans), roots=st.dictionaries(_texts, _texts), sink=_texts, intervals=_intervals
@@ -114,7 +128,7 @@ _PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
         limit=_counts,
         version=_texts,
     ),
-    Credit: st.builds(Credit, consumed=_counts, limit=_counts),
+    Credit: st.builds(Credit, consumed=_counts, limit=_counts, feed=st.none() | drawn(FeedWaits)),
     TrainerWelcome: st.builds(TrainerWelcome, plan=_plans, position=_counts, intervals=_intervals),
     EpochEnd: st.builds(
         EpochEnd,
@@ -132,6 +146,8 @@ _PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
         kind=st.sampled_from(["fingerprint", "stream", "position", "limit", "budget", "transform"]),
         reason=_texts,
     ),
+    Look: drawn(Look),
+    Snapshot: drawn(Snapshot),
 }
 _DTYPES = ["bool", "uint8", "int16", "uint32", "int64", "float16", "float32", "float64"]
 

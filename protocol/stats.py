@@ -1,0 +1,196 @@
+"""What services tell of themselves with their heartbeats: small, bounded, absolute. Owns what each number means.
+
+Counts and seconds only rise while a process lives, so a lost message costs nothing and whoever wants rates takes
+differences. Refuses to know who adds them up and what is concluded; `snapshot` holds that.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from penstock.protocol.records import Count, FailureKind, Message, Seconds, TaskKey, Text, Timings
+
+#: Quarantined items that one heartbeat carries, and that a sink and a ventilator remember: the newest.
+LEDGER_PAGE, LEDGER_KEPT = 100, 1000
+#: Longest path, reason or name (characters) in statistics; longer ones are cut in the middle.
+MOST_CHARACTERS = 400
+#: Names that counts are kept by are few: outcomes, reasons.
+Counts = Annotated[dict[Annotated[str, StringConstraints(max_length=64)], Count], Field(max_length=64)]
+#: What a worker's decoding thread does: waits for a task, for bytes, works, or hands a result over.
+Stage = Literal["idle", "read", "make", "send"]
+
+
+class WorkerStats(Message):
+    """A worker, since its process started."""
+
+    tasks: Count = 0
+    """Units of work whose result was sent."""
+    samples: Count = 0
+    """Samples in them."""
+    bytes: Count = 0
+    """Bytes of those samples."""
+    failures: Count = 0
+    """Items that could not be made into samples."""
+    spent: Timings = Timings()
+    """Seconds of the thread that makes samples, by stage; the rest of its time it waited for tasks."""
+    stage: Stage = "idle"
+    """What that thread does now,"""
+    stage_s: Seconds = 0.0
+    """and for how many seconds; they are not in `spent` yet."""
+    task: TaskKey | None = None
+    """What it works on or waits for."""
+    restarts: Count = 0
+    """How often its supervisor has started it again."""
+    rejected: Counts = Field(default_factory=dict)
+    """Messages that were dropped, by reason."""
+
+
+class FeedWaits(Message):
+    """A training program's own clock, as its feed measures it."""
+
+    batches: Count = 0
+    """Batches handed to the program."""
+    wait_s: Seconds = 0.0
+    """Seconds that it waited for them, the wait that is not over included."""
+    busy_s: Seconds = 0.0
+    """Seconds that it spent with a batch in hand."""
+
+
+class EpochProgress(Message):
+    """The epoch that a reader is in, from where it began to read: samples."""
+
+    epoch: Count
+    """Number of the epoch."""
+    expected: Count
+    """All that are to be accounted for."""
+    delivered: Count = 0
+    """In batches that were sent, over all ranks."""
+    quarantined: Count = 0
+    """Of items that failed, as far as the reader has come."""
+    dropped: Count = 0
+    """Left over at the epoch's end."""
+
+
+class ReaderStats(Message):
+    """One trainer, as the sink sees it since it subscribed."""
+
+    stream: Text
+    """What it reads,"""
+    rank: Count
+    """as which"""
+    world_size: Count
+    """of how many."""
+    position: Count
+    """Everything before was sent to it."""
+    epoch: EpochProgress
+    """Where it stands in its epoch."""
+    batches: Count = 0
+    """Batches sent,"""
+    samples: Count = 0
+    """the samples in them"""
+    bytes: Count = 0
+    """and their bytes."""
+    credit: Count = 0
+    """Batches that may be sent to it at once: it waits for them."""
+    in_flight: Count = 0
+    """Batches that were sent and that it has not consumed."""
+    starved: bool = True
+    """It has credit and no batch of it is complete: it waits for the pipeline. Else the pipeline waits for it."""
+    state_s: Seconds = 0.0
+    """Seconds since that is so; they are in the sums below."""
+    starved_s: Seconds = 0.0
+    """Seconds that it was starved."""
+    blocked_s: Seconds = 0.0
+    """Seconds that it had no credit to give: it was busy with what it had."""
+    feed: FeedWaits | None = None
+    """What it says itself; none as long as it has not."""
+
+
+class HeldStats(Message):
+    """One stream in the sink."""
+
+    stream: Text
+    """Its name."""
+    window: Count = 0
+    """Samples that may be held or on their way for its readers, of those that go furthest ahead,"""
+    held: Count = 0
+    """and how many are held."""
+    quarantined: Counts = Field(default_factory=dict)
+    """Items quarantined since the sink started, once an epoch, by kind of failure."""
+    stopped: Text = ""
+    """Why the stream stopped for good; empty while it runs."""
+
+
+class QuarantinedItem(Message):
+    """One line of the quarantine ledger."""
+
+    number: Count
+    """Running number since the sink started, from 0."""
+    stream: Text
+    """Where it belongs,"""
+    epoch: Count
+    """when it failed,"""
+    item: Count
+    """its index in the whole source"""
+    path: Text
+    """and its path below the root."""
+    kind: FailureKind
+    """What failed, as one word;"""
+    reason: Text
+    """the same in a sentence."""
+    attempts: Count = 1
+    """How often it was tried."""
+    worker: Text = ""
+    """Who tried it last."""
+
+
+class WriterStats(Message):
+    """What writes a stream to a file beside the trainers."""
+
+    stream: Text
+    """What is written"""
+    path: Text
+    """and where."""
+    samples: Count = 0
+    """Samples written since the sink started,"""
+    bytes: Count = 0
+    """and their bytes before compression."""
+    waiting: Count = 0
+    """Samples that wait to be written."""
+    busy_s: Seconds = 0.0
+    """Seconds spent writing."""
+    blocked_s: Seconds = 0.0
+    """Seconds that the stream stood still because the file had not kept up."""
+    blocked: bool = False
+    """Whether it does now."""
+
+
+class SinkStats(Message):
+    """The sink, since its process started."""
+
+    results: Counts = Field(default_factory=dict)
+    """Results that came in, by outcome: accepted, duplicate, unwanted."""
+    bytes: Count = 0
+    """Bytes of samples in those that were accepted."""
+    streams: Annotated[tuple[HeldStats, ...], Field(max_length=1000)] = ()
+    """Every stream."""
+    readers: Annotated[tuple[ReaderStats, ...], Field(max_length=1000)] = ()
+    """Every trainer."""
+    writers: Annotated[tuple[WriterStats, ...], Field(max_length=1000)] = ()
+    """Every file that is written."""
+    quarantined: Count = 0
+    """Lines of the ledger since the sink started."""
+    ledger: Annotated[tuple[QuarantinedItem, ...], Field(max_length=LEDGER_PAGE)] = ()
+    """Those that the ventilator has not heard of yet, oldest first, as many as fit."""
+    restarts: Count = 0
+    """How often its supervisor has started it again."""
+    rejected: Counts = Field(default_factory=dict)
+    """Messages that were dropped, by reason."""
+
+
+def shorten(text: str, most: int = MOST_CHARACTERS) -> str:
+    """Return `text`, or its beginning and end: what is cut out of a path or a reason is least needed."""
+    if len(text) <= most:
+        return text
+    half = (most - 3) // 2
+    return f"{text[:half]} … {text[-half:]}"
