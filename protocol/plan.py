@@ -116,6 +116,15 @@ class StreamPlan(Model):
         batch_bytes = self.settings.batch_size * self.sample_bytes
         return max(LEAST_PREFETCH, min(_MOST_PREFETCH, _PREFETCH_BYTES // batch_bytes))
 
+    def epoch_of(self, position: int) -> int:
+        """Return the epoch that a position is in."""
+        return position // self.geometry.samples_per_epoch
+
+    def epoch_span(self, epoch: int) -> tuple[int, int]:
+        """Return the positions [start, stop) of an epoch."""
+        size = self.geometry.samples_per_epoch
+        return epoch * size, (epoch + 1) * size
+
     def batches_per_epoch(self, world_size: int = 1) -> int:
         """Return how many batches each of `world_size` trainers gets of an epoch of which nothing is quarantined."""
         full, rest = divmod(self.geometry.samples_per_epoch, self.settings.batch_size * world_size)

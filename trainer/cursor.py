@@ -8,25 +8,27 @@ import os
 import threading
 from array import array
 from collections import deque
+from collections.abc import Callable
+from typing import Generic
 
 from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError, SpecError
 from penstock.protocol.messages import EpochEnd
-from penstock.protocol.plan import StreamPlan
-from penstock.protocol.security import KeyRing
-from penstock.trainer.link import Link, Ready
 from penstock.trainer.session import Wish
+from penstock.trainer.supply import AnyPlan, Ready, Supply
 
 
 class AbandonedError(PenstockError):
     """Another iteration has begun, or the feed was moved, while this one was not over."""
 
 
-class Cursor:
-    """A position in a stream, the subscription behind it, and the claim of one iteration on both."""
+class Cursor(Generic[AnyPlan]):
+    """A position in a stream, what brings its batches, and the claim of one iteration on both."""
 
-    def __init__(self, address: str, wish: Wish, timeout_s: float, keys: KeyRing | None = None) -> None:
-        """Stand at position 0; connect on first use."""
-        self.address, self.wish, self.timeout_s, self._keys = address, wish, timeout_s, keys
+    def __init__(
+        self, address: str, wish: Wish, timeout_s: float, open_supply: Callable[[int, str], Supply[AnyPlan]]
+    ) -> None:
+        """Stand at position 0; `open_supply(position, fingerprint)` connects, on first use."""
+        self.address, self.wish, self.timeout_s, self._open = address, wish, timeout_s, open_supply
         #: Position after the batch that was handed out last.
         self.position = 0
         #: Accounts of the epochs that ended.
@@ -43,8 +45,8 @@ class Cursor:
         #: Held while an event is taken and counted; and, briefly, while the link is made, claimed or closed.
         self.turn, self._guard = threading.Lock(), threading.Lock()
         self._fingerprint = ""
-        self._link: Link | None = None
-        self._plan: StreamPlan | None = None
+        self._link: Supply[AnyPlan] | None = None
+        self._plan: AnyPlan | None = None
         self._pid = os.getpid()
         self._error: PenstockError | None = None
         self._closed = False
@@ -57,22 +59,22 @@ class Cursor:
         return f"<Feed {wish.stream!r}{share} from {self.address} at position {self.position}>"
 
     @property
-    def plan(self) -> StreamPlan:
-        """The stream's plan, from the sink; the first use waits for it."""
+    def plan(self) -> AnyPlan:
+        """What is known of the stream; the first use waits for it."""
         if self._plan is None:
             link = self._connect()
             if not link.welcomed(self.timeout_s):
                 raise self._too_late("answer")
-            if link.session.plan is None:
+            if link.plan is None:
                 self._raise(link.take(0))
-            self._plan = link.session.plan
+            self._plan = link.plan
         assert self._plan is not None  # noqa: S101 - just waited for
         return self._plan
 
     @property
     def fingerprint(self) -> str:
         """The fingerprint that the position belongs to; empty as long as nobody knows."""
-        plan = self._plan or (self._link.session.plan if self._link else None)
+        plan = self._plan or (self._link.plan if self._link else None)
         return plan.fingerprint if plan else self._fingerprint
 
     def claim(self) -> int:
@@ -167,12 +169,12 @@ class Cursor:
             link, self._link = self._link, None
             if not self._closed:
                 self._closed = True
-                self._error = RefusedError(f"{self!r} is closed; make a new one with penstock.connect")
+                self._error = RefusedError(f"{self!r} is closed; make a new one")
         if link and self._pid == os.getpid():
             link.fail(self._error or RefusedError("closed"))
             link.close()
 
-    def _connect(self) -> Link:
+    def _connect(self) -> Supply[AnyPlan]:
         with self._guard:
             if self._error:
                 raise self._error
@@ -181,7 +183,7 @@ class Cursor:
                     f"{self!r} was made in process {self._pid} and used in {os.getpid()}: connect after the fork"
                 )
             if self._link is None:
-                self._link = Link(self.address, self.wish, self.position, self._fingerprint, self._keys)
+                self._link = self._open(self.position, self._fingerprint)
             return self._link
 
     def _hand_out(self, ready: Ready) -> None:
@@ -200,8 +202,7 @@ class Cursor:
         return self._epoch_stop() - self.position < least
 
     def _epoch_stop(self) -> int:
-        size = self.plan.geometry.samples_per_epoch
-        return ((self.stops[0] - 1) // size + 1) * size
+        return self.plan.epoch_span(self.plan.epoch_of(self.stops[0] - 1))[1]
 
     def _move(self, position: int, fingerprint: str) -> None:
         self.position, self._fingerprint = position, fingerprint
@@ -225,9 +226,7 @@ class Cursor:
         )
 
     def _too_late(self, what: str) -> DeadlineError:
-        refused = self._link is not None and self._link.refused
-        hint = "; somebody is there, but did not let us in: give keys=, and see its log" if refused else ""
         return DeadlineError(
-            f"no {what} for stream {self.wish.stream!r} from {self.address} within {self.timeout_s} s: check that "
-            "ventilator, sink and at least one worker run, and that this is the sink's address for trainers" + hint
+            f"no {what} for stream {self.wish.stream!r} from {self.address} within {self.timeout_s} s: "
+            f"{self._link.advice if self._link else 'the feed was closed meanwhile'}"
         )

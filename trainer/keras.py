@@ -24,7 +24,7 @@ except ImportError as missing:
     ) from missing
 
 if TYPE_CHECKING:
-    from penstock.trainer.client import Feed
+    from penstock.trainer.feed import BatchFeed
 
 _STATE = "state.json"
 #: Prefixes of a model that is whole, and of a file that is being written.
@@ -58,7 +58,7 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
     callbacks keep no state. Trainers that share a stream save one checkpoint between them: that of one rank fits all.
     """
 
-    def __init__(self, feed: "Feed", directory: str | Path, *, every_batches: int | None = None) -> None:
+    def __init__(self, feed: "BatchFeed[Any]", directory: str | Path, *, every_batches: int | None = None) -> None:
         """Save to `directory`, which is made; every `every_batches` trained batches beside each epoch's end."""
         super().__init__()
         if every_batches is not None and every_batches < 1:
@@ -122,7 +122,7 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
             self._position = self._fetched.popleft()
             self._unsaved += 1
             if self._began is None:
-                self._began = (self._position - 1) // self.feed.plan.geometry.samples_per_epoch
+                self._began = self.feed.plan.epoch_of(self._position - 1)
         self._step = batch + 1
         if self._position is None:
             raise SpecError(

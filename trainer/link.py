@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import pairwise
 
 from penstock.protocol import wire
@@ -41,6 +40,7 @@ from penstock.protocol.sockets import Hub
 from penstock.protocol.wire import Array
 from penstock.trainer.buffers import Buffers
 from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
+from penstock.trainer.supply import Event, Ready
 
 _FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Reset)
 #: What a refusal is raised as, by its kind; all others as RefusedError.
@@ -49,17 +49,6 @@ _ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transf
 _SEGMENTS = 256
 #: Longest that `close` waits for the thread (s).
 _CLOSE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A batch: its fields, and the position to go on at after it."""
-
-    fields: dict[str, Array]
-    stop: int
-
-
-Event = Ready | Ended | PenstockError
 
 
 class Link:
@@ -107,9 +96,19 @@ class Link:
             )
 
     @property
-    def refused(self) -> bool:
-        """Whether a handshake has failed: keys do not match, or one side has none."""
-        return self._hub.rejects.counts["refused"] > 0
+    def plan(self) -> StreamPlan | None:
+        """The stream's plan, once the sink has answered."""
+        return self.session.plan
+
+    @property
+    def advice(self) -> str:
+        """What to check if nothing comes; a handshake fails where keys do not match, or one side has none."""
+        refused = self._hub.rejects.counts["refused"] > 0
+        hint = "; somebody is there, but did not let us in: give keys=, and see its log" if refused else ""
+        return (
+            "check that ventilator, sink and at least one worker run, and that this is the sink's address for trainers"
+            + hint
+        )
 
     def nudge(self) -> None:
         """Make a wait look again whether it is wanted."""

@@ -18,7 +18,7 @@ from penstock.protocol.plan import FieldSchema
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from penstock.trainer.client import Feed
+    from penstock.trainer.feed import BatchFeed
 
 
 def import_tensorflow() -> Any:
@@ -33,7 +33,7 @@ def import_tensorflow() -> Any:
     return tf
 
 
-def dataset(feed: "Feed", fields: tuple[str, ...] | None, *, prefetch: int) -> "tf.data.Dataset[Any]":
+def dataset(feed: "BatchFeed[Any]", fields: tuple[str, ...] | None, *, prefetch: int) -> "tf.data.Dataset[Any]":
     """Return a dataset of a feed's batches: tuples of `fields` in that order, or dicts of all fields for None.
 
     Each iteration is one epoch, the first from the feed's position on. An iteration that is left midway (an exception,
@@ -70,14 +70,14 @@ def dataset(feed: "Feed", fields: tuple[str, ...] | None, *, prefetch: int) -> "
     return _finish(tf, batches, feed, names if fields is None else None).with_options(options)
 
 
-def _choose(feed: "Feed", fields: tuple[str, ...] | None) -> list[FieldSchema]:
+def _choose(feed: "BatchFeed[Any]", fields: tuple[str, ...] | None) -> list[FieldSchema]:
     known = {field.name: field for field in feed.schema}
     if isinstance(fields, str) or (fields is not None and (not fields or set(fields) - set(known))):
         raise SpecError(f"fields = {fields!r}: give a tuple of {', '.join(known)}; or None for dicts of all of them")
     return [known[name] for name in (known if fields is None else fields)]
 
 
-def _declare_length(tf: Any, batches: Any, feed: "Feed") -> Any:
+def _declare_length(tf: Any, batches: Any, feed: "BatchFeed[Any]") -> Any:
     """Return `batches` with the cardinality of a whole epoch, ending where they end.
 
     `assert_cardinality` would fail where an epoch is shorter. `choose_from_datasets` counts as endless where one of its
@@ -101,7 +101,7 @@ def _declare_length(tf: Any, batches: Any, feed: "Feed") -> Any:
     return tf.data.Dataset.choose_from_datasets([batches, never], choices, stop_on_empty_dataset=False).take(length)
 
 
-def _finish(tf: Any, batches: Any, feed: "Feed", names: tuple[str, ...] | None) -> Any:
+def _finish(tf: Any, batches: Any, feed: "BatchFeed[Any]", names: tuple[str, ...] | None) -> Any:
     """Stop the clock that `ask` started, and shape the elements."""
 
     def receive() -> Any:
