@@ -78,7 +78,7 @@ class Supervisor:
         """Start a process and keep it running."""
         log = self._log_dir / f"{name}.log" if self._log_dir else None
         with self._lock:
-            self.children[name] = Child(name, command, self._spawn(command, log), log)
+            self.children[name] = Child(name, command, self._spawn(command, log, 0), log)
         os.eventfd_write(self._wake, 1)
 
     def remove(self, name: str) -> None:
@@ -151,7 +151,7 @@ class Supervisor:
                 child.restart_at = None
                 child.restarts += 1
                 try:
-                    child.process = self._spawn(child.command, child.log)
+                    child.process = self._spawn(child.command, child.log, child.restarts)
                 except OSError as error:
                     self._give_up(child, f"cannot be started again: {error}")
             return
@@ -176,9 +176,10 @@ class Supervisor:
             self.failure = (child.name, why)
             self._gave_up(child.name, why)
 
-    def _spawn(self, command: Sequence[str], log: Path | None) -> "subprocess.Popen[bytes]":
+    def _spawn(self, command: Sequence[str], log: Path | None, restarts: int) -> "subprocess.Popen[bytes]":
         # One thread each: cores are shared out by the number of workers, not by libraries within them.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment["PENSTOCK_RESTARTS"] = str(restarts)
         environment.pop("PENSTOCK_CONFIG", None)  # it is about this process's settings, which are not the services'
         output = log.open("ab") if log else None
         try:

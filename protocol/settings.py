@@ -71,6 +71,8 @@ class ServiceSettings(Settings):
     """Listen without keys also where other hosts can connect: only on a network where everybody is trusted."""
     parent: int | None = Field(default=None, ge=1)
     """Process that started this one: leave when it is gone (set by `penstock up`)."""
+    restarts: int = Field(default=0, ge=0)
+    """How often this service was started again, for its metrics (set by `penstock up`)."""
 
 
 def parse(model: type[AnySettings], arguments: Sequence[str], command: str) -> AnySettings:

@@ -4,6 +4,7 @@ Counts and seconds only rise while a process lives, so a lost message costs noth
 differences. Refuses to know who adds them up and what is concluded; `snapshot` holds that.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -14,8 +15,11 @@ from penstock.protocol.records import Count, FailureKind, Message, Seconds, Task
 LEDGER_PAGE, LEDGER_KEPT = 100, 1000
 #: Longest path, reason or name (characters) in statistics; longer ones are cut in the middle.
 MOST_CHARACTERS = 400
-#: Names that counts are kept by are few: outcomes, reasons.
-Counts = Annotated[dict[Annotated[str, StringConstraints(max_length=64)], Count], Field(max_length=64)]
+#: Counts are kept by few names (outcomes, reasons), of few letters.
+MOST_NAMES, MOST_LETTERS = 64, 64
+Counts = Annotated[
+    dict[Annotated[str, StringConstraints(max_length=MOST_LETTERS)], Count], Field(max_length=MOST_NAMES)
+]
 #: What a worker's decoding thread does: waits for a task, for bytes, works, or hands a result over.
 Stage = Literal["idle", "read", "make", "send"]
 
@@ -186,6 +190,12 @@ class SinkStats(Message):
     """How often its supervisor has started it again."""
     rejected: Counts = Field(default_factory=dict)
     """Messages that were dropped, by reason."""
+
+
+def few(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts as a message may carry them: the most frequent, by names that are not too long."""
+    most = sorted(counts.items(), key=lambda pair: -pair[1])[:MOST_NAMES]
+    return {name[:MOST_LETTERS]: count for name, count in most}
 
 
 def shorten(text: str, most: int = MOST_CHARACTERS) -> str:

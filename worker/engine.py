@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from penstock.protocol import wire
-from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings
+from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings, WorkerStats
 from penstock.protocol.segments import Loan
 from penstock.protocol.shared import Pool, by_reference
 from penstock.protocol.sockets import Endpoint, Hub
+from penstock.worker.meter import Meter
 from penstock.worker.origin import Loaded
 from penstock.worker.pipeline import Outcome, Pipeline
 
@@ -64,6 +65,11 @@ class Engine:
         self.reading: tuple[float, TaskKey] | None = None
         #: Since when a result waits for a sink that takes it (monotonic s); None while none does.
         self.sending_since: float | None = None
+        #: What was sent so far, and since when the decoder waits for something to do (monotonic s).
+        self.meter = Meter()
+        self._free_since = time.monotonic()
+        #: The task whose result waits for the sink.
+        self._sending: TaskKey | None = None
         self._threads = [
             threading.Thread(target=self._guard, args=(part,), name=name, daemon=True)
             for name, part in (("reader", self._read), ("decoder", self._decode))
@@ -101,6 +107,27 @@ class Engine:
         while self._done:
             done.append(self._done.popleft())
         return tuple(done)
+
+    def stats(self, now: float) -> WorkerStats:
+        """Return what was done so far and what is being done now."""
+        meter, running, reading, sending_since = self.meter, self.running, self.reading, self.sending_since
+        stage, since, task = "idle", self._free_since, None
+        if running:
+            stage, (since, task) = "make", running
+        elif sending_since is not None:
+            stage, since, task = "send", sending_since, self._sending
+        elif reading:
+            stage, since, task = "read", max(reading[0], self._free_since), reading[1]
+        return WorkerStats.model_construct(
+            tasks=meter.tasks,
+            samples=meter.samples,
+            bytes=meter.bytes,
+            failures=meter.failures,
+            spent=meter.spent,
+            stage=stage,
+            stage_s=max(0.0, now - since),
+            task=task,
+        )
 
     def stop(self, wait_s: float) -> bool:
         """Stop both threads, waiting for them up to `wait_s` seconds; return whether they have ended."""
@@ -149,7 +176,7 @@ class Engine:
         lent_to = ""
         try:
             while True:
-                waited = time.perf_counter()
+                waited, self._free_since = time.perf_counter(), time.monotonic()
                 with self._changed:
                     while not self._stopping and not self._loaded:
                         self._changed.wait(_TURN_S)
@@ -166,12 +193,16 @@ class Engine:
                 read_s = min(loaded.read_s, time.perf_counter() - waited)
                 loan = pool.take(loaded.pipeline.room_bytes(len(loaded.contents.items)), time.monotonic())
                 outcome = loaded.pipeline.make(loaded.task, loaded.contents, loan.room() if loan else None)
-                self.running = None
+                self.sending_since, self._sending, self.running = time.monotonic(), loaded.task.key, None
                 pusher, send_s = self._send(pusher, loaded, outcome, pool, loan)
                 times = outcome.timings
                 timings = Timings.model_construct(
-                    read_s=read_s, decode_s=times.decode_s, transform_s=times.transform_s, send_s=send_s
+                    read_s=read_s + times.read_s,
+                    decode_s=times.decode_s,
+                    transform_s=times.transform_s,
+                    send_s=send_s,
                 )
+                self.meter.add(timings, outcome.arrays, len(outcome.failures))
                 self._done.append(Done.model_construct(key=loaded.task.key, timings=timings))
                 self._hub.wake()
         finally:
@@ -184,7 +215,6 @@ class Engine:
     ) -> tuple[Endpoint | None, float]:
         """Push a result as soon as there is a sink with room for it; give up only when told to stop."""
         began = time.perf_counter()
-        self.sending_since = time.monotonic()
         setup = self._setup
         assert setup is not None  # noqa: S101 - tasks only come after a welcome
         result = Result.model_construct(

@@ -36,6 +36,11 @@ class Loaded:
     #: height, width, channels) if the source holds arrays and no item failed. Taking one may mean to wait for it.
     contents: Sequence[bytes | Pixels | ItemError] | Pixels
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds that taking contents has waited so far, where they come while they are taken."""
+        return getattr(self.contents, "waited_s", 0.0)
+
 
 class Origin(Protocol):
     """What a pipeline reads its items from; one object serves one thread at a time."""

@@ -1,11 +1,12 @@
 """Image files below a URL: owns reading many of them at once, so that latency hides.
 
 Threads fetch the files of all tasks that a worker has read ahead. A task counts as read when its files are asked for,
-and whoever decodes one waits for that one only; such waiting is counted as the task's transform time. Refuses to know
-protocols (`protocol.urls`) and what the bytes mean.
+and whoever decodes one waits for that one only; `waited_s` says how long. Refuses to know protocols (`protocol.urls`)
+and what the bytes mean.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import cache
@@ -57,6 +58,8 @@ class Coming(Sequence[_Result]):
     def __init__(self, futures: Sequence[Future[_Result]]) -> None:
         """Take what will hold the results."""
         self._futures = futures
+        #: Seconds that whoever read a result had to wait for it.
+        self.waited_s = 0.0
 
     def __len__(self) -> int:
         """Return how many there are, without waiting."""
@@ -69,8 +72,17 @@ class Coming(Sequence[_Result]):
     def __getitem__(self, place: int | slice) -> _Result | list[_Result]:
         """Return one result, or some, as soon as they are there."""
         if isinstance(place, slice):
-            return [future.result() for future in self._futures[place]]
-        return self._futures[place].result()
+            return [self._await(future) for future in self._futures[place]]
+        return self._await(self._futures[place])
+
+    def _await(self, future: Future[_Result]) -> _Result:
+        if future.done():
+            return future.result()
+        began = time.perf_counter()
+        try:
+            return future.result()
+        finally:
+            self.waited_s += time.perf_counter() - began
 
 
 @cache

@@ -13,9 +13,10 @@ from penstock._version import __version__
 from penstock.protocol import wire
 from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
-from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerWelcome
+from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerStats, WorkerWelcome
 from penstock.protocol.service import Service, host_name, run
 from penstock.protocol.settings import ServiceSettings
+from penstock.protocol.stats import few
 from penstock.protocol.urls import is_url
 from penstock.worker.engine import Engine, Setup
 from penstock.worker.pipeline import Pipeline
@@ -80,6 +81,8 @@ class Worker:
                 self.service.hub.rejects.add(error, self.settings.ventilator)
         if done := self.engine.finished():
             self.execute(self.session.finished(done, now))
+        if self.session.live.due(now):
+            self.session.stats = self._stats(now)
         self.execute(self.session.tick(now))
         if self.service.orphaned:
             self.left = True
@@ -116,6 +119,10 @@ class Worker:
         if not ended:  # a thread that hangs in a read or a decode keeps its socket, and nothing but this ends it
             self.service.log.error("a task does not end: leaving without it")
             os._exit(_STUCK)
+
+    def _stats(self, now: float) -> WorkerStats:
+        known = {"restarts": self.settings.restarts, "rejected": few(self.service.hub.rejects.counts)}
+        return self.engine.stats(now).model_copy(update=known)
 
     def _configure(self, welcome: WorkerWelcome) -> None:
         self.task_timeout_s = welcome.intervals.task_timeout_s

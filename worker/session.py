@@ -23,6 +23,7 @@ from penstock.protocol.messages import (
     Task,
     TaskKey,
     Tasks,
+    WorkerStats,
     WorkerWelcome,
 )
 
@@ -66,9 +67,13 @@ class WorkerSession:
         self.live = Liveness(intervals, now, now)
         self.welcomed = False
         self.draining = False
+        #: What the next heartbeat says of this worker; the shell keeps it up to date.
+        self.stats: WorkerStats | None = None
         #: What was handed on and is not finished, oldest first.
         self.held: dict[TaskKey, None] = {}
         self._given_back: tuple[TaskKey, ...] = ()
+        #: Why no result gets to the sink, in words; empty: they do, or there is none.
+        self.blocked = ""
         #: Where results are pushed to, as the last welcome said.
         self._sink = ""
 
@@ -87,7 +92,7 @@ class WorkerSession:
                 self._sink = message.sink
                 self.live.intervals = message.intervals
                 return [Configure(message)]
-            case Tasks() if self.welcomed and not self.draining:
+            case Tasks() if self.welcomed and not self.draining and not self.blocked:
                 fresh = [task for task in message.tasks if task.key not in self.held]
                 self.held.update(dict.fromkeys(task.key for task in fresh))
                 return [Run(task) for task in fresh]
@@ -114,6 +119,13 @@ class WorkerSession:
             self._given_back += keys
         return self._leave_if_idle()
 
+    def block(self, why: str) -> list[WorkerInstruction]:
+        """Take in that no result gets to the sink, and why, or (empty) that they do again: others get what is held."""
+        self.blocked = why
+        if not why:
+            return [Note("results get to the sink again"), *self._beat()]
+        return [Note("results do not get to the sink", {"why": why}, "error"), Withdraw(), *self._beat()]
+
     def drain(self) -> list[WorkerInstruction]:
         """Finish what runs, give back the rest, leave."""
         if self.draining:
@@ -127,8 +139,9 @@ class WorkerSession:
             return self._again("the ventilator is silent", now)
         if self.live.due(now):
             self.live.spoke_at = now
-            beat = Heartbeat(running=tuple(self.held), sink=self._sink) if self.welcomed else self.hello
-            return [Send(VENTILATOR, beat)]
+            if not self.welcomed:
+                return [Send(VENTILATOR, self.hello)]
+            return [Send(VENTILATOR, Heartbeat(running=tuple(self.held), sink=self._sink, worker_stats=self.stats))]
         return []
 
     def next_timer(self) -> float:
