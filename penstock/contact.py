@@ -3,7 +3,7 @@
 Owns what `penstock preview` and `penstock view` have in common. Refuses to know where samples come from.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -19,7 +19,7 @@ from penstock.sheet import Tile, draw, write
 
 #: Fields that stand under a picture by other words than their name, or not at all.
 _WORDED = {"image", "label", "item", "patch", "manipulation"}
-#: Most samples on one sheet.
+#: Most samples, and most pictures, on one sheet.
 MOST = 500
 
 
@@ -49,23 +49,32 @@ class Sample:
 
 
 def make_sheet(title: str, plan: StreamPlan, samples: Iterable[Sample], side: int) -> Image.Image:
-    """Return the sheet of samples, in the order of their positions."""
-    channels_first = _channels_first(plan)
-    shown: list[tuple[Sample, Array | None]] = []
+    """Return the sheet of samples, in the order of their positions; all images of one stand in a row."""
+    names = plan.settings.transform.image_names
+    shown: list[tuple[Sample, Sequence[Array | None]]] = []
     for sample in samples:
-        image = None if sample.failure else arrange(sample.fields["image"], channels_first=channels_first)
-        shown.append((sample, None if image is None else resize(image, side)))
+        images = [] if sample.failure else [_arranged(plan, sample, name) for name in names]
+        shown.append((sample, [None if image is None else resize(image, side) for image in images]))
     shown.sort(key=lambda pair: pair[0].position)
     field = plan.schema[0]
-    levels = find_range(field.dtype, [image for _, image in shown if image is not None])
-    notes = [f"{field.name}: {field.dtype} {field.shape}{'' if levels.given else f', {levels}'}"]
+    levels = find_range(field.dtype, [image for _, images in shown for image in images if image is not None])
+    others = f" and {len(names) - 1} manipulations" if len(names) > 1 else ""
+    notes = [f"{field.name}{others}: {field.dtype} {field.shape}{'' if levels.given else f', {levels}'}"]
     if failed := sum(bool(sample.failure) for sample, _ in shown):
         notes.append(f"{failed} item{'s' if failed > 1 else ''} could not be made: quarantined when the stream runs")
-    tiles = []
-    for sample, image in shown:
-        content = sample.failure or f"image {field.shape}: no picture" if image is None else to_picture(image, levels)
-        tiles.append(Tile(content, lines(plan, sample)))
-    return draw(title, notes, tiles)
+    tiles: list[Tile | None] = []
+    for sample, images in shown:
+        if sample.failure:
+            tiles += [Tile(sample.failure, lines(plan, sample)), *[None] * (len(names) - 1)]
+        for name, image in zip(names, images, strict=False):
+            content = f"{name} {field.shape}: no picture" if image is None else to_picture(image, levels)
+            tiles.append(Tile(content, lines(plan, sample, name)))
+    return draw(title, notes, tiles, together=len(names))
+
+
+def most_samples(plan: StreamPlan, count: int) -> int:
+    """Return how many of `count` samples go on one sheet: each shows as many pictures as it has images."""
+    return min(count, max(1, MOST // len(plan.settings.transform.image_names)))
 
 
 def save(sheet: Image.Image, path: Path) -> str:
@@ -74,8 +83,8 @@ def save(sheet: Image.Image, path: Path) -> str:
     return f"{path}: {sheet.width} × {sheet.height} pixels"
 
 
-def lines(plan: StreamPlan, sample: Sample) -> tuple[str, ...]:
-    """Return what stands under a sample: label; patch and manipulation; further numbers; item."""
+def lines(plan: StreamPlan, sample: Sample, image: str = "image") -> tuple[str, ...]:
+    """Return what stands under an image of a sample: label; patch and manipulation; further numbers; item."""
     name = PurePosixPath(sample.item).name
     if sample.failure:
         return ("quarantined", name)
@@ -83,15 +92,18 @@ def lines(plan: StreamPlan, sample: Sample) -> tuple[str, ...]:
     change = [f"patch {int(fields['patch'])}"] if plan.settings.patches > 1 else []
     if "manipulation" in fields:
         change.append(_manipulation(plan, fields["manipulation"]))
+    if image != "image":
+        change.append(image)
     further = [f"{key} {_number(value)}" for key, value in fields.items() if key not in _WORDED and value.ndim == 0]
     found = (_label(plan, fields["label"]), " · ".join(change), " · ".join(further), name)
     return tuple(line for line in found if line)
 
 
-def _channels_first(plan: StreamPlan) -> bool | None:
-    """Return the order of an image's axes, or None if a custom transform makes it and the spec does not say."""
-    axes = plan.schema[0].axes
-    return axes == "chw" if axes else None
+def _arranged(plan: StreamPlan, sample: Sample, name: str) -> Array | None:
+    """Return an image as it is drawn, or None if it is none."""
+    axes = next(field.axes for field in plan.schema if field.name == name)
+    # If a custom transform makes it and the spec says no axes, its shape has to.
+    return arrange(sample.fields[name], channels_first=axes == "chw" if axes else None)
 
 
 def _label(plan: StreamPlan, label: Array) -> str:

@@ -11,7 +11,7 @@ from pydantic_settings import CliPositionalArg
 from rich.console import Console
 from rich.progress import Progress
 
-from penstock.contact import Sample, SheetSettings, make_sheet, save
+from penstock.contact import Sample, SheetSettings, make_sheet, most_samples, save
 from penstock.protocol.errors import SpecError, TransformError
 from penstock.protocol.messages import Task, TaskKey
 from penstock.protocol.plan import StreamPlan
@@ -76,7 +76,7 @@ def serve(settings: PreviewSettings) -> int:
     book = TaskBook.open(spec.model_copy(update={"streams": {name: spec.streams[name]}}), roots)
     [plan] = book.plans
     size = plan.geometry.samples_per_epoch
-    wanted = range(settings.epoch * size, settings.epoch * size + min(settings.count, size))
+    wanted = range(settings.epoch * size, settings.epoch * size + min(most_samples(plan, settings.count), size))
     pipeline, units = Pipeline(plan, roots), find_units(book, plan, wanted)
     title = f"{plan.name}, epoch {settings.epoch}: the first {len(wanted)} of {size:,} samples"
     console = Console(stderr=True)

@@ -25,6 +25,8 @@ _TITLE_PX, _FIRST_PX, _OTHER_PX, _LEADING_PX, _GAP_PX, _MARGIN_PX = 20, 14, 12, 
 _COLUMN_PX = 128
 #: Width of a sheet over its height, at which the number of columns aims.
 _ASPECT = 1.5
+#: Most tiles that a row holds for belonging together.
+_MOST_TOGETHER = 16
 _ELLIPSIS = "…"
 #: Fonts that have the letters of most scripts, looked for among the system's; else Pillow's own, which has few signs.
 _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
@@ -69,15 +71,20 @@ def write(sheet: Image.Image, path: Path) -> None:
         raise SpecError(f"--output {str(path)!r}: cannot be written: {error}") from error
 
 
-def draw(title: str, notes: Sequence[str], tiles: Sequence[Tile]) -> Image.Image:
-    """Return the sheet: the title and a line for each note above, then the tiles in reading order."""
-    pictures = [tile.content for tile in tiles if isinstance(tile.content, Image.Image)]
+def draw(title: str, notes: Sequence[str], tiles: Sequence[Tile | None], *, together: int = 1) -> Image.Image:
+    """Return the sheet: the title and a line for each note above, then the tiles in reading order; None is a gap.
+
+    A row holds whole groups of so many tiles that belong `together`, unless that is more than anybody's screen has.
+    """
+    pictures = [tile.content for tile in tiles if tile and isinstance(tile.content, Image.Image)]
     width = max([_COLUMN_PX, *(picture.width for picture in pictures)])
     height = max([picture.height for picture in pictures], default=_COLUMN_PX)
-    lines = max((len(tile.lines) for tile in tiles), default=0)
+    lines = max((len(tile.lines) for tile in tiles if tile), default=0)
     text_height = _line_px(_FIRST_PX) + max(0, lines - 1) * _line_px(_OTHER_PX)
     step = width + _GAP_PX, height + text_height + _GAP_PX
     columns = max(1, min(len(tiles), round(math.sqrt(len(tiles) * _ASPECT * step[1] / step[0]))))
+    if together <= _MOST_TOGETHER:
+        columns = max(1, columns // together) * together
     rows = math.ceil(len(tiles) / columns)
     top = 2 * _MARGIN_PX + _line_px(_TITLE_PX) + len(notes) * _line_px(_OTHER_PX)
     inner = max(columns * step[0] - _GAP_PX, _longest(title, notes))
@@ -89,7 +96,8 @@ def draw(title: str, notes: Sequence[str], tiles: Sequence[Tile]) -> Image.Image
         page.text((_MARGIN_PX, y), _spell(note), _GRAY, _font(_OTHER_PX))
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
-        _draw_tile(sheet, tile, (_MARGIN_PX + column * step[0], top + row * step[1]), (width, height))
+        if tile:
+            _draw_tile(sheet, tile, (_MARGIN_PX + column * step[0], top + row * step[1]), (width, height))
     return sheet
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from penstock._version import __version__
-from penstock.contact import Sample, SheetSettings, make_sheet, save
+from penstock.contact import Sample, SheetSettings, make_sheet, most_samples, save
 from penstock.protocol import wire
 from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError, RemoteProtocolError, StackError
 from penstock.protocol.log import library_logger
@@ -134,6 +134,7 @@ def serve(settings: ViewSettings) -> int:
     """Look, draw, write; return the exit status."""
     target = check_output(settings.output)
     plan, samples = look(settings)
+    samples = samples[: most_samples(plan, settings.count)]
     first, last = samples[0].position, samples[-1].position
     title = f"{plan.name} at {settings.address}: {len(samples)} samples from position {first:,} to {last:,}"
     print(save(make_sheet(title, plan, samples, settings.side), target))

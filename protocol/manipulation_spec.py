@@ -1,6 +1,6 @@
-"""The spec's manipulations: labelled changes of a whole image, one of which each sample shows. Owns their fields.
+"""The spec's manipulations: labelled changes of a whole image, of which a sample shows one or all. Owns their fields.
 
-Refuses to know pixels. A sample's `manipulation` is an index: 0 is the unchanged image, then those of the preset, then
+Refuses to know pixels. A manipulation is known by its index: 0 is the unchanged image, then those of the preset, then
 those of the spec, in order.
 """
 
@@ -151,15 +151,19 @@ def largest(sizes: Iterable[Size]) -> Size:
 class Manipulations(Model):
     """A random choice per sample, which the field `manipulation` names: 0 unchanged, then the preset's, then `choices`.
 
-    A patch is what would be cut from the manipulated whole image, pixel by pixel, though only its part is computed.
+    Or, with `every`, all of them. A patch is what would be cut from the manipulated whole image, pixel by pixel, though
+    only its part is computed.
     """
 
     preset: Literal["ieee-sp-cup-2018"] | None = None
     """`ieee-sp-cup-2018`: gamma 0.8, 1.2; JPEG quality 90, 70; bicubic 0.5, 0.8, 1.5, 2.0; each of weight 1."""
-    choices: tuple[Manipulation, ...] = ()
-    """Manipulations, each a table with `kind` and its value: `gamma`, `jpeg`, `resize`, `rot90`."""
+    choices: Annotated[tuple[Manipulation, ...], Field(max_length=256)] = ()
+    """Manipulations, each a table with `kind` and its value: `gamma`, `jpeg`, `resize`, `rot90`; at most 256."""
     unchanged_weight: float = Field(default=1.0, ge=0, le=1e6)
     """How often the image stays unchanged, relative to the other weights."""
+    every: bool = False
+    """Choose none: each sample holds its patch under every manipulation, in place of `image` and `manipulation` in one
+    field for each name (`img`, which is unchanged, `gamma08`, …), by index."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> "Manipulations":
@@ -168,6 +172,15 @@ class Manipulations(Model):
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise ValueError(f"the same manipulation twice: {', '.join(twice)}; leave one out, or raise its weight")
+        return self
+
+    @model_validator(mode="after")
+    def _weights_choose(self) -> "Manipulations":
+        weights = {"unchanged_weight": self.unchanged_weight}
+        weights |= {f"weight of {manipulation.name}": manipulation.weight for manipulation in self.all}
+        for name, weight in weights.items() if self.every else ():
+            if weight != 1.0:
+                raise ValueError(f"every = true shows all and chooses none: leave out {name} = {weight:g}")
         return self
 
     @cached_property

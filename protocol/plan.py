@@ -154,17 +154,21 @@ def schema_before(stream: Stream) -> tuple[FieldSchema, ...]:
     `image` uint8 (height, width, channels), the channels those of `transform.color`, unless the worker normalises it
     (`transform.normalize` gives type and axes); `label` int32, the class index; `item` int64, the item's index in the
     whole source; `patch` int32, which of the item's patches; and with manipulations `manipulation` int32, 0 for the
-    unchanged image, then by their order in the spec.
+    unchanged image, then by their order in the spec. With `manipulations.every` an image for each of their names stands
+    in place of `image` and `manipulation`.
     """
     transform = stream.transform
     dtype, shape = transform.image_field
     fields = (
-        FieldSchema(name="image", dtype=dtype, shape=shape, axes=transform.image_axes, channels=transform.color),
+        *(
+            FieldSchema(name=name, dtype=dtype, shape=shape, axes=transform.image_axes, channels=transform.color)
+            for name in transform.image_names
+        ),
         FieldSchema(name="label", dtype="int32", shape=()),
         FieldSchema(name="item", dtype="int64", shape=()),
         FieldSchema(name="patch", dtype="int32", shape=()),
     )
-    if stream.transform.manipulations is None:
+    if transform.manipulations is None or transform.manipulations.every:
         return fields
     return (*fields, FieldSchema(name="manipulation", dtype="int32", shape=()))
 

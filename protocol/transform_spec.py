@@ -74,7 +74,7 @@ class Transform(Model):
     patch: Patch | None = None
     """Cut patches; without it the whole resized image is the sample."""
     manipulations: Manipulations | None = None
-    """Labelled changes of the whole image, one of which each sample shows."""
+    """Labelled changes of the whole image, of which each sample shows one, or all."""
     augment: Augment = Augment()
     """Random changes."""
     normalize: Normalize | None = None
@@ -167,6 +167,11 @@ class Transform(Model):
     def image_shape(self) -> tuple[int, int, int]:
         """Shape (height, width, channels) of a sample's image."""
         return self.window.height, self.window.width, CHANNELS[self.color]
+
+    @property
+    def image_names(self) -> tuple[str, ...]:
+        """Names of a sample's images, in order: `image`; or one for each manipulation, if it shows them all."""
+        return self.manipulations.names if self.manipulations and self.manipulations.every else ("image",)
 
     @property
     def image_axes(self) -> Axes:

@@ -15,7 +15,7 @@ from penstock.protocol.errors import LocalProtocolError
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.messages import MAX_BATCHES, Batch, EpochEnd, Subscribe
 from penstock.protocol.plan import FieldSchema, StreamPlan
-from penstock.protocol.wire import Array, frames_of
+from penstock.protocol.wire import MAX_FRAMES, Array, frames_of
 from penstock.sink.credit import SendingCredit
 from penstock.sink.store import Block, Slice, Store
 
@@ -25,8 +25,8 @@ _MESSAGE_BYTES = 4_000_000
 _SEGMENT_BYTES = 32_768
 #: Rows at least this long (bytes) are gathered one by one, which copies once; shorter ones by numpy's indexing.
 _ROW_BYTES = 1024
-#: Most slices of one field that are sent as they lie: keeps the number of frames bounded.
-_SEGMENTS = 64
+#: Most slices of one field that are sent as they lie, and of all fields together: keeps the number of frames bounded.
+_SEGMENTS, _ALL_SEGMENTS = 64, MAX_FRAMES - 2
 
 
 @dataclass(slots=True)
@@ -212,7 +212,8 @@ def join(schema: Sequence[FieldSchema], slices: Sequence[Slice]) -> tuple[tuple[
     frames: list[FieldSchema] = []
     arrays: list[Array] = []
     total = sum(len(piece.rows) for piece in slices)
-    in_runs = len(slices) <= _SEGMENTS and all(isinstance(piece.rows, range) for piece in slices)
+    few = len(slices) <= min(_SEGMENTS, _ALL_SEGMENTS // len(schema))
+    in_runs = few and all(isinstance(piece.rows, range) for piece in slices)
     for index, known in enumerate(schema):
         if in_runs and (len(slices) == 1 or known.sample_bytes * total >= _SEGMENT_BYTES * len(slices)):
             segments = [

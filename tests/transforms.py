@@ -31,6 +31,10 @@ def half(sample, rng):
     return sample | {"image": image, "weight": np.float32(rng.random())}
 
 
+def swap(sample, rng):
+    return sample | {"img": sample["qf9"], "qf9": sample["img"]}
+
+
 def moody(sample, rng, *, every):
     if sample["item"] % every == 0:
         raise ValueError(f"item {sample['item']} is not to my taste")
@@ -122,7 +126,7 @@ def nameless(sample, rng):
 
 constant = 3
 """
-_RIGHT = ("invert", "dither", "half")
+_RIGHT = ("invert", "dither", "half", "swap")
 _WRONG = ("moody", "twisted", "widened", "forgetful", "silent", "renamed", "ragged")
 _HOSTILE = ("device", "exiting", "speechless", "mumbling", "lazy", "nameless")
 NAMES = (*_RIGHT, *_WRONG, *_HOSTILE)

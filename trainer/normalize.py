@@ -77,7 +77,7 @@ def batch_normalizer(plan: StreamPlan, roots: Mapping[str, str | Path] | None = 
         found = "no [transform.normalize]" if settings is None else 'where = "worker": its batches are normalised'
         raise SpecError(f'stream {plan.name!r} has {found}; set where = "trainer" to normalise here')
     shape = plan.settings.transform.image_shape
-    image = {field.name: field for field in plan.schema}.get("image")
-    if image is None or (image.dtype, image.shape) != ("uint8", shape):
+    images = [field for field in plan.schema if field.name in plan.settings.transform.image_names]
+    if any((image.dtype, image.shape) != ("uint8", shape) for image in images):
         raise SpecError(f"stream {plan.name!r}: its custom transforms leave no uint8 image of {shape} to normalise")
     return BatchNormalizer(open_normalizer(settings, shape, plan.settings.source, roots or {}))

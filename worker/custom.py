@@ -123,9 +123,10 @@ class CustomTransforms:
                     before = {
                         name: array[item * patches + patch, ...] for name, array in zip(self._names, made, strict=True)
                     }
-                    after = self.apply(before, epoch)
-                    for field, array in zip(self.schema, out, strict=True):
-                        array[row + patch, ...] = after[field.name]
+                    after = self.apply(dict(before), epoch)
+                    values = [_apart(after[field.name], before.get(field.name)) for field in self.schema]
+                    for value, array in zip(values, out, strict=True):
+                        array[row + patch, ...] = value
             except (ItemError, TransformError) as error:
                 failed[item] = error
             else:
@@ -147,6 +148,11 @@ class CustomTransforms:
                     f"{found[1]}: these two say which sample it is and must come back as they were"
                 )
         return sample
+
+
+def _apart(value: Array, own: Array | None) -> Array:
+    """Return what a field becomes, apart from memory of other fields, which may be written before it."""
+    return value if value is own or value.base is None else value.copy()
 
 
 class _Step:

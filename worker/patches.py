@@ -1,4 +1,4 @@
-"""Patches of decoded images: owns the way from one image to all its patches, each under one manipulation.
+"""Patches of decoded images: owns the way from one image to all its patches, each under one manipulation or all.
 
 Refuses to know files, labels, and what happens to a patch once it is cut.
 """
@@ -34,7 +34,7 @@ class Cutter:
         self._kernels: list[Kernel] = [kernel_of(kind) for kind in self._kinds]
         self._offsets = 2 if self._patch.kind == "random" else 0
         #: Uniforms in [0, 1) that each sample takes: the offset, y and then x, if patches are `random`; then the
-        #: manipulation, if there are any.
+        #: manipulation, if there are any: even if all are shown, so that whatever is drawn after it stays the same.
         self.columns = self._offsets + (manipulations is not None)
         self._resized: Pixels = np.empty(0, np.uint8)
 
@@ -45,7 +45,8 @@ class Cutter:
 
         `draws` (float64; patches, columns) are the uniforms of the samples. What is yielded may be a view that is not
         contiguous, and stays valid until the next is asked for. If an index of a `manipulation` is given, every patch
-        shows that one, at the same relative place as it has under the one that is drawn. Raises ItemError.
+        shows that one, at the same relative place as it has under the one that is drawn. If the spec asks for `every`
+        manipulation and none is given, each patch comes under all of them, by index. Raises ItemError.
         """
         pixels = self._prepared(pixels)
         for window, chosen in self._windows((pixels.shape[0], pixels.shape[1]), epoch, item, draws, manipulation):
@@ -78,22 +79,26 @@ class Cutter:
     ) -> Iterator[tuple[Window, int]]:
         """Yield where each patch lies in the manipulated image, before any turn, and its manipulation."""
         cells = self._cells(image, epoch, item) if self._patch.kind == "scattered" else []
-        manipulations = self._transform.manipulations
+        cell = self._transform.cell(image) if cells else (0, 0)
         for index in range(self._patches):
-            chosen = manipulation or 0
-            if manipulation is None and manipulations is not None:
-                chosen = manipulations.choose(float(draws[index, -1]))
-            kind = self._kinds[chosen]
-            size, (height, width) = image, (self._patch.height, self._patch.width)
-            if kind is not None:
-                size, (height, width) = kind.size(image), kind.unturned((height, width))
-            if cells:
-                cell = self._transform.cell(image)
-                y = cell_offset(cells[index][0], cell[0], image[0], size[0], height)
-                x = cell_offset(cells[index][1], cell[1], image[1], size[1], width)
-            else:
-                y, x = self._offset(index, size[0] - height, size[1] - width, draws)
-            yield Window(y, x, height, width), chosen
+            for chosen in self._shown(draws[index], manipulation):
+                kind = self._kinds[chosen]
+                size, (height, width) = image, (self._patch.height, self._patch.width)
+                if kind is not None:
+                    size, (height, width) = kind.size(image), kind.unturned((height, width))
+                if cells:
+                    y = cell_offset(cells[index][0], cell[0], image[0], size[0], height)
+                    x = cell_offset(cells[index][1], cell[1], image[1], size[1], width)
+                else:
+                    y, x = self._offset(index, size[0] - height, size[1] - width, draws)
+                yield Window(y, x, height, width), chosen
+
+    def _shown(self, draws: Draws, manipulation: int | None) -> Sequence[int]:
+        """Return the manipulations under which a patch is cut, by index."""
+        manipulations = self._transform.manipulations
+        if manipulation is not None or manipulations is None:
+            return (manipulation or 0,)
+        return range(len(self._kinds)) if manipulations.every else (manipulations.choose(float(draws[-1])),)
 
     def _offset(self, index: int, room_y: int, room_x: int, draws: Draws) -> tuple[int, int]:
         match self._patch.kind:

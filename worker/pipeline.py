@@ -19,6 +19,7 @@ from penstock.protocol.normalize import Normalizer, open_normalizer
 from penstock.protocol.order import Int64s
 from penstock.protocol.philox import Float64s, uniforms
 from penstock.protocol.plan import FieldSchema, StreamPlan, schema_before
+from penstock.protocol.records import FailureKind
 from penstock.protocol.wire import Array
 from penstock.worker.augment import Augmenter
 from penstock.worker.custom import CustomTransforms
@@ -59,7 +60,7 @@ class Pipeline:
         self._least = (resize.height, resize.width) if resize is not None and resize.dct_scaling else None
         self._cutter = Cutter(plan.settings, plan.seed)
         self._augmenter = Augmenter(transform.augment, transform.image_shape)
-        self._shape = transform.image_shape
+        self._images, self._shape = transform.image_names, transform.image_shape
         self._normalizer: Normalizer | None = None
         if transform.normalize is not None and transform.normalize.where == "worker":
             self._normalizer = open_normalizer(transform.normalize, self._shape, plan.settings.source, roots)
@@ -76,6 +77,7 @@ class Pipeline:
         loaded = self.read(task)
         read_s = perf_counter() - start
         outcome = self.make(task, loaded)
+        read_s += outcome.timings.read_s
         return replace(outcome, timings=outcome.timings.model_copy(update={"read_s": read_s}))
 
     def read(self, task: messages.Task) -> Loaded:
@@ -87,7 +89,7 @@ class Pipeline:
         return _Fields.layout(self.plan.schema, items * self._patches)[1]
 
     def make(self, task: messages.Task, loaded: Loaded, room: Pixels | None = None) -> Outcome:
-        """Make the samples of what `read` returned; `timings.read_s` stays 0, as only the caller knows it.
+        """Make the samples of what `read` returned; `timings.read_s` is only what was waited for in here.
 
         `room` is memory (uint8, one-dimensional, at least `room_bytes`) that the samples are written into.
         """
@@ -95,23 +97,27 @@ class Pipeline:
         if room is None:
             room = np.empty(self.room_bytes(len(loaded.items)), np.uint8)
         fields = self._room_for_fields(len(loaded.items), room)
-        levels = self._room_for_levels(fields)
+        images = fields.of(self._images)
+        levels = images if self._normalizer is None else self._room_for_levels(len(images), len(images[0]))
         draws = self._draw(task.epoch, loaded.items)
         stack: object = loaded.contents
         if isinstance(stack, np.ndarray) and self._whole and stack.shape[1:] == self._shape:
             made = _Made(list(range(len(stack))), [0] * len(stack), [])
-            self._augmenter.write_all(stack, levels)
+            self._augmenter.write_all(stack, levels[0])
         else:
             made = self._make_each(task, loaded, draws, levels)
         rows = (np.array(made.offsets, np.int64)[:, np.newaxis] * self._patches + np.arange(self._patches)).ravel()
-        self._augmenter.finish(rows, levels[: len(rows)])
-        if self._normalizer is not None:
-            self._normalizer(levels[: len(rows)], fields.image[: len(rows)])
+        for image, level in zip(images, levels, strict=True):
+            self._augmenter.finish(rows, level[: len(rows)])
+            if self._normalizer is not None:
+                self._normalizer(level[: len(rows)], image[: len(rows)])
         fields.name(loaded, made)
         arrays = fields.first(len(rows))
         if self._custom:
             arrays = self._customise(task, loaded, made, arrays, room)
-        timings = messages.Timings(decode_s=made.decode_s, transform_s=max(0.0, perf_counter() - start - made.decode_s))
+        read_s = loaded.waited_s
+        transform_s = max(0.0, perf_counter() - start - made.decode_s - read_s)
+        timings = messages.Timings(read_s=read_s, decode_s=made.decode_s, transform_s=transform_s)
         return Outcome(arrays, tuple(made.failures), timings)
 
     def _room_for_fields(self, items: int, room: Pixels) -> "_Fields":
@@ -130,17 +136,16 @@ class Pipeline:
         failed = self._custom.run(task.epoch, arrays, self._patches, out)
         for place, error in failed.items():
             offset = made.offsets[place]
-            made.failures.append(_failure(task, offset, int(loaded.items[offset]), loaded.paths[offset], error))
+            item = int(loaded.items[offset])
+            made.failures.append(_failure(task, offset, item, loaded.paths[offset], error, "custom"))
         return [array[: samples - len(failed) * self._patches] for array in out]
 
-    def _room_for_levels(self, fields: "_Fields") -> Pixels:
-        """Return where uint8 samples are made: the field itself, or memory of our own if they are normalised after."""
-        if self._normalizer is None:
-            return fields.image
-        size = len(fields.image) * math.prod(self._shape)
+    def _room_for_levels(self, fields: int, samples: int) -> list[Pixels]:
+        """Return memory of our own, where the uint8 images of so many fields are made before they are normalised."""
+        size = fields * samples * math.prod(self._shape)
         if size > self._levels.size:
             self._levels = np.empty(size, np.uint8)
-        return self._levels[:size].reshape(len(fields.image), *self._shape)
+        return list(self._levels[:size].reshape(fields, samples, *self._shape))
 
     def _draw(self, epoch: int, items: Int64s) -> Float64s:
         """Draw everything that a task's samples take; return the cutter's part, (items, patches, columns)."""
@@ -149,20 +154,23 @@ class Pipeline:
         self._augmenter.begin(draws[..., cut:].reshape(len(items) * self._patches, changed))
         return draws[..., :cut]
 
-    def _make_each(self, task: messages.Task, loaded: Loaded, draws: Float64s, out: Pixels) -> "_Made":
-        """Decode, cut and move the samples of one item after the other, filling `out` from the front."""
+    def _make_each(self, task: messages.Task, loaded: Loaded, draws: Float64s, out: Sequence[Pixels]) -> "_Made":
+        """Decode, cut and move the samples of one item after the other, filling each of `out` from the front."""
         made, place = _Made([], [], []), 0
         for offset, content in enumerate(loaded.contents):
             item = int(loaded.items[offset])
+            kind: FailureKind = "read" if isinstance(content, ItemError) else "decode"
             try:
                 pixels = self._decode(content, task.epoch, item, draws[offset], made)
+                kind = "transform"
                 cuts = self._cutter.cuts(pixels, task.epoch, item, draws[offset])
                 manipulations = []
-                for patch, (cut, manipulation) in enumerate(cuts):
-                    self._augmenter.write(cut, offset * self._patches + patch, out[place + patch])
+                for index, (cut, manipulation) in enumerate(cuts):
+                    patch, image = divmod(index, len(out))
+                    self._augmenter.write(cut, offset * self._patches + patch, out[image][place + patch])
                     manipulations.append(manipulation)
             except ItemError as error:
-                made.failures.append(_failure(task, offset, item, loaded.paths[offset], error))
+                made.failures.append(_failure(task, offset, item, loaded.paths[offset], error, kind))
                 continue  # the next item's samples take the place of what this one may have written
             made.offsets.append(offset)
             made.manipulations += manipulations
@@ -194,7 +202,7 @@ class _Made:
 
     #: Place in the task of each item whose samples were made.
     offsets: list[int]
-    #: Index of each sample's manipulation.
+    #: Index of each image's manipulation.
     manipulations: list[int]
     failures: list[messages.Failure]
     decode_s: float = 0.0
@@ -214,8 +222,7 @@ class _Fields:
             field.name: room[start : start + size * field.sample_bytes].view(field.dtype).reshape(size, *field.shape)
             for field, start in zip(schema, starts, strict=True)
         }
-        #: The samples' images, of the schema's type and axes.
-        self.image: Array = self._arrays["image"]
+        self._patches = patches
         self._arrays["patch"][:] = np.tile(np.arange(patches, dtype=np.int32), items)
 
     @staticmethod
@@ -227,12 +234,15 @@ class _Fields:
             end += -(-samples * field.sample_bytes // _ALIGNMENT) * _ALIGNMENT
         return starts, end
 
+    def of(self, names: Sequence[str]) -> list[Array]:
+        """Return the fields of these names, whole."""
+        return [self._arrays[name] for name in names]
+
     def name(self, loaded: Loaded, made: _Made) -> None:
         """Fill in the fields that say what each sample is."""
-        size = len(made.manipulations)
-        patches = size // max(1, len(made.offsets))
-        self._arrays["label"][:size] = np.repeat(loaded.labels[made.offsets], patches)
-        self._arrays["item"][:size] = np.repeat(loaded.items[made.offsets], patches)
+        size = len(made.offsets) * self._patches
+        self._arrays["label"][:size] = np.repeat(loaded.labels[made.offsets], self._patches)
+        self._arrays["item"][:size] = np.repeat(loaded.items[made.offsets], self._patches)
         if "manipulation" in self._arrays:
             self._arrays["manipulation"][:size] = made.manipulations
 
@@ -241,11 +251,14 @@ class _Fields:
         return [array[:samples] for array in self._arrays.values()]
 
 
-def _failure(task: messages.Task, offset: int, item: int, path: str, error: PenstockError) -> messages.Failure:
+def _failure(
+    task: messages.Task, offset: int, item: int, path: str, error: PenstockError, kind: FailureKind
+) -> messages.Failure:
     return messages.Failure(
         offset=offset if task.key.alone is None else task.key.alone,
         item=item,
         path=path,
         reason=str(error)[:_MAX_REASON],
+        kind=kind,
         fatal=isinstance(error, TransformError),
     )

@@ -37,6 +37,9 @@ SMALL: dict[str, Any] = {
     "batch_size": BATCH,
 }
 
+#: Two that need no larger image.
+MANIPULATIONS: dict[str, Any] = {"choices": [{"kind": "jpeg", "value": 10}, {"kind": "resize", "value": 2.0}]}
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,7 +49,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stack(photos: Path) -> Iterator[LocalStack]:
-    """Return a running stack with four streams over the same images."""
+    """Return a running stack with some streams over the same images."""
     broken = photos / "broken"
     make_images(broken, each=ITEMS // 2, size=32)
     for number in range(0, ITEMS // 2, 2):  # 10 of 40 items: 30 samples, 2 batches an epoch
@@ -62,6 +65,8 @@ def stack(photos: Path) -> Iterator[LocalStack]:
         empty=make_stream(**SMALL, source=source | {"classes": ["cat"]}, failure_budget=1.0) | {"drop_remainder": True},
         huge=stream | {"batch_size": ITEMS + 1, "drop_remainder": True},
         long=stream | {"batch_size": 2},
+        manipulated=stream | {"transform": SMALL["transform"] | {"manipulations": MANIPULATIONS}},
+        every=stream | {"transform": SMALL["transform"] | {"manipulations": MANIPULATIONS | {"every": True}}},
     )
     with run_stack(spec, workers=1, ventilator={"confirm_s": 0.5}) as running:
         yield running
@@ -163,6 +168,25 @@ def test_unknown_fields_are_refused_in_words(feed: Feed, fields: Any) -> None:
     with pytest.raises(SpecError, match="image, label, item, patch") as caught:
         feed.dataset(fields)
     assert repr(fields) in str(caught.value)
+
+
+def test_the_same_patch_under_every_manipulation_is_asked_for_by_name(stack: LocalStack) -> None:
+    """There is no `image`, and the error says what there is; a stream that chooses shows one of the fields."""
+    feed = stack.feed("every")
+    with pytest.raises(
+        SpecError, match=r"\('image', 'label'\): give a tuple of img, qf10, bicubic20, label, item, patch"
+    ):
+        feed.dataset()
+    every: dict[str, list[Any]] = {name: [] for name in ("img", "qf10", "bicubic20", "item")}
+    for arrays in feed.dataset(tuple(every)).as_numpy_iterator():
+        for name, array in zip(every, arrays, strict=True):
+            every[name] += list(array)
+    chosen = list(stack.feed("manipulated"))
+    index = np.concatenate([batch["manipulation"] for batch in chosen])
+    assert [item for batch in chosen for item in batch["item"]] == every["item"]
+    for row, image in enumerate(np.concatenate([batch["image"] for batch in chosen])):
+        np.testing.assert_array_equal(image, every[list(every)[index[row]]][row])
+    assert {0, 1, 2} == set(index.tolist())
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 2])
