@@ -4,27 +4,24 @@ Owns the demo's order of events, its spec, and that an interrupt at any moment l
 nothing that cannot be interrupted, so TensorFlow lives in one of its own (`demo_trainer`).
 """
 
-import json
-import os
-import select
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydantic import Field
 from rich.console import Console
 
 from penstock.demo_display import Display, summarise
 from penstock.interrupts import Interrupts, interrupted
-from penstock.protocol.errors import DeadlineError, PenstockError, StackError
+from penstock.protocol.errors import PenstockError, StackError
 from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
+from penstock.reporting import ReportingProcess
 from penstock.samples import make_samples
 from penstock.stack import LocalStack
 
@@ -34,10 +31,6 @@ _MADE, _MADE_QUICK = (120, 40), (40, 10)
 _COVERED, _CUT = 96, 80
 #: Squares cut from each image to train on; images whose squares are mixed.
 _PATCHES, _MIX = 4, 32
-#: Longest silence of the training process (s): it covers TensorFlow's import from a cold disk.
-_SILENCE_S = 300.0
-#: Longest that the training process may take to leave (s).
-_LEAVE_S = 5.0
 
 
 class DemoSettings(Settings):
@@ -55,77 +48,6 @@ class DemoSettings(Settings):
     """Make a set of a quarter of the size."""
     keep: str | None = None
     """Folder to keep the images that were made and the logs in; default: a temporary one."""
-
-
-class Trainer:
-    """The training process, and the lines that it reports by."""
-
-    def __init__(self, log: Path) -> None:
-        """Start it; it imports TensorFlow at once and then waits for `order`."""
-        self.log = log
-        environment = os.environ | {
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "TF_ENABLE_ONEDNN_OPTS": "0",
-            "TMPDIR": str(log.parent),  # for what TensorFlow leaves behind when it is killed
-        }
-        with log.open("ab") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "penstock.demo_trainer"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for this process
-            )
-
-    def __enter__(self) -> Self:
-        """Return the process."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop it the hard way: it keeps nothing that is worth a farewell."""
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe:
-                pipe.close()
-
-    def order(self, **what: Any) -> None:  # noqa: ANN401 - whatever JSON can say
-        """Tell it to train."""
-        assert self.process.stdin  # noqa: S101 - a pipe was asked for
-        self.process.stdin.write(json.dumps(what).encode() + b"\n")
-        self.process.stdin.flush()
-
-    def reports(self, stack: LocalStack) -> Iterator[dict[str, Any]]:
-        """Yield what it reports, to its end. Raises PenstockError if it fails, falls silent, or the stack gives up."""
-        assert self.process.stdout  # noqa: S101
-        descriptor = self.process.stdout.fileno()
-        rest, heard = b"", time.monotonic()
-        while True:
-            if stack.error:
-                raise stack.error
-            if not select.select([descriptor], [], [], 0.2)[0]:
-                if time.monotonic() - heard > _SILENCE_S:
-                    raise DeadlineError(
-                        f"the training process said nothing for {_SILENCE_S:.0f} s; {self._last_words()}"
-                    )
-                continue
-            heard = time.monotonic()
-            data = os.read(descriptor, 65_536)
-            if not data:
-                break
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                report = json.loads(line)
-                if report["event"] == "error":
-                    raise StackError(f"training failed: {report['text']}")
-                yield report
-        if status := self.process.wait(_LEAVE_S):
-            raise StackError(f"the training process ended with status {status}; {self._last_words()}")
-
-    def _last_words(self) -> str:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return "its last words: " + ("\n".join(lines[-5:]) or "none")
 
 
 def spec_of(folder: Path, settings: DemoSettings) -> dict[str, Any]:
@@ -169,7 +91,7 @@ def _demo(settings: DemoSettings, console: Console, cleanup: ExitStack) -> None:
         scratch = Path(
             cleanup.enter_context(tempfile.TemporaryDirectory(prefix="penstock-demo-", ignore_cleanup_errors=True))
         )
-    trainer = cleanup.enter_context(Trainer(scratch / "trainer.log"))
+    trainer = cleanup.enter_context(ReportingProcess("penstock.demo_trainer", "training", scratch / "trainer.log"))
     display = Display(console, settings.epochs)
     if settings.data:
         folder = Path(settings.data).absolute()
@@ -191,8 +113,13 @@ def _demo(settings: DemoSettings, console: Console, cleanup: ExitStack) -> None:
     )
     trainer.order(address=stack.address, epochs=settings.epochs)
     told: Mapping[str, Any] = {}
+
+    def check() -> None:
+        if stack.error:
+            raise stack.error
+
     with display:
-        for report in trainer.reports(stack):
+        for report in trainer.reports(check):
             display.show(report)
             told = report
     if told.get("event") != "done":

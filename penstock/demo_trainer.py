@@ -4,73 +4,35 @@ Started by `penstock demo`, which it tells what happens as JSON lines on its sta
 says goes to standard error. It leaves when its standard input ends: whoever started it is gone then. Knows no display.
 """
 
-import json
-import os
-import queue
-import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import IO, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import penstock
-from penstock.protocol.errors import PenstockError
+from penstock.reporting import Report, obey
 from penstock.trainer.client import Feed
 from penstock.trainer.tf import import_tensorflow
 
 #: Least time between two reports of batches (s).
 _REPORT_S = 0.05
 
-Report = Callable[..., None]
-
 
 def main() -> None:
     """Import TensorFlow, wait for the order, train, tell."""
-    report = _reporter(sys.stdout)
-    orders: queue.Queue[Mapping[str, Any]] = queue.Queue()
-    threading.Thread(target=_listen, args=(sys.stdin, orders), daemon=True).start()
-    try:
-        began = time.perf_counter()
-        version = import_tensorflow().__version__
-        report("imported", version=version, seconds=time.perf_counter() - began)
-        _train(orders.get(), report)
-    except Exception as error:  # told to whoever started this, then raised
-        report("error", text=_readable(error))
-        raise
-    os._exit(0)  # TensorFlow's teardown may wait for threads that wait for batches
+    obey(_train, _prepare)
 
 
-def _reporter(output: IO[str]) -> Report:
-    """Keep standard output for reports, and send what else would go there to standard error."""
-    own = os.fdopen(os.dup(output.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), output.fileno())
-
-    def report(event: str, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON can say
-        own.write(json.dumps({"event": event, **facts}) + "\n")
-        own.flush()
-
-    return report
-
-
-def _listen(source: IO[str], orders: "queue.Queue[Mapping[str, Any]]") -> None:
-    for line in source:
-        orders.put(json.loads(line))
-    os._exit(1)
-
-
-def _readable(error: Exception) -> str:
-    """Return our own text where TensorFlow has wrapped it."""
-    text = str(error)
-    if isinstance(error, PenstockError) or "penstock.protocol.errors." not in text:
-        return text
-    return text.rpartition("penstock.protocol.errors.")[2].partition("\n\n")[0]
+def _prepare(report: Report) -> None:
+    began = time.perf_counter()
+    version = import_tensorflow().__version__
+    report("imported", version=version, seconds=time.perf_counter() - began)
 
 
 def _train(order: Mapping[str, Any], report: Report) -> None:
     """Train as ordered: `address`, `epochs`."""
     feeds = {name: penstock.connect(order["address"], name) for name in ("train", "validation")}
     train, held_out = feeds["train"], feeds["validation"]
-    model = build(train)
+    model = build(train.plan.settings.transform.image_shape, len(train.classes))
     meter = Meter(train, report)
     report("training", parameters=model.count_params(), batches=train.batches_per_epoch, classes=train.classes)
     data, checked = train.dataset(), held_out.dataset()
@@ -90,21 +52,21 @@ def _train(order: Mapping[str, Any], report: Report) -> None:
     )
 
 
-def build(feed: Feed) -> Any:  # noqa: ANN401 - Keras has no types
-    """Return a small compiled network for a feed's images and classes."""
+def build(shape: Sequence[int], classes: int, *, whole: float = 255.0) -> Any:  # noqa: ANN401 - Keras has no types
+    """Return a small compiled network for images of `shape` (height, width, channels), of values from 0 to `whole`."""
     import keras  # noqa: PLC0415 - takes seconds
 
     keras.utils.set_random_seed(7)
-    shape = feed.plan.settings.transform.image_shape
-    layers: list[Any] = [keras.Input(shape, dtype="uint8"), keras.layers.Rescaling(1 / 127.5, offset=-1)]
+    levels = "uint8" if whole == 255.0 else "float32"  # noqa: PLR2004 - the highest of 8 bits
+    layers: list[Any] = [keras.Input(tuple(shape), dtype=levels), keras.layers.Rescaling(2 / whole, offset=-1)]
     for filters, size, strides in ((16, 5, 2), (32, 3, 1), (64, 3, 1)):
         layers += [
             keras.layers.Conv2D(filters, size, strides, padding="same", use_bias=False),
             keras.layers.BatchNormalization(momentum=0.8),
             keras.layers.ReLU(),
-            keras.layers.MaxPooling2D(),
+            keras.layers.MaxPooling2D(padding="same"),
         ]
-    layers += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(len(feed.classes))]
+    layers += [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes)]
     model = keras.Sequential(layers)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(3e-3), loss=loss, metrics=["accuracy"])
