@@ -12,9 +12,9 @@ from penstock.protocol.records import Count, Message, Seconds, Text
 from penstock.protocol.stats import (
     LEDGER_KEPT,
     Counts,
-    HeldStats,
     QuarantinedItem,
     ReaderStats,
+    StreamStats,
     WorkerStats,
     WriterStats,
 )
@@ -142,7 +142,7 @@ class StreamRow(Message):
     """and tasks that were leased again after a loss."""
     given_up: Count = 0
     """Items that killed their workers."""
-    held: HeldStats | None = None
+    sink: StreamStats | None = None
     """What the sink says of it; none without a sink."""
 
 

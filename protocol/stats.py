@@ -78,6 +78,8 @@ class EpochProgress(Message):
 class ReaderStats(Message):
     """One trainer, as the sink sees it since it subscribed."""
 
+    reader: Text
+    """Tells it from others, and from itself before it subscribed again."""
     stream: Text
     """What it reads,"""
     rank: Count
@@ -110,17 +112,31 @@ class ReaderStats(Message):
     """What it says itself; none as long as it has not."""
 
 
-class HeldStats(Message):
-    """One stream in the sink."""
+class StreamStats(Message):
+    """One stream in the sink, since that started; trainers that left are counted."""
 
     stream: Text
     """Its name."""
     window: Count = 0
-    """Samples that may be held or on their way for its readers, of those that go furthest ahead,"""
+    """Samples that its readers want to be held for them now,"""
     held: Count = 0
     """and how many are held."""
+    batches: Count = 0
+    """Batches sent to trainers,"""
+    samples: Count = 0
+    """the samples in them"""
+    bytes: Count = 0
+    """and their bytes."""
+    quarantined_samples: Count = 0
+    """Samples that trainers did not get because their items failed, counted for rank 0 at each epoch's end,"""
+    dropped_samples: Count = 0
+    """and those left over at the end of an epoch, likewise."""
+    starved_s: Seconds = 0.0
+    """Seconds that trainers had credit and no batch of theirs was complete, summed over trainers."""
+    blocked_s: Seconds = 0.0
+    """Seconds that trainers had no credit to give, summed over trainers."""
     quarantined: Counts = Field(default_factory=dict)
-    """Items quarantined since the sink started, once an epoch, by kind of failure."""
+    """Items quarantined, once an epoch, by kind of failure."""
     stopped: Text = ""
     """Why the stream stopped for good; empty while it runs."""
 
@@ -176,7 +192,7 @@ class SinkStats(Message):
     """Results that came in, by outcome: accepted, duplicate, unwanted."""
     bytes: Count = 0
     """Bytes of samples in those that were accepted."""
-    streams: Annotated[tuple[HeldStats, ...], Field(max_length=1000)] = ()
+    streams: Annotated[tuple[StreamStats, ...], Field(max_length=1000)] = ()
     """Every stream."""
     readers: Annotated[tuple[ReaderStats, ...], Field(max_length=1000)] = ()
     """Every trainer."""
