@@ -53,8 +53,8 @@ def make_sheet(title: str, plan: StreamPlan, samples: Iterable[Sample], side: in
     names = plan.settings.transform.image_names
     shown: list[tuple[Sample, Sequence[Array | None]]] = []
     for sample in samples:
-        images = [] if sample.failure else [_arranged(plan, sample, name) for name in names]
-        shown.append((sample, [None if image is None else resize(image, side) for image in images]))
+        found = [] if sample.failure else [_arranged(plan, sample, name) for name in names]
+        shown.append((sample, [None if image is None else resize(image, side) for image in found]))
     shown.sort(key=lambda pair: pair[0].position)
     field = plan.schema[0]
     levels = find_range(field.dtype, [image for _, images in shown for image in images if image is not None])
