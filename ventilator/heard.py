@@ -1,0 +1,42 @@
+"""What the sink has said of itself: its statistics, and the quarantine ledger as far as that has come across.
+
+Owns which lines of the ledger are known. Part of the leases core: no socket, no clock of its own.
+"""
+
+from collections import deque
+from itertools import islice
+
+from penstock.protocol.messages import SinkStats
+from penstock.protocol.stats import LEDGER_KEPT, QuarantinedItem
+
+
+class Heard:
+    """The latest words of the sink; they outlive its link, so that a cut line forgets nothing."""
+
+    def __init__(self) -> None:
+        """Have heard nothing."""
+        self.stats: SinkStats | None = None
+        #: When that was said (monotonic s).
+        self.at = 0.0
+        self._incarnation = ""
+        self._ledger: deque[QuarantinedItem] = deque(maxlen=LEDGER_KEPT)
+        #: Lines of this sink's ledger that are known, or that it has forgotten itself: how many it is told we have.
+        self.lines = 0
+
+    def meet(self, incarnation: str) -> None:
+        """Take in which start of the sink speaks from now on: another one numbers its lines anew."""
+        if incarnation != self._incarnation:
+            self._incarnation, self.stats, self.lines = incarnation, None, 0
+            self._ledger.clear()
+
+    def take(self, stats: SinkStats, now: float) -> None:
+        """Take a heartbeat's statistics in."""
+        self.stats, self.at = stats.model_copy(update={"ledger": ()}), now
+        for line in stats.ledger:
+            if line.number >= self.lines:
+                self._ledger.append(line)
+                self.lines = line.number + 1
+
+    def newest(self, most: int) -> tuple[QuarantinedItem, ...]:
+        """Return the newest lines of the ledger, newest first."""
+        return tuple(islice(reversed(self._ledger), most))
