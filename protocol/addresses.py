@@ -10,6 +10,9 @@ from contextlib import suppress
 from penstock.protocol import unix
 from penstock.protocol.errors import SpecError
 
+#: How ZeroMQ and its users spell "all addresses of this host".
+_WILDCARDS = ("tcp://0.0.0.0:", "tcp://[::ffff:0.0.0.0]:", "tcp://[::]:", "tcp://*:")
+
 
 def check_address(address: str) -> None:
     """Raise SpecError unless `address` is one that Penstock can use."""
@@ -23,20 +26,38 @@ def check_address(address: str) -> None:
         )
 
 
+def is_wildcard(address: str) -> bool:
+    """Return whether `address` stands for all addresses of the host that binds it."""
+    return address.startswith(_WILDCARDS)
+
+
+def on_host(address: str, host: str) -> str:
+    """Return the same port of another host."""
+    return f"tcp://{host}:{port_of(address)}"
+
+
 def reachable(address: str, host: str) -> str:
-    """Return an address that others can connect to: a wildcard is replaced by `host`."""
-    for wildcard in ("tcp://0.0.0.0:", "tcp://[::ffff:0.0.0.0]:", "tcp://[::]:", "tcp://*:"):
-        if address.startswith(wildcard):
-            return f"tcp://{host}:{address.removeprefix(wildcard)}"
-    return address
+    """Return an address that can be connected to: a wildcard is replaced by `host`."""
+    return on_host(address, host) if is_wildcard(address) else address
+
+
+def host_of(address: str) -> str:
+    """Return the host of tcp://host:port, an IPv6 address in its brackets; of ipc:// this one."""
+    scheme, _, rest = address.partition("://")
+    return rest.rpartition(":")[0] if scheme == "tcp" else "127.0.0.1"
+
+
+def port_of(address: str) -> int:
+    """Return the port of tcp://host:port; 0 if that is none, as in `*`."""
+    port = address.rpartition(":")[2]
+    return int(port) if port.isdecimal() else 0
 
 
 def is_local(address: str) -> bool:
     """Return whether only this host can reach `address`: a Unix socket, or loopback. Other names are not looked up."""
-    scheme, _, rest = address.partition("://")
-    if scheme == "ipc":
+    if address.startswith("ipc://"):
         return True
-    host = rest.rpartition(":")[0].strip("[]")
+    host = host_of(address).strip("[]")
     with suppress(ValueError):
         found = ipaddress.ip_address(host)
         mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None

@@ -73,6 +73,8 @@ class Heartbeat(Message):
     """Worker only: every unit of work that it holds, oldest first."""
     sink: Text = ""
     """Worker only: where it pushes results to; the ventilator repeats its welcome if that is out of date."""
+    blocked: Reason = ""
+    """Worker only: why no result gets to the sink, in words; empty: they do, or there is none to send."""
     position: Count | None = None
     """Sink to trainer only: the position up to which everything was sent; none: not subscribed yet."""
     worker_stats: WorkerStats | None = None
@@ -204,6 +206,28 @@ class Quarantined(Message):
     """The item and why."""
 
 
+class ListPaths(Message):
+    """A sink that writes a file asks what the source's items are called. Asking again does no harm."""
+
+    stream: Text
+    """Name of the stream."""
+    start: Count
+    """The item (index in the whole source) to begin with."""
+
+
+class Paths(Message):
+    """Answer to `ListPaths`: as many paths as fit a message."""
+
+    stream: Text
+    """Name of the stream."""
+    start: Count
+    """The first one's item."""
+    total: Count
+    """Items in the whole source."""
+    paths: tuple[Text, ...]
+    """Paths below the root, as messages name the items."""
+
+
 AnyMessage = (
     Hello
     | Finished
@@ -218,6 +242,8 @@ AnyMessage = (
     | Progress
     | SinkWelcome
     | Quarantined
+    | ListPaths
+    | Paths
     | Subscribe
     | Credit
     | TrainerWelcome
@@ -246,8 +272,10 @@ __all__ = [
     "Hello",
     "Intervals",
     "Item",
+    "ListPaths",
     "Look",
     "Part",
+    "Paths",
     "Peek",
     "Progress",
     "Quarantined",

@@ -45,6 +45,9 @@ _MAX_FRAME_BYTES, _MAX_CONTROL_BYTES = 1 << 30, 2 * wire.MAX_HEADER_BYTES
 _ZMTP_BEAT_MS, _ZMTP_TIMEOUT_MS = 2_000, 10_000
 #: Longest that a connection may take to say who it is (ms): what drips bytes is hung up on; a slow line tries again.
 _HANDSHAKE_MS = 5_000
+#: Longest that a connection may take to open (ms). Left alone, the kernel tries for two minutes, at ever longer
+#: intervals, so that a cut of half a minute would last for one.
+_CONNECT_MS = 3_000
 #: Connections that are let in or refused before the messages get their turn.
 _ADMISSIONS = 64
 #: Peers whose key is remembered, the latest heard ones: nothing is sent to others.
@@ -56,6 +59,8 @@ _REFUSALS: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it hung up: it uses keys and we do not, or it is not the one we have a key "
     "of, or it is leaving",
 }
+#: What tells a client whether it has a link to its server.
+_LINKS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 Peer = bytes
 Kinds = frozenset[type[AnyMessage]]
 #: Who may say what on a bound socket: a key of another role cannot even connect.
@@ -74,8 +79,10 @@ class Endpoint:
         self._accept: Kinds = frozenset().union(*accept.values()) if isinstance(accept, Mapping) else accept
         #: The keys of a ROUTER's peers, the latest heard last.
         self._keys_of: dict[Peer, str] = {}
-        #: Tells of handshakes that failed.
+        #: Tells of handshakes, and a pusher of links that broke.
         self._monitor: Any = None
+        #: A pusher only: whether it has a link to its server.
+        self.linked = False
         #: The address as it was asked for.
         self.given = address
         self._open()
@@ -129,11 +136,15 @@ class Endpoint:
     def note_refusals(self) -> None:
         """Count and log that the peer did not let us in, or did not prove who it is; we go on trying."""
         while self._monitor is not None and self._monitor.poll(0):
-            why = _REFUSALS[recv_monitor_message(self._monitor)["event"]]
-            self._hub.rejects.add(RemoteProtocolError("refused", why), self.given, "not let in")
+            event = recv_monitor_message(self._monitor)["event"]
+            self.linked = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            if event in _REFUSALS:
+                error = RemoteProtocolError("refused", _REFUSALS[event])
+                self._hub.rejects.add(error, self.given, "not let in")
 
     def push(self, message: AnyMessage, arrays: Sequence[Array], wait_s: float) -> bool:
-        """Send, waiting up to `wait_s` seconds for room; return False if there was none."""
+        """Send, waiting up to `wait_s` seconds for room; return False if there was none, and `linked` says why."""
+        self.note_refusals()
         if not self._socket.poll(round(wait_s * 1000), zmq.POLLOUT):
             return False
         return self.send(message, arrays)
@@ -200,6 +211,7 @@ class Endpoint:
             zmq.HEARTBEAT_TIMEOUT: _ZMTP_TIMEOUT_MS,
             zmq.HEARTBEAT_TTL: _ZMTP_TIMEOUT_MS,
             zmq.HANDSHAKE_IVL: _HANDSHAKE_MS,
+            zmq.CONNECT_TIMEOUT: _CONNECT_MS,
             zmq.RECONNECT_IVL: 100,
             zmq.RECONNECT_IVL_MAX: 1_000,
         }
@@ -211,7 +223,11 @@ class Endpoint:
             self._socket.setsockopt(option, value)
         if self._kind == zmq.DEALER:
             self._socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
-            self._monitor = self._socket.get_monitor_socket(sum(_REFUSALS), f"inproc://monitor-{uuid.uuid4().hex}")
+        if not self._bind:
+            events = sum(_REFUSALS) | (_LINKS if self._kind == zmq.PUSH else 0)
+            self._monitor = self._socket.get_monitor_socket(events, f"inproc://monitor-{uuid.uuid4().hex}")
+            self.linked = False
+        if self._kind == zmq.DEALER:
             self._hub.watch(self._monitor, self)
         try:
             self._socket.bind(self.given) if self._bind else self._socket.connect(self.given)

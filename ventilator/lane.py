@@ -5,7 +5,7 @@ Part of the leases core: no socket, no clock. A unit of work exists exactly as l
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
 from penstock.protocol import ranges
@@ -34,6 +34,9 @@ class Work:
     deaths: int = 0
     #: When a worker last said that its result was sent; None: not since it was last ready.
     finished_at: float | None = None
+    #: Who has sent a result of it, and when, the latest last; and how often it was made again because none arrived.
+    senders: dict[bytes, float] = field(default_factory=dict)
+    remade: int = 0
     #: Whether it stands in the heap of work that is ready.
     ready: bool = False
     #: Set once it was given up: repeated to the sink until it is no longer missing.
@@ -55,6 +58,10 @@ class Lane:
         self.typical_s: float | None = None
         #: Seconds that workers spent on this stream so far, by the fields of `Timings`.
         self.spent_s: Counter[str] = Counter()
+        #: Tasks that were finished, given to a second worker, and leased again after a loss.
+        self.finished = self.hedged = self.repeated = 0
+        #: Since when the lowest missing task has been that.
+        self.head_since = 0.0
         self.works: dict[TaskKey, Work] = {}
         #: Items that kill workers, kept for all epochs: item to its failure.
         self.poison: dict[int, Failure] = {}
@@ -65,21 +72,26 @@ class Lane:
         self._make_task = make_task
         self._now = 0.0
 
-    def need(self, need: StreamNeed | None, held: Callable[[TaskKey], bool], now: float) -> None:
-        """Take over what the sink says is missing; `held` tells whether some worker already has a unit of work."""
+    def need(self, need: StreamNeed | None, held: Callable[[TaskKey], bool], now: float) -> list[Work]:
+        """Take over what the sink says is missing; `held` tells whether some worker already has a unit of work.
+
+        Return the work that is not missing any more.
+        """
         self._now = now
+        over: list[Work | None] = []
         missing = need.missing if need else ()
+        if missing and (not self.missing or missing[0][0] != self.missing[0][0]):
+            self.head_since = now
         for ordinal in ranges.members(ranges.subtract(self.missing, missing)):
             self._split_up.discard(ordinal)
-            for key in self._parts.pop(ordinal):
-                self.works.pop(key, None)
+            over += [self.works.pop(key, None) for key in self._parts.pop(ordinal)]
         for ordinal in ranges.members(ranges.subtract(missing, self.missing)):
             self._add(ordinal, held)
         arrived = dict(need.partial) if need else {}
         for ordinal in self._split_up:
             for key in self._parts[ordinal]:
                 if key.alone in arrived.get(ordinal, ()):
-                    self.works.pop(key, None)
+                    over.append(self.works.pop(key, None))
                 elif key not in self.works:  # the sink had it, and dropped it with the reader that wanted it
                     self._restore(key, held)
         self.missing = missing
@@ -87,6 +99,7 @@ class Lane:
         if len(self._ready) > 2 * len(self.works) + _STALE:
             self._ready = [entry for entry in self._ready if (work := self.works.get(entry[2])) and work.ready]
             heapify(self._ready)
+        return [work for work in over if work]
 
     def push(self, work: Work) -> None:
         """Make a unit of work ready for a lease (again)."""
@@ -126,6 +139,7 @@ class Lane:
 
     def took(self, timings: Timings) -> None:
         """Note where a task's time went on its worker."""
+        self.finished += 1
         for name, seconds in timings:
             self.spent_s[name] += seconds
         seconds = timings.read_s + timings.decode_s + timings.transform_s + timings.send_s
@@ -148,7 +162,13 @@ class Lane:
             [item] = self._make_task(alone, work.deaths).items
             reason = f"its worker died {work.deaths} times while it ran this item"
             failure = Failure(
-                offset=offset, item=item.item, path=item.path, reason=reason, attempts=work.deaths, worker=worker
+                offset=offset,
+                item=item.item,
+                path=item.path,
+                reason=reason,
+                kind="killed",
+                attempts=work.deaths,
+                worker=worker,
             )
             self.poison[item.item] = work.failure = failure
 

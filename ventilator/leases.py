@@ -10,7 +10,8 @@ A worker runs its leases in the order it got them, so the oldest is the one that
 the worker dies. No socket, no clock, no thread: messages and `now` in, instructions out.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from penstock.protocol import ranges
@@ -26,6 +27,8 @@ from penstock.protocol.messages import (
     Heartbeat,
     Hello,
     Intervals,
+    ListPaths,
+    Paths,
     Progress,
     Quarantined,
     Reset,
@@ -37,6 +40,8 @@ from penstock.protocol.messages import (
     WorkerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
+from penstock.ventilator.delivery import Delivery
+from penstock.ventilator.heard import Heard
 from penstock.ventilator.lane import Lane, MakeTask, Work
 from penstock.ventilator.roster import Roster, Worker
 
@@ -89,6 +94,12 @@ class Leases:
         self.roster = Roster()
         self.workers = self.roster.workers
         self.sink: _Sink | None = None
+        #: What the sink says of itself, and how many workers went, by how.
+        self.heard = Heard()
+        self.lost: Counter[str] = Counter()
+        self._delivery = Delivery(self.roster, self.policy.confirm_s)
+        #: What the items of a stream are called, from one on; a sink that writes a file asks.
+        self.paths: Callable[[str, int], Paths] | None = None
         self._roots = dict(roots)
         self._intervals = intervals
         self._version = version
@@ -118,9 +129,11 @@ class Leases:
                     self._finish(peer, done, now)
                 return []
             case Heartbeat():
-                return self._reconcile(peer, known, message, now) if known else []
+                return self._beat(peer, known, message, now)
             case Goodbye() if known:
                 return self._remove(peer, "worker left", None)
+            case ListPaths() if not known and self.paths:
+                return [Send(peer, self.paths(message.stream, message.start))]
             case Progress() if not known:
                 return self._progress(message, now)
             case Goodbye():
@@ -155,11 +168,12 @@ class Leases:
             out += self._lose_sink("sink silent", now)
         if self.sink and self.sink.live.due(now):
             self.sink.live.spoke_at = now
-            out.append(Send(self.sink.peer, Heartbeat()))
+            out.append(Send(self.sink.peer, Heartbeat(ledger=self.heard.lines)))
             out += self._repeat_quarantined(self.sink.peer)
         for lane in self.lanes.values():
-            self._requeue_unconfirmed(lane, now)
+            out += self._requeue_unconfirmed(lane, now)
             out += self._hedge(lane, now)
+        self._delivery.review(now)
         return out
 
     def next_timer(self, now: float) -> float:
@@ -230,6 +244,7 @@ class Leases:
         if self.sink:
             out += self._lose_sink("sink replaced", now)
         self.sink = _Sink(peer, hello, Liveness(self._intervals, now, now))
+        self.heard.meet(hello.incarnation)
         out.append(Note("sink joined", {"results": hello.results}))
         return [*out, *(Send(worker, self._welcome()) for worker in self.workers)]
 
@@ -253,7 +268,7 @@ class Leases:
             need = needs.get(name)
             if need and need.stopped and not lane.stopped:
                 out.append(Note("stream stopped", {"stream": name, "reason": need.stopped}, "error"))
-            lane.need(need, self.roster.is_held, now)
+            out += self._delivery.arrived(lane.need(need, self.roster.is_held, now), now)
         works = [work for lane in self.lanes.values() for work in lane.untold()]
         return [*out, *(_quarantined(self.sink.peer, work) for work in works)]
 
@@ -267,7 +282,18 @@ class Leases:
             if work and leased_at < work.since:  # it came, and was dropped before it was wanted again
                 self._again(done.key)
             elif work:
-                work.finished_at, work.ready = now, False
+                self._delivery.sent(peer, work, now)
+                work.ready = False
+
+    def _beat(self, peer: bytes, worker: Worker | None, beat: Heartbeat, now: float) -> list[Instruction]:
+        """Take in what a worker, or the sink, says of itself."""
+        if worker is None:
+            if beat.sink_stats:
+                self.heard.take(beat.sink_stats, now)
+            return []
+        if beat.worker_stats:
+            worker.stats, worker.stats_at = beat.worker_stats, now
+        return self._reconcile(peer, worker, beat, now)
 
     def _reconcile(self, peer: bytes, worker: Worker, beat: Heartbeat, now: float) -> list[Instruction]:
         """Drop leases that the worker does not know of: the task, or its `Finished`, was lost on the way.
@@ -292,17 +318,33 @@ class Leases:
             )
         if self.sink and beat.sink != self.sink.hello.results:
             out.append(Send(peer, self._welcome()))
-        return out
+        return [*out, *self._block(peer, worker, beat.blocked, now)]
+
+    def _block(self, peer: bytes, worker: Worker, why: str, now: float) -> list[Instruction]:
+        """Take in whether a worker's results get to the sink: while they do not, others get what it holds."""
+        if bool(why) == bool(worker.blocked):
+            return []
+        worker.blocked = why
+        self.roster.offer(peer)
+        if not why:
+            return [Note("worker reaches the sink again", {"worker": worker.hello.worker})]
+        taken = list(worker.held)
+        for key in taken:
+            self.roster.end(peer, key, now)
+            self._again(key)
+        return [Note("worker cannot reach the sink", {"worker": worker.hello.worker, "why": why}, "error")]
 
     def _again(self, key: TaskKey) -> None:
         lane = self.lanes[key.stream]
         work = lane.works.get(key)
         if work and not self.roster.is_held(key):
+            lane.repeated += not work.ready
             lane.push(work)
 
     def _remove(self, peer: bytes, event: str, running: TaskKey | None) -> list[Instruction]:
         """Forget a worker; `running` is charged with its death."""
         worker = self.roster.remove(peer)
+        self.lost[event] += 1
         name = worker.hello.worker
         out: list[Instruction] = [
             Note(
@@ -340,11 +382,12 @@ class Leases:
             if work.failure
         ]
 
-    def _requeue_unconfirmed(self, lane: Lane, now: float) -> None:
-        for work in lane.works.values():
-            if work.finished_at is not None and now - work.finished_at > self.policy.confirm_s:
-                work.finished_at = None
-                self._again(work.key)
+    def _requeue_unconfirmed(self, lane: Lane, now: float) -> list[Note]:
+        works, notes = self._delivery.overdue(lane, now)
+        for work in works:
+            work.finished_at = None
+            self._again(work.key)
+        return notes
 
     def _hedge(self, lane: Lane, now: float) -> list[Instruction]:
         """Lease again all that a worker holds whose current task holds up the stream far longer than is typical."""
@@ -365,6 +408,7 @@ class Leases:
                 if (work := other.works.get(key)) and all(
                     self.workers[holder].stalled for holder in self.roster.holders(key)
                 ):
+                    other.hedged += not work.ready
                     other.push(work)
             fields = {"worker": worker.hello.worker, "stream": lane.plan.name, "task": head.key.ordinal}
             out.append(Note("hedged", fields | {"age_s": round(now - worker.busy_since, 3)}, "warning"))

@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from penstock.protocol.heartbeat import Liveness
-from penstock.protocol.messages import Hello, TaskKey
+from penstock.protocol.messages import Hello, TaskKey, WorkerStats
 
 _NOBODY: frozenset[bytes] = frozenset()
 
@@ -21,17 +21,31 @@ class Worker:
     live: Liveness
     #: What it holds and since when, oldest first: the first one is what it runs.
     held: dict[TaskKey, float] = field(default_factory=dict)
+    #: What it said of itself last, and when.
+    stats: WorkerStats | None = None
+    stats_at: float = 0.0
     #: When it began what it runs: its last finish, or its first lease after being idle.
     busy_since: float = 0.0
     #: Holds up the stream: gets nothing new until it finishes something.
     stalled: bool = False
     #: Has missed a heartbeat or two: gets nothing new until it is heard again.
     quiet: bool = False
+    #: Why its results do not get to the sink, in its own words; empty: they do. Gets nothing new while they do not.
+    blocked: str = ""
+    #: When the sink was last seen to have one of its results, and when the newest of these was sent.
+    arrived_at: float = 0.0
+    arrived_up_to: float = 0.0
+    #: How often its results did not arrive since one did; until when it gets nothing new for that, and whether so now.
+    misses: int = 0
+    benched_until: float = 0.0
+    benched: bool = False
 
     @property
     def free(self) -> int:
         """Tasks that it may get now."""
-        return 0 if self.stalled or self.quiet else self.hello.slots - len(self.held)
+        if self.stalled or self.quiet or self.blocked or self.benched:
+            return 0
+        return max(0, (1 if self.misses else self.hello.slots) - len(self.held))
 
     @property
     def running(self) -> TaskKey | None:

@@ -65,6 +65,8 @@ class Engine:
         self.reading: tuple[float, TaskKey] | None = None
         #: Since when a result waits for a sink that takes it (monotonic s); None while none does.
         self.sending_since: float | None = None
+        #: Since when it waits without a link to the sink (monotonic s); a link that is merely slow is one.
+        self.cut_since: float | None = None
         #: What was sent so far, and since when the decoder waits for something to do (monotonic s).
         self.meter = Meter()
         self._free_since = time.monotonic()
@@ -241,5 +243,6 @@ class Engine:
                 pusher.reopen(setup.sink)
             if pusher.push(result, arrays, _TURN_S):
                 break
-        self.sending_since = None
+            self.cut_since = None if pusher.linked else self.cut_since or time.monotonic()
+        self.sending_since = self.cut_since = None
         return pusher, time.perf_counter() - began

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from penstock._version import __version__
 from penstock.protocol import wire
+from penstock.protocol.addresses import host_of, reachable
 from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerStats, WorkerWelcome
@@ -19,6 +20,7 @@ from penstock.protocol.settings import ServiceSettings
 from penstock.protocol.stats import few
 from penstock.protocol.urls import is_url
 from penstock.worker.engine import Engine, Setup
+from penstock.worker.outlet import Outlet
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
 
@@ -59,6 +61,7 @@ class Worker:
         self.name = f"{host_name()}/{os.getpid()}"
         self.left = False
         self._drain_by: float | None = None
+        self._outlet, self._sink = Outlet(), ""
         self.engine = Engine(service.hub, self.name)
         self.ventilator = service.hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
         hello = Hello(
@@ -88,6 +91,9 @@ class Worker:
             self.left = True
         elif self.service.stopping:
             self._drain(now)
+        blocked = self._outlet.look(self._sink, self.engine.cut_since, self.session.live.intervals.silence_s, now)
+        if blocked is not None:
+            self.execute(self.session.block(blocked))
         self._watch(now)
         return self.session.next_timer()
 
@@ -130,8 +136,10 @@ class Worker:
         for plan in welcome.streams:
             _check_root(plan.settings.source.root, roots)
         pipelines = {plan.name: Pipeline(plan, roots) for plan in welcome.streams}
-        self.engine.configure(Setup(pipelines, welcome.sink, welcome.incarnation, self._shared_bytes(welcome)))
-        self.service.log.info("welcomed", streams=sorted(pipelines), sink=welcome.sink or "(none yet)")
+        # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
+        self._sink = reachable(welcome.sink, host_of(self.settings.ventilator))
+        self.engine.configure(Setup(pipelines, self._sink, welcome.incarnation, self._shared_bytes(welcome)))
+        self.service.log.info("welcomed", streams=sorted(pipelines), sink=self._sink or "(none yet)")
 
     def _shared_bytes(self, welcome: WorkerWelcome) -> int:
         """Return how much memory to share at most: what the sink may hold ahead is all that can be in use."""
@@ -177,10 +185,13 @@ def serve(settings: WorkerSettings) -> int:
     worker: Worker | None = None
 
     def status() -> dict[str, object]:
-        ready = worker is not None and worker.session.welcomed
+        welcomed = worker is not None and worker.session.welcomed
+        why = "" if welcomed else f"waiting for the ventilator at {settings.ventilator}"
+        if worker and worker.session.blocked:
+            why = worker.session.blocked
         return {
-            "ready": ready,
-            "why": "" if ready else f"waiting for the ventilator at {settings.ventilator}",
+            "ready": not why,
+            "why": why,
             "held": len(worker.session.held) if worker else 0,
         }
 

@@ -123,8 +123,8 @@ class WorkerSession:
         """Take in that no result gets to the sink, and why, or (empty) that they do again: others get what is held."""
         self.blocked = why
         if not why:
-            return [Note("results get to the sink again"), *self._beat()]
-        return [Note("results do not get to the sink", {"why": why}, "error"), Withdraw(), *self._beat()]
+            return [Note("results get to the sink again"), self._beat()]
+        return [Note("results do not get to the sink", {"why": why}, "error"), Withdraw(), self._beat()]
 
     def drain(self) -> list[WorkerInstruction]:
         """Finish what runs, give back the rest, leave."""
@@ -141,12 +141,16 @@ class WorkerSession:
             self.live.spoke_at = now
             if not self.welcomed:
                 return [Send(VENTILATOR, self.hello)]
-            return [Send(VENTILATOR, Heartbeat(running=tuple(self.held), sink=self._sink, worker_stats=self.stats))]
+            return [self._beat()]
         return []
 
     def next_timer(self) -> float:
         """Return when to call `tick` next."""
         return self.live.timer()
+
+    def _beat(self) -> Send:
+        held = tuple(self.held)
+        return Send(VENTILATOR, Heartbeat(running=held, sink=self._sink, blocked=self.blocked, worker_stats=self.stats))
 
     def _leave_if_idle(self) -> list[WorkerInstruction]:
         if not self.draining or self.held:

@@ -348,6 +348,113 @@ def test_a_result_that_the_sink_does_not_confirm_is_leased_again(bench: Bench) -
     assert {b"a": [key(0)]} == bench.deal()
 
 
+def test_a_result_behind_others_on_a_slow_line_has_time(bench: Bench) -> None:
+    """Each that arrives buys those behind it confirm_s seconds; one that was overtaken is lost."""
+    bench.miss((0, 2))
+    bench.deal()
+    bench.finish(b"a", key(0))
+    bench.wait(1.0, b"a")
+    bench.finish(b"a", key(1))
+    bench.wait(8.0, b"a")
+    bench.miss((1, 2))
+    bench.wait(9.75, b"a")
+    assert {} == bench.deal(), "18 s after it was sent, 10 s after the one before it arrived"
+    bench.wait(0.5, b"a")
+    assert {b"a": [key(1)]} == bench.deal()
+
+
+def test_an_overtaken_result_is_lost_and_blames_nobody(bench: Bench) -> None:
+    """One link keeps its order: a message went with a connection that broke."""
+    bench.miss((0, 2))
+    bench.deal()
+    bench.finish(b"a", key(0))
+    bench.wait(1.0, b"a")
+    bench.finish(b"a", key(1))
+    bench.miss((0, 1))
+    bench.wait(9.25, b"a")
+    assert {b"a": [key(0)]} == bench.deal()
+    assert [] == bench.noted("results do not arrive")
+
+
+def test_what_does_not_arrive_is_waited_for_twice_as_long_each_time(bench: Bench) -> None:
+    """Else a line that needs more than confirm_s seconds for one result would carry repetitions only."""
+    bench.miss((0, 1))
+    for patience_s in (10.0, 20.0, 40.0):
+        bench.deal()
+        bench.finish(b"a", key(0))
+        bench.wait(patience_s - 0.25, b"a")
+        assert {} == bench.deal()
+        bench.wait(0.5, b"a")
+    assert {b"a": [key(0)]} == bench.deal()
+
+
+def test_a_worker_none_of_whose_results_arrives_takes_no_work_from_others(bench: Bench) -> None:
+    """It is benched, tried with one task, benched for twice as long; one that arrives restores it."""
+    bench.join(b"b")
+    bench.miss((0, 9))
+    bench.deal()
+    bench.finish(b"b", key(1), key(3))
+    bench.wait(10.25, b"a", b"b")
+    assert ["b"] == [note.fields["worker"] for note in bench.noted("results do not arrive")]
+    bench.finish(b"a", key(0), key(2))
+    bench.miss((1, 2), (3, 9))
+    assert {b"a": [key(1), key(3)]} == bench.deal(), "b gets nothing"
+    bench.finish(b"a", key(1), key(3))
+    bench.miss((4, 9))
+    bench.wait(9.0, b"a", b"b")
+    assert [key(4), key(5)] == bench.deal()[b"a"]
+    bench.wait(1.5, b"a", b"b")
+    assert {b"b": [key(6)]} == bench.deal(), "one task on trial"
+    bench.finish(b"b", key(6))
+    bench.wait(9.5, b"a", b"b")
+    assert {} == bench.deal(), "nothing more until it is known what became of that"
+    bench.wait(1.0, b"a", b"b")
+    assert 2 == len(bench.noted("results do not arrive"))
+    bench.finish(b"a", key(4), key(5))
+    bench.miss((6, 9))
+    assert [key(6), key(7)] == bench.deal()[b"a"]
+    bench.finish(b"a", key(6), key(7))
+    bench.miss((8, 9))
+    bench.wait(18.5, b"a", b"b")
+    assert {b"a": [key(8)]} == bench.deal(), "benched for twice as long"
+    bench.finish(b"a", key(8))
+    bench.miss((10, 12))
+    bench.wait(2.0, b"a", b"b")
+    assert {b"a": [key(10)], b"b": [key(11)]} == bench.deal()
+    bench.finish(b"b", key(11))
+    bench.miss((12, 20))
+    assert 1 == len(bench.noted("results arrive again"))
+    assert 2 == len(bench.deal()[b"b"])
+
+
+def test_a_worker_that_is_alone_is_not_benched(bench: Bench) -> None:
+    """There is nobody to do better: it goes on, with one task at a time."""
+    bench.miss((0, 9))
+    bench.deal()
+    bench.finish(b"a", key(0), key(1))
+    bench.wait(10.5, b"a")
+    assert {b"a": [key(0)]} == bench.deal()
+
+
+def test_a_worker_that_cannot_reach_the_sink_gives_up_what_it_holds_until_it_can(bench: Bench) -> None:
+    """Others get it at once; nobody is charged; the ventilator says it in the worker's words."""
+    bench.join(b"b")
+    bench.miss((0, 4))
+    assert [key(0), key(2)] == bench.deal()[b"a"]
+    bench.finish(b"b", key(1), key(3))
+    bench.hear(b"a", Heartbeat(running=(key(0),), sink="results", blocked="no way"))
+    bench.hear(b"a", Heartbeat(running=(key(0),), sink="results", blocked="no way"))
+    assert [{"worker": "a", "why": "no way"}] == [note.fields for note in bench.noted("worker cannot reach the sink")]
+    assert {b"b": [key(0), key(2)]} == bench.deal()
+    assert 0 == sum(work.deaths for work in bench.leases.lanes["train"].works.values())
+    bench.miss((0, 8))
+    bench.finish(b"a", key(0))
+    assert {} == bench.deal()
+    bench.beat(b"a")
+    assert [key(4), key(5)] == bench.deal()[b"a"]
+    assert 1 == len(bench.noted("worker reaches the sink again"))
+
+
 def test_a_confirmed_task_is_forgotten_even_while_it_is_leased(bench: Bench) -> None:
     """What is not missing needs no work; the late result is a duplicate for the sink."""
     bench.miss((0, 2))

@@ -90,6 +90,21 @@ def test_hello_is_said_again_until_it_is_answered() -> None:
     assert [Heartbeat(running=(), sink="results")] == bench.plain(bench.session.tick(3.0))
 
 
+def test_a_worker_whose_results_get_nowhere_says_so_and_takes_nothing_new() -> None:
+    """What waits is withdrawn at once; every heartbeat says why, until results get to the sink again."""
+    bench = Bench()
+    bench.tasks(1, 2, 3)
+    held = (key(1), key(2), key(3))
+    beat = Heartbeat(running=held, sink="results", blocked="no way")
+    assert [Withdraw(), beat] == bench.plain(bench.session.block("no way"))
+    bench.session.withdrawn((key(2), key(3)))
+    assert [] == bench.tasks(7)
+    assert [Heartbeat(running=(key(1),), sink="results", blocked="no way")] == bench.plain(bench.session.tick(1.0))
+    bench.finish(1)
+    assert [Heartbeat(running=(), sink="results")] == bench.plain(bench.session.block(""))
+    assert [key(7)] == bench.tasks(7)
+
+
 def test_tasks_are_run_once_in_the_order_they_came() -> None:
     """A message that is repeated queues nothing twice."""
     bench = Bench()

@@ -1,0 +1,126 @@
+"""A stack over hosts for tests: ventilator, sink, workers and trainer, each on one of its own, with keys.
+
+Owns who runs where and what each is told: as little as a user would have to say. Knows no part's inside.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hosts.lab import Host, Job, Lab
+from streams import INTERVALS, until
+
+from penstock.keys import main as keys_command
+from penstock.protocol.health import query
+
+#: The tests' folder, for the training program.
+_TESTS = Path(__file__).resolve().parent.parent
+#: What the ventilator is told, beside where things lie: losses are noticed soon, and kills do not add up to poison.
+_VENTILATOR: Mapping[str, float] = {**INTERVALS, "confirm_s": 1.0, "hedge_s": 0.5, "attempts": 50}
+
+
+class Cluster:
+    """The stack; start its parts in any order."""
+
+    def __init__(self, lab: Lab, photos: Path, spec: Mapping[str, Any], keys: Path) -> None:
+        """Make the hosts and give each its own keys and its own copy of the images; start nothing."""
+        self.lab, self._spec = lab, dict(spec)
+        self.hosts: dict[str, Host] = {}
+        self._keys, self._photos = keys, photos
+        for name in ("ventilator", "sink", "trainer"):
+            self.hosts[name] = self.add(name, name)
+        self.trainer: Job | None = None
+        self._answers = 0
+
+    def add(self, name: str, key: str) -> Host:
+        """Plug in a host with the key called `key`."""
+        host = self.hosts[name] = self.lab.host(name)
+        assert 0 == keys_command(["export", key, str(self.keys(name)), "--keys", str(self._keys)])
+        return host
+
+    def keys(self, host: str) -> Path:
+        """Return the key folder of a host."""
+        return self.lab.folder / f"{host}-keys"
+
+    def images(self, host: str) -> Path:
+        """Return a host's own copy of the images."""
+        folder = self.lab.folder / f"{host}-photos"
+        if not folder.exists():
+            shutil.copytree(self._photos, folder)
+        return folder
+
+    @property
+    def ventilator_at(self) -> str:
+        """Where everybody finds the ventilator."""
+        return f"tcp://{self.hosts['ventilator'].address}:5555"
+
+    def start_ventilator(self, **settings: object) -> Job:
+        """Start the ventilator; its spec names folders of its own host."""
+        spec = self.lab.folder / "spec.json"
+        spec.write_text(json.dumps(self._spec | {"roots": {"photos": str(self.images("ventilator"))}}))
+        flags = {**_VENTILATOR, **settings}
+        return self.start("ventilator", "ventilator", {"spec": spec, "bind": "tcp://*:5555", **flags})
+
+    def start_sink(self, **settings: object) -> Job:
+        """Start the sink; it is not told what its address is."""
+        where = {"ventilator": self.ventilator_at, "results": "tcp://*:5556", "bind": "tcp://*:5557"}
+        return self.start("sink", "sink", where | settings)
+
+    def start_worker(self, host: str, **more: Any) -> Job:
+        """Start a worker with all that a second machine needs: one address, where its images lie, and its keys."""
+        flags = {"ventilator": self.ventilator_at, "root": f"photos={self.images(host)}"}
+        return self.start(host, "worker", flags | more.pop("settings", {}), **more)
+
+    def start(self, host: str, part: str, settings: Mapping[str, object], **more: Any) -> Job:
+        """Start a service on a host."""
+        flags = {"keys": self.keys(host), "health": self.lab.folder / f"{host}.sock", **settings}
+        given = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+        return self.hosts[host].start(part, [sys.executable, "-m", f"penstock.{part}", *given], **more)
+
+    def start_trainer(self) -> Job:
+        """Start the training program; it reads nothing until it is told to."""
+        address = f"tcp://{self.hosts['sink'].address}:5557"
+        command = [sys.executable, str(Path(__file__).with_name("trainer.py")), address, str(self.keys("trainer"))]
+        self.trainer = self.hosts["trainer"].start("trainer", command, env={"PYTHONPATH": str(_TESTS)})
+        return self.trainer
+
+    def start_all(self, workers: Iterable[str]) -> None:
+        """Start everything, each worker on a host of its own, and wait until all have found each other."""
+        self.start_ventilator()
+        self.start_sink()
+        for name in workers:
+            self.add(name, "worker")
+            self.start_worker(name)
+        self.start_trainer()
+        for name in workers:
+            until(lambda name=name: self.status(name).get("ready"), f"worker {name} to be welcomed")  # type: ignore[misc]
+
+    def status(self, host: str) -> dict[str, Any]:
+        """Return what the service of a host says of its health."""
+        return query(str(self.lab.folder / f"{host}.sock"))
+
+    def ask(self, batches: int) -> None:
+        """Tell the trainer to read so many more."""
+        assert self.trainer
+        self._answers += 1
+        self.trainer.tell(str(batches))
+
+    def answer(self, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait until the trainer has read what it was told to; return how many batches it has, and their digest."""
+        trainer = self.trainer
+        assert trainer
+
+        def answers() -> list[dict[str, Any]]:
+            assert trainer.runs, trainer.said
+            lines = trainer.said.splitlines()
+            return [json.loads(line) for line in lines if line.startswith('{"batches"')]
+
+        return until(lambda: len(found := answers()) >= self._answers and found[-1], "batches", seconds)
+
+    def read(self, batches: int, seconds: float = 60.0) -> dict[str, Any]:
+        """Let the trainer read; return what it has then."""
+        self.ask(batches)
+        return self.answer(seconds)

@@ -1,0 +1,230 @@
+"""Hosts on one machine: network namespaces joined by a switch, and processes that see nothing of each other but that.
+
+Owns namespaces, links and what can go wrong with them. Knows nothing of Penstock. Each process also has its own process
+ids, host name, mounts and monotonic clock, as on a machine of its own; only files are shared.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+from streams import until
+
+#: Of the addresses of hosts, which are numbered from 1.
+_NET, _NET6 = "10.77.0.", "fd77::"
+#: A process's own namespaces, then its mounts: pairs of source and target before a `--`.
+_ENTER = """
+hostname "$0"
+while [ "$1" != -- ]; do mkdir -p "$2" && mount --bind "$1" "$2" && shift 2 || exit 71; done
+shift
+exec "$@"
+"""
+
+
+def why_not() -> str:
+    """Return why hosts cannot be made here; empty if they can."""
+    if os.geteuid() != 0:
+        return "it needs root"
+    missing = [tool for tool in ("ip", "tc", "iptables", "unshare", "setpriv") if shutil.which(tool) is None]
+    if missing:
+        return f"it needs {', '.join(missing)} (iproute2, iptables, util-linux)"
+    probe = f"penstock-{os.getpid()}-probe"
+    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True, check=False)
+    if made.returncode:
+        return f"no network namespaces here: {made.stderr.strip()}"
+    subprocess.run(["ip", "netns", "delete", probe], check=False)
+    return ""
+
+
+def call(*command: str) -> str:
+    """Run a tool; return what it said, or raise AssertionError with that."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert 0 == done.returncode, f"{' '.join(command)}: {done.stderr or done.stdout}"
+    return done.stdout
+
+
+class Job:
+    """A process on a host."""
+
+    def __init__(self, popen: "subprocess.Popen[bytes]", log: Path) -> None:
+        """Wait until the process itself runs, behind what made its namespaces."""
+        self._popen, self.log = popen, log
+        self.inner = until(self._find, f"{log.stem} to start")
+
+    def _find(self) -> psutil.Process | None:
+        with suppress(psutil.Error):
+            return next(iter(psutil.Process(self._popen.pid).children()), None)
+        return None
+
+    @property
+    def said(self) -> str:
+        """Return all that it has said so far."""
+        return self.log.read_text(errors="replace")
+
+    def tell(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert self._popen.stdin
+        self._popen.stdin.write(line.encode() + b"\n")
+        self._popen.stdin.flush()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.inner.send_signal(number)
+
+    def wait(self, seconds: float = 30.0) -> int:
+        """Return its exit status. Raises subprocess.TimeoutExpired."""
+        return self._popen.wait(seconds)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
+
+    def kill(self) -> None:
+        """End it."""
+        with suppress(psutil.Error):
+            self.inner.kill()
+        self._popen.kill()
+        self._popen.wait()
+        if self._popen.stdin:
+            with suppress(OSError):
+                self._popen.stdin.close()
+
+
+class Host:
+    """One host: a namespace with an interface `eth0` and an address, plugged into the switch."""
+
+    def __init__(self, lab: "Lab", name: str, number: int) -> None:
+        """Make it and plug it in."""
+        self._lab, self.name, self._port = lab, name, f"port{number}"
+        self._namespace = f"{lab.prefix}-{name}"
+        self.address, self.address6 = f"{_NET}{number}", f"{_NET6}{number}"
+        #: Since when it pretends to run: no two hosts agree on what a monotonic clock says.
+        self._uptime_s = 86_400 * number
+        call("ip", "netns", "add", self._namespace)
+        lab.namespaces.append(self._namespace)
+        peer = ["peer", "name", self._port, "netns", lab.switch]
+        self.ip("link", "add", "eth0", "type", "veth", *peer)
+        lab.ip("link", "set", self._port, "master", "switch", "up")
+        self.ip("link", "set", "lo", "up")
+        self.ip("address", "add", f"{self.address}/24", "dev", "eth0")
+        self.ip("address", "add", f"{self.address6}/64", "dev", "eth0", "nodad")
+        self.ip("link", "set", "eth0", "up")
+
+    def ip(self, *arguments: str) -> str:
+        """Call `ip` here."""
+        return call("ip", "-n", self._namespace, *arguments)
+
+    def run(self, *command: str) -> str:
+        """Run a tool here."""
+        return call("ip", "netns", "exec", self._namespace, *command)
+
+    def filter(self, *rule: str) -> None:
+        """Add a rule to what this host's packets must pass: `filter("OUTPUT", "-p", "tcp", …, "-j", "DROP")`."""
+        self.run("iptables", "-w", "-A", *rule)
+
+    def open(self) -> None:
+        """Take all rules away."""
+        self.run("iptables", "-w", "-F")
+
+    def plug(self, *, into_switch: bool) -> None:
+        """Pull the cable out, or put it back."""
+        self._lab.ip("link", "set", self._port, "up" if into_switch else "down")
+
+    def slow(self, rate: str, latency: str = "400ms") -> None:
+        """Let no more than `rate` ("2mbit") pass in each direction, behind a queue of `latency`."""
+        shape = ["root", "tbf", "rate", rate, "burst", "16kb", "latency", latency]
+        self.run("tc", "qdisc", "add", "dev", "eth0", *shape)
+        call("tc", "-n", self._lab.switch, "qdisc", "add", "dev", self._port, *shape)
+
+    def narrow(self, octets: int) -> None:
+        """Let the switch drop all larger frames of this host, as a tunnel does that tells nobody."""
+        self._lab.ip("link", "set", self._port, "mtu", str(octets))
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        mounts: Mapping[Path, Path] | None = None,
+    ) -> Job:
+        """Start a process here; `mounts` shows it folders (values) at other places (keys)."""
+        inside = [str(path) for target, source in (mounts or {}).items() for path in (source, target)]
+        own = ["--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "--time"]
+        own += [f"--monotonic={self._uptime_s}", f"--boottime={self._uptime_s}"]
+        enter = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "ip",
+            "netns",
+            "exec",
+            self._namespace,
+            "unshare",
+            *own,
+            "sh",
+            "-c",
+            _ENTER,
+            self.name,
+        ]
+        log = self._lab.folder / f"{self.name}-{name}.log"
+        with log.open("ab") as file:
+            popen = subprocess.Popen(
+                [*enter, *inside, "--", *command],
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                env=os.environ | {"OMP_NUM_THREADS": "1"} | dict(env or {}),
+                start_new_session=True,
+            )
+        self._lab.popens.append(popen)
+        job = Job(popen, log)
+        self._lab.jobs.append(job)
+        return job
+
+
+class Lab:
+    """A switch and the hosts at it; all of it goes when the block ends."""
+
+    def __init__(self, folder: Path, prefix: str) -> None:
+        """Make the switch; logs go to `folder`. `prefix` tells this lab's namespaces from others'."""
+        self.folder, self.prefix, self.switch = folder, prefix, f"{prefix}-switch"
+        self.namespaces: list[str] = []
+        self.popens: list[subprocess.Popen[bytes]] = []
+        self.jobs: list[Job] = []
+
+    def __enter__(self) -> Self:
+        """Make the switch."""
+        call("ip", "netns", "add", self.switch)
+        self.namespaces.append(self.switch)
+        self.ip("link", "add", "switch", "type", "bridge")
+        self.ip("link", "set", "switch", "up")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End every process, then every namespace."""
+        for job in self.jobs:
+            job.kill()
+        for popen in self.popens:
+            popen.kill()
+            popen.wait()
+        for namespace in self.namespaces:
+            subprocess.run(["ip", "netns", "delete", namespace], check=False)
+
+    def ip(self, *arguments: str) -> str:
+        """Call `ip` at the switch."""
+        return call("ip", "-n", self.switch, *arguments)
+
+    def host(self, name: str) -> Host:
+        """Plug one more host in."""
+        return Host(self, name, len(self.namespaces))
