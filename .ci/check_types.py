@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMESPACE = Path("build/ns")
 LINKS = NAMESPACE / "penstock"
 #: Folders of scripts and tests, examined beside the packages. pyright skips hidden folders: .ci is seen through a link.
-SCRIPTS = (Path("tests"), Path("benchmarks"), Path("docs"), Path("examples"), NAMESPACE / "ci")
+SCRIPTS = (Path("tests"), Path("benchmarks"), Path("docs"), Path("examples"), Path("deploy"), NAMESPACE / "ci")
 
 
 def main() -> int:

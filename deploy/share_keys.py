@@ -1,0 +1,76 @@
+"""The one-shot service `keys`: makes a stack's keys once, and gives each part a folder with what it needs, and no more.
+
+    python share_keys.py FOLDER [penstock keys' own arguments ...]
+
+`FOLDER/all/stack` is the whole key folder. For each role, `FOLDER/<role>/stack` is what `penstock keys export` makes of
+it; each lies in a volume of its own, so that a worker's container never sees the secret key of the sink. With further
+arguments (`add trainer-2`, `revoke worker-7`, `list`), `penstock keys` runs with them first. Running it again brings
+the folders up to date, and running services heed that within a second.
+"""
+
+import os
+import shutil
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from penstock.keys import main as keys
+from penstock.protocol.security import ROLES
+
+#: The key folder within its volume: the volume's own folder belongs to the engine.
+STACK = "stack"
+
+
+def main() -> int:
+    """Run; return the exit status."""
+    folder, arguments = Path(sys.argv[1]), sys.argv[2:]
+    everything = folder / "all" / STACK
+    os.environ["PENSTOCK_KEYS"] = str(everything)
+    if not everything.exists():
+        fresh = _cleared(everything.with_name("new"))
+        if status := _quietly(["init", str(fresh)]):
+            return status
+        fresh.rename(everything)
+        print(f"made keys for {', '.join(ROLES)}: every socket is encrypted, and admits only who has one")
+    if arguments and (status := keys(arguments)):
+        return status
+    for role in ROLES:
+        if status := _share(role, folder / role / STACK):
+            return status
+    return 0
+
+
+def _quietly(arguments: list[str]) -> int:
+    """Run `penstock keys` without its advice, which is for people; errors stay."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        return keys(arguments)
+
+
+def _share(role: str, target: Path) -> int:
+    """Make `target` what an export of the role's key gives; return the exit status."""
+    fresh = _cleared(target.with_name("new"))
+    if status := _quietly(["export", role, str(fresh)]):
+        return status
+    if not target.exists():
+        fresh.rename(target)
+        return 0
+    for half in ("public", "secret"):
+        wanted = {path.name for path in (fresh / half).iterdir()}
+        for name in wanted:
+            (fresh / half / name).replace(target / half / name)
+        for path in (target / half).iterdir():
+            if path.name not in wanted:
+                path.unlink()
+    _cleared(fresh)
+    return 0
+
+
+def _cleared(folder: Path) -> Path:
+    """Return a folder's name with nothing there: a run that was killed may have left something."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Images and projects of the Compose tier. Nothing here asks for an engine before a test does."""
+
+import itertools
+import os
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from compose.project import BUILD_S, IMAGES, TAG, Project, docker
+from streams import Batch, epochs, make_images, run_stack
+
+SPEC = """
+seed = 11
+
+[streams.train]
+source = { kind = "directory", root = "images" }
+patches = 3
+mix = 8
+task_items = 4
+batch_size = 16
+window_mb = 0.1
+
+[streams.train.transform]
+patch = { kind = "random", height = 32, width = 40 }
+augment = { horizontal_flip = true }
+"""
+
+_numbers = itertools.count()
+
+#: Makes a project of a test; all are removed with what they hold when the fixture's scope ends.
+MakeProject = Callable[..., Project]
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """Skip, loudly, where there is no Docker engine with Compose."""
+    if shutil.which("docker") is None:
+        pytest.skip("NOT TESTED IN CONTAINERS: there is no docker command")
+    for command in (["docker", "info"], ["docker", "compose", "version"]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            pytest.skip(f"NOT TESTED IN CONTAINERS: `{' '.join(command)}` says: {done.stderr.strip()[:200]}")
+
+
+@pytest.fixture(scope="session")
+def images(root: Path, engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """Build all images as `docker compose build` does; return their names."""
+    del engine
+    Project(root, "penstock-test-build", tmp_path_factory.mktemp("build")).run("build", seconds=BUILD_S)
+    names = tuple(f"penstock-{name}:{TAG}" for name in IMAGES)
+    yield names
+    docker("image", "rm", "--force", *names)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a user's folder of 2 × 60 JPEG files, which the containers' user can read too."""
+    folder = make_images(tmp_path_factory.mktemp("data"), each=60)
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a user's spec: a stream of 23 batches an epoch, of which the sink may hold two ahead."""
+    path = tmp_path_factory.mktemp("spec") / "spec.toml"
+    path.write_text(SPEC)
+    path.chmod(0o644)
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference(spec: Path, data: Path) -> list[Batch]:
+    """Return what an undisturbed local run of the same spec gives: two epochs."""
+    local = tomllib.loads(spec.read_text()) | {"roots": {"images": str(data)}}
+    with run_stack(local, workers=2) as stack:
+        return epochs(stack.feed(), 2)
+
+
+@pytest.fixture(scope="module")
+def project(root: Path, images: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeProject]:
+    """Return a maker of projects with names that no other test has."""
+    del images
+    with ExitStack() as made:
+
+        def make(*files: Path, **variables: object) -> Project:
+            name = f"penstock-test-{os.getpid()}-{next(_numbers)}"
+            return made.enter_context(Project(root, name, tmp_path_factory.mktemp("project"), files, **variables))
+
+        yield make

@@ -1,0 +1,134 @@
+"""A stack in containers that is scaled, killed, cut off and stopped in mid-epoch, and a trainer that notices nothing.
+
+The trainer is on this machine and reads at its own pace, so that each disturbance falls between two of its batches
+while most of the epoch is still to be made. It is done with when it has the bytes of an undisturbed local run.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from compose.conftest import MakeProject
+from compose.project import Project, docker
+from streams import Batch, digest, take, until
+
+from penstock.trainer.client import Feed
+
+pytestmark = [pytest.mark.compose, pytest.mark.slow]
+
+#: Batches of two epochs.
+ALL = 46
+
+
+@pytest.fixture(scope="module")
+def stack(project: MakeProject, data: Path, spec: Path) -> Project:
+    """Return a running stack over the user's images, with two workers and no trainer in it."""
+    made = project(DATA=data, SPEC=spec)
+    made.up("sink", "worker", workers=2)
+    return made
+
+
+@pytest.fixture
+def feed(stack: Project) -> Iterator[Feed]:
+    """Return a trainer that begins at the first batch, of a stack that is whole."""
+    for service in ("ventilator", "sink", "worker"):
+        stack.healthy(service)
+    with stack.feed() as feed:
+        yield feed
+
+
+def test_workers_come_and_go(stack: Project, feed: Feed, reference: list[Batch]) -> None:
+    """One worker, four, two, in mid-epoch; who is sent away drains, and what it was given is lost by nobody."""
+    known = {event: len(stack.events("ventilator", event)) for event in ("worker left", "worker silent")}
+    stack.up("worker", workers=1)
+    got = take(feed, 4)
+    stack.up("worker", workers=4)
+    until(lambda: 4 == len(stack.containers("worker")), "four workers")
+    got += take(feed, 12)
+    four = set(stack.containers("worker"))
+    stack.up("worker", workers=2)
+    assert 2 == len(set(stack.containers("worker")) & four), "two of the four stay as they are"
+    got += take(feed, ALL - 16)
+    assert digest(reference) == digest(got)
+    assert known["worker left"] + 3 == len(stack.events("ventilator", "worker left")), "each of them said goodbye"
+    assert known["worker silent"] == len(stack.events("ventilator", "worker silent"))
+
+
+@pytest.mark.parametrize("service", ["worker", "sink", "ventilator"])
+def test_a_service_that_is_killed_is_started_again(
+    service: str, stack: Project, feed: Feed, reference: list[Batch]
+) -> None:
+    """Its process dies within the container, as in a crash: the engine starts it, and nobody is asked."""
+    got = take(feed, 7)
+    before = stack.inspect(service)["RestartCount"]
+    stack.run("exec", "--no-TTY", service, "python", "-ISc", KILL)
+    got += take(feed, ALL - 7)
+    assert digest(reference) == digest(got)
+    assert before < until(lambda: stack.inspect(service)["RestartCount"], "the engine to start it")
+
+
+@pytest.mark.parametrize("service", ["worker", "sink", "ventilator"])
+def test_docker_kill_of_a_service_loses_nothing(
+    service: str, stack: Project, feed: Feed, reference: list[Batch]
+) -> None:
+    """The engine takes that for a wish and leaves it dead, until the next `up`."""
+    got = take(feed, 9)
+    victim = stack.container(service)
+    docker("kill", victim)
+    assert victim not in stack.containers(service)
+    stack.up("sink", "worker", workers=2)
+    got += take(feed, ALL - 9)
+    assert digest(reference) == digest(got)
+
+
+def test_a_worker_that_hangs_holds_nobody_up(stack: Project, feed: Feed, reference: list[Batch]) -> None:
+    """Paused, it is as silent as a machine that swaps; others get its tasks, and what it sends later is dropped."""
+    got = take(feed, 5)
+    worker = stack.container("worker")
+    docker("pause", worker)
+    try:
+        got += take(feed, 25)
+    finally:
+        docker("unpause", worker)
+    got += take(feed, ALL - 30)
+    assert digest(reference) == digest(got)
+
+
+@pytest.mark.parametrize("service", ["worker", "sink"])
+def test_a_cut_off_service_is_found_again(service: str, stack: Project, feed: Feed, reference: list[Batch]) -> None:
+    """A container that loses its network and gets it back goes on; in between its tasks go elsewhere, or all wait."""
+    got = take(feed, 5)
+    container, network = stack.container(service), f"{stack.name}_default"
+    docker("network", "disconnect", network, container)
+    try:
+        if service == "worker":
+            got += take(feed, 20)
+        until(lambda: not stack.health(service)["ready"], f"the {service} to notice")
+    finally:
+        docker("network", "connect", "--alias", service, network, container)
+    got += take(feed, ALL - len(got))
+    assert digest(reference) == digest(got)
+
+
+def test_up_a_second_time_changes_nothing(stack: Project, feed: Feed, reference: list[Batch]) -> None:
+    """The one-shot services run again and find all done: the same keys, the same containers, and an epoch goes on."""
+    got = take(feed, 5)
+    keys = (stack.keys() / "secret" / "trainer.toml").read_text()
+    before = {service: stack.containers(service) for service in ("ventilator", "sink", "worker")}
+    stack.up("sink", "worker", workers=2)
+    assert before == {service: stack.containers(service) for service in before}
+    again = stack.scratch / "again"
+    stack.run("cp", "keys:/keys/trainer/stack", str(again))
+    assert keys == (again / "secret" / "trainer.toml").read_text()
+    got += take(feed, ALL - 5)
+    assert digest(reference) == digest(got)
+
+
+#: Kills the service, which is the child of the container's first process.
+KILL = """
+import os, pathlib
+for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+    pid, _, rest = path.read_text().partition(" (")
+    if rest.rpartition(") ")[2].split()[1] == "1" and int(pid) != os.getpid():
+        os.kill(int(pid), 9)
+"""
