@@ -11,9 +11,11 @@ from penstock.interrupts import interrupted
 #: Command: (module with `main(arguments) -> exit status`, what it is for).
 COMMANDS = {
     "check": ("penstock.check", "print what a spec would do: items, batches, schema, memory, order"),
+    "bench": ("penstock.bench", "time a stream with 0, 1, 2 … workers; a report with pictures"),
     "demo": ("penstock.demo", "train a small Keras model on generated or your own images"),
     "preview": ("penstock.preview", "draw a stream's first samples on a contact sheet"),
     "view": ("penstock.view", "draw what a running sink holds on a contact sheet"),
+    "write": ("penstock.write", "write a stream to an HDF5 file, to train from without workers"),
     "up": ("penstock.up", "run a supervised stack on this machine"),
     "keys": ("penstock.keys", "make, list, hand out and revoke keys: encryption, and who may connect"),
     "ventilator": ("penstock.ventilator.service", "service: hand out tasks"),

@@ -32,7 +32,7 @@ def _train(order: Mapping[str, Any], report: Report) -> None:
     """Train as ordered: `address`, `epochs`."""
     feeds = {name: penstock.connect(order["address"], name) for name in ("train", "validation")}
     train, held_out = feeds["train"], feeds["validation"]
-    model = build(train.plan.settings.transform.image_shape, len(train.classes))
+    model = build(train.schema[0].shape, len(train.classes))
     meter = Meter(train, report)
     report("training", parameters=model.count_params(), batches=train.batches_per_epoch, classes=train.classes)
     data, checked = train.dataset(), held_out.dataset()

@@ -1,4 +1,4 @@
-"""A Keras callback that saves a model and the feed's position side by side, and takes both up again after a crash.
+"""Keras callbacks: one saves a model and the feed's position side by side, and takes both up again after a crash.
 
 Owns the folder of a checkpoint. What counts is what was *trained on*: tf.data has usually fetched some batches more.
 A model file becomes visible only when it is whole, and the state file, which names it, is replaced last: whatever
@@ -24,6 +24,7 @@ except ImportError as missing:
     ) from missing
 
 if TYPE_CHECKING:
+    from penstock.monitor import Monitor
     from penstock.trainer.feed import BatchFeed
 
 _STATE = "state.json"
@@ -162,6 +163,25 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         _sync(partial)
         partial.replace(self.directory / name)
         _sync(self.directory)
+
+
+class Steps(keras.callbacks.Callback):  # type: ignore[misc]
+    """Tells a `penstock.monitor.Monitor` of every training step; fetching a batch counts as part of its step."""
+
+    def __init__(self, monitor: "Monitor") -> None:
+        """Take a monitor that is, or will be, entered."""
+        super().__init__()
+        self.monitor = monitor
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Begin a step."""
+        del batch, logs
+        self.monitor.begin()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """End it."""
+        del batch, logs
+        self.monitor.end()
 
 
 def _seeds(model: Any) -> list[Any]:
