@@ -1,0 +1,166 @@
+"""What a benchmark is asked for, in which order it runs, and what its report says of given runs."""
+
+import csv
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from penstock.bench import BenchSettings, Candidate, Results, Run, main, parse_workers, prepare, schedule
+from penstock.bench_report import fit_law, write_report
+from penstock.bench_run import GeneratorSource, _samples
+from penstock.protocol.errors import SpecError
+
+#: Largest picture of a report (bytes).
+PICTURE_BYTES = 200_000
+
+
+def usage(seconds: float, busy: float) -> list[dict[str, float]]:
+    """Return what a monitor would have seen of a run with one GPU."""
+    return [
+        {
+            "time_s": 0.1 * n,
+            "cpu_percent": 60.0,
+            "trainer_cores": busy,
+            "workers_cores": 0.5,
+            "gpu0_percent": float(n % 100),
+        }
+        for n in range(1, int(seconds * 10) + 20)
+    ]
+
+
+def make_results(rounds: int = 3) -> Results:
+    """Return results whose workers have 0.8 of their work in parallel."""
+    candidates = [Candidate("keras", 0), *(Candidate("penstock", workers) for workers in (0, 1, 2))]
+    seconds = {"Keras": 20.0, "in process": 12.0, "1 worker": 10.0, "2 workers": 6.0}
+    settings = BenchSettings.model_construct(rounds=rounds, spec="in-memory", warm_up=5, train=False, data=None)
+    results = Results(settings, "Images in memory, without training", "Some images.", candidates)
+    for number, each in schedule(candidates, rounds):
+        taken = seconds[str(each)] * (1.0 + 0.1 * number)
+        run = Run(
+            round=number,
+            candidate=each,
+            samples=3200,
+            batches=100,
+            duration_s=taken,
+            first_batch_s=1.0,
+            began_s=1.5,
+            ended_s=1.5 + taken,
+            step_median_ms=2.0,
+            step_p95_ms=3.0,
+            usage=usage(taken, 0.9),
+        )
+        results.runs.append(run)
+    return results
+
+
+def test_a_report_holds_every_run(tmp_path: Path) -> None:
+    """Each run is a row of runs.csv, each candidate a row of the table; every picture is there and named."""
+    results = make_results()
+    write_report(results, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    with (tmp_path / "runs.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    expected = [(run.round + 1, run.candidate.library, run.candidate.workers, run.duration_s) for run in results.runs]
+    found = [(int(row["round"]), row["library"], int(row["workers"]), float(row["duration_s"])) for row in rows]
+    assert [pytest.approx(run) for run in expected] == found
+    with (tmp_path / "usage.csv").open(encoding="utf-8") as file:
+        assert sum(len(run.usage) for run in results.runs) == sum(1 for _ in csv.DictReader(file))
+    for row in (
+        "| Keras | 22.00 (20.00 to 24.00) | 145 | 1.00 × |",
+        "| 2 workers | 6.60 (6.00 to 7.20) | 485 | 3.33 × |",
+    ):
+        assert row in text
+    pictures = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert 6 == len(pictures)
+    for name in pictures:
+        assert f"]({name})" in text
+        assert (tmp_path / name).stat().st_size < PICTURE_BYTES
+        pixels = np.asarray(Image.open(tmp_path / name).convert("RGB"))
+        assert (255, 255, 255) == tuple(pixels[0, 0])
+        assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+    assert "machine" in text.lower()
+    assert str(tmp_path) not in text
+
+
+def test_the_law_is_that_of_the_runs() -> None:
+    """10 s with one worker and 6 s with two are 0.8 in parallel, in every round."""
+    law = fit_law(make_results())
+    assert law is not None
+    assert pytest.approx(0.8) == law.parallel
+    assert law.error < 1e-9
+
+
+def test_without_one_worker_there_is_no_law_and_the_report_says_so(tmp_path: Path) -> None:
+    """An interrupted benchmark may have no such run; its report says what is missing, too."""
+    results = make_results(rounds=1)
+    results.runs, results.cut_short = results.runs[:2], "It was interrupted."
+    write_report(results, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "No law was fitted" in text
+    assert "**Not complete: 2 of 4 runs.** It was interrupted." in text
+
+
+@given(st.integers(1, 8), st.integers(1, 6))
+def test_rounds_alternate(candidates: int, rounds: int) -> None:
+    """Each candidate runs once a round, and its places sum up to about the same for all: drift meets all alike."""
+    order = schedule([Candidate("penstock", n) for n in range(candidates)], rounds)
+    assert [(r, n) for r in range(rounds) for n in range(candidates)] == sorted((r, each.workers) for r, each in order)
+    if rounds % 2 == 0:
+        sums = {sum(place for place, (_, each) in enumerate(order) if each.workers == n) for n in range(candidates)}
+        assert 1 == len(sums)
+
+
+def test_numbers_of_workers_are_read() -> None:
+    """In any order; without any, from 0 to one a core, in doubling steps on large machines."""
+    assert [0, 1, 4] == parse_workers("4,0, 1", cores=2)
+    assert [0, 1, 2] == parse_workers("", cores=2)
+    assert [0, 1, 2, 4, 8, 16] == parse_workers("", cores=16)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--workers", "0,two"], "--workers '0,two': give whole numbers with commas between them"),
+        (["--workers", "-1"], "--workers '-1': -1 is not from 0 to 512"),
+        (["--workers", "1,1"], "--workers '1,1': give each number once"),
+        (["--rounds", "0"], "--rounds '0'"),
+        (["--epochs", "1", "--batches", "10"], "give one of the two"),
+        (["--data", "/photos"], "--data '/photos': only `penstock bench jpegs` takes it"),
+        (["--stream", "train"], "--stream: 'in-memory' is no spec"),
+    ],
+)
+def test_wrong_usage_is_an_error_in_words(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is started: exit status 2, and no report."""
+    assert 2 == main(["in-memory", "-o", str(tmp_path / "report"), *options])
+    assert words in capsys.readouterr().err
+    assert [] == [*tmp_path.iterdir()]
+
+
+def test_a_spec_that_is_not_there_is_an_error_in_words(tmp_path: Path) -> None:
+    """And so is a stream that it does not have."""
+    with pytest.raises(SpecError, match="nowhere"):
+        prepare(BenchSettings(spec=str(tmp_path / "nowhere.toml")))
+
+
+class Flow:
+    """What either library's iterator shows of itself."""
+
+    n, batch_size = 70, 32
+
+    def __len__(self) -> int:
+        """Return batches an epoch."""
+        return math.ceil(self.n / self.batch_size)
+
+
+@given(st.integers(0, 20), st.integers(0, 20))
+def test_samples_of_batches_are_counted_across_epochs(first: int, more: int) -> None:
+    """An epoch's last batch holds what is left of it."""
+    sizes = [32, 32, 6] * 20
+    assert sum(sizes[first : first + more]) == _samples(GeneratorSource(Flow()), first, first + more)
