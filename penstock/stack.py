@@ -12,15 +12,19 @@ import threading
 import weakref
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import ValidationError
+
 from penstock.given import Given
 from penstock.protocol.addresses import check_address
 from penstock.protocol.errors import PenstockError, SpecError, StackError
-from penstock.protocol.health import query
+from penstock.protocol.health import fetch, query
 from penstock.protocol.security import given_keys
+from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec import Spec, load_spec, parse_spec
 from penstock.protocol.unix import discard
 from penstock.supervisor import Child, Supervisor
@@ -160,6 +164,26 @@ class LocalStack:
     def status(self) -> dict[str, dict[str, Any]]:
         """Return what each service answers at /healthz; `{"ready": False, "why": …}` from one that does not."""
         return {name: query(self._health(name)) for name in list(self.children)}
+
+    def snapshot(self) -> Snapshot:
+        """Return how the whole stack stands, as the ventilator saw it within the last second: verdict, rates, workers.
+
+        Raises StackError if the ventilator does not answer.
+        """
+        try:
+            return Snapshot.model_validate_json(fetch(self._health("ventilator"), "/status")[1])
+        except (OSError, HTTPException, ValidationError) as error:
+            raise StackError(f"the ventilator does not say how it goes: {error}") from error
+
+    def metrics(self) -> dict[str, str]:
+        """Return what each service answers at /metrics, in Prometheus's format; empty from one that does not."""
+        found = {}
+        for name in list(self.children):
+            try:
+                found[name] = fetch(self._health(name), "/metrics")[1].decode()
+            except (OSError, HTTPException):
+                found[name] = ""
+        return found
 
     def stop(self) -> None:
         """Close the feeds, stop every process, remove sockets and a temporary run folder."""

@@ -1,4 +1,7 @@
-"""`/healthz` of a service: a tiny HTTP server in a thread. Owns liveness; knows nothing of what the service does."""
+"""`/healthz` of a service, and pages beside it: a tiny HTTP server in a thread.
+
+Owns liveness; knows nothing of what the service does and what its pages say.
+"""
 
 import http.client
 import json
@@ -13,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from penstock.protocol import unix
+from penstock.protocol.addresses import is_local
 from penstock.protocol.errors import SpecError
 
 #: Seconds without a turn of the service's loop after which it counts as stuck.
 _STUCK_S = 15.0
 #: Longest (s) that `close` waits for the server's thread.
 _CLOSE_S = 1.0
+
+#: What answers a GET: the Accept header to the content type and the body.
+Page = Callable[[str], tuple[str, bytes]]
 
 
 class Health:
@@ -28,6 +35,10 @@ class Health:
         """Serve on `host:port` (port 0: any) or `/path` (a Unix socket); empty: nowhere. `status` has `ready`."""
         self._turned = time.monotonic()
         self._status = status
+        self._pages: dict[str, Page] = {}
+        #: Pages that name hosts and files: only for who is on this host.
+        self._private: set[str] = set()
+        self._is_local = address.startswith("/") or is_local(f"tcp://{address}")
         self.url = ""
         self._path = address if address.startswith("/") else ""
         if not address:
@@ -51,6 +62,12 @@ class Health:
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="healthz", daemon=True)
         self._thread.start()
+
+    def serve(self, path: str, page: Page, *, private: bool = False) -> None:
+        """Answer `GET path` too; a private page only where other hosts cannot ask."""
+        if private:
+            self._private.add(path)
+        self._pages[path] = page
 
     def turn(self) -> None:
         """Say that the service's loop has come round."""
@@ -81,6 +98,18 @@ class Health:
             status |= {"ready": False, "why": f"the service's loop has not turned for {age:.0f} s"}
         return (200 if status["ready"] else 503), status
 
+    def get(self, path: str, accept: str) -> tuple[int, str, bytes]:
+        """Return the HTTP status, the content type and the body for a path."""
+        if path in self._private and not self._is_local:
+            code, told = 403, {"why": "served on loopback and Unix sockets only: it names hosts and files"}
+        elif page := self._pages.get(path):
+            return (200, *page(accept))
+        elif path == "/healthz":
+            code, told = self.answer()
+        else:
+            code, told = 404, {"try": ["/healthz", *self._pages]}
+        return code, "application/json", json.dumps(told, default=str).encode() + b"\n"
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         health = self
 
@@ -88,10 +117,9 @@ class Health:
             timeout = 5
 
             def do_GET(self) -> None:
-                code, status = health.answer() if self.path == "/healthz" else (404, {"try": "/healthz"})
-                body = json.dumps(status, default=str).encode() + b"\n"
+                code, kind, body = health.get(self.path.partition("?")[0], self.headers.get("Accept", ""))
                 self.send_response(code)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -129,15 +157,25 @@ class _UnixServer(_TcpServer):
 
 def query(path: str, timeout_s: float = 2.0) -> dict[str, Any]:
     """Return what the service behind a Unix socket answers; `{"ready": False, "why": …}` if it does not."""
+    try:
+        status: dict[str, Any] = json.loads(fetch(path, "/healthz", timeout_s)[1])
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return {"ready": False, "why": f"no answer: {error}"}
+    return status
+
+
+def fetch(path: str, page: str, timeout_s: float = 2.0, accept: str = "") -> tuple[str, bytes]:
+    """Return the content type and the body of a page of the service behind a Unix socket.
+
+    Raises OSError, or http.client's HTTPException, if there is no answer.
+    """
     connection = http.client.HTTPConnection("localhost", timeout=timeout_s)
     connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.sock.settimeout(timeout_s)
     try:
         connection.sock.connect(path)
-        connection.request("GET", "/healthz")
-        status: dict[str, Any] = json.loads(connection.getresponse().read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return {"ready": False, "why": f"no answer: {error}"}
+        connection.request("GET", page, headers={"Accept": accept} if accept else {})
+        answer = connection.getresponse()
+        return answer.getheader("Content-Type", ""), answer.read()
     finally:
         connection.close()
-    return status

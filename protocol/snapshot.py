@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from penstock.protocol.records import Count, Message, Seconds, Text
+from penstock.protocol.records import Count, Message, Seconds, Text, Timings
 from penstock.protocol.stats import (
     LEDGER_KEPT,
     Counts,
@@ -92,6 +92,8 @@ class WorkerRow(Message):
     """Seconds since it was heard."""
     hedged: bool = False
     """It holds up the stream, and others were given what it holds."""
+    cut_off: Text = ""
+    """Why its results do not get to the sink; empty: they do."""
     stats: WorkerStats = WorkerStats()
     """What it says of itself."""
 
@@ -142,6 +144,8 @@ class StreamRow(Message):
     """and tasks that were leased again after a loss."""
     given_up: Count = 0
     """Items that killed their workers."""
+    spent: Timings = Timings()
+    """Seconds that workers spent on it, by stage."""
     sink: StreamStats | None = None
     """What the sink says of it; none without a sink."""
 

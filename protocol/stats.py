@@ -33,8 +33,10 @@ class WorkerStats(Message):
     """Samples in them."""
     bytes: Count = 0
     """Bytes of those samples."""
+    items: Count = 0
+    """Items worked on,"""
     failures: Count = 0
-    """Items that could not be made into samples."""
+    """and those of them that could not be made into samples."""
     spent: Timings = Timings()
     """Seconds of the thread that makes samples, by stage; the rest of its time it waited for tasks."""
     stage: Stage = "idle"

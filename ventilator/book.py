@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from penstock.protocol.errors import SourceError
-from penstock.protocol.messages import Item, Task, TaskKey
+from penstock.protocol.errors import RemoteProtocolError, SourceError
+from penstock.protocol.messages import Item, Paths, Task, TaskKey
 from penstock.protocol.plan import StreamPlan, fingerprint
 from penstock.protocol.spec import Spec
 from penstock.ventilator.listing import Listing
 from penstock.ventilator.rows import RowListing
 from penstock.ventilator.sources import list_source
+
+#: Paths in one message: so many, and about so many characters; it holds up the ventilator for some milliseconds.
+_PAGE_PATHS, _PAGE_CHARACTERS = 4096, 262_144
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,23 @@ class TaskBook:
         epoch = key.ordinal // entry.plan.geometry.tasks_per_epoch
         items = () if isinstance(entry.listing, RowListing) and key.alone is None else self.items(key)
         return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
+
+    def paths(self, stream: str, start: int) -> Paths:
+        """Return what the items of a stream's whole source are called, from `start` on, as many as fit a message.
+
+        Raises RemoteProtocolError if there is no such item.
+        """
+        entry = self._entries.get(stream)
+        if entry is None or start >= len(entry.listing):
+            raise RemoteProtocolError("paths", f"item {start} of stream {stream!r}: there is none")
+        found: list[str] = []
+        length = 0
+        for index in range(start, len(entry.listing)):
+            found.append(entry.listing.path(index))
+            length += len(found[-1])
+            if length > _PAGE_CHARACTERS or len(found) == _PAGE_PATHS:
+                break
+        return Paths.model_construct(stream=stream, start=start, total=len(entry.listing), paths=tuple(found))
 
     def items(self, key: TaskKey) -> tuple[Item, ...]:
         """Return the items of a task, or of the one item alone, that `key` names."""

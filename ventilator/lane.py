@@ -145,6 +145,11 @@ class Lane:
         seconds = timings.read_s + timings.decode_s + timings.transform_s + timings.send_s
         self.typical_s = seconds if self.typical_s is None else (1 - _NEWEST) * self.typical_s + _NEWEST * seconds
 
+    @property
+    def spent(self) -> Timings:
+        """Seconds that workers spent on this stream so far, by stage."""
+        return Timings.model_construct(**self.spent_s)
+
     def task(self, work: Work) -> Task:
         """Return the task of a unit of work."""
         return self._make_task(work.key, work.deaths)

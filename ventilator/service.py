@@ -11,18 +11,36 @@ from penstock.protocol import wire
 from penstock.protocol.addresses import check_exposure
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.instructions import Instruction, Note, Send
-from penstock.protocol.messages import Finished, Goodbye, Heartbeat, Hello, Intervals, Progress, SinkHello
+from penstock.protocol.messages import (
+    Finished,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Intervals,
+    ListPaths,
+    Look,
+    Progress,
+    Refused,
+    SinkHello,
+)
+from penstock.protocol.metrics import Metrics
 from penstock.protocol.service import Service, run
 from penstock.protocol.settings import ServiceSettings
+from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.sockets import ByRole, Endpoint
 from penstock.protocol.spec import load_spec
+from penstock.ventilator.board import Board, Own
 from penstock.ventilator.book import TaskBook
 from penstock.ventilator.leases import LeasePolicy, Leases
+from penstock.ventilator.metrics import METRICS, fill
 
-#: Who may say what.
+#: Seconds between two looks at the whole topology.
+_OBSERVE_S = 1.0
+#: Who may say what; a trainer, or who has a trainer's key, may look.
 _ACCEPTED: ByRole = {
-    "worker": wire.kinds(Hello, Finished, Heartbeat, Goodbye),
-    "sink": wire.kinds(SinkHello, Progress, Heartbeat, Goodbye),
+    "worker": wire.kinds(Hello, Finished, Heartbeat, Goodbye, Look),
+    "sink": wire.kinds(SinkHello, Progress, ListPaths, Heartbeat, Goodbye, Look),
+    "trainer": wire.kinds(Look),
 }
 
 
@@ -81,28 +99,50 @@ def serve(settings: VentilatorSettings) -> int:
         )
         policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)
         leases = Leases(book.plans, book.task, roots, intervals, __version__, policy)
+        leases.paths = book.paths
         endpoint = service.hub.router(settings.bind, _ACCEPTED)
         for plan in book.plans:
             service.log.info(
                 "serving", stream=plan.name, items=plan.items, classes=len(plan.classes), at=endpoint.address
             )
-        due = time.monotonic()
+        due = observed = time.monotonic()
+        board = Board(leases, Own(__version__, settings.restarts, service.hub.rejects.counts), due, time.time())
+        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, board.snapshot)).answer)
+        service.health.serve("/status", lambda _: _as_json(board), private=True)
         while not service.stopping:
             now = service.wait_until(due)
-            _receive(service, endpoint, leases, now)
+            _receive(service, endpoint, leases, board, now)
             if now >= due:
                 execute(service, endpoint, leases, leases.tick(now), now)
                 due = leases.next_timer(now)
+            if now >= observed + _OBSERVE_S:
+                board.observe(now, time.time())
+                observed = now
             execute(service, endpoint, leases, leases.dispatch(now), now)
     return 0
 
 
-def _receive(service: Service, endpoint: Endpoint, leases: Leases, now: float) -> None:
+def _as_json(board: Board) -> tuple[str, bytes]:
+    return "application/json", board.snapshot.model_dump_json().encode()
+
+
+def _receive(service: Service, endpoint: Endpoint, leases: Leases, board: Board, now: float) -> None:
     for peer, message, _ in endpoint.receive():
+        if isinstance(message, Look):
+            endpoint.send(_show(board, message), peer=peer)
+            continue
         try:
             execute(service, endpoint, leases, leases.receive(peer, message, now), now)
         except RemoteProtocolError as error:
             service.hub.rejects.add(error, peer.hex()[:8])
+
+
+def _show(board: Board, look: Look) -> Snapshot | Refused:
+    """Return the answer to who only looks; that is no peer, and need not be known."""
+    if look.version == __version__:
+        return board.look(look.ledger)
+    reason = f"this command runs Penstock {look.version}, the ventilator {__version__}: install the same"
+    return Refused(kind="version", reason=reason)
 
 
 def execute(

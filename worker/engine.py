@@ -124,6 +124,7 @@ class Engine:
             tasks=meter.tasks,
             samples=meter.samples,
             bytes=meter.bytes,
+            items=meter.items,
             failures=meter.failures,
             spent=meter.spent,
             stage=stage,
@@ -204,7 +205,7 @@ class Engine:
                     transform_s=times.transform_s,
                     send_s=send_s,
                 )
-                self.meter.add(timings, outcome.arrays, len(outcome.failures))
+                self.meter.add(timings, outcome.arrays, len(loaded.contents.items), len(outcome.failures))
                 self._done.append(Done.model_construct(key=loaded.task.key, timings=timings))
                 self._hub.wake()
         finally:

@@ -18,14 +18,15 @@ class Meter:
 
     def __init__(self) -> None:
         """Have counted nothing."""
-        self.tasks = self.samples = self.bytes = self.failures = 0
+        self.tasks = self.samples = self.bytes = self.items = self.failures = 0
         self.stages = {stage: Histogram() for stage in STAGES}
 
-    def add(self, timings: Timings, arrays: Sequence[Array], failures: int) -> None:
-        """Count one task: where its time went, its fields (samples first) and how many of its items failed."""
+    def add(self, timings: Timings, arrays: Sequence[Array], items: int, failures: int) -> None:
+        """Count one task: where its time went, its fields (samples first), its items and how many of them failed."""
         self.tasks += 1
         self.samples += len(arrays[0]) if arrays else 0
         self.bytes += sum(array.nbytes for array in arrays)
+        self.items += items
         self.failures += failures
         self.stages["read"].add(timings.read_s)
         self.stages["decode"].add(timings.decode_s)

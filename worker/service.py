@@ -15,11 +15,13 @@ from penstock.protocol.addresses import host_of, reachable
 from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerStats, WorkerWelcome
+from penstock.protocol.metrics import Metrics, Page
 from penstock.protocol.service import Service, host_name, run
 from penstock.protocol.settings import ServiceSettings
 from penstock.protocol.stats import few
 from penstock.protocol.urls import is_url
 from penstock.worker.engine import Engine, Setup
+from penstock.worker.metrics import METRICS, fill
 from penstock.worker.outlet import Outlet
 from penstock.worker.pipeline import Pipeline
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
@@ -118,6 +120,10 @@ class Worker:
                 case Failed(reason):
                     raise StackError(reason)
 
+    def fill(self, page: Page) -> None:
+        """Fill a page of metrics; called by the thread that serves them."""
+        fill(page, self.engine.meter, self.session.stats or WorkerStats(), len(self.session.held))
+
     def close(self) -> None:
         """Let the last words leave, then stop the threads."""
         ended = self.engine.stop(_LEAVE_S)
@@ -197,6 +203,7 @@ def serve(settings: WorkerSettings) -> int:
 
     with Service("worker", settings, status) as service:
         worker = Worker(service, settings)
+        service.health.serve("/metrics", Metrics(METRICS, worker.fill).answer)
         deadline = time.monotonic()
         try:
             while not worker.left:

@@ -1,0 +1,203 @@
+"""Who waits for whom, in words: what limits a stack, and what to do about it.
+
+Theory of operation. Credit says which side waits: a trainer without credit is busy, so it is the limit itself; a
+trainer with credit and no complete batch waits for the pipeline. Then the workers' time says why: what most of it goes
+into is what limits them, and workers without tasks beside a trainer that waits mean that what they made is under way.
+`judge` is a pure function of what was seen during some seconds; `Judge` holds its word for a while, so that it does
+not flicker. Refuses to know clocks, sockets and how the numbers were found.
+"""
+
+import math
+from dataclasses import dataclass
+
+from penstock.protocol.snapshot import Cause, Verdict, Word
+from penstock.protocol.stats import shorten
+
+#: A trainer that waits for less than this fraction of its time is kept fed; while it is, that much more is let pass.
+FED, _STILL_FED = 0.10, 1.25
+#: What most of the workers' time goes into limits them; likewise what most items come to.
+MOST = 0.5
+#: Seconds without anything delivered after which a task that takes far longer than others is said to hang, at least.
+PATIENCE_S = 10.0
+#: Nothing is concluded from less than this (s).
+_LEAST_S = 2.0
+#: Waiting nearer to all of the time than this tells little of how much faster the pipeline would have to be.
+_MOST_WAIT = 0.95
+#: Seconds that another word must hold before it is believed.
+HOLD_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hanging:
+    """A task that takes far longer than others."""
+
+    worker: str
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was seen lately: sums over `seconds` unless it says "now"."""
+
+    seconds: float
+    #: How much of its time the trainer that waits most waited, by its own clock; none: no trainer, or nothing known.
+    wait_fraction: float | None = None
+    #: How much of the time the sink saw that trainer with credit and without a complete batch.
+    starved: float = 1.0
+    #: Who is there now: trainers, files that are written, workers and those whose results get nowhere, the sink.
+    trainers: int = 0
+    writers: int = 0
+    workers: int = 0
+    cut_off: int = 0
+    sink: bool = True
+    #: Why streams stopped; empty while all run.
+    stopped: str = ""
+    #: Seconds of the workers: for files, making samples, for the sink, and without a task.
+    read_s: float = 0.0
+    make_s: float = 0.0
+    send_s: float = 0.0
+    idle_s: float = 0.0
+    #: Items worked on, and those of them that failed; samples that trainers got or files took.
+    items: int = 0
+    failed: int = 0
+    delivered: int = 0
+    #: Tasks that are wanted now, and how many of them were made and have not arrived, on average.
+    wanted: int = 0
+    under_way: float = 0.0
+    #: Seconds that the head of the line has been the head while a trainer waits, now; a task that hangs.
+    head_s: float = 0.0
+    hanging: Hanging | None = None
+    #: How much of the time files that are written held the stream up.
+    writer_fraction: float = 0.0
+
+
+def judge(seen: Evidence, before: Word | None = None) -> Verdict:
+    """Return what limits the stack; `before` is the last word, which it takes a little more to change."""
+    if stalled := _stalled(seen):
+        return stalled
+    wait = seen.wait_fraction
+    if wait is None and seen.writers and not seen.trainers:
+        wait = 1.0  # nobody trains: the file takes all that comes
+    if wait is None or seen.seconds < _LEAST_S:
+        return _verdict(seen, "starting", "the trainer has only begun to read")
+    if seen.trainers and wait < FED * (_STILL_FED if before == "trainer-bound" else 1.0):
+        return _verdict(seen, "trainer-bound", f"{_waited(wait)}; the pipeline keeps it fed, more workers would idle")
+    if not seen.delivered and not seen.items and seen.head_s < PATIENCE_S:
+        return _verdict(seen, "starting", "the first samples are being made")
+    return _held_up(seen, wait)
+
+
+def _stalled(seen: Evidence) -> Verdict | None:
+    """Return what the stack stands still for, or None."""
+    if not seen.sink:
+        return _stall(seen, "no sink", "no sink is here: start one, or see its log")
+    if not seen.trainers and seen.stopped:
+        return _stall(seen, "stopped stream", shorten(seen.stopped))
+    if not seen.trainers and not seen.writers:
+        return _stall(seen, "no trainer", "no trainer reads, so nothing is made: connect one")
+    if not seen.workers and seen.wanted:
+        return _stall(seen, "no worker", f"{seen.wanted} tasks wait and no worker is here: start one, or see its log")
+    if seen.delivered or seen.seconds < _LEAST_S:
+        return None
+    if seen.hanging and seen.head_s >= PATIENCE_S:
+        hanging = seen.hanging
+        text = f"{hanging.worker} has been {hanging.what} for {hanging.seconds:.0f} s, and everybody waits for that"
+        return _stall(seen, "hanging task", text)
+    if not seen.items and seen.head_s >= 3 * PATIENCE_S and not seen.cut_off:
+        return _stall(seen, "no progress", f"nothing has been made for {seen.head_s:.0f} s: see the workers' logs")
+    return None
+
+
+def _held_up(seen: Evidence, wait: float) -> Verdict:
+    """Return why a trainer waits, or what a file that is written waits for."""
+    waited = _waited(wait) if seen.trainers else "a file is written as fast as samples come"
+    busy_s = seen.read_s + seen.make_s + seen.send_s
+    total_s = busy_s + seen.idle_s
+    if seen.writer_fraction > MOST * wait:
+        text = f"the file that is written held everything up for {seen.writer_fraction:.0%} of the time: a faster disk"
+        return _verdict(seen, "writer-bound", f"{waited}; {text}, or less compression, would help")
+    if seen.failed > MOST * seen.items:
+        share = seen.failed / seen.items
+        text = f"{share:.0%} of the items worked on were quarantined: see the ledger, repair or remove them"
+        return _verdict(seen, "quarantine-bound", f"{waited}, and {text}")
+    if seen.trainers and seen.starved < MOST * wait:
+        text = "what was sent to it is under way: the network between sink and trainer, or the trainer's own host"
+        return _verdict(seen, "sink-bound", f"{waited}, and {text}")
+    if 2 * seen.cut_off > seen.workers:
+        text = f"{seen.cut_off} of {seen.workers} workers cannot reach the sink: see their logs"
+        return _verdict(seen, "sink-bound", f"{waited}, and {text}")
+    if seen.idle_s > MOST * total_s and seen.under_way >= 1:
+        text = f"the workers had no task for {seen.idle_s / total_s:.0%} of theirs: what they made is under way"
+        return _verdict(
+            seen, "sink-bound", f"{waited}, and {text} to the sink, or waits there: the network, or the sink"
+        )
+    if seen.send_s > MOST * busy_s:
+        text = f"the workers spent {seen.send_s / busy_s:.0%} of theirs handing results over: the sink, or the network"
+        return _verdict(seen, "sink-bound", f"{waited}, and {text} to it")
+    if seen.read_s > MOST * busy_s:
+        text = f"the workers spent {seen.read_s / busy_s:.0%} of theirs waiting for files: faster storage would help"
+        return _verdict(seen, "read-bound", f"{waited}, and {text}, more workers only if it serves more at once")
+    return _worker_bound(seen, wait, waited)
+
+
+def _worker_bound(seen: Evidence, wait: float, waited: str) -> Verdict:
+    if not seen.trainers:
+        return _verdict(seen, "worker-bound", f"{waited}; more workers, on cores of their own, would make it faster")
+    more = missing_workers(seen.workers, wait)
+    plural = "" if more == 1 else "s"
+    least = "at least" if wait > _MOST_WAIT else "about"
+    text = f"{least} {more} more worker{plural} of this kind would keep it fed, on cores of their own"
+    return _verdict(seen, "worker-bound", f"{waited}; {text}", more)
+
+
+def missing_workers(workers: int, wait_fraction: float) -> int:
+    """Return how many more workers would keep a trainer fed that waits for this fraction of its time for `workers`.
+
+    It takes all that they make in the rest of its time, so it could take 1 / (1 - wait) as much.
+    """
+    enough = (1 - FED) * workers / (1 - min(wait_fraction, _MOST_WAIT))
+    return max(1, math.ceil(enough - 1e-9) - workers)
+
+
+def _waited(wait: float) -> str:
+    return f"the trainer waited {wait:.0%} of its time"
+
+
+def _stall(seen: Evidence, cause: Cause, text: str) -> Verdict:
+    return Verdict(word="stalled", cause=cause, sentence=f"stalled: {text}", wait_fraction=_bounded(seen))
+
+
+def _verdict(seen: Evidence, word: Word, text: str, more: int = 0) -> Verdict:
+    return Verdict(word=word, sentence=f"{word}: {text}", wait_fraction=_bounded(seen), more_workers=more)
+
+
+def _bounded(seen: Evidence) -> float | None:
+    return None if seen.wait_fraction is None else min(1.0, max(0.0, seen.wait_fraction))
+
+
+class Judge:
+    """Holds a word until another has been true for some seconds; its numbers follow at once."""
+
+    def __init__(self, now: float) -> None:
+        """Have said nothing."""
+        self.verdict = _verdict(Evidence(0.0), "starting", "nothing is known yet")
+        self._since = self._doubted = now
+        self._doubt: tuple[Word, Cause] | None = None
+
+    def hear(self, seen: Evidence, now: float) -> Verdict:
+        """Take in what was seen lately; return the verdict."""
+        old = self.verdict
+        new = judge(seen, old.word)
+        name = (new.word, new.cause)
+        if name == (old.word, old.cause):
+            self._doubt = None
+        else:
+            if name != self._doubt:
+                self._doubt, self._doubted = name, now
+            if old.word not in ("starting", "stalled") and now - self._doubted < HOLD_S:
+                new = old
+            else:
+                self._since, self._doubt = now, None
+        self.verdict = new.model_copy(update={"for_s": max(0.0, now - self._since)})
+        return self.verdict

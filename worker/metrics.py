@@ -1,0 +1,35 @@
+"""A worker's metrics, from its meter and from what it told last. Owns their names; refuses to know how they count."""
+
+from penstock.protocol.messages import WorkerStats
+from penstock.protocol.metrics import COMMON, Definition, Page, add_common
+from penstock.worker.meter import Meter
+
+METRICS = (
+    *COMMON,
+    Definition("penstock_worker_tasks_total", "counter", "Tasks whose result was sent"),
+    Definition("penstock_worker_samples_total", "counter", "Samples in them"),
+    Definition("penstock_worker_sent_bytes_total", "counter", "Bytes of those samples"),
+    Definition("penstock_worker_items_total", "counter", "Items worked on, by outcome: made, failed", ("outcome",)),
+    Definition("penstock_worker_leases", "gauge", "Tasks held, the running one included"),
+    Definition(
+        "penstock_worker_stage_seconds",
+        "histogram",
+        "Seconds of each task by stage: read (waiting for files), decode, transform, send (waiting for the sink)",
+        ("stage",),
+    ),
+    Definition("penstock_worker_current_task_seconds", "gauge", "Age of what is being made, read or sent now"),
+)
+
+
+def fill(page: Page, meter: Meter, told: WorkerStats, held: int) -> None:
+    """Fill a page."""
+    add_common(page, "worker", told.restarts, told.rejected)
+    page.add("penstock_worker_tasks_total", meter.tasks)
+    page.add("penstock_worker_samples_total", meter.samples)
+    page.add("penstock_worker_sent_bytes_total", meter.bytes)
+    failures = meter.failures
+    page.add_each("penstock_worker_items_total", {"made": max(0, meter.items - failures), "failed": failures})
+    page.add("penstock_worker_leases", held)
+    for stage, histogram in meter.stages.items():
+        page.add_histogram("penstock_worker_stage_seconds", histogram, stage)
+    page.add("penstock_worker_current_task_seconds", 0.0 if told.stage == "idle" else told.stage_s)
