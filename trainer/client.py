@@ -12,6 +12,7 @@ from penstock.trainer.cursor import Cursor
 from penstock.trainer.feed import BatchFeed
 from penstock.trainer.link import Link
 from penstock.trainer.session import Wish
+from penstock.trainer.stats import FeedStats
 
 if TYPE_CHECKING:
     from penstock.trainer.normalize import BatchNormalizer
@@ -53,7 +54,10 @@ class Feed(BatchFeed[StreamPlan]):
         ahead = None if prefetch is None else prefetch + 1
         ring = open_keys(given_keys(keys), "trainer")
         wish = Wish(stream, rank, world_size, ahead, __version__)
-        super().__init__(Cursor(address, wish, timeout_s, lambda *at: Link(address, wish, *at, ring)))
+        stats = FeedStats()
+        super().__init__(
+            Cursor(address, wish, timeout_s, lambda *at: Link(address, wish, *at, ring, stats.waits)), stats
+        )
 
     def normalizer(self, roots: Mapping[str, str] | None = None) -> "BatchNormalizer":
         """Return what normalises this stream's images, numpy or tensors, where the spec leaves it to the trainer.

@@ -31,10 +31,10 @@ class BatchFeed(Generic[AnyPlan]):
     A feed must be used in the process that made it, in one place at a time.
     """
 
-    def __init__(self, cursor: Cursor[AnyPlan]) -> None:
+    def __init__(self, cursor: Cursor[AnyPlan], stats: FeedStats | None = None) -> None:
         """Take what the batches come from; nothing is asked of it before the first use."""
         self.address, self.timeout_s = cursor.address, cursor.timeout_s
-        self.stats = FeedStats()
+        self.stats = stats or FeedStats()
         self._cursor = cursor
         weakref.finalize(self, cursor.close)  # a feed that nobody holds unsubscribes, at exit too
 

@@ -37,6 +37,7 @@ from penstock.protocol.security import KeyRing
 from penstock.protocol.segments import loan_of
 from penstock.protocol.shared import Attachments
 from penstock.protocol.sockets import Hub
+from penstock.protocol.stats import FeedWaits
 from penstock.protocol.wire import Array
 from penstock.trainer.buffers import Buffers
 from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
@@ -47,6 +48,8 @@ _FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Res
 _ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transform": TransformError}
 #: Segments of shared memory that stay mapped: each takes one of the program's file descriptors.
 _SEGMENTS = 256
+#: Least time (s) between two words to the sink about how long the program has waited.
+_TELL_S = 0.5
 #: Longest that `close` waits for the thread (s).
 _CLOSE_S = 5.0
 
@@ -54,10 +57,23 @@ _CLOSE_S = 5.0
 class Link:
     """One subscription kept alive by a thread of its own."""
 
-    def __init__(self, address: str, wish: Wish, position: int, fingerprint: str, keys: KeyRing | None = None) -> None:
-        """Connect and subscribe from `position`; with `keys`, only to a sink that has the right one."""
+    def __init__(
+        self,
+        address: str,
+        wish: Wish,
+        position: int,
+        fingerprint: str,
+        keys: KeyRing | None = None,
+        waits: Callable[[], FeedWaits] | None = None,
+    ) -> None:
+        """Connect and subscribe from `position`; with `keys`, only to a sink that has the right one.
+
+        `waits` tells how long the program has waited; the sink hears of it now and then.
+        """
         self._log = library_logger("trainer", stream=wish.stream, rank=wish.rank, sink=address)
-        self._wish = wish
+        self._wish, self._waits = wish, waits
+        #: When the sink was told last how long the program has waited (monotonic s).
+        self._told_at = 0.0
         self._changed = threading.Condition()
         self._events: deque[Event] = deque()
         self._consumed = 0
@@ -215,8 +231,8 @@ class Link:
     def _execute(self, instructions: Iterable[SessionInstruction]) -> None:
         for instruction in instructions:
             match instruction:
-                case Send(message=Credit() as credit) if self._shares:
-                    self._socket.send(credit.model_copy(update={"sees_memory": True}))
+                case Send(message=Credit() as credit):
+                    self._socket.send(self._complete(credit))
                 case Send(message=message):
                     self._socket.send(message)
                 case Deliver(batch, arrays):
@@ -243,6 +259,15 @@ class Link:
             with self._changed:
                 self._welcomed = True
                 self._changed.notify_all()
+
+    def _complete(self, credit: Credit) -> Credit:
+        """Add what only this shell knows: whether memory is shared and, now and then, how long the program waited."""
+        known: dict[str, object] = {"sees_memory": True} if self._shares else {}
+        now = time.monotonic()
+        if self._waits and now >= self._told_at + _TELL_S:
+            self._told_at = now
+            known["feed"] = self._waits()
+        return credit.model_copy(update=known) if known else credit
 
     def _put(self, *events: Event) -> None:
         with self._changed:

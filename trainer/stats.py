@@ -3,6 +3,8 @@
 import time
 from dataclasses import dataclass, field
 
+from penstock.protocol.stats import FeedWaits
+
 
 @dataclass(slots=True)
 class FeedStats:
@@ -22,6 +24,16 @@ class FeedStats:
     def wait_fraction(self) -> float:
         """Waiting as a fraction of all time; 0 to 1."""
         return self.wait_s / max(self.wait_s + self.busy_s, 1e-9)
+
+    def waits(self) -> FeedWaits:
+        """Return the sums up to now, what is not over included; callable from any thread."""
+        since, asking, wait_s, busy_s = self._since, self._asking, self.wait_s, self.busy_s
+        lately = 0.0 if since is None else max(0.0, time.perf_counter() - since)
+        return FeedWaits(
+            batches=self.batches,
+            wait_s=wait_s + (lately if asking else 0.0),
+            busy_s=busy_s + (0.0 if asking else lately),
+        )
 
     def ask(self) -> None:
         """Say that the program asks for a batch; asking again before `receive` changes nothing."""
