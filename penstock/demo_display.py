@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from penstock.protocol.verdict import Evidence, judge
 from penstock.stack import LocalStack
-from penstock.verdict import judge
 
 #: Lines of the quarantine ledger that are shown.
 _SHOWN = 5
@@ -86,7 +86,7 @@ def summarise(console: Console, stack: LocalStack, done: Mapping[str, Any]) -> N
     facts = Table.grid(padding=(0, 2))
     rate = done["samples"] / max(done["trained_s"], 1e-9)
     facts.add_row("[bold]speed[/]", f"{rate:,.0f} images/s trained on, the first step (which compiles) left out")
-    facts.add_row("[bold]verdict[/]", judge(waits, spent, stack.workers).sentence)
+    facts.add_row("[bold]verdict[/]", judge(_evidence(done, waits, spent, stack.workers)).sentence)
     if total := sum(spent.values()):
         shares = ", ".join(f"{name.removesuffix('_s')} {seconds / total:.0%}" for name, seconds in spent.items())
         facts.add_row("[bold]workers[/]", f"{total:.1f} s of work: {shares}")
@@ -101,6 +101,21 @@ def summarise(console: Console, stack: LocalStack, done: Mapping[str, Any]) -> N
         console.print(f"\n{len(lines)} lines of the quarantine ledger, first {min(_SHOWN, len(lines))}:")
         for line in lines[:_SHOWN]:
             console.print(line, markup=False, highlight=False)
+
+
+def _evidence(done: Mapping[str, Any], waits: float, spent: Mapping[str, float], workers: int) -> Evidence:
+    """Return what the whole run showed, the first step left out."""
+    return Evidence(
+        seconds=done["trained_s"],
+        wait_fraction=waits,
+        trainers=1,
+        workers=workers,
+        items=done["samples"],
+        delivered=done["samples"],
+        read_s=spent.get("read_s", 0.0),
+        make_s=spent.get("decode_s", 0.0) + spent.get("transform_s", 0.0),
+        send_s=spent.get("send_s", 0.0),
+    )
 
 
 def _accounts(accounts: Mapping[str, list[Mapping[str, int]]]) -> Table:

@@ -195,7 +195,8 @@ class Judge:
         else:
             if name != self._doubt:
                 self._doubt, self._doubted = name, now
-            if old.word not in ("starting", "stalled") and now - self._doubted < HOLD_S:
+            at_once = old.word == "stalled" or (old.word == "starting" and new.word != "stalled")
+            if not at_once and now - self._doubted < HOLD_S:
                 new = old
             else:
                 self._since, self._doubt = now, None
