@@ -21,6 +21,7 @@ from penstock.sink.service import SinkSettings
 from penstock.up import UpSettings
 from penstock.ventilator.service import VentilatorSettings
 from penstock.worker.service import WorkerSettings
+from penstock.write import WriteSettings
 
 _HERE = Path(__file__).parent
 _SPEC: dict[str, type[BaseModel]] = {
@@ -48,6 +49,7 @@ _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock sink": SinkSettings,
     "penstock worker": WorkerSettings,
     "penstock up": UpSettings,
+    "penstock write": WriteSettings,
 }
 
 

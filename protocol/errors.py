@@ -38,6 +38,10 @@ class RemoteProtocolError(ProtocolError):
         self.reason = reason
 
 
+class OutputError(PenstockError):
+    """What a stream is written to cannot be written, or must not be: the message names the file and what to do."""
+
+
 class RefusedError(PenstockError):
     """The sink refused a subscription, in words (another fingerprint, an unknown stream, a bad position)."""
 

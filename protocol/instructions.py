@@ -40,4 +40,11 @@ class Note:
     level: str = "info"
 
 
-Instruction = Send | Reopen | Failed | Note
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Hand a job to the thread that writes the sink's output."""
+
+    job: object
+
+
+Instruction = Send | Reopen | Failed | Note | Write

@@ -1,14 +1,13 @@
 """The sink's core: what is held, who reads where, what is missing.
 
-Theory of operation. Every trainer is a `Reader` with a cursor; the wanted tasks are those between each reader's cursor
-and its limit (its window, less what is on its way to it). Results fill the stream's `Store`; a reader whose next round
-is complete and who has credit gets its batch at once. What no reader wants any more is dropped. `Progress` tells the
-ventilator, absolutely, which wanted tasks are not here: that both confirms and limits.
+Theory of operation. Every trainer is a `Reader` with a cursor, and so is what records a stream (`recording`); wanted
+tasks are those between each cursor and limit (the window, less what is on its way). Results fill the stream's `Store`;
+a reader whose next round is complete and who has credit gets its batch at once. What no reader wants any more is
+dropped. `Progress` tells the ventilator, absolutely, which wanted tasks are not here: that both confirms and limits.
 
 No socket, no clock, no thread: messages and `now` in, instructions out.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from penstock.protocol.messages import (
     Goodbye,
     Heartbeat,
     Intervals,
+    Paths,
     Peek,
     Quarantined,
     Refused,
@@ -39,9 +39,12 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
 from penstock.sink.budget import Budget
 from penstock.sink.glimpse import Onlookers
-from penstock.sink.reader import Reader
+from penstock.sink.jobs import Outcome
+from penstock.sink.reader import Reader, Taker
+from penstock.sink.recording import Recording
 from penstock.sink.refusals import not_here, other_fingerprint, why_not
 from penstock.sink.store import Store
+from penstock.sink.tally import Tally
 from penstock.sink.wanted import Report, drop_unwanted, reading, starts_between, wants
 
 #: The routing identity under which the shell names the ventilator.
@@ -57,22 +60,33 @@ class _Waiting:
 class Assembly:
     """State machine of the sink; see the module's text."""
 
-    def __init__(self, hello: SinkHello, intervals: Intervals, now: float) -> None:
-        """Start with no plan, no readers and nothing held; `intervals` hold until the ventilator's arrive."""
+    def __init__(self, hello: SinkHello, intervals: Intervals, now: float, recording: Recording | None = None) -> None:
+        """Start with no plan, no readers and nothing held; `intervals` hold until the ventilator's arrive.
+
+        `recording` is what is to be written, if anything is.
+        """
+        self.recording = recording
         self.hello = hello
         self.intervals = intervals
         self.plans: dict[str, StreamPlan] = {}
         self.stores: dict[str, Store] = {}
         self.budgets: dict[str, Budget] = {}
         self.readers: dict[bytes, Reader] = {}
-        #: Counts of what came in, by outcome: accepted, duplicate, unwanted.
-        self.results: Counter[str] = Counter()
+        #: What is counted for heartbeats and metrics; of it, what came in by outcome: accepted, duplicate, unwanted.
+        self.tally = Tally()
+        self.results = self.tally.results
         self.ventilator = Liveness(intervals, now, now)
         self.welcomed = False
         #: Trainers that asked before the ventilator said what there is.
         self._waiting: dict[bytes, _Waiting] = {}
         self.onlookers = Onlookers()
         self.report = Report()
+        self._now = now
+
+    @property
+    def takers(self) -> dict[bytes, Taker]:
+        """All who take samples: trainers, and what records a stream."""
+        return {**self.readers, **(self.recording.takers if self.recording else {})}
 
     def start(self, now: float) -> list[Instruction]:
         """Introduce ourselves to the ventilator, at first and after its link was opened again."""
@@ -82,6 +96,7 @@ class Assembly:
 
     def receive(self, peer: bytes, message: AnyMessage, arrays: Sequence[Array], now: float) -> list[Instruction]:
         """Take one message in. Raises RemoteProtocolError if it is not right."""
+        self._now = now
         if isinstance(message, Result):
             return self._result(message, arrays)
         if peer == VENTILATOR:
@@ -95,7 +110,10 @@ class Assembly:
                 return self._welcome(message, now)
             case Quarantined():
                 return self._quarantined(message)
+            case Paths():
+                return self.recording.listed(message) if self.recording else []
             case Heartbeat():
+                self.tally.heard(message.ledger)
                 return []
             case Reset():
                 return [Reopen(VENTILATOR), *self.start(now)]
@@ -115,6 +133,7 @@ class Assembly:
                 return self._subscribe(peer, message, now)
             case Credit() if isinstance(known, Reader):
                 self.report.changed |= known.credit.update(message.consumed, message.limit)
+                known.feed = message.feed or known.feed
                 return self._serve(peer)
             case Goodbye():
                 return self.gone(peer, "trainer left")
@@ -133,6 +152,7 @@ class Assembly:
 
     def tick(self, now: float) -> list[Instruction]:
         """Notice silence and send heartbeats; call it at `next_timer` or more often, after taking in all that came."""
+        self._now = now
         out: list[Instruction] = []
         known: list[tuple[bytes, Reader | _Waiting]] = [*self.readers.items(), *self._waiting.items()]
         for peer, trainer in known:
@@ -141,11 +161,13 @@ class Assembly:
             elif trainer.live.due(now):
                 trainer.live.spoke_at = now
                 out.append(Send(peer, Heartbeat(position=trainer.cursor if isinstance(trainer, Reader) else None)))
+        out += self._tick_recording(now)
         if self.ventilator.lost(now):
             return [*out, Note("ventilator silent", level="warning"), Reopen(VENTILATOR), *self.start(now)]
         if self.ventilator.due(now):
             self.ventilator.spoke_at = now
-            out.append(Send(VENTILATOR, Heartbeat() if self.welcomed else self.hello))
+            stats = self.tally.make(self.readers, self.stores, self._stopped(), now)
+            out.append(Send(VENTILATOR, Heartbeat(sink_stats=stats) if self.welcomed else self.hello))
             self.report.changed = True  # repeat the whole truth now and then: any message may have been lost
         return out
 
@@ -153,15 +175,22 @@ class Assembly:
         """Return when to call `tick` next."""
         return now + self.intervals.heartbeat_s / 4
 
+    def wrote(self, outcome: Outcome, now: float) -> list[Instruction]:
+        """Take in what came of a job of the thread that writes."""
+        assert self.recording is not None  # noqa: S101 - nobody else gives it jobs
+        self._now = now
+        self.report.changed = True
+        return [*self.recording.took(outcome, now), *self._record(), *self._list_paths(now)]
+
     def progress(self) -> list[Instruction]:
         """Return what to tell the ventilator, if anything changed; the shell decides how often to ask."""
         if not self.report.changed or not self.welcomed:
             return []
-        return [Send(VENTILATOR, self.report.make(self.readers, self.stores, self.budgets))]
+        return [Send(VENTILATOR, self.report.make(self.takers, self.stores, self.budgets))]
 
     def pressing(self) -> bool:
         """Return whether the ventilator should hear of the changes at once: what it may lease would soon run out."""
-        return self.report.pressing(self.readers, self.stores)
+        return self.report.pressing(self.takers, self.stores)
 
     def _result(self, result: Result, arrays: Sequence[Array]) -> list[Instruction]:
         name = result.key.stream
@@ -177,8 +206,8 @@ class Assembly:
         if failures is None:
             self.results["duplicate"] += 1
             return []
-        self.results["accepted"] += 1
-        shown = self.onlookers.came(store, len(reading(self.readers.values(), store)))
+        self.tally.accept(arrays)
+        shown = self.onlookers.came(store, len(reading(self.takers.values(), store)))
         return [*shown, *self._account(name, result.key.ordinal, failures, result.worker)]
 
     def _peek(self, peer: bytes, peek: Peek) -> list[Instruction]:
@@ -190,7 +219,7 @@ class Assembly:
         if refused := self.budgets[peek.stream].refused:
             return [Send(peer, refused)]
         store = self.stores[peek.stream]
-        return self.onlookers.ask(peer, peek, store, len(reading(self.readers.values(), store)))
+        return self.onlookers.ask(peer, peek, store, len(reading(self.takers.values(), store)))
 
     def _quarantined(self, message: Quarantined) -> list[Instruction]:
         store = self.stores.get(message.key.stream)
@@ -206,6 +235,7 @@ class Assembly:
         epoch = ordinal // self.stores[name].geometry.tasks_per_epoch
         for failure in failures:
             if self.budgets[name].count(epoch, failure):
+                self.tally.quarantine(name, epoch, failure, worker)
                 record = failure.model_dump() | {
                     "worker": failure.worker or worker,
                     "stream": name,
@@ -218,12 +248,16 @@ class Assembly:
             out.append(Note("stream stopped", {"stream": name, "reason": self.budgets[name].exceeded}, "error"))
             for peer in [peer for peer, reader in self.readers.items() if reader.plan.name == name]:
                 out += self._refuse(peer, refused)
+            out += self._stop_recording(name)
         for peer in [peer for peer, reader in self.readers.items() if reader.plan.name == name]:
             out += self._serve(peer)
-        return out
+        return out + self._record()
+
+    def _stopped(self) -> dict[str, str]:
+        return {name: budget.exceeded for name, budget in self.budgets.items() if budget.exceeded}
 
     def _wants(self, store: Store, key: TaskKey) -> bool:
-        return wants(self.readers.values(), store, store.geometry.block_start(key.ordinal))
+        return wants(self.takers.values(), store, store.geometry.block_start(key.ordinal))
 
     def _subscribe(self, peer: bytes, message: Subscribe, now: float) -> list[Instruction]:
         live = Liveness(self.intervals, now, now)
@@ -237,6 +271,7 @@ class Assembly:
         reader = Reader(message, self.plans[message.stream], live, message.position)
         reader.credit.update(0, message.limit)
         self.readers[peer] = reader
+        self._keep_step()
         self.report.press()
         fields = message.model_dump(include={"stream", "rank", "world_size", "position"})
         return [*again, *self._welcome_trainer(peer), Note("trainer subscribed", fields), *self._serve(peer)]
@@ -259,13 +294,15 @@ class Assembly:
         before = reader.cursor
         while due := reader.next(store):
             if isinstance(due, EpochEnd):
+                self.tally.ended(reader, due)
                 fields = due.model_dump(exclude={"sequence", "stop"}) | {"stream": reader.plan.name}
                 out += [Send(peer, due), Note("epoch ended", fields)]
             else:
                 out.append(Send(peer, *due))
+        reader.waits.become(self._now, starved=reader.starved)
         if reader.cursor != before:
             self.report.changed = True
-            drop_unwanted(self.readers.values(), store, starts_between(store, before, reader.cursor))
+            drop_unwanted(self.takers.values(), store, starts_between(store, before, reader.cursor))
         return out
 
     def _leave(self, peer: bytes, event: str) -> list[Instruction]:
@@ -273,12 +310,52 @@ class Assembly:
         if reader is None:
             return []
         self.report.press()
+        self.tally.left(reader, self._now)
+        if self.recording:
+            self.recording.part(reader)
         store = self.stores[reader.plan.name]
-        drop_unwanted(self.readers.values(), store, store.starts())
+        drop_unwanted(self.takers.values(), store, store.starts())
         return [Note(event, {"stream": reader.plan.name, "rank": reader.subscribe.rank, "position": reader.cursor})]
 
     def _refuse(self, peer: bytes, refused: Refused) -> list[Instruction]:
         return [Send(peer, refused), *self._leave(peer, "trainer refused")]
+
+    def _record(self) -> list[Instruction]:
+        """Hand over what is complete to who writes it."""
+        recording = self.recording
+        if recording is None or recording.recorder is None or recording.wish.stream not in self.stores:
+            return []
+        recorder, store = recording.recorder, self.stores[recording.wish.stream]
+        before = recorder.cursor
+        out = recording.serve(store, self._now)
+        if recorder.cursor != before:
+            self.report.changed = True
+            drop_unwanted(self.takers.values(), store, starts_between(store, before, recorder.cursor))
+        return out
+
+    def _keep_step(self) -> None:
+        """Couple what records a stream with trainers that are near; what is then beyond their limit is dropped."""
+        if self.recording and self.recording.keep_step(self.readers.values()):
+            self.report.press()
+            store = self.stores[self.recording.wish.stream]
+            drop_unwanted(self.takers.values(), store, store.starts())
+
+    def _tick_recording(self, now: float) -> list[Instruction]:
+        if self.recording is None:
+            return []
+        self._keep_step()
+        return [*self.recording.tick(now), *self._record(), *self._list_paths(now)]
+
+    def _list_paths(self, now: float) -> list[Instruction]:
+        message = self.recording.list_paths(now) if self.recording and self.welcomed else None
+        return [Send(VENTILATOR, message)] if message else []
+
+    def _stop_recording(self, stream: str) -> list[Instruction]:
+        if self.recording is None or self.recording.wish.stream != stream or not self.recording.takers:
+            return []
+        out = self.recording.stop(self.budgets[stream].exceeded)
+        drop_unwanted(self.takers.values(), self.stores[stream], self.stores[stream].starts())
+        return out
 
     def _welcome(self, message: SinkWelcome, now: float) -> list[Instruction]:
         self.welcomed = True
@@ -304,6 +381,8 @@ class Assembly:
                 self.budgets[name] = Budget(plan)
         for name in set(self.plans) - set(plans):
             del self.plans[name], self.stores[name], self.budgets[name]
+        if self.recording:
+            out += self.recording.welcome(self.plans)
         waiting, self._waiting = self._waiting, {}
         for peer, patient in waiting.items():
             out += self._subscribe(peer, patient.subscribe, now)
@@ -313,7 +392,7 @@ class Assembly:
         """Raise AssertionError if an invariant does not hold: nothing is kept that no reader wants, among others."""
         for store in self.stores.values():
             store.validate()
-            spans = [(reader.cursor, reader.limit(store)) for reader in reading(self.readers.values(), store)]
+            spans = [(reader.cursor, reader.limit(store)) for reader in reading(self.takers.values(), store)]
             for start in store.starts():
                 stop = store.geometry.block_of(start)[1]
                 wanted = any(low < stop and start < high for low, high in spans)

@@ -8,6 +8,7 @@ or two jobs, are two readers over the same store. Refuses to know sockets and ho
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from penstock.protocol.errors import LocalProtocolError
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.messages import MAX_BATCHES, Batch, EpochEnd, Subscribe
 from penstock.protocol.plan import FieldSchema, StreamPlan
+from penstock.protocol.stats import FeedWaits
 from penstock.protocol.wire import MAX_FRAMES, Array, frames_of
 from penstock.sink.credit import SendingCredit
 from penstock.sink.store import Block, Slice, Store
+from penstock.sink.waits import Waits
 
 #: Batches that are complete share a message up to this size (bytes): each message costs both sides a wake-up.
 _MESSAGE_BYTES = 4_000_000
@@ -27,6 +30,27 @@ _SEGMENT_BYTES = 32_768
 _ROW_BYTES = 1024
 #: Most slices of one field that are sent as they lie, and of all fields together: keeps the number of frames bounded.
 _SEGMENTS, _ALL_SEGMENTS = 64, MAX_FRAMES - 2
+
+
+class Taker(Protocol):
+    """Who takes samples of a stream in order: a trainer's reader, or what records them."""
+
+    plan: StreamPlan
+    cursor: int
+    beside: list["Taker"]
+
+    @property
+    def window(self) -> int:
+        """How many samples may be ahead of it."""
+        ...
+
+    def own_limit(self, store: Store) -> int:
+        """Return the position up to which samples may be made for it."""
+        ...
+
+    def limit(self, store: Store) -> int:
+        """Return the same, as far as those that it keeps step with allow."""
+        ...
 
 
 @dataclass(slots=True)
@@ -48,6 +72,12 @@ class Reader:
     live: Liveness
     cursor: int
     credit: SendingCredit = field(default_factory=SendingCredit)
+    #: Who goes no further than this one, and this one no further than they: whoever records the stream.
+    beside: list["Taker"] = field(default_factory=list)
+    #: Samples sent; who waited for whom; what the training program's own clock says of that.
+    samples: int = 0
+    waits: Waits = field(init=False)
+    feed: FeedWaits | None = None
     #: Where the epoch that is being read ends.
     epoch_stop: int = field(init=False)
     epoch: _Epoch = field(init=False)
@@ -60,6 +90,7 @@ class Reader:
 
     def __post_init__(self) -> None:
         """Begin at the cursor."""
+        self.waits = Waits(self.live.heard_at)
         batch_bytes = self.plan.settings.batch_size * self.plan.sample_bytes
         self._most = max(1, min(MAX_BATCHES, _MESSAGE_BYTES // batch_bytes))
         self._begin()
@@ -69,21 +100,27 @@ class Reader:
         """Trainers that share each round."""
         return self.subscribe.world_size
 
-    def limit(self, store: Store) -> int:
-        """Return the position up to which samples may be made; it never falls while the reader lives.
+    @property
+    def starved(self) -> bool:
+        """Whether there is credit and room for another round, so that only a complete one is waited for."""
+        taken = self.world_size * self.plan.settings.batch_size
+        return self.credit.available > 0 and self.credit.in_flight + taken <= self.plan.window(self.world_size)
 
-        Samples on their way to the trainer count against the window, failed ones do not: they hold no memory. Only
-        failures between the cursor and the limit count, so the limit never rests on a block that may be dropped.
+    @property
+    def window(self) -> int:
+        """How many samples may be ahead of it."""
+        return self.plan.window(self.world_size)
+
+    def own_limit(self, store: Store) -> int:
+        """Return the position up to which samples may be made for it; it never falls while the reader lives.
+
+        Samples on their way to the trainer count against the window, failed ones do not: they hold no memory.
         """
-        limit = self.cursor + max(0, self.plan.window(self.world_size) - self.credit.in_flight)
-        for start in sorted(store.dead):
-            if start >= limit:
-                break
-            block = store.blocks[start]
-            low = max(self.cursor, start)
-            if low < block.stop:
-                limit += (block.stop - low) - (block.count - block.index(low))
-        return limit
+        return store.reach(self.cursor, max(0, self.window - self.credit.in_flight))
+
+    def limit(self, store: Store) -> int:
+        """Return the lowest limit of its own and those that it keeps step with."""
+        return min([self.own_limit(store), *(other.own_limit(store) for other in self.beside)])
 
     def next(self, store: Store) -> tuple[Batch, list[Array]] | EpochEnd | None:
         """Return what is to be sent next, as much as is complete, or None while nothing is or there is no credit.
@@ -100,7 +137,7 @@ class Reader:
                 return self._end() if self.credit.available or self.epoch.delivered else None
             taken = self._count
         # What fits the window: blocks may be here for another reader, beyond this one's.
-        fitting = (self.plan.window(self.world_size) - self.credit.in_flight) // taken
+        fitting = (self.window - self.credit.in_flight) // taken
         rounds = min(self._count // taken, self.credit.available, fitting, self._most)
         return self._batch(taken, rounds) if rounds > 0 else None
 
@@ -130,6 +167,7 @@ class Reader:
         self.cursor = stops[-1]
         for _ in range(rounds):
             self.credit.spend(taken)
+        self.samples += (high - low) * rounds
         self.epoch.delivered += taken * rounds
         frames, arrays = join(self.plan.schema, slices)
         sizes = (high - low,) * rounds
@@ -222,13 +260,14 @@ def join(schema: Sequence[FieldSchema], slices: Sequence[Slice]) -> tuple[tuple[
                 if isinstance(piece.rows, range)
             ]
         else:
-            segments = [_gather(index, known, slices, total)]
+            segments = [gather(index, known, slices, total)]
         arrays += segments
         frames += frames_of([known] * len(segments), segments)
     return tuple(frames), arrays
 
 
-def _gather(index: int, known: FieldSchema, slices: Sequence[Slice], total: int) -> Array:
+def gather(index: int, known: FieldSchema, slices: Sequence[Slice], total: int) -> Array:
+    """Return field number `index` of `total` samples in one array of its own: shape (total, *shape of the field)."""
     out = np.empty((total, *known.shape), known.dtype)
     at = 0
     for piece in slices:

@@ -5,14 +5,15 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from penstock._version import __version__
 from penstock.protocol import wire
-from penstock.protocol.addresses import check_address, reachable
-from penstock.protocol.errors import RemoteProtocolError, StackError
-from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
+from penstock.protocol.addresses import check_address
+from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
+from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send, Write
 from penstock.protocol.messages import (
     AnyMessage,
     Batch,
@@ -21,6 +22,7 @@ from penstock.protocol.messages import (
     Goodbye,
     Heartbeat,
     Intervals,
+    Paths,
     Peek,
     Quarantined,
     Reset,
@@ -30,6 +32,8 @@ from penstock.protocol.messages import (
     Subscribe,
     TrainerWelcome,
 )
+from penstock.protocol.metrics import Metrics
+from penstock.protocol.reach import advertised
 from penstock.protocol.service import Service, host_name, run
 from penstock.protocol.settings import ServiceSettings
 from penstock.protocol.shared import Attachments
@@ -38,16 +42,24 @@ from penstock.protocol.wire import Array
 from penstock.sink.assembly import VENTILATOR, Assembly
 from penstock.sink.ledger import Ledger
 from penstock.sink.lending import Lending
+from penstock.sink.metrics import METRICS, fill
+from penstock.sink.options import WriterOptions
+from penstock.sink.recording import Pace, Recording
 
-_FROM_VENTILATOR = wire.kinds(SinkWelcome, Quarantined, Heartbeat, Reset, Drain)
+if TYPE_CHECKING:
+    from penstock.sink.writer import Writer
+
+_FROM_VENTILATOR = wire.kinds(SinkWelcome, Quarantined, Paths, Heartbeat, Reset, Drain)
 _FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye, Peek)
 #: Least time (s) between two reports to the ventilator, where they are pressing and where they can wait: many
 #: confirmations share one message, and each message costs both sides a wake-up.
 _PRESSING_S, _PROGRESS_S = 0.01, 0.1
+#: Seconds that a last commit may take before the process ends without: the next run makes those samples again.
+_LEAVE_S = 0.7
 
 
-class SinkSettings(ServiceSettings):
-    """Restores order and forwards batches to trainers."""
+class SinkSettings(ServiceSettings, WriterOptions):
+    """Restores order, forwards batches to trainers and, with a writer, records a stream to a file."""
 
     ventilator: str = "tcp://127.0.0.1:5555"
     """Address of the ventilator."""
@@ -56,14 +68,20 @@ class SinkSettings(ServiceSettings):
     bind: str = "tcp://127.0.0.1:5557"
     """Address to bind for trainers."""
     advertise: str = ""
-    """Address of `results` as workers reach it (tcp://sink:5556 in containers); default: `results`, with this host's
-    name where that is a wildcard."""
+    """Address of `results` as workers reach it (tcp://sink:5556 in containers); default: `results`, where a wildcard
+    becomes this host's address towards the ventilator, or the ventilator's own host if that is this one."""
     quarantine: str = ""
     """File of the quarantine ledger (JSON lines); empty: only the log has it."""
     heartbeat_s: float = Field(default=1.0, gt=0, le=3600)
     """Seconds between heartbeats until the ventilator says otherwise."""
     silence_s: float = Field(default=5.0, gt=0, le=86400)
     """Seconds of silence after which a peer counts as lost until the ventilator says otherwise."""
+    writer: Literal["none", "hdf5"] = "none"
+    """Record a stream to `output` as well; the sink goes on serving trainers when that is done."""
+    wait_for_trainers: int = Field(default=0, ge=0, le=1000)
+    """Begin to record once so many trainers read the stream: from then on they and the writer share the work."""
+    full_disk_wait_s: float = Field(default=3600.0, ge=0, le=1e7)
+    """Seconds to wait for space when the disk is full, trainers of the stream too; then the sink leaves in words."""
     shared_memory: bool = True
     """Let workers and trainers on this host share memory with the sink, where they can; off: all goes by sockets."""
 
@@ -83,20 +101,49 @@ class Sink:
         self.trainers = hub.router(settings.bind, {"trainer": _FROM_TRAINERS})
         self.ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
         self.ledger = Ledger(settings.quarantine)
-        reached = settings.advertise or reachable(self.results.address, host_name())
+        reached = settings.advertise or advertised(self.results.address, settings.ventilator, host_name())
         check_address(reached)
         hello = SinkHello(incarnation=uuid.uuid4().hex, results=reached, version=__version__)
         intervals = Intervals(heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s)
         now = time.monotonic()
-        self.assembly = Assembly(hello, intervals, now)
+        self.writer: Writer | None = None
+        recording = self._open_writer(settings) if settings.writer != "none" else None
+        self.assembly = Assembly(hello, intervals, now, recording)
+        self.assembly.tally.restarts, self.assembly.tally.rejected = settings.restarts, hub.rejects.counts
         self._reported = self._due = now
         self.execute(self.assembly.start(now))
         service.log.info("serving", trainers=self.trainers.address, results=self.results.address, advertised=reached)
+
+    def _open_writer(self, settings: SinkSettings) -> Recording:
+        """Start the thread that writes; return what decides what."""
+        if not settings.output:
+            raise SpecError("--writer hdf5 needs a file to write: give --output patches.h5")
+        from penstock.sink.writer import Writer  # noqa: PLC0415 - needs h5py, which only this does
+
+        wish = settings.wish()
+        self.writer = Writer(wish, settings.full_disk_wait_s, self.service.hub.wake)
+        pace = Pace(int(settings.piece_mb * 1e6), settings.piece_s)
+        return Recording(wish, pace, settings.wait_for_trainers)
+
+    def writing(self) -> dict[str, Any] | None:
+        """Return where the output stands; None if nothing is written."""
+        if self.writer is None or self.assembly.recording is None:
+            return None
+        return self.assembly.recording.status() | self.writer.status()
+
+    def close(self) -> None:
+        """Commit what is to be written, as far as that is quick; close the ledger."""
+        self.ledger.close()
+        if self.writer and self.assembly.recording:
+            self.execute(self.assembly.recording.leave())
+            self.writer.close(_LEAVE_S)
 
     def turn(self, now: float) -> float:
         """Take in all that is here; return when to turn again at the latest."""
         for endpoint in (self.ventilator, self.trainers, self.results):
             self._receive(endpoint, now)
+        for outcome in self.writer.outcomes() if self.writer else ():
+            self.execute(self.assembly.wrote(outcome, now))
         if self.lending:
             self.lending.keep_only(self.assembly.readers)
         if now >= self._due:
@@ -123,6 +170,9 @@ class Sink:
                     if instruction.event == "quarantined":
                         self.ledger.write(instruction.fields)
                     self.service.note(instruction)
+                case Write(job):
+                    assert self.writer  # noqa: S101 - it is asked for only where there is one
+                    self.writer.give(job)
                 case Reopen():
                     self.ventilator.reopen()
                 case Failed(reason):
@@ -168,15 +218,18 @@ def serve(settings: SinkSettings) -> int:
                 "segments": service.hub.memory.count if service.hub.memory else 0,
             },
             "results": dict(core.results),
+            "writer": sink.writing(),
             "stopped": {name: budget.exceeded for name, budget in core.budgets.items() if budget.exceeded},
         }
 
     with Service("sink", settings, status) as service:
         sink = Sink(service, settings)
+        tally = sink.assembly.tally
+        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, tally.told)).answer)
         deadline = time.monotonic()
         while not service.stopping:
             deadline = sink.turn(service.wait_until(deadline))
-        sink.ledger.close()
+        sink.close()
     return 0
 
 

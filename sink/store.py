@@ -77,8 +77,8 @@ class _Held:
     pieces: list[tuple[Sequence[int], Sequence[Array]]] = field(default_factory=list)
     #: Offsets of the items that are accounted for.
     covered: set[int] = field(default_factory=set)
-    #: Those of them that failed.
-    failed: set[int] = field(default_factory=set)
+    #: Those of them that failed, and how.
+    failed: dict[int, Failure] = field(default_factory=dict)
 
 
 class Store:
@@ -106,12 +106,43 @@ class Store:
             if ordinal not in self._complete:
                 yield ordinal, tuple(sorted(held.covered))
 
+    @property
+    def samples(self) -> int:
+        """How many samples are here, of complete blocks and others."""
+        items = sum(len(alive) for held in self._held.values() for alive, _ in held.pieces)
+        return items * self.geometry.patches
+
     def held(self) -> Iterator[tuple[Int64s, Sequence[Array]]]:
         """Yield the samples that are here, of complete blocks and others: positions and fields, by task."""
         for ordinal in sorted(self._held):
             positions = self.geometry.positions(ordinal)
             for alive, arrays in self._held[ordinal].pieces:
                 yield positions[alive].ravel(), arrays
+
+    def failures(self, start: int) -> list[tuple[int, Failure]]:
+        """Return the items that failed in the block that starts at `start`: first position and failure, ascending."""
+        found = [
+            (int(self.geometry.positions(ordinal)[failure.offset].min()), failure)
+            for ordinal in (self.geometry.block_tasks(start) if start in self.dead else ())
+            for failure in self._held[ordinal].failed.values()
+        ]
+        return sorted(found, key=lambda each: each[0])
+
+    def reach(self, cursor: int, room: int) -> int:
+        """Return the position up to which samples may be made for who is at `cursor` and has room for so many.
+
+        Failed ones take no room. Only failures between the cursor and the limit count, so the limit never rests on a
+        block that may be dropped.
+        """
+        limit = cursor + room
+        for start in sorted(self.dead):
+            if start >= limit:
+                break
+            block = self.blocks[start]
+            low = max(cursor, start)
+            if low < block.stop:
+                limit += (block.stop - low) - (block.count - block.index(low))
+        return limit
 
     def add(self, result: Result, arrays: Sequence[Array]) -> list[Failure] | None:
         """Take a result in; return the failures that it newly reports, or None if nothing in it was new.
@@ -186,11 +217,11 @@ class Store:
         held = self._held.get(ordinal)
         if held and held.covered.issuperset(offsets):
             return None
-        known = held.failed if held else set()
+        known = held.failed if held else {}
         if held is None or held.covered.intersection(offsets):  # a whole task after some of its items replaces them
             held = self._held[ordinal] = _Held()
         held.covered.update(offsets)
-        held.failed.update(failure.offset for failure in failures)
+        held.failed.update((failure.offset, failure) for failure in failures)
         if piece:
             held.pieces.append(piece)
         if len(held.covered) == len(self.geometry.slots(ordinal)):

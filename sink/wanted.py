@@ -8,25 +8,25 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from penstock.protocol import ranges
 from penstock.protocol.messages import Progress, StreamNeed
 from penstock.sink.budget import Budget
-from penstock.sink.reader import Reader
+from penstock.sink.reader import Taker
 from penstock.sink.store import Store
 
 #: A report is pressing once a reader's limit has moved by the window over this.
 _SHARE_OF_WINDOW = 16
 
 
-def reading(readers: Iterable[Reader], store: Store) -> list[Reader]:
+def reading(readers: Iterable[Taker], store: Store) -> list[Taker]:
     """Return those that read a stream."""
     return [reader for reader in readers if reader.plan is store.plan]
 
 
-def wants(readers: Iterable[Reader], store: Store, start: int) -> bool:
+def wants(readers: Iterable[Taker], store: Store, start: int) -> bool:
     """Return whether some reader wants the block that starts at position `start`."""
     stop = store.geometry.block_of(start)[1]
     return any(reader.cursor < stop and start < reader.limit(store) for reader in readers if reader.plan is store.plan)
 
 
-def drop_unwanted(readers: Collection[Reader], store: Store, starts: Iterable[int]) -> None:
+def drop_unwanted(readers: Collection[Taker], store: Store, starts: Iterable[int]) -> None:
     """Forget those of the blocks starting at `starts` that no reader wants any more."""
     for start in starts:
         if not wants(readers, store, start):
@@ -56,16 +56,15 @@ class Report:
         """Note a change that must be told soon."""
         self.changed = self.urgent = True
 
-    def pressing(self, readers: Mapping[bytes, Reader], stores: Mapping[str, Store]) -> bool:
+    def pressing(self, readers: Mapping[bytes, Taker], stores: Mapping[str, Store]) -> bool:
         """Return whether changes should be told at once: what the ventilator may lease would soon run out."""
         return self.urgent or any(
-            (reader.limit(stores[reader.plan.name]) - self._told.get(peer, 0)) * _SHARE_OF_WINDOW
-            >= reader.plan.window(reader.world_size)
+            (reader.limit(stores[reader.plan.name]) - self._told.get(peer, 0)) * _SHARE_OF_WINDOW >= reader.window
             for peer, reader in readers.items()
         )
 
     def make(
-        self, readers: Mapping[bytes, Reader], stores: Mapping[str, Store], budgets: Mapping[str, Budget]
+        self, readers: Mapping[bytes, Taker], stores: Mapping[str, Store], budgets: Mapping[str, Budget]
     ) -> Progress:
         """Return what to tell now; of a stream that its budget stopped, nothing is wanted any more."""
         self.changed = self.urgent = False
@@ -77,7 +76,7 @@ class Report:
         ]
         return Progress(sequence=self._sequence, needs=tuple(need for need in needs if need))
 
-    def _need(self, readers: Sequence[Reader], store: Store, stopped: str) -> StreamNeed | None:
+    def _need(self, readers: Sequence[Taker], store: Store, stopped: str) -> StreamNeed | None:
         dropped = store.take_dropped()
         if not readers and not stopped:
             return None

@@ -28,7 +28,9 @@ from penstock.protocol.messages import (
     Heartbeat,
     Hello,
     Intervals,
+    ListPaths,
     Look,
+    Paths,
     Peek,
     Progress,
     Quarantined,
@@ -118,6 +120,8 @@ _PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
     Progress: st.builds(Progress, sequence=_counts, needs=some(_needs)),
     SinkWelcome: st.builds(SinkWelcome, streams=some(_plans), intervals=_intervals),
     Quarantined: st.builds(Quarantined, key=_keys, failure=_failures),
+    ListPaths: st.builds(ListPaths, stream=_texts, start=_counts),
+    Paths: st.builds(Paths, stream=_texts, start=_counts, total=_counts, paths=some(_texts)),
     Subscribe: st.builds(
         Subscribe,
         stream=_texts,
