@@ -12,6 +12,9 @@ class Liveness:
     intervals: Intervals
     heard_at: float
     spoke_at: float
+    #: How many times longer than agreed the peer may be silent: while one large message comes over a slow line, no
+    #: other can be heard.
+    patience: int = 1
 
     def due(self, now: float) -> bool:
         """Return whether it is time to send a heartbeat."""
@@ -19,8 +22,12 @@ class Liveness:
 
     def lost(self, now: float) -> bool:
         """Return whether the peer has been silent for too long."""
-        return now >= self.heard_at + self.intervals.silence_s
+        return now >= self._lost_at
 
     def timer(self) -> float:
         """Return when to look at this link next."""
-        return min(self.spoke_at + self.intervals.heartbeat_s, self.heard_at + self.intervals.silence_s)
+        return min(self.spoke_at + self.intervals.heartbeat_s, self._lost_at)
+
+    @property
+    def _lost_at(self) -> float:
+        return self.heard_at + self.patience * self.intervals.silence_s

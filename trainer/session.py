@@ -28,6 +28,9 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import LEAST_PREFETCH, StreamPlan
 from penstock.protocol.wire import Array
 
+#: Most times that a silence longer than agreed is borne; it doubles whenever silence ended a subscription that brought
+#: no batch: a line may take longer for one message than the silence that counts as loss.
+_MOST_PATIENCE = 32
 #: The routing identity under which the shell names the sink.
 SINK = b"sink"
 
@@ -88,6 +91,7 @@ class Session:
         self._before = 0
         #: Stop of the last epoch whose end was said.
         self._ended = position
+        self._patience = 1
         #: Where we stood when the sink last said that it had sent more than we have; None: we had all.
         self._behind: int | None = None
 
@@ -95,7 +99,7 @@ class Session:
         """Subscribe from the position reached."""
         self._before = self.delivered
         self._behind = None
-        self.live = Liveness(self.live.intervals, now, now)
+        self.live = Liveness(self.live.intervals, now, now, self._patience)
         wish = self.wish
         subscribe = Subscribe(
             stream=wish.stream,
@@ -158,6 +162,7 @@ class Session:
         if self.rejected:
             return []
         if self.live.lost(now):
+            self._patience = min(2 * self._patience, _MOST_PATIENCE)
             return self._again("the sink is silent", now)
         if self.live.due(now):  # credit is absolute, so it doubles as the heartbeat and repairs a lost grant
             return [self._grant(now)]
@@ -188,6 +193,7 @@ class Session:
         out = self._close_epoch()
         self.position = batch.stop
         self.delivered += len(batch.stops)
+        self._patience = 1
         return [*out, Deliver(batch, arrays)]
 
     def _epoch_end(self, end: EpochEnd, now: float) -> list[SessionInstruction]:

@@ -31,9 +31,11 @@ class Cluster:
         self.hosts: dict[str, Host] = {}
         self._keys, self._photos = keys, photos
         for name in ("ventilator", "sink", "trainer"):
-            self.hosts[name] = self.add(name, name)
+            self.add(name, name)
+        self.jobs: dict[str, Job] = {}
         self.trainer: Job | None = None
         self._answers = 0
+        self._six = False
 
     def add(self, name: str, key: str) -> Host:
         """Plug in a host with the key called `key`."""
@@ -52,10 +54,10 @@ class Cluster:
             shutil.copytree(self._photos, folder)
         return folder
 
-    @property
-    def ventilator_at(self) -> str:
-        """Where everybody finds the ventilator."""
-        return f"tcp://{self.hosts['ventilator'].address}:5555"
+    def at(self, host: str, port: int) -> str:
+        """Return an address on a host."""
+        found = self.hosts[host]
+        return f"tcp://[{found.address6}]:{port}" if self._six else f"tcp://{found.address}:{port}"
 
     def start_ventilator(self, **settings: object) -> Job:
         """Start the ventilator; its spec names folders of its own host."""
@@ -64,31 +66,38 @@ class Cluster:
         flags = {**_VENTILATOR, **settings}
         return self.start("ventilator", "ventilator", {"spec": spec, "bind": "tcp://*:5555", **flags})
 
-    def start_sink(self, **settings: object) -> Job:
+    def start_sink(self, on: str = "sink", **settings: object) -> Job:
         """Start the sink; it is not told what its address is."""
-        where = {"ventilator": self.ventilator_at, "results": "tcp://*:5556", "bind": "tcp://*:5557"}
-        return self.start("sink", "sink", where | settings)
+        where = {"ventilator": self.at("ventilator", 5555), "results": "tcp://*:5556", "bind": "tcp://*:5557"}
+        own = {"keys": self.keys("sink"), "health": self.lab.folder / "sink.sock"}
+        return self.start(on, "sink", where | own | settings)
 
     def start_worker(self, host: str, **more: Any) -> Job:
         """Start a worker with all that a second machine needs: one address, where its images lie, and its keys."""
-        flags = {"ventilator": self.ventilator_at, "root": f"photos={self.images(host)}"}
+        flags = {"ventilator": self.at("ventilator", 5555), "root": f"photos={self.images(host)}"}
         return self.start(host, "worker", flags | more.pop("settings", {}), **more)
 
     def start(self, host: str, part: str, settings: Mapping[str, object], **more: Any) -> Job:
         """Start a service on a host."""
         flags = {"keys": self.keys(host), "health": self.lab.folder / f"{host}.sock", **settings}
         given = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
-        return self.hosts[host].start(part, [sys.executable, "-m", f"penstock.{part}", *given], **more)
+        job = self.hosts[host].start(part, [sys.executable, "-m", f"penstock.{part}", *given], **more)
+        self.jobs[host] = job
+        return job
 
-    def start_trainer(self) -> Job:
+    def start_trainer(self, sink: str = "sink") -> Job:
         """Start the training program; it reads nothing until it is told to."""
-        address = f"tcp://{self.hosts['sink'].address}:5557"
-        command = [sys.executable, str(Path(__file__).with_name("trainer.py")), address, str(self.keys("trainer"))]
+        script = Path(__file__).with_name("trainer.py")
+        command = [sys.executable, str(script), self.at(sink, 5557), str(self.keys("trainer"))]
         self.trainer = self.hosts["trainer"].start("trainer", command, env={"PYTHONPATH": str(_TESTS)})
         return self.trainer
 
-    def start_all(self, workers: Iterable[str]) -> None:
-        """Start everything, each worker on a host of its own, and wait until all have found each other."""
+    def start_all(self, workers: Iterable[str], *, six: bool = False) -> None:
+        """Start everything, each worker on a host of its own, and wait until all have found each other.
+
+        `six`: all addresses are of IPv6.
+        """
+        self._six = six
         self.start_ventilator()
         self.start_sink()
         for name in workers:

@@ -6,7 +6,6 @@ ids, host name, mounts and monotonic clock, as on a machine of its own; only fil
 
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -74,9 +73,9 @@ class Job:
         self._popen.stdin.write(line.encode() + b"\n")
         self._popen.stdin.flush()
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self.inner.send_signal(number)
+    def send_term(self) -> None:
+        """Ask it to leave."""
+        self.inner.terminate()
 
     def wait(self, seconds: float = 30.0) -> int:
         """Return its exit status. Raises subprocess.TimeoutExpired."""
@@ -144,9 +143,18 @@ class Host:
         self.run("tc", "qdisc", "add", "dev", "eth0", *shape)
         call("tc", "-n", self._lab.switch, "qdisc", "add", "dev", self._port, *shape)
 
-    def narrow(self, octets: int) -> None:
-        """Let the switch drop all larger frames of this host, as a tunnel does that tells nobody."""
-        self._lab.ip("link", "set", self._port, "mtu", str(octets))
+    def ports(self, *services: int) -> set[str]:
+        """Return this host's own ports of its connections to ports of services."""
+        lines = [line.split() for line in self.run("ss", "-Htn", "state", "established").splitlines()]
+        return {line[2].rpartition(":")[2] for line in lines if int(line[3].rpartition(":")[2]) in services}
+
+    def forget(self, *services: int) -> int:
+        """Drop all further packets of the connections that exist, as a NAT does that forgot them; return how many."""
+        ports = self.ports(*services)
+        for port in ports:
+            self.filter("OUTPUT", "-p", "tcp", "--sport", port, "-j", "DROP")
+            self.filter("INPUT", "-p", "tcp", "--dport", port, "-j", "DROP")
+        return len(ports)
 
     def start(
         self,

@@ -1,13 +1,244 @@
 """Ventilator, sink, workers and trainer on hosts of their own: the same bytes, whatever becomes of the network."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hosts.cluster import Cluster
 from hosts.conftest import BATCHES
+from hosts.lab import Host, Job
+from streams import until
 
 pytestmark = pytest.mark.hosts
 
+#: What the trainer must have in the end.
+Answer = dict[str, Any]
 
-def test_one_address_one_root_and_a_key_make_a_worker(cluster: Cluster, reference: str) -> None:
-    """Nobody was told where the sink is but the trainer; no name can be resolved; no path is the ventilator's."""
+
+@pytest.fixture
+def complete(reference: str) -> Answer:
+    """Return what a trainer says that has all batches, and those of an undisturbed local run."""
+    return {"batches": BATCHES, "digest": reference}
+
+
+def events(job: Job) -> list[dict[str, Any]]:
+    """Return a service's log."""
+    return [json.loads(line) for line in job.said.splitlines() if line.startswith("{")]
+
+
+def logged(job: Job, event: str) -> list[dict[str, Any]]:
+    """Return a service's log lines of one kind."""
+    return [line for line in events(job) if line["event"] == event]
+
+
+def saying(job: Job, event: str) -> Callable[[], list[dict[str, Any]]]:
+    """Return what finds log lines of one kind, for `until`."""
+    return lambda: logged(job, event)
+
+
+def test_one_address_one_root_and_a_key_make_a_worker(cluster: Cluster, complete: Answer) -> None:
+    """Only the trainer is told where the sink is; no host's name can be looked up; no root is where the spec says.
+
+    One worker sees its images by a mount of its own, and its line takes no packets of the usual size.
+    """
+    cluster.start_ventilator()
+    cluster.start_sink()
+    cluster.start_trainer()
+    cluster.add("a", "worker")
+    cluster.start_worker("a")
+    cluster.add("b", "worker").ip("link", "set", "eth0", "mtu", "1280")
+    mount = cluster.lab.folder / "mnt"
+    settings = {"root": f"photos={mount}"}
+    cluster.start_worker("b", settings=settings, mounts={mount: cluster.images("b")})
+    until(lambda: 2 == cluster.status("ventilator").get("workers"), "two workers")
+    assert complete == cluster.read(BATCHES)
+    assert [] == list(mount.iterdir()), "it is a mount of that host only"
+    status = cluster.status("sink")
+    assert status["results"]["accepted"] >= 60
+    assert {"trainers": 0, "segments": 0} == status["sharing"], "hosts share no memory"
+
+
+def test_everything_works_over_ipv6(cluster: Cluster, complete: Answer) -> None:
+    """Addresses in brackets; the sink finds its own towards the ventilator."""
+    cluster.start_all(["a"], six=True)
+    assert complete == cluster.read(BATCHES)
+
+
+def test_a_sink_beside_the_ventilator_is_found_by_workers_of_other_hosts(cluster: Cluster, complete: Answer) -> None:
+    """It knows the ventilator as 127.0.0.1, and no address of its own: each worker fills in what leads there."""
+    cluster.start_ventilator()
+    sink = cluster.start_sink(on="ventilator", ventilator="tcp://127.0.0.1:5555")
+    assert "tcp://*:5556" == until(saying(sink, "serving"), "the sink")[0]["advertised"]
+    cluster.add("a", "worker")
+    worker = cluster.start_worker("a")
+    cluster.start_trainer(sink="ventilator")
+    assert complete == cluster.read(BATCHES)
+    assert f"tcp://{cluster.hosts['ventilator'].address}:5556" == logged(worker, "welcomed")[-1]["sink"]
+
+
+@pytest.mark.parametrize(
+    ("advertised", "words"),
+    [
+        ("tcp://127.0.0.1:5556", "that is this host itself"),
+        ("tcp://sink.invalid:5556", "cannot look 'sink.invalid' up"),
+    ],
+)
+def test_a_worker_that_cannot_reach_the_sink_says_why(
+    cluster: Cluster, complete: Answer, advertised: str, words: str
+) -> None:
+    """In its log and its health, and to the ventilator; a sink with a better address is all it takes."""
+    ventilator = cluster.start_ventilator()
+    sink = cluster.start_sink(advertise=advertised)
+    worker = cluster.start_worker(cluster.add("a", "worker").name)
+    cluster.start_trainer()
+    cluster.ask(BATCHES)
+    [note] = until(saying(ventilator, "worker cannot reach the sink"), "the ventilator to say so")
+    assert words in note["why"]
+    assert advertised in note["why"]
+    assert words in logged(worker, "results do not get to the sink")[0]["why"]
+    assert (False, note["why"]) == tuple(cluster.status("a")[name] for name in ("ready", "why"))
+    sink.kill()
+    cluster.start_sink()
+    assert complete == cluster.answer()
+    assert logged(ventilator, "worker reaches the sink again")
+    assert cluster.status("a")["ready"]
+
+
+@pytest.mark.parametrize("name", ["a", "trainer", "ventilator", "sink"])
+def test_a_host_that_drops_off_comes_back(cluster: Cluster, complete: Answer, name: str) -> None:
+    """Its cable is pulled out while all are busy, until everybody has noticed, and put back."""
     cluster.start_all(["a", "b"])
-    assert {"batches": BATCHES, "digest": reference} == cluster.read(BATCHES)
+    cluster.read(5)
+    cluster.ask(BATCHES - 5)
+    cluster.hosts[name].plug(into_switch=False)
+    noticed: dict[str, Callable[[], object]] = {
+        "a": lambda: 1 == cluster.status("ventilator").get("workers"),
+        "trainer": lambda: 0 == cluster.status("sink").get("trainers"),
+        "ventilator": lambda: not cluster.status("a").get("ready") and not cluster.status("b").get("ready"),
+        "sink": lambda: cluster.status("ventilator").get("sink") is False,
+    }
+    until(noticed[name], "the others to notice")
+    cluster.hosts[name].plug(into_switch=True)
+    assert complete == cluster.answer()
+    until(lambda: 2 == cluster.status("ventilator").get("workers"), "both workers")
+    until(lambda: cluster.status("ventilator").get("sink"), "the sink")
+
+
+def test_a_fifth_of_all_packets_lost_costs_time_only(cluster: Cluster, complete: Answer) -> None:
+    """In both directions, on every host's line."""
+    cluster.start_all(["a", "b"])
+    for host in cluster.hosts.values():
+        host.filter("INPUT", "-m", "statistic", "--mode", "random", "--probability", "0.2", "-j", "DROP")
+    assert complete == cluster.read(BATCHES, seconds=120)
+
+
+def test_a_slow_line_to_the_sink_carries_each_result_about_once(cluster: Cluster, complete: Answer) -> None:
+    """All of it passes one line of 2 Mbit/s, where results queue for longer than the ventilator waits for one."""
+    cluster.start_all(["a", "b"])
+    cluster.hosts["sink"].slow("2mbit")
+    assert complete == cluster.read(BATCHES, seconds=120)
+    results = cluster.status("sink")["results"]
+    assert results["accepted"] >= 60
+    assert results.get("duplicate", 0) + results.get("unwanted", 0) <= 15, results
+
+
+def test_a_trainer_behind_a_line_that_takes_longer_for_a_message_than_silence_gets_on(cluster: Cluster) -> None:
+    """While one message comes, nothing else can be heard from the sink: that is no reason to begin again for ever."""
+    cluster.start_all(["a", "b"])
+    first = cluster.read(1)
+    cluster.hosts["trainer"].slow("250kbit", latency="2s")
+    assert first["batches"] + 8 == cluster.read(8, seconds=120)["batches"]
+    assert cluster.trainer
+    assert "the sink is silent" in cluster.trainer.said, "the line was not slow enough to test anything"
+
+
+def cut_control(host: Host) -> None:
+    """Let nothing pass between a worker and the ventilator."""
+    host.filter("OUTPUT", "-p", "tcp", "--dport", "5555", "-j", "DROP")
+    host.filter("INPUT", "-p", "tcp", "--sport", "5555", "-j", "DROP")
+
+
+def test_results_pass_and_control_does_not(cluster: Cluster, complete: Answer) -> None:
+    """The ventilator takes it for lost, the worker says hello in vain; then all is as before."""
+    cluster.start_all(["a", "b"])
+    cluster.read(5)
+    cluster.ask(20)
+    cut_control(cluster.hosts["a"])
+    assert 25 == cluster.answer()["batches"]
+    until(lambda: 1 == cluster.status("ventilator").get("workers"), "the ventilator to give the worker up")
+    until(lambda: not cluster.status("a")["ready"], "the worker to notice")
+    cluster.hosts["a"].open()
+    until(lambda: 2 == cluster.status("ventilator").get("workers"), "the worker to come back")
+    assert complete == cluster.read(BATCHES - 25)
+
+
+def test_control_passes_and_results_do_not(cluster: Cluster, complete: Answer) -> None:
+    """The worker says so, and another one gets its work; once results pass, it works again."""
+    cluster.start_all(["a"])
+    cluster.read(5)
+    cluster.hosts["a"].filter("OUTPUT", "-p", "tcp", "--dport", "5556", "-j", "DROP")
+    cluster.ask(20)
+    until(lambda: "no sink takes results" in cluster.status("a")["why"], "the worker to say so")
+    assert logged(cluster.jobs["ventilator"], "worker cannot reach the sink")
+    cluster.start_worker(cluster.add("b", "worker").name)
+    assert 25 == cluster.answer()["batches"]
+    assert 2 == cluster.status("ventilator")["workers"]
+    cluster.hosts["a"].open()
+    until(lambda: cluster.status("a")["ready"], "the worker's results to pass")
+    assert complete == cluster.read(BATCHES - 25)
+
+
+def test_a_line_that_drops_large_packets_does_not_eat_the_stream(cluster: Cluster, complete: Answer) -> None:
+    """A tunnel's MTU that nobody was told of: hello and heartbeats pass, results vanish, their sender wants more.
+
+    The ventilator notices whose results do not arrive, and leaves the work to the others until they do.
+    """
+    cluster.start_all(["a", "b"])
+    ventilator = cluster.jobs["ventilator"]
+    cluster.hosts["a"].filter("OUTPUT", "-m", "length", "--length", "800:65535", "-j", "DROP")
+    assert 30 == cluster.read(30)["batches"]
+    [note, *_] = until(saying(ventilator, "results do not arrive"), "the ventilator to notice")
+    assert note["worker"].startswith("a/")
+    cluster.hosts["a"].open()
+    assert complete == cluster.read(BATCHES - 30)
+
+
+def test_links_that_a_nat_forgot_are_opened_again(cluster: Cluster, complete: Answer) -> None:
+    """No packet of a connection that exists passes any more, and nobody is told; new ones are fine."""
+    cluster.start_all(["a"])
+    cluster.read(5)
+    forgotten = cluster.hosts["a"].forget(5555, 5556) + cluster.hosts["trainer"].forget(5557)
+    assert 3 == forgotten + cluster.hosts["sink"].forget(5555) - 1
+    assert complete == cluster.read(BATCHES - 5)
+
+
+@pytest.mark.parametrize("step", ["-1000d", "+40d x1.5"])
+def test_a_worker_s_wrong_clock_changes_nothing(cluster: Cluster, complete: Answer, step: str) -> None:
+    """Its wall clock is years off, and is put right (or wrong) again in the midst; no deadline knows of it."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    if library is None:
+        pytest.skip("NOT TESTED WITH WRONG CLOCKS: libfaketime is not here (Debian: apt-get install libfaketime)")
+    clock = cluster.lab.folder / "clock"
+    clock.write_text("+3000d\n")
+    fake = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    ventilator = cluster.start_ventilator()
+    cluster.start_sink()
+    worker = cluster.start_worker(cluster.add("a", "worker").name, env=fake)
+    cluster.start_trainer()
+    assert 20 == cluster.read(20)["batches"]
+    clock.write_text(f"{step}\n")
+    assert complete == cluster.read(BATCHES - 20)
+    worker.send_term()
+    assert 0 == worker.wait()
+    years = {line["timestamp"][:4] for line in events(worker)}
+    assert 2 == len(years), years
+    assert [] == logged(ventilator, "worker silent")
+    assert 1 == len(logged(ventilator, "worker joined"))

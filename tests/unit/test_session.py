@@ -132,6 +132,19 @@ def test_batches_that_wait_stay_counted_against_the_next_subscription(bench: Ben
     assert [[Credit(consumed=0, limit=2)], [Credit(consumed=0, limit=3)], [Credit(consumed=1, limit=4)]] == granted
 
 
+def test_a_line_that_takes_long_for_one_message_is_given_more_time_each_time(bench: Bench) -> None:
+    """Else the trainer would hang up in the middle of every batch, for ever; one that arrives ends the patience."""
+    now = 0.0
+    for patience in (1, 2, 4, 8, 16, 32, 32):
+        assert Reopen(SINK) not in plain(bench.session.tick(now + patience * 5.0 - 0.1))
+        now += patience * 5.0
+        assert Reopen(SINK) in plain(bench.session.tick(now))
+        bench.hear(TrainerWelcome(plan=PLAN, position=0, intervals=INTERVALS), now)
+    assert [(0, 0, 4)] == bench.batch(0, 0, 4, now)
+    bench.hear(Reset(), now)
+    assert Reopen(SINK) in plain(bench.session.tick(now + 5.0))
+
+
 def test_a_silent_sink_is_called_again_under_a_fresh_identity(bench: Bench) -> None:
     """After silence_s and not before; anything heard counts."""
     bench.hear(Heartbeat(position=0), 3.0)
