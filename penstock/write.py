@@ -98,10 +98,11 @@ def _spec(settings: WriteSettings) -> Spec:
     spec = spec.model_copy(update={"streams": {settings.stream: spec.streams[settings.stream]}})
     if settings.layout == "fields":
         return spec
-    if spec.streams[settings.stream].transform.manipulations is None:
+    manipulations = spec.streams[settings.stream].transform.manipulations
+    if manipulations is None:
         raise SpecError(f"--layout per-manipulation: stream {settings.stream!r} has no manipulations")
     data = spec.model_dump(mode="json")
-    data["streams"][settings.stream]["transform"]["manipulations"]["every"] = True
+    data["streams"][settings.stream]["transform"]["manipulations"] = manipulations.all_shown().model_dump(mode="json")
     return parse_spec(data, name=settings.spec)
 
 

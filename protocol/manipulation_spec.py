@@ -193,6 +193,11 @@ class Manipulations(Model):
         """Short names in the order of their indices: `img` for the unchanged image, then one a manipulation."""
         return ("img", *(manipulation.name for manipulation in self.all))
 
+    def all_shown(self) -> "Manipulations":
+        """Return the same manipulations with `every`, and therefore without weights."""
+        choices = tuple(choice.model_copy(update={"weight": 1.0}) for choice in self.choices)
+        return Manipulations(preset=self.preset, choices=choices, every=True)
+
     def choose(self, draw: float) -> int:
         """Return the index that a uniform of [0, 1) stands for: the weights, laid end to end, in order."""
         weights = (self.unchanged_weight, *(manipulation.weight for manipulation in self.all))

@@ -202,6 +202,14 @@ def test_weights_make_no_sense_where_nothing_is_chosen(fields: dict[str, Any], w
         Manipulations.model_validate(CUP | {"every": True} | fields)
 
 
+def test_all_manipulations_of_a_stream_that_chooses_can_be_shown() -> None:
+    """The same names, whatever the weights: a file of them is written from a spec that was made to train from."""
+    mix = Manipulations.model_validate(CUP | {"unchanged_weight": 8.0, "choices": [{"kind": "rot90", "weight": 0.5}]})
+    shown = mix.all_shown()
+    assert (True, mix.names) == (shown.every, shown.names)
+    assert shown == shown.all_shown() == Manipulations.model_validate_json(shown.model_dump_json())
+
+
 def test_it_survives_its_way_through_a_message() -> None:
     """The welcome carries the spec as JSON, with every field in it."""
     mix = Manipulations.model_validate(TURNED | {"every": True})
