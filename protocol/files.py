@@ -24,9 +24,14 @@ class Watch:
         #: Bytes of the file.
         self.size = self._opened[0]
 
+    @property
+    def changed(self) -> bool:
+        """Whether the file was written to since it was opened; one that was replaced stays as it was."""
+        return self._look() != self._opened
+
     def check(self) -> None:
-        """Raise ItemError if the file was written to since it was opened; one that was replaced stays as it was."""
-        if self._look() != self._opened:
+        """Raise ItemError if the file was written to since it was opened."""
+        if self.changed:
             raise ItemError(f"{self._name} was changed while it was in use: start again, so that it is listed anew")
 
     def _look(self) -> tuple[int, int]:

@@ -95,15 +95,15 @@ def _sorted_table(size: int, *key: int) -> Int64s:
 
 
 #: What a sample's numbers are drawn for: another word of the key each, so that no use can shift another's draws.
-DRAW_SAMPLE, DRAW_PLACES, DRAW_CUSTOM = 0, 1, 2
+DRAW_SAMPLE, DRAW_PLACES, DRAW_CUSTOM, DRAW_STORED = 0, 1, 2, 3
 
 
 def sample_generator(seed: int, epoch: int, item: int, patch: int, purpose: int = DRAW_SAMPLE) -> np.random.Generator:
     """Return the generator of one sample: the same for any worker, at any time.
 
     All arguments are non-negative integers below 2**64; `item` is the item's index in its whole source, `purpose` one
-    of `DRAW_SAMPLE` (the sample's own changes), `DRAW_PLACES` (where an item's patches lie, drawn together, patch 0)
-    and `DRAW_CUSTOM` (custom transforms).
+    of `DRAW_SAMPLE` (the sample's own changes), `DRAW_PLACES` (where an item's patches lie, drawn together, patch 0),
+    `DRAW_CUSTOM` (custom transforms) and `DRAW_STORED` (changes of a file's rows).
     """
     counter = np.array([0, patch, item, epoch], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=np.array([seed, purpose], dtype=np.uint64), counter=counter))

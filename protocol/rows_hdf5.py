@@ -7,7 +7,6 @@ HDF5 library. Refuses to know images and labels.
 import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import PurePosixPath
 from typing import Any, cast
 
 import numpy as np
@@ -15,15 +14,11 @@ import numpy.typing as npt
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.files import Watch, open_below, opened_path
+from penstock.protocol.hdf5_open import Bounds, find, h5py, names_of, open_hdf5
 from penstock.protocol.order import Int64s
 from penstock.protocol.rows import Stored
 from penstock.protocol.rows_numpy import Mapped
 from penstock.protocol.source_spec import Hdf5Source
-
-try:
-    import h5py
-except ImportError as missing:
-    raise SourceError("reading HDF5 needs h5py: pip install 'penstock[hdf5]'") from missing
 
 #: Unpacked chunks that a data set keeps (bytes): a chunk that several rows of a task share is unpacked once.
 _CACHE_BYTES = 32_000_000
@@ -86,54 +81,23 @@ def open_data_sets(source: Hdf5Source, root: str) -> tuple[Stored, Stored | None
     """Return images, labels and class names of a file below a folder of this host. Raises SourceError."""
     descriptor = open_below(root, source.path, allow_outside=source.allow_outside)
     try:
-        file = h5py.File(opened_path(descriptor), "r", rdcc_nbytes=_CACHE_BYTES)
-    except OSError as error:
-        raise SourceError(f"{root}/{source.path}: not a readable HDF5 file: {error}") from error
+        file = open_hdf5(opened_path(descriptor), f"{root}/{source.path}", cache_bytes=_CACHE_BYTES)
     finally:
         os.close(descriptor)
-    images = _find(file, source, source.images, "images")
-    labels = _find(file, source, source.labels, "labels") if source.labels else None
-    names = _class_names(source, labels if labels is not None else images, file)
+    images = _find(file, source, root, source.images, "images")
+    labels = _find(file, source, root, source.labels, "labels") if source.labels else None
+    names = class_names(source.path, labels if labels is not None else images, file)
     return _stored(file, images, source), None if labels is None else _stored(file, labels, source), names
 
 
-def _find(file: h5py.File, source: Hdf5Source, name: str, field: str) -> h5py.Dataset:
-    """Return a data set; a link into another file, on the way or in it, is an error unless the source permits it."""
-    place: Any = file
-    for part in PurePosixPath(name.strip("/")).parts:
-        link = place.get(part, getlink=True) if isinstance(place, h5py.Group) else None
-        if isinstance(link, h5py.ExternalLink) and not source.allow_outside:
-            raise SourceError(
-                f"{source.path}/{name} leads into another file, {link.filename}: set allow_outside = true to permit it"
-            )
-        place = place.get(part) if link is not None else None
-    if not isinstance(place, h5py.Dataset):
-        known = (
-            ", ".join(str(key) for key in file if isinstance(file.get(key, getlink=True), h5py.HardLink)) or "nothing"
-        )
+def _find(file: h5py.File, source: Hdf5Source, root: str, name: str, field: str) -> h5py.Dataset:
+    """Return a data set; what leads to other files is an error unless the source permits it."""
+    top = None if source.allow_outside else os.path.realpath(root)
+    found = find(file, name, Bounds(source.path, top))
+    if found is None:
         hint = '; labels = "" for none' if field == "labels" else ""
-        raise SourceError(f"{source.path}: no data set {name!r} (source.{field}); it holds: {known}{hint}")
-    if place.file.filename != file.filename and not source.allow_outside:  # by a link that leads to such a link
-        raise SourceError(f"{source.path}/{name} leads into another file: set allow_outside = true to permit it")
-    if place.external and not source.allow_outside:
-        raise SourceError(f"{source.path}/{name} holds data of {place.external[0][0]}: allow_outside = true permits it")
-    if place.is_virtual:
-        _check_parts(place, source, name)
-    return place
-
-
-def _check_parts(data: h5py.Dataset, source: Hdf5Source, name: str) -> None:
-    """Raise SourceError if a part of a virtual data set is not there (it would read as zeros), or lies elsewhere."""
-    folder = os.path.dirname(os.path.realpath(data.file.filename))  # noqa: PTH120 - as HDF5 does it
-    top = folder.removesuffix(os.path.dirname("/" + source.path).rstrip("/"))  # noqa: PTH120
-    for part in dict.fromkeys(part.file_name for part in data.virtual_sources() if part.file_name != "."):
-        place = os.path.realpath(os.path.join(folder, part))  # noqa: PTH118
-        if not source.allow_outside and not place.startswith(top + "/"):
-            raise SourceError(
-                f"{source.path}/{name} holds data of {part}, outside the root: allow_outside = true permits it"
-            )
-        if not os.path.isfile(place):  # noqa: PTH113
-            raise SourceError(f"{source.path}/{name} holds data of {part}, and there is no such file beside it")
+        raise SourceError(f"{source.path}: no data set {name!r} (source.{field}); it holds: {names_of(file)}{hint}")
+    return found
 
 
 def _stored(file: h5py.File, data: h5py.Dataset, source: Hdf5Source) -> Stored:
@@ -147,12 +111,13 @@ def _stored(file: h5py.File, data: h5py.Dataset, source: Hdf5Source) -> Stored:
     return Mapped(os.open(file.filename, os.O_RDONLY | os.O_CLOEXEC), name, data.shape, data.dtype, offset)
 
 
-def _class_names(source: Hdf5Source, labels: h5py.Dataset, file: h5py.File) -> Sequence[str] | None:
+def class_names(name: str, labels: h5py.Dataset | h5py.File, file: h5py.File) -> Sequence[str] | None:
+    """Return the class names that stand beside the labels, or in the file; None for none. Raises SourceError."""
     for holder in (labels, file):
-        if "classes" in holder.attrs:
-            names = np.atleast_1d(np.asarray(holder.attrs["classes"])).tolist()
+        if not isinstance(said := holder.attrs.get("classes", h5py.Empty("f")), h5py.Empty):
+            names = np.atleast_1d(np.asarray(said)).tolist()
             texts = [name.decode(errors="replace") if isinstance(name, bytes) else name for name in names]
             if not all(isinstance(text, str) for text in texts) or len(set(texts)) < len(texts):
-                raise SourceError(f"{source.path}: attribute classes = {texts!r}: must be names, each once")
+                raise SourceError(f"{name}: attribute classes = {texts!r}: must be names, each once")
             return texts
     return None

@@ -18,7 +18,7 @@ from images import encode, picture
 
 from penstock.protocol.wire import Array
 from penstock.stack import Addresses, LocalStack
-from penstock.trainer.client import Feed
+from penstock.trainer.feed import BatchFeed
 
 #: Losses are noticed within about two seconds, and no stall of a busy machine passes for one.
 INTERVALS = {"heartbeat_s": 0.2, "silence_s": 2.0}
@@ -91,7 +91,7 @@ def run_stack(
     return LocalStack(spec, workers=workers, addresses=addresses, run_dir=run_dir, options=merged)
 
 
-def take(feed: Feed, batches: int) -> list[Batch]:
+def take(feed: BatchFeed[Any], batches: int) -> list[Batch]:
     """Return the next batches, across epochs' ends; the last counts as consumed once the feed is asked for more."""
     taken: list[Batch] = []
     while len(taken) < batches:
@@ -102,7 +102,7 @@ def take(feed: Feed, batches: int) -> list[Batch]:
     return taken
 
 
-def epochs(feed: Feed, count: int) -> list[Batch]:
+def epochs(feed: BatchFeed[Any], count: int) -> list[Batch]:
     """Return the batches of the next `count` epochs."""
     return [batch for _ in range(count) for batch in feed]
 

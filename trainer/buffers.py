@@ -4,8 +4,10 @@ A batch of megabytes in fresh memory costs the kernel about as much for clearing
 Owns when memory is free: when nothing but this module refers to it. Refuses to know what is in it.
 """
 
+import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +42,16 @@ class Buffers:
         size = sum(part.nbytes for part in parts)
         if size < _LEAST_BYTES:
             return np.concatenate(parts)
-        out: Array = self._room(size)[:size].view(first.dtype).reshape(shape)
+        out = self.empty(shape, first.dtype)
         np.concatenate(parts, out=out)
+        return out
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Return an array of the caller's own, its content undefined."""
+        size = dtype.itemsize * math.prod(shape)
+        if size < _LEAST_BYTES:
+            return np.empty(shape, dtype)
+        out: Array = self._room(size)[:size].view(dtype).reshape(shape)
         return out
 
     def _room(self, size: int) -> npt.NDArray[np.uint8]:

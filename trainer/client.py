@@ -55,9 +55,11 @@ class Feed(BatchFeed[StreamPlan]):
         ring = open_keys(given_keys(keys), "trainer")
         wish = Wish(stream, rank, world_size, ahead, __version__)
         stats = FeedStats()
-        super().__init__(
-            Cursor(address, wish, timeout_s, lambda *at: Link(address, wish, *at, ring, stats.waits)), stats
-        )
+
+        def subscribe(position: int, fingerprint: str) -> Link:
+            return Link(address, wish, position, fingerprint, ring, stats.waits)
+
+        super().__init__(Cursor(address, wish, timeout_s, subscribe), stats)
 
     def normalizer(self, roots: Mapping[str, str] | None = None) -> "BatchNormalizer":
         """Return what normalises this stream's images, numpy or tensors, where the spec leaves it to the trainer.

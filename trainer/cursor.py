@@ -25,9 +25,14 @@ class Cursor(Generic[AnyPlan]):
     """A position in a stream, what brings its batches, and the claim of one iteration on both."""
 
     def __init__(
-        self, address: str, wish: Wish, timeout_s: float, open_supply: Callable[[int, str], Supply[AnyPlan]]
+        self,
+        address: str,
+        wish: Wish,
+        timeout_s: float,
+        open_supply: Callable[[int, str], Supply[AnyPlan]],
+        plan: AnyPlan | None = None,
     ) -> None:
-        """Stand at position 0; `open_supply(position, fingerprint)` connects, on first use."""
+        """Stand at position 0; `open_supply(position, fingerprint)` connects, on first use; `plan` may be known."""
         self.address, self.wish, self.timeout_s, self._open = address, wish, timeout_s, open_supply
         #: Position after the batch that was handed out last.
         self.position = 0
@@ -46,7 +51,7 @@ class Cursor(Generic[AnyPlan]):
         self.turn, self._guard = threading.Lock(), threading.Lock()
         self._fingerprint = ""
         self._link: Supply[AnyPlan] | None = None
-        self._plan: AnyPlan | None = None
+        self._plan = plan
         self._pid = os.getpid()
         self._error: PenstockError | None = None
         self._closed = False

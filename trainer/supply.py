@@ -5,68 +5,13 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from penstock.protocol.errors import PenstockError
-from penstock.protocol.plan import FieldSchema
+from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
+from penstock.trainer.hdf5_plan import FilePlan
 from penstock.trainer.session import Ended
 
-
-class Cut(Protocol):
-    """How samples are cut into batches."""
-
-    @property
-    def batch_size(self) -> int:
-        """Samples in a batch."""
-        ...
-
-    @property
-    def drop_remainder(self) -> bool:
-        """Whether an epoch's last batch is dropped if it is not full."""
-        ...
-
-
-class Plan(Protocol):
-    """What a feed has to know of its stream."""
-
-    @property
-    def name(self) -> str:
-        """What the stream is called."""
-        ...
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names in label order."""
-        ...
-
-    @property
-    def schema(self) -> tuple[FieldSchema, ...]:
-        """The fields of a sample."""
-        ...
-
-    @property
-    def settings(self) -> Cut:
-        """How samples are cut into batches."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of what determines the samples and their order."""
-        ...
-
-    def batches_per_epoch(self, world_size: int = 1) -> int:
-        """Return how many batches each of `world_size` trainers gets of a whole epoch."""
-        ...
-
-    def epoch_of(self, position: int) -> int:
-        """Return the epoch that a position is in."""
-        ...
-
-    def epoch_span(self, epoch: int) -> tuple[int, int]:
-        """Return the positions [start, stop) of an epoch."""
-        ...
-
-
-AnyPlan = TypeVar("AnyPlan", bound=Plan)
-Plan_co = TypeVar("Plan_co", bound=Plan, covariant=True)
+AnyPlan = TypeVar("AnyPlan", bound=StreamPlan | FilePlan)
+Plan_co = TypeVar("Plan_co", bound=StreamPlan | FilePlan, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
