@@ -14,6 +14,8 @@ from penstock.ventilator.leases import Leases
 
 #: A task hangs if it takes this many times as long as a typical one, and longer than the verdict's patience.
 _HANGS = 4.0
+#: A trainer that was seen for less than this (s) says nothing yet.
+_LEAST_S = 2.0
 #: A training program's own clock is believed once it covers this much (s).
 _LEAST_CLOCK_S = 0.5
 
@@ -46,6 +48,7 @@ class WorkerLately:
 class ReaderLately:
     """One trainer between two moments."""
 
+    seconds: float
     rate: float
     wait_fraction: float | None
     starved: float
@@ -108,7 +111,11 @@ def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
     first, last = past[0], past[-1]
     workers = [lately for peer in last.workers if (lately := last.worker(peer, past))]
     found = [lately for name in last.readers if (lately := last.reader(name, past))]
-    waits = [(lately.wait_fraction, lately.starved) for lately in found if lately.wait_fraction is not None]
+    waits = [
+        (lately.wait_fraction, lately.starved)
+        for lately in found
+        if lately.wait_fraction is not None and lately.seconds >= _LEAST_S
+    ]
     wait_fraction, starved = max(waits, default=(None, 1.0), key=lambda pair: pair[0] or 0.0)
     stats = leases.heard.stats if leases.sink else None
     seconds = last.now - first.now
@@ -190,6 +197,7 @@ def _reader_between(old: ReaderStats, new: ReaderStats, seconds: float) -> Reade
         own = _fraction(new.feed.wait_s - old.feed.wait_s, new.feed.busy_s - old.feed.busy_s, _LEAST_CLOCK_S)
         wait_fraction = starved if own is None else own
     return ReaderLately(
+        seconds=seconds,
         rate=max(0, new.samples - old.samples) / seconds,
         wait_fraction=wait_fraction,
         starved=1.0 if starved is None else starved,

@@ -1,0 +1,161 @@
+"""Situations for the verdict, made for real: a trainer at a pace, transforms that wait, a throttled line, a slow sink.
+
+Owns threads and sockets of its own; knows of Penstock only what a user knows.
+"""
+
+import os
+import select
+import signal
+import socket
+import threading
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from penstock.protocol.errors import PenstockError
+from penstock.trainer.client import Feed
+
+#: Transforms that take their time without a processor, as a slow service would; `hang` never ends on one item.
+_TRANSFORMS = """
+import time
+
+
+def dawdle(sample, rng, *, seconds):
+    time.sleep(seconds)
+    return sample
+
+
+def hang(sample, rng, *, item):
+    while sample["item"] == item:
+        time.sleep(1)
+    return sample
+"""
+
+
+def write_transforms(folder: Path) -> Path:
+    """Write an installed package with the transforms `dawdle` and `hang`; return what belongs on Python's path."""
+    facts = folder / "dawdling-1.0.dist-info"
+    facts.mkdir(parents=True)
+    (folder / "dawdling.py").write_text(_TRANSFORMS, encoding="utf-8")
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: dawdling\nVersion: 1.0\n", encoding="utf-8")
+    entries = "[penstock.transforms]\ndawdle = dawdling:dawdle\nhang = dawdling:hang\n"
+    (facts / "entry_points.txt").write_text(entries, encoding="utf-8")
+    return folder
+
+
+class Trainer:
+    """A training program: reads epoch after epoch, and takes `step_s` seconds for each batch."""
+
+    def __init__(self, feed: Feed, step_s: float = 0.0) -> None:
+        """Keep the feed; the thread starts with the block."""
+        self.feed, self.step_s = feed, step_s
+        #: What ended the training, if that was an error.
+        self.error: PenstockError | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._train, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start to train."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self._over.set()
+        self.feed.close()
+        self._thread.join(10)
+
+    def _train(self) -> None:
+        try:
+            while not self._over.is_set():
+                for _ in self.feed:
+                    if self._over.wait(self.step_s):  # the step: it holds a batch and computes
+                        return
+        except PenstockError as error:
+            self.error = error
+
+
+class Line:
+    """A TCP line to `target` that passes on so many bytes a second to it, all connections together."""
+
+    def __init__(self, target: int, bytes_per_s: float) -> None:
+        """Listen on some port of the loopback interface."""
+        self._target, self._rate = target, bytes_per_s
+        self._server = socket.create_server(("127.0.0.1", 0))
+        #: Where it listens.
+        self.port: int = self._server.getsockname()[1]
+        self._over = threading.Event()
+        self._threads: deque[threading.Thread] = deque()
+
+    def __enter__(self) -> Self:
+        """Start to pass on."""
+        self._start(self._accept)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Hang up."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join(5)
+        self._server.close()
+
+    def _start(self, target: Any, *arguments: Any) -> None:
+        self._threads.append(threading.Thread(target=target, args=arguments, daemon=True))
+        self._threads[-1].start()
+
+    def _accept(self) -> None:
+        while not self._over.is_set():
+            if select.select([self._server], [], [], 0.1)[0]:
+                front, _ = self._server.accept()
+                front.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)  # a line holds little
+                back = socket.create_connection(("127.0.0.1", self._target), timeout=10)
+                self._start(self._pass_on, front, back)
+
+    def _pass_on(self, front: socket.socket, back: socket.socket) -> None:
+        with front, back, suppress(OSError):
+            while not self._over.is_set():
+                for source in select.select([front, back], [], [], 0.1)[0]:
+                    data = source.recv(4096)
+                    if not data:
+                        return
+                    if source is back:
+                        front.sendall(data)
+                        continue
+                    self._over.wait(len(data) / self._rate)
+                    back.sendall(data)
+
+
+class Drowsy:
+    """Stops a process for most of the time, as an overloaded host would: it runs for a tenth of it."""
+
+    def __init__(self, pid: int, stopped_s: float = 0.45, runs_s: float = 0.05) -> None:
+        """Keep the process; nothing happens before the block."""
+        self._pid, self._stopped_s, self._runs_s = pid, stopped_s, runs_s
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let it run again."""
+        self._over.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        with suppress(ProcessLookupError):
+            while not self._over.is_set():
+                os.kill(self._pid, signal.SIGSTOP)
+                self._over.wait(self._stopped_s)
+                os.kill(self._pid, signal.SIGCONT)
+                self._over.wait(self._runs_s)
