@@ -53,7 +53,7 @@ def make_sheet(title: str, plan: StreamPlan, samples: Iterable[Sample], side: in
     names = plan.settings.transform.image_names
     shown: list[tuple[Sample, Sequence[Array | None]]] = []
     for sample in samples:
-        found = [] if sample.failure else [_arranged(plan, sample, name) for name in names]
+        found = [] if sample.failure else [arranged(plan, sample, name) for name in names]
         shown.append((sample, [None if image is None else resize(image, side) for image in found]))
     shown.sort(key=lambda pair: pair[0].position)
     field = plan.schema[0]
@@ -99,8 +99,8 @@ def lines(plan: StreamPlan, sample: Sample, image: str = "image") -> tuple[str, 
     return tuple(line for line in found if line)
 
 
-def _arranged(plan: StreamPlan, sample: Sample, name: str) -> Array | None:
-    """Return an image as it is drawn, or None if it is none."""
+def arranged(plan: StreamPlan, sample: Sample, name: str) -> Array | None:
+    """Return an image of a sample as it is drawn, (height, width, 1 or 3), or None if it is none."""
     axes = next(field.axes for field in plan.schema if field.name == name)
     # If a custom transform makes it and the spec says no axes, its shape has to.
     return arrange(sample.fields[name], channels_first=axes == "chw" if axes else None)

@@ -241,8 +241,7 @@ class LocalStack:
             if isinstance(value, bool):
                 command.append(f"--{'' if value else 'no-'}{option.replace('_', '-')}")
                 continue
-            values = [f"{key}={path}" for key, path in value.items()] if isinstance(value, Mapping) else [str(value)]
-            for each in values:
+            for each in _words(value):
                 command += [f"--{option.replace('_', '-')}", each]
         return command
 
@@ -252,6 +251,13 @@ class LocalStack:
             feeds = list(self._feeds)
         for feed in feeds:
             feed.fail(self.error)
+
+
+def _words(value: object) -> list[str]:
+    """Return a setting as what follows its flag, once for each entry of several."""
+    if isinstance(value, Mapping):
+        return [f"{key}={each}" for key, each in value.items()]
+    return [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
 
 
 def _as_spec(spec: str | Path | Mapping[str, Any] | Spec) -> Spec:

@@ -19,7 +19,7 @@ from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError,
 from penstock.protocol.log import library_logger
 from penstock.protocol.messages import Glimpse, Peek, Refused, Reset
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.security import open_keys
+from penstock.protocol.security import KeyRing, open_keys
 from penstock.protocol.service import run
 from penstock.protocol.sockets import Endpoint, Hub
 from penstock.protocol.wire import Array
@@ -83,24 +83,32 @@ def look(settings: ViewSettings) -> tuple[StreamPlan, list[Sample]]:
     """Return what the sink shows. Raises RefusedError, DeadlineError, or StackError if there is nothing to see."""
     seen = Look(settings.stream, settings.count)
     keys = open_keys(settings.keys, "trainer")
-    with closing(Hub(library_logger("view", sink=settings.address), keys)) as hub:
-        endpoint = hub.dealer(settings.address, _FROM_SINK, "sink")
-        began = asked = news = time.monotonic()
-        endpoint.send(seen.question)
-        while True:
-            hub.wait(min(_AGAIN_S, settings.wait_s))
-            now = time.monotonic()
-            if fresh := _receive(hub, endpoint, seen):
-                news = now
-            still = seen.samples and now > news + _STILL_S
-            if still or now > began + settings.wait_s or len(seen.samples) == seen.count:
-                break
-            if fresh or now > asked + _AGAIN_S:
-                endpoint.send(seen.question)
-                asked = now
+    look_at(settings.address, keys, seen, wait_s=settings.wait_s, still_s=_STILL_S)
     if seen.plan is None or not seen.samples:
         raise _nothing(settings, seen)
     return seen.plan, seen.samples
+
+
+def look_at(sink: str, keys: KeyRing | None, seen: Look, *, wait_s: float, still_s: float) -> None:
+    """Ask a sink until it has shown as many samples as wanted, nothing new for `still_s`, or for `wait_s` (seconds).
+
+    Raises RefusedError.
+    """
+    with closing(Hub(library_logger("view", sink=sink), keys)) as hub:
+        endpoint = hub.dealer(sink, _FROM_SINK, "sink")
+        began = asked = news = time.monotonic()
+        endpoint.send(seen.question)
+        while True:
+            hub.wait(min(_AGAIN_S, wait_s))
+            now = time.monotonic()
+            if fresh := _receive(hub, endpoint, seen):
+                news = now
+            still = seen.samples and now >= news + still_s
+            if still or now > began + wait_s or len(seen.samples) == seen.count:
+                return
+            if fresh or now > asked + _AGAIN_S:
+                endpoint.send(seen.question)
+                asked = now
 
 
 def _receive(hub: Hub, endpoint: Endpoint, seen: Look) -> bool:

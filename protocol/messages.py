@@ -162,6 +162,8 @@ class SinkHello(Message):
     """Fresh for each start of the process."""
     results: Text
     """Address that workers push results to."""
+    trainers: Text = ""
+    """Address for trainers, as this host knows it: the dashboard looks at samples there."""
     version: Text
     """Penstock's version."""
 

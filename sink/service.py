@@ -11,7 +11,7 @@ from pydantic import Field
 
 from penstock._version import __version__
 from penstock.protocol import wire
-from penstock.protocol.addresses import check_address
+from penstock.protocol.addresses import check_address, host_of, reachable
 from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send, Write
 from penstock.protocol.messages import (
@@ -98,12 +98,19 @@ class Sink:
             hub.memory = Attachments(releases=True)
             self.lending = Lending()
         self.results = hub.pull(settings.results, {"worker": wire.kinds(Result)})
-        self.trainers = hub.router(settings.bind, {"trainer": _FROM_TRAINERS})
+        self.trainers = hub.router(settings.bind, {"trainer": _FROM_TRAINERS, "ventilator": wire.kinds(Peek)})
         self.ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
         self.ledger = Ledger(settings.quarantine)
         reached = settings.advertise or advertised(self.results.address, settings.ventilator, host_name())
         check_address(reached)
-        hello = SinkHello(incarnation=uuid.uuid4().hex, results=reached, version=__version__)
+        bound = self.trainers.address
+        looked_at = reachable(bound, host_of(settings.advertise)) if settings.advertise else bound
+        hello = SinkHello(
+            incarnation=uuid.uuid4().hex,
+            results=reached,
+            trainers=advertised(looked_at, settings.ventilator, host_name()),
+            version=__version__,
+        )
         intervals = Intervals(heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s)
         now = time.monotonic()
         self.writer: Writer | None = None

@@ -3,13 +3,15 @@
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from penstock._version import __version__
 from penstock.protocol import wire
 from penstock.protocol.addresses import check_exposure
-from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.errors import RemoteProtocolError, SpecError
 from penstock.protocol.instructions import Instruction, Note, Send
 from penstock.protocol.messages import (
     Finished,
@@ -34,6 +36,11 @@ from penstock.ventilator.book import TaskBook
 from penstock.ventilator.leases import LeasePolicy, Leases
 from penstock.ventilator.metrics import METRICS, fill
 
+if TYPE_CHECKING:
+    from penstock.ventilator.dashboard.server import Dashboard
+
+#: Lines of the quarantine ledger that the dashboard shows: the newest.
+LEDGER_SHOWN = 200
 #: Seconds between two looks at the whole topology.
 _OBSERVE_S = 1.0
 #: Who may say what; a trainer, or who has a trainer's key, may look.
@@ -67,6 +74,13 @@ class VentilatorSettings(ServiceSettings):
     """Least seconds that a task may hold up the stream before a second worker gets it too."""
     hedge_factor: float = Field(default=4.0, ge=1)
     """A task is hedged only when it is this many times older than a typical one."""
+    dashboard: str = ""
+    """host:port to serve the dashboard on, as in 127.0.0.1:5550 (port 0 takes any free one); empty: nowhere."""
+    dashboard_token_file: str = ""
+    """File with the token that the dashboard asks for, made if it is missing; without one, a dashboard beyond loopback
+    makes a token for this run."""
+    dashboard_hosts: list[str] = Field(default_factory=list)
+    """Further names by which browsers may call the dashboard's host, such as that of a proxy."""
 
 
 def serve(settings: VentilatorSettings) -> int:
@@ -88,7 +102,7 @@ def serve(settings: VentilatorSettings) -> int:
             },
         }
 
-    with Service("ventilator", settings, status) as service:
+    with Service("ventilator", settings, status) as service, _open_dashboard(settings, service) as dashboard:
         if not service.hub.keys:
             check_exposure(settings.bind, insecure=settings.insecure)  # now, not once all sources are listed
         service.starting = True
@@ -118,8 +132,23 @@ def serve(settings: VentilatorSettings) -> int:
             if now >= observed + _OBSERVE_S:
                 board.observe(now, time.time())
                 observed = now
+                if dashboard:
+                    dashboard.show(board.look(LEDGER_SHOWN), leases.sink.hello.trainers if leases.sink else "")
             execute(service, endpoint, leases, leases.dispatch(now), now)
     return 0
+
+
+def _open_dashboard(settings: VentilatorSettings, service: Service) -> AbstractContextManager["Dashboard | None"]:
+    """Serve the page, if it is wanted; its libraries are loaded only then. Raises SpecError."""
+    if not settings.dashboard:
+        return nullcontext()
+    try:
+        from penstock.ventilator.dashboard.server import open_dashboard  # noqa: PLC0415 - an optional part
+    except ImportError as error:
+        raise SpecError(f"the dashboard needs {error.name}: pip install 'penstock[dashboard]'") from error
+    return open_dashboard(
+        settings.dashboard, settings.dashboard_token_file, settings.dashboard_hosts, settings.keys, service.log
+    )
 
 
 def _as_json(board: Board) -> tuple[str, bytes]:

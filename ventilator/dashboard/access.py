@@ -1,0 +1,108 @@
+"""Who may see the page: tokens, host names and the headers that keep other pages out.
+
+Three doors. Beyond loopback nothing is shown without the token. A request must name this host in its `Host` header: a
+page of somebody else's could let its own name point here (DNS rebinding) and would then read as one of ours. And no
+answer may be framed, read by other origins, or run or load anything from elsewhere. Refuses to know what is shown.
+"""
+
+import hmac
+import ipaddress
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Literal
+
+from penstock.protocol.errors import SpecError
+
+#: Bytes of a token that is made here, and the least letters of one that is given.
+_TOKEN_BYTES, _LEAST_LETTERS = 24, 16
+#: Seconds that a browser remembers the token.
+_REMEMBERED_S = 30 * 86_400
+
+Verdict = Literal["welcome", "remember", "wrong host", "no token"]
+
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Access:
+    """Decides about one request by its headers and its query."""
+
+    def __init__(self, token: str, names: Iterable[str], port: int) -> None:
+        """Ask for `token` unless it is empty; `names` are those that this host goes by."""
+        self._token = token.encode()
+        self._names = {name.lower().rstrip(".") for name in names} | {"localhost"}
+        #: Cookies know no ports: two dashboards on one host need two names.
+        self._cookie = f"penstock-{port}"
+
+    def judge(self, headers: Mapping[str, str], asked: str) -> Verdict:
+        """Return what becomes of a request with these headers and this token in its query."""
+        if not self._is_ours(headers.get("host", "")):
+            return "wrong host"
+        if not self._token:
+            return "welcome"
+        if asked:
+            return "remember" if self._fits(asked) else "no token"
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = bearer if scheme.lower() == "bearer" else self._remembered(headers.get("cookie", ""))
+        return "welcome" if self._fits(given) else "no token"
+
+    def cookie(self) -> str:
+        """Return the header that lets a browser remember the token, where no script can read it."""
+        token = self._token.decode()
+        return f"{self._cookie}={token}; Path=/; Max-Age={_REMEMBERED_S}; HttpOnly; SameSite=Lax"
+
+    def _fits(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._token)
+
+    def _remembered(self, header: str) -> str:
+        with suppress(CookieError):
+            if found := SimpleCookie(header).get(self._cookie):
+                return str(found.value)
+        return ""
+
+    def _is_ours(self, header: str) -> bool:
+        """Return whether a `Host` header names this host. An address is fine: only a name can be made to point here."""
+        name = header.rpartition(":")[0] if header.rpartition(":")[2].isdecimal() else header
+        with suppress(ValueError):
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+            return True
+        return name.lower().rstrip(".") in self._names
+
+
+def new_token() -> str:
+    """Return a token that nobody can guess."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def read_token(path: Path) -> str:
+    """Return the token in a file, which gets a new one if it is not there yet. Raises SpecError."""
+    try:
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(new_token() + "\n")
+        mode = path.stat().st_mode
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"dashboard token {str(path)!r}: {error}; give a file of yours that holds one line") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SpecError(f"dashboard token {str(path)!r}: others on this machine can read it; chmod 600 {path}")
+    if len(token) < _LEAST_LETTERS or not token.isprintable() or set(token) & set(' ";,\\'):
+        raise SpecError(
+            f"dashboard token {str(path)!r}: it must be one line of at least {_LEAST_LETTERS} letters, digits, dashes "
+            "or underscores; remove the file, and one is made"
+        )
+    return token

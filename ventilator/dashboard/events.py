@@ -1,0 +1,111 @@
+"""Server-sent events: what is published goes to every open page; who does not read is dropped.
+
+Owns clients and their queues, both bounded. Refuses to know what is sent. Lives in one event loop.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+#: Pages that may be open at once.
+MOST_CLIENTS = 16
+#: Events that wait for one page, a second apart: one that takes none for so long is dropped.
+_MOST_WAITING = 15
+#: Without an event for so long (s), a comment tells proxies and the kernel that the line is in use.
+_BEAT_S = 5.0
+#: What a page does once the line breaks: try again after so many ms.
+_RETRY_MS = 1000
+_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
+
+
+@dataclass(slots=True, eq=False)
+class _Client:
+    """One open page."""
+
+    limit: asyncio.Timeout
+    waiting: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_MOST_WAITING))
+    #: It did not read, so that there is no use in saying goodbye.
+    slow: bool = False
+
+    def end(self) -> None:
+        """Let its request end now, wherever it waits."""
+        with suppress(RuntimeError):  # it has ended already
+            self.limit.reschedule(0.0)
+
+
+def event(name: str, data: str | object) -> bytes:
+    """Return an event; `data` is JSON in one line, or what becomes that."""
+    text = data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
+    return f"event: {name}\ndata: {text}\n\n".encode()
+
+
+class Events:
+    """The endpoint of the stream: an ASGI application."""
+
+    def __init__(self, greet: Callable[[], Iterable[bytes]]) -> None:
+        """Have no clients; `greet` says what a new one gets first."""
+        self._greet = greet
+        self._clients: set[_Client] = set()
+
+    def __len__(self) -> int:
+        """Return how many pages are open."""
+        return len(self._clients)
+
+    def publish(self, data: bytes) -> None:
+        """Send to everybody, without waiting."""
+        for client in tuple(self._clients):
+            try:
+                client.waiting.put_nowait(data)
+            except asyncio.QueueFull:
+                client.slow = True
+                self._clients.discard(client)
+                client.end()
+
+    def close(self) -> None:
+        """End all requests."""
+        for client in self._clients:
+            client.end()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, until either side has enough."""
+        if len(self._clients) >= MOST_CLIENTS:
+            text = f"{MOST_CLIENTS} pages are open already: close one\n"
+            await PlainTextResponse(text, 503, {"Retry-After": "10"})(scope, receive, send)
+            return
+        client: _Client | None = None
+        try:
+            async with asyncio.timeout(None) as limit:
+                client = _Client(limit)
+                self._clients.add(client)
+                watch = asyncio.ensure_future(_watch(receive, client))
+                try:
+                    await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+                    await self._feed(client, send)
+                finally:
+                    self._clients.discard(client)
+                    watch.cancel()
+        except TimeoutError:
+            if client and not client.slow:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _feed(self, client: _Client, send: Send) -> None:
+        first = f"retry: {_RETRY_MS}\n\n".encode() + b"".join(self._greet())
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        while True:
+            try:
+                data = await asyncio.wait_for(client.waiting.get(), _BEAT_S)
+            except TimeoutError:
+                data = b": alive\n\n"
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+
+async def _watch(receive: Receive, client: _Client) -> None:
+    """Notice that the page was closed."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    client.end()

@@ -1,0 +1,108 @@
+"""Small pictures of what the sink holds now, for the page. Owns how often the sink is asked, and how large they are.
+
+Asks as an onlooker, by the ventilator's key: nothing is made or held back for it, and trainers miss nothing. One
+question at a time, at most every few seconds, and only when a page asks; the answer is shared by all pages. What draws
+(Pillow, OpenCV's neighbours) is imported with the first question, in a thread.
+"""
+
+import asyncio
+import base64
+import io
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from penstock.protocol.addresses import reachable
+from penstock.protocol.errors import PenstockError
+from penstock.protocol.security import open_keys
+
+if TYPE_CHECKING:
+    from penstock.view import Look
+
+#: A sink on this host may have told a wildcard, which everybody fills in.
+_HERE = "127.0.0.1"
+#: Seconds that one answer is shown to everybody who asks.
+AGAIN_S = 3.0
+#: Pictures at most, and their longest side (pixels): twice what the page shows, for dense screens.
+MOST_PICTURES, _SIDE = 24, 192
+#: Longest wait for the sink (s): where nothing is held, it shows the next result that comes.
+_WAIT_S = 2.0
+#: Quality of JPEG pictures.
+_QUALITY = 82
+#: Streams whose pictures are remembered.
+_MOST_STREAMS = 16
+
+
+class SampleViewer:
+    """Shows samples of any stream to pages. Lives in the dashboard's event loop."""
+
+    def __init__(self, keys: str) -> None:
+        """Know no sink yet; `keys` is the ventilator's key folder, or empty."""
+        #: The sink's address for trainers; empty: there is none.
+        self.sink = ""
+        self._keys = keys
+        self._known: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._asking = asyncio.Lock()
+
+    async def show(self, stream: str) -> dict[str, Any]:
+        """Return pictures with what stands under them, or why there are none."""
+        async with self._asking:
+            at, answer = self._known.get(stream, (0.0, {}))
+            if time.monotonic() < at + AGAIN_S and answer:
+                return answer
+            answer = await asyncio.to_thread(self._ask, stream, self.sink)
+            self._known.pop(stream, None)
+            self._known[stream] = time.monotonic(), answer
+            if len(self._known) > _MOST_STREAMS:
+                del self._known[next(iter(self._known))]
+            return answer
+
+    def _ask(self, stream: str, sink: str) -> dict[str, Any]:
+        if not sink:
+            return _nothing("no sink is connected")
+        from penstock.view import Look, look_at  # noqa: PLC0415 - brings Pillow, which the ventilator needs for nothing else
+
+        seen = Look(stream, MOST_PICTURES)
+        try:
+            look_at(reachable(sink, _HERE), open_keys(self._keys, "ventilator"), seen, wait_s=_WAIT_S, still_s=0.0)
+        except PenstockError as error:
+            return _nothing(str(error))
+        if seen.samples:
+            return {"why": "", "pictures": list(_pictures(seen))}
+        if seen.read is None:
+            return _nothing(f"the sink did not answer at {sink}")
+        return _nothing(
+            "the sink holds none right now" if seen.read else "no trainer reads this stream, so nothing is made"
+        )
+
+
+def _nothing(why: str) -> dict[str, Any]:
+    return {"why": why, "pictures": []}
+
+
+def _pictures(seen: "Look") -> Iterator[dict[str, Any]]:
+    """Yield the pictures as the page shows them."""
+    from penstock.contact import arranged, lines  # noqa: PLC0415 - as above
+    from penstock.pictures import find_range, resize, to_picture  # noqa: PLC0415
+
+    assert seen.plan  # noqa: S101 - samples come with the plan that they were made by
+    plan, names = seen.plan, seen.plan.settings.transform.image_names
+    shown = [
+        (sample, name, image)
+        for sample in seen.samples
+        for name in names
+        if (image := arranged(plan, sample, name)) is not None
+    ][:MOST_PICTURES]
+    levels = find_range(plan.schema[0].dtype, [image for _, _, image in shown])
+    for sample, name, image in shown:
+        small = resize(image, _SIDE)
+        is_enlarged = small.shape[0] > image.shape[0]
+        file = io.BytesIO()
+        # What was enlarged shows its pixels: few colours, sharp edges.
+        to_picture(small, levels).save(file, "PNG" if is_enlarged else "JPEG", quality=_QUALITY)
+        kind = "png" if is_enlarged else "jpeg"
+        yield {
+            "position": sample.position,
+            "lines": lines(plan, sample, name),
+            "picture": f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}",
+        }

@@ -1,0 +1,187 @@
+"""The dashboard as the ventilator holds it: a server in a thread of its own, which gets a snapshot each second.
+
+A thread and no process: the ventilator hands over one object a second, and what the thread does with it (JSON, sockets,
+small pictures now and then) takes milliseconds. Owns the listening socket, the thread and its event loop. Refuses to
+know leases and workers.
+"""
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+import uvicorn
+
+from penstock._version import __version__
+from penstock.protocol.addresses import is_local
+from penstock.protocol.errors import SpecError
+from penstock.protocol.snapshot import Snapshot
+from penstock.ventilator.dashboard.access import Access, new_token, read_token
+from penstock.ventilator.dashboard.events import Events, event
+from penstock.ventilator.dashboard.history import History
+from penstock.ventilator.dashboard.page import make_app
+from penstock.ventilator.dashboard.samples import SampleViewer
+
+#: Connections at once: those of all pages, and some that come and go.
+_MOST_CONNECTIONS = 64
+#: Who takes nothing off the line for so long (ms) is cut off by the kernel.
+_STUCK_MS = 20_000
+#: Longest that the thread may take to leave (s).
+_CLOSE_S = 2.0
+
+
+class Dashboard:
+    """A running page. `show` may be called from any thread."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        access: Access,
+        samples: SampleViewer,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        """Serve on a listening socket; `open_dashboard` makes all of them from settings."""
+        self._socket, self._samples = listening, samples
+        self._history, self._events = History(), Events(self._greet)
+        self._latest: Snapshot | None = None
+        self._ledger: tuple[int, int] | None = None
+        self._loop = asyncio.new_event_loop()
+        app = make_app(access, self._events, self._as_json, samples.show)
+        config = uvicorn.Config(
+            app,
+            log_config=None,  # an access log would hold the token
+            log_level=logging.ERROR,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            http="h11",
+            loop="none",
+            server_header=False,
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = uvicorn.Server(config)
+        logging.getLogger("uvicorn.error").addHandler(_Bridge(log))
+        self._thread = threading.Thread(target=self._run, name="dashboard", daemon=True)
+
+    def start(self) -> Self:
+        """Serve from now on."""
+        self._thread.start()
+        return self
+
+    def show(self, snapshot: Snapshot, sink: str) -> None:
+        """Push a snapshot to all pages; `sink` is the sink's address for trainers, empty without one."""
+        with suppress(RuntimeError):  # the loop is closed: nobody looks any longer
+            self._loop.call_soon_threadsafe(self._publish, snapshot, sink)
+
+    def __enter__(self) -> Self:
+        """Return the dashboard, which serves already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop serving."""
+        self.close()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.should_exit = True
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._events.close)
+        if self._thread.is_alive():
+            self._thread.join(_CLOSE_S)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._server.serve(sockets=[self._socket]))
+        finally:
+            self._loop.close()
+            self._socket.close()
+
+    def _publish(self, snapshot: Snapshot, sink: str) -> None:
+        self._latest = snapshot
+        self._history.add(snapshot)
+        self._samples.sink = sink
+        if not self._events:
+            self._ledger = None
+            return
+        self._events.publish(_snapshot_event(snapshot))
+        known = (snapshot.sink.quarantined if snapshot.sink else 0, len(snapshot.ledger))
+        if self._ledger != known:
+            self._ledger = known
+            self._events.publish(_ledger_event(snapshot))
+
+    def _greet(self) -> Iterator[bytes]:
+        """Yield what a page that has just been opened gets: all that there is."""
+        yield event("history", self._history.columns())
+        if self._latest is None:
+            yield event("starting", {"why": "listing the sources", "version": __version__})
+            return
+        yield _ledger_event(self._latest)
+        yield _snapshot_event(self._latest)
+
+    def _as_json(self) -> str | None:
+        return self._latest.model_dump_json() if self._latest else None
+
+
+def _snapshot_event(snapshot: Snapshot) -> bytes:
+    return event("snapshot", snapshot.model_dump_json(exclude={"ledger"}))
+
+
+def _ledger_event(snapshot: Snapshot) -> bytes:
+    return event("ledger", [line.model_dump() for line in snapshot.ledger])
+
+
+class _Bridge(logging.Handler):
+    """Says in our log what goes wrong in the server."""
+
+    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
+        super().__init__(logging.ERROR)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.error("dashboard", problem=record.getMessage(), exc_info=record.exc_info)
+
+
+def open_dashboard(
+    address: str,
+    token_file: str,
+    hosts: Sequence[str],
+    keys: str,
+    log: structlog.typing.FilteringBoundLogger,
+) -> Dashboard:
+    """Listen, and log the address: the one line that may hold the token. Raises SpecError."""
+    host, _, port = address.rpartition(":")
+    local = is_local(f"tcp://{address}")
+    known = token_file and Path(token_file).exists()
+    token = read_token(Path(token_file)) if token_file else "" if local else new_token()
+    listening = _listen(address, host.strip("[]"), port)
+    bound = listening.getsockname()[1]
+    names = [socket.gethostname(), host, *hosts]
+    url = f"http://{socket.gethostname() if host in ('', '*', '0.0.0.0', '[::]') else host}:{bound}/"  # noqa: S104
+    log.info("dashboard", url=url if known or not token else f"{url}?token={token}")
+    return Dashboard(listening, Access(token, names, bound), SampleViewer(keys), log).start()
+
+
+def _listen(address: str, host: str, port: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STUCK_MS)
+        listening.bind(("" if host == "*" else host, int(port)))
+        listening.listen()
+    except (ValueError, OverflowError, OSError) as error:
+        listening.close()
+        raise SpecError(
+            f"dashboard {address!r}: {error}; give host:port with a free port, or 0 for any, as in 127.0.0.1:5550"
+        ) from error
+    return listening
