@@ -28,6 +28,7 @@ from penstock.protocol.messages import AnyMessage
 from penstock.protocol.rejects import Rejects
 from penstock.protocol.security import KeyRing, Role
 from penstock.protocol.shared import Attachments
+from penstock.protocol.tracer import Tracer
 from penstock.protocol.wire import Array
 
 #: Messages that one endpoint hands over before the others get their turn.
@@ -41,8 +42,12 @@ _PULL_HIGH_WATER = 64
 #: Largest frame (bytes) that is taken off the network where arrays come, and where only headers do: a peer that sends
 #: more is disconnected before it fills the memory.
 _MAX_FRAME_BYTES, _MAX_CONTROL_BYTES = 1 << 30, 2 * wire.MAX_HEADER_BYTES
-#: ZMTP's own heartbeats (ms): they notice half-open TCP links on sockets that only ever send or only receive.
+#: ZMTP's own heartbeats (ms): they notice half-open TCP links on sockets that only ever send or only receive, and keep
+#: what a NAT or a firewall knows of a link fresh.
 _ZMTP_BEAT_MS, _ZMTP_TIMEOUT_MS = 2_000, 10_000
+#: The same where arrays come: libzmq hears nothing of a peer while one frame arrives, and over a slow line that takes
+#: long. Who sends them still notices a dead link by the shorter one.
+_ZMTP_BULK_TIMEOUT_MS = 120_000
 #: Longest that a connection may take to say who it is (ms): what drips bytes is hung up on; a slow line tries again.
 _HANDSHAKE_MS = 5_000
 #: Longest that a connection may take to open (ms). Left alone, the kernel tries for two minutes, at ever longer
@@ -114,12 +119,16 @@ class Endpoint:
             except RemoteProtocolError as error:
                 self._hub.rejects.add(error, f"{_name(frames, peer)} at {self!r}")
                 continue
+            if self._hub.tracer:
+                self._hub.tracer.received(message, self._traced(peer))
             yield peer, message, arrays
 
     def send(self, message: AnyMessage, arrays: Sequence[Array] = (), peer: Peer | None = None) -> bool:
         """Send without waiting; return False if the peer is gone, does not read, or its key was revoked."""
         if peer is not None and self._guarded and not self._is_admitted(self._keys_of.get(peer, "")):
             return False
+        if self._hub.tracer:
+            message = self._hub.tracer.sending(message, self._traced(peer or b""))
         frames: list[Any] = wire.encode(message, arrays)
         if peer is not None:
             frames.insert(0, peer)
@@ -170,6 +179,10 @@ class Endpoint:
             self._monitor.close(linger=0)
             self._monitor = None
 
+    def _traced(self, peer: Peer) -> bytes:
+        """Return a peer's name for the tracer: a connected endpoint's peers have none of their own."""
+        return peer or self.given.encode()
+
     @property
     def _guarded(self) -> bool:
         return self._bind and self._hub.keys is not None
@@ -200,6 +213,8 @@ class Endpoint:
         if self._bind and self.given.startswith("ipc://"):
             unix.check_free(self.given.removeprefix("ipc://"))
         self._socket = self._hub.context.socket(self._kind)
+        takes_arrays = self._kind == zmq.PULL or (self._kind == zmq.DEALER and self._server == "sink")
+        sends_arrays = self._kind in (zmq.PUSH, zmq.ROUTER)
         options = {
             zmq.LINGER: 0,
             zmq.MAXMSGSIZE: _MAX_CONTROL_BYTES if self._kind == zmq.ROUTER else _MAX_FRAME_BYTES,
@@ -208,8 +223,8 @@ class Endpoint:
             zmq.IPV6: 1,
             zmq.TCP_KEEPALIVE: 1,
             zmq.HEARTBEAT_IVL: _ZMTP_BEAT_MS,
-            zmq.HEARTBEAT_TIMEOUT: _ZMTP_TIMEOUT_MS,
-            zmq.HEARTBEAT_TTL: _ZMTP_TIMEOUT_MS,
+            zmq.HEARTBEAT_TIMEOUT: _ZMTP_BULK_TIMEOUT_MS if takes_arrays else _ZMTP_TIMEOUT_MS,
+            zmq.HEARTBEAT_TTL: _ZMTP_BULK_TIMEOUT_MS if sends_arrays else _ZMTP_TIMEOUT_MS,  # the peer's
             zmq.HANDSHAKE_IVL: _HANDSHAKE_MS,
             zmq.CONNECT_TIMEOUT: _CONNECT_MS,
             zmq.RECONNECT_IVL: 100,
@@ -285,6 +300,8 @@ class Hub:
         self.rejects = Rejects(log)
         #: Where messages may refer to memory that peers share; none: they may not.
         self.memory: Attachments | None = None
+        #: Told of every message, where a trace is recorded.
+        self.tracer: Tracer | None = None
         self._endpoints: dict[Any, Endpoint] = {}
         self._poller = zmq.Poller()
         self._woken, self._waker = socket.socketpair()
@@ -393,5 +410,7 @@ class Hub:
         with suppress(ValueError):  # only the main thread may, and only it has set it
             signal.set_wakeup_fd(-1)
         self.context.term()
+        if self.tracer:
+            self.tracer.close()
         self._woken.close()
         self._waker.close()

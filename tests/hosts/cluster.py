@@ -27,9 +27,9 @@ class Cluster:
 
     def __init__(self, lab: Lab, photos: Path, spec: Mapping[str, Any], keys: Path) -> None:
         """Make the hosts and give each its own keys and its own copy of the images; start nothing."""
-        self.lab, self._spec = lab, dict(spec)
+        self.lab, self.spec, self.photos = lab, dict(spec), photos
         self.hosts: dict[str, Host] = {}
-        self._keys, self._photos = keys, photos
+        self._keys = keys
         for name in ("ventilator", "sink", "trainer"):
             self.add(name, name)
         self.jobs: dict[str, Job] = {}
@@ -51,7 +51,7 @@ class Cluster:
         """Return a host's own copy of the images."""
         folder = self.lab.folder / f"{host}-photos"
         if not folder.exists():
-            shutil.copytree(self._photos, folder)
+            shutil.copytree(self.photos, folder)
         return folder
 
     def at(self, host: str, port: int) -> str:
@@ -62,7 +62,7 @@ class Cluster:
     def start_ventilator(self, **settings: object) -> Job:
         """Start the ventilator; its spec names folders of its own host."""
         spec = self.lab.folder / "spec.json"
-        spec.write_text(json.dumps(self._spec | {"roots": {"photos": str(self.images("ventilator"))}}))
+        spec.write_text(json.dumps(self.spec | {"roots": {"photos": str(self.images("ventilator"))}}))
         flags = {**_VENTILATOR, **settings}
         return self.start("ventilator", "ventilator", {"spec": spec, "bind": "tcp://*:5555", **flags})
 

@@ -9,7 +9,7 @@ import pytest
 from hosts.cluster import Cluster
 from hosts.conftest import BATCHES
 from hosts.lab import Host, Job
-from streams import until
+from streams import digest, make_spec, make_stream, run_stack, take, until
 
 pytestmark = pytest.mark.hosts
 
@@ -142,6 +142,22 @@ def test_a_slow_line_to_the_sink_carries_each_result_about_once(cluster: Cluster
     results = cluster.status("sink")["results"]
     assert results["accepted"] >= 60
     assert results.get("duplicate", 0) + results.get("unwanted", 0) <= 15, results
+
+
+def test_a_result_that_takes_longer_than_any_heartbeat_arrives(cluster: Cluster) -> None:
+    """While one frame of 1 MB comes over 600 kbit/s, nothing else can be heard from its sender."""
+    cluster.spec = make_spec(
+        cluster.photos,
+        train=make_stream(
+            transform={"resize": {"height": 150, "width": 150}}, patches=1, mix=1, task_items=16, batch_size=16
+        ),
+    )
+    with run_stack(cluster.spec, workers=1) as stack:
+        first = digest(take(stack.feed(), 1))
+    cluster.start_all(["a"])
+    cluster.hosts["a"].slow("600kbit")
+    assert {"batches": 1, "digest": first} == cluster.read(1, seconds=90)
+    assert 1 == cluster.status("sink")["results"]["accepted"]
 
 
 def test_a_trainer_behind_a_line_that_takes_longer_for_a_message_than_silence_gets_on(cluster: Cluster) -> None:
