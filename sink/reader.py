@@ -63,7 +63,7 @@ class _Epoch:
     dropped: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Reader:
     """One subscription; `cursor` is the position before which everything was sent (or is accounted for)."""
 

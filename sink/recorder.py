@@ -45,6 +45,17 @@ class Recorder:
         self.plan = plan
         self._forget()
 
+    def join(self, other: Taker) -> None:
+        """Keep step with a trainer: neither goes further than the other's limit."""
+        other.beside.append(self)
+        self.beside.append(other)
+
+    def part(self, only: Taker | None = None) -> None:
+        """Go on without a trainer, or without all."""
+        for other in [other for other in self.beside if only in (other, None)]:
+            other.beside.remove(self)
+            self.beside.remove(other)
+
     @property
     def window(self) -> int:
         """How many samples may be ahead of it."""

@@ -169,6 +169,8 @@ class Recording:
             self._began_at = now if self._began_at is None else self._began_at
             if recorder.at_boundary(most_bytes):
                 jobs.append(self._commit(recorder))
+        if recorder.done:
+            recorder.part()
         if recorder.done and self._listed:
             self.state = "finishing"
             jobs.append(self._commit(recorder))
@@ -204,29 +206,23 @@ class Recording:
         begun = bool(self._wait_for) and len(same) >= self._wait_for
         if begun:
             self._wait_for = 0
-        if recorder.done:
-            for reader in same:
-                self.part(reader)
-            return False
         near = [reader for reader in same if abs(reader.cursor - recorder.cursor) <= recorder.window]
         joined = [reader for reader in near if recorder not in reader.beside] if self.takers else []
         for reader in joined:
-            reader.beside.append(recorder)
-            recorder.beside.append(reader)
+            recorder.join(reader)
         return begun or bool(joined)
 
     def part(self, reader: Reader) -> None:
         """Go on without a trainer."""
-        if self.recorder in reader.beside:
-            reader.beside.remove(self.recorder)
-            self.recorder.beside.remove(reader)
+        if self.recorder:
+            self.recorder.part(reader)
 
     def stop(self, why: str) -> list[Instruction]:
         """Write no more than was handed over: the stream cannot go on."""
         out = self.leave()
         self.state, self.why = "stopped", why
-        for reader in list(self.recorder.beside) if self.recorder else ():
-            reader.beside.remove(self.recorder)
+        if self.recorder:
+            self.recorder.part()
         return [*out, Note("writing stopped", {"stream": self.wish.stream, "why": why}, "error")]
 
     def leave(self) -> list[Instruction]:
