@@ -56,13 +56,15 @@ def local(
     roots: Mapping[str, str] | None = None,
     run_dir: str | Path | None = None,
     keys: str | Path | None = None,
+    dashboard: str = "",
 ) -> "LocalStack":
     """Run a whole stack on this machine while a `with` block lasts.
 
     `spec` is the path of a TOML file, or its content as a mapping; `workers` is a number of processes (default: one a
     core); `roots` maps root names to folders; `run_dir` keeps logs and the quarantine ledger (default: a temporary
-    folder); `keys` is a key folder (default: PENSTOCK_KEYS, or none). Entering raises SpecError, SourceError or
-    StackError, in words, if the stack cannot start.
+    folder); `keys` is a key folder (default: PENSTOCK_KEYS, or none); `dashboard` is host:port of the page, "auto" for
+    loopback, or empty for none: `stack.dashboard` is its address. Entering raises SpecError, SourceError or StackError,
+    in words, if the stack cannot start.
 
     >>> with penstock.local("spec.toml", workers=4) as stack:      # doctest: +SKIP
     ...     for batch in stack.feed("train"):
@@ -70,4 +72,4 @@ def local(
     """
     from penstock.stack import LocalStack  # noqa: PLC0415 - keeps `import penstock` light
 
-    return LocalStack(spec, workers=workers, roots=roots, run_dir=run_dir, keys=keys)
+    return LocalStack(spec, workers=workers, roots=roots, run_dir=run_dir, keys=keys, dashboard=dashboard)

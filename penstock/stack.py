@@ -20,6 +20,7 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from penstock.given import Given
+from penstock.page import Page, PageOptions, lay_out
 from penstock.protocol.addresses import check_address
 from penstock.protocol.errors import PenstockError, SpecError, StackError
 from penstock.protocol.health import fetch, query
@@ -62,11 +63,12 @@ class LocalStack:
         options: Mapping[str, Mapping[str, Any]] | None = None,
         inherit_logs: bool = False,
         keys: str | Path | None = None,
+        dashboard: str | PageOptions = "",
     ) -> None:
         """Check the spec; start nothing yet. `options` are extra settings by service, as in {"worker": {"slots": 4}}.
 
         `keys` is a key folder with all four roles; default: PENSTOCK_KEYS, or none: its own sockets are in a folder of
-        its own.
+        its own. `dashboard` is host:port of the page, "auto" for a port of loopback, or empty for none.
 
         Raises SpecError.
         """
@@ -83,6 +85,8 @@ class LocalStack:
         self._options = {name: dict(values) for name, values in (options or {}).items()}
         self._inherit_logs = inherit_logs
         self._keys = given_keys(keys)
+        self._page_options = dashboard if isinstance(dashboard, PageOptions) else PageOptions(dashboard)
+        self._page = Page({}, "")
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._supervisor: Supervisor | None = None
@@ -116,6 +120,11 @@ class LocalStack:
         if self._supervisor is None:
             raise StackError("the stack is not running: enter it first, `with penstock.local(...) as stack:`")
         return self.addresses.trainers
+
+    @property
+    def dashboard(self) -> str:
+        """The page's address for browsers; empty: there is none, or the stack is not started."""
+        return self._page.url
 
     @property
     def quarantine(self) -> Path:
@@ -207,6 +216,7 @@ class LocalStack:
         self.addresses = self._addresses or Addresses.in_folder(self.run_dir.absolute())
         for address in astuple(self.addresses):
             check_address(address)
+        self._page = lay_out(self._page_options, self.run_dir)
         self._bound = tuple(address for address in astuple(self.addresses) if address.startswith("ipc://"))
         self._roots |= self._given.write(self.run_dir.absolute() / "given", self.spec.roots | self._roots)
         (self.run_dir / "spec.json").write_text(self.spec.model_dump_json(), encoding="utf-8")
@@ -229,6 +239,7 @@ class LocalStack:
                     "spec": str(self.run_dir / "spec.json"),
                     "bind": self.addresses.ventilator,
                     "root": self._roots,
+                    **self._page.settings,
                 }
             case "sink":
                 known |= {"ventilator": self.addresses.ventilator, "results": self.addresses.results}

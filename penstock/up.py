@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from penstock.interrupts import Interrupts
+from penstock.page import PageOptions, is_installed
 from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
 from penstock.stack import Addresses, LocalStack
@@ -38,6 +39,13 @@ class UpSettings(Settings):
     """Key folder, made by `penstock keys init`; trainers need it too."""
     insecure: bool = False
     """Listen without keys also where other hosts can connect: only on a network where everybody is trusted."""
+    dashboard: str = "auto"
+    """host:port of the dashboard; `auto`: 127.0.0.1:5550, or another port if that is taken; empty: none."""
+    dashboard_token_file: str = ""
+    """File with the token that the dashboard asks for, made if it is missing; default: one in the run folder, for a
+    dashboard beyond loopback."""
+    dashboard_hosts: list[str] = Field(default_factory=list)
+    """Further names by which browsers may call the dashboard's host, such as that of a proxy."""
 
 
 def serve(settings: UpSettings) -> int:
@@ -52,14 +60,24 @@ def serve(settings: UpSettings) -> int:
         options={name: {"insecure": settings.insecure} for name in ("ventilator", "sink")},
         inherit_logs=settings.run_dir is None,
         keys=settings.keys,
+        dashboard=PageOptions(settings.dashboard, settings.dashboard_token_file, settings.dashboard_hosts),
     )
     with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
         cleanup.enter_context(stack)
         print(f"penstock up: {stack.workers} workers; trainers connect to {stack.address}; Ctrl-C stops", flush=True)
+        print(f"penstock up: {_where_to_look(stack, settings)}", flush=True)
         while stack.error is None:
             time.sleep(_LOOK_S)
         raise stack.error
     return 0
+
+
+def _where_to_look(stack: LocalStack, settings: UpSettings) -> str:
+    command = f"penstock status {settings.ventilator}" + (f" --keys {settings.keys}" if settings.keys else "")
+    if stack.dashboard:
+        return f"dashboard at {stack.dashboard}; on a terminal: {command}"
+    hint = "" if is_installed() else "; a page in the browser needs pip install 'penstock[dashboard]'"
+    return f"to see how it goes: {command}{hint}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ import hmac
 import ipaddress
 import os
 import secrets
+import socket
 import stat
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -80,6 +81,14 @@ class Access:
             ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
             return True
         return name.lower().rstrip(".") in self._names
+
+
+def page_url(address: str, port: int, token: str) -> str:
+    """Return what a browser is given for a dashboard at host:port; a wildcard becomes this host's name."""
+    host = address.rpartition(":")[0]
+    if host in ("", "*", "0.0.0.0", "[::]"):  # noqa: S104 - compared, not bound
+        host = socket.gethostname()
+    return f"http://{host}:{port}/" + (f"?token={token}" if token else "")
 
 
 def new_token() -> str:

@@ -22,7 +22,7 @@ from penstock._version import __version__
 from penstock.protocol.addresses import is_local
 from penstock.protocol.errors import SpecError
 from penstock.protocol.snapshot import Snapshot
-from penstock.ventilator.dashboard.access import Access, new_token, read_token
+from penstock.ventilator.dashboard.access import Access, new_token, page_url, read_token
 from penstock.ventilator.dashboard.events import Events, event
 from penstock.ventilator.dashboard.history import History
 from penstock.ventilator.dashboard.page import make_app
@@ -166,8 +166,7 @@ def open_dashboard(
     listening = _listen(address, host.strip("[]"), port)
     bound = listening.getsockname()[1]
     names = [socket.gethostname(), host, *hosts]
-    url = f"http://{socket.gethostname() if host in ('', '*', '0.0.0.0', '[::]') else host}:{bound}/"  # noqa: S104
-    log.info("dashboard", url=url if known or not token else f"{url}?token={token}")
+    log.info("dashboard", url=page_url(address, bound, "" if known else token))
     return Dashboard(listening, Access(token, names, bound), SampleViewer(keys), log).start()
 
 
