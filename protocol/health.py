@@ -21,6 +21,8 @@ from penstock.protocol.errors import SpecError
 
 #: Seconds without a turn of the service's loop after which it counts as stuck.
 _STUCK_S = 15.0
+#: Connections served at once, each by a thread: of more, the oldest is hung up on, and a probe is over in milliseconds.
+_CONNECTIONS = 32
 #: Longest (s) that `close` waits for the server's thread.
 _CLOSE_S = 1.0
 
@@ -106,6 +108,8 @@ class Health:
             return (200, *page(accept))
         elif path == "/healthz":
             code, told = self.answer()
+            if not self._is_local:  # a probe needs no more; reasons name hosts, streams and files
+                told = {"ready": told["ready"]}
         else:
             code, told = 404, {"try": ["/healthz", *self._pages]}
         return code, "application/json", json.dumps(told, default=str).encode() + b"\n"
@@ -131,7 +135,33 @@ class Health:
 
 
 class _TcpServer(ThreadingHTTPServer):
-    """Binds without looking a host name up, which takes seconds where name service is slow; lets probes go."""
+    """Binds without looking a host name up, which takes seconds where name service is slow; lets probes go.
+
+    Who connects and says nothing, or says it slowly, holds up no other, however many there are.
+    """
+
+    #: Connections that wait to be accepted: of more, the kernel drops some, and each tries again a second later.
+    request_queue_size = 4 * _CONNECTIONS
+
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - the base class's
+        """Bind; connections that wait for their answer are kept, the oldest first."""
+        self._waiting: dict[Any, None] = {}
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base class's
+        """Answer in a thread of its own; hang up on the oldest if there are too many."""
+        self._waiting[request] = None
+        if len(self._waiting) > _CONNECTIONS:
+            oldest = next(iter(self._waiting))
+            self._waiting.pop(oldest, None)
+            with suppress(OSError):  # it was answered meanwhile
+                oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - the base class's
+        """Forget a connection that was answered, and close it."""
+        self._waiting.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: a probe that hung up before its answer is no event."""
@@ -150,9 +180,6 @@ class _UnixServer(_TcpServer):
     """The same over a Unix socket."""
 
     address_family = socket.AF_UNIX
-
-    def __init__(self, path: str, handler: type[BaseHTTPRequestHandler]) -> None:
-        socketserver.TCPServer.__init__(self, path, handler)  # type: ignore[arg-type]  # typed for TCP only
 
 
 def query(path: str, timeout_s: float = 2.0) -> dict[str, Any]:
