@@ -1,4 +1,4 @@
-"""Writes docs/spec.md and docs/settings.md from the models, so that they cannot drift: `python docs/generate.py`."""
+"""Writes spec.md, settings.md and metrics.md from the code, so that they cannot drift: `python docs/generate.py`."""
 
 import functools
 import re
@@ -17,9 +17,14 @@ from penstock.protocol import (
     spec,
     transform_spec,
 )
+from penstock.protocol.metrics import COMMON, Definition
+from penstock.sink import metrics as sink_metrics
 from penstock.sink.service import SinkSettings
+from penstock.trainer import metrics as feed_metrics
 from penstock.up import UpSettings
+from penstock.ventilator import metrics as ventilator_metrics
 from penstock.ventilator.service import VentilatorSettings
+from penstock.worker import metrics as worker_metrics
 from penstock.worker.service import WorkerSettings
 from penstock.write import WriteSettings
 
@@ -111,7 +116,55 @@ def settings_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"spec.md": spec_page, "settings.md": settings_page}
+_METRICS: dict[str, typing.Iterable[Definition]] = {
+    "Every service": COMMON,
+    "Ventilator": ventilator_metrics.METRICS,
+    "Sink": sink_metrics.METRICS,
+    "Worker": worker_metrics.METRICS,
+    "Trainer": feed_metrics.METRICS,
+}
+_ABOUT_METRICS = """# Metrics
+
+Generated from the definitions by `python docs/generate.py`.
+
+Every service answers `GET /metrics` where it answers `/healthz` (`--health`, loopback and any free port by default;
+the log says where), in Prometheus's text format, or in OpenMetrics if the Accept header asks for it. The values are
+what the parts told each other last, at most a second (`heartbeat_s`) old: counting costs once a task or batch, never
+once a sample. Beside what stands here, each process has the usual `process_*`: processor time, memory, descriptors.
+
+`GET /status` of the ventilator is the whole topology at once, as JSON: `penstock.protocol.snapshot.Snapshot`, field
+by field documented there. It names hosts and files, so it is served on loopback and Unix sockets only.
+`stack.snapshot()` and `stack.metrics()` of `penstock.local` have both. What the words of `penstock_verdict` mean
+stands in [verdict.md](verdict.md).
+
+A training program exposes its own side with one line:
+
+```python
+from penstock.trainer.metrics import FeedCollector, serve_metrics
+
+serve_metrics("127.0.0.1:9400", feed)              # a page of its own, or
+prometheus_client.REGISTRY.register(FeedCollector(feed))  # beside the program's other metrics
+```
+
+`deploy/monitoring/` has a configuration of Prometheus and a Grafana dashboard.
+"""
+
+
+def metrics_page() -> str:
+    """Return the reference of the metrics."""
+    lines = [_ABOUT_METRICS]
+    shared = {definition.name for definition in COMMON}
+    for title, definitions in _METRICS.items():
+        lines += [f"## {title}", "", "| metric | type | labels | meaning |", "|---|---|---|---|"]
+        for each in definitions:
+            if definitions is COMMON or each.name not in shared:
+                labels = ", ".join(f"`{label}`" for label in each.labels)
+                lines.append(f"| `{each.name}` | {each.kind} | {labels} | {each.text} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+PAGES = {"spec.md": spec_page, "settings.md": settings_page, "metrics.md": metrics_page}
 
 
 def main() -> None:

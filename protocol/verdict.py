@@ -197,7 +197,7 @@ class Judge:
                 self._doubt, self._doubted = name, now
             at_once = old.word == "stalled" or (old.word == "starting" and new.word != "stalled")
             if not at_once and now - self._doubted < HOLD_S:
-                new = old
+                new = old.model_copy(update={"wait_fraction": new.wait_fraction})
             else:
                 self._since, self._doubt = now, None
         self.verdict = new.model_copy(update={"for_s": max(0.0, now - self._since)})

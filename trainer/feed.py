@@ -68,6 +68,16 @@ class BatchFeed(Generic[AnyPlan]):
         return self.plan.schema
 
     @property
+    def stream(self) -> str:
+        """The stream's name."""
+        return self._cursor.wish.stream
+
+    @property
+    def rank(self) -> int:
+        """Which of the trainers that share the stream this is."""
+        return self._cursor.wish.rank
+
+    @property
     def batches_per_epoch(self) -> int:
         """Batches of a whole epoch for this rank, if nothing is quarantined."""
         return self.plan.batches_per_epoch(self._cursor.wish.world_size)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("name", ["spec.md", "settings.md"])
+@pytest.mark.parametrize("name", ["spec.md", "settings.md", "metrics.md"])
 def test_the_reference_pages_are_what_the_models_generate(root: Path, name: str) -> None:
     """docs/*.md that are generated must be generated again when a field, default or docstring changes."""
     pages = runpy.run_path(str(root / "docs" / "generate.py"))["PAGES"]
