@@ -8,6 +8,7 @@ below the folder that is permitted. Refuses to know what a file's data sets mean
 import importlib
 import math
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -181,3 +182,20 @@ def row_range(space: Any) -> tuple[int, int] | None:  # noqa: ANN401 - of h5py
     inner = list(space.get_simple_extent_dims())[1:]
     together = sides[1:] == inner and math.prod(sides) == space.get_select_npoints()
     return (int(start[0]), int(last[0]) + 1) if together else None
+
+
+def stored_sets(data: h5py.Dataset, bounds: Bounds, part: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
+    """Yield what holds a data set's rows, as (part, data set): itself, or of a virtual one all that it is made of.
+
+    Each is open until the next is asked for. Raises SourceError, as `find` does.
+    """
+    if not data.is_virtual:
+        yield part, data
+        return
+    for name, inner in dict.fromkeys((mapped.file_name, mapped.dset_name) for mapped in data.virtual_sources()):
+        named = f"{bounds.name} ({name})"
+        with open_hdf5(part_place(data, name), named) as file:
+            found = find(file, inner, Bounds(named, bounds.top, bounds.remedy))
+            if found is None:
+                raise SourceError(f"{named}: no data set {inner!r}: write it again")
+            yield from stored_sets(found, bounds, name)
