@@ -72,7 +72,7 @@ const SORTS = {
 function workerRow(worker, most) {
   const { stats } = worker;
   const stage = worker.cut_off ? "cut off" : worker.hedged ? "hanging" : STAGES[stats.stage];
-  const age = worker.task_s > 0 ? ` ${span(worker.task_s)}` : "";
+  const age = worker.task_s > 0 && stage !== "idle" ? ` ${span(worker.task_s)}` : "";
   const bar = make("span", { class: "bar", "aria-hidden": "true" });
   bar.style.setProperty("--share", most ? (worker.rate / most).toFixed(3) : 0);
   const host = worker.name.startsWith(worker.host) ? "" : worker.host;

@@ -1,0 +1,178 @@
+"""A snapshot as it stands on a terminal: the verdict in words, the flow, streams, workers, what was quarantined.
+
+A pure function from snapshots to what rich prints; owns words and columns. Nothing that comes from a stack can act on
+the terminal: whatever is not printable is spelt out.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from penstock.protocol.snapshot import Snapshot, StreamRow, TrainerRow, WorkerRow
+
+#: Columns of a progress bar.
+_BAR = 14
+#: Most letters of a stream's name that are never left out.
+_NAME = 20
+#: Newest quarantined items that are shown, and fewest workers where there is little room.
+_LINES, _FEWEST_WORKERS = 3, 4
+#: Rows that everything but streams and workers takes.
+_OTHER_ROWS = 16
+_MINUTE_S, _HOUR_S = 100, 6000
+_STAGES = {"idle": "idle", "read": "reading", "make": "making", "send": "sending"}
+_ALARMING = {"stalled", "starting"}
+
+
+def plain(text: str) -> str:
+    """Return text of unknown origin as it may be printed: a file's name can hold what moves a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def span(seconds: float | None) -> str:
+    """Return seconds as people say them."""
+    if seconds is None:
+        return "–"
+    if seconds < _MINUTE_S:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004 - digits
+    return f"{seconds / 60:.0f} min" if seconds < _HOUR_S else f"{seconds / 3600:.1f} h"
+
+
+def share(fraction: float | None) -> str:
+    """Return a fraction as a percentage."""
+    return "–" if fraction is None else f"{fraction:.0%}"
+
+
+def rate(value: float) -> str:
+    """Return a rate with as many digits as it deserves."""
+    return f"{value:.1f}" if 0 < value < 10 else f"{value:,.0f}"  # noqa: PLR2004 - digits
+
+
+def size(value: float) -> str:
+    """Return bytes."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= unit:
+            return f"{rate(value / unit)} {name}"
+    return f"{value:.0f} B"
+
+
+def several(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def picture(snapshot: Snapshot, address: str, room: int | None = None, silent_s: float = 0.0) -> RenderableType:
+    """Return all of it; `room` is the number of rows there are, `silent_s` for how long nobody has answered."""
+    parts: list[RenderableType] = []
+    if silent_s:
+        words = f"No answer from {address} for {silent_s:.0f} s: what you see is from then. Trying again; Ctrl-C ends."
+        parts += [Text(words, "bold red"), Text()]
+    parts += [*_verdict(snapshot), Text(), _flow(snapshot), Text(), _streams(snapshot), Text()]
+    rows = None if room is None else max(_FEWEST_WORKERS, room - _OTHER_ROWS - len(snapshot.streams))
+    parts += [_workers(snapshot.workers, rows), Text(), *_quarantine(snapshot, address)]
+    return Group(*parts)
+
+
+def _verdict(snapshot: Snapshot) -> Iterator[RenderableType]:
+    verdict = snapshot.verdict
+    word = f"{verdict.word}: {verdict.cause}" if verdict.cause else verdict.word
+    style = "bold red" if verdict.word in _ALARMING else "bold cyan"
+    yield Text.assemble((word.capitalize(), style), (f"  for {span(verdict.for_s)}", "dim"))
+    sentence = plain(verdict.sentence.removeprefix(f"{verdict.word}: "))
+    yield Text(sentence[:1].upper() + sentence[1:])
+
+
+def _flow(snapshot: Snapshot) -> RenderableType:
+    flow = snapshot.flow
+    writers = f" and {several(len(snapshot.writers), 'file')}" if snapshot.writers else ""
+    parts = [
+        ("ventilator", "bold"),
+        f" ─ {rate(flow.tasks)} tasks/s → ",
+        (several(len(snapshot.workers), "worker"), "bold"),
+        f" ─ {rate(flow.made)} samples/s, {size(flow.made_bytes)}/s → ",
+        ("sink" if snapshot.sink else "no sink", "bold" if snapshot.sink else "bold red"),
+        f" ─ {rate(flow.delivered)} samples/s, {size(flow.delivered_bytes)}/s → ",
+        (several(len(snapshot.trainers), "trainer") + writers, "bold"),
+    ]
+    return Text.assemble(*parts)
+
+
+def _streams(snapshot: Snapshot) -> RenderableType:
+    table = _table("stream", "epoch", "", "", "samples/s", "waits", "left")
+    for column in table.columns:
+        column.no_wrap, column.overflow = True, "ellipsis"
+        column.justify = "right" if column.header in ("samples/s", "waits", "left") else "left"
+    table.columns[0].min_width = min(_NAME, max(len(stream.name) for stream in snapshot.streams) + 4)
+    stopped = []
+    for stream in snapshot.streams:
+        readers = [trainer for trainer in snapshot.trainers if trainer.stats.stream == stream.name]
+        for trainer in readers:
+            table.add_row(*_trainer(stream, trainer))
+        if not readers:
+            facts = f"{several(stream.items, 'item')}, no trainer"
+            table.add_row(plain(stream.name), "", "", Text(facts, "dim"))
+        if stream.sink and stream.sink.stopped:
+            stopped.append(Text(f"{plain(stream.name)} stopped: {plain(stream.sink.stopped)}", "red"))
+    return Group(table, *stopped)
+
+
+def _trainer(stream: StreamRow, trainer: TrainerRow) -> Sequence[RenderableType]:
+    stats, epoch = trainer.stats, trainer.stats.epoch
+    done = epoch.delivered + epoch.quarantined + epoch.dropped
+    name = plain(stream.name) + (f" {stats.rank}/{stats.world_size}" if stats.world_size > 1 else "")
+    bar = ProgressBar(max(1, epoch.expected), done, width=_BAR, complete_style="cyan", finished_style="cyan")
+    counts = f"{done:,} of {epoch.expected:,}"
+    waits = share(trainer.wait_fraction)
+    return (name, str(epoch.epoch + 1), bar, counts, rate(trainer.rate), waits, span(trainer.eta_s))
+
+
+def _workers(workers: Sequence[WorkerRow], rows: int | None) -> RenderableType:
+    if not workers:
+        return Text("no worker is connected", "red")
+    table = _table("worker", "samples/s", "busy", "tasks", "now", "failed", "restarts")
+    for name in ("samples/s", "busy", "tasks", "failed", "restarts"):
+        next(column for column in table.columns if column.header == name).justify = "right"
+    shown = workers if rows is None or len(workers) <= rows else workers[: rows - 1]
+    for worker in shown:
+        stage = "cut off" if worker.cut_off else "hanging" if worker.hedged else _STAGES[worker.stats.stage]
+        age = f" {span(worker.task_s)}" if worker.task_s and stage != "idle" else ""
+        host = "" if worker.name.startswith(worker.host) else f" on {worker.host}"
+        table.add_row(
+            plain(worker.name + host),
+            rate(worker.rate),
+            share(worker.busy),
+            f"{worker.leases} / {worker.slots}",
+            Text(stage + age, "red" if worker.cut_off or worker.hedged else ""),
+            Text(f"{worker.stats.failures:,}", "red" if worker.stats.failures else ""),
+            f"{worker.stats.restarts:,}",
+        )
+    if len(shown) < len(workers):
+        table.add_row(Text(f"and {len(workers) - len(shown):,} more", "dim"))
+    return table
+
+
+def _quarantine(snapshot: Snapshot, address: str) -> Iterator[RenderableType]:
+    total = snapshot.sink.quarantined if snapshot.sink else 0
+    if not total:
+        yield Text("nothing is quarantined", "dim")
+        return
+    kinds: Counter[str] = Counter()
+    for stream in snapshot.streams:
+        kinds.update(stream.sink.quarantined if stream.sink else {})
+    words = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    more = "" if address.startswith("http") else f"; penstock quarantine {address} lists them"
+    yield Text.assemble((f"{total:,} quarantined", "bold"), f": {words}{more}")
+    newest = {line.path: line for line in reversed(snapshot.ledger)}  # an item fails in every epoch
+    for line in list(reversed(newest.values()))[:_LINES]:
+        yield Text(f"  {plain(line.path)}: {plain(line.reason)}", "dim", no_wrap=True, overflow="ellipsis")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
