@@ -21,6 +21,8 @@ COMMAND_S, BUILD_S = 120.0, 900.0
 #: What the images of the tests are called; the layers are shared with the user's own.
 TAG = "test"
 IMAGES = ("ventilator", "worker", "sink", "trainer")
+#: With what Compose begins the lines of a log, on a terminal or not.
+_ERASE = "\x1b[2K"
 
 
 def docker(*arguments: str | Path, seconds: float = COMMAND_S) -> str:
@@ -98,7 +100,7 @@ class Project:
 
     def logs(self, service: str) -> str:
         """Return what a service's containers said."""
-        return self.run("logs", "--no-log-prefix", service)
+        return self.run("logs", "--no-log-prefix", service).replace(_ERASE, "")
 
     def events(self, service: str, event: str) -> list[dict[str, Any]]:
         """Return the log lines of a service that tell of an event."""
@@ -122,6 +124,7 @@ class Project:
             self.run("cp", f"keys:/keys/{name}/stack", str(target))
         return target
 
-    def feed(self, stream: str = "train", keys: Path | None = None) -> Feed:
+    def feed(self, stream: str = "train", *, keys: Path | None = None, timeout_s: float = COMMAND_S) -> Feed:
         """Return a trainer on this machine, beside the containers, which asks for no more than two batches ahead."""
-        return penstock.connect(f"tcp://127.0.0.1:{self.port}", stream, prefetch=2, keys=keys or self.keys())
+        address = f"tcp://127.0.0.1:{self.port}"
+        return penstock.connect(address, stream, prefetch=2, keys=keys or self.keys(), timeout_s=timeout_s)

@@ -4,26 +4,39 @@ The trainer is on this machine and reads at its own pace, so that each disturban
 while most of the epoch is still to be made. It is done with when it has the bytes of an undisturbed local run.
 """
 
+import json
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from compose.conftest import MakeProject
 from compose.project import Project, docker
-from streams import Batch, digest, take, until
+from streams import Batch, digest, epochs, run_stack, take, until
 
 from penstock.trainer.client import Feed
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
 
-#: Batches of two epochs.
-ALL = 46
+#: Batches of two epochs, and epochs that the trainer in a container records.
+ALL, RECORDED = 46, 20
 
 
 @pytest.fixture(scope="module")
-def stack(project: MakeProject, data: Path, spec: Path) -> Project:
-    """Return a running stack over the user's images, with two workers and no trainer in it."""
-    made = project(DATA=data, SPEC=spec)
+def stack(
+    root: Path, project: MakeProject, data: Path, spec: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """Return a running stack over the user's images, with two workers; a trainer of the tests' own is not started."""
+    folder = tmp_path_factory.mktemp("recorded")
+    folder.chmod(0o777)
+    trainer = {
+        "entrypoint": ["python", "/program.py"],
+        "command": ["/output", str(RECORDED)],
+        "volumes": [f"{root}/tests/compose/recording_trainer.py:/program.py:ro", f"{folder}:/output"],
+    }
+    changes = folder / "changes.json"
+    changes.write_text(json.dumps({"services": {"trainer": trainer}}))
+    made = project(changes, DATA=data, SPEC=spec)
     made.up("sink", "worker", workers=2)
     return made
 
@@ -39,19 +52,22 @@ def feed(stack: Project) -> Iterator[Feed]:
 
 def test_workers_come_and_go(stack: Project, feed: Feed, reference: list[Batch]) -> None:
     """One worker, four, two, in mid-epoch; who is sent away drains, and what it was given is lost by nobody."""
-    known = {event: len(stack.events("ventilator", event)) for event in ("worker left", "worker silent")}
+
+    def said(event: str) -> int:
+        return len(stack.events("ventilator", event))
+
+    joined, left, silent = said("worker joined"), said("worker left"), said("worker silent")
     stack.up("worker", workers=1)
     got = take(feed, 4)
     stack.up("worker", workers=4)
-    until(lambda: 4 == len(stack.containers("worker")), "four workers")
+    until(lambda: joined + 3 == said("worker joined"), "four workers")
     got += take(feed, 12)
     four = set(stack.containers("worker"))
     stack.up("worker", workers=2)
     assert 2 == len(set(stack.containers("worker")) & four), "two of the four stay as they are"
     got += take(feed, ALL - 16)
     assert digest(reference) == digest(got)
-    assert known["worker left"] + 3 == len(stack.events("ventilator", "worker left")), "each of them said goodbye"
-    assert known["worker silent"] == len(stack.events("ventilator", "worker silent"))
+    assert (left + 3, silent) == (said("worker left"), said("worker silent")), "each of them said goodbye"
 
 
 @pytest.mark.parametrize("service", ["worker", "sink", "ventilator"])
@@ -79,6 +95,22 @@ def test_docker_kill_of_a_service_loses_nothing(
     stack.up("sink", "worker", workers=2)
     got += take(feed, ALL - 9)
     assert digest(reference) == digest(got)
+
+
+def test_docker_kill_of_the_trainer_loses_nothing(stack: Project, data: Path, spec: Path) -> None:
+    """Started again, it goes on from the position that it has saved: no batch is missing, and none comes twice."""
+    stack.up("trainer", "worker", workers=2)
+    [folder] = [mount["Source"] for mount in stack.inspect("trainer")["Mounts"] if mount["Destination"] == "/output"]
+    record = Path(folder) / "batches.jsonl"
+    until(lambda: record.exists() and record.read_text().count("\n") > ALL, "the trainer to be in its third epoch")
+    docker("kill", stack.container("trainer"))
+    assert record.read_text().count("\n") < ALL * RECORDED // 2, "it was killed too late: let it record more epochs"
+    stack.up("trainer", "worker", workers=2)
+    until(lambda: "done" in stack.logs("trainer"), "the trainer to be done")
+    got = [json.loads(line)["digest"] for line in record.read_text().splitlines()]
+    local = tomllib.loads(spec.read_text()) | {"roots": {"images": str(data)}}
+    with run_stack(local, workers=2) as undisturbed:
+        assert [digest([batch]) for batch in epochs(undisturbed.feed(), RECORDED)] == got
 
 
 def test_a_worker_that_hangs_holds_nobody_up(stack: Project, feed: Feed, reference: list[Batch]) -> None:
