@@ -120,9 +120,11 @@ class StreamStats(Message):
     stream: Text
     """Its name."""
     window: Count = 0
-    """Samples that its readers want to be held for them now,"""
+    """Samples that may be held or on their way for the trainer that may have most; 0 without one."""
     held: Count = 0
-    """and how many are held."""
+    """Samples that are held,"""
+    in_flight: Count = 0
+    """and those on their way to the trainer that has most of them there."""
     batches: Count = 0
     """Batches sent to trainers,"""
     samples: Count = 0

@@ -1,7 +1,14 @@
 """The sink's metrics, from the statistics that it told last. Owns their names; refuses to know how they are counted."""
 
+from typing import get_args
+
 from penstock.protocol.metrics import COMMON, Definition, Page, add_common
+from penstock.protocol.records import FailureKind
 from penstock.protocol.stats import ReaderStats, SinkStats, StreamStats, WriterStats
+
+#: What is counted from the start, so that the first of a kind shows as an increase.
+_OUTCOMES = ("accepted", "duplicate", "unwanted")
+_KINDS = get_args(FailureKind)
 
 METRICS = (
     *COMMON,
@@ -10,8 +17,19 @@ METRICS = (
     ),
     Definition("penstock_sink_received_bytes_total", "counter", "Bytes of samples in accepted results"),
     Definition("penstock_sink_trainers", "gauge", "Trainers that read", ("stream",)),
-    Definition("penstock_sink_window_samples", "gauge", "Samples that trainers want to be held now", ("stream",)),
+    Definition(
+        "penstock_sink_window_samples",
+        "gauge",
+        "Samples that may be held or in flight for the trainer that may have most",
+        ("stream",),
+    ),
     Definition("penstock_sink_held_samples", "gauge", "Samples that are held", ("stream",)),
+    Definition(
+        "penstock_sink_in_flight_samples",
+        "gauge",
+        "Samples sent that the trainer which has most of them has not consumed",
+        ("stream",),
+    ),
     Definition(
         "penstock_sink_credit_batches", "gauge", "Batches that may be sent: trainers wait for them", ("stream",)
     ),
@@ -59,7 +77,7 @@ METRICS = (
 def fill(page: Page, stats: SinkStats) -> None:
     """Fill a page."""
     add_common(page, "sink", stats.restarts, stats.rejected)
-    page.add_each("penstock_sink_results_total", stats.results)
+    page.add_each("penstock_sink_results_total", dict.fromkeys(_OUTCOMES, 0) | stats.results)
     page.add("penstock_sink_received_bytes_total", stats.bytes)
     for stream in stats.streams:
         _fill_stream(page, stream, [reader for reader in stats.readers if reader.stream == stream.stream])
@@ -72,6 +90,7 @@ def _fill_stream(page: Page, stream: StreamStats, readers: list[ReaderStats]) ->
     page.add("penstock_sink_trainers", len(readers), name)
     page.add("penstock_sink_window_samples", stream.window, name)
     page.add("penstock_sink_held_samples", stream.held, name)
+    page.add("penstock_sink_in_flight_samples", stream.in_flight, name)
     page.add("penstock_sink_credit_batches", sum(reader.credit for reader in readers), name)
     page.add("penstock_sink_in_flight_batches", sum(reader.in_flight for reader in readers), name)
     page.add("penstock_sink_batches_total", stream.batches, name)
@@ -82,7 +101,7 @@ def _fill_stream(page: Page, stream: StreamStats, readers: list[ReaderStats]) ->
         "dropped": stream.dropped_samples,
     }
     page.add_each("penstock_sink_samples_total", outcomes, name)
-    page.add_each("penstock_sink_items_quarantined_total", stream.quarantined, name)
+    page.add_each("penstock_sink_items_quarantined_total", dict.fromkeys(_KINDS, 0) | stream.quarantined, name)
     page.add("penstock_sink_starved_seconds_total", stream.starved_s, name)
     page.add("penstock_sink_blocked_seconds_total", stream.blocked_s, name)
     page.add("penstock_sink_stream_stopped", float(bool(stream.stopped)), name)

@@ -7,7 +7,6 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from penstock.protocol import ranges
 from penstock.protocol.messages import EpochEnd, Failure, SinkStats
 from penstock.protocol.stats import (
     LEDGER_KEPT,
@@ -125,11 +124,11 @@ class Tally:
             sums.update(_sent(reader))
             more_starved_s, more_blocked_s = reader.waits.sums(now)
             starved_s, blocked_s = starved_s + more_starved_s, blocked_s + more_blocked_s
-        spans = [(reader.cursor, reader.limit(store)) for reader in readers]
         return StreamStats(
             stream=name,
-            window=ranges.size(ranges.normalise(spans)),
+            window=max((reader.window for reader in readers), default=0),
             held=store.samples,
+            in_flight=max((reader.credit.in_flight for reader in readers), default=0),
             starved_s=starved_s,
             blocked_s=blocked_s,
             quarantined=few(self._quarantined.get(name, {})),

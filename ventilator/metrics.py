@@ -3,6 +3,9 @@
 from penstock.protocol.metrics import COMMON, Definition, Page, add_common
 from penstock.protocol.snapshot import CAUSES, WORDS, Snapshot, StreamRow
 
+#: How workers go: counted from the start, so that the first shows as an increase.
+_WAYS = ("left", "unreachable", "silent", "came_back")
+
 METRICS = (
     *COMMON,
     Definition("penstock_verdict", "gauge", "1 for the word that says what limits the stack, 0 for others", ("word",)),
@@ -70,7 +73,7 @@ def fill(page: Page, snapshot: Snapshot) -> None:
     page.add("penstock_ventilator_slots", sum(worker.slots for worker in snapshot.workers))
     page.add("penstock_ventilator_leases", sum(worker.leases for worker in snapshot.workers))
     gone = {event.removeprefix("worker ").replace(" ", "_"): count for event, count in snapshot.lost.items()}
-    page.add_each("penstock_ventilator_workers_gone_total", gone)
+    page.add_each("penstock_ventilator_workers_gone_total", dict.fromkeys(_WAYS, 0) | gone)
     page.add("penstock_ventilator_sink_connected", float(snapshot.sink is not None))
     for stream in snapshot.streams:
         _fill_stream(page, stream)

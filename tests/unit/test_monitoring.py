@@ -1,0 +1,116 @@
+"""deploy/monitoring: the dashboard asks for what is exposed, and Prometheus understands its configuration."""
+
+import json
+import re
+import shutil
+import subprocess
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.protocol.metrics import Definition
+from penstock.sink import metrics as sink_metrics
+from penstock.trainer import metrics as feed_metrics
+from penstock.ventilator import metrics as ventilator_metrics
+from penstock.worker import metrics as worker_metrics
+
+KNOWN: dict[str, Definition] = {
+    definition.name: definition
+    for part in (ventilator_metrics, sink_metrics, worker_metrics, feed_metrics)
+    for definition in part.METRICS
+}
+#: What the client adds for each process, and the labels that Prometheus adds to everything.
+PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"}
+ADDED = {"job", "instance", "part", "le"}
+
+
+@pytest.fixture(scope="module")
+def dashboard(root: Path) -> dict[str, Any]:
+    """Return the dashboard."""
+    path = root / "deploy" / "monitoring" / "grafana" / "dashboards" / "penstock.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def expressions(dashboard: dict[str, Any]) -> list[str]:
+    """Return what the dashboard asks Prometheus for."""
+    return [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+
+
+def definition_of(name: str) -> Definition | None:
+    """Return the metric that a series belongs to."""
+    return KNOWN.get(name) or KNOWN.get(re.sub(r"_(bucket|sum|count)$", "", name))
+
+
+def test_every_metric_of_every_panel_exists_with_its_labels(expressions: list[str]) -> None:
+    """A renamed metric, or a label that it has not, would leave a panel empty without a word."""
+    assert len(expressions) > 30
+    for expression in expressions:
+        names = re.findall(r"\b((?:penstock|process)_\w+)", expression)
+        assert names
+        labels: set[str] = set()
+        for name in names:
+            definition = definition_of(name)
+            assert definition or name in PROCESS, f"{name} in {expression}"
+            labels |= set(definition.labels if definition else ())
+        asked = re.findall(r"by \(([^)]*)\)", expression) + re.findall(r"(\w+)!?=~?\"", expression)
+        assert {label.strip() for group in asked for label in group.split(",")} <= labels | ADDED, expression
+
+
+def test_sums_are_asked_for_as_rates_or_as_totals_but_levels_never_as_rates(expressions: list[str]) -> None:
+    """The rate of a gauge means nothing."""
+    for expression in expressions:
+        for name in re.findall(r"rate\((\w+)", expression):
+            definition = definition_of(name)
+            assert definition is None or definition.kind != "gauge", expression
+
+
+def test_the_documented_metrics_that_matter_most_are_on_the_dashboard(expressions: list[str]) -> None:
+    """Verdict, waiting, flow, queues, trouble."""
+    text = " ".join(expressions)
+    for name in (
+        "penstock_verdict",
+        "penstock_stalled",
+        "penstock_workers_missing",
+        "penstock_trainer_wait_ratio",
+        "penstock_sink_starved_seconds_total",
+        "penstock_ventilator_head_of_line_age_seconds",
+        "penstock_worker_stage_seconds_bucket",
+        "penstock_sink_items_quarantined_total",
+        "penstock_rejected_messages_total",
+    ):
+        assert re.search(rf"{name}\b", text), name
+
+
+def test_panels_have_places_of_their_own(dashboard: dict[str, Any]) -> None:
+    """Unique numbers, within the grid's 24 columns, none over another; all ask the data source that is provisioned."""
+    panels = dashboard["panels"]
+    assert len(panels) == len({panel["id"] for panel in panels})
+    for panel in panels:
+        place = panel["gridPos"]
+        assert 0 <= place["x"] < place["x"] + place["w"] <= 24
+        assert all("prometheus" == target["datasource"]["uid"] for target in panel.get("targets", []))
+    for one, other in combinations([panel["gridPos"] for panel in panels], 2):
+        apart = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        assert apart or one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+
+
+def test_the_provisioned_files_name_each_other(root: Path) -> None:
+    """The data source is the one that panels name; the provider reads the folder that Compose mounts."""
+    grafana = root / "deploy" / "monitoring" / "grafana"
+    assert "uid: prometheus\n" in (grafana / "provisioning/datasources/prometheus.yml").read_text(encoding="utf-8")
+    provider = (grafana / "provisioning/dashboards/penstock.yml").read_text(encoding="utf-8")
+    assert "path: /etc/grafana/dashboards" in provider
+
+
+def test_prometheus_understands_its_configuration(root: Path) -> None:
+    """The checker of Prometheus itself."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("NOT CHECKED BY PROMTOOL: it is not installed (Debian's package prometheus has it)")
+    path = root / "deploy" / "monitoring" / "prometheus.yml"
+    done = subprocess.run([promtool, "check", "config", path], capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
