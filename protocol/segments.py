@@ -8,6 +8,8 @@ import fcntl
 import mmap
 import os
 import secrets
+import stat
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ _NAME = "penstock"
 #: A segment cannot change its size any more: reading one never meets an end that moved (SIGBUS).
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
+#: Largest segment that is mapped for a peer (bytes): far more than the results of one task.
+MOST_BYTES = 1 << 32
+
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -38,8 +43,10 @@ class Segment:
     def __init__(self, descriptor: int, *, writable: bool) -> None:
         """Map an open segment; the descriptor is this object's from now on."""
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        status = os.fstat(descriptor)
+        self._inode = status.st_ino
         try:
-            self._map = mmap.mmap(descriptor, os.fstat(descriptor).st_size, mmap.MAP_SHARED, protection)
+            self._map = mmap.mmap(descriptor, status.st_size, mmap.MAP_SHARED, protection)
         except BaseException:
             os.close(descriptor)
             raise
@@ -80,19 +87,38 @@ class Segment:
 
     @classmethod
     def attach(cls, reference: Reference, *, writable: bool) -> "Segment":
-        """Map another process's segment. Raises OSError if it cannot be had or is not the one that was meant."""
-        path = Path(f"/proc/{reference.pid}/fd/{reference.descriptor}")
-        if not str(path.readlink()).startswith(f"/memfd:{_NAME}"):  # nothing else is opened, whatever a peer says
-            raise OSError(f"{path} is no segment")
-        descriptor = os.open(path, os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY))
-        sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS == _SEALS
-        if not sealed or os.fstat(descriptor).st_size <= _DATA:
+        """Map another process's segment. Raises OSError if it cannot be had or is not the one that was meant.
+
+        A peer in another container or under another user names something else, or nothing; a hostile one names what it
+        likes, and swaps it while we look.
+        """
+        path = f"/proc/{reference.pid}/fd/{reference.descriptor}"
+        found = os.open(path, os.O_PATH | os.O_CLOEXEC)  # opens nothing yet: a pipe would block, a device might act
+        try:
+            status = os.fstat(found)
+            # Its name alone tells little: it is what its owner says, and so is the path of a file elsewhere.
+            named = str(Path(f"/proc/self/fd/{found}").readlink()).startswith(f"/memfd:{_NAME}")
+            if not named or not stat.S_ISREG(status.st_mode) or status.st_dev != _device():
+                raise OSError(f"{path} is no segment")
+            if not _DATA < status.st_size <= _DATA + MOST_BYTES:
+                raise OSError(f"{path} is no segment of ours: it has {status.st_size} bytes")
+            descriptor = os.open(f"/proc/self/fd/{found}", os.O_CLOEXEC | (os.O_RDWR if writable else os.O_RDONLY))
+        finally:
+            os.close(found)
+        if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
             os.close(descriptor)
             raise OSError(f"{path} is no segment of ours: it may change its size")
         segment = cls(descriptor, writable=writable)
         if segment.token.hex() != reference.token:
             raise OSError(f"{path} is another segment")
         return segment
+
+    def is_at(self, reference: Reference) -> bool:
+        """Return whether the process that it was found through still has it: it may be gone, and its number reused."""
+        try:
+            return Path(f"/proc/{reference.pid}/fd/{reference.descriptor}").stat().st_ino == self._inode
+        except OSError:
+            return False
 
     @property
     def generation(self) -> int:
@@ -150,6 +176,16 @@ class Loan:
     def give_back(self) -> None:
         """Owner only: nothing was sent of it, so nobody will release it."""
         self.segment.released = self.generation
+
+
+@cache
+def _device() -> int:
+    """Return the device of the kernel's own memory files, which no path leads to."""
+    descriptor = os.memfd_create(_NAME, os.MFD_CLOEXEC)
+    try:
+        return os.fstat(descriptor).st_dev
+    finally:
+        os.close(descriptor)
 
 
 def loan_of(array: npt.NDArray[Any]) -> Loan | None:

@@ -13,6 +13,7 @@ Refuses to know messages' meaning and sockets.
 """
 
 import os
+import resource
 from collections.abc import Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -53,9 +54,8 @@ def by_reference(message: _Sharing, arrays: Sequence[Array]) -> tuple[_Sharing, 
 class Attachments:
     """Other processes' segments, mapped here once each, as long as they are in use."""
 
-    #: After how many uses of any segment those are unmapped that their owner has retired, and those not used since
-    #: (their owner may have died).
-    _SWEEP, _IDLE = 64, 4096
+    #: After how many uses of any segment those are unmapped that their owner has retired.
+    _SWEEP = 64
 
     def __init__(self, *, releases: bool, most: int = 65_536) -> None:
         """`releases`: this process is the taker, whose arrays decide when a segment may be written to again.
@@ -63,8 +63,8 @@ class Attachments:
         At most `most` segments stay mapped, each of which costs this process a file descriptor (the taker: two).
         """
         self._releases, self._most = releases, most
-        #: By token: the segment, and the number of the use that was its last; the one longest unused first.
-        self._segments: dict[str, tuple[Segment, int]] = {}
+        #: By token: the segment, and how it was found; the one longest unused first.
+        self._segments: dict[str, tuple[Segment, Reference]] = {}
         self._loans: WeakValueDictionary[str, Loan] = WeakValueDictionary()
         self._uses = 0
 
@@ -100,21 +100,39 @@ class Attachments:
             except RemoteProtocolError:
                 return  # another host, container or user: its samples come through the socket
 
+    def sweep(self) -> None:
+        """Unmap what its owner has retired, and what belonged to processes that are gone; call it now and then.
+
+        Arrays that are in use keep theirs until the last of them is gone.
+        """
+        there: dict[int, bool] = {}
+        for token, (segment, found) in list(self._segments.items()):
+            if found.pid not in there:
+                there[found.pid] = segment.is_at(found)
+            if segment.generation == RETIRED or not there[found.pid]:
+                del self._segments[token]
+
     def _segment(self, reference: Reference) -> Segment:
         self._uses += 1
         if self._uses % self._SWEEP == 0:
-            self._sweep()
+            self._drop_retired()
         known = self._segments.pop(reference.token, None)
         if known is None and len(self._segments) >= self._most:
             del self._segments[next(iter(self._segments))]
         segment = known[0] if known else Segment.attach(reference, writable=self._releases)
-        self._segments[reference.token] = (segment, self._uses)
+        self._segments[reference.token] = (segment, known[1] if known else reference)
         return segment
 
-    def _sweep(self) -> None:
-        for token, (segment, used) in list(self._segments.items()):
-            if segment.generation == RETIRED or self._uses - used > self._IDLE:
+    def _drop_retired(self) -> None:
+        for token, (segment, _) in list(self._segments.items()):
+            if segment.generation == RETIRED:
                 del self._segments[token]
+
+
+def most_segments() -> int:
+    """Return how many segments a sink may map: each takes two of its descriptors, and connections need some too."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(65_536, max(FREE_SEGMENTS, limit // 4))
 
 
 class Pool:
@@ -124,6 +142,8 @@ class Pool:
     _FIRST = 4
     #: Results without an answer to an offer, and seconds, after which the sink counts as one that cannot see us.
     _PATIENCE, _PATIENCE_S = 8, 5.0
+    #: Seconds after which it is tried again: the sink may have been busy, or out of descriptors.
+    _RETRY_S = 60.0
     #: Takes after which segments that were free all the time are given up.
     _PERIOD = 32
     #: Most segments: each takes two file descriptors here and two in the sink.
@@ -141,7 +161,7 @@ class Pool:
         #: Made, and not seen by the sink yet; and whether they are part of the next result.
         self._offered: list[Segment] = []
         self._tell = False
-        self._waited, self._since = 0, 0.0
+        self._waited, self._since, self._retry_at = 0, 0.0, 0.0
         self._takes, self._least_free = 0, 0
 
     @property
@@ -183,10 +203,12 @@ class Pool:
         elif self._offered:
             self._waited += 1
             if self._waited > self._PATIENCE and now - self._since > self._PATIENCE_S:
-                self._offered, self._limit_bytes = [], 0 if not self._segments else self._limit_bytes
+                self._offered, self._retry_at = [], now + self._RETRY_S
 
     def _offer(self, size: int, now: float) -> None:
-        if self._offered or len(self._segments) + self._FIRST > self._MOST or not hasattr(os, "memfd_create"):
+        if self._offered or now < self._retry_at or not hasattr(os, "memfd_create"):
+            return
+        if len(self._segments) + self._FIRST > self._MOST:
             return
         for _ in range(1 if self._segments else self._FIRST):
             if sum(segment.capacity for segment in (*self._segments, *self._offered)) + size > self._limit_bytes:
@@ -194,7 +216,7 @@ class Pool:
             try:
                 segment = Segment.create(size)
             except OSError:  # no descriptors or memory left: samples go through the socket
-                self._limit_bytes = 0
+                self._retry_at = now + self._RETRY_S
                 break
             segment.generation = 1
             self._offered.append(segment)

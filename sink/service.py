@@ -36,7 +36,7 @@ from penstock.protocol.metrics import Metrics
 from penstock.protocol.reach import advertised
 from penstock.protocol.service import Service, host_name, run
 from penstock.protocol.settings import ServiceSettings
-from penstock.protocol.shared import Attachments
+from penstock.protocol.shared import Attachments, most_segments
 from penstock.protocol.sockets import Endpoint
 from penstock.protocol.wire import Array
 from penstock.sink.assembly import VENTILATOR, Assembly
@@ -56,6 +56,8 @@ _FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye, Peek)
 _PRESSING_S, _PROGRESS_S = 0.01, 0.1
 #: Seconds that a last commit may take before the process ends without: the next run makes those samples again.
 _LEAVE_S = 0.7
+#: How often (s) memory of workers that are gone is given back.
+_SWEEP_S = 5.0
 
 
 class SinkSettings(ServiceSettings, WriterOptions):
@@ -95,7 +97,7 @@ class Sink:
         hub = service.hub
         self.lending: Lending | None = None
         if settings.shared_memory and hasattr(os, "memfd_create"):
-            hub.memory = Attachments(releases=True)
+            hub.memory = Attachments(releases=True, most=most_segments())
             self.lending = Lending()
         self.results = hub.pull(settings.results, {"worker": wire.kinds(Result)})
         self.trainers = hub.router(settings.bind, {"trainer": _FROM_TRAINERS, "ventilator": wire.kinds(Peek)})
@@ -117,7 +119,7 @@ class Sink:
         recording = self._open_writer(settings) if settings.writer != "none" else None
         self.assembly = Assembly(hello, intervals, now, recording)
         self.assembly.tally.restarts, self.assembly.tally.rejected = settings.restarts, hub.rejects.counts
-        self._reported = self._due = now
+        self._reported = self._due = self._sweep_at = now
         self.execute(self.assembly.start(now))
         service.log.info("serving", trainers=self.trainers.address, results=self.results.address, advertised=reached)
 
@@ -153,6 +155,9 @@ class Sink:
             self.execute(self.assembly.wrote(outcome, now))
         if self.lending:
             self.lending.keep_only(self.assembly.readers)
+            if self.service.hub.memory and now >= self._sweep_at:
+                self.service.hub.memory.sweep()
+                self._sweep_at = now + _SWEEP_S
         if now >= self._due:
             self.execute(self.assembly.tick(now))
             self._due = self.assembly.next_timer(now)

@@ -1,8 +1,10 @@
 """Shared memory: nobody reads what is being written, nobody opens what is not a segment, nothing stays behind."""
 
 import fcntl
+import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from penstock.protocol.shared import LEAST_BYTES, Attachments, Pool, by_referenc
 
 SIZE = 100_000
 MUCH = 10**9
+_SEALED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 @pytest.fixture
@@ -132,14 +135,25 @@ def test_a_reader_that_is_too_late_finds_out_after_copying(sink: Attachments) ->
 
 
 def test_without_an_answer_to_its_offers_a_pool_stays_with_the_socket() -> None:
-    """A sink on another host never releases a segment: after some patience none is offered any more."""
+    """A sink on another host never releases a segment: after some patience none is offered for a minute."""
     pool = Pool(MUCH)
     offers = []
-    for second in range(20):
+    for second in range(60):
         assert pool.take(SIZE, float(second)) is None
         offers.append(len(pool.offers()))
     assert 4 == sum(offers)
     assert 0 == pool.count
+
+
+def test_a_pool_that_had_no_answer_tries_again_later(sink: Attachments) -> None:
+    """The sink may have been busy for long, or out of descriptors, when it was asked first."""
+    pool = Pool(MUCH)
+    for second in range(69):
+        assert pool.take(SIZE, float(second)) is None
+        pool.offers()
+    assert pool.take(SIZE, 70.0) is None
+    sink.accept(pool.offers())
+    assert pool.take(SIZE, 71.0) is not None
 
 
 def test_a_pool_keeps_to_its_limit(sink: Attachments) -> None:
@@ -221,13 +235,51 @@ def sealed_file(seals: int, name: str = "penstock", size: int = 4096) -> int:
     return descriptor
 
 
+def foreign(what: str) -> list[int]:
+    """Return descriptors of what a peer may name that is no segment, the one that it names first; or none."""
+    match what:
+        case "a regular file":
+            with tempfile.TemporaryFile() as regular:
+                regular.write(bytes(10_000))
+                regular.flush()
+                return [os.dup(regular.fileno())]
+        case "another program's memory":
+            return [sealed_file(_SEALED, "other")]
+        case "memory that may shrink":
+            return [sealed_file(fcntl.F_SEAL_GROW)]
+        case "a tiny one":
+            return [sealed_file(_SEALED, size=10)]
+        case "a giant":
+            return [sealed_file(_SEALED, size=1 << 40)]
+        case "a pipe":
+            return list(os.pipe())
+        case "a device":
+            return [os.open("/dev/zero", os.O_RDWR)]
+        case "one of our own sockets":
+            return [socket.socket().detach()]
+        case "huge pages":
+            return [os.memfd_create("penstock", os.MFD_HUGETLB | os.MFD_ALLOW_SEALING)]
+        case _:
+            return []
+
+
+def descriptors() -> int:
+    """Return how many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [
         ("a regular file", "no segment"),
         ("another program's memory", "no segment"),
         ("memory that may shrink", "change its size"),
-        ("a tiny one", "change its size"),
+        ("a tiny one", "has 10 bytes"),
+        ("a giant", "has 1099511627776 bytes"),
+        ("a pipe", "no segment"),
+        ("a device", "no segment"),
+        ("one of our own sockets", "no segment"),
+        ("huge pages", "no segment"),
         ("a closed descriptor", "No such file"),
         ("no process", "No such file"),
         ("another segment", "another segment"),
@@ -236,36 +288,31 @@ def sealed_file(seals: int, name: str = "penstock", size: int = 4096) -> int:
 )
 def test_a_reference_to_anything_else_is_refused_in_words(sink: Attachments, what: str, words: str) -> None:
     """Whatever a peer claims, nothing is opened that is not a segment, and nothing beyond its end is read."""
+    before = descriptors()
     segment = Segment.create(SIZE)
     segment.generation = 1
     fields = segment.reference(1).model_dump()
-    opened: list[int] = []
-    with tempfile.TemporaryFile() as regular:
-        regular.write(bytes(10_000))
-        match what:
-            case "a regular file":
-                fields["descriptor"] = regular.fileno()
-            case "another program's memory":
-                opened.append(sealed_file(fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL, "other"))
-            case "memory that may shrink":
-                opened.append(sealed_file(fcntl.F_SEAL_GROW))
-            case "a tiny one":
-                opened.append(sealed_file(fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL, size=10))
-            case "a closed descriptor":
-                fields["descriptor"] = 99_999
-            case "no process":
-                fields["pid"] = 2**22 + 7
-            case "another segment":
-                fields["token"] = "0" * 32
-            case _:
-                fields["generation"] = 2
-        if opened:
+    opened = foreign(what)
+    match what:
+        case "a closed descriptor":
+            fields["descriptor"] = 99_999
+        case "no process":
+            fields["pid"] = 2**22 + 7
+        case "another segment":
+            fields["token"] = "0" * 32
+        case "another generation":
+            fields["generation"] = 2
+        case _:
             fields["descriptor"] = opened[0]
-        with pytest.raises(RemoteProtocolError, match=words) as refused:
-            sink.open(Reference(**fields))
+    with pytest.raises(RemoteProtocolError, match=words) as refused:
+        sink.open(Reference(**fields))
     for descriptor in opened:
         os.close(descriptor)
     assert ("stale" if what == "another generation" else "shared") == refused.value.reason
+    del refused
+    gc.collect()
+    kept = 2 if what == "another generation" else 1  # the segment made here, and one that is good for a later use
+    assert before + 2 * kept == descriptors(), "a descriptor was left open"
 
 
 def test_a_process_that_shares_no_memory_refuses_references(sink: Attachments) -> None:
@@ -327,9 +374,14 @@ time.sleep(600)
         assert owner.stdout is not None
         reference = Reference.model_validate_json(owner.stdout.readline())
         samples = sink.open(reference)
+        sink.sweep()
+        assert 1 == sink.count
         os.kill(owner.pid, signal.SIGKILL)
+    assert 1 == sink.count
+    sink.sweep()
+    assert 0 == sink.count, "nobody can refer to it any more"
     assert (9, 9) == (samples.min(), samples.max())
-    del samples, sink
+    del samples
     until(lambda: set(open_segments()) <= set(before), "the kernel to free the segment")
 
 
