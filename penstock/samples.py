@@ -39,9 +39,9 @@ def make_samples(folder: Path, *, train: int = 120, held_out: int = 40, seed: in
                 yield path
 
 
-def make_picture(rng: np.random.Generator, texture: str) -> npt.NDArray[np.uint8]:
-    """Return a picture (height, width, 3) of one class."""
-    height, width = rng.integers(*SIDES, 2, endpoint=True).tolist()
+def make_picture(rng: np.random.Generator, texture: str, sides: tuple[int, int] = SIDES) -> npt.NDArray[np.uint8]:
+    """Return a picture (height, width, 3) of one class; its sides (pixels) lie between the two given."""
+    height, width = rng.integers(*sides, 2, endpoint=True).tolist()
     y, x = (grid.astype(np.float32) for grid in np.mgrid[0:height, 0:width])
     cover = PATTERNS[texture](rng, y, x)[..., np.newaxis]
     one, other = _colours(rng)

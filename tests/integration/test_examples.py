@@ -110,6 +110,13 @@ def test_the_keras_example_trains_and_goes_on(root: Path, tmp_path: Path) -> Non
     assert "Epoch 2/3" not in second
 
 
+def test_the_examples_are_all_listed(root: Path) -> None:
+    """Each file and folder has a line in `examples/README.md`."""
+    listed = re.findall(r"^\| \[([\w.]+)/?\]", (root / "examples/README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    there = {path.name for path in (root / "examples").iterdir() if path.suffix in ("", ".py", ".toml")}
+    assert there - {"README.md", "__pycache__"} == set(listed)
+
+
 def test_importing_penstock_is_light() -> None:
     """Nothing heavy comes along: no TensorFlow, no numpy, no sockets until they are asked for."""
     program = "import sys, penstock; print({'tensorflow', 'keras', 'numpy', 'zmq', 'pydantic'} & set(sys.modules))"
