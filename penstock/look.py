@@ -9,7 +9,7 @@ from typing import Self
 
 from penstock._version import __version__
 from penstock.protocol import wire
-from penstock.protocol.errors import DeadlineError, RefusedError
+from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError
 from penstock.protocol.log import library_logger
 from penstock.protocol.messages import Look, Refused, Snapshot
 from penstock.protocol.security import open_keys
@@ -30,7 +30,11 @@ class Onlooker:
         """
         self.address, self.timeout_s = address, timeout_s
         self._hub = Hub(library_logger("look", ventilator=address), open_keys(keys, "trainer"))
-        self._endpoint = self._hub.dealer(address, _FROM_VENTILATOR, "ventilator")
+        try:
+            self._endpoint = self._hub.dealer(address, _FROM_VENTILATOR, "ventilator")
+        except PenstockError:
+            self._hub.close()
+            raise
 
     def __enter__(self) -> Self:
         """Return the line itself."""

@@ -16,7 +16,7 @@ from rich.text import Text
 from penstock.protocol.snapshot import Snapshot, StreamRow, TrainerRow, WorkerRow
 
 #: Columns of a progress bar.
-_BAR = 14
+_BAR = 10
 #: Most letters of a stream's name that are never left out.
 _NAME = 20
 #: Newest quarantined items that are shown, and fewest workers where there is little room.
@@ -106,7 +106,7 @@ def _streams(snapshot: Snapshot) -> RenderableType:
     for column in table.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
         column.justify = "right" if column.header in ("samples/s", "waits", "left") else "left"
-    table.columns[0].min_width = min(_NAME, max(len(stream.name) for stream in snapshot.streams) + 4)
+    table.columns[0].min_width = min(_NAME, max(len(stream.name) for stream in snapshot.streams))
     stopped = []
     for stream in snapshot.streams:
         readers = [trainer for trainer in snapshot.trainers if trainer.stats.stream == stream.name]
@@ -172,7 +172,7 @@ def _quarantine(snapshot: Snapshot, address: str) -> Iterator[RenderableType]:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table

@@ -84,11 +84,15 @@ def run_stack(
     *,
     addresses: Addresses | None = None,
     run_dir: Path | None = None,
+    keys: str | None = None,
+    dashboard: str = "",
     **options: Mapping[str, Any],
 ) -> LocalStack:
     """Return a stack, not yet started, with short heartbeats; `options` by service go before the usual ones."""
     merged = {name: {**OPTIONS[name], **options.get(name, {})} for name in OPTIONS}
-    return LocalStack(spec, workers=workers, addresses=addresses, run_dir=run_dir, options=merged)
+    return LocalStack(
+        spec, workers=workers, addresses=addresses, run_dir=run_dir, keys=keys, dashboard=dashboard, options=merged
+    )
 
 
 def take(feed: BatchFeed[Any], batches: int) -> list[Batch]:

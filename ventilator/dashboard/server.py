@@ -34,6 +34,8 @@ _MOST_CONNECTIONS = 64
 _STUCK_MS = 20_000
 #: Longest that the thread may take to leave (s).
 _CLOSE_S = 2.0
+#: Where uvicorn says what goes wrong, and what it says of an answer that we broke off.
+_SERVER_LOG, _BROKEN_OFF = logging.getLogger("uvicorn.error"), "ASGI callable returned without completing response."
 
 
 class Dashboard:
@@ -67,7 +69,8 @@ class Dashboard:
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
-        logging.getLogger("uvicorn.error").addHandler(_Bridge(log))
+        self._bridge = _Bridge(log)
+        _SERVER_LOG.addHandler(self._bridge)
         self._thread = threading.Thread(target=self._run, name="dashboard", daemon=True)
 
     def start(self) -> Self:
@@ -97,6 +100,7 @@ class Dashboard:
             self._loop.call_soon_threadsafe(self._events.close)
         if self._thread.is_alive():
             self._thread.join(_CLOSE_S)
+        _SERVER_LOG.removeHandler(self._bridge)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -148,7 +152,10 @@ class _Bridge(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._log.error("dashboard", problem=record.getMessage(), exc_info=record.exc_info)
+        if record.getMessage() == _BROKEN_OFF:
+            self._log.info("dashboard", problem="a page that did not read was dropped")
+        else:
+            self._log.error("dashboard", problem=record.getMessage(), exc_info=record.exc_info)
 
 
 def open_dashboard(

@@ -1,0 +1,64 @@
+"""The dashboard and the terminal commands before a real stack: what they show is what the ventilator knows."""
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streams import make_images, make_spec, run_stack, take, until
+
+from penstock import cli
+from penstock.look import Onlooker
+from penstock.protocol.messages import Snapshot
+from penstock.stack import LocalStack
+
+pytestmark = pytest.mark.integration
+
+
+def fetch(stack: LocalStack, path: str) -> Any:
+    """Return JSON that the dashboard serves."""
+    with urllib.request.urlopen(stack.dashboard + path, timeout=30) as answer:  # noqa: S310 - our own, on loopback
+        return json.load(answer)
+
+
+def test_a_stack_shows_its_samples_and_failures_to_pages_and_terminals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With keys: the ventilator may look at the sink's samples by its own; all views name the same failure."""
+    photos = make_images(tmp_path / "photos", each=40)
+    (photos / "cat" / "<i>.jpg").write_bytes(b"no image")
+    keys = str(tmp_path / "keys")
+    assert 0 == cli.main(["keys", "init", keys])
+    with run_stack(make_spec(photos), workers=1, keys=keys, dashboard="127.0.0.1:0") as stack:
+        feed = stack.feed()
+        assert 3 == len(take(feed, 3))
+        shown = until(lambda: fetch(stack, "samples?stream=train")["pictures"], "samples on the page")
+        assert {"cat", "dog"} >= {tile["lines"][0] for tile in shown}
+        assert all(tile["picture"].startswith("data:image/") for tile in shown)
+        assert "no stream" in fetch(stack, "samples?stream=none")["why"]
+
+        for _ in feed:
+            pass
+        served = until(lambda: _with_failure(fetch(stack, "status")), "the failure on the page")
+        assert "cat/<i>.jpg" == served.ledger[0].path
+        with Onlooker(stack.addresses.ventilator, keys) as onlooker:
+            asked = onlooker.look()
+        assert served.ledger == asked.ledger
+        assert served.streams[0].fingerprint == asked.streams[0].fingerprint
+        capsys.readouterr()
+        for source in (stack.addresses.ventilator, stack.dashboard, str(stack.quarantine)):
+            assert 0 == cli.main(["quarantine", source, "--keys", keys])
+            assert "cat/<i>.jpg" in capsys.readouterr().out, source
+        assert 0 == cli.main(["status", stack.addresses.ventilator, "--keys", keys])
+        told = " ".join(capsys.readouterr().out.split())
+        assert "1 worker" in told
+        assert f"{asked.sink.quarantined} quarantined" in told if asked.sink else False
+        assert 0 == cli.main(["status", stack.dashboard, "--json"])
+        assert asked.version == Snapshot.model_validate_json(capsys.readouterr().out).version
+        assert 2 == cli.main(["status", stack.addresses.ventilator, "--wait-s", "1"])
+        assert "give --keys" in capsys.readouterr().err
+
+
+def _with_failure(status: Any) -> Snapshot | None:
+    return Snapshot.model_validate_json(json.dumps(status)) if status["ledger"] else None
