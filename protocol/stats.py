@@ -175,6 +175,12 @@ class WriterStats(Message):
     """What is written"""
     path: Text
     """and where."""
+    state: Literal["waiting", "opening", "writing", "finishing", "finished", "stopped"] = "writing"
+    """Whether it still takes samples: it does while `writing`."""
+    position: Count = 0
+    """Everything before was handed over to be written,"""
+    total: Count = 0
+    """and where it ends."""
     samples: Count = 0
     """Samples written since the sink started,"""
     bytes: Count = 0

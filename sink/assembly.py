@@ -46,6 +46,7 @@ from penstock.sink.refusals import not_here, other_fingerprint, why_not
 from penstock.sink.store import Store
 from penstock.sink.tally import Tally
 from penstock.sink.wanted import Report, drop_unwanted, reading, starts_between, wants
+from penstock.sink.writing import Writing
 
 #: The routing identity under which the shell names the ventilator.
 VENTILATOR = b"ventilator"
@@ -74,6 +75,7 @@ class Assembly:
         self.readers: dict[bytes, Reader] = {}
         #: What is counted for heartbeats and metrics; of it, what came in by outcome: accepted, duplicate, unwanted.
         self.tally = Tally()
+        self.tally.writing = Writing(recording) if recording else None
         self.results = self.tally.results
         self.ventilator = Liveness(intervals, now, now)
         self.welcomed = False
@@ -328,6 +330,8 @@ class Assembly:
         recorder, store = recording.recorder, self.stores[recording.wish.stream]
         before = recorder.cursor
         out = recording.serve(store, self._now)
+        if self.tally.writing:
+            self.tally.writing.look(self._now)
         if recorder.cursor != before:
             self.report.changed = True
             drop_unwanted(self.takers.values(), store, starts_between(store, before, recorder.cursor))

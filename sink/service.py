@@ -159,6 +159,8 @@ class Sink:
                 self.service.hub.memory.sweep()
                 self._sweep_at = now + _SWEEP_S
         if now >= self._due:
+            if self.writer and self.assembly.tally.writing:
+                self.assembly.tally.writing.busy_s = self.writer.busy_s
             self.execute(self.assembly.tick(now))
             self._due = self.assembly.next_timer(now)
         wait = _PRESSING_S if self.assembly.pressing() else _PROGRESS_S

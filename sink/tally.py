@@ -15,7 +15,6 @@ from penstock.protocol.stats import (
     QuarantinedItem,
     ReaderStats,
     StreamStats,
-    WriterStats,
     few,
     shorten,
 )
@@ -23,6 +22,7 @@ from penstock.protocol.wire import Array
 from penstock.sink.reader import Reader
 from penstock.sink.store import Store
 from penstock.sink.wanted import reading
+from penstock.sink.writing import Writing
 
 
 class Tally:
@@ -32,8 +32,8 @@ class Tally:
         """Start at zero."""
         #: Results that came in, by outcome: accepted, duplicate, unwanted.
         self.results: Counter[str] = Counter()
-        #: What writes streams to files says of itself; whoever owns the writers keeps it up to date.
-        self.writers: tuple[WriterStats, ...] = ()
+        #: How far the file keeps up that is written, if one is.
+        self.writing: Writing | None = None
         #: What the shell knows: how often the process was started again, and what it dropped.
         self.restarts = 0
         self.rejected: Mapping[str, int] = {}
@@ -103,7 +103,7 @@ class Tally:
                 for name, store in stores.items()
             ),
             readers=tuple(_reader(peer, reader, now) for peer, reader in readers.items()),
-            writers=self.writers,
+            writers=self.writing.stats(now) if self.writing else (),
             quarantined=self._lines,
             ledger=tuple(self._page()),
             restarts=self.restarts,

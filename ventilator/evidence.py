@@ -127,7 +127,7 @@ def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
         wait_fraction=wait_fraction,
         starved=starved,
         trainers=len(last.readers),
-        writers=len(stats.writers) if stats else 0,
+        writers=sum(writer.state == "writing" for writer in stats.writers) if stats else 0,
         workers=len(leases.workers),
         cut_off=sum(bool(worker.blocked) for _, worker in leases.roster),
         sink=leases.sink is not None,

@@ -139,6 +139,20 @@ def test_a_thin_line_between_workers_and_sink_is_named(photos: Path, free_ports:
             assert "the network" in hear(stack, "sink-bound").sentence
 
 
+def test_a_file_that_does_not_keep_up_is_named(tmp_path: Path) -> None:
+    """What trainers get is recorded beside, compressed as hard as can be, which takes far longer than making it."""
+    photos = make_images(tmp_path / "photos", each=20, size=256)
+    transform = {"patch": {"kind": "random", "height": 224, "width": 224}}
+    stream = make_stream(transform=transform, patches=4, mix=1, task_items=4, batch_size=BATCH, window_mb=6.0)
+    recorded = {"writer": "hdf5", "output": tmp_path / "all.h5", "epochs": 1000, "compression": "gzip:9"}
+    stack = run_stack(make_spec(photos, train=stream), workers=1, sink=recorded | {"wait_for_trainers": 1})
+    with trained(stack):
+        assert "less compression" in hear(stack, "writer-bound").sentence
+        [writer] = stack.snapshot().writers
+        assert ("train", "writing") == (writer.stream, writer.state)
+        assert writer.blocked_s > 0
+
+
 def test_a_task_that_never_ends_is_named_with_its_worker(photos: Path) -> None:
     """Everybody waits for it: the sentence says who works on what, and for how long."""
     with trained(stack := run_stack(spec_of(photos, {"name": "hang", "parameters": {"item": 17}}), workers=1)):
