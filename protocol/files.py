@@ -9,8 +9,7 @@ import weakref
 
 from penstock.protocol.errors import ItemError, SourceError
 
-# O_NONBLOCK: opening a named pipe returns at once.
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 
 class Watch:
@@ -42,26 +41,28 @@ class Watch:
 def open_below(root: str, path: str, *, allow_outside: bool) -> int:
     """Return a descriptor of the regular file `path` below the folder `root`; the caller closes it.
 
-    Unless `allow_outside`, the file that was opened, not just its name, must lie below the root. Raises SourceError.
+    Unless `allow_outside`, the file itself, not just its name, must lie below the root: what does not, or is no regular
+    file, is never opened. Raises SourceError.
     """
     if "://" in root:
         raise SourceError(f"{root}/{path}: arrays and HDF5 files are read from files only: copy it to a folder")
     try:
-        descriptor = os.open(f"{root}/{path}", _FLAGS)
+        found = os.open(f"{root}/{path}", os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         raise SourceError(f"{root}/{path}: cannot open the file: {error.strerror}") from error
     try:
-        _check(descriptor, root, path, allow_outside=allow_outside)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+        _check(found, root, path, allow_outside=allow_outside)
+        return os.open(f"/proc/self/fd/{found}", _FLAGS)
+    except OSError as error:
+        raise SourceError(f"{root}/{path}: cannot open the file: {error.strerror}") from error
+    finally:
+        os.close(found)
 
 
-def _check(descriptor: int, root: str, path: str, *, allow_outside: bool) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+def _check(found: int, root: str, path: str, *, allow_outside: bool) -> None:
+    if not stat.S_ISREG(os.fstat(found).st_mode):
         raise SourceError(f"{root}/{path}: not a file")
-    place, top = opened_path(descriptor), os.path.realpath(root)
+    place, top = opened_path(found), os.path.realpath(root)
     if not allow_outside and not place.startswith(top.rstrip("/") + "/"):
         raise SourceError(
             f"{root}/{path} leads outside its root, to {place}: set allow_outside = true to permit it, or widen "

@@ -18,8 +18,8 @@ _TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, 
 #: Seconds to wait before each further try.
 _BACKOFF_S = (0.02, 0.1, 0.5)
 
-# O_NONBLOCK: opening a named pipe returns at once. O_NOCTTY: a terminal never becomes this process's own.
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# O_NONBLOCK: a file that is leased to another process is tried again rather than waited for.
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -33,7 +33,6 @@ _REASONS = {
     errno.EACCES: "permission denied: the worker may not read it",
     errno.EPERM: "permission denied: the worker may not read it",
     errno.ELOOP: "its symbolic links lead in a circle",
-    errno.ENXIO: "not a file but a socket or a device",
     errno.ENOTDIR: "a part of its path is a file, not a folder",
     errno.ENAMETOOLONG: "its path is too long for this host",
 }
@@ -42,7 +41,7 @@ _REASONS = {
 def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool) -> bytes:
     """Return the content of the regular file `path` below `root`.
 
-    Unless `allow_outside`, the file that was opened, not just its name, must lie below the root. Transient errors are
+    Unless `allow_outside`, the file itself, not just its name, must lie below the root. Transient errors are
     tried again, three times within about 0.6 s. Raises ItemError for everything else.
     """
     tries = len(_BACKOFF_S) + 1
@@ -59,18 +58,12 @@ def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool) -
 
 
 def _read_once(root: Path, path: str, limit_bytes: int, *, allow_outside: bool) -> bytes:
-    given = os.fsencode(root)
     try:
-        name = given + b"/" + path.encode()
-        descriptor = os.open(name, _FLAGS)
+        descriptor = _open(os.fsencode(root), path.encode(), allow_outside=allow_outside)
     except ValueError as error:  # a NUL character, or a lone surrogate
         raise ItemError(f"not a possible path: {error}") from error
     try:
-        if not allow_outside:
-            _check_inside(given, descriptor, name)
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ItemError(f"not a file but {_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}")
         size = status.st_size
         if size == 0:
             raise ItemError("the file is empty")
@@ -93,26 +86,33 @@ def _read_rest(descriptor: int, content: bytes, size: int) -> bytes:
     raise ItemError(f"the file shrank while it was read: {done} of {size} bytes were left")
 
 
-def _check_inside(root: bytes, descriptor: int, name: bytes) -> None:
-    opened = _opened_path(descriptor, name)
-    if _inside(opened, _resolve(root)):
+def _open(root: bytes, path: bytes, *, allow_outside: bool) -> int:
+    """Return a descriptor of a regular file; what is none, or lies outside, is found and never opened."""
+    found = os.open(root + b"/" + path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not allow_outside:
+            _check_inside(root, found)
+        kind = stat.S_IFMT(os.fstat(found).st_mode)
+        if kind != stat.S_IFREG:
+            raise ItemError(f"not a file but {_KINDS.get(kind, 'something else')}")
+        return os.open(b"/proc/self/fd/%d" % found, _FLAGS)  # the very file that was checked, whatever its name is now
+    finally:
+        os.close(found)
+
+
+def _check_inside(root: bytes, found: int) -> None:
+    # Where it lies, asked of the kernel: nobody can swap a link after the check.
+    place = os.readlink(b"/proc/self/fd/%d" % found)  # noqa: PTH115 - bytes
+    if _inside(place, _resolve(root)):
         return
     _resolve.cache_clear()  # the root may have been mounted or linked anew since it was resolved
-    if not _inside(opened, _resolve(root)):
+    if not _inside(place, _resolve(root)):
         raise ItemError("leads outside its root (by a symbolic link or '..'); allow_outside = true permits it")
 
 
 @lru_cache(maxsize=64)
 def _resolve(root: bytes) -> bytes:
     return os.path.realpath(root)
-
-
-def _opened_path(descriptor: int, name: bytes) -> bytes:
-    """Return where an open file lies: asked of the kernel, so that nobody can swap a link after the check."""
-    try:
-        return os.readlink(b"/proc/self/fd/%d" % descriptor)  # noqa: PTH115 - bytes
-    except OSError:  # no /proc here: the name is the best there is
-        return os.path.realpath(name)
 
 
 def _inside(path: bytes, root: bytes) -> bool:
