@@ -192,7 +192,7 @@ def test_the_constraints_pin_every_dependency_by_name_and_version_alone(root: Pa
     wanted = [
         *settings["build-system"]["requires"],
         *settings["project"]["dependencies"],
-        *settings["dependency-groups"]["dev"],
+        *(requirement for group in settings["dependency-groups"].values() for requirement in group),
         # `tf` is the GPU build of what `tf-cpu` installs: never both, and the constraints hold the one that make uses.
         *(requirement for extra, requirements in extras.items() if extra != "tf" for requirement in requirements),
     ]
