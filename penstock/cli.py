@@ -20,8 +20,6 @@ COMMANDS = {
     "up": ("penstock.up", "run a supervised stack on this machine"),
     "status": ("penstock.status", "show what a running stack does, and what limits it"),
     "quarantine": ("penstock.quarantine", "list what could not be made into samples, and why"),
-    "status": ("penstock.status", "show what a running stack does, and what limits it"),
-    "quarantine": ("penstock.quarantine", "list what could not be made into samples, and why"),
     "trace": ("penstock.trace", "join recorded traces into a file for the Perfetto viewer"),
     "keys": ("penstock.keys", "make, list, hand out and revoke keys: encryption, and who may connect"),
     "ventilator": ("penstock.ventilator.service", "service: hand out tasks"),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from penstock.protocol.plan import FieldSchema, StreamPlan
-from penstock.protocol.records import Count, Intervals, Message, Place, Reason, Reference, Text
+from penstock.protocol.records import Count, Intervals, Message, Ping, Place, Reason, Reference, Text
 from penstock.protocol.stats import FeedWaits
 
 #: Most batches that one message carries.
@@ -44,6 +44,8 @@ class Credit(Message):
     """The trainer can open the memory that the welcome named, so batches may refer to shared memory."""
     feed: FeedWaits | None = None
     """Now and then: how long the training program has waited."""
+    ping: Ping | None = None
+    """Of a traced trainer."""
 
 
 class TrainerWelcome(Message):

@@ -30,6 +30,7 @@ from penstock.protocol.records import (
     Intervals,
     Item,
     Message,
+    Ping,
     Place,
     Reason,
     Reference,
@@ -83,6 +84,8 @@ class Heartbeat(Message):
     """Sink to ventilator only: what it holds and for whom."""
     ledger: Count = 0
     """Ventilator to sink only: the number of quarantined items of this sink that it has heard of."""
+    ping: Ping | None = None
+    """Of a traced process only."""
 
 
 class Goodbye(Message):
@@ -148,7 +151,7 @@ class Result(Message):
     """Segments of shared memory that hold arrays of this message."""
     places: tuple[Place | None, ...] = ()
     """For each array, where it lies in `memory`; none (or an empty list): it is a frame of the message."""
-    offers: tuple[Reference, ...] = ()
+    offers: Annotated[tuple[Reference, ...], Field(max_length=16)] = ()
     """Segments that the worker would like to use: the sink releases those that it can open."""
 
 

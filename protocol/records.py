@@ -130,5 +130,18 @@ class Reference(Message):
     """The use of the segment that is meant: in another one it holds other samples."""
 
 
+class Ping(Message):
+    """Of a process that records a trace: when it speaks and what it heard last, for the round trips of `tracer`."""
+
+    process: Text
+    """Who it is, in the trace."""
+    sent_s: Seconds
+    """When this was sent, by the sender's clock."""
+    heard_sent_s: Seconds | None = None
+    """When the receiver's last ping was sent, by the receiver's clock; none: no ping of it has come yet."""
+    heard_at_s: Seconds | None = None
+    """When that came, by the sender's clock."""
+
+
 #: Where an array lies that is not in the message: which of its segments, and from which byte on.
 Place = tuple[Count, Count]

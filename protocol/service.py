@@ -21,6 +21,7 @@ from penstock.protocol.instructions import Note
 from penstock.protocol.security import Role, open_keys
 from penstock.protocol.settings import AnySettings, ServiceSettings, parse
 from penstock.protocol.sockets import Hub
+from penstock.protocol.tracer import Tracer
 
 #: Longest wait of a loop (s): bounds how late a missing parent is noticed.
 _LONGEST_WAIT_S = 0.5
@@ -67,6 +68,8 @@ class Service:
         self.log = logs.configure(name, settings.log_level, settings.log_style)
         allow_descriptors()
         self.hub = Hub(self.log, open_keys(settings.keys, name), insecure=settings.insecure)
+        if settings.trace:
+            self.hub.tracer = Tracer(settings.trace, name, settings.trace_every)
         self.stopping = False
         #: Set while something long runs before the loop: a signal then ends the service by SystemExit.
         self.starting = False

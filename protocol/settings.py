@@ -73,6 +73,10 @@ class ServiceSettings(Settings):
     """Process that started this one: leave when it is gone (set by `penstock up`)."""
     restarts: int = Field(default=0, ge=0)
     """How often this service was started again, for its metrics (set by `penstock up`)."""
+    trace: str = ""
+    """Folder to record tasks' ways in, for `penstock trace`; empty: none are."""
+    trace_every: int = Field(default=1, ge=1)
+    """Record every so many-th task."""
 
 
 def parse(model: type[AnySettings], arguments: Sequence[str], command: str) -> AnySettings:

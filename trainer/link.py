@@ -8,7 +8,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from itertools import pairwise
 
 from penstock.protocol import wire
@@ -38,6 +37,7 @@ from penstock.protocol.segments import loan_of
 from penstock.protocol.shared import Attachments
 from penstock.protocol.sockets import Hub
 from penstock.protocol.stats import FeedWaits
+from penstock.protocol.tracer import Tracer
 from penstock.protocol.wire import Array
 from penstock.trainer.buffers import Buffers
 from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
@@ -50,6 +50,8 @@ _ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transf
 _SEGMENTS = 256
 #: Least time (s) between two words to the sink about how long the program has waited.
 _TELL_S = 0.5
+#: Seconds after which it is tried again to share memory with a sink: a message may have come too late for once.
+_RETRY_S = 60.0
 #: Longest that `close` waits for the thread (s).
 _CLOSE_S = 5.0
 
@@ -81,12 +83,20 @@ class Link:
         self._closing = False
         self._failed: BaseException | None = None
         self._hub = Hub(self._log, keys)
+        self._hub.tracer = Tracer.from_environment("trainer")
+        #: Position after the batch that the program has; kept for the tracer.
+        self._in_hand = 0
         self._hub.memory = Attachments(releases=False, most=_SEGMENTS)
         self._buffers = Buffers()
         #: Whether a waiting program was told that the sink has answered.
         self._welcomed = False
         #: Whether the sink that answered last has memory that this process can open.
         self._shares = False
+        #: A segment of that sink's, and of the last sink that had one; when to try to open it (monotonic s); how many
+        #: references failed so far.
+        self._memory: Reference | None = None
+        self._token = ""
+        self._try_at, self._failures = 0.0, 0
         self._socket = self._hub.dealer(address, _FROM_SINK, "sink")
         self.session = Session(wish, position, fingerprint, Intervals(), time.monotonic())
         self._thread = threading.Thread(target=self._run, name=f"penstock {wish.stream}", daemon=True)
@@ -99,10 +109,16 @@ class Link:
             if not wanted():
                 return None
             if self._events:
-                return self._events.popleft()
+                return self._hand_out(self._events.popleft())
             if self._failed:
                 raise self._failed
             return None
+
+    def _hand_out(self, event: Event) -> Event:
+        if self._hub.tracer and isinstance(event, Ready):
+            self._hub.tracer.handed(self._wish.stream, event.stop, over=False)
+            self._in_hand = event.stop
+        return event
 
     def welcomed(self, timeout_s: float) -> bool:
         """Wait until the sink has answered; return whether it has. A refusal stays in `take`."""
@@ -133,6 +149,8 @@ class Link:
 
     def consumed(self) -> None:
         """Say that one more batch is done with; the sink hears of several at once where it has credit left anyway."""
+        if self._hub.tracer:
+            self._hub.tracer.handed(self._wish.stream, self._in_hand, over=True)
         with self._changed:
             self._consumed += 1
             pressing = self._consumed >= self.session.grant_after
@@ -184,7 +202,7 @@ class Link:
             plan = self.session.plan
             self.session = Session(self._wish, *seek, self.session.live.intervals, now)
             self.session.plan = plan
-            self._shares = False
+            self._shares, self._memory = False, None
             self._socket.reopen()
             with self._changed:
                 self._events.clear()
@@ -195,23 +213,35 @@ class Link:
             try:
                 own = self._own(message, arrays) if isinstance(message, Batch) else arrays
                 if isinstance(message, TrainerWelcome):
-                    self._try_memory(message.memory)
+                    self._meet(message.memory, now)
                 self._execute(self.session.receive(message, own, now))
                 if isinstance(message, TrainerWelcome):  # now it is known how large batches are, and how to get them
                     self._execute(self.session.consume(0, now))
             except RemoteProtocolError as error:
                 self._hub.rejects.add(error, "sink")
-        if self._hub.rejects.counts["shared"]:  # its batches are missing now: subscribed again, they come as bytes
-            self._shares = False
+        if self._hub.rejects.counts["shared"] > self._failures:  # its batches are missing: they come again, as bytes
+            self._failures = self._hub.rejects.counts["shared"]
+            self._shares, self._try_at = False, now + _RETRY_S
+        self._try_memory(now)
         self._execute(self.session.tick(now))
 
-    def _try_memory(self, segment: Reference | None) -> None:
-        """Find out whether this process can open the sink's memory; the next credit says so."""
-        self._shares = False
-        if segment and self._hub.memory and not self._hub.rejects.counts["shared"]:
-            with suppress(RemoteProtocolError):  # another host, container or user: as good, only slower
-                self._hub.memory.lend(segment)
-                self._shares = True
+    def _meet(self, memory: Reference | None, now: float) -> None:
+        """Take in what segment a sink names; one that is new is tried at once."""
+        self._memory, self._shares = memory, False
+        if memory and memory.token != self._token:
+            self._token, self._try_at = memory.token, now
+        self._try_memory(now)
+
+    def _try_memory(self, now: float) -> None:
+        """Find out now and then whether this process can open the sink's memory; the next credit says so."""
+        if self._shares or now < self._try_at or self._memory is None or self._hub.memory is None:
+            return
+        try:
+            self._hub.memory.lend(self._memory)
+        except RemoteProtocolError:  # another host, container or user: bytes are as good, only slower
+            self._try_at = now + _RETRY_S
+        else:
+            self._shares = True
 
     def _own(self, batch: Batch, arrays: Sequence[Array]) -> Sequence[Array]:
         """Return the batch's fields, joined, in memory that is the program's own and may be written to.
@@ -249,7 +279,7 @@ class Link:
                 case Rejected(refused):
                     self._put(_ERRORS.get(refused.kind, RefusedError)(refused.reason))
                 case Reopen():
-                    self._shares = False
+                    self._shares, self._memory = False, None
                     self._socket.reopen()
                 case Note(event, fields, level):
                     getattr(self._log, level)(event, **fields)

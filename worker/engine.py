@@ -166,10 +166,13 @@ class Engine:
             began = time.perf_counter()
             self.reading = (time.monotonic(), task.key)
             contents = pipeline.read(task)
+            read_s = time.perf_counter() - began
             self.reading = None
+            if self._hub.tracer:
+                self._hub.tracer.read(task.key, read_s)
             with self._changed:
                 if self._loading is task:  # else it was withdrawn meanwhile
-                    self._loaded.append(_Ready(task, contents, pipeline, time.perf_counter() - began))
+                    self._loaded.append(_Ready(task, contents, pipeline, read_s))
                     self._loading = None
                     self._changed.notify_all()
 
@@ -205,6 +208,8 @@ class Engine:
                     transform_s=times.transform_s,
                     send_s=send_s,
                 )
+                if self._hub.tracer:
+                    self._hub.tracer.made(loaded.task.key, timings)
                 self.meter.add(timings, outcome.arrays, len(loaded.contents.items), len(outcome.failures))
                 self._done.append(Done.model_construct(key=loaded.task.key, timings=timings))
                 self._hub.wake()
