@@ -114,12 +114,17 @@ class DurableFile:
             self.check()
             self._disk.patiently(lambda: os.fsync(self._descriptor), self.path)
         finally:
-            os.close(self._descriptor)
+            self._close()
 
     def drop(self) -> None:
         """Close and remove it."""
-        os.close(self._descriptor)
+        self._close()
         self.path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     @property
     def size(self) -> int:

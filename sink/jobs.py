@@ -106,7 +106,9 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The output is complete."""
+    """The output is complete; `left_over`: somebody reads its parts, which were therefore not removed."""
+
+    left_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ Refuses to know streams and threads: all calls may block.
 
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -28,10 +29,14 @@ from penstock.sink.jobs import Commit, Lost, Opened, Rows
 from penstock.sink.layout import EPOCH, Layout, Wish
 from penstock.sink.names import Names
 from penstock.sink.piece import Piece, PieceWriter, is_piece, read_lost, read_piece, write_lost
+from penstock.sink.shown import Shown
 from penstock.sink.view_file import describe, look, write_view
 
 #: What lies in the folder of parts and is ours to remove.
 _OURS = re.compile(r"piece-\d{12,}\.h5|recording\.json|paths\.h5|lock|.*\.tmp")
+
+#: Seconds that readers of an unfinished output may keep its parts from being removed, and how often to look.
+_READERS_S, _LOOK_S = 10.0, 0.05
 
 
 class Output:
@@ -46,6 +51,8 @@ class Output:
         self.parts = parts_of(self.path)
         self.layout = Layout.of(plan)
         self.finished = False
+        #: Whether the parts are still there, although it is finished: somebody reads them.
+        self.left_over = False
         #: Bytes of what is committed.
         self.size = 0
         #: What is committed, without gaps from position 0: shards first.
@@ -53,6 +60,9 @@ class Output:
         self._wish, self._plan, self._disk, self._progress = wish, plan, disk, progress
         self._shard_rows = wish.shard_rows(self.layout)
         self._writing: PieceWriter | None = None
+        #: What was shown before, and pieces that only it refers to.
+        self._shown = Shown(self.path)
+        self._garbage: list[Path] = []
         if not self.path.parent.is_dir():
             raise OutputError(f"{self.path}: there is no folder {self.path.parent}: make it, or give another name")
         self._may_go_on()  # before anything is made beside a file that is not ours
@@ -112,12 +122,14 @@ class Output:
             piece, path = writing.close(self._plan.fingerprint, self.stop, commit.stop, commit.lost), self._piece()
             self._disk.rename(piece.path, path)
             self.pieces.append(replace(piece, path=path))
+            self._garbage = [other for other in self._garbage if other != path]  # a torn one had its name
         if self._shard_rows and (commit.last or self.rows % self._shard_rows == 0):
             self._make_shard()
         if commit.last:
             self._finish()
         else:
             self._show(complete=False)
+        self._sweep()
 
     def close(self) -> None:
         """Let go of the output; what is not committed is lost."""
@@ -125,6 +137,7 @@ class Output:
         if self._writing is not None:
             self._writing.drop()
             self._writing = None
+        self._shown.close()
         self._lock.release()
 
     def _may_go_on(self) -> bool:
@@ -182,9 +195,7 @@ class Output:
             if piece.start == self.stop < piece.stop:
                 self.pieces.append(piece)
         kept = {piece.path for piece in self.pieces}
-        for path in loose:
-            if path not in kept:
-                path.unlink()
+        self._garbage = [path for path in loose if path not in kept]
 
     def _read(self, path: Path) -> Piece | None:
         """Return a finished piece of this stream; none, if that is something else, or torn by a power cut."""
@@ -211,15 +222,10 @@ class Output:
             sum(piece.rows for piece in loose),
             tuple(lost for piece in loose for lost in piece.lost),
         )
-        if len(loose) == 1:
-            self._disk.rename(loose[0].path, path)
-        else:
+        if len(loose) > 1 or not self._link(loose[0].path, path):
             self._put_together(loose, path, shard.describe)
         self.pieces = [*shards, shard]
-        if len(loose) > 1:
-            self._show(complete=False)
-            for piece in loose:
-                piece.path.unlink()
+        self._garbage += [piece.path for piece in loose]
 
     def _finish(self) -> None:
         if self._shard_rows:
@@ -230,12 +236,36 @@ class Output:
             self.pieces = [Piece(self.path, self._plan.fingerprint, 0, self.stop, self.rows, self.lost)]
         self.finished = True
         self._measure()
-        clear(self.parts)
+        deadline = time.monotonic() + _READERS_S
+        while not (unread := self._shown.unread()) and time.monotonic() < deadline:
+            if self._disk.leaving.wait(_LOOK_S):
+                break
+        if unread:
+            clear(self.parts)
+        self.left_over = not unread
 
     def _put_together(self, pieces: list[Piece], path: Path, finish: Callable[[h5py.File], None]) -> None:
         aside = self.parts / "whole.h5.tmp"
         combine(pieces, aside, self.layout, self._wish.compression, self._disk, finish, self._progress)
+        held = self._shown.hold() if path == self.path else None
         self._disk.rename(aside, path)
+        self._shown.replaced(held)
+
+    def _link(self, source: Path, target: Path) -> bool:
+        """Give a piece a second name, without a copy; return whether the file system can."""
+        try:
+            target.unlink(missing_ok=True)
+            target.hardlink_to(source)
+        except OSError:
+            return False
+        self._disk.sync_folder(target.parent)
+        return True
+
+    def _sweep(self) -> None:
+        """Remove pieces that nothing refers to which somebody may be reading."""
+        if self._shown.unread():
+            while self._garbage:
+                self._garbage.pop().unlink(missing_ok=True)
 
     def _complete(self, file: h5py.File) -> None:
         self.names.copy_to(file)
@@ -243,7 +273,9 @@ class Output:
         describe(file, self._plan, self._wish, self.stop, complete=True)
 
     def _show(self, *, complete: bool) -> None:
+        held = self._shown.hold()
         write_view(self.path, self.pieces, self._plan, self._wish, self.names, self._disk, complete=complete)
+        self._shown.replaced(held)
         self._measure()
 
     def _piece(self) -> Path:

@@ -128,9 +128,10 @@ class Recording:
                 self._listed = stop == total
                 self._unlisted = None if self._listed else stop
                 return self.serve(None, now)
-            case Finished():
+            case Finished(left_over):
                 self.state, self.committed = "finished", self.written
-                return [Note("output finished", self._fields())]
+                hint = f"{self.wish.output}.parts is being read: remove it later, or give the same command again"
+                return [Note("output finished", self._fields() | ({"parts": hint} if left_over else {}))]
             case Held(why):
                 self.full = why
                 level = "error" if why else "info"

@@ -109,7 +109,7 @@ class Writer:
                 return Listed(output.names.append(job.start, job.total, job.paths), job.total)
             case Commit():
                 output.commit(job)
-                return Finished() if output.finished else Committed(output.stop, output.rows)
+                return Finished(output.left_over) if output.finished else Committed(output.stop, output.rows)
 
     def _note_progress(self, done: float) -> None:
         self.together = done

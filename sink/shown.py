@@ -1,0 +1,58 @@
+"""Whether somebody still reads what an output's name stood for before it was replaced.
+
+A view whose pieces are gone would read as zeros, without a word: so they go only when nobody has such a view open. The
+HDF5 library, like most that use it, locks a file as long as it has it open (flock, shared); who can be locked out is
+gone. Where such locks are switched off, or do not exist, nobody counts as reading.
+"""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+#: Seconds that a reader may take from opening a file to locking it.
+_GRACE_S = 0.2
+
+
+class Shown:
+    """The files that an output's name stood for, as long as they may be read."""
+
+    def __init__(self, path: Path) -> None:
+        """Remember nothing yet."""
+        self._path = path
+        self._old: list[tuple[int, float]] = []
+
+    def replaced(self, descriptor: int | None) -> None:
+        """Take in that what `hold` returned has lost its name."""
+        if descriptor is not None:
+            self._old.append((descriptor, time.monotonic()))
+
+    def hold(self) -> int | None:
+        """Return a descriptor of what the name stands for, before it is replaced."""
+        try:
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+
+    def unread(self) -> bool:
+        """Return whether nobody reads any of them."""
+        now = time.monotonic()
+        self._old = [each for each in self._old if now - each[1] < _GRACE_S or _is_locked(each[0])]
+        return not self._old
+
+    def close(self) -> None:
+        """Forget all."""
+        while self._old:
+            os.close(self._old.pop()[0])
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Return whether somebody has locked a file; close it otherwise."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no locks here
+        pass
+    os.close(descriptor)
+    return False
