@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from typing import Any
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
@@ -39,6 +40,10 @@ class UpSettings(Settings):
     """Key folder, made by `penstock keys init`; trainers need it too."""
     insecure: bool = False
     """Listen without keys also where other hosts can connect: only on a network where everybody is trusted."""
+    trace: str = ""
+    """Folder to record tasks' ways in, for `penstock trace`; empty: none are."""
+    trace_every: int = Field(default=1, ge=1)
+    """Record every so many-th task."""
     dashboard: str = "auto"
     """host:port of the dashboard; `auto`: 127.0.0.1:5550, or another port if that is taken; empty: none."""
     dashboard_token_file: str = ""
@@ -57,7 +62,7 @@ def serve(settings: UpSettings) -> int:
         roots=settings.root,
         run_dir=settings.run_dir,
         addresses=Addresses(settings.ventilator, settings.results, settings.trainers),
-        options={name: {"insecure": settings.insecure} for name in ("ventilator", "sink")},
+        options=_options(settings),
         inherit_logs=settings.run_dir is None,
         keys=settings.keys,
         dashboard=PageOptions(settings.dashboard, settings.dashboard_token_file, settings.dashboard_hosts),
@@ -70,6 +75,13 @@ def serve(settings: UpSettings) -> int:
             time.sleep(_LOOK_S)
         raise stack.error
     return 0
+
+
+def _options(settings: UpSettings) -> dict[str, dict[str, Any]]:
+    """Return what services are told beyond where to meet."""
+    traced = {"trace": settings.trace, "trace_every": settings.trace_every} if settings.trace else {}
+    listening = {"insecure": settings.insecure, **traced}
+    return {"ventilator": listening, "sink": listening, "worker": traced}
 
 
 def _where_to_look(stack: LocalStack, settings: UpSettings) -> str:
