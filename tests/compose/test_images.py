@@ -101,16 +101,15 @@ def test_the_dockerfile_needs_no_more_than_its_base_image(root: Path) -> None:
     assert {"${BASE}"} == bases - stages
 
 
-@pytest.mark.parametrize("profile", ["train", "hdf5"])
+@pytest.mark.parametrize("profile", ["train", "hdf5", "monitoring"])
 def test_every_container_is_asked_to_have_no_rights(profile: str, root: Path, engine: None, tmp_path: Path) -> None:
     """In the configuration that Compose makes of the file: of all services, the one-shots too."""
     del engine
     project = Project(root, "penstock-test-config", tmp_path)
     project.profiles = (profile,)
     services: dict[str, Any] = json.loads(project.run("config", "--format", "json"))["services"]
-    assert ({"train": {"sink", "trainer"}, "hdf5": {"writer", "output"}})[profile] == set(services) - {
-        *("keys", "images", "ventilator", "worker"),
-    }
+    known = {"train": {"sink", "trainer"}, "hdf5": {"writer", "output"}, "monitoring": {"prometheus", "grafana"}}
+    assert known[profile] == set(services) - {*("keys", "images", "ventilator", "worker")}
     for name, service in services.items():
         assert (True, ["ALL"], ["no-new-privileges:true"], True) == (
             service["read_only"],
