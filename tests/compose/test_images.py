@@ -92,15 +92,6 @@ def test_an_image_holds_no_keys_and_nothing_of_the_repository_but_the_program(im
 LISTING = "import pathlib; print(*(path.name for path in pathlib.Path('/app').iterdir()))"
 
 
-def test_the_dockerfile_needs_no_more_than_its_base_image(root: Path) -> None:
-    """No frontend is pulled for it, and no other image."""
-    text = (root / "deploy" / "Dockerfile").read_text()
-    assert not re.search(r"^# *syntax", text, re.MULTILINE | re.IGNORECASE)
-    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
-    bases = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) | set(re.findall(r"--from=(\S+)", text))
-    assert {"${BASE}"} == bases - stages
-
-
 @pytest.mark.parametrize("profile", ["train", "hdf5", "monitoring"])
 def test_every_container_is_asked_to_have_no_rights(profile: str, root: Path, engine: None, tmp_path: Path) -> None:
     """In the configuration that Compose makes of the file: of all services, the one-shots too."""
@@ -121,6 +112,32 @@ def test_every_container_is_asked_to_have_no_rights(profile: str, root: Path, en
         assert service.get("pid") is None, "a shared PID namespace would let services look into each other's memory"
         assert not [volume for volume in service["volumes"] if "docker.sock" in volume.get("source", "")]
         assert all("127.0.0.1" == port["host_ip"] for port in service.get("ports", []))
+
+
+def test_the_files_that_the_docs_show_are_valid(root: Path, engine: None, tmp_path: Path) -> None:
+    """Each block of YAML changes docker-compose.yml as Compose understands it."""
+    del engine
+    blocks = re.findall(r"```yaml\n(.*?)```", (root / "docs" / "compose.md").read_text(), re.DOTALL)
+    assert 2 == len(blocks)
+    for block in blocks:
+        changes = tmp_path / "changes.yml"
+        changes.write_text(block)
+        services = json.loads(
+            Project(root, "penstock-test-docs", tmp_path, [changes]).run("config", "--format", "json")
+        )
+        for name, service in yaml_services(block).items():
+            assert service <= set(services["services"][name])
+
+
+def yaml_services(block: str) -> dict[str, set[str]]:
+    """Return the services that a block names, each with the settings that it gives."""
+    found: dict[str, set[str]] = {}
+    for indent, name in re.findall(r"^( {2}| {4})([\w-]+):", block, re.MULTILINE):
+        if indent == "  ":
+            found[name] = set()
+        else:
+            found[list(found)[-1]].add(name)
+    return found
 
 
 @pytest.mark.parametrize("service", ["ventilator", "worker", "sink"])
