@@ -12,7 +12,7 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"patches": 1, "mix": 1, "batch_size": 7}, {"mix": 2, "drop_remainder": True, "batch_size": 32}]
+    "changes", [{"patches": 1, "mix": 1, "batch_size": 7}, {"mix": 2, "drop_remainder": True, "batch_size": 32}]
 )
 def test_the_batches_are_those_of_a_stack(tmp_path: Path, changes: dict[str, int]) -> None:
     """Two epochs, bit for bit, with a damaged file among them."""

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -46,13 +47,14 @@ TASKS = 10
 
 
 @contextmanager
-def traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int = 1) -> Generator[LocalStack]:
-    """Run a stack of two workers that records its trace in `tmp_path/trace`."""
-    monkeypatch.setenv("PENSTOCK_TRACE", str(tmp_path / "trace"))
-    monkeypatch.setenv("PENSTOCK_TRACE_EVERY", str(every))
-    spec = make_spec(make_images(tmp_path / "photos", each=20))
-    with run_stack(spec, 2, run_dir=tmp_path / "run") as stack:
-        yield stack
+def traced(folder: Path, every: int = 1) -> Generator[LocalStack]:
+    """Run a stack of two workers that records its trace in `folder/trace`."""
+    spec = make_spec(make_images(folder / "photos", each=20))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PENSTOCK_TRACE", str(folder / "trace"))
+        environment.setenv("PENSTOCK_TRACE_EVERY", str(every))
+        with run_stack(spec, 2, run_dir=folder / "run") as stack:
+            yield stack
 
 
 def drain(stack: LocalStack, epochs: int) -> None:
@@ -92,27 +94,33 @@ def check_order(found: list[Way]) -> list[Way]:
     return delivered
 
 
-def test_a_run_is_traced_from_lease_to_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each task that was consumed has all its stages, once and in causal order, as long as workers say."""
-    with traced(tmp_path, monkeypatch) as stack:
+@pytest.fixture(scope="module")
+def recorded() -> Generator[Path]:
+    """Return the trace of a run of three epochs, all of it written."""
+    folder = Path(tempfile.mkdtemp(prefix="pk-"))
+    with traced(folder) as stack:
         drain(stack, 3)
 
         def agrees() -> bool:
             """Return whether what the ventilator heard of is what the trace shows: the pipeline idles full by now."""
-            return abs(decoded_s(stack) - decoded_in(found_in(tmp_path / "trace"))) < 1e-6
+            return abs(decoded_s(stack) - decoded_in(found_in(folder / "trace"))) < 1e-6
 
         until(agrees, "the trace to show all that was decoded")
-    delivered = check_order(found_in(tmp_path / "trace"))
+    yield folder / "trace"
+    shutil.rmtree(folder)
+
+
+def test_a_run_is_traced_from_lease_to_trainer(recorded: Path) -> None:
+    """Each task that was consumed has all its stages, once and in causal order, as long as workers say."""
+    delivered = check_order(found_in(recorded))
     tasks = [way.task for way in delivered]
     assert {f"train/{ordinal}" for ordinal in range(3 * TASKS - 1)} <= set(tasks)
     assert len(set(tasks)) == len(tasks)
 
 
-def test_the_file_is_valid_by_its_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_valid_by_its_format(tmp_path: Path, recorded: Path) -> None:
     """`penstock trace` writes the object format: known phases, balanced pairs, no slices of a thread that overlap."""
-    with traced(tmp_path, monkeypatch) as stack:
-        drain(stack, 2)
-    assert 0 == main([str(tmp_path / "trace"), "-o", str(tmp_path / "trace.json")])
+    assert 0 == main([str(recorded), "-o", str(tmp_path / "trace.json")])
     content: dict[str, Any] = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))
     events = content["traceEvents"]
     assert {"M", "b", "e", "X"} == {event["ph"] for event in events}
@@ -138,14 +146,14 @@ def test_the_file_is_valid_by_its_format(tmp_path: Path, monkeypatch: pytest.Mon
     assert all((0.0, 0.0) == (each["offset_s"], each["error_s"]) for each in clocks)
 
 
-def test_a_worker_whose_clock_shows_another_time_is_aligned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_whose_clock_shows_another_time_is_aligned(tmp_path: Path) -> None:
     """In a time namespace 1000 s ahead: pings find its offset to within the stated error, and the order holds."""
     ahead = 1000.0
     command = ["unshare", "--time", "--monotonic", str(int(ahead)), "--fork", "--kill-child"]
     unshare = shutil.which("unshare")
     if unshare is None or subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
         pytest.skip("NOT TESTED WITH A SHIFTED CLOCK: no time namespaces here (needs root)")
-    with traced(tmp_path, monkeypatch) as stack:
+    with traced(tmp_path) as stack:
         options = [f"--{name.replace('_', '-')}={value}" for name, value in INTERVALS.items()]
         address = stack.addresses.ventilator
         shifted = subprocess.Popen(
@@ -192,9 +200,10 @@ def test_a_worker_whose_clock_shows_another_time_is_aligned(tmp_path: Path, monk
     assert offset.seconds in {each["offset_s"] for each in clocks}
 
 
-def test_only_every_so_many_th_task_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.long
+def test_only_every_so_many_th_task_is_recorded(tmp_path: Path) -> None:
     """Sampling is by a task's number, so that all processes choose the same ones."""
-    with traced(tmp_path, monkeypatch, every=4) as stack:
+    with traced(tmp_path, every=4) as stack:
         drain(stack, 2)
     delivered = check_order(found_in(tmp_path / "trace"))
     assert {f"train/{ordinal}" for ordinal in range(0, 2 * TASKS - 4, 4)} <= {way.task for way in delivered}
