@@ -74,7 +74,15 @@ def audit(wanted: dict[str, str], pins: Path, osv_url: str | None) -> int:
 
 def look_up(service: str, pins: Path, osv_url: str | None) -> tuple[list[dict[str, Any]], str]:
     """Return what `pip-audit` found out from one service, and why it found out nothing, if so."""
-    command = [BIN / "pip-audit", "--requirement", pins, "--no-deps", "--disable-pip", "--progress-spinner", "off"]
+    command: list[str | Path] = [
+        BIN / "pip-audit",
+        "--requirement",
+        pins,
+        "--no-deps",
+        "--disable-pip",
+        "--progress-spinner",
+        "off",
+    ]
     command += ["--format", "json", "--timeout", str(REQUEST_S), "--vulnerability-service", service]
     command += ["--osv-url", osv_url] if osv_url else []
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
@@ -88,7 +96,13 @@ def sbom(wanted: dict[str, str], output: Path) -> int:
     """Write the bill of materials of this environment (CycloneDX), and see that it is the pinned one."""
     output.parent.mkdir(parents=True, exist_ok=True)
     # Validation takes ten seconds and would examine the tool's output, not ours.
-    command = [BIN / "cyclonedx-py", "environment", "--pyproject", "pyproject.toml", "--output-reproducible"]
+    command: list[str | Path] = [
+        BIN / "cyclonedx-py",
+        "environment",
+        "--pyproject",
+        "pyproject.toml",
+        "--output-reproducible",
+    ]
     command += ["--no-validate", "--output-file", output, sys.executable]
     subprocess.run(command, check=True, timeout=LIMIT_S)
     components = json.loads(output.read_text(encoding="utf-8"))["components"]

@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from compose.project import BUILD_S, IMAGES, TAG, Project, docker
+from compose.project import BUILD_S, IMAGES, TAG, MakeProject, Project, docker
 from streams import Batch, epochs, make_images, run_stack
 
 SPEC = """
@@ -30,9 +30,6 @@ augment = { horizontal_flip = true }
 """
 
 _numbers = itertools.count()
-
-#: Makes a project of a test; all are removed with what they hold when the fixture's scope ends.
-MakeProject = Callable[..., Project]
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -128,3 +128,7 @@ class Project:
         """Return a trainer on this machine, beside the containers, which asks for no more than two batches ahead."""
         address = f"tcp://127.0.0.1:{self.port}"
         return penstock.connect(address, stream, prefetch=2, keys=keys or self.keys(), timeout_s=timeout_s)
+
+
+#: Makes a project of a test; all are removed with what they hold when the fixture's scope ends.
+MakeProject = Callable[..., Project]

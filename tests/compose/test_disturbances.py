@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from compose.conftest import MakeProject
-from compose.project import Project, docker
+from compose.project import MakeProject, Project, docker
 from streams import Batch, digest, epochs, run_stack, take, until
 
 from penstock.trainer.client import Feed

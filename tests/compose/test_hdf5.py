@@ -5,7 +5,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from compose.conftest import MakeProject
+from compose.project import MakeProject
 from streams import Batch, digest, until
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow]

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compose.conftest import MakeProject
-from compose.project import IMAGES, TAG, Project, docker
+from compose.project import IMAGES, TAG, MakeProject, Project, docker
 
 from penstock.protocol.errors import DeadlineError
 from penstock.protocol.security import ROLES

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from compose.conftest import MakeProject
-from compose.project import Project, docker
+from compose.project import MakeProject, Project, docker
 from streams import make_images, until
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
