@@ -102,6 +102,7 @@ class Health:
 
     def get(self, path: str, accept: str) -> tuple[int, str, bytes]:
         """Return the HTTP status, the content type and the body for a path."""
+        told: dict[str, Any]
         if path in self._private and not self._is_local:
             code, told = 403, {"why": "served on loopback and Unix sockets only: it names hosts and files"}
         elif page := self._pages.get(path):

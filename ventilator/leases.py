@@ -396,6 +396,8 @@ class Leases:
         patience = max(self.policy.hedge_s, self.policy.hedge_factor * (lane.typical_s or 0.0))
         if not head or head.ready or not holders or head.failure:
             return []
+        if head.finished_at is not None:  # hedged, made, and on its way: that is waited for
+            return []
         if any(now - self.workers[peer].busy_since <= patience for peer in holders):
             return []
         out: list[Instruction] = []

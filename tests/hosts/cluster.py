@@ -127,7 +127,8 @@ class Cluster:
             lines = trainer.said.splitlines()
             return [json.loads(line) for line in lines if line.startswith('{"batches"')]
 
-        return until(lambda: len(found := answers()) >= self._answers and found[-1], "batches", seconds)
+        until(lambda: len(answers()) >= self._answers, "batches", seconds)
+        return answers()[-1]
 
     def read(self, batches: int, seconds: float = 60.0) -> dict[str, Any]:
         """Let the trainer read; return what it has then."""

@@ -55,7 +55,9 @@ class Job:
     def __init__(self, popen: "subprocess.Popen[bytes]", log: Path) -> None:
         """Wait until the process itself runs, behind what made its namespaces."""
         self._popen, self.log = popen, log
-        self.inner = until(self._find, f"{log.stem} to start")
+        found = until(self._find, f"{log.stem} to start")
+        assert found
+        self.inner = found
 
     def _find(self) -> psutil.Process | None:
         with suppress(psutil.Error):

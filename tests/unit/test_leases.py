@@ -337,6 +337,21 @@ def test_a_worker_that_is_slow_like_all_others_is_not_hedged(bench: Bench) -> No
     assert 1 == len(bench.noted("hedged"))
 
 
+def test_what_was_hedged_and_made_is_waited_for(bench: Bench) -> None:
+    """Its result is on its way, over a slow line perhaps: making it again at every turn would only delay it more."""
+    bench.join(b"b")
+    bench.miss((0, 9))
+    assert [key(0), key(2)] == bench.deal()[b"a"]
+    bench.finish(b"b", key(1), key(3))
+    bench.wait(3.0, b"a", b"b")
+    assert [key(0), key(2)] == bench.deal()[b"b"]
+    assert 1 == len(bench.noted("hedged"))
+    bench.finish(b"b", key(0), key(2))
+    bench.wait(3.0, b"a", b"b")
+    assert 1 == len(bench.noted("hedged"))
+    assert {b"b": [key(4), key(5)]} == bench.deal()
+
+
 def test_a_result_that_the_sink_does_not_confirm_is_leased_again(bench: Bench) -> None:
     """It was lost on its way: after confirm_s seconds the task is ready again."""
     bench.miss((0, 1))
@@ -388,7 +403,7 @@ def test_what_does_not_arrive_is_waited_for_twice_as_long_each_time(bench: Bench
     assert {b"a": [key(0)]} == bench.deal()
 
 
-def test_a_worker_none_of_whose_results_arrives_takes_no_work_from_others(bench: Bench) -> None:
+def test_a_worker_none_of_whose_results_arrives_takes_no_work_from_others(bench: Bench) -> None:  # noqa: PLR0915 - one story
     """It is benched, tried with one task, benched for twice as long; one that arrives restores it."""
     bench.join(b"b")
     bench.miss((0, 9))
