@@ -15,7 +15,9 @@ function progress(epoch) {
     "aria-label": `epoch ${epoch.epoch + 1}: ${percent(share)}` });
   return [
     make("span", { class: "epoch" }, `${count(epoch.epoch + 1)}`),
+    " ",
     bar,
+    " ",
     make("span", { class: "of" }, `${count(done)} of ${count(epoch.expected)}`),
   ];
 }
