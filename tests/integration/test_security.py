@@ -203,6 +203,33 @@ def test_a_role_may_only_say_what_is_its_to_say(stack: LocalStack, reference: st
         assert 2 == stack.status()["ventilator"]["workers"]
 
 
+def test_a_worker_with_a_key_cannot_make_the_sink_open_anything(stack: LocalStack, reference: str, keys: Path) -> None:
+    """It names every file that the sink has open, those of others, and 3,000 that are none: none is opened or kept."""
+    sink = psutil.Process(stack.children["sink"].process.pid)
+    pids = [sink.pid, 1, os.getpid(), stack.children["ventilator"].process.pid, 2**22 - 1]
+    named = [
+        messages.Reference(pid=pid, descriptor=number, token="0" * 32, generation=1)
+        for pid in pids
+        for number in range(256)
+    ]
+    blank = messages.Result(key=messages.TaskKey(stream="train", ordinal=0), plan="p", worker="w", frames=())
+    offers = [
+        blank.model_copy(update={"offers": tuple(named[start : start + 16])}) for start in range(0, len(named), 16)
+    ]
+    claims = [blank.model_copy(update={"memory": (each,)}) for each in named]
+    pair = curve(keys, "worker", "sink")
+    with served(stack, reference):
+        before, opened = rejected(stack, "sink")["shared"], sink.num_fds()
+        with Attacker(zmq.PUSH, stack.addresses.results, pair) as attacker:
+            attacker.send([message(each) for each in (*offers, *claims)])
+            until(lambda: rejected(stack, "sink")["shared"] >= before + len(claims), "the sink to refuse all of them")
+            assert sink.num_fds() < opened + 40
+            too_many = blank.model_copy(update={"offers": tuple(named[:17])})
+            malformed = rejected(stack, "sink")["header"]
+            attacker.send([message(too_many)])
+            until(lambda: rejected(stack, "sink")["header"] > malformed, "the sink to refuse a heap of offers")
+
+
 @contextmanager
 def process(*flags: str) -> Generator[tuple["subprocess.Popen[bytes]", str]]:
     """Run a service by its command; yield it and where its health is asked; kill it."""
