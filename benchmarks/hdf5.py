@@ -1,6 +1,6 @@
 """What a recorded stream saves: reading it back, beside decoding the JPEGs again and beside a sequential h5py read.
 
-    python benchmarks/hdf5.py [--rounds 5] [--seconds 5] [--parts reading] [--cold] [--out hdf5.json]
+    python benchmarks/hdf5.py [--rounds 5] [--seconds 5] [--parts reading,writing] [--cold] [--out hdf5.json]
 
 The files are written from one stream by `penstock write`. Both sides of a ratio take turns within one run; medians are
 printed. *Decoding* is the workers' own kernel in one process a core; *sequential* is `data[i : i + batch]` of images
@@ -23,6 +23,7 @@ from typing import Any
 
 import engine
 import h5py
+import hdf5_writing
 
 from penstock.samples import make_samples
 from penstock.trainer import Hdf5Feed
@@ -170,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--parts", default="reading")
+    parser.add_argument("--parts", default="reading,writing")
     parser.add_argument("--data", type=Path, default=_ROOT.parent / "shared" / "data")
     parser.add_argument("--cold", action="store_true", help="drop the files from the page cache before each pass")
     parser.add_argument("--out", type=Path, default=Path("hdf5.json"))
@@ -179,6 +180,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "reading" in given.parts.split(","):
         report["reading"] = measure_reading(given.data, given.rounds, given.seconds, cold=given.cold)
         engine.show("samples/s read back in shuffled batches", report["reading"])
+    if "writing" in given.parts.split(","):
+        with tempfile.TemporaryDirectory() as made:
+            spec = make_spec(given.data, Path(made))
+            report["writing"] = hdf5_writing.measure_writing(spec, given.rounds, given.seconds)
+        engine.show("samples/s with a trainer, a file, both", report["writing"])
     given.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 

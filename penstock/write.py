@@ -51,8 +51,7 @@ def serve(settings: WriteSettings) -> int:
     if not settings.output:
         raise SpecError("give a file to write: -o patches.h5")
     spec = _spec(settings)
-    if settings.force:
-        _discard(settings.output)
+    _prepare(settings)
     interrupts = Interrupts()
     stack = LocalStack(
         spec, workers=settings.workers, roots=settings.root, run_dir=settings.run_dir, options={"sink": _sink(settings)}
@@ -80,7 +79,7 @@ def _follow(stack: LocalStack, display: Display) -> dict[str, Any]:
             raise StackError(str(stack.error))
         writer = query(address).get("writer") or {}
         state = writer.get("state")
-        if state == "stopped" and writer.get("settled", True):
+        if state == "stopped":
             raise StackError(
                 f"{writer['why']}. What is written so far can be read; the same command goes on from there"
             )
@@ -115,10 +114,12 @@ def _sink(settings: WriteSettings) -> dict[str, Any]:
     }
 
 
-def _discard(output: str) -> None:
-    from penstock.sink.writer import discard  # noqa: PLC0415 - needs h5py
+def _prepare(settings: WriteSettings) -> None:
+    from penstock.sink.writer import check_place, discard  # noqa: PLC0415 - needs h5py, and says so
 
-    discard(output)
+    check_place(settings.output)
+    if settings.force:
+        discard(settings.output)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

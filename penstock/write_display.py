@@ -69,7 +69,9 @@ class Display:
             self._line_at, self._told = now, state
             share = f", {100 * writer['position'] / total:.0f} %{self._left(writer, now)}" if total else ""
             rate = self._rate(samples, now)
-            self._console.print(f"{words}: {samples:,} samples{share}{', ' + rate if rate else ''}", highlight=False)
+            self._console.print(
+                f"{words}: {samples:,} samples{share}{', ' + rate if rate else ''}", highlight=False, soft_wrap=True
+            )
 
     def _words(self, state: str, writer: Mapping[str, Any], now: float) -> str:
         del now
@@ -99,6 +101,8 @@ class Display:
 def summary(writer: Mapping[str, Any], elapsed_s: float) -> str:
     """Return what a finished file came to."""
     samples, size = int(writer["samples"]), int(writer["bytes"])
+    if writer.get("found_finished"):
+        return f"{writer['output']} was finished already, with {samples:,} samples; --force writes it again"
     plain = samples * int(writer["sample_bytes"])
     written = samples - int(writer.get("resumed", 0))
     lines = [

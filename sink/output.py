@@ -63,9 +63,8 @@ class Output:
         #: What was shown before, and pieces that only it refers to.
         self._shown = Shown(self.path)
         self._garbage: list[Path] = []
-        if not self.path.parent.is_dir():
-            raise OutputError(f"{self.path}: there is no folder {self.path.parent}: make it, or give another name")
-        self._may_go_on()  # before anything is made beside a file that is not ours
+        check_place(wish.output)
+        self._may_go_on()  # before anything is made beside a file that is another's
         disk.patiently(lambda: self.parts.mkdir(exist_ok=True), self.parts)
         self._lock = Lock(self.parts / "lock", disk)
         try:
@@ -143,8 +142,6 @@ class Output:
     def _may_go_on(self) -> bool:
         """Return whether there is nothing left to do. Raises OutputError if what is there must not be touched."""
         found = look(self.path)
-        if found.foreign:
-            raise OutputError(f"{self.path}: {found.foreign}: give another name, or remove it yourself")
         if found.recipe:
             self._check_same(found.recipe, f"holds {found.rows:,} samples{' (finished)' if found.complete else ''} of")
         return found.complete
@@ -300,6 +297,15 @@ def clear(parts: Path) -> None:
             entry.unlink()
     with suppress(OSError):
         parts.rmdir()
+
+
+def check_place(output: str) -> None:
+    """Raise OutputError if an output cannot be written, whatever it is: before a stack is started for it."""
+    path = Path(output).absolute()
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}: make it, or give another name")
+    if foreign := look(path).foreign:
+        raise OutputError(f"{path}: {foreign}: give another name, or remove it yourself")
 
 
 def discard(output: str) -> None:

@@ -29,7 +29,12 @@ class Recorder:
         #: Samples handed over since the last commit.
         self.open_rows = 0
         self._shard_rows = wish.shard_rows(self.layout)
-        self.begin(0, 0)
+        self.cursor = self._rows = 0
+        #: Where the walk over the blocks stands; what it passed and was not handed over, `_count` samples.
+        self._reached = self._count = 0
+        self._walked: deque[tuple[Block, int]] = deque()
+        #: What failed and is not committed, by position.
+        self._lost: deque[Lost] = deque()
 
     def __repr__(self) -> str:
         """Show where it stands."""
@@ -37,7 +42,7 @@ class Recorder:
 
     def begin(self, position: int, rows: int) -> None:
         """Go on at a position before which `rows` samples are written."""
-        self.cursor, self._rows, self._began = position, rows, position
+        self.cursor, self._rows = position, rows
         self._forget()
 
     def replan(self, plan: StreamPlan) -> None:
@@ -151,6 +156,5 @@ class Recorder:
     def _forget(self) -> None:
         """Walk anew from the cursor."""
         self._reached, self._count = self.cursor, 0
-        self._walked: deque[tuple[Block, int]] = deque()
-        #: What failed and is not committed, by position.
-        self._lost: deque[Lost] = deque(lost for lost in getattr(self, "_lost", ()) if lost.position < self.cursor)
+        self._walked.clear()
+        self._lost = deque(lost for lost in self._lost if lost.position < self.cursor)

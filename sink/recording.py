@@ -75,6 +75,7 @@ class Recording:
         self.written = self.committed = self.quarantined = 0
         #: Samples that were there when this process began.
         self.resumed = 0
+        self.found_finished = False
         #: Why the disk takes nothing; whether it takes less than it is given.
         self.full = ""
         self.slow = False
@@ -242,6 +243,7 @@ class Recording:
                 "sample_bytes": self.recorder.layout.sample_bytes,
                 "committed": self.committed,
                 "resumed": self.resumed,
+                "found_finished": self.found_finished,
                 "in_flight": self.recorder.in_flight,
                 "held_up_by_writer": self.slow or bool(self.full),
             }
@@ -252,7 +254,7 @@ class Recording:
         self.written = self.committed = self.resumed = opened.rows
         self.quarantined = opened.quarantined
         if opened.finished:
-            self.state = "finished"
+            self.state, self.found_finished = "finished", True
             return [Note("output is finished already", self._fields())]
         self.state = "writing"
         self._pieces = opened.pieces

@@ -4,6 +4,7 @@ Owns what the ventilator was told last. Refuses to know why readers come and go,
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from penstock.protocol import ranges
 from penstock.protocol.messages import Progress, StreamNeed
@@ -11,11 +12,13 @@ from penstock.sink.budget import Budget
 from penstock.sink.reader import Taker
 from penstock.sink.store import Store
 
+AnyTaker = TypeVar("AnyTaker", bound=Taker)
+
 #: A report is pressing once a reader's limit has moved by the window over this.
 _SHARE_OF_WINDOW = 16
 
 
-def reading(readers: Iterable[Taker], store: Store) -> list[Taker]:
+def reading(readers: Iterable[AnyTaker], store: Store) -> list[AnyTaker]:
     """Return those that read a stream."""
     return [reader for reader in readers if reader.plan is store.plan]
 

@@ -29,11 +29,11 @@ from penstock.sink.jobs import (
 from penstock.sink.layout import Wish
 
 try:
-    from penstock.sink.output import Output, discard
+    from penstock.sink.output import Output, check_place, discard
 except ImportError as missing:
     raise SpecError("writing HDF5 needs h5py and hdf5plugin: pip install 'penstock[hdf5]'") from missing
 
-__all__ = ["Writer", "discard"]
+__all__ = ["Writer", "check_place", "discard"]
 
 
 class Writer:

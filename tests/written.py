@@ -24,9 +24,9 @@ from penstock.protocol.wire import Array
 class Run:
     """One `penstock write` in a session of its own."""
 
-    def __init__(self, spec: Path, output: Path, *options: str) -> None:
-        """Start it; its logs and sockets are in a folder beside the output."""
-        self.run_dir = output.with_name(f"{output.stem}-run")
+    def __init__(self, spec: Path, output: Path, *options: str, run_dir: Path | None = None) -> None:
+        """Start it; its logs and sockets are in `run_dir`, or a folder beside the output."""
+        self.run_dir = run_dir or output.with_name(f"{output.stem}-run")
         command = [sys.executable, "-m", "penstock", "write", str(spec), "-o", str(output), *options]
         self.process = subprocess.Popen(
             [*command, "--run-dir", str(self.run_dir)],
@@ -126,10 +126,10 @@ def check_beginning(expected: Mapping[str, Array], output: Path) -> int:
 def wait_for_samples(run: Run, samples: int) -> dict[str, Any]:
     """Wait until that many samples were written; return what the sink said then."""
 
-    def reached() -> dict[str, Any] | None:
+    def reached() -> dict[str, Any]:
         assert run.process.poll() is None, run.end()
         writer = run.writer()
-        return writer if writer.get("samples", 0) >= samples else None
+        return writer if writer.get("samples", 0) >= samples else {}
 
     try:
         return until(reached, f"{samples} samples to be written")

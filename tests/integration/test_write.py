@@ -1,6 +1,8 @@
 """A stream written to an HDF5 file is what a trainer would have got, however the writing went."""
 
 import json
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from streams import Batch, epochs, make_images, make_spec, run_stack, until
+from streams import Batch, digest, epochs, make_images, make_spec, run_stack, take, until
+from written import Run, run_to_end, wait_for_samples, write_spec
 
 from penstock.protocol.wire import Array
 from penstock.stack import LocalStack
@@ -47,10 +50,10 @@ def writing(spec: Mapping[str, Any], output: Path, **options: Any) -> LocalStack
 def wait_until_finished(stack: LocalStack) -> dict[str, Any]:
     """Return what the sink says of its writer once the file is complete."""
 
-    def finished() -> dict[str, Any] | None:
+    def finished() -> dict[str, Any]:
         assert stack.error is None, stack.error
         writer: dict[str, Any] = stack.status()["sink"].get("writer") or {}
-        return writer if writer.get("state") == "finished" else None
+        return writer if writer.get("state") == "finished" else {}
 
     return until(finished, "the file to be finished")
 
@@ -120,4 +123,92 @@ def test_a_killed_sink_goes_on_from_its_file(spec: dict[str, Any], reference: di
         said = wait_until_finished(stack)
         assert 2 == stack.children["sink"].restarts
     assert 0 < said["resumed"] < said["samples"]
+    check(output, reference)
+
+
+@pytest.mark.parametrize("sharing", [{}, {"shared_memory": False}], ids=["shared memory", "sockets"])
+def test_a_trainer_beside_the_writer_gets_what_is_written(
+    sharing: dict[str, Any], spec: dict[str, Any], reference: dict[str, Array], tmp_path: Path
+) -> None:
+    """The same bytes, each result made once: the writer begins with the trainer, and both keep step."""
+    output = tmp_path / "patches.h5"
+    options = {"output": str(output), "wait_for_trainers": 1, **sharing}
+    with run_stack(spec, workers=2, sink={**WRITER, **options}, worker=sharing) as stack:
+        got = epochs(stack.feed(), 2)
+        wait_until_finished(stack)
+        results = stack.status()["sink"]["results"]
+    digest_of_file = {name: array for name, array in read(output).items() if name != "epoch"}
+    assert digest(got) == digest(cut(digest_of_file, got))
+    # 20 tasks an epoch, and a few that the trainer asks for ahead: none was made for each of the two.
+    assert 40 <= results["accepted"] < 60
+    check(output, reference)
+
+
+def cut(fields: Mapping[str, Array], batches: list[Batch]) -> list[Batch]:
+    """Return the rows of a file as batches of the same sizes."""
+    stops = np.cumsum([len(batch["label"]) for batch in batches])
+    return [
+        {name: array[stop - len(batch["label"]) : stop] for name, array in fields.items()}
+        for stop, batch in zip(stops.tolist(), batches, strict=True)
+    ]
+
+
+def test_a_trainer_that_leaves_does_not_stop_the_writer(
+    spec: dict[str, Any], reference: dict[str, Array], tmp_path: Path
+) -> None:
+    """Nor does one that reads from somewhere else."""
+    output = tmp_path / "patches.h5"
+    with writing(spec, output, wait_for_trainers=1) as stack:
+        with stack.feed() as leaving:
+            take(leaving, 3)
+        other = stack.feed()
+        other.seek(400)
+        take(other, 3)
+        wait_until_finished(stack)
+        assert 3 == len(take(other, 3)), "the sink goes on serving trainers"
+    check(output, reference)
+
+
+def test_what_must_not_be_written_ends_in_words(spec: dict[str, Any], tmp_path: Path) -> None:
+    """The command says what is wrong and what to do; nothing is touched."""
+    path = write_spec(tmp_path / "spec.json", spec)
+    foreign = tmp_path / "mine.h5"
+    foreign.write_text("mine")
+    for options, words in (
+        ((foreign,), "mine.h5: it is no HDF5 file of Penstock's"),
+        ((foreign, "--force"), "mine.h5: it is no HDF5 file of Penstock's"),
+        ((tmp_path / "out.h5", "--stream", "test"), "--stream 'test': no such stream; there are: train"),
+        ((tmp_path / "out.h5", "--layout", "per-manipulation"), "stream 'train' has no manipulations"),
+        ((tmp_path / "out.h5", "--compression", "zip"), "--compression 'zip'"),
+    ):
+        output, *more = map(str, options)
+        status, said = Run(path, Path(output), *more).end()
+        assert (2, True) == (status, words in said), said
+        assert "Traceback" not in said
+    assert "mine" == foreign.read_text()
+
+
+def test_an_interrupted_command_goes_on_when_it_is_given_again(
+    spec: dict[str, Any], reference: dict[str, Array], tmp_path: Path
+) -> None:
+    """Ctrl-C says so; then a summary says what it came to; then there is nothing left to do, but for --force."""
+    path, output = write_spec(tmp_path / "spec.json", spec), tmp_path / "out.h5"
+    options = ("--epochs", "2", "--piece-mb", "0.2", "--piece-s", "0.1", "--workers", "1")
+    run = Run(path, output, *options)
+    wait_for_samples(run, 64)
+    os.killpg(run.process.pid, signal.SIGINT)
+    status, said = run.end()
+    assert 130 == status, said
+    assert "can be read as far as it is, and the same command goes on" in said
+    assert 0 < len(read(output)["label"]) < len(reference["label"])
+    assert not run.children()
+    said = run_to_end(path, output, *options)
+    assert f"{len(reference['label'])} samples of stream 'train'" in said
+    assert "2 items quarantined" in said
+    assert "samples/s" in said
+    check(output, reference)
+    before = output.stat().st_mtime_ns
+    assert "was finished already" in run_to_end(path, output, *options)
+    assert before == output.stat().st_mtime_ns
+    run_to_end(path, output, *options, "--force", "--compression", "gzip:1")
     check(output, reference)

@@ -91,6 +91,7 @@ class Bench:
         for each in instructions:
             match each:
                 case Write(job):
+                    assert isinstance(job, Open | Rows | Commit | Page)
                     self.jobs.append(job)
                 case Note():
                     self.notes.append(each)
