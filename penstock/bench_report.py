@@ -26,7 +26,7 @@ def write_report(results: Results, folder: Path) -> None:
     _write_csv(folder / "usage.csv", [_usage_row(run, row) for run in results.runs for row in run.usage])
     draw_durations(results, folder / "duration.png")
     pictures = ["duration.png"]
-    if any(each.workers for each in results.candidates if results.of(each)):
+    if speed_ups(results):
         draw_speed_ups(results.title, speed_ups(results), law, cores(), folder / "speed-up.png")
         pictures.append("speed-up.png")
     pictures += [path.name for path in draw_usage(results, cores(), folder)]
@@ -59,7 +59,7 @@ def _text(results: Results, law: amdahl.Amdahl | None, pictures: Sequence[str]) 
         "",
         results.text,
         f"Each run, in a fresh process, took {first.batches:,} batches ({first.samples:,} samples), timed after the",
-        f"first {settings.warm_up}. {settings.rounds} alternating rounds; medians, and the extremes in brackets.",
+        f"first {settings.warm_up}. {_rounds(settings.rounds)}; medians, and the extremes in brackets.",
         "",
         f"`{_command(settings)}`",
         "",
@@ -117,6 +117,10 @@ def _table(results: Results) -> list[str]:
     return lines
 
 
+def _rounds(count: int) -> str:
+    return "One round" if count == 1 else f"{count} alternating rounds"
+
+
 def _median(values: Iterable[float]) -> str:
     return f"{statistics.median(values):.2f}"
 
@@ -141,8 +145,8 @@ def _law_in_words(results: Results, law: amdahl.Amdahl | None) -> str:
         return "No law was fitted: that takes runs with 1 worker and with more, on a machine of more than one core."
     points = sum(min(each.workers, cores()) > 1 for each, _ in speed_ups(results))
     words = (
-        f"Amdahl's law, fitted to {points} speed-ups over one worker in the same round (more workers than the "
-        f"{cores()} cores count as {cores()}): {law}"
+        f"Amdahl's law, fitted to the speed-up over one worker in the same round of {points} run{'s' * (points > 1)} (more "
+        f"workers than the {cores()} cores count as {cores()}): {law}"
     )
     words += "." if points == 1 else ", by the standard error of least squares."
     if law.parallel > 1.0:

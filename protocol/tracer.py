@@ -25,6 +25,7 @@ from penstock.protocol.messages import (
     Heartbeat,
     Progress,
     Result,
+    SinkWelcome,
     Subscribe,
     TaskKey,
     Tasks,
@@ -41,7 +42,7 @@ MOST_ROWS = 1_000_000
 _PING_S = 0.1
 #: Rows that may wait to be written, and longest that they do (s).
 _ROWS, _FLUSH_S = 256, 0.5
-#: Arrivals that are remembered until their batch is sent, and peers whose pings are.
+#: Arrivals and wishes that are remembered of each stream, and peers whose pings are.
 _ARRIVALS, _PEERS = 200_000, 4096
 
 
@@ -111,11 +112,9 @@ class Tracer:
             case Heartbeat(ping=Ping() as ping) | Credit(ping=Ping() as ping):
                 self._pong(ping, peer, now)
             case Progress():
-                for need in message.needs:
-                    for ordinal in ranges.members(ranges.subtract(need.missing, self._missing.get(need.stream, ()))):
-                        if ordinal % self._every == 0:
-                            self._row("wanted", now, task=f"{need.stream}/{ordinal}")
-                    self._missing[need.stream] = need.missing
+                self._progress(message, now)
+            case SinkWelcome():
+                self._arrivals = {plan.name: self._arrivals.get(plan.name, {}) for plan in message.streams}
             case Tasks():
                 for task in message.tasks:
                     if self._wants(task.key):
@@ -156,9 +155,22 @@ class Tracer:
     def _wants(self, key: TaskKey) -> bool:
         return key.ordinal % self._every == 0
 
+    def _progress(self, progress: Progress, now: float) -> None:
+        """Record what has come to be wanted; what no ventilator would believe is left out."""
+        for need in progress.needs:
+            if not ranges.is_normal(need.missing) or ranges.size(need.missing) > _ARRIVALS:
+                continue
+            for ordinal in ranges.members(ranges.subtract(need.missing, self._missing.get(need.stream, ()))):
+                if ordinal % self._every == 0:
+                    self._row("wanted", now, task=f"{need.stream}/{ordinal}")
+            if need.stream in self._missing or len(self._missing) < _PEERS:
+                self._missing[need.stream] = need.missing
+
     def _result(self, result: Result, now: float) -> None:
         key = result.key
-        arrivals = self._arrivals.setdefault(key.stream, {})
+        arrivals = self._arrivals.get(key.stream)
+        if arrivals is None:
+            return
         if key.alone is not None or key.ordinal not in arrivals:  # the sink drops later copies of a whole task
             arrivals[key.ordinal] = now
         while len(arrivals) > _ARRIVALS:
