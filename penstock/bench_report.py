@@ -145,8 +145,8 @@ def _law_in_words(results: Results, law: amdahl.Amdahl | None) -> str:
         return "No law was fitted: that takes runs with 1 worker and with more, on a machine of more than one core."
     points = sum(min(each.workers, cores()) > 1 for each, _ in speed_ups(results))
     words = (
-        f"Amdahl's law, fitted to the speed-up over one worker in the same round of {points} run{'s' * (points > 1)} (more "
-        f"workers than the {cores()} cores count as {cores()}): {law}"
+        f"Amdahl's law, fitted to the speed-up over one worker in the same round of {points} run{'s' * (points > 1)} "
+        f"(more workers than the {cores()} cores count as {cores()}): {law}"
     )
     words += "." if points == 1 else ", by the standard error of least squares."
     if law.parallel > 1.0:
