@@ -68,6 +68,7 @@ class Writer:
         self._jobs.put(None)
         self._thread.join(wait_s)
         self._disk.leaving.set()
+        self._thread.join(wait_s)
         return not self._thread.is_alive()
 
     def status(self) -> dict[str, Any]:
