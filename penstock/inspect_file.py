@@ -5,7 +5,7 @@ Owns what `penstock inspect` knows. Refuses to know how it is shown, and why any
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +157,12 @@ class Inspected:
         group: Any = self.file.get("quarantine")
         if not isinstance(group, h5py.Group):
             return []
-        columns: Mapping[str, list[Any]] = {
-            name: [
-                value.decode(errors="replace") if isinstance(value, bytes) else value
-                for value in group[name][:].tolist()
-            ]
-            for name in hard_links(group)
-            if isinstance(group[name], h5py.Dataset) and len(group[name].shape) == 1
-        }
+        columns: dict[str, list[Any]] = {}
+        for name in hard_links(group):
+            data: Any = group[name]
+            if isinstance(data, h5py.Dataset) and len(data.shape) == 1:
+                values = data[:].tolist()
+                columns[name] = [each.decode(errors="replace") if isinstance(each, bytes) else each for each in values]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

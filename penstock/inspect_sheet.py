@@ -48,8 +48,8 @@ def _samples(inspected: Inspected, names: Sequence[str], rows: Int64s) -> Iterat
     for index, row in enumerate(rows.tolist()):
         values = {name: np.asarray(array[index]) for name, array in fields.items()}
         item = int(values["item"])
-        named = paths is not None and item < len(paths)
-        yield Sample(row, paths[item].decode(errors="replace") if named else f"item {item}", values)
+        named = f"item {item}" if paths is None or item >= len(paths) else paths[item].decode(errors="replace")
+        yield Sample(row, named, values)
 
 
 def _draw_foreign(inspected: Inspected, title: str, images: Sequence[str], rows: Int64s, side: int) -> Image.Image:

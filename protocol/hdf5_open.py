@@ -110,9 +110,9 @@ def names_of(file: h5py.File) -> str:
     return ", ".join(hard_links(file)) or "nothing"
 
 
-def hard_links(file: h5py.File) -> list[str]:
-    """Return the names at a file's root that lead nowhere else, in the file's order."""
-    return [str(key) for key in file if isinstance(file.get(str(key), getlink=True), h5py.HardLink)]
+def hard_links(group: h5py.Group) -> list[str]:
+    """Return the names in a group (a file's root is one) that lead nowhere else, in the file's order."""
+    return [str(key) for key in group if isinstance(group.get(str(key), getlink=True), h5py.HardLink)]
 
 
 def _walk(file: h5py.File, name: str, bounds: Bounds, where: str) -> h5py.Dataset | None:

@@ -253,6 +253,10 @@ class Column:
 
     def _open_part(self, part: _Part) -> _Stored:
         name = os.path.basename(part.place)  # noqa: PTH119 - as text
+        if not os.path.isfile(part.place):  # noqa: PTH113
+            raise SourceError(
+                f"{self.name}: its part {name} is gone since the file was opened: open it again, it may be finished now"
+            )
         file = open_hdf5(part.place, f"{self.name} ({name})")
         data = find(file, part.inner, Bounds(f"{self._bounds.name} ({name})", self._bounds.top, self._bounds.remedy))
         if data is None or data.shape[1:] != self.shape[1:] or len(data) < part.first + part.stop - part.start:

@@ -32,7 +32,8 @@ def test_a_dataset_gives_the_feeds_batches(file: Path) -> None:
     with open_feed(file) as feed:
         dataset = feed.dataset(("image", "item"))
         assert 8 == len(dataset)
-        assert (12, 12, 3) == dataset.element_spec[0].shape[1:]
+        spec: Any = dataset.element_spec
+        assert (12, 12, 3) == spec[0].shape[1:]
         got = [item.tolist() for _ in range(2) for _, item in dataset.as_numpy_iterator()]
     assert expected == got
 
