@@ -11,12 +11,13 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("Agg")
+from matplotlib import patheffects
 from matplotlib import pyplot as plt
 
 from penstock.amdahl import Amdahl
 from penstock.bench import Candidate, Results, Run
 
-_BLUE, _ORANGE, _GREEN, _VERMILION, _SKY, _PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
+_BLUE, _ORANGE, _GREEN, _VERMILION, _YELLOW, _PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#F0E442", "#CC79A7"
 _DPI = 110
 _WORKERS = "worker processes (0: in the trainer's process)"
 #: Parts of a run, from the bottom of a stack of areas up.
@@ -122,21 +123,24 @@ def _draw_run(axes: Any, run: Run, cores: int) -> None:  # noqa: ANN401 - matplo
     axes.set(
         xlabel="time since the run began (s)", title=f"{run.candidate}, round {run.round + 1}", ylim=(0, cores * 1.1)
     )
-    gpus = [
-        name for name in (run.usage[0] if run.usage else {}) if name.startswith("gpu") and name.endswith("_percent")
-    ]
-    if gpus:
-        right = axes.twinx()
-        for number, name in enumerate(gpus):
-            right.plot(
-                times,
-                [row[name] for row in run.usage],
-                color="black",
-                linewidth=1.2,
-                linestyle=("-", "--", "-.")[number % 3],
-            )
-        right.set(ylim=(0, 105), ylabel="GPUs in use (%)")
-        right.grid(visible=False)
+    _draw_gpus(axes, run, times)
+
+
+def _draw_gpus(axes: Any, run: Run, times: Sequence[float]) -> None:  # noqa: ANN401 - matplotlib's
+    """Draw a line a GPU on an axis of its own, at the right."""
+    known = run.usage[0] if run.usage else {}
+    gpus = [name for name in known if name.startswith("gpu") and name.endswith("_percent")]
+    if not gpus:
+        return
+    right = axes.twinx()
+    for number, name in enumerate(gpus):
+        style = ("-", "--", "-.")[number % 3]
+        outlined = [patheffects.Stroke(linewidth=3, foreground="black"), patheffects.Normal()]
+        values = [row[name] for row in run.usage]
+        right.plot(times, values, color=_YELLOW, linewidth=1.6, linestyle=style, path_effects=outlined)
+        axes.plot([], [], color=_YELLOW, linestyle=style, path_effects=outlined, label=f"GPU {number}")
+    right.set(ylim=(0, 110), ylabel="GPU in use (%)")
+    right.grid(visible=False)
 
 
 def _save(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib's
