@@ -146,8 +146,8 @@ serve_metrics("127.0.0.1:9400", feed)              # a page of its own, or
 prometheus_client.REGISTRY.register(FeedCollector(feed))  # beside the program's other metrics
 ```
 
-`deploy/monitoring/` has a configuration of Prometheus and a Grafana dashboard. In containers they come by a profile; the
-services must then answer Prometheus beyond their own containers, inside the Compose network:
+`deploy/monitoring/` has a configuration of Prometheus and a Grafana dashboard. In containers they come by a profile;
+the services must then answer Prometheus beyond their own containers, inside the Compose network:
 
     HEALTH=0.0.0.0:8080 docker compose --profile train --profile monitoring up     # http://127.0.0.1:3000
 """

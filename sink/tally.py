@@ -21,7 +21,6 @@ from penstock.protocol.stats import (
 from penstock.protocol.wire import Array
 from penstock.sink.reader import Reader
 from penstock.sink.store import Store
-from penstock.sink.wanted import reading
 from penstock.sink.writing import Writing
 
 
@@ -99,7 +98,12 @@ class Tally:
             results=few(self.results),
             bytes=self._bytes,
             streams=tuple(
-                self._stream(store, reading(readers.values(), store), stopped.get(name, ""), now)
+                self._stream(
+                    store,
+                    [reader for reader in readers.values() if reader.plan is store.plan],
+                    stopped.get(name, ""),
+                    now,
+                )
                 for name, store in stores.items()
             ),
             readers=tuple(_reader(peer, reader, now) for peer, reader in readers.items()),

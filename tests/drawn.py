@@ -29,7 +29,10 @@ def _of(annotation: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     if origin is typing.Literal:
         return st.sampled_from(arguments)
     if origin in (types.UnionType, typing.Union):
-        return st.one_of(st.none() if part is types.NoneType else _of(part, ()) for part in arguments)
+        parts: list[st.SearchStrategy[Any]] = [
+            st.none() if part is types.NoneType else _of(part, ()) for part in arguments
+        ]
+        return st.one_of(*parts)
     if origin is tuple:
         return st.lists(_of(arguments[0], ()), max_size=3).map(tuple)
     if origin is dict:

@@ -70,7 +70,7 @@ class Board:
             workers=tuple(
                 sorted((_worker(peer, worker, past, now) for peer, worker in leases.roster), key=lambda row: row.name)
             ),
-            sink=sink and _sink(sink.hello.results, stats, now - heard.at if heard.stats else 0.0),
+            sink=_sink(sink.hello.results, stats, now - heard.at if heard.stats else 0.0) if sink else None,
             trainers=tuple(
                 sorted((_trainer(reader, past) for reader in stats.readers), key=lambda row: _place(row.stats))
             )

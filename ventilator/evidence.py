@@ -110,18 +110,18 @@ def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
     """Return what was seen in `past`, oldest moment first, of a stack as it is now."""
     first, last = past[0], past[-1]
     workers = [lately for peer in last.workers if (lately := last.worker(peer, past))]
-    found = [lately for name in last.readers if (lately := last.reader(name, past))]
+    found = [reader for name in last.readers if (reader := last.reader(name, past))]
     waits = [
-        (lately.wait_fraction, lately.starved)
-        for lately in found
-        if lately.wait_fraction is not None and lately.seconds >= _LEAST_S
+        (reader.wait_fraction, reader.starved)
+        for reader in found
+        if reader.wait_fraction is not None and reader.seconds >= _LEAST_S
     ]
     wait_fraction, starved = max(waits, default=(None, 1.0), key=lambda pair: pair[0] or 0.0)
     stats = leases.heard.stats if leases.sink else None
     seconds = last.now - first.now
     delivered = last.sent["samples"] - first.sent["samples"] + last.written - first.written
     heads = [last.now - lane.head_since for lane in leases.lanes.values() if lane.missing]
-    waiting = any(reader.starved for reader in last.readers.values()) or (stats and stats.writers)
+    waiting = any(told.starved for told in last.readers.values()) or (stats and stats.writers)
     return Evidence(
         seconds=seconds,
         wait_fraction=wait_fraction,

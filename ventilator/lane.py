@@ -148,7 +148,7 @@ class Lane:
     @property
     def spent(self) -> Timings:
         """Seconds that workers spent on this stream so far, by stage."""
-        return Timings.model_construct(**self.spent_s)
+        return Timings.model_validate(dict(self.spent_s))
 
     def task(self, work: Work) -> Task:
         """Return the task of a unit of work."""

@@ -15,6 +15,7 @@ from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings, Wor
 from penstock.protocol.segments import Loan
 from penstock.protocol.shared import Pool, by_reference
 from penstock.protocol.sockets import Endpoint, Hub
+from penstock.protocol.stats import Stage
 from penstock.worker.meter import Meter
 from penstock.worker.origin import Loaded
 from penstock.worker.pipeline import Outcome, Pipeline
@@ -113,7 +114,8 @@ class Engine:
     def stats(self, now: float) -> WorkerStats:
         """Return what was done so far and what is being done now."""
         meter, running, reading, sending_since = self.meter, self.running, self.reading, self.sending_since
-        stage, since, task = "idle", self._free_since, None
+        stage: Stage = "idle"
+        since, task = self._free_since, None
         if running:
             stage, (since, task) = "make", running
         elif sending_since is not None:

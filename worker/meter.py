@@ -36,5 +36,10 @@ class Meter:
     @property
     def spent(self) -> Timings:
         """Seconds by stage so far."""
-        seconds = {f"{stage}_s": histogram.total_s for stage, histogram in self.stages.items()}
-        return Timings.model_construct(**seconds)
+        stages = self.stages
+        return Timings.model_construct(
+            read_s=stages["read"].total_s,
+            decode_s=stages["decode"].total_s,
+            transform_s=stages["transform"].total_s,
+            send_s=stages["send"].total_s,
+        )

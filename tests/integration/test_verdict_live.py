@@ -82,6 +82,7 @@ def test_the_number_of_missing_workers_keeps_the_trainer_fed(photos: Path) -> No
     with trained(stack, step_s=BATCH / 170):
         hear(stack, "worker-bound")
         said = until(lambda: settled(stack.snapshot().verdict), "a verdict that stays")
+        assert said is not None
         assert "worker-bound" == said.word
         assert said.wait_fraction is not None
         assert 0.5 < said.wait_fraction < 0.9
