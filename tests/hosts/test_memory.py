@@ -32,15 +32,11 @@ def test_a_file_whose_path_looks_like_a_segment_is_none(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         try:
             assert holder.stdout
-            fields = {
-                "pid": holder.pid,
-                "descriptor": int(holder.stdout.readline()),
-                "token": "0" * 32,
-                "generation": 1,
-            }
-            link = Path("/proc/{pid}/fd/{descriptor}".format(**fields)).readlink()
+            descriptor = int(holder.stdout.readline())
+            link = Path(f"/proc/{holder.pid}/fd/{descriptor}").readlink()
             assert "/memfd:penstock" == str(link), "the trap is none"
+            named = Reference(pid=holder.pid, descriptor=descriptor, token="0" * 32, generation=1)
             with pytest.raises(OSError, match="is no segment"):
-                Segment.attach(Reference(**fields), writable=True)
+                Segment.attach(named, writable=True)
         finally:
             holder.kill()
