@@ -40,7 +40,7 @@ _REPORT_S = 0.01
 
 
 @contextmanager
-def ventilator(address: str, items: int, folder: Path) -> Generator[None]:
+def ventilator(address: str, items: int, folder: Path, *flags: str) -> Generator[None]:
     """Run a real ventilator over a manifest of `items` images that are never opened."""
     (folder / "list.csv").write_text("path,label\n" + "".join(f"images/{i:08d}.jpg,c{i % 10}\n" for i in range(items)))
     (folder / "spec.toml").write_text(
@@ -49,7 +49,7 @@ def ventilator(address: str, items: int, folder: Path) -> Generator[None]:
         '[streams.train.transform]\ncolor = "gray"\nresize = {height = 1, width = 1}\n'
     )
     command = [sys.executable, "-m", "penstock.ventilator", "--spec", str(folder / "spec.toml"), "--bind", address]
-    process = subprocess.Popen([*command, "--log-level", "error"])
+    process = subprocess.Popen([*command, "--log-level", "error", *flags])
     try:
         yield
     finally:
@@ -118,11 +118,11 @@ class Peers:
         return (self._low - before) / (time.perf_counter() - began)
 
 
-def measure(workers: int, slots: int, seconds: float) -> float:
-    """Return the tasks a second that a fresh ventilator leases to `workers` and has confirmed."""
+def measure(workers: int, slots: int, seconds: float, *flags: str) -> float:
+    """Return the tasks a second that a fresh ventilator, with `flags`, leases to `workers` and has confirmed."""
     with tempfile.TemporaryDirectory(prefix="pk-") as folder:
         address = f"ipc://{folder}/v.sock"
-        with ventilator(address, 200_000, Path(folder)):
+        with ventilator(address, 200_000, Path(folder), *flags):
             peers = Peers(address, workers, slots)
             peers.run(1.0)
             rate = peers.run(seconds)

@@ -51,7 +51,8 @@ def lay_out(options: PageOptions, run_dir: Path) -> Page:
         file = str(run_dir.absolute() / "dashboard.token")
     if file:
         token = read_token(Path(file))
-    settings = {"dashboard": address, "dashboard_token_file": file, "dashboard_hosts": list(options.hosts)}
+    settings: dict[str, object] = {"dashboard": address, "dashboard_token_file": file}
+    settings["dashboard_hosts"] = list(options.hosts)
     return Page(settings, page_url(address, int(address.rpartition(":")[2]) if port.isdecimal() else 0, token))
 
 

@@ -23,6 +23,7 @@ from penstock.status_display import plain, several
 
 #: What differs from file to file within one reason: quoted bytes and numbers.
 _VARIES = re.compile(r"b?'(?:[^'\\]|\\.)*'|\d[\d,.]*")
+_FIELDS = ("stream", "epoch", "item", "path", "reason", "attempts")
 _SCHEMES = ("tcp://", "ipc://", "http://", "https://")
 
 
@@ -54,12 +55,11 @@ def read_ledger(path: Path) -> list[Mapping[str, Any]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path}: {error}; give a ledger's file, or the ventilator's address") from error
-    found = []
+    found: list[Mapping[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
-            found.append({name: entry[name] for name in ("stream", "epoch", "item", "path", "reason", "attempts")})
-            found[-1]["worker"] = entry.get("worker", "")
+            found.append({name: entry[name] for name in _FIELDS} | {"worker": entry.get("worker", "")})
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             if number < len(lines):
                 raise SourceError(f"{path}, line {number}: {line[:80]!r} is no line of a ledger ({error})") from error

@@ -89,7 +89,7 @@ def _verdict(snapshot: Snapshot) -> Iterator[RenderableType]:
 def _flow(snapshot: Snapshot) -> RenderableType:
     flow = snapshot.flow
     writers = f" and {several(len(snapshot.writers), 'file')}" if snapshot.writers else ""
-    parts = [
+    parts: list[str | tuple[str, str]] = [
         ("ventilator", "bold"),
         f" ─ {rate(flow.tasks)} tasks/s → ",
         (several(len(snapshot.workers), "worker"), "bold"),

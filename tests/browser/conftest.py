@@ -85,14 +85,14 @@ class Training(threading.Thread):
         self._feed = stack.feed("train")
         self._goes = threading.Event()
         self._goes.set()
-        self._over = False
+        self._over = threading.Event()
 
     def run(self) -> None:
         """Take batches at a pace that lets a test look."""
-        while not self._over:
+        while not self._over.is_set():
             for _ in self._feed:
                 self._goes.wait()
-                if self._over:
+                if self._over.is_set():
                     break
 
     def pause(self) -> None:
@@ -105,7 +105,7 @@ class Training(threading.Thread):
 
     def stop(self) -> None:
         """End."""
-        self._over = True
+        self._over.set()
         self.go()
         self.join(30)
         self._feed.close()

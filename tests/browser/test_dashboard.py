@@ -253,18 +253,17 @@ def test_a_token_is_asked_for_once(browser: Browser, photos: Path, tmp_path: Pat
     (tmp_path / "token").chmod(0o600)
     options = {"dashboard_token_file": str(tmp_path / "token"), "dashboard": "127.0.0.1:0"}
     with run_stack(make_spec(photos), workers=1, run_dir=tmp_path / "run", ventilator=options) as stack:
-        log = until(
-            lambda: re.search(r'"url": "(http://[^"]+/)"', (stack.run_dir / "ventilator.log").read_text()), "it"
-        )
+        log = stack.run_dir / "ventilator.log"
+        [url] = until(lambda: re.findall(r'"url": "(http://[^"]+/)"', log.read_text()), "the page's address in the log")
         opened = browser.new_context()
         page = opened.new_page()
-        answer = page.goto(log[1])
+        answer = page.goto(url)
         assert answer
         assert 401 == answer.status
         assert "wants its token" in page.inner_text("body")
-        page.goto(f"{log[1]}?token={token}")
+        page.goto(f"{url}?token={token}")
         page.wait_for_selector("#link[data-state=live]")
-        assert log[1] == page.url
+        assert url == page.url
         page.reload()
         page.wait_for_selector("#link[data-state=live]")
         assert "" == page.evaluate("document.cookie"), "no script can read it"

@@ -40,7 +40,8 @@ def test_a_stack_shows_its_samples_and_failures_to_pages_and_terminals(
 
         for _ in feed:
             pass
-        served = until(lambda: _with_failure(fetch(stack, "status")), "the failure on the page")
+        until(lambda: fetch(stack, "status")["ledger"], "the failure on the page")
+        served = Snapshot.model_validate_json(json.dumps(fetch(stack, "status")))
         assert "cat/<i>.jpg" == served.ledger[0].path
         with Onlooker(stack.addresses.ventilator, keys) as onlooker:
             asked = onlooker.look()
@@ -53,12 +54,9 @@ def test_a_stack_shows_its_samples_and_failures_to_pages_and_terminals(
         assert 0 == cli.main(["status", stack.addresses.ventilator, "--keys", keys])
         told = " ".join(capsys.readouterr().out.split())
         assert "1 worker" in told
-        assert f"{asked.sink.quarantined} quarantined" in told if asked.sink else False
+        assert asked.sink
+        assert f"{asked.sink.quarantined} quarantined" in told
         assert 0 == cli.main(["status", stack.dashboard, "--json"])
         assert asked.version == Snapshot.model_validate_json(capsys.readouterr().out).version
         assert 2 == cli.main(["status", stack.addresses.ventilator, "--wait-s", "1"])
         assert "give --keys" in capsys.readouterr().err
-
-
-def _with_failure(status: Any) -> Snapshot | None:
-    return Snapshot.model_validate_json(json.dumps(status)) if status["ledger"] else None

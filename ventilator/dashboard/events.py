@@ -51,6 +51,7 @@ class Events:
         """Have no clients; `greet` says what a new one gets first."""
         self._greet = greet
         self._clients: set[_Client] = set()
+        self._over = False
 
     def __len__(self) -> int:
         """Return how many pages are open."""
@@ -67,14 +68,15 @@ class Events:
                 client.end()
 
     def close(self) -> None:
-        """End all requests."""
+        """End all requests, and those that come yet."""
+        self._over = True
         for client in self._clients:
             client.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, until either side has enough."""
-        if len(self._clients) >= MOST_CLIENTS:
-            text = f"{MOST_CLIENTS} pages are open already: close one\n"
+        if self._over or len(self._clients) >= MOST_CLIENTS:
+            text = "the ventilator stops\n" if self._over else f"{MOST_CLIENTS} pages are open already: close one\n"
             await PlainTextResponse(text, 503, {"Retry-After": "10"})(scope, receive, send)
             return
         client: _Client | None = None
