@@ -67,7 +67,7 @@ def serve(settings: WriteSettings) -> int:
             file=sys.stderr,
         )
         return interrupted(interrupts.status)
-    print(summary(final, display.elapsed_s))
+    print(summary(final, display.elapsed_s, display.found))
     return 0
 
 

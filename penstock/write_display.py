@@ -35,6 +35,8 @@ class Display:
         self._told = ""
         #: When samples began to come, and how many there were then.
         self._first: tuple[float, int] | None = None
+        #: Samples that were there before this command; None as long as nothing is written.
+        self.found: int | None = None
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -57,8 +59,12 @@ class Display:
         now = time.monotonic()
         state = writer.get("state", "waiting")
         samples, total = int(writer.get("samples", 0)), int(writer.get("total", 0))
-        if state == "writing" and self._first is None:
+        if state == "writing" and (self._first is None or samples < self._first[1]):
             self._first = (now, samples)
+        elif state in ("waiting", "opening"):  # again, if the sink was started anew
+            self._first = None
+        if state == "writing" and self.found is None:
+            self.found = int(writer.get("resumed", 0))
         words = self._words(state, writer, now)
         if state == "finishing":
             self._bar.update(self._task, description=words, completed=writer.get("together") or 0.0, total=1.0, told="")
@@ -98,13 +104,13 @@ class Display:
         return f", {(writer['total'] - writer['position']) / rate:,.0f} s left" if rate else ""
 
 
-def summary(writer: Mapping[str, Any], elapsed_s: float) -> str:
-    """Return what a finished file came to."""
+def summary(writer: Mapping[str, Any], elapsed_s: float, found: int | None = None) -> str:
+    """Return what a finished file came to; `found` samples of it were there before."""
     samples, size = int(writer["samples"]), int(writer["bytes"])
-    if writer.get("found_finished"):
+    if writer.get("found_finished") and found is None:
         return f"{writer['output']} was finished already, with {samples:,} samples; --force writes it again"
     plain = samples * int(writer["sample_bytes"])
-    written = samples - int(writer.get("resumed", 0))
+    written = samples - (int(writer.get("resumed", 0)) if found is None else found)
     lines = [
         f"{writer['output']}: {samples:,} samples of stream {writer['stream']!r}",
         f"{size / 1e6:,.1f} MB on disk, {plain / 1e6:,.1f} MB of samples: ratio {plain / max(1, size):.2f}",

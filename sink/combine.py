@@ -46,6 +46,9 @@ def combine(  # noqa: PLR0913, PLR0917 - of one call each
                     start += piece.rows
             finish(target)
         durable.finish()
+    except OutputError:
+        durable.drop()  # gives the space back
+        raise
     except (OSError, KeyError, RuntimeError, ValueError) as error:  # what h5py raises for a damaged piece
         raise OutputError(f"{path}: the pieces below {path.parent} cannot be put together: {error}") from error
 

@@ -8,6 +8,7 @@ a state that nobody can close. Refuses to know what the files hold.
 import errno
 import fcntl
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -68,6 +69,17 @@ class Disk:
                 if deadline is not None:
                     self._told("")
                 return value
+
+    def make_room(self, size: int, path: Path) -> None:
+        """Wait until there is space for so many bytes beside `path`, so that nothing is begun in vain."""
+
+        def look() -> None:
+            free = shutil.disk_usage(path.parent).free
+            if free < size:
+                short = f"{size / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free"
+                raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {short}")
+
+        self.patiently(look, path)
 
     def sync_folder(self, folder: Path) -> None:
         """Make what was renamed in a folder last."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock._version import __version__
+from penstock.protocol.errors import OutputError
 from penstock.protocol.plan import FieldSchema, StreamPlan
 
 #: Version of the layout; another one is another number.
@@ -25,6 +26,8 @@ _SMALL_ROWS = 8192
 #: What `compression` may say.
 COMPRESSION = r"^(none|lzf|gzip(:[1-9])?|zstd(:(1?[0-9]|2[0-2]))?|blosc2(:[0-9])?)$"
 
+#: Names in a file that are no field's.
+RESERVED = ("epoch", "paths", "quarantine")
 EPOCH = FieldSchema(name="epoch", dtype="int32", shape=())
 
 
@@ -59,7 +62,12 @@ class Layout:
 
     @classmethod
     def of(cls, plan: StreamPlan) -> "Layout":
-        """Return the layout of a stream: its schema, and the epoch of each sample."""
+        """Return the layout of a stream: its schema, and the epoch of each sample. Raises OutputError."""
+        if taken := [field.name for field in plan.schema if field.name in RESERVED]:
+            raise OutputError(
+                f"stream {plan.name!r} has a field {taken[0]!r}, and a file has something else under that name: let "
+                "the custom transform call it otherwise"
+            )
         return cls(tuple(Column.of(field) for field in (*plan.schema, EPOCH)))
 
     @property
@@ -105,7 +113,7 @@ def filters(compression: str, item_bytes: int) -> Mapping[str, Any]:
     shuffle = item_bytes > 1  # bytes of the same weight stand together: they compress far better
     matched = re.fullmatch(r"(\w+?)(?::(\d+))?", compression)
     assert matched is not None  # noqa: S101 - the settings have checked it by COMPRESSION
-    name, level = matched[1], matched[2] and int(matched[2])
+    name, level = matched[1], int(matched[2]) if matched[2] else None
     match name:
         case "none":
             return {}

@@ -243,6 +243,7 @@ class Output:
 
     def _put_together(self, pieces: list[Piece], path: Path, finish: Callable[[h5py.File], None]) -> None:
         aside = self.parts / "whole.h5.tmp"
+        self._disk.make_room(sum(piece.path.stat().st_size for piece in pieces), path)
         combine(pieces, aside, self.layout, self._wish.compression, self._disk, finish, self._progress)
         held = self._shown.hold() if path == self.path else None
         self._disk.rename(aside, path)

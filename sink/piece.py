@@ -92,7 +92,11 @@ class PieceWriter:
         piece = Piece(self.path, fingerprint, start, stop, self.rows, tuple(lost))
         piece.describe(self.file)
         self.file.close()
-        self._durable.finish()
+        try:
+            self._durable.finish()
+        except OutputError:
+            self._durable.drop()
+            raise
         return piece
 
     def drop(self) -> None:

@@ -235,7 +235,7 @@ class Recording:
 
     def status(self) -> dict[str, Any]:
         """Return where it stands, for /healthz."""
-        found = {"state": self.state, "why": self.why or self.full, **self._fields()}
+        found = {"state": self.state, "why": self.why or self.full or self._waits(), **self._fields()}
         if self.recorder:
             found |= {
                 "position": self.recorder.cursor,
@@ -248,6 +248,11 @@ class Recording:
                 "held_up_by_writer": self.slow or bool(self.full),
             }
         return found
+
+    def _waits(self) -> str:
+        if self.state != "writing" or not self._wait_for:
+            return ""
+        return f"waiting for trainers of the stream (--wait-for-trainers {self._wait_for})"
 
     def _opened(self, opened: Opened) -> list[Instruction]:
         assert self.recorder is not None  # noqa: S101 - it asked for this

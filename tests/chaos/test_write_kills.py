@@ -1,6 +1,7 @@
 """Whatever is killed while a file is written: what is there opens and reads, and the end is as if nothing had been."""
 
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,13 @@ from written import (
     write_spec,
 )
 
+from penstock.protocol.wire import Array
+
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.long]
 
 #: Small pieces: many commits, and each kill costs little.
 PIECES = ("--piece-mb", "0.6", "--piece-s", "0.3")
+EPOCHS = ("--epochs", "2")
 
 
 @pytest.fixture(scope="module")
@@ -43,36 +47,53 @@ def test_random_kills_change_no_byte(
     seed: int, kills: int, options: tuple[str, ...], spec: Path, tmp_path: Path
 ) -> None:
     """Sink, worker, ventilator or all at once, again and again; then every data set equals an undisturbed run's."""
-    epochs = ("--epochs", "2")
     calm = tmp_path / "calm.h5"
-    run_to_end(spec, calm, *epochs, *options)
+    run_to_end(spec, calm, *EPOCHS, *options)
     expected = contents(calm)
-    total = len(expected["epoch"])
-    assert 5000 <= total
+    assert 5000 <= len(expected["epoch"])
     rng = random.Random(seed)
-    output = tmp_path / "killed.h5"
-    run = Run(spec, output, *epochs, *options, *PIECES)
-    midway = 0
+    midway, victims, outputs = 0, list[str](), 0
+    while len(victims) < kills:  # a run may be done before the last kill: then there is another
+        outputs += 1
+        output = tmp_path / f"killed-{outputs}.h5"
+        hit = kill_now_and_then(spec, output, options, expected, rng, kills - len(victims))
+        victims += hit
+        midway += sum(victim.endswith("midway") for victim in hit)
+        check_equal(expected, contents(output))
+        names = ("classes", "complete", "epochs", "fingerprint", "seed", "spec", "start", "stop", "stream")
+        for name in names:
+            assert str(attributes(calm)[name]) == str(attributes(output)[name])
+        assert not output.with_name(f"{output.name}.parts").exists()
+    assert kills <= len(victims)
+    assert kills * 2 // 3 <= midway, f"only {midway} of {victims} hit the writing"
+
+
+def kill_now_and_then(
+    spec: Path,
+    output: Path,
+    options: Sequence[str],
+    expected: Mapping[str, Array],
+    rng: random.Random,
+    kills: int,
+) -> list[str]:
+    """Write a file, with up to so many kills on the way; return who was killed, and whether in the midst of writing."""
     victims: list[str] = []
+    run = Run(spec, output, *EPOCHS, *options, *PIECES)
     try:
-        for threshold in sorted(rng.randrange(total * 9 // 10) for _ in range(kills)):
+        for threshold in sorted(rng.randrange(len(expected["epoch"]) * 8 // 10) for _ in range(kills)):
             before = wait_for_samples(run, threshold)
-            victims.append(rng.choice(["sink", "sink", "worker", "ventilator", "everything"]))
-            run.kill(victims[-1])
+            if before["state"] == "ended":
+                break
+            victim = rng.choice(["sink", "sink", "worker", "ventilator", "everything"])
+            run.kill(victim)
             if output.exists():
                 check_beginning(expected, output)
-                midway += before["state"] == "writing" and not attributes(output)["complete"]
-            if victims[-1] == "everything":
-                run = Run(spec, output, *epochs, *options, *PIECES)
+            midway = before["state"] == "writing" and output.exists() and not attributes(output)["complete"]
+            victims.append(f"{victim}, midway" if midway else victim)
+            if victim == "everything":
+                run = Run(spec, output, *EPOCHS, *options, *PIECES)
         status, said = run.end()
+        assert 0 == status, f"{said} after killing {victims}"
     finally:
         run.kill("everything")
-    assert 0 == status, f"{said} after killing {victims}"
-    assert kills == len(victims)
-    assert kills * 2 // 3 <= midway, f"only {midway} kills hit the writing"
-    check_equal(expected, contents(output))
-    names = ("classes", "complete", "epochs", "fingerprint", "seed", "spec", "start", "stop", "stream")
-    for name in names:
-        assert str(attributes(calm)[name]) == str(attributes(output)[name])
-    assert not output.with_name("killed.h5.parts").exists()
-    assert 20 <= midway or kills < 30
+    return victims

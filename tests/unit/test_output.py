@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import h5py
@@ -17,6 +18,7 @@ import pytest
 from plans import make_plan, make_samples
 from written import attributes, check_beginning, check_equal, contents
 
+from penstock.protocol.custom_spec import Custom, Produced
 from penstock.protocol.errors import OutputError
 from penstock.protocol.messages import Failure
 from penstock.protocol.plan import StreamPlan
@@ -166,8 +168,8 @@ def calls(folder: Path, **changes: Any) -> int:
 
 
 ONE_AND_MANY = pytest.mark.parametrize("changes", [{}, SHARDED], ids=["whole", "shards"])
-#: A few of the calls to the system, and, with more time, about every sixth.
-SOME_AND_MORE = pytest.mark.parametrize("most", [12, pytest.param(120, marks=pytest.mark.long)], ids=["some", "more"])
+#: A few of the calls to the system, and, with more time, more of them.
+SOME_AND_MORE = pytest.mark.parametrize("most", [12, pytest.param(40, marks=pytest.mark.long)], ids=["some", "more"])
 
 
 @ONE_AND_MANY
@@ -345,6 +347,31 @@ def test_two_writers_of_one_output_are_refused(tmp_path: Path) -> None:
         discard(str(tmp_path / "out.h5"))
     first.close()
     write(wish(tmp_path), FaultyDisk())
+
+
+def test_a_file_that_cannot_be_put_together_is_not_begun(calm: dict[str, Array], tmp_path: Path) -> None:
+    """What is missing is said in MB; what is committed reads; nothing is left lying about."""
+    disk = FaultyDisk()
+    asked = wish(tmp_path)
+    write(asked, disk, upto=24)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        with pytest.raises(OutputError, match=r"out.h5: No space left on device: 0 MB are needed, 0 MB are free: free"):
+            write(asked, disk)
+    assert 27 == check_beginning(calm, tmp_path / "out.h5")
+    assert [] == list((tmp_path / "out.h5.parts").glob("*.tmp"))
+    write(asked, disk)
+    check_equal(calm, contents(tmp_path / "out.h5"))
+
+
+def test_a_field_that_a_file_has_no_place_for_is_named(tmp_path: Path) -> None:
+    """A custom transform may call its field anything; a file may not."""
+    produced = {"epoch": Produced(dtype="int32", shape=())}
+    custom = PLAN.settings.transform.model_copy(update={"custom": (Custom(name="mine", produces=produced),)})
+    settings = PLAN.settings.model_copy(update={"transform": custom})
+    plan = StreamPlan(name="train", seed=1, settings=settings, items=28, classes=(), fingerprint="f")
+    with pytest.raises(OutputError, match="stream 'train' has a field 'epoch'"):
+        write(wish(tmp_path), FaultyDisk(), plan)
 
 
 def test_a_damaged_note_of_what_was_begun_is_named(tmp_path: Path) -> None:

@@ -91,3 +91,22 @@ def test_the_summary_says_counts_size_rate_and_ratio() -> None:
     assert "1,000 of them in 10.0 s: 100 samples/s" == lines[2]
     assert lines[3].startswith("3 items quarantined")
     assert "finished already" in summary(status | {"found_finished": True}, 1.0)
+    assert "1,900 of them in 1.0 s" in summary(status | {"found_finished": True}, 1.0, 100), (
+        "its sink came back at the end"
+    )
+
+
+def test_a_sink_that_comes_back_does_not_run_backwards(clock: Clock) -> None:
+    """The rate is taken anew, and what was there before this command is remembered."""
+    said = StringIO()
+    with Display("patches.h5", Console(file=said, force_terminal=False)) as display:
+        display.show(STATUS | {"resumed": 500})
+        clock.now += 11
+        display.show({"state": "opening"})
+        clock.now += 11
+        display.show(STATUS | {"samples": 400, "resumed": 400})
+        clock.now += 11
+        display.show(STATUS | {"samples": 1500, "resumed": 400})
+        assert 500 == display.found
+    assert "-" not in said.getvalue()
+    assert "100 samples/s" in said.getvalue()
