@@ -33,7 +33,7 @@ class Changes:
     crop_at: Literal["random", "center"] = "random"
     #: Turn by 0 to 3 quarter turns, counter-clockwise.
     rot90: bool = False
-    #: Along which axes one half of the images is flipped.
+    #: Along which axes images are flipped, each with probability 1/2.
     flip: Flip = ""
 
     def __bool__(self) -> bool:

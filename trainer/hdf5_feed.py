@@ -5,8 +5,9 @@ Owns what it can be told and how its state is compared; it is iterated, resumed,
 """
 
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from penstock._version import __version__
 from penstock.protocol.errors import RefusedError, SpecError
@@ -18,6 +19,9 @@ from penstock.trainer.hdf5_plan import FilePlan
 from penstock.trainer.hdf5_supply import FileSupply
 from penstock.trainer.session import Wish
 
+if TYPE_CHECKING:
+    from penstock.trainer.normalize import BatchNormalizer
+
 _FLIPS = ("", "horizontal", "vertical", "both")
 
 
@@ -27,7 +31,7 @@ class Hdf5Feed(BatchFeed[FilePlan]):
     `for batch in feed` yields dicts of numpy arrays, by field: `image` (n, height, width, channels) and every other
     data set of numbers (`label`, `item`, `patch`, …), with the dtypes that the file has; it ends with the epoch, which
     is one pass over all rows. Every row comes once an epoch; the order follows from the seed and the file's chunks
-    alone. Iterate again for the next epoch. A thread reads ahead, two windows at most.
+    alone. Iterate again for the next epoch. A thread reads ahead.
 
     >>> feed = Hdf5Feed("patches.h5", batch_size=64)      # doctest: +SKIP
     >>> model.fit(feed.dataset(), epochs=10)
@@ -70,10 +74,11 @@ class Hdf5Feed(BatchFeed[FilePlan]):
         epoch; the field `manipulation` int32 then says which. `fields` are those to read; default: all.
 
         `crop` cuts (height, width) out of each image, at random or the centre; `rot90` turns by 0 to 3 quarter turns;
-        `flip` flips every other image: all drawn from (seed, epoch, row).
+        `flip` flips with probability 1/2 on each axis it names: all drawn from (seed, epoch, row).
 
         Runs of consecutive rows, about `run_mb` (10^6 bytes) and whole chunks, are shuffled; the rows of as many of
-        them as make `window_mb` are then mixed; larger ones mix better. Memory: two windows and what the program holds.
+        them as make `window_mb` are then mixed; larger ones mix better. Memory: at most three windows, and what the
+        program keeps: a batch is a part of its window.
 
         Links, external storage and parts of virtual data sets are read only below the file's folder, unless
         `allow_outside`. Raises SpecError for arguments, and SourceError for the file.
@@ -125,6 +130,17 @@ class Hdf5Feed(BatchFeed[FilePlan]):
             )
             raise RefusedError(f"{self.address}: the state (fingerprint {fingerprint}, here {own}) is of {why}")
         super().seek(position, fingerprint)
+
+    def normalizer(self, roots: Mapping[str, str] | None = None) -> "BatchNormalizer":
+        """Return what normalises the images, numpy or tensors, where the written spec leaves it to the trainer.
+
+        `roots` maps the spec's roots to folders here: a ZCA matrix is read from its file. Raises SpecError.
+        """
+        from penstock.trainer.normalize import batch_normalizer  # noqa: PLC0415 - only who asks needs it
+
+        if self.facts.plan is None:
+            raise SpecError(f"{self.address}: the file does not say how its images are normalised: do it in the model")
+        return batch_normalizer(self.facts.plan, roots)
 
     def close(self) -> None:
         """Close the file; the feed cannot be used any more. Callable from any thread: a wait in another one ends."""

@@ -97,9 +97,7 @@ class SampleFile:
         self._columns = {chosen[0]: images} | {name: self._column(name) for name in others if name != chosen[0]}
         self._check_alike([name for name in chosen if name in self._columns])
         sizes = self._sizes(self._length())
-        shape = images.shape[1:]
-        if wanted.changes and IMAGE in names:
-            shape = wanted.changes.shape(shape)
+        shape = self._changed(chosen[0], images.shape[1:]) if IMAGE in names else images.shape[1:]
         seed = wanted.seed if wanted.seed is not None else self.facts.seed or 0
         order = self._order(seed, sizes, images)
         self.rows = Rows(self._columns, names, choice, wanted.changes, seed)
@@ -118,6 +116,23 @@ class SampleFile:
             order=order,
             fingerprint=f"{self._digest(images, sizes)}-{self._order_digest(order)}",
         )
+
+    def _known(self, name: str) -> FieldSchema | None:
+        """Return what the spec says of a data set, if it does."""
+        schema = self.facts.plan.schema if self.facts.plan else ()
+        return next((each for each in schema if each.name == name), None)
+
+    def _changed(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of an image as it will be. Raises SpecError if it cannot be changed so."""
+        if not self._wanted.changes:
+            return shape
+        known = self._known(name)
+        if not is_image(shape, np.dtype(np.uint8)) or (known is not None and known.axes == "chw"):
+            raise SpecError(
+                f"{self.name}: {name} has shape {shape}: crop, rot90 and flip need (height, width) or (height, width, "
+                "channels) of 1, 3 or 4 channels"
+            )
+        return self._wanted.changes.shape(shape)
 
     def _check_alike(self, names: Sequence[str]) -> None:
         """Raise SourceError unless an image of any of these data sets can stand for one of another."""
@@ -142,7 +157,7 @@ class SampleFile:
                 raise SpecError(f"fields = (): give some of {names_of(self._file)}; or None for all")
             return tuple(dict.fromkeys(self._wanted.fields))
         made = (IMAGE, MANIPULATION) if self.choice.said else (IMAGE,)
-        images = image_sets(self._file)
+        images = image_sets(self._file, self.facts)
         some = [
             name
             for name, data in _data_sets(self._file).items()
@@ -187,10 +202,8 @@ class SampleFile:
     def _schema(self, name: str, image: tuple[int, ...]) -> FieldSchema:
         """Return a field's schema; an image is taken to be what the spec says of it, or rows, columns and channels."""
         if name == IMAGE:
-            column = self._columns[self.choice.names[self.choice.index or 0]]
             stored = self.choice.names[self.choice.index or 0]
-            schema = self.facts.plan.schema if self.facts.plan else ()
-            known = next((each for each in schema if each.name == stored), None)
+            column, known = self._columns[stored], self._known(stored)
             axes: Any = known.axes if known else ("hw" if len(image) == 2 else "hwc")  # noqa: PLR2004 - no channels
             channels: Any = known.channels if known else {1: "gray", 3: "rgb", 4: "rgba"}.get(image[-1], "")
             if axes == "hw":
@@ -221,10 +234,7 @@ class SampleFile:
 
 def choose_images(file: h5py.File, name: str, facts: Facts, wanted: Wanted) -> Choice:
     """Return which data sets hold images, and which of them is wanted. Raises SpecError."""
-    names = image_sets(file)
-    manipulations = facts.plan.settings.transform.manipulations if facts.plan else None
-    if manipulations is not None and set(manipulations.names) <= set(names):
-        names = manipulations.names
+    names = image_sets(file, facts)
     if wanted.image is not None:
         return Choice((wanted.image,), 0, said=False)
     if not names:
@@ -247,9 +257,16 @@ def choose_images(file: h5py.File, name: str, facts: Facts, wanted: Wanted) -> C
     raise SpecError(f"manipulation = {wanted.manipulation!r}: {name} has {known}")
 
 
-def image_sets(file: h5py.File) -> tuple[str, ...]:
-    """Return the names of the data sets at the root that hold images: the unchanged first, then in the file's order."""
-    names = [name for name, data in _data_sets(file).items() if data.shape and is_image(data.shape[1:], data.dtype)]
+def image_sets(file: h5py.File, facts: Facts) -> tuple[str, ...]:
+    """Return the names of the data sets that hold images: as the spec says, or of a file of others what looks like it.
+
+    The unchanged image comes first, then the others in the spec's order, or the file's.
+    """
+    found = _data_sets(file)
+    known = facts.plan.settings.transform.image_names if facts.plan else ()
+    if known and set(known) <= set(found):
+        return tuple(known)
+    names = [name for name, data in found.items() if data.shape and is_image(data.shape[1:], data.dtype)]
     return tuple(sorted(names, key=lambda name: name != _UNCHANGED))
 
 

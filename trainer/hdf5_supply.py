@@ -1,7 +1,7 @@
 """A file's batches, read ahead while the program trains: owns the reading thread, and how much it may read ahead.
 
 A window is read in one go and cut into batches; the next one is read as soon as all batches of the last one wait here,
-so that at most two are in memory. Refuses to know how rows lie in files.
+so that two are in memory, and a third if the program still holds its last batch. Refuses to know how rows lie in files.
 """
 
 import threading

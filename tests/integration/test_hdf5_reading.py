@@ -58,6 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     common = {"patches": PATCHES, "failure_budget": 0.5}
     train = make_stream(**common)
     transform = {**train["transform"], "patch": {"kind": "random", "height": 24, "width": 24}}
+    train["transform"]["normalize"] = {"rescale": 1 / 255, "where": "trainer"}
     several = make_stream(transform={**transform, "manipulations": {"choices": choices, "every": True}}, **common)
     spec = make_spec(folder / "photos", train=train, several=several)
     (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
@@ -76,10 +77,15 @@ def spec_of(folder: Path) -> dict[str, Any]:
 def test_a_written_file_gives_the_very_batches_of_the_live_stream(folder: Path) -> None:
     """Epoch by epoch, whatever is shuffled; shuffled, the same samples in another order."""
     with run_stack(spec_of(folder), workers=1) as stack:
-        live = epochs(stack.feed("train"), EPOCHS)
-    with Hdf5Feed(folder / "sharded.h5", recorded=True, fields=("image", "label", "item", "patch")) as feed:
+        feed = stack.feed("train")
+        live = epochs(feed, EPOCHS)
+        normalized = feed.normalizer()(live[0]["image"])
+    fields = ("image", "label", "item", "patch")
+    with Hdf5Feed(folder / "sharded.h5", recorded=True, fields=fields) as feed:
         assert (16, ("cat", "dog"), "train") == (feed.plan.settings.batch_size, feed.classes, feed.plan.name)
-        assert digest(live) == digest(epochs(feed, EPOCHS))
+        batches = epochs(feed, EPOCHS)
+        assert digest(live) == digest(batches)
+        assert np.array_equal(normalized, feed.normalizer()(batches[0]["image"]))
         assert [46, 46] == [end.delivered for end in feed.epochs]
     with Hdf5Feed(folder / "sharded.h5") as feed:
         batches = list(feed)

@@ -1,6 +1,8 @@
 """`Hdf5Feed` on files of every kind of storage: rows, fields, ranks, resuming, changes, and damaged files."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -385,6 +387,21 @@ def test_a_part_that_is_missing_or_too_short_is_refused_not_read_as_zeros(tmp_pa
         Hdf5Feed(path)
 
 
+def test_rows_that_are_no_images_can_be_read_and_not_be_turned(tmp_path: Path) -> None:
+    """`image` may name any numbers, such as floats with the channels first."""
+    values = np.arange(40 * 3 * 4 * 5, dtype=np.float32).reshape(40, 3, 4, 5)
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file["scaled"] = values
+    with pytest.raises(SpecError, match="no data set of images; it holds: scaled"):
+        Hdf5Feed(tmp_path / "set.h5")
+    with Hdf5Feed(tmp_path / "set.h5", image="scaled", shuffle=False) as feed:
+        batch = next(iter(feed))
+        assert np.array_equal(values[:32], batch["image"])
+        assert np.float32 == batch["image"].dtype
+    with pytest.raises(SpecError, match="crop, rot90 and flip need"):
+        Hdf5Feed(tmp_path / "set.h5", image="scaled", flip="both")
+
+
 def test_a_file_of_which_some_is_written_gives_what_has_all_its_fields(tmp_path: Path) -> None:
     """With `complete` false, lengths may differ; the feed's state is not that of the whole file."""
     path = write_file(tmp_path / "set.h5", complete=False, penstock_format=1, penstock_version="0")
@@ -425,3 +442,16 @@ def test_a_deadline_and_a_failure_from_elsewhere_end_a_wait(plain: Path) -> None
         feed.fail(PenstockError("the stack behind it gave up"))
         with pytest.raises(PenstockError, match="gave up"):
             epochs(feed, 5)
+
+
+@pytest.mark.parametrize(("last_words", "status"), [("pass", 0), ("raise SystemExit(3)", 3)])
+def test_a_program_that_ends_in_mid_epoch_ends(plain: Path, last_words: str, status: int) -> None:
+    """The reading thread holds nothing back, and leaves no trace on the terminal."""
+    program = (
+        "import sys; from penstock.trainer import Hdf5Feed\n"
+        "batches = iter(Hdf5Feed(sys.argv[1], batch_size=4, run_mb=0.002, window_mb=0.004))\n"
+        f"next(batches); {last_words}"
+    )
+    command = [sys.executable, "-c", program, str(plain)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (status, "", "") == (done.returncode, done.stdout, done.stderr)
