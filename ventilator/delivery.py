@@ -30,6 +30,7 @@ class Delivery:
 
     def sent(self, peer: bytes, work: Work, now: float) -> None:
         """Take in that a worker has sent a result that the sink misses."""
+        work.senders.pop(peer, None)  # the latest stands last
         work.senders[peer] = work.finished_at = now
         worker = self._roster.workers[peer]
         if worker.misses:  # on trial: nothing more until it is known what became of this
@@ -66,6 +67,12 @@ class Delivery:
             if worker and not overtaken and now >= worker.benched_until:
                 out.append(self._miss(sender, worker, now))
         return works, out
+
+    def forgive(self) -> None:
+        """Begin anew with all workers: another sink may be reached where the last one was not."""
+        for peer, worker in self._roster:
+            worker.misses, worker.benched_until, worker.benched = 0, 0.0, False
+            self._roster.offer(peer)
 
     def review(self, now: float) -> None:
         """Bench who is to be benched now, and call back the others."""

@@ -244,6 +244,7 @@ class Leases:
         if self.sink:
             out += self._lose_sink("sink replaced", now)
         self.sink = _Sink(peer, hello, Liveness(self._intervals, now, now))
+        self._delivery.forgive()
         self.heard.meet(hello.incarnation)
         out.append(Note("sink joined", {"results": hello.results}))
         return [*out, *(Send(worker, self._welcome()) for worker in self.workers)]

@@ -442,6 +442,19 @@ def test_a_worker_none_of_whose_results_arrives_takes_no_work_from_others(bench:
     assert 2 == len(bench.deal()[b"b"])
 
 
+def test_another_sink_begins_anew_with_every_worker(bench: Bench) -> None:
+    """Who had the wrong address, or no way to the last one, may reach this one."""
+    bench.join(b"b")
+    bench.miss((0, 9))
+    bench.deal()
+    bench.finish(b"b", key(1), key(3))
+    bench.wait(10.25, b"a", b"b")
+    assert 1 == len(bench.noted("results do not arrive"))
+    bench.sink(b"other")
+    bench.miss((20, 29), peer=b"other")
+    assert [key(20), key(21)] == bench.deal()[b"b"]
+
+
 def test_a_worker_that_is_alone_is_not_benched(bench: Bench) -> None:
     """There is nobody to do better: it goes on, with one task at a time."""
     bench.miss((0, 9))
