@@ -19,6 +19,8 @@ from streams import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
+#: Longest that a script may take (s): TensorFlow alone needs a minute on a machine that is busy.
+DEADLINE_S = 600.0
 #: Small enough for seconds on a processor: 4 batches of 16 an epoch, and a narrow network.
 SIDES = {"train": 64, "validation": 72}
 NARROW = ["--alpha", "0.25", "--dense", "16", "--workers", "1", "--validation-batch", "16"]
@@ -39,7 +41,11 @@ class Example:
 
     def run(self, script: str, *options: str, status: int = 0) -> str:
         """Run one to its end; return what it said."""
-        assert status == self.start(script, *options).wait(240), self.said("err")[-3000:]
+        with self.start(script, *options) as process:
+            try:
+                assert status == process.wait(DEADLINE_S), self.said("err")[-3000:]
+            finally:
+                process.kill()
         return self.said("out") + self.said("err")
 
     def said(self, stream: str = "out") -> str:
@@ -56,7 +62,7 @@ class Example:
         (self.folder / "camera.json").write_text(json.dumps(spec), encoding="utf-8")
         write = ["write", "camera.json", "--stream", "validation", "-o", "validation.h5", "--workers", "1"]
         command = [sys.executable, "-m", "penstock", *write, "--layout", "per-manipulation"]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=240, check=False)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
         assert 0 == done.returncode, done.stderr[-3000:]
 
     def history(self, run: str = "run") -> list[dict[str, str]]:
@@ -88,10 +94,13 @@ def test_it_trains_is_interrupted_goes_on_and_is_evaluated(
 ) -> None:
     """Ctrl-C in the second epoch or later; the same command goes on where the checkpoint is, and never twice."""
     options = training("--save-every", "1")
-    process = made.start("train.py", *options, "--epochs", "1000")
-    until(lambda: len(made.history()) > 1 or process.poll() is not None, "two epochs", 240)
-    process.send_signal(signal.SIGINT)
-    assert 130 == process.wait(60), made.said("err")[-3000:]
+    with made.start("train.py", *options, "--epochs", "1000") as process:
+        try:
+            until(lambda: len(made.history()) > 1 or process.poll() is not None, "two epochs", DEADLINE_S)
+            process.send_signal(signal.SIGINT)
+            assert 130 == process.wait(DEADLINE_S), made.said("err")[-3000:]
+        finally:
+            process.kill()
     assert "interrupted: the same command goes on" in made.said("err")
     before = len(made.history())
     state = json.loads((made.folder / "run/checkpoint/state.json").read_text(encoding="utf-8"))

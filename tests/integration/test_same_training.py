@@ -34,7 +34,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "spec.json").write_text(json.dumps(content), encoding="utf-8")
     write = ["write", "spec.json", "-o", "patches.h5", "--epochs", str(EPOCHS), "--workers", "2"]
     command = [sys.executable, "-m", "penstock", *write]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert 0 == done.returncode, done.stderr
     return folder / "spec.json"
 
@@ -61,7 +61,7 @@ def test_a_network_learns_the_same_from_the_file_to_the_last_bit(spec: Path) -> 
     TensorFlow's deterministic operations add the same numbers in the same order every time on one machine.
     """
     command = [sys.executable, str(PROGRAM), str(spec), str(spec.parent / "patches.h5")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert 0 == done.returncode, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     live, stored = found["live"], found["stored"]
