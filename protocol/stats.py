@@ -13,6 +13,8 @@ from penstock.protocol.records import Count, FailureKind, Message, Seconds, Task
 
 #: Quarantined items that one heartbeat carries, and that a sink and a ventilator remember: the newest.
 LEDGER_PAGE, LEDGER_KEPT = 100, 1000
+#: Streams, trainers and files of which one heartbeat tells.
+MOST_STREAMS = 1000
 #: Longest path, reason or name (characters) in statistics; longer ones are cut in the middle.
 MOST_CHARACTERS = 400
 #: Counts are kept by few names (outcomes, reasons), of few letters.
@@ -202,11 +204,11 @@ class SinkStats(Message):
     """Results that came in, by outcome: accepted, duplicate, unwanted."""
     bytes: Count = 0
     """Bytes of samples in those that were accepted."""
-    streams: Annotated[tuple[StreamStats, ...], Field(max_length=1000)] = ()
+    streams: Annotated[tuple[StreamStats, ...], Field(max_length=MOST_STREAMS)] = ()
     """Every stream."""
-    readers: Annotated[tuple[ReaderStats, ...], Field(max_length=1000)] = ()
+    readers: Annotated[tuple[ReaderStats, ...], Field(max_length=MOST_STREAMS)] = ()
     """Every trainer."""
-    writers: Annotated[tuple[WriterStats, ...], Field(max_length=1000)] = ()
+    writers: Annotated[tuple[WriterStats, ...], Field(max_length=MOST_STREAMS)] = ()
     """Every file that is written."""
     quarantined: Count = 0
     """Lines of the ledger since the sink started."""

@@ -82,7 +82,9 @@ def judge(seen: Evidence, before: Word | None = None) -> Verdict:
     if wait is None or seen.seconds < _LEAST_S:
         return _verdict(seen, "starting", "the trainer has only begun to read")
     if seen.trainers and wait < FED * (_STILL_FED if before == "trainer-bound" else 1.0):
-        return _verdict(seen, "trainer-bound", f"{_waited(wait)}; the pipeline keeps it fed, more workers would idle")
+        return _verdict(
+            seen, "trainer-bound", f"{_waited(seen, wait)}; the pipeline keeps it fed, more workers would idle"
+        )
     if not seen.delivered and not seen.items and seen.head_s < PATIENCE_S:
         return _verdict(seen, "starting", "the first samples are being made")
     return _held_up(seen, wait)
@@ -111,7 +113,7 @@ def _stalled(seen: Evidence) -> Verdict | None:
 
 def _held_up(seen: Evidence, wait: float) -> Verdict:
     """Return why a trainer waits, or what a file that is written waits for."""
-    waited = _waited(wait) if seen.trainers else "a file is written as fast as samples come"
+    waited = _waited(seen, wait) if seen.trainers else "a file is written as fast as samples come"
     busy_s = seen.read_s + seen.make_s + seen.send_s
     total_s = busy_s + seen.idle_s
     if seen.writer_fraction > MOST * wait:
@@ -160,8 +162,9 @@ def missing_workers(workers: int, wait_fraction: float) -> int:
     return max(1, math.ceil(enough - 1e-9) - workers)
 
 
-def _waited(wait: float) -> str:
-    return f"the trainer waited {wait:.0%} of its time"
+def _waited(seen: Evidence, wait: float) -> str:
+    who = "the trainer" if seen.trainers == 1 else "the trainer that waits most"
+    return f"{who} waited {wait:.0%} of its time"
 
 
 def _stall(seen: Evidence, cause: Cause, text: str) -> Verdict:

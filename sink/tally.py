@@ -11,6 +11,7 @@ from penstock.protocol.messages import EpochEnd, Failure, SinkStats
 from penstock.protocol.stats import (
     LEDGER_KEPT,
     LEDGER_PAGE,
+    MOST_STREAMS,
     EpochProgress,
     QuarantinedItem,
     ReaderStats,
@@ -104,7 +105,7 @@ class Tally:
                     stopped.get(name, ""),
                     now,
                 )
-                for name, store in stores.items()
+                for name, store in islice(stores.items(), MOST_STREAMS)
             ),
             readers=tuple(_reader(peer, reader, now) for peer, reader in readers.items()),
             writers=self.writing.stats(now) if self.writing else (),

@@ -8,11 +8,10 @@ import select
 import signal
 import socket
 import threading
-from collections import deque
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from penstock.protocol.errors import PenstockError
 from penstock.trainer.client import Feed
@@ -45,31 +44,45 @@ def write_transforms(folder: Path) -> Path:
     return folder
 
 
-class Trainer:
-    """A training program: reads epoch after epoch, and takes `step_s` seconds for each batch."""
+class Running:
+    """Something that goes on in a thread while a block lasts."""
 
-    def __init__(self, feed: Feed, step_s: float = 0.0) -> None:
-        """Keep the feed; the thread starts with the block."""
-        self.feed, self.step_s = feed, step_s
-        #: What ended the training, if that was an error.
-        self.error: PenstockError | None = None
+    def __init__(self) -> None:
+        """Begin with the block."""
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._train, daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
-        """Start to train."""
+        """Begin."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop."""
+        """End."""
         self._over.set()
-        self.feed.close()
+        self._stop()
         self._thread.join(10)
 
-    def _train(self) -> None:
+    def _run(self) -> None:
+        raise NotImplementedError
+
+    def _stop(self) -> None:
+        """Make what the thread waits for end."""
+
+
+class Trainer(Running):
+    """A training program: reads epoch after epoch, and takes `step_s` seconds for each batch."""
+
+    def __init__(self, feed: Feed, step_s: float = 0.0) -> None:
+        """Keep the feed."""
+        super().__init__()
+        self.feed, self.step_s = feed, step_s
+        #: What ended the training, if that was an error.
+        self.error: PenstockError | None = None
+
+    def _run(self) -> None:
         try:
             while not self._over.is_set():
                 for _ in self.feed:
@@ -78,44 +91,29 @@ class Trainer:
         except PenstockError as error:
             self.error = error
 
+    def _stop(self) -> None:
+        self.feed.close()
 
-class Line:
-    """A TCP line to `target` that passes on so many bytes a second to it, all connections together."""
+
+class Line(Running):
+    """A TCP line to `target` that passes on so many bytes a second to it, each connection alike."""
 
     def __init__(self, target: int, bytes_per_s: float) -> None:
         """Listen on some port of the loopback interface."""
+        super().__init__()
         self._target, self._rate = target, bytes_per_s
         self._server = socket.create_server(("127.0.0.1", 0))
         #: Where it listens.
         self.port: int = self._server.getsockname()[1]
-        self._over = threading.Event()
-        self._threads: deque[threading.Thread] = deque()
 
-    def __enter__(self) -> Self:
-        """Start to pass on."""
-        self._start(self._accept)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Hang up."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join(5)
-        self._server.close()
-
-    def _start(self, target: Any, *arguments: Any) -> None:
-        self._threads.append(threading.Thread(target=target, args=arguments, daemon=True))
-        self._threads[-1].start()
-
-    def _accept(self) -> None:
-        while not self._over.is_set():
-            if select.select([self._server], [], [], 0.1)[0]:
-                front, _ = self._server.accept()
-                front.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)  # a line holds little
-                back = socket.create_connection(("127.0.0.1", self._target), timeout=10)
-                self._start(self._pass_on, front, back)
+    def _run(self) -> None:
+        with self._server:
+            while not self._over.is_set():
+                if select.select([self._server], [], [], 0.1)[0]:
+                    front, _ = self._server.accept()
+                    front.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)  # a line holds little
+                    back = socket.create_connection(("127.0.0.1", self._target), timeout=10)
+                    threading.Thread(target=self._pass_on, args=(front, back), daemon=True).start()
 
     def _pass_on(self, front: socket.socket, back: socket.socket) -> None:
         with front, back, suppress(OSError):
@@ -131,26 +129,13 @@ class Line:
                     back.sendall(data)
 
 
-class Drowsy:
+class Drowsy(Running):
     """Stops a process for most of the time, as an overloaded host would: it runs for a tenth of it."""
 
     def __init__(self, pid: int, stopped_s: float = 0.45, runs_s: float = 0.05) -> None:
-        """Keep the process; nothing happens before the block."""
+        """Keep the process."""
+        super().__init__()
         self._pid, self._stopped_s, self._runs_s = pid, stopped_s, runs_s
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let it run again."""
-        self._over.set()
-        self._thread.join(5)
 
     def _run(self) -> None:
         with suppress(ProcessLookupError):
