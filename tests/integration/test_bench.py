@@ -111,6 +111,7 @@ def test_keras_and_ours_train_in_one_run(tmp_path: Path) -> None:
     assert [("keras", "0", "128"), ("penstock", "1", "128")] == [
         (row["library"], row["workers"], row["samples"]) for row in rows(tmp_path)
     ]
+    assert all(float(row["step_median_ms"]) > 0.0 for row in rows(tmp_path))  # the callback told of every step
     report = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert re.search(r"^\| Keras \| .* 1.00 × \|", report, re.MULTILINE)
     assert str(tmp_path) not in report
