@@ -23,6 +23,7 @@ from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
 from penstock.protocol.spec import load_spec
 from penstock.ventilator.book import TaskBook
+from penstock.waiting import waiting
 from penstock.worker import partial
 from penstock.worker.custom import CustomTransforms
 
@@ -149,7 +150,8 @@ def serve(settings: CheckSettings) -> int:
     if settings.stream is not None:
         spec = spec.model_copy(update={"streams": {settings.stream: spec.streams[settings.stream]}})
     roots = spec.roots | settings.root
-    book = TaskBook.open(spec, roots)
+    with waiting("listing the sources") as tell:
+        book = TaskBook.open(spec, roots, tell)
     for plan in book.plans:
         CustomTransforms(plan.name, plan.settings.transform.custom, schema_before(plan.settings), plan.seed)
     told = [describe(book, plan, settings.world_size) for plan in book.plans]

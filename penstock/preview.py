@@ -19,6 +19,7 @@ from penstock.protocol.service import run
 from penstock.protocol.spec import load_spec
 from penstock.sheet import check_output
 from penstock.ventilator.book import TaskBook
+from penstock.waiting import waiting
 from penstock.worker.pipeline import Pipeline
 
 Places = Sequence[tuple[int, int]]
@@ -73,7 +74,8 @@ def serve(settings: PreviewSettings) -> int:
     if name not in spec.streams:
         raise SpecError(f"--stream {name!r}: no such stream; there are: {', '.join(spec.streams)}")
     roots = spec.roots | settings.root
-    book = TaskBook.open(spec.model_copy(update={"streams": {name: spec.streams[name]}}), roots)
+    with waiting("listing the source") as tell:
+        book = TaskBook.open(spec.model_copy(update={"streams": {name: spec.streams[name]}}), roots, tell)
     [plan] = book.plans
     size = plan.geometry.samples_per_epoch
     wanted = range(settings.epoch * size, settings.epoch * size + min(most_samples(plan, settings.count), size))

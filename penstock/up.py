@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from typing import Any
 
 from pydantic import Field
@@ -14,6 +14,7 @@ from penstock.page import PageOptions, is_installed
 from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
 from penstock.stack import Addresses, LocalStack
+from penstock.waiting import waiting
 
 #: How often the stack's state is looked at (s).
 _LOOK_S = 0.2
@@ -68,7 +69,8 @@ def serve(settings: UpSettings) -> int:
         dashboard=PageOptions(settings.dashboard, settings.dashboard_token_file, settings.dashboard_hosts),
     )
     with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
-        cleanup.enter_context(stack)
+        with waiting("the ventilator lists the sources") if settings.run_dir else nullcontext():  # else its log is here
+            cleanup.enter_context(stack)
         print(f"penstock up: {stack.workers} workers; trainers connect to {stack.address}; Ctrl-C stops", flush=True)
         print(f"penstock up: {_where_to_look(stack, settings)}", flush=True)
         while stack.error is None:

@@ -24,6 +24,7 @@ from penstock.protocol.service import run
 from penstock.protocol.sockets import Endpoint, Hub
 from penstock.protocol.wire import Array
 from penstock.sheet import check_output
+from penstock.waiting import waiting
 
 _FROM_SINK = wire.kinds(Glimpse, Refused, Reset)
 #: Seconds after which a question is asked again, and after which a sink that shows no more is left with what it showed.
@@ -83,7 +84,8 @@ def look(settings: ViewSettings) -> tuple[StreamPlan, list[Sample]]:
     """Return what the sink shows. Raises RefusedError, DeadlineError, or StackError if there is nothing to see."""
     seen = Look(settings.stream, settings.count)
     keys = open_keys(settings.keys, "trainer")
-    look_at(settings.address, keys, seen, wait_s=settings.wait_s, still_s=_STILL_S)
+    with waiting(f"looking at what {settings.address} holds"):
+        look_at(settings.address, keys, seen, wait_s=settings.wait_s, still_s=_STILL_S)
     if seen.plan is None or not seen.samples:
         raise _nothing(settings, seen)
     return seen.plan, seen.samples

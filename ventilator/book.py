@@ -3,7 +3,7 @@
 Owns the way from positions in the order to paths and labels. Knows nothing of leases and sockets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -33,10 +33,11 @@ class TaskBook:
         self._entries = dict(entries)
 
     @classmethod
-    def open(cls, spec: Spec, roots: Mapping[str, str]) -> Self:
-        """List every source. Raises SourceError."""
+    def open(cls, spec: Spec, roots: Mapping[str, str], tell: Callable[[str], object] = lambda _: None) -> Self:
+        """List every source, and `tell` which one now. Raises SourceError."""
         entries = {}
         for name, settings in spec.streams.items():
+            tell(f"listing the items of stream {name!r}")
             listing = list_source(settings.source, roots)
             first, stride = settings.shard_of
             items = len(range(first, len(listing), stride))
