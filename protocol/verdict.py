@@ -23,6 +23,8 @@ PATIENCE_S = 10.0
 _LEAST_S = 2.0
 #: Waiting nearer to all of the time than this tells little of how much faster the pipeline would have to be.
 _MOST_WAIT = 0.95
+#: Longest sentence: it quotes what peers call themselves and their tasks.
+_MOST_CHARACTERS = 1000
 #: Seconds that another word must hold before it is believed.
 HOLD_S = 3.0
 
@@ -95,7 +97,7 @@ def _stalled(seen: Evidence) -> Verdict | None:
     if not seen.sink:
         return _stall(seen, "no sink", "no sink is here: start one, or see its log")
     if not seen.trainers and seen.stopped:
-        return _stall(seen, "stopped stream", shorten(seen.stopped))
+        return _stall(seen, "stopped stream", seen.stopped)
     if not seen.trainers and not seen.writers:
         return _stall(seen, "no trainer", "no trainer reads, so nothing is made: connect one")
     if not seen.workers and seen.wanted:
@@ -168,11 +170,13 @@ def _waited(seen: Evidence, wait: float) -> str:
 
 
 def _stall(seen: Evidence, cause: Cause, text: str) -> Verdict:
-    return Verdict(word="stalled", cause=cause, sentence=f"stalled: {text}", wait_fraction=_bounded(seen))
+    sentence = shorten(f"stalled: {text}", _MOST_CHARACTERS)
+    return Verdict(word="stalled", cause=cause, sentence=sentence, wait_fraction=_bounded(seen))
 
 
 def _verdict(seen: Evidence, word: Word, text: str, more: int = 0) -> Verdict:
-    return Verdict(word=word, sentence=f"{word}: {text}", wait_fraction=_bounded(seen), more_workers=more)
+    sentence = shorten(f"{word}: {text}", _MOST_CHARACTERS)
+    return Verdict(word=word, sentence=sentence, wait_fraction=_bounded(seen), more_workers=more)
 
 
 def _bounded(seen: Evidence) -> float | None:

@@ -121,6 +121,13 @@ def test_whatever_is_seen_there_is_a_verdict(evidence: Evidence, before: Word | 
     assert (verdict.more_workers > 0) == (verdict.word == "worker-bound" and evidence.trainers > 0)
 
 
+def test_a_sentence_stays_short_whatever_peers_call_themselves() -> None:
+    """A worker's name may have 4096 letters, its task's stream as many: quoting both fits the message all the same."""
+    long = Hanging("w" * 4096, "working on task 3 of stream " + "s" * 4096, 20.0)
+    assert len(judge(seen(delivered=0, hanging=long, head_s=20.0)).sentence) <= 1000
+    assert len(judge(seen(trainers=0, stopped="x" * 10_000)).sentence) <= 1000
+
+
 def test_every_word_and_cause_can_be_said() -> None:
     """None stands in the documentation only."""
     cases = test_the_word_follows_from_what_was_seen.pytestmark[0].args[1]  # type: ignore[attr-defined]
