@@ -54,8 +54,8 @@ def get(port: int, path: str, **headers: str) -> tuple[http.client.HTTPResponse,
         return answer, answer.read()
 
 
-def listen(port: int) -> Iterator[tuple[str, Any]]:
-    """Yield the events of a page, for as long as the server sends them."""
+def listen(port: int, *, beats: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yield the events of a page, for as long as the server sends them; `beats`: those without content too."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE_S)) as connection:
         connection.request("GET", "/events")
         answer = connection.getresponse()
@@ -65,7 +65,7 @@ def listen(port: int) -> Iterator[tuple[str, Any]]:
             text = line.decode().rstrip("\n")
             if text.startswith("event: "):
                 name = text.removeprefix("event: ")
-            elif text.startswith("data: "):
+            elif text.startswith("data: ") and (beats or name != "alive"):
                 yield name, json.loads(text.removeprefix("data: "))
 
 
@@ -122,6 +122,13 @@ def test_a_page_hears_what_was_before_it_came_and_then_every_snapshot(served: tu
     assert ["ledger", "snapshot"] == [next(later)[0], next(later)[0]]
     dashboard.show(make_snapshot(at=4.0, ledger=second.ledger), "")
     assert [4.0, 4.0] == [next(events)[1]["at"], next(later)[1]["at"]]
+
+
+def test_a_page_that_waits_for_the_listing_hears_that_the_line_is_open(served: tuple[Dashboard, int]) -> None:
+    """A source may take minutes to list: the page must not take that for a loss."""
+    _, port = served
+    events = listen(port, beats=True)
+    assert ["history", "starting", "alive", "alive"] == [next(events)[0] for _ in range(4)]
 
 
 def test_only_the_last_minutes_are_remembered() -> None:

@@ -16,8 +16,9 @@ from starlette.types import Receive, Scope, Send
 MOST_CLIENTS = 16
 #: Events that wait for one page, a second apart: one that takes none for so long is dropped.
 _MOST_WAITING = 15
-#: Without an event for so long (s), a comment tells proxies and the kernel that the line is in use.
-_BEAT_S = 5.0
+#: Without an event for so long (s), one without content says that the line is in use: to proxies, to the kernel, and to
+#: pages that wait for a ventilator which lists its sources.
+_BEAT_S = 2.0
 #: What a page does once the line breaks: try again after so many ms.
 _RETRY_MS = 1000
 _HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
@@ -102,7 +103,7 @@ class Events:
             try:
                 data = await asyncio.wait_for(client.waiting.get(), _BEAT_S)
             except TimeoutError:
-                data = b": alive\n\n"
+                data = event("alive", "{}")
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
 

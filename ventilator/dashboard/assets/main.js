@@ -82,6 +82,8 @@ function listen() {
     say(find("verdict-sentence"), `The ventilator is ${JSON.parse(event.data).why}.`);
     heard();
   });
+  // Between snapshots it only says that the line is open: a ventilator that makes none any longer is not well.
+  source.addEventListener("alive", () => now || heard());
   source.addEventListener("ledger", (event) => {
     ledger = JSON.parse(event.data);
     if (!paused) showLedger(ledger);
