@@ -1,0 +1,108 @@
+"""The scripts of the images, outside of containers: what the one-shot services leave, and what they say."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.security import ROLES, KeyRing
+
+
+def run(root: Path, script: str, *arguments: str | Path) -> tuple[int, str]:
+    """Run a script of deploy/; return its exit status and what it said."""
+    command = [sys.executable, root / "deploy" / script, *arguments]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def volumes(tmp_path: Path) -> Path:
+    """Return a folder as `keys` mounts its volumes: one for all keys, one a role."""
+    for name in ("all", *ROLES):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return all files below a folder."""
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_each_role_gets_its_own_secret_and_no_other(root: Path, volumes: Path) -> None:
+    """Services know all public keys, others those of the services: enough to run, and no more."""
+    assert (0, True) == ((done := run(root, "share_keys.py", volumes))[0], "made keys" in done[1])
+    for role in ROLES:
+        folder = volumes / role / "stack"
+        assert [f"{role}.toml"] == [path.name for path in (folder / "secret").iterdir()]
+        ring = KeyRing(folder, role)
+        assert KeyRing(volumes / "all" / "stack", role).own == ring.own
+        for other in set(ROLES) - {role}:
+            with pytest.raises(SpecError, match="need one secret key"):
+                KeyRing(folder, other)
+    assert {"ventilator.toml", "sink.toml", "worker.toml"} == {
+        path.name for path in (volumes / "worker" / "stack" / "public").iterdir()
+    }
+
+
+def test_keys_are_shared_again_without_being_made_again(root: Path, volumes: Path) -> None:
+    """Also after a run that was killed, of which something is left."""
+    assert 0 == run(root, "share_keys.py", volumes)[0]
+    before = contents(volumes)
+    for name in ("all", "worker"):
+        (volumes / name / "new" / "secret").mkdir(parents=True)
+    assert (0, "") == run(root, "share_keys.py", volumes)
+    assert before == contents(volumes)
+
+
+def test_added_and_revoked_keys_reach_the_services(root: Path, volumes: Path) -> None:
+    """The folders that running services look at are changed in place."""
+    assert 0 == run(root, "share_keys.py", volumes)[0]
+    folder = volumes / "sink" / "stack"
+    inode = (folder / "public").stat().st_ino
+    assert 0 == run(root, "share_keys.py", volumes, "add", "trainer-2")[0]
+    assert (folder / "public" / "trainer-2.toml").exists()
+    assert 0 == run(root, "share_keys.py", volumes, "revoke", "trainer-2")[0]
+    assert not (folder / "public" / "trainer-2.toml").exists()
+    assert inode == (folder / "public").stat().st_ino
+    assert 2 == run(root, "share_keys.py", volumes, "revoke", "trainer-2")[0]
+
+
+def test_images_are_made_once_and_a_spec_is_told_in_a_line_a_stream(root: Path, tmp_path: Path) -> None:
+    """With the spec that Compose takes where no other is given."""
+    spec, folder = root / "deploy" / "spec.toml", tmp_path / "images"
+    status, said = run(root, "prepare_images.py", spec, folder)
+    assert (0, True) == (status, "made 600 JPEG files" in said), said
+    assert "stream train: 480 items of 4 classes, 60 batches an epoch" in said
+    assert [folder] == list(tmp_path.iterdir())
+    status, said = run(root, "prepare_images.py", spec, folder)
+    assert (0, False) == (status, "made" in said), said
+
+
+def test_requirements_are_those_of_the_named_extras(root: Path) -> None:
+    """And a name that is none is refused with those that are."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (0, [*project["dependencies"], *project["optional-dependencies"]["hdf5"]]) == (
+        (done := run(root, "requirements.py", "base", "hdf5"))[0],
+        done[1].splitlines(),
+    )
+    status, said = run(root, "requirements.py", "hdf6")
+    assert (1, True) == (status, "no extra 'hdf6'; there are: base" in said)
+
+
+def test_a_folder_is_writable_or_the_user_is_told(root: Path, tmp_path: Path) -> None:
+    """Nothing is left in it."""
+    assert (0, "") == run(root, "check_output.py", tmp_path)
+    assert [] == list(tmp_path.iterdir())
+    status, said = run(root, "check_output.py", tmp_path / "none")
+    assert (2, True) == (status, bool(re.match(r"OUTPUT cannot be written by user \d+:\d+", said)))
+
+
+def test_a_probe_of_nobody_fails_in_words(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine shows them in `docker inspect`."""
+    monkeypatch.setenv("PENSTOCK_HEALTH", "127.0.0.1:1")
+    status, said = run(root, "probe.py")
+    assert (1, True) == (status, said.startswith("no answer from 127.0.0.1:1: ")), said
