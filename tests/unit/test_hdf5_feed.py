@@ -11,7 +11,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 from hdf5_files import MANIPULATIONS, images, write_file, write_parts
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import Batch, digest, epochs, until
 
@@ -85,6 +85,7 @@ def test_the_order_is_that_of_the_seed_for_any_storage_in_equal_chunks(tmp_path:
     assert digests[0] != digest(epochs(Hdf5Feed(tmp_path / "a.h5", seed=1, **SMALL), 2))
 
 
+@settings(max_examples=50)
 @given(world_size=st.integers(1, 4), batch_size=st.integers(1, 20), position=st.integers(0, 130))
 def test_ranks_share_what_one_reader_would_get(plain: Path, world_size: int, batch_size: int, position: int) -> None:
     """From any position: each round's batches, rank by rank, are what stands there, at the same position after."""
@@ -119,6 +120,7 @@ def _stops(feed: Hdf5Feed) -> list[tuple[Batch, int]]:
     return found
 
 
+@settings(max_examples=50)
 @given(taken=st.integers(1, 20), world_size=st.integers(1, 2))
 def test_a_state_goes_on_with_the_very_next_row(plain: Path, taken: int, world_size: int) -> None:
     """Also at another number of ranks (of two, nothing of this file is dropped)."""

@@ -312,6 +312,30 @@ def test_a_virtual_data_set_needs_all_its_parts(tmp_path: Path) -> None:
         hdf5(tmp_path)
 
 
+def test_parts_of_parts_are_kept_below_the_root_too(tmp_path: Path) -> None:
+    """A part beside the file may itself be a link, a virtual data set or external storage that leads out."""
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    outside.mkdir()
+    inside.mkdir()
+    write_hdf5(outside / "other.h5")
+    (outside / "raw").write_bytes(IMAGES.tobytes())
+    away = h5py.VirtualLayout(IMAGES.shape, np.uint8)
+    away[:] = h5py.VirtualSource("../outside/other.h5", "image", IMAGES.shape)
+    with h5py.File(inside / "part.h5", "w") as file:
+        file["link"] = h5py.ExternalLink("../outside/other.h5", "/image")
+        file.create_virtual_dataset("away", away)
+        file.create_dataset("raw", IMAGES.shape, np.uint8, external=[("../outside/raw", 0, IMAGES.nbytes)])
+    write_hdf5(inside / "set.h5")
+    with h5py.File(inside / "set.h5", "a") as file:
+        for name in ("link", "away", "raw"):
+            layout = h5py.VirtualLayout(IMAGES.shape, np.uint8)
+            layout[:] = h5py.VirtualSource("part.h5", name, IMAGES.shape)
+            file.create_virtual_dataset(name, layout)
+    for name in ("link", "away", "raw"):
+        with pytest.raises(SourceError, match=r"part.h5.*allow_outside"):
+            hdf5(inside, images=name)
+
+
 def test_no_link_in_an_hdf5_file_leads_into_another(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Neither an external link, on the way or behind a soft link, nor external storage, nor a virtual data set."""
     outside = tmp_path_factory.mktemp("outside") / "other.h5"
