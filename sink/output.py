@@ -11,10 +11,8 @@ Refuses to know streams and threads: all calls may block.
 """
 
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,12 +26,10 @@ from penstock.sink.disk import Disk, Lock
 from penstock.sink.jobs import Commit, Lost, Opened, Rows
 from penstock.sink.layout import EPOCH, Layout, Wish
 from penstock.sink.names import Names
-from penstock.sink.piece import Piece, PieceWriter, is_piece, read_lost, read_piece, write_lost
+from penstock.sink.piece import Piece, PieceWriter, read_lost, read_piece, write_lost
+from penstock.sink.places import check_place, clear, parts_of, read_manifest, shards_of
 from penstock.sink.shown import Shown
 from penstock.sink.view_file import describe, look, write_view
-
-#: What lies in the folder of parts and is ours to remove.
-_OURS = re.compile(r"piece-\d{12,}\.h5|recording\.json|paths\.h5|lock|.*\.tmp")
 
 #: Seconds that readers of an unfinished output may keep its parts from being removed, and how often to look.
 _READERS_S, _LOOK_S = 10.0, 0.05
@@ -167,7 +163,7 @@ class Output:
         for left in self.parts.glob("*.tmp"):
             left.unlink()
         if manifest.exists():
-            self._check_same(_read_manifest(manifest), "was begun with")
+            self._check_same(read_manifest(manifest), "was begun with")
         else:
             self._disk.write(manifest, json.dumps(self._wish.recipe(self._plan), indent=1).encode())
         self._find_pieces()
@@ -278,58 +274,3 @@ class Output:
 
     def _piece(self) -> Path:
         return self.parts / f"piece-{self.stop:012}.h5"
-
-
-def parts_of(path: Path) -> Path:
-    """Return the folder of an output's parts."""
-    return path.with_name(f"{path.name}.parts")
-
-
-def shards_of(path: Path) -> list[Path]:
-    """Return the shards beside an output."""
-    name = re.compile(re.escape(path.stem) + r"-\d{5,}" + re.escape(path.suffix))
-    return sorted(other for other in path.parent.glob(f"{path.stem}-*{path.suffix}") if name.fullmatch(other.name))
-
-
-def clear(parts: Path) -> None:
-    """Remove an output's parts; what somebody else has put there stays."""
-    for entry in parts.iterdir():
-        if _OURS.fullmatch(entry.name):
-            entry.unlink()
-    with suppress(OSError):
-        parts.rmdir()
-
-
-def check_place(output: str) -> None:
-    """Raise OutputError if an output cannot be written, whatever it is: before a stack is started for it."""
-    path = Path(output).absolute()
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}: make it, or give another name")
-    if foreign := look(path).foreign:
-        raise OutputError(f"{path}: {foreign}: give another name, or remove it yourself")
-
-
-def discard(output: str) -> None:
-    """Remove an output that Penstock has written, finished or not. Raises OutputError if it is none, or in use."""
-    path = Path(output).absolute()
-    found, parts = look(path), parts_of(path)
-    disk = Disk(0.0, lambda _: None)
-    if found.foreign:
-        raise OutputError(f"{path}: {found.foreign}: --force does not touch it; give another name")
-    if parts.is_dir():
-        lock = Lock(parts / "lock", disk)
-        clear(parts)
-        lock.release()
-    if found.recipe:
-        path.unlink(missing_ok=True)
-        for shard in shards_of(path) if found.recipe.get("shard_rows") else ():
-            if is_piece(shard, str(found.recipe["fingerprint"])):
-                shard.unlink()
-
-
-def _read_manifest(path: Path) -> Mapping[str, Any]:
-    try:
-        recipe: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: {error}; remove the folder {path.parent} to begin anew") from error
-    return recipe

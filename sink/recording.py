@@ -87,7 +87,6 @@ class Recording:
         self._unlisted: int | None = None
         self._listed = False
         self._asked_at: float | None = None
-        self._last_given = False
 
     @property
     def takers(self) -> dict[bytes, Recorder]:
@@ -255,7 +254,8 @@ class Recording:
         return f"waiting for trainers of the stream (--wait-for-trainers {self._wait_for})"
 
     def _opened(self, opened: Opened) -> list[Instruction]:
-        assert self.recorder is not None  # noqa: S101 - it asked for this
+        if self.recorder is None or self.state != "opening":  # stopped meanwhile
+            return []
         self.written = self.committed = self.resumed = opened.rows
         self.quarantined = opened.quarantined
         if opened.finished:

@@ -29,7 +29,8 @@ from penstock.sink.jobs import (
 from penstock.sink.layout import Wish
 
 try:
-    from penstock.sink.output import Output, check_place, discard
+    from penstock.sink.output import Output
+    from penstock.sink.places import check_place, discard
 except ImportError as missing:
     raise SpecError("writing HDF5 needs h5py and hdf5plugin: pip install 'penstock[hdf5]'") from missing
 

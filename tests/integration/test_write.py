@@ -127,7 +127,11 @@ def test_a_killed_sink_goes_on_from_its_file(spec: dict[str, Any], reference: di
     check(output, reference)
 
 
-@pytest.mark.parametrize("sharing", [{}, {"shared_memory": False}], ids=["shared memory", "sockets"])
+@pytest.mark.parametrize(
+    "sharing",
+    [{}, pytest.param({"shared_memory": False}, marks=pytest.mark.long)],
+    ids=["shared memory", "sockets"],
+)
 def test_a_trainer_beside_the_writer_gets_what_is_written(
     sharing: dict[str, Any], spec: dict[str, Any], reference: dict[str, Array], tmp_path: Path
 ) -> None:
@@ -154,6 +158,7 @@ def cut(fields: Mapping[str, Array], batches: list[Batch]) -> list[Batch]:
     ]
 
 
+@pytest.mark.long
 def test_a_trainer_that_leaves_does_not_stop_the_writer(
     spec: dict[str, Any], reference: dict[str, Array], tmp_path: Path
 ) -> None:

@@ -26,7 +26,8 @@ from penstock.protocol.wire import Array
 from penstock.sink.disk import Disk
 from penstock.sink.jobs import Commit, Lost, Rows
 from penstock.sink.layout import Wish
-from penstock.sink.output import Output, discard
+from penstock.sink.output import Output
+from penstock.sink.places import discard
 from penstock.sink.store import Slice
 
 Value = TypeVar("Value")
@@ -169,7 +170,7 @@ def calls(folder: Path, **changes: Any) -> int:
 
 ONE_AND_MANY = pytest.mark.parametrize("changes", [{}, SHARDED], ids=["whole", "shards"])
 #: A few of the calls to the system, and, with more time, more of them.
-SOME_AND_MORE = pytest.mark.parametrize("most", [12, pytest.param(40, marks=pytest.mark.long)], ids=["some", "more"])
+SOME_AND_MORE = pytest.mark.parametrize("most", [8, pytest.param(40, marks=pytest.mark.long)], ids=["some", "more"])
 
 
 @ONE_AND_MANY

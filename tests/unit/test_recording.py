@@ -239,7 +239,7 @@ def check(bench: Bench, epochs: int, failing: frozenset[int]) -> None:
     assert epochs * bench.plan.geometry.samples_per_epoch == bench.disk.stop
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_whatever_dies_when_each_sample_is_written_once_and_in_order(data: st.DataObject) -> None:
     """Results in any order, a disk of any speed, trainers that come and go, sinks killed between any two steps."""
