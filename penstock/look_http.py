@@ -4,6 +4,7 @@ The counterpart of `look.Onlooker` for `http://` addresses. Refuses to know how 
 """
 
 import http.client
+from contextlib import suppress
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -77,11 +78,8 @@ class WebOnlooker:
 
 
 def _parse(address: str) -> SplitResult:
-    try:
+    with suppress(ValueError):
         url = urlsplit(address)
-        usable = url.scheme == "http" and bool(url.hostname) and (url.port is None or url.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
-        raise SpecError(f"address {address!r}: give http://host:port, as the dashboard's, or tcp:// or ipc:///path")
-    return url
+        if url.scheme == "http" and url.hostname and (url.port is None or url.port > 0):
+            return url
+    raise SpecError(f"address {address!r}: give http://host:port, as the dashboard's, or tcp:// or ipc:///path")

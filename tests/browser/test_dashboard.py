@@ -3,7 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -199,7 +199,7 @@ def test_the_verdict_is_spoken_once_it_changes_and_not_each_second(page: Page, t
 
 
 @contextmanager
-def away(faults: Faults) -> Iterator[None]:
+def away(faults: Faults) -> Generator[None]:
     """Let the page's requests fail for a while."""
     faults.is_away = True
     yield
