@@ -113,7 +113,7 @@ def summary(writer: Mapping[str, Any], elapsed_s: float, found: int | None = Non
     written = samples - (int(writer.get("resumed", 0)) if found is None else found)
     lines = [
         f"{writer['output']}: {samples:,} samples of stream {writer['stream']!r}",
-        f"{size / 1e6:,.1f} MB on disk, {plain / 1e6:,.1f} MB of samples: ratio {plain / max(1, size):.2f}",
+        f"{size / 1e6:,.1f} MB on disk, {plain / 1e6:,.1f} MB of samples: compression ratio {plain / max(1, size):.2f}",
         f"{written:,} of them in {elapsed_s:,.1f} s: {written / max(elapsed_s, 1e-9):,.0f} samples/s",
     ]
     if quarantined := int(writer["quarantined"]):

@@ -87,7 +87,7 @@ def test_the_summary_says_counts_size_rate_and_ratio() -> None:
     status = STATUS | {"samples": 2000, "bytes": 4_000_000, "sample_bytes": 6000, "resumed": 1000, "quarantined": 3}
     lines = summary(status, 10.0).splitlines()
     assert "patches.h5: 2,000 samples of stream 'train'" == lines[0]
-    assert "4.0 MB on disk, 12.0 MB of samples: ratio 3.00" == lines[1]
+    assert "4.0 MB on disk, 12.0 MB of samples: compression ratio 3.00" == lines[1]
     assert "1,000 of them in 10.0 s: 100 samples/s" == lines[2]
     assert lines[3].startswith("3 items quarantined")
     assert "finished already" in summary(status | {"found_finished": True}, 1.0)
