@@ -87,6 +87,8 @@ def test_the_wheel_holds_every_module(
     assert expected, "no module found: the test looks in the wrong place"
     assert expected == {name for name in held if name.endswith(".py")}
     assert "penstock/py.typed" in held
+    page = {path.name for path in (root / "ventilator" / "dashboard" / "assets").iterdir()}
+    assert {f"penstock/ventilator/dashboard/assets/{name}" for name in page} <= held, "the dashboard's page"
     if compiler is not None:
         assert not [name for name in held if name.endswith(".so")]
     assert f"penstock-{penstock.__version__}.dist-info/licenses/LICENSE" in held

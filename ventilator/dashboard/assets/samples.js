@@ -71,7 +71,7 @@ export class Samples {
 }
 
 function tile({ position, lines, picture }) {
-  const [first, ...more] = lines;
+  const [first, ...more] = lines.flatMap((line) => line.split(" · "));
   return make("figure", { class: "sample" },
     make("img", { src: picture, alt: lines.join(", "), title: `position ${position}`, decoding: "async" }),
     make("figcaption", {}, make("b", {}, first), ...more.map((line) => make("span", {}, line))));
