@@ -1,16 +1,12 @@
-"""A real Chromium before a real stack: what the tests of the dashboard share.
-
-Owns the browser, what counts as a fault on a page, and a training program that can be paused.
-"""
+"""A real Chromium before a real stack: what the tests of the dashboard share."""
 
 import shutil
-import threading
 from collections.abc import Generator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from browser.watched import DEADLINE_MS, HOSTILE, Faults, Training
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from streams import make_images, make_spec, make_stream, run_stack
 
 from penstock.stack import LocalStack
@@ -26,10 +22,6 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-#: A name that would run a script wherever it is taken for HTML.
-HOSTILE = "<img src=x onerror=window.hacked=1>.jpg"
-#: Longest that anything on a page may take (ms).
-DEADLINE_MS = 30_000
 
 
 @pytest.fixture(scope="session")
@@ -42,73 +34,6 @@ def browser() -> Generator[Browser]:
         running = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield running
         running.close()
-
-
-class Faults:
-    """What went wrong on a page, and whom it asked beside its own server."""
-
-    def __init__(self, home: str) -> None:
-        """Watch a page of the server at `home`."""
-        self.home = urlsplit(home).netloc
-        self.found: list[str] = []
-        #: Its server is away for a while: requests may fail.
-        self.is_away = False
-
-    def watch(self, page: Page) -> None:
-        """Listen to all that a page tells."""
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.found.append(f"error: {error}"))
-        page.on("request", self._request)
-        page.on("requestfailed", lambda request: self._failed(f"failed: {request.url} {request.failure}"))
-
-    def _console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self._failed(f"console: {message.text}")
-
-    def _failed(self, what: str) -> None:
-        # A page that is closed breaks its stream of events off.
-        if not self.is_away and "net::ERR_ABORTED" not in what:
-            self.found.append(what)
-
-    def _request(self, request: Request) -> None:
-        url = urlsplit(request.url)
-        if url.scheme != "data" and url.netloc != self.home:
-            self.found.append(f"asked elsewhere: {request.url}")
-
-
-class Training(threading.Thread):
-    """A training program that takes its batches, unless it is paused."""
-
-    def __init__(self, stack: LocalStack) -> None:
-        """Read the stream `train`."""
-        super().__init__(name="training", daemon=True)
-        self._feed = stack.feed("train")
-        self._goes = threading.Event()
-        self._goes.set()
-        self._over = threading.Event()
-
-    def run(self) -> None:
-        """Take batches at a pace that lets a test look."""
-        while not self._over.is_set():
-            for _ in self._feed:
-                self._goes.wait()
-                if self._over.is_set():
-                    break
-
-    def pause(self) -> None:
-        """Take no batch until `go`."""
-        self._goes.clear()
-
-    def go(self) -> None:
-        """Go on."""
-        self._goes.set()
-
-    def stop(self) -> None:
-        """End."""
-        self._over.set()
-        self.go()
-        self.join(30)
-        self._feed.close()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from browser.conftest import DEADLINE_MS, HOSTILE, Faults, Training
+from browser.watched import DEADLINE_MS, HOSTILE, Faults, Training
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from streams import make_spec, run_stack, until
 
