@@ -1,7 +1,6 @@
 """Pieces into one file: large fields chunk by chunk as they lie, compressed or not; small ones read and written."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
@@ -32,8 +31,7 @@ def combine(  # noqa: PLR0913, PLR0917 - of one call each
     rows = sum(piece.rows for piece in pieces)
     done, total = 0, max(1, rows * layout.sample_bytes)
     try:
-        with ExitStack() as stack:
-            target = stack.enter_context(h5py.File(durable, "w", libver=LIBVER))
+        with durable.guard(), h5py.File(durable, "w", libver=LIBVER) as target:
             for column in layout.columns:
                 data = create(target, column, rows, compression)
                 start = 0

@@ -11,7 +11,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -119,6 +120,16 @@ class DurableFile:
         """Raise what went wrong so far: OutputError."""
         if self._error:
             raise self._error
+
+    @contextmanager
+    def guard(self) -> Generator[None]:
+        """Raise what went wrong on the disk in this block, before what the library makes of it: OutputError."""
+        try:
+            yield
+        except (OSError, KeyError, RuntimeError, ValueError):
+            self.check()
+            raise
+        self.check()
 
     def finish(self) -> None:
         """Make what was written last, and close. Raises OutputError."""

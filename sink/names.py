@@ -4,6 +4,7 @@ They come page by page from the ventilator, may be a hundred million, and are wr
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,17 @@ class Names:
         """Write the paths from item `start` on; return how many are there. Raises OutputError."""
         if self._file is None:
             self._durable = DurableFile(self.path.with_name(f"{self.path.name}.tmp"), self._disk)
-            self._file = h5py.File(self._durable, "w", libver=LIBVER)
-            create_paths(self._file, total)
+            with self._durable.guard():
+                self._file = h5py.File(self._durable, "w", libver=LIBVER)
+                create_paths(self._file, total)
         if start + len(paths) > total:
             raise LocalProtocolError(f"{start + len(paths)} paths of {total}")
-        self._file[PATHS][start : start + len(paths)] = list(paths)
         assert self._durable is not None  # noqa: S101 - opened together
-        self._durable.check()
+        with self._durable.guard():
+            self._file[PATHS][start : start + len(paths)] = list(paths)
+            if start + len(paths) == total:
+                self._file.close()
         if start + len(paths) == total:
-            self._file.close()
             self._durable.finish()
             self._disk.rename(self._durable.path, self.path)
             self._file, self.complete = None, True
@@ -48,7 +51,8 @@ class Names:
     def close(self) -> None:
         """Let go of an unfinished file."""
         if self._file is not None and self._durable is not None:
-            self._file.close()
+            with suppress(OSError, RuntimeError, ValueError):  # of a disk that has failed: it does not matter
+                self._file.close()
             self._durable.drop()
             self._file = None
 

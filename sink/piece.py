@@ -4,6 +4,7 @@ Owns how samples get into data sets, and what stands in a piece beside them. Ref
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,10 @@ class PieceWriter:
         self.path, self.rows = path, 0
         self._layout = layout
         self._durable = DurableFile(path, disk)
-        self.file = h5py.File(self._durable, "w", libver=LIBVER)
         self._direct = compression == "none"
-        self._data = [create(self.file, column, 0, compression) for column in layout.columns]
-        self._durable.check()
+        with self._durable.guard():
+            self.file = h5py.File(self._durable, "w", libver=LIBVER)
+            self._data = [create(self.file, column, 0, compression) for column in layout.columns]
 
     @property
     def size(self) -> int:
@@ -72,9 +73,12 @@ class PieceWriter:
 
     def append(self, rows: Rows) -> None:
         """Write samples; all but the last call's are whole chunks of the large fields. Raises OutputError."""
-        start, stop = self.rows, self.rows + rows.count
-        if start == stop:
-            return
+        with self._durable.guard():
+            if rows.count:
+                self._append(rows, self.rows, self.rows + rows.count)
+        self.rows += rows.count
+
+    def _append(self, rows: Rows, start: int, stop: int) -> None:
         for index, (column, data) in enumerate(zip(self._layout.columns, self._data, strict=True)):
             data.resize(stop, 0)
             if column.field == EPOCH:
@@ -84,24 +88,24 @@ class PieceWriter:
                     write_chunk(data, column, start + at, chunk, direct=self._direct)
             else:
                 data[start:stop] = gather(index, column.field, rows.slices, rows.count)
-        self.rows = stop
-        self._durable.check()
 
     def close(self, fingerprint: str, start: int, stop: int, lost: Sequence[Lost]) -> Piece:
         """Write what the piece covers, sync and close. Raises OutputError."""
         piece = Piece(self.path, fingerprint, start, stop, self.rows, tuple(lost))
-        piece.describe(self.file)
-        self.file.close()
         try:
+            with self._durable.guard():
+                piece.describe(self.file)
+                self.file.close()
             self._durable.finish()
         except OutputError:
-            self._durable.drop()
+            self.drop()
             raise
         return piece
 
     def drop(self) -> None:
-        """Forget it."""
-        self.file.close()
+        """Forget it; what the library says to that, of a disk that has failed, does not matter."""
+        with suppress(OSError, RuntimeError, ValueError):
+            self.file.close()
         self._durable.drop()
 
 

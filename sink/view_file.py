@@ -62,7 +62,7 @@ def write_view(  # noqa: PLR0913 - all that stands in the file
     """Replace the file at `path` by a view over the pieces. Raises OutputError."""
     parts = names.path.parent
     durable = DurableFile(parts / "view.h5.tmp", disk)
-    with h5py.File(durable, "w", libver=LIBVER) as file:
+    with durable.guard(), h5py.File(durable, "w", libver=LIBVER) as file:
         layout = Layout.of(plan)
         rows = sum(piece.rows for piece in pieces)
         for column in layout.columns:
