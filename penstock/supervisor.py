@@ -95,7 +95,10 @@ class Supervisor:
             if self.failure:
                 raise StackError(" ".join(self.failure))
             if time.monotonic() > deadline:
-                raise DeadlineError(f"waited {seconds} s for {what}; the logs in {self._log_dir} say more")
+                died = [f"{child.name} died {child.restarts} times: {child.last_words()}" for child in self._dying()]
+                raise DeadlineError(
+                    "; ".join([f"waited {seconds} s for {what}", *died, f"the logs in {self._log_dir} say more"])
+                )
             time.sleep(_LOOK_S)
 
     def stop(self, first: str) -> None:
@@ -169,6 +172,10 @@ class Supervisor:
             )
         else:
             child.restart_at = now + min(_LONGEST_PAUSE_S, _PAUSE_S * 2 ** (len(child.deaths) - 1))
+
+    def _dying(self) -> list[Child]:
+        with self._lock:
+            return [child for child in self.children.values() if child.restarts]
 
     def _give_up(self, child: Child, why: str) -> None:
         child.given_up = True
