@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import h5py
 
@@ -36,7 +37,7 @@ def combine(  # noqa: PLR0913, PLR0917 - of one call each
                 data = create(target, column, rows, compression)
                 start = 0
                 for piece in pieces:
-                    with h5py.File(piece.path, "r") as source:
+                    with cast("Any", h5py.File(piece.path, "r")) as source:
                         for copied in _copy(source[column.name], data, start, column):
                             durable.check()
                             done += copied * column.field.sample_bytes

@@ -121,6 +121,8 @@ def filters(compression: str, item_bytes: int) -> Mapping[str, Any]:
             return {"compression": "lzf", "shuffle": shuffle}
         case "gzip":
             return {"compression": "gzip", "compression_opts": 4 if level is None else level, "shuffle": shuffle}
+        case _:
+            pass
     import hdf5plugin  # noqa: PLC0415 - heavy, and only for these two
 
     if name == "zstd":

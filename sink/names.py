@@ -6,7 +6,7 @@ They come page by page from the ventilator, may be a hundred million, and are wr
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 
@@ -25,7 +25,7 @@ class Names:
         """Look whether it is there."""
         self.path, self._disk = path, disk
         self.complete = path.exists()
-        self._file: h5py.File | None = None
+        self._file: Any = None
         self._durable: DurableFile | None = None
 
     def append(self, start: int, total: int, paths: Sequence[str]) -> int:
@@ -59,7 +59,7 @@ class Names:
     def copy_to(self, file: h5py.File) -> None:
         """Write all paths into another file. Raises OutputError."""
         try:
-            with h5py.File(self.path, "r") as known:
+            with cast("Any", h5py.File(self.path, "r")) as known:
                 source = known[PATHS]
                 target = create_paths(file, len(source))
                 for start in range(0, len(source), _ROWS):

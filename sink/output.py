@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 
@@ -170,7 +170,7 @@ class Output:
         self._show(complete=False)
 
     def _take_finished(self) -> None:
-        with h5py.File(self.path, "r") as file:
+        with cast("Any", h5py.File(self.path, "r")) as file:
             rows, stop = len(file[EPOCH.name]), int(file.attrs["stop"])
             self.pieces = [Piece(self.path, self._plan.fingerprint, 0, stop, rows, read_lost(file))]
         self._measure()

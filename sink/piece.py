@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -142,7 +142,7 @@ def write_lost(file: h5py.File, lost: Sequence[Lost]) -> None:
         group.create_dataset(name, data=[row[number] for row in rows], shape=(len(rows),), dtype=dtype)
 
 
-def read_lost(file: h5py.File) -> tuple[Lost, ...]:
+def read_lost(file: Any) -> tuple[Lost, ...]:  # noqa: ANN401 - h5py's types say little
     """Return what `write_lost` wrote. Raises what h5py raises where that is not there."""
     group = file["quarantine"]
     columns = [group[name].asstr()[:] if dtype is _TEXT else group[name][:].tolist() for name, dtype in _QUARANTINE]
@@ -159,7 +159,7 @@ def _row(epoch: int, failure: Failure) -> tuple[Any, ...]:
 def read_piece(path: Path, layout: Layout) -> Piece:
     """Return what a finished piece holds. Raises OutputError if it is none of this layout."""
     try:
-        with h5py.File(path, "r") as file:
+        with cast("Any", h5py.File(path, "r")) as file:
             attributes = file.attrs
             rows = int(attributes["rows"])
             for column in layout.columns:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 
@@ -38,7 +38,7 @@ def look(path: Path) -> Found:
     if not path.is_file():
         return Found("it is no file")
     try:
-        with h5py.File(path, "r") as file:
+        with cast("Any", h5py.File(path, "r")) as file:
             if file.attrs.get("penstock_format") is None:
                 return Found("it was not written by Penstock")
             recipe = json.loads(file.attrs["recipe"])

@@ -85,6 +85,11 @@ def run_to_end(spec: Path, output: Path, *options: str) -> str:
     return said
 
 
+def opened(output: Path) -> Any:
+    """Open a file to read; h5py's types say little."""
+    return h5py.File(output, "r")
+
+
 def contents(output: Path) -> dict[str, Array]:
     """Return all data sets of a file by name."""
     found: dict[str, Array] = {}
@@ -93,7 +98,7 @@ def contents(output: Path) -> dict[str, Array]:
         if isinstance(entry, h5py.Dataset):
             found[name] = entry[:]
 
-    with h5py.File(output, "r") as file:
+    with opened(output) as file:
         file.visititems(take)
         found["paths"] = file["paths"][:] if "paths" in file else np.empty(0)
     return found
@@ -101,7 +106,7 @@ def contents(output: Path) -> dict[str, Array]:
 
 def attributes(output: Path) -> dict[str, Any]:
     """Return what a file says of itself."""
-    with h5py.File(output, "r") as file:
+    with opened(output) as file:
         return dict(file.attrs)
 
 
@@ -115,7 +120,7 @@ def check_equal(expected: Mapping[str, Array], found: Mapping[str, Array]) -> No
 
 def check_beginning(expected: Mapping[str, Array], output: Path) -> int:
     """Check that an unfinished file opens and holds the beginning of `expected`; return how many samples."""
-    with h5py.File(output, "r") as file:
+    with opened(output) as file:
         rows = len(file["epoch"])
         for name, array in expected.items():
             if "/" not in name and name != "paths":

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from streams import Batch, digest, epochs, make_images, make_spec, run_stack, take, until
-from written import Run, run_to_end, wait_for_samples, write_spec
+from written import Run, opened, run_to_end, wait_for_samples, write_spec
 
 from penstock.protocol.wire import Array
 from penstock.stack import LocalStack
@@ -69,7 +68,7 @@ def wait_until_committed(stack: LocalStack, samples: int) -> None:
 
 def read(output: Path) -> dict[str, Array]:
     """Return the fields of a file that hold a row a sample."""
-    with h5py.File(output) as file:
+    with opened(output) as file:
         return {name: data[:] for name, data in file.items() if name not in ("paths", "quarantine")}
 
 
@@ -94,7 +93,7 @@ def test_a_file_holds_what_a_trainer_would_get(
         said = wait_until_finished(stack)
     check(output, reference)
     assert [output] == [path for path in tmp_path.iterdir() if path.name.startswith("patches")]
-    with h5py.File(output) as file:
+    with opened(output) as file:
         attributes = dict(file.attrs)
         assert ["cat", "dog"] == list(attributes["classes"])
         assert (1, True, 2, 11) == tuple(attributes[name] for name in ("penstock_format", "complete", "epochs", "seed"))

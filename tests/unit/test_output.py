@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 from plans import make_plan, make_samples
-from written import attributes, check_beginning, check_equal, contents
+from written import attributes, check_beginning, check_equal, contents, opened
 
 from penstock.protocol.custom_spec import Custom, Produced
 from penstock.protocol.errors import OutputError
@@ -237,7 +237,7 @@ def test_every_compression_reads_back(compression: str, calm: dict[str, Array], 
     check_beginning(calm, tmp_path / "out.h5")
     write(wish(tmp_path, compression=compression), FaultyDisk())
     check_equal(calm, contents(tmp_path / "out.h5"))
-    with h5py.File(tmp_path / "out.h5") as file:
+    with opened(tmp_path / "out.h5") as file:
         assert file["image"].id.get_create_plist().get_nfilters()
 
 
@@ -393,10 +393,10 @@ def test_who_reads_an_unfinished_output_never_reads_zeros(calm: dict[str, Array]
     """Pieces that an open view refers to stay until it is closed: HDF5 would show zeros for them, without a word."""
     asked = wish(tmp_path, **SHARDED)
     write(asked, FaultyDisk(), upto=8)
-    with h5py.File(tmp_path / "out.h5") as early:
+    with opened(tmp_path / "out.h5") as early:
         write(asked, FaultyDisk(), upto=24)
         np.testing.assert_array_equal(calm["image"][:8], early["image"][:])
-        with h5py.File(tmp_path / "out.h5") as late:
+        with opened(tmp_path / "out.h5") as late:
             output = write(asked, FaultyDisk())
             assert (True, True) == (output.finished, output.left_over)
             np.testing.assert_array_equal(calm["image"][: len(late["image"])], late["image"][:])
