@@ -13,13 +13,14 @@ EXTRAS := tf-cpu,parquet,hdf5,url,dashboard,bench
 STAMP := .venv/.set-up-in
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo test check lint types wheel audit sbom format constraints clean
+.PHONY: help setup demo test check lint types wheel docs audit sbom format constraints clean
 
 help:
 	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
 	@echo 'make test [ARGS=...]     run the tests'
 	@echo 'make test-TIER           a tier that needs more: long, hosts (root), browser (Chromium), compose (Docker)'
-	@echo 'make check               format, lint, types, and the built wheel in a fresh environment'
+	@echo 'make check               format, lint, types, the built wheel in a fresh environment, and the documentation'
+	@echo 'make docs                 build the documentation site in build/site, and check every link in it'
 	@echo 'make audit               look the pinned packages up for known weaknesses (asks pypi.org and api.osv.dev)'
 	@echo 'make sbom                list all packages in build/sbom.json (CycloneDX)'
 	@echo 'make format              let ruff format the code and repair what it can'
@@ -38,7 +39,7 @@ $(STAMP): pyproject.toml setup.py worker/_jpeg_regions.c constraints.txt
 	@if test -e $(STAMP) && test "$$(cat $(STAMP))" != "$$(pwd -P)"; then rm -rf .venv; fi
 	$(PYTHON) -m venv .venv
 	$(PIP) install -c constraints.txt --upgrade pip
-	$(PIP) install -c constraints.txt --build-constraint constraints.txt -e '.[$(EXTRAS)]' --group dev --group audit
+	$(PIP) install -c constraints.txt --build-constraint constraints.txt -e '.[$(EXTRAS)]' --group dev --group audit --group docs
 	@pwd -P > $(STAMP)
 
 demo: $(STAMP)
@@ -52,7 +53,7 @@ test: $(STAMP)
 test-%: $(STAMP)
 	.venv/bin/pytest -m $* $(ARGS)
 
-check: lint types wheel
+check: lint types wheel docs
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check .
@@ -63,6 +64,9 @@ types: $(STAMP)
 
 wheel: $(STAMP)
 	.venv/bin/python .ci/check_wheel.py
+
+docs: $(STAMP)
+	.venv/bin/python .ci/check_site.py
 
 # Not part of `check`: it asks services beyond the package index, and what they say changes while the code does not.
 audit: $(STAMP)
@@ -79,7 +83,7 @@ constraints: $(STAMP)
 	rm -rf build/constraints-venv
 	$(PYTHON) -m venv build/constraints-venv
 	build/constraints-venv/bin/python -m pip install --upgrade pip
-	build/constraints-venv/bin/python -m pip install -e '.[$(EXTRAS)]' --group dev --group audit
+	build/constraints-venv/bin/python -m pip install -e '.[$(EXTRAS)]' --group dev --group audit --group docs
 	build/constraints-venv/bin/python -m pip freeze --all --exclude penstock | LC_ALL=C sort -f > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 

@@ -66,9 +66,10 @@ def local(
     loopback, or empty for none: `stack.dashboard` is its address. Entering raises SpecError, SourceError or StackError,
     in words, if the stack cannot start.
 
-    >>> with penstock.local("spec.toml", workers=4) as stack:      # doctest: +SKIP
-    ...     for batch in stack.feed("train"):
-    ...         train(batch["image"], batch["label"])
+    Examples:
+        >>> with penstock.local("spec.toml", workers=4) as stack:  # doctest: +SKIP
+        ...     for batch in stack.feed("train"):
+        ...         train(batch["image"], batch["label"])
     """
     from penstock.stack import LocalStack  # noqa: PLC0415 - keeps `import penstock` light
 

@@ -33,11 +33,12 @@ class Hdf5Feed(BatchFeed[FilePlan]):
     is one pass over all rows. Every row comes once an epoch; the order follows from the seed and the file's chunks
     alone. Iterate again for the next epoch. A thread reads ahead.
 
-    >>> feed = Hdf5Feed("patches.h5", batch_size=64)      # doctest: +SKIP
-    >>> model.fit(feed.dataset(), epochs=10)
-
     Every wait ends after `timeout_s` with DeadlineError. SourceError says what is wrong with the file, whenever that
     shows; RefusedError that a saved state is of another file. A feed must be used in the process that made it.
+
+    Examples:
+        >>> feed = Hdf5Feed("patches.h5", batch_size=64)  # doctest: +SKIP
+        >>> model.fit(feed.dataset(), epochs=10)
     """
 
     def __init__(  # noqa: PLR0913 - by keyword, each with a default

@@ -40,13 +40,14 @@ _GIVEN_UP = {
 class ImageDataGenerator(ImageSettings):
     """Endless batches of images, changed at random while a model trains: Keras's retired class of this name.
 
-    >>> from penstock import ImageDataGenerator                                     # doctest: +SKIP
-    >>> generator = ImageDataGenerator(rotation_range=20, horizontal_flip=True, rescale=1 / 255)
-    >>> model.fit(generator.flow_from_directory("photos", target_size=(150, 150)), epochs=10)
-
     All arguments of the Keras class mean what they mean there; `docs/image_data_generator.md` lists what differs.
     `workers` is the number of processes that make the images: 0 for none but this one; by default as many as this
     process may use cores, and none for a few images. Any number gives the same batches, bit for bit.
+
+    Examples:
+        >>> from penstock import ImageDataGenerator  # doctest: +SKIP
+        >>> generator = ImageDataGenerator(rotation_range=20, horizontal_flip=True, rescale=1 / 255)
+        >>> model.fit(generator.flow_from_directory("photos", target_size=(150, 150)), epochs=10)
     """
 
     def flow(

@@ -49,14 +49,15 @@ class Saved:
 class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
     """Saves the model and the position that it was trained up to, at each epoch's end and every so many batches.
 
-    >>> checkpoint = Checkpoint(feed, "checkpoints", every_batches=200)     # doctest: +SKIP
-    >>> model = checkpoint.restore(build_model)
-    >>> model.fit(feed.dataset(), epochs=10, initial_epoch=checkpoint.initial_epoch, callbacks=[checkpoint])
-
     The same program, started again after a crash, goes on with the very next batch after the last one saved. The
     dataset may be mapped and prefetched on its way to `fit`; if batches are shuffled, filtered, cached or cut anew
     there, positions are lost. Keras's own averages of an epoch begin again after a resume in mid-epoch, and other
     callbacks keep no state. Trainers that share a stream save one checkpoint between them: that of one rank fits all.
+
+    Examples:
+        >>> checkpoint = Checkpoint(feed, "checkpoints", every_batches=200)  # doctest: +SKIP
+        >>> model = checkpoint.restore(build_model)
+        >>> model.fit(feed.dataset(), epochs=10, initial_epoch=checkpoint.initial_epoch, callbacks=[checkpoint])
     """
 
     def __init__(self, feed: "BatchFeed[Any]", directory: str | Path, *, every_batches: int | None = None) -> None:
