@@ -40,11 +40,4 @@ class Note:
     level: str = "info"
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """Hand a job to the thread that writes the sink's output."""
-
-    job: object
-
-
-Instruction = Send | Reopen | Failed | Note | Write
+Instruction = Send | Reopen | Failed | Note

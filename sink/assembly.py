@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.heartbeat import Liveness
-from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
+from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
     AnyMessage,
     Credit,
@@ -39,7 +39,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
 from penstock.sink.budget import Budget
 from penstock.sink.glimpse import Onlookers
-from penstock.sink.jobs import Outcome
+from penstock.sink.jobs import Outcome, SinkInstruction
 from penstock.sink.reader import Reader, Taker
 from penstock.sink.recording import Recording
 from penstock.sink.refusals import not_here, other_fingerprint, why_not
@@ -90,13 +90,13 @@ class Assembly:
         """All who take samples: trainers, and what records a stream."""
         return {**self.readers, **(self.recording.takers if self.recording else {})}
 
-    def start(self, now: float) -> list[Instruction]:
+    def start(self, now: float) -> list[SinkInstruction]:
         """Introduce ourselves to the ventilator, at first and after its link was opened again."""
         self.ventilator = Liveness(self.intervals, now, now)
         self.welcomed = False
         return [Send(VENTILATOR, self.hello)]
 
-    def receive(self, peer: bytes, message: AnyMessage, arrays: Sequence[Array], now: float) -> list[Instruction]:
+    def receive(self, peer: bytes, message: AnyMessage, arrays: Sequence[Array], now: float) -> list[SinkInstruction]:
         """Take one message in. Raises RemoteProtocolError if it is not right."""
         self._now = now
         if isinstance(message, Result):
@@ -106,7 +106,7 @@ class Assembly:
             return self._from_ventilator(message, now)
         return self._from_trainer(peer, message, now)
 
-    def _from_ventilator(self, message: AnyMessage, now: float) -> list[Instruction]:
+    def _from_ventilator(self, message: AnyMessage, now: float) -> list[SinkInstruction]:
         match message:
             case SinkWelcome():
                 return self._welcome(message, now)
@@ -124,7 +124,7 @@ class Assembly:
             case _:
                 raise RemoteProtocolError("unexpected", f"{type(message).__name__} from the ventilator")
 
-    def _from_trainer(self, peer: bytes, message: AnyMessage, now: float) -> list[Instruction]:
+    def _from_trainer(self, peer: bytes, message: AnyMessage, now: float) -> list[SinkInstruction]:
         known = self.readers.get(peer) or self._waiting.get(peer)
         if known:
             known.live.heard_at = now
@@ -146,16 +146,16 @@ class Assembly:
             case _:
                 raise RemoteProtocolError("unexpected", f"{type(message).__name__} from a trainer")
 
-    def gone(self, peer: bytes, event: str = "trainer unreachable") -> list[Instruction]:
+    def gone(self, peer: bytes, event: str = "trainer unreachable") -> list[SinkInstruction]:
         """Take in that the transport cannot reach a trainer any more."""
         self._waiting.pop(peer, None)
         self.onlookers.forget(peer)
         return self._leave(peer, event)
 
-    def tick(self, now: float) -> list[Instruction]:
+    def tick(self, now: float) -> list[SinkInstruction]:
         """Notice silence and send heartbeats; call it at `next_timer` or more often, after taking in all that came."""
         self._now = now
-        out: list[Instruction] = []
+        out: list[SinkInstruction] = []
         known: list[tuple[bytes, Reader | _Waiting]] = [*self.readers.items(), *self._waiting.items()]
         for peer, trainer in known:
             if trainer.live.lost(now):
@@ -177,14 +177,14 @@ class Assembly:
         """Return when to call `tick` next."""
         return now + self.intervals.heartbeat_s / 4
 
-    def wrote(self, outcome: Outcome, now: float) -> list[Instruction]:
+    def wrote(self, outcome: Outcome, now: float) -> list[SinkInstruction]:
         """Take in what came of a job of the thread that writes."""
         assert self.recording is not None  # noqa: S101 - nobody else gives it jobs
         self._now = now
         self.report.changed = True
         return [*self.recording.took(outcome, now), *self._record(), *self._list_paths(now)]
 
-    def progress(self) -> list[Instruction]:
+    def progress(self) -> list[SinkInstruction]:
         """Return what to tell the ventilator, if anything changed; the shell decides how often to ask."""
         if not self.report.changed or not self.welcomed:
             return []
@@ -194,7 +194,7 @@ class Assembly:
         """Return whether the ventilator should hear of the changes at once: what it may lease would soon run out."""
         return self.report.pressing(self.takers, self.stores)
 
-    def _result(self, result: Result, arrays: Sequence[Array]) -> list[Instruction]:
+    def _result(self, result: Result, arrays: Sequence[Array]) -> list[SinkInstruction]:
         name = result.key.stream
         store = self.stores.get(name)
         if store is None or not self._wants(store, result.key):
@@ -212,7 +212,7 @@ class Assembly:
         shown = self.onlookers.came(store, len(reading(self.takers.values(), store)))
         return [*shown, *self._account(name, result.key.ordinal, failures, result.worker)]
 
-    def _peek(self, peer: bytes, peek: Peek) -> list[Instruction]:
+    def _peek(self, peer: bytes, peek: Peek) -> list[SinkInstruction]:
         """Show somebody what is here of a stream, without a reader's rights and duties."""
         if not self.plans:
             return []  # asked again, in a moment
@@ -223,7 +223,7 @@ class Assembly:
         store = self.stores[peek.stream]
         return self.onlookers.ask(peer, peek, store, len(reading(self.takers.values(), store)))
 
-    def _quarantined(self, message: Quarantined) -> list[Instruction]:
+    def _quarantined(self, message: Quarantined) -> list[SinkInstruction]:
         store = self.stores.get(message.key.stream)
         if store is None or not self._wants(store, message.key):
             return []
@@ -231,9 +231,9 @@ class Assembly:
             return []
         return self._account(message.key.stream, message.key.ordinal, [message.failure], message.failure.worker)
 
-    def _account(self, name: str, ordinal: int, failures: Sequence[Failure], worker: str) -> list[Instruction]:
+    def _account(self, name: str, ordinal: int, failures: Sequence[Failure], worker: str) -> list[SinkInstruction]:
         self.report.changed = True
-        out: list[Instruction] = []
+        out: list[SinkInstruction] = []
         epoch = ordinal // self.stores[name].geometry.tasks_per_epoch
         for failure in failures:
             if self.budgets[name].count(epoch, failure):
@@ -261,7 +261,7 @@ class Assembly:
     def _wants(self, store: Store, key: TaskKey) -> bool:
         return wants(self.takers.values(), store, store.geometry.block_start(key.ordinal))
 
-    def _subscribe(self, peer: bytes, message: Subscribe, now: float) -> list[Instruction]:
+    def _subscribe(self, peer: bytes, message: Subscribe, now: float) -> list[SinkInstruction]:
         live = Liveness(self.intervals, now, now)
         if not self.plans:
             self._waiting[peer] = _Waiting(message, live)
@@ -278,7 +278,7 @@ class Assembly:
         fields = message.model_dump(include={"stream", "rank", "world_size", "position"})
         return [*again, *self._welcome_trainer(peer), Note("trainer subscribed", fields), *self._serve(peer)]
 
-    def _welcome_trainer(self, peer: bytes) -> list[Instruction]:
+    def _welcome_trainer(self, peer: bytes) -> list[SinkInstruction]:
         reader = self.readers.get(peer)
         if reader is None:
             return []
@@ -286,12 +286,12 @@ class Assembly:
             Send(peer, TrainerWelcome(plan=reader.plan, position=reader.subscribe.position, intervals=self.intervals))
         ]
 
-    def _serve(self, peer: bytes) -> list[Instruction]:
+    def _serve(self, peer: bytes) -> list[SinkInstruction]:
         """Send a reader all that is complete and that it has credit for."""
         reader = self.readers.get(peer)
         if reader is None:
             return []
-        out: list[Instruction] = []
+        out: list[SinkInstruction] = []
         store = self.stores[reader.plan.name]
         before = reader.cursor
         while due := reader.next(store):
@@ -307,7 +307,7 @@ class Assembly:
             drop_unwanted(self.takers.values(), store, starts_between(store, before, reader.cursor))
         return out
 
-    def _leave(self, peer: bytes, event: str) -> list[Instruction]:
+    def _leave(self, peer: bytes, event: str) -> list[SinkInstruction]:
         reader = self.readers.pop(peer, None)
         if reader is None:
             return []
@@ -319,10 +319,10 @@ class Assembly:
         drop_unwanted(self.takers.values(), store, store.starts())
         return [Note(event, {"stream": reader.plan.name, "rank": reader.subscribe.rank, "position": reader.cursor})]
 
-    def _refuse(self, peer: bytes, refused: Refused) -> list[Instruction]:
+    def _refuse(self, peer: bytes, refused: Refused) -> list[SinkInstruction]:
         return [Send(peer, refused), *self._leave(peer, "trainer refused")]
 
-    def _record(self) -> list[Instruction]:
+    def _record(self) -> list[SinkInstruction]:
         """Hand over what is complete to who writes it."""
         recording = self.recording
         if recording is None or recording.recorder is None or recording.wish.stream not in self.stores:
@@ -344,30 +344,30 @@ class Assembly:
             store = self.stores[self.recording.wish.stream]
             drop_unwanted(self.takers.values(), store, store.starts())
 
-    def _tick_recording(self, now: float) -> list[Instruction]:
+    def _tick_recording(self, now: float) -> list[SinkInstruction]:
         if self.recording is None:
             return []
         self._keep_step()
         return [*self.recording.tick(now), *self._record(), *self._list_paths(now)]
 
-    def _list_paths(self, now: float) -> list[Instruction]:
+    def _list_paths(self, now: float) -> list[SinkInstruction]:
         message = self.recording.list_paths(now) if self.recording and self.welcomed else None
         return [Send(VENTILATOR, message)] if message else []
 
-    def _stop_recording(self, stream: str) -> list[Instruction]:
+    def _stop_recording(self, stream: str) -> list[SinkInstruction]:
         if self.recording is None or self.recording.wish.stream != stream or not self.recording.takers:
             return []
         out = self.recording.stop(self.budgets[stream].exceeded)
         drop_unwanted(self.takers.values(), self.stores[stream], self.stores[stream].starts())
         return out
 
-    def _welcome(self, message: SinkWelcome, now: float) -> list[Instruction]:
+    def _welcome(self, message: SinkWelcome, now: float) -> list[SinkInstruction]:
         self.welcomed = True
         self.report.press()
         self.intervals = self.ventilator.intervals = message.intervals
         for reader in self.readers.values():
             reader.live.intervals = message.intervals
-        out: list[Instruction] = []
+        out: list[SinkInstruction] = []
         plans = {plan.name: plan for plan in message.streams}
         for peer, reader in list(self.readers.items()):
             plan = plans.get(reader.plan.name)

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from penstock.protocol.instructions import Instruction, Send
+from penstock.protocol.instructions import Send
 from penstock.protocol.messages import Glimpse, Peek
 from penstock.protocol.order import Int64s
 from penstock.protocol.wire import Array, frames_of
+from penstock.sink.jobs import SinkInstruction
 from penstock.sink.store import Store
 
 #: Most bytes that one glimpse copies: a few milliseconds of the sink's only thread.
@@ -32,7 +33,7 @@ class Onlookers:
         """Return how many wait."""
         return len(self._waiting)
 
-    def ask(self, peer: bytes, peek: Peek, store: Store, readers: int) -> list[Instruction]:
+    def ask(self, peer: bytes, peek: Peek, store: Store, readers: int) -> list[SinkInstruction]:
         """Answer with what is here; let the onlooker wait if that is nothing, and somebody reads the stream."""
         self.forget(peer)
         message, arrays = glimpse(store, peek, readers)
@@ -43,7 +44,7 @@ class Onlookers:
             self.forget(next(iter(self._waiting)))
         return []
 
-    def came(self, store: Store, readers: int) -> list[Instruction]:
+    def came(self, store: Store, readers: int) -> list[SinkInstruction]:
         """Show what is here to all who wait for this stream: a result has just come, and may leave at once."""
         waiting = {peer: peek for peer, peek in self._waiting.items() if peek.stream == store.plan.name}
         return [send for peer, peek in waiting.items() for send in self.ask(peer, peek, store, readers)]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from penstock.protocol.instructions import Instruction
 from penstock.protocol.messages import Failure
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.store import Slice
@@ -60,6 +61,16 @@ class Page:
 
 
 Job = Open | Rows | Commit | Page
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Hand a job to the thread that writes."""
+
+    job: Job
+
+
+SinkInstruction = Instruction | Write
 
 # thread → core
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from penstock.protocol.instructions import Failed, Instruction, Note, Write
+from penstock.protocol.instructions import Failed, Note
 from penstock.protocol.messages import ListPaths, Paths
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.jobs import (
@@ -27,7 +27,9 @@ from penstock.sink.jobs import (
     Opened,
     Outcome,
     Page,
+    SinkInstruction,
     Taken,
+    Write,
 )
 from penstock.sink.layout import Wish
 from penstock.sink.reader import Reader
@@ -95,7 +97,7 @@ class Recording:
         writing = self.state == "writing" and recorder is not None and not self._wait_for and not recorder.done
         return {RECORDER: recorder} if writing and recorder else {}
 
-    def welcome(self, plans: Mapping[str, StreamPlan]) -> list[Instruction]:
+    def welcome(self, plans: Mapping[str, StreamPlan]) -> list[SinkInstruction]:
         """Take in what streams there are."""
         plan = plans.get(self.wish.stream)
         if self.state in ("finished", "stopped"):
@@ -112,7 +114,7 @@ class Recording:
             self.recorder.replan(plan)
         return []
 
-    def took(self, outcome: Outcome, now: float) -> list[Instruction]:
+    def took(self, outcome: Outcome, now: float) -> list[SinkInstruction]:
         """Take in what came of a job."""
         match outcome:
             case Opened():
@@ -148,14 +150,14 @@ class Recording:
         self._asked_at = now
         return ListPaths(stream=self.wish.stream, start=self._unlisted)
 
-    def listed(self, paths: Paths) -> list[Instruction]:
+    def listed(self, paths: Paths) -> list[SinkInstruction]:
         """Take paths in; what was not asked for now is an answer to an older question."""
         if paths.stream != self.wish.stream or paths.start != self._unlisted:
             return []
         self._unlisted = self._asked_at = None
         return [Write(Page(paths.start, paths.total, paths.paths))]
 
-    def serve(self, store: Store | None, now: float) -> list[Instruction]:
+    def serve(self, store: Store | None, now: float) -> list[SinkInstruction]:
         """Hand over what is complete and the disk has room for."""
         recorder = self.recorder
         if recorder is None or self.state != "writing":
@@ -177,12 +179,12 @@ class Recording:
             jobs.append(self._commit(recorder))
         return [Write(job) for job in jobs]
 
-    def tick(self, now: float) -> list[Instruction]:
+    def tick(self, now: float) -> list[SinkInstruction]:
         """Commit what waits too long; notice whether the disk keeps up."""
         recorder = self.recorder
         if recorder is None or self.state != "writing":
             return []
-        out: list[Instruction] = []
+        out: list[SinkInstruction] = []
         _, most_s = self._pace.limits(self._pieces)
         if self._began_at is not None and now - self._began_at >= most_s and not recorder.done:
             out.append(Write(self._commit(recorder)))
@@ -218,7 +220,7 @@ class Recording:
         if self.recorder:
             self.recorder.part(reader)
 
-    def stop(self, why: str) -> list[Instruction]:
+    def stop(self, why: str) -> list[SinkInstruction]:
         """Write no more than was handed over: the stream cannot go on."""
         out = self.leave()
         self.state, self.why = "stopped", why
@@ -226,7 +228,7 @@ class Recording:
             self.recorder.part()
         return [*out, Note("writing stopped", {"stream": self.wish.stream, "why": why}, "error")]
 
-    def leave(self) -> list[Instruction]:
+    def leave(self) -> list[SinkInstruction]:
         """Commit what was handed over: this process is asked to end."""
         if self.recorder is None or self.state != "writing" or not self.recorder.open_rows:
             return []
@@ -253,7 +255,7 @@ class Recording:
             return ""
         return f"waiting for trainers of the stream (--wait-for-trainers {self._wait_for})"
 
-    def _opened(self, opened: Opened) -> list[Instruction]:
+    def _opened(self, opened: Opened) -> list[SinkInstruction]:
         if self.recorder is None or self.state != "opening":  # stopped meanwhile
             return []
         self.written = self.committed = self.resumed = opened.rows

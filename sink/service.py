@@ -13,7 +13,7 @@ from penstock._version import __version__
 from penstock.protocol import wire
 from penstock.protocol.addresses import check_address, host_of, reachable
 from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
-from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send, Write
+from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
     AnyMessage,
     Batch,
@@ -40,6 +40,7 @@ from penstock.protocol.shared import Attachments, most_segments
 from penstock.protocol.sockets import Endpoint
 from penstock.protocol.wire import Array
 from penstock.sink.assembly import VENTILATOR, Assembly
+from penstock.sink.jobs import SinkInstruction, Write
 from penstock.sink.ledger import Ledger
 from penstock.sink.lending import Lending
 from penstock.sink.metrics import METRICS, fill
@@ -171,7 +172,7 @@ class Sink:
             return self._due
         return min(self._due, self._reported + wait)
 
-    def execute(self, instructions: Iterable[Instruction]) -> None:
+    def execute(self, instructions: Iterable[SinkInstruction]) -> None:
         """Carry out what the core asks for; a trainer that cannot be reached is told to the core."""
         for instruction in instructions:
             match instruction:

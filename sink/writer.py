@@ -54,9 +54,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="penstock writer", daemon=True)
         self._thread.start()
 
-    def give(self, job: object) -> None:
+    def give(self, job: Job) -> None:
         """Take a job in; never waits."""
-        assert isinstance(job, Open | Rows | Commit | Page)  # noqa: S101 - the core's instructions carry any object
         self._jobs.put(job)
 
     def outcomes(self) -> Iterator[Outcome]:

@@ -28,6 +28,7 @@ from penstock.protocol.messages import (
 from penstock.protocol.wire import Array
 from penstock.sink import assembly
 from penstock.sink.assembly import Assembly
+from penstock.sink.jobs import SinkInstruction, Write
 from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
 from penstock.ventilator.leases import Leases
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
@@ -189,7 +190,7 @@ class SinkProcess(Process):
         self._reporting = False
         self._execute(self.assembly.progress())
 
-    def _execute(self, instructions: Iterable[Instruction]) -> None:
+    def _execute(self, instructions: Iterable[SinkInstruction]) -> None:
         network = self.world.network
         for instruction in instructions:
             match instruction:
@@ -205,7 +206,7 @@ class SinkProcess(Process):
                 case Note(event, fields):
                     self.trace(f"{event} {fields}")
                     self.world.notes[event] += 1
-                case Failed():
+                case Failed() | Write():
                     raise AssertionError(instruction)
 
 

@@ -12,7 +12,7 @@ from plans import SAMPLE_BYTES, ExpectedBatch, ExpectedEnd, expected, make_plan,
 
 from penstock.protocol import ranges
 from penstock.protocol.errors import RemoteProtocolError
-from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
+from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
     Batch,
     Credit,
@@ -36,6 +36,7 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
 from penstock.sink.assembly import VENTILATOR, Assembly
+from penstock.sink.jobs import SinkInstruction
 from penstock.sink.refusals import MAX_POSITION, MAX_READERS
 
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
@@ -56,7 +57,7 @@ class Bench:
         if welcomed:
             self.welcome()
 
-    def take(self, instructions: Sequence[Instruction]) -> list[Any]:
+    def take(self, instructions: Sequence[SinkInstruction]) -> list[Any]:
         """Check the core, keep notes, batches and epoch ends; return the other instructions and messages."""
         self.core.validate()
         out: list[Any] = []

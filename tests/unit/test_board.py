@@ -27,6 +27,7 @@ from penstock.protocol.messages import (
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.stats import LEDGER_KEPT, LEDGER_PAGE, FeedWaits
 from penstock.sink.assembly import VENTILATOR, Assembly
+from penstock.sink.jobs import SinkInstruction
 from penstock.ventilator.board import WINDOW_S, Board, Own
 from penstock.ventilator.leases import Leases
 
@@ -59,7 +60,7 @@ class Joined:
         """Let a word of the trainer arrive."""
         self.from_sink(self.sink.receive(TRAINER, message, (), self.now))
 
-    def to_ventilator(self, peer: bytes, instruction: Instruction) -> None:
+    def to_ventilator(self, peer: bytes, instruction: SinkInstruction) -> None:
         """Carry a message of the sink or the worker over."""
         if isinstance(instruction, Send):
             self.hear(peer, instruction.message)
@@ -76,7 +77,7 @@ class Joined:
             elif isinstance(each, Send) and isinstance(each.message, Tasks):
                 self.held += [task.key for task in each.message.tasks]
 
-    def from_sink(self, instructions: Iterable[Instruction]) -> None:
+    def from_sink(self, instructions: Iterable[SinkInstruction]) -> None:
         """Carry what the sink tells the ventilator; trainers are played."""
         for each in instructions:
             if isinstance(each, Send) and each.peer == VENTILATOR:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plans import SAMPLE_BYTES, epoch_samples, make_plan, make_result, make_samples, make_task
 
-from penstock.protocol.instructions import Instruction, Send
+from penstock.protocol.instructions import Send
 from penstock.protocol.messages import (
     AnyMessage,
     Batch,
@@ -29,6 +29,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
 from penstock.sink.assembly import VENTILATOR, Assembly
 from penstock.sink.glimpse import MOST_WAITING, glimpse
+from penstock.sink.jobs import SinkInstruction
 from penstock.sink.store import Store
 
 LOOK = Peek(stream="train", count=7, version="1.0")
@@ -43,7 +44,7 @@ def make_core(plan: StreamPlan | None) -> Assembly:
     return core
 
 
-def hear(core: Assembly, peer: bytes, message: AnyMessage, arrays: Sequence[Array] = ()) -> list[Instruction]:
+def hear(core: Assembly, peer: bytes, message: AnyMessage, arrays: Sequence[Array] = ()) -> list[SinkInstruction]:
     """Let a message arrive; check the core."""
     out = core.receive(peer, message, arrays, 0.0)
     core.validate()
@@ -55,13 +56,15 @@ def subscribe(core: Assembly, peer: bytes = b"t", limit: int = 100) -> None:
     hear(core, peer, Subscribe(stream="train", limit=limit, version="1.0"))
 
 
-def result(core: Assembly, plan: StreamPlan, ordinal: int, failing: frozenset[int] = frozenset()) -> list[Instruction]:
+def result(
+    core: Assembly, plan: StreamPlan, ordinal: int, failing: frozenset[int] = frozenset()
+) -> list[SinkInstruction]:
     """Let a task's result arrive."""
     task = make_task(plan, TaskKey(stream="train", ordinal=ordinal))
     return hear(core, b"", *make_result(plan, task, failing))
 
 
-def shown(instructions: Sequence[Instruction], peer: bytes = b"eye") -> list[Shown]:
+def shown(instructions: Sequence[SinkInstruction], peer: bytes = b"eye") -> list[Shown]:
     """Return what somebody was shown."""
     sent = [each for each in instructions if isinstance(each, Send) and each.peer == peer]
     return [(each.message, each.arrays) for each in sent if isinstance(each.message, Glimpse)]
@@ -162,7 +165,7 @@ def test_where_nothing_is_held_the_next_result_is_shown_before_it_leaves() -> No
 
 def play(plan: StreamPlan, *, looking: bool) -> list[Any]:
     """Return all that a core says to others than an onlooker, in a fixed course of events."""
-    core, out = make_core(plan), list[Instruction]()
+    core, out = make_core(plan), list[SinkInstruction]()
     subscribe(core, limit=2)
     for ordinal in range(plan.geometry.tasks_per_epoch):
         if looking:

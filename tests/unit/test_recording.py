@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from plans import SAMPLE_BYTES, epoch_samples, make_plan, make_result, make_task
 
 from penstock.protocol import ranges
-from penstock.protocol.instructions import Failed, Instruction, Note, Send, Write
+from penstock.protocol.instructions import Failed, Note, Send
 from penstock.protocol.messages import (
     Batch,
     Credit,
@@ -28,7 +28,22 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.assembly import VENTILATOR, Assembly
-from penstock.sink.jobs import Commit, Committed, Finished, Held, Job, Listed, Lost, Open, Opened, Page, Rows, Taken
+from penstock.sink.jobs import (
+    Commit,
+    Committed,
+    Finished,
+    Held,
+    Job,
+    Listed,
+    Lost,
+    Open,
+    Opened,
+    Page,
+    Rows,
+    SinkInstruction,
+    Taken,
+    Write,
+)
 from penstock.sink.layout import Layout, Wish
 from penstock.sink.reader import gather
 from penstock.sink.recording import Pace, Recording
@@ -85,7 +100,7 @@ class Bench:
         self._uncommitted: list[Named] = []
         self.take(self.core.receive(VENTILATOR, SinkWelcome(streams=(plan,), intervals=INTERVALS), (), 0.0))
 
-    def take(self, instructions: Sequence[Instruction]) -> None:
+    def take(self, instructions: Sequence[SinkInstruction]) -> None:
         """Check the core; keep what it asks for."""
         self.core.validate()
         for each in instructions:
