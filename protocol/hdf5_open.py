@@ -84,9 +84,11 @@ def find(file: h5py.File, name: str, bounds: Bounds, nested: int = 0) -> h5py.Da
 
 
 def part_place(data: h5py.Dataset, part: str) -> str:
-    """Return the real path of a virtual data set's part: names are relative to the file, as HDF5 takes them."""
+    """Return the real path of a virtual data set's part: names are relative to the file, and have two % for one."""
     own = os.path.realpath(data.file.filename)
-    return own if part == "." else os.path.realpath(os.path.join(os.path.dirname(own), part))  # noqa: PTH118, PTH120
+    if part == ".":
+        return own
+    return os.path.realpath(os.path.join(os.path.dirname(own), part.replace("%%", "%")))  # noqa: PTH118, PTH120
 
 
 def check_filters(data: h5py.Dataset, where: str) -> None:

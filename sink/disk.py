@@ -82,11 +82,28 @@ class Disk:
 
         self.patiently(look, path)
 
+    def sync(self, descriptor: int, path: Path) -> None:
+        """Make what was written last. Raises OutputError.
+
+        Tried once, whatever is wrong: the system drops what it could not write, and would agree the next time.
+        """
+
+        def once() -> None:
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                raise OutputError(
+                    f"{path}: what was written may not last: {error.strerror or error}; see to the disk, then give the "
+                    "same command again: it goes on where this one stopped"
+                ) from error
+
+        self.patiently(once, path)
+
     def sync_folder(self, folder: Path) -> None:
         """Make what was renamed in a folder last."""
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self.patiently(lambda: os.fsync(descriptor), folder)
+            self.sync(descriptor, folder)
         finally:
             os.close(descriptor)
 
@@ -135,7 +152,7 @@ class DurableFile:
         """Make what was written last, and close. Raises OutputError."""
         try:
             self.check()
-            self._disk.patiently(lambda: os.fsync(self._descriptor), self.path)
+            self._disk.sync(self._descriptor, self.path)
         finally:
             self._close()
 

@@ -29,7 +29,7 @@ from penstock.sink.names import Names
 from penstock.sink.piece import Piece, PieceWriter, read_lost, read_piece, write_lost
 from penstock.sink.places import check_place, clear, parts_of, read_manifest, shards_of
 from penstock.sink.shown import Shown
-from penstock.sink.view_file import describe, look, write_view
+from penstock.sink.view_file import describe, look, missing_parts, write_view
 
 #: Seconds that readers of an unfinished output may keep its parts from being removed, and how often to look.
 _READERS_S, _LOOK_S = 10.0, 0.05
@@ -172,6 +172,11 @@ class Output:
     def _take_finished(self) -> None:
         with cast("Any", h5py.File(self.path, "r")) as file:
             rows, stop = len(file[EPOCH.name]), int(file.attrs["stop"])
+            if gone := missing_parts(file[EPOCH.name]):
+                raise OutputError(
+                    f"{self.path}: finished, but its shard {gone[0]} is gone (what it held reads as zeros): bring it "
+                    "back, or write all anew (--force)"
+                )
             self.pieces = [Piece(self.path, self._plan.fingerprint, 0, stop, rows, read_lost(file))]
         self._measure()
 
@@ -183,12 +188,25 @@ class Output:
         """Read the chain of pieces from position 0; what does not belong to it is removed from the parts."""
         loose = sorted(self.parts.glob("piece-*.h5"))
         found = [piece for path in loose if (piece := self._read(path))]
-        found += [piece for path in shards_of(self.path) if self._shard_rows and (piece := self._read(path))]
+        found += self._find_shards() if self._shard_rows else []
         for piece in sorted(found, key=lambda piece: (piece.start, -piece.stop)):
             if piece.start == self.stop < piece.stop:
                 self.pieces.append(piece)
         kept = {piece.path for piece in self.pieces}
         self._garbage = [path for path in loose if path not in kept]
+
+    def _find_shards(self) -> list[Piece]:
+        """Return this stream's shards. Raises OutputError for one of another size, or of more epochs: it stays."""
+        shards = [piece for path in shards_of(self.path) if (piece := self._read(path))]
+        total = self._wish.epochs * self._plan.geometry.samples_per_epoch
+        for shard in shards:
+            if shard.stop > total or (shard.stop < total and shard.rows != self._shard_rows):
+                raise OutputError(
+                    f"{shard.path}: holds {shard.rows:,} samples, positions {shard.start:,} to {shard.stop:,}, of an "
+                    f"output with other shards or epochs: {self._shard_rows:,} a shard of {total:,} are asked for: ask "
+                    "for the same, or move it away"
+                )
+        return shards
 
     def _read(self, path: Path) -> Piece | None:
         """Return a finished piece of this stream; none, if that is something else, or torn by a power cut."""

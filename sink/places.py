@@ -24,14 +24,14 @@ def parts_of(path: Path) -> Path:
 def shards_of(path: Path) -> list[Path]:
     """Return the shards beside an output."""
     name = re.compile(re.escape(path.stem) + r"-\d{5,}" + re.escape(path.suffix))
-    return sorted(other for other in path.parent.glob(f"{path.stem}-*{path.suffix}") if name.fullmatch(other.name))
+    return sorted(other for other in path.parent.iterdir() if name.fullmatch(other.name))
 
 
 def clear(parts: Path) -> None:
     """Remove an output's parts; what somebody else has put there stays."""
-    for entry in parts.iterdir():
-        if _OURS.fullmatch(entry.name):
-            entry.unlink()
+    ours = [entry for entry in parts.iterdir() if _OURS.fullmatch(entry.name)]
+    for entry in sorted(ours, key=lambda entry: entry.name == "lock"):  # last: who takes it begins to write here
+        entry.unlink()
     with suppress(OSError):
         parts.rmdir()
 
@@ -52,15 +52,18 @@ def discard(output: str) -> None:
     disk = Disk(0.0, lambda _: None)
     if found.foreign:
         raise OutputError(f"{path}: {found.foreign}: --force does not touch it; give another name")
-    if parts.is_dir():
-        lock = Lock(parts / "lock", disk)
-        clear(parts)
-        lock.release()
-    if found.recipe:
-        path.unlink(missing_ok=True)
-        for shard in shards_of(path) if found.recipe.get("shard_rows") else ():
-            if is_piece(shard, str(found.recipe["fingerprint"])):
-                shard.unlink()
+    lock = Lock(parts / "lock", disk) if parts.is_dir() else None
+    try:
+        if found.recipe:
+            path.unlink(missing_ok=True)  # first: a view of what is gone would read as zeros
+            for shard in shards_of(path) if found.recipe.get("shard_rows") else ():
+                if is_piece(shard, str(found.recipe["fingerprint"])):
+                    shard.unlink()
+        if lock:
+            clear(parts)
+    finally:
+        if lock:
+            lock.release()
 
 
 def read_manifest(path: Path) -> Mapping[str, Any]:

@@ -48,6 +48,14 @@ def look(path: Path) -> Found:
         return Found(f"it is no HDF5 file of Penstock's ({error})")
 
 
+def missing_parts(data: Any) -> list[Path]:  # noqa: ANN401 - h5py has no types
+    """Return the files of a virtual data set that are not there; none if it is no virtual one."""
+    sources = data.virtual_sources() if data.is_virtual else ()
+    names = dict.fromkeys(source.file_name.replace("%%", "%") for source in sources)
+    folder = Path(data.file.filename).parent
+    return [folder / name for name in names if not (folder / name).is_file()]
+
+
 def describe(file: h5py.File, plan: StreamPlan, wish: Wish, stop: int, *, complete: bool) -> None:
     """Write the root's attributes."""
     file.attrs.update(attributes(plan, wish, stop, complete=complete))
@@ -74,7 +82,7 @@ def write_view(  # noqa: PLR0913 - all that stands in the file
             start = 0
             for piece in pieces:
                 if piece.rows:
-                    where = os.path.relpath(piece.path, path.parent)
+                    where = os.path.relpath(piece.path, path.parent).replace("%", "%%")  # HDF5 would fill in numbers
                     view[start : start + piece.rows] = h5py.VirtualSource(where, column.name, (piece.rows, *shape))
                 start += piece.rows
             file.create_virtual_dataset(column.name, view)

@@ -29,6 +29,7 @@ from penstock.sink.layout import Wish
 from penstock.sink.output import Output
 from penstock.sink.places import discard
 from penstock.sink.store import Slice
+from penstock.trainer import Hdf5Feed
 
 Value = TypeVar("Value")
 PLAN = make_plan(items=28)
@@ -443,3 +444,107 @@ def test_many_classes_and_a_long_spec_fit_their_attributes(tmp_path: Path) -> No
     found = attributes(tmp_path / "out.h5")
     assert names == tuple(found["classes"])
     assert list(names) == json.loads(found["spec"])["classes"]
+
+
+@pytest.mark.parametrize("name", ["50%.h5", "100%bad.h5", "a%%b.h5", "out[1].h5", "fotos é 図.h5", "noext"])
+@ONE_AND_MANY
+def test_an_output_may_have_any_name(
+    changes: dict[str, Any], name: str, calm: dict[str, Array], tmp_path: Path
+) -> None:
+    """What HDF5 takes for a number to fill in, or the shell for a pattern, included: begun, gone on with, removed."""
+    folder = tmp_path / "named"
+    folder.mkdir()
+    asked = wish(folder, output=str(folder / name), **changes)
+    for upto in (8, 20):
+        committed = write(asked, FaultyDisk(), upto=upto).rows
+        assert (upto, upto) == (committed, check_beginning(calm, folder / name))
+    write(asked, FaultyDisk())
+    check_equal(calm, contents(folder / name))
+    with Hdf5Feed(folder / name, shuffle=False, batch_size=32) as feed:
+        np.testing.assert_array_equal(calm["image"], next(iter(feed))["image"])
+    discard(str(folder / name))
+    assert [] == list(folder.iterdir())
+
+
+@pytest.mark.parametrize("changes", [{"shard_size": 4}, {"shard_size": 16}], ids=["smaller", "larger"])
+def test_shards_of_another_size_without_their_view_are_refused_and_stay(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    """Somebody removed the output and left its shards: they are named, not mixed with others, nor overwritten."""
+    write(wish(tmp_path, **SHARDED), FaultyDisk())
+    (tmp_path / "out.h5").unlink()
+    before = (tmp_path / "out-00000.h5").read_bytes()
+    with pytest.raises(OutputError, match=r"out-00000.h5: holds 12 samples, .*: ask for the same, or move it away"):
+        write(wish(tmp_path, **changes), FaultyDisk())
+    assert before == (tmp_path / "out-00000.h5").read_bytes()
+
+
+def test_shards_of_more_epochs_without_their_view_are_refused(tmp_path: Path) -> None:
+    """There would be more than is asked for: the writer would stand behind its end, and wait for ever."""
+    write(wish(tmp_path, **SHARDED), FaultyDisk())
+    (tmp_path / "out.h5").unlink()
+    fewer = make_plan(items=20)
+    with pytest.raises(OutputError, match=r"out-00001.h5: .* 12 a shard of 20 are asked for"):
+        Output(wish(tmp_path, **SHARDED), fewer, FaultyDisk(), lambda _: None)
+
+
+def test_a_finished_output_whose_shard_is_gone_is_not_called_finished(tmp_path: Path) -> None:
+    """HDF5 would read zeros for it, without a word."""
+    write(wish(tmp_path, **SHARDED), FaultyDisk())
+    (tmp_path / "out-00001.h5").unlink()
+    with pytest.raises(OutputError, match=r"finished, but its shard .*out-00001.h5 is gone .*--force"):
+        write(wish(tmp_path, **SHARDED), FaultyDisk())
+
+
+def test_what_is_removed_by_force_is_never_a_view_of_zeros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The view goes before the pieces that it shows; the lock, which keeps others out, goes last."""
+    write(wish(tmp_path), FaultyDisk(), upto=16)
+    removed: list[str] = []
+    unlink = Path.unlink
+
+    def note(path: Path, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as the library has it
+        removed.append(path.name)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", note)
+    discard(str(tmp_path / "out.h5"))
+    assert ("out.h5", "lock", 8) == (removed[0], removed[-1], len(removed))
+
+
+@pytest.mark.parametrize("at", [0, 2, 5, 6, 16])
+def test_what_the_disk_could_not_keep_is_never_asked_for_twice(
+    at: int, calm: dict[str, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a sync that failed the system has dropped the data, and says yes to the next: it is written again."""
+    folder = tmp_path / "synced"
+    folder.mkdir()
+    calls, sync = 0, os.fsync
+
+    def fail_once(descriptor: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at + 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail_once)
+        with pytest.raises(OutputError, match=r"what was written may not last: No space .* give the same command"):
+            write(wish(folder), FaultyDisk(wait_s=60.0))
+    assert at + 1 == calls
+    write(wish(folder), FaultyDisk())
+    check_equal(calm, contents(folder / "out.h5"))
+
+
+@ONE_AND_MANY
+def test_a_stream_of_which_nothing_survives_is_a_file(changes: dict[str, Any], tmp_path: Path) -> None:
+    """All data sets are there, without a row."""
+    output = Output(wish(tmp_path, **changes), PLAN, FaultyDisk(), lambda _: None)
+    output.names.append(0, PLAN.items, [f"{item}.jpg" for item in range(PLAN.items)])
+    output.commit(Commit(PLAN.items, [LOST], last=True))
+    output.close()
+    found = contents(tmp_path / "out.h5")
+    assert [0] * 5 == [len(found[name]) for name in ("image", "label", "item", "patch", "epoch")]
+    assert (28, [13]) == (len(found["paths"]), found["quarantine/item"].tolist())
+    assert attributes(tmp_path / "out.h5")["complete"]
+    assert Output(wish(tmp_path, **changes), PLAN, FaultyDisk(), lambda _: None).finished
