@@ -85,7 +85,7 @@ def find(file: h5py.File, name: str, bounds: Bounds, nested: int = 0) -> h5py.Da
 
 def part_place(data: h5py.Dataset, part: str) -> str:
     """Return the real path of a virtual data set's part: names are relative to the file, and have two % for one."""
-    own = os.path.realpath(data.file.filename)
+    own: str = os.path.realpath(data.file.filename)
     if part == ".":
         return own
     return os.path.realpath(os.path.join(os.path.dirname(own), part.replace("%%", "%")))  # noqa: PTH118, PTH120
