@@ -70,11 +70,11 @@ class Inspected:
         facts = self.facts
         told = [self._field(name, data) for name, data in self.data.items()]
         parts = dict.fromkeys(part for field in told for part in field.pop("parts"))
-        folder = Path(self.bounds.name).resolve().parent
+        own = Path(self.bounds.name).resolve()
         return {
             "file": self.name,
-            "bytes": sum((folder / part).stat().st_size for part in (Path(self.name).name, *parts)),
-            "parts": list(parts),
+            "bytes": sum(Path(part).stat().st_size for part in {str(own), *parts}),
+            "parts": [os.path.relpath(part, own.parent) for part in parts],
             "format": facts.format,
             "penstock_version": facts.version,
             "stream": facts.stream,

@@ -189,15 +189,17 @@ def row_range(space: Any) -> tuple[int, int] | None:  # noqa: ANN401 - of h5py
 def stored_sets(data: h5py.Dataset, bounds: Bounds, part: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
     """Yield what holds a data set's rows, as (part, data set): itself, or of a virtual one all that it is made of.
 
-    Each is open until the next is asked for. Raises SourceError, as `find` does.
+    `part` is the real path of a part's file, empty for the data set itself. Each is open until the next is asked for.
+    Raises SourceError, as `find` does.
     """
     if not data.is_virtual:
         yield part, data
         return
     for name, inner in dict.fromkeys((mapped.file_name, mapped.dset_name) for mapped in data.virtual_sources()):
         named = f"{bounds.name} ({name})"
-        with open_hdf5(part_place(data, name), named) as file:
+        place = part_place(data, name)
+        with open_hdf5(place, named) as file:
             found = find(file, inner, Bounds(named, bounds.top, bounds.remedy))
             if found is None:
                 raise SourceError(f"{named}: no data set {inner!r}: write it again")
-            yield from stored_sets(found, bounds, name)
+            yield from stored_sets(found, bounds, place)

@@ -40,7 +40,8 @@ class _Stored:
         #: Rows that are stored together.
         self.together: int = data.chunks[0] if data.chunks else 1
         self._file = data.file
-        self._descriptor = os.open(self._file.filename, os.O_RDONLY | os.O_CLOEXEC)
+        opened = self._file.id.get_vfd_handle()  # by name it may be another file by now
+        self._descriptor = os.open(f"/proc/self/fd/{opened}", os.O_RDONLY | os.O_CLOEXEC)
         self._watch = Watch(self._descriptor, name)
         self._row_bytes = dtype.itemsize * int(np.prod(data.shape[1:], dtype=np.int64))
         #: Rows that lie side by side in the file, and where each such run starts (None: only HDF5 knows).

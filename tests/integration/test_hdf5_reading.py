@@ -153,7 +153,9 @@ def test_inspect_says_what_a_file_holds(folder: Path, capsys: pytest.CaptureFixt
     image = told["fields"][0]
     assert ["image", [32, 40, 3], 92, 92 * 3840] == [image[key] for key in ("name", "shape", "rows", "bytes")]
     assert 1 < image["ratio"] < 10
-    assert len(told["parts"]) == len(list(folder.glob("sharded-*.h5"))) > 1
+    shards = sorted(folder.glob("sharded-*.h5"))
+    assert [shard.name for shard in shards] == sorted(told["parts"])
+    assert sum(path.stat().st_size for path in (file, *shards)) == told["bytes"]
     with Image.open(target) as sheet:
         assert len(np.unique(np.asarray(sheet).reshape(-1, 3), axis=0)) > 1000
 

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from streams import Batch, digest, epochs, until
 
 from penstock.protocol.errors import PenstockError, RefusedError, SourceError, SpecError
+from penstock.protocol.hdf5_open import Bounds
 from penstock.trainer import Hdf5Feed
 from penstock.trainer.cursor import AbandonedError
+from penstock.trainer.hdf5_columns import Column
 
 COUNT = 50
 #: Runs of a few rows and windows of a few runs, so that a small file has many.
@@ -322,6 +324,16 @@ def test_a_file_that_is_damaged_while_it_is_read_ends_in_words(damage: str, tmp_
         epochs(feed, 2)
     assert victim.name in str(caught.value)
     feed.close()
+
+
+def test_a_file_that_is_replaced_is_read_as_it_was_opened(tmp_path: Path) -> None:
+    """Its name leads to other rows by then: places in the one are not those in the other."""
+    path = write_file(tmp_path / "set.h5", COUNT)
+    with h5py.File(path) as file:
+        expected = images(np.arange(COUNT))
+        write_file(tmp_path / "other.h5", 2 * COUNT).replace(path)
+        column = Column(file["image"], Bounds(str(path), None))
+        np.testing.assert_array_equal(expected, column.take(np.arange(COUNT, dtype=np.int64)))
 
 
 def test_corrupt_compressed_chunks_end_in_words(tmp_path: Path) -> None:

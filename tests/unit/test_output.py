@@ -18,6 +18,7 @@ import pytest
 from plans import make_plan, make_samples
 from written import attributes, check_beginning, check_equal, contents, opened
 
+from penstock.inspect import main as inspect
 from penstock.protocol.custom_spec import Custom, Produced
 from penstock.protocol.errors import OutputError
 from penstock.protocol.messages import Failure
@@ -449,7 +450,7 @@ def test_many_classes_and_a_long_spec_fit_their_attributes(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["50%.h5", "100%bad.h5", "a%%b.h5", "out[1].h5", "fotos é 図.h5", "noext"])
 @ONE_AND_MANY
 def test_an_output_may_have_any_name(
-    changes: dict[str, Any], name: str, calm: dict[str, Array], tmp_path: Path
+    changes: dict[str, Any], name: str, calm: dict[str, Array], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What HDF5 takes for a number to fill in, or the shell for a pattern, included: begun, gone on with, removed."""
     folder = tmp_path / "named"
@@ -462,6 +463,8 @@ def test_an_output_may_have_any_name(
     check_equal(calm, contents(folder / name))
     with Hdf5Feed(folder / name, shuffle=False, batch_size=32) as feed:
         np.testing.assert_array_equal(calm["image"], next(iter(feed))["image"])
+    assert 0 == inspect([str(folder / name), "--json"])
+    assert 27 == json.loads(capsys.readouterr().out)["samples"]
     discard(str(folder / name))
     assert [] == list(folder.iterdir())
 
