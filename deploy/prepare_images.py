@@ -60,6 +60,8 @@ def _unreadable(folder: Path) -> str:
         closed = [entry.name for entry in entries if entry.is_dir() and not os.access(entry, os.R_OK | os.X_OK)]
     except PermissionError:
         return f"DATA cannot be read by {user}; {then}"
+    except NotADirectoryError:
+        return "DATA is a file; give the folder that holds a folder of images for each class"
     if closed:
         return f"DATA has folders that {user} cannot read, such as {closed[0]!r}; {then}"
     if not entries:

@@ -82,6 +82,16 @@ def test_images_are_made_once_and_a_spec_is_told_in_a_line_a_stream(root: Path, 
     assert (0, False) == (status, "made" in said), said
 
 
+def test_data_that_is_a_file_is_said_in_words(root: Path, tmp_path: Path) -> None:
+    """Compose mounts it as it would a folder."""
+    (tmp_path / "images").write_text("no folder")
+    status, said = run(root, "prepare_images.py", root / "deploy" / "spec.toml", tmp_path / "images", "--yours")
+    assert (2, "images: DATA is a file; give the folder that holds a folder of images for each class\n") == (
+        status,
+        said,
+    )
+
+
 def test_requirements_are_those_of_the_named_extras(root: Path) -> None:
     """And a name that is none is refused with those that are."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
