@@ -3,6 +3,7 @@
 import runpy
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,21 +19,19 @@ LISTED = {"index.html", "more.html"}
 
 
 @pytest.fixture(scope="module")
-def look() -> dict[str, object]:
+def look() -> dict[str, Any]:
     """Return what the script of `make docs` defines."""
     return runpy.run_path(str(Path(__file__).parents[2] / ".ci" / "check_site.py"))
 
 
-def found(look: dict[str, object], folder: Path, changes: dict[str, str], listed: set[str]) -> list[str]:
+def found(look: dict[str, Any], folder: Path, changes: dict[str, str], listed: set[str]) -> list[str]:
     """Return what is said of the good site with some files changed."""
     for name, text in (GOOD | changes).items():
         (folder / name).write_text(text)
-    problems = look["problems"]
-    assert callable(problems)
-    return list(problems(folder, listed))
+    return list(look["problems"](folder, listed))
 
 
-def test_a_good_site_passes(look: dict[str, object], tmp_path: Path) -> None:
+def test_a_good_site_passes(look: dict[str, Any], tmp_path: Path) -> None:
     """Links to other sites wait for a click, so they are no requests."""
     assert [] == found(look, tmp_path, {}, LISTED)
 
@@ -55,22 +54,20 @@ def test_a_good_site_passes(look: dict[str, object], tmp_path: Path) -> None:
         ("other.html", "", "other.html: no navigation leads to this page"),
     ],
 )
-def test_what_is_wrong_is_named(look: dict[str, object], tmp_path: Path, name: str, text: str, said: str) -> None:
+def test_what_is_wrong_is_named(look: dict[str, Any], tmp_path: Path, name: str, text: str, said: str) -> None:
     """One thing is wrong, and one sentence says where and what."""
     (sentence,) = found(look, tmp_path, {name: text}, LISTED)
     assert said in sentence
 
 
-def test_a_page_that_was_not_built_is_named(look: dict[str, object], tmp_path: Path) -> None:
+def test_a_page_that_was_not_built_is_named(look: dict[str, Any], tmp_path: Path) -> None:
     """The navigation promises it."""
     expected = ["late.html: the navigation names it, and it was not built"]
     assert expected == found(look, tmp_path, {}, LISTED | {"late.html"})
 
 
-def test_every_page_of_the_docs_is_in_the_navigation_once(look: dict[str, object], root: Path) -> None:
+def test_every_page_of_the_docs_is_in_the_navigation_once(look: dict[str, Any], root: Path) -> None:
     """As `make docs` would say, without building."""
     nav = tomllib.loads((root / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
-    listed_pages = look["listed_pages"]
-    assert callable(listed_pages)
     there = sorted(file.relative_to(root / "docs").as_posix() for file in (root / "docs").rglob("*.md"))
-    assert there == sorted(page.removesuffix(".html") + ".md" for page in listed_pages(nav))
+    assert there == sorted(page.removesuffix(".html") + ".md" for page in look["listed_pages"](nav))

@@ -41,6 +41,8 @@ def settings_models() -> dict[str, type[Settings]]:
                     func=ast.Name(id="run"), args=[ast.Name(id=model), _, ast.Constant(value=str(command)), *_]
                 ):
                     found[command] = getattr(module, model)
+                case _:
+                    pass
     return found
 
 
