@@ -1,5 +1,6 @@
 """Images and projects of the Compose tier. Nothing here asks for an engine before a test does."""
 
+import faulthandler
 import itertools
 import os
 import shutil
@@ -47,6 +48,8 @@ def engine() -> None:
 def images(root: Path, engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
     """Build all images as `docker compose build` does; return their names."""
     del engine
+    # Pytest would print where Python waits, as if it hung: a build takes minutes, and has a deadline of its own.
+    faulthandler.cancel_dump_traceback_later()
     Project(root, "penstock-test-build", tmp_path_factory.mktemp("build")).run("build", seconds=BUILD_S)
     names = tuple(f"penstock-{name}:{TAG}" for name in IMAGES)
     yield names

@@ -113,6 +113,27 @@ def test_every_container_is_asked_to_have_no_rights(profile: str, root: Path, en
         assert all("127.0.0.1" == port["host_ip"] for port in service.get("ports", []))
 
 
+#: What a service waits for before it is started, and how: to have ended well, or to be healthy.
+WAITS = {
+    "ventilator": {"keys": "service_completed_successfully", "images": "service_completed_successfully"},
+    "worker": dict.fromkeys(("ventilator", "sink", "writer"), "service_healthy"),
+    "sink": {"ventilator": "service_healthy"},
+    "trainer": {"sink": "service_healthy"},
+}
+
+
+def test_limits_and_order_are_what_compose_is_told(root: Path, engine: None, tmp_path: Path) -> None:
+    """Each service's share of processors and memory is a variable; none starts before what it needs is ready."""
+    del engine
+    limits = {f"{name.upper()}_{what}": value for name in WAITS for what, value in (("CPUS", 0.5), ("MEMORY", "100m"))}
+    project = Project(root, "penstock-test-limits", tmp_path, **limits)
+    services = json.loads(project.run("config", "--format", "json"))["services"]
+    for name, waits in WAITS.items():
+        service = services[name]
+        assert (0.5, 100 * 2**20) == (service["cpus"], int(service["mem_limit"])), name
+        assert waits == {other: wait["condition"] for other, wait in service["depends_on"].items()}, name
+
+
 def test_the_files_that_the_docs_show_are_valid(root: Path, engine: None, tmp_path: Path) -> None:
     """Each block of YAML changes docker-compose.yml as Compose understands it."""
     del engine

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from penstock.worker.service import WorkerSettings
+
 
 def test_the_docs_name_every_variable_of_the_compose_file(root: Path) -> None:
     """No variable is left for users to find in the file, and none is named that does nothing."""
@@ -31,3 +33,11 @@ def test_what_is_copied_into_images_passes_the_ignore_file(root: Path) -> None:
     lines = (root / ".dockerignore").read_text(encoding="utf-8").splitlines()
     let_in = {line[1:] for line in lines if line.startswith("!")}
     assert {"deploy/*.py" if name.startswith("deploy/") else name for name in copied} == let_in
+
+
+def test_the_engine_waits_for_a_worker_s_drain(root: Path) -> None:
+    """A drain of the default length, and what it takes to leave, fit before the engine kills it."""
+    text = (root / "docker-compose.yml").read_text(encoding="utf-8")
+    worker = text.partition("\n  worker:\n")[2].partition("\n\n")[0]
+    [grace_s] = re.findall(r"^    stop_grace_period: (\d+)s\b", worker, re.MULTILINE)
+    assert int(grace_s) >= WorkerSettings.model_fields["drain_s"].default + 5
