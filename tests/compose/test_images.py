@@ -126,7 +126,7 @@ def test_limits_and_order_are_what_compose_is_told(root: Path, engine: None, tmp
     """Each service's share of processors and memory is a variable; none starts before what it needs is ready."""
     del engine
     limits = {f"{name.upper()}_{what}": value for name in WAITS for what, value in (("CPUS", 0.5), ("MEMORY", "100m"))}
-    project = Project(root, "penstock-test-limits", tmp_path, **limits)
+    project = Project(root, "penstock-test-limits", tmp_path, (), **limits)
     services = json.loads(project.run("config", "--format", "json"))["services"]
     for name, waits in WAITS.items():
         service = services[name]
