@@ -331,8 +331,9 @@ def test_a_file_that_is_replaced_is_read_as_it_was_opened(tmp_path: Path) -> Non
     path = write_file(tmp_path / "set.h5", COUNT)
     with h5py.File(path) as file:
         expected = images(np.arange(COUNT))
-        write_file(tmp_path / "other.h5", 2 * COUNT).replace(path)
-        column = Column(file["image"], Bounds(str(path), None))
+        write_file(tmp_path / "other.h5", COUNT, side=13).replace(path)
+        data: Any = file["image"]
+        column = Column(data, Bounds(str(path), None))
         np.testing.assert_array_equal(expected, column.take(np.arange(COUNT, dtype=np.int64)))
 
 
