@@ -13,6 +13,8 @@ from penstock.sink.store import Block, Slice, Store
 
 #: Samples are handed over in jobs of about this size (bytes).
 _JOB_BYTES = 4_000_000
+#: Jobs that a small window holds at least: the disk has the next one while samples are made for those after it.
+_JOBS = 4
 
 
 class Recorder:
@@ -82,7 +84,8 @@ class Recorder:
     def next(self, store: Store, piece_bytes: int) -> Rows | None:
         """Return the next samples, whole chunks of them but at the very end; None while they are not complete."""
         unit = self.layout.unit
-        most = max(unit, min(_JOB_BYTES // self.layout.sample_bytes, self.window - self.in_flight) // unit * unit)
+        usual = min(_JOB_BYTES // self.layout.sample_bytes, self.window // _JOBS)
+        most = max(unit, min(usual, self.window - self.in_flight) // unit * unit)
         if self.in_flight and self.in_flight + unit > self.window:
             return None
         self._walk(store, most)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streams import Batch, digest, epochs, make_images, make_spec, run_stack, take, until
+from streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
 from written import Run, opened, run_to_end, wait_for_samples, write_spec
 
 from penstock.protocol.wire import Array
@@ -155,6 +155,25 @@ def cut(fields: Mapping[str, Array], batches: list[Batch]) -> list[Batch]:
         {name: array[stop - len(batch["label"]) : stop] for name, array in fields.items()}
         for stop, batch in zip(stops.tolist(), batches, strict=True)
     ]
+
+
+@pytest.mark.long
+def test_a_slow_writer_says_so_and_costs_the_trainer_no_sample(tmp_path: Path) -> None:
+    """It compresses far slower than the workers work: the trainer waits, and both get everything."""
+    pytest.importorskip("hdf5plugin")  # reads zstd
+    root = make_images(tmp_path / "photos", each=20)
+    spec = make_spec(root, train=make_stream(patches=108, window_mb=2.0))
+    with run_stack(spec, workers=2) as stack:
+        expected = digest(epochs(stack.feed(), 1))
+    output, run_dir = tmp_path / "out.h5", tmp_path / "run"
+    options = {**WRITER, "epochs": 1, "output": str(output), "wait_for_trainers": 1, "compression": "zstd:22"}
+    with run_stack(spec, workers=2, sink=options, run_dir=run_dir) as stack:
+        got = epochs(stack.feed(), 1)
+        wait_until_finished(stack)
+    assert expected == digest(got)
+    fields = {name: array for name, array in read(output).items() if name != "epoch"}
+    assert expected == digest(cut(fields, got))
+    assert "held up by writer" in (run_dir / "sink.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.long

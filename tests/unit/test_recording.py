@@ -415,6 +415,20 @@ def test_a_slow_disk_is_said_to_hold_the_stream_up() -> None:
     assert not bench.recording.status()["held_up_by_writer"]
 
 
+def test_a_window_holds_several_jobs_however_small_it_is() -> None:
+    """The disk is never idle while the samples after its last job are made, and one job done is not a disk in step."""
+    bench = Bench(make_plan(items=400, window_samples=64), Disk(), epochs=1, piece_bytes=10**9)
+    bench.work()
+    bench.tick()
+    for task in bench.missing()[::-1]:  # nothing is complete before the last
+        bench.result(task)
+    jobs = [job for job in bench.jobs if isinstance(job, Rows)]
+    assert 4 <= len(jobs)
+    recorder = bench.recording.recorder
+    assert recorder is not None
+    assert max(job.count for job in jobs) <= recorder.window // 4
+
+
 def test_a_full_disk_is_said_while_it_lasts() -> None:
     """The thread waits; the log and /healthz say for what."""
     bench = Bench(make_plan(), Disk())
