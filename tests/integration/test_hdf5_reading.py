@@ -110,6 +110,25 @@ def test_a_file_with_every_manipulation_shows_the_same_patch_under_each(folder: 
     assert {(16, 16, 3)} == {batch["image"].shape[1:] for batch in drawn}
 
 
+@pytest.mark.long
+def test_the_layout_per_manipulation_is_nine_images_of_each_patch_and_its_label(folder: Path) -> None:
+    """Of a stream that shows one manipulation a patch; the names are those of the older project's files."""
+    size = {"patch": {"kind": "random", "height": 24, "width": 24}}
+    train = make_stream(transform={**size, "manipulations": {"preset": "ieee-sp-cup-2018"}}, failure_budget=0.5)
+    nine = folder / "nine"
+    nine.mkdir()
+    (nine / "spec.json").write_text(json.dumps(make_spec(folder / "photos", train=train)), encoding="utf-8")
+    write(nine, "nine.h5", "--layout", "per-manipulation")
+    images = {"img", "gamma08", "gamma12", "qf90", "qf70", "bicubic05", "bicubic08", "bicubic15", "bicubic20"}
+    with h5py.File(nine / "nine.h5") as file:
+        assert images | {"label", "item", "patch", "epoch", "paths", "quarantine"} == set(file)
+        found: dict[str, Any] = {name: file[name] for name in (*images, "label")}
+        assert {(len(found["label"]), 24, 24, 3)} == {found[name].shape for name in images}
+        assert 9 == len({found[name][:].tobytes() for name in images})
+        expected = np.floor(255 * (found["img"][:] / 255) ** 1.2 + 0.5)
+        assert np.array_equal(expected, found["gamma12"][:])
+
+
 def test_written_files_are_sources_of_further_streams(folder: Path) -> None:
     """Workers cut, turn and flip stored patches, compressed and in shards; labels and class names come along."""
     shards = {"kind": "hdf5", "root": "photos", "path": "sharded.h5"}
