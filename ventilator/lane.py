@@ -69,6 +69,8 @@ class Lane:
         self._parts: dict[int, list[TaskKey]] = {}
         self._split_up: set[int] = set()
         self._ready: list[tuple[int, int, TaskKey]] = []
+        #: Among others, what is ready and has cost a worker its life: not in the heap, others lease it.
+        self._suspects: set[TaskKey] = set()
         self._make_task = make_task
         self._now = 0.0
 
@@ -106,13 +108,16 @@ class Lane:
         work.finished_at = None
         if not work.ready and work.failure is None:
             work.ready = True
-            heappush(self._ready, (work.key.ordinal, -1 if work.key.alone is None else work.key.alone, work.key))
+            if work.deaths:
+                self._suspects.add(work.key)
+            else:
+                heappush(self._ready, _entry(work.key))
 
     def pop(self) -> Work | None:
-        """Take the ready work with the lowest position, or None."""
+        """Take the ready work with the lowest position that is not suspected, or None."""
         while self._ready:
             work = self.works.get(heappop(self._ready)[2])
-            if work is not None and work.ready:
+            if work is not None and work.ready and not work.deaths:
                 work.ready = False
                 return work
         return None
@@ -122,11 +127,23 @@ class Lane:
         while self._ready:
             ordinal, _, key = self._ready[0]
             work = self.works.get(key)
-            if work is not None and work.ready:
+            if work is not None and work.ready and not work.deaths:
                 ahead = (ordinal - self.missing[0][0]) * self.geometry.task_items * self.geometry.patches
                 return ahead / self.plan.window()
             heappop(self._ready)
         return None
+
+    def suspects(self) -> list[Work]:
+        """Return the ready work that has cost a worker its life, lowest position first."""
+        if not self._suspects:
+            return []
+        self._suspects = {key for key in self._suspects if self.is_suspect(key) and self.works[key].ready}
+        return [self.works[key] for key in sorted(self._suspects, key=_entry)]
+
+    def is_suspect(self, key: TaskKey) -> bool:
+        """Return whether this is work that has cost a worker its life, and was not given up."""
+        work = self.works.get(key)
+        return work is not None and work.deaths > 0 and work.failure is None
 
     def head(self) -> Work | None:
         """Return the missing work with the lowest position: what holds up the stream."""
@@ -157,6 +174,8 @@ class Lane:
     def charge(self, work: Work, limit: int, worker: str) -> None:
         """Count a worker's death against the work it ran: retried item by item, given up after `limit`."""
         work.deaths += 1
+        if work.ready:
+            self._suspects.add(work.key)
         if work.key.alone is None and len(self.geometry.slots(work.key.ordinal)) > 1:
             self._split(work)
         elif work.deaths < limit:
@@ -183,6 +202,8 @@ class Lane:
             work = self.works.get(part)
             if work and work.deaths and work.failure is None and key.alone in (None, part.alone):
                 work.deaths -= 1
+                if work.ready and not work.deaths:
+                    heappush(self._ready, _entry(work.key))
 
     def untold(self) -> list[Work]:
         """Return the work that was given up and that the sink was not told of, as told from now on."""
@@ -238,5 +259,10 @@ class Lane:
         assert known == len(self.works), "work for what is not missing"  # noqa: S101
         standing = {(ordinal, alone) for ordinal, alone, _ in self._ready}
         for key, work in self.works.items():
-            place = (key.ordinal, -1 if key.alone is None else key.alone)
-            assert not work.ready or place in standing, f"{key} is ready and not in the heap"  # noqa: S101
+            stands = key in self._suspects if work.deaths else _entry(key)[:2] in standing
+            assert not work.ready or work.failure or stands, f"{key} is ready and nobody will lease it"  # noqa: S101
+
+
+def _entry(key: TaskKey) -> tuple[int, int, TaskKey]:
+    """Return a key's entry in the heap: by position."""
+    return (key.ordinal, -1 if key.alone is None else key.alone, key)

@@ -7,7 +7,8 @@ heartbeats no longer list it, or when the worker is lost; a unit of work ends on
 So a lost message or a dead peer costs at most a repetition, and repetitions are harmless.
 
 A worker runs its leases in the order it got them, so the oldest is the one that runs: only that one is charged when
-the worker dies. No socket, no clock, no thread: messages and `now` in, instructions out.
+the worker dies, and what was charged runs alone from then on (`suspects.py`). No socket, no clock, no thread: messages
+and `now` in, instructions out.
 """
 
 from collections import Counter
@@ -44,6 +45,7 @@ from penstock.ventilator.delivery import Delivery
 from penstock.ventilator.heard import Heard
 from penstock.ventilator.lane import Lane, MakeTask, Work
 from penstock.ventilator.roster import Roster, Worker
+from penstock.ventilator.suspects import Suspects
 
 #: Tasks of one stream that a sink may miss at once; more would stop this service from answering anybody else.
 MAX_MISSING = 2**22
@@ -97,6 +99,7 @@ class Leases:
         #: What the sink says of itself, and how many workers went, by how.
         self.heard = Heard()
         self.lost: Counter[str] = Counter()
+        self._suspects = Suspects(self.roster, self.policy.hedge_s)
         self._delivery = Delivery(self.roster, self.policy.confirm_s)
         #: What the items of a stream are called, from one on; a sink that writes a file asks.
         self.paths: Callable[[str, int], Paths] | None = None
@@ -143,8 +146,10 @@ class Leases:
 
     def gone(self, peer: bytes, now: float) -> list[Instruction]:
         """Take in that the transport cannot reach a peer any more."""
-        if peer in self.workers:
-            return self._remove(peer, "worker unreachable", self.workers[peer].running)
+        if worker := self.workers.get(peer):
+            running = worker.running
+            innocent = running and worker.held[running] == now  # it could not be sent: the worker was dead already
+            return self._remove(peer, "worker unreachable", None if innocent else running)
         if self.sink and self.sink.peer == peer:
             return self._lose_sink("sink unreachable", now)
         return []
@@ -183,6 +188,8 @@ class Leases:
     def dispatch(self, now: float) -> list[Instruction]:
         """Lease ready work to free slots, lowest position first; one message a worker."""
         outgoing: dict[bytes, list[Task]] = {}
+        for reserved, lane, work in self._suspects.lease(self.lanes.values(), now):
+            outgoing.setdefault(reserved, []).append(lane.task(work))
         refused: list[tuple[Lane, Work]] = []
         while self.roster.free and (choice := self._next_work()):
             lane, work = choice

@@ -39,11 +39,18 @@ class Worker:
     misses: int = 0
     benched_until: float = 0.0
     benched: bool = False
+    #: Gets suspected work only, one piece at a time.
+    reserved: bool = False
+
+    @property
+    def able(self) -> bool:
+        """Whether it may get anything now."""
+        return not (self.stalled or self.quiet or self.blocked or self.benched)
 
     @property
     def free(self) -> int:
-        """Tasks that it may get now."""
-        if self.stalled or self.quiet or self.blocked or self.benched:
+        """Tasks that it may get now, of those that are not suspected."""
+        if self.reserved or not self.able:
             return 0
         return max(0, (1 if self.misses else self.hello.slots) - len(self.held))
 
@@ -67,6 +74,8 @@ class Roster:
         self._free: dict[bytes, None] = {}
         #: Which workers hold a unit of work; outlives the work itself.
         self._holders: dict[TaskKey, set[bytes]] = {}
+        #: Workers that were reserved and not released.
+        self.reserved = 0
 
     @property
     def free(self) -> bool:
@@ -82,9 +91,22 @@ class Roster:
         """Forget a worker and end its leases; return it as it was."""
         worker = self.workers.pop(peer)
         self._free.pop(peer, None)
+        self.reserved -= worker.reserved
         for key in worker.held:
             self._let_go(peer, key)
         return worker
+
+    def reserve(self, peer: bytes) -> None:
+        """Give a worker nothing but by name from now on."""
+        self.workers[peer].reserved = True
+        self.reserved += 1
+        self.offer(peer)
+
+    def release(self, peer: bytes) -> None:
+        """Give a worker anything again."""
+        self.workers[peer].reserved = False
+        self.reserved -= 1
+        self.offer(peer)
 
     def offer(self, peer: bytes) -> None:
         """Count a worker among those with free slots, at the end of the line, if it has one."""
@@ -106,16 +128,19 @@ class Roster:
         """Lease a unit of work to the next worker with a free slot that does not hold it yet; return who that is."""
         holders = self.holders(key)
         peer = next((peer for peer in self._free if peer not in holders), None)
-        if peer is None:
-            return None
+        if peer is not None:
+            del self._free[peer]
+            self.give(peer, key, now)
+        return peer
+
+    def give(self, peer: bytes, key: TaskKey, now: float) -> None:
+        """Lease a unit of work to this worker."""
         worker = self.workers[peer]
         if not worker.held:
             worker.busy_since = now
         worker.held[key] = now
         self._holders.setdefault(key, set()).add(peer)
-        del self._free[peer]
         self.offer(peer)
-        return peer
 
     def end(self, peer: bytes, key: TaskKey, now: float) -> float | None:
         """End a lease; return since when it was held, or None if it was not. The worker goes on with its next."""
@@ -145,5 +170,6 @@ class Roster:
         """Raise AssertionError if an invariant does not hold."""
         held = {(peer, key) for peer, worker in self.workers.items() for key in worker.held}
         assert held == {(peer, key) for key, peers in self._holders.items() for peer in peers}  # noqa: S101
+        assert self.reserved == sum(worker.reserved for worker in self.workers.values())  # noqa: S101
         assert all(len(worker.held) <= worker.hello.slots for worker in self.workers.values())  # noqa: S101
         assert set(self._free) == {peer for peer, worker in self.workers.items() if worker.free > 0}  # noqa: S101

@@ -138,6 +138,8 @@ def test_a_trainer_beside_the_writer_gets_what_is_written(
     output = tmp_path / "patches.h5"
     options = {"output": str(output), "wait_for_trainers": 1, **sharing}
     with run_stack(spec, workers=2, sink={**WRITER, **options}, worker=sharing) as stack:
+        # A trainer that comes before the output is open has a start, and what it had is made again.
+        until(lambda: (stack.status()["sink"].get("writer") or {}).get("state") == "writing", "the output to be open")
         got = epochs(stack.feed(), 2)
         wait_until_finished(stack)
         results = stack.status()["sink"]["results"]

@@ -128,7 +128,8 @@ class VentilatorProcess(Process):
         self.later(self.leases.next_timer(self.now) - self.now, self._tick)
 
     def _turn(self) -> None:
-        self._execute(self.leases.dispatch(self.now))
+        with self.world.blame(self.leases):
+            self._execute(self.leases.dispatch(self.now))
         self.leases.validate()
 
     def _execute(self, instructions: Iterable[Instruction]) -> None:

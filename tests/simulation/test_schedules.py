@@ -13,8 +13,8 @@ from simulation.world import InnocentQuarantined, World
 
 pytestmark = pytest.mark.simulation
 
-#: Schedules of the suite, and how many of them one test runs.
-_SCHEDULES, _CHUNK = 4000, 100
+#: Schedules: all of them, of which so many belong to every run and the rest to the long tier; and those of one test.
+_SCHEDULES, _ALWAYS, _CHUNK = 4000, 1500, 100
 
 
 def run(seed: int, *, trace: bool = False) -> World:
@@ -35,7 +35,9 @@ def run(seed: int, *, trace: bool = False) -> World:
 
 
 @pytest.mark.parametrize(
-    "first", range(0, _SCHEDULES, _CHUNK), ids=lambda first: f"seeds-{first}-to-{first + _CHUNK - 1}"
+    "first",
+    [pytest.param(first, marks=[pytest.mark.long] * (first >= _ALWAYS)) for first in range(0, _SCHEDULES, _CHUNK)],
+    ids=lambda first: f"seeds-{first}-to-{first + _CHUNK - 1}",
 )
 def test_every_trainer_gets_every_sample_exactly_once_and_in_order(first: int) -> None:
     """Whatever is delayed, doubled, lost, cut or killed: equal batches, bounded memory, and an end."""
