@@ -142,7 +142,7 @@ A training program exposes its own side with one line:
 ```python
 from penstock.trainer.metrics import FeedCollector, serve_metrics
 
-serve_metrics("127.0.0.1:9400", feed)              # a page of its own, or
+serve_metrics("127.0.0.1:9400", feed)  # a page of its own, or
 prometheus_client.REGISTRY.register(FeedCollector(feed))  # beside the program's other metrics
 ```
 
