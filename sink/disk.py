@@ -130,13 +130,14 @@ class DurableFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._descriptor = disk.patiently(lambda: os.open(path, flags, 0o666), path)
         self._at = 0
-        #: The first thing that went wrong: from then on nothing is written, and the library is let believe it was.
+        #: The first thing that went wrong: from then on nothing is written, and the library is let believe it was. It has
+        #: no traceback, and copies of it are raised: one's frames would keep the library's file, and that keeps this one.
         self._error: OutputError | None = None
 
     def check(self) -> None:
         """Raise what went wrong so far: OutputError."""
         if self._error:
-            raise self._error
+            raise _bare(self._error)
 
     @contextmanager
     def guard(self) -> Generator[None]:
@@ -202,7 +203,7 @@ class DurableFile:
                 count = self._disk.patiently(lambda: os.pwrite(self._descriptor, rest, here), self.path)  # noqa: B023
                 at, left = at + count, left[count:]
         except OutputError as error:
-            self._error = error
+            self._error = _bare(error)
         self._at += len(view)
         return len(view)
 
@@ -212,11 +213,16 @@ class DurableFile:
             if not self._error:
                 self._disk.patiently(lambda: os.ftruncate(self._descriptor, size), self.path)
         except OutputError as error:
-            self._error = error
+            self._error = _bare(error)
         return size
 
     def flush(self) -> None:
         """Nothing is held back; `finish` syncs."""
+
+
+def _bare(error: OutputError) -> OutputError:
+    """Return a copy of an error, without where it was raised and from what."""
+    return type(error)(*error.args)
 
 
 class Lock:

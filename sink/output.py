@@ -167,6 +167,8 @@ class Output:
         else:
             self._disk.write(manifest, json.dumps(self._wish.recipe(self._plan), indent=1).encode())
         self._find_pieces()
+        if self._shard_rows and self.rows % self._shard_rows == 0:
+            self._make_shard()  # killed just before it was made: what comes next belongs to another one
         self._show(complete=False)
 
     def _take_finished(self) -> None:

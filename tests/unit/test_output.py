@@ -195,6 +195,8 @@ def test_a_kill_at_any_system_call_loses_nothing_committed(
         check_equal(calm, contents(folder / "out.h5"))
         assert attributes(folder / "out.h5")["complete"]
         assert not (folder / "out.h5.parts").exists()
+        sizes = [len(contents(path)["item"]) for path in sorted(folder.glob("out-*.h5"))]
+        assert ([12, 12, 3] if changes else []) == sizes
         shutil.rmtree(folder)
 
 
@@ -216,6 +218,22 @@ def test_a_disk_full_at_any_system_call_harms_nothing(
         write(asked, FaultyDisk())
         check_equal(calm, contents(folder / "out.h5"))
         shutil.rmtree(folder)
+
+
+def test_a_kill_between_a_shards_last_piece_and_the_shard_leaves_no_larger_one(tmp_path: Path) -> None:
+    """Whoever goes on makes the shard first: later pieces belong to the next."""
+    asked, at = wish(tmp_path, **SHARDED), 0
+    while not (tmp_path / "out-00000.h5").exists():  # the last call before which there is no shard, but all its pieces
+        discard(asked.output)
+        at += 1
+        with pytest.raises(Killed):
+            write(asked, FaultyDisk(at))
+    discard(asked.output)
+    with pytest.raises(Killed):
+        write(asked, FaultyDisk(at - 1))
+    assert [] == list(tmp_path.glob("out-*.h5"))
+    write(asked, FaultyDisk())
+    assert [12, 12, 3] == [len(contents(path)["item"]) for path in sorted(tmp_path.glob("out-*.h5"))]
 
 
 def test_a_patient_writer_waits_for_space(calm: dict[str, Array], tmp_path: Path) -> None:
