@@ -130,8 +130,8 @@ class DurableFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._descriptor = disk.patiently(lambda: os.open(path, flags, 0o666), path)
         self._at = 0
-        #: The first thing that went wrong: from then on nothing is written, and the library is let believe it was. It has
-        #: no traceback, and copies of it are raised: one's frames would keep the library's file, and that keeps this one.
+        #: The first thing that went wrong: from then on nothing is written, and the library is let believe it was. It
+        #: has no traceback, and copies of it are raised: frames would keep the library's file, and that keeps this one.
         self._error: OutputError | None = None
 
     def check(self) -> None:
