@@ -79,7 +79,7 @@ class Assembly:
         self.results = self.tally.results
         self.ventilator = Liveness(intervals, now, now)
         self.welcomed = False
-        #: Trainers that asked before the ventilator said what there is.
+        #: Trainers that asked before the ventilator said what there is, or before their stream's output was open.
         self._waiting: dict[bytes, _Waiting] = {}
         self.onlookers = Onlookers()
         self.report = Report()
@@ -182,7 +182,8 @@ class Assembly:
         assert self.recording is not None  # noqa: S101 - nobody else gives it jobs
         self._now = now
         self.report.changed = True
-        return [*self.recording.took(outcome, now), *self._record(), *self._list_paths(now)]
+        out = self.recording.took(outcome, now)
+        return [*out, *self._admit(now), *self._record(), *self._list_paths(now)]
 
     def progress(self) -> list[SinkInstruction]:
         """Return what to tell the ventilator, if anything changed; the shell decides how often to ask."""
@@ -263,7 +264,7 @@ class Assembly:
 
     def _subscribe(self, peer: bytes, message: Subscribe, now: float) -> list[SinkInstruction]:
         live = Liveness(self.intervals, now, now)
-        if not self.plans:
+        if not self.plans or (self.recording and self.recording.is_opening(message.stream)):
             self._waiting[peer] = _Waiting(message, live)
             return []
         again = self._leave(peer, "trainer subscribed again")
@@ -387,10 +388,12 @@ class Assembly:
             del self.plans[name], self.stores[name], self.budgets[name]
         if self.recording:
             out += self.recording.welcome(self.plans)
+        return [*out, *self._admit(now)]
+
+    def _admit(self, now: float) -> list[SinkInstruction]:
+        """Let those in who waited for the ventilator or the output: with a head start, work would be done twice."""
         waiting, self._waiting = self._waiting, {}
-        for peer, patient in waiting.items():
-            out += self._subscribe(peer, patient.subscribe, now)
-        return out
+        return [each for peer, patient in waiting.items() for each in self._subscribe(peer, patient.subscribe, now)]
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold: nothing is kept that no reader wants, among others."""

@@ -97,6 +97,10 @@ class Recording:
         writing = self.state == "writing" and recorder is not None and not self._wait_for and not recorder.done
         return {RECORDER: recorder} if writing and recorder else {}
 
+    def is_opening(self, stream: str) -> bool:
+        """Return whether this stream's output is not open yet."""
+        return stream == self.wish.stream and self.state in ("waiting", "opening")
+
     def welcome(self, plans: Mapping[str, StreamPlan]) -> list[SinkInstruction]:
         """Take in what streams there are."""
         plan = plans.get(self.wish.stream)

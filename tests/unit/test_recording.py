@@ -307,6 +307,18 @@ def _disturb(bench: Bench, failing: frozenset[int], rng: np.random.Generator) ->
                         bench.consume(peer)
 
 
+def test_a_trainer_waits_until_the_output_is_open() -> None:
+    """Nothing is made for it before: with a head start it would have results made for it alone."""
+    bench = Bench(make_plan(items=28), Disk(), wait_for=1)
+    bench.subscribe(b"t")
+    assert [] == bench.missing()
+    assert {} == bench.core.readers
+    assert bench.work(), "the disk says where the output stands"
+    assert [b"t"] == list(bench.core.readers)
+    bench.finish(frozenset(), np.random.default_rng(1))
+    assert {1} == set(bench.made.values())
+
+
 def test_a_trainer_beside_the_writer_costs_no_work() -> None:
     """Both read from the start: no result is made twice, however slow either is; both get everything."""
     for seed in range(5):
