@@ -65,7 +65,9 @@ class Names:
                 for start in range(0, len(source), _ROWS):
                     target[start : start + _ROWS] = source[start : start + _ROWS]
         except (OSError, KeyError, RuntimeError) as error:
-            raise OutputError(f"{self.path}: cannot be read: {error}") from error
+            raise OutputError(
+                f"{self.path}: cannot be read: {error}: remove it, then give the same command again: it is made anew"
+            ) from error
 
 
 def create_paths(file: h5py.File, total: int) -> Any:  # noqa: ANN401 - h5py has no types

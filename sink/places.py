@@ -43,6 +43,8 @@ def check_place(output: str) -> None:
         raise OutputError(f"{path}: there is no folder {path.parent}: make it, or give another name")
     if foreign := look(path).foreign:
         raise OutputError(f"{path}: {foreign}: give another name, or remove it yourself")
+    if path.is_symlink():
+        raise OutputError(f"{path}: a symbolic link, whose place the file would take: give {path.resolve()}")
 
 
 def discard(output: str) -> None:

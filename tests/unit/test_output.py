@@ -359,6 +359,28 @@ def test_torn_pieces_are_made_again(calm: dict[str, Array], tmp_path: Path) -> N
     assert not third.exists()
 
 
+def test_a_link_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    """Who links an output to a larger disk means that disk: the words name the target."""
+    write(wish(tmp_path, output=str(tmp_path / "elsewhere.h5")), FaultyDisk(), upto=16)
+    (tmp_path / "out.h5").symlink_to(tmp_path / "elsewhere.h5")
+    with pytest.raises(OutputError, match=r"out\.h5: a symbolic link.*give .*/elsewhere\.h5"):
+        write(wish(tmp_path), FaultyDisk())
+    assert (tmp_path / "out.h5").is_symlink()
+
+
+def test_a_damaged_list_of_paths_says_what_to_do(tmp_path: Path, calm: dict[str, Array]) -> None:
+    """Removed, it is made anew, and the output ends as it should."""
+    asked = wish(tmp_path)
+    write(asked, FaultyDisk(), upto=16)
+    paths = tmp_path / "out.h5.parts" / "paths.h5"
+    paths.write_bytes(paths.read_bytes()[:100])
+    with pytest.raises(OutputError, match=r"paths\.h5: cannot be read: .*: remove it"):
+        write(asked, FaultyDisk())
+    paths.unlink()
+    write(asked, FaultyDisk())
+    check_equal(calm, contents(tmp_path / "out.h5"))
+
+
 def test_two_writers_of_one_output_are_refused(tmp_path: Path) -> None:
     """The second is told so; the first goes on."""
     first = Output(wish(tmp_path), PLAN, FaultyDisk(), lambda _: None)
