@@ -237,13 +237,12 @@ def test_a_row_that_kills_its_workers_is_quarantined_by_name(root: Path) -> None
     task = lane.pop()
     assert task is not None
     lane.charge(task, 3, "w")
-    parts = [lane.pop() for _ in range(8)]
-    fatal = parts[2]
-    assert fatal is not None
+    fatal = lane.suspects()[2]
     assert 2 == fatal.key.alone
     row = plan.indices(3).tolist()[2]
     assert [row] == [item.item for item in lane.task(fatal).items]
     for _ in range(2):
+        fatal.ready = False  # leased
         lane.charge(fatal, 3, "w")
     assert fatal.failure is not None
     assert (row, f"x.npy[{row}]", 2) == (fatal.failure.item, fatal.failure.path, fatal.failure.offset)
