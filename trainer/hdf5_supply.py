@@ -5,8 +5,7 @@ so that two are in memory, and a third if the program still holds its last batch
 """
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
@@ -17,6 +16,7 @@ from penstock.protocol.wire import Array
 from penstock.trainer.hdf5_order import Rounds
 from penstock.trainer.hdf5_plan import FilePlan
 from penstock.trainer.hdf5_rows import Rows
+from penstock.trainer.inbox import Inbox
 from penstock.trainer.session import Ended, Wish
 from penstock.trainer.supply import Event, Ready
 
@@ -69,17 +69,15 @@ def _epoch(plan: FilePlan, rows: Rows, wish: Wish, epoch: int, position: int) ->
     yield Ended(high, end)
 
 
-class FileSupply:
+class FileSupply(Inbox):
     """Reads a file's batches by a thread of its own, which starts with the first use."""
 
     def __init__(self, plan: FilePlan, rows: Rows, wish: Wish, ahead: int) -> None:
         """Be ready; at most `ahead` batches wait here."""
         self.plan, self._rows, self._wish, self._ahead = plan, rows, wish, ahead
-        self._changed = threading.Condition()
-        self._events: deque[Event] = deque()
+        super().__init__()
         self._target: int | None = None
         self._closing = False
-        self._failed: BaseException | None = None
         self._thread: threading.Thread | None = None
 
     def begin(self, position: int, fingerprint: str) -> Self:
@@ -92,28 +90,10 @@ class FileSupply:
         """What to check if nothing comes."""
         return "the file is being read and its disk does not answer: see whether it can be read otherwise (cp, h5ls)"
 
-    def take(self, timeout_s: float, wanted: Callable[[], bool] = lambda: True) -> Event | None:
-        """Return the next event, or None if none came within `timeout_s` seconds or it is not `wanted` any more."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._events or self._failed or not wanted(), timeout_s)
-            if not wanted():
-                return None
-            if self._events:
-                self._changed.notify_all()
-                return self._events.popleft()
-            if self._failed:
-                raise self._failed
-            return None
-
     def welcomed(self, timeout_s: float) -> bool:
         """Return True: the plan was known from the beginning."""
         del timeout_s
         return True
-
-    def nudge(self) -> None:
-        """Make a wait look again whether it is wanted."""
-        with self._changed:
-            self._changed.notify_all()
 
     def consumed(self) -> None:
         """Do nothing: a batch's memory comes back when the program lets go of it."""
@@ -127,12 +107,6 @@ class FileSupply:
             if self._thread is None and not self._closing:
                 self._thread = threading.Thread(target=self._run, name=f"penstock {self.plan.name}", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
-
-    def fail(self, error: PenstockError) -> None:
-        """Make every wait raise `error`."""
-        with self._changed:
-            self._failed = error
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -156,11 +130,14 @@ class FileSupply:
                         continue
                 self._read(target)
         except BaseException as error:  # noqa: BLE001 - raised where the program waits
-            with self._changed:
-                self._failed = error
-                self._changed.notify_all()
+            self.fail(error)
         finally:
             self._rows.close()
+
+    def _taken(self, event: Event) -> None:
+        """Tell the thread that there is room."""
+        del event
+        self._changed.notify_all()
 
     def _read(self, position: int) -> None:
         """Put events until somebody seeks or closes; an error that is ours is one of them."""

@@ -6,7 +6,6 @@ program's side is `take`, `consumed`, `seek` and `close`.
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
@@ -40,6 +39,7 @@ from penstock.protocol.stats import FeedWaits
 from penstock.protocol.tracer import Tracer
 from penstock.protocol.wire import Array
 from penstock.trainer.buffers import Buffers
+from penstock.trainer.inbox import Inbox
 from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
 from penstock.trainer.supply import Event, Ready
 
@@ -56,7 +56,7 @@ _RETRY_S = 60.0
 _CLOSE_S = 5.0
 
 
-class Link:
+class Link(Inbox):
     """One subscription kept alive by a thread of its own."""
 
     def __init__(
@@ -76,12 +76,10 @@ class Link:
         self._wish, self._waits = wish, waits
         #: When the sink was told last how long the program has waited (monotonic s).
         self._told_at = 0.0
-        self._changed = threading.Condition()
-        self._events: deque[Event] = deque()
+        super().__init__()
         self._consumed = 0
         self._seek: tuple[int, str] | None = None
         self._closing = False
-        self._failed: BaseException | None = None
         self._hub = Hub(self._log, keys)
         self._hub.tracer = Tracer.from_environment("trainer")
         #: Position after the batch that the program has; kept for the tracer.
@@ -102,23 +100,11 @@ class Link:
         self._thread = threading.Thread(target=self._run, name=f"penstock {wish.stream}", daemon=True)
         self._thread.start()
 
-    def take(self, timeout_s: float, wanted: Callable[[], bool] = lambda: True) -> Event | None:
-        """Return the next event, or None if none came within `timeout_s` seconds or it is not `wanted` any more."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._events or self._failed or not wanted(), timeout_s)
-            if not wanted():
-                return None
-            if self._events:
-                return self._hand_out(self._events.popleft())
-            if self._failed:
-                raise self._failed
-            return None
-
-    def _hand_out(self, event: Event) -> Event:
+    def _taken(self, event: Event) -> None:
+        """Note it for the tracer."""
         if self._hub.tracer and isinstance(event, Ready):
             self._hub.tracer.handed(self._wish.stream, event.stop, over=False)
             self._in_hand = event.stop
-        return event
 
     def welcomed(self, timeout_s: float) -> bool:
         """Wait until the sink has answered; return whether it has. A refusal stays in `take`."""
@@ -142,11 +128,6 @@ class Link:
             + hint
         )
 
-    def nudge(self) -> None:
-        """Make a wait look again whether it is wanted."""
-        with self._changed:
-            self._changed.notify_all()
-
     def consumed(self) -> None:
         """Say that one more batch is done with; the sink hears of several at once where it has credit left anyway."""
         if self._hub.tracer:
@@ -163,12 +144,6 @@ class Link:
             self._seek = (position, fingerprint)
             self._events.clear()
         self._hub.wake()
-
-    def fail(self, error: PenstockError) -> None:
-        """Make every wait raise `error`."""
-        with self._changed:
-            self._failed = error
-            self._changed.notify_all()
 
     def close(self) -> None:
         """Unsubscribe and end the thread."""
@@ -187,9 +162,7 @@ class Link:
                 self._turn(now)
             self._execute(self.session.leave())
         except BaseException as error:  # noqa: BLE001 - raised where the program waits
-            with self._changed:
-                self._failed = error
-                self._changed.notify_all()
+            self.fail(error)
         finally:
             self._socket.close(linger_s=0.5)
             self._hub.close()
