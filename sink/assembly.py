@@ -304,9 +304,13 @@ class Assembly:
                 out.append(Send(peer, *due))
         reader.waits.become(self._now, starved=reader.starved)
         if reader.cursor != before:
-            self.report.changed = True
-            drop_unwanted(self.takers.values(), store, starts_between(store, before, reader.cursor))
+            self._passed(store, before, reader.cursor)
         return out
+
+    def _passed(self, store: Store, before: int, cursor: int) -> None:
+        """Take in that somebody's cursor has moved: what lies between may be wanted by nobody now."""
+        self.report.changed = True
+        drop_unwanted(self.takers.values(), store, starts_between(store, before, cursor))
 
     def _leave(self, peer: bytes, event: str) -> list[SinkInstruction]:
         reader = self.readers.pop(peer, None)
@@ -334,8 +338,7 @@ class Assembly:
         if self.tally.writing:
             self.tally.writing.look(self._now)
         if recorder.cursor != before:
-            self.report.changed = True
-            drop_unwanted(self.takers.values(), store, starts_between(store, before, recorder.cursor))
+            self._passed(store, before, recorder.cursor)
         return out
 
     def _keep_step(self) -> None:
