@@ -6,6 +6,9 @@
 it; each lies in a volume of its own, so that a worker's container never sees the secret key of the sink. With further
 arguments (`add trainer-2`, `revoke worker-7`, `list`), `penstock keys` runs with them first. Running it again brings
 the folders up to date, and running services heed that within a second.
+
+Without further arguments it also makes the dashboard's token, `FOLDER/ventilator/dashboard-token`, and prints the
+page's address with it, for those who may read the engine's logs.
 """
 
 import os
@@ -15,7 +18,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from penstock.keys import main as keys
+from penstock.protocol.errors import SpecError
 from penstock.protocol.security import ROLES
+from penstock.ventilator.dashboard.access import page_url, read_token
 
 #: The key folder within its volume: the volume's own folder belongs to the engine.
 STACK = "stack"
@@ -37,6 +42,18 @@ def main() -> int:
     for role in ROLES:
         if status := _share(role, folder / role / STACK):
             return status
+    return 0 if arguments else _show_dashboard(folder / "ventilator" / "dashboard-token")
+
+
+def _show_dashboard(token_file: Path) -> int:
+    """Print where this machine's browsers find the page; return the exit status."""
+    try:
+        token = read_token(token_file)
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return 1
+    port = int(os.environ.get("DASHBOARD_PORT", "5550"))
+    print(f"dashboard: {page_url(f'127.0.0.1:{port}', port, token)}")
     return 0
 
 

@@ -80,7 +80,8 @@ class VentilatorSettings(ServiceSettings):
     """File with the token that the dashboard asks for, made if it is missing; without one, a dashboard beyond loopback
     makes a token for this run."""
     dashboard_hosts: list[str] = Field(default_factory=list)
-    """Further names by which browsers may call the dashboard's host, such as that of a proxy."""
+    """Further names by which browsers may call the dashboard's host, such as that of a proxy; the first stands in the
+    address that is logged where the dashboard listens on all."""
 
 
 def serve(settings: VentilatorSettings) -> int:

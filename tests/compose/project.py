@@ -45,10 +45,11 @@ class Project:
     def __init__(self, root: Path, name: str, scratch: Path, files: Iterable[Path] = (), **variables: object) -> None:
         """Start nothing. `variables` are those of docker-compose.yml, `files` change it."""
         self.name, self.scratch = name, scratch
-        self.port = free_port()
+        self.port, self.dashboard_port = free_port(), free_port()
         self._root = root
         self._files = [part for file in (root / "docker-compose.yml", *files) for part in ("-f", str(file))]
-        known = {"TAG": TAG, "PORT": str(self.port), "LOG_STYLE": "json"}
+        ports = {"PORT": str(self.port), "DASHBOARD_PORT": str(self.dashboard_port)}
+        known = {"TAG": TAG, "LOG_STYLE": "json"} | ports
         self._environment: Mapping[str, str] = {
             **os.environ,
             **known,

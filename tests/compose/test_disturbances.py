@@ -5,12 +5,17 @@ while most of the epoch is still to be made. It is done with when it has the byt
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
-from compose.project import MakeProject, Project, docker
+from compose.project import COMMAND_S, MakeProject, Project, docker
 from streams import Batch, digest, epochs, run_stack, take, until
 
 from penstock.trainer.client import Feed
@@ -67,6 +72,29 @@ def test_workers_come_and_go(stack: Project, feed: Feed, reference: list[Batch])
     got += take(feed, ALL - 16)
     assert digest(reference) == digest(got)
     assert (left + 3, silent) == (said("worker left"), said("worker silent")), "each of them said goodbye"
+
+
+def test_the_dashboard_is_there_for_who_has_its_token(stack: Project, feed: Feed) -> None:
+    """From this machine, by the address in the log of `keys`; it knows the workers, and gets samples from the sink."""
+    said = stack.logs("keys")
+    [(address, token)] = set(re.findall(r"dashboard: (\S+)\?token=(\S+)", said))
+    assert f"http://127.0.0.1:{stack.dashboard_port}/" == address
+    assert stack.events("ventilator", "dashboard")[0]["url"] == address, "without the token"
+
+    def ask(path: str, token: str = token) -> tuple[int, dict[str, Any]]:
+        request = Request(address + path, headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - http
+        try:
+            with urlopen(request, timeout=COMMAND_S) as answer:  # noqa: S310 - http
+                return answer.status, json.load(answer)
+        except HTTPError as error:
+            return error.code, {}
+
+    for wrong in ("", "x" * len(token)):
+        assert {HTTPStatus.UNAUTHORIZED} == {ask(path, wrong)[0] for path in ("", "status", "samples?stream=train")}
+    take(feed, 3)
+    until(lambda: 2 == len(ask("status")[1]["workers"]), "the page to know both workers")
+    pictures = until(lambda: ask("samples?stream=train")[1]["pictures"], "the sink to show samples")
+    assert all(picture["picture"].startswith("data:image/") for picture in pictures)
 
 
 @pytest.mark.parametrize("service", ["worker", "sink", "ventilator"])

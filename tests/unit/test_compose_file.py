@@ -41,3 +41,13 @@ def test_the_engine_waits_for_a_worker_s_drain(root: Path) -> None:
     worker = text.partition("\n  worker:\n")[2].partition("\n\n")[0]
     [grace_s] = re.findall(r"^    stop_grace_period: (\d+)s\b", worker, re.MULTILINE)
     assert int(grace_s) >= WorkerSettings.model_fields["drain_s"].default + 5
+
+
+def test_a_volume_of_several_containers_is_filled_by_one(root: Path) -> None:
+    """The one-shot services get the image's empty folders in a new volume; the engine fills none for two at once."""
+    text = (root / "docker-compose.yml").read_text(encoding="utf-8")
+    shared = re.findall(r'"keys-\w+:/keys(?::([\w,]+))?"', text)
+    assert 5 == len(shared), "ventilator, worker, sink, trainer and writer"
+    assert {"ro,nocopy"} == set(shared)
+    [images] = re.findall(r"^x-made: .*source: images.*$", text, re.MULTILINE)
+    assert "nocopy: true" in images

@@ -96,3 +96,5 @@ def test_a_page_s_address_can_be_opened() -> None:
     assert "http://127.0.0.1:81/" == page_url("127.0.0.1:80", 81, "")
     assert "http://[::1]:81/?token=t" == page_url("[::1]:0", 81, "t")
     assert "0.0.0.0" not in page_url("0.0.0.0:80", 80, "")  # noqa: S104 - nothing is bound
+    assert "http://box.example:80/" == page_url("0.0.0.0:80", 80, "", ["box.example"])
+    assert "http://127.0.0.1:80/" == page_url("127.0.0.1:80", 80, "", ["box.example"]), "it listens nowhere else"

@@ -54,7 +54,8 @@ def test_keys_are_shared_again_without_being_made_again(root: Path, volumes: Pat
     before = contents(volumes)
     for name in ("all", "worker"):
         (volumes / name / "new" / "secret").mkdir(parents=True)
-    assert (0, "") == run(root, "share_keys.py", volumes)
+    status, said = run(root, "share_keys.py", volumes)
+    assert (0, 1) == (status, len(said.splitlines())), "all that it says is where the dashboard is"
     assert before == contents(volumes)
 
 
@@ -69,6 +70,21 @@ def test_added_and_revoked_keys_reach_the_services(root: Path, volumes: Path) ->
     assert not (folder / "public" / "trainer-2.toml").exists()
     assert inode == (folder / "public").stat().st_ino
     assert 2 == run(root, "share_keys.py", volumes, "revoke", "trainer-2")[0]
+
+
+def test_the_dashboard_s_address_is_said_with_a_token_that_stays(root: Path, volumes: Path) -> None:
+    """Only the ventilator gets the token; whoever asks `penstock keys` something is not shown it again."""
+    status, said = run(root, "share_keys.py", volumes)
+    [(address, token)] = re.findall(r"^dashboard: (\S+)\?token=(\S+)$", said, re.MULTILINE)
+    assert (0, "http://127.0.0.1:5550/") == (status, address)
+    file = volumes / "ventilator" / "dashboard-token"
+    assert (token, 0o600) == (file.read_text().strip(), file.stat().st_mode & 0o777)
+    assert token in run(root, "share_keys.py", volumes)[1]
+    assert token not in run(root, "share_keys.py", volumes, "list")[1]
+    assert [file] == [path for path in volumes.rglob("*") if path.is_file() and token in path.read_text()]
+    file.chmod(0o644)
+    status, said = run(root, "share_keys.py", volumes)
+    assert (1, True) == (status, "chmod 600" in said), said
 
 
 def test_images_are_made_once_and_a_spec_is_told_in_a_line_a_stream(root: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -83,11 +83,11 @@ class Access:
         return name.lower().rstrip(".") in self._names
 
 
-def page_url(address: str, port: int, token: str) -> str:
-    """Return what a browser is given for a dashboard at host:port; a wildcard becomes this host's name."""
+def page_url(address: str, port: int, token: str, hosts: Sequence[str] = ()) -> str:
+    """Return what a browser is given for a dashboard at host:port: for a wildcard the first of `hosts`, or our name."""
     host = address.rpartition(":")[0]
     if host in ("", "*", "0.0.0.0", "[::]"):  # noqa: S104 - compared, not bound
-        host = socket.gethostname()
+        host = hosts[0] if hosts else socket.gethostname()
     return f"http://{host}:{port}/" + (f"?token={token}" if token else "")
 
 

@@ -169,7 +169,7 @@ def open_dashboard(
     listening = _listen(address, host.strip("[]"), port)
     bound = listening.getsockname()[1]
     names = [socket.gethostname(), host, *hosts]
-    log.info("dashboard", url=page_url(address, bound, "" if known else token))
+    log.info("dashboard", url=page_url(address, bound, "" if known else token, hosts))
     return Dashboard(listening, Access(token, names, bound), SampleViewer(keys), log).start()
 
 
