@@ -23,6 +23,7 @@ from penstock.protocol.stats import (
 Word = Literal[
     "trainer-bound",
     "worker-bound",
+    "window-bound",
     "read-bound",
     "sink-bound",
     "writer-bound",

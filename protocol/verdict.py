@@ -67,6 +67,8 @@ class Evidence:
     #: Tasks that are wanted now, and how many of them were made and have not arrived, on average.
     wanted: int = 0
     under_way: float = 0.0
+    #: Tasks that were wanted and not made, on average: so many workers at most had something to do.
+    open: float = 0.0
     #: Seconds that the head of the line has been the head while a trainer waits, now; a task that hangs.
     head_s: float = 0.0
     hanging: Hanging | None = None
@@ -108,7 +110,9 @@ def _stalled(seen: Evidence) -> Verdict | None:
         hanging = seen.hanging
         text = f"{hanging.worker} has been {hanging.what} for {hanging.seconds:.0f} s, and everybody waits for that"
         return _stall(seen, "hanging task", text)
-    if not seen.items and seen.head_s >= 3 * PATIENCE_S and not seen.cut_off:
+    # Workers may still be at their first item; if none of them has done anything at all, more patience is no use.
+    patience_s = 3 * PATIENCE_S if _busy_s(seen) or seen.under_way >= 1 else PATIENCE_S
+    if not seen.items and seen.head_s >= patience_s and not seen.cut_off:
         return _stall(seen, "no progress", f"nothing has been made for {seen.head_s:.0f} s: see the workers' logs")
     return None
 
@@ -116,7 +120,7 @@ def _stalled(seen: Evidence) -> Verdict | None:
 def _held_up(seen: Evidence, wait: float) -> Verdict:
     """Return why a trainer waits, or what a file that is written waits for."""
     waited = _waited(seen, wait) if seen.trainers else "a file is written as fast as samples come"
-    busy_s = seen.read_s + seen.make_s + seen.send_s
+    busy_s = _busy_s(seen)
     total_s = busy_s + seen.idle_s
     if seen.writer_fraction > MOST * wait:
         text = f"the file that is written held everything up for {seen.writer_fraction:.0%} of the time: a faster disk"
@@ -146,9 +150,18 @@ def _held_up(seen: Evidence, wait: float) -> Verdict:
 
 
 def _worker_bound(seen: Evidence, wait: float, waited: str) -> Verdict:
+    # A window that is full of what waits for one slow task is no news about the window: then nothing is delivered.
+    room = math.floor(seen.open) - seen.workers if seen.delivered else math.inf
+    if room < 1:
+        text = f"its window holds tasks for about {max(1, math.floor(seen.open))} workers: more would find none"
+        advice = "a larger window_mb, or smaller tasks (task_items), would help"
+        return _verdict(seen, "window-bound", f"{waited}, and {text}; {advice}")
     if not seen.trainers:
         return _verdict(seen, "worker-bound", f"{waited}; more workers, on cores of their own, would make it faster")
     more = missing_workers(seen.workers, wait)
+    if more > room:
+        text = f"about {room} more of this kind would help, on cores of their own, and then a larger window_mb"
+        return _verdict(seen, "worker-bound", f"{waited}; {text}", int(room))
     plural = "" if more == 1 else "s"
     least = "at least" if wait > _MOST_WAIT else "about"
     text = f"{least} {more} more worker{plural} of this kind would keep it fed, on cores of their own"
@@ -162,6 +175,10 @@ def missing_workers(workers: int, wait_fraction: float) -> int:
     """
     enough = (1 - FED) * workers / (1 - min(wait_fraction, _MOST_WAIT))
     return max(1, math.ceil(enough - 1e-9) - workers)
+
+
+def _busy_s(seen: Evidence) -> float:
+    return seen.read_s + seen.make_s + seen.send_s
 
 
 def _waited(seen: Evidence, wait: float) -> str:

@@ -1,6 +1,6 @@
 """Situations for the verdict, made for real: a trainer at a pace, transforms that wait, a throttled line, a slow sink.
 
-Owns threads and sockets of its own; knows of Penstock only what a user knows.
+Owns threads and sockets of its own; knows of Penstock only what a user knows, and (the sloth) what a worker says.
 """
 
 import os
@@ -13,7 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import zmq
+from hostile import Attacker, message
+
+from penstock import __version__
 from penstock.protocol.errors import PenstockError
+from penstock.protocol.messages import Heartbeat, Hello, WorkerStats
 from penstock.trainer.client import Feed
 
 #: Transforms that take their time without a processor, as a slow service would; `hang` never ends on one item.
@@ -144,3 +149,21 @@ class Drowsy(Running):
                 self._over.wait(self._stopped_s)
                 os.kill(self._pid, signal.SIGCONT)
                 self._over.wait(self._runs_s)
+
+
+class Sloth(Running):
+    """A worker that is alive and does nothing: it says hello, takes tasks, and forgets them."""
+
+    def __init__(self, ventilator: str) -> None:
+        """Keep the ventilator's address."""
+        super().__init__()
+        self._ventilator = ventilator
+
+    def _run(self) -> None:
+        hello = Hello(worker="box/sloth", incarnation="sloth", host="box", slots=2, version=__version__)
+        with Attacker(zmq.DEALER, self._ventilator) as line:
+            line.send([message(hello)])
+            while not self._over.wait(0.1):
+                while line.socket.poll(0):
+                    line.socket.recv_multipart()
+                line.send([message(Heartbeat(running=(), worker_stats=WorkerStats()))])

@@ -72,6 +72,8 @@ class Moment:
     #: Tasks finished so far; tasks that were finished and have not arrived now.
     finished: int
     under_way: int
+    #: Tasks that are wanted and were not made.
+    open: int
 
     @classmethod
     def of(cls, leases: Leases, now: float) -> "Moment":
@@ -81,6 +83,8 @@ class Moment:
         for stream in stats.streams if stats else ():
             sent.update(batches=stream.batches, samples=stream.samples, bytes=stream.bytes)
         lanes = leases.lanes.values()
+        works = [work for lane in lanes for work in lane.works.values()]
+        under_way = sum(work.finished_at is not None for work in works)
         return cls(
             now=now,
             workers={peer: (worker.stats, worker.stats_at) for peer, worker in leases.roster if worker.stats},
@@ -90,7 +94,8 @@ class Moment:
             written=sum(writer.samples for writer in stats.writers) if stats else 0,
             held_up_s=sum(writer.blocked_s for writer in stats.writers) if stats else 0.0,
             finished=sum(lane.finished for lane in lanes),
-            under_way=sum(work.finished_at is not None for lane in lanes for work in lane.works.values()),
+            under_way=under_way,
+            open=len(works) - under_way,
         )
 
     def worker(self, peer: bytes, past: Sequence["Moment"]) -> WorkerLately | None:
@@ -141,6 +146,7 @@ def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
         delivered=max(0, delivered),
         wanted=sum(len(lane.works) for lane in leases.lanes.values()),
         under_way=sum(moment.under_way for moment in past) / len(past),
+        open=sum(moment.open for moment in past) / len(past),
         head_s=max(heads, default=0.0) if waiting else 0.0,
         hanging=_hanging(leases, last.now),
         writer_fraction=min(1.0, max(0.0, last.held_up_s - first.held_up_s) / seconds) if seconds > 0 else 0.0,

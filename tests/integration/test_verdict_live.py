@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from images import encode, picture
-from situations import Drowsy, Line, Trainer, write_transforms
+from situations import Drowsy, Line, Sloth, Trainer, write_transforms
 from streams import make_images, make_spec, make_stream, run_stack, until
 from web import serve
 
@@ -161,6 +161,34 @@ def test_a_task_that_never_ends_is_named_with_its_worker(photos: Path) -> None:
         [worker] = stack.snapshot().workers
         assert f"{worker.name} has been working on task" in said
         assert "of stream 'train'" in said
+
+
+def test_more_workers_than_the_window_has_tasks_for_are_told_of_the_window(photos: Path) -> None:
+    """A window of six tasks and eight workers: a ninth would find nothing to do. With a larger one, it would."""
+    slow = {"name": "dawdle", "parameters": {"seconds": 0.02}}
+    small = spec_of(photos, slow)
+    small["streams"]["train"]["window_mb"] = 0.02
+    with trained(stack := run_stack(small, workers=8), step_s=0.005):
+        said = hear(stack, "window-bound")
+        assert "larger window_mb" in said.sentence
+        assert 0 == said.more_workers
+    with trained(stack := run_stack(spec_of(photos, slow), workers=8), step_s=0.005):
+        said = hear(stack, "worker-bound")
+        [stream] = stack.snapshot().streams
+        assert stream.sink
+        assert 0 < said.more_workers <= stream.sink.window // TASK - 8
+
+
+def test_a_stack_that_stands_still_for_no_known_reason_says_so(photos: Path) -> None:
+    """Its only worker takes tasks and does nothing: it lives, nothing hangs, nobody is cut off, so no cause is true.
+
+    A real worker joins it, and the stack goes on.
+    """
+    with trained(stack := run_stack(spec_of(photos), workers=0)) as trainer, Sloth(stack.addresses.ventilator):
+        assert "see the workers' logs" in hear(stack, "stalled", "no progress").sentence
+        stack.scale(1)
+        until(lambda: trainer.feed.stats.batches > 10, "the stream to flow")
+        until(lambda: "stalled" != stack.snapshot().verdict.word, "another word")
 
 
 def test_a_stack_that_lacks_a_part_says_which(photos: Path) -> None:

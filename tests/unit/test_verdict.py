@@ -12,7 +12,16 @@ from penstock.protocol.verdict import FED, HOLD_S, PATIENCE_S, Evidence, Hanging
 
 #: A trainer that waits half of its time for one worker, which is busy.
 BUSY = Evidence(
-    seconds=8.0, wait_fraction=0.5, trainers=1, workers=1, make_s=8.0, items=100, delivered=100, wanted=4, head_s=0.1
+    seconds=8.0,
+    wait_fraction=0.5,
+    trainers=1,
+    workers=1,
+    make_s=8.0,
+    items=100,
+    delivered=100,
+    wanted=64,
+    open=60.0,
+    head_s=0.1,
 )
 HANGS = Hanging("host/7", "working on task 3", 20.0)
 
@@ -46,13 +55,20 @@ def seen(**changes: Any) -> Evidence:
         (seen(sink=False), "stalled", "no sink", "no sink"),
         (seen(trainers=0, wait_fraction=None), "stalled", "no trainer", "connect one"),
         (seen(trainers=0, stopped="12 of 20 items failed"), "stalled", "stopped stream", "12 of 20 items failed"),
-        (seen(workers=0), "stalled", "no worker", "4 tasks wait"),
+        (seen(workers=0), "stalled", "no worker", "64 tasks wait"),
         (seen(workers=0, wanted=0, wait_fraction=0.0), "trainer-bound", "", ""),
         (seen(delivered=0, hanging=HANGS, head_s=20.0), "stalled", "hanging task", "host/7 has been working on task 3"),
         (seen(hanging=HANGS, head_s=20.0), "worker-bound", "", ""),
         (seen(delivered=0, items=0, head_s=3 * PATIENCE_S), "stalled", "no progress", "nothing has been made"),
         (seen(delivered=0, items=0, head_s=1.0), "starting", "", "first samples"),
         (seen(delivered=0, items=0, head_s=PATIENCE_S), "worker-bound", "", ""),
+        (seen(delivered=0, items=0, head_s=PATIENCE_S, make_s=0.0), "stalled", "no progress", "for 10 s"),
+        (seen(delivered=0, items=0, head_s=PATIENCE_S, make_s=0.0, idle_s=8.0, under_way=1.0), "sink-bound", "", ""),
+        (seen(workers=8, open=8.9), "window-bound", "", "tasks for about 8 workers"),
+        (seen(workers=8, open=10.9), "worker-bound", "", "about 2 more of this kind would help"),
+        (seen(workers=2, open=4.0), "worker-bound", "", "about 2 more workers of this kind would keep it fed"),
+        (seen(workers=2, open=1.0, delivered=0, head_s=1.0), "worker-bound", "", "about 2 more workers"),
+        (seen(trainers=0, wait_fraction=None, writers=1, open=1.0), "window-bound", "", "a file is written"),
         (seen(seconds=1.0), "starting", "", ""),
     ],
 )
@@ -104,6 +120,7 @@ EVIDENCE = st.builds(
     delivered=_NUMBERS,
     wanted=_NUMBERS,
     under_way=_SIZES,
+    open=_SIZES,
     head_s=_SIZES,
     hanging=st.none() | st.builds(Hanging, worker=st.text(), what=st.text(), seconds=_SIZES),
     writer_fraction=st.floats(0, 1),
