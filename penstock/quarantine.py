@@ -18,7 +18,7 @@ from rich.text import Text
 from penstock.protocol.errors import SourceError
 from penstock.protocol.service import run
 from penstock.protocol.stats import LEDGER_KEPT
-from penstock.status import AddressSettings, open_onlooker
+from penstock.status import AddressSettings, ask, open_onlooker
 from penstock.status_display import plain, several
 
 #: What differs from file to file within one reason: quoted bytes and numbers.
@@ -96,7 +96,7 @@ def serve(settings: QuarantineSettings) -> int:
     total = 0
     if settings.source.startswith(_SCHEMES):
         with open_onlooker(settings.source, settings) as onlooker:
-            snapshot = onlooker.look(ledger=LEDGER_KEPT)
+            snapshot = ask(onlooker, LEDGER_KEPT)
         lines: list[Mapping[str, Any]] = [line.model_dump() for line in reversed(snapshot.ledger)]
         total = snapshot.sink.quarantined if snapshot.sink else 0
     else:

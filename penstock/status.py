@@ -20,6 +20,7 @@ from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
 from penstock.protocol.snapshot import Snapshot
 from penstock.status_display import picture
+from penstock.waiting import waiting
 
 #: Seconds between two looks, and the longest wait for one of them once the first has come.
 _EVERY_S, _PATIENCE_S = 1.0, 3.0
@@ -52,11 +53,17 @@ def open_onlooker(address: str, settings: AddressSettings) -> Onlooker | WebOnlo
     return Onlooker(address, settings.keys, settings.wait_s)
 
 
+def ask(onlooker: Onlooker | WebOnlooker, ledger: int = 20) -> Snapshot:
+    """Return the first snapshot, with up to `ledger` quarantined items; a terminal shows that it is waited for."""
+    with waiting(f"asking {onlooker.address.partition('?')[0]}"):  # what follows may be a token
+        return onlooker.look(ledger)
+
+
 def serve(settings: StatusSettings) -> int:
     """Ask, print; return the exit status."""
     console = Console(highlight=False)
     with open_onlooker(settings.address, settings) as onlooker:
-        snapshot = onlooker.look()
+        snapshot = ask(onlooker)
         if settings.json_:
             print(json.dumps(snapshot.model_dump(mode="json"), indent=2))
         elif settings.once or not console.is_terminal:
