@@ -4,6 +4,7 @@ A service reads startup, loop, shutdown on one screen because this module holds 
 """
 
 import ctypes
+import gc
 import os
 import resource
 import socket
@@ -55,6 +56,17 @@ def allow_descriptors() -> None:
     """Raise the limit of open files as far as we may: each connection takes one, each segment of shared memory too."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def spare_collector() -> None:
+    """Keep the cycle collector from walking through all that a service has loaded each time that messages come in.
+
+    What is there now stays to the end: `gc.freeze`. Messages refer to each other in no cycles, so that counting
+    references frees them; what does not is still found, after 20,000 objects instead of 700.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 class Service:

@@ -34,7 +34,7 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.metrics import Metrics
 from penstock.protocol.reach import advertised
-from penstock.protocol.service import Service, host_name, run
+from penstock.protocol.service import Service, host_name, run, spare_collector
 from penstock.protocol.settings import ServiceSettings
 from penstock.protocol.shared import Attachments, most_segments
 from penstock.protocol.sockets import Endpoint
@@ -242,6 +242,7 @@ def serve(settings: SinkSettings) -> int:
         tally = sink.assembly.tally
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, tally.told)).answer)
         deadline = time.monotonic()
+        spare_collector()
         while not service.stopping:
             deadline = sink.turn(service.wait_until(deadline))
         sink.close()

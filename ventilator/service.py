@@ -26,7 +26,7 @@ from penstock.protocol.messages import (
     SinkHello,
 )
 from penstock.protocol.metrics import Metrics
-from penstock.protocol.service import Service, run
+from penstock.protocol.service import Service, run, spare_collector
 from penstock.protocol.settings import ServiceSettings
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.sockets import ByRole, Endpoint
@@ -124,6 +124,7 @@ def serve(settings: VentilatorSettings) -> int:
         board = Board(leases, Own(__version__, settings.restarts, service.hub.rejects.counts), due, time.time())
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, board.snapshot)).answer)
         service.health.serve("/status", lambda _: _as_json(board), private=True)
+        spare_collector()
         while not service.stopping:
             now = service.wait_until(due)
             _receive(service, endpoint, leases, board, now)
