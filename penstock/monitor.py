@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -194,12 +195,13 @@ class _Counters:
     def __init__(self, pid: int) -> None:
         self._cores = sorted(os.sched_getaffinity(0))
         self._root = psutil.Process(pid)
-        self._processes: dict[int, tuple[psutil.Process, str]] = {}
+        self._processes: list[psutil.Process] = []
+        self._parts: dict[psutil.Process, str] = {}
         self._looked = -math.inf
         self._find(time.perf_counter())
         self._time = time.perf_counter()
         self._busy = self._processors()
-        self._spent = {pid: spent for pid, (spent, _) in self._usage().items()}
+        self._spent = {process: spent for process, (spent, _) in self._usage().items()}
         self._network = self._interfaces()
 
     def read(self, now: float, gpus: tuple[GpuUse, ...]) -> Usage:
@@ -214,13 +216,16 @@ class _Counters:
             max(0, new - old) / seconds / 1e6 for new, old in zip(self._network, network, strict=True)
         )
         spent, usage = self._spent, self._usage()
-        self._spent = {pid: value for pid, (value, _) in usage.items()}
+        self._spent = {process: value for process, (value, _) in usage.items()}
         cores: dict[str, float] = {}
         memory: dict[str, float] = {}
-        for pid, (value, own) in usage.items():  # what a new process has spent before it was found is left out
-            part = self._processes[pid][1]
-            cores[part] = cores.get(part, 0.0) + max(0.0, value - spent.get(pid, value)) / seconds
-            memory[part] = memory.get(part, 0.0) + own / 1e6
+        for process, (value, own) in usage.items():
+            # A new process counts from the sample after this one on: until it has become its own program, a copy of
+            # its parent seems to have the parent's memory.
+            if process in spent:
+                part = self._parts[process]
+                cores[part] = cores.get(part, 0.0) + max(0.0, value - spent[process]) / seconds
+                memory[part] = memory.get(part, 0.0) + own / 1e6
         return Usage(
             time_s=now,
             cpu_percent=100.0 * min(1.0, used / total) if total > 0 else 0.0,
@@ -239,32 +244,34 @@ class _Counters:
             return
         self._looked = now
         try:
-            tree = [self._root, *self._root.children(recursive=True)]
+            self._processes = [self._root, *self._root.children(recursive=True)]
         except psutil.NoSuchProcess:
-            tree = []
-        self._processes = {
-            process.pid: self._processes.get(process.pid) or (process, self._part(process)) for process in tree
-        }
+            self._processes = []
 
     def _part(self, process: psutil.Process) -> str:
-        if process.pid == self._root.pid:
-            return "trainer"
-        try:
-            words = process.cmdline()
-        except psutil.Error:
-            return "other"
-        return next((_PARTS[word] for word in words if word in _PARTS), "other")
+        """Return what a process is, by its command line, which is its parent's until it has become its own program.
 
-    def _usage(self) -> dict[int, tuple[float, float]]:
-        """Return processor time (s) and memory of its own (bytes) of each process that is there."""
-        found = {}
-        for pid, (process, _) in self._processes.items():
+        Raises psutil.Error.
+        """
+        if process == self._root:
+            return "trainer"
+        return next((_PARTS[word] for word in process.cmdline() if word in _PARTS), "other")
+
+    def _usage(self) -> dict[psutil.Process, tuple[float, float]]:
+        """Return processor time (s) and memory of its own (bytes) of each process that is there, and learn its part."""
+        found, parts = {}, self._parts
+        self._parts = {}
+        for process in self._processes:
+            part = parts.get(process, "other")
             try:
                 with process.oneshot():
                     times, memory = process.cpu_times(), process.memory_info()
+                    with suppress(psutil.ZombieProcess):  # it has ended, and nobody has asked how yet
+                        part = self._part(process)
             except psutil.Error:  # it has left
                 continue
-            found[pid] = (times.user + times.system, float(max(0, memory.rss - getattr(memory, "shared", 0))))
+            self._parts[process] = part
+            found[process] = (times.user + times.system, float(max(0, memory.rss - getattr(memory, "shared", 0))))
         return found
 
     def _processors(self) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """The monitor sees what the machine really does: processors, memory, the network, steps."""
 
 import csv
+import os
 import socket
 import subprocess
 import sys
@@ -10,11 +11,12 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
+import psutil
 import pytest
 from streams import make_images, make_spec, run_stack, until
 
 from penstock.gpus import Gpus
-from penstock.monitor import Monitor
+from penstock.monitor import Monitor, _Counters
 from penstock.protocol.errors import SpecError
 
 pytestmark = pytest.mark.integration
@@ -26,12 +28,11 @@ BUSY = "while True: pass"
 @contextmanager
 def program(code: str) -> Generator[subprocess.Popen[bytes]]:
     """Run a Python program while the block lasts."""
-    process = subprocess.Popen([sys.executable, "-c", code])
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_busy_process_is_seen_with_its_memory() -> None:
@@ -87,6 +88,44 @@ def test_a_stack_is_told_apart_by_its_parts(tmp_path: Path) -> None:
         until(lambda: next(batches) and monitor.samples[-1].cores["workers"] > 0.0, "workers that work")
     row = monitor.rows()[-1]
     assert {f"{part}_{what}" for part in parts for what in ("cores", "memory_mb")} <= set(row)
+
+
+def test_a_process_belongs_to_the_part_that_it_has_become() -> None:
+    """One that was seen before it ran its own program, as any process between fork and exec, is not "other" for good.
+
+    And it keeps its part when it has ended and nobody has asked how yet.
+    """
+    becomes = f"import os, sys; input(); os.execv(sys.executable, [sys.executable, '-c', {BUSY!r}, 'penstock.worker'])"
+    with Monitor(0.05) as monitor, program(becomes) as process:
+        until(lambda: "other" in (monitor.samples[-1].cores if monitor.samples else ()), "a process of no known part")
+        assert process.stdin
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        until(lambda: monitor.samples[-1].cores.get("workers", 0.0) > 0.2, "a worker")
+        known = len(monitor.samples)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        ended = len(monitor.samples)
+        until(lambda: len(monitor.samples) >= ended + 3, "samples after its end")
+    assert {"trainer", "workers"} == {part for sample in monitor.samples[known:] for part in sample.cores}
+
+
+def test_a_process_counts_from_the_sample_after_that_in_which_it_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of its parent seems to have its parent's memory until it runs a program of its own: that is no peak."""
+    monkeypatch.setattr("penstock.monitor._LOOK_S", 0.0)
+    copies = "if not os.fork(): os.read(0, 1); os.execvp('cat', ['cat'])"
+    code = f"import os; held = b'x' * 200_000_000; os.read(0, 1)\n{copies}\nos.wait()"
+    with program(code) as process:
+        assert process.stdin
+        counters, parent = _Counters(process.pid), psutil.Process(process.pid)
+        os.write(process.stdin.fileno(), b"1")
+        until(lambda: [] != parent.children(), "the copy")
+        [child] = parent.children()
+        assert child.memory_info().rss > 200e6
+        assert {"trainer"} == set(counters.read(1.0, ()).memory_mb)
+        os.write(process.stdin.fileno(), b"2")
+        until(lambda: ["cat"] == child.cmdline(), "a program of its own")
+        assert counters.read(2.0, ()).memory_mb["other"] < 100.0
 
 
 def test_steps_stand_beside_what_the_machine_did(tmp_path: Path) -> None:
