@@ -11,6 +11,8 @@ import sys
 ADDRESS = "127.0.0.1:8080"
 #: Longest that connecting, or waiting for the answer, may take (s).
 LIMIT_S = 3.0
+#: Where this container reaches itself that listens on all addresses.
+_HERE = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}  # noqa: S104 - compared, not bound
 
 
 def main() -> int:
@@ -18,7 +20,7 @@ def main() -> int:
     address = os.environ.get("PENSTOCK_HEALTH", ADDRESS)
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host.replace("0.0.0.0", "127.0.0.1"), int(port)), LIMIT_S) as connection:  # noqa: S104
+        with socket.create_connection((_HERE.get(host, host.strip("[]")), int(port)), LIMIT_S) as connection:
             connection.settimeout(LIMIT_S)
             connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
             answer = b"".join(iter(lambda: connection.recv(65_536), b""))

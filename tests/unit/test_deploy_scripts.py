@@ -1,5 +1,6 @@
 """The scripts of the images, outside of containers: what the one-shot services leave, and what they say."""
 
+import json
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from penstock.protocol.errors import SpecError
+from penstock.protocol.health import Health
 from penstock.protocol.security import ROLES, KeyRing
 
 
@@ -132,3 +134,16 @@ def test_a_probe_of_nobody_fails_in_words(root: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PENSTOCK_HEALTH", "127.0.0.1:1")
     status, said = run(root, "probe.py")
     assert (1, True) == (status, said.startswith("no answer from 127.0.0.1:1: ")), said
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "[::1]", "[::]"])  # noqa: S104 - on purpose
+def test_a_probe_finds_the_service_wherever_it_listens(root: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that listens on all addresses, IPv6 included, is asked on its own."""
+    health = Health(f"{host}:0", lambda: {"ready": True})
+    try:
+        monkeypatch.setenv("PENSTOCK_HEALTH", health.url.removeprefix("http://").removesuffix("/healthz"))
+        health.turn()
+        status, said = run(root, "probe.py")
+    finally:
+        health.close()
+    assert (0, True) == (status, json.loads(said)["ready"])
