@@ -70,9 +70,8 @@ def draw_speed_ups(
         steps = [1 + (most - 1) * n / 200 for n in range(201)]
         axes.plot(steps, [min(n, cores) for n in steps], "--", color="#666666", label=f"ideal, {cores} cores")
         if law is not None:
-            error = "" if math.isnan(law.error) else f" ± {law.error:.2f}"
-            label = f"Amdahl, {law.parallel:.2f}{error} in parallel"
-            axes.plot(steps, [law.speed_up(min(n, cores)) for n in steps], color=_ORANGE, label=label)
+            fitted = [law.speed_up(min(n, cores)) for n in steps]
+            axes.plot(steps, fitted, color=_ORANGE, label=law_label(law))
         if ours:
             axes.plot(*zip(*ours, strict=True), "o", color=_BLUE, alpha=0.6, label="Penstock, each round")
         keras = [gain for each, gain in points if each.library == "keras"]
@@ -86,6 +85,13 @@ def draw_speed_ups(
         _save(figure, path)
 
 
+def law_label(law: Amdahl) -> str:
+    """Return what the legend says of a fitted law."""
+    error = "" if math.isnan(law.error) else f" ± {law.error:.2f}"
+    slower = " (more workers were slower)" if law.parallel < 0.0 else ""
+    return f"Amdahl, parallel fraction {law.parallel:.2f}{error}{slower}"
+
+
 def draw_usage(results: Results, cores: int, folder: Path) -> list[Path]:
     """Draw a picture a candidate: processors by part and GPUs over time, a column a round; return the files."""
     drawn = []
@@ -95,27 +101,34 @@ def draw_usage(results: Results, cores: int, folder: Path) -> list[Path]:
             continue
         path = folder / f"usage-{str(candidate).lower().replace(' ', '-')}.png"
         with plt.rc_context(_STYLE):
-            wide = 3.4 * len(runs) + 1.2
-            figure, grid = plt.subplots(
-                1, len(runs), figsize=(wide, 2.9), sharey=True, squeeze=False, layout="constrained"
-            )
-            for axes, run in zip(grid[0], runs, strict=True):
-                _draw_run(axes, run, cores)
-            grid[0][0].set_ylabel("cores in use")
-            handles, labels = grid[0][0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
-            _save(figure, path)
+            _save(usage_figure(runs, cores), path)
         drawn.append(path)
     return drawn
 
 
-def _draw_run(axes: Any, run: Run, cores: int) -> None:  # noqa: ANN401 - matplotlib's
+def usage_figure(runs: Sequence[Run], cores: int) -> Any:  # noqa: ANN401 - matplotlib's
+    """Return a figure with a panel a run, in all of which the same parts lie in the same order and colours."""
+    wide = 3.4 * len(runs) + 1.2
+    figure, grid = plt.subplots(1, len(runs), figsize=(wide, 2.9), sharey=True, squeeze=False, layout="constrained")
+    rows = [row for run in runs for row in run.usage]
+    present = [part for part in _PARTS if any(row.get(f"{part}_cores", 0.0) for row in rows)]
+    for axes, run in zip(grid[0], runs, strict=True):
+        _draw_run(axes, run, cores, present)
+    grid[0][0].set_ylabel("cores in use")
+    named = [named for axes in grid[0] for named in zip(*axes.get_legend_handles_labels(), strict=True)]
+    legend = {label: handle for handle, label in reversed(named)}  # the first panel's handle of each
+    labels = list(dict.fromkeys(label for _, label in named))
+    handles = [legend[label] for label in labels]
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
+    return figure
+
+
+def _draw_run(axes: Any, run: Run, cores: int, parts: Sequence[str]) -> None:  # noqa: ANN401 - matplotlib's
     times = [row["time_s"] for row in run.usage]
-    present = [part for part in _PARTS if any(row.get(f"{part}_cores", 0.0) for row in run.usage)]
-    stacks = [[row.get(f"{part}_cores", 0.0) for row in run.usage] for part in present]
+    stacks = [[row.get(f"{part}_cores", 0.0) for row in run.usage] for part in parts]
     if times and stacks:
-        colors = [_PARTS[part] for part in present]
-        axes.stackplot(times, stacks, labels=present, colors=colors, step="pre", linewidth=0)
+        colors = [_PARTS[part] for part in parts]
+        axes.stackplot(times, stacks, labels=parts, colors=colors, step="pre", linewidth=0)
     machine = [row["cpu_percent"] / 100 * cores for row in run.usage]
     axes.plot(times, machine, color="black", linewidth=0.8, label="whole machine")
     for moment in (run.began_s, run.ended_s):

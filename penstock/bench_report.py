@@ -17,6 +17,8 @@ from penstock.bench_plots import draw_durations, draw_speed_ups, draw_usage
 
 #: Up to so many cores, a report says what that means.
 _FEW_CORES = 4
+#: A run that was timed for less (s) says little: batches that were ready before count in it, and so does any hiccup.
+_LEAST_S = 1.0
 
 
 def write_report(results: Results, folder: Path) -> None:
@@ -66,7 +68,7 @@ def _text(results: Results, law: amdahl.Amdahl | None, pictures: Sequence[str]) 
     ]
     if results.cut_short:
         lines += [f"**Not complete: {finished} runs.** {results.cut_short}", ""]
-    lines += [*_table(results), "", _law_in_words(results, law), ""]
+    lines += [*_table(results), "", *_too_short(results), _law_in_words(results, law), ""]
     captions = {
         "duration.png": "Seconds that the timed batches took, by the number of worker processes",
         "speed-up.png": "Speed-up over one worker, with the ideal and the fitted law",
@@ -153,7 +155,19 @@ def _law_in_words(results: Results, law: amdahl.Amdahl | None) -> str:
         words += " More than 1 means that one worker was slowed down by more than its own work."
     if law.parallel < 0.0:
         words += " Less than 0 means that more workers were slower than one."
+    if abs(law.parallel) <= 2.0 * law.error:
+        words += " That is within two errors of 0: these runs do not show that more workers make a difference."
     return words
+
+
+def _too_short(results: Results) -> list[str]:
+    """Return a warning where what was timed is little beside what it takes to notice it."""
+    short = [str(each) for each in results.candidates if (results.median_s(each) or _LEAST_S) < _LEAST_S]
+    if not short:
+        return []
+    names = ", ".join(short)
+    advice = "Such short times are mostly chance; give more `--epochs` or `--batches`."
+    return [f"**Timed for less than {_LEAST_S:.0f} s: {names}.** {advice}", ""]
 
 
 def _caution() -> list[str]:

@@ -2,15 +2,18 @@
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import pyplot as plt
 from PIL import Image
 
 from penstock.bench import BenchSettings, Candidate, Results, Run, main, parse_workers, prepare, schedule
+from penstock.bench_plots import law_label, usage_figure
 from penstock.bench_report import fit_law, write_report
 from penstock.bench_run import GeneratorSource, _samples
 from penstock.protocol.errors import SpecError
@@ -93,6 +96,66 @@ def test_the_law_is_that_of_the_runs() -> None:
     assert law is not None
     assert pytest.approx(0.8) == law.parallel
     assert law.error < 1e-9
+
+
+def test_every_part_of_any_panel_is_in_the_legend() -> None:
+    """A part that only one round has is named, and parts have the same colours and order in all panels."""
+    runs = make_results().of(Candidate("penstock", 1))
+    runs[0].usage[3]["ventilator_cores"] = 0.1
+    for row in runs[1].usage:
+        row |= {"other_cores": 0.7, "sink_cores": 0.2}
+    runs[2].usage.clear()
+    figure = usage_figure(runs, 2)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert ["trainer", "workers", "sink", "ventilator", "other", "whole machine", "GPU 0"] == names
+    first, second, empty = (
+        [(area.get_label(), tuple(area.get_facecolor()[0])) for area in axes.collections] for axes in figure.axes[:3]
+    )
+    assert first == second
+    assert names[:5] == [name for name, _ in first]
+    assert 5 == len({color for _, color in first})
+    assert [] == empty
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("two_workers_s", "words", "label"),
+    [
+        ([5.0, 5.1, 5.0], "parallel fraction 0.99", "Amdahl, parallel fraction 0.99 ± 0.01"),
+        (
+            [10.5, 10.6, 10.5],
+            "more workers were slower than one.",
+            "Amdahl, parallel fraction -0.11 ± 0.01 (more workers",
+        ),
+        ([9.0, 11.0, 10.0], "do not show that more workers make a difference", "Amdahl, parallel fraction 0.00 ± 0.12"),
+    ],
+)
+def test_a_law_that_says_nothing_good_is_told_as_it_is(
+    two_workers_s: list[float], words: str, label: str, tmp_path: Path
+) -> None:
+    """Below 0 more workers were slower, near 0 nobody can say: in the report and in the picture's legend."""
+    results = make_results()
+    one, two = Candidate("penstock", 1), Candidate("penstock", 2)
+    for candidate, seconds in ((one, [10.0] * 3), (two, two_workers_s)):
+        for taken, run in zip(seconds, results.of(candidate), strict=True):
+            results.runs[results.runs.index(run)] = replace(run, duration_s=taken)
+    write_report(results, tmp_path)
+    assert words in (tmp_path / "report.md").read_text(encoding="utf-8")
+    law = fit_law(results)
+    assert law is not None
+    assert law_label(law).startswith(label)
+
+
+def test_times_that_are_mostly_chance_are_called_so(tmp_path: Path) -> None:
+    """Under a second, by the median of a candidate's runs; not otherwise."""
+    results = make_results()
+    write_report(results, tmp_path)
+    assert "Timed for less" not in (tmp_path / "report.md").read_text(encoding="utf-8")
+    for run in results.of(Candidate("penstock", 2)):
+        results.runs[results.runs.index(run)] = replace(run, duration_s=0.4)
+    write_report(results, tmp_path)
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "**Timed for less than 1 s: 2 workers.** Such short times are mostly chance" in report
 
 
 def test_without_one_worker_there_is_no_law_and_the_report_says_so(tmp_path: Path) -> None:
