@@ -76,6 +76,11 @@ class TaskBook:
         items = () if isinstance(entry.listing, RowListing) and key.alone is None else self.items(key)
         return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
 
+    def name(self, stream: str, item: int) -> str:
+        """Return what an item of a stream's whole source is called; empty if there is none. From any thread."""
+        entry = self._entries.get(stream)
+        return entry.listing.path(item) if entry and 0 <= item < len(entry.listing) else ""
+
     def paths(self, stream: str, start: int) -> Paths:
         """Return what the items of a stream's whole source are called, from `start` on, as many as fit a message.
 

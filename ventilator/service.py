@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from penstock.protocol.service import Service, run, spare_collector
 from penstock.protocol.settings import ServiceSettings
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.sockets import ByRole, Endpoint
-from penstock.protocol.spec import load_spec
+from penstock.protocol.spec import Spec, load_spec
 from penstock.ventilator.board import Board, Own
 from penstock.ventilator.book import TaskBook
 from penstock.ventilator.leases import LeasePolicy, Leases
@@ -106,9 +106,7 @@ def serve(settings: VentilatorSettings) -> int:
     with Service("ventilator", settings, status) as service, _open_dashboard(settings, service) as dashboard:
         if not service.hub.keys:
             check_exposure(settings.bind, insecure=settings.insecure)  # now, not once all sources are listed
-        service.starting = True
-        book = TaskBook.open(spec, roots)
-        service.starting = False
+        book = _list_sources(service, spec, roots, dashboard)
         intervals = Intervals(
             heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
         )
@@ -151,6 +149,15 @@ def _open_dashboard(settings: VentilatorSettings, service: Service) -> AbstractC
     return open_dashboard(
         settings.dashboard, settings.dashboard_token_file, settings.dashboard_hosts, settings.keys, service.log
     )
+
+
+def _list_sources(service: Service, spec: Spec, roots: Mapping[str, str], dashboard: "Dashboard | None") -> TaskBook:
+    service.starting = True
+    book = TaskBook.open(spec, roots)
+    service.starting = False
+    if dashboard:
+        dashboard.name_items(book.name)
+    return book
 
 
 def _as_json(board: Board) -> tuple[str, bytes]:

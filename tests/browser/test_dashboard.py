@@ -96,6 +96,8 @@ def test_samples_are_shown_with_their_labels_and_refresh(page: Page) -> None:
     images.first.wait_for()
     assert all(page.evaluate("[...document.querySelectorAll('#samples img')].map(image => image.naturalWidth)"))
     assert {"cat", "dog"} >= {label.partition(",")[0] for label in images.evaluate_all("all => all.map(i => i.alt)")}
+    names = images.evaluate_all("all => all.map(i => i.title)")
+    assert all(re.fullmatch(r"(cat|dog)/\d{4}\.jpg, position \d+", name) for name in names), names
     first = images.first.get_attribute("src") or ""
     expect(images.first).not_to_have_attribute("src", first)
     page.get_by_role("button", name="validation").click()

@@ -35,6 +35,10 @@ def test_a_stack_shows_its_samples_and_failures_to_pages_and_terminals(
         assert 3 == len(take(feed, 3))
         shown = until(lambda: fetch(stack, "samples?stream=train")["pictures"], "samples on the page")
         assert {"cat", "dog"} >= {tile["lines"][0] for tile in shown}
+        for tile in shown:  # the file that each sample was cut from, by its class
+            assert (photos / tile["path"]).is_file()
+            assert tile["path"].startswith(f"{tile['lines'][0]}/")
+            assert tile["path"].endswith(f"/{tile['lines'][-1]}")
         assert all(tile["picture"].startswith("data:image/") for tile in shown)
         assert "no stream" in fetch(stack, "samples?stream=none")["why"]
 

@@ -75,8 +75,8 @@ class Guard:
                 )
             case "no token":
                 return PlainTextResponse(
-                    "This dashboard wants its token: open the address that the ventilator printed when it started, "
-                    "http://…/?token=…\n",
+                    "This dashboard wants its token: open the address that was printed when it started, "
+                    "http://…/?token=…; with a --dashboard-token-file, the token is what that holds.\n",
                     HTTPStatus.UNAUTHORIZED,
                     {"WWW-Authenticate": "Bearer"},
                 )

@@ -9,7 +9,8 @@ import asyncio
 import base64
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from penstock.protocol.addresses import reachable
@@ -32,6 +33,9 @@ _QUALITY = 82
 #: Streams whose pictures are remembered.
 _MOST_STREAMS = 16
 
+#: Returns what an item of a stream is called (its path below the root); empty if nobody knows.
+NameItem = Callable[[str, int], str]
+
 
 class SampleViewer:
     """Shows samples of any stream to pages. Lives in the dashboard's event loop."""
@@ -40,6 +44,8 @@ class SampleViewer:
         """Know no sink yet; `keys` is the ventilator's key folder, or empty."""
         #: The sink's address for trainers; empty: there is none.
         self.sink = ""
+        #: The sink knows items by their numbers only.
+        self.name: NameItem = lambda _stream, _item: ""
         self._keys = keys
         self._known: dict[str, tuple[float, dict[str, Any]]] = {}
         self._asking = asyncio.Lock()
@@ -68,7 +74,7 @@ class SampleViewer:
         except PenstockError as error:
             return _nothing(str(error))
         if seen.samples:
-            return {"why": "", "pictures": list(_pictures(seen))}
+            return {"why": "", "pictures": list(_pictures(seen, self.name))}
         if seen.read is None:
             return _nothing(f"the sink did not answer at {sink}")
         return _nothing(
@@ -80,7 +86,7 @@ def _nothing(why: str) -> dict[str, Any]:
     return {"why": why, "pictures": []}
 
 
-def _pictures(seen: "Look") -> Iterator[dict[str, Any]]:
+def _pictures(seen: "Look", called: NameItem) -> Iterator[dict[str, Any]]:
     """Yield the pictures as the page shows them."""
     from penstock.contact import arranged, lines  # noqa: PLC0415 - as above
     from penstock.pictures import find_range, resize, to_picture  # noqa: PLC0415
@@ -96,6 +102,7 @@ def _pictures(seen: "Look") -> Iterator[dict[str, Any]]:
     levels = find_range(plan.schema[0].dtype, [image for _, _, image in shown])
     for sample, name, image in shown:
         small = resize(image, _SIDE)
+        path = called(seen.stream, int(sample.fields["item"]))
         is_enlarged = small.shape[0] > image.shape[0]
         file = io.BytesIO()
         # What was enlarged shows its pixels: few colours, sharp edges.
@@ -103,6 +110,7 @@ def _pictures(seen: "Look") -> Iterator[dict[str, Any]]:
         kind = "png" if is_enlarged else "jpeg"
         yield {
             "position": sample.position,
-            "lines": lines(plan, sample, name),
+            "path": path,
+            "lines": lines(plan, replace(sample, item=path or sample.item), name),
             "picture": f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}",
         }

@@ -26,7 +26,7 @@ from penstock.ventilator.dashboard.access import Access, new_token, page_url, re
 from penstock.ventilator.dashboard.events import Events, event
 from penstock.ventilator.dashboard.history import History
 from penstock.ventilator.dashboard.page import make_app
-from penstock.ventilator.dashboard.samples import SampleViewer
+from penstock.ventilator.dashboard.samples import NameItem, SampleViewer
 
 #: Connections at once: those of all pages, and some that come and go.
 _MOST_CONNECTIONS = 64
@@ -77,6 +77,10 @@ class Dashboard:
         """Serve from now on."""
         self._thread.start()
         return self
+
+    def name_items(self, name: NameItem) -> None:
+        """Let samples be shown with the names of their items, once the sources are listed."""
+        self._samples.name = name
 
     def show(self, snapshot: Snapshot, sink: str) -> None:
         """Push a snapshot to all pages; `sink` is the sink's address for trainers, empty without one."""
@@ -161,15 +165,15 @@ def open_dashboard(
     keys: str,
     log: structlog.typing.FilteringBoundLogger,
 ) -> Dashboard:
-    """Listen, and log the address: the one line that may hold the token. Raises SpecError."""
+    """Listen, and log the address; a token that stands in no file is known from that line only. Raises SpecError."""
     host, _, port = address.rpartition(":")
     local = is_local(f"tcp://{address}")
-    known = token_file and Path(token_file).exists()
     token = read_token(Path(token_file)) if token_file else "" if local else new_token()
     listening = _listen(address, host.strip("[]"), port)
     bound = listening.getsockname()[1]
     names = [socket.gethostname(), host, *hosts]
-    log.info("dashboard", url=page_url(address, bound, "" if known else token, hosts))
+    where = {"token_file": token_file} if token_file else {}  # others may read the log
+    log.info("dashboard", url=page_url(address, bound, "" if token_file else token, hosts), **where)
     return Dashboard(listening, Access(token, names, bound), SampleViewer(keys), log).start()
 
 

@@ -70,9 +70,10 @@ export class Samples {
   }
 }
 
-function tile({ position, lines, picture }) {
+function tile({ position, path, lines, picture }) {
   const [first, ...more] = lines.flatMap((line) => line.split(" · "));
+  const title = path ? `${path}, position ${position}` : `position ${position}`;
   return make("figure", { class: "sample" },
-    make("img", { src: picture, alt: lines.join(", "), title: `position ${position}`, decoding: "async" }),
+    make("img", { src: picture, alt: [...lines.slice(0, -1), path || lines.at(-1)].join(", "), title, decoding: "async" }),
     make("figcaption", {}, make("b", {}, first), ...more.map((line) => make("span", {}, line))));
 }
