@@ -75,7 +75,7 @@ def test_killing_one_part_mid_epoch_changes_no_byte(part: str, spec: dict[str, o
     assert digest(reference) == digest(got)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_killing_all_parts_in_turn_changes_no_byte(seed: int, spec: dict[str, object], reference: list[Batch]) -> None:
     """At random batches of two epochs, every part at least once, some in the same moment."""
     rng = random.Random(seed)
@@ -94,7 +94,7 @@ def test_killing_all_parts_in_turn_changes_no_byte(seed: int, spec: dict[str, ob
     assert digest(reference) == digest(got)
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [3, pytest.param(4, marks=pytest.mark.long)])
 def test_a_killer_that_knows_no_batches_changes_no_byte(
     seed: int, spec: dict[str, object], reference: list[Batch]
 ) -> None:

@@ -110,7 +110,13 @@ MOMENTS: dict[str, Callable[[Demo], bool]] = {
 
 
 @pytest.mark.parametrize(
-    ("moment", "times"), [*((moment, 1) for moment in MOMENTS), ("the stack's start", 3), ("training", 3)]
+    ("moment", "times"),
+    [
+        *((moment, 1) for moment in MOMENTS if moment != "the summary"),
+        ("the stack's start", 3),
+        pytest.param("the summary", 1, marks=pytest.mark.long),
+        pytest.param("training", 3, marks=pytest.mark.long),
+    ],
 )
 def test_an_interrupt_at_any_moment_leaves_nothing_behind(folder: Path, moment: str, times: int) -> None:
     """Within 5 s: no process, no socket file, no temporary folder, no traceback; exit status 130."""

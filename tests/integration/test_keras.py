@@ -70,7 +70,15 @@ def undisturbed(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[l
     return finish(start(spec, folder, 1), folder)
 
 
-@pytest.mark.parametrize(("moment", "steps"), [(2, 1), (BATCHES - 1, 1), (5, 2), (BATCHES + 8, 2)])
+@pytest.mark.parametrize(
+    ("moment", "steps"),
+    [
+        (BATCHES - 1, 1),
+        (BATCHES + 8, 2),
+        pytest.param(2, 1, marks=pytest.mark.long),
+        pytest.param(5, 2, marks=pytest.mark.long),
+    ],
+)
 def test_a_killed_training_goes_on_with_the_very_next_batch_to_the_same_weights(
     undisturbed: tuple[list[str], str], spec: Path, tmp_path: Path, moment: int, steps: int
 ) -> None:
