@@ -13,7 +13,7 @@ from penstock.stack import LocalStack
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow]
 
 #: How long the trainer stands still (s).
-PAUSE_S = 15.0
+PAUSE_S = 8.0
 #: What a stack of this size may grow by beyond its window, for allocators and a batch in each hand (MB).
 SLACK_MB = 30.0
 

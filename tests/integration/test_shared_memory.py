@@ -99,7 +99,7 @@ def test_a_trainer_that_was_given_up_while_stopped_reads_no_overwritten_memory(
     spec: dict[str, object], root: Path
 ) -> None:
     """Stopped for longer than the silence allowed: the sink forgets it, another feed has the memory written anew."""
-    batches = 600
+    batches = 300
     with run_stack(spec, workers=2, sink=OFF) as stack:
         expected = digest(take(stack.feed(), batches))
     with run_stack(spec, workers=2) as stack:
