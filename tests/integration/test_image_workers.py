@@ -321,8 +321,12 @@ def test_an_exception_in_fit_leaves_no_process_behind(photos: Path) -> None:
 
 
 def start(code: str, place: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a program in a process group of its own, as a shell does; its temporary files go to `place`."""
-    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+    """Start a program in a process group of its own, as a shell does; its temporary files go to `place`.
+
+    Ctrl-C interrupts it even if these tests run in the background of a shell, whose processes ignore it.
+    """
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", heeds + textwrap.dedent(code), *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command,
