@@ -42,6 +42,7 @@ def dataset(feed: "BatchFeed[Any]", fields: tuple[str, ...] | None, *, prefetch:
 
     Shapes are static, the number of samples too where every batch is full (`drop_remainder`). `prefetch` is in batches,
     on top of the feed's own; 0 for none. TensorFlow adds none unasked, so end heavy maps of your own with `prefetch`.
+    tf.data's autotuning is off, as an epoch's end might wait for it; `with_options` behind this one turns it on again.
     Errors of the feed are raised by TensorFlow as its own, with our text in them.
     """
     tf = import_tensorflow()
@@ -64,6 +65,9 @@ def dataset(feed: "BatchFeed[Any]", fields: tuple[str, ...] | None, *, prefetch:
         batches = batches.prefetch(prefetch)
     batches = _declare_length(tf, batches, feed)
     options = tf.data.Options()
+    # The end of an iteration wakes the thread that tunes, which may look a moment too early (a race in TensorFlow: its
+    # CancellationManager calls back before it counts as cancelled) and sleep on: up to 60 s, as training stands still.
+    options.autotune.enabled = False
     options.experimental_optimization.inject_prefetch = (
         False  # it would ask ahead, and its waiting count as the program's
     )

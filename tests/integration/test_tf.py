@@ -142,6 +142,21 @@ def test_a_dataset_yields_the_batches_of_the_feed(stack: LocalStack, feed: Feed)
     assert [(epoch, ITEMS, ITEMS) for epoch in range(3)] == [(e.epoch, e.expected, e.delivered) for e in feed.epochs]
 
 
+def test_the_end_of_an_epoch_does_not_wait_for_autotuning(stack: LocalStack, feed: Feed) -> None:
+    """TensorFlow's tuning thread may sleep on for up to a minute when an iteration ends: there is none.
+
+    What users let TensorFlow choose behind the dataset works without it, and who wants it can have it.
+    """
+    dataset, tune = feed.dataset(("item",)), tf.data.AUTOTUNE
+    chosen = dataset.map(lambda item: item, num_parallel_calls=tune).prefetch(tune)
+    assert [False, False] == [each.options().autotune.enabled for each in (dataset, chosen)]
+    expected = [batch["item"].tolist() for batch in epochs(stack.feed("train"), 1)]
+    assert expected == [item.tolist() for item in chosen.as_numpy_iterator()]
+    on = tf.data.Options()
+    on.autotune.enabled = True
+    assert chosen.with_options(on).options().autotune.enabled
+
+
 def test_without_fields_a_dataset_yields_dicts_of_all(feed: Feed) -> None:
     """As iterating the feed does."""
     first = next(iter(feed.dataset(None)))
