@@ -17,6 +17,7 @@ from penstock.contact import MOST, save
 from penstock.protocol.service import run
 from penstock.protocol.settings import Settings
 from penstock.sheet import check_output
+from penstock.waiting import waiting
 
 #: Classes and quarantined items that are shown; JSON has all.
 _SHOWN, _LOST = 20, 5
@@ -138,7 +139,8 @@ def serve(settings: InspectSettings) -> int:
     target = None if settings.output is None else check_output(settings.output)
     inspected = Inspected(settings.file, allow_outside=settings.allow_outside)
     try:
-        told = inspected.describe()
+        with waiting(f"reading {settings.file}"):
+            told = inspected.describe()
         if settings.json_:
             print(json.dumps(told, indent=2, ensure_ascii=False))
         else:

@@ -70,7 +70,7 @@ class Onlooker:
         hint = "; somebody is there, but did not let us in: give --keys, and see its log" if refused else ""
         raise DeadlineError(
             f"no answer from {self.address} within {self.timeout_s} s: check that the ventilator runs and that this is "
-            f"its address{hint}"
+            f"its address (the sink's are others){hint}"
         )
 
     def close(self) -> None:

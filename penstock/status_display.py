@@ -165,7 +165,8 @@ def _quarantine(snapshot: Snapshot, address: str) -> Iterator[RenderableType]:
         kinds.update(stream.sink.quarantined if stream.sink else {})
     words = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     more = "" if address.startswith("http") else f"; penstock quarantine {address} lists them"
-    yield Text.assemble((f"{total:,} quarantined", "bold"), f": {words}{more}")
+    often = " (an item once an epoch)" if any(line.epoch for line in snapshot.ledger) else ""
+    yield Text.assemble((f"{total:,} quarantined", "bold"), f"{often}: {words}{more}")
     newest = {line.path: line for line in reversed(snapshot.ledger)}  # an item fails in every epoch
     for line in list(reversed(newest.values()))[:_LINES]:
         yield Text(f"  {plain(line.path)}: {plain(line.reason)}", "dim", no_wrap=True, overflow="ellipsis")

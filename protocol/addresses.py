@@ -13,12 +13,18 @@ from penstock.protocol.errors import SpecError
 #: How ZeroMQ and its users spell "all addresses of this host".
 _WILDCARDS = ("tcp://0.0.0.0:", "tcp://[::ffff:0.0.0.0]:", "tcp://[::]:", "tcp://*:")
 
+#: TCP's ports are below that.
+_PORTS = 65_536
+
 
 def check_address(address: str) -> None:
     """Raise SpecError unless `address` is one that Penstock can use."""
     scheme, _, rest = address.partition("://")
     if scheme not in ("ipc", "tcp") or not rest:
         raise SpecError(f"address {address!r}: give tcp://host:port or ipc:///path")
+    port = rest.rpartition(":")[2]
+    if scheme == "tcp" and not (port == "*" or (port.isdecimal() and int(port) < _PORTS)):
+        raise SpecError(f"address {address!r}: {port!r} is no port; give tcp://host:port, as tcp://127.0.0.1:5555")
     if scheme == "ipc" and len(os.fsencode(rest)) >= unix.PATH_BYTES:
         raise SpecError(
             f"address {address!r}: a socket's path may have {unix.PATH_BYTES - 1} bytes, this has "

@@ -249,8 +249,8 @@ class Endpoint:
         except zmq.ZMQError as error:
             self._stop_monitor()
             self._socket.close(linger=0)
-            verb = "bind to" if self._bind else "connect to"
-            raise SpecError(f"cannot {verb} {self.given!r}: {error}; give an address that is free and yours") from error
+            verb, hint = ("bind to", "is free and yours") if self._bind else ("connect to", "can be reached from here")
+            raise SpecError(f"cannot {verb} {self.given!r}: {error}; give an address that {hint}") from error
         if self._kind != zmq.PUSH:
             self._hub.watch(self._socket, self)
 

@@ -168,6 +168,7 @@ def test_roots_are_mapped_by_repeated_flags(tmp_path: Path) -> None:
         (["ventilator"], "--spec"),
         (["ventilator", "--spec", "none.toml"], "none.toml: cannot read the spec: No such file or directory; give"),
         (["worker", "--ventilator", "localhost:5555"], "address 'localhost:5555': give tcp://host:port or ipc:///path"),
+        (["worker", "--ventilator", "tcp://localhost"], "'localhost' is no port; give tcp://host:port"),
         (["sink", "--health", "nowhere"], "health address 'nowhere'"),
         (["sink", "--config", "none.toml"], "--config 'none.toml': no such file"),
         (["worker", "--sluts", "3"], "--sluts"),

@@ -46,6 +46,12 @@ def test_all_that_matters_fits_a_terminal_of_80_columns() -> None:
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
+def test_failures_that_come_again_in_every_epoch_are_not_taken_for_files() -> None:
+    """One damaged file in a hundred epochs is a hundred failures: the count says so."""
+    text = " ".join(show(make_snapshot(ledger=[make_line(0), make_line(1, epoch=1)])).split())
+    assert "quarantined (an item once an epoch): " in text
+
+
 def test_where_there_are_more_workers_than_rows_the_rest_is_counted() -> None:
     """The display never grows beyond its terminal."""
     text = show(make_snapshot(workers=50), room=30)
@@ -108,6 +114,8 @@ def test_a_torn_last_line_is_left_out_and_any_other_is_refused(tmp_path: Path) -
         (["status", "tcp://127.0.0.1:9", "--wait-s", "0.2"], "no answer from tcp://127.0.0.1:9"),
         (["status", "http://127.0.0.1:9"], "no answer from http://127.0.0.1:9"),
         (["status", "box:5555"], "address 'box:5555'"),
+        (["status", "tcp://box"], "address 'tcp://box': 'box' is no port; give tcp://host:port"),
+        (["status", "tcp://box:99999"], "address 'tcp://box:99999': '99999' is no port"),
         (["status", "tcp://127.0.0.1:9", "--keys", "/nowhere"], "make a key folder"),
         (["quarantine", "/nowhere/quarantine.jsonl"], "No such file"),
         (["quarantine", "ipc:///nowhere", "--wait-s", "0.2"], "no answer from ipc:///nowhere"),

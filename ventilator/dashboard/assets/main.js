@@ -52,7 +52,7 @@ function showAll() {
   showStreams(now);
   workers.show(now);
   showLedger(ledger);
-  showLedgerCount(now, ledger.length);
+  showLedgerCount(now, ledger);
 }
 
 function showLink() {

@@ -157,7 +157,8 @@ export function showLedger(lines) {
   show(find("ledger-none"), !lines.length);
 }
 
-export function showLedgerCount(now, shown) {
+export function showLedgerCount(now, lines) {
+  const shown = lines.length;
   const total = now.sink?.quarantined ?? 0;
   const kinds = {};
   for (const stream of now.streams) {
@@ -165,5 +166,6 @@ export function showLedgerCount(now, shown) {
   }
   const words = Object.entries(kinds).sort((one, other) => other[1] - one[1]).map(([kind, number]) => `${count(number)} ${kind}`);
   const cut = shown >= MOST_SHOWN && total > shown ? ` · the newest ${count(shown)} are shown` : "";
-  say(find("ledger-count"), total ? `${count(total)}${sum(Object.values(kinds)) ? ` · ${words.join(", ")}` : ""}${cut}` : "");
+  const often = lines.some((line) => line.epoch > 0) ? ", an item once an epoch" : "";
+  say(find("ledger-count"), total ? `${count(total)}${often}${sum(Object.values(kinds)) ? ` · ${words.join(", ")}` : ""}${cut}` : "");
 }
