@@ -18,6 +18,7 @@ from penstock.protocol import (
     transform_spec,
 )
 from penstock.protocol.metrics import COMMON, Definition
+from penstock.protocol.rejects import REASONS
 from penstock.sink import metrics as sink_metrics
 from penstock.sink.service import SinkSettings
 from penstock.trainer import metrics as feed_metrics
@@ -164,7 +165,9 @@ def metrics_page() -> str:
                 labels = ", ".join(f"`{label}`" for label in each.labels)
                 lines.append(f"| `{each.name}` | {each.kind} | {labels} | {each.text} |")
         lines.append("")
-    return "\n".join(lines)
+    lines += ["## Reasons of rejected messages", "", "| reason | meaning |", "|---|---|"]
+    lines += [f"| `{reason}` | {meaning} |" for reason, meaning in REASONS.items()]
+    return "\n".join([*lines, ""])
 
 
 PAGES = {"spec.md": spec_page, "settings.md": settings_page, "metrics.md": metrics_page}

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from penstock._version import __version__
 from penstock.protocol.histogram import Histogram
+from penstock.protocol.rejects import REASONS
 
 _Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -87,7 +88,7 @@ def add_common(page: Page, service: str, restarts: int, rejected: Mapping[str, i
     """Add what every service exposes."""
     page.add("penstock_build_info", 1, service, __version__, platform.python_version())
     page.add("penstock_restarts_total", restarts)
-    page.add_each("penstock_rejected_messages_total", dict(rejected))
+    page.add_each("penstock_rejected_messages_total", dict.fromkeys(REASONS, 0) | dict(rejected))
 
 
 class PageCollector(Collector):

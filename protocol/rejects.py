@@ -6,6 +6,27 @@ import structlog
 
 from penstock.protocol.errors import RemoteProtocolError
 
+#: Why a service drops messages or lets peers not in, and what each reason means: metrics count all of them from the
+#: start, so that the first of a kind shows as an increase.
+REASONS = {
+    "version": "of another version of the protocol: not the same release everywhere",
+    "kind": "of a kind that does not exist: not from a part of Penstock",
+    "unexpected": "of a kind that this peer must not send here",
+    "frames": "more or fewer frames than the message says",
+    "header": "a header that is not valid",
+    "size": "larger than it may be, or than it says",
+    "key": "from somebody whose key is unknown, revoked or of another role",
+    "refused": "we were not let in: by who uses keys where we do not, does not admit ours, or is something else",
+    "shared": "shared memory that cannot be reached, or is not as it is said to be",
+    "stale": "shared memory that has been given back since",
+    "plan": "a result made by another spec",
+    "result": "a result that does not fit its task or the schema",
+    "credit": "a trainer that has consumed more than it was sent",
+    "progress": "a sink that misses more than there is",
+    "paths": "paths of items that there are not",
+    "quarantined": "the failure of an item that its task does not have",
+}
+
 
 class Rejects:
     """Counts and logs what was dropped; logs the first few of a kind, then ever fewer."""

@@ -1,5 +1,6 @@
 """Metrics: every name that is documented is exposed, in both formats, and by the conventions of Prometheus."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from penstock.protocol import metrics, stats
 from penstock.protocol.histogram import BOUNDS_S, Histogram
 from penstock.protocol.metrics import Definition, Metrics, Page
 from penstock.protocol.records import TaskKey, Timings
+from penstock.protocol.rejects import REASONS
 from penstock.protocol.snapshot import Snapshot, StreamRow, TrainerRow, Verdict, WorkerRow
 from penstock.protocol.stats import ReaderStats, SinkStats, StreamStats, WorkerStats, WriterStats
 from penstock.sink import metrics as sink_metrics
@@ -156,6 +158,28 @@ def check_series(page: Page) -> None:
     """Raise AssertionError if a series has two values, or none that is a number."""
     series = [(s.name, tuple(sorted(s.labels.items()))) for family in page.families() for s in family.samples]
     assert len(set(series)) == len(series)
+
+
+def test_every_reason_to_reject_is_counted_from_the_start(root: Path) -> None:
+    """A service that has rejected nothing says so for each reason that its code has, and for no other."""
+    folders = [root / name for name in ("protocol", "ventilator", "sink", "worker")]
+    raised = {
+        str(call.args[0].value)
+        for folder in folders
+        for file in folder.rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", "") == "RemoteProtocolError"
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert raised == set(REASONS)
+    counts = {
+        sample.labels["reason"]: sample.value
+        for family in parse(text("sink"))
+        for sample in family.samples
+        if sample.name == "penstock_rejected_messages_total"
+    }
+    assert dict.fromkeys(REASONS, 0) | SINK.rejected == counts
 
 
 def test_a_metric_that_is_not_defined_cannot_be_exposed() -> None:
