@@ -155,7 +155,7 @@ class Sink:
         for outcome in self.writer.outcomes() if self.writer else ():
             self.execute(self.assembly.wrote(outcome, now))
         if self.lending:
-            self.lending.keep_only(self.assembly.readers)
+            self.lending.keep_only(self.assembly.streams.readers)
             if self.service.hub.memory and now >= self._sweep_at:
                 self.service.hub.memory.sweep()
                 self._sweep_at = now + _SWEEP_S
@@ -204,7 +204,7 @@ class Sink:
         """Take in what a message says about shared memory; the core only sees arrays."""
         if isinstance(message, Result) and message.offers and self.service.hub.memory:
             self.service.hub.memory.accept(message.offers)
-        elif isinstance(message, Credit) and self.lending and peer in self.assembly.readers:
+        elif isinstance(message, Credit) and self.lending and peer in self.assembly.streams.readers:
             self.lending.credit(peer, message)
 
     def _receive(self, endpoint: Endpoint, now: float) -> None:
@@ -227,14 +227,14 @@ def serve(settings: SinkSettings) -> int:
         core = sink.assembly
         return {
             "ready": True,
-            "trainers": len(core.readers),
+            "trainers": len(core.streams.readers),
             "sharing": {
                 "trainers": sink.lending.count if sink.lending else 0,
                 "segments": service.hub.memory.count if service.hub.memory else 0,
             },
             "results": dict(core.results),
             "writer": sink.writing(),
-            "stopped": {name: budget.exceeded for name, budget in core.budgets.items() if budget.exceeded},
+            "stopped": core.streams.stopped(),
         }
 
     with Service("sink", settings, status) as service:

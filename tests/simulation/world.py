@@ -69,8 +69,8 @@ class World:
         end = max(self.clock.now, self.scenario.heal_at) + 2 * self.scenario.intervals.silence_s + 1.0
         while self.clock.now < end:
             self.clock.step()
-        assert not self.sink.assembly.readers
-        assert not any(store.starts() for store in self.sink.assembly.stores.values())
+        assert not self.sink.assembly.streams.readers
+        assert not any(store.starts() for store in self.sink.assembly.streams.stores.values())
         assert not any(lane.works for lane in self.ventilator.leases.lanes.values())
 
     def restart_later(self, process: Process, delay_s: float) -> None:
@@ -125,9 +125,9 @@ class World:
 
     def check_memory(self, assembly: Assembly) -> None:
         """Check what the sink holds: each reader's window, and blocks that stick out of it at both ends."""
-        for name, store in assembly.stores.items():
+        for name, store in assembly.streams.stores.items():
             held = sum(len(arrays[0]) for piece in store._held.values() for _, arrays in piece.pieces)
-            readers = [reader for reader in assembly.readers.values() if reader.plan.name == name]
+            readers = [reader for reader in assembly.streams.readers.values() if reader.plan.name == name]
             block = store.geometry.block_samples
             bound = 0
             for reader in readers:

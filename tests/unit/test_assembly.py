@@ -103,7 +103,7 @@ class Bench:
 
     def need(self, stream: str = "train") -> StreamNeed | None:
         """Return what the sink reports about a stream."""
-        self.core.report.changed = True
+        self.core.streams.report.changed = True
         [send] = self.take(self.core.progress())
         return next((need for need in send.needs if need.stream == stream), None)
 
@@ -278,7 +278,7 @@ def test_too_many_failures_stop_the_stream_in_words() -> None:
     assert ["budget", "budget"] == [message.kind for message in refusals]
     for word in ("'train'", "3 of 20", "failure_budget = 0.1", "(2)", "3 × cannot be decoded", "raise failure_budget"):
         assert word in refusals[0].reason
-    assert {} == bench.core.readers
+    assert {} == bench.core.streams.readers
     assert refusals[:1] == bench.subscribe(b"v")
     assert refusals[0].reason == bench.need().stopped  # type: ignore[union-attr]
     assert [] == bench.missing()
@@ -309,7 +309,7 @@ def test_a_failure_that_is_not_the_items_fault_stops_the_stream_at_once_for_its_
 def test_the_budget_is_rounded_up_and_never_all_items(budget: float, items: int, allowed: int) -> None:
     """0.07 of 100 is 7 and not 8, whatever binary fractions say; and an epoch without any sample never passes."""
     bench = Bench(make_plan(items=items, failure_budget=budget))
-    assert allowed == bench.core.budgets["train"].allowed
+    assert allowed == bench.core.streams.budgets["train"].allowed
 
 
 def test_ranks_share_each_round_and_get_equally_many_batches() -> None:
@@ -474,7 +474,7 @@ def test_what_no_reader_wants_is_dropped_at_once() -> None:
     bench.subscribe(b"b", limit=1)
     for ordinal in range(4):
         bench.result(ordinal)
-    store = bench.core.stores["train"]
+    store = bench.core.streams.stores["train"]
     assert {4, 8, 12} == store.starts()
     bench.hear(b"b", Goodbye())
     assert set() == store.starts()
@@ -526,7 +526,7 @@ def test_a_subscription_that_cannot_be_served_is_refused_in_words(
     assert isinstance(refused, Refused)
     assert kind == refused.kind
     assert [] == [word for word in words if word not in refused.reason]
-    assert {} == bench.core.readers
+    assert {} == bench.core.streams.readers
 
 
 def test_a_batch_larger_than_an_epoch_is_refused_with_drop_remainder_only() -> None:
@@ -556,7 +556,7 @@ def test_trainers_that_come_before_the_ventilator_wait() -> None:
     ]
     assert len(beats) >= 6
     assert [TrainerWelcome] == [type(message) for message in bench.welcome()]
-    assert 1 == len(bench.core.readers)
+    assert 1 == len(bench.core.streams.readers)
 
 
 def test_trainers_that_wait_and_fall_silent_are_forgotten() -> None:
@@ -583,7 +583,7 @@ def test_a_silent_trainer_is_forgotten_and_a_slow_one_is_not() -> None:
     bench.subscribe(b"slow")
     bench.subscribe(b"dead")
     bench.wait(60.0, b"slow")
-    assert [b"slow"] == list(bench.core.readers)
+    assert [b"slow"] == list(bench.core.streams.readers)
     bench.hear(b"slow", Credit(consumed=0, limit=200))
 
 
@@ -660,7 +660,7 @@ def test_another_stream_under_the_old_name_is_refused_to_its_readers() -> None:
     bench.subscribe(b"v")
     [refused] = bench.welcome(make_plan("validation"))
     assert "no stream 'train' now" == refused.reason
-    assert {} == bench.core.readers
+    assert {} == bench.core.streams.readers
 
 
 class AssemblyMachine(RuleBasedStateMachine):
@@ -721,7 +721,7 @@ class AssemblyMachine(RuleBasedStateMachine):
     def consume(self, data: st.DataObject, more: int) -> None:
         """A trainer consumes some of what it has, and grants more."""
         peer = data.draw(st.sampled_from(sorted(self.wanted)))
-        credit = self.bench.core.readers[peer].credit
+        credit = self.bench.core.streams.readers[peer].credit
         consumed = data.draw(st.integers(credit.consumed, credit.sent))
         self.bench.hear(peer, Credit(consumed=consumed, limit=max(credit.limit, consumed + more)))
 
@@ -759,9 +759,9 @@ class AssemblyMachine(RuleBasedStateMachine):
     @invariant()
     def memory_stays_within_the_windows(self) -> None:
         """What is held is within each reader's window and the two blocks that stick out of it."""
-        store = self.bench.core.stores["train"]
+        store = self.bench.core.streams.stores["train"]
         held = sum(len(arrays[0]) for piece in store._held.values() for _, arrays in piece.pieces)
-        readers = self.bench.core.readers.values()
+        readers = self.bench.core.streams.readers.values()
         windows = sum(max(0, self.plan.window(reader.world_size) - reader.credit.in_flight) for reader in readers)
         assert held <= windows + 2 * store.geometry.block_samples * len(readers)
 
@@ -772,7 +772,7 @@ class AssemblyMachine(RuleBasedStateMachine):
         for peer in self.wanted:
             before = len(self.bench.got.get(peer, []))
             for _ in range(200):
-                credit = self.bench.core.readers[peer].credit
+                credit = self.bench.core.streams.readers[peer].credit
                 self.bench.hear(peer, Credit(consumed=credit.sent, limit=credit.sent + 1))
                 if len(self.bench.got.get(peer, [])) > before:
                     break

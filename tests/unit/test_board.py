@@ -110,8 +110,8 @@ class Joined:
             self.from_sink(self.sink.progress())
             self.from_ventilator(self.leases.tick(self.now))
             self.from_ventilator(self.leases.dispatch(self.now))
-        if TRAINER in self.sink.readers:  # silent trainers are lost
-            sent = self.sink.readers[TRAINER].credit
+        if TRAINER in self.sink.streams.readers:  # silent trainers are lost
+            sent = self.sink.streams.readers[TRAINER].credit
             self.credit(Credit(consumed=sent.sent if self.eager else sent.consumed, limit=sent.limit))
         if work and self.held:
             self.work()
@@ -182,7 +182,7 @@ def test_a_trainers_own_clock_goes_before_the_sinks(joined: Joined) -> None:
     joined.seconds(4)
     assert 1.0 == joined.board.snapshot.trainers[0].wait_fraction
     for second in range(1, 12):
-        credit = joined.sink.readers[TRAINER].credit
+        credit = joined.sink.streams.readers[TRAINER].credit
         waits = FeedWaits(batches=second, wait_s=0.25 * second, busy_s=0.75 * second)
         joined.credit(Credit(consumed=credit.consumed, limit=credit.limit, feed=waits))
         joined.second()

@@ -196,7 +196,7 @@ def test_nothing_is_made_for_who_only_looks() -> None:
     [report] = core.progress()
     assert isinstance(report, Send)
     assert () == report.message.needs  # type: ignore[union-attr]
-    assert {} == core.readers
+    assert {} == core.streams.readers
 
 
 @pytest.mark.parametrize(
@@ -250,13 +250,13 @@ def test_onlookers_that_wait_are_few_and_are_forgotten_when_they_leave() -> None
     for number in range(MOST_WAITING + 3):
         for _ in range(2):
             hear(core, f"eye{number}".encode(), LOOK)
-        assert len(core.onlookers) <= MOST_WAITING
+        assert len(core.trainers.onlookers) <= MOST_WAITING
     hear(core, b"eye5", Goodbye())
     core.gone(b"eye6")
     out = result(core, plan, 0)
     seen = [number for number in range(MOST_WAITING + 3) if shown(out, f"eye{number}".encode())]
     assert [3, 4, *range(7, MOST_WAITING + 3)] == seen
-    assert 0 == len(core.onlookers)
+    assert 0 == len(core.trainers.onlookers)
 
 
 @pytest.mark.parametrize(("most_bytes", "expected"), [(100 * SAMPLE_BYTES, 12), (4 * SAMPLE_BYTES - 1, 3), (1, 1)])

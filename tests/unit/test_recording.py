@@ -121,7 +121,7 @@ class Bench:
 
     def missing(self) -> list[int]:
         """Return the tasks that the ventilator is told to be missing."""
-        self.core.report.changed = True
+        self.core.streams.report.changed = True
         progress = [
             each.message
             for each in self.core.progress()
@@ -158,7 +158,7 @@ class Bench:
         """Let time pass."""
         self.now += seconds
         self.core.ventilator.heard_at = self.now
-        for reader in self.core.readers.values():
+        for reader in self.core.streams.readers.values():
             reader.live.heard_at = self.now
         self.take(self.core.tick(self.now))
 
@@ -171,7 +171,7 @@ class Bench:
     def consume(self, peer: bytes) -> bool:
         """Let a trainer consume what it got; return whether that was anything."""
         got = self.got.get(peer, 0)
-        if peer not in self.core.readers or self.core.readers[peer].credit.consumed == got:
+        if peer not in self.core.streams.readers or self.core.streams.readers[peer].credit.consumed == got:
             return False
         self.take(self.core.receive(peer, Credit(consumed=got, limit=got + self.limits[peer]), (), self.now))
         return True
@@ -181,7 +181,7 @@ class Bench:
         for _ in range(10_000):
             if self.recording.state == "finished":
                 return
-            happened = [self.consume(peer) for peer in list(self.core.readers)]
+            happened = [self.consume(peer) for peer in list(self.core.streams.readers)]
             happened += [self.work() if rng.random() < 0.7 else bool(self.jobs), self.answer()]
             missing = self.missing()
             if missing and rng.random() < 0.8:
@@ -300,7 +300,7 @@ def _disturb(bench: Bench, failing: frozenset[int], rng: np.random.Generator) ->
             case 6:
                 bench.subscribe(f"t{step}".encode(), int(rng.integers(0, 2 * bench.plan.geometry.samples_per_epoch)))
             case _:
-                for peer in list(bench.core.readers):
+                for peer in list(bench.core.streams.readers):
                     if rng.random() < 0.2:
                         bench.take(bench.core.receive(peer, Goodbye(), (), bench.now))
                     else:
@@ -312,9 +312,9 @@ def test_a_trainer_waits_until_the_output_is_open() -> None:
     bench = Bench(make_plan(items=28), Disk(), wait_for=1)
     bench.subscribe(b"t")
     assert [] == bench.missing()
-    assert {} == bench.core.readers
+    assert {} == bench.core.streams.readers
     assert bench.work(), "the disk says where the output stands"
-    assert [b"t"] == list(bench.core.readers)
+    assert [b"t"] == list(bench.core.streams.readers)
     bench.finish(frozenset(), np.random.default_rng(1))
     assert {1} == set(bench.made.values())
 
@@ -348,7 +348,7 @@ def test_neither_runs_ahead_of_the_other_by_more_than_the_window() -> None:
         bench.consume(b"t")
         for task in bench.missing():
             bench.result(task)
-    reader = bench.core.readers[b"t"]
+    reader = bench.core.streams.readers[b"t"]
     assert 0 < reader.cursor <= recorder.cursor + recorder.window
     assert not bench.missing(), "nothing may be made for nobody"
     assert recorder.in_flight <= recorder.window
@@ -370,16 +370,16 @@ def test_a_trainer_far_away_goes_its_own_way() -> None:
     bench = Bench(plan, Disk(), epochs=1)
     bench.work()
     bench.subscribe(b"t", position=200)
-    assert [] == bench.core.readers[b"t"].beside
+    assert [] == bench.core.streams.readers[b"t"].beside
     while bench.recording.recorder is not None and bench.recording.recorder.cursor < 190:
         while bench.work() or bench.answer():
             pass
         for task in bench.missing():
             bench.result(task)
         bench.tick(0.1)
-    assert [bench.recording.recorder] == bench.core.readers[b"t"].beside
+    assert [bench.recording.recorder] == bench.core.streams.readers[b"t"].beside
     bench.finish(frozenset(), np.random.default_rng(0))
-    assert [] == bench.core.readers[b"t"].beside
+    assert [] == bench.core.streams.readers[b"t"].beside
     check(bench, 1, frozenset())
 
 
