@@ -74,7 +74,7 @@ const SORTS = {
 function workerRow(worker, most) {
   const { stats } = worker;
   const stage = worker.cut_off ? "cut off" : worker.hedged ? "hanging" : STAGES[stats.stage];
-  const age = worker.task_s > 0 && stage !== "idle" ? ` ${span(worker.task_s)}` : "";
+  const age = worker.task_s > 0 && stage !== "idle" ? span(worker.task_s) : "";
   const bar = make("span", { class: "bar", "aria-hidden": "true" });
   bar.style.setProperty("--share", most ? (worker.rate / most).toFixed(3) : 0);
   const host = worker.name.startsWith(worker.host) ? "" : worker.host;
@@ -87,7 +87,7 @@ function workerRow(worker, most) {
       { class: "number", parts: [bar, make("span", { class: "digits" }, rate(worker.rate))] },
       { class: "number wide", text: percent(worker.busy) },
       { class: "number wide", text: `${worker.leases} / ${worker.slots}` },
-      { class: "now", parts: [stage, make("span", { class: "soft" }, age)] },
+      { class: "now", parts: [stage, " ", make("span", { class: "soft" }, age)] },
       { class: `number${stats.failures ? " alarm" : ""}`, text: count(stats.failures) },
     ],
   };
