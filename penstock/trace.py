@@ -5,6 +5,7 @@ open. Refuses to know how moments are matched (`trace_ways`) and clocks aligned 
 """
 
 import json
+import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,8 @@ Event = dict[str, Any]
 
 #: Number under which the viewer shows tasks' ways, above all processes.
 _WAYS = 1
+#: A task's number in its name, `stream/number` or `stream/number.item`.
+_NUMBER = re.compile(r"(?<=/)\d+(?=(?:\.\d+)?$)")
 #: Rows of a worker in the viewer, and the stages in each.
 _THREADS = {"read": ("read",), "decode, transform, send": ("decode", "transform", "send")}
 
@@ -88,19 +91,24 @@ def _meta(what: str, process: int, /, **facts: object) -> Event:
 
 
 def _way_events(found: Sequence[Way], zero: float) -> Iterator[Event]:
-    """Yield each task's way as a row of its own, its stages side by side below its whole."""
+    """Yield each task's way as a row of its own, its stages side by side below its whole.
+
+    Perfetto shows a row in its process only by a local id, and sorts rows by name: so numbers have as many digits each.
+    """
+    digits = max((len(match[0]) for way in found if (match := _NUMBER.search(way.task))), default=0)
     for number, way in enumerate(found):
         if not way.spans:
             continue
-        common = {"cat": "task", "id": number, "pid": _WAYS, "tid": 0}
+        common = {"cat": "task", "id2": {"local": f"{number:#x}"}, "pid": _WAYS, "tid": 0}
+        name = _NUMBER.sub(lambda match: match[0].zfill(digits), way.task)
         facts = {"task": way.task, "worker": way.worker, "failures": way.failures, "timings": dict(way.timings)}
         end = way.spans[-1].end
-        yield {**common, "ph": "b", "name": way.task, "ts": _us(way.spans[0].begin, zero), "args": facts}
+        yield {**common, "ph": "b", "name": name, "ts": _us(way.spans[0].begin, zero), "args": facts}
         for span in way.spans:
             known = {"in": span.process.name, "error_s": span.error_s}
             yield {**common, "ph": "b", "name": span.name, "ts": _us(span.begin, zero), "args": known}
             yield {**common, "ph": "e", "name": span.name, "ts": _us(max(span.begin, span.end), zero)}
-        yield {**common, "ph": "e", "name": way.task, "ts": _us(end, zero)}
+        yield {**common, "ph": "e", "name": name, "ts": _us(end, zero)}
 
 
 def _thread_events(

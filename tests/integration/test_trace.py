@@ -1,6 +1,7 @@
 """Traces of real runs: valid by their format, in causal order, and of one mind with what workers report."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import Heartbeat, TaskKey, Timings
 from penstock.protocol.tracer import Tracer
 from penstock.stack import LocalStack
-from penstock.trace import main, to_events
+from penstock.trace import Event, main, to_events
 from penstock.trace_files import read_folder
 from penstock.trace_ways import Way, ways
 
@@ -118,29 +119,72 @@ def test_a_run_is_traced_from_lease_to_trainer(recorded: Path) -> None:
     assert len(set(tasks)) == len(tasks)
 
 
+def tracks(events: list[Event]) -> dict[tuple[object, ...], list[tuple[float, float, str]]]:
+    """Return the slices (µs) of every row that viewers show; what a pair's events say is checked on the way."""
+    slices: dict[tuple[object, ...], list[tuple[float, float, str]]] = {}
+    opened: dict[tuple[object, ...], list[Event]] = {}
+    for event in sorted((event for event in events if event["ph"] != "M"), key=lambda event: event["ts"]):
+        assert math.isfinite(event["ts"])
+        assert event["ts"] >= 0.0
+        if event["ph"] == "X":
+            assert event["dur"] >= 0.0
+            key: tuple[object, ...] = (event["pid"], event["tid"])
+            slices.setdefault(key, []).append((event["ts"], event["ts"] + event["dur"], event["name"]))
+            continue
+        key = (event["pid"], event["cat"], event["id2"]["local"])
+        if event["ph"] == "b":
+            opened.setdefault(key, []).append(event)
+        else:
+            begun = opened[key].pop()
+            assert begun["name"] == event["name"]
+            slices.setdefault(key, []).append((begun["ts"], event["ts"], event["name"]))
+    assert not any(opened.values())
+    return slices
+
+
 def test_the_file_is_valid_by_its_format(tmp_path: Path, recorded: Path) -> None:
-    """`penstock trace` writes the object format: known phases, balanced pairs, no slices of a thread that overlap."""
+    """`penstock trace` writes the object format as viewers want it.
+
+    Known phases; numbers for processes and threads, each with a name; on every row slices that lie within each other or
+    beside each other, and never overlap.
+    """
     assert 0 == main([str(recorded), "-o", str(tmp_path / "trace.json")])
     content: dict[str, Any] = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))
-    events = content["traceEvents"]
+    events: list[Event] = content["traceEvents"]
     assert {"M", "b", "e", "X"} == {event["ph"] for event in events}
     assert all(isinstance(event["pid"], int) and isinstance(event["tid"], int) and event["name"] for event in events)
-    timed = [event for event in events if event["ph"] != "M"]
-    assert min(event["ts"] for event in timed) >= 0.0
-    open_ = Counter[tuple[object, ...]]()
-    for event in timed:
-        key = (event["cat"], event["pid"], event.get("id"), event["name"])
-        open_[key] += {"b": 1, "e": -1, "X": 0}[event["ph"]]
-        assert open_[key] in (0, 1)
-    assert not +open_
-    threads: dict[tuple[int, int], list[tuple[float, float]]] = {}
-    for event in timed:
-        if event["ph"] == "X":
-            threads.setdefault((event["pid"], event["tid"]), []).append((event["ts"], event["ts"] + event["dur"]))
+    named = Counter((event["name"], event["pid"], event["tid"]) for event in events if event["ph"] == "M")
+    assert {1} == set(named.values())
+    assert {("process_name", event["pid"], 0) for event in events} <= set(named)
+    threads = {("thread_name", event["pid"], event["tid"]) for event in events if event["ph"] == "X"}
+    assert threads == {key for key in named if key[0] == "thread_name"}
     assert 5 == len(threads)  # two of each worker, and the trainer's
-    for slices in threads.values():
+    found = tracks(events)
+    ways_ = [slices for key, slices in found.items() if len(key) == 3]
+    assert len(threads) + len(ways_) == len(found)
+    for slices in ways_:
+        *stages, whole = sorted(slices, key=lambda each: each[1] - each[0])
+        assert (min(begin for begin, _, _ in stages), max(end for _, end, _ in stages)) == whole[:2]
+        slices.remove(whole)
+    for slices in found.values():
         slices.sort()
-        assert all(end <= begin + 1.0 for (_, end), (begin, _) in pairwise(slices))  # µs
+        assert all(end <= begin + 1.0 for (_, end, _), (begin, _, _) in pairwise(slices))  # µs
+
+
+def test_rows_of_tasks_stand_in_order(recorded: Path) -> None:
+    """Viewers sort them by name, so their numbers have as many digits each; the task's own name stands beside it."""
+    events = to_events(read_folder(recorded), found_in(recorded))["traceEvents"]
+    shown = {
+        event["name"]: event["args"]["task"] for event in events if "task" in event.get("args", {}) and "id2" in event
+    }
+    numbers = [int(shown[name].removeprefix("train/")) for name in sorted(shown)]
+    assert sorted(numbers) == numbers
+    assert {"train/00", "train/05", "train/10"} <= set(shown)
+
+
+def test_clocks_of_one_host_need_no_correction(recorded: Path) -> None:
+    """The file says of every process what was added to its times, and how wrong that may be."""
+    content = to_events(read_folder(recorded), found_in(recorded))
     clocks = content["otherData"]["clocks"]
     assert ["ventilator", "worker", "worker", "sink", "trainer"] == [each["process"].split()[0] for each in clocks]
     assert all((0.0, 0.0) == (each["offset_s"], each["error_s"]) for each in clocks)
