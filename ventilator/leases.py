@@ -7,8 +7,9 @@ heartbeats no longer list it, or when the worker is lost; a unit of work ends on
 So a lost message or a dead peer costs at most a repetition, and repetitions are harmless.
 
 A worker runs its leases in the order it got them, so the oldest is the one that runs: only that one is charged when
-the worker dies, and what was charged runs alone from then on (`suspects.py`). No socket, no clock, no thread: messages
-and `now` in, instructions out.
+the worker dies (`quarantine.py`), and what was charged runs alone from then on (`suspects.py`). A worker whose oldest
+lease holds up the stream is not waited for any longer (`hedging.py`), nor is a result that does not arrive
+(`delivery.py`). No socket, no clock, no thread: messages and `now` in, instructions out.
 """
 
 from collections import Counter
@@ -31,7 +32,6 @@ from penstock.protocol.messages import (
     ListPaths,
     Paths,
     Progress,
-    Quarantined,
     Reset,
     SinkHello,
     SinkWelcome,
@@ -43,7 +43,9 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.delivery import Delivery
 from penstock.ventilator.heard import Heard
+from penstock.ventilator.hedging import Hedging
 from penstock.ventilator.lane import Lane, MakeTask, Work
+from penstock.ventilator.quarantine import Quarantine
 from penstock.ventilator.roster import Roster, Worker
 from penstock.ventilator.suspects import Suspects
 
@@ -51,8 +53,6 @@ from penstock.ventilator.suspects import Suspects
 MAX_MISSING = 2**22
 #: Heartbeats without a word after which a worker gets nothing new: dead, it would be charged for what it got.
 _QUIET_BEATS = 2.0
-#: Charges that are remembered in case the worker turns up again.
-_CHARGES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +101,13 @@ class Leases:
         self.lost: Counter[str] = Counter()
         self._suspects = Suspects(self.roster, self.policy.hedge_s)
         self._delivery = Delivery(self.roster, self.policy.confirm_s)
+        self._hedging = Hedging(self.roster, self.policy.hedge_s, self.policy.hedge_factor)
+        self._quarantine = Quarantine(self.lanes, self.policy.attempts)
         #: What the items of a stream are called, from one on; a sink that writes a file asks.
         self.paths: Callable[[str, int], Paths] | None = None
         self._roots = dict(roots)
         self._intervals = intervals
         self._version = version
-        #: What a lost worker was charged for, by its incarnation: taken back if it turns up again.
-        self._charged: dict[str, TaskKey] = {}
 
     def receive(self, peer: bytes, message: AnyMessage, now: float) -> list[Instruction]:
         """Take one message in. Raises RemoteProtocolError if this peer may not send it."""
@@ -174,10 +174,10 @@ class Leases:
         if self.sink and self.sink.live.due(now):
             self.sink.live.spoke_at = now
             out.append(Send(self.sink.peer, Heartbeat(ledger=self.heard.lines)))
-            out += self._repeat_quarantined(self.sink.peer)
+            out += self._quarantine.repeat(self.sink.peer)
         for lane in self.lanes.values():
             out += self._requeue_unconfirmed(lane, now)
-            out += self._hedge(lane, now)
+            out += self._hedging.hedge(lane, self.lanes, now)
         self._delivery.review(now)
         return out
 
@@ -222,8 +222,7 @@ class Leases:
         out: list[Instruction] = []
         for old in self.roster.incarnations(hello.incarnation):
             out += self._remove(old, "worker came back", None)
-        if charged := self._charged.pop(hello.incarnation, None):
-            self.lanes[charged.stream].refund(charged)
+        self._quarantine.refund(hello.incarnation)
         self.roster.add(peer, hello, Liveness(self._intervals, now, now))
         return [
             *out,
@@ -277,8 +276,7 @@ class Leases:
             if need and need.stopped and not lane.stopped:
                 out.append(Note("stream stopped", {"stream": name, "reason": need.stopped}, "error"))
             out += self._delivery.arrived(lane.need(need, self.roster.is_held, now), now)
-        works = [work for lane in self.lanes.values() for work in lane.untold()]
-        return [*out, *(_quarantined(self.sink.peer, work) for work in works)]
+        return [*out, *self._quarantine.untold(self.sink.peer)]
 
     def _finish(self, peer: bytes, done: Done, now: float) -> None:
         leased_at = self.roster.end(peer, done.key, now)
@@ -362,33 +360,12 @@ class Leases:
             )
         ]
         for key in worker.held:
-            lane = self.lanes[key.stream]
-            work = lane.works.get(key)
+            work = self.lanes[key.stream].works.get(key)
             if key != running or work is None or work.failure:
                 self._again(key)
-                continue
-            lane.charge(work, self.policy.attempts, name)
-            if work.failure is None:
-                self._remember_charge(worker.hello.incarnation, key)
             else:
-                out += [_quarantined(self.sink.peer, given_up) for given_up in lane.untold() if self.sink]
-                fields = {"stream": key.stream, "path": work.failure.path, "reason": work.failure.reason}
-                out.append(Note("item quarantined", fields, "error"))
+                out += self._quarantine.charge(work, worker, self.sink.peer if self.sink else None)
         return out
-
-    def _remember_charge(self, incarnation: str, key: TaskKey) -> None:
-        self._charged[incarnation] = key
-        if len(self._charged) > _CHARGES:
-            del self._charged[next(iter(self._charged))]
-
-    def _repeat_quarantined(self, sink: bytes) -> list[Instruction]:
-        return [
-            _quarantined(sink, work)
-            for lane in self.lanes.values()
-            if lane.poison
-            for work in lane.works.values()
-            if work.failure
-        ]
 
     def _requeue_unconfirmed(self, lane: Lane, now: float) -> list[Note]:
         works, notes = self._delivery.overdue(lane, now)
@@ -396,33 +373,6 @@ class Leases:
             work.finished_at = None
             self._again(work.key)
         return notes
-
-    def _hedge(self, lane: Lane, now: float) -> list[Instruction]:
-        """Lease again all that a worker holds whose current task holds up the stream far longer than is typical."""
-        head = lane.head()
-        holders = self.roster.holders(head.key) if head else ()
-        patience = max(self.policy.hedge_s, self.policy.hedge_factor * (lane.typical_s or 0.0))
-        if not head or head.ready or not holders or head.failure:
-            return []
-        if head.finished_at is not None:  # hedged, made, and on its way: that is waited for
-            return []
-        if any(now - self.workers[peer].busy_since <= patience for peer in holders):
-            return []
-        out: list[Instruction] = []
-        for peer in holders:
-            worker = self.workers[peer]
-            worker.stalled = True
-            self.roster.offer(peer)
-            for key in worker.held:
-                other = self.lanes[key.stream]
-                if (work := other.works.get(key)) and all(
-                    self.workers[holder].stalled for holder in self.roster.holders(key)
-                ):
-                    other.hedged += not work.ready
-                    other.push(work)
-            fields = {"worker": worker.hello.worker, "stream": lane.plan.name, "task": head.key.ordinal}
-            out.append(Note("hedged", fields | {"age_s": round(now - worker.busy_since, 3)}, "warning"))
-        return out
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
@@ -432,8 +382,3 @@ class Leases:
                 leased = self.roster.is_held(key)
                 assert work.ready or leased or work.finished_at is not None or work.failure, f"{key} is nobody's"  # noqa: S101
         self.roster.validate()
-
-
-def _quarantined(sink: bytes, work: Work) -> Send:
-    assert work.failure is not None  # noqa: S101 - only work that was given up
-    return Send(sink, Quarantined(key=work.key, failure=work.failure))
