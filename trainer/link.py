@@ -7,7 +7,6 @@ program's side is `take`, `consumed`, `seek` and `close`.
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 
 from penstock.protocol import wire
 from penstock.protocol.errors import (
@@ -25,20 +24,17 @@ from penstock.protocol.messages import (
     EpochEnd,
     Heartbeat,
     Intervals,
-    Reference,
     Refused,
     Reset,
     TrainerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.security import KeyRing
-from penstock.protocol.segments import loan_of
-from penstock.protocol.shared import Attachments
 from penstock.protocol.sockets import Hub
 from penstock.protocol.stats import FeedWaits
 from penstock.protocol.tracer import Tracer
 from penstock.protocol.wire import Array
-from penstock.trainer.buffers import Buffers
+from penstock.trainer.borrowing import Borrowing
 from penstock.trainer.inbox import Inbox
 from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
 from penstock.trainer.supply import Event, Ready
@@ -46,12 +42,8 @@ from penstock.trainer.supply import Event, Ready
 _FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Reset)
 #: What a refusal is raised as, by its kind; all others as RefusedError.
 _ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transform": TransformError}
-#: Segments of shared memory that stay mapped: each takes one of the program's file descriptors.
-_SEGMENTS = 256
 #: Least time (s) between two words to the sink about how long the program has waited.
 _TELL_S = 0.5
-#: Seconds after which it is tried again to share memory with a sink: a message may have come too late for once.
-_RETRY_S = 60.0
 #: Longest that `close` waits for the thread (s).
 _CLOSE_S = 5.0
 
@@ -84,17 +76,10 @@ class Link(Inbox):
         self._hub.tracer = Tracer.from_environment("trainer")
         #: Position after the batch that the program has; kept for the tracer.
         self._in_hand = 0
-        self._hub.memory = Attachments(releases=False, most=_SEGMENTS)
-        self._buffers = Buffers()
+        self._borrowing = Borrowing()
+        self._hub.memory = self._borrowing.attachments
         #: Whether a waiting program was told that the sink has answered.
         self._welcomed = False
-        #: Whether the sink that answered last has memory that this process can open.
-        self._shares = False
-        #: A segment of that sink's, and of the last sink that had one; when to try to open it (monotonic s); how many
-        #: references failed so far.
-        self._memory: Reference | None = None
-        self._token = ""
-        self._try_at, self._failures = 0.0, 0
         self._socket = self._hub.dealer(address, _FROM_SINK, "sink")
         self.session = Session(wish, position, fingerprint, Intervals(), time.monotonic())
         self._thread = threading.Thread(target=self._run, name=f"penstock {wish.stream}", daemon=True)
@@ -175,7 +160,7 @@ class Link(Inbox):
             plan = self.session.plan
             self.session = Session(self._wish, *seek, self.session.live.intervals, now)
             self.session.plan = plan
-            self._shares, self._memory = False, None
+            self._borrowing.forget()
             self._socket.reopen()
             with self._changed:
                 self._events.clear()
@@ -184,52 +169,19 @@ class Link(Inbox):
             self._execute(self.session.consume(consumed, now))
         for _, message, arrays in self._socket.receive():
             try:
-                own = self._own(message, arrays) if isinstance(message, Batch) else arrays
+                own: Sequence[Array] = arrays
+                if isinstance(message, Batch) and self.session.plan:
+                    own = self._borrowing.own(message, arrays, self.session.plan)
                 if isinstance(message, TrainerWelcome):
-                    self._meet(message.memory, now)
+                    self._borrowing.meet(message.memory, now)
                 self._execute(self.session.receive(message, own, now))
                 if isinstance(message, TrainerWelcome):  # now it is known how large batches are, and how to get them
                     self._execute(self.session.consume(0, now))
             except RemoteProtocolError as error:
                 self._hub.rejects.add(error, "sink")
-        if self._hub.rejects.counts["shared"] > self._failures:  # its batches are missing: they come again, as bytes
-            self._failures = self._hub.rejects.counts["shared"]
-            self._shares, self._try_at = False, now + _RETRY_S
-        self._try_memory(now)
+        self._borrowing.failed(self._hub.rejects.counts["shared"], now)
+        self._borrowing.attempt(now)
         self._execute(self.session.tick(now))
-
-    def _meet(self, memory: Reference | None, now: float) -> None:
-        """Take in what segment a sink names; one that is new is tried at once."""
-        self._memory, self._shares = memory, False
-        if memory and memory.token != self._token:
-            self._token, self._try_at = memory.token, now
-        self._try_memory(now)
-
-    def _try_memory(self, now: float) -> None:
-        """Find out now and then whether this process can open the sink's memory; the next credit says so."""
-        if self._shares or now < self._try_at or self._memory is None or self._hub.memory is None:
-            return
-        try:
-            self._hub.memory.lend(self._memory)
-        except RemoteProtocolError:  # another host, container or user: bytes are as good, only slower
-            self._try_at = now + _RETRY_S
-        else:
-            self._shares = True
-
-    def _own(self, batch: Batch, arrays: Sequence[Array]) -> Sequence[Array]:
-        """Return the batch's fields, joined, in memory that is the program's own and may be written to.
-
-        Raises RemoteProtocolError if shared memory was written again before it was copied, as may happen to a program
-        that was stopped for so long that the sink gave it up: then it must subscribe again.
-        """
-        if self.session.plan is None:
-            return arrays
-        _check(batch, self.session.plan)
-        loans = [loan_of(array) for array in arrays]
-        fields = self._join(batch, arrays)
-        if not all(loan is None or loan.intact for loan in loans):
-            raise RemoteProtocolError("stale", f"batch {batch.sequence} was given up by the sink before it was read")
-        return fields
 
     def _execute(self, instructions: Iterable[SessionInstruction]) -> None:
         for instruction in instructions:
@@ -252,7 +204,7 @@ class Link(Inbox):
                 case Rejected(refused):
                     self._put(_ERRORS.get(refused.kind, RefusedError)(refused.reason))
                 case Reopen():
-                    self._shares, self._memory = False, None
+                    self._borrowing.forget()
                     self._socket.reopen()
                 case Note(event, fields, level):
                     getattr(self._log, level)(event, **fields)
@@ -265,7 +217,7 @@ class Link(Inbox):
 
     def _complete(self, credit: Credit) -> Credit:
         """Add what only this shell knows: whether memory is shared and, now and then, how long the program waited."""
-        known: dict[str, object] = {"sees_memory": True} if self._shares else {}
+        known: dict[str, object] = {"sees_memory": True} if self._borrowing.shares else {}
         now = time.monotonic()
         if self._waits and now >= self._told_at + _TELL_S:
             self._told_at = now
@@ -277,31 +229,3 @@ class Link(Inbox):
             if self._seek is None:  # else they belong to a position that was left
                 self._events.extend(events)
                 self._changed.notify_all()
-
-    def _join(self, batch: Batch, arrays: Sequence[Array]) -> list[Array]:
-        parts: dict[str, list[Array]] = {}
-        for frame, array in zip(batch.frames, arrays, strict=True):
-            parts.setdefault(frame.name, []).append(array)
-        fields = []
-        for segments in parts.values():
-            if len(segments) > 1 or loan_of(segments[0]):
-                fields.append(self._buffers.join(segments))
-            else:
-                segments[0].flags.writeable = True  # nobody else holds the received frame
-                fields.append(segments[0])
-        return fields
-
-
-def _check(batch: Batch, plan: StreamPlan) -> None:
-    """Raise RemoteProtocolError unless the batch's segments make up the fields of the plan's schema."""
-    lengths: dict[str, int] = {}
-    known = {field.name: field for field in plan.schema}
-    for frame in batch.frames:
-        field = known.get(frame.name)
-        if field is None or (frame.dtype, frame.shape[1:]) != (field.dtype, field.shape) or not frame.shape:
-            raise RemoteProtocolError("batch", f"{frame.name} {frame.dtype}{frame.shape} is not of the schema {known}")
-        lengths[frame.name] = lengths.get(frame.name, 0) + frame.shape[0]
-    if lengths.keys() != known.keys() or set(lengths.values()) != {sum(batch.sizes)}:
-        raise RemoteProtocolError("batch", f"batch {batch.sequence}: fields of lengths {lengths}, sizes {batch.sizes}")
-    if len(batch.sizes) != len(batch.stops) or any(low >= high for low, high in pairwise((batch.start, *batch.stops))):
-        raise RemoteProtocolError("batch", f"batch {batch.sequence}: from {batch.start}, stops {batch.stops}")
