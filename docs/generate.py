@@ -8,6 +8,12 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from penstock.bench import BenchSettings
+from penstock.check import CheckSettings
+from penstock.demo import DemoSettings
+from penstock.inspect import InspectSettings
+from penstock.keys import AddSettings, ExportSettings, FolderSettings, InitSettings, NameSettings
+from penstock.preview import PreviewSettings
 from penstock.protocol import (
     augment_spec,
     custom_spec,
@@ -19,12 +25,16 @@ from penstock.protocol import (
 )
 from penstock.protocol.metrics import COMMON, Definition
 from penstock.protocol.rejects import REASONS
+from penstock.quarantine import QuarantineSettings
 from penstock.sink import metrics as sink_metrics
 from penstock.sink.service import SinkSettings
+from penstock.status import StatusSettings
+from penstock.trace import TraceSettings
 from penstock.trainer import metrics as feed_metrics
 from penstock.up import UpSettings
 from penstock.ventilator import metrics as ventilator_metrics
 from penstock.ventilator.service import VentilatorSettings
+from penstock.view import ViewSettings
 from penstock.worker import metrics as worker_metrics
 from penstock.worker.service import WorkerSettings
 from penstock.write import WriteSettings
@@ -56,6 +66,20 @@ _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock worker": WorkerSettings,
     "penstock up": UpSettings,
     "penstock write": WriteSettings,
+    "penstock check": CheckSettings,
+    "penstock preview": PreviewSettings,
+    "penstock view": ViewSettings,
+    "penstock inspect": InspectSettings,
+    "penstock status": StatusSettings,
+    "penstock quarantine": QuarantineSettings,
+    "penstock bench": BenchSettings,
+    "penstock trace": TraceSettings,
+    "penstock demo": DemoSettings,
+    "penstock keys init": InitSettings,
+    "penstock keys add": AddSettings,
+    "penstock keys revoke": NameSettings,
+    "penstock keys list": FolderSettings,
+    "penstock keys export": ExportSettings,
 }
 
 
@@ -69,7 +93,7 @@ def _type(annotation: object) -> str:
 
 
 def _bound(rule: object) -> str:
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "at least"}
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "of length ≥"}
     return ", ".join(
         f"{sign} {getattr(rule, key)}" for key, sign in signs.items() if getattr(rule, key, None) is not None
     )
@@ -104,8 +128,8 @@ def _flag(model: type[BaseModel], field: str) -> str:
 
 
 def settings_page() -> str:
-    """Return the reference of the services' settings."""
-    lines = ["# Settings of the services", "", "Generated from the models by `python docs/generate.py`.", ""]
+    """Return the reference of the settings of services and commands."""
+    lines = ["# Settings", "", "Generated from the models by `python docs/generate.py`.", ""]
     lines += [
         "Each is a flag, an environment variable `PENSTOCK_<FIELD>` (upper case, `_`) and a key of the TOML file that",
         "`--config` or `PENSTOCK_CONFIG` names; flags win over the environment, that over the file.",

@@ -46,7 +46,7 @@ class BenchSettings(Settings):
     rounds: int = Field(default=3, ge=1, le=1000)
     """Times that each is run; rounds alternate, so that whatever else the machine does meets all of them."""
     epochs: float | None = Field(default=None, gt=0, le=1000)
-    """Epochs that are timed; default: 1."""
+    """Epochs that are timed; default: 1, and a number of batches of their own for `in-memory` and `jpegs`."""
     batches: int | None = Field(default=None, ge=1, le=10_000_000)
     """Batches that are timed, in place of epochs."""
     warm_up: int = Field(default=20, ge=1, le=100_000)
