@@ -153,6 +153,8 @@ def prepare(settings: BenchSettings) -> tuple[Results, dict[str, Any]]:
         )
     if settings.data is not None and not (case and case.files):
         raise SpecError(f"--data {settings.data!r}: only `penstock bench jpegs` takes it; a spec names its own roots")
+    if settings.data is not None and not Path(settings.data).is_dir():
+        raise SpecError(f"--data {settings.data!r}: no such folder; give one with a folder of JPEG files a class")
     candidates = [Candidate("penstock", number) for number in workers]
     doing = "training a small network" if settings.train else "without training"
     order: dict[str, Any] = {"case": "", "library": "penstock", "spec": settings.spec, "stream": settings.stream}
@@ -187,6 +189,8 @@ def serve(settings: BenchSettings) -> int:
     folder = Path(settings.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # to find out now, and not when everything has been run
+            pass
     except OSError as error:
         raise SpecError(f"-o {settings.output!r}: {error}; name a folder that can be written to") from error
     console, interrupts = Console(), Interrupts()
@@ -204,8 +208,12 @@ def serve(settings: BenchSettings) -> int:
     if results.runs:
         from penstock.bench_report import write_report  # noqa: PLC0415 - matplotlib takes a second
 
-        write_report(results, folder)
-        console.print(f"{len(results.runs)} runs: {folder / 'report.md'}", highlight=False, soft_wrap=True)
+        try:
+            write_report(results, folder)
+        except OSError as error:
+            raise PenstockError(f"the report cannot be written to {folder}: {error}") from error
+        count = f"{len(results.runs)} run{'s' if len(results.runs) > 1 else ''}"
+        console.print(f"{count}: {folder / 'report.md'}", highlight=False, soft_wrap=True)
     if failure:
         raise failure
     if interrupts.seen is not None:

@@ -150,7 +150,7 @@ def _law_in_words(results: Results, law: amdahl.Amdahl | None) -> str:
         f"Amdahl's law, fitted to the speed-up over one worker in the same round of {points} run{'s' * (points > 1)} "
         f"(more workers than the {cores()} cores count as {cores()}): {law}"
     )
-    words += "." if points == 1 else ", by the standard error of least squares."
+    words += ", which fits a single run always." if points == 1 else ", by the standard error of least squares."
     if law.parallel > 1.0:
         words += " More than 1 means that one worker was slowed down by more than its own work."
     if law.parallel < 0.0:

@@ -206,6 +206,24 @@ def test_wrong_usage_is_an_error_in_words(
     assert [] == [*tmp_path.iterdir()]
 
 
+def test_a_folder_of_images_that_is_not_there_is_an_error_in_words(tmp_path: Path) -> None:
+    """Before Keras is imported."""
+    with pytest.raises(SpecError, match="no such folder; give one with a folder of JPEG files a class"):
+        prepare(BenchSettings(spec="jpegs", data=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize("output", ["/proc", "/proc/report", "/dev/null", "/dev/null/report"])
+def test_an_output_that_cannot_be_written_is_found_before_anything_runs(
+    output: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that is there but takes no file, one that cannot be made, a file: exit status 2, in words."""
+    assert 2 == main(["in-memory", "--workers", "0", "-o", output])
+    said = capsys.readouterr()
+    assert f"-o {output!r}: " in said.err
+    assert "name a folder that can be written to" in said.err
+    assert "" == said.out
+
+
 def test_a_spec_that_is_not_there_is_an_error_in_words(tmp_path: Path) -> None:
     """And so is a stream that it does not have."""
     with pytest.raises(SpecError, match="nowhere"):
