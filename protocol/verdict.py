@@ -126,7 +126,7 @@ def _held_up(seen: Evidence, wait: float) -> Verdict:
         text = f"the file that is written held everything up for {seen.writer_fraction:.0%} of the time: a faster disk"
         return _verdict(seen, "writer-bound", f"{waited}; {text}, or less compression, would help")
     if seen.failed > MOST * seen.items:
-        share = seen.failed / seen.items
+        share = seen.failed / max(seen.items, seen.failed)  # a worker may tell of more failures than items
         text = f"{share:.0%} of the items worked on were quarantined: see the ledger, repair or remove them"
         return _verdict(seen, "quarantine-bound", f"{waited}, and {text}")
     if seen.trainers and seen.starved < MOST * wait:

@@ -48,6 +48,7 @@ def seen(**changes: Any) -> Evidence:
         (seen(workers=3, cut_off=2), "sink-bound", "", "2 of 3 workers cannot reach the sink"),
         (seen(failed=51), "quarantine-bound", "", "51% of the items"),
         (seen(failed=50), "worker-bound", "", ""),
+        (seen(items=0, failed=3), "quarantine-bound", "", "100% of the items"),
         (seen(writer_fraction=0.4), "writer-bound", "", "held everything up for 40%"),
         (seen(writer_fraction=0.2), "worker-bound", "", ""),
         (seen(trainers=0, wait_fraction=None, writers=1, writer_fraction=0.6), "writer-bound", "", "faster disk"),
