@@ -23,7 +23,7 @@ _WORKERS = "worker processes (0: in the trainer's process)"
 #: Parts of a run, from the bottom of a stack of areas up.
 _PARTS = {"trainer": _VERMILION, "workers": _BLUE, "sink": _GREEN, "ventilator": _PINK, "other": _ORANGE}
 #: Rounds that are drawn in one picture of utilisation.
-_MOST_ROUNDS = 3
+MOST_ROUNDS = 3
 _STYLE: Any = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
@@ -96,7 +96,7 @@ def draw_usage(results: Results, cores: int, folder: Path) -> list[Path]:
     """Draw a picture a candidate: processors by part and GPUs over time, a column a round; return the files."""
     drawn = []
     for candidate in results.candidates:
-        runs = results.of(candidate)[:_MOST_ROUNDS]
+        runs = results.of(candidate)[:MOST_ROUNDS]
         if not runs:
             continue
         path = folder / f"usage-{str(candidate).lower().replace(' ', '-')}.png"

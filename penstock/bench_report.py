@@ -13,7 +13,7 @@ from typing import Any
 
 from penstock import amdahl, machine
 from penstock.bench import Candidate, Results, Run
-from penstock.bench_plots import draw_durations, draw_speed_ups, draw_usage
+from penstock.bench_plots import MOST_ROUNDS, draw_durations, draw_speed_ups, draw_usage
 
 #: Up to so many cores, a report says what that means.
 _FEW_CORES = 4
@@ -73,8 +73,10 @@ def _text(results: Results, law: amdahl.Amdahl | None, pictures: Sequence[str]) 
         "duration.png": "Seconds that the timed batches took, by the number of worker processes",
         "speed-up.png": "Speed-up over one worker, with the ideal and the fitted law",
     }
+    some = f" in the first {MOST_ROUNDS} rounds" if settings.rounds > MOST_ROUNDS else ""
+    usage = f"Processors and GPUs over time{some}; between the dotted lines batches are timed"
     for name in pictures:
-        caption = captions.get(name) or "Processors and GPUs over time; between the dotted lines batches are timed"
+        caption = captions.get(name) or usage
         lines += [f"![{caption}]({name})", ""]
     lines += ["## The machine", "", *(f"- {name}: {fact}." for name, fact in machine.describe().items()), ""]
     lines += _caution()

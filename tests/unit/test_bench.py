@@ -90,6 +90,16 @@ def test_a_report_holds_every_run(tmp_path: Path) -> None:
     assert str(tmp_path) not in text
 
 
+def test_a_report_says_which_rounds_its_pictures_show(tmp_path: Path) -> None:
+    """Three panels have room in a picture: of more rounds, the first."""
+    for rounds, words in (
+        (3, "Processors and GPUs over time; between"),
+        (4, "over time in the first 3 rounds; between"),
+    ):
+        write_report(make_results(rounds), tmp_path)
+        assert words in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
 def test_the_law_is_that_of_the_runs() -> None:
     """10 s with one worker and 6 s with two are 0.8 in parallel, in every round."""
     law = fit_law(make_results())
