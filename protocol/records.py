@@ -12,7 +12,9 @@ Text = Annotated[str, StringConstraints(max_length=4096)]
 #: Explanations quote what peers sent: one that grew too long is cut, never a reason to fail.
 Reason = Annotated[str, BeforeValidator(lambda text: text[:4096] if isinstance(text, str) else text)]
 Count = Annotated[int, Field(ge=0, lt=2**62)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+#: Longest time that a peer may tell (s; 30,000 years): sums of what many tell stay finite.
+MOST_S = 1e12
+Seconds = Annotated[float, Field(ge=0, le=MOST_S, allow_inf_nan=False)]
 #: What failed about an item, as one word for counters: getting its bytes, decoding them, cutting and changing the
 #: image, a custom transform; or it killed the workers that ran it.
 FailureKind = Literal["read", "decode", "transform", "custom", "killed", "other"]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from penstock.protocol.records import Count, Message, Seconds, Text, Timings
+from penstock.protocol.records import Count, Message, Text, Timings
 from penstock.protocol.stats import (
     LEDGER_KEPT,
     Counts,
@@ -36,6 +36,8 @@ WORDS: tuple[Word, ...] = get_args(Word)
 Cause = Literal["", "no trainer", "no worker", "no sink", "hanging task", "stopped stream", "no progress"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 Fraction = Annotated[float, Field(ge=0, le=1)]
+#: What is computed of all that peers tell.
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Verdict(Message):
@@ -51,24 +53,24 @@ class Verdict(Message):
     """How much of its time the trainer that waits most waited for batches, lately; none without a trainer."""
     more_workers: Count = 0
     """Of `worker-bound`: about how many more workers of this kind would keep the trainers fed."""
-    for_s: Seconds = 0.0
+    for_s: Amount = 0.0
     """Seconds since this became the verdict."""
 
 
 class Flow(Message):
     """What passes along the topology's edges per second, lately."""
 
-    tasks: Seconds = 0.0
+    tasks: Amount = 0.0
     """Tasks finished by workers."""
-    made: Seconds = 0.0
+    made: Amount = 0.0
     """Samples from workers to the sink,"""
-    made_bytes: Seconds = 0.0
+    made_bytes: Amount = 0.0
     """and their bytes."""
-    batches: Seconds = 0.0
+    batches: Amount = 0.0
     """Batches from the sink to trainers,"""
-    delivered: Seconds = 0.0
+    delivered: Amount = 0.0
     """their samples"""
-    delivered_bytes: Seconds = 0.0
+    delivered_bytes: Amount = 0.0
     """and their bytes."""
 
 
@@ -83,13 +85,13 @@ class WorkerRow(Message):
     """Tasks that it wants to hold at once."""
     leases: Count
     """Tasks that it holds."""
-    rate: Seconds = 0.0
+    rate: Amount = 0.0
     """Samples per second, lately."""
     busy: Fraction = 0.0
     """How much of its time it worked or waited for files or the sink, lately; the rest it had no task."""
-    task_s: Seconds = 0.0
+    task_s: Amount = 0.0
     """Seconds since it began what it runs; 0 without a task."""
-    silent_s: Seconds = 0.0
+    silent_s: Amount = 0.0
     """Seconds since it was heard."""
     hedged: bool = False
     """It holds up the stream, and others were given what it holds."""
@@ -102,11 +104,11 @@ class WorkerRow(Message):
 class TrainerRow(Message):
     """One trainer."""
 
-    rate: Seconds = 0.0
+    rate: Amount = 0.0
     """Samples per second, lately."""
     wait_fraction: Fraction | None = None
     """How much of its time it waited for batches, lately: by its own clock, or as the sink sees it until it told."""
-    eta_s: Seconds | None = None
+    eta_s: Amount | None = None
     """Seconds to its epoch's end at this rate; none while nothing flows."""
     stats: ReaderStats
     """What the sink says of it."""
@@ -133,9 +135,9 @@ class StreamRow(Message):
     """of them, those that no worker has,"""
     leased: Count = 0
     """and those that workers have."""
-    head_s: Seconds = 0.0
+    head_s: Amount = 0.0
     """Seconds that the lowest missing task has been the lowest: the age of the head of the line."""
-    typical_task_s: Seconds | None = None
+    typical_task_s: Amount | None = None
     """Smoothed seconds that a task takes on a worker."""
     finished: Count = 0
     """Tasks that workers have finished,"""
@@ -156,7 +158,7 @@ class SinkRow(Message):
 
     results: Text
     """Address that workers push results to."""
-    silent_s: Seconds = 0.0
+    silent_s: Amount = 0.0
     """Seconds since it was heard."""
     outcomes: Counts = Field(default_factory=dict)
     """Results that came in, by outcome: accepted, duplicate, unwanted."""
@@ -175,9 +177,9 @@ class Snapshot(Message):
 
     version: Text
     """Penstock's version."""
-    at: Seconds
+    at: Amount
     """When it was made: seconds since 1970 on the ventilator's clock."""
-    up_s: Seconds
+    up_s: Amount
     """Seconds since the ventilator had listed its sources."""
     verdict: Verdict
     """What limits the stack."""

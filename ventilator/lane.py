@@ -12,6 +12,7 @@ from penstock.protocol import ranges
 from penstock.protocol.messages import Failure, StreamNeed, Task, TaskKey, Timings
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
+from penstock.protocol.records import MOST_S
 
 #: Weight of the newest duration in a lane's typical task duration (exponential moving average).
 _NEWEST = 0.1
@@ -158,7 +159,7 @@ class Lane:
         """Note where a task's time went on its worker."""
         self.finished += 1
         for name, seconds in timings:
-            self.spent_s[name] += seconds
+            self.spent_s[name] = min(MOST_S, self.spent_s[name] + seconds)
         seconds = timings.read_s + timings.decode_s + timings.transform_s + timings.send_s
         self.typical_s = seconds if self.typical_s is None else (1 - _NEWEST) * self.typical_s + _NEWEST * seconds
 

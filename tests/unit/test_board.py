@@ -24,6 +24,7 @@ from penstock.protocol.messages import (
     Timings,
     WorkerStats,
 )
+from penstock.protocol.records import MOST_S
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.stats import LEDGER_KEPT, LEDGER_PAGE, FeedWaits
 from penstock.sink.assembly import VENTILATOR, Assembly
@@ -265,3 +266,27 @@ def test_everybody_who_left_is_counted_and_not_shown(joined: Joined) -> None:
     assert ((), (), None) == (snapshot.workers, snapshot.trainers, snapshot.sink)
     assert {"worker left": 1} == snapshot.lost
     assert all(stream.sink is None for stream in snapshot.streams)
+
+
+def test_no_number_that_a_peer_may_send_ends_the_ventilator(joined: Joined) -> None:
+    """What is out of all proportion is shown as it is told: sums and rates of the largest numbers stay finite."""
+    most_s, most = MOST_S, 2**62 - 1
+    spent = Timings(read_s=most_s, decode_s=most_s, transform_s=most_s, send_s=most_s)
+    counts = {"tasks": most, "samples": most, "bytes": most, "items": most, "failures": most, "restarts": most}
+    joined.seconds(2)
+    for number in range(2):
+        hello = Hello(worker=f"host/{number + 2}", incarnation=f"w{number}", host="host", slots=2, version="1.0")
+        joined.hear(hello.worker.encode(), hello)
+    joined.second()
+    joined.stats = WorkerStats(spent=spent, stage="make", stage_s=most_s, **counts)
+    for name in (b"host/2", b"host/3"):
+        joined.hear(name, Finished(done=tuple(Done(key=key, timings=spent) for key in joined.held)))
+        joined.hear(name, Heartbeat(running=(), sink="r", worker_stats=joined.stats))
+    sent = joined.sink.streams.readers[TRAINER].credit
+    waits = FeedWaits(batches=most, wait_s=most_s, busy_s=most_s)
+    joined.credit(Credit(consumed=sent.consumed, limit=sent.limit, feed=waits))
+    snapshot = joined.second(work=False)
+    assert snapshot == Snapshot.model_validate_json(snapshot.model_dump_json())
+    assert max(row.rate for row in snapshot.workers) > 1e17
+    with pytest.raises(ValueError, match="less than or equal"):
+        Timings(read_s=2 * MOST_S)
