@@ -1,5 +1,6 @@
 """What every test may ask for. Owns the shared fixtures and the Hypothesis profile; knows no part of Penstock."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,11 @@ from hypothesis import settings
 # A shared machine stalls now and then: a slow example says nothing about the code, so no example has a deadline.
 settings.register_profile("penstock", deadline=None, print_blob=True)
 settings.load_profile("penstock")
+
+# A shell lets what runs in its background ignore Ctrl-C, and whoever is started from there would too: tests that
+# interrupt what they have started would wait for it in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

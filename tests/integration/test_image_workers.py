@@ -321,12 +321,8 @@ def test_an_exception_in_fit_leaves_no_process_behind(photos: Path) -> None:
 
 
 def start(code: str, place: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a program in a process group of its own, as a shell does; its temporary files go to `place`.
-
-    Ctrl-C interrupts it even if these tests run in the background of a shell, whose processes ignore it.
-    """
-    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    command = [sys.executable, "-c", heeds + textwrap.dedent(code), *arguments]
+    """Start a program in a process group of its own, as a shell does; its temporary files go to `place`."""
+    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command,
@@ -399,7 +395,12 @@ def test_a_script_leaves_no_process_behind(
     request.addfinalizer(lambda: shutil.rmtree(place))
     script = start(code, place, str(photos / "train"), how)
     assert script.stdout is not None
-    until(lambda: script.stdout and script.stdout.readline() == "training\n", "the script to train")
+    said = []
+    for line in script.stdout:
+        said.append(line)
+        if line == "training\n":
+            break
+    assert ["training\n"] == said[-1:], "".join(said)
     children = psutil.Process(script.pid).children(recursive=True)
     if number is signal.SIGINT:
         assert len(children) >= 4
