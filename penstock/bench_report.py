@@ -8,6 +8,7 @@ import os
 import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from penstock.bench_plots import MOST_ROUNDS, draw_durations, draw_speed_ups, dr
 _FEW_CORES = 4
 #: A run that was timed for less (s) says little: batches that were ready before count in it, and so does any hiccup.
 _LEAST_S = 1.0
+#: Nothing works where all processors, and all GPUs, are less busy (percent); so many seconds of that are told.
+_IDLE_PERCENT, _TOLD_S = 5.0, 1.0
 
 
 def write_report(results: Results, folder: Path) -> None:
@@ -68,7 +71,7 @@ def _text(results: Results, law: amdahl.Amdahl | None, pictures: Sequence[str]) 
     ]
     if results.cut_short:
         lines += [f"**Not complete: {finished} runs.** {results.cut_short}", ""]
-    lines += [*_table(results), "", *_too_short(results), _law_in_words(results, law), ""]
+    lines += [*_table(results), "", *_too_short(results), *_stood_still(results), _law_in_words(results, law), ""]
     captions = {
         "duration.png": "Seconds that the timed batches took, by the number of worker processes",
         "speed-up.png": "Speed-up over one worker, with the ideal and the fitted law",
@@ -170,6 +173,27 @@ def _too_short(results: Results) -> list[str]:
     names = ", ".join(short)
     advice = "Such short times are mostly chance; give more `--epochs` or `--batches`."
     return [f"**Timed for less than {_LEAST_S:.0f} s: {names}.** {advice}", ""]
+
+
+def _stood_still(results: Results) -> list[str]:
+    """Return in which runs nothing worked for a while, though batches were wanted; why, a report cannot know."""
+    lines = [
+        f"- {run.candidate}, round {run.round + 1}: {idle_s(run):.1f} s of {run.duration_s:.1f} s"
+        for run in results.runs
+        if idle_s(run) >= _TOLD_S
+    ]
+    return ["**Runs that stood still, with the machine idle, while they were timed:**", "", *lines, ""] if lines else []
+
+
+def idle_s(run: Run) -> float:
+    """Return the seconds of the timed part in which neither processors nor GPUs did anything."""
+    rows = [row for row in run.usage if run.began_s < row["time_s"] <= run.ended_s]
+    return sum(after["time_s"] - before["time_s"] for before, after in pairwise(rows) if _is_idle(after))
+
+
+def _is_idle(row: Mapping[str, float]) -> bool:
+    gpus = [value for name, value in row.items() if name.startswith("gpu") and name.endswith("_percent")]
+    return max([row["cpu_percent"], *gpus]) < _IDLE_PERCENT
 
 
 def _caution() -> list[str]:

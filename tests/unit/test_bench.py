@@ -14,7 +14,7 @@ from PIL import Image
 
 from penstock.bench import BenchSettings, Candidate, Results, Run, main, parse_workers, prepare, schedule
 from penstock.bench_plots import law_label, usage_figure
-from penstock.bench_report import fit_law, write_report
+from penstock.bench_report import fit_law, idle_s, write_report
 from penstock.bench_run import GeneratorSource, _samples
 from penstock.protocol.errors import SpecError
 
@@ -166,6 +166,24 @@ def test_times_that_are_mostly_chance_are_called_so(tmp_path: Path) -> None:
     write_report(results, tmp_path)
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "**Timed for less than 1 s: 2 workers.** Such short times are mostly chance" in report
+
+
+def test_a_report_names_runs_in_which_nothing_worked_for_a_while(tmp_path: Path) -> None:
+    """Seconds without processors and GPUs are told, with the run; not with a busy GPU, nor before the timed part."""
+    results = make_results()
+    write_report(results, tmp_path)
+    assert "stood still" not in (tmp_path / "report.md").read_text(encoding="utf-8")
+    run = next(run for run in results.runs if str(run.candidate) == "Keras" and run.round == 1)
+    rows = [dict(row, cpu_percent=1.0, gpu0_percent=float(2.0 <= row["time_s"] < 5.0) * 99.0) for row in run.usage]
+    assert idle_s(replace(run, usage=rows)) == pytest.approx(run.duration_s - 3.0, abs=0.3)
+    rows = [dict(row, cpu_percent=1.0, gpu0_percent=0.0) if row["time_s"] < 4.5 else row for row in run.usage]
+    results.runs[results.runs.index(run)] = replace(run, usage=rows)
+    write_report(results, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    told = text.partition("**Runs that stood still, with the machine idle, while they were timed:**\n\n")[2].partition(
+        "\n\n"
+    )[0]
+    assert ["- Keras, round 2: 2.8 s of 22.0 s"] == told.splitlines()
 
 
 def test_without_one_worker_there_is_no_law_and_the_report_says_so(tmp_path: Path) -> None:
