@@ -272,13 +272,13 @@ def test_no_number_that_a_peer_may_send_ends_the_ventilator(joined: Joined) -> N
     """What is out of all proportion is shown as it is told: sums and rates of the largest numbers stay finite."""
     most_s, most = MOST_S, 2**62 - 1
     spent = Timings(read_s=most_s, decode_s=most_s, transform_s=most_s, send_s=most_s)
-    counts = {"tasks": most, "samples": most, "bytes": most, "items": most, "failures": most, "restarts": most}
     joined.seconds(2)
     for number in range(2):
         hello = Hello(worker=f"host/{number + 2}", incarnation=f"w{number}", host="host", slots=2, version="1.0")
         joined.hear(hello.worker.encode(), hello)
     joined.second()
-    joined.stats = WorkerStats(spent=spent, stage="make", stage_s=most_s, **counts)
+    told = WorkerStats(tasks=most, samples=most, bytes=most, items=most, failures=most, restarts=most)
+    joined.stats = told.model_copy(update={"spent": spent, "stage": "make", "stage_s": most_s})
     for name in (b"host/2", b"host/3"):
         joined.hear(name, Finished(done=tuple(Done(key=key, timings=spent) for key in joined.held)))
         joined.hear(name, Heartbeat(running=(), sink="r", worker_stats=joined.stats))
