@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -195,7 +196,8 @@ def query(path: str, timeout_s: float = 2.0) -> dict[str, Any]:
 def fetch(path: str, page: str, timeout_s: float = 2.0, accept: str = "") -> tuple[str, bytes]:
     """Return the content type and the body of a page of the service behind a Unix socket.
 
-    Raises OSError, or http.client's HTTPException, if there is no answer.
+    Raises OSError, or http.client's HTTPException, if there is no answer, or no such page: a service has those of its
+    own only once it serves.
     """
     connection = http.client.HTTPConnection("localhost", timeout=timeout_s)
     connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -204,6 +206,8 @@ def fetch(path: str, page: str, timeout_s: float = 2.0, accept: str = "") -> tup
         connection.sock.connect(path)
         connection.request("GET", page, headers={"Accept": accept} if accept else {})
         answer = connection.getresponse()
+        if answer.status == HTTPStatus.NOT_FOUND:
+            raise http.client.HTTPException(f"{page}: there is no such page")
         return answer.getheader("Content-Type", ""), answer.read()
     finally:
         connection.close()

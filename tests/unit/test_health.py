@@ -7,11 +7,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from http.client import HTTPException
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from penstock.protocol.health import Health
+from penstock.protocol.health import Health, fetch
 
 STATUS: dict[str, Any] = {"ready": True, "why": "", "streams": ["secret"], "pid": 4711}
 
@@ -71,3 +73,17 @@ def test_a_crowd_that_says_nothing_or_says_it_slowly_holds_up_no_probe(here: tup
                 assert 200 == ask(host, port)[0]
         assert threading.active_count() - before < 64
         assert 200 == ask(host, port)[0]
+
+
+def test_a_page_that_is_not_there_yet_is_no_answer(tmp_path: Path) -> None:
+    """A service has its own pages only once it serves: until then the hint where they are is not taken for one."""
+    path = str(tmp_path / "health")
+    health = Health(path, lambda: {"ready": False})
+    try:
+        with pytest.raises(HTTPException, match="/metrics"):
+            fetch(path, "/metrics")
+        health.serve("/metrics", lambda _: ("text/plain", b"up 1\n"))
+        assert ("text/plain", b"up 1\n") == fetch(path, "/metrics")
+        assert False is json.loads(fetch(path, "/healthz")[1])["ready"], "though its status is 503"
+    finally:
+        health.close()
