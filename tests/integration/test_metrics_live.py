@@ -102,12 +102,18 @@ def _by_place(label: str) -> bool:
     return not label.startswith("stream=")
 
 
+def all_hold_tasks(stack: LocalStack) -> bool:
+    """Return whether both workers do: what is stopped or killed without any costs nothing, and moves no metric."""
+    rows = stack.snapshot().workers
+    return 2 == len(rows) and all(row.leases > 1 and not row.hedged for row in rows)
+
+
 def test_each_quantity_moves_when_it_is_provoked(tmp_path: Path) -> None:
     """A training run; a trainer that is slow; a worker that hangs, wakes up and is killed; messages that are wrong."""
-    photos = make_images(tmp_path / "photos", each=60)
+    photos = make_images(tmp_path / "photos", each=60, size=480)  # they take workers longer than the trainer
     (photos / "cat" / "0003.jpg").write_bytes(b"no image")
     (photos / "dog" / "0004.jpg").write_bytes(b"")
-    stream = make_stream(drop_remainder=True, batch_size=17)
+    stream = make_stream(drop_remainder=True, batch_size=17, window_mb=2.0)
     patient = {"silence_s": 60.0}
     stack = run_stack(make_spec(photos, train=stream), workers=2, ventilator=patient)
     with stack, Trainer(stack.feed()) as trainer:
@@ -119,11 +125,13 @@ def test_each_quantity_moves_when_it_is_provoked(tmp_path: Path) -> None:
         trainer.step_s = 0.0
 
         worker = stack.children["worker-0"]
+        until(lambda: all_hold_tasks(stack), "both workers to have tasks again")
         os.kill(worker.process.pid, signal.SIGSTOP)
         seen.wait_for(_HANGING_WORKER)
         os.kill(worker.process.pid, signal.SIGCONT)
         until(lambda: seen.moved() & _TWO_ANSWERS, "a result that another worker's came before")
 
+        until(lambda: all_hold_tasks(stack), "the worker that hung to have tasks again")
         os.kill(worker.process.pid, signal.SIGKILL)
         seen.wait_for(_KILLED_WORKER)
 
