@@ -138,7 +138,11 @@ def _row(cells: Sequence[str]) -> str:
 
 def timed(run: Run) -> list[dict[str, float]]:
     """Return the samples of the time in which batches were timed; the last one if that was too short for any."""
-    return [row for row in run.usage if run.began_s < row["time_s"] <= run.ended_s] or run.usage[-1:]
+    return [row for row in run.usage if _is_timed(run, row)] or run.usage[-1:]
+
+
+def _is_timed(run: Run, row: Mapping[str, float]) -> bool:
+    return run.began_s < row["time_s"] <= run.ended_s
 
 
 def _cores_used(run: Run) -> float:
@@ -178,22 +182,25 @@ def _too_short(results: Results) -> list[str]:
 def _stood_still(results: Results) -> list[str]:
     """Return in which runs nothing worked for a while, though batches were wanted; why, a report cannot know."""
     lines = [
-        f"- {run.candidate}, round {run.round + 1}: {idle_s(run):.1f} s of {run.duration_s:.1f} s"
+        f"- {run.candidate}, round {run.round + 1}: {seconds:.1f} s of {run.duration_s:.1f} s"
         for run in results.runs
-        if idle_s(run) >= _TOLD_S
+        if (seconds := idle_s(run)) >= _TOLD_S
     ]
     return ["**Runs that stood still, with the machine idle, while they were timed:**", "", *lines, ""] if lines else []
 
 
 def idle_s(run: Run) -> float:
     """Return the seconds of the timed part in which neither processors nor GPUs did anything."""
-    rows = [row for row in run.usage if run.began_s < row["time_s"] <= run.ended_s]
-    return sum(after["time_s"] - before["time_s"] for before, after in pairwise(rows) if _is_idle(after))
+    return sum(after["time_s"] - before["time_s"] for before, after in pairwise(timed(run)) if _is_idle(after))
 
 
 def _is_idle(row: Mapping[str, float]) -> bool:
-    gpus = [value for name, value in row.items() if name.startswith("gpu") and name.endswith("_percent")]
-    return max([row["cpu_percent"], *gpus]) < _IDLE_PERCENT
+    return max(row[name] for name in ("cpu_percent", *_gpu_columns(row))) < _IDLE_PERCENT
+
+
+def _gpu_columns(row: Mapping[str, float]) -> list[str]:
+    """Return the columns that say how busy each GPU is."""
+    return [name for name in row if name.startswith("gpu") and name.endswith("_percent")]
 
 
 def _caution() -> list[str]:
@@ -231,14 +238,14 @@ def _run_row(run: Run) -> dict[str, object]:
         "memory_mb": round(memory, 1),
     }
     rows = timed(run)
-    for name in (name for name in (rows[0] if rows else {}) if name.startswith("gpu") and name.endswith("_percent")):
+    for name in _gpu_columns(rows[0]) if rows else ():
         row[name] = round(statistics.fmean(each[name] for each in rows), 1)
     return row
 
 
 def _usage_row(run: Run, row: Mapping[str, float]) -> dict[str, object]:
     known = {"round": run.round + 1, "library": run.candidate.library, "workers": run.candidate.workers}
-    return {**known, "timed": int(run.began_s < row["time_s"] <= run.ended_s), **row}
+    return {**known, "timed": int(_is_timed(run, row)), **row}
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
