@@ -92,13 +92,13 @@ class Cluster:
         self.trainer = self.hosts["trainer"].start("trainer", command, env={"PYTHONPATH": str(_TESTS)})
         return self.trainer
 
-    def start_all(self, workers: Iterable[str], *, six: bool = False) -> None:
+    def start_all(self, workers: Iterable[str], *, six: bool = False, **settings: object) -> None:
         """Start everything, each worker on a host of its own, and wait until all have found each other.
 
-        `six`: all addresses are of IPv6.
+        `six`: all addresses are of IPv6. `settings`: more for the ventilator.
         """
         self._six = six
-        self.start_ventilator()
+        self.start_ventilator(**settings)
         self.start_sink()
         for name in workers:
             self.add(name, "worker")

@@ -222,9 +222,10 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End every process, then every namespace."""
+        """End every process, then every namespace. What each said last stands in the report of a test that failed."""
         for job in self.jobs:
             job.kill()
+            print(f"--- {job.log.stem}", *job.said.splitlines()[-20:], sep="\n")  # noqa: T201 - pytest shows it then
         for popen in self.popens:
             popen.kill()
             popen.wait()
