@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from http.client import HTTPException
@@ -33,6 +34,8 @@ from penstock.trainer.client import Feed
 
 #: Seconds that the ventilator may take to list its sources.
 _START_S = 300.0
+#: Longest that `snapshot` waits for the ventilator (s): on a busy machine it may stand still for some seconds.
+_ANSWER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class LocalStack:
         self._lock = threading.Lock()
         self._supervisor: Supervisor | None = None
         self._bound: tuple[str, ...] = ()
+        #: How often each name was given to a process: its predecessor may still drain, and answer at /healthz.
+        self._given_names: Counter[str] = Counter()
         self.run_dir = self._given_dir or Path()
 
     def __repr__(self) -> str:
@@ -159,13 +164,15 @@ class LocalStack:
         )
         with self._lock:
             self._feeds.add(feed)
+        if self.error is not None:  # it gave up before it knew of this one
+            feed.fail(self.error)
         return feed
 
     def scale(self, workers: int) -> None:
         """Run this many workers from now on: start more, or drain the newest."""
         assert self._supervisor, "the stack is not running"  # noqa: S101
         for number in range(self.workers, workers):
-            self._supervisor.add(f"worker-{number}", self._command("worker", f"worker-{number}"))
+            self._add(f"worker-{number}")
         for number in range(workers, self.workers):
             self._supervisor.remove(f"worker-{number}")
         self.workers = workers
@@ -180,7 +187,7 @@ class LocalStack:
         Raises StackError if the ventilator does not answer.
         """
         try:
-            return Snapshot.model_validate_json(fetch(self._health("ventilator"), "/status")[1])
+            return Snapshot.model_validate_json(fetch(self._health("ventilator"), "/status", _ANSWER_S)[1])
         except (OSError, HTTPException, ValidationError) as error:
             raise StackError(f"the ventilator does not say how it goes: {error}") from error
 
@@ -223,13 +230,19 @@ class LocalStack:
         self._supervisor = Supervisor(self._gave_up, None if self._inherit_logs else self.run_dir)
         names = ["ventilator", "sink", *(f"worker-{number}" for number in range(self.workers))]
         for name in names:
-            self._supervisor.add(name, self._command(name.partition("-")[0], name))
+            self._add(name)
         self._supervisor.wait(
             lambda: bool(query(self._health("ventilator")).get("ready")), _START_S, "the ventilator to list the sources"
         )
 
+    def _add(self, name: str) -> None:
+        assert self._supervisor  # noqa: S101 - both callers have one
+        self._given_names[name] += 1
+        self._supervisor.add(name, self._command(name.partition("-")[0], name))
+
     def _health(self, name: str) -> str:
-        return str(self.run_dir.absolute() / f"{name}.health")
+        times = self._given_names[name]
+        return str(self.run_dir.absolute() / (f"{name}.health" if times <= 1 else f"{name}.{times}.health"))
 
     def _command(self, service: str, name: str) -> list[str]:
         known: dict[str, Any] = {"health": self._health(name), "parent": os.getpid(), "keys": self._keys}

@@ -7,13 +7,15 @@ from and killed as a user (or a machine) would.
 import csv
 import hashlib
 import os
+import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import psutil
 from images import encode, picture
 
 from penstock.protocol.wire import Array
@@ -130,6 +132,37 @@ def until(condition: Callable[[], Value], what: str, seconds: float = DEADLINE_S
             raise AssertionError(f"waited {seconds} s for {what}")
         time.sleep(0.02)  # how often to look, not how long to wait
     return value
+
+
+def told(stack: LocalStack, part: str) -> dict[str, Any]:
+    """Return what a part says of itself, as soon as it says anything: one that gets no processor answers late."""
+
+    def answer() -> dict[str, Any] | None:
+        status = stack.status()[part]
+        return None if str(status.get("why", "")).startswith("no answer") else status
+
+    return until(answer, f"{part} to answer") or {}
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Return whether a process runs. One that ended does not, though its parent may take seconds to notice."""
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@contextmanager
+def held_ports(count: int) -> Generator[list[int]]:
+    """Hold TCP ports of loopback: nobody else is given them, and who asks for one of them by number can bind to it.
+
+    That is so because both sides allow an address to be used again, and nobody listens here.
+    """
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.bind(("127.0.0.1", 0))
+        yield [each.getsockname()[1] for each in sockets]
 
 
 def memory_mb(stack: LocalStack) -> float:
