@@ -1,17 +1,13 @@
 """What the tests of real processes share."""
 
-import socket
+from collections.abc import Iterator
 
 import pytest
+from streams import held_ports
 
 
 @pytest.fixture
-def free_ports() -> list[int]:
-    """Return three TCP ports that nobody uses right now."""
-    sockets = [socket.socket() for _ in range(3)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def free_ports() -> Iterator[list[int]]:
+    """Return three TCP ports that nobody else is given while the test runs."""
+    with held_ports(3) as ports:
+        yield ports

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from images import encode, picture, write_images
-from streams import until
+from streams import is_alive, until
 
 from penstock import ImageDataGenerator
 from penstock.protocol.errors import FailureBudgetError, PenstockError
@@ -48,7 +48,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def processes() -> list[psutil.Process]:
     """Return the running children of this process."""
-    return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in psutil.Process().children(recursive=True) if is_alive(child)]
 
 
 @pytest.fixture(autouse=True)
@@ -162,11 +162,9 @@ def test_closing_ends_a_wait_in_another_thread(photos: Path) -> None:
     iterator = from_folder(photos, 1)
     next(iterator)
     errors: list[BaseException] = []
-    begun = threading.Event()
 
     def wait() -> None:
         with iterator.lock:
-            begun.set()
             try:
                 iterator._parts.feeder.batch(50, 0)
             except PenstockError as error:
@@ -177,9 +175,9 @@ def test_closing_ends_a_wait_in_another_thread(photos: Path) -> None:
             process.suspend()
     thread = threading.Thread(target=wait)
     thread.start()
-    assert begun.wait(10)
+    until(lambda: iterator._parts.feeder._next is None, "the thread to ask the workers")  # else it starts others
     iterator.close()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert 1 == len(errors)
 
@@ -408,7 +406,8 @@ def test_a_script_leaves_no_process_behind(
     elif number is not None:
         script.send_signal(number)
     script.communicate(timeout=60)
-    until(lambda: not any(child.is_running() for child in children), "the script's processes to be gone")
+    # Where the script was killed, they are the init process's, which may take long to notice that they have ended.
+    until(lambda: not any(is_alive(child) for child in children), f"the script's processes to be gone: {children}")
     assert script.returncode == {"end": 0, "raise": 1, "wait": -(number or 0)}[how]
     left = [path for path in Path(place).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in left) < 100_000, left
@@ -427,7 +426,7 @@ def test_an_old_script_runs_after_changing_its_import(photos: Path, tmp_path: Pa
         scripts[name] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     reports = []
     for name, script in scripts.items():
-        said, errors = script.communicate(timeout=120)
+        said, errors = script.communicate(timeout=300)
         assert 0 == script.returncode, said + errors
         reports.append((json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8")), said))
     assert reports[0] == reports[1]
