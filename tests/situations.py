@@ -101,9 +101,9 @@ class Trainer(Running):
 
 
 class Line(Running):
-    """A TCP line to `target` that passes on so many bytes a second to it, each connection alike."""
+    """A TCP line to the Unix socket `target` that passes on so many bytes a second to it, each connection alike."""
 
-    def __init__(self, target: int, bytes_per_s: float) -> None:
+    def __init__(self, target: str, bytes_per_s: float) -> None:
         """Listen on some port of the loopback interface."""
         super().__init__()
         self._target, self._rate = target, bytes_per_s
@@ -117,11 +117,12 @@ class Line(Running):
                 if select.select([self._server], [], [], 0.1)[0]:
                     front, _ = self._server.accept()
                     front.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)  # a line holds little
-                    back = socket.create_connection(("127.0.0.1", self._target), timeout=10)
+                    back = socket.socket(socket.AF_UNIX)
                     threading.Thread(target=self._pass_on, args=(front, back), daemon=True).start()
 
     def _pass_on(self, front: socket.socket, back: socket.socket) -> None:
-        with front, back, suppress(OSError):
+        with front, back, suppress(OSError):  # whoever hangs up, or is not there yet, comes again
+            back.connect(self._target)
             while not self._over.is_set():
                 for source in select.select([front, back], [], [], 0.1)[0]:
                     data = source.recv(4096)
@@ -152,7 +153,10 @@ class Drowsy(Running):
 
 
 class Sloth(Running):
-    """A worker that is alive and does nothing: it says hello, takes tasks, and forgets them."""
+    """A worker that is alive and does nothing: it says hello, takes tasks, and forgets them.
+
+    It says hello every time, so that a ventilator that has lost it meanwhile knows it again.
+    """
 
     def __init__(self, ventilator: str) -> None:
         """Keep the ventilator's address."""
@@ -162,8 +166,7 @@ class Sloth(Running):
     def _run(self) -> None:
         hello = Hello(worker="box/sloth", incarnation="sloth", host="box", slots=2, version=__version__)
         with Attacker(zmq.DEALER, self._ventilator) as line:
-            line.send([message(hello)])
             while not self._over.wait(0.1):
                 while line.socket.poll(0):
                     line.socket.recv_multipart()
-                line.send([message(Heartbeat(running=(), worker_stats=WorkerStats()))])
+                line.send([message(hello), message(Heartbeat(running=(), worker_stats=WorkerStats()))])

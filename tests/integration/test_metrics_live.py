@@ -8,7 +8,7 @@ import pytest
 import zmq
 from hostile import Attacker
 from prometheus_client.parser import text_string_to_metric_families as parse
-from situations import Trainer
+from situations import Trainer, write_transforms
 from streams import make_images, make_spec, make_stream, run_stack, until
 
 from penstock.stack import LocalStack
@@ -30,8 +30,6 @@ sink penstock_sink_received_bytes_total
 sink penstock_sink_trainers stream=train
 sink penstock_sink_window_samples stream=train
 sink penstock_sink_held_samples stream=train
-sink penstock_sink_in_flight_samples stream=train
-sink penstock_sink_in_flight_batches stream=train
 sink penstock_sink_credit_batches stream=train
 sink penstock_sink_batches_total stream=train
 sink penstock_sink_sent_bytes_total stream=train
@@ -54,7 +52,11 @@ worker penstock_worker_stage_seconds_sum stage=send
 worker penstock_worker_leases
 worker penstock_worker_current_task_seconds
 """
-_BUSY_TRAINER = "sink penstock_sink_blocked_seconds_total stream=train"
+_BUSY_TRAINER = """
+sink penstock_sink_blocked_seconds_total stream=train
+sink penstock_sink_in_flight_samples stream=train
+sink penstock_sink_in_flight_batches stream=train
+"""
 _HANGING_WORKER = """
 ventilator penstock_ventilator_head_of_line_age_seconds stream=train
 ventilator penstock_ventilator_tasks_hedged_total stream=train
@@ -108,26 +110,43 @@ def all_hold_tasks(stack: LocalStack) -> bool:
     return 2 == len(rows) and all(row.leases > 1 and not row.hedged for row in rows)
 
 
-def test_each_quantity_moves_when_it_is_provoked(tmp_path: Path) -> None:
+def is_hedged(stack: LocalStack, pid: int) -> bool:
+    """Return whether what a worker holds was given to others too."""
+    return any(row.hedged and row.name.endswith(f"/{pid}") for row in stack.snapshot().workers)
+
+
+def window_of(stack: LocalStack) -> int:
+    """Return how many samples ahead of the trainer what is wanted ends; 0: nobody says so right now."""
+    [stream] = stack.snapshot().streams
+    return stream.sink.window if stream.sink else 0
+
+
+def test_each_quantity_moves_when_it_is_provoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A training run; a trainer that is slow; a worker that hangs, wakes up and is killed; messages that are wrong."""
-    photos = make_images(tmp_path / "photos", each=60, size=480)  # they take workers longer than the trainer
+    monkeypatch.setenv("PYTHONPATH", str(write_transforms(tmp_path / "packages")))
+    photos = make_images(tmp_path / "photos", each=15)
     (photos / "cat" / "0003.jpg").write_bytes(b"no image")
     (photos / "dog" / "0004.jpg").write_bytes(b"")
-    stream = make_stream(drop_remainder=True, batch_size=17, window_mb=2.0)
-    patient = {"silence_s": 60.0}
+    stream = make_stream(drop_remainder=True, batch_size=17, window_mb=0.8)
+    # What workers hold takes them seconds: they have tasks however slow the others are.
+    stream["transform"]["custom"] = [{"name": "dawdle", "parameters": {"seconds": 0.05}}]
+    patient = {"silence_s": 3600.0}
     stack = run_stack(make_spec(photos, train=stream), workers=2, ventilator=patient)
     with stack, Trainer(stack.feed()) as trainer:
         seen = Scrapes(stack)
         seen.wait_for(_QUIET)
 
-        trainer.step_s = 0.5
+        trainer.step_s = 2.0
         seen.wait_for(_BUSY_TRAINER)
         trainer.step_s = 0.0
 
         worker = stack.children["worker-0"]
         until(lambda: all_hold_tasks(stack), "both workers to have tasks again")
         os.kill(worker.process.pid, signal.SIGSTOP)
+        until(lambda: is_hedged(stack, worker.process.pid), "what it holds to be given to the other")
         seen.wait_for(_HANGING_WORKER)
+        enough = trainer.feed.stats.samples + until(lambda: window_of(stack), "the window")
+        until(lambda: trainer.feed.stats.samples > enough, "the other worker to have made all that it holds")
         os.kill(worker.process.pid, signal.SIGCONT)
         until(lambda: seen.moved() & _TWO_ANSWERS, "a result that another worker's came before")
 
