@@ -3,6 +3,7 @@
 Owns a pseudo-terminal. Knows nothing of the commands.
 """
 
+import codecs
 import fcntl
 import os
 import re
@@ -34,6 +35,7 @@ class Terminal:
         self._there = there
         #: All that was shown.
         self.shown = ""
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a character may come in two parts
         program = [sys.executable, "-c", _LOGIN, sys.executable, "-m", "penstock", *command]
         environment = {**os.environ, "TERM": "xterm-256color"}
         for name in ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
@@ -58,7 +60,7 @@ class Terminal:
     def text(self, start: int = 0) -> str:
         """Return what was shown from `start` on, without escape sequences, spaces and lines run together."""
         while select.select([self._here], [], [], 0)[0]:
-            self.shown += os.read(self._here, 65_536).decode(errors="replace")
+            self.shown += self._decode(os.read(self._here, 65_536))
         return " ".join(_ESCAPES.sub("", self.shown[start:]).split())
 
     def wait_for(self, pattern: str, start: int = 0) -> re.Match[str]:
@@ -76,7 +78,13 @@ class Terminal:
 
     def ended(self) -> int:
         """Wait for the command's end; return its exit status."""
-        until(lambda: self.process.poll() is not None, "its end")
+
+        def is_over() -> bool:
+            """Return whether it is; what nobody reads may be what it waits for."""
+            self.text()
+            return self.process.poll() is not None
+
+        until(is_over, "its end")
         self.text()
         return self.process.wait()
 
