@@ -1,6 +1,9 @@
 """The dashboard and the terminal commands before a real stack: what they show is what the ventilator knows."""
 
 import json
+import os
+import signal
+import threading
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -62,5 +65,16 @@ def test_a_stack_shows_its_samples_and_failures_to_pages_and_terminals(
         assert f"{asked.sink.quarantined} quarantined" in told
         assert 0 == cli.main(["status", stack.dashboard, "--json"])
         assert asked.version == Snapshot.model_validate_json(capsys.readouterr().out).version
-        assert 2 == cli.main(["status", stack.addresses.ventilator, "--wait-s", "1"])
+        assert 2 == cli.main(["status", stack.addresses.ventilator, "--wait-s", "5"])
         assert "give --keys" in capsys.readouterr().err
+
+
+def test_a_ventilator_that_stands_still_for_seconds_is_waited_for(tmp_path: Path) -> None:
+    """Nobody takes it for lost so soon: who asks how it goes hears it once the machine has time for it again."""
+    with run_stack(make_spec(make_images(tmp_path / "photos", each=4)), workers=0) as stack:
+        ventilator = stack.children["ventilator"].process.pid
+        os.kill(ventilator, signal.SIGSTOP)
+        again = threading.Timer(3.0, os.kill, (ventilator, signal.SIGCONT))
+        again.start()
+        assert "train" == stack.snapshot().streams[0].name
+        again.join()
