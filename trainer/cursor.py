@@ -164,9 +164,11 @@ class Cursor(Generic[AnyPlan]):
 
     def fail(self, error: PenstockError) -> None:
         """Make every wait raise `error`."""
-        self._error = error
-        if self._link:
-            self._link.fail(error)
+        with self._guard:  # a link that is being made is either told below or not made
+            self._error = error
+            link = self._link
+        if link:
+            link.fail(error)
 
     def close(self) -> None:
         """Unsubscribe, for good; a wait in another thread ends."""

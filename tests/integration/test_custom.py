@@ -99,7 +99,7 @@ def test_a_transform_that_returns_another_shape_or_type_stops_its_stream_in_word
     streams = {name: make_custom(photos, {"name": name}, failure_budget=1.0)["streams"]["train"] for name in WRONG}
     with run_stack(make_spec(photos, **streams), 2) as stack:
         for name in [*WRONG, *WRONG]:
-            with stack.feed(name, timeout_s=30.0) as feed, pytest.raises(TransformError) as caught:
+            with stack.feed(name) as feed, pytest.raises(TransformError) as caught:
                 epochs(feed, 1)
             assert WRONG[name] in str(caught.value)
             assert f"stream {name!r}" in str(caught.value)
@@ -107,9 +107,9 @@ def test_a_transform_that_returns_another_shape_or_type_stops_its_stream_in_word
 
 
 def test_a_worker_without_the_package_refuses_to_start_in_words(photos: Path) -> None:
-    """It says what is missing and what to install; the trainer hears it."""
+    """It says what is missing and what to install; who starts the stack or trains hears it, whoever is first."""
     spec = make_custom(photos, {"name": "invert"})
-    with run_stack(spec, 1) as stack, stack.feed(timeout_s=30.0) as feed, pytest.raises(StackError) as caught:
+    with pytest.raises(StackError) as caught, run_stack(spec, 1) as stack, stack.feed() as feed:
         epochs(feed, 1)
     for word in (
         "worker-0 cannot run",
@@ -118,6 +118,14 @@ def test_a_worker_without_the_package_refuses_to_start_in_words(photos: Path) ->
         "install",
     ):
         assert word in str(caught.value)
+
+
+def test_a_feed_that_is_made_after_the_stack_gave_up_fails_in_the_same_words(photos: Path) -> None:
+    """A worker may refuse to run before the program has made its first feed."""
+    with run_stack(make_custom(photos), 0) as stack:
+        stack._gave_up("worker-0", "cannot run: so it says")
+        with stack.feed() as feed, pytest.raises(StackError, match="worker-0 cannot run: so it says"):
+            next(iter(feed))
 
 
 def test_check_and_preview_refuse_what_is_not_installed_here(
