@@ -1,16 +1,19 @@
 """A stream written to an HDF5 file is what a trainer would have got, however the writing went."""
 
+import itertools
 import json
 import os
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
-from written import Run, opened, run_to_end, wait_for_samples, write_spec
+from streams import DEADLINE_S, Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
+from web import serve
+from written import Run, opened, run_to_end, write_spec
 
 from penstock.protocol.wire import Array
 from penstock.stack import LocalStack
@@ -109,17 +112,25 @@ def test_a_file_holds_what_a_trainer_would_get(
 
 
 def test_a_killed_sink_goes_on_from_its_file(spec: dict[str, Any], reference: dict[str, Array], tmp_path: Path) -> None:
-    """Killed twice between commits: what was committed is kept and can be read, the rest is made again."""
+    """Killed twice between commits: what was committed is kept and can be read, the rest is made again.
+
+    A trainer that the writer keeps step with, and that takes its time, keeps the file from being finished before.
+    """
     output = tmp_path / "patches.h5"
-    with writing(spec, output) as stack:
-        for committed in (1, 150):
+    patient = {"silence_s": 30.0}  # else the writer goes on without a trainer that the machine keeps from its turn
+    options = {**WRITER, "output": str(output), "wait_for_trainers": 1, **patient}
+    with run_stack(spec, workers=2, sink=options, ventilator=patient) as stack, stack.feed(prefetch=1) as beside:
+        for committed, batches in ((1, 5), (150, 8)):
+            take(beside, batches)
             wait_until_committed(stack, committed)
             stack.children["sink"].process.kill()
             partly = read(output)
             for name, array in partly.items():
                 if name != "epoch":
                     np.testing.assert_array_equal(reference[name][: len(array)], array, err_msg=name)
-            assert committed <= len(partly["label"])
+            assert committed <= len(partly["label"]) < len(reference["label"])
+        take(beside, 3)  # more than is here already: the third sink lets the trainer in, and so the writer begins
+        beside.close()
         said = wait_until_finished(stack)
         assert 2 == stack.children["sink"].restarts
     assert 0 < said["resumed"] < said["samples"]
@@ -226,22 +237,47 @@ def test_what_cannot_be_written_ends_in_words_before_a_stack_is_started(
 def test_an_interrupted_command_goes_on_when_it_is_given_again(
     spec: dict[str, Any], reference: dict[str, Array], tmp_path: Path
 ) -> None:
-    """Ctrl-C says so; then a summary says what it came to; then there is nothing left to do."""
-    path, output = write_spec(tmp_path / "spec.json", spec), tmp_path / "out.h5"
-    options = ("--epochs", "2", "--piece-mb", "0.2", "--piece-s", "0.1", "--workers", "1")
-    run = Run(path, output, *options)
-    wait_for_samples(run, 64)
-    os.killpg(run.process.pid, signal.SIGINT)
-    status, said = run.end()
+    """Ctrl-C says so; then a summary says what it came to; then there is nothing left to do.
+
+    The images come from a server that keeps most of the first epoch's back until the command was interrupted.
+    """
+    output, options = tmp_path / "out.h5", ("--epochs", "2", "--piece-mb", "0.2", "--piece-s", "0.1", "--workers", "1")
+    interrupted, asked = threading.Event(), itertools.count()
+
+    def hold_back(path: str, _: int) -> str:
+        if path.endswith(".jpg") and next(asked) >= 60:
+            interrupted.wait(DEADLINE_S)
+        return ""
+
+    with serve(Path(spec["roots"]["photos"]), mischief=hold_back) as web:
+        path = write_spec(tmp_path / "spec.json", spec | {"roots": {"photos": web.url}})
+        run = Run(path, output, *options)
+        wait_until_lasting(run, 64)
+        os.killpg(run.process.pid, signal.SIGINT)
+        status, said = run.end()
+        interrupted.set()
+        check_interrupted(run, status, said, output, len(reference["label"]))
+        said = run_to_end(path, output, *options)
+        assert f"{len(reference['label'])} samples of stream 'train'" in said
+        assert "2 items quarantined" in said
+        assert "samples/s" in said
+        check(output, reference)
+        before = output.stat().st_mtime_ns
+        assert "was finished already" in run_to_end(path, output, *options)
+        assert before == output.stat().st_mtime_ns
+
+
+def wait_until_lasting(run: Run, samples: int) -> None:
+    """Wait until the command has committed that many samples."""
+    until(
+        lambda: run.writer().get("committed", 0) >= samples or run.process.poll() is not None,
+        f"{samples} samples to last",
+    )
+
+
+def check_interrupted(run: Run, status: int, said: str, output: Path, samples: int) -> None:
+    """Check that the command ended as one that was interrupted, and left a part of so many samples."""
     assert 130 == status, said
     assert "can be read as far as it is, and the same command goes on" in said
-    assert 0 < len(read(output)["label"]) < len(reference["label"])
+    assert 0 < len(read(output)["label"]) < samples
     assert not run.children()
-    said = run_to_end(path, output, *options)
-    assert f"{len(reference['label'])} samples of stream 'train'" in said
-    assert "2 items quarantined" in said
-    assert "samples/s" in said
-    check(output, reference)
-    before = output.stat().st_mtime_ns
-    assert "was finished already" in run_to_end(path, output, *options)
-    assert before == output.stat().st_mtime_ns
