@@ -82,7 +82,9 @@ def test_the_search_finds_a_page_without_asking_anybody(
     """The index is a file of the site."""
     page = open_page(browser, faults, 1280, "light")
     page.goto(site[0] + "index.html", wait_until="networkidle")
+    page.locator("input[placeholder=Search]").wait_for(state="attached")
     page.keyboard.press("Control+k")
+    page.locator("input:focus").wait_for()
     page.keyboard.type("quarantine ledger")
     page.wait_for_selector("a[href*='.html']:visible >> text=/quarantine/i")
     page.context.close()
