@@ -6,7 +6,7 @@ from typing import Any
 
 import psutil
 import pytest
-from streams import make_images, make_spec, make_stream, run_stack, take, until
+from streams import DEADLINE_S, make_images, make_spec, make_stream, run_stack, take, until
 
 from penstock.check import main
 from penstock.stack import LocalStack
@@ -30,12 +30,23 @@ def memory_mb(stack: LocalStack) -> float:
 
 
 def quiet(stack: LocalStack, looks: list[list[Any]]) -> bool:
-    """Return whether the sink has taken nothing in and no worker holds anything over the last ten looks."""
+    """Return whether all have answered and nothing has moved over the last ten looks.
+
+    The sink has taken nothing in, no worker holds anything, and the ventilator, with as much to do, hands nothing out.
+    """
     states = stack.status()
+    workers = [states[f"worker-{number}"] for number in range(WORKERS)]
+    ready = all(state["ready"] for state in states.values())
     looks.append(
-        [states["sink"].get("results"), *(states[f"worker-{number}"].get("held") for number in range(WORKERS))]
+        [
+            ready,
+            states["ventilator"].get("streams"),
+            states["sink"].get("results"),
+            *(each.get("held") for each in workers),
+        ]
     )
-    return len(looks) > 10 and [0] * WORKERS == looks[-1][1:] and all(look == looks[-1] for look in looks[-10:])
+    at_rest = ready and [0] * WORKERS == looks[-1][3:]
+    return at_rest and len(looks) > 10 and all(look == looks[-1] for look in looks[-10:])
 
 
 @pytest.mark.parametrize(
@@ -58,7 +69,7 @@ def test_a_stack_whose_trainer_stands_still_fills_up_to_what_was_foretold_and_no
         feed = stack.feed()
         take(feed, 3 * feed.batches_per_epoch // 2)
         looks: list[list[Any]] = []
-        until(lambda: quiet(stack, looks), "the pipeline to fill up and stand still")
+        until(lambda: quiet(stack, looks), "the pipeline to fill up and stand still", 4 * DEADLINE_S)
         full = memory_mb(stack)
     assert terms["sink, train"] < full < bound
 

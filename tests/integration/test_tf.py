@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from streams import digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
+from streams import DEADLINE_S, digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
 
 from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError, SpecError
 from penstock.stack import LocalStack
@@ -282,7 +282,7 @@ def test_an_abandoned_iteration_leaves_its_epoch_and_its_iterator_ends_in_words(
 
 def test_an_older_iteration_that_waits_in_another_thread_ends(stack: LocalStack) -> None:
     """It neither takes a batch of the newer one nor waits for its deadline."""
-    feed = Feed("ipc:///tmp/penstock-nowhere.sock", timeout_s=60)
+    feed = Feed("ipc:///tmp/penstock-nowhere.sock", timeout_s=10 * DEADLINE_S)
     errors: list[BaseException] = []
 
     def wait() -> None:
@@ -296,11 +296,11 @@ def test_an_older_iteration_that_waits_in_another_thread_ends(stack: LocalStack)
     until(feed._cursor.turn.locked, "the older iteration to wait")
     newer = threading.Thread(target=wait, daemon=True)
     newer.start()
-    older.join(10)
+    older.join(DEADLINE_S)
     assert not older.is_alive()
     assert "left for a newer one" in str(errors[0])
     feed.close()
-    newer.join(10)
+    newer.join(DEADLINE_S)
     assert not newer.is_alive()
     assert isinstance(errors[1], RefusedError)
     del stack
@@ -336,7 +336,9 @@ def test_a_deadline_stops_fit_in_words(feed: Feed, photos: Path) -> None:
     """Nobody makes the batches: the message says for what it waited, and what to check."""
     del feed
     with run_stack(make_spec(photos, train=make_stream(**SMALL)), workers=0) as idle:
-        starved = idle.feed("train", timeout_s=1.0)
+        starved = idle.feed("train")
+        assert starved.plan.name == "train"  # the sink may be up much later than the ventilator
+        starved._cursor.timeout_s = 1.0
         with pytest.raises(DeadlineError, match="at least one worker"):
             next(iter(starved))
         with pytest.raises(tf.errors.OpError, match=r"no batch for stream 'train'.* within 1.0 s"):
