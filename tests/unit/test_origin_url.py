@@ -2,6 +2,7 @@
 
 import csv
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -147,21 +148,25 @@ def test_each_failure_has_its_words(
     mischief: int | str, words: str, requests: int, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that stays; what cannot be mended is not tried again."""
-    monkeypatch.setattr("penstock.protocol.urls._REQUEST_S", 0.2)
+    if mischief == "hang":  # else a busy machine's stall would pass for a server's
+        monkeypatch.setattr("penstock.protocol.urls._REQUEST_S", 0.2)
     with serve(photos, mischief=lambda *_: mischief) as web:
         with pytest.raises(ItemError, match=re.escape(words)):
             Remote(web.url).read(NAMES[0], 10**6)
-        assert requests == web.requests.total()
+        asked = web.requests.total()
+    # A question that came to its deadline may never have reached the server; that it was asked is in the words.
+    assert asked <= requests if mischief == "hang" else asked == requests
 
 
-def test_a_server_that_is_gone_has_its_words(photos: Path) -> None:
+def test_a_server_that_is_gone_has_its_words() -> None:
     """Of the connection; listing says the same of the folder."""
-    with serve(photos) as web:
-        url = web.url
-    with pytest.raises(ItemError, match="4 times tried: ClientConnectorError"):
-        Remote(url).read(NAMES[0], 10**6)
-    with pytest.raises(SourceError, match=r"cannot list the folder: cannot read, 4 times tried"):
-        listed(url)
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))  # bound, so that nobody else takes it, and deaf
+        url = f"http://127.0.0.1:{gone.getsockname()[1]}"
+        with pytest.raises(ItemError, match="4 times tried: ClientConnectorError"):
+            Remote(url).read(NAMES[0], 10**6)
+        with pytest.raises(SourceError, match=r"cannot list the folder: cannot read, 4 times tried"):
+            listed(url)
 
 
 def test_a_file_over_the_limit_is_not_taken(photos: Path) -> None:
