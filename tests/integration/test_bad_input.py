@@ -129,13 +129,14 @@ def test_a_failure_budget_that_is_exceeded_stops_the_stream_in_words(tmp_path: P
     spec["roots"]["other"] = str(other)
     with run_stack(spec, workers=2) as stack:
         feed = stack.feed()
+        epochs(stack.feed("validation"), 1)  # everything runs
         began = time.monotonic()
         with pytest.raises(
             FailureBudgetError,
             match=r"'train': 5 of 40 items failed in epoch 0, .* = 0.1 allows \(4\).*the file is empty",
         ):
             epochs(feed, 1)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < feed.timeout_s / 4
         with pytest.raises(FailureBudgetError, match="'train'"):  # a trainer that comes later is told too
             epochs(stack.feed(), 1)
         assert 1 == len(epochs(stack.feed("validation"), 1))

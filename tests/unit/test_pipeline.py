@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from images import encode, huge_jpeg, huge_png, open_to_all, picture, unprivileged, write_images
 from PIL import Image
+from streams import DEADLINE_S
 
 from penstock.protocol import philox
 from penstock.protocol.errors import ItemError, SpecError
@@ -366,7 +367,7 @@ def test_a_file_that_is_rewritten_while_it_is_read_is_whole_or_named(tmp_path: P
 
     thread = threading.Thread(target=rewrite)
     thread.start()
-    deadline, runs, failures = time.monotonic() + 20, 0, 0
+    deadline, runs, failures = time.monotonic() + DEADLINE_S, 0, 0
     try:
         while runs < 100 or not failures:
             assert time.monotonic() < deadline, f"{failures} failures in {runs} runs"
