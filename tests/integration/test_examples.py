@@ -33,7 +33,7 @@ def blocks(root: Path, language: str) -> list[str]:
 def run(program: list[str], folder: Path) -> str:
     """Run a program in a folder to its end; return what it said."""
     command = [sys.executable, *program]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert 0 == done.returncode, done.stderr[-3000:]
     return done.stdout
 

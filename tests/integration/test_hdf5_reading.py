@@ -25,7 +25,7 @@ MANIPULATIONS = ("img", "gamma08", "qf70")
 def write(folder: Path, output: str, *options: str) -> None:
     """Write a file from the folder's spec, as a user would."""
     command = [sys.executable, "-m", "penstock", "write", "spec.json", "-o", output, "--workers", "1", *options]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert 0 == done.returncode, done.stderr
 
 

@@ -11,7 +11,7 @@ from snippets import blocks_of
 
 pytestmark = pytest.mark.integration
 #: Seconds that one command may take.
-LIMIT_S = 120
+LIMIT_S = 300
 Run = Callable[[str], str]
 
 
