@@ -71,7 +71,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def check(folder: Path, process: subprocess.Popen[str], status: int) -> None:
     """Wait; the status must be as expected, and nothing may be left behind."""
     assert status == process.wait(LONGEST_S), (folder / "said").read_text()
-    until(lambda: not [*left(folder)], "every process to be gone", 20)
+    until(lambda: not [*left(folder)], "every process to be gone")
     assert [] == [*(folder / "t").iterdir()]
     assert "Traceback" not in (folder / "said").read_text()
 

@@ -47,7 +47,7 @@ STAGES = [
 TASKS = 10
 #: Nothing is made twice, however long the machine stalls: a process that is slow is not lost, nor is its result.
 PATIENT = {"silence_s": 600.0}
-ONCE = {"ventilator": PATIENT | {"hedge_s": 600.0, "confirm_s": 600.0}, "sink": PATIENT, "worker": PATIENT}
+ONCE = PATIENT | {"hedge_s": 600.0, "confirm_s": 600.0}
 
 
 @contextmanager
@@ -57,7 +57,8 @@ def traced(folder: Path, every: int = 1) -> Generator[LocalStack]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PENSTOCK_TRACE", str(folder / "trace"))
         environment.setenv("PENSTOCK_TRACE_EVERY", str(every))
-        with run_stack(spec, 2, run_dir=folder / "run", **ONCE) as stack:
+        run_dir = folder / "run"
+        with run_stack(spec, 2, run_dir=run_dir, ventilator=ONCE, sink=PATIENT, worker=PATIENT) as stack:
             yield stack
 
 

@@ -133,8 +133,14 @@ def test_a_sink_that_cannot_keep_up_is_named(photos: Path) -> None:
 
     Its window is small, so that even a slow worker has filled it long before the sink runs again.
     """
-    patient = {"ventilator": PATIENT | {"confirm_s": 30.0}, "sink": PATIENT, "worker": PATIENT}
-    with trained(stack := run_stack(spec_of(photos, window_mb=0.1), workers=1, **patient)) as trainer:
+    stack = run_stack(
+        spec_of(photos, window_mb=0.1),
+        workers=1,
+        ventilator=PATIENT | {"confirm_s": 30.0},
+        sink=PATIENT,
+        worker=PATIENT,
+    )
+    with trained(stack) as trainer:
         until(lambda: trainer.feed.stats.batches > 10, "the stream to flow")
         with Drowsy(stack.children["sink"].process.pid):
             hear(stack, "sink-bound")
