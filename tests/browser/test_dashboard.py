@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from browser.watched import DEADLINE_MS, HOSTILE, Faults, Training
+from browser.watched import DEADLINE_MS, HOSTILE, Faults, Training, until_true
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from streams import make_spec, run_stack, until
 
@@ -106,7 +106,7 @@ def test_samples_are_shown_with_their_labels_and_refresh(page: Page) -> None:
     images = page.locator("#samples img")
     page.locator("#samples-title").scroll_into_view_if_needed()
     images.first.wait_for()
-    page.wait_for_function("() => [...document.querySelectorAll('#samples img')].every(image => image.naturalWidth)")
+    until_true(page, "() => [...document.querySelectorAll('#samples img')].every(image => image.naturalWidth)")
     assert {"cat", "dog"} >= {label.partition(",")[0] for label in images.evaluate_all("all => all.map(i => i.alt)")}
     names = images.evaluate_all("all => all.map(i => i.title)")
     assert all(re.fullmatch(r"(cat|dog)/\d{4}\.jpg, position \d+", name) for name in names), names
@@ -162,12 +162,12 @@ def test_a_paused_page_stands_still_and_goes_on(page: Page) -> None:
     pause.click()
     expect(page.locator("#link")).to_have_text("paused")
     before, at = text(page, "#streams"), page.evaluate("performance.now()")
-    page.wait_for_function("at => performance.now() > at + 2500", arg=at)
+    until_true(page, "at => performance.now() > at + 2500", at)
     assert before == text(page, "#streams")
     pause.click()
     expect(page.locator("#link")).to_have_text("live")
-    page.wait_for_function(
-        "before => document.getElementById('streams').innerText.split(/\\s+/).join(' ').trim() !== before", arg=before
+    until_true(
+        page, "before => document.getElementById('streams').innerText.split(/\\s+/).join(' ').trim() !== before", before
     )
 
 
@@ -176,8 +176,8 @@ def test_the_page_fits_its_window(page: Page, width: int) -> None:
     """Nothing has to be scrolled sideways, and the topology is drawn for the width there is."""
     page.set_viewport_size({"width": width, "height": 800})
     expect(page.locator("#topology svg")).to_have_attribute("width", re.compile(r"\d+"))
-    page.wait_for_function("() => document.querySelector('#topology svg').getBoundingClientRect().right <= innerWidth")
-    page.wait_for_function("width => document.documentElement.scrollWidth === width", arg=width)
+    until_true(page, "() => document.querySelector('#topology svg').getBoundingClientRect().right <= innerWidth")
+    until_true(page, "width => document.documentElement.scrollWidth === width", width)
     assert [] == page.evaluate(
         """[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth + 1)
            .map(each => each.querySelector('table').id)"""
@@ -207,7 +207,7 @@ def test_the_verdict_is_spoken_once_it_changes_and_not_each_second(page: Page, t
     expect(spoken).to_contain_text("trainer-bound")
     at = page.evaluate("performance.now()")
     before = page.evaluate("window.spoken")
-    page.wait_for_function("at => performance.now() > at + 2500", arg=at)
+    until_true(page, "at => performance.now() > at + 2500", at)
     assert page.evaluate("window.spoken") - before <= 1
 
 
@@ -242,10 +242,11 @@ def test_the_page_recovers_when_the_ventilator_starts_again(page: Page, stack: L
         killed = page.evaluate("performance.now() / 1000")
         os.kill(process.pid, signal.SIGKILL)
         until(lambda: stack.children["ventilator"].restarts > restarts, "the ventilator to start again")
-        page.wait_for_function(
+        until_true(
+            page,
             """killed => { const up = /up ([\\d.]+) s/.exec(document.getElementById("facts").textContent);
                return up && Number(up[1]) < performance.now() / 1000 - killed; }""",
-            arg=killed,
+            killed,
         )
         expect(page.locator("#link")).to_have_text("live")
         expect(page.locator("#workers tbody tr")).to_have_count(2)
@@ -257,7 +258,7 @@ def test_a_page_that_is_opened_anew_begins_with_the_last_minutes(page: Page) -> 
     """The server keeps the history."""
     lines = "[...document.querySelectorAll('#chart-rate .line.first')]"  # several: a stall parts a line in two
     points = f"Math.max(0, ...{lines}.map(line => line.getAttribute('d').split('L').length))"
-    page.wait_for_function(f"() => {points} > 5")
+    until_true(page, f"{points} > 5")
     page.reload()
     page.wait_for_selector("#link[data-state=live]")
     assert page.evaluate(points) > 5

@@ -4,6 +4,7 @@ import threading
 from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Page, Request
+from streams import until
 
 from penstock.stack import LocalStack
 
@@ -11,6 +12,15 @@ from penstock.stack import LocalStack
 HOSTILE = "<img src=x onerror=window.hacked=1>.jpg"
 #: Longest that anything on a page may take (ms).
 DEADLINE_MS = 30_000
+
+
+def until_true(page: Page, expression: str, argument: object = None) -> None:
+    """Ask a page until an expression is true, or a function of `argument` returns what is.
+
+    Playwright's own `wait_for_function` fails now and then on a page whose Content Security Policy forbids `eval`: what
+    exempts it is lifted when another evaluation interleaves (microsoft/playwright, 36982).
+    """
+    until(lambda: page.evaluate(expression, argument), expression, DEADLINE_MS / 1000)
 
 
 class Faults:
