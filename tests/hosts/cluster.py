@@ -108,8 +108,13 @@ class Cluster:
             until(lambda name=name: self.status(name).get("ready"), f"worker {name} to be welcomed")  # type: ignore[misc]
 
     def status(self, host: str) -> dict[str, Any]:
-        """Return what the service of a host says of its health."""
-        return query(str(self.lab.folder / f"{host}.sock"))
+        """Return what the service of a host says of its health, as soon as it answers."""
+
+        def answer() -> dict[str, Any]:
+            said = query(str(self.lab.folder / f"{host}.sock"))
+            return said if "service" in said else {}
+
+        return until(answer, f"{host} to answer")
 
     def ask(self, batches: int) -> None:
         """Tell the trainer to read so many more."""

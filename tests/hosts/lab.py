@@ -18,6 +18,8 @@ from streams import until
 
 #: Of the addresses of hosts, which are numbered from 1.
 _NET, _NET6 = "10.77.0.", "fd77::"
+#: Longest that a killed process may take to be gone (s).
+_END_S = 30.0
 #: A process's own namespaces, then its mounts: pairs of source and target before a `--`.
 _ENTER = """
 hostname "$0"
@@ -66,8 +68,9 @@ class Job:
 
     @property
     def said(self) -> str:
-        """Return all that it has said so far."""
-        return self.log.read_text(errors="replace")
+        """Return all that it has said so far, in whole lines: it may be writing one right now."""
+        text = self.log.read_text(errors="replace")
+        return text[: text.rfind("\n") + 1]
 
     def tell(self, line: str) -> None:
         """Write a line to its standard input."""
@@ -89,11 +92,14 @@ class Job:
         return self._popen.poll() is None
 
     def kill(self) -> None:
-        """End it."""
+        """End it; return once it is gone, and with it its ports: what made its namespaces ends after it."""
         with suppress(psutil.Error):
             self.inner.kill()
-        self._popen.kill()
-        self._popen.wait()
+        try:
+            self._popen.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
         if self._popen.stdin:
             with suppress(OSError):
                 self._popen.stdin.close()
@@ -134,6 +140,11 @@ class Host:
     def open(self) -> None:
         """Take all rules away."""
         self.run("iptables", "-w", "-F")
+
+    def dropped(self) -> int:
+        """Return how many packets the rules have dropped so far."""
+        rules = [line.split() for line in self.run("iptables", "-w", "-nvxL").splitlines()]
+        return sum(int(fields[0]) for fields in rules if fields[2:3] == ["DROP"])
 
     def plug(self, *, into_switch: bool) -> None:
         """Pull the cable out, or put it back."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from hosts.cluster import Cluster
 from hosts.conftest import BATCHES
 from hosts.lab import Host, Job
 from streams import digest, make_spec, make_stream, run_stack, take, until
+
+from penstock.protocol.health import fetch
 
 pytestmark = pytest.mark.hosts
 
@@ -94,16 +97,18 @@ def test_a_worker_that_cannot_reach_the_sink_says_why(
     worker = cluster.start_worker(cluster.add("a", "worker").name)
     cluster.start_trainer()
     cluster.ask(BATCHES)
-    [note] = until(saying(ventilator, "worker cannot reach the sink"), "the ventilator to say so")
+    note = until(saying(ventilator, "worker cannot reach the sink"), "the ventilator to say so")[0]
     assert words in note["why"]
     assert advertised in note["why"]
     assert words in logged(worker, "results do not get to the sink")[0]["why"]
-    assert (False, note["why"]) == tuple(cluster.status("a")[name] for name in ("ready", "why"))
+    status = cluster.status("a")
+    assert (False, note["why"]) == (status["ready"], status["why"])
     sink.kill()
     cluster.start_sink()
     assert complete == cluster.answer()
-    assert logged(ventilator, "worker reaches the sink again")
-    assert cluster.status("a")["ready"]
+    # It got tasks again because the ventilator knew: by its word, or because it had lost the worker and met it anew.
+    assert logged(ventilator, "worker reaches the sink again") or 1 < len(logged(ventilator, "worker joined"))
+    until(lambda: cluster.status("a")["ready"], "the worker to be well")
 
 
 @pytest.mark.parametrize("name", ["a", "trainer", "ventilator", "sink"])
@@ -197,10 +202,10 @@ def test_control_passes_and_results_do_not(cluster: Cluster, complete: Answer) -
     cluster.hosts["a"].filter("OUTPUT", "-p", "tcp", "--dport", "5556", "-j", "DROP")
     cluster.ask(20)
     until(lambda: "no sink takes results" in cluster.status("a")["why"], "the worker to say so")
-    assert logged(cluster.jobs["ventilator"], "worker cannot reach the sink")
+    until(saying(cluster.jobs["ventilator"], "worker cannot reach the sink"), "the ventilator to hear of it")
     cluster.start_worker(cluster.add("b", "worker").name)
     assert 25 == cluster.answer()["batches"]
-    assert 2 == cluster.status("ventilator")["workers"]
+    until(lambda: 2 == cluster.status("ventilator").get("workers"), "both workers")
     cluster.hosts["a"].open()
     until(lambda: cluster.status("a")["ready"], "the worker's results to pass")
     assert complete == cluster.read(BATCHES - 25)
@@ -214,15 +219,18 @@ def test_a_line_that_drops_large_packets_does_not_eat_the_stream(cluster: Cluste
     """A tunnel's MTU that nobody was told of: hello and heartbeats pass, results vanish, their sender wants more.
 
     The ventilator notices whose results do not arrive, and leaves the work to the others until they do. Nothing is
-    hedged: what others have made first is not missed.
+    hedged, and no stall of a busy machine passes for a loss: what others have made first is not missed.
     """
-    cluster.start_all(["a", "b"], hedge_s=60)
-    ventilator = cluster.jobs["ventilator"]
-    cluster.hosts["a"].filter("OUTPUT", "-p", "tcp", "--dport", "5556", *LARGE, "-j", "DROP")
-    assert 30 == cluster.read(30)["batches"]
+    cluster.start_all(["a"], hedge_s=60, silence_s=30)
+    ventilator, host = cluster.jobs["ventilator"], cluster.hosts["a"]
+    host.filter("OUTPUT", "-p", "tcp", "--dport", "5556", *LARGE, "-j", "DROP")
+    cluster.ask(30)
+    until(host.dropped, "a result to vanish")  # with another worker there, this one might have made none
+    cluster.start_worker(cluster.add("b", "worker").name)
+    assert 30 == cluster.answer()["batches"]
     [note, *_] = until(saying(ventilator, "results do not arrive"), "the ventilator to notice")
     assert note["worker"].startswith("a/")
-    cluster.hosts["a"].open()
+    host.open()
     assert complete == cluster.read(BATCHES - 30)
 
 
@@ -239,8 +247,11 @@ def test_links_that_a_nat_forgot_are_opened_again(cluster: Cluster, complete: An
     """No packet of a connection that exists passes any more, and nobody is told; new ones are fine."""
     cluster.start_all(["a"])
     cluster.read(5)
-    forgotten = cluster.hosts["a"].forget(5555, 5556) + cluster.hosts["trainer"].forget(5557)
-    assert 3 == forgotten + cluster.hosts["sink"].forget(5555) - 1
+    links = {"a": (5555, 5556), "trainer": (5557,), "sink": (5555,)}
+    for name, services in links.items():
+        host = cluster.hosts[name]
+        until(lambda h=host, s=services: len(s) == len(h.ports(*s)), f"one link of {name} to each")  # type: ignore[misc]
+        assert len(services) == host.forget(*services)
     assert complete == cluster.read(BATCHES - 5)
 
 
@@ -251,7 +262,16 @@ def test_a_worker_s_wrong_clock_changes_nothing(cluster: Cluster, complete: Answ
     if library is None:
         pytest.skip("NOT TESTED WITH WRONG CLOCKS: libfaketime is not here (Debian: apt-get install libfaketime)")
     clock = cluster.lab.folder / "clock"
-    clock.write_text("+3000d\n")
+
+    def told() -> int:
+        page = json.loads(fetch(str(cluster.lab.folder / "ventilator.sock"), "/status", timeout_s=30)[1])
+        return sum(row["stats"]["tasks"] for row in page["workers"])
+
+    def turn(to: str) -> None:
+        clock.with_suffix(".new").write_text(f"{to}\n")
+        clock.with_suffix(".new").replace(clock)  # the worker reads it all the time
+
+    turn("+3000d")
     fake = {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
@@ -259,16 +279,17 @@ def test_a_worker_s_wrong_clock_changes_nothing(cluster: Cluster, complete: Answ
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }
-    ventilator = cluster.start_ventilator()
+    ventilator = cluster.start_ventilator(silence_s=20)
     cluster.start_sink()
     worker = cluster.start_worker(cluster.add("a", "worker").name, env=fake)
     cluster.start_trainer()
     assert 20 == cluster.read(20)["batches"]
-    clock.write_text(f"{step}\n")
+    turn(step)
     assert complete == cluster.read(BATCHES - 20)
+    until(lambda: told() >= 60, "a heartbeat with all tasks of two epochs")
     worker.send_term()
-    assert 0 == worker.wait()
-    years = {line["timestamp"][:4] for line in events(worker)}
-    assert 2 == len(years), years
+    assert 0 == worker.wait(60)
+    said = [datetime.fromisoformat(line["timestamp"]) for line in events(worker)]
+    assert max(said) - min(said) > timedelta(days=2900), "its clock was put right in the midst"
     assert [] == logged(ventilator, "worker silent")
     assert 1 == len(logged(ventilator, "worker joined"))
