@@ -5,9 +5,11 @@ Owns the `docker` command line and its deadlines. What is asked here is asked as
 
 import json
 import os
+import random
 import socket
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,26 +19,29 @@ import penstock
 from penstock.trainer.client import Feed
 
 #: Longest that a command of the engine may take (s); a build, which installs TensorFlow, more.
-COMMAND_S, BUILD_S = 120.0, 900.0
+COMMAND_S, BUILD_S = 240.0, 900.0
 #: What the images of the tests are called; the layers are shared with the user's own.
 TAG = "test"
 IMAGES = ("ventilator", "worker", "sink", "trainer")
+#: Ports that no kernel gives to a program that asks for any: the engine binds them later, and again after each kill.
+_PORTS = iter(random.sample(range(20_000, 32_000), 12_000))
 #: With what Compose begins the lines of a log, on a terminal or not.
 _ERASE = "\x1b[2K"
 
 
-def docker(*arguments: str | Path, seconds: float = COMMAND_S) -> str:
-    """Run `docker …`; return what it said. AssertionError with its words if it fails."""
+def docker(*arguments: str | Path, check: bool = True, seconds: float = COMMAND_S) -> str:
+    """Run `docker …`; return what it said. With `check`, AssertionError with its words if it fails."""
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=seconds, check=False)
-    assert 0 == done.returncode, f"docker {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}"
+    assert not check or 0 == done.returncode, f"docker {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody uses right now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port that nobody uses, and that this was not called for before."""
+    for port in _PORTS:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 class Project:
@@ -109,14 +114,19 @@ class Project:
         return [line for line in lines if line.get("event") == event]
 
     def health(self, service: str) -> dict[str, Any]:
-        """Return what a service's /healthz says, ready or not."""
-        said = self.run("exec", "--no-TTY", service, "python", "-IS", "/app/deploy/probe.py", check=False)
-        status: dict[str, Any] = json.loads(said) if said.startswith("{") else {}
-        return status
+        """Return what a service's /healthz says, ready or not, as soon as it answers."""
+
+        def answer() -> dict[str, Any]:
+            said = self.run("exec", "--no-TTY", service, "python", "-IS", "/app/deploy/probe.py", check=False)
+            status: dict[str, Any] = json.loads(said.splitlines()[0]) if said.startswith("{") else {}
+            return status
+
+        return until(answer, f"{service} to answer")
 
     def healthy(self, service: str) -> None:
-        """Wait until a service says that it is ready."""
+        """Wait until a service says that it is ready, and the engine knows: without that, `up` starts nothing else."""
         until(lambda: self.health(service).get("ready"), f"{service} to be ready")
+        until(lambda: "healthy" == self.inspect(service)["State"]["Health"]["Status"], f"{service} to be healthy")
 
     def keys(self, name: str = "trainer") -> Path:
         """Return a copy of the key folder of a role, as a user would take it out."""

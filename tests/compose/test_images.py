@@ -188,9 +188,8 @@ def is_refused(stack: Project, keys: Path) -> bool:
     with stack.feed(keys=keys, timeout_s=5.0) as feed:
         try:
             next(iter(feed))
-        except DeadlineError as error:
-            assert "did not let us in" in str(error)  # noqa: PT017 - being let in is no failure yet
-            return True
+        except DeadlineError as error:  # on a busy machine the first batch may take longer as well
+            return "did not let us in" in str(error)
     return False
 
 

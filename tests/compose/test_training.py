@@ -37,7 +37,9 @@ def test_up_trains_on_made_images_and_down_leaves_nothing(project: MakeProject) 
     assert "val_accuracy" in stack.logs("trainer")
     assert "no DATA given: made 600 JPEG files" in stack.logs("images")
     stack.up(workers=1)
-    until(lambda: "trained for 1 epochs already" in stack.logs("trainer"), "the trainer to see that it is done")
+    until(
+        lambda: "trained for 1 epochs already" in stack.logs("trainer"), "the trainer to see that it is done", TRAIN_S
+    )
     until(lambda: ended == trained(), "the trainer to end", TRAIN_S)
     assert 1 == stack.logs("images").count("made 600"), "once is enough"
     assert 1 == stack.logs("keys").count("made keys")
