@@ -23,6 +23,8 @@ pytestmark = pytest.mark.integration
 
 #: Two epochs, in many small pieces.
 WRITER = {"writer": "hdf5", "epochs": 2, "piece_mb": 0.3, "piece_s": 0.2, "full_disk_wait_s": 0.0}
+#: Where a trainer and the writer keep step: the writer would go on without one that a busy machine keeps from its turn.
+PATIENT = {"silence_s": 30.0}
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +119,8 @@ def test_a_killed_sink_goes_on_from_its_file(spec: dict[str, Any], reference: di
     A trainer that the writer keeps step with, and that takes its time, keeps the file from being finished before.
     """
     output = tmp_path / "patches.h5"
-    patient = {"silence_s": 30.0}  # else the writer goes on without a trainer that the machine keeps from its turn
-    options = {**WRITER, "output": str(output), "wait_for_trainers": 1, **patient}
-    with run_stack(spec, workers=2, sink=options, ventilator=patient) as stack, stack.feed(prefetch=1) as beside:
+    options = {**WRITER, "output": str(output), "wait_for_trainers": 1, **PATIENT}
+    with run_stack(spec, workers=2, sink=options, ventilator=PATIENT) as stack, stack.feed(prefetch=1) as beside:
         for committed, batches in ((1, 5), (150, 8)):
             take(beside, batches)
             wait_until_committed(stack, committed)
@@ -147,8 +148,8 @@ def test_a_trainer_beside_the_writer_gets_what_is_written(
 ) -> None:
     """The same bytes, each result made once: the writer begins with the trainer, and both keep step."""
     output = tmp_path / "patches.h5"
-    options = {"output": str(output), "wait_for_trainers": 1, **sharing}
-    with run_stack(spec, workers=2, sink={**WRITER, **options}, worker=sharing) as stack:
+    options = {"output": str(output), "wait_for_trainers": 1, **sharing, **PATIENT}
+    with run_stack(spec, workers=2, sink={**WRITER, **options}, ventilator=PATIENT, worker=sharing) as stack:
         got = epochs(stack.feed(), 2)
         wait_until_finished(stack)
         results = stack.status()["sink"]["results"]
