@@ -113,9 +113,8 @@ def test_a_service_that_is_killed_is_started_again(
         return int(json.loads(docker("inspect", victim))[0]["RestartCount"])
 
     before = starts()
-    docker(
-        "exec", victim, "python", "-ISc", KILL, check=False
-    )  # the container's end may end this too, before it says 0
+    # The container's end may end this too, before it says 0.
+    docker("exec", victim, "python", "-ISc", KILL, check=False)
     got += take(feed, ALL - 7)
     assert digest(reference) == digest(got)
     until(lambda: before < starts(), "the engine to start it")
