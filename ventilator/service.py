@@ -111,17 +111,18 @@ def serve(settings: VentilatorSettings) -> int:
             heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
         )
         policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)
-        leases = Leases(book.plans, book.task, roots, intervals, __version__, policy)
-        leases.paths = book.paths
+        core = Leases(book.plans, book.task, roots, intervals, __version__, policy)
+        core.paths = book.paths
         endpoint = service.hub.router(settings.bind, _ACCEPTED)
         for plan in book.plans:
             service.log.info(
                 "serving", stream=plan.name, items=plan.items, classes=len(plan.classes), at=endpoint.address
             )
         due = observed = time.monotonic()
-        board = Board(leases, Own(__version__, settings.restarts, service.hub.rejects.counts), due, time.time())
+        board = Board(core, Own(__version__, settings.restarts, service.hub.rejects.counts), due, time.time())
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, board.snapshot)).answer)
         service.health.serve("/status", lambda _: _as_json(board), private=True)
+        leases = core  # ready from now on, and not before its pages are there
         spare_collector()
         while not service.stopping:
             now = service.wait_until(due)

@@ -20,7 +20,7 @@ from streams import DEADLINE_S, INTERVALS, digest, epochs, is_alive, make_images
 
 import penstock
 from penstock.protocol.errors import SpecError
-from penstock.protocol.health import query
+from penstock.protocol.health import fetch, query
 from penstock.protocol.settings import parse
 from penstock.sink.service import SinkSettings
 from penstock.ventilator.service import VentilatorSettings
@@ -94,6 +94,30 @@ def ask(port: int) -> tuple[int, dict[str, Any]]:
         return error.code, json.load(error)
     except OSError:
         return 0, {}
+
+
+#: A ventilator on a machine that is busy with other things while it makes its pages.
+BUSY_VENTILATOR = """
+import sys, time
+from penstock.protocol.health import Health
+from penstock.ventilator.service import main
+serve = Health.serve
+def later(*arguments, **options):
+    time.sleep(0.5)
+    serve(*arguments, **options)
+Health.serve = later
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_ventilator_is_not_ready_before_its_pages_are_there(spec_file: str, tmp_path: Path) -> None:
+    """Who waited for it asks them at once."""
+    health = str(tmp_path / "health")
+    flags = ["--spec", spec_file, "--bind", f"ipc://{tmp_path / 'socket'}", "--health", health]
+    with running([sys.executable, "-c", BUSY_VENTILATOR, *flags]):
+        until(lambda: query(health).get("ready"), "it to be ready")
+        assert "application/json" == fetch(health, "/status", DEADLINE_S)[0]
+        assert b"penstock_" in fetch(health, "/metrics", DEADLINE_S)[1]
 
 
 def test_three_terminals_make_a_stack(photos: Path, spec_file: str, free_ports: list[int]) -> None:
