@@ -97,7 +97,8 @@ def test_trainers_get_the_same_while_somebody_looks_again_and_again(spec: dict[s
             seen.extend(found)
             looks += len(found) == 40
 
-    with run_stack(spec, 2) as stack, stack.feed() as feed:
+    # A feed that takes little ahead leaves the sink a full window, to be looked at while the trainer rests.
+    with run_stack(spec, 2) as stack, stack.feed(prefetch=1) as feed:
         onlooker = threading.Thread(target=keep_looking, args=(stack,))
         onlooker.start()
         try:
