@@ -151,6 +151,16 @@ def is_alive(process: psutil.Process) -> bool:
     return False
 
 
+def gone(processes: Iterable[psutil.Process]) -> None:
+    """Wait until none of the processes runs."""
+    until(lambda: not any(is_alive(each) for each in processes), f"these to be gone: {processes}")
+
+
+def joined(stack: LocalStack, workers: int) -> None:
+    """Wait until so many workers stand in the ventilator's books."""
+    until(lambda: workers == told(stack, "ventilator").get("workers"), f"{workers} workers to join")
+
+
 @contextmanager
 def held_ports(count: int) -> Generator[list[int]]:
     """Hold TCP ports of loopback: nobody else is given them, and who asks for one of them by number can bind to it.

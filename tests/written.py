@@ -128,17 +128,21 @@ def check_beginning(expected: Mapping[str, Array], output: Path) -> int:
     return rows
 
 
-def wait_for_samples(run: Run, samples: int) -> dict[str, Any]:
-    """Wait until that many samples were written; return what the sink said then, or that the command has ended."""
+def wait_for_samples(run: Run, samples: int, *, lasting: bool = False) -> dict[str, Any]:
+    """Wait until that many samples were written; return what the sink said then, or that the command has ended.
+
+    `lasting`: until so many were committed.
+    """
+    counted = "committed" if lasting else "samples"
 
     def reached() -> dict[str, Any]:
         writer = run.writer()
         if run.process.poll() is not None:
             return {"state": "ended"}
-        return writer if writer.get("samples", 0) >= samples else {}
+        return writer if writer.get(counted, 0) >= samples else {}
 
     try:
-        return until(reached, f"{samples} samples to be written")
+        return until(reached, f"{samples} samples to be {'committed' if lasting else 'written'}")
     except AssertionError as error:
         raise AssertionError(f"{error}\n{run.standing()}") from error
 

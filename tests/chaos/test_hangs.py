@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from streams import OPTIONS, Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
+from streams import OPTIONS, Batch, digest, epochs, joined, make_images, make_spec, make_stream, run_stack, take, until
 
 from penstock.stack import LocalStack
 
@@ -73,11 +73,6 @@ def start(stack: LocalStack, command: list[str]) -> tuple["subprocess.Popen[byte
 def untroubled(reference: list[Batch]) -> int:
     """Return how many batches do not need the task with the bad item; it is leased once they are taken."""
     return next(number for number, batch in enumerate(reference) if BAD_ITEM in batch["item"]) - 2
-
-
-def joined(stack: LocalStack, workers: int) -> None:
-    """Wait until so many workers stand in the ventilator's books."""
-    until(lambda: workers == stack.status()["ventilator"].get("workers"), f"{workers} workers to join")
 
 
 def test_a_stopped_worker_is_hedged_and_its_late_results_are_dropped(

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from images import encode, picture, write_images
-from streams import is_alive, until
+from streams import gone, is_alive, until
 
 from penstock import ImageDataGenerator
 from penstock.protocol.errors import FailureBudgetError, PenstockError
@@ -406,8 +406,7 @@ def test_a_script_leaves_no_process_behind(
     elif number is not None:
         script.send_signal(number)
     script.communicate(timeout=60)
-    # Where the script was killed, they are the init process's, which may take long to notice that they have ended.
-    until(lambda: not any(is_alive(child) for child in children), f"the script's processes to be gone: {children}")
+    gone(children)
     assert script.returncode == {"end": 0, "raise": 1, "wait": -(number or 0)}[how]
     left = [path for path in Path(place).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in left) < 100_000, left

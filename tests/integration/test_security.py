@@ -23,7 +23,7 @@ import psutil
 import pytest
 import zmq
 from hostile import Attacker, flood, greeting, message
-from streams import INTERVALS, digest, epochs, held_ports, make_images, make_spec, run_stack, take, told, until
+from streams import INTERVALS, digest, epochs, held_ports, joined, make_images, make_spec, run_stack, take, told, until
 
 import penstock
 from penstock.keys import main as keys_command
@@ -73,11 +73,6 @@ def stack(spec: dict[str, object], keys: Path) -> Iterator[LocalStack]:
             joined(running, 2)
             yield running
             assert 0 == sum(child.restarts for child in running.children.values())
-
-
-def joined(stack: LocalStack, workers: int) -> None:
-    """Wait until so many workers stand in the ventilator's books."""
-    until(lambda: workers == told(stack, "ventilator").get("workers"), f"{workers} workers to be known")
 
 
 def curve(folder: Path, role: Role, server: Role) -> Curve:

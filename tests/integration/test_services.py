@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from streams import DEADLINE_S, INTERVALS, digest, epochs, is_alive, make_images, make_spec, run_stack, take, until
+from streams import DEADLINE_S, INTERVALS, digest, epochs, gone, make_images, make_spec, run_stack, take, until
 
 import penstock
 from penstock.protocol.errors import SpecError
@@ -312,7 +312,7 @@ def test_ctrl_c_leaves_nothing_behind(number: signal.Signals, spec_file: str, tm
         asked = time.monotonic()
         process.send_signal(number)
         assert 0 == process.wait(DEADLINE_S)
-        until(lambda: not any(is_alive(each) for each in processes), f"all to leave: {processes}")
+        gone(processes)
         assert time.monotonic() - asked < max(5, 2 * (asked - began))
         assert "Traceback" not in said(process)
     assert [] == list(tmp_path.iterdir())
@@ -325,7 +325,7 @@ def test_ctrl_c_while_the_stack_starts_leaves_nothing_behind(spec_file: str, tmp
         processes = family(process)
         process.send_signal(signal.SIGINT)
         assert process.wait(DEADLINE_S) in (0, 130)
-        until(lambda: not any(is_alive(each) for each in processes), f"the services to leave: {processes}")
+        gone(processes)
         assert "Traceback" not in said(process)
     assert [] == list(tmp_path.iterdir())
 
@@ -339,8 +339,7 @@ def test_services_leave_when_their_parent_is_killed(spec_file: str, tmp_path: Pa
         take(feed, 3)
         children = family(process)[1:]
         process.kill()
-        # Nobody here is their parent, and the init process may take long to notice that they have ended.
-        until(lambda: not any(is_alive(child) for child in children), f"the services to leave: {children}")
+        gone(children)
 
 
 def test_up_says_in_words_why_it_cannot_run(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from streams import DEADLINE_S, Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
 from web import serve
-from written import Run, opened, run_to_end, write_spec
+from written import Run, opened, run_to_end, wait_for_samples, write_spec
 
 from penstock.protocol.wire import Array
 from penstock.stack import LocalStack
@@ -253,7 +253,7 @@ def test_an_interrupted_command_goes_on_when_it_is_given_again(
     with serve(Path(spec["roots"]["photos"]), mischief=hold_back) as web:
         path = write_spec(tmp_path / "spec.json", spec | {"roots": {"photos": web.url}})
         run = Run(path, output, *options)
-        wait_until_lasting(run, 64)
+        wait_for_samples(run, 64, lasting=True)
         os.killpg(run.process.pid, signal.SIGINT)
         status, said = run.end()
         interrupted.set()
@@ -266,14 +266,6 @@ def test_an_interrupted_command_goes_on_when_it_is_given_again(
         before = output.stat().st_mtime_ns
         assert "was finished already" in run_to_end(path, output, *options)
         assert before == output.stat().st_mtime_ns
-
-
-def wait_until_lasting(run: Run, samples: int) -> None:
-    """Wait until the command has committed that many samples."""
-    until(
-        lambda: run.writer().get("committed", 0) >= samples or run.process.poll() is not None,
-        f"{samples} samples to last",
-    )
 
 
 def check_interrupted(run: Run, status: int, said: str, output: Path, samples: int) -> None:
