@@ -34,7 +34,7 @@ endif
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml setup.py worker/_jpeg_regions.c constraints.txt
+$(STAMP): pyproject.toml setup.py worker/imaging/_jpeg_regions.c constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Penstock needs Python 3.11 or newer, and this is %s: try make PYTHON=python3.12" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@if test -e $(STAMP) && test "$$(cat $(STAMP))" != "$$(pwd -P)"; then rm -rf .venv; fi
 	$(PYTHON) -m venv .venv
@@ -88,4 +88,4 @@ constraints: $(STAMP)
 	mv build/constraints.txt constraints.txt
 
 clean:
-	rm -rf .venv build *.egg-info worker/*.so
+	rm -rf .venv build *.egg-info worker/imaging/*.so

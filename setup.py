@@ -10,8 +10,8 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         Extension(
-            "penstock.worker._jpeg_regions",
-            ["worker/_jpeg_regions.c"],
+            "penstock.worker.imaging._jpeg_regions",
+            ["worker/imaging/_jpeg_regions.c"],
             libraries=["jpeg"],
             optional=True,
             py_limited_api=True,

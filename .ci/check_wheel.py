@@ -27,8 +27,8 @@ for heavy in ("tensorflow", "keras"):
 for name in sys.argv[1:]:
     module = importlib.import_module(name)
     assert pathlib.Path(module.__file__).is_relative_to(sys.prefix), f"{name} is imported from {module.__file__}"
-from penstock.worker import partial
-print("wheel: patches of large JPEGs are decoded", partial.describe())
+from penstock.worker.imaging import partial_jpeg
+print("wheel: patches of large JPEGs are decoded", partial_jpeg.describe())
 print(f"wheel: penstock {penstock.__version__} and its packages import: {' '.join(sys.argv[1:])}")
 """
 

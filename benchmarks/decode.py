@@ -24,11 +24,11 @@ import simplejpeg  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.table import Table
 
-from penstock.protocol.transform_spec import Resize
-from penstock.worker import partial
-from penstock.worker.decode import Decoder, Pixels
-from penstock.worker.partial import Box
-from penstock.worker.resize import resize
+from penstock.protocol.spec.transform import Resize
+from penstock.worker.imaging import partial_jpeg
+from penstock.worker.imaging.decode import Decoder, Pixels
+from penstock.worker.imaging.partial_jpeg import Box
+from penstock.worker.imaging.resize import resize
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SIDE = 224
@@ -62,7 +62,7 @@ def ways() -> dict[str, Callable[[bytes, list[Box]], object]]:
         "whole": lambda data, _: decoder.decode(data),
         "penstock without extension": lambda data, boxes: _parts(decoder, data, boxes, extension=None),
     }
-    if (extension := partial.load_extension()) is not None:
+    if (extension := partial_jpeg.load_extension()) is not None:
         found["penstock"] = lambda data, boxes: _parts(decoder, data, boxes, extension=extension)
     try:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -79,7 +79,7 @@ def ways() -> dict[str, Callable[[bytes, list[Box]], object]]:
 
 
 def _parts(decoder: Decoder, data: bytes, boxes: list[Box], *, extension: object) -> Pixels:
-    partial._EXTENSION = extension  # noqa: SLF001 - both ways in one run # pyright: ignore[reportPrivateUsage]
+    partial_jpeg._EXTENSION = extension  # noqa: SLF001 - both ways in one run # pyright: ignore[reportPrivateUsage]
     assert decoder.size(data) is not None  # noqa: S101 - all of the photos are baseline JPEGs
     return decoder.decode_parts(data, boxes)
 
@@ -168,8 +168,8 @@ def main() -> None:
     photos = sorted((arguments.data / "camera").glob("*.jpg"))
     small = sorted((arguments.data / "cats-dogs").rglob("*.jpg"))[::4]
     wanted = arguments.parts.split(",")
-    found: dict[str, Any] = {"machine": platform.processor(), "parts": partial.describe()}
-    console.print(f"parts of JPEGs: {partial.describe()}\n")
+    found: dict[str, Any] = {"machine": platform.processor(), "parts": partial_jpeg.describe()}
+    console.print(f"parts of JPEGs: {partial_jpeg.describe()}\n")
     if "regions" in wanted:
         found["regions"] = regions(photos, arguments.rounds)
         rows = [

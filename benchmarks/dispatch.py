@@ -14,7 +14,6 @@ from pathlib import Path
 
 import structlog
 
-from penstock._version import __version__
 from penstock.protocol import wire
 from penstock.protocol.messages import (
     Done,
@@ -30,7 +29,8 @@ from penstock.protocol.messages import (
     WorkerWelcome,
 )
 from penstock.protocol.ranges import from_sorted
-from penstock.protocol.sockets import Endpoint, Hub
+from penstock.protocol.transport.sockets import Endpoint, Hub
+from penstock.protocol.version import __version__
 
 #: Tasks that the simulated sink lets the ventilator run ahead.
 WINDOW = 8192

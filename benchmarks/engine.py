@@ -27,9 +27,9 @@ from rich.table import Table
 
 import penstock
 from penstock.protocol.messages import TaskKey
-from penstock.protocol.spec import parse_spec
-from penstock.ventilator.book import TaskBook
-from penstock.worker.pipeline import Pipeline
+from penstock.protocol.spec.spec import parse_spec
+from penstock.ventilator.sources.catalog import TaskBook
+from penstock.worker.imaging.pipeline import Pipeline
 
 _ROOT = Path(__file__).resolve().parent.parent
 #: Images of the case in memory.

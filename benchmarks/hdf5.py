@@ -25,7 +25,7 @@ import engine
 import h5py
 import hdf5_writing
 
-from penstock.samples import make_samples
+from penstock.demo.images import make_samples
 from penstock.trainer import Hdf5Feed
 
 _ROOT = Path(__file__).resolve().parent.parent

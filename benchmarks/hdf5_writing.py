@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from penstock.stack import LocalStack
+from penstock.launcher.stack import LocalStack
 
 #: Seconds that a stack runs before its rate is taken, and how often the sink is asked (s).
 _WARM_S, _LOOK_S = 3.0, 0.05

@@ -28,9 +28,9 @@ from rich.table import Table
 
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec import Stream
-from penstock.worker.origin import Loaded
-from penstock.worker.pipeline import Pipeline
+from penstock.protocol.spec.spec import Stream
+from penstock.worker.imaging.pipeline import Pipeline
+from penstock.worker.imaging.readers.reader import Loaded
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OURS = "penstock"

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from penstock.protocol.manipulation_spec import Gamma, Jpeg, Manipulation, Rescale
-from penstock.protocol.spec import Stream
-from penstock.worker.decode import Decoder, Pixels
-from penstock.worker.partial import Box, describe
-from penstock.worker.patches import Cutter
+from penstock.protocol.spec.manipulation import Gamma, Jpeg, Manipulation, Rescale
+from penstock.protocol.spec.spec import Stream
+from penstock.worker.imaging.decode import Decoder, Pixels
+from penstock.worker.imaging.partial_jpeg import Box, describe
+from penstock.worker.imaging.patches import Cutter
 
 SIDE, PATCHES = 224, 10
 _TRANSFORM: dict[str, Any] = {

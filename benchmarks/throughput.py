@@ -19,7 +19,6 @@ import structlog
 import zmq
 
 import penstock
-from penstock._version import __version__
 from penstock.protocol import wire
 from penstock.protocol.instructions import Send
 from penstock.protocol.messages import (
@@ -35,8 +34,9 @@ from penstock.protocol.messages import (
     WorkerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.sockets import Endpoint, Hub
-from penstock.trainer.client import Feed
+from penstock.protocol.transport.sockets import Endpoint, Hub
+from penstock.protocol.version import __version__
+from penstock.trainer.client.feed import Feed
 from penstock.worker.session import Configure, Run, WorkerInstruction, WorkerSession
 
 #: Side of the square gray image, and how many make a task and a batch.

@@ -18,7 +18,7 @@ from PIL import Image
 
 import penstock
 from penstock.protocol.messages import Item, Task, TaskKey
-from penstock.worker.origin_url import REQUESTS, UrlFiles
+from penstock.worker.imaging.readers.urls import REQUESTS, UrlFiles
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 

@@ -14,8 +14,8 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from penstock.check import main as check
-from penstock.samples import make_samples
+from penstock.commands.check import main as check
+from penstock.demo.images import make_samples
 
 #: Files a class that are made.
 MADE = 150

@@ -17,9 +17,9 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from penstock.keys import main as keys
+from penstock.commands.keys import main as keys
 from penstock.protocol.errors import SpecError
-from penstock.protocol.security import ROLES
+from penstock.protocol.transport.keys import ROLES
 from penstock.ventilator.dashboard.access import page_url, read_token
 
 #: The key folder within its volume: the volume's own folder belongs to the engine.

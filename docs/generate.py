@@ -8,57 +8,49 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from penstock.bench import BenchSettings
-from penstock.check import CheckSettings
-from penstock.demo import DemoSettings
-from penstock.inspect import InspectSettings
-from penstock.keys import AddSettings, ExportSettings, FolderSettings, InitSettings, NameSettings
-from penstock.preview import PreviewSettings
-from penstock.protocol import (
-    augment_spec,
-    custom_spec,
-    manipulation_spec,
-    normalize_spec,
-    source_spec,
-    spec,
-    transform_spec,
-)
-from penstock.protocol.metrics import COMMON, Definition
-from penstock.protocol.rejects import REASONS
-from penstock.quarantine import QuarantineSettings
+from penstock.bench.command import BenchSettings
+from penstock.commands.check import CheckSettings
+from penstock.commands.inspect import InspectSettings
+from penstock.commands.keys import AddSettings, ExportSettings, FolderSettings, InitSettings, NameSettings
+from penstock.commands.preview import PreviewSettings
+from penstock.commands.quarantine import QuarantineSettings
+from penstock.commands.status import StatusSettings
+from penstock.commands.up import UpSettings
+from penstock.commands.view import ViewSettings
+from penstock.commands.write import WriteSettings
+from penstock.demo.command import DemoSettings
+from penstock.protocol.runtime.metrics import COMMON, Definition
+from penstock.protocol.spec import augment, custom, manipulation, normalize, source, spec, transform
+from penstock.protocol.transport.rejects import REASONS
 from penstock.sink import metrics as sink_metrics
 from penstock.sink.service import SinkSettings
-from penstock.status import StatusSettings
-from penstock.trace import TraceSettings
-from penstock.trainer import metrics as feed_metrics
-from penstock.up import UpSettings
-from penstock.ventilator import metrics as ventilator_metrics
+from penstock.trace.command import TraceSettings
+from penstock.trainer.feed import metrics as feed_metrics
+from penstock.ventilator.monitoring import metrics as ventilator_metrics
 from penstock.ventilator.service import VentilatorSettings
-from penstock.view import ViewSettings
 from penstock.worker import metrics as worker_metrics
 from penstock.worker.service import WorkerSettings
-from penstock.write import WriteSettings
 
 _HERE = Path(__file__).parent
 _SPEC: dict[str, type[BaseModel]] = {
     "The file": spec.Spec,
     "`[streams.NAME]`": spec.Stream,
-    '`[streams.NAME.source]`, kind = "directory"': source_spec.DirectorySource,
-    '`[streams.NAME.source]`, kind = "manifest"': source_spec.ManifestSource,
-    '`[streams.NAME.source]`, kind = "arrays"': source_spec.ArraySource,
-    '`[streams.NAME.source]`, kind = "hdf5"': source_spec.Hdf5Source,
-    "`[streams.NAME.transform]`": transform_spec.Transform,
-    "`[streams.NAME.transform.resize]`": transform_spec.Resize,
-    "`[streams.NAME.transform.patch]`": transform_spec.Patch,
-    "`[streams.NAME.transform.manipulations]`": manipulation_spec.Manipulations,
-    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "gamma"': manipulation_spec.Gamma,
-    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "jpeg"': manipulation_spec.Jpeg,
-    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "resize"': manipulation_spec.Rescale,
-    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "rot90"': manipulation_spec.Rotate,
-    "`[streams.NAME.transform.augment]`": augment_spec.Augment,
-    "`[streams.NAME.transform.normalize]`": normalize_spec.Normalize,
-    "`[[streams.NAME.transform.custom]]`": custom_spec.Custom,
-    "`[streams.NAME.transform.custom.produces.FIELD]`": custom_spec.Produced,
+    '`[streams.NAME.source]`, kind = "directory"': source.DirectorySource,
+    '`[streams.NAME.source]`, kind = "manifest"': source.ManifestSource,
+    '`[streams.NAME.source]`, kind = "arrays"': source.ArraySource,
+    '`[streams.NAME.source]`, kind = "hdf5"': source.Hdf5Source,
+    "`[streams.NAME.transform]`": transform.Transform,
+    "`[streams.NAME.transform.resize]`": transform.Resize,
+    "`[streams.NAME.transform.patch]`": transform.Patch,
+    "`[streams.NAME.transform.manipulations]`": manipulation.Manipulations,
+    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "gamma"': manipulation.Gamma,
+    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "jpeg"': manipulation.Jpeg,
+    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "resize"': manipulation.Rescale,
+    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "rot90"': manipulation.Rotate,
+    "`[streams.NAME.transform.augment]`": augment.Augment,
+    "`[streams.NAME.transform.normalize]`": normalize.Normalize,
+    "`[[streams.NAME.transform.custom]]`": custom.Custom,
+    "`[streams.NAME.transform.custom.produces.FIELD]`": custom.Produced,
 }
 _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock ventilator": VentilatorSettings,
@@ -165,7 +157,7 @@ stands in [verdict.md](verdict.md).
 A training program exposes its own side with one line:
 
 ```python
-from penstock.trainer.metrics import FeedCollector, serve_metrics
+from penstock.trainer.feed.metrics import FeedCollector, serve_metrics
 
 serve_metrics("127.0.0.1:9400", feed)  # a page of its own, or
 prometheus_client.REGISTRY.register(FeedCollector(feed))  # beside the program's other metrics

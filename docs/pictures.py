@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from penstock.preview import main as preview
-from penstock.samples import make_samples
+from penstock.commands.preview import main as preview
+from penstock.demo.images import make_samples
 
 _HERE = Path(__file__).parent
 _SHEETS: dict[str, dict[str, Any]] = {

@@ -14,8 +14,8 @@ from typing import Any
 import keras
 
 import penstock
-from penstock.trainer.client import Feed
-from penstock.trainer.keras import Checkpoint
+from penstock.trainer.adapters.keras import Checkpoint
+from penstock.trainer.client.feed import Feed
 
 
 def build_model(feed: Feed) -> Any:  # noqa: ANN401 - Keras has no types

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock._version import __version__
+from penstock.protocol.version import __version__
 
 if TYPE_CHECKING:
-    from penstock.protocol.spec import Spec
-    from penstock.stack import LocalStack
-    from penstock.trainer.client import Feed
-    from penstock.trainer.image_data_generator import ImageDataGenerator
+    from penstock.image_data_generator.generator import ImageDataGenerator
+    from penstock.launcher.stack import LocalStack
+    from penstock.protocol.spec.spec import Spec
+    from penstock.trainer.client.feed import Feed
 
 __all__ = ["ImageDataGenerator", "__version__", "connect", "local"]
 
@@ -21,7 +21,7 @@ __all__ = ["ImageDataGenerator", "__version__", "connect", "local"]
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - of a module: anything
     """Import `ImageDataGenerator` when it is asked for: it needs numpy."""
     if name == "ImageDataGenerator":
-        from penstock.trainer.image_data_generator import ImageDataGenerator  # noqa: PLC0415 - keeps the import light
+        from penstock.image_data_generator.generator import ImageDataGenerator  # noqa: PLC0415 - keeps the import light
 
         return ImageDataGenerator
     raise AttributeError(f"module 'penstock' has no attribute {name!r}")
@@ -44,7 +44,7 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
     about 8 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError. `keys` is a key folder with
     a trainer's key (default: the environment's PENSTOCK_KEYS, or none). Raises SpecError for arguments out of range.
     """
-    from penstock.trainer.client import Feed  # noqa: PLC0415 - keeps `import penstock` light
+    from penstock.trainer.client.feed import Feed  # noqa: PLC0415 - keeps `import penstock` light
 
     return Feed(address, stream, rank=rank, world_size=world_size, prefetch=prefetch, timeout_s=timeout_s, keys=keys)
 
@@ -71,6 +71,6 @@ def local(
         ...     for batch in stack.feed("train"):
         ...         train(batch["image"], batch["label"])
     """
-    from penstock.stack import LocalStack  # noqa: PLC0415 - keeps `import penstock` light
+    from penstock.launcher.stack import LocalStack  # noqa: PLC0415 - keeps `import penstock` light
 
     return LocalStack(spec, workers=workers, roots=roots, run_dir=run_dir, keys=keys, dashboard=dashboard)

@@ -5,23 +5,23 @@ import os
 import sys
 from collections.abc import Sequence
 
-from penstock._version import __version__
-from penstock.interrupts import interrupted
+from penstock.protocol.version import __version__
+from penstock.terminal.interrupts import interrupted
 
 #: Command: (module with `main(arguments) -> exit status`, what it is for).
 COMMANDS = {
-    "check": ("penstock.check", "print what a spec would do: items, batches, schema, memory, order"),
-    "bench": ("penstock.bench", "time a stream with 0, 1, 2 … workers; a report with pictures"),
-    "demo": ("penstock.demo", "train a small Keras model on generated or your own images"),
-    "preview": ("penstock.preview", "draw a stream's first samples on a contact sheet"),
-    "view": ("penstock.view", "draw what a running sink holds on a contact sheet"),
-    "write": ("penstock.write", "write a stream to an HDF5 file, to train from without workers"),
-    "inspect": ("penstock.inspect", "say what an HDF5 file holds, and draw its samples"),
-    "up": ("penstock.up", "run a supervised stack on this machine"),
-    "status": ("penstock.status", "show what a running stack does, and what limits it"),
-    "quarantine": ("penstock.quarantine", "list what could not be made into samples, and why"),
-    "trace": ("penstock.trace", "join recorded traces into a file for the Perfetto viewer"),
-    "keys": ("penstock.keys", "make, list, hand out and revoke keys: encryption, and who may connect"),
+    "check": ("penstock.commands.check", "print what a spec would do: items, batches, schema, memory, order"),
+    "bench": ("penstock.bench.command", "time a stream with 0, 1, 2 … workers; a report with pictures"),
+    "demo": ("penstock.demo.command", "train a small Keras model on generated or your own images"),
+    "preview": ("penstock.commands.preview", "draw a stream's first samples on a contact sheet"),
+    "view": ("penstock.commands.view", "draw what a running sink holds on a contact sheet"),
+    "write": ("penstock.commands.write", "write a stream to an HDF5 file, to train from without workers"),
+    "inspect": ("penstock.commands.inspect", "say what an HDF5 file holds, and draw its samples"),
+    "up": ("penstock.commands.up", "run a supervised stack on this machine"),
+    "status": ("penstock.commands.status", "show what a running stack does, and what limits it"),
+    "quarantine": ("penstock.commands.quarantine", "list what could not be made into samples, and why"),
+    "trace": ("penstock.trace.command", "join recorded traces into a file for the Perfetto viewer"),
+    "keys": ("penstock.commands.keys", "make, list, hand out and revoke keys: encryption, and who may connect"),
     "ventilator": ("penstock.ventilator.service", "service: hand out tasks"),
     "worker": ("penstock.worker.service", "service: decode and transform images"),
     "sink": ("penstock.sink.service", "service: restore order and forward batches"),

@@ -9,18 +9,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from penstock.protocol.batches import (
-    MAX_BATCHES,
-    Batch,
-    Credit,
-    EpochEnd,
-    Glimpse,
-    Part,
-    Peek,
-    Refused,
-    Subscribe,
-    TrainerWelcome,
-)
 from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import (
@@ -41,6 +29,18 @@ from penstock.protocol.records import (
 )
 from penstock.protocol.snapshot import Look, Snapshot
 from penstock.protocol.stats import SinkStats, WorkerStats
+from penstock.protocol.trainer_messages import (
+    MAX_BATCHES,
+    Batch,
+    Credit,
+    EpochEnd,
+    Glimpse,
+    Part,
+    Peek,
+    Refused,
+    Subscribe,
+    TrainerWelcome,
+)
 
 # worker → ventilator
 

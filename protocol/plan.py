@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from penstock.protocol.axes import Axes, Channels
-from penstock.protocol.custom_spec import Produced
-from penstock.protocol.model import Model, Name
 from penstock.protocol.order import Geometry, Int64s
-from penstock.protocol.spec import Spec, Stream, default_task_items
+from penstock.protocol.spec.axes import Axes, Channels
+from penstock.protocol.spec.custom import Produced
+from penstock.protocol.spec.model import Model, Name
+from penstock.protocol.spec.spec import Spec, Stream, default_task_items
 
 #: Batches that a trainer has ahead by default: at least so many, at most so many, and in between so much (bytes).
 LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 64, 8_000_000

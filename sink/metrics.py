@@ -2,8 +2,8 @@
 
 from typing import get_args
 
-from penstock.protocol.metrics import COMMON, Definition, Page, add_common
 from penstock.protocol.records import FailureKind
+from penstock.protocol.runtime.metrics import COMMON, Definition, Page, add_common
 from penstock.protocol.stats import ReaderStats, SinkStats, StreamStats, WriterStats
 
 #: What is counted from the start, so that the first of a kind shows as an increase.

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from penstock._version import __version__
 from penstock.protocol import wire
-from penstock.protocol.addresses import check_address, host_of, reachable
 from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
@@ -32,23 +30,25 @@ from penstock.protocol.messages import (
     Subscribe,
     TrainerWelcome,
 )
-from penstock.protocol.metrics import Metrics
-from penstock.protocol.reach import advertised
-from penstock.protocol.service import Service, host_name, run, spare_collector
-from penstock.protocol.settings import ServiceSettings
-from penstock.protocol.shared import Attachments, most_segments
-from penstock.protocol.sockets import Endpoint
+from penstock.protocol.runtime.metrics import Metrics
+from penstock.protocol.runtime.service import Service, host_name, run, spare_collector
+from penstock.protocol.runtime.settings import ServiceSettings
+from penstock.protocol.transport.addresses import check_address, host_of, reachable
+from penstock.protocol.transport.reachability import advertised
+from penstock.protocol.transport.shared_memory import Attachments, most_segments
+from penstock.protocol.transport.sockets import Endpoint
+from penstock.protocol.version import __version__
 from penstock.protocol.wire import Array
-from penstock.sink.assembly import VENTILATOR, Assembly
-from penstock.sink.jobs import SinkInstruction, Write
-from penstock.sink.ledger import Ledger
-from penstock.sink.lending import Lending
+from penstock.sink.core.assembly import VENTILATOR, Assembly
+from penstock.sink.core.recording import Pace, Recording
+from penstock.sink.core.writer_jobs import SinkInstruction, Write
 from penstock.sink.metrics import METRICS, fill
-from penstock.sink.options import WriterOptions
-from penstock.sink.recording import Pace, Recording
+from penstock.sink.output.options import WriterOptions
+from penstock.sink.quarantine_ledger import Ledger
+from penstock.sink.shared_batches import Lending
 
 if TYPE_CHECKING:
-    from penstock.sink.writer import Writer
+    from penstock.sink.output.writer_thread import Writer
 
 _FROM_VENTILATOR = wire.kinds(SinkWelcome, Quarantined, Paths, Heartbeat, Reset, Drain)
 _FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye, Peek)
@@ -128,7 +128,7 @@ class Sink:
         """Start the thread that writes; return what decides what."""
         if not settings.output:
             raise SpecError("--writer hdf5 needs a file to write: give --output patches.h5")
-        from penstock.sink.writer import Writer  # noqa: PLC0415 - needs h5py, which only this does
+        from penstock.sink.output.writer_thread import Writer  # noqa: PLC0415 - needs h5py, which only this does
 
         wish = settings.wish()
         self.writer = Writer(wish, settings.full_disk_wait_s, self.service.hub.wake)

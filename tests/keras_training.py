@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 import penstock
-from penstock.trainer.keras import Checkpoint
+from penstock.trainer.adapters.keras import Checkpoint
 
 #: Trained batches between two checkpoints.
 EVERY = 3

@@ -19,7 +19,7 @@ from hostile import Attacker, message
 from penstock import __version__
 from penstock.protocol.errors import PenstockError
 from penstock.protocol.messages import Heartbeat, Hello, WorkerStats
-from penstock.trainer.client import Feed
+from penstock.trainer.client.feed import Feed
 
 #: Transforms that take their time without a processor, as a slow service would; `hang` never ends on one item.
 _TRANSFORMS = """

@@ -18,9 +18,9 @@ import numpy as np
 import psutil
 from images import encode, picture
 
+from penstock.launcher.stack import Addresses, LocalStack
 from penstock.protocol.wire import Array
-from penstock.stack import Addresses, LocalStack
-from penstock.trainer.feed import BatchFeed
+from penstock.trainer.feed.batch_feed import BatchFeed
 
 #: Losses are noticed within about two seconds, and no stall of a busy machine passes for one.
 INTERVALS = {"heartbeat_s": 0.2, "silence_s": 2.0}

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from streams import until
 
-from penstock.protocol.health import query
+from penstock.protocol.runtime.health import query
 from penstock.protocol.wire import Array
 
 

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from penstock._version import __version__
 from penstock.protocol import wire
-from penstock.protocol.addresses import check_exposure
 from penstock.protocol.errors import RemoteProtocolError, SpecError
 from penstock.protocol.instructions import Instruction, Note, Send
 from penstock.protocol.messages import (
@@ -25,16 +23,18 @@ from penstock.protocol.messages import (
     Refused,
     SinkHello,
 )
-from penstock.protocol.metrics import Metrics
-from penstock.protocol.service import Service, run, spare_collector
-from penstock.protocol.settings import ServiceSettings
+from penstock.protocol.runtime.metrics import Metrics
+from penstock.protocol.runtime.service import Service, run, spare_collector
+from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.snapshot import Snapshot
-from penstock.protocol.sockets import ByRole, Endpoint
-from penstock.protocol.spec import Spec, load_spec
-from penstock.ventilator.board import Board, Own
-from penstock.ventilator.book import TaskBook
-from penstock.ventilator.leases import LeasePolicy, Leases
-from penstock.ventilator.metrics import METRICS, fill
+from penstock.protocol.spec.spec import Spec, load_spec
+from penstock.protocol.transport.addresses import check_exposure
+from penstock.protocol.transport.sockets import ByRole, Endpoint
+from penstock.protocol.version import __version__
+from penstock.ventilator.core.leases import LeasePolicy, Leases
+from penstock.ventilator.monitoring.metrics import METRICS, fill
+from penstock.ventilator.monitoring.snapshots import Board, Own
+from penstock.ventilator.sources.catalog import TaskBook
 
 if TYPE_CHECKING:
     from penstock.ventilator.dashboard.server import Dashboard

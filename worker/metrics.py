@@ -1,8 +1,8 @@
 """A worker's metrics, from its meter and from what it told last. Owns their names; refuses to know how they count."""
 
 from penstock.protocol.messages import WorkerStats
-from penstock.protocol.metrics import COMMON, Definition, Page, add_common
-from penstock.worker.meter import Meter
+from penstock.protocol.runtime.metrics import COMMON, Definition, Page, add_common
+from penstock.worker.counters import Meter
 
 METRICS = (
     *COMMON,

@@ -9,22 +9,22 @@ from pathlib import Path
 
 from pydantic import Field
 
-from penstock._version import __version__
 from penstock.protocol import wire
-from penstock.protocol.addresses import host_of, reachable
 from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerStats, WorkerWelcome
-from penstock.protocol.metrics import Metrics, Page
-from penstock.protocol.service import Service, host_name, run
-from penstock.protocol.settings import ServiceSettings
+from penstock.protocol.runtime.metrics import Metrics, Page
+from penstock.protocol.runtime.service import Service, host_name, run
+from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.stats import few
-from penstock.protocol.urls import is_url
-from penstock.worker.engine import Engine, Setup
+from penstock.protocol.storage.urls import is_url
+from penstock.protocol.transport.addresses import host_of, reachable
+from penstock.protocol.version import __version__
+from penstock.worker.executor import Engine, Setup
+from penstock.worker.imaging.pipeline import Pipeline
 from penstock.worker.metrics import METRICS, fill
-from penstock.worker.outlet import Outlet
-from penstock.worker.pipeline import Pipeline
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
+from penstock.worker.sink_reachability import Outlet
 
 _FROM_VENTILATOR = wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset)
 #: Exit status of a worker that is stuck in a task (EX_SOFTWARE of sysexits.h).

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from penstock.samples import PATTERNS, make_picture
+from penstock.demo.images import PATTERNS, make_picture
 
 Photos = dict[str, list[str]]
 

@@ -24,8 +24,8 @@ import tensorflow as tf
 import penstock
 from penstock.protocol.errors import PenstockError, SpecError
 from penstock.trainer import Hdf5Feed
-from penstock.trainer.client import Feed
-from penstock.trainer.keras import Checkpoint
+from penstock.trainer.adapters.keras import Checkpoint
+from penstock.trainer.client.feed import Feed
 
 #: Parameters that a run cannot change once it has begun: they shape the network and what its outputs mean.
 FIXED = ("classes", "image", "alpha", "dense", "flag")

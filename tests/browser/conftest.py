@@ -9,7 +9,7 @@ from browser.watched import DEADLINE_MS, HOSTILE, Faults, Training
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from streams import make_images, make_spec, make_stream, run_stack
 
-from penstock.stack import LocalStack
+from penstock.launcher.stack import LocalStack
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable")
 FLAGS = (

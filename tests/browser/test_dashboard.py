@@ -12,9 +12,9 @@ from browser.watched import DEADLINE_MS, HOSTILE, Faults, Training, until_true
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from streams import make_spec, run_stack, until
 
-from penstock.look import Onlooker
+from penstock.launcher.stack import LocalStack
+from penstock.observe.status_client import Onlooker
 from penstock.protocol.messages import Snapshot
-from penstock.stack import LocalStack
 
 pytestmark = pytest.mark.browser
 

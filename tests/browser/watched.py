@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import ConsoleMessage, Page, Request
 from streams import until
 
-from penstock.stack import LocalStack
+from penstock.launcher.stack import LocalStack
 
 #: A name that would run a script wherever it is taken for HTML.
 HOSTILE = "<img src=x onerror=window.hacked=1>.jpg"

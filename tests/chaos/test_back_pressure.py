@@ -8,7 +8,7 @@ import psutil
 import pytest
 from streams import digest, make_images, make_spec, make_stream, memory_mb, run_stack, take, until
 
-from penstock.stack import LocalStack
+from penstock.launcher.stack import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.slow]
 

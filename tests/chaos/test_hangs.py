@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from streams import OPTIONS, Batch, digest, epochs, joined, make_images, make_spec, make_stream, run_stack, take, until
 
-from penstock.stack import LocalStack
+from penstock.launcher.stack import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.chaos]
 BAD_WORKER = """
 import os, signal, sys, time
 from penstock.worker import service
-from penstock.worker.pipeline import Pipeline
+from penstock.worker.imaging.pipeline import Pipeline
 
 def make(self, task, loaded, room=None, make=Pipeline.make):
     if any(item.path == {path!r} for item in task.items):

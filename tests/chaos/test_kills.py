@@ -15,8 +15,8 @@ import pytest
 from streams import Batch, digest, epochs, make_images, make_spec, run_stack, take, until
 
 import penstock
+from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import RefusedError
-from penstock.stack import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 from streams import until
 
 import penstock
-from penstock.trainer.client import Feed
+from penstock.trainer.client.feed import Feed
 
 #: Longest that a command of the engine may take (s); a build, which installs TensorFlow, more.
 COMMAND_S, BUILD_S = 240.0, 900.0

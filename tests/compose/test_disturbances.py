@@ -18,7 +18,7 @@ import pytest
 from compose.project import COMMAND_S, MakeProject, Project, docker
 from streams import Batch, digest, epochs, run_stack, take, until
 
-from penstock.trainer.client import Feed
+from penstock.trainer.client.feed import Feed
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ from compose.project import IMAGES, TAG, MakeProject, Project, docker
 from streams import until
 
 from penstock.protocol.errors import DeadlineError
-from penstock.protocol.security import ROLES
+from penstock.protocol.transport.keys import ROLES
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
 

@@ -13,8 +13,8 @@ from typing import Any
 from hosts.lab import Host, Job, Lab
 from streams import INTERVALS, until
 
-from penstock.keys import main as keys_command
-from penstock.protocol.health import query
+from penstock.commands.keys import main as keys_command
+from penstock.protocol.runtime.health import query
 
 #: The tests' folder, for the training program.
 _TESTS = Path(__file__).resolve().parent.parent

@@ -10,7 +10,7 @@ from hosts.cluster import Cluster
 from hosts.lab import Lab, why_not
 from streams import digest, epochs, make_images, make_spec, run_stack
 
-from penstock.keys import main as keys_command
+from penstock.commands.keys import main as keys_command
 
 #: Batches of the whole test's stream: two epochs.
 BATCHES = 46

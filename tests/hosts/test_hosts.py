@@ -12,7 +12,7 @@ from hosts.conftest import BATCHES
 from hosts.lab import Host, Job
 from streams import digest, make_spec, make_stream, run_stack, take, until
 
-from penstock.protocol.health import fetch
+from penstock.protocol.runtime.health import fetch
 
 pytestmark = pytest.mark.hosts
 

@@ -8,7 +8,7 @@ import pytest
 from hosts.lab import why_not
 
 from penstock.protocol.messages import Reference
-from penstock.protocol.segments import Segment
+from penstock.protocol.transport.segments import Segment
 
 pytestmark = pytest.mark.hosts
 

@@ -11,8 +11,8 @@ import pytest
 from images import huge_jpeg, huge_png
 from streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, take
 
+from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import FailureBudgetError
-from penstock.stack import LocalStack
 
 pytestmark = pytest.mark.integration
 

@@ -8,8 +8,8 @@ import psutil
 import pytest
 from streams import DEADLINE_S, make_images, make_spec, make_stream, run_stack, take, until
 
-from penstock.check import main
-from penstock.stack import LocalStack
+from penstock.commands.check import main
+from penstock.launcher.stack import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

@@ -11,8 +11,8 @@ from PIL import Image
 from streams import digest, epochs, make_images, make_spec, make_stream, run_stack
 from transforms import install, write_package
 
-from penstock.check import main as check
-from penstock.preview import main as preview
+from penstock.commands.check import main as check
+from penstock.commands.preview import main as preview
 from penstock.protocol.errors import StackError, TransformError
 
 pytestmark = pytest.mark.integration

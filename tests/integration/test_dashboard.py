@@ -12,9 +12,9 @@ import pytest
 from streams import make_images, make_spec, run_stack, take, until
 
 from penstock import cli
-from penstock.look import Onlooker
+from penstock.launcher.stack import LocalStack
+from penstock.observe.status_client import Onlooker
 from penstock.protocol.messages import Snapshot
-from penstock.stack import LocalStack
 
 pytestmark = pytest.mark.integration
 

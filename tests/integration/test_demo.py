@@ -107,7 +107,7 @@ def test_a_demo_learns_and_accounts_for_every_sample(folder: Path) -> None:
 
 
 MOMENTS: dict[str, Callable[[Demo], bool]] = {
-    "TensorFlow's import": lambda demo: bool(demo.running("penstock.demo_trainer")),
+    "TensorFlow's import": lambda demo: bool(demo.running("penstock.demo.training")),
     "the set being made": lambda demo: demo.files("*.jpg"),
     "the stack's start": lambda demo: bool(demo.running("penstock.ventilator")),
     "the trainer's first wait": lambda demo: "pipeline" in demo.output(),
@@ -155,7 +155,7 @@ def test_a_trainer_that_dies_ends_the_demo_in_words(folder: Path) -> None:
     """The message says what happened; everything else is stopped in order."""
     demo = Demo(folder, *LONG)
     until(lambda: demo.trains() or demo.process.poll() is not None, "training", REACHED_S)
-    [trainer] = demo.running("penstock.demo_trainer")
+    [trainer] = demo.running("penstock.demo.training")
     trainer.kill()
     assert 2 == demo.process.wait(REACHED_S)
     assert "the training process ended with status -9" in demo.output()
@@ -199,7 +199,7 @@ def test_wrong_usage_is_an_error_in_words(folder: Path, options: list[str], word
 
 def test_a_missing_tensorflow_is_an_error_that_names_the_extra() -> None:
     """Before anything is started."""
-    program = "import sys; sys.modules['tensorflow'] = None\nfrom penstock.demo import main\nsys.exit(main([]))"
+    program = "import sys; sys.modules['tensorflow'] = None\nfrom penstock.demo.command import main\nsys.exit(main([]))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert 2 == done.returncode
     assert "pip install 'penstock[tf-cpu]'" in done.stderr

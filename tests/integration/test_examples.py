@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streams import make_images
 
-from penstock.check import main as check
+from penstock.commands.check import main as check
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from streams import digest, epochs, make_images, make_spec, make_stream, run_stack
 
-from penstock.inspect import main
+from penstock.commands.inspect import main
 from penstock.protocol.errors import SourceError
 from penstock.trainer import Hdf5Feed
 

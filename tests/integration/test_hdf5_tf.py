@@ -10,7 +10,7 @@ from hdf5_files import write_file
 from streams import epochs
 
 from penstock.trainer import Hdf5Feed
-from penstock.trainer.keras import Checkpoint
+from penstock.trainer.adapters.keras import Checkpoint
 
 pytestmark = pytest.mark.integration
 

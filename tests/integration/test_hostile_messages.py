@@ -17,12 +17,12 @@ from plans import make_plan
 from streams import DEADLINE_S, Batch, digest, epochs, make_images, make_spec, run_stack, take, told, until
 
 import penstock
+from penstock.launcher.stack import Addresses, LocalStack
 from penstock.protocol import messages
-from penstock.protocol.health import query
 from penstock.protocol.plan import FieldSchema
-from penstock.stack import Addresses, LocalStack
-from penstock.trainer.link import Link
-from penstock.trainer.session import Wish
+from penstock.protocol.runtime.health import query
+from penstock.trainer.client.link import Link
+from penstock.trainer.client.session import Wish
 
 pytestmark = pytest.mark.integration
 

@@ -21,7 +21,6 @@ from streams import gone, is_alive, until
 
 from penstock import ImageDataGenerator
 from penstock.protocol.errors import FailureBudgetError, PenstockError
-from penstock.trainer import image_workers
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -90,7 +89,7 @@ def test_any_number_of_workers_gives_the_same_batches(
 
     An epoch has six batches, so that pieces of four do not divide it.
     """
-    monkeypatch.setattr(image_workers, "_CHUNK_BYTES", chunk * 8 * 30 * 34 * 3)
+    monkeypatch.setattr("penstock.image_data_generator.workers._CHUNK_BYTES", chunk * 8 * 30 * 34 * 3)
     with flow(photos, 0, shuffle=shuffle) as here, flow(photos, workers, shuffle=shuffle) as there:
         assert 6 == len(here)
         assert [0, workers] == [here.worker_processes, there.worker_processes]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from streams import digest, make_images, make_spec, make_stream, run_stack
 
-from penstock.inline import InlineFeed
-from penstock.protocol.spec import parse_spec
+from penstock.launcher.inline import InlineFeed
+from penstock.protocol.spec.spec import parse_spec
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ import pytest
 from streams import make_images, make_spec, make_stream, until
 
 from penstock.protocol.errors import SpecError
-from penstock.trainer.client import Feed
+from penstock.trainer.client.feed import Feed
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -131,7 +131,7 @@ def test_a_damaged_checkpoint_is_an_error_in_words(
     tmp_path: Path, damage: Callable[[Path], object], words: str
 ) -> None:
     """Nothing is silently begun anew, and the message names the file and what to do."""
-    from penstock.trainer.keras import Checkpoint  # noqa: PLC0415 - TensorFlow takes seconds
+    from penstock.trainer.adapters.keras import Checkpoint  # noqa: PLC0415 - TensorFlow takes seconds
 
     (tmp_path / "model-00000001.keras").write_bytes(b"")
     state = {"model": "model-00000001.keras", "feed": {}, "epoch": 1, "began": None, "seeds": []}
@@ -144,7 +144,7 @@ def test_a_damaged_checkpoint_is_an_error_in_words(
 
 def test_an_empty_folder_is_no_checkpoint_and_bad_settings_are_refused(tmp_path: Path) -> None:
     """`load` returns None; `every_batches` below one names the value."""
-    from penstock.trainer.keras import Checkpoint  # noqa: PLC0415
+    from penstock.trainer.adapters.keras import Checkpoint  # noqa: PLC0415
 
     assert Checkpoint.load(tmp_path) is None
     with pytest.raises(SpecError, match="every_batches = 0"):

@@ -36,7 +36,7 @@ def test_connecting_imports_no_decoder_and_no_tensorflow() -> None:
     """A trainer needs neither; a spec is not read where none is given."""
     program = "import sys, penstock; penstock.connect('tcp://127.0.0.1:9').close(); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert "penstock.trainer.client" in modules
+    assert "penstock.trainer.client.feed" in modules
     assert set() == {"PIL", "cv2", "simplejpeg", "tensorflow", "keras", "torch"} & set(modules)
 
 

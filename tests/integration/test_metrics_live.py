@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from situations import Trainer, write_transforms
 from streams import make_images, make_spec, make_stream, run_stack, until
 
-from penstock.stack import LocalStack
+from penstock.launcher.stack import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.long]
 

@@ -15,9 +15,9 @@ import psutil
 import pytest
 from streams import make_images, make_spec, run_stack, until
 
-from penstock.gpus import Gpus
-from penstock.monitor import Monitor, _Counters
 from penstock.protocol.errors import SpecError
+from penstock.protocol.runtime.gpus import Gpus
+from penstock.protocol.runtime.usage_monitor import Monitor, _Counters
 
 pytestmark = pytest.mark.integration
 
@@ -112,7 +112,7 @@ def test_a_process_belongs_to_the_part_that_it_has_become() -> None:
 
 def test_a_process_counts_from_the_sample_after_that_in_which_it_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy of its parent seems to have its parent's memory until it runs a program of its own: that is no peak."""
-    monkeypatch.setattr("penstock.monitor._LOOK_S", 0.0)
+    monkeypatch.setattr("penstock.protocol.runtime.usage_monitor._LOOK_S", 0.0)
     copies = "if not os.fork(): os.read(0, 1); os.execvp('cat', ['cat'])"
     code = f"import os; held = b'x' * 200_000_000; os.read(0, 1)\n{copies}\nos.wait()"
     with program(code) as process:
@@ -147,7 +147,7 @@ def test_steps_stand_beside_what_the_machine_did(tmp_path: Path) -> None:
 
 def test_samples_are_thinned_out_and_never_more_than_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of days keeps a bounded number of them, taken less often."""
-    monkeypatch.setattr("penstock.monitor._MOST_SAMPLES", 6)
+    monkeypatch.setattr("penstock.protocol.runtime.usage_monitor._MOST_SAMPLES", 6)
     with Monitor(0.05) as monitor:
         until(lambda: monitor.interval_s >= 0.2, "two thinnings")
         assert len(monitor.samples) < 6

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from streams import epochs, make_images, make_spec, make_stream, run_stack
 
+from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import SpecError
-from penstock.protocol.normalize_spec import Normalize
-from penstock.protocol.statistics import Statistics
-from penstock.stack import LocalStack
+from penstock.protocol.spec.normalize import Normalize
+from penstock.protocol.spec.statistics import Statistics
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # read when TensorFlow is loaded
 

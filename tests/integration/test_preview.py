@@ -12,14 +12,14 @@ from PIL import Image
 from streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, until
 
 from penstock.cli import main as penstock
-from penstock.contact import Sample
-from penstock.preview import find_units, make_samples
+from penstock.commands.preview import find_units, make_samples
+from penstock.commands.view import ViewSettings, look
+from penstock.contact_sheet.samples import Sample
+from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import DeadlineError, RefusedError, StackError
-from penstock.protocol.spec import parse_spec
-from penstock.stack import LocalStack
-from penstock.ventilator.book import TaskBook
-from penstock.view import ViewSettings, look
-from penstock.worker.pipeline import Pipeline
+from penstock.protocol.spec.spec import parse_spec
+from penstock.ventilator.sources.catalog import TaskBook
+from penstock.worker.imaging.pipeline import Pipeline
 
 pytestmark = pytest.mark.integration
 

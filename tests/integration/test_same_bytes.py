@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from streams import Batch, digest, epochs, make_images, make_manifest, make_spec, make_stream, run_stack, take
 
-from penstock.stack import Addresses
+from penstock.launcher.stack import Addresses
 
 pytestmark = pytest.mark.integration
 

@@ -26,13 +26,13 @@ from hostile import Attacker, flood, greeting, message
 from streams import INTERVALS, digest, epochs, held_ports, joined, make_images, make_spec, run_stack, take, told, until
 
 import penstock
-from penstock.keys import main as keys_command
+from penstock.commands.keys import main as keys_command
+from penstock.launcher.stack import Addresses, LocalStack
 from penstock.protocol import messages
 from penstock.protocol.errors import DeadlineError, SpecError
-from penstock.protocol.health import query
-from penstock.protocol.security import KeyRing, Role, read_key
-from penstock.protocol.sockets import new_key_pair
-from penstock.stack import Addresses, LocalStack
+from penstock.protocol.runtime.health import query
+from penstock.protocol.transport.keys import KeyRing, Role, read_key
+from penstock.protocol.transport.sockets import new_key_pair
 
 pytestmark = pytest.mark.integration
 

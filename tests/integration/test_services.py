@@ -20,8 +20,8 @@ from streams import DEADLINE_S, INTERVALS, digest, epochs, gone, make_images, ma
 
 import penstock
 from penstock.protocol.errors import SpecError
-from penstock.protocol.health import fetch, query
-from penstock.protocol.settings import parse
+from penstock.protocol.runtime.health import fetch, query
+from penstock.protocol.runtime.settings import parse
 from penstock.sink.service import SinkSettings
 from penstock.ventilator.service import VentilatorSettings
 
@@ -99,7 +99,7 @@ def ask(port: int) -> tuple[int, dict[str, Any]]:
 #: A ventilator on a machine that is busy with other things while it makes its pages.
 BUSY_VENTILATOR = """
 import sys, time
-from penstock.protocol.health import Health
+from penstock.protocol.runtime.health import Health
 from penstock.ventilator.service import main
 serve = Health.serve
 def later(*arguments, **options):

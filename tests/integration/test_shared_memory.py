@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, shared_segments, take, until
 
-from penstock.stack import LocalStack
+from penstock.launcher.stack import LocalStack
 
 pytestmark = pytest.mark.integration
 

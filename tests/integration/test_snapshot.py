@@ -15,13 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from streams import DEADLINE_S, make_images, make_spec, run_stack, take, until
 
 import penstock
-from penstock.look import Onlooker
+from penstock.launcher.stack import LocalStack
+from penstock.observe.status_client import Onlooker
 from penstock.protocol import messages
 from penstock.protocol.errors import DeadlineError, RefusedError, StackError
-from penstock.protocol.health import fetch
+from penstock.protocol.runtime.health import fetch
 from penstock.protocol.snapshot import Snapshot
-from penstock.stack import LocalStack
-from penstock.trainer.metrics import serve_metrics
+from penstock.trainer.feed.metrics import serve_metrics
 
 pytestmark = pytest.mark.integration
 
@@ -149,7 +149,7 @@ def test_who_asks_wrongly_gets_words_or_nothing(stack: LocalStack, tmp_path: Pat
     with Onlooker(f"ipc://{tmp_path}/nobody", timeout_s=0.3) as alone, pytest.raises(DeadlineError, match="no answer"):
         alone.look()
     with Onlooker(stack.addresses.ventilator) as old, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("penstock.look.__version__", "0.0.1")
+        patch.setattr("penstock.observe.status_client.__version__", "0.0.1")
         with pytest.raises(RefusedError, match=r"runs Penstock 0\.0\.1"):
             old.look()
 

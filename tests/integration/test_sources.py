@@ -29,7 +29,7 @@ from streams import (
 )
 from web import serve
 
-from penstock.check import main as check
+from penstock.commands.check import main as check
 from penstock.protocol.errors import FailureBudgetError, SourceError, StackError
 
 pytestmark = pytest.mark.integration

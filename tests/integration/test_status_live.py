@@ -11,7 +11,7 @@ from situations import Trainer
 from streams import make_images, make_spec, run_stack, until
 from terminal import CTRL_C, Terminal
 
-from penstock.stack import LocalStack
+from penstock.launcher.stack import LocalStack
 
 pytestmark = pytest.mark.integration
 

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from streams import DEADLINE_S, digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
 
+from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError, SpecError
-from penstock.stack import LocalStack
-from penstock.trainer.client import Feed
+from penstock.trainer.client.feed import Feed
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # read when TensorFlow is loaded
 
 import keras
 import tensorflow as tf
 
-from penstock.trainer.keras import Checkpoint
+from penstock.trainer.adapters.keras import Checkpoint
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -407,7 +407,8 @@ def test_a_missing_tensorflow_is_an_error_that_names_the_extra() -> None:
         "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
         "import penstock\n"
         "from penstock.protocol.errors import PenstockError\n"
-        "uses = (lambda: penstock.connect('ipc:///tmp/x').dataset(), lambda: __import__('penstock.trainer.keras'))\n"
+        "uses = (lambda: penstock.connect('ipc:///tmp/x').dataset(),"
+        "        lambda: __import__('penstock.trainer.adapters.keras'))\n"
         "for use in uses:\n"
         "    try: use()\n"
         "    except PenstockError as error: print(error)\n"

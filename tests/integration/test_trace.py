@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from streams import INTERVALS, make_images, make_spec, run_stack, until
 
+from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import Heartbeat, TaskKey, Timings
-from penstock.protocol.tracer import Tracer
-from penstock.stack import LocalStack
-from penstock.trace import Event, main, to_events
-from penstock.trace_files import read_folder
-from penstock.trace_ways import Way, ways
+from penstock.protocol.transport.tracer import Tracer
+from penstock.trace.command import Event, main, to_events
+from penstock.trace.files import read_folder
+from penstock.trace.matching import Way, ways
 
 pytestmark = pytest.mark.integration
 
@@ -281,7 +281,7 @@ def test_without_a_folder_nothing_is_recorded(tmp_path: Path) -> None:
 
 def test_a_trace_stops_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At its limit a process records no more, and its file says so; one that was killed may end in half a row."""
-    monkeypatch.setattr("penstock.protocol.tracer.MOST_ROWS", 10)
+    monkeypatch.setattr("penstock.protocol.transport.tracer.MOST_ROWS", 10)
     tracer = Tracer(tmp_path, "worker")
     for ordinal in range(100):
         tracer.made(TaskKey(stream="train", ordinal=ordinal), Timings())

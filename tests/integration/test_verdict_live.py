@@ -19,8 +19,8 @@ from situations import Drowsy, Line, Sloth, Trainer, write_transforms
 from streams import make_images, make_spec, make_stream, run_stack, until
 from web import serve
 
+from penstock.launcher.stack import Addresses, LocalStack
 from penstock.protocol.snapshot import Verdict
-from penstock.stack import Addresses, LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.long]
 

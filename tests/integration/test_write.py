@@ -15,9 +15,9 @@ from streams import DEADLINE_S, Batch, digest, epochs, make_images, make_spec, m
 from web import serve
 from written import Run, opened, run_to_end, wait_for_samples, write_spec
 
+from penstock.commands.write import main
+from penstock.launcher.stack import LocalStack
 from penstock.protocol.wire import Array
-from penstock.stack import LocalStack
-from penstock.write import main
 
 pytestmark = pytest.mark.integration
 

@@ -26,11 +26,11 @@ from penstock.protocol.messages import (
     Timings,
 )
 from penstock.protocol.wire import Array
-from penstock.sink import assembly
-from penstock.sink.assembly import Assembly
-from penstock.sink.jobs import SinkInstruction, Write
-from penstock.trainer.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
-from penstock.ventilator.leases import Leases
+from penstock.sink.core import assembly
+from penstock.sink.core.assembly import Assembly
+from penstock.sink.core.writer_jobs import SinkInstruction, Write
+from penstock.trainer.client.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
+from penstock.ventilator.core.leases import Leases
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
 
 if TYPE_CHECKING:

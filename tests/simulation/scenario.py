@@ -10,7 +10,7 @@ from simulation.network import Weather
 
 from penstock.protocol.messages import Intervals
 from penstock.protocol.plan import StreamPlan
-from penstock.ventilator.leases import LeasePolicy
+from penstock.ventilator.core.leases import LeasePolicy
 
 #: Simulated seconds after which nothing is broken on purpose any more.
 _HEAL_S = (1.5, 8.0)

@@ -15,8 +15,8 @@ from simulation.processes import Process, SinkProcess, TrainerProcess, Ventilato
 from simulation.scenario import Fault, Scenario, WorkerPart
 
 from penstock.protocol.messages import Quarantined, Refused, TaskKey
-from penstock.sink.assembly import Assembly
-from penstock.ventilator.leases import Leases
+from penstock.sink.core.assembly import Assembly
+from penstock.ventilator.core.leases import Leases
 
 #: Messages of one kind that one process may send in one simulated second, beside those that carry work.
 _CHATTER = 100

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.amdahl import Amdahl, fit
+from penstock.bench.amdahl import Amdahl, fit
 
 processors = st.lists(st.integers(2, 512), min_size=2, max_size=20)
 

@@ -35,9 +35,9 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
-from penstock.sink.assembly import VENTILATOR, Assembly
-from penstock.sink.jobs import SinkInstruction
-from penstock.sink.refusals import MAX_POSITION, MAX_READERS
+from penstock.sink.core.assembly import VENTILATOR, Assembly
+from penstock.sink.core.refusals import MAX_POSITION, MAX_READERS
+from penstock.sink.core.writer_jobs import SinkInstruction
 
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
 HELLO = SinkHello(incarnation="i", results="results", version="1.0")
@@ -842,7 +842,7 @@ def test_small_batches_share_a_message_as_far_as_credit_and_window_allow() -> No
 def test_large_batches_have_a_message_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """A message stays near a size: what is sent can be thrown away by a trainer that goes."""
     plan = make_plan(items=20, task_items=20, batch_size=4, window_samples=100)
-    monkeypatch.setattr("penstock.sink.reader._MESSAGE_BYTES", 2 * 4 * SAMPLE_BYTES - 1)
+    monkeypatch.setattr("penstock.sink.core.reader._MESSAGE_BYTES", 2 * 4 * SAMPLE_BYTES - 1)
     core = Bench(plan)
     core.subscribe()
     sent = core.core.receive(b"", *make_result(plan, make_task(plan, TaskKey(stream="train", ordinal=0))), 0.0)

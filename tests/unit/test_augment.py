@@ -16,12 +16,12 @@ from keras_images import generator, transformed
 from PIL import Image, ImageEnhance
 from pydantic import ValidationError
 
-from penstock.protocol.augment_spec import Augment, Fill
 from penstock.protocol.errors import SpecError
 from penstock.protocol.philox import uniforms
-from penstock.protocol.transform_spec import Transform
-from penstock.worker import levels, warp
-from penstock.worker.augment import (
+from penstock.protocol.spec.augment import Augment, Fill
+from penstock.protocol.spec.transform import Transform
+from penstock.worker.imaging.augment import intensity, warp
+from penstock.worker.imaging.augment.apply import (
     Augmenter,
     _one,
     apply_parameters,
@@ -30,7 +30,7 @@ from penstock.worker.augment import (
     random_parameters,
     sampling,
 )
-from penstock.worker.parameters import draw, geometry
+from penstock.worker.imaging.augment.parameters import draw, geometry
 
 Pixels = npt.NDArray[np.uint8]
 FILLS: tuple[Fill, ...] = ("nearest", "constant", "reflect", "wrap")
@@ -177,7 +177,7 @@ def test_brightness_is_pillows_to_the_bit() -> None:
     """All 256 levels, at factors on both sides of one."""
     ramp = np.arange(256, dtype=np.uint8)
     factors = [0.0, 0.1, 1 / 3, 0.5, 0.999, 1.0, 1.001, 1.5, 2.0, 7.7, -0.5]
-    for factor, table in zip(factors, levels.brightness_tables(np.array(factors)), strict=True):
+    for factor, table in zip(factors, intensity.brightness_tables(np.array(factors)), strict=True):
         expected = np.asarray(ImageEnhance.Brightness(Image.fromarray(ramp[np.newaxis])).enhance(factor))[0]
         assert np.array_equal(expected, table), factor
 
@@ -190,7 +190,7 @@ def test_a_channel_shift_stays_within_the_samples_own_range(seed: int, shift: fl
     expected = np.stack(
         [np.clip(row + np.rint(s), row.min(), row.max()) for row, s in zip(sample, (shift, 0), strict=True)]
     )
-    levels.shift_levels(sample, np.array([shift, 0.0]))
+    intensity.shift_levels(sample, np.array([shift, 0.0]))
     assert np.array_equal(expected, sample)
 
 
@@ -259,10 +259,10 @@ def test_sines_are_those_of_the_mathematics() -> None:
 
 _DIGEST = """
 import hashlib, numpy as np, sys
-from penstock.protocol.augment_spec import Augment
+from penstock.protocol.spec.augment import Augment
 from penstock.protocol.philox import uniforms
-from penstock.protocol.transform_spec import Transform
-from penstock.worker.augment import Augmenter
+from penstock.protocol.spec.transform import Transform
+from penstock.worker.imaging.augment.apply import Augmenter
 digest = hashlib.sha256()
 for fill in ("nearest", "constant", "reflect", "wrap"):
     for order in (0, 1, 3):

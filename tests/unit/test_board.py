@@ -27,10 +27,10 @@ from penstock.protocol.messages import (
 from penstock.protocol.records import MOST_S
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.stats import LEDGER_KEPT, LEDGER_PAGE, FeedWaits
-from penstock.sink.assembly import VENTILATOR, Assembly
-from penstock.sink.jobs import SinkInstruction
-from penstock.ventilator.board import WINDOW_S, Board, Own
-from penstock.ventilator.leases import Leases
+from penstock.sink.core.assembly import VENTILATOR, Assembly
+from penstock.sink.core.writer_jobs import SinkInstruction
+from penstock.ventilator.core.leases import Leases
+from penstock.ventilator.monitoring.snapshots import WINDOW_S, Board, Own
 
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
 SINK, WORKER, TRAINER = b"sink", b"worker", b"trainer"

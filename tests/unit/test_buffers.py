@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from penstock.trainer.buffers import Buffers
+from penstock.trainer.client.buffers import Buffers
 
 PARTS = [np.full((100, 64, 64, 3), value, np.uint8) for value in (1, 2)]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from streams import make_images
 
-from penstock.check import main
-from penstock.worker import partial
+from penstock.commands.check import main
+from penstock.worker.imaging import partial_jpeg
 
 #: 3 + 2 images of 8×12 pixels after resizing, four patches of each.
 SPEC = """
@@ -105,7 +105,7 @@ def test_memory_is_a_sum_of_explained_terms(spec: Path, capsys: pytest.CaptureFi
 
 def test_how_this_host_decodes_patches_is_said(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """So that nobody wonders why one host is slower: an extension that did not compile is no error."""
-    assert partial.describe() == ask(capsys, str(spec))["jpeg_parts"]
+    assert partial_jpeg.describe() == ask(capsys, str(spec))["jpeg_parts"]
 
 
 def test_a_window_too_small_for_the_batches_is_said_so(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from penstock.protocol.errors import RemoteProtocolError
-from penstock.sink.credit import SendingCredit
+from penstock.sink.core.credit import SendingCredit
 
 
 def test_no_batch_is_sent_beyond_the_limit() -> None:

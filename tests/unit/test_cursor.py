@@ -6,10 +6,10 @@ import pytest
 
 from penstock.protocol.errors import StackError
 from penstock.protocol.plan import StreamPlan
-from penstock.trainer.cursor import Cursor
-from penstock.trainer.inbox import Inbox
-from penstock.trainer.session import Wish
-from penstock.trainer.supply import Supply
+from penstock.trainer.client.inbox import Inbox
+from penstock.trainer.client.session import Wish
+from penstock.trainer.feed.cursor import Cursor
+from penstock.trainer.feed.supply import Supply
 
 #: Long enough for a thread to get as far as it can (s).
 _FAR_S = 0.2

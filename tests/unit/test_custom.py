@@ -9,13 +9,13 @@ import pytest
 from pydantic import ValidationError
 from transforms import install, write_package
 
-from penstock.protocol.custom_spec import Custom
 from penstock.protocol.errors import ItemError, SpecError, TransformError
 from penstock.protocol.order import DRAW_CUSTOM, sample_generator
 from penstock.protocol.plan import FieldSchema, fingerprint, schema_before, schema_of
-from penstock.protocol.spec import Spec, Stream
+from penstock.protocol.spec.custom import Custom
+from penstock.protocol.spec.spec import Spec, Stream
 from penstock.protocol.wire import Array
-from penstock.worker.custom import CustomTransforms
+from penstock.worker.imaging.custom import CustomTransforms
 
 SCHEMA = (
     FieldSchema(name="image", dtype="uint8", shape=(4, 6, 3), axes="hwc", channels="rgb"),

@@ -16,7 +16,7 @@ from snapshots import make_line, make_snapshot
 from streams import until
 from structlog.testing import capture_logs
 
-from penstock.look_http import WebOnlooker
+from penstock.observe.http_client import WebOnlooker
 from penstock.protocol.errors import DeadlineError, RefusedError, RemoteProtocolError, SpecError
 from penstock.ventilator.dashboard.events import MOST_CLIENTS
 from penstock.ventilator.dashboard.history import KEPT, History

@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 from simplejpeg import decode_jpeg, encode_jpeg  # type: ignore[import-untyped]
 
 from penstock.protocol.errors import ItemError
-from penstock.worker.decode import Decoder
-from penstock.worker.pillow import FORMATS
+from penstock.worker.imaging.decode import Decoder
+from penstock.worker.imaging.pillow import FORMATS
 
 FAMILIES: dict[str, list[tuple[str, str, dict[str, object]]]] = {
     # image format: (mode, name, options)
@@ -294,7 +294,7 @@ MEMORY_PROGRAM = """
 import resource
 from images import encode, huge_jpeg, huge_png, picture
 from penstock.protocol.errors import ItemError
-from penstock.worker.decode import Decoder
+from penstock.worker.imaging.decode import Decoder
 pages = int(open("/proc/self/statm").read().split()[0])
 room = pages * resource.getpagesize() + 200_000_000
 resource.setrlimit(resource.RLIMIT_AS, (room, room))
@@ -476,7 +476,7 @@ def test_bytes_are_the_same_without_simd() -> None:
     program = """
 import hashlib
 from images import encode, picture
-from penstock.worker.decode import Decoder
+from penstock.worker.imaging.decode import Decoder
 digest = hashlib.sha256()
 for size in ((48, 64), (131, 77), (200, 300)):
     for options in ({}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.health import Health
-from penstock.protocol.security import ROLES, KeyRing
+from penstock.protocol.runtime.health import Health
+from penstock.protocol.transport.keys import ROLES, KeyRing
 
 
 def run(root: Path, script: str, *arguments: str | Path) -> tuple[int, str]:

@@ -12,8 +12,8 @@ import pytest
 from snippets import Block, blocks, command_lines, pages, penstock_words
 
 from penstock.cli import COMMANDS
-from penstock.protocol.settings import Settings, parse
-from penstock.protocol.spec import Spec
+from penstock.protocol.runtime.settings import Settings, parse
+from penstock.protocol.spec.spec import Spec
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON, TOML, LINES = blocks(ROOT, "python"), blocks(ROOT, "toml"), command_lines(ROOT)

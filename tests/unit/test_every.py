@@ -13,20 +13,20 @@ from PIL import Image
 from pydantic import ValidationError
 from transforms import install, write_package
 
-from penstock.preview import main as preview
+from penstock.commands.preview import main as preview
 from penstock.protocol import wire
-from penstock.protocol.manipulation_spec import Manipulations
 from penstock.protocol.messages import Task, TaskKey
 from penstock.protocol.philox import uniforms
 from penstock.protocol.plan import FieldSchema, StreamPlan, fingerprint, schema_of
-from penstock.protocol.spec import Spec, parse_spec
+from penstock.protocol.spec.manipulation import Manipulations
+from penstock.protocol.spec.spec import Spec, parse_spec
 from penstock.protocol.wire import Array
-from penstock.sink.reader import join
-from penstock.sink.store import Slice
-from penstock.trainer.normalize import batch_normalizer
-from penstock.worker.origin import Loaded
-from penstock.worker.patches import Cutter
-from penstock.worker.pipeline import Outcome, Pipeline
+from penstock.sink.core.reader import join
+from penstock.sink.core.store import Slice
+from penstock.trainer.adapters.normalize import batch_normalizer
+from penstock.worker.imaging.patches import Cutter
+from penstock.worker.imaging.pipeline import Outcome, Pipeline
+from penstock.worker.imaging.readers.reader import Loaded
 
 CUP: dict[str, Any] = {"preset": "ieee-sp-cup-2018"}
 TURNED: dict[str, Any] = CUP | {"choices": [{"kind": "rot90", "turns": 3}, {"kind": "gamma", "value": 0.5}]}

@@ -27,10 +27,10 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
-from penstock.sink.assembly import VENTILATOR, Assembly
-from penstock.sink.glimpse import MOST_WAITING, glimpse
-from penstock.sink.jobs import SinkInstruction
-from penstock.sink.store import Store
+from penstock.sink.core.assembly import VENTILATOR, Assembly
+from penstock.sink.core.sample_previews import MOST_WAITING, glimpse
+from penstock.sink.core.store import Store
+from penstock.sink.core.writer_jobs import SinkInstruction
 
 LOOK = Peek(stream="train", count=7, version="1.0")
 Shown = tuple[Glimpse, Sequence[Array]]
@@ -262,7 +262,7 @@ def test_onlookers_that_wait_are_few_and_are_forgotten_when_they_leave() -> None
 @pytest.mark.parametrize(("most_bytes", "expected"), [(100 * SAMPLE_BYTES, 12), (4 * SAMPLE_BYTES - 1, 3), (1, 1)])
 def test_a_glimpse_has_a_size_limit(monkeypatch: pytest.MonkeyPatch, most_bytes: int, expected: int) -> None:
     """However much is asked for, the sink's thread copies no more; one sample is always shown."""
-    monkeypatch.setattr("penstock.sink.glimpse.MOST_BYTES", most_bytes)
+    monkeypatch.setattr("penstock.sink.core.sample_previews.MOST_BYTES", most_bytes)
     plan = make_plan(items=40, task_items=4)
     store = Store(plan)
     for ordinal in range(3):

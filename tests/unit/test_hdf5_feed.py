@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from streams import Batch, digest, epochs, until
 
 from penstock.protocol.errors import PenstockError, RefusedError, SourceError, SpecError
-from penstock.protocol.hdf5_open import Bounds
+from penstock.protocol.storage.hdf5_open import Bounds
 from penstock.trainer import Hdf5Feed
-from penstock.trainer.cursor import AbandonedError
-from penstock.trainer.hdf5_columns import Column
+from penstock.trainer.feed.cursor import AbandonedError
+from penstock.trainer.hdf5.columns import Column
 
 COUNT = 50
 #: Runs of a few rows and windows of a few runs, so that a small file has many.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.trainer.hdf5_order import Rounds, RowOrder
+from penstock.trainer.hdf5.order import Rounds, RowOrder
 
 ORDERS = st.builds(
     RowOrder,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from streams import until
 
-from penstock.protocol.health import Health, fetch
+from penstock.protocol.runtime.health import Health, fetch
 
 STATUS: dict[str, Any] = {"ready": True, "why": "", "streams": ["secret"], "pid": 4711}
 

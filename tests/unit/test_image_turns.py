@@ -2,8 +2,8 @@
 
 import pytest
 
+from penstock.image_data_generator.epochs import Turns
 from penstock.protocol.errors import ArgumentError
-from penstock.trainer.image_turns import Turns
 
 
 def passed(turns: Turns, indices: list[int]) -> list[tuple[int, int]]:

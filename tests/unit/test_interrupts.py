@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import os, signal, sys
 from contextlib import ExitStack, suppress
-from penstock.interrupts import Interrupts, interrupted
+from penstock.terminal.interrupts import Interrupts, interrupted
 
 def interrupt():
     os.kill(os.getpid(), signal.{signal})
@@ -60,7 +60,7 @@ def test_other_signals_that_ask_to_end_do_the_same(tmp_path: Path, signal: str, 
 
 def test_a_signal_before_the_work_keeps_it_from_beginning(tmp_path: Path) -> None:
     """One that came before the block was entered is not lost."""
-    program = "import os, signal\nfrom penstock.interrupts import Interrupts\ninterrupts = Interrupts()\n"
+    program = "import os, signal\nfrom penstock.terminal.interrupts import Interrupts\ninterrupts = Interrupts()\n"
     program += "os.kill(os.getpid(), signal.SIGINT)\ntry:\n    with interrupts.armed(): print('worked')\n"
     program += "except KeyboardInterrupt: print('did not')\n"
     (tmp_path / "program.py").write_text(program, encoding="utf-8")

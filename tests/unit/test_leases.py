@@ -32,7 +32,7 @@ from penstock.protocol.messages import (
     WorkerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
-from penstock.ventilator.leases import MAX_MISSING, LeasePolicy, Leases
+from penstock.ventilator.core.leases import MAX_MISSING, LeasePolicy, Leases
 
 SINK = b"sink"
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)

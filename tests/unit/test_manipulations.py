@@ -11,9 +11,9 @@ from images import Pixels, picture
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from penstock.protocol.manipulation_spec import PRESETS, Gamma, Jpeg, Manipulation, Manipulations, Rescale, Rotate
-from penstock.worker import bicubic
-from penstock.worker.manipulations import Window, kernel_of
+from penstock.protocol.spec.manipulation import PRESETS, Gamma, Jpeg, Manipulation, Manipulations, Rescale, Rotate
+from penstock.worker.imaging import bicubic
+from penstock.worker.imaging.manipulations import Window, kernel_of
 
 CUP = "ieee-sp-cup-2018"
 #: What the data sets of the Cup's patches are called, in the order of their indices.

@@ -14,19 +14,20 @@ from hypothesis import given, settings
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_open
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from penstock.protocol import metrics, stats
-from penstock.protocol.histogram import BOUNDS_S, Histogram
-from penstock.protocol.metrics import Definition, Metrics, Page
+from penstock.protocol import stats
 from penstock.protocol.records import TaskKey, Timings
-from penstock.protocol.rejects import REASONS
+from penstock.protocol.runtime import metrics
+from penstock.protocol.runtime.histogram import BOUNDS_S, Histogram
+from penstock.protocol.runtime.metrics import Definition, Metrics, Page
 from penstock.protocol.snapshot import Snapshot, StreamRow, TrainerRow, Verdict, WorkerRow
 from penstock.protocol.stats import ReaderStats, SinkStats, StreamStats, WorkerStats, WriterStats
+from penstock.protocol.transport.rejects import REASONS
 from penstock.sink import metrics as sink_metrics
-from penstock.trainer import metrics as feed_metrics
-from penstock.trainer.stats import FeedStats
-from penstock.ventilator import metrics as ventilator_metrics
+from penstock.trainer.feed import metrics as feed_metrics
+from penstock.trainer.feed.stats import FeedStats
+from penstock.ventilator.monitoring import metrics as ventilator_metrics
 from penstock.worker import metrics as worker_metrics
-from penstock.worker.meter import Meter
+from penstock.worker.counters import Meter
 
 READER = ReaderStats(
     reader="r", stream="train", rank=0, world_size=1, position=64, epoch=stats.EpochProgress(epoch=0, expected=100)

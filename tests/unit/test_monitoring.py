@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from penstock.protocol.metrics import Definition
+from penstock.protocol.runtime.metrics import Definition
 from penstock.sink import metrics as sink_metrics
-from penstock.trainer import metrics as feed_metrics
-from penstock.ventilator import metrics as ventilator_metrics
+from penstock.trainer.feed import metrics as feed_metrics
+from penstock.ventilator.monitoring import metrics as ventilator_metrics
 from penstock.worker import metrics as worker_metrics
 
 KNOWN: dict[str, Definition] = {

@@ -15,15 +15,15 @@ from pydantic import ValidationError
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import Item, Task, TaskKey
-from penstock.protocol.normalize import Normalizer, open_normalizer
-from penstock.protocol.normalize_spec import Normalize
 from penstock.protocol.plan import StreamPlan, fingerprint
-from penstock.protocol.source_spec import DirectorySource
-from penstock.protocol.spec import Spec, Stream, parse_spec
-from penstock.protocol.statistics import Statistics
-from penstock.protocol.transform_spec import Transform
-from penstock.trainer.normalize import BatchNormalizer, batch_normalizer
-from penstock.worker.pipeline import Pipeline
+from penstock.protocol.spec.normalize import Normalize
+from penstock.protocol.spec.source import DirectorySource
+from penstock.protocol.spec.spec import Spec, Stream, parse_spec
+from penstock.protocol.spec.statistics import Statistics
+from penstock.protocol.spec.transform import Transform
+from penstock.trainer.adapters.normalize import BatchNormalizer, batch_normalizer
+from penstock.worker.imaging.normalize import Normalizer, open_normalizer
+from penstock.worker.imaging.pipeline import Pipeline
 
 Pixels = npt.NDArray[np.uint8]
 

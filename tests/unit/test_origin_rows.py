@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from penstock.given import Given, in_memory
+from penstock.launcher.in_memory_sources import Given, in_memory
 from penstock.protocol.errors import ItemError, SourceError, SpecError
 from penstock.protocol.messages import StreamNeed, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec import parse_spec
-from penstock.ventilator.book import TaskBook
-from penstock.ventilator.lane import Lane
-from penstock.worker.origin import Origin, open_origin
+from penstock.protocol.spec.spec import parse_spec
+from penstock.ventilator.core.stream_queue import Lane
+from penstock.ventilator.sources.catalog import TaskBook
+from penstock.worker.imaging.readers.reader import Origin, open_origin
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (40, 6, 5, 3), np.uint8)
 LABELS = np.arange(40) % 4

@@ -16,12 +16,12 @@ from web import serve
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.messages import Item, Task, TaskKey
-from penstock.protocol.source_spec import DirectorySource, ManifestSource
-from penstock.protocol.spec import parse_spec
-from penstock.protocol.urls import Remote, absolute_root, is_url, shown
-from penstock.ventilator.listing import Listing
-from penstock.ventilator.sources import list_source
-from penstock.worker.origin_url import UrlFiles
+from penstock.protocol.spec.source import DirectorySource, ManifestSource
+from penstock.protocol.spec.spec import parse_spec
+from penstock.protocol.storage.urls import Remote, absolute_root, is_url, shown
+from penstock.ventilator.sources.directory import list_source
+from penstock.ventilator.sources.listing import Listing
+from penstock.worker.imaging.readers.urls import UrlFiles
 
 #: Names that a URL must quote, and one that only looks like a quoted one.
 NAMES = ("cat/a.jpg", "cat/b c.JPG", "cat/more/ü#1?.png", "dog/%41.jpg", "dog/x&y=z+w;v.jpg")
@@ -40,7 +40,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait shorter between tries."""
-    monkeypatch.setattr("penstock.protocol.urls._BACKOFF_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("penstock.protocol.storage.urls._BACKOFF_S", (0.01, 0.01, 0.01))
 
 
 def listed(root: str, **fields: Any) -> Listing:
@@ -149,7 +149,7 @@ def test_each_failure_has_its_words(
 ) -> None:
     """One that stays; what cannot be mended is not tried again."""
     if mischief == "hang":  # else a busy machine's stall would pass for a server's
-        monkeypatch.setattr("penstock.protocol.urls._REQUEST_S", 0.2)
+        monkeypatch.setattr("penstock.protocol.storage.urls._REQUEST_S", 0.2)
     with serve(photos, mischief=lambda *_: mischief) as web:
         with pytest.raises(ItemError, match=re.escape(words)):
             Remote(web.url).read(NAMES[0], 10**6)
@@ -235,7 +235,7 @@ def test_what_fsspec_does_not_know_has_its_words(tmp_path: Path) -> None:
         listed("nonsense://x/y")
     with pytest.raises(SourceError, match=r"pip install 'penstock\[url\]'"):
         listed("abfs://x/y")
-    from penstock.protocol.files import open_below  # noqa: PLC0415 - only here
+    from penstock.protocol.storage.confined_files import open_below  # noqa: PLC0415 - only here
 
     with pytest.raises(SourceError, match="read from files only"):
         open_below("http://host", "x.npy", allow_outside=False)
@@ -251,7 +251,9 @@ def _no_leftovers() -> Iterator[None]:
 
 def test_nobody_pays_for_what_is_not_used() -> None:
     """Neither a worker nor a ventilator imports fsspec, h5py or a data frame library before a source asks for it."""
-    program = "import sys, penstock.worker.service, penstock.ventilator.service, penstock.stack; print(*sys.modules)"
+    program = (
+        "import sys, penstock.worker.service, penstock.ventilator.service, penstock.launcher.stack; print(*sys.modules)"
+    )
     modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert "penstock.protocol.urls" in modules
+    assert "penstock.protocol.storage.urls" in modules
     assert set() == {"fsspec", "aiohttp", "h5py", "pandas", "pyarrow"} & set(modules)

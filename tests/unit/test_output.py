@@ -18,18 +18,18 @@ import pytest
 from plans import make_plan, make_samples
 from written import attributes, check_beginning, check_equal, contents, opened
 
-from penstock.inspect import main as inspect
-from penstock.protocol.custom_spec import Custom, Produced
+from penstock.commands.inspect import main as inspect
 from penstock.protocol.errors import OutputError
 from penstock.protocol.messages import Failure
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec.custom import Custom, Produced
 from penstock.protocol.wire import Array
-from penstock.sink.disk import Disk
-from penstock.sink.jobs import Commit, Lost, Rows
-from penstock.sink.layout import Wish
-from penstock.sink.output import Output
-from penstock.sink.places import discard
-from penstock.sink.store import Slice
+from penstock.sink.core.store import Slice
+from penstock.sink.core.writer_jobs import Commit, Lost, Rows
+from penstock.sink.output.durable_files import Disk
+from penstock.sink.output.layout import Wish
+from penstock.sink.output.output import Output
+from penstock.sink.output.paths import discard
 from penstock.trainer import Hdf5Feed
 
 Value = TypeVar("Value")
@@ -71,12 +71,12 @@ class FaultyDisk(Disk):
 @pytest.fixture(autouse=True)
 def tiny_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let four samples of these tests make a chunk; let no wait last."""
-    monkeypatch.setattr("penstock.sink.layout._LARGE_BYTES", 4)
-    monkeypatch.setattr("penstock.sink.layout._CHUNK_BYTES", 16)
-    monkeypatch.setattr("penstock.sink.disk._AGAIN_S", 0.001)
-    monkeypatch.setattr("penstock.sink.disk._LOCK_S", 0.05)
-    monkeypatch.setattr("penstock.sink.shown._GRACE_S", 0.0)
-    monkeypatch.setattr("penstock.sink.output._READERS_S", 0.05)
+    monkeypatch.setattr("penstock.sink.output.layout._LARGE_BYTES", 4)
+    monkeypatch.setattr("penstock.sink.output.layout._CHUNK_BYTES", 16)
+    monkeypatch.setattr("penstock.sink.output.durable_files._AGAIN_S", 0.001)
+    monkeypatch.setattr("penstock.sink.output.durable_files._LOCK_S", 0.05)
+    monkeypatch.setattr("penstock.sink.output.open_readers._GRACE_S", 0.0)
+    monkeypatch.setattr("penstock.sink.output.output._READERS_S", 0.05)
 
 
 def wish(folder: Path, **changes: Any) -> Wish:

@@ -14,11 +14,11 @@ from PIL import Image
 from simplejpeg import decode_jpeg, encode_jpeg  # type: ignore[import-untyped]
 
 from penstock.protocol.errors import ItemError
-from penstock.worker import partial
-from penstock.worker.decode import Decoder
-from penstock.worker.partial import Box, Frame
+from penstock.worker.imaging import partial_jpeg
+from penstock.worker.imaging.decode import Decoder
+from penstock.worker.imaging.partial_jpeg import Box, Frame
 
-EXTENSION = partial.load_extension()
+EXTENSION = partial_jpeg.load_extension()
 needs_extension = pytest.mark.skipif(EXTENSION is None, reason="the extension _jpeg_regions was not built here")
 SUBSAMPLINGS = ("444", "422", "420", "440", "411", "Gray")
 
@@ -30,13 +30,15 @@ def by_top_rows(data: bytes, frame: Frame, boxes: list[Box], out: Pixels) -> boo
     """Decode as where the extension is missing."""
     rows = frame.rows(boxes)
     end = len(data) if rows == frame.height else frame.end(data, rows)
-    return end is not None and partial.by_top_rows(data, frame, end, out[:rows])
+    return end is not None and partial_jpeg.by_top_rows(data, frame, end, out[:rows])
 
 
 def by_extension(data: bytes, frame: Frame, boxes: list[Box], out: Pixels) -> bool:
     """Decode by the extension, however much of the image the boxes cover."""
     rows = frame.rows(boxes)
-    return (rows == frame.height or frame.end(data, rows) is not None) and partial.by_extension(data, frame, boxes, out)
+    return (rows == frame.height or frame.end(data, rows) is not None) and partial_jpeg.by_extension(
+        data, frame, boxes, out
+    )
 
 
 WAYS = [
@@ -66,7 +68,7 @@ def parts(way: Way, data: bytes, boxes: list[Box], channels: int = 3) -> Pixels 
 
 def frame_of(data: bytes) -> Frame:
     """Return the frame of a file that has one."""
-    frame = partial.frame_of(data)
+    frame = partial_jpeg.frame_of(data)
     assert frame is not None
     return frame
 
@@ -144,7 +146,7 @@ def test_regions_are_cut_from_the_turned_image(
     orientation: int, color: Literal["rgb", "gray"], extension: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Boxes are those of the image as `decode` gives it, whatever its EXIF orientation, with and without extension."""
-    monkeypatch.setattr(partial, "_EXTENSION", extension)
+    monkeypatch.setattr(partial_jpeg, "_EXTENSION", extension)
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = large(exif=exif)
@@ -185,8 +187,8 @@ def test_a_header_cut_anywhere_is_none_and_no_crash() -> None:
     """Every length is followed only as far as there are bytes."""
     data = large()
     for end in range(data.index(b"\xff\xda") + 20):
-        assert partial.frame_of(data[:end]) is None, end
-        partial.frame_of(data[:end] + b"\xff\xd9")
+        assert partial_jpeg.frame_of(data[:end]) is None, end
+        partial_jpeg.frame_of(data[:end] + b"\xff\xd9")
 
 
 def test_limits_hold_before_anything_is_decoded() -> None:
@@ -211,7 +213,7 @@ def test_damage_counts_down_to_the_boxes_and_no_further(monkeypatch: pytest.Monk
     with pytest.raises(ItemError) as caught:
         decoder.decode(broken)
     for extension in (EXTENSION, None):
-        monkeypatch.setattr(partial, "_EXTENSION", extension)
+        monkeypatch.setattr(partial_jpeg, "_EXTENSION", extension)
         assert decoder.size(broken) == (600, 700)
         upper, lower = [Box(100, 300, 50, 50)], [Box(400, 0, 50, 50)]
         assert same(decode_jpeg(data, "RGB"), decoder.decode_parts(broken, upper), upper)
@@ -250,7 +252,7 @@ def test_both_ways_judge_damaged_files_alike() -> None:
     """Else a stream's bytes would depend on the host."""
     rng, accepted, refused = random.Random(5), 0, 0
     for data in mutants(4000):
-        frame = partial.frame_of(data)
+        frame = partial_jpeg.frame_of(data)
         if frame is None or frame.height * frame.width > 1_000_000:
             continue
         top, left = rng.randrange(frame.height), rng.randrange(frame.width)
@@ -273,7 +275,7 @@ def test_hostile_and_damaged_files_have_one_fate(shared_data: Path, monkeypatch:
     for data in files:
         fates = []
         for extension in (EXTENSION, None):
-            monkeypatch.setattr(partial, "_EXTENSION", extension)
+            monkeypatch.setattr(partial_jpeg, "_EXTENSION", extension)
             try:
                 size = decoder.size(data)
                 boxes = [Box(size[0] // 3, size[1] // 3, 30, 30)] if size else []
@@ -326,8 +328,8 @@ def test_the_extension_refuses_too_little_room_and_another_size() -> None:
 
 def test_the_way_that_is_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """For `penstock check`, so that nobody wonders why one host is slower."""
-    monkeypatch.setattr(partial, "_EXTENSION", None)
-    assert "no extension" in partial.describe()
+    monkeypatch.setattr(partial_jpeg, "_EXTENSION", None)
+    assert "no extension" in partial_jpeg.describe()
     if EXTENSION is not None:
-        monkeypatch.setattr(partial, "_EXTENSION", EXTENSION)
-        assert "libjpeg-turbo" in partial.describe()
+        monkeypatch.setattr(partial_jpeg, "_EXTENSION", EXTENSION)
+        assert "libjpeg-turbo" in partial_jpeg.describe()

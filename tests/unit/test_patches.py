@@ -14,13 +14,13 @@ from images import Pixels, encode, picture
 from PIL import Image
 
 from penstock.protocol.errors import ItemError
-from penstock.protocol.manipulation_spec import Gamma, Jpeg, Manipulation, Rescale, Rotate
-from penstock.protocol.spec import Stream
-from penstock.protocol.transform_spec import Resize
-from penstock.worker import resize
-from penstock.worker.decode import Decoder
-from penstock.worker.partial import Box
-from penstock.worker.patches import Cutter
+from penstock.protocol.spec.manipulation import Gamma, Jpeg, Manipulation, Rescale, Rotate
+from penstock.protocol.spec.spec import Stream
+from penstock.protocol.spec.transform import Resize
+from penstock.worker.imaging import resize
+from penstock.worker.imaging.decode import Decoder
+from penstock.worker.imaging.partial_jpeg import Box
+from penstock.worker.imaging.patches import Cutter
 
 PATCH: dict[str, Any] = {"height": 20, "width": 30}
 CUP = {"preset": "ieee-sp-cup-2018"}

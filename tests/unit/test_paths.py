@@ -9,9 +9,9 @@ from plans import make_plan, make_task
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.instructions import Send
 from penstock.protocol.messages import Hello, Intervals, ListPaths, Paths, SinkHello
-from penstock.protocol.spec import parse_spec
-from penstock.ventilator.book import TaskBook
-from penstock.ventilator.leases import Leases
+from penstock.protocol.spec.spec import parse_spec
+from penstock.ventilator.core.leases import Leases
+from penstock.ventilator.sources.catalog import TaskBook
 
 
 def open_book(folder: Path, source: dict[str, object]) -> TaskBook:

@@ -11,13 +11,13 @@ from PIL import Image
 
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.source_spec import DirectorySource
-from penstock.protocol.spec import Stream
-from penstock.protocol.transform_spec import Transform
+from penstock.protocol.spec.source import DirectorySource
+from penstock.protocol.spec.spec import Stream
+from penstock.protocol.spec.transform import Transform
 from penstock.protocol.wire import Array
-from penstock.worker import partial
-from penstock.worker.partial import Box
-from penstock.worker.pipeline import Outcome, Pipeline
+from penstock.worker.imaging import partial_jpeg
+from penstock.worker.imaging.partial_jpeg import Box
+from penstock.worker.imaging.pipeline import Outcome, Pipeline
 
 FILES = ("plain.jpg", "turned.jpg", "restarts.jpg", "progressive.jpg", "small.jpg", "picture.png")
 TASK = Task(
@@ -97,12 +97,12 @@ class Spoiling:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("extension", [partial.load_extension(), None], ids=["extension", "without it"])
+@pytest.mark.parametrize("extension", [partial_jpeg.load_extension(), None], ids=["extension", "without it"])
 def test_samples_are_those_of_whole_images(
     case: str, extension: object, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every kind of patch and manipulation needs no more than what it asks for, with and without the extension."""
-    monkeypatch.setattr(partial, "_EXTENSION", extension)
+    monkeypatch.setattr(partial_jpeg, "_EXTENSION", extension)
     transform, patches = CASES[case]
     whole = pipeline(root, transform, patches, partial_decoding=False)
     parts = pipeline(root, transform, patches)

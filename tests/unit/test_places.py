@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.protocol.manipulation_spec import Rescale
 from penstock.protocol.order import DRAW_PLACES, sample_generator
-from penstock.protocol.transform_spec import Patch
-from penstock.worker import places
+from penstock.protocol.spec.manipulation import Rescale
+from penstock.protocol.spec.transform import Patch
+from penstock.worker.imaging import patch_positions
 
 rooms = st.integers(0, 70_000)
 sides = st.integers(1, 60)
@@ -20,9 +20,9 @@ sides = st.integers(1, 60)
 @given(room=rooms, draw=st.floats(0.0, 1.0, exclude_max=True))
 def test_random_offsets_stay_inside(room: int, draw: float) -> None:
     """The largest number below 1 stands for the last offset, 0 for the first."""
-    assert 0 <= places.random_offset(room, draw) <= room
-    assert 0 == places.random_offset(room, 0.0)
-    assert room == places.random_offset(room, float(np.nextafter(1.0, 0.0)))
+    assert 0 <= patch_positions.random_offset(room, draw) <= room
+    assert 0 == patch_positions.random_offset(room, 0.0)
+    assert room == patch_positions.random_offset(room, float(np.nextafter(1.0, 0.0)))
 
 
 def test_random_offsets_reach_everything_evenly() -> None:
@@ -31,7 +31,7 @@ def test_random_offsets_reach_everything_evenly() -> None:
     for item in range(400):
         for patch in range(7):
             y, x = sample_generator(1, 2, item, patch).random(2)
-            counts[places.random_offset(3, y), places.random_offset(6, x)] += 1
+            counts[patch_positions.random_offset(3, y), patch_positions.random_offset(6, x)] += 1
     expected = counts.sum() / counts.size
     chi_squared = ((counts - expected) ** 2 / expected).sum()
     assert chi_squared < 60.0  # 27 degrees of freedom: one in 5,000 seeds would exceed 60, and this seed is fixed
@@ -41,7 +41,7 @@ def test_random_offsets_reach_everything_evenly() -> None:
 def test_grids_are_even_from_edge_to_edge(room_y: int, room_x: int, rows: int, columns: int) -> None:
     """Patches count by rows; the first and last touch the edges; steps differ by a pixel at most; one is centred."""
     patch = Patch(kind="grid", height=1, width=1, rows=rows, columns=columns)
-    offsets = [places.grid_offset(room_y, room_x, patch, index) for index in range(rows * columns)]
+    offsets = [patch_positions.grid_offset(room_y, room_x, patch, index) for index in range(rows * columns)]
     ys, xs = [y for y, _ in offsets[::columns]], [x for _, x in offsets[:columns]]
     assert [(y, x) for y in ys for x in xs] == offsets
     for found, room in ((ys, room_y), (xs, room_x)):
@@ -54,7 +54,7 @@ def test_grids_are_even_from_edge_to_edge(room_y: int, room_x: int, rows: int, c
 
 def test_the_centre_is_rounded_to_the_top_left() -> None:
     """Of an odd margin the smaller half is above and to the left."""
-    assert [2, 3] == [places.center_offset(5), places.center_offset(6)]
+    assert [2, 3] == [patch_positions.center_offset(5), patch_positions.center_offset(6)]
 
 
 # scattered
@@ -62,7 +62,7 @@ def test_the_centre_is_rounded_to_the_top_left() -> None:
 
 def scattered(count: int, cell: tuple[int, int], image: tuple[int, int], seed: int = 0) -> list[tuple[int, int]]:
     """Return offsets, having checked that they lie inside and that no two cells overlap."""
-    found = places.scatter(count, cell, image, sample_generator(seed, 0, 0, 0, DRAW_PLACES))
+    found = patch_positions.scatter(count, cell, image, sample_generator(seed, 0, 0, 0, DRAW_PLACES))
     assert count == len(found)
     covered = np.zeros(image, np.uint8)
     for y, x in found:
@@ -116,7 +116,7 @@ def test_a_patch_stays_inside_its_cell_when_the_image_is_resized(
     cell, _ = rescale.cell((patch, 1), (side, side))
     assert 0 < cell <= side
     start = data.draw(st.integers(0, side - cell))
-    offset = places.cell_offset(start, cell, side, after, patch)
+    offset = patch_positions.cell_offset(start, cell, side, after, patch)
     assert Fraction(start, side) <= Fraction(offset, after)
     assert Fraction(offset + patch, after) <= Fraction(start + cell, side)
 

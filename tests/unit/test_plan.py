@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from plans import SAMPLE_BYTES, make_plan
 
 from penstock.protocol.plan import fingerprint, schema_of
-from penstock.protocol.spec import Spec, parse_spec
+from penstock.protocol.spec.spec import Spec, parse_spec
 
 
 def spec(seed: int = 7, **changes: Any) -> Spec:

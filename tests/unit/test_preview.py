@@ -9,16 +9,16 @@ import pytest
 from images import encode, picture, write_images
 from PIL import Image
 
-from penstock.contact import Sample, lines, make_sheet, save
-from penstock.pictures import Range, arrange, find_range, resize, to_picture
-from penstock.preview import find_units, main, make_samples
+from penstock.commands.preview import find_units, main, make_samples
+from penstock.contact_sheet.pictures import Range, arrange, find_range, resize, to_picture
+from penstock.contact_sheet.samples import Sample, lines, make_sheet, save
+from penstock.contact_sheet.sheet import Tile, check_output, draw
 from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec import Spec, parse_spec
-from penstock.sheet import Tile, check_output, draw
-from penstock.ventilator.book import TaskBook
-from penstock.worker.pipeline import Pipeline
+from penstock.protocol.spec.spec import Spec, parse_spec
+from penstock.ventilator.sources.catalog import TaskBook
+from penstock.worker.imaging.pipeline import Pipeline
 
 
 def make_spec(root: Path, **stream: Any) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.protocol.addresses import host_of, port_of, reachable
-from penstock.protocol.reach import advertised, own_address, why_unreachable
+from penstock.protocol.transport.addresses import host_of, port_of, reachable
+from penstock.protocol.transport.reachability import advertised, own_address, why_unreachable
 
 
 @pytest.mark.parametrize("wildcard", ["0.0.0.0", "*", "[::]", "[::ffff:0.0.0.0]"])  # noqa: S104 - nothing is bound

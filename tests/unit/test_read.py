@@ -19,9 +19,8 @@ from images import open_to_all, unprivileged
 from streams import DEADLINE_S
 
 from penstock.protocol.errors import ItemError, SourceError
-from penstock.protocol.files import open_below
-from penstock.worker import read
-from penstock.worker.read import read_file
+from penstock.protocol.storage.confined_files import open_below
+from penstock.worker.imaging.readers.files import read_file
 
 LIMIT_BYTES = 1_000_000
 
@@ -264,7 +263,7 @@ def test_an_error_that_stays_is_given_up_after_four_tries(folder: Path, monkeypa
 
         return fail
 
-    monkeypatch.setattr(read, "_BACKOFF_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("penstock.worker.imaging.readers.files._BACKOFF_S", (0.0, 0.0, 0.0))
     monkeypatch.setattr(os, "read", failing(errno.EIO))
     with pytest.raises(ItemError, match=r"cannot read, 4 times tried: Input/output error"):
         reading(folder, "sub/ä b.jpg")

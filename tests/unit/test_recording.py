@@ -27,8 +27,10 @@ from penstock.protocol.messages import (
     TaskKey,
 )
 from penstock.protocol.plan import StreamPlan
-from penstock.sink.assembly import VENTILATOR, Assembly
-from penstock.sink.jobs import (
+from penstock.sink.core.assembly import VENTILATOR, Assembly
+from penstock.sink.core.reader import gather
+from penstock.sink.core.recording import Pace, Recording
+from penstock.sink.core.writer_jobs import (
     Commit,
     Committed,
     Finished,
@@ -44,9 +46,7 @@ from penstock.sink.jobs import (
     Taken,
     Write,
 )
-from penstock.sink.layout import Layout, Wish
-from penstock.sink.reader import gather
-from penstock.sink.recording import Pace, Recording
+from penstock.sink.output.layout import Layout, Wish
 
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
 #: What names a sample: epoch, item, patch.
@@ -61,8 +61,8 @@ def tiny_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def chunk_tinily(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count images of four bytes as large fields, of which four make a chunk."""
-    monkeypatch.setattr("penstock.sink.layout._LARGE_BYTES", 4)
-    monkeypatch.setattr("penstock.sink.layout._CHUNK_BYTES", 16)
+    monkeypatch.setattr("penstock.sink.output.layout._LARGE_BYTES", 4)
+    monkeypatch.setattr("penstock.sink.output.layout._CHUNK_BYTES", 16)
 
 
 @dataclass

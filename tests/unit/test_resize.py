@@ -17,8 +17,8 @@ from images import Pixels, picture
 from PIL import Image, ImageOps
 
 from penstock.protocol.errors import ItemError
-from penstock.protocol.transform_spec import Filter, Patch, Resize
-from penstock.worker import resize
+from penstock.protocol.spec.transform import Filter, Patch, Resize
+from penstock.worker.imaging import resize
 
 PILLOW = {
     "nearest": Image.Resampling.NEAREST,
@@ -137,8 +137,8 @@ PROGRAM = """
 import hashlib, sys, numpy as np
 sys.path.insert(0, "tests")
 from images import picture
-from penstock.protocol.transform_spec import Resize
-from penstock.worker import resize
+from penstock.protocol.spec.transform import Resize
+from penstock.worker.imaging import resize
 for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area", "linear", "cubic"):
     digest = hashlib.sha256()
     for start in ((90, 120), (375, 500), (57, 31)):

@@ -9,11 +9,11 @@ import pytest
 from images import encode, picture
 from PIL import Image
 
-from penstock.protocol.augment_spec import Augment
 from penstock.protocol.errors import SpecError
-from penstock.protocol.spec import parse_spec
-from penstock.worker.augment import Augmenter
-from penstock.worker.decode import Decoder
+from penstock.protocol.spec.augment import Augment
+from penstock.protocol.spec.spec import parse_spec
+from penstock.worker.imaging.augment.apply import Augmenter
+from penstock.worker.imaging.decode import Decoder
 
 
 def clear(height: int = 30, width: int = 40) -> Image.Image:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from penstock.samples import PATTERNS, SIDES, make_picture, make_samples
+from penstock.demo.images import PATTERNS, SIDES, make_picture, make_samples
 
 
 def test_the_set_is_a_folder_a_class_of_real_jpegs_of_many_sizes(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import structlog
 
-from penstock.keys import main
-from penstock.protocol.addresses import check_exposure, is_local
+from penstock.commands.keys import main
 from penstock.protocol.errors import SpecError
-from penstock.protocol.security import KeyRing, Role, is_key, open_keys
-from penstock.protocol.sockets import Hub, new_key_pair
+from penstock.protocol.transport.addresses import check_exposure, is_local
+from penstock.protocol.transport.keys import KeyRing, Role, is_key, open_keys
+from penstock.protocol.transport.sockets import Hub, new_key_pair
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from penstock.protocol.messages import (
     Subscribe,
     TrainerWelcome,
 )
-from penstock.trainer.session import SINK, Deliver, Ended, Rejected, Session, SessionInstruction, Wish
+from penstock.trainer.client.session import SINK, Deliver, Ended, Rejected, Session, SessionInstruction, Wish
 
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
 PLAN = make_plan(items=8, batch_size=4)  # 8 samples an epoch

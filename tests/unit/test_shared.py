@@ -18,8 +18,8 @@ from penstock.protocol import wire
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import Reference, Result, TaskKey
 from penstock.protocol.plan import FieldSchema
-from penstock.protocol.segments import Loan, Segment, loan_of
-from penstock.protocol.shared import LEAST_BYTES, Attachments, Pool, by_reference
+from penstock.protocol.transport.segments import Loan, Segment, loan_of
+from penstock.protocol.transport.shared_memory import LEAST_BYTES, Attachments, Pool, by_reference
 
 SIZE = 100_000
 MUCH = 10**9
@@ -364,7 +364,7 @@ def test_what_a_killed_owner_wrote_can_be_read_and_nothing_of_it_stays_behind() 
     sink, before = Attachments(releases=True), open_segments()
     program = """
 import sys, time
-from penstock.protocol.segments import Loan, Segment
+from penstock.protocol.transport.segments import Loan, Segment
 segment = Segment.create(100_000)
 segment.generation = 1
 Loan(segment, 1, releases=False).room()[:] = 9

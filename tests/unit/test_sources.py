@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from images import encode, open_to_all, picture, unprivileged, write_images
 
 from penstock.protocol.errors import SourceError
-from penstock.protocol.source_spec import DirectorySource, ManifestSource
-from penstock.ventilator.listing import Listing, ListingBuilder
-from penstock.ventilator.sources import list_source
+from penstock.protocol.spec.source import DirectorySource, ManifestSource
+from penstock.ventilator.sources.directory import list_source
+from penstock.ventilator.sources.listing import Listing, ListingBuilder
 
 
 def touch(folder: Path, *paths: str) -> None:

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from penstock.protocol.errors import SourceError
 from penstock.protocol.messages import TaskKey
-from penstock.protocol.rows import open_rows
-from penstock.protocol.rows_hdf5 import runs
-from penstock.protocol.rows_numpy import Held, Mapped
-from penstock.protocol.source_spec import ArraySource, Hdf5Source
-from penstock.protocol.spec import parse_spec
-from penstock.ventilator.book import TaskBook
-from penstock.ventilator.rows import RowListing
-from penstock.ventilator.sources import list_source
-from penstock.worker.origin_rows import to_channels
+from penstock.protocol.spec.source import ArraySource, Hdf5Source
+from penstock.protocol.spec.spec import parse_spec
+from penstock.protocol.storage.rows import open_rows
+from penstock.protocol.storage.rows_hdf5 import runs
+from penstock.protocol.storage.rows_numpy import Held, Mapped
+from penstock.ventilator.sources.catalog import TaskBook
+from penstock.ventilator.sources.directory import list_source
+from penstock.ventilator.sources.rows import RowListing
+from penstock.worker.imaging.readers.rows import to_channels
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (40, 6, 5, 3), np.uint8)
 LABELS = np.arange(40) % 4
@@ -90,7 +90,7 @@ def test_the_digest_names_the_content_and_nothing_else(root: Path) -> None:
 
 def test_what_is_too_large_to_digest_is_digested_in_spread_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """About the stated number of bytes, from the first row to the last."""
-    monkeypatch.setattr("penstock.protocol.rows._BLOCK_BYTES", 2 * 90)
+    monkeypatch.setattr("penstock.protocol.storage.rows._BLOCK_BYTES", 2 * 90)
     rows = open_rows(ArraySource(kind="arrays", root="data", images="x.npy"), str(root))
     spread = [start for start, _ in rows.blocks(10 * 90)]
     assert [0, 9, 19, 28, 38] == spread
@@ -108,7 +108,7 @@ def test_a_member_of_an_archive_is_the_same_array(save: Callable[..., None], roo
 
 def test_a_compressed_member_has_a_limit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each worker would hold it: over the limit it is refused, with the way out."""
-    monkeypatch.setattr("penstock.protocol.rows_numpy._HELD_BYTES", 3000)
+    monkeypatch.setattr("penstock.protocol.storage.rows_numpy._HELD_BYTES", 3000)
     np.savez_compressed(root / "set.npz", train=IMAGES)
     with pytest.raises(SourceError, match=r"compressed.*numpy\.savez"):
         arrays(root, "set.npz/train", "")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.spec import Spec, default_task_items, load_spec, parse_spec
+from penstock.protocol.spec.spec import Spec, default_task_items, load_spec, parse_spec
 
 GOOD = """
 seed = 7

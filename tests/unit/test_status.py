@@ -9,10 +9,10 @@ from rich.console import Console
 from snapshots import make_line, make_snapshot
 
 from penstock import cli
+from penstock.commands.quarantine import group, merge, read_ledger
+from penstock.commands.status_display import picture, plain, span
 from penstock.protocol.errors import SourceError
 from penstock.protocol.snapshot import Snapshot, Verdict
-from penstock.quarantine import group, merge, read_ledger
-from penstock.status_display import picture, plain, span
 
 HOSTILE = "cat/\x1b[2J[red]<b>\x9b31m.jpg"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock.launcher.supervisor import Supervisor
 from penstock.protocol.errors import DeadlineError
-from penstock.supervisor import Supervisor
 
 
 def test_who_waits_in_vain_is_told_what_dies_all_the_time(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.trace_clocks import RoundTrip, align
+from penstock.trace.clocks import RoundTrip, align
 
 seconds = st.floats(0.0, 10.0)
 #: (way there, time held, way back) of each round trip.

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.protocol.snapshot import CAUSES, WORDS, Word
-from penstock.protocol.verdict import FED, HOLD_S, PATIENCE_S, Evidence, Hanging, Judge, judge, missing_workers
+from penstock.ventilator.monitoring.verdict import (
+    FED,
+    HOLD_S,
+    PATIENCE_S,
+    Evidence,
+    Hanging,
+    Judge,
+    judge,
+    missing_workers,
+)
 
 #: A trainer that waits half of its time for one worker, which is busy.
 BUSY = Evidence(

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from plans import make_plan, make_samples
 
+from penstock.commands.view import Look, main
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import Glimpse
 from penstock.protocol.wire import Array, frames_of
-from penstock.view import Look, main
 
 
 def answer(*positions: int, fingerprint: str = "f", readers: int = 1) -> tuple[Glimpse, list[Array]]:

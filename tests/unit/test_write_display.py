@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from penstock.write_display import Display, summary
+from penstock.commands.write_display import Display, summary
 
 STATUS: dict[str, Any] = {
     "state": "writing",
@@ -38,7 +38,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the display's clock."""
     clock = Clock()
-    monkeypatch.setattr("penstock.write_display.time", clock)
+    monkeypatch.setattr("penstock.commands.write_display.time", clock)
     return clock
 
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from penstock.protocol.addresses import reachable
 from penstock.protocol.errors import PenstockError
-from penstock.protocol.security import open_keys
+from penstock.protocol.transport.addresses import reachable
+from penstock.protocol.transport.keys import open_keys
 
 if TYPE_CHECKING:
-    from penstock.view import Look
+    from penstock.commands.view import Look
 
 #: A sink on this host may have told a wildcard, which everybody fills in.
 _HERE = "127.0.0.1"
@@ -66,7 +66,7 @@ class SampleViewer:
     def _ask(self, stream: str, sink: str) -> dict[str, Any]:
         if not sink:
             return _nothing("no sink is connected")
-        from penstock.view import Look, look_at  # noqa: PLC0415 - brings Pillow, which the ventilator needs for nothing else
+        from penstock.commands.view import Look, look_at  # noqa: PLC0415 - brings Pillow, which the ventilator needs for nothing else
 
         seen = Look(stream, MOST_PICTURES)
         try:
@@ -88,8 +88,8 @@ def _nothing(why: str) -> dict[str, Any]:
 
 def _pictures(seen: "Look", called: NameItem) -> Iterator[dict[str, Any]]:
     """Yield the pictures as the page shows them."""
-    from penstock.contact import arranged, lines  # noqa: PLC0415 - as above
-    from penstock.pictures import find_range, resize, to_picture  # noqa: PLC0415
+    from penstock.contact_sheet.pictures import find_range, resize, to_picture  # noqa: PLC0415
+    from penstock.contact_sheet.samples import arranged, lines  # noqa: PLC0415 - as above
 
     assert seen.plan  # noqa: S101 - samples come with the plan that they were made by
     plan, names = seen.plan, seen.plan.settings.transform.image_names

@@ -18,10 +18,10 @@ from typing import Self
 import structlog
 import uvicorn
 
-from penstock._version import __version__
-from penstock.protocol.addresses import is_local
 from penstock.protocol.errors import SpecError
 from penstock.protocol.snapshot import Snapshot
+from penstock.protocol.transport.addresses import is_local
+from penstock.protocol.version import __version__
 from penstock.ventilator.dashboard.access import Access, new_token, page_url, read_token
 from penstock.ventilator.dashboard.events import Events, event
 from penstock.ventilator.dashboard.history import History

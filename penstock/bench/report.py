@@ -1,0 +1,257 @@
+"""The report of a benchmark: Markdown with pictures, and the same numbers as CSV beside it.
+
+Owns words, tables and files. How pictures look is `bench_plots`'.
+"""
+
+import csv
+import os
+import shlex
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from penstock.bench import amdahl, machine
+from penstock.bench.command import Candidate, Results, Run
+from penstock.bench.plots import MOST_ROUNDS, draw_durations, draw_speed_ups, draw_usage
+
+#: Up to so many cores, a report says what that means.
+_FEW_CORES = 4
+#: A run that was timed for less (s) says little: batches that were ready before count in it, and so does any hiccup.
+_LEAST_S = 1.0
+#: Nothing works where all processors, and all GPUs, are less busy (percent); so many seconds of that are told.
+_IDLE_PERCENT, _TOLD_S = 5.0, 1.0
+
+
+def write_report(results: Results, folder: Path) -> None:
+    """Write report.md, runs.csv, usage.csv and the pictures into `folder`."""
+    law = fit_law(results)
+    _write_csv(folder / "runs.csv", [_run_row(run) for run in results.runs])
+    _write_csv(folder / "usage.csv", [_usage_row(run, row) for run in results.runs for row in run.usage])
+    draw_durations(results, folder / "duration.png")
+    pictures = ["duration.png"]
+    if speed_ups(results):
+        draw_speed_ups(results.title, speed_ups(results), law, cores(), folder / "speed-up.png")
+        pictures.append("speed-up.png")
+    pictures += [path.name for path in draw_usage(results, cores(), folder)]
+    (folder / "report.md").write_text(_text(results, law, pictures), encoding="utf-8")
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def speed_ups(results: Results) -> list[tuple[Candidate, float]]:
+    """Return every run's speed-up over one worker of the same round."""
+    one = {run.round: run.duration_s for run in results.runs if run.candidate == Candidate("penstock", 1)}
+    return [(run.candidate, one[run.round] / run.duration_s) for run in results.runs if run.round in one]
+
+
+def fit_law(results: Results) -> amdahl.Amdahl | None:
+    """Fit Amdahl's law to the workers' speed-ups; more workers than cores count as the cores."""
+    points = [(min(each.workers, cores()), gain) for each, gain in speed_ups(results) if each.workers > 0]
+    return amdahl.fit([n for n, _ in points], [gain for _, gain in points])
+
+
+def _text(results: Results, law: amdahl.Amdahl | None, pictures: Sequence[str]) -> str:
+    settings = results.settings
+    finished = f"{len(results.runs)} of {len(results.candidates) * settings.rounds}"
+    first = results.runs[0]
+    lines = [
+        f"# {results.title}",
+        "",
+        results.text,
+        f"Each run, in a fresh process, took {first.batches:,} batches ({first.samples:,} samples), timed after the",
+        f"first {settings.warm_up}. {_rounds(settings.rounds)}; medians, and the extremes in brackets.",
+        "",
+        f"`{_command(settings)}`",
+        "",
+    ]
+    if results.cut_short:
+        lines += [f"**Not complete: {finished} runs.** {results.cut_short}", ""]
+    lines += [*_table(results), "", *_too_short(results), *_stood_still(results), _law_in_words(results, law), ""]
+    captions = {
+        "duration.png": "Seconds that the timed batches took, by the number of worker processes",
+        "speed-up.png": "Speed-up over one worker, with the ideal and the fitted law",
+    }
+    some = f" in the first {MOST_ROUNDS} rounds" if settings.rounds > MOST_ROUNDS else ""
+    usage = f"Processors and GPUs over time{some}; between the dotted lines batches are timed"
+    for name in pictures:
+        caption = captions.get(name) or usage
+        lines += [f"![{caption}]({name})", ""]
+    lines += ["## The machine", "", *(f"- {name}: {fact}." for name, fact in machine.describe().items()), ""]
+    lines += _caution()
+    lines += ["Every run is in [runs.csv](runs.csv), what the machine did meanwhile in [usage.csv](usage.csv).", ""]
+    return "\n".join(lines)
+
+
+def _command(settings: Any) -> str:  # noqa: ANN401 - BenchSettings
+    words = ["penstock", "bench", settings.spec]
+    for name in sorted(settings.model_fields_set - {"spec", "config", "root", "data", "output"}):
+        value = getattr(settings, name)
+        words += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", str(value)]
+    words += ["--data", "FOLDER"] if settings.data else []
+    return shlex.join(words)
+
+
+def _table(results: Results) -> list[str]:
+    base = next(each for each in results.candidates if results.of(each))
+    head = ["", "duration, s", "samples/s", f"over {base}", "first batch after, s", "step, ms (95 %)", "cores used"]
+    lines = [_row(head), _row(["---", *["---:"] * (len(head) - 1)])]
+    for candidate in results.candidates:
+        runs = results.of(candidate)
+        if not runs:
+            continue
+        durations = [run.duration_s for run in runs]
+        ratios = [
+            other.duration_s / run.duration_s for run in runs for other in results.of(base) if other.round == run.round
+        ]
+        lines.append(
+            _row(
+                [
+                    str(candidate),
+                    f"{statistics.median(durations):.2f} ({min(durations):.2f} to {max(durations):.2f})",
+                    f"{statistics.median(run.samples_per_s for run in runs):,.0f}",
+                    f"{statistics.median(ratios):.2f} ×" if ratios else "",
+                    f"{statistics.median(run.first_batch_s for run in runs):.1f}",
+                    _median(run.step_median_ms for run in runs) + " (" + _median(run.step_p95_ms for run in runs) + ")",
+                    _median(_cores_used(run) for run in runs),
+                ]
+            )
+        )
+    return lines
+
+
+def _rounds(count: int) -> str:
+    return "One round" if count == 1 else f"{count} alternating rounds"
+
+
+def _median(values: Iterable[float]) -> str:
+    return f"{statistics.median(values):.2f}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def timed(run: Run) -> list[dict[str, float]]:
+    """Return the samples of the time in which batches were timed; the last one if that was too short for any."""
+    return [row for row in run.usage if _is_timed(run, row)] or run.usage[-1:]
+
+
+def _is_timed(run: Run, row: Mapping[str, float]) -> bool:
+    return run.began_s < row["time_s"] <= run.ended_s
+
+
+def _cores_used(run: Run) -> float:
+    """Return the mean processor seconds a second of all its processes while batches were timed."""
+    rows = timed(run)
+    return sum(value for row in rows for name, value in row.items() if name.endswith("_cores")) / max(1, len(rows))
+
+
+def _law_in_words(results: Results, law: amdahl.Amdahl | None) -> str:
+    if law is None:
+        return "No law was fitted: that takes runs with 1 worker and with more, on a machine of more than one core."
+    points = sum(min(each.workers, cores()) > 1 for each, _ in speed_ups(results))
+    words = (
+        f"Amdahl's law, fitted to the speed-up over one worker in the same round of {points} run{'s' * (points > 1)} "
+        f"(more workers than the {cores()} cores count as {cores()}): {law}"
+    )
+    words += ", which fits a single run always." if points == 1 else ", by the standard error of least squares."
+    if law.parallel > 1.0:
+        words += " More than 1 means that one worker was slowed down by more than its own work."
+    if law.parallel < 0.0:
+        words += " Less than 0 means that more workers were slower than one."
+    if abs(law.parallel) <= 2.0 * law.error:
+        words += " That is within two errors of 0: these runs do not show that more workers make a difference."
+    return words
+
+
+def _too_short(results: Results) -> list[str]:
+    """Return a warning where what was timed is little beside what it takes to notice it."""
+    short = [str(each) for each in results.candidates if (results.median_s(each) or _LEAST_S) < _LEAST_S]
+    if not short:
+        return []
+    names = ", ".join(short)
+    advice = "Such short times are mostly chance; give more `--epochs` or `--batches`."
+    return [f"**Timed for less than {_LEAST_S:.0f} s: {names}.** {advice}", ""]
+
+
+def _stood_still(results: Results) -> list[str]:
+    """Return in which runs nothing worked for a while, though batches were wanted; why, a report cannot know."""
+    lines = [
+        f"- {run.candidate}, round {run.round + 1}: {seconds:.1f} s of {run.duration_s:.1f} s"
+        for run in results.runs
+        if (seconds := idle_s(run)) >= _TOLD_S
+    ]
+    return ["**Runs that stood still, with the machine idle, while they were timed:**", "", *lines, ""] if lines else []
+
+
+def idle_s(run: Run) -> float:
+    """Return the seconds of the timed part in which neither processors nor GPUs did anything."""
+    return sum(after["time_s"] - before["time_s"] for before, after in pairwise(timed(run)) if _is_idle(after))
+
+
+def _is_idle(row: Mapping[str, float]) -> bool:
+    return max(row[name] for name in ("cpu_percent", *_gpu_columns(row))) < _IDLE_PERCENT
+
+
+def _gpu_columns(row: Mapping[str, float]) -> list[str]:
+    """Return the columns that say how busy each GPU is."""
+    return [name for name in row if name.startswith("gpu") and name.endswith("_percent")]
+
+
+def _caution() -> list[str]:
+    if cores() > _FEW_CORES:
+        return []
+    return [
+        f"With {cores()} cores this says little of how many workers would help: trainer, services and workers share",
+        "them, one worker beside a busy trainer already keeps two occupied, and each further one takes its time from",
+        "the others. The curves end where they would become interesting; the ratios to the first row hold for this",
+        "number of cores.",
+        "",
+    ]
+
+
+def _run_row(run: Run) -> dict[str, object]:
+    memory = max(
+        (
+            sum(value for name, value in row.items() if name.endswith("_memory_mb") and "gpu" not in name)
+            for row in run.usage
+        ),
+        default=0.0,
+    )
+    row: dict[str, object] = {
+        "round": run.round + 1,
+        "library": run.candidate.library,
+        "workers": run.candidate.workers,
+        "batches": run.batches,
+        "samples": run.samples,
+        "duration_s": round(run.duration_s, 4),
+        "samples_per_s": round(run.samples_per_s, 1),
+        "first_batch_s": round(run.first_batch_s, 3),
+        "step_median_ms": round(run.step_median_ms, 3),
+        "step_p95_ms": round(run.step_p95_ms, 3),
+        "cores_used": round(_cores_used(run), 3),
+        "memory_mb": round(memory, 1),
+    }
+    rows = timed(run)
+    for name in _gpu_columns(rows[0]) if rows else ():
+        row[name] = round(statistics.fmean(each[name] for each in rows), 1)
+    return row
+
+
+def _usage_row(run: Run, row: Mapping[str, float]) -> dict[str, object]:
+    known = {"round": run.round + 1, "library": run.candidate.library, "workers": run.candidate.workers}
+    return {**known, "timed": int(_is_timed(run, row)), **row}
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write rows whose columns may differ: what a run has none of is 0."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval=0)
+        writer.writeheader()
+        writer.writerows(rows)

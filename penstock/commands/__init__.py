@@ -1,0 +1,1 @@
+"""The commands of `penstock`, one module each; `penstock.cli` lists them."""

@@ -1,0 +1,194 @@
+"""`penstock check`: what a spec would do, before it does it.
+
+Owns what is printed, for people and as JSON. Starts nothing, decodes nothing; of the source it reads the listing and
+the headers of a few files.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+from rich.console import Console
+from rich.table import Table
+
+from penstock.commands.memory_estimate import Term, Use, foretell, look_at, total
+from penstock.protocol.errors import SpecError
+from penstock.protocol.messages import TaskKey
+from penstock.protocol.plan import StreamPlan, schema_before
+from penstock.protocol.runtime.service import run
+from penstock.protocol.runtime.settings import Settings
+from penstock.protocol.spec.spec import load_spec
+from penstock.terminal.spinner import waiting
+from penstock.ventilator.sources.catalog import TaskBook
+from penstock.worker.imaging import partial_jpeg
+from penstock.worker.imaging.custom import CustomTransforms
+
+#: Samples of each epoch's order, and classes, that are shown; JSON has all the classes.
+_SHOWN, _CLASSES = 5, 20
+
+
+class CheckSettings(Settings):
+    """Prints items, classes, samples and batches an epoch, the schema, a memory bound and a sample of the order."""
+
+    spec: CliPositionalArg[str]
+    """Path of the spec (TOML)."""
+    root: dict[str, str] = Field(default_factory=dict)
+    """name=/path: where a root of the spec lies on this host."""
+    stream: str | None = None
+    """Only this stream."""
+    workers: int | None = Field(default=None, ge=0)
+    """Workers to count memory for; default: one a core."""
+    world_size: int = Field(default=1, ge=1)
+    """Trainers that share each stream."""
+    prefetch: int | None = Field(default=None, ge=1)
+    """Batches that each trainer asks for ahead; default: 4, or about 8 MB of small ones."""
+    json_: bool = Field(default=False, alias="json")
+    """Print JSON instead of tables."""
+
+
+def describe(book: TaskBook, plan: StreamPlan, world_size: int) -> dict[str, Any]:
+    """Return all that is known of one stream, memory aside. Raises SpecError if it can never give a batch."""
+    geometry, settings = plan.geometry, plan.settings
+    if not (batches := plan.batches_per_epoch(world_size)):
+        raise SpecError(
+            f"stream {plan.name!r} never gives a batch: {geometry.samples_per_epoch} samples an epoch, batch_size = "
+            f"{settings.batch_size}, drop_remainder = {str(settings.drop_remainder).lower()}, {world_size} trainer(s); "
+            "make batch_size or the number of trainers smaller"
+        )
+    return {
+        "stream": plan.name,
+        "fingerprint": plan.fingerprint,
+        "items": plan.items,
+        "classes": book.listing(plan.name).counts(),
+        "samples_per_epoch": geometry.samples_per_epoch,
+        "batches_per_epoch": batches,
+        "tasks_per_epoch": geometry.tasks_per_epoch,
+        "items_per_task": geometry.task_items,
+        "schema": [field.model_dump() | {"bytes": field.sample_bytes} for field in plan.schema],
+        "order": [entry for epoch in (0, 1) for entry in _order(book, plan, epoch)],
+    }
+
+
+def _order(book: TaskBook, plan: StreamPlan, epoch: int) -> list[dict[str, Any]]:
+    """Return the samples at the first positions of an epoch."""
+    geometry = plan.geometry
+    start = epoch * geometry.samples_per_epoch
+    wanted = range(start, start + min(_SHOWN, geometry.samples_per_epoch))
+    found = []
+    for ordinal in range(*geometry.tasks_between(wanted.start, wanted.stop)):
+        items = book.items(TaskKey(stream=plan.name, ordinal=ordinal))
+        for item, positions in zip(items, geometry.positions(ordinal).tolist(), strict=True):
+            found += [
+                {
+                    "epoch": epoch,
+                    "position": position,
+                    "path": item.path,
+                    "label": item.label,
+                    "class": plan.classes[item.label] if item.label >= 0 else "",
+                    "patch": patch,
+                }
+                for patch, position in enumerate(positions)
+                if position in wanted
+            ]
+    return sorted(found, key=lambda entry: entry["position"])
+
+
+def show(console: Console, told: Mapping[str, Any]) -> None:
+    """Print one stream."""
+    console.rule(f"stream {told['stream']}", align="left")
+    facts = Table.grid(padding=(0, 2))
+    for key in ("items", "samples_per_epoch", "batches_per_epoch", "tasks_per_epoch", "items_per_task", "fingerprint"):
+        facts.add_row(key.replace("_", " "), f"{told[key]:,}" if isinstance(told[key], int) else told[key])
+    console.print(facts)
+    console.print()
+    counts = [(str(label), name, f"{count:,}") for label, (name, count) in enumerate(told["classes"].items())]
+    if len(counts) > _CLASSES:
+        counts = [*counts[:_CLASSES], ("…", f"{len(counts) - _CLASSES:,} more", "")]
+    _print(console, f"{len(told['classes']):,} classes", ("label", "class", "items"), counts)
+    rows = [
+        (
+            field["name"],
+            field["dtype"],
+            str(tuple(field["shape"])),
+            field["axes"],
+            field["channels"],
+            f"{field['bytes']:,}",
+        )
+        for field in told["schema"]
+    ]
+    _print(console, "schema of a sample", ("field", "dtype", "shape", "axes", "channels", "bytes"), rows)
+    order = [tuple(str(value) for value in entry.values()) for entry in told["order"]]
+    _print(console, "first samples of two epochs", ("epoch", "position", "path", "label", "class", "patch"), order)
+
+
+def show_memory(console: Console, terms: Sequence[Term]) -> None:
+    """Print the memory bound."""
+    console.rule("memory of all streams at once", align="left")
+    rows = [(term.what, f"{term.mb:,.1f}", term.why) for term in terms]
+    _print(console, "", ("where", "MB, at most", "why"), [*rows, ("sum", f"{total(terms):,.1f}", "")])
+
+
+def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in ("items", "bytes", "MB, at most", "position") else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print()
+
+
+def serve(settings: CheckSettings) -> int:
+    """List the sources and print; return the exit status."""
+    spec = load_spec(settings.spec)
+    if settings.stream is not None and settings.stream not in spec.streams:
+        raise SpecError(f"--stream {settings.stream!r}: no such stream; there are: {', '.join(spec.streams)}")
+    if settings.stream is not None:
+        spec = spec.model_copy(update={"streams": {settings.stream: spec.streams[settings.stream]}})
+    roots = spec.roots | settings.root
+    with waiting("listing the sources") as tell:
+        book = TaskBook.open(spec, roots, tell)
+    for plan in book.plans:
+        CustomTransforms(plan.name, plan.settings.transform.custom, schema_before(plan.settings), plan.seed)
+    told = [describe(book, plan, settings.world_size) for plan in book.plans]
+    workers = len(os.sched_getaffinity(0)) if settings.workers is None else settings.workers
+    uses = [
+        Use(plan, listing, look_at(listing, roots[plan.settings.source.root]))
+        for plan in book.plans
+        for listing in [book.listing(plan.name)]
+    ]
+    terms = foretell(uses, workers=workers, world_size=settings.world_size, prefetch=settings.prefetch)
+    if settings.json_:
+        memory = [{"where": term.what, "mb": round(term.mb, 3), "why": term.why} for term in terms]
+        print(
+            json.dumps(
+                {
+                    "streams": told,
+                    "memory": memory,
+                    "memory_mb": round(total(terms), 3),
+                    "jpeg_parts": partial_jpeg.describe(),
+                },
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
+        return 0
+    console = Console()
+    for stream in told:
+        show(console, stream)
+    show_memory(console, terms)
+    console.print(f"patches of large JPEGs are decoded on this host: {partial_jpeg.describe()}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `penstock check`."""
+    return run(CheckSettings, serve, "check", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

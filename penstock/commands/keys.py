@@ -1,0 +1,203 @@
+"""`penstock keys`: makes, lists, hands out and revokes the keys of a stack.
+
+Owns writing key folders; what is in them and who may read them says `protocol/transport/keys.py`. Every file is
+complete and 0600 before it has its name.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic_settings import CliPositionalArg
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.runtime.service import run
+from penstock.protocol.runtime.settings import Settings
+from penstock.protocol.transport.keys import (
+    ROLES,
+    SERVERS,
+    Key,
+    Role,
+    check_folder,
+    check_name,
+    is_role,
+    key_files,
+    read_key,
+)
+from penstock.protocol.transport.sockets import new_key_pair
+
+_USAGE = """usage: penstock keys <command> [options]
+
+  init DIR                  make a key folder: keys of the ventilator, the sink, a worker and a trainer
+  add NAME [--role ROLE]    make one more key: worker-7, trainer-2
+  revoke NAME               forget a key: running services heed it within a second
+  list                      print names, roles and public keys
+  export NAME DIR           copy one key, and the public ones it needs, into a new folder for another host
+
+All but init take --keys DIR or PENSTOCK_KEYS; default: ./keys."""
+
+
+class InitSettings(Settings):
+    """Makes a key folder with one key a role."""
+
+    folder: CliPositionalArg[str]
+    """Folder to make."""
+
+
+class FolderSettings(Settings):
+    """Works on a key folder."""
+
+    keys: str = "keys"
+    """Key folder."""
+
+
+class NameSettings(FolderSettings):
+    """Works on one key."""
+
+    name: CliPositionalArg[str]
+    """Name of the key."""
+
+
+class AddSettings(NameSettings):
+    """Makes one more key."""
+
+    role: Role | None = None
+    """What its owner is; default: by the name (trainer-2), else a worker."""
+
+
+class ExportSettings(NameSettings):
+    """Copies one key, and the public keys that it needs, into a new folder."""
+
+    target: CliPositionalArg[str]
+    """Folder to make; copy it to the other host."""
+
+
+def init(settings: InitSettings) -> int:
+    """Make a folder; refuse one that is there."""
+    folder = Path(settings.folder)
+    _make_folder(folder)
+    for role in ROLES:
+        _make_key(folder, role, role)
+    print(f"{folder}: keys of {', '.join(ROLES)}; give every part --keys {folder}, and nobody else this folder")
+    return 0
+
+
+def add(settings: AddSettings) -> int:
+    """Make one more key."""
+    folder, name = Path(settings.keys), settings.name
+    check_folder(folder)
+    check_name(name)
+    guess = name.partition("-")[0]
+    role: Role = settings.role or (guess if is_role(guess) else "worker")
+    for key in _public(folder):
+        if key.name == name:
+            raise SpecError(f"there is a key {name!r} already, a {key.role}'s: give another name, or revoke it first")
+        if key.role == role and role in SERVERS:
+            raise SpecError(f"there is a {role}'s key already, {key.name!r}, and everybody knows it: revoke it first")
+    _make_key(folder, name, role)
+    print(f"{name}: a {role}'s key; for another host: penstock keys export {name} DIR")
+    return 0
+
+
+def revoke(settings: NameSettings) -> int:
+    """Forget a key."""
+    folder, name = Path(settings.keys), settings.name
+    check_folder(folder)
+    check_name(name)
+    if not (folder / "public" / f"{name}.toml").exists():
+        known = ", ".join(key.name for key in _public(folder)) or "none"
+        raise SpecError(f"no key {name!r} in {folder}; there are: {known}")
+    for half in ("public", "secret"):
+        (folder / half / f"{name}.toml").unlink(missing_ok=True)
+    print(f"{name}: revoked; services that read {folder} let it in no more; revoke it in copies that others read, too")
+    return 0
+
+
+def listing(settings: FolderSettings) -> int:
+    """Print all keys; never a secret half."""
+    folder = Path(settings.keys)
+    check_folder(folder)
+    own = {path.stem for path in key_files(folder / "secret")}
+    for key in _public(folder):
+        print(f"{key.name:<24}{key.role:<12}{key.public}{'' if key.name in own else '  (secret half not here)'}")
+    return 0
+
+
+def export(settings: ExportSettings) -> int:
+    """Copy one key and the public keys of the services: all that another host needs, and no more."""
+    folder, target = Path(settings.keys), Path(settings.target)
+    check_folder(folder)
+    check_name(settings.name)
+    secret = read_key(folder / "secret" / f"{settings.name}.toml", secret=True)
+    if secret.role in SERVERS:  # it decides who gets in
+        wanted = _public(folder)
+    else:
+        wanted = [key for key in _public(folder) if key.role in SERVERS or key.name == secret.name]
+    _make_folder(target)
+    for key in wanted:
+        _write(target / "public", key)
+    _write(target / "secret", secret)
+    print(f"{target}: {secret.name}, a {secret.role}'s key; move the folder to where it is used, by scp or the like")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `penstock keys`."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    rest = given[1:]
+    match given[:1]:
+        case ["init"]:
+            return run(InitSettings, init, "keys init", rest)
+        case ["add"]:
+            return run(AddSettings, add, "keys add", rest)
+        case ["revoke"]:
+            return run(NameSettings, revoke, "keys revoke", rest)
+        case ["list"]:
+            return run(FolderSettings, listing, "keys list", rest)
+        case ["export"]:
+            return run(ExportSettings, export, "keys export", rest)
+        case ["-h" | "--help" | "help"]:
+            print(_USAGE)
+            return 0
+        case _:
+            print(_USAGE, file=sys.stderr)
+            return 2
+
+
+def _public(folder: Path) -> list[Key]:
+    return [read_key(path, secret=False) for path in key_files(folder / "public")]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        for half in ("public", "secret"):
+            (folder / half).mkdir(mode=0o700)
+    except FileExistsError:
+        raise SpecError(f"{folder} is there already: give a folder that is not, or `penstock keys add` to it") from None
+    except OSError as error:
+        raise SpecError(f"cannot make {folder}: {error.strerror}; give a folder that you may write to") from error
+
+
+def _make_key(folder: Path, name: str, role: Role) -> None:
+    public, secret = new_key_pair()
+    key = Key(name, role, public, secret)
+    _write(folder / "secret", key)
+    _write(folder / "public", Key(name, role, public))
+
+
+def _write(folder: Path, key: Key) -> None:
+    lines = [f'role = "{key.role}"', f'public = "{key.public}"', *([f'secret = "{key.secret}"'] if key.secret else [])]
+    fresh = folder / f".{key.name}.new"
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write("\n".join(lines) + "\n")
+        file.flush()
+        os.fsync(descriptor)
+    fresh.rename(folder / f"{key.name}.toml")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

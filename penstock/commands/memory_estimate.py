@@ -1,0 +1,174 @@
+"""How much memory a stack takes at most, term by term, each with the reason. Pure arithmetic over plans.
+
+Owns what is known of each part's buffers; a test holds it against running stacks. MB are 10^6 bytes.
+"""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from penstock.protocol.errors import ItemError
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.storage.urls import Remote, is_url
+from penstock.protocol.transport.shared_memory import FREE_SEGMENTS
+from penstock.ventilator.sources.listing import Listing
+from penstock.ventilator.sources.rows import RowListing
+
+#: Programs without any sample (bytes): interpreter, libraries and what the allocator keeps. Resident size on Linux with
+#: Python 3.11, shared pages counted each time: 63 to 110 MB were seen, these leave a margin.
+_VENTILATOR_BYTES, _SINK_BYTES, _WORKER_BYTES = 90_000_000, 90_000_000, 130_000_000
+#: Tasks of a worker whose samples exist: the one that is made, the one that is sent, four queued (the PUSH's limit);
+#: and as many again whose shared memory is free for the next ones.
+_TASKS_MADE = 6 + FREE_SEGMENTS
+#: Tasks of a worker whose files are in memory: two read ahead, one being read, one being decoded.
+_TASKS_READ = 4
+#: Batches of a trainer beside those on their way: two that `dataset()` prefetches, one trained on, one being joined.
+_BATCHES_HELD = 4
+#: Images of this size, decoded, that a worker holds: the decoder's buffer, and the resized or converted image.
+_DECODED = 2
+#: Files that are looked at to guess the others.
+_LOOKED_AT = 64
+#: Of files below a URL, which come whole: so many, each up to so many bytes.
+_ASKED_FOR, _MOST_ASKED_BYTES = 8, 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What a look at some of a source's files gives."""
+
+    #: How many were looked at and could be read.
+    seen: int
+    #: Mean size of a file (bytes) and largest image (pixels).
+    mean_bytes: int
+    largest_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of the sum."""
+
+    what: str
+    bytes: int
+    why: str
+
+    @property
+    def mb(self) -> float:
+        """Size in MB."""
+        return self.bytes / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One stream and how it is used."""
+
+    plan: StreamPlan
+    listing: Listing | RowListing
+    files: Files
+
+
+def look_at(listing: Listing | RowListing, root: str) -> Files:
+    """Read the headers of some files, evenly spread over a listing; what cannot be read is left out."""
+    if isinstance(listing, RowListing):
+        return Files(len(listing), listing.image_bytes, listing.image_shape[0] * listing.image_shape[1])
+    remote = Remote(root) if is_url(root) else None
+    sizes, pixels = [0], [0]
+    for index in np.unique(np.linspace(0, len(listing) - 1, _ASKED_FOR if remote else _LOOKED_AT).astype(int)).tolist():
+        try:
+            path = Path(root, listing.path(index))
+            file = BytesIO(remote.read(listing.path(index), _MOST_ASKED_BYTES)) if remote else path
+            size = len(file.getvalue()) if isinstance(file, BytesIO) else path.stat().st_size
+            with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
+                width, height = image.size
+        except (ItemError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue
+        sizes.append(size)
+        pixels.append(width * height)
+    seen = len(sizes) - 1
+    return Files(seen, sum(sizes) // max(seen, 1), max(pixels))
+
+
+def foretell(uses: Sequence[Use], *, workers: int, world_size: int, prefetch: int | None) -> list[Term]:
+    """Return the terms for streams that are all in use at once, by `world_size` trainers each."""
+    terms: list[Term] = []
+    for use in uses:
+        plan = use.plan
+        window, block = plan.window(world_size), min(plan.geometry.block_samples, plan.geometry.samples_per_epoch)
+        batch = plan.settings.batch_size * plan.sample_bytes
+        asked = plan.default_prefetch if prefetch is None else prefetch
+        ahead = asked + 1 + _BATCHES_HELD
+        terms += [
+            Term(
+                f"sink, {plan.name}",
+                world_size * (window + 2 * block) * plan.sample_bytes,
+                f"{_window_words(plan, world_size)}, and the two blocks ({block:,} samples each) at its ends"
+                + (f", for each of {world_size} trainers: shared while they keep step" if world_size > 1 else ""),
+            ),
+            Term(
+                f"trainers, {plan.name}",
+                world_size * ahead * batch,
+                f"{world_size} × ({asked} + 1 coming, {_BATCHES_HELD} in hand) batches of {batch / 1e6:.1f} MB",
+            ),
+        ]
+    if workers:
+        terms += _workers(uses, workers)
+    listed = sum(use.listing.held_bytes for use in uses)
+    programs = _VENTILATOR_BYTES + _SINK_BYTES + workers * _WORKER_BYTES
+    return [
+        *terms,
+        Term("ventilator", listed, f"paths and labels of {sum(len(use.listing) for use in uses):,} items"),
+        Term("programs", programs, f"interpreters and libraries of ventilator, sink and {_count(workers, 'worker')}"),
+    ]
+
+
+def total(terms: Iterable[Term]) -> float:
+    """Return the sum in MB."""
+    return sum(term.mb for term in terms)
+
+
+def _window_words(plan: StreamPlan, world_size: int) -> str:
+    mb = plan.window(world_size) * plan.sample_bytes / 1e6
+    if mb > plan.settings.window_mb:
+        least = f"window_mb = {plan.settings.window_mb:g} is less than the least"
+        return f"{least}, two batches a trainer and two blocks: {mb:,.1f} MB"
+    return f"window_mb = {plan.settings.window_mb:g}"
+
+
+def _workers(uses: Sequence[Use], workers: int) -> list[Term]:
+    """Return what workers hold: any mixture of streams, so the largest of each counts."""
+
+    def largest(sizes: Iterable[int]) -> int:
+        return max(sizes, default=0)
+
+    items = [min(use.plan.geometry.task_items, use.plan.items) for use in uses]
+    tasks = [count * use.plan.settings.patches * use.plan.sample_bytes for count, use in zip(items, uses, strict=True)]
+    read = [count * use.files.mean_bytes for count, use in zip(items, uses, strict=True)]
+    pixels = largest(use.files.largest_pixels for use in uses)
+    seen = sum(use.files.seen for use in uses)
+    hostile = largest(int(use.plan.settings.transform.max_megapixels * 3) for use in uses)
+    return [
+        Term(
+            "workers, samples",
+            workers * _TASKS_MADE * largest(tasks),
+            f"{workers} × {_TASKS_MADE} tasks (made, sent, queued, free) of {largest(tasks) / 1e6:.1f} MB",
+        ),
+        Term(
+            "workers, files",
+            workers * _TASKS_READ * largest(read),
+            f"{workers} × {_TASKS_READ} tasks' files of {largest(read) / 1e6:.1f} MB, as the mean of {seen} files says",
+        ),
+        Term(
+            "workers, decoding",
+            workers * _DECODED * 3 * pixels,
+            f"{workers} × {_DECODED} images of {pixels / 1e6:.1f} megapixels, the largest of {seen}; "
+            f"one as large as max_megapixels takes {hostile:,} MB a copy",
+        ),
+    ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,99 @@
+"""`penstock preview`: a contact sheet of a stream's first samples, made here by the workers' own pipeline.
+
+Owns which samples those are. Starts nothing: no service, no socket.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+from rich.console import Console
+from rich.progress import Progress
+
+from penstock.contact_sheet.samples import Sample, SheetSettings, make_sheet, most_samples, save
+from penstock.contact_sheet.sheet import check_output
+from penstock.protocol.errors import SpecError, TransformError
+from penstock.protocol.messages import Task, TaskKey
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.runtime.service import run
+from penstock.protocol.spec.spec import load_spec
+from penstock.terminal.spinner import waiting
+from penstock.ventilator.sources.catalog import TaskBook
+from penstock.worker.imaging.pipeline import Pipeline
+
+Places = Sequence[tuple[int, int]]
+
+
+class PreviewSettings(SheetSettings):
+    """Draws an epoch's first samples as trainers would get them, with label and manipulation under each."""
+
+    spec: CliPositionalArg[str]
+    """Path of the spec (TOML)."""
+    stream: str | None = None
+    """Which stream; default: the spec's first."""
+    epoch: int = Field(default=0, ge=0)
+    """Epoch to show."""
+    root: dict[str, str] = Field(default_factory=dict)
+    """name=/path: where a root of the spec lies on this host."""
+
+
+def find_units(book: TaskBook, plan: StreamPlan, wanted: range) -> list[tuple[Task, Places]]:
+    """Return each item of which samples stand at `wanted` positions, as a task, with these as (position, patch).
+
+    One item at a time: a mix window of a thousand items is not made for the sake of its first sixty samples.
+    """
+    geometry = plan.geometry
+    found: list[tuple[Task, Places]] = []
+    for ordinal in range(*geometry.tasks_between(wanted.start, wanted.stop)):
+        for offset, row in enumerate(geometry.positions(ordinal).tolist()):
+            if places := [(position, patch) for patch, position in enumerate(row) if position in wanted]:
+                found.append((book.task(TaskKey(stream=plan.name, ordinal=ordinal, alone=offset), 0), places))
+    return found
+
+
+def make_samples(pipeline: Pipeline, task: Task, places: Places) -> Iterator[Sample]:
+    """Yield the samples of one item at their positions, or that it failed. Raises TransformError."""
+    loaded = pipeline.read(task)
+    outcome = pipeline.make(task, loaded)
+    for failure in outcome.failures:
+        if failure.fatal:
+            raise TransformError(f"{failure.path}: {failure.reason}")
+        yield Sample(min(places)[0], failure.path, {}, failure.reason)
+    names = [field.name for field in pipeline.plan.schema]
+    for position, patch in places if not outcome.failures else ():
+        fields = {name: array[patch, ...] for name, array in zip(names, outcome.arrays, strict=True)}
+        yield Sample(position, loaded.paths[0], fields)
+
+
+def serve(settings: PreviewSettings) -> int:
+    """List the source, make the samples, write the sheet; return the exit status."""
+    target = check_output(settings.output)
+    spec = load_spec(settings.spec)
+    name = next(iter(spec.streams)) if settings.stream is None else settings.stream
+    if name not in spec.streams:
+        raise SpecError(f"--stream {name!r}: no such stream; there are: {', '.join(spec.streams)}")
+    roots = spec.roots | settings.root
+    with waiting("listing the source") as tell:
+        book = TaskBook.open(spec.model_copy(update={"streams": {name: spec.streams[name]}}), roots, tell)
+    [plan] = book.plans
+    size = plan.geometry.samples_per_epoch
+    wanted = range(settings.epoch * size, settings.epoch * size + min(most_samples(plan, settings.count), size))
+    pipeline, units = Pipeline(plan, roots), find_units(book, plan, wanted)
+    title = f"{plan.name}, epoch {settings.epoch}: the first {len(wanted)} of {size:,} samples"
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        turns = progress.track(units, description="making samples")
+        samples = (sample for task, places in turns for sample in make_samples(pipeline, task, places))
+        sheet = make_sheet(title, plan, samples, settings.side)
+    print(save(sheet, target))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `penstock preview`."""
+    return run(PreviewSettings, serve, "preview", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""`penstock quarantine`: which items could not be made into samples, and why; of a running stack, or of a ledger.
+
+Owns how lines are read and grouped. Refuses to know how items fail.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic_settings import CliPositionalArg
+from rich.console import Console
+from rich.text import Text
+
+from penstock.commands.status import AddressSettings, ask, open_onlooker
+from penstock.commands.status_display import plain, several
+from penstock.protocol.errors import SourceError
+from penstock.protocol.runtime.service import run
+from penstock.protocol.stats import LEDGER_KEPT
+
+#: What differs from file to file within one reason: quoted bytes and numbers.
+_VARIES = re.compile(r"b?'(?:[^'\\]|\\.)*'|\d[\d,.]*")
+_FIELDS = ("stream", "epoch", "item", "path", "reason", "attempts")
+_SCHEMES = ("tcp://", "ipc://", "http://", "https://")
+
+
+class QuarantineSettings(AddressSettings):
+    """Lists quarantined items by reason."""
+
+    source: CliPositionalArg[str]
+    """Address of the ventilator (tcp://127.0.0.1:5555), or a ledger's file (quarantine.jsonl in the run folder)."""
+
+
+@dataclass(slots=True)
+class Item:
+    """One item of a stream, and what its failures have in common."""
+
+    stream: str
+    path: str
+    item: int
+    reason: str
+    #: Epochs in which it failed, in order.
+    epochs: list[int]
+    #: Most attempts within one epoch, and who tried last.
+    attempts: int
+    worker: str
+
+
+def read_ledger(path: Path) -> list[Mapping[str, Any]]:
+    """Return the lines of a ledger's file; the last may be torn. Raises SourceError."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: {error}; give a ledger's file, or the ventilator's address") from error
+    found: list[Mapping[str, Any]] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            found.append({name: entry[name] for name in _FIELDS} | {"worker": entry.get("worker", "")})
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            if number < len(lines):
+                raise SourceError(f"{path}, line {number}: {line[:80]!r} is no line of a ledger ({error})") from error
+    return found
+
+
+def merge(lines: Iterable[Mapping[str, Any]]) -> list[Item]:
+    """Return one entry for every item and reason: in each epoch an item fails anew."""
+    found: dict[tuple[Any, ...], Item] = {}
+    for line in lines:
+        key = (line["stream"], line["item"], line["reason"])
+        item = found.setdefault(
+            key, Item(line["stream"], line["path"], line["item"], line["reason"], [], 0, line["worker"])
+        )
+        item.epochs = sorted({*item.epochs, line["epoch"]})
+        item.attempts = max(item.attempts, line["attempts"])
+    return list(found.values())
+
+
+def group(items: Iterable[Item]) -> dict[str, list[Item]]:
+    """Return items by reason, the most frequent first; reasons that differ in numbers and quotes are one."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(_VARIES.sub("…", item.reason), []).append(item)
+    ordered = sorted(groups.items(), key=lambda pair: (-len(pair[1]), pair[0]))
+    return {
+        members[0].reason if len({each.reason for each in members}) == 1 else reason: members
+        for reason, members in ordered
+    }
+
+
+def serve(settings: QuarantineSettings) -> int:
+    """Ask or read, print; return the exit status."""
+    total = 0
+    if settings.source.startswith(_SCHEMES):
+        with open_onlooker(settings.source, settings) as onlooker:
+            snapshot = ask(onlooker, LEDGER_KEPT)
+        lines: list[Mapping[str, Any]] = [line.model_dump() for line in reversed(snapshot.ledger)]
+        total = snapshot.sink.quarantined if snapshot.sink else 0
+    else:
+        lines = read_ledger(Path(settings.source))
+    items = merge(lines)
+    if settings.json_:
+        print(json.dumps([asdict(item) for item in items], indent=2))
+        return 0
+    _show(Console(highlight=False, soft_wrap=True), items)
+    if total > len(lines):
+        print(
+            f"\n{len(lines):,} of {total:,} failures are known here: the newest; the sink's --quarantine file has all"
+        )
+    return 0
+
+
+def _show(console: Console, items: Sequence[Item]) -> None:
+    if not items:
+        console.print("nothing is quarantined")
+        return
+    for index, (reason, members) in enumerate(group(items).items()):
+        if index:
+            console.print()
+        console.print(Text.assemble((several(len(members), "item"), "bold red"), f": {plain(reason)}"))
+        for item in members:
+            console.print(Text.assemble(f"  {plain(item.path)}", ("  " + _facts(item), "dim")))
+
+
+def _facts(item: Item) -> str:
+    first, last = item.epochs[0] + 1, item.epochs[-1] + 1
+    epochs = f"epoch {first}" if first == last else f"{len(item.epochs)} times in epochs {first} to {last}"
+    tries = [several(item.attempts, "attempt")] if item.attempts > 1 else []
+    return ", ".join(filter(None, [plain(item.stream), epochs, *tries, plain(item.worker)]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `penstock quarantine`."""
+    return run(QuarantineSettings, serve, "quarantine", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

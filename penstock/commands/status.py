@@ -1,0 +1,101 @@
+"""`penstock status`: what a running stack does now, on a terminal: the dashboard's content, once or live.
+
+Owns where it asks, how often, and what happens when nobody answers any longer. Refuses to know how a snapshot looks.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+from rich.console import Console
+from rich.live import Live
+
+from penstock.commands.status_display import picture
+from penstock.observe.http_client import WebOnlooker
+from penstock.observe.status_client import Onlooker
+from penstock.protocol.errors import DeadlineError
+from penstock.protocol.runtime.service import run
+from penstock.protocol.runtime.settings import Settings
+from penstock.protocol.snapshot import Snapshot
+from penstock.terminal.spinner import waiting
+
+#: Seconds between two looks, and the longest wait for one of them once the first has come.
+_EVERY_S, _PATIENCE_S = 1.0, 3.0
+
+
+class AddressSettings(Settings):
+    """What every command is told that asks a running ventilator."""
+
+    keys: str = ""
+    """Key folder with a trainer's key, if the stack uses keys."""
+    wait_s: float = Field(default=10.0, gt=0, le=3600)
+    """Seconds to wait for an answer."""
+    json_: bool = Field(default=False, alias="json")
+    """Print JSON."""
+
+
+class StatusSettings(AddressSettings):
+    """Shows what limits a running stack, its flow, streams, workers and failures."""
+
+    address: CliPositionalArg[str]
+    """Address of the ventilator, such as tcp://127.0.0.1:5555, or of its dashboard, http://127.0.0.1:5550."""
+    once: bool = False
+    """Print once, also on a terminal; there it is shown live otherwise."""
+
+
+def open_onlooker(address: str, settings: AddressSettings) -> Onlooker | WebOnlooker:
+    """Return who asks at an address of either kind. Raises SpecError."""
+    if address.startswith(("http:", "https:")):
+        return WebOnlooker(address, settings.wait_s)
+    return Onlooker(address, settings.keys, settings.wait_s)
+
+
+def ask(onlooker: Onlooker | WebOnlooker, ledger: int = 20) -> Snapshot:
+    """Return the first snapshot, with up to `ledger` quarantined items; a terminal shows that it is waited for."""
+    with waiting(f"asking {onlooker.address.partition('?')[0]}"):  # what follows may be a token
+        return onlooker.look(ledger)
+
+
+def serve(settings: StatusSettings) -> int:
+    """Ask, print; return the exit status."""
+    console = Console(highlight=False)
+    with open_onlooker(settings.address, settings) as onlooker:
+        snapshot = ask(onlooker)
+        if settings.json_:
+            print(json.dumps(snapshot.model_dump(mode="json"), indent=2))
+        elif settings.once or not console.is_terminal:
+            console.print(picture(snapshot, settings.address))
+        else:
+            _watch(console, onlooker, snapshot)
+    return 0
+
+
+def _watch(console: Console, onlooker: Onlooker | WebOnlooker, snapshot: Snapshot) -> None:
+    """Show it live, until Ctrl-C; a ventilator that is gone may come back."""
+    onlooker.timeout_s = _PATIENCE_S
+    heard = time.monotonic()
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            silent_s = time.monotonic() - heard
+            room = console.size.height - 1
+            live.update(picture(snapshot, onlooker.address, room, silent_s if silent_s > _PATIENCE_S else 0.0))
+            live.refresh()
+            due = time.monotonic() + _EVERY_S
+            try:
+                snapshot = onlooker.look()
+                heard = time.monotonic()
+            except DeadlineError:  # shown as such, and asked again
+                pass
+            time.sleep(max(0.0, due - time.monotonic()))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `penstock status`."""
+    return run(StatusSettings, serve, "status", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""`penstock up`: a supervised stack on this machine, in the foreground, for trainers that connect to it."""
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext, suppress
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+
+from penstock.launcher.dashboard_options import PageOptions, is_installed
+from penstock.launcher.stack import Addresses, LocalStack
+from penstock.protocol.runtime.service import run
+from penstock.protocol.runtime.settings import Settings
+from penstock.terminal.interrupts import Interrupts
+from penstock.terminal.spinner import waiting
+
+#: How often the stack's state is looked at (s).
+_LOOK_S = 0.2
+
+
+class UpSettings(Settings):
+    """Runs ventilator, sink and workers on this machine until Ctrl-C."""
+
+    spec: CliPositionalArg[str]
+    """Path of the spec (TOML)."""
+    workers: int | None = Field(default=None, ge=0)
+    """Worker processes; default: one a core."""
+    root: dict[str, str] = Field(default_factory=dict)
+    """name=/path: where a root of the spec lies on this host."""
+    run_dir: str | None = None
+    """Folder for logs and the quarantine ledger; default: logs go to the terminal."""
+    ventilator: str = "tcp://127.0.0.1:5555"
+    """Address for workers."""
+    results: str = "tcp://127.0.0.1:5556"
+    """Address for results."""
+    trainers: str = "tcp://127.0.0.1:5557"
+    """Address for trainers: what `penstock.connect` is given."""
+    keys: str = ""
+    """Key folder, made by `penstock keys init`; trainers need it too."""
+    insecure: bool = False
+    """Listen without keys also where other hosts can connect: only on a network where everybody is trusted."""
+    trace: str = ""
+    """Folder to record tasks' ways in, for `penstock trace`; empty: none are."""
+    trace_every: int = Field(default=1, ge=1)
+    """Record every so many-th task."""
+    dashboard: str = "auto"
+    """host:port of the dashboard; `auto`: 127.0.0.1:5550, or another port if that is taken; empty: none."""
+    dashboard_token_file: str = ""
+    """File with the token that the dashboard asks for, made if it is missing; default: one in the run folder, for a
+    dashboard beyond loopback."""
+    dashboard_hosts: list[str] = Field(default_factory=list)
+    """Further names by which browsers may call the dashboard's host, such as that of a proxy."""
+
+
+def serve(settings: UpSettings) -> int:
+    """Run the stack until SIGINT or SIGTERM; return the exit status."""
+    interrupts = Interrupts()
+    stack = LocalStack(
+        settings.spec,
+        workers=settings.workers,
+        roots=settings.root,
+        run_dir=settings.run_dir,
+        addresses=Addresses(settings.ventilator, settings.results, settings.trainers),
+        options=_options(settings),
+        inherit_logs=settings.run_dir is None,
+        keys=settings.keys,
+        dashboard=PageOptions(settings.dashboard, settings.dashboard_token_file, settings.dashboard_hosts),
+    )
+    with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
+        with waiting("the ventilator lists the sources") if settings.run_dir else nullcontext():  # else its log is here
+            cleanup.enter_context(stack)
+        print(f"penstock up: {stack.workers} workers; trainers connect to {stack.address}; Ctrl-C stops", flush=True)
+        print(f"penstock up: {_where_to_look(stack, settings)}", flush=True)
+        while stack.error is None:
+            time.sleep(_LOOK_S)
+        raise stack.error
+    return 0
+
+
+def _options(settings: UpSettings) -> dict[str, dict[str, Any]]:
+    """Return what services are told beyond where to meet."""
+    traced = {"trace": settings.trace, "trace_every": settings.trace_every} if settings.trace else {}
+    listening = {"insecure": settings.insecure, **traced}
+    return {"ventilator": listening, "sink": listening, "worker": traced}
+
+
+def _where_to_look(stack: LocalStack, settings: UpSettings) -> str:
+    command = f"penstock status {settings.ventilator}" + (f" --keys {settings.keys}" if settings.keys else "")
+    if stack.dashboard:
+        return f"dashboard at {stack.dashboard}; on a terminal: {command}"
+    hint = "" if is_installed() else "; a page in the browser needs pip install 'penstock[dashboard]'"
+    return f"to see how it goes: {command}{hint}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `penstock up`."""
+    return run(UpSettings, serve, "up", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""From samples to a contact sheet: which picture, and which words under it.
+
+Owns what `penstock preview` and `penstock view` have in common. Refuses to know where samples come from.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+from pydantic import AliasChoices, Field
+
+from penstock.contact_sheet.pictures import arrange, find_range, resize, to_picture
+from penstock.contact_sheet.sheet import Tile, draw, write
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.runtime.settings import Settings
+from penstock.protocol.wire import Array
+
+#: Fields that stand under a picture by other words than their name, or not at all.
+_WORDED = {"image", "label", "item", "patch", "manipulation"}
+#: Most samples, and most pictures, on one sheet.
+MOST = 500
+
+
+class SheetSettings(Settings):
+    """What all contact sheets are asked for."""
+
+    output: str = Field(default="sheet.png", validation_alias=AliasChoices("o", "output"))
+    """File to write: .png, .jpg or .webp."""
+    count: int = Field(default=60, ge=1, le=MOST)
+    """Samples to show."""
+    side: int = Field(default=256, ge=16, le=2048)
+    """Longest side (pixels) at which an image is shown: larger ones are reduced; those of at most half of it are
+    enlarged by a whole factor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample; or an item that failed, at the first position that is shown of it."""
+
+    position: int
+    #: The item's path, or its index where that is all that is known.
+    item: str
+    #: The fields by name; none of a failure.
+    fields: Mapping[str, Array]
+    #: Why there are none.
+    failure: str = ""
+
+
+def make_sheet(title: str, plan: StreamPlan, samples: Iterable[Sample], side: int) -> Image.Image:
+    """Return the sheet of samples, in the order of their positions; all images of one stand in a row."""
+    names = plan.settings.transform.image_names
+    shown: list[tuple[Sample, Sequence[Array | None]]] = []
+    for sample in samples:
+        found = [] if sample.failure else [arranged(plan, sample, name) for name in names]
+        shown.append((sample, [None if image is None else resize(image, side) for image in found]))
+    shown.sort(key=lambda pair: pair[0].position)
+    field = plan.schema[0]
+    levels = find_range(field.dtype, [image for _, images in shown for image in images if image is not None])
+    others = f" and {len(names) - 1} manipulations" if len(names) > 1 else ""
+    notes = [f"{field.name}{others}: {field.dtype} {field.shape}{'' if levels.given else f', {levels}'}"]
+    if failed := sum(bool(sample.failure) for sample, _ in shown):
+        notes.append(f"{failed} item{'s' if failed > 1 else ''} could not be made: quarantined when the stream runs")
+    tiles: list[Tile | None] = []
+    for sample, images in shown:
+        if sample.failure:
+            tiles += [Tile(sample.failure, lines(plan, sample)), *[None] * (len(names) - 1)]
+        for name, image in zip(names, images, strict=False):
+            content = f"{name} {field.shape}: no picture" if image is None else to_picture(image, levels)
+            tiles.append(Tile(content, lines(plan, sample, name)))
+    return draw(title, notes, tiles, together=len(names))
+
+
+def most_samples(plan: StreamPlan, count: int) -> int:
+    """Return how many of `count` samples go on one sheet: each shows as many pictures as it has images."""
+    return min(count, max(1, MOST // len(plan.settings.transform.image_names)))
+
+
+def save(sheet: Image.Image, path: Path) -> str:
+    """Write a sheet; return what to tell of it. Raises SpecError if it cannot be written."""
+    write(sheet, path)
+    return f"{path}: {sheet.width} × {sheet.height} pixels"
+
+
+def lines(plan: StreamPlan, sample: Sample, image: str = "image") -> tuple[str, ...]:
+    """Return what stands under an image of a sample: label; patch and manipulation; further numbers; item."""
+    name = PurePosixPath(sample.item).name
+    if sample.failure:
+        return ("quarantined", name)
+    fields = sample.fields
+    change = [f"patch {int(fields['patch'])}"] if plan.settings.patches > 1 else []
+    if "manipulation" in fields:
+        change.append(_manipulation(plan, fields["manipulation"]))
+    if image != "image":
+        change.append(image)
+    further = [f"{key} {_number(value)}" for key, value in fields.items() if key not in _WORDED and value.ndim == 0]
+    found = (_label(plan, fields["label"]), " · ".join(change), " · ".join(further), name)
+    return tuple(line for line in found if line)
+
+
+def arranged(plan: StreamPlan, sample: Sample, name: str) -> Array | None:
+    """Return an image of a sample as it is drawn, (height, width, 1 or 3), or None if it is none."""
+    axes = next(field.axes for field in plan.schema if field.name == name)
+    # If a custom transform makes it and the spec says no axes, its shape has to.
+    return arrange(sample.fields[name], channels_first=axes == "chw" if axes else None)
+
+
+def _label(plan: StreamPlan, label: Array) -> str:
+    if label.ndim:
+        return np.array2string(label, precision=2, threshold=8)
+    if np.issubdtype(label.dtype, np.integer):
+        index = int(label)
+        if 0 <= index < len(plan.classes):
+            return plan.classes[index]
+        return "no label" if index < 0 else str(index)
+    return _number(label)
+
+
+def _manipulation(plan: StreamPlan, manipulation: Array) -> str:
+    names = plan.settings.transform.manipulations.names if plan.settings.transform.manipulations else ()
+    index = int(manipulation)
+    return "unchanged" if index == 0 else names[index] if index < len(names) else f"manipulation {index}"
+
+
+def _number(value: Array) -> str:
+    return f"{value.item():.4g}" if np.issubdtype(value.dtype, np.number) else str(value.item())

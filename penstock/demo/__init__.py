@@ -1,0 +1,1 @@
+"""`penstock demo`: trains a small Keras model on generated images or on the user's own."""

@@ -1,0 +1,130 @@
+"""What `penstock demo` prints: a line for each thing that is up, a bar an epoch, a summary. Owns words and tables."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from penstock.launcher.stack import LocalStack
+from penstock.ventilator.monitoring.verdict import Evidence, judge
+
+#: Lines of the quarantine ledger that are shown.
+_SHOWN = 5
+
+
+class Display:
+    """The live part; a context manager while epochs run."""
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        """Show nothing yet."""
+        self.console, self.epochs = console, epochs
+        self._batches = 0
+        self._bars: dict[int, TaskID] = {}
+        self._waiting = console.status("importing TensorFlow")
+        self._progress = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=14),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            console=console,
+        )
+
+    def __enter__(self) -> Self:
+        """Wait for TensorFlow."""
+        self._waiting.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the last state on the screen."""
+        self._waiting.stop()
+        self._progress.stop()
+
+    def say(self, what: str, text: str) -> None:
+        """Print a line."""
+        self.console.print(f"  [bold]{what:<10}[/] {text}", highlight=False)
+
+    def show(self, report: Mapping[str, Any]) -> None:
+        """Take a report of the training process in."""
+        match report["event"]:
+            case "imported":
+                self.say("trainer", f"TensorFlow {report['version']}, imported in {report['seconds']:.1f} s")
+                self._waiting.update("building the network")
+            case "training":
+                self._batches = report["batches"]
+                self._waiting.stop()
+                self._progress.start()
+            case "epoch":
+                name = f"epoch {report['epoch'] + 1}/{self.epochs}"
+                self._bars[report["epoch"]] = self._progress.add_task(name, total=self._batches, facts="compiling")
+            case "batch":
+                facts = _facts(report) + f" {report['rate']:>5,.0f} images/s  waits {report['waits']:.0%}"
+                self._progress.update(self._bars[report["epoch"]], completed=report["batch"], facts=facts)
+            case "epoch_end":
+                facts = _facts(report) + f"  [bold]held out {report['val_accuracy']:.0%}[/]"
+                bar = self._bars[report["epoch"]]
+                self._progress.update(bar, facts=facts)
+                if not self.console.is_terminal:
+                    self.console.print(f"  epoch {report['epoch'] + 1}/{self.epochs}: {facts}")
+            case _:  # the last report is the summary's
+                pass
+
+
+def _facts(report: Mapping[str, Any]) -> str:
+    return f"loss {report['loss']:.2f}  accuracy {report['accuracy']:>3.0%}"
+
+
+def summarise(console: Console, stack: LocalStack, done: Mapping[str, Any]) -> None:
+    """Print what the run came to: the last report of the training process beside what the stack says."""
+    console.print()
+    waits = done["waited_s"] / max(done["trained_s"], 1e-9)
+    spent = stack.status()["ventilator"].get("streams", {}).get("train", {}).get("spent", {})
+    facts = Table.grid(padding=(0, 2))
+    rate = done["samples"] / max(done["trained_s"], 1e-9)
+    facts.add_row("[bold]speed[/]", f"{rate:,.0f} images/s trained on, the first step (which compiles) left out")
+    facts.add_row("[bold]verdict[/]", judge(_evidence(done, waits, spent, stack.workers)).sentence)
+    if total := sum(spent.values()):
+        shares = ", ".join(f"{name.removesuffix('_s')} {seconds / total:.0%}" for name, seconds in spent.items())
+        facts.add_row("[bold]workers[/]", f"{total:.1f} s of work: {shares}")
+    held_out, classes = done["accounts"]["validation"][-1]["delivered"], done["classes"]
+    facts.add_row(
+        "[bold]accuracy[/]", f"{done['accuracy']:.1%} of {held_out} held-out images; chance is {1 / classes:.0%}"
+    )
+    console.print(facts, highlight=False)
+    console.print()
+    console.print(_accounts(done["accounts"]))
+    if stack.quarantine.exists() and (lines := stack.quarantine.read_text(encoding="utf-8").splitlines()):
+        console.print(f"\n{len(lines)} lines of the quarantine ledger, first {min(_SHOWN, len(lines))}:")
+        for line in lines[:_SHOWN]:
+            console.print(line, markup=False, highlight=False)
+
+
+def _evidence(done: Mapping[str, Any], waits: float, spent: Mapping[str, float], workers: int) -> Evidence:
+    """Return what the whole run showed, the first step left out."""
+    return Evidence(
+        seconds=done["trained_s"],
+        wait_fraction=waits,
+        trainers=1,
+        workers=workers,
+        items=done["samples"],
+        delivered=done["samples"],
+        read_s=spent.get("read_s", 0.0),
+        make_s=spent.get("decode_s", 0.0) + spent.get("transform_s", 0.0),
+        send_s=spent.get("send_s", 0.0),
+    )
+
+
+def _accounts(accounts: Mapping[str, list[Mapping[str, int]]]) -> Table:
+    table = Table("stream", "epoch", box=None, title="every sample accounted for", title_justify="left", pad_edge=False)
+    for name in ("delivered", "+ quarantined", "+ dropped", "= expected", ""):
+        table.add_column(name, justify="right")
+    for stream, epochs in accounts.items():
+        for account in epochs:
+            counts = [account[name] for name in ("delivered", "quarantined", "dropped", "expected")]
+            right = "[green]yes[/]" if sum(counts[:3]) == counts[3] else "[red]NO[/]"
+            table.add_row(stream, str(account["epoch"] + 1), *(f"{count:,}" for count in counts), right)
+    return table

@@ -1,0 +1,73 @@
+"""Where a stack on this machine shows its dashboard: which port, whose token, what to tell its user.
+
+Owns what a restart of the ventilator must not change: the port and the token. Refuses to know what the page shows.
+"""
+
+import importlib.util
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.transport.addresses import is_local
+from penstock.ventilator.dashboard.access import page_url, read_token
+
+#: Where the dashboard of `auto` is, if the port is free.
+AUTO_HOST, AUTO_PORT = "127.0.0.1", 5550
+
+
+@dataclass(frozen=True, slots=True)
+class PageOptions:
+    """What a user says of the dashboard."""
+
+    #: host:port; "auto"; empty: none.
+    address: str = ""
+    #: File of the token; empty: one in the run folder, where one is needed.
+    token_file: str = ""
+    #: Further names of the dashboard's host.
+    hosts: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What becomes of that: settings of the ventilator, and the address for browsers; empty: there is no page."""
+
+    settings: dict[str, object]
+    url: str
+
+
+def lay_out(options: PageOptions, run_dir: Path) -> Page:
+    """Choose a port that stays, and make the token. Raises SpecError."""
+    if not options.address or (options.address == "auto" and not is_installed()):
+        return Page({}, "")
+    address = f"{AUTO_HOST}:{_free(AUTO_HOST, AUTO_PORT)}" if options.address == "auto" else options.address
+    host, _, port = address.rpartition(":")
+    if port == "0":  # a ventilator that starts again must be found where it was
+        address = f"{host}:{_free(host.strip('[]'), 0)}"
+    file, token = options.token_file, ""
+    if not file and not is_local(f"tcp://{address}"):
+        file = str(run_dir.absolute() / "dashboard.token")
+    if file:
+        token = read_token(Path(file))
+    settings: dict[str, object] = {"dashboard": address, "dashboard_token_file": file}
+    settings["dashboard_hosts"] = list(options.hosts)
+    return Page(settings, page_url(address, int(address.rpartition(":")[2]) if port.isdecimal() else 0, token))
+
+
+def is_installed() -> bool:
+    """Return whether the extra `dashboard` is."""
+    return all(importlib.util.find_spec(name) for name in ("starlette", "uvicorn"))
+
+
+def _free(host: str, port: int) -> int:
+    """Return `port`, or another one if somebody listens there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for wanted in (port, 0):
+        with socket.socket(family, socket.SOCK_STREAM) as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("" if host == "*" else host, wanted))
+            found: int = probe.getsockname()[1]
+            return found
+    raise SpecError(f"dashboard {host!r}: no port of that host can be bound here; give an address of this machine")

@@ -1,0 +1,164 @@
+"""Arrays and data frames that a spec's mapping gives in place of files: owns where services find them.
+
+Arrays are copied once, into sealed anonymous memory (memfd) in the `.npy` format, which every worker maps through
+`/proc/PID/fd`: nothing has a name that a crash could leave behind, and the kernel frees it with the last process that
+has it open. Frames become CSV manifests in the run folder. Refuses to know streams; imports no data frame library.
+"""
+
+import csv
+import fcntl
+import operator
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib import format as npy
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.storage.rows import to_levels
+
+#: Name of the root below which given arrays and frames lie.
+ROOT = "given"
+#: Bytes that are copied in one go.
+_BLOCK_BYTES = 8_000_000
+#: What is sealed can neither change nor shrink: a worker that maps it sees the same bytes for ever.
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+
+Array = npt.NDArray[Any]
+
+
+class Given:
+    """What one spec gave as objects."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._arrays: dict[str, Array] = {}
+        self._frames: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._descriptors: list[int] = []
+
+    def extract(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the spec's mapping with the names of files in place of objects, which are kept. Raises SpecError."""
+        streams = data.get("streams")
+        if not isinstance(streams, Mapping):
+            return data
+        changed = {name: self._stream(str(name), stream) for name, stream in streams.items()}
+        if not self._arrays and not self._frames:
+            return data
+        changed_data = {**data, "streams": changed}
+        if data.get("roots"):  # else other roots may be mapped later, and none is missed now
+            changed_data["roots"] = {**data["roots"], ROOT: ROOT}
+        return changed_data
+
+    def write(self, folder: Path, roots: Mapping[str, str]) -> dict[str, str]:
+        """Put everything below `folder`, for the streams' roots; return the root to map. Raises SpecError."""
+        if not self._arrays and not self._frames:
+            return {}
+        self.close()
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, array in self._arrays.items():
+            descriptor = in_memory(array, name)
+            self._descriptors.append(descriptor)
+            link = folder / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+        for name, (frame, source) in self._frames.items():
+            _write_frame(folder / name, frame, source, roots)
+        return {ROOT: str(folder)}
+
+    def close(self) -> None:
+        """Let go of the memory; processes that map it keep it."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def _stream(self, name: str, stream: Any) -> Any:  # noqa: ANN401 - not checked yet
+        source = stream.get("source") if isinstance(stream, Mapping) else None
+        if not isinstance(source, Mapping):
+            return stream
+        source = dict(source)
+        if source.get("kind") == "arrays":
+            self._take_arrays(name, source)
+        elif "frame" in source:
+            file = f"{name}.csv"
+            self._frames[file] = (source.pop("frame"), dict(source))
+            source |= {"path": file, "manifest_root": ROOT}
+        return {**stream, "source": source}
+
+    def _take_arrays(self, name: str, source: dict[str, Any]) -> None:
+        given = [key for key in ("images", "labels") if not isinstance(source.get(key, ""), str | os.PathLike)]
+        if not given:
+            return
+        if isinstance(source.get("labels"), str) and source["labels"] and "images" in given:
+            raise SpecError(f"streams.{name}.source: images are given in memory and labels as a file: give both alike")
+        if "images" not in given:
+            raise SpecError(f"streams.{name}.source: labels are given in memory and images as a file: give both alike")
+        for key in given:
+            file = f"{name}-{key}.npy"
+            self._arrays[file] = np.asarray(source[key])
+            source[key] = file
+        source |= {"root": ROOT, "allow_outside": True}
+
+
+def in_memory(array: Array, name: str) -> int:
+    """Return the descriptor of sealed anonymous memory that holds an array as a `.npy` file; the caller closes it.
+
+    Images (three axes or more) of another type than uint8 are stored as uint8. Raises SpecError if they hold numbers
+    that are not whole or not within 0 to 255, or if the array holds Python objects.
+    """
+    images = array.ndim > 2  # noqa: PLR2004 - (N, height, width) and (N, height, width, channels)
+    if array.dtype.kind not in "uifb" or not array.ndim:
+        raise SpecError(f"{name}: an array of dtype {array.dtype} and shape {array.shape}: give numbers")
+    dtype = np.dtype(np.uint8) if images else array.dtype
+    descriptor = os.memfd_create(f"penstock-{name}"[:200], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
+            npy.write_array_header_1_0(file, header)
+            file.writelines(block.data for block in _blocks(array, name, images=images))
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _blocks(array: Array, name: str, *, images: bool) -> Iterator[Array]:
+    step = max(1, _BLOCK_BYTES // max(1, array.nbytes // max(1, len(array))))
+    for start in range(0, len(array), step):
+        block = array[start : start + step]
+        if images:
+            block, wrong = to_levels(block)
+            if wrong is not None:
+                row = start + int(wrong.argmax())
+                raise SpecError(
+                    f"{name}[{row}]: {array.dtype} from {array[row].min()} to {array[row].max()}: images must hold "
+                    "whole numbers from 0 to 255; give them unscaled, and let transform.normalize scale them"
+                )
+        yield np.ascontiguousarray(block)
+
+
+def _write_frame(path: Path, frame: Any, source: Mapping[str, Any], roots: Mapping[str, str]) -> None:  # noqa: ANN401
+    columns = [str(source.get(f"{what}_column", what)) for what in ("path", "label")]
+    missing = [column for column in columns if column not in list(frame.columns)]
+    if missing:
+        known = ", ".join(repr(column) for column in list(frame.columns)[:20])
+        raise SpecError(f"{path.stem}: the frame has no column {missing[0]!r}; its columns: {known}")
+    folder = f"{roots.get(str(source.get('root')), '')}/{source.get('images', '')}".rstrip("/") + "/"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for row, (name, label) in enumerate(zip(frame[columns[0]], frame[columns[1]], strict=True)):
+            if not isinstance(name, str | os.PathLike):
+                raise SpecError(f"{path.stem}: row {row} of the frame: {columns[0]} = {name!r}: must be a path")
+            writer.writerow([str(name).removeprefix(folder), _label(label, f"{path.stem}: row {row}", columns[1])])
+
+
+def _label(label: object, where: str, column: str) -> str:
+    if isinstance(label, str):
+        return label
+    try:
+        return str(operator.index(label))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        raise SpecError(f"{where} of the frame: {column} = {label!r}: must be text or a whole number") from None

@@ -1,0 +1,1 @@
+"""Clients that ask running services for their status and for sample images."""

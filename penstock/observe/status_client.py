@@ -1,0 +1,79 @@
+"""Asks a ventilator how the whole stack goes, over its own socket. Owns the question and its deadline.
+
+For `penstock status`, `penstock quarantine` and whoever watches from outside. Refuses to know how it is shown.
+"""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from penstock.protocol import wire
+from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError
+from penstock.protocol.messages import Look, Refused, Snapshot
+from penstock.protocol.runtime.log import library_logger
+from penstock.protocol.transport.keys import open_keys
+from penstock.protocol.transport.sockets import Hub
+from penstock.protocol.version import __version__
+
+_FROM_VENTILATOR = wire.kinds(Snapshot, Refused)
+#: How often a question without an answer is repeated (s).
+_AGAIN_S = 1.0
+
+
+class Onlooker:
+    """A line to a ventilator; a context manager. Nothing is made or held back for it."""
+
+    def __init__(self, address: str, keys: str = "", timeout_s: float = 10.0) -> None:
+        """Connect to tcp://host:5555 or ipc:///path; `keys` is a key folder with a trainer's key.
+
+        Raises SpecError if the address or the folder is none.
+        """
+        self.address, self.timeout_s = address, timeout_s
+        self._hub = Hub(library_logger("look", ventilator=address), open_keys(keys, "trainer"))
+        try:
+            self._endpoint = self._hub.dealer(address, _FROM_VENTILATOR, "ventilator")
+        except PenstockError:
+            self._hub.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the line itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def look(self, ledger: int = 20) -> Snapshot:
+        """Return how the stack stands, with up to `ledger` (at most 1000) of the newest quarantined items.
+
+        Raises DeadlineError if nobody answers in time, RefusedError if the ventilator runs another release.
+        """
+        question = Look(ledger=ledger, version=__version__)
+        began = time.monotonic()
+        asked = float("-inf")
+        while (now := time.monotonic()) < began + self.timeout_s:
+            if now >= asked + _AGAIN_S:
+                self._endpoint.send(question)
+                asked = now
+            self._hub.wait(min(_AGAIN_S, began + self.timeout_s - now))
+            latest: Snapshot | None = None
+            for _, message, _ in self._endpoint.receive():
+                if isinstance(message, Refused):
+                    raise RefusedError(message.reason)
+                latest = message if isinstance(message, Snapshot) else latest
+            if latest:
+                return latest
+        refused = self._hub.rejects.counts["refused"] > 0
+        hint = "; somebody is there, but did not let us in: give --keys, and see its log" if refused else ""
+        raise DeadlineError(
+            f"no answer from {self.address} within {self.timeout_s} s: check that the ventilator runs and that this is "
+            f"its address (the sink's are others){hint}"
+        )
+
+    def close(self) -> None:
+        """Hang up."""
+        self._endpoint.close()
+        self._hub.close()

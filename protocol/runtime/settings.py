@@ -1,0 +1,122 @@
+"""Settings that every service shares: declared once, read from flags, `PENSTOCK_*` variables or a TOML file."""
+
+import os
+import tomllib
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.runtime.log import Level
+
+AnySettings = TypeVar("AnySettings", bound="Settings")
+
+#: The TOML file of the command line that is being parsed; a settings class cannot be given arguments.
+_file: ContextVar[str | None] = ContextVar("settings file", default=None)
+
+
+class Settings(BaseSettings):
+    """Base of every command's settings. Flags go before the environment, that before the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PENSTOCK_",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        use_attribute_docstrings=True,
+        extra="forbid",
+    )
+
+    config: str | None = None
+    """TOML file with these settings, below flags and `PENSTOCK_*` variables."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment and, below it, the TOML file; no dotenv and no secret files."""
+        del dotenv_settings, file_secret_settings
+        path = _file.get()
+        return (init_settings, env_settings, *((TomlConfigSettingsSource(settings_cls, path),) if path else ()))
+
+
+class ServiceSettings(Settings):
+    """What every long-running service can be told."""
+
+    log_level: Level = "info"
+    """Least severe log lines shown."""
+    log_style: Literal["auto", "console", "json"] = "auto"
+    """`auto`: for people on a terminal, JSON lines elsewhere."""
+    health: str = "127.0.0.1:0"
+    """host:port or /path (a Unix socket) of /healthz; port 0 takes any free one, an empty address serves none."""
+    keys: str = ""
+    """Key folder, made by `penstock keys`: every socket is encrypted, and only peers with the right key get in."""
+    insecure: bool = False
+    """Listen without keys also where other hosts can connect: only on a network where everybody is trusted."""
+    parent: int | None = Field(default=None, ge=1)
+    """Process that started this one: leave when it is gone (set by `penstock up`)."""
+    restarts: int = Field(default=0, ge=0)
+    """How often this service was started again, for its metrics (set by `penstock up`)."""
+    trace: str = ""
+    """Folder to record tasks' ways in, for `penstock trace`; empty: none are."""
+    trace_every: int = Field(default=1, ge=1)
+    """Record every so many-th task."""
+
+
+def parse(model: type[AnySettings], arguments: Sequence[str], command: str) -> AnySettings:
+    """Return the settings of `penstock <command>`. Raises SpecError that names the flag, the value and what is allowed.
+
+    `--help` and unknown flags print and leave, as argparse does.
+    """
+    path = os.environ.get("PENSTOCK_CONFIG")
+    for index, argument in enumerate(arguments):
+        if argument == "--config" and index + 1 < len(arguments):
+            path = arguments[index + 1]
+        elif argument.startswith("--config="):
+            path = argument.partition("=")[2]
+    if path and not os.path.isfile(path):  # noqa: PTH113 - the source takes a string
+        raise SpecError(f"--config {path!r}: no such file; give a TOML file with settings of `penstock {command}`")
+    token = _file.set(path)
+    named: Any = type(  # a subclass of `model`, made for its name in --help
+        model.__name__, (model,), {"model_config": {"cli_prog_name": f"penstock {command}"}, "__doc__": model.__doc__}
+    )
+    try:
+        settings: AnySettings = CliApp.run(named, cli_args=list(arguments))
+    except ValidationError as error:
+        raise SpecError("\n".join(_explain(model, command, path, problem) for problem in error.errors())) from None
+    except SettingsError as error:
+        raise SpecError(
+            f'penstock {command}: {error}; a mapping in a PENSTOCK_* variable is JSON, such as {{"name": "/path"}}'
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SpecError(f"penstock {command}: --config {path!r}: not valid TOML: {error}") from error
+    else:
+        return settings
+    finally:
+        _file.reset(token)
+
+
+def _explain(model: type[Settings], command: str, path: str | None, problem: Any) -> str:  # noqa: ANN401 - pydantic's
+    flag = "--" + ".".join(map(str, problem["loc"])).replace("_", "-")
+    if problem["type"] == "extra_forbidden":  # an unknown flag ends in argparse: this one stands in the file
+        allowed = ", ".join(sorted(name for name in model.model_fields if name != "config"))
+        what = f"{problem['loc'][0]} = {problem['input']!r}: unknown setting"
+        return f"penstock {command}: {path}: {what}; allowed: {allowed}"
+    given = "" if problem["type"] == "missing" else f" {problem['input']!r}"
+    return f"penstock {command}: {flag}{given}: {problem['msg'].removeprefix('Value error, ')}"

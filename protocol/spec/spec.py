@@ -1,0 +1,162 @@
+"""The spec: what a training stream is, as pydantic models read from one TOML file.
+
+Owns every field's meaning, unit, default and bounds, and errors that name file, field, value and what is allowed.
+Refuses to know sockets, processes and the files that a source lists.
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.spec.model import Model, Name
+from penstock.protocol.spec.source import Source
+from penstock.protocol.spec.transform import Transform
+from penstock.protocol.spec.validation_errors import explain
+from penstock.protocol.storage.urls import absolute_root
+from penstock.worker.imaging.normalize import pinned
+
+
+class Stream(Model):
+    """One stream: a source, a transform and how samples become batches."""
+
+    source: Source
+    """Where the items come from."""
+    transform: Transform
+    """What a worker makes of each item."""
+    patches: int = Field(default=1, ge=1, le=1_000_000)
+    """Samples that each item yields."""
+    mix: int = Field(default=1, ge=1, le=1_000_000)
+    """Mix window: this many consecutive items of the shuffled order have their samples permuted together."""
+    shuffle: bool = True
+    """A new order every epoch; false: the source's own order."""
+    shard: Annotated[str, Field(pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")] = "1/1"
+    """`k/n`: every n-th item starting with the k-th, for n jobs that split one source."""
+    batch_size: int = Field(default=32, ge=1, le=1_000_000)
+    """Samples in a batch."""
+    drop_remainder: bool = False
+    """Drop an epoch's last batch if it is not full."""
+    failure_budget: float = Field(default=0.05, ge=0.0, le=1.0)
+    """Fraction of an epoch's items, rounded up, that may be quarantined before the stream stops; 0 to 1."""
+    window_mb: float = Field(default=256.0, gt=0)
+    """Memory (MB, 10^6 bytes) of samples that the sink may hold ahead of a trainer; never below two batches."""
+    task_items: int | None = Field(default=None, ge=1, le=4096)
+    """Items in a task; default: about 4 MB of samples, whole batches where that comes near. Rounded so that tasks and
+    mix windows nest."""
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> "Stream":
+        index, count = self.shard_of
+        if index >= count:
+            raise ValueError(f"shard = {self.shard!r}: the first number must not exceed the second")
+        patch = self.transform.patch
+        if patch is None or patch.kind == "center":
+            if self.patches != 1:
+                raise ValueError(
+                    f"patches = {self.patches} needs transform.patch.kind = 'random', 'scattered' or 'grid'"
+                )
+        elif patch.kind == "grid" and self.patches != patch.rows * patch.columns:
+            raise ValueError(
+                f"patches = {self.patches} but the grid has {patch.rows} × {patch.columns} cells: make them equal"
+            )
+        elif patch.kind == "scattered" and self.patches > (most := self.transform.most_scattered):
+            raise ValueError(
+                f"patches = {self.patches} but at most {most} fit into the resized image without overlapping: "
+                "cut fewer or smaller patches, or resize to a larger image"
+            )
+        return self
+
+    @property
+    def shard_of(self) -> tuple[int, int]:
+        """The shard as (index from 0, count)."""
+        index, count = self.shard.split("/")
+        return int(index) - 1, int(count)
+
+
+class Spec(Model):
+    """One or more streams under one seed."""
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seed of every order and every random draw; 0 to 2^63 - 1."""
+    roots: dict[Name, str] = Field(default_factory=dict)
+    """Where each named root lies for this host: a folder (relative paths start at the spec file's), or a URL that
+    fsspec knows (`http://host/folder`, `s3://bucket/folder`). Not part of the
+    fingerprint: other hosts map their own with `--root name=/path`."""
+    streams: dict[Name, Stream] = Field(min_length=1)
+    """The streams by name, such as `train` and `validation`."""
+
+
+def load_spec(path: str | Path) -> Spec:
+    """Read a spec from a TOML file (or JSON, by its suffix); relative roots are resolved against the file's folder.
+
+    Raises SpecError with the file, the field, the value and what is allowed.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise SpecError(f"{path}: cannot read the spec: {error.strerror}; give the path of a TOML file") from error
+    except ValueError as error:  # of TOML, JSON and UTF-8 alike
+        raise SpecError(f"{path}: not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
+    return parse_spec(data, base=path.parent, name=str(path))
+
+
+def parse_spec(data: Mapping[str, Any], *, base: Path | None = None, name: str = "spec") -> Spec:
+    """Check a spec given as a mapping; `base` is where relative roots start, `name` stands in errors for the file.
+
+    Raises SpecError.
+    """
+    try:
+        spec = Spec.model_validate(data)
+    except ValidationError as error:
+        raise SpecError("\n".join(explain(name, problem, Spec) for problem in error.errors())) from None
+    roots = {key: absolute_root(root, base or Path.cwd()) for key, root in spec.roots.items()}
+    for stream, settings in spec.streams.items():
+        if roots and settings.source.root not in roots:
+            raise SpecError(
+                f"{name}: streams.{stream}.source.root = {settings.source.root!r}: no such root; "
+                f"[roots] has {', '.join(sorted(roots))}"
+            )
+    streams = {
+        stream: _pinned(f"{name}: streams.{stream}", settings, roots) for stream, settings in spec.streams.items()
+    }
+    return spec.model_copy(update={"roots": roots, "streams": streams})
+
+
+def _pinned(name: str, stream: Stream, roots: Mapping[str, str]) -> Stream:
+    """Return a stream with what its statistics file holds. Raises SpecError."""
+    transform = stream.transform
+    if transform.normalize is None:
+        return stream
+    try:
+        normalize = pinned(transform.normalize, stream.source, roots, transform.image_shape[2])
+    except SpecError as error:
+        raise SpecError(f"{name}.transform: {error}") from error
+    return stream.model_copy(update={"transform": transform.model_copy(update={"normalize": normalize})})
+
+
+def default_task_items(stream: Stream, sample_bytes: int) -> int:
+    """Return how many items make a task: `task_items`, or about 4 MB of samples, nested with the mix window.
+
+    Whole batches where that comes near: a batch of one task's samples is passed on as it lies.
+    """
+    #: A task near this size (bytes) makes the cost of handing it over small beside decoding, and still balances.
+    target_bytes = 4_000_000
+    wanted = stream.task_items or max(1, min(1024, target_bytes // (sample_bytes * stream.patches)))
+    batch_items = stream.batch_size // math.gcd(stream.batch_size, stream.patches)
+    if stream.task_items is None and 2 * wanted >= batch_items:
+        wanted = max(1, wanted // batch_items) * batch_items
+    if wanted >= stream.mix:
+        return wanted // stream.mix * stream.mix
+    return max(divisor for divisor in _divisors(stream.mix) if divisor <= wanted)
+
+
+def _divisors(number: int) -> list[int]:
+    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
+    return small + [number // divisor for divisor in small]

@@ -1,0 +1,189 @@
+"""The spec's transform: what a worker makes of an image. Owns its fields; refuses to know pixels."""
+
+import math
+from functools import cached_property
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from penstock.protocol.spec.augment import Augment
+from penstock.protocol.spec.axes import CHANNELS, Axes
+from penstock.protocol.spec.custom import Custom
+from penstock.protocol.spec.manipulation import Manipulation, Manipulations, Size, largest
+from penstock.protocol.spec.model import Model
+from penstock.protocol.spec.normalize import Normalize
+
+#: Filters of `resize`: the first six are Pillow's, which widen with the reduction (antialias); the others OpenCV's.
+Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area", "linear", "cubic"]
+
+
+class Resize(Model):
+    """Resize the decoded image, before patches are cut."""
+
+    height: int = Field(ge=1, le=65_535)
+    """Height in pixels."""
+    width: int = Field(ge=1, le=65_535)
+    """Width in pixels."""
+    filter: Filter = "bilinear"
+    """Resampling filter."""
+    fit: Literal["stretch", "cover"] = "stretch"
+    """`stretch` ignores the aspect ratio; `cover` keeps it, and cuts what sticks out evenly from both sides."""
+    dct_scaling: bool = False
+    """Decode a JPEG at 1/2, 1/4 or 1/8 of its size where that is no smaller than `height` × `width`, and resize from
+    there: faster, with slightly other pixels (docs/decoding.md says by how much)."""
+
+
+class Patch(Model):
+    """Cut patches from the (resized) image."""
+
+    kind: Literal["center", "random", "scattered", "grid"] = "center"
+    """`center`: one; `random`: uniform over all offsets; `scattered`: random, but no two of an item overlap; `grid`:
+    rows × columns, evenly spaced, edge to edge."""
+    height: int = Field(ge=1, le=65_535)
+    """Height in pixels."""
+    width: int = Field(ge=1, le=65_535)
+    """Width in pixels."""
+    rows: int = Field(default=1, ge=1)
+    """Rows of the grid."""
+    columns: int = Field(default=1, ge=1)
+    """Columns of the grid."""
+    too_small: Literal["quarantine", "pad", "resize"] = "quarantine"
+    """What becomes of an image smaller than the patch, or than what any manipulation would make a patch of:
+    `quarantine` it; `pad` it, evenly on opposite sides; or `resize` it (bicubic), keeping its aspect ratio, to the
+    least size that does."""
+    pad_mode: Literal["reflect", "nearest", "constant", "wrap"] = "reflect"
+    """How `pad` goes on beyond the edge: `reflect` (dcba|abcd|dcba), `nearest` (aaaa|abcd|dddd), `constant`, `wrap`
+    (abcd|abcd|abcd)."""
+    pad_value: int = Field(default=0, ge=0, le=255)
+    """Value of all channels beyond the edge where `pad_mode` is `constant`; 0 to 255."""
+
+
+class Transform(Model):
+    """What a worker makes of an image."""
+
+    color: Literal["rgb", "gray", "rgba"] = "rgb"
+    """Channels of the result: 3, 1, or 4, the fourth being alpha (255 where an image has none). `manipulations` do not
+    go with the last."""
+    exif_orientation: bool = False
+    """Turn the image as its EXIF orientation tag says."""
+    partial_decoding: bool = True
+    """Decode no more of a large JPEG than its patches need. Pixels are the same, but damage below the lowest patch goes
+    unseen, where `false` quarantines such a file (docs/decoding.md)."""
+    resize: Resize | None = None
+    """Resize first; without it patches come from the full-size image."""
+    patch: Patch | None = None
+    """Cut patches; without it the whole resized image is the sample."""
+    manipulations: Manipulations | None = None
+    """Labelled changes of the whole image, of which each sample shows one, or all."""
+    augment: Augment = Augment()
+    """Random changes."""
+    normalize: Normalize | None = None
+    """Turn levels into floats, in the worker or in the trainer; without it, `image` holds uint8 levels."""
+    custom: tuple[Custom, ...] = ()
+    """Functions of your own that change each sample last, in this order."""
+    max_megapixels: float = Field(default=200.0, gt=0)
+    """Images with more pixels than this (millions) are quarantined before they are decoded."""
+    max_file_mb: float = Field(default=256.0, gt=0)
+    """Files larger than this (MB, 10^6 bytes) are quarantined unread."""
+
+    @model_validator(mode="after")
+    def _size_is_fixed(self) -> "Transform":
+        if self.color == "rgba" and self.manipulations is not None:
+            raise ValueError("color = 'rgba' has no manipulations: JPEG knows no alpha; leave one of the two out")
+        if self.resize is None and self.patch is None:
+            raise ValueError("samples need one shape: give resize = {height, width}, patch = {height, width}, or both")
+        if self.resize and self.window.too_small == "quarantine":
+            for side, least in zip(("height", "width"), self.least_size, strict=True):
+                self._check_side(side, least)
+        return self
+
+    @model_validator(mode="after")
+    def _changes_fit(self) -> "Transform":
+        height, width, channels = self.image_shape
+        self.augment.check(height, width)
+        self.augment.check_levels()
+        if self.normalize is not None:
+            self.normalize.check(channels)
+        return self
+
+    def _check_side(self, side: str, least: int) -> None:
+        wanted, found = getattr(self.window, side), getattr(self.resize, side)
+        if wanted > found:
+            raise ValueError(
+                f"patch.{side} = {wanted} is larger than resize.{side} = {found}: "
+                "make the patch smaller or the resized image larger"
+            )
+        if least > found:
+            raise ValueError(
+                f"resize.{side} = {found} is less than the {least} that the manipulations need for samples of "
+                f"{self.window.height} × {self.window.width} (height × width): cut smaller patches, resize to a larger "
+                'image, or set patch.too_small to "pad" or "resize"'
+            )
+
+    @cached_property
+    def window(self) -> Patch:
+        """The patch; without one, what is the same: the whole resized image."""
+        if self.patch is not None:
+            return self.patch
+        assert self.resize is not None  # noqa: S101 - _size_is_fixed
+        return Patch(height=self.resize.height, width=self.resize.width)
+
+    @cached_property
+    def least_size(self) -> Size:
+        """Height and width that an image must have so that a patch can be cut under any of the manipulations."""
+        patch = self.window.height, self.window.width
+        return largest((patch, *(manipulation.least(patch) for manipulation in self._manipulations)))
+
+    def cell(self, image: Size) -> Size:
+        """Return how much (height, width) of an image of at least the least size a scattered patch keeps to itself.
+
+        It holds the patch under any of the manipulations, and is never more than the image.
+        """
+        patch = self.window.height, self.window.width
+        return largest((patch, *(manipulation.cell(patch, image) for manipulation in self._manipulations)))
+
+    @property
+    def _manipulations(self) -> tuple[Manipulation, ...]:
+        return self.manipulations.all if self.manipulations else ()
+
+    def capacity(self, image: Size) -> int:
+        """Return the most scattered patches that fit into an image of this size (height, width), none overlapping.
+
+        No arrangement beats the grid: each cell holds a pixel whose row and column are one less than multiples of the
+        cell's height and width, no two cells hold the same one, and the image has no more of them.
+        """
+        cell = self.cell(image)
+        return (image[0] // cell[0]) * (image[1] // cell[1])
+
+    @property
+    def most_scattered(self) -> float:
+        """The most scattered patches of an image, if all are resized to one size; else infinity."""
+        if self.resize is None:
+            return math.inf
+        least = self.least_size
+        return self.capacity((max(self.resize.height, least[0]), max(self.resize.width, least[1])))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape (height, width, channels) of a sample's image."""
+        return self.window.height, self.window.width, CHANNELS[self.color]
+
+    @property
+    def image_names(self) -> tuple[str, ...]:
+        """Names of a sample's images, in order: `image`; or one for each manipulation, if it shows them all."""
+        return self.manipulations.names if self.manipulations and self.manipulations.every else ("image",)
+
+    @property
+    def image_axes(self) -> Axes:
+        """Axes of a sample's image as it leaves the worker."""
+        normalize = self.normalize
+        turned = normalize is not None and normalize.where == "worker" and normalize.data_format == "channels_first"
+        return "chw" if turned else "hwc"
+
+    @property
+    def image_field(self) -> tuple[str, tuple[int, int, int]]:
+        """Element type and shape of a sample's image as it leaves the worker."""
+        normalize = self.normalize
+        if normalize is None or normalize.where == "trainer":
+            return "uint8", self.image_shape
+        return normalize.dtype, normalize.shape(*self.image_shape)

@@ -1,0 +1,1 @@
+"""Sockets, addresses, keys and shared memory: how messages and samples reach another process."""

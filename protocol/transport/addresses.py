@@ -1,0 +1,83 @@
+"""Addresses of sockets: which ones Penstock can use, who can reach them, and how others spell them.
+
+Knows no sockets: nothing here opens anything.
+"""
+
+import ipaddress
+import os
+from contextlib import suppress
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.transport import unix_sockets
+
+#: How ZeroMQ and its users spell "all addresses of this host".
+_WILDCARDS = ("tcp://0.0.0.0:", "tcp://[::ffff:0.0.0.0]:", "tcp://[::]:", "tcp://*:")
+
+#: TCP's ports are below that.
+_PORTS = 65_536
+
+
+def check_address(address: str) -> None:
+    """Raise SpecError unless `address` is one that Penstock can use."""
+    scheme, _, rest = address.partition("://")
+    if scheme not in ("ipc", "tcp") or not rest:
+        raise SpecError(f"address {address!r}: give tcp://host:port or ipc:///path")
+    port = rest.rpartition(":")[2]
+    if scheme == "tcp" and not (port == "*" or (port.isdecimal() and int(port) < _PORTS)):
+        raise SpecError(f"address {address!r}: {port!r} is no port; give tcp://host:port, as tcp://127.0.0.1:5555")
+    if scheme == "ipc" and len(os.fsencode(rest)) >= unix_sockets.PATH_BYTES:
+        raise SpecError(
+            f"address {address!r}: a socket's path may have {unix_sockets.PATH_BYTES - 1} bytes, this has "
+            f"{len(os.fsencode(rest))}: use a shorter folder, such as one below /tmp"
+        )
+
+
+def is_wildcard(address: str) -> bool:
+    """Return whether `address` stands for all addresses of the host that binds it."""
+    return address.startswith(_WILDCARDS)
+
+
+def on_host(address: str, host: str) -> str:
+    """Return the same port of another host."""
+    return f"tcp://{host}:{port_of(address)}"
+
+
+def reachable(address: str, host: str) -> str:
+    """Return an address that can be connected to: a wildcard is replaced by `host`."""
+    return on_host(address, host) if is_wildcard(address) else address
+
+
+def host_of(address: str) -> str:
+    """Return the host of tcp://host:port, an IPv6 address in its brackets; of ipc:// this one."""
+    scheme, _, rest = address.partition("://")
+    return rest.rpartition(":")[0] if scheme == "tcp" else "127.0.0.1"
+
+
+def port_of(address: str) -> int:
+    """Return the port of tcp://host:port; 0 if that is none, as in `*`."""
+    port = address.rpartition(":")[2]
+    return int(port) if port.isdecimal() else 0
+
+
+def is_local(address: str) -> bool:
+    """Return whether only this host can reach `address`: a Unix socket, or loopback. Other names are not looked up."""
+    if address.startswith("ipc://"):
+        return True
+    host = host_of(address).strip("[]")
+    with suppress(ValueError):
+        found = ipaddress.ip_address(host)
+        mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+        return (mapped or found).is_loopback
+    return host == "localhost"
+
+
+def check_exposure(address: str, *, insecure: bool) -> None:
+    """Raise SpecError if others than this host could reach a socket without keys, and nobody said that they may."""
+    if insecure or is_local(address):
+        return
+    raise SpecError(
+        f"refusing to listen on {address!r} without keys: whoever reaches it could take the training's images, feed it "
+        "others, or stop it. Either make keys with `penstock keys init DIR` and give every part `--keys DIR` "
+        "(PENSTOCK_KEYS; another host gets its own folder by `penstock keys export`), or, on a network where everybody "
+        "is trusted, say `--insecure` (PENSTOCK_INSECURE=true). Loopback and ipc:// need neither"
+    )

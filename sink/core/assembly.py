@@ -1,0 +1,229 @@
+"""The sink's core: results in, batches out, and what is still missing.
+
+Theory of operation. Every trainer is a `Reader` with a cursor, and so is what records a stream (`recording`); wanted
+tasks are those between each cursor and limit (the window, less what is on its way). Results fill the stream's `Store`;
+a reader whose next round is complete and who has credit gets its batch at once. What no reader wants any more is
+dropped. `Progress` tells the ventilator, absolutely, which wanted tasks are not here: that both confirms and limits.
+
+Owns the ventilator's side: results, quarantine, the link. What is here of each stream and who takes it stands in
+`streams`, what is said to trainers in `trainers`. No socket, no clock, no thread: messages and `now` in, instructions
+out.
+"""
+
+from collections.abc import Sequence
+
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.heartbeat import Liveness
+from penstock.protocol.instructions import Failed, Note, Reopen, Send
+from penstock.protocol.messages import (
+    AnyMessage,
+    Drain,
+    Failure,
+    Heartbeat,
+    Intervals,
+    Paths,
+    Quarantined,
+    Reset,
+    Result,
+    SinkHello,
+    SinkWelcome,
+)
+from penstock.protocol.wire import Array
+from penstock.sink.core.recording import Recording
+from penstock.sink.core.recording_stats import Writing
+from penstock.sink.core.statistics import Tally
+from penstock.sink.core.streams import Streams
+from penstock.sink.core.trainers import Trainers
+from penstock.sink.core.writer_jobs import Outcome, SinkInstruction
+
+#: The routing identity under which the shell names the ventilator.
+VENTILATOR = b"ventilator"
+
+
+class Assembly:
+    """State machine of the sink; see the module's text."""
+
+    def __init__(self, hello: SinkHello, intervals: Intervals, now: float, recording: Recording | None = None) -> None:
+        """Start with no plan, no readers and nothing held; `intervals` hold until the ventilator's arrive.
+
+        `recording` is what is to be written, if anything is.
+        """
+        self.recording = recording
+        self.hello = hello
+        self.intervals = intervals
+        self.streams = Streams(recording)
+        #: What is counted for heartbeats and metrics; of it, what came in by outcome: accepted, duplicate, unwanted.
+        self.tally = Tally()
+        self.tally.writing = Writing(recording) if recording else None
+        self.results = self.tally.results
+        self.trainers = Trainers(self.streams, self.tally, intervals, hello.version)
+        self.ventilator = Liveness(intervals, now, now)
+        self.welcomed = False
+        self._now = now
+
+    def start(self, now: float) -> list[SinkInstruction]:
+        """Introduce ourselves to the ventilator, at first and after its link was opened again."""
+        self.ventilator = Liveness(self.intervals, now, now)
+        self.welcomed = False
+        return [Send(VENTILATOR, self.hello)]
+
+    def receive(self, peer: bytes, message: AnyMessage, arrays: Sequence[Array], now: float) -> list[SinkInstruction]:
+        """Take one message in. Raises RemoteProtocolError if it is not right."""
+        self._now = now
+        if isinstance(message, Result):
+            return self._result(message, arrays)
+        if peer == VENTILATOR:
+            self.ventilator.heard_at = now
+            return self._from_ventilator(message, now)
+        return self.trainers.receive(peer, message, now)
+
+    def _from_ventilator(self, message: AnyMessage, now: float) -> list[SinkInstruction]:
+        match message:
+            case SinkWelcome():
+                return self._welcome(message, now)
+            case Quarantined():
+                return self._quarantined(message)
+            case Paths():
+                return self.recording.listed(message) if self.recording else []
+            case Heartbeat():
+                self.tally.heard(message.ledger)
+                return []
+            case Reset():
+                return [Reopen(VENTILATOR), *self.start(now)]
+            case Drain():
+                return [Failed(message.reason)]
+            case _:
+                raise RemoteProtocolError("unexpected", f"{type(message).__name__} from the ventilator")
+
+    def gone(self, peer: bytes) -> list[SinkInstruction]:
+        """Take in that the transport cannot reach a trainer any more."""
+        return self.trainers.gone(peer, self._now)
+
+    def tick(self, now: float) -> list[SinkInstruction]:
+        """Notice silence and send heartbeats; call it at `next_timer` or more often, after taking in all that came."""
+        self._now = now
+        out = self.trainers.tick(now)
+        out += self._tick_recording(now)
+        if self.ventilator.lost(now):
+            return [*out, Note("ventilator silent", level="warning"), Reopen(VENTILATOR), *self.start(now)]
+        if self.ventilator.due(now):
+            self.ventilator.spoke_at = now
+            stats = self.tally.make(self.streams.readers, self.streams.stores, self.streams.stopped(), now)
+            out.append(Send(VENTILATOR, Heartbeat(sink_stats=stats) if self.welcomed else self.hello))
+            self.streams.report.changed = True  # repeat the whole truth now and then: any message may have been lost
+        return out
+
+    def next_timer(self, now: float) -> float:
+        """Return when to call `tick` next."""
+        return now + self.intervals.heartbeat_s / 4
+
+    def wrote(self, outcome: Outcome, now: float) -> list[SinkInstruction]:
+        """Take in what came of a job of the thread that writes."""
+        assert self.recording is not None  # noqa: S101 - nobody else gives it jobs
+        self._now = now
+        self.streams.report.changed = True
+        out = self.recording.took(outcome, now)
+        return [*out, *self.trainers.admit(now), *self._record(), *self._list_paths(now)]
+
+    def progress(self) -> list[SinkInstruction]:
+        """Return what to tell the ventilator, if anything changed; the shell decides how often to ask."""
+        progress = self.streams.progress() if self.welcomed else None
+        return [Send(VENTILATOR, progress)] if progress else []
+
+    def pressing(self) -> bool:
+        """Return whether the ventilator should hear of the changes at once: what it may lease would soon run out."""
+        return self.streams.pressing()
+
+    def _result(self, result: Result, arrays: Sequence[Array]) -> list[SinkInstruction]:
+        name = result.key.stream
+        store = self.streams.stores.get(name)
+        if store is None or not self.streams.wants(store, result.key):
+            self.results["unwanted"] += 1
+            return []
+        if result.plan != store.plan.token:
+            raise RemoteProtocolError(
+                "plan", f"{result.key}: made by plan {result.plan!r}, this is {store.plan.token!r}"
+            )
+        failures = store.add(result, arrays)
+        if failures is None:
+            self.results["duplicate"] += 1
+            return []
+        self.tally.accept(arrays)
+        shown = self.trainers.show(store)
+        return [*shown, *self._account(name, result.key.ordinal, failures, result.worker)]
+
+    def _quarantined(self, message: Quarantined) -> list[SinkInstruction]:
+        store = self.streams.stores.get(message.key.stream)
+        if store is None or not self.streams.wants(store, message.key):
+            return []
+        if not store.quarantine(message.key, message.failure):
+            return []
+        return self._account(message.key.stream, message.key.ordinal, [message.failure], message.failure.worker)
+
+    def _account(self, name: str, ordinal: int, failures: Sequence[Failure], worker: str) -> list[SinkInstruction]:
+        self.streams.report.changed = True
+        out: list[SinkInstruction] = []
+        epoch = ordinal // self.streams.stores[name].geometry.tasks_per_epoch
+        budget = self.streams.budgets[name]
+        for failure in failures:
+            if budget.count(epoch, failure):
+                self.tally.quarantine(name, epoch, failure, worker)
+                record = failure.model_dump() | {
+                    "worker": failure.worker or worker,
+                    "stream": name,
+                    "task": ordinal,
+                    "epoch": epoch,
+                }
+                out.append(Note("quarantined", record, "warning"))
+        if failures and (refused := budget.refused):
+            self.streams.report.press()
+            out.append(Note("stream stopped", {"stream": name, "reason": budget.exceeded}, "error"))
+            out += self.trainers.refuse(name, refused, self._now)
+            out += self._stop_recording(name, budget.exceeded)
+        return [*out, *self.trainers.serve(name, self._now), *self._record()]
+
+    def _record(self) -> list[SinkInstruction]:
+        """Hand over what is complete to who writes it."""
+        recording = self.recording
+        if recording is None or recording.recorder is None or recording.wish.stream not in self.streams.stores:
+            return []
+        recorder, store = recording.recorder, self.streams.stores[recording.wish.stream]
+        before = recorder.cursor
+        out = recording.serve(store, self._now)
+        if self.tally.writing:
+            self.tally.writing.look(self._now)
+        if recorder.cursor != before:
+            self.streams.passed(store, before, recorder.cursor)
+        return out
+
+    def _tick_recording(self, now: float) -> list[SinkInstruction]:
+        if self.recording is None:
+            return []
+        self.streams.keep_step()
+        return [*self.recording.tick(now), *self._record(), *self._list_paths(now)]
+
+    def _list_paths(self, now: float) -> list[SinkInstruction]:
+        message = self.recording.list_paths(now) if self.recording and self.welcomed else None
+        return [Send(VENTILATOR, message)] if message else []
+
+    def _stop_recording(self, stream: str, why: str) -> list[SinkInstruction]:
+        if self.recording is None or self.recording.wish.stream != stream or not self.recording.takers:
+            return []
+        out = self.recording.stop(why)
+        self.streams.sweep(self.streams.stores[stream])
+        return out
+
+    def _welcome(self, message: SinkWelcome, now: float) -> list[SinkInstruction]:
+        self.welcomed = True
+        self.streams.report.press()
+        self.intervals = self.ventilator.intervals = message.intervals
+        self.trainers.adopt(message.intervals)
+        out = self.trainers.replan(message.streams, now)
+        self.streams.replace(message.streams)
+        if self.recording:
+            out += self.recording.welcome(self.streams.plans)
+        return [*out, *self.trainers.admit(now)]
+
+    def validate(self) -> None:
+        """Raise AssertionError if an invariant does not hold."""
+        self.streams.validate()

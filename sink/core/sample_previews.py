@@ -1,0 +1,79 @@
+"""What the sink holds of a stream, copied for those who only look. Owns who looks, which samples they see and how many.
+
+An onlooker is no reader: nothing is made, kept, moved or held back for it, and no reader notices. Batches may leave as
+soon as they are complete, so where nothing is held right now, an onlooker is shown the next result that comes. Refuses
+to know sockets.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from penstock.protocol.instructions import Send
+from penstock.protocol.messages import Glimpse, Peek
+from penstock.protocol.order import Int64s
+from penstock.protocol.wire import Array, frames_of
+from penstock.sink.core.store import Store
+from penstock.sink.core.writer_jobs import SinkInstruction
+
+#: Most bytes that one glimpse copies: a few milliseconds of the sink's only thread.
+MOST_BYTES = 16_000_000
+#: Onlookers that may wait; of more, the one that asked first is forgotten.
+MOST_WAITING = 16
+
+
+class Onlookers:
+    """Those who asked to see samples; at most one request each."""
+
+    def __init__(self) -> None:
+        """Nobody looks yet."""
+        self._waiting: dict[bytes, Peek] = {}
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._waiting)
+
+    def ask(self, peer: bytes, peek: Peek, store: Store, readers: int) -> list[SinkInstruction]:
+        """Answer with what is here; let the onlooker wait if that is nothing, and somebody reads the stream."""
+        self.forget(peer)
+        message, arrays = glimpse(store, peek, readers)
+        if message.positions or not readers:
+            return [Send(peer, message, arrays)]
+        self._waiting[peer] = peek
+        if len(self._waiting) > MOST_WAITING:
+            self.forget(next(iter(self._waiting)))
+        return []
+
+    def came(self, store: Store, readers: int) -> list[SinkInstruction]:
+        """Show what is here to all who wait for this stream: a result has just come, and may leave at once."""
+        waiting = {peer: peek for peer, peek in self._waiting.items() if peek.stream == store.plan.name}
+        return [send for peer, peek in waiting.items() for send in self.ask(peer, peek, store, readers)]
+
+    def forget(self, peer: bytes) -> None:
+        """Let an onlooker wait no longer."""
+        self._waiting.pop(peer, None)
+
+
+def glimpse(store: Store, peek: Peek, readers: int) -> tuple[Glimpse, list[Array]]:
+    """Return what is held of the samples asked for, those at the lowest positions, in memory of their own."""
+    most = max(1, min(peek.count, MOST_BYTES // store.plan.sample_bytes))
+    pieces: list[tuple[Int64s, Sequence[Array]]] = []
+    found = 0
+    for positions, arrays in store.held():
+        pieces.append((positions, arrays))
+        found += int((positions >= peek.position).sum())
+        if found >= most:
+            break
+    places = sorted(
+        (position, piece, row)
+        for piece, (held, _) in enumerate(pieces)
+        for row, position in enumerate(held.tolist())
+        if position >= peek.position
+    )[:most]
+    copies: list[Array] = []
+    for index, field in enumerate(store.schema):
+        copies.append(np.empty((len(places), *field.shape), field.dtype))
+        for target, (_, piece, row) in enumerate(places):
+            copies[-1][target] = pieces[piece][1][index][row]
+    shown = tuple(position for position, _, _ in places)
+    return Glimpse(plan=store.plan, readers=readers, positions=shown, frames=frames_of(store.schema, copies)), copies

@@ -1,0 +1,174 @@
+"""What the sink tells of itself with its heartbeats: sums since it started, the newest lines of the ledger.
+
+Owns the numbers and how many of them are told at once. Refuses to know why things happen, sockets and clocks.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+from penstock.protocol.messages import EpochEnd, Failure, SinkStats
+from penstock.protocol.stats import (
+    LEDGER_KEPT,
+    LEDGER_PAGE,
+    MOST_STREAMS,
+    EpochProgress,
+    QuarantinedItem,
+    ReaderStats,
+    StreamStats,
+    few,
+    shorten,
+)
+from penstock.protocol.wire import Array
+from penstock.sink.core.reader import Reader
+from penstock.sink.core.recording_stats import Writing
+from penstock.sink.core.store import Store
+
+
+class Tally:
+    """Sums that only rise, and what was told last."""
+
+    def __init__(self) -> None:
+        """Start at zero."""
+        #: Results that came in, by outcome: accepted, duplicate, unwanted.
+        self.results: Counter[str] = Counter()
+        #: How far the file keeps up that is written, if one is.
+        self.writing: Writing | None = None
+        #: What the shell knows: how often the process was started again, and what it dropped.
+        self.restarts = 0
+        self.rejected: Mapping[str, int] = {}
+        #: The last statistics that were made: what metrics show.
+        self.told = SinkStats()
+        self._bytes = 0
+        #: Of trainers that left, by stream; what is counted at an epoch's end; quarantined items by kind.
+        self._left: dict[str, Counter[str]] = {}
+        self._waited: dict[str, tuple[float, float]] = {}
+        self._quarantined: dict[str, Counter[str]] = {}
+        self._ledger: deque[QuarantinedItem] = deque(maxlen=LEDGER_KEPT)
+        self._lines = 0
+        #: How many lines the ventilator has heard of.
+        self._heard = 0
+
+    def accept(self, arrays: Sequence[Array]) -> None:
+        """Count a result that was new."""
+        self.results["accepted"] += 1
+        self._bytes += sum(array.nbytes for array in arrays)
+
+    def quarantine(self, stream: str, epoch: int, failure: Failure, worker: str) -> None:
+        """Add a line of the ledger."""
+        self._quarantined.setdefault(stream, Counter())[failure.kind] += 1
+        self._ledger.append(
+            QuarantinedItem(
+                number=self._lines,
+                stream=stream,
+                epoch=epoch,
+                item=failure.item,
+                path=shorten(failure.path),
+                kind=failure.kind,
+                reason=shorten(failure.reason),
+                attempts=failure.attempts,
+                worker=shorten(failure.worker or worker),
+            )
+        )
+        self._lines += 1
+
+    def heard(self, lines: int) -> None:
+        """Take in how many lines of the ledger the ventilator knows: absolute, so it may have forgotten some."""
+        self._heard = lines
+
+    def ended(self, reader: Reader, end: EpochEnd) -> None:
+        """Count what an epoch lacked; every rank says the same, so one of them counts."""
+        if reader.subscribe.rank == 0:
+            sums = self._left.setdefault(reader.plan.name, Counter())
+            sums["quarantined_samples"] += end.quarantined
+            sums["dropped_samples"] += end.dropped
+
+    def left(self, reader: Reader, now: float) -> None:
+        """Keep what a trainer that leaves has come to."""
+        name = reader.plan.name
+        self._left.setdefault(name, Counter()).update(_sent(reader))
+        starved_s, blocked_s = self._waited.get(name, (0.0, 0.0))
+        more_starved_s, more_blocked_s = reader.waits.sums(now)
+        self._waited[name] = starved_s + more_starved_s, blocked_s + more_blocked_s
+
+    def make(
+        self, readers: Mapping[bytes, Reader], stores: Mapping[str, Store], stopped: Mapping[str, str], now: float
+    ) -> SinkStats:
+        """Return what to tell now; `stopped` says why streams stopped."""
+        self.told = SinkStats(
+            results=few(self.results),
+            bytes=self._bytes,
+            streams=tuple(
+                self._stream(
+                    store,
+                    [reader for reader in readers.values() if reader.plan is store.plan],
+                    stopped.get(name, ""),
+                    now,
+                )
+                for name, store in islice(stores.items(), MOST_STREAMS)
+            ),
+            readers=tuple(_reader(peer, reader, now) for peer, reader in readers.items()),
+            writers=self.writing.stats(now) if self.writing else (),
+            quarantined=self._lines,
+            ledger=tuple(self._page()),
+            restarts=self.restarts,
+            rejected=few(self.rejected),
+        )
+        return self.told
+
+    def _page(self) -> Iterable[QuarantinedItem]:
+        forgotten = self._lines - len(self._ledger)
+        heard = self._heard if self._heard <= self._lines else 0
+        return islice(self._ledger, max(0, heard - forgotten), max(0, heard - forgotten) + LEDGER_PAGE)
+
+    def _stream(self, store: Store, readers: Sequence[Reader], stopped: str, now: float) -> StreamStats:
+        name = store.plan.name
+        sums = Counter(self._left.get(name, {}))
+        starved_s, blocked_s = self._waited.get(name, (0.0, 0.0))
+        for reader in readers:
+            sums.update(_sent(reader))
+            more_starved_s, more_blocked_s = reader.waits.sums(now)
+            starved_s, blocked_s = starved_s + more_starved_s, blocked_s + more_blocked_s
+        return StreamStats(
+            stream=name,
+            window=max((reader.window for reader in readers), default=0),
+            held=store.samples,
+            in_flight=max((reader.credit.in_flight for reader in readers), default=0),
+            starved_s=starved_s,
+            blocked_s=blocked_s,
+            quarantined=few(self._quarantined.get(name, {})),
+            stopped=shorten(stopped),
+            **sums,
+        )
+
+
+def _sent(reader: Reader) -> dict[str, int]:
+    bytes_sent = reader.samples * reader.plan.sample_bytes
+    return {"batches": reader.credit.sent, "samples": reader.samples, "bytes": bytes_sent}
+
+
+def _reader(peer: bytes, reader: Reader, now: float) -> ReaderStats:
+    starved_s, blocked_s = reader.waits.sums(now)
+    epoch = reader.epoch
+    return ReaderStats(
+        reader=peer.hex()[:16],
+        stream=reader.plan.name,
+        rank=reader.subscribe.rank,
+        world_size=reader.world_size,
+        position=reader.cursor,
+        epoch=EpochProgress(
+            epoch=reader.epoch_stop // reader.plan.geometry.samples_per_epoch - 1,
+            expected=epoch.expected,
+            delivered=epoch.delivered,
+            quarantined=epoch.quarantined,
+            dropped=epoch.dropped,
+        ),
+        credit=reader.credit.available,
+        in_flight=reader.credit.sent - reader.credit.consumed,
+        starved=reader.waits.starved,
+        state_s=max(0.0, now - reader.waits.since),
+        starved_s=starved_s,
+        blocked_s=blocked_s,
+        feed=reader.feed,
+        **_sent(reader),
+    )

@@ -1,0 +1,118 @@
+"""What the sink has of each stream, and who takes it: plan, results, budget; trainers' readers and the recorder.
+
+Owns that nothing is kept which nobody wants, and what the ventilator is told of that. Part of the sink's core: refuses
+to know peers' messages, why readers come and go, and time.
+"""
+
+from collections.abc import Iterable
+
+from penstock.protocol.messages import Progress, TaskKey
+from penstock.protocol.plan import StreamPlan
+from penstock.sink.core.demand import Report, drop_unwanted, reading, starts_between, wants
+from penstock.sink.core.failure_budget import Budget
+from penstock.sink.core.reader import Reader, Taker
+from penstock.sink.core.recording import Recording
+from penstock.sink.core.store import Store
+
+
+class Streams:
+    """All streams, by name, and those who read them."""
+
+    def __init__(self, recording: Recording | None) -> None:
+        """Know no stream and nobody; `recording` is what is to be written, if anything is."""
+        self.plans: dict[str, StreamPlan] = {}
+        self.stores: dict[str, Store] = {}
+        self.budgets: dict[str, Budget] = {}
+        #: Trainers' places, by the routing identity of their link.
+        self.readers: dict[bytes, Reader] = {}
+        self.recording = recording
+        self.report = Report()
+
+    @property
+    def takers(self) -> dict[bytes, Taker]:
+        """All who take samples: trainers, and what records a stream."""
+        return {**self.readers, **(self.recording.takers if self.recording else {})}
+
+    def replace(self, plans: Iterable[StreamPlan]) -> None:
+        """Take over what streams there are; of one that has changed nothing is kept."""
+        found = {plan.name: plan for plan in plans}
+        for name, plan in found.items():
+            if self.plans.get(name) != plan:
+                self.plans[name] = plan
+                self.stores[name] = Store(plan)
+                self.budgets[name] = Budget(plan)
+        for name in set(self.plans) - set(found):
+            del self.plans[name], self.stores[name], self.budgets[name]
+
+    def is_open(self, name: str) -> bool:
+        """Return whether it is known what streams there are, and this one's output, if it has one, is open."""
+        return bool(self.plans) and not (self.recording and self.recording.is_opening(name))
+
+    def stopped(self) -> dict[str, str]:
+        """Return why streams stopped that did."""
+        return {name: budget.exceeded for name, budget in self.budgets.items() if budget.exceeded}
+
+    def wants(self, store: Store, key: TaskKey) -> bool:
+        """Return whether somebody wants a task's samples."""
+        return wants(self.takers.values(), store, store.geometry.block_start(key.ordinal))
+
+    def readers_of(self, store: Store) -> int:
+        """Return how many take a stream's samples."""
+        return len(reading(self.takers.values(), store))
+
+    def peers(self, name: str) -> list[bytes]:
+        """Return the trainers of a stream."""
+        return [peer for peer, reader in self.readers.items() if reader.plan.name == name]
+
+    def join(self, peer: bytes, reader: Reader) -> None:
+        """Take a trainer in."""
+        self.readers[peer] = reader
+        self.keep_step()
+        self.report.press()
+
+    def leave(self, peer: bytes) -> Reader | None:
+        """Go on without a trainer; return its place, if it had one."""
+        reader = self.readers.pop(peer, None)
+        if reader is None:
+            return None
+        self.report.press()
+        if self.recording:
+            self.recording.part(reader)
+        self.sweep(self.stores[reader.plan.name])
+        return reader
+
+    def keep_step(self) -> None:
+        """Couple what records a stream with trainers that are near; what is then beyond their limit is dropped."""
+        if self.recording and self.recording.keep_step(self.readers.values()):
+            self.report.press()
+            self.sweep(self.stores[self.recording.wish.stream])
+
+    def passed(self, store: Store, before: int, cursor: int) -> None:
+        """Take in that somebody's cursor has moved: what lies between may be wanted by nobody now."""
+        self.report.changed = True
+        drop_unwanted(self.takers.values(), store, starts_between(store, before, cursor))
+
+    def sweep(self, store: Store) -> None:
+        """Drop all that nobody wants: somebody left, or goes no further than others."""
+        drop_unwanted(self.takers.values(), store, store.starts())
+
+    def progress(self) -> Progress | None:
+        """Return what to tell the ventilator, if anything changed."""
+        return self.report.make(self.takers, self.stores, self.budgets) if self.report.changed else None
+
+    def pressing(self) -> bool:
+        """Return whether the ventilator should hear of the changes at once: what it may lease would soon run out."""
+        return self.report.pressing(self.takers, self.stores)
+
+    def validate(self) -> None:
+        """Raise AssertionError if an invariant does not hold: nothing is kept that no reader wants, among others."""
+        for store in self.stores.values():
+            store.validate()
+            spans = [(reader.cursor, reader.limit(store)) for reader in reading(self.takers.values(), store)]
+            for start in store.starts():
+                stop = store.geometry.block_of(start)[1]
+                wanted = any(low < stop and start < high for low, high in spans)
+                assert wanted, f"block {start} is held for nobody"  # noqa: S101
+        for reader in self.readers.values():
+            reader.credit.validate()
+            assert reader.plan is self.plans[reader.plan.name]  # noqa: S101

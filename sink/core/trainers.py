@@ -1,0 +1,195 @@
+"""The trainers' side of the sink's core: who subscribes, waits to be let in, is served, falls silent, only looks.
+
+Owns what is said to trainers and onlookers, and their signs of life. Refuses to know how samples come and what is
+still missing: `Streams` tells what is here. No socket, no clock, no thread.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.heartbeat import Liveness
+from penstock.protocol.instructions import Note, Send
+from penstock.protocol.messages import (
+    AnyMessage,
+    Credit,
+    EpochEnd,
+    Goodbye,
+    Heartbeat,
+    Intervals,
+    Peek,
+    Refused,
+    Reset,
+    Subscribe,
+    TrainerWelcome,
+)
+from penstock.protocol.plan import StreamPlan
+from penstock.sink.core.reader import Reader
+from penstock.sink.core.refusals import not_here, other_fingerprint, why_not
+from penstock.sink.core.sample_previews import Onlookers
+from penstock.sink.core.statistics import Tally
+from penstock.sink.core.store import Store
+from penstock.sink.core.streams import Streams
+from penstock.sink.core.writer_jobs import SinkInstruction
+
+
+@dataclass(slots=True)
+class _Waiting:
+    subscribe: Subscribe
+    live: Liveness
+
+
+class Trainers:
+    """Those who read or look, by the routing identity of their link."""
+
+    def __init__(self, streams: Streams, tally: Tally, intervals: Intervals, version: str) -> None:
+        """Know nobody yet; only those of our own `version` are let in."""
+        self.onlookers = Onlookers()
+        self._streams, self._tally, self._intervals, self._version = streams, tally, intervals, version
+        #: Trainers that asked before the ventilator said what there is, or before their stream's output was open.
+        self._waiting: dict[bytes, _Waiting] = {}
+
+    def receive(self, peer: bytes, message: AnyMessage, now: float) -> list[SinkInstruction]:
+        """Take one message in. Raises RemoteProtocolError if it is not right."""
+        known = self._streams.readers.get(peer) or self._waiting.get(peer)
+        if known:
+            known.live.heard_at = now
+        match message:
+            case Subscribe() if known and known.subscribe == message:
+                return self._welcome(peer)  # repeated on the way: identities are fresh, so it is the same one
+            case Subscribe():
+                return self._subscribe(peer, message, now)
+            case Credit() if isinstance(known, Reader):
+                self._streams.report.changed |= known.credit.update(message.consumed, message.limit)
+                known.feed = message.feed or known.feed
+                return self._serve(peer, now)
+            case Goodbye():
+                return self.gone(peer, now, "trainer left")
+            case Peek():
+                return self._peek(peer, message)
+            case Credit() | Heartbeat():
+                return [] if known else [Send(peer, Reset())]
+            case _:
+                raise RemoteProtocolError("unexpected", f"{type(message).__name__} from a trainer")
+
+    def gone(self, peer: bytes, now: float, event: str = "trainer unreachable") -> list[SinkInstruction]:
+        """Forget one that left, or that cannot be reached any more."""
+        self._waiting.pop(peer, None)
+        self.onlookers.forget(peer)
+        return self._leave(peer, now, event)
+
+    def tick(self, now: float) -> list[SinkInstruction]:
+        """Notice silence and send heartbeats."""
+        out: list[SinkInstruction] = []
+        known: list[tuple[bytes, Reader | _Waiting]] = [*self._streams.readers.items(), *self._waiting.items()]
+        for peer, trainer in known:
+            if trainer.live.lost(now):
+                out += self.gone(peer, now, "trainer silent")
+            elif trainer.live.due(now):
+                trainer.live.spoke_at = now
+                out.append(Send(peer, Heartbeat(position=trainer.cursor if isinstance(trainer, Reader) else None)))
+        return out
+
+    def admit(self, now: float) -> list[SinkInstruction]:
+        """Let those in who waited for the ventilator or the output: with a head start, work would be done twice."""
+        waiting, self._waiting = self._waiting, {}
+        return [each for peer, patient in waiting.items() for each in self._subscribe(peer, patient.subscribe, now)]
+
+    def serve(self, stream: str, now: float) -> list[SinkInstruction]:
+        """Send all trainers of a stream what is complete and they have credit for."""
+        return [each for peer in self._streams.peers(stream) for each in self._serve(peer, now)]
+
+    def refuse(self, stream: str, refused: Refused, now: float) -> list[SinkInstruction]:
+        """Send all trainers of a stream away."""
+        return [each for peer in self._streams.peers(stream) for each in self._refuse(peer, refused, now)]
+
+    def show(self, store: Store) -> list[SinkInstruction]:
+        """Let onlookers see a result that has just come, and may leave at once."""
+        return self.onlookers.came(store, self._streams.readers_of(store))
+
+    def adopt(self, intervals: Intervals) -> None:
+        """Take over the ventilator's intervals."""
+        self._intervals = intervals
+        for reader in self._streams.readers.values():
+            reader.live.intervals = intervals
+
+    def replan(self, streams: Iterable[StreamPlan], now: float) -> list[SinkInstruction]:
+        """Send those away whose stream is another one from now on, before anything of it is replaced."""
+        out: list[SinkInstruction] = []
+        plans = {plan.name: plan for plan in streams}
+        for peer, reader in list(self._streams.readers.items()):
+            plan = plans.get(reader.plan.name)
+            if plan is None or plan.fingerprint != reader.plan.fingerprint:
+                reason = (
+                    other_fingerprint(reader.plan.fingerprint, plan) if plan else f"no stream {reader.plan.name!r} now"
+                )
+                out += self._refuse(peer, Refused(kind="fingerprint", reason=reason), now)
+            elif plan != reader.plan:  # other batches or memory limits: the position still holds, the sequence does not
+                out += [Send(peer, Reset()), *self._leave(peer, now, "stream settings changed")]
+        return out
+
+    def _subscribe(self, peer: bytes, message: Subscribe, now: float) -> list[SinkInstruction]:
+        live = Liveness(self._intervals, now, now)
+        streams = self._streams
+        if not streams.is_open(message.stream):
+            self._waiting[peer] = _Waiting(message, live)
+            return []
+        again = self._leave(peer, now, "trainer subscribed again")
+        refused = why_not(message, streams.plans, len(streams.readers), self._version)
+        if refused := refused or streams.budgets[message.stream].refused:
+            return [*again, Send(peer, refused)]
+        reader = Reader(message, streams.plans[message.stream], live, message.position)
+        reader.credit.update(0, message.limit)
+        streams.join(peer, reader)
+        fields = message.model_dump(include={"stream", "rank", "world_size", "position"})
+        return [*again, *self._welcome(peer), Note("trainer subscribed", fields), *self._serve(peer, now)]
+
+    def _welcome(self, peer: bytes) -> list[SinkInstruction]:
+        reader = self._streams.readers.get(peer)
+        if reader is None:
+            return []
+        return [
+            Send(peer, TrainerWelcome(plan=reader.plan, position=reader.subscribe.position, intervals=self._intervals))
+        ]
+
+    def _serve(self, peer: bytes, now: float) -> list[SinkInstruction]:
+        """Send a reader all that is complete and that it has credit for."""
+        reader = self._streams.readers.get(peer)
+        if reader is None:
+            return []
+        out: list[SinkInstruction] = []
+        store = self._streams.stores[reader.plan.name]
+        before = reader.cursor
+        while due := reader.next(store):
+            if isinstance(due, EpochEnd):
+                self._tally.ended(reader, due)
+                fields = due.model_dump(exclude={"sequence", "stop"}) | {"stream": reader.plan.name}
+                out += [Send(peer, due), Note("epoch ended", fields)]
+            else:
+                out.append(Send(peer, *due))
+        reader.waits.become(now, starved=reader.starved)
+        if reader.cursor != before:
+            self._streams.passed(store, before, reader.cursor)
+        return out
+
+    def _leave(self, peer: bytes, now: float, event: str) -> list[SinkInstruction]:
+        reader = self._streams.leave(peer)
+        if reader is None:
+            return []
+        self._tally.left(reader, now)
+        return [Note(event, {"stream": reader.plan.name, "rank": reader.subscribe.rank, "position": reader.cursor})]
+
+    def _refuse(self, peer: bytes, refused: Refused, now: float) -> list[SinkInstruction]:
+        return [Send(peer, refused), *self._leave(peer, now, "trainer refused")]
+
+    def _peek(self, peer: bytes, peek: Peek) -> list[SinkInstruction]:
+        """Show somebody what is here of a stream, without a reader's rights and duties."""
+        streams = self._streams
+        if not streams.plans:
+            return []  # asked again, in a moment
+        if refused := not_here(peek, streams.plans, self._version):
+            return [Send(peer, refused)]
+        if refused := streams.budgets[peek.stream].refused:
+            return [Send(peer, refused)]
+        store = streams.stores[peek.stream]
+        return self.onlookers.ask(peer, peek, store, streams.readers_of(store))

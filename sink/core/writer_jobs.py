@@ -1,0 +1,139 @@
+"""What the recorder's core asks of the thread that writes, and what that thread tells it. Frozen records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from penstock.protocol.instructions import Instruction
+from penstock.protocol.messages import Failure
+from penstock.protocol.plan import StreamPlan
+from penstock.sink.core.store import Slice
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An item of an epoch that yields no samples, and the first position at which one would stand."""
+
+    position: int
+    epoch: int
+    failure: Failure
+
+
+# core → thread
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Find out what is there of the output, and make ready to go on."""
+
+    plan: StreamPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Append samples."""
+
+    #: In position order.
+    slices: Sequence[Slice]
+    count: int
+    #: (epoch, samples) in the same order.
+    epochs: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Make what was appended last, as the samples of the positions before `stop`."""
+
+    stop: int
+    #: What failed before it, since the last commit.
+    lost: Sequence[Lost]
+    #: Whether there will be no more.
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Append paths of the source's items."""
+
+    start: int
+    #: How many items the source has.
+    total: int
+    paths: Sequence[str]
+
+
+Job = Open | Rows | Commit | Page
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Hand a job to the thread that writes."""
+
+    job: Job
+
+
+SinkInstruction = Instruction | Write
+
+# thread → core
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Here the output stands."""
+
+    #: Everything before is there already.
+    position: int
+    rows: int
+    #: Items that are known to have failed.
+    quarantined: int
+    #: Files of them.
+    pieces: int
+    #: Whether the source's paths are there.
+    listed: bool
+    #: Whether there is nothing left to do.
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Samples were appended: they are no longer held."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What was appended will last."""
+
+    position: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The paths up to item `stop` of `total` are there."""
+
+    stop: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The output is complete; `left_over`: somebody reads its parts, which were therefore not removed."""
+
+    left_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The disk is full and waited for, says `why`; empty: it has space again."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The output cannot be written (further); `why` says so in words."""
+
+    why: str
+
+
+Outcome = Opened | Taken | Committed | Listed | Finished | Held | Broken

@@ -1,0 +1,1 @@
+"""Adapters that turn batches into what TensorFlow and Keras consume."""

@@ -1,0 +1,121 @@
+"""A feed as a `tf.data.Dataset`: whole batches, one epoch an iteration. Imported only when somebody asks for one.
+
+Keras asks a dataset for its cardinality, and without one it takes the first epoch's length for that of all: after a
+resume in mid-epoch it would leave the rest of every later epoch untouched. So the dataset declares the batches of a
+whole epoch, in the graph, where `map` and `prefetch` keep it; and it may nevertheless end early, as the rest of an
+epoch or an epoch with quarantined items does.
+"""
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from penstock.protocol.errors import PenstockError, SpecError
+from penstock.protocol.plan import FieldSchema
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from penstock.trainer.feed.batch_feed import BatchFeed
+
+
+def import_tensorflow() -> Any:
+    """Return the module. Raises PenstockError that says how to install it."""
+    try:
+        import tensorflow as tf  # noqa: PLC0415 - takes seconds
+    except ImportError as error:
+        raise PenstockError(
+            f"TensorFlow is needed and cannot be imported ({error}): pip install 'penstock[tf-cpu]', or 'penstock[tf]' "
+            "with CUDA"
+        ) from error
+    return tf
+
+
+def dataset(feed: "BatchFeed[Any]", fields: tuple[str, ...] | None, *, prefetch: int) -> "tf.data.Dataset[Any]":
+    """Return a dataset of a feed's batches: tuples of `fields` in that order, or dicts of all fields for None.
+
+    Each iteration is one epoch, the first from the feed's position on. An iteration that is left midway (an exception,
+    `take`, `validation_steps`) leaves its epoch behind: the next one begins with the next epoch. So does Keras's look
+    at a first batch under a `tf.distribute` strategy: training then starts with the feed's second epoch.
+
+    Shapes are static, the number of samples too where every batch is full (`drop_remainder`). `prefetch` is in batches,
+    on top of the feed's own; 0 for none. TensorFlow adds none unasked, so end heavy maps of your own with `prefetch`.
+    tf.data's autotuning is off, as an epoch's end might wait for it; `with_options` behind this one turns it on again.
+    Errors of the feed are raised by TensorFlow as its own, with our text in them.
+    """
+    tf = import_tensorflow()
+    # Keras's words where an epoch is shorter than declared; they are wrong here: nothing is interrupted.
+    warnings.filterwarnings("ignore", "Your input ran out of data; interrupting training", UserWarning)
+    chosen = _choose(feed, fields)
+    batch = feed.plan.settings.batch_size if feed.plan.settings.drop_remainder else None
+    specs = tuple(tf.TensorSpec((batch, *field.shape), field.dtype) for field in chosen)
+    names = tuple(field.name for field in chosen)
+
+    def generate() -> Iterator[tuple[Any, ...]]:
+        try:
+            for arrays in feed.next_epoch(timed=False):
+                yield tuple(arrays[name] for name in names)
+        except PenstockError as error:  # TensorFlow quotes the traceback: keep it short, so that the text stands out
+            raise error.with_traceback(None) from None
+
+    batches = tf.data.Dataset.from_generator(generate, output_signature=specs)
+    if prefetch:
+        batches = batches.prefetch(prefetch)
+    batches = _declare_length(tf, batches, feed)
+    options = tf.data.Options()
+    # The end of an iteration wakes the thread that tunes, which may look a moment too early (a race in TensorFlow: its
+    # CancellationManager calls back before it counts as cancelled) and sleep on: up to 60 s, as training stands still.
+    options.autotune.enabled = False
+    options.experimental_optimization.inject_prefetch = (
+        False  # it would ask ahead, and its waiting count as the program's
+    )
+    return _finish(tf, batches, feed, names if fields is None else None).with_options(options)
+
+
+def _choose(feed: "BatchFeed[Any]", fields: tuple[str, ...] | None) -> list[FieldSchema]:
+    known = {field.name: field for field in feed.schema}
+    if isinstance(fields, str) or (fields is not None and (not fields or set(fields) - set(known))):
+        raise SpecError(f"fields = {fields!r}: give a tuple of {', '.join(known)}; or None for dicts of all of them")
+    return [known[name] for name in (known if fields is None else fields)]
+
+
+def _declare_length(tf: Any, batches: Any, feed: "BatchFeed[Any]") -> Any:
+    """Return `batches` with the cardinality of a whole epoch, ending where they end.
+
+    `assert_cardinality` would fail where an epoch is shorter. `choose_from_datasets` counts as endless where one of its
+    inputs is, even if that one is never chosen, and `take` of something endless has a known length.
+    """
+    length = feed.batches_per_epoch
+
+    def ask(_: Any) -> Any:
+        feed.stats.ask()  # runs when, and on the thread that, asks for a batch
+        return np.int64(0)
+
+    def choice(index: Any) -> Any:
+        return tf.ensure_shape(tf.numpy_function(ask, [index], tf.int64), ())
+
+    def nothing(_: Any) -> Any:
+        return tuple(tf.zeros([size or 0 for size in spec.shape], spec.dtype) for spec in batches.element_spec)
+
+    plain = tf.autograph.experimental.do_not_convert  # nothing here needs AutoGraph, which writes files
+    choices = tf.data.Dataset.range(length).map(plain(choice))
+    never = tf.data.Dataset.from_tensors(0).map(plain(nothing)).repeat()
+    return tf.data.Dataset.choose_from_datasets([batches, never], choices, stop_on_empty_dataset=False).take(length)
+
+
+def _finish(tf: Any, batches: Any, feed: "BatchFeed[Any]", names: tuple[str, ...] | None) -> Any:
+    """Stop the clock that `ask` started, and shape the elements."""
+
+    def receive() -> Any:
+        feed.stats.receive()
+        return np.int64(0)
+
+    def element(*arrays: Any) -> Any:
+        received = tf.numpy_function(receive, [], tf.int64)
+        with tf.control_dependencies([received]):
+            arrays = tuple(tf.identity(array) for array in arrays)
+        return arrays if names is None else dict(zip(names, arrays, strict=True))
+
+    return batches.map(tf.autograph.experimental.do_not_convert(element))

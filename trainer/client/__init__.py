@@ -1,0 +1,1 @@
+"""The connection between a training program and the sink."""

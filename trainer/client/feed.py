@@ -1,0 +1,71 @@
+"""`Feed`: what a training program holds of a running stack. Owns what it takes to subscribe to a sink."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.transport.keys import given_keys, open_keys
+from penstock.protocol.version import __version__
+from penstock.trainer.client.link import Link
+from penstock.trainer.client.session import Wish
+from penstock.trainer.feed.batch_feed import BatchFeed
+from penstock.trainer.feed.cursor import Cursor
+from penstock.trainer.feed.stats import FeedStats
+
+if TYPE_CHECKING:
+    from penstock.trainer.adapters.normalize import BatchNormalizer
+
+#: Most batches that may be asked for ahead.
+_MAX_PREFETCH = 256
+
+
+class Feed(BatchFeed[StreamPlan]):
+    """A stream's batches, in order, each exactly once; made by `penstock.connect`.
+
+    `for batch in feed` yields dicts of numpy arrays, by field: `image` uint8 (n, height, width, channels), `label`
+    int32 (n,), `item` int64 (n,), `patch` int32 (n,); it ends with the epoch. Iterate again for the next one.
+
+    Every wait ends after `timeout_s` with DeadlineError. RefusedError, FailureBudgetError and SpecError say in words
+    what the sink or the spec objects to. A feed must be used in the process that made it, in one place at a time.
+    """
+
+    def __init__(  # noqa: PLR0913 - by keyword, each with a default
+        self,
+        address: str,
+        stream: str = "train",
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+        prefetch: int | None = None,
+        timeout_s: float = 120.0,
+        keys: str | Path | None = None,
+    ) -> None:
+        """Remember what to subscribe to; the connection is made on first use.
+
+        `address` is the sink's (tcp://host:5557 or ipc:///path). `prefetch` is in batches; default: 4, or
+        more of small ones, about 8 MB. `keys` is a key folder with a trainer's key; default: PENSTOCK_KEYS, or none.
+        """
+        if not 0 <= rank < world_size:
+            raise SpecError(f"rank = {rank} with world_size = {world_size}: ranks go from 0 to world_size - 1")
+        if prefetch is not None and not 1 <= prefetch <= _MAX_PREFETCH:
+            raise SpecError(f"prefetch = {prefetch}: give 1 to {_MAX_PREFETCH} batches")
+        ahead = None if prefetch is None else prefetch + 1
+        ring = open_keys(given_keys(keys), "trainer")
+        wish = Wish(stream, rank, world_size, ahead, __version__)
+        stats = FeedStats()
+
+        def subscribe(position: int, fingerprint: str) -> Link:
+            return Link(address, wish, position, fingerprint, ring, stats.waits)
+
+        super().__init__(Cursor(address, wish, timeout_s, subscribe), stats)
+
+    def normalizer(self, roots: Mapping[str, str] | None = None) -> "BatchNormalizer":
+        """Return what normalises this stream's images, numpy or tensors, where the spec leaves it to the trainer.
+
+        `roots` maps the spec's roots to folders here: a ZCA matrix is read from its file. Raises SpecError.
+        """
+        from penstock.trainer.adapters.normalize import batch_normalizer  # noqa: PLC0415 - only who asks needs it
+
+        return batch_normalizer(self.plan, roots)

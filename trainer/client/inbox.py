@@ -1,0 +1,48 @@
+"""What a thread brings and a program waits for: events in order, then perhaps the error that ended them.
+
+Owns the waiting. Refuses to know where events come from.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from penstock.trainer.feed.supply import Event
+
+
+class Inbox:
+    """Base of what supplies a feed: `_events` and `_failed` are guarded by `_changed`."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._changed = threading.Condition()
+        self._events: deque[Event] = deque()
+        self._failed: BaseException | None = None
+
+    def take(self, timeout_s: float, wanted: Callable[[], bool] = lambda: True) -> Event | None:
+        """Return the next event, or None if none came within `timeout_s` seconds or it is not `wanted` any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._events or self._failed or not wanted(), timeout_s)
+            if not wanted():
+                return None
+            if self._events:
+                event = self._events.popleft()
+                self._taken(event)
+                return event
+            if self._failed:
+                raise self._failed
+            return None
+
+    def nudge(self) -> None:
+        """Make a wait look again whether it is wanted."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        """Make every wait raise `error`, once the events that are here were taken."""
+        with self._changed:
+            self._failed = error
+            self._changed.notify_all()
+
+    def _taken(self, event: Event) -> None:
+        """Do what is to be done when an event leaves; `_changed` is held."""

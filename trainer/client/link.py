@@ -1,0 +1,231 @@
+"""The trainer's thread: carries a `Session`'s messages while the training program computes.
+
+Owns the DEALER socket to the sink, so that heartbeats are answered and batches arrive during long training steps. The
+program's side is `take`, `consumed`, `seek` and `close`.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from penstock.protocol import wire
+from penstock.protocol.errors import (
+    FailureBudgetError,
+    PenstockError,
+    RefusedError,
+    RemoteProtocolError,
+    TransformError,
+)
+from penstock.protocol.instructions import Failed, Note, Reopen, Send
+from penstock.protocol.messages import (
+    Batch,
+    Credit,
+    EpochEnd,
+    Heartbeat,
+    Intervals,
+    Refused,
+    Reset,
+    TrainerWelcome,
+)
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.runtime.log import library_logger
+from penstock.protocol.stats import FeedWaits
+from penstock.protocol.transport.keys import KeyRing
+from penstock.protocol.transport.sockets import Hub
+from penstock.protocol.transport.tracer import Tracer
+from penstock.protocol.wire import Array
+from penstock.trainer.client.inbox import Inbox
+from penstock.trainer.client.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
+from penstock.trainer.client.shared_batches import Borrowing
+from penstock.trainer.feed.supply import Event, Ready
+
+_FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Reset)
+#: What a refusal is raised as, by its kind; all others as RefusedError.
+_ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transform": TransformError}
+#: Least time (s) between two words to the sink about how long the program has waited.
+_TELL_S = 0.5
+#: Longest that `close` waits for the thread (s).
+_CLOSE_S = 5.0
+
+
+class Link(Inbox):
+    """One subscription kept alive by a thread of its own."""
+
+    def __init__(
+        self,
+        address: str,
+        wish: Wish,
+        position: int,
+        fingerprint: str,
+        keys: KeyRing | None = None,
+        waits: Callable[[], FeedWaits] | None = None,
+    ) -> None:
+        """Connect and subscribe from `position`; with `keys`, only to a sink that has the right one.
+
+        `waits` tells how long the program has waited; the sink hears of it now and then.
+        """
+        self._log = library_logger("trainer", stream=wish.stream, rank=wish.rank, sink=address)
+        self._wish, self._waits = wish, waits
+        #: When the sink was told last how long the program has waited (monotonic s).
+        self._told_at = 0.0
+        super().__init__()
+        self._consumed = 0
+        self._seek: tuple[int, str] | None = None
+        self._closing = False
+        self._hub = Hub(self._log, keys)
+        self._hub.tracer = Tracer.from_environment("trainer")
+        #: Position after the batch that the program has; kept for the tracer.
+        self._in_hand = 0
+        self._borrowing = Borrowing()
+        self._hub.memory = self._borrowing.attachments
+        #: Whether a waiting program was told that the sink has answered.
+        self._welcomed = False
+        self._socket = self._hub.dealer(address, _FROM_SINK, "sink")
+        self.session = Session(wish, position, fingerprint, Intervals(), time.monotonic())
+        self._thread = threading.Thread(target=self._run, name=f"penstock {wish.stream}", daemon=True)
+        self._thread.start()
+
+    def _taken(self, event: Event) -> None:
+        """Note it for the tracer."""
+        if self._hub.tracer and isinstance(event, Ready):
+            self._hub.tracer.handed(self._wish.stream, event.stop, over=False)
+            self._in_hand = event.stop
+
+    def welcomed(self, timeout_s: float) -> bool:
+        """Wait until the sink has answered; return whether it has. A refusal stays in `take`."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self.session.plan is not None or bool(self._events) or self._failed is not None, timeout_s
+            )
+
+    @property
+    def plan(self) -> StreamPlan | None:
+        """The stream's plan, once the sink has answered."""
+        return self.session.plan
+
+    @property
+    def advice(self) -> str:
+        """What to check if nothing comes; a handshake fails where keys do not match, or one side has none."""
+        refused = self._hub.rejects.counts["refused"] > 0
+        hint = "; somebody is there, but did not let us in: give keys=, and see its log" if refused else ""
+        return (
+            "check that ventilator, sink and at least one worker run, and that this is the sink's address for trainers"
+            + hint
+        )
+
+    def consumed(self) -> None:
+        """Say that one more batch is done with; the sink hears of several at once where it has credit left anyway."""
+        if self._hub.tracer:
+            self._hub.tracer.handed(self._wish.stream, self._in_hand, over=True)
+        with self._changed:
+            self._consumed += 1
+            pressing = self._consumed >= self.session.grant_after
+        if pressing:
+            self._hub.wake()
+
+    def seek(self, position: int, fingerprint: str) -> None:
+        """Go on from another position: what waits here is dropped."""
+        with self._changed:
+            self._seek = (position, fingerprint)
+            self._events.clear()
+        self._hub.wake()
+
+    def close(self) -> None:
+        """Unsubscribe and end the thread."""
+        with self._changed:
+            self._closing = True
+        self._hub.wake()
+        self._thread.join(_CLOSE_S)
+
+    def _run(self) -> None:
+        try:
+            now = time.monotonic()
+            self._execute(self.session.start(now))
+            while not self._closing:
+                self._hub.wait(min(self.session.next_timer(now) - now, 1.0))
+                now = time.monotonic()
+                self._turn(now)
+            self._execute(self.session.leave())
+        except BaseException as error:  # noqa: BLE001 - raised where the program waits
+            self.fail(error)
+        finally:
+            self._socket.close(linger_s=0.5)
+            self._hub.close()
+
+    def _turn(self, now: float) -> None:
+        with self._changed:
+            seek, self._seek = self._seek, None
+            consumed, self._consumed = self._consumed, 0
+        if seek:
+            plan = self.session.plan
+            self.session = Session(self._wish, *seek, self.session.live.intervals, now)
+            self.session.plan = plan
+            self._borrowing.forget()
+            self._socket.reopen()
+            with self._changed:
+                self._events.clear()
+            self._execute(self.session.start(now))
+        elif consumed:
+            self._execute(self.session.consume(consumed, now))
+        for _, message, arrays in self._socket.receive():
+            try:
+                own: Sequence[Array] = arrays
+                if isinstance(message, Batch) and self.session.plan:
+                    own = self._borrowing.own(message, arrays, self.session.plan)
+                if isinstance(message, TrainerWelcome):
+                    self._borrowing.meet(message.memory, now)
+                self._execute(self.session.receive(message, own, now))
+                if isinstance(message, TrainerWelcome):  # now it is known how large batches are, and how to get them
+                    self._execute(self.session.consume(0, now))
+            except RemoteProtocolError as error:
+                self._hub.rejects.add(error, "sink")
+        self._borrowing.failed(self._hub.rejects.counts["shared"], now)
+        self._borrowing.attempt(now)
+        self._execute(self.session.tick(now))
+
+    def _execute(self, instructions: Iterable[SessionInstruction]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case Send(message=Credit() as credit):
+                    self._socket.send(self._complete(credit))
+                case Send(message=message):
+                    self._socket.send(message)
+                case Deliver(batch, arrays):
+                    names = dict.fromkeys(frame.name for frame in batch.frames)
+                    fields = dict(zip(names, arrays, strict=True))
+                    self._put(
+                        *(
+                            Ready({name: array[part.rows] for name, array in fields.items()}, part.stop)
+                            for part in batch.parts()
+                        )
+                    )
+                case Ended():
+                    self._put(instruction)
+                case Rejected(refused):
+                    self._put(_ERRORS.get(refused.kind, RefusedError)(refused.reason))
+                case Reopen():
+                    self._borrowing.forget()
+                    self._socket.reopen()
+                case Note(event, fields, level):
+                    getattr(self._log, level)(event, **fields)
+                case Failed(reason):
+                    self._put(PenstockError(reason))
+        if self.session.plan and not self._welcomed:
+            with self._changed:
+                self._welcomed = True
+                self._changed.notify_all()
+
+    def _complete(self, credit: Credit) -> Credit:
+        """Add what only this shell knows: whether memory is shared and, now and then, how long the program waited."""
+        known: dict[str, object] = {"sees_memory": True} if self._borrowing.shares else {}
+        now = time.monotonic()
+        if self._waits and now >= self._told_at + _TELL_S:
+            self._told_at = now
+            known["feed"] = self._waits()
+        return credit.model_copy(update=known) if known else credit
+
+    def _put(self, *events: Event) -> None:
+        with self._changed:
+            if self._seek is None:  # else they belong to a position that was left
+                self._events.extend(events)
+                self._changed.notify_all()

@@ -1,0 +1,108 @@
+"""A sink's shared memory, as a trainer on its host uses it: whether it can be opened, and batches copied out of it.
+
+The trainer's half of what `sink/shared_batches.py` lends. Owns when it is tried to open that memory, and that a batch's
+fields are whole and the program's own before their memory may be written again. Refuses to know sockets, threads and
+credit.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.messages import Batch, Reference
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.transport.segments import loan_of
+from penstock.protocol.transport.shared_memory import Attachments
+from penstock.protocol.wire import Array
+from penstock.trainer.client.buffers import Buffers
+
+#: Segments of shared memory that stay mapped: each takes one of the program's file descriptors.
+_SEGMENTS = 256
+#: Seconds after which it is tried again to share memory with a sink: a message may have come too late for once.
+_RETRY_S = 60.0
+
+
+class Borrowing:
+    """What one subscription borrows of the sink that it talks to."""
+
+    def __init__(self) -> None:
+        """Borrow nothing yet."""
+        #: What maps the sink's segments; messages are decoded through it.
+        self.attachments = Attachments(releases=False, most=_SEGMENTS)
+        #: Whether the sink that answered last has memory that this process can open.
+        self.shares = False
+        #: A segment of that sink's, and of the last sink that had one; when to try to open it (monotonic s); how many
+        #: references failed so far.
+        self._memory: Reference | None = None
+        self._token = ""
+        self._try_at, self._failures = 0.0, 0
+        self._buffers = Buffers()
+
+    def forget(self) -> None:
+        """Borrow nothing until a sink answers."""
+        self.shares, self._memory = False, None
+
+    def meet(self, memory: Reference | None, now: float) -> None:
+        """Take in what segment a sink names; one that is new is tried at once."""
+        self._memory, self.shares = memory, False
+        if memory and memory.token != self._token:
+            self._token, self._try_at = memory.token, now
+        self.attempt(now)
+
+    def attempt(self, now: float) -> None:
+        """Find out now and then whether this process can open the sink's memory; the next credit says so."""
+        if self.shares or now < self._try_at or self._memory is None:
+            return
+        try:
+            self.attachments.lend(self._memory)
+        except RemoteProtocolError:  # another host, container or user: bytes are as good, only slower
+            self._try_at = now + _RETRY_S
+        else:
+            self.shares = True
+
+    def failed(self, references: int, now: float) -> None:
+        """Take in how many references have failed so far: batches are missing, and come again, as bytes."""
+        if references > self._failures:
+            self._failures = references
+            self.shares, self._try_at = False, now + _RETRY_S
+
+    def own(self, batch: Batch, arrays: Sequence[Array], plan: StreamPlan) -> Sequence[Array]:
+        """Return the batch's fields, joined, in memory that is the program's own and may be written to.
+
+        Raises RemoteProtocolError if shared memory was written again before it was copied, as may happen to a program
+        that was stopped for so long that the sink gave it up: then it must subscribe again.
+        """
+        _check(batch, plan)
+        loans = [loan_of(array) for array in arrays]
+        fields = self._join(batch, arrays)
+        if not all(loan is None or loan.intact for loan in loans):
+            raise RemoteProtocolError("stale", f"batch {batch.sequence} was given up by the sink before it was read")
+        return fields
+
+    def _join(self, batch: Batch, arrays: Sequence[Array]) -> list[Array]:
+        parts: dict[str, list[Array]] = {}
+        for frame, array in zip(batch.frames, arrays, strict=True):
+            parts.setdefault(frame.name, []).append(array)
+        fields = []
+        for segments in parts.values():
+            if len(segments) > 1 or loan_of(segments[0]):
+                fields.append(self._buffers.join(segments))
+            else:
+                segments[0].flags.writeable = True  # nobody else holds the received frame
+                fields.append(segments[0])
+        return fields
+
+
+def _check(batch: Batch, plan: StreamPlan) -> None:
+    """Raise RemoteProtocolError unless the batch's segments make up the fields of the plan's schema."""
+    lengths: dict[str, int] = {}
+    known = {field.name: field for field in plan.schema}
+    for frame in batch.frames:
+        field = known.get(frame.name)
+        if field is None or (frame.dtype, frame.shape[1:]) != (field.dtype, field.shape) or not frame.shape:
+            raise RemoteProtocolError("batch", f"{frame.name} {frame.dtype}{frame.shape} is not of the schema {known}")
+        lengths[frame.name] = lengths.get(frame.name, 0) + frame.shape[0]
+    if lengths.keys() != known.keys() or set(lengths.values()) != {sum(batch.sizes)}:
+        raise RemoteProtocolError("batch", f"batch {batch.sequence}: fields of lengths {lengths}, sizes {batch.sizes}")
+    if len(batch.sizes) != len(batch.stops) or any(low >= high for low, high in pairwise((batch.start, *batch.stops))):
+        raise RemoteProtocolError("batch", f"batch {batch.sequence}: from {batch.start}, stops {batch.stops}")

@@ -1,0 +1,1 @@
+"""Iterating over batches and keeping the position, whatever supplies the batches."""

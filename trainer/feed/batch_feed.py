@@ -1,0 +1,209 @@
+"""`BatchFeed`: iterating batches, whatever brings them.
+
+Owns the meaning of *consumed* (a batch counts once the program asks for the next one), of an epoch's iteration and of a
+feed's state. Everything heavy (TensorFlow, Keras) is imported only by the methods that need it. Refuses to know sockets
+and files.
+"""
+
+import weakref
+from array import array
+from collections import deque
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self
+
+from penstock.protocol.errors import PenstockError, SpecError
+from penstock.protocol.messages import EpochEnd
+from penstock.protocol.plan import FieldSchema
+from penstock.protocol.wire import Array
+from penstock.trainer.feed.cursor import Cursor
+from penstock.trainer.feed.stats import FeedStats
+from penstock.trainer.feed.supply import AnyPlan
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class BatchFeed(Generic[AnyPlan]):
+    """A stream's batches, in order, each exactly once.
+
+    `for batch in feed` yields dicts of numpy arrays, by field, and ends with the epoch; iterate again for the next one.
+    A feed must be used in the process that made it, in one place at a time.
+    """
+
+    def __init__(self, cursor: Cursor[AnyPlan], stats: FeedStats | None = None) -> None:
+        """Take what the batches come from; nothing is asked of it before the first use."""
+        self.address, self.timeout_s = cursor.address, cursor.timeout_s
+        self.stats = stats or FeedStats()
+        self._cursor = cursor
+        weakref.finalize(self, cursor.close)  # a feed that nobody holds unsubscribes, at exit too
+
+    def __repr__(self) -> str:
+        """Show stream, address and position."""
+        return repr(self._cursor)
+
+    def __enter__(self) -> Self:
+        """Return the feed itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    @property
+    def plan(self) -> AnyPlan:
+        """What is known of the stream; the first use may have to wait for it."""
+        return self._cursor.plan
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return self.plan.classes
+
+    @property
+    def schema(self) -> tuple[FieldSchema, ...]:
+        """The fields of a sample: name, dtype and shape, and of an image what its axes and channels are."""
+        return self.plan.schema
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+        return self._cursor.wish.stream
+
+    @property
+    def rank(self) -> int:
+        """Which of the trainers that share the stream this is."""
+        return self._cursor.wish.rank
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of a whole epoch for this rank, if nothing is quarantined."""
+        return self.plan.batches_per_epoch(self._cursor.wish.world_size)
+
+    @property
+    def position(self) -> int:
+        """Position after the batch that was yielded last."""
+        return self._cursor.position
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that `position` is in."""
+        return self.plan.epoch_of(self.position)
+
+    @property
+    def epochs(self) -> list[EpochEnd]:
+        """Accounts of the epochs that ended: expected = delivered + quarantined + dropped."""
+        return self._cursor.epochs
+
+    def __iter__(self) -> Iterator[dict[str, Array]]:
+        """Yield the batches up to the end of the epoch; after a break, iterating again goes on with the next batch."""
+        yield from self._rest(self._cursor.claim(), timed=True)
+
+    def next_epoch(self, *, timed: bool = True) -> Iterator[dict[str, Array]]:
+        """Yield the batches of one epoch; one that was broken off is left behind, and the epoch after it begins.
+
+        Without `timed`, the caller keeps the times of `stats` (tf.data asks ahead: its waiting is not the program's).
+        """
+        yield from self._rest(self._cursor.claim_next_epoch(), timed=timed)
+
+    def skip_epoch(self) -> None:
+        """Leave the rest of an epoch that was broken off; does nothing between epochs."""
+        self._cursor.claim_next_epoch()
+
+    def upcoming_epoch(self) -> int:
+        """Return the epoch of the next batch, waiting for it where that is open: the rest of an epoch may be empty."""
+        plan, cursor = self.plan, self._cursor
+        with cursor.turn:
+            while not cursor.held and cursor.position != plan.epoch_span(plan.epoch_of(cursor.position))[0]:
+                cursor.held = cursor.pull(cursor.iteration)
+            return plan.epoch_of(cursor.held.stop - 1 if cursor.held else cursor.position)
+
+    def state_dict(self, *, batches: int | None = None) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to go on after the batch that was yielded last.
+
+        With `batches`: after that many batches of the current iteration, for programs that prefetch (tf.data): what
+        was trained on, not what was fetched.
+        """
+        cursor = self._cursor
+        stream, position = cursor.wish.stream, cursor.after(batches)
+        return {"version": 1, "stream": stream, "position": position, "fingerprint": cursor.fingerprint}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state; the number of workers and of ranks may be another.
+
+        Raises SpecError if it is not a state of this stream; the sink refuses one of another spec or source.
+        """
+        try:
+            version, stream, position, fingerprint = (
+                state[key] for key in ("version", "stream", "position", "fingerprint")
+            )
+        except (KeyError, TypeError):
+            raise SpecError(f"not a feed's state: {state!r}; give what state_dict() returned") from None
+        own = self._cursor.wish.stream
+        if version != 1 or stream != own or not isinstance(position, int) or position < 0:
+            raise SpecError(f"state {state!r} is not one of stream {own!r} (version 1)")
+        self.seek(position, str(fingerprint))
+
+    def seek(self, position: int, fingerprint: str = "") -> None:
+        """Go on from `position` (samples since the start of epoch 0), backwards too; ends the current iteration."""
+        self._cursor.seek(position, fingerprint)
+
+    def track(self) -> deque[int]:
+        """Return a queue that gets the position after each batch handed out from now on, for who trains behind it.
+
+        Who removes a position for each batch trained on knows what was trained on, whatever was fetched ahead. An epoch
+        that is left midway takes its positions out: they will not be trained on. There is one such queue a feed.
+        """
+        self._cursor.tracks = tracks = deque[int]()
+        return tracks
+
+    def dataset(
+        self, fields: tuple[str, ...] | None = ("image", "label"), *, prefetch: int = 2
+    ) -> "tf.data.Dataset[Any]":
+        """Return a tf.data.Dataset of whole batches, one epoch an iteration, for `model.fit`; see `trainer.tf`."""
+        from penstock.trainer.adapters.tf import dataset  # noqa: PLC0415 - TensorFlow is imported only when asked for
+
+        return dataset(self, fields, prefetch=prefetch)
+
+    def fail(self, error: PenstockError) -> None:
+        """Make every wait of this feed raise `error`: the stack behind it gave up. Callable from any thread."""
+        self._cursor.fail(error)
+
+    def close(self) -> None:
+        """Unsubscribe; the feed cannot be used any more. Callable from any thread: a wait in another one ends."""
+        self._cursor.close()
+
+    def _rest(self, mine: int, *, timed: bool) -> Iterator[dict[str, Array]]:
+        """Yield what is left of the epoch; if that is nothing, the next one."""
+        cursor, stats, some = self._cursor, self.stats, False
+        for ended in range(2):
+            if cursor.finished:
+                cursor.stops, cursor.finished = array("q"), False
+            if timed:
+                stats.ask()
+            while ready := cursor.next(mine):
+                if timed:
+                    stats.receive()
+                stats.batches += 1
+                stats.samples += len(next(iter(ready.fields.values())))
+                some = True
+                yield ready.fields
+                if timed:
+                    stats.ask()
+            if timed:
+                stats.receive()
+            if some or cursor.iteration != mine:
+                return
+            if ended:
+                raise self._empty_epoch()
+
+    def _empty_epoch(self) -> SpecError:
+        settings = self.plan.settings
+        start, stop = self.plan.epoch_span(self.epoch)
+        return SpecError(
+            f"stream {self.plan.name!r}: a whole epoch gives no batch: {stop - start} samples (less the quarantined) "
+            f"with batch_size = {settings.batch_size}, drop_remainder = {str(settings.drop_remainder).lower()} and "
+            f"{self._cursor.wish.world_size} trainer(s); make batch_size smaller"
+        )

@@ -1,0 +1,67 @@
+"""What brings a feed its batches: what feeds and cursors ask of a subscription and of a file alike. Only types."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from penstock.protocol.errors import PenstockError
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.wire import Array
+from penstock.trainer.client.session import Ended
+from penstock.trainer.hdf5.plan import FilePlan
+
+AnyPlan = TypeVar("AnyPlan", bound=StreamPlan | FilePlan)
+Plan_co = TypeVar("Plan_co", bound=StreamPlan | FilePlan, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A batch: its fields, and the position to go on at after it."""
+
+    fields: dict[str, Array]
+    stop: int
+
+
+Event = Ready | Ended | PenstockError
+
+
+class Supply(Protocol[Plan_co]):
+    """What brings batches, by a thread of its own: a subscription, or a file."""
+
+    @property
+    def plan(self) -> Plan_co | None:
+        """What is known of the stream; None as long as nothing is."""
+        ...
+
+    @property
+    def advice(self) -> str:
+        """What to check if nothing comes."""
+        ...
+
+    def take(self, timeout_s: float, wanted: Callable[[], bool] = ...) -> Event | None:
+        """Return the next event, or None if none came within `timeout_s` seconds or it is not `wanted` any more."""
+        ...
+
+    def welcomed(self, timeout_s: float) -> bool:
+        """Wait until the plan is known; return whether it is. An error stays in `take`."""
+        ...
+
+    def nudge(self) -> None:
+        """Make a wait look again whether it is wanted."""
+        ...
+
+    def consumed(self) -> None:
+        """Say that one more batch is done with."""
+        ...
+
+    def seek(self, position: int, fingerprint: str) -> None:
+        """Go on from another position: what waits here is dropped."""
+        ...
+
+    def fail(self, error: PenstockError) -> None:
+        """Make every wait raise `error`."""
+        ...
+
+    def close(self) -> None:
+        """End the thread."""
+        ...

@@ -1,0 +1,92 @@
+"""Whether what workers have sent arrives: what is made again, and whose results do not seem to arrive at all.
+
+Part of the leases core: no socket, no clock. Theory of operation. A worker says `Finished` when a result has left it,
+not when it has arrived. Its results travel one behind the other, so a result that the sink goes on missing is lost
+once a later one of the same worker has arrived; else it may only be slow, and each one that arrives buys those behind
+it time. Each time that a task is made again it is waited for twice as long: on a line that takes longer for one result
+than `confirm_s`, nothing but repetitions would arrive otherwise.
+
+A worker none of whose results arrives takes work away from the others, the faster the less it gets done: behind a
+line that drops large packets, or with the wrong address for the sink. It is benched while there are others, for ever
+longer, then tried with one task; the first result that arrives restores it.
+"""
+
+from collections.abc import Iterable
+
+from penstock.protocol.instructions import Note
+from penstock.ventilator.core.stream_queue import Lane, Work
+from penstock.ventilator.core.workers import Roster, Worker
+
+#: How often the time that a result is waited for, and that a worker is benched for, doubles at most.
+_DOUBLINGS = 4
+
+
+class Delivery:
+    """What workers have sent and the sink still misses."""
+
+    def __init__(self, roster: Roster, confirm_s: float) -> None:
+        """Wait for a result for `confirm_s` seconds at first."""
+        self._roster, self._confirm_s = roster, confirm_s
+
+    def sent(self, peer: bytes, work: Work, now: float) -> None:
+        """Take in that a worker has sent a result that the sink misses."""
+        work.senders.pop(peer, None)  # the latest stands last
+        work.senders[peer] = work.finished_at = now
+        worker = self._roster.workers[peer]
+        if worker.misses:  # on trial: nothing more until it is known what became of this
+            worker.benched_until = max(worker.benched_until, now + self._confirm_s)
+
+    def arrived(self, works: Iterable[Work], now: float) -> list[Note]:
+        """Take in what the sink does not miss any more; work that only one worker has sent tells about that one."""
+        out = []
+        for work in works:
+            if len(work.senders) == 1:
+                [(peer, sent_at)] = work.senders.items()
+                if worker := self._roster.workers.get(peer):
+                    worker.arrived_at, worker.arrived_up_to = now, max(sent_at, worker.arrived_up_to)
+                    if worker.misses:
+                        worker.misses, worker.benched_until = 0, 0.0
+                        self._roster.offer(peer)
+                        out.append(Note("results arrive again", {"worker": worker.hello.worker}))
+        return out
+
+    def overdue(self, lane: Lane, now: float) -> tuple[list[Work], list[Note]]:
+        """Return what has been waited for long enough and must be made again, and what there is to tell."""
+        works, out = [], []
+        for work in lane.works.values():
+            if work.finished_at is None:
+                continue
+            sender = next(reversed(work.senders), b"")
+            worker = self._roster.workers.get(sender)
+            overtaken = worker is None or worker.arrived_up_to > work.finished_at
+            since = work.finished_at if worker is None or overtaken else max(work.finished_at, worker.arrived_at)
+            if now - since <= self._confirm_s * 2 ** min(work.remade, _DOUBLINGS):
+                continue
+            work.remade += 1
+            works.append(work)
+            if worker and not overtaken and now >= worker.benched_until:
+                out.append(self._miss(sender, worker, now))
+        return works, out
+
+    def forgive(self) -> None:
+        """Begin anew with all workers: another sink may be reached where the last one was not."""
+        for peer, worker in self._roster:
+            worker.misses, worker.benched_until, worker.benched = 0, 0.0, False
+            self._roster.offer(peer)
+
+    def review(self, now: float) -> None:
+        """Bench who is to be benched now, and call back the others."""
+        trusted = any(not worker.misses and not worker.blocked for _, worker in self._roster)
+        for peer, worker in self._roster:
+            benched = trusted and now < worker.benched_until
+            if benched != worker.benched:
+                worker.benched = benched
+                self._roster.offer(peer)
+
+    def _miss(self, peer: bytes, worker: Worker, now: float) -> Note:
+        pause_s = self._confirm_s * 2 ** min(worker.misses, _DOUBLINGS)
+        worker.misses += 1
+        worker.benched_until = now + pause_s
+        self._roster.offer(peer)
+        words = f"others make what it sent; from now on it gets one task at a time, after {pause_s:.0f} s"
+        return Note("results do not arrive", {"worker": worker.hello.worker, "then": words}, "warning")

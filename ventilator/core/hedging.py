@@ -1,0 +1,49 @@
+"""A worker that holds up the stream: what it holds is given to others too, and it gets nothing new for now.
+
+Part of the leases core: no socket, no clock. Theory of operation. The work of the lowest position is what the trainer
+waits for. Where whoever holds it has finished nothing for far longer than is typical (it hangs, is starved or stopped),
+all that it holds is leased again; the copy that comes later is a duplicate. A worker that falls silent or dies is no
+matter of this.
+"""
+
+from collections.abc import Mapping
+
+from penstock.protocol.instructions import Instruction, Note
+from penstock.ventilator.core.stream_queue import Lane
+from penstock.ventilator.core.workers import Roster
+
+
+class Hedging:
+    """Looks at what holds up a stream."""
+
+    def __init__(self, roster: Roster, least_s: float, factor: float) -> None:
+        """Be patient for `least_s` seconds at least, and for `factor` times as long as a typical task takes."""
+        self._roster, self._least_s, self._factor = roster, least_s, factor
+
+    def hedge(self, lane: Lane, lanes: Mapping[str, Lane], now: float) -> list[Instruction]:
+        """Lease again all that a worker holds whose current task holds up the stream far longer than is typical."""
+        head = lane.head()
+        holders = self._roster.holders(head.key) if head else ()
+        patience = max(self._least_s, self._factor * (lane.typical_s or 0.0))
+        if not head or head.ready or not holders or head.failure:
+            return []
+        if head.finished_at is not None:  # hedged, made, and on its way: that is waited for
+            return []
+        workers = self._roster.workers
+        if any(now - workers[peer].busy_since <= patience for peer in holders):
+            return []
+        out: list[Instruction] = []
+        for peer in holders:
+            worker = workers[peer]
+            worker.stalled = True
+            self._roster.offer(peer)
+            for key in worker.held:
+                other = lanes[key.stream]
+                if (work := other.works.get(key)) and all(
+                    workers[holder].stalled for holder in self._roster.holders(key)
+                ):
+                    other.hedged += not work.ready
+                    other.push(work)
+            fields = {"worker": worker.hello.worker, "stream": lane.plan.name, "task": head.key.ordinal}
+            out.append(Note("hedged", fields | {"age_s": round(now - worker.busy_since, 3)}, "warning"))
+        return out

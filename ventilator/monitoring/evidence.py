@@ -1,0 +1,215 @@
+"""From moments to evidence: what workers and trainers did between the ends of a window of time.
+
+Owns differences of sums: a peer that is new, or started again, counts from where it was first seen. A stage that is not
+over counts as far as it has come. Refuses to know what is concluded (`protocol.verdict`) and how it is shown.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from penstock.protocol.stats import ReaderStats, WorkerStats
+from penstock.ventilator.core.leases import Leases
+from penstock.ventilator.monitoring.verdict import PATIENCE_S, Evidence, Hanging
+
+#: A task hangs if it takes this many times as long as a typical one, and longer than the verdict's patience.
+_HANGS = 4.0
+#: A trainer that was seen for less than this (s) says nothing yet.
+_LEAST_S = 2.0
+#: A training program's own clock is believed once it covers this much (s).
+_LEAST_CLOCK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLately:
+    """One worker between two moments: seconds by stage, items and what it made."""
+
+    seconds: float
+    read_s: float
+    make_s: float
+    send_s: float
+    items: int
+    failed: int
+    #: Samples and bytes per second.
+    rates: tuple[float, float]
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds without a task."""
+        return max(0.0, self.seconds - self.read_s - self.make_s - self.send_s)
+
+    @property
+    def busy(self) -> float:
+        """The rest, as a fraction."""
+        return min(1.0, max(0.0, 1 - self.idle_s / self.seconds)) if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderLately:
+    """One trainer between two moments."""
+
+    seconds: float
+    rate: float
+    wait_fraction: float | None
+    starved: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What everybody had said by `now`."""
+
+    now: float
+    #: By peer: what it said, and when.
+    workers: Mapping[bytes, tuple[WorkerStats, float]]
+    readers: Mapping[str, ReaderStats]
+    #: When the sink said so.
+    sink_at: float
+    #: Batches, samples and bytes sent to all trainers so far.
+    sent: Counter[str]
+    #: Samples that files took so far, and seconds that they held the stream up.
+    written: int
+    held_up_s: float
+    #: Tasks finished so far; tasks that were finished and have not arrived now.
+    finished: int
+    under_way: int
+    #: Tasks that are wanted and were not made.
+    open: int
+
+    @classmethod
+    def of(cls, leases: Leases, now: float) -> "Moment":
+        """Return what is known now."""
+        stats = leases.heard.stats if leases.sink else None
+        sent: Counter[str] = Counter()
+        for stream in stats.streams if stats else ():
+            sent.update(batches=stream.batches, samples=stream.samples, bytes=stream.bytes)
+        lanes = leases.lanes.values()
+        works = [work for lane in lanes for work in lane.works.values()]
+        under_way = sum(work.finished_at is not None for work in works)
+        return cls(
+            now=now,
+            workers={peer: (worker.stats, worker.stats_at) for peer, worker in leases.roster if worker.stats},
+            readers={reader.reader: reader for reader in stats.readers} if stats else {},
+            sink_at=leases.heard.at,
+            sent=sent,
+            written=sum(writer.samples for writer in stats.writers) if stats else 0,
+            held_up_s=sum(writer.blocked_s for writer in stats.writers) if stats else 0.0,
+            finished=sum(lane.finished for lane in lanes),
+            under_way=under_way,
+            open=len(works) - under_way,
+        )
+
+    def worker(self, peer: bytes, past: Sequence["Moment"]) -> WorkerLately | None:
+        """Return what a worker did since it was first seen in `past`; none if nothing can be said yet."""
+        first = next((moment.workers[peer] for moment in past if peer in moment.workers), None)
+        return _worker_between(first, self.workers[peer]) if first and peer in self.workers else None
+
+    def reader(self, name: str, past: Sequence["Moment"]) -> ReaderLately | None:
+        """Return how a trainer fared since it was first seen in `past`; none if nothing can be said yet."""
+        first = next((moment for moment in past if name in moment.readers), None)
+        if first is None or name not in self.readers or self.sink_at <= first.sink_at:
+            return None
+        return _reader_between(first.readers[name], self.readers[name], self.sink_at - first.sink_at)
+
+
+def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
+    """Return what was seen in `past`, oldest moment first, of a stack as it is now."""
+    first, last = past[0], past[-1]
+    workers = [lately for peer in last.workers if (lately := last.worker(peer, past))]
+    found = [reader for name in last.readers if (reader := last.reader(name, past))]
+    waits = [
+        (reader.wait_fraction, reader.starved)
+        for reader in found
+        if reader.wait_fraction is not None and reader.seconds >= _LEAST_S
+    ]
+    wait_fraction, starved = max(waits, default=(None, 1.0), key=lambda pair: pair[0] or 0.0)
+    stats = leases.heard.stats if leases.sink else None
+    seconds = last.now - first.now
+    delivered = last.sent["samples"] - first.sent["samples"] + last.written - first.written
+    heads = [last.now - lane.head_since for lane in leases.lanes.values() if lane.missing]
+    waiting = any(told.starved for told in last.readers.values()) or (stats and stats.writers)
+    return Evidence(
+        seconds=seconds,
+        wait_fraction=wait_fraction,
+        starved=starved,
+        trainers=len(last.readers),
+        writers=sum(writer.state == "writing" for writer in stats.writers) if stats else 0,
+        workers=len(leases.workers),
+        cut_off=sum(bool(worker.blocked) for _, worker in leases.roster),
+        sink=leases.sink is not None,
+        stopped="; ".join(lane.stopped for lane in leases.lanes.values() if lane.stopped),
+        read_s=sum(worker.read_s for worker in workers),
+        make_s=sum(worker.make_s for worker in workers),
+        send_s=sum(worker.send_s for worker in workers),
+        idle_s=sum(worker.idle_s for worker in workers),
+        items=sum(worker.items for worker in workers),
+        failed=sum(worker.failed for worker in workers),
+        delivered=max(0, delivered),
+        wanted=sum(len(lane.works) for lane in leases.lanes.values()),
+        under_way=sum(moment.under_way for moment in past) / len(past),
+        open=sum(moment.open for moment in past) / len(past),
+        head_s=max(heads, default=0.0) if waiting else 0.0,
+        hanging=_hanging(leases, last.now),
+        writer_fraction=min(1.0, max(0.0, last.held_up_s - first.held_up_s) / seconds) if seconds > 0 else 0.0,
+    )
+
+
+def _hanging(leases: Leases, now: float) -> Hanging | None:
+    """Return the task that has taken longest among those that take far longer than is typical."""
+    found: list[Hanging] = []
+    for _, worker in leases.roster:
+        stats = worker.stats
+        if stats is None or stats.task is None or stats.stage not in ("read", "make"):
+            continue
+        seconds = stats.stage_s + now - worker.stats_at
+        lane = leases.lanes.get(stats.task.stream)
+        if seconds >= max(PATIENCE_S, _HANGS * ((lane and lane.typical_s) or 0.0)):
+            doing = "waiting for the files of" if stats.stage == "read" else "working on"
+            task = f"{doing} task {stats.task.ordinal} of stream {stats.task.stream!r}"
+            found.append(Hanging(worker.hello.worker, task, seconds))
+    return max(found, default=None, key=lambda each: each.seconds)
+
+
+def _stages(stats: WorkerStats) -> dict[str, float]:
+    """Return seconds by stage, the one that is not over included."""
+    spent = stats.spent
+    seconds = {"read": spent.read_s, "make": spent.decode_s + spent.transform_s, "send": spent.send_s, "idle": 0.0}
+    seconds[stats.stage] += stats.stage_s
+    return seconds
+
+
+def _worker_between(first: tuple[WorkerStats, float], last: tuple[WorkerStats, float]) -> WorkerLately | None:
+    (old, old_at), (new, new_at) = first, last
+    seconds = new_at - old_at
+    if seconds <= 0:
+        return None
+    before, after = _stages(old), _stages(new)
+    spent = {stage: max(0.0, after[stage] - before[stage]) for stage in ("read", "make", "send")}
+    return WorkerLately(
+        seconds=seconds,
+        read_s=spent["read"],
+        make_s=spent["make"],
+        send_s=spent["send"],
+        items=max(0, new.items - old.items),
+        failed=max(0, new.failures - old.failures),
+        rates=(max(0, new.samples - old.samples) / seconds, max(0, new.bytes - old.bytes) / seconds),
+    )
+
+
+def _reader_between(old: ReaderStats, new: ReaderStats, seconds: float) -> ReaderLately:
+    starved_s, blocked_s = new.starved_s - old.starved_s, new.blocked_s - old.blocked_s
+    starved = _fraction(starved_s, blocked_s)
+    wait_fraction = starved
+    if old.feed and new.feed:
+        own = _fraction(new.feed.wait_s - old.feed.wait_s, new.feed.busy_s - old.feed.busy_s, _LEAST_CLOCK_S)
+        wait_fraction = starved if own is None else own
+    return ReaderLately(
+        seconds=seconds,
+        rate=max(0, new.samples - old.samples) / seconds,
+        wait_fraction=wait_fraction,
+        starved=1.0 if starved is None else starved,
+    )
+
+
+def _fraction(part: float, rest: float, least: float = 0.0) -> float | None:
+    total = part + rest
+    return min(1.0, max(0.0, part / total)) if total > least else None

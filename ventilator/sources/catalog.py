@@ -1,0 +1,106 @@
+"""The task book: every stream's listing and plan, and from a unit of work's name to the task with its items.
+
+Owns the way from positions in the order to paths and labels. Knows nothing of leases and sockets.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from penstock.protocol.errors import RemoteProtocolError, SourceError
+from penstock.protocol.messages import Item, Paths, Task, TaskKey
+from penstock.protocol.plan import StreamPlan, fingerprint
+from penstock.protocol.spec.spec import Spec
+from penstock.ventilator.sources.directory import list_source
+from penstock.ventilator.sources.listing import Listing
+from penstock.ventilator.sources.rows import RowListing
+
+#: Paths in one message: so many, and about so many characters; it holds up the ventilator for some milliseconds.
+_PAGE_PATHS, _PAGE_CHARACTERS = 4096, 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    plan: StreamPlan
+    listing: Listing | RowListing
+
+
+class TaskBook:
+    """All streams of a spec, listed."""
+
+    def __init__(self, entries: Mapping[str, _Entry]) -> None:
+        """Hold what `open` found."""
+        self._entries = dict(entries)
+
+    @classmethod
+    def open(cls, spec: Spec, roots: Mapping[str, str], tell: Callable[[str], object] = lambda _: None) -> Self:
+        """List every source, and `tell` which one now. Raises SourceError."""
+        entries = {}
+        for name, settings in spec.streams.items():
+            tell(f"listing the items of stream {name!r}")
+            listing = list_source(settings.source, roots)
+            first, stride = settings.shard_of
+            items = len(range(first, len(listing), stride))
+            if not items:
+                raise SourceError(
+                    f"stream {name!r}: shard {settings.shard} of {len(listing)} items is empty; use fewer shards"
+                )
+            plan = StreamPlan(
+                name=name,
+                seed=spec.seed,
+                settings=settings,
+                items=items,
+                classes=tuple(listing.classes),
+                fingerprint=fingerprint(spec, settings, listing.digest),
+                sketch=listing.sketch if isinstance(listing, RowListing) else "",
+            )
+            entries[name] = _Entry(plan, listing)
+        return cls(entries)
+
+    @property
+    def plans(self) -> tuple[StreamPlan, ...]:
+        """The plan of every stream."""
+        return tuple(entry.plan for entry in self._entries.values())
+
+    def listing(self, stream: str) -> Listing | RowListing:
+        """Return a stream's listing."""
+        return self._entries[stream].listing
+
+    def task(self, key: TaskKey, attempt: int) -> Task:
+        """Return the task, or the one item alone, that `key` names.
+
+        A whole task of a source of rows holds no items: workers know them by the plan, and messages stay small.
+        """
+        entry = self._entries[key.stream]
+        epoch = key.ordinal // entry.plan.geometry.tasks_per_epoch
+        items = () if isinstance(entry.listing, RowListing) and key.alone is None else self.items(key)
+        return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
+
+    def name(self, stream: str, item: int) -> str:
+        """Return what an item of a stream's whole source is called; empty if there is none. From any thread."""
+        entry = self._entries.get(stream)
+        return entry.listing.path(item) if entry and 0 <= item < len(entry.listing) else ""
+
+    def paths(self, stream: str, start: int) -> Paths:
+        """Return what the items of a stream's whole source are called, from `start` on, as many as fit a message.
+
+        Raises RemoteProtocolError if there is no such item.
+        """
+        entry = self._entries.get(stream)
+        if entry is None or start >= len(entry.listing):
+            raise RemoteProtocolError("paths", f"item {start} of stream {stream!r}: there is none")
+        found: list[str] = []
+        length = 0
+        for index in range(start, len(entry.listing)):
+            found.append(entry.listing.path(index))
+            length += len(found[-1])
+            if length > _PAGE_CHARACTERS or len(found) == _PAGE_PATHS:
+                break
+        return Paths.model_construct(stream=stream, start=start, total=len(entry.listing), paths=tuple(found))
+
+    def items(self, key: TaskKey) -> tuple[Item, ...]:
+        """Return the items of a task, or of the one item alone, that `key` names."""
+        entry = self._entries[key.stream]
+        path, label = entry.listing.path, entry.listing.label
+        indices = entry.plan.indices(key.ordinal, key.alone).tolist()
+        return tuple(Item.model_construct(item=index, path=path(index), label=label(index)) for index in indices)

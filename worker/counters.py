@@ -1,0 +1,45 @@
+"""What a worker counts about its own work, once a task. Written by the thread that makes samples, read by the loop.
+
+Owns the numbers that heartbeats and metrics show; knows no engine, no clock and no sockets.
+"""
+
+from collections.abc import Sequence
+
+from penstock.protocol.messages import Timings
+from penstock.protocol.runtime.histogram import Histogram
+from penstock.protocol.wire import Array
+
+#: The stages of a task's way, by the fields of `Timings`.
+STAGES = ("read", "decode", "transform", "send")
+
+
+class Meter:
+    """Sums since the worker started."""
+
+    def __init__(self) -> None:
+        """Have counted nothing."""
+        self.tasks = self.samples = self.bytes = self.items = self.failures = 0
+        self.stages = {stage: Histogram() for stage in STAGES}
+
+    def add(self, timings: Timings, arrays: Sequence[Array], items: int, failures: int) -> None:
+        """Count one task: where its time went, its fields (samples first), its items and how many of them failed."""
+        self.tasks += 1
+        self.samples += len(arrays[0]) if arrays else 0
+        self.bytes += sum(array.nbytes for array in arrays)
+        self.items += items
+        self.failures += failures
+        self.stages["read"].add(timings.read_s)
+        self.stages["decode"].add(timings.decode_s)
+        self.stages["transform"].add(timings.transform_s)
+        self.stages["send"].add(timings.send_s)
+
+    @property
+    def spent(self) -> Timings:
+        """Seconds by stage so far."""
+        stages = self.stages
+        return Timings.model_construct(
+            read_s=stages["read"].total_s,
+            decode_s=stages["decode"].total_s,
+            transform_s=stages["transform"].total_s,
+            send_s=stages["send"].total_s,
+        )

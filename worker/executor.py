@@ -1,0 +1,256 @@
+"""The worker's two threads beside its loop: one reads ahead, one decodes, transforms and sends.
+
+Owns the queue of tasks and the PUSH socket to the sink. Knows nothing of heartbeats and leases: the loop's thread asks
+for what is finished and is woken when there is something.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from penstock.protocol import wire
+from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings, WorkerStats
+from penstock.protocol.stats import Stage
+from penstock.protocol.transport.segments import Loan
+from penstock.protocol.transport.shared_memory import Pool, by_reference
+from penstock.protocol.transport.sockets import Endpoint, Hub
+from penstock.worker.counters import Meter
+from penstock.worker.imaging.pipeline import Outcome, Pipeline
+from penstock.worker.imaging.readers.reader import Loaded
+
+#: Tasks whose files are read before they are decoded: hides the storage's latency.
+_READ_AHEAD = 2
+#: Longest that a thread waits (s) before it looks whether it should stop.
+_TURN_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What tasks need: a pipeline a stream, and where results go."""
+
+    pipelines: Mapping[str, Pipeline]
+    sink: str
+    #: Which start of the sink that is.
+    incarnation: str = ""
+    #: Most memory (bytes) to share with the sink; 0: none.
+    shared_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    task: Task
+    contents: Loaded
+    pipeline: Pipeline
+    read_s: float
+
+
+class Engine:
+    """Runs tasks in order; `submit`, `withdraw`, `finished` and `configure` are the loop's side of it."""
+
+    def __init__(self, hub: Hub, worker: str) -> None:
+        """Start both threads; they wait until `configure` was called."""
+        self._hub, self._worker = hub, worker
+        self._changed = threading.Condition()
+        self._queued: deque[Task] = deque()
+        self._loaded: deque[_Ready] = deque()
+        self._loading: Task | None = None
+        self._done: deque[Done] = deque()
+        self._setup: Setup | None = None
+        self._stopping = False
+        #: What killed a thread, for the loop to raise.
+        self.error: BaseException | None = None
+        #: When the task that is decoded, or read, was begun (monotonic s), and its name; None between tasks.
+        self.running: tuple[float, TaskKey] | None = None
+        self.reading: tuple[float, TaskKey] | None = None
+        #: Since when a result waits for a sink that takes it (monotonic s); None while none does.
+        self.sending_since: float | None = None
+        #: Since when it waits without a link to the sink (monotonic s); a link that is merely slow is one.
+        self.cut_since: float | None = None
+        #: What was sent so far, and since when the decoder waits for something to do (monotonic s).
+        self.meter = Meter()
+        self._free_since = time.monotonic()
+        #: The task whose result waits for the sink.
+        self._sending: TaskKey | None = None
+        self._threads = [
+            threading.Thread(target=self._guard, args=(part,), name=name, daemon=True)
+            for name, part in (("reader", self._read), ("decoder", self._decode))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def configure(self, setup: Setup) -> None:
+        """Use these pipelines and this sink from the next task on."""
+        with self._changed:
+            self._setup = setup
+            self._changed.notify_all()
+
+    def submit(self, task: Task) -> None:
+        """Queue a task."""
+        with self._changed:
+            self._queued.append(task)
+            self._changed.notify_all()
+
+    def withdraw(self) -> tuple[TaskKey, ...]:
+        """Empty the queue; return what was in it and will not run."""
+        with self._changed:
+            tasks = [loaded.task for loaded in self._loaded] + [
+                *([self._loading] if self._loading else []),
+                *self._queued,
+            ]
+            self._loaded.clear()
+            self._queued.clear()
+            self._loading = None
+            return tuple(task.key for task in tasks)
+
+    def finished(self) -> tuple[Done, ...]:
+        """Return what was sent since the last call."""
+        done = []
+        while self._done:
+            done.append(self._done.popleft())
+        return tuple(done)
+
+    def stats(self, now: float) -> WorkerStats:
+        """Return what was done so far and what is being done now."""
+        meter, running, reading, sending_since = self.meter, self.running, self.reading, self.sending_since
+        stage: Stage = "idle"
+        since, task = self._free_since, None
+        if running:
+            stage, (since, task) = "make", running
+        elif sending_since is not None:
+            stage, since, task = "send", sending_since, self._sending
+        elif reading:
+            stage, since, task = "read", max(reading[0], self._free_since), reading[1]
+        return WorkerStats.model_construct(
+            tasks=meter.tasks,
+            samples=meter.samples,
+            bytes=meter.bytes,
+            items=meter.items,
+            failures=meter.failures,
+            spent=meter.spent,
+            stage=stage,
+            stage_s=max(0.0, now - since),
+            task=task,
+        )
+
+    def stop(self, wait_s: float) -> bool:
+        """Stop both threads, waiting for them up to `wait_s` seconds; return whether they have ended."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        deadline = time.monotonic() + wait_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _guard(self, part: Callable[[], None]) -> None:
+        try:
+            part()
+        except BaseException as error:  # noqa: BLE001 - handed to the loop, which raises it
+            self.error = error
+            self._hub.wake()
+
+    def _read(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopping and not (self._setup and self._queued and len(self._loaded) < _READ_AHEAD):
+                    self._changed.wait(_TURN_S)
+                if self._stopping:
+                    return
+                assert self._setup is not None  # noqa: S101 - waited for above
+                task = self._loading = self._queued.popleft()
+                pipeline = self._setup.pipelines.get(task.key.stream)
+            if pipeline is None:  # the stream is gone since the task was queued; it will be leased again or not at all
+                with self._changed:
+                    self._loading = None
+                continue
+            began = time.perf_counter()
+            self.reading = (time.monotonic(), task.key)
+            contents = pipeline.read(task)
+            read_s = time.perf_counter() - began
+            self.reading = None
+            if self._hub.tracer:
+                self._hub.tracer.read(task.key, read_s)
+            with self._changed:
+                if self._loading is task:  # else it was withdrawn meanwhile
+                    self._loaded.append(_Ready(task, contents, pipeline, read_s))
+                    self._loading = None
+                    self._changed.notify_all()
+
+    def _decode(self) -> None:
+        pusher: Endpoint | None = None
+        pool = Pool(0)
+        lent_to = ""
+        try:
+            while True:
+                waited, self._free_since = time.perf_counter(), time.monotonic()
+                with self._changed:
+                    while not self._stopping and not self._loaded:
+                        self._changed.wait(_TURN_S)
+                    if self._stopping:
+                        return
+                    loaded = self._loaded.popleft()
+                    self.running = (time.monotonic(), loaded.task.key)
+                    self._changed.notify_all()
+                    setup = self._setup
+                assert setup is not None  # noqa: S101 - tasks only come after a welcome
+                if setup.incarnation and lent_to != setup.incarnation:
+                    pool.close()
+                    pool, lent_to = Pool(setup.shared_bytes), setup.incarnation
+                read_s = min(loaded.read_s, time.perf_counter() - waited)
+                loan = pool.take(loaded.pipeline.room_bytes(len(loaded.contents.items)), time.monotonic())
+                outcome = loaded.pipeline.make(loaded.task, loaded.contents, loan.room() if loan else None)
+                self.sending_since, self._sending, self.running = time.monotonic(), loaded.task.key, None
+                pusher, send_s = self._send(pusher, loaded, outcome, pool, loan)
+                times = outcome.timings
+                timings = Timings.model_construct(
+                    read_s=read_s + times.read_s,
+                    decode_s=times.decode_s,
+                    transform_s=times.transform_s,
+                    send_s=send_s,
+                )
+                if self._hub.tracer:
+                    self._hub.tracer.made(loaded.task.key, timings)
+                self.meter.add(timings, outcome.arrays, len(loaded.contents.items), len(outcome.failures))
+                self._done.append(Done.model_construct(key=loaded.task.key, timings=timings))
+                self._hub.wake()
+        finally:
+            pool.close()
+            if pusher:
+                pusher.close(linger_s=2.0)
+
+    def _send(
+        self, pusher: Endpoint | None, loaded: _Ready, outcome: Outcome, pool: Pool, loan: Loan | None
+    ) -> tuple[Endpoint | None, float]:
+        """Push a result as soon as there is a sink with room for it; give up only when told to stop."""
+        began = time.perf_counter()
+        setup = self._setup
+        assert setup is not None  # noqa: S101 - tasks only come after a welcome
+        result = Result.model_construct(
+            key=loaded.task.key,
+            plan=loaded.pipeline.plan.token,
+            worker=self._worker,
+            failures=outcome.failures,
+            frames=wire.frames_of(loaded.pipeline.plan.schema, outcome.arrays),
+            offers=pool.offers(),
+        )
+        result, arrays = by_reference(result, outcome.arrays)
+        if loan and len(arrays) == len(outcome.arrays):  # hardly anything survived: it travels in the message
+            arrays = [array.copy() for array in arrays]
+            loan.give_back()
+        while not self._stopping:
+            setup = self._setup or setup
+            if not setup.sink:
+                with self._changed:  # no sink has said hello yet
+                    self._changed.wait(_TURN_S)
+                continue
+            if pusher is None:
+                pusher = self._hub.pusher(setup.sink, "sink")
+            elif pusher.given != setup.sink:
+                pusher.reopen(setup.sink)
+            if pusher.push(result, arrays, _TURN_S):
+                break
+            self.cut_since = None if pusher.linked else self.cut_since or time.monotonic()
+        self.sending_since = self.cut_since = None
+        return pusher, time.perf_counter() - began

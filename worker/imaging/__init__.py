@@ -1,0 +1,1 @@
+"""Turns an image file into samples: reading, decoding, cutting, changing. A library without sockets."""

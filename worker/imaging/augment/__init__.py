@@ -1,0 +1,1 @@
+"""Random augmentation: drawing its parameters and applying them."""

@@ -1,0 +1,265 @@
+"""Bytes of one image file to uint8 pixels: owns formats, limits, colours, orientation and the words for damage.
+
+Refuses to know files, patches and what the pixels are for. What can be decoded in part stands in `partial`.
+
+JPEGs go to libjpeg-turbo through simplejpeg, which refuses whatever libjpeg warns of; what it refuses, and every
+other format, goes to Pillow; what Pillow refuses is an ItemError. Where both decode, they give the same bytes. Rules:
+
+- The header's size is checked before a pixel is allocated, and the work that a progressive JPEG asks for as well.
+- A truncated file, or a JPEG with lost entropy-coded data, is a failure: never an image with a grey rest.
+- Colours are what Pillow's `convert` makes of them: alpha is dropped (`rgba`: kept, or 255), palettes are looked up,
+  CMYK is inverted. Of 16-bit samples the high byte is taken, as Pillow itself does for 16-bit RGB; 32-bit samples are
+  refused.
+- Orientation is applied if asked for; that of a TIFF, which is part of the format, always, as Pillow does.
+- Boxes of a large baseline JPEG may be asked for without the rest; then damage below the lowest of them goes unseen,
+  on every host alike (`partial`). Their pixels are those of the whole image.
+- A JPEG may be decoded at a half, a quarter or an eighth of its size (libjpeg's scaled inverse DCT), which depends on
+  its header and the size that is asked for, never on the host.
+- `gray` of a JPEG is its own luma (Pillow's `draft("L")`), decoded without the chroma; it may differ by a level or two
+  from `convert("L")` of the RGB pixels, which rounds twice.
+"""
+
+import io
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg  # type: ignore[import-untyped]
+from PIL import Image, UnidentifiedImageError
+
+from penstock.protocol.errors import ItemError
+from penstock.protocol.spec.axes import CHANNELS
+from penstock.worker.imaging.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size
+from penstock.worker.imaging.partial_jpeg import MIN_PIXELS, Box, Frame, decode_boxes, frame_of
+from penstock.worker.imaging.pillow import FORMATS, REFUSALS, prepare_pillow
+
+Pixels = npt.NDArray[np.uint8]
+
+#: A decoder keeps its output buffer up to this size (bytes; 21 megapixels of RGB): fresh pages cost 9 % of a decode.
+SCRATCH_BYTES = 64_000_000
+#: Passes over all its pixels that a JPEG of `max_megapixels` may ask for; a smaller one may ask for as much work.
+#: Encoders write about 10 scans; a hostile file of 1 MB can hold 100,000, each of them a pass.
+MAX_SCANS = 50
+#: The shortest scan there is (bytes): marker, length, one component, band.
+_SCAN_BYTES = 10
+
+_UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
+_JPEG = b"\xff\xd8"
+#: What simplejpeg and Pillow call images of so many channels.
+_SPACES = {1: "GRAY", 3: "RGB", 4: "RGBA"}
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# libjpeg's warnings (jerror.h) that mean lost pixels; the others (stray bytes, odd versions) are harmless.
+_LOST = (
+    "Corrupt JPEG data: premature end of data segment",
+    "Corrupt JPEG data: bad Huffman code",
+    "Corrupt JPEG data: bad arithmetic code",
+    "Corrupt JPEG data: found marker",
+)
+
+
+class Decoder:
+    """Decodes images one after the other; for use by one thread at a time."""
+
+    def __init__(
+        self, color: Literal["rgb", "gray", "rgba"], *, exif_orientation: bool = False, max_megapixels: float = 200.0
+    ) -> None:
+        """Take the settings of the spec's Transform."""
+        self._gray, self._alpha = color == "gray", color == "rgba"
+        self._channels = CHANNELS[color]
+        self._exif_orientation = exif_orientation
+        self._max_pixels = int(max_megapixels * 1e6)
+        self._scratch: Pixels = np.empty(0, np.uint8)
+        #: What `size` found, for the `regions` that follow.
+        self._frame: Frame | None = None
+        self._turned = 1
+        prepare_pillow(self._max_pixels)
+
+    def decode(self, data: bytes, least: tuple[int, int] | None = None) -> Pixels:
+        """Return the image's pixels (height, width, channels), C-contiguous, maybe read-only.
+
+        They stay valid until the next call: the buffer is used again. With `least` (height, width), a JPEG may come at
+        a half, a quarter or an eighth of its size, no smaller than that. Raises ItemError.
+        """
+        refusal = ""
+        if data.startswith(_JPEG):
+            orientation = jpeg_orientation(data) if self._exif_orientation else 1
+            pixels = self._decode_jpeg(data, turned_size(*least, orientation) if least else None)
+            if not isinstance(pixels, str):
+                return turn(pixels, orientation)
+            refusal = pixels
+        return self._decode_other(data, refusal)
+
+    def size(self, data: bytes) -> tuple[int, int] | None:
+        """Return the height and width of an image that `decode_parts` may save work with; None for one to `decode`.
+
+        Depends on the file alone, never on the host: a damaged file's fate depends on which of the two is used. Raises
+        ItemError.
+        """
+        self._frame = None
+        frame = None if self._alpha else frame_of(data)
+        if frame is None or frame.height * frame.width < MIN_PIXELS:
+            return None
+        self._check_size(frame.height, frame.width)
+        try:
+            height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+        except ValueError:
+            return None
+        if (height, width) != (frame.height, frame.width):
+            return None
+        self._frame, self._turned = frame, jpeg_orientation(data) if self._exif_orientation else 1
+        return turned_size(frame.height, frame.width, self._turned)
+
+    def decode_parts(self, data: bytes, boxes: Sequence[Box]) -> Pixels:
+        """Return what `decode` does, but for the pixels outside of the boxes, which may be anything.
+
+        `size` must just have been asked for this image, and every box (at least one) lie inside it. Damage below the
+        lowest box, as the image is stored, may go unseen. Raises ItemError.
+        """
+        frame, orientation = self._frame, self._turned
+        assert frame is not None, "size has not been asked for, or was None"  # noqa: S101 - our own mistake
+        channels = self._channels
+        shape = frame.height, frame.width, channels
+        stored = [stored_box(box, frame.height, frame.width, orientation) for box in boxes]
+        pixels = self._buffer(frame.height * frame.width * channels).reshape(shape)
+        if not decode_boxes(data, frame, stored, pixels):
+            return self.decode(data)
+        if orientation == 1:
+            return pixels
+        turned = np.empty((*turned_size(frame.height, frame.width, orientation), channels), np.uint8)
+        for box, place in zip(stored, boxes, strict=True):
+            turned[place.slices] = turn(pixels[box.slices], orientation)
+        return turned
+
+    def _decode_jpeg(self, data: bytes, least: tuple[int, int] | None) -> Pixels | str:
+        """Return the pixels, or libjpeg's words if it refuses the file."""
+        try:
+            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+        except ValueError as error:
+            return str(error).removeprefix("tjDecompressHeader3(): ")
+        if space in ("CMYK", "YCCK"):
+            return "not asked, the colours are CMYK"
+        height, width = int(height), int(width)
+        self._check_size(height, width)
+        if len(data) // _SCAN_BYTES * height * width > MAX_SCANS * self._max_pixels and not _is_sequential(data):
+            self._check_scans(data, height * width)
+        height, width = _scaled(height, width, least)
+        buffer = self._buffer(height * width * self._channels)
+        try:
+            pixels: Pixels = simplejpeg.decode_jpeg(
+                data, _SPACES[self._channels], min_height=height, min_width=width, buffer=buffer
+            )
+        except ValueError as error:
+            if str(error).startswith(_LOST):
+                raise ItemError(f"damaged JPEG, pixels are lost: {error}") from error
+            return str(error)
+        except MemoryError as error:
+            raise ItemError(f"not enough memory to decode {width} × {height} pixels") from error
+        return pixels
+
+    def _decode_other(self, data: bytes, refusal: str) -> Pixels:
+        """Decode by Pillow; `refusal` is what libjpeg said."""
+        with self._named(data, refusal):
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        self._check_size(image.height, image.width)
+        if data.startswith(_JPEG):
+            self._check_scans(data, image.height * image.width)
+        with self._named(data, refusal):
+            if self._gray and image.format in ("JPEG", "MPO"):
+                image.draft("L", image.size)
+            image.load()
+        pixels = self._convert(image, data)
+        return turn(pixels, orientation_of(image)) if self._exif_orientation else pixels
+
+    def _convert(self, image: Image.Image, data: bytes) -> Pixels:
+        if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+            raise ItemError(
+                f"pixels of 32 bits (Pillow mode {image.mode!r}) have no fixed range: store 8 or 16 bits a channel"
+            )
+        with self._named(data, ""):
+            if image.mode == "I" or image.mode.startswith("I;16"):
+                deep: npt.NDArray[Any] = np.asarray(image)
+                gray = (np.clip(deep, 0, 65_535) >> 8).astype(np.uint8)[..., np.newaxis]
+                if self._alpha:
+                    return np.concatenate([gray, gray, gray, np.full_like(gray, 255)], axis=2)
+                return gray if self._gray else np.repeat(gray, 3, axis=2)
+            pixels: Pixels = np.asarray(image.convert(_MODES[self._channels]))
+            return pixels[..., np.newaxis] if self._gray else pixels
+
+    def _check_size(self, height: int, width: int) -> None:
+        if height * width > self._max_pixels:
+            raise ItemError(
+                f"{width} × {height} pixels is {height * width / 1e6:,.1f} megapixels; "
+                f"the limit is {self._max_pixels / 1e6:g} (transform.max_megapixels)"
+            )
+
+    def _check_scans(self, data: bytes, pixels: int) -> None:
+        scans = data.count(b"\xff\xda")
+        if scans * pixels > MAX_SCANS * self._max_pixels:
+            raise ItemError(
+                f"a JPEG of about {scans} scans over {pixels / 1e6:.1f} megapixels would take too long to decode"
+            )
+
+    @contextmanager
+    def _named(self, data: bytes, refusal: str) -> Generator[None]:
+        """Say in words what a library raised on a damaged file; to be held around the library's calls alone."""
+        try:
+            yield
+        except MemoryError as error:
+            raise ItemError("not enough memory to decode it") from error
+        except Image.DecompressionBombError as error:
+            raise ItemError(
+                f"its header asks for far more than {self._max_pixels / 1e6:g} megapixels (transform.max_megapixels)"
+            ) from error
+        except UnidentifiedImageError as error:  # its own words hold a memory address
+            reason = f"damaged JPEG: {refusal}" if refusal else f"{_UNKNOWN}: it begins with {data[:16]!r}"
+            raise ItemError(reason) from error
+        except REFUSALS as error:
+            words = str(error) or type(error).__name__
+            reason = f"damaged JPEG: {words} (libjpeg: {refusal})" if refusal else f"damaged image: {words}"
+            raise ItemError(reason) from error
+
+    def _buffer(self, size: int) -> Pixels:
+        if size > self._scratch.size:
+            try:
+                fresh = np.empty(size, np.uint8)
+            except MemoryError as error:
+                raise ItemError(f"not enough memory for {size} bytes of pixels") from error
+            if size > SCRATCH_BYTES:
+                return fresh
+            self._scratch = fresh
+        return self._scratch[:size]
+
+
+def _scaled(height: int, width: int, least: tuple[int, int] | None) -> tuple[int, int]:
+    """Return the size at the smallest scale of 1, 1/2, 1/4, 1/8 that is no smaller than `least`.
+
+    libjpeg has scales between them, but no SIMD for those: they take longer than the next larger of these.
+    """
+    if least is not None:
+        for divisor in (8, 4, 2):
+            scaled = -(-height // divisor), -(-width // divisor)
+            if scaled[0] >= least[0] and scaled[1] >= least[1]:
+                return scaled
+    return height, width
+
+
+def _is_sequential(data: bytes) -> bool:
+    """Tell whether a JPEG is surely a baseline or extended sequential one, whose work is bounded by its bytes.
+
+    Walks the markers up to the frame header (SOF0 or SOF1). libjpeg refuses a second frame header.
+    """
+    at = len(_JPEG)
+    while data[at : at + 1] == b"\xff":
+        marker = data[at + 1 : at + 2]
+        if marker in (b"\xc0", b"\xc1"):
+            return True
+        if marker not in _SEGMENTS:
+            return False
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+# Markers that may stand before the frame header: tables, application data, comments.
+_SEGMENTS = frozenset(bytes([marker]) for marker in (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))

@@ -1,0 +1,163 @@
+"""Normalisation of uint8 samples in numpy: what the worker does, or the trainer, as the spec says.
+
+Owns the arithmetic and its order; `trainer.normalize` does the same in TensorFlow. Refuses to know which side it is on.
+
+Keras's steps, each affine, are folded into one subtraction and one multiplication a value:
+((x·r - m) / d - M) / D = (x - (m + M·d) / r) · r / (d·D), m and d the sample's own mean and deviation, M and D the data
+set's. A sample's sums are sums of integers, exact in any order, so that every CPU yields the same bytes; only ZCA's
+matrix product leaves its order to the linear algebra library.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.spec.normalize import Normalize
+from penstock.protocol.spec.source import Source
+from penstock.protocol.spec.statistics import EPSILON, Statistics
+
+Pixels = npt.NDArray[np.uint8]
+Float32s = npt.NDArray[np.float32]
+Float64s = npt.NDArray[np.float64]
+
+#: Values that are worked on at once: float32 of these (512 KB) stay in a core's level 2 cache.
+_VALUES = 131_072
+
+
+class Normalizer:
+    """Normalises samples of one shape; for use by one thread at a time."""
+
+    def __init__(self, settings: Normalize, shape: tuple[int, int, int], zca: Float32s | None = None) -> None:
+        """Take settings whose `mean` and `std` are filled in, a sample's (height, width, channels) and the ZCA matrix.
+
+        Raises SpecError if they do not fit.
+        """
+        self.settings = settings
+        self.shape = shape
+        size = shape[0] * shape[1] * shape[2]
+        if settings.zca_whitening and (zca is None or len(zca) != size):
+            found = "no matrix" if zca is None else f"a matrix for {len(zca)} values"
+            raise SpecError(f"zca_whitening of samples of {shape} = {size} values: the statistics hold {found}")
+        for wanted, name in ((settings.centers_features, "mean"), (settings.scales_features, "std")):
+            if wanted and getattr(settings, name) is None:
+                raise SpecError(f"normalize.{name} is missing: {settings.statistics!r} was not read; give [roots]")
+        self.zca = zca if settings.zca_whitening else None
+        self.rescale = settings.rescale or 1.0
+        self.mean = _numbers(settings.mean if settings.centers_features else None, 0.0)
+        self.scale = 1.0 / (_numbers(settings.std, 0.0) + EPSILON) if settings.scales_features else np.ones(1)
+        self._fixed = self._by_sample(np.zeros((1, *shape), np.uint8))
+
+    def __call__(self, pixels: Pixels, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+        """Return `pixels` (samples, height, width, channels) normalised, in `out` if that is given.
+
+        dtype and axes of the result are those of the settings.
+        """
+        settings = self.settings
+        if out is None:
+            out = np.empty((len(pixels), *settings.shape(*self.shape)), settings.dtype)
+        direct = settings.dtype == "float32" and settings.data_format == "channels_last" and self.zca is None
+        step = max(1, _VALUES // max(1, int(np.prod(self.shape))))
+        for start in range(0, len(pixels), step):
+            part = pixels[start : start + step]
+            target = out[start : start + step]
+            values = target if direct else np.empty(part.shape, np.float32)
+            self._scale(part, values)
+            if direct:
+                continue
+            if self.zca is not None:
+                values = (values.reshape(len(part), -1) @ self.zca).reshape(part.shape)
+            target[...] = values.transpose(0, 3, 1, 2) if settings.data_format == "channels_first" else values
+        return out
+
+    def _scale(self, pixels: Pixels, out: Float32s) -> None:
+        """Do all but the whitening."""
+        shift, scale = self._by_sample(pixels) if self.settings.centers_samples else self._fixed
+        rows = (len(pixels), self.shape[0], -1)
+        source, target = pixels.reshape(rows), out.reshape(rows)
+        if shift is None:
+            np.multiply(source, scale, out=target)
+        else:
+            np.subtract(source, shift, out=target)
+            np.multiply(target, scale, out=target)
+
+    def _by_sample(self, pixels: Pixels) -> tuple[Float32s | None, Float32s]:
+        """Return what is subtracted from levels, None for nothing, and what the rest is multiplied by.
+
+        Shaped to broadcast with (samples, height, width · channels): numpy is slow where its inner loop is a pixel's
+        channels.
+        """
+        shift, scale = self._coefficients(pixels)
+        _, width, channels = self.shape
+        if max(shift.shape[1], scale.shape[1]) > 1:
+            shift, scale = (np.tile(np.broadcast_to(x, (len(x), channels)), (1, width)) for x in (shift, scale))
+        shift, scale = shift[:, np.newaxis], scale[:, np.newaxis]
+        return shift.astype(np.float32) if shift.any() else None, scale.astype(np.float32)
+
+    def _coefficients(self, pixels: Pixels) -> tuple[Float64s, Float64s]:
+        """Return the same in float64: (samples or 1, channels or 1)."""
+        rescale = self.rescale
+        center, deviation = np.zeros((1, 1)), np.ones((1, 1))
+        if self.settings.centers_samples:
+            flat = pixels.reshape(len(pixels), -1)
+            total = flat.sum(axis=1, dtype=np.int64, keepdims=True)
+            center = rescale * (total / flat.shape[1])
+            if self.settings.samplewise_std_normalization:
+                squares = np.einsum("ij,ij->i", flat, flat, dtype=np.int64, casting="safe")[:, np.newaxis]
+                variance = np.maximum(squares - total * (total / flat.shape[1]), 0.0) / flat.shape[1]
+                deviation = abs(rescale) * np.sqrt(variance) + EPSILON
+        return (center + self.mean * deviation) / rescale, rescale / deviation * self.scale
+
+
+def _numbers(values: tuple[float, ...] | None, default: float) -> Float64s:
+    return np.array([default] if values is None else values, np.float64)
+
+
+def pinned(settings: Normalize, source: Source, roots: Mapping[str, str | Path], channels: int) -> Normalize:
+    """Return settings with what the statistics file holds: mean, deviation and digest. Raises SpecError.
+
+    So the numbers travel with the spec, stand in its fingerprint, and only a whitening worker reads the file again.
+    """
+    if settings.statistics is not None:
+        found, digest = Statistics.load(_file(settings, source, roots), sha256=settings.statistics_sha256)
+        changes: dict[str, Any] = {"statistics_sha256": digest}
+        for name in ("mean", "std"):
+            numbers = getattr(found, name)
+            if getattr(settings, name) is None and numbers is not None:
+                changes[name] = tuple(numbers.tolist())
+        settings = settings.model_copy(update=changes)
+        for wanted, name in ((settings.centers_features, "mean"), (settings.scales_features, "std")):
+            if wanted and getattr(settings, name) is None:
+                raise SpecError(f"normalize.statistics = {settings.statistics!r} holds no {name}, which the spec needs")
+        if settings.zca_whitening and found.zca is None:
+            raise SpecError(f"normalize.statistics = {settings.statistics!r} holds no zca, which the spec needs")
+    try:
+        settings.check(channels)
+    except ValueError as error:
+        raise SpecError(str(error)) from None
+    return settings
+
+
+def open_normalizer(
+    settings: Normalize, shape: tuple[int, int, int], source: Source, roots: Mapping[str, str | Path]
+) -> Normalizer:
+    """Return a normaliser for `pinned` settings; a ZCA matrix is read from this host's root. Raises SpecError."""
+    zca = None
+    if settings.zca_whitening:
+        zca = Statistics.load(_file(settings, source, roots), sha256=settings.statistics_sha256)[0].zca
+    return Normalizer(settings, shape, zca)
+
+
+def _file(settings: Normalize, source: Source, roots: Mapping[str, str | Path]) -> Path:
+    root = settings.statistics_root or getattr(source, "root", None)
+    if root is None:
+        raise SpecError(f"normalize.statistics = {settings.statistics!r}: say below which root, by statistics_root")
+    if root not in roots:
+        raise SpecError(
+            f"normalize.statistics = {settings.statistics!r} lies below root {root!r}, which has no folder here: "
+            f"give --root {root}=/path"
+        )
+    return Path(roots[root]) / (settings.statistics or "")

@@ -1,0 +1,264 @@
+"""One task's items to samples: owns the path from file to arrays, and which failures are the item's own fault.
+
+Refuses to know sockets, leases and threads. Everything here is a pure function of the plan, the task and the files, so
+any worker, at any time, makes the same bytes. A failure of an item is an ItemError and becomes a `messages.Failure`;
+any other exception is a bug of ours and leaves.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from penstock.protocol import messages
+from penstock.protocol.errors import ItemError, PenstockError, TransformError
+from penstock.protocol.order import Int64s
+from penstock.protocol.philox import Float64s, uniforms
+from penstock.protocol.plan import FieldSchema, StreamPlan, schema_before
+from penstock.protocol.records import FailureKind
+from penstock.protocol.wire import Array
+from penstock.worker.imaging.augment.apply import Augmenter
+from penstock.worker.imaging.custom import CustomTransforms
+from penstock.worker.imaging.decode import Decoder, Pixels
+from penstock.worker.imaging.normalize import Normalizer, open_normalizer
+from penstock.worker.imaging.partial_jpeg import Box
+from penstock.worker.imaging.patches import Cutter
+from penstock.worker.imaging.readers.reader import Loaded, open_origin
+
+#: Longest reason (characters) that a message may carry.
+_MAX_REASON = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task."""
+
+    #: One array a field of the schema, samples first: by item, then by patch; failed items are left out.
+    arrays: list[Array]
+    failures: tuple[messages.Failure, ...]
+    timings: messages.Timings
+
+
+class Pipeline:
+    """Makes the samples of one stream. `read` may run on one thread while `make` runs on another."""
+
+    def __init__(self, plan: StreamPlan, roots: Mapping[str, str | Path]) -> None:
+        """Map the stream's root by `roots`; raises SpecError if it has no entry, or a transform is not installed."""
+        #: The plan that the samples are made by.
+        self.plan = plan
+        self._origin = open_origin(plan, roots)
+        transform = plan.settings.transform
+        self._patches = plan.settings.patches
+        self._decoder = Decoder(
+            transform.color, exif_orientation=transform.exif_orientation, max_megapixels=transform.max_megapixels
+        )
+        resize = transform.resize
+        self._in_parts = transform.partial_decoding and resize is None
+        self._least = (resize.height, resize.width) if resize is not None and resize.dct_scaling else None
+        self._cutter = Cutter(plan.settings, plan.seed)
+        self._augmenter = Augmenter(transform.augment, transform.image_shape)
+        self._images, self._shape = transform.image_names, transform.image_shape
+        self._normalizer: Normalizer | None = None
+        if transform.normalize is not None and transform.normalize.where == "worker":
+            self._normalizer = open_normalizer(transform.normalize, self._shape, plan.settings.source, roots)
+        self._levels: Pixels = np.empty(0, np.uint8)
+        #: The fields before custom transforms, which may leave others.
+        self._schema = schema_before(plan.settings)
+        self._custom = CustomTransforms(plan.name, transform.custom, self._schema, plan.seed)
+        #: Whether a sample is the whole image, at most resized.
+        self._whole = transform.patch is None and not self._cutter.columns
+
+    def run(self, task: messages.Task) -> Outcome:
+        """Read the task's items and make its samples."""
+        start = perf_counter()
+        loaded = self.read(task)
+        read_s = perf_counter() - start
+        outcome = self.make(task, loaded)
+        read_s += outcome.timings.read_s
+        return replace(outcome, timings=outcome.timings.model_copy(update={"read_s": read_s}))
+
+    def read(self, task: messages.Task) -> Loaded:
+        """Return what each item contains, or why it cannot be had."""
+        return self._origin.read(task)
+
+    def room_bytes(self, items: int) -> int:
+        """Return how much room (bytes) `make` needs for the samples of that many items."""
+        return _Fields.layout(self.plan.schema, items * self._patches)[1]
+
+    def make(self, task: messages.Task, loaded: Loaded, room: Pixels | None = None) -> Outcome:
+        """Make the samples of what `read` returned; `timings.read_s` is only what was waited for in here.
+
+        `room` is memory (uint8, one-dimensional, at least `room_bytes`) that the samples are written into.
+        """
+        start = perf_counter()
+        if room is None:
+            room = np.empty(self.room_bytes(len(loaded.items)), np.uint8)
+        fields = self._room_for_fields(len(loaded.items), room)
+        images = fields.of(self._images)
+        levels = images if self._normalizer is None else self._room_for_levels(len(images), len(images[0]))
+        draws = self._draw(task.epoch, loaded.items)
+        stack: object = loaded.contents
+        if isinstance(stack, np.ndarray) and self._whole and stack.shape[1:] == self._shape:
+            made = _Made(list(range(len(stack))), [0] * len(stack), [])
+            self._augmenter.write_all(stack, levels[0])
+        else:
+            made = self._make_each(task, loaded, draws, levels)
+        rows = (np.array(made.offsets, np.int64)[:, np.newaxis] * self._patches + np.arange(self._patches)).ravel()
+        for image, level in zip(images, levels, strict=True):
+            self._augmenter.finish(rows, level[: len(rows)])
+            if self._normalizer is not None:
+                self._normalizer(level[: len(rows)], image[: len(rows)])
+        fields.name(loaded, made)
+        arrays = fields.first(len(rows))
+        if self._custom:
+            arrays = self._customise(task, loaded, made, arrays, room)
+        read_s = loaded.waited_s
+        transform_s = max(0.0, perf_counter() - start - made.decode_s - read_s)
+        timings = messages.Timings(read_s=read_s, decode_s=made.decode_s, transform_s=transform_s)
+        return Outcome(arrays, tuple(made.failures), timings)
+
+    def _room_for_fields(self, items: int, room: Pixels) -> "_Fields":
+        """Return where fields are made: in `room`, or in memory of our own if custom transforms leave others there."""
+        if self._schema != self.plan.schema:
+            room = np.empty(_Fields.layout(self._schema, items * self._patches)[1], np.uint8)
+        return _Fields(self._schema, items, self._patches, room)
+
+    def _customise(
+        self, task: messages.Task, loaded: Loaded, made: "_Made", arrays: list[Array], room: Pixels
+    ) -> list[Array]:
+        """Run the custom transforms; return the fields that they leave, without the items that fail here."""
+        samples, out = len(arrays[0]), arrays
+        if self._schema != self.plan.schema:
+            out = _Fields(self.plan.schema, len(loaded.items), self._patches, room).first(samples)
+        failed = self._custom.run(task.epoch, arrays, self._patches, out)
+        for place, error in failed.items():
+            offset = made.offsets[place]
+            item = int(loaded.items[offset])
+            made.failures.append(_failure(task, offset, item, loaded.paths[offset], error, "custom"))
+        return [array[: samples - len(failed) * self._patches] for array in out]
+
+    def _room_for_levels(self, fields: int, samples: int) -> list[Pixels]:
+        """Return memory of our own, where the uint8 images of so many fields are made before they are normalised."""
+        size = fields * samples * math.prod(self._shape)
+        if size > self._levels.size:
+            self._levels = np.empty(size, np.uint8)
+        return list(self._levels[:size].reshape(fields, samples, *self._shape))
+
+    def _draw(self, epoch: int, items: Int64s) -> Float64s:
+        """Draw everything that a task's samples take; return the cutter's part, (items, patches, columns)."""
+        cut, changed = self._cutter.columns, self._augmenter.columns
+        draws = uniforms(self.plan.seed, epoch, items, self._patches, cut + changed)
+        self._augmenter.begin(draws[..., cut:].reshape(len(items) * self._patches, changed))
+        return draws[..., :cut]
+
+    def _make_each(self, task: messages.Task, loaded: Loaded, draws: Float64s, out: Sequence[Pixels]) -> "_Made":
+        """Decode, cut and move the samples of one item after the other, filling each of `out` from the front."""
+        made, place = _Made([], [], []), 0
+        for offset, content in enumerate(loaded.contents):
+            item = int(loaded.items[offset])
+            kind: FailureKind = "read" if isinstance(content, ItemError) else "decode"
+            try:
+                pixels = self._decode(content, task.epoch, item, draws[offset], made)
+                kind = "transform"
+                cuts = self._cutter.cuts(pixels, task.epoch, item, draws[offset])
+                manipulations = []
+                for index, (cut, manipulation) in enumerate(cuts):
+                    patch, image = divmod(index, len(out))
+                    self._augmenter.write(cut, offset * self._patches + patch, out[image][place + patch])
+                    manipulations.append(manipulation)
+            except ItemError as error:
+                made.failures.append(_failure(task, offset, item, loaded.paths[offset], error, kind))
+                continue  # the next item's samples take the place of what this one may have written
+            made.offsets.append(offset)
+            made.manipulations += manipulations
+            place += self._patches
+        return made
+
+    def _decode(
+        self, content: bytes | Pixels | ItemError, epoch: int, item: int, draws: Float64s, made: "_Made"
+    ) -> Pixels:
+        """Return the image, or as much of it as its patches need; elsewhere the pixels may be anything then."""
+        if isinstance(content, ItemError):
+            raise content
+        start = perf_counter()
+        try:
+            if not isinstance(content, bytes):
+                return content
+            size = self._decoder.size(content) if self._in_parts else None
+            sources = self._cutter.sources(size, epoch, item, draws) if size else None
+            if sources:
+                return self._decoder.decode_parts(content, [Box(*astuple(source)) for source in sources])
+            return self._decoder.decode(content, self._least)
+        finally:
+            made.decode_s += perf_counter() - start
+
+
+@dataclass(slots=True)
+class _Made:
+    """Which items became samples, in order, and what became of the others."""
+
+    #: Place in the task of each item whose samples were made.
+    offsets: list[int]
+    #: Index of each image's manipulation.
+    manipulations: list[int]
+    failures: list[messages.Failure]
+    decode_s: float = 0.0
+
+
+#: Fields start at multiples of this many bytes: a cache line, and enough for any element type.
+_ALIGNMENT = 64
+
+
+class _Fields:
+    """All the samples of a task in one piece of memory, filled from the front: what fails leaves no hole."""
+
+    def __init__(self, schema: Sequence[FieldSchema], items: int, patches: int, room: Pixels) -> None:
+        size = items * patches
+        starts, _ = self.layout(schema, size)
+        self._arrays: dict[str, Array] = {
+            field.name: room[start : start + size * field.sample_bytes].view(field.dtype).reshape(size, *field.shape)
+            for field, start in zip(schema, starts, strict=True)
+        }
+        self._patches = patches
+        self._arrays["patch"][:] = np.tile(np.arange(patches, dtype=np.int32), items)
+
+    @staticmethod
+    def layout(schema: Sequence[FieldSchema], samples: int) -> tuple[list[int], int]:
+        """Return where each field starts, and how many bytes all of them take."""
+        starts, end = [], 0
+        for field in schema:
+            starts.append(end)
+            end += -(-samples * field.sample_bytes // _ALIGNMENT) * _ALIGNMENT
+        return starts, end
+
+    def of(self, names: Sequence[str]) -> list[Array]:
+        """Return the fields of these names, whole."""
+        return [self._arrays[name] for name in names]
+
+    def name(self, loaded: Loaded, made: _Made) -> None:
+        """Fill in the fields that say what each sample is."""
+        size = len(made.offsets) * self._patches
+        self._arrays["label"][:size] = np.repeat(loaded.labels[made.offsets], self._patches)
+        self._arrays["item"][:size] = np.repeat(loaded.items[made.offsets], self._patches)
+        if "manipulation" in self._arrays:
+            self._arrays["manipulation"][:size] = made.manipulations
+
+    def first(self, samples: int) -> list[Array]:
+        """Return the first `samples` of each field, in the schema's order."""
+        return [array[:samples] for array in self._arrays.values()]
+
+
+def _failure(
+    task: messages.Task, offset: int, item: int, path: str, error: PenstockError, kind: FailureKind
+) -> messages.Failure:
+    return messages.Failure(
+        offset=offset if task.key.alone is None else task.key.alone,
+        item=item,
+        path=path,
+        reason=str(error)[:_MAX_REASON],
+        kind=kind,
+        fatal=isinstance(error, TransformError),
+    )

@@ -1,0 +1,93 @@
+"""Rows of arrays as items: owns how a worker finds a task's rows, and what it compares before it reads any.
+
+A task of such a source comes without items: its rows follow from the plan. Refuses to know file formats and what is
+made of the pixels.
+"""
+
+from collections.abc import Sequence
+from typing import overload
+
+import numpy as np
+
+from penstock.protocol.errors import ItemError, SourceError
+from penstock.protocol.messages import Task
+from penstock.protocol.order import Int64s
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec.source import RowSource
+from penstock.protocol.storage.rows import Bools, Levels, Rows, open_rows
+from penstock.worker.imaging.readers.reader import Loaded
+
+#: Parts of red, green and blue in gray (of 2^16): ITU-R BT.601, as Pillow's "L" and the decoder take them.
+_GRAY = np.array([19595, 38470, 7471], np.uint32)
+
+
+class Paths(Sequence[str]):
+    """How messages name some items; made only when asked for."""
+
+    def __init__(self, rows: Rows, items: Int64s) -> None:
+        """Name these items."""
+        self._rows, self._items = rows, items
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        """Return one name, or some."""
+        if isinstance(place, slice):
+            return [self._rows.path(int(item)) for item in self._items[place]]
+        return self._rows.path(int(self._items[place]))
+
+
+class RowOrigin:
+    """Rows of arrays on this host."""
+
+    def __init__(self, plan: StreamPlan, source: RowSource, root: str) -> None:
+        """Open the arrays. Raises SourceError if they are not the ones that the ventilator listed."""
+        self._plan = plan
+        self._rows = open_rows(source, root)
+        self._channels = plan.settings.transform.image_shape[2]
+        if plan.sketch and self._rows.sketch() != plan.sketch:
+            raise SourceError(
+                f"{root}/{self._rows.images.name} is not what the ventilator listed: other images, labels or shape; "
+                "give this host the same file, or start the ventilator again"
+            )
+
+    def read(self, task: Task) -> Loaded:
+        """Return the rows of the task's items."""
+        items = self._plan.indices(task.key.ordinal, task.key.alone)
+        paths = Paths(self._rows, items)
+        labels = self._rows.labels[items]
+        try:
+            stack, wrong = self._rows.read(items)
+        except ItemError as error:
+            return Loaded(items, labels, paths, [error] * len(items))
+        stack = to_channels(stack, self._channels)
+        if wrong is None:
+            return Loaded(items, labels, paths, stack)
+        return Loaded(items, labels, paths, _marked(stack, wrong))
+
+
+def _marked(stack: Levels, wrong: Bools) -> list[Levels | ItemError]:
+    error = ItemError("holds numbers that are not whole or not from 0 to 255: save the images as uint8")
+    return [error if bad else image for image, bad in zip(stack, wrong.tolist(), strict=True)]
+
+
+def to_channels(stack: Levels, channels: int) -> Levels:
+    """Return images (n, height, width, 1, 3 or 4) with 1 channel (gray), 3 (red, green, blue) or 4 (and alpha).
+
+    Alpha is dropped, or 255 where there was none: as the decoder does with files.
+    """
+    if stack.shape[3] == channels:
+        return stack
+    if channels == 1:
+        gray: Levels = ((stack[..., :3] @ _GRAY + 0x8000) >> 16).astype(np.uint8)[..., np.newaxis]
+        return gray
+    colours = np.repeat(stack, 3, axis=3) if stack.shape[3] == 1 else stack[..., :3]
+    if channels == 4:  # noqa: PLR2004 - with alpha
+        return np.concatenate([colours, np.full_like(colours[..., :1], 255)], axis=3)
+    return np.ascontiguousarray(colours)

@@ -1,0 +1,146 @@
+"""Whole images resized or enlarged: owns the spec's `resize`, and what becomes of an image that is too small.
+
+Refuses to know patches. Bytes must be the same on every host. Pillow's resampling is fixed-point arithmetic in plain C.
+OpenCV's own kernels give the same bytes for every instruction set, but Intel's IPP inside it does not (its bicubic
+differs between CPUs), so it is switched off. Importing this module also ends OpenCV's thread pool: a worker has one
+process a core.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from fractions import Fraction
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from penstock.protocol.errors import ItemError
+from penstock.protocol.spec.manipulation import Size
+from penstock.protocol.spec.transform import Patch, Resize
+from penstock.worker.imaging.decode import Pixels
+
+cv2.setNumThreads(0)
+
+_PILLOW = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_OPENCV = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+_BORDERS = {
+    "reflect": cv2.BORDER_REFLECT,
+    "nearest": cv2.BORDER_REPLICATE,
+    "constant": cv2.BORDER_CONSTANT,
+    "wrap": cv2.BORDER_WRAP,
+}
+
+Box = tuple[float, float, float, float]
+
+
+def resize(pixels: Pixels, settings: Resize, out: Pixels) -> None:
+    """Resize `pixels` into `out`, which has the settings' size and is C-contiguous.
+
+    Pillow's filters widen with the reduction (antialias); of OpenCV's, `area` averages when it shrinks, and `linear`
+    and `cubic` look at the nearest pixels only. Raises ItemError.
+    """
+    height, width = pixels.shape[:2]
+    box = None if settings.fit == "stretch" else cover_box(height, width, settings.height, settings.width)
+    if (height, width) == (settings.height, settings.width):
+        np.copyto(out, pixels)
+        return
+    with _named(pixels, (settings.height, settings.width)):
+        if settings.filter in _OPENCV:
+            _resize_opencv(pixels, _OPENCV[settings.filter], box, out)
+        else:
+            _resize_pillow(pixels, _PILLOW[settings.filter], box, out)
+
+
+def enlarge(pixels: Pixels, least: Size, patch: Patch, max_pixels: int) -> Pixels:
+    """Return `pixels`, or if one of its sides is less than `least` (height, width) what `patch.too_small` makes of it.
+
+    Padding adds as much on opposite sides; of an odd number the smaller half is above and to the left. Raises ItemError
+    if it is to be quarantined, or would have more than `max_pixels`.
+    """
+    height, width = pixels.shape[:2]
+    if height >= least[0] and width >= least[1]:
+        return pixels
+    if height == 0 or width == 0:
+        raise ItemError(f"the image has {_size((height, width))}: none at all")
+    if patch.too_small == "quarantine":
+        wanted = f"the patch of {patch.height} × {patch.width}"
+        if least != (patch.height, patch.width):
+            wanted = f"the {least[0]} × {least[1]} that the manipulations need for {wanted}"
+        raise ItemError(
+            f"the image has {_size((height, width))}, less than {wanted}: cut smaller patches, or set patch.too_small "
+            'to "pad" or "resize"'
+        )
+    if patch.too_small == "pad":
+        size = max(height, least[0]), max(width, least[1])
+    else:
+        scale = max(Fraction(least[0], height), Fraction(least[1], width))
+        size = round(height * scale), round(width * scale)
+    if size[0] * size[1] > max_pixels:
+        raise ItemError(
+            f"enlarging {_size((height, width))} to {size[0]} × {size[1]} would pass the limit of "
+            f"{max_pixels / 1e6:g} megapixels (transform.max_megapixels)"
+        )
+    with _named(pixels, size):
+        if patch.too_small == "pad":
+            return _pad(pixels, size, patch)
+        out = np.empty((*size, pixels.shape[2]), np.uint8)
+        _resize_pillow(pixels, Image.Resampling.BICUBIC, None, out)
+        return out
+
+
+@contextmanager
+def _named(pixels: Pixels, size: Size) -> Generator[None]:
+    try:
+        yield
+    except (cv2.error, MemoryError, ValueError) as error:
+        found = _size((pixels.shape[0], pixels.shape[1]))
+        raise ItemError(f"cannot resize {found} to {size[0]} × {size[1]}: {error}") from error
+
+
+def _size(size: Size) -> str:
+    """Return a size in words, in the order in which the spec has it."""
+    return f"{size[0]} × {size[1]} pixels (height × width)"
+
+
+def _pad(pixels: Pixels, size: Size, patch: Patch) -> Pixels:
+    down, right = size[0] - pixels.shape[0], size[1] - pixels.shape[1]
+    top, left = down // 2, right // 2
+    value = [patch.pad_value] * 4
+    padded = cv2.copyMakeBorder(pixels, top, down - top, left, right - left, _BORDERS[patch.pad_mode], value=value)
+    return padded.reshape(*size, pixels.shape[2]).astype(
+        np.uint8, copy=False
+    )  # OpenCV drops the axis of a single channel
+
+
+def _resize_pillow(pixels: Pixels, resample: Image.Resampling, box: Box | None, out: Pixels) -> None:
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    size = (out.shape[1], out.shape[0])
+    out[...] = np.asarray(image.resize(size, resample, box=box)).reshape(out.shape)
+
+
+def _resize_opencv(pixels: Pixels, interpolation: int, box: Box | None, out: Pixels) -> None:
+    if box is not None:  # OpenCV has no fractional boxes: the nearest whole pixels
+        left, top = (min(int(edge + 0.5), side - 1) for edge, side in zip(box[:2], pixels.shape[1::-1], strict=True))
+        right, bottom = max(left + 1, int(box[2] + 0.5)), max(top + 1, int(box[3] + 0.5))
+        pixels = pixels[top:bottom, left:right]
+    flat = out[..., 0] if out.shape[2] == 1 else out
+    cv2.ipp.setUseIPP(False)  # per thread, so here; it costs 0.1 µs
+    result = cv2.resize(pixels, (out.shape[1], out.shape[0]), dst=flat, interpolation=interpolation)
+    if result is not flat:
+        out[...] = np.reshape(result, out.shape)
+
+
+def cover_box(height: int, width: int, to_height: int, to_width: int) -> Box:
+    """Return the largest centred (left, top, right, bottom) of an image with the aspect ratio of the wanted size."""
+    if width * to_height > to_width * height:
+        keep = float(Fraction(height * to_width, to_height))
+        return (width - keep) / 2, 0.0, (width + keep) / 2, float(height)
+    keep = float(Fraction(width * to_height, to_width))
+    return 0.0, (height - keep) / 2, float(width), (height + keep) / 2

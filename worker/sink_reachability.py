@@ -1,0 +1,46 @@
+"""Whether a worker's results get to the sink: notices that they do not, and finds out why in a thread of its own.
+
+Refuses to know results and sockets: the engine tells since when it has had no link, the session tells the ventilator.
+"""
+
+import threading
+
+from penstock.protocol.transport.reachability import why_unreachable
+
+
+class Outlet:
+    """For the worker's loop: it asks at every turn what is new."""
+
+    def __init__(self) -> None:
+        """All is well so far."""
+        self._inquiry: _Inquiry | None = None
+        self._told = False
+
+    def look(self, sink: str, cut_since: float | None, patience_s: float, now: float) -> str | None:
+        """Return why no result gets to the sink at this address, empty once they do again, None if nothing is new.
+
+        `cut_since` (monotonic s): since when a result waits without any link to the sink; None: none does.
+        """
+        if cut_since is None or now - cut_since < patience_s:
+            self._inquiry = None
+            told, self._told = self._told, False
+            return "" if told else None
+        if self._inquiry is None or self._inquiry.address != sink:
+            self._inquiry = _Inquiry(sink)
+            self._inquiry.start()
+        if self._told or self._inquiry.is_alive():
+            return None
+        self._told = True
+        return f"no sink takes results at {sink} for {now - cut_since:.0f} s: {self._inquiry.found}"
+
+
+class _Inquiry(threading.Thread):
+    """Finds out what is wrong with an address: looking a name up may take long, and cannot be broken off."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(name="inquiry", daemon=True)
+        self.address, self.found = address, "it cannot be found out why"
+
+    def run(self) -> None:
+        """Ask the system."""
+        self.found = why_unreachable(self.address)
