@@ -61,7 +61,7 @@ def make_files(folder: Path) -> Path:
 
 def serve_late(folder: str, latency_s: float, told: Connection) -> None:
     """Serve the folder until this process is ended."""
-    from web import serve  # noqa: PLC0415 - of the tests  # pyright: ignore[reportMissingImports]
+    from support.web import serve  # noqa: PLC0415 - of the tests  # pyright: ignore[reportMissingImports]
 
     with serve(Path(folder), latency_s) as web:
         told.send(web.url)

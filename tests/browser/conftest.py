@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from browser.watched import DEADLINE_MS, HOSTILE, Faults, Training
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from streams import make_images, make_spec, make_stream, run_stack
+from support.streams import make_images, make_spec, make_stream, run_stack
 
 from penstock.launcher.stack import LocalStack
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from browser.watched import DEADLINE_MS, HOSTILE, Faults, Training, until_true
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from streams import make_spec, run_stack, until
+from support.streams import make_spec, run_stack, until
 
 from penstock.launcher.stack import LocalStack
 from penstock.observe.status_client import Onlooker

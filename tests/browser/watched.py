@@ -4,7 +4,7 @@ import threading
 from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Page, Request
-from streams import until
+from support.streams import until
 
 from penstock.launcher.stack import LocalStack
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from streams import digest, make_images, make_spec, make_stream, memory_mb, run_stack, take, until
+from support.streams import digest, make_images, make_spec, make_stream, memory_mb, run_stack, take, until
 
 from penstock.launcher.stack import LocalStack
 

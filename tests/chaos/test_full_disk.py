@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, until
-from written import Run, check_beginning, check_equal, contents, run_to_end, write_spec
+from support.streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, until
+from support.written import Run, check_beginning, check_equal, contents, run_to_end, write_spec
 
 pytestmark = [
     pytest.mark.integration,

@@ -14,7 +14,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from streams import OPTIONS, Batch, digest, epochs, joined, make_images, make_spec, make_stream, run_stack, take, until
+from support.streams import (
+    OPTIONS,
+    Batch,
+    digest,
+    epochs,
+    joined,
+    make_images,
+    make_spec,
+    make_stream,
+    run_stack,
+    take,
+    until,
+)
 
 from penstock.launcher.stack import LocalStack
 

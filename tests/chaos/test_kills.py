@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from streams import Batch, digest, epochs, make_images, make_spec, run_stack, take, until
+from support.streams import Batch, digest, epochs, make_images, make_spec, run_stack, take, until
 
 import penstock
 from penstock.launcher.stack import LocalStack
@@ -25,7 +25,7 @@ PARTS = ("ventilator", "sink", "worker-0", "worker-1")
 TRAINER = """
 import json, pathlib, sys
 import penstock
-from streams import digest
+from support.streams import digest
 address, log = sys.argv[1], pathlib.Path(sys.argv[2])
 lines = log.read_text().splitlines() if log.exists() else []
 feed = penstock.connect(address)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from streams import make_images, make_spec, make_stream
-from written import (
+from support.streams import make_images, make_spec, make_stream
+from support.written import (
     Run,
     attributes,
     check_beginning,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from compose.project import BUILD_S, IMAGES, TAG, MakeProject, Project, docker
-from streams import Batch, epochs, make_images, run_stack
+from support.streams import Batch, epochs, make_images, run_stack
 
 SPEC = """
 seed = 11

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from streams import until
+from support.streams import until
 
 import penstock
 from penstock.trainer.client.feed import Feed

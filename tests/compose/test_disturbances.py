@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 from compose.project import COMMAND_S, MakeProject, Project, docker
-from streams import Batch, digest, epochs, run_stack, take, until
+from support.streams import Batch, digest, epochs, run_stack, take, until
 
 from penstock.trainer.client.feed import Feed
 

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from compose.project import MakeProject
-from streams import digest, epochs, run_stack, take, until
+from support.streams import digest, epochs, run_stack, take, until
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from compose.project import IMAGES, TAG, MakeProject, Project, docker
-from streams import until
+from support.streams import until
 
 from penstock.protocol.errors import DeadlineError
 from penstock.protocol.transport.keys import ROLES

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from compose.project import MakeProject, Project, docker
-from streams import make_images, until
+from support.streams import make_images, until
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hosts.lab import Host, Job, Lab
-from streams import INTERVALS, until
+from support.streams import INTERVALS, until
 
 from penstock.commands.keys import main as keys_command
 from penstock.protocol.runtime.health import query

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hosts.cluster import Cluster
 from hosts.lab import Lab, why_not
-from streams import digest, epochs, make_images, make_spec, run_stack
+from support.streams import digest, epochs, make_images, make_spec, run_stack
 
 from penstock.commands.keys import main as keys_command
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import psutil
-from streams import until
+from support.streams import until
 
 #: Of the addresses of hosts, which are numbered from 1.
 _NET, _NET6 = "10.77.0.", "fd77::"

@@ -10,7 +10,7 @@ import pytest
 from hosts.cluster import Cluster
 from hosts.conftest import BATCHES
 from hosts.lab import Host, Job
-from streams import digest, make_spec, make_stream, run_stack, take, until
+from support.streams import digest, make_spec, make_stream, run_stack, take, until
 
 from penstock.protocol.runtime.health import fetch
 

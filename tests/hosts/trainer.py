@@ -6,7 +6,7 @@ Run as `python trainer.py ADDRESS KEYS`; needs the tests' folder on PYTHONPATH.
 import json
 import sys
 
-from streams import Batch, digest, take
+from support.streams import Batch, digest, take
 
 import penstock
 

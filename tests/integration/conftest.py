@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from streams import held_ports
+from support.streams import held_ports
 
 
 @pytest.fixture

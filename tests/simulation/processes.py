@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from plans import ExpectedBatch, ExpectedEnd, expected, make_result, make_samples, make_task
+from support.plans import ExpectedBatch, ExpectedEnd, expected, make_result, make_samples, make_task
 
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from plans import epoch_samples, make_plan, whole_source
 from simulation.network import Weather
+from support.plans import epoch_samples, make_plan, whole_source
 
 from penstock.protocol.messages import Intervals
 from penstock.protocol.plan import StreamPlan

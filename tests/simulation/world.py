@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from plans import make_task
 from simulation.network import Clock, Cut, Network
 from simulation.processes import Process, SinkProcess, TrainerProcess, VentilatorProcess, WorkerProcess
 from simulation.scenario import Fault, Scenario, WorkerPart
+from support.plans import make_task
 
 from penstock.protocol.messages import Quarantined, Refused, TaskKey
 from penstock.sink.core.assembly import Assembly

@@ -1,0 +1,139 @@
+"""What `penstock status` and `penstock quarantine` print, of snapshots and ledgers made by hand."""
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support.snapshots import make_line, make_snapshot
+
+from penstock import cli
+from penstock.commands.quarantine import group, merge, read_ledger
+from penstock.commands.status_display import picture, plain, span
+from penstock.protocol.errors import SourceError
+from penstock.protocol.snapshot import Snapshot, Verdict
+
+HOSTILE = "cat/\x1b[2J[red]<b>\x9b31m.jpg"
+
+
+def show(snapshot: Snapshot, width: int = 80, room: int | None = None, silent_s: float = 0.0) -> str:
+    """Return what a terminal of that width gets."""
+    file = StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system=None, highlight=False)
+    console.print(picture(snapshot, "tcp://box:5555", room, silent_s))
+    return file.getvalue()
+
+
+def test_all_that_matters_fits_a_terminal_of_80_columns() -> None:
+    """Verdict, flow, progress, workers and failures, with the snapshot's numbers."""
+    text = show(make_snapshot(ledger=[make_line(0)]))
+    for words in (
+        "Worker-bound for 5.0 s",
+        "Add 2 workers",
+        "12 tasks/s",
+        "1,234 samples/s",
+        "500 of 1,000",
+        "34%",
+        "42 s",
+        "box/0",
+        "making 0.4 s",
+        "1 quarantined: 1 read; penstock quarantine tcp://box:5555",
+        "cat/7.jpg: the file is empty",
+        "50 items, no trainer",
+    ):
+        assert words in " ".join(text.split()), words
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_failures_that_come_again_in_every_epoch_are_not_taken_for_files() -> None:
+    """One damaged file in a hundred epochs is a hundred failures: the count says so."""
+    text = " ".join(show(make_snapshot(ledger=[make_line(0), make_line(1, epoch=1)])).split())
+    assert "quarantined (an item once an epoch): " in text
+
+
+def test_where_there_are_more_workers_than_rows_the_rest_is_counted() -> None:
+    """The display never grows beyond its terminal."""
+    text = show(make_snapshot(workers=50), room=30)
+    assert "and 39 more" in text
+    assert len(text.splitlines()) <= 30
+    assert "box/49" in show(make_snapshot(workers=50)), "all of them where nothing limits"
+
+
+def test_a_stack_without_anybody_is_shown_too() -> None:
+    """No sink, no worker, no trainer: said, not left out."""
+    stalled = Verdict(word="stalled", cause="no sink", sentence="stalled: no sink is connected", for_s=200.0)
+    text = show(make_snapshot(workers=0, sink=None, trainers=(), verdict=stalled), silent_s=7.0)
+    for words in ("No answer from tcp://box:5555 for 7 s", "Stalled: no sink  for 3 min", "no worker is connected"):
+        assert words in text
+    assert "nothing is quarantined" in text
+
+
+def test_a_file_s_name_cannot_act_on_the_terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Escape sequences are spelt out, markup is text, in both commands."""
+    line = make_line(0, HOSTILE, reason=f"cannot open {HOSTILE}")
+    ledger = tmp_path / "quarantine.jsonl"
+    ledger.write_text(json.dumps(line.model_dump(), ensure_ascii=False) + "\n", encoding="utf-8")
+    assert 0 == cli.main(["quarantine", str(ledger)])
+    for text in (show(make_snapshot(ledger=[line]), width=200), capsys.readouterr().out):
+        assert r"cat/\x1b[2J[red]<b>\x9b31m.jpg" in text
+        assert HOSTILE not in text
+    assert "ä✓ '" == plain("ä✓ '")
+
+
+def test_times_have_the_digits_they_deserve() -> None:
+    """Seconds, minutes, hours; nothing where nothing is known."""
+    assert ["–", "0.4 s", "42 s", "3 min", "2.0 h"] == [span(each) for each in (None, 0.4, 42.0, 180.0, 7200.0)]
+
+
+def test_an_item_that_fails_in_every_epoch_is_listed_once() -> None:
+    """With its epochs, and under its reason, the most frequent one first; numbers make no other reason."""
+    lines = [make_line(number, epoch=number).model_dump() for number in range(3)]
+    damaged = [
+        make_line(9, f"dog/{each}.jpg", f"damaged: {each} bytes left").model_dump() | {"item": each} for each in (1, 2)
+    ]
+    groups = group(merge(lines + damaged))
+    assert ["damaged: … bytes left", "the file is empty"] == list(groups)
+    assert [[0, 1, 2]] == [item.epochs for item in groups["the file is empty"]]
+
+
+def test_a_torn_last_line_is_left_out_and_any_other_is_refused(tmp_path: Path) -> None:
+    """The sink may have been killed while it wrote; a file that is no ledger is named with the line."""
+    path = tmp_path / "quarantine.jsonl"
+    good = json.dumps(make_line(0).model_dump())
+    path.write_text(f"{good}\n{good[:40]}", encoding="utf-8")
+    assert 1 == len(read_ledger(path))
+    path.write_text(f"shopping list\n{good}\n", encoding="utf-8")
+    with pytest.raises(SourceError, match="line 1: 'shopping list' is no line of a ledger"):
+        read_ledger(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["status", "tcp://127.0.0.1:9", "--wait-s", "0.2"], "no answer from tcp://127.0.0.1:9"),
+        (["status", "http://127.0.0.1:9"], "no answer from http://127.0.0.1:9"),
+        (["status", "box:5555"], "address 'box:5555'"),
+        (["status", "tcp://box"], "address 'tcp://box': 'box' is no port; give tcp://host:port"),
+        (["status", "tcp://box:99999"], "address 'tcp://box:99999': '99999' is no port"),
+        (["status", "tcp://127.0.0.1:9", "--keys", "/nowhere"], "make a key folder"),
+        (["quarantine", "/nowhere/quarantine.jsonl"], "No such file"),
+        (["quarantine", "ipc:///nowhere", "--wait-s", "0.2"], "no answer from ipc:///nowhere"),
+    ],
+)
+def test_what_leads_nowhere_is_said_in_one_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With status 2, the value, and what to do."""
+    assert 2 == cli.main(arguments)
+    [line] = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+def test_json_can_be_read_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """For programs: one entry an item."""
+    path = tmp_path / "quarantine.jsonl"
+    path.write_text(json.dumps(make_line(0).model_dump()) + "\n", encoding="utf-8")
+    assert 0 == cli.main(["quarantine", str(path), "--json"])
+    [item] = json.loads(capsys.readouterr().out)
+    assert ("cat/7.jpg", "the file is empty", [0]) == (item["path"], item["reason"], item["epochs"])

@@ -1,0 +1,251 @@
+"""The trainer's core: no gap, no repetition, whatever the connection does; epochs that end once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from support.plans import make_plan
+
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.instructions import Note, Reopen, Send
+from penstock.protocol.messages import (
+    Batch,
+    Credit,
+    EpochEnd,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Intervals,
+    Refused,
+    Reset,
+    Subscribe,
+    TrainerWelcome,
+)
+from penstock.trainer.client.session import SINK, Deliver, Ended, Rejected, Session, SessionInstruction, Wish
+
+INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
+PLAN = make_plan(items=8, batch_size=4)  # 8 samples an epoch
+
+
+def plain(instructions: Sequence[SessionInstruction]) -> list[Any]:
+    """Return messages and instructions without notes; batches as (sequence, start, stop)."""
+    out: list[Any] = []
+    for each in instructions:
+        match each:
+            case Send(peer, message):
+                assert peer == SINK
+                out.append(message)
+            case Deliver(batch):
+                out.append((batch.sequence, batch.start, batch.stop))
+            case Note():
+                pass
+            case _:
+                out.append(each)
+    return out
+
+
+class Bench:
+    """A session and its sink, played by hand."""
+
+    def __init__(self, position: int = 0, ahead: int = 3, fingerprint: str = "", *, welcomed: bool = True) -> None:
+        """Subscribe at time 0."""
+        self.session = Session(Wish("train", 1, 2, ahead, "1.0"), position, fingerprint, INTERVALS, 0.0)
+        [self.subscribe] = plain(self.session.start(0.0))
+        if welcomed:
+            self.hear(TrainerWelcome(plan=PLAN, position=position, intervals=INTERVALS))
+
+    def hear(self, message: Any, now: float = 0.0) -> list[Any]:
+        """Let a message arrive."""
+        return plain(self.session.receive(message, (), now))
+
+    def batch(self, sequence: int, start: int, stop: int, now: float = 0.0) -> list[Any]:
+        """Let a batch arrive."""
+        return self.hear(Batch(sequence=sequence, start=start, stops=(stop,), sizes=(stop - start,), frames=()), now)
+
+    def end(self, sequence: int, stop: int) -> list[Any]:
+        """Let an epoch's end arrive."""
+        return self.hear(end(sequence, stop))
+
+
+def end(sequence: int, stop: int) -> EpochEnd:
+    """Return the report of an epoch of 8 samples."""
+    return EpochEnd(
+        epoch=stop // 8 - 1, sequence=sequence, stop=stop, expected=8, delivered=8, quarantined=0, dropped=0
+    )
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """Return a session that was welcomed at position 0."""
+    return Bench()
+
+
+def again(out: list[Any], position: int, limit: int) -> Subscribe:
+    """Check that the session opened its link again and subscribed from `position`; return the subscription."""
+    assert [Reopen(SINK)] == out[:1]
+    [subscribe] = [each for each in out if isinstance(each, Subscribe)]
+    assert (position, limit) == (subscribe.position, subscribe.limit)
+    return subscribe
+
+
+def test_it_asks_for_what_was_wished_for_from_the_position() -> None:
+    """Stream, rank, world size, position, fingerprint and first credit stand in the subscription."""
+    subscribe = Bench(position=5, ahead=3, fingerprint="f").subscribe
+    assert (
+        Subscribe(stream="train", rank=1, world_size=2, position=5, fingerprint="f", limit=3, version="1.0")
+        == subscribe
+    )
+
+
+def test_batches_are_delivered_in_order_and_credit_follows_consumption(bench: Bench) -> None:
+    """Each batch comes once; what was consumed is granted anew."""
+    assert [(0, 0, 4)] == bench.batch(0, 0, 4)
+    assert [(1, 4, 8)] == bench.batch(1, 4, 8)
+    assert [Credit(consumed=1, limit=4)] == plain(bench.session.consume(1, 0.0))
+    assert [Credit(consumed=2, limit=5)] == plain(bench.session.consume(1, 0.0))
+
+
+def test_a_repeated_batch_is_ignored(bench: Bench) -> None:
+    """The same sequence number again is the same batch."""
+    bench.batch(0, 0, 4)
+    assert [] == bench.batch(0, 0, 4)
+    assert 4 == bench.session.position
+
+
+@pytest.mark.parametrize(("sequence", "start"), [(2, 4), (1, 5), (1, 3), (2, 8)])
+def test_anything_but_the_next_batch_starts_over_from_the_position_reached(
+    bench: Bench, sequence: int, start: int
+) -> None:
+    """A gap in the numbers or in the positions is never delivered."""
+    bench.batch(0, 0, 4)
+    again(bench.batch(sequence, start, start + 4), 4, 2)
+
+
+def test_batches_that_wait_stay_counted_against_the_next_subscription(bench: Bench) -> None:
+    """Never more than `ahead` batches wait, however often the connection breaks."""
+    bench.batch(0, 0, 4)
+    bench.batch(1, 4, 8)
+    subscribe = again(bench.hear(Reset()), 8, 1)
+    assert "f" == subscribe.fingerprint
+    assert [(0, 8, 12)] == bench.batch(0, 8, 12)
+    granted = [plain(bench.session.consume(1, 0.0)) for _ in range(3)]
+    assert [[Credit(consumed=0, limit=2)], [Credit(consumed=0, limit=3)], [Credit(consumed=1, limit=4)]] == granted
+
+
+def test_a_line_that_takes_long_for_one_message_is_given_more_time_each_time(bench: Bench) -> None:
+    """Else the trainer would hang up in the middle of every batch, for ever; one that arrives ends the patience."""
+    now = 0.0
+    for patience in (1, 2, 4, 8, 16, 32, 32):
+        assert Reopen(SINK) not in plain(bench.session.tick(now + patience * 5.0 - 0.1))
+        now += patience * 5.0
+        assert Reopen(SINK) in plain(bench.session.tick(now))
+        bench.hear(TrainerWelcome(plan=PLAN, position=0, intervals=INTERVALS), now)
+    assert [(0, 0, 4)] == bench.batch(0, 0, 4, now)
+    bench.hear(Reset(), now)
+    assert Reopen(SINK) in plain(bench.session.tick(now + 5.0))
+
+
+def test_a_silent_sink_is_called_again_under_a_fresh_identity(bench: Bench) -> None:
+    """After silence_s and not before; anything heard counts."""
+    bench.hear(Heartbeat(position=0), 3.0)
+    assert [Credit(consumed=0, limit=3)] == plain(bench.session.tick(7.9))
+    again(plain(bench.session.tick(8.0)), 0, 3)
+
+
+def test_credit_is_repeated_as_the_heartbeat(bench: Bench) -> None:
+    """A lost grant is repaired by the next heartbeat; the timer asks for it in time."""
+    assert 1.0 == bench.session.next_timer(0.0)
+    assert [] == plain(bench.session.tick(0.9))
+    assert [Credit(consumed=0, limit=3)] == plain(bench.session.tick(1.0))
+    assert [] == plain(bench.session.tick(1.5))
+
+
+def test_a_lost_last_batch_is_noticed_by_two_heartbeats(bench: Bench) -> None:
+    """Nothing comes behind it that could reveal the gap: the sink's position does. One may overtake a batch."""
+    bench.batch(0, 0, 4)
+    assert [] == bench.hear(Heartbeat(position=8))
+    again(bench.hear(Heartbeat(position=8)), 4, 2)
+
+
+def test_a_batch_between_two_heartbeats_is_progress(bench: Bench) -> None:
+    """What arrives is not lost, however far behind it is."""
+    assert [] == bench.hear(Heartbeat(position=4))
+    bench.batch(0, 0, 4)
+    assert [] == bench.hear(Heartbeat(position=8))
+    bench.batch(1, 4, 8)
+    assert [] == bench.hear(Heartbeat(position=8))
+    assert [] == bench.hear(Heartbeat(position=8))
+
+
+def test_a_lost_welcome_is_noticed_by_two_heartbeats() -> None:
+    """Batches ahead of the welcome cannot be used; a sink that still waits for its plan says nothing of positions."""
+    bench = Bench(welcomed=False)
+    assert [] == bench.batch(0, 0, 4)
+    for _ in range(3):
+        assert [] == bench.hear(Heartbeat())
+    assert [] == bench.hear(Heartbeat(position=4))
+    again(bench.hear(Heartbeat(position=4)), 0, 3)
+
+
+def test_an_epoch_ends_once_with_its_report(bench: Bench) -> None:
+    """The report comes after the last batch; repeated, it says nothing new."""
+    bench.batch(0, 0, 4)
+    bench.batch(1, 4, 8)
+    assert [Ended(8, end(2, 8))] == bench.end(2, 8)
+    assert [] == bench.end(2, 8)
+    assert [(2, 8, 12)] == bench.batch(2, 8, 12)
+
+
+def test_an_epoch_whose_report_was_lost_ends_all_the_same(bench: Bench) -> None:
+    """The next epoch's first batch never comes before the end of the last."""
+    bench.batch(0, 0, 4)
+    bench.batch(1, 4, 8)
+    assert [Ended(8, None), (2, 8, 12)] == bench.batch(2, 8, 12)
+    assert [] == bench.end(2, 8)
+
+
+def test_an_epoch_whose_report_was_lost_with_the_connection_ends_before_the_next_subscription(bench: Bench) -> None:
+    """The new subscription starts in the next epoch and will never report the old one."""
+    bench.batch(0, 0, 4)
+    bench.batch(1, 4, 8)
+    assert [Reopen(SINK), Ended(8, None)] == bench.hear(Reset())[:2]
+
+
+def test_an_epoch_that_ends_before_its_batches_came_starts_over(bench: Bench) -> None:
+    """The report names the number of batches before it: one is missing."""
+    bench.batch(0, 0, 4)
+    again(bench.end(2, 8), 4, 2)
+
+
+def test_a_dropped_tail_moves_the_position_to_the_next_epoch(bench: Bench) -> None:
+    """Where drop_remainder or failures end an epoch, its end is where to go on."""
+    bench.batch(0, 0, 4)
+    assert [Ended(8, end(1, 8))] == bench.end(1, 8)
+    assert 8 == bench.session.position
+    assert [(1, 8, 12)] == bench.batch(1, 8, 12)
+
+
+def test_an_epoch_that_ended_before_is_not_ended_again() -> None:
+    """A run resumed at an epoch's start does not end the epoch before."""
+    bench = Bench(position=8)
+    assert [(0, 8, 12)] == bench.batch(0, 8, 12)
+
+
+def test_a_refusal_is_final(bench: Bench) -> None:
+    """It is handed on in words; nothing that still arrives is delivered, and nothing more is sent."""
+    refused = Refused(kind="budget", reason="too many failures")
+    assert [Rejected(refused)] == bench.hear(refused)
+    assert [] == bench.batch(0, 0, 4)
+    assert [] == plain(bench.session.tick(100.0))
+    assert 100.0 < bench.session.next_timer(100.0)
+
+
+def test_leaving_says_goodbye(bench: Bench) -> None:
+    """The sink gives the memory back at once."""
+    assert [Goodbye()] == plain(bench.session.leave())
+
+
+def test_a_message_that_no_sink_sends_is_rejected(bench: Bench) -> None:
+    """It breaks the protocol."""
+    with pytest.raises(RemoteProtocolError, match="unexpected"):
+        bench.hear(Hello(worker="w", incarnation="i", host="h", slots=1, version="1.0"))
