@@ -150,7 +150,8 @@ def default_task_items(stream: Stream, sample_bytes: int) -> int:
     target_bytes = 4_000_000
     wanted = stream.task_items or max(1, min(1024, target_bytes // (sample_bytes * stream.patches)))
     batch_items = stream.batch_size // math.gcd(stream.batch_size, stream.patches)
-    if stream.task_items is None and 2 * wanted >= batch_items:
+    batch_fits = batch_items <= wanted or batch_items * stream.patches * sample_bytes <= 2 * target_bytes
+    if stream.task_items is None and batch_fits:
         wanted = max(1, wanted // batch_items) * batch_items
     if wanted >= stream.mix:
         return wanted // stream.mix * stream.mix
