@@ -27,17 +27,17 @@ from penstock.protocol.records import (
     Text,
     Timings,
 )
-from penstock.protocol.snapshot import Look, Snapshot
+from penstock.protocol.snapshot import Snapshot, StatusRequest
 from penstock.protocol.stats import SinkStats, WorkerStats
 from penstock.protocol.trainer_messages import (
     MAX_BATCHES,
     Batch,
     Credit,
     EpochEnd,
-    Glimpse,
     Part,
-    Peek,
     Refused,
+    SampleReply,
+    SampleRequest,
     Subscribe,
     TrainerWelcome,
 )
@@ -254,10 +254,10 @@ AnyMessage = (
     | TrainerWelcome
     | Batch
     | EpochEnd
-    | Peek
-    | Glimpse
+    | SampleRequest
+    | SampleReply
     | Refused
-    | Look
+    | StatusRequest
     | Snapshot
 )
 
@@ -271,27 +271,27 @@ __all__ = [
     "EpochEnd",
     "Failure",
     "Finished",
-    "Glimpse",
     "Goodbye",
     "Heartbeat",
     "Hello",
     "Intervals",
     "Item",
     "ListPaths",
-    "Look",
     "Part",
     "Paths",
-    "Peek",
     "Progress",
     "Quarantined",
     "Reference",
     "Refused",
     "Reset",
     "Result",
+    "SampleReply",
+    "SampleRequest",
     "SinkHello",
     "SinkStats",
     "SinkWelcome",
     "Snapshot",
+    "StatusRequest",
     "StreamNeed",
     "Subscribe",
     "Task",

@@ -1,7 +1,7 @@
 """The whole topology at one moment, as the ventilator knows it: what `penstock status`, the dashboard and tests read.
 
-Made once a second from heartbeats and the leases core; answered to `Look`, and as JSON at `/status`. Owns what each
-value means; refuses to know how it was found out (`ventilator.board`) and how it is shown.
+Made once a second from heartbeats and the leases core; answers `StatusRequest`, and is JSON at `/status`. Owns what
+each value means; `ventilator/monitoring` finds the values out, and other modules show them.
 """
 
 from typing import Annotated, Literal, get_args
@@ -173,7 +173,7 @@ class SinkRow(Message):
 
 
 class Snapshot(Message):
-    """Answer to `Look`: the topology now."""
+    """Answer to `StatusRequest`: the topology now."""
 
     version: Text
     """Penstock's version."""
@@ -205,7 +205,7 @@ class Snapshot(Message):
     """The newest quarantined items, newest first, as many as were asked for."""
 
 
-class Look(Message):
+class StatusRequest(Message):
     """Somebody asks the ventilator how it goes. Answered by a `Snapshot`; whoever asks is no peer and owes nothing."""
 
     ledger: Annotated[int, Field(ge=0, le=LEDGER_KEPT)] = 20

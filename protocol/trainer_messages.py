@@ -125,7 +125,7 @@ class EpochEnd(Message):
     """Samples of a last round that was not full (`drop_remainder`, or fewer than one for each rank)."""
 
 
-class Peek(Message):
+class SampleRequest(Message):
     """Somebody asks to see samples that the sink holds. No reader comes of it: nothing is made or held back for it."""
 
     stream: Text
@@ -138,8 +138,8 @@ class Peek(Message):
     """Penstock's version."""
 
 
-class Glimpse(Message):
-    """Answer to `Peek`: copies of samples that some reader will get, or none if nobody reads the stream."""
+class SampleReply(Message):
+    """Answer to `SampleRequest`: copies of samples that some reader will get, or none if nobody reads the stream."""
 
     plan: StreamPlan
     """The stream."""

@@ -21,10 +21,10 @@ from penstock.protocol.messages import (
     Heartbeat,
     Intervals,
     Paths,
-    Peek,
     Quarantined,
     Reset,
     Result,
+    SampleRequest,
     SinkHello,
     SinkWelcome,
     Subscribe,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from penstock.sink.output.writer_thread import Writer
 
 _FROM_VENTILATOR = wire.kinds(SinkWelcome, Quarantined, Paths, Heartbeat, Reset, Drain)
-_FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye, Peek)
+_FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye, SampleRequest)
 #: Least time (s) between two reports to the ventilator, where they are pressing and where they can wait: many
 #: confirmations share one message, and each message costs both sides a wake-up.
 _PRESSING_S, _PROGRESS_S = 0.01, 0.1
@@ -101,7 +101,7 @@ class Sink:
             hub.memory = Attachments(releases=True, most=most_segments())
             self.lending = Lending()
         self.results = hub.pull(settings.results, {"worker": wire.kinds(Result)})
-        self.trainers = hub.router(settings.bind, {"trainer": _FROM_TRAINERS, "ventilator": wire.kinds(Peek)})
+        self.trainers = hub.router(settings.bind, {"trainer": _FROM_TRAINERS, "ventilator": wire.kinds(SampleRequest)})
         self.ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
         self.ledger = Ledger(settings.quarantine)
         reached = settings.advertise or advertised(self.results.address, settings.ventilator, host_name())

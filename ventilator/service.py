@@ -18,10 +18,10 @@ from penstock.protocol.messages import (
     Hello,
     Intervals,
     ListPaths,
-    Look,
     Progress,
     Refused,
     SinkHello,
+    StatusRequest,
 )
 from penstock.protocol.runtime.metrics import Metrics
 from penstock.protocol.runtime.service import Service, run, spare_collector
@@ -45,9 +45,9 @@ LEDGER_SHOWN = 200
 _OBSERVE_S = 1.0
 #: Who may say what; a trainer, or who has a trainer's key, may look.
 _ACCEPTED: ByRole = {
-    "worker": wire.kinds(Hello, Finished, Heartbeat, Goodbye, Look),
-    "sink": wire.kinds(SinkHello, Progress, ListPaths, Heartbeat, Goodbye, Look),
-    "trainer": wire.kinds(Look),
+    "worker": wire.kinds(Hello, Finished, Heartbeat, Goodbye, StatusRequest),
+    "sink": wire.kinds(SinkHello, Progress, ListPaths, Heartbeat, Goodbye, StatusRequest),
+    "trainer": wire.kinds(StatusRequest),
 }
 
 
@@ -167,7 +167,7 @@ def _as_json(board: Board) -> tuple[str, bytes]:
 
 def _receive(service: Service, endpoint: Endpoint, leases: Leases, board: Board, now: float) -> None:
     for peer, message, _ in endpoint.receive():
-        if isinstance(message, Look):
+        if isinstance(message, StatusRequest):
             endpoint.send(_show(board, message), peer=peer)
             continue
         try:
@@ -176,7 +176,7 @@ def _receive(service: Service, endpoint: Endpoint, leases: Leases, board: Board,
             service.hub.rejects.add(error, peer.hex()[:8])
 
 
-def _show(board: Board, look: Look) -> Snapshot | Refused:
+def _show(board: Board, look: StatusRequest) -> Snapshot | Refused:
     """Return the answer to who only looks; that is no peer, and need not be known."""
     if look.version == __version__:
         return board.look(look.ledger)

@@ -16,7 +16,7 @@ from penstock.contact_sheet.samples import Sample, SheetSettings, make_sheet, mo
 from penstock.contact_sheet.sheet import check_output
 from penstock.protocol import wire
 from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError, RemoteProtocolError, StackError
-from penstock.protocol.messages import Glimpse, Peek, Refused, Reset
+from penstock.protocol.messages import Refused, Reset, SampleReply, SampleRequest
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.log import library_logger
 from penstock.protocol.runtime.service import run
@@ -26,7 +26,7 @@ from penstock.protocol.version import __version__
 from penstock.protocol.wire import Array
 from penstock.terminal.spinner import waiting
 
-_FROM_SINK = wire.kinds(Glimpse, Refused, Reset)
+_FROM_SINK = wire.kinds(SampleReply, Refused, Reset)
 #: Seconds after which a question is asked again, and after which a sink that shows no more is left with what it showed.
 _AGAIN_S, _STILL_S = 0.5, 2.0
 
@@ -57,12 +57,12 @@ class Look:
         self._next = 0
 
     @property
-    def question(self) -> Peek:
+    def question(self) -> SampleRequest:
         """What to ask next: for samples that come after those seen."""
         left = min(self.count - len(self.samples), 1000)
-        return Peek(stream=self.stream, position=self._next, count=left, version=__version__)
+        return SampleRequest(stream=self.stream, position=self._next, count=left, version=__version__)
 
-    def take(self, message: Glimpse, arrays: Sequence[Array]) -> bool:
+    def take(self, message: SampleReply, arrays: Sequence[Array]) -> bool:
         """Take an answer in; return whether it showed anything new. Raises RemoteProtocolError if it is not right."""
         known = [(field.name, field.dtype, (len(message.positions), *field.shape)) for field in message.plan.schema]
         if known != [(frame.name, frame.dtype, frame.shape) for frame in message.frames]:
@@ -119,7 +119,7 @@ def _receive(hub: Hub, endpoint: Endpoint, seen: Look) -> bool:
     for _, message, arrays in endpoint.receive():
         if isinstance(message, Refused):
             raise RefusedError(message.reason)
-        if isinstance(message, Glimpse):
+        if isinstance(message, SampleReply):
             try:
                 fresh |= seen.take(message, arrays)
             except RemoteProtocolError as error:

@@ -9,7 +9,7 @@ from typing import Self
 
 from penstock.protocol import wire
 from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError
-from penstock.protocol.messages import Look, Refused, Snapshot
+from penstock.protocol.messages import Refused, Snapshot, StatusRequest
 from penstock.protocol.runtime.log import library_logger
 from penstock.protocol.transport.keys import open_keys
 from penstock.protocol.transport.sockets import Hub
@@ -51,7 +51,7 @@ class Onlooker:
 
         Raises DeadlineError if nobody answers in time, RefusedError if the ventilator runs another release.
         """
-        question = Look(ledger=ledger, version=__version__)
+        question = StatusRequest(ledger=ledger, version=__version__)
         began = time.monotonic()
         asked = float("-inf")
         while (now := time.monotonic()) < began + self.timeout_s:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from penstock.protocol.messages import Peek, Refused, Subscribe
+from penstock.protocol.messages import Refused, SampleRequest, Subscribe
 from penstock.protocol.plan import StreamPlan
 
 #: Memory (bytes) that one trainer's window may take, unless the spec's window_mb allows more.
@@ -36,7 +36,7 @@ def why_not(wish: Subscribe, plans: Mapping[str, StreamPlan], readers: int, vers
     return None
 
 
-def not_here(wish: Subscribe | Peek, plans: Mapping[str, StreamPlan], version: str) -> Refused | None:
+def not_here(wish: Subscribe | SampleRequest, plans: Mapping[str, StreamPlan], version: str) -> Refused | None:
     """Return why nothing can be had of a stream at all, or None."""
     if wish.version != version:
         reason = (

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from penstock.protocol.instructions import Send
-from penstock.protocol.messages import Glimpse, Peek
+from penstock.protocol.messages import SampleReply, SampleRequest
 from penstock.protocol.order import Int64s
 from penstock.protocol.wire import Array, frames_of
 from penstock.sink.core.store import Store
@@ -27,13 +27,13 @@ class Onlookers:
 
     def __init__(self) -> None:
         """Nobody looks yet."""
-        self._waiting: dict[bytes, Peek] = {}
+        self._waiting: dict[bytes, SampleRequest] = {}
 
     def __len__(self) -> int:
         """Return how many wait."""
         return len(self._waiting)
 
-    def ask(self, peer: bytes, peek: Peek, store: Store, readers: int) -> list[SinkInstruction]:
+    def ask(self, peer: bytes, peek: SampleRequest, store: Store, readers: int) -> list[SinkInstruction]:
         """Answer with what is here; let the onlooker wait if that is nothing, and somebody reads the stream."""
         self.forget(peer)
         message, arrays = glimpse(store, peek, readers)
@@ -54,7 +54,7 @@ class Onlookers:
         self._waiting.pop(peer, None)
 
 
-def glimpse(store: Store, peek: Peek, readers: int) -> tuple[Glimpse, list[Array]]:
+def glimpse(store: Store, peek: SampleRequest, readers: int) -> tuple[SampleReply, list[Array]]:
     """Return what is held of the samples asked for, those at the lowest positions, in memory of their own."""
     most = max(1, min(peek.count, MOST_BYTES // store.plan.sample_bytes))
     pieces: list[tuple[Int64s, Sequence[Array]]] = []
@@ -76,4 +76,6 @@ def glimpse(store: Store, peek: Peek, readers: int) -> tuple[Glimpse, list[Array
         for target, (_, piece, row) in enumerate(places):
             copies[-1][target] = pieces[piece][1][index][row]
     shown = tuple(position for position, _, _ in places)
-    return Glimpse(plan=store.plan, readers=readers, positions=shown, frames=frames_of(store.schema, copies)), copies
+    return SampleReply(
+        plan=store.plan, readers=readers, positions=shown, frames=frames_of(store.schema, copies)
+    ), copies

@@ -17,9 +17,9 @@ from penstock.protocol.messages import (
     Goodbye,
     Heartbeat,
     Intervals,
-    Peek,
     Refused,
     Reset,
+    SampleRequest,
     Subscribe,
     TrainerWelcome,
 )
@@ -65,7 +65,7 @@ class Trainers:
                 return self._serve(peer, now)
             case Goodbye():
                 return self.gone(peer, now, "trainer left")
-            case Peek():
+            case SampleRequest():
                 return self._peek(peer, message)
             case Credit() | Heartbeat():
                 return [] if known else [Send(peer, Reset())]
@@ -182,7 +182,7 @@ class Trainers:
     def _refuse(self, peer: bytes, refused: Refused, now: float) -> list[SinkInstruction]:
         return [Send(peer, refused), *self._leave(peer, now, "trainer refused")]
 
-    def _peek(self, peer: bytes, peek: Peek) -> list[SinkInstruction]:
+    def _peek(self, peer: bytes, peek: SampleRequest) -> list[SinkInstruction]:
         """Show somebody what is here of a stream, without a reader's rights and duties."""
         streams = self._streams
         if not streams.plans:

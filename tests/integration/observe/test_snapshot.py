@@ -140,10 +140,10 @@ def test_a_killed_worker_goes_and_comes_back(stack: LocalStack) -> None:
 def test_who_asks_wrongly_gets_words_or_nothing(stack: LocalStack, tmp_path: Path) -> None:
     """Another release, nobody there, more of the ledger than there can be: refused, too late, dropped and counted."""
     with Attacker(zmq.DEALER, stack.addresses.ventilator) as attacker:
-        attacker.send([message(messages.Look(version="0.0.1"))])
+        attacker.send([message(messages.StatusRequest(version="0.0.1"))])
         assert attacker.socket.poll(20_000)
         assert b"install the same" in b"".join(attacker.socket.recv_multipart())
-        greedy = messages.Look.model_construct(ledger=10**9, version=penstock.__version__)
+        greedy = messages.StatusRequest.model_construct(ledger=10**9, version=penstock.__version__)
         attacker.send([message(greedy)])
         seen(stack, lambda it: it.rejected.get("header"), "it to be dropped")
     with Onlooker(f"ipc://{tmp_path}/nobody", timeout_s=0.3) as alone, pytest.raises(DeadlineError, match="no answer"):

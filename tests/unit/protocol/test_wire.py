@@ -23,24 +23,24 @@ from penstock.protocol.messages import (
     EpochEnd,
     Failure,
     Finished,
-    Glimpse,
     Goodbye,
     Heartbeat,
     Hello,
     Intervals,
     ListPaths,
-    Look,
     Paths,
-    Peek,
     Progress,
     Quarantined,
     Refused,
     Reset,
     Result,
+    SampleReply,
+    SampleRequest,
     SinkHello,
     SinkStats,
     SinkWelcome,
     Snapshot,
+    StatusRequest,
     StreamNeed,
     Subscribe,
     TaskKey,
@@ -144,13 +144,15 @@ _PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
         quarantined=_counts,
         dropped=_counts,
     ),
-    Peek: st.builds(Peek, stream=_texts, position=_counts, count=st.integers(1, 1000), version=_texts),
+    SampleRequest: st.builds(
+        SampleRequest, stream=_texts, position=_counts, count=st.integers(1, 1000), version=_texts
+    ),
     Refused: st.builds(
         Refused,
         kind=st.sampled_from(["fingerprint", "stream", "position", "limit", "budget", "transform"]),
         reason=_texts,
     ),
-    Look: drawn(Look),
+    StatusRequest: drawn(StatusRequest),
     Snapshot: drawn(Snapshot),
 }
 _DTYPES = ["bool", "uint8", "int16", "uint32", "int64", "float16", "float32", "float64"]
@@ -175,7 +177,7 @@ def shipped(frames: Sequence[wire.Buffer]) -> list[bytes]:
 
 def test_every_kind_of_message_has_a_round_trip_here() -> None:
     """A new message cannot be forgotten."""
-    assert set(ALL) == {*_PLAIN, Result, Batch, Glimpse}
+    assert set(ALL) == {*_PLAIN, Result, Batch, SampleReply}
 
 
 @given(st.sampled_from(sorted(_PLAIN, key=lambda kind: kind.__name__)).flatmap(lambda kind: _PLAIN[kind]))
@@ -195,7 +197,7 @@ def test_results_and_batches_survive_the_round_trip(
     for message in (
         Result(key=key, plan="p", worker="w", failures=failures, frames=frames),
         Batch(sequence=3, start=4, stops=(5,), sizes=(5,), frames=frames),
-        Glimpse(plan=make_plan(), readers=1, positions=(2, 3), frames=frames),
+        SampleReply(plan=make_plan(), readers=1, positions=(2, 3), frames=frames),
     ):
         again, received = wire.decode(shipped(wire.encode(message, arrays)), ALL)
         assert message == again

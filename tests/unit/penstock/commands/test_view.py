@@ -6,16 +6,16 @@ from support.plans import make_plan, make_samples
 
 from penstock.commands.view import Look, main
 from penstock.protocol.errors import RemoteProtocolError
-from penstock.protocol.messages import Glimpse
+from penstock.protocol.messages import SampleReply
 from penstock.protocol.wire import Array, frames_of
 
 
-def answer(*positions: int, fingerprint: str = "f", readers: int = 1) -> tuple[Glimpse, list[Array]]:
+def answer(*positions: int, fingerprint: str = "f", readers: int = 1) -> tuple[SampleReply, list[Array]]:
     """Return an answer of the sink; the items are the positions."""
     plan = make_plan(fingerprint=fingerprint)
     arrays = make_samples(plan, 0, list(positions), [0] * len(positions))
     frames = frames_of(plan.schema, arrays)
-    return Glimpse(plan=plan, readers=readers, positions=positions, frames=frames), arrays
+    return SampleReply(plan=plan, readers=readers, positions=positions, frames=frames), arrays
 
 
 def test_each_sample_is_taken_once_and_the_next_question_goes_on_after_it() -> None:

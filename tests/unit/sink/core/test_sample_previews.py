@@ -15,11 +15,11 @@ from penstock.protocol.messages import (
     Batch,
     Credit,
     Failure,
-    Glimpse,
     Goodbye,
     Intervals,
-    Peek,
     Refused,
+    SampleReply,
+    SampleRequest,
     SinkHello,
     SinkWelcome,
     Subscribe,
@@ -32,8 +32,8 @@ from penstock.sink.core.sample_previews import MOST_WAITING, glimpse
 from penstock.sink.core.store import Store
 from penstock.sink.core.writer_jobs import SinkInstruction
 
-LOOK = Peek(stream="train", count=7, version="1.0")
-Shown = tuple[Glimpse, Sequence[Array]]
+LOOK = SampleRequest(stream="train", count=7, version="1.0")
+Shown = tuple[SampleReply, Sequence[Array]]
 
 
 def make_core(plan: StreamPlan | None) -> Assembly:
@@ -67,7 +67,7 @@ def result(
 def shown(instructions: Sequence[SinkInstruction], peer: bytes = b"eye") -> list[Shown]:
     """Return what somebody was shown."""
     sent = [each for each in instructions if isinstance(each, Send) and each.peer == peer]
-    return [(each.message, each.arrays) for each in sent if isinstance(each.message, Glimpse)]
+    return [(each.message, each.arrays) for each in sent if isinstance(each.message, SampleReply)]
 
 
 def check(plan: StreamPlan, seen: Shown) -> tuple[int, ...]:
