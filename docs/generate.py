@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from penstock.bench.command import BenchSettings
+from penstock.bench.results import BenchSettings
 from penstock.commands.check import CheckSettings
 from penstock.commands.inspect import InspectSettings
 from penstock.commands.keys import AddSettings, ExportSettings, FolderSettings, InitSettings, NameSettings

@@ -15,7 +15,7 @@ from matplotlib import patheffects
 from matplotlib import pyplot as plt
 
 from penstock.bench.amdahl import Amdahl
-from penstock.bench.command import Candidate, Results, Run
+from penstock.bench.results import Candidate, Results, Run
 
 _BLUE, _ORANGE, _GREEN, _VERMILION, _YELLOW, _PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#F0E442", "#CC79A7"
 _DPI = 110

@@ -10,11 +10,10 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from penstock.bench import amdahl, machine
-from penstock.bench.command import Candidate, Results, Run
 from penstock.bench.plots import MOST_ROUNDS, draw_durations, draw_speed_ups, draw_usage
+from penstock.bench.results import BenchSettings, Candidate, Results, Run
 
 #: Up to so many cores, a report says what that means.
 _FEW_CORES = 4
@@ -87,7 +86,7 @@ def _text(results: Results, law: amdahl.Amdahl | None, pictures: Sequence[str]) 
     return "\n".join(lines)
 
 
-def _command(settings: Any) -> str:  # noqa: ANN401 - BenchSettings
+def _command(settings: BenchSettings) -> str:
     words = ["penstock", "bench", settings.spec]
     for name in sorted(settings.model_fields_set - {"spec", "config", "root", "data", "output"}):
         value = getattr(settings, name)

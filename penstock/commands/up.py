@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from penstock.launcher.dashboard_options import PageOptions, is_installed
+from penstock.launcher.dashboard_options import DashboardOptions, is_installed
 from penstock.launcher.stack import Addresses, LocalStack
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
@@ -66,7 +66,7 @@ def serve(settings: UpSettings) -> int:
         options=_options(settings),
         inherit_logs=settings.run_dir is None,
         keys=settings.keys,
-        dashboard=PageOptions(settings.dashboard, settings.dashboard_token_file, settings.dashboard_hosts),
+        dashboard=DashboardOptions(settings.dashboard, settings.dashboard_token_file, settings.dashboard_hosts),
     )
     with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
         with waiting("the ventilator lists the sources") if settings.run_dir else nullcontext():  # else its log is here

@@ -19,7 +19,7 @@ AUTO_HOST, AUTO_PORT = "127.0.0.1", 5550
 
 
 @dataclass(frozen=True, slots=True)
-class PageOptions:
+class DashboardOptions:
     """What a user says of the dashboard."""
 
     #: host:port; "auto"; empty: none.
@@ -31,17 +31,17 @@ class PageOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class DashboardPlan:
     """What becomes of that: settings of the ventilator, and the address for browsers; empty: there is no page."""
 
     settings: dict[str, object]
     url: str
 
 
-def lay_out(options: PageOptions, run_dir: Path) -> Page:
+def lay_out(options: DashboardOptions, run_dir: Path) -> DashboardPlan:
     """Choose a port that stays, and make the token. Raises SpecError."""
     if not options.address or (options.address == "auto" and not is_installed()):
-        return Page({}, "")
+        return DashboardPlan({}, "")
     address = f"{AUTO_HOST}:{_free(AUTO_HOST, AUTO_PORT)}" if options.address == "auto" else options.address
     host, _, port = address.rpartition(":")
     if port == "0":  # a ventilator that starts again must be found where it was
@@ -53,7 +53,7 @@ def lay_out(options: PageOptions, run_dir: Path) -> Page:
         token = read_token(Path(file))
     settings: dict[str, object] = {"dashboard": address, "dashboard_token_file": file}
     settings["dashboard_hosts"] = list(options.hosts)
-    return Page(settings, page_url(address, int(address.rpartition(":")[2]) if port.isdecimal() else 0, token))
+    return DashboardPlan(settings, page_url(address, int(address.rpartition(":")[2]) if port.isdecimal() else 0, token))
 
 
 def is_installed() -> bool:

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
-from penstock.launcher.dashboard_options import Page, PageOptions, lay_out
+from penstock.launcher.dashboard_options import DashboardOptions, DashboardPlan, lay_out
 from penstock.launcher.in_memory_sources import Given
 from penstock.launcher.supervisor import Child, Supervisor
 from penstock.protocol.errors import PenstockError, SpecError, StackError
@@ -66,7 +66,7 @@ class LocalStack:
         options: Mapping[str, Mapping[str, Any]] | None = None,
         inherit_logs: bool = False,
         keys: str | Path | None = None,
-        dashboard: str | PageOptions = "",
+        dashboard: str | DashboardOptions = "",
     ) -> None:
         """Check the spec; start nothing yet. `options` are extra settings by service, as in {"worker": {"slots": 4}}.
 
@@ -88,8 +88,8 @@ class LocalStack:
         self._options = {name: dict(values) for name, values in (options or {}).items()}
         self._inherit_logs = inherit_logs
         self._keys = given_keys(keys)
-        self._page_options = dashboard if isinstance(dashboard, PageOptions) else PageOptions(dashboard)
-        self._page = Page({}, "")
+        self._page_options = dashboard if isinstance(dashboard, DashboardOptions) else DashboardOptions(dashboard)
+        self._page = DashboardPlan({}, "")
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._supervisor: Supervisor | None = None

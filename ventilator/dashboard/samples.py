@@ -18,7 +18,7 @@ from penstock.protocol.transport.addresses import reachable
 from penstock.protocol.transport.keys import open_keys
 
 if TYPE_CHECKING:
-    from penstock.commands.view import Look
+    from penstock.observe.sample_client import SampleCollection
 
 #: A sink on this host may have told a wildcard, which everybody fills in.
 _HERE = "127.0.0.1"
@@ -66,19 +66,21 @@ class SampleViewer:
     def _ask(self, stream: str, sink: str) -> dict[str, Any]:
         if not sink:
             return _nothing("no sink is connected")
-        from penstock.commands.view import Look, look_at  # noqa: PLC0415 - brings Pillow, which the ventilator needs for nothing else
+        # Brings Pillow, which the ventilator needs for nothing else.
+        from penstock.observe.sample_client import SampleCollection, collect_samples  # noqa: PLC0415
 
-        seen = Look(stream, MOST_PICTURES)
+        seen = SampleCollection(stream, MOST_PICTURES)
         try:
-            look_at(reachable(sink, _HERE), open_keys(self._keys, "ventilator"), seen, wait_s=_WAIT_S, still_s=0.0)
+            keys = open_keys(self._keys, "ventilator")
+            collect_samples(reachable(sink, _HERE), keys, seen, wait_s=_WAIT_S, still_s=0.0)
         except PenstockError as error:
             return _nothing(str(error))
         if seen.samples:
             return {"why": "", "pictures": list(_pictures(seen, self.name))}
-        if seen.read is None:
+        if seen.has_readers is None:
             return _nothing(f"the sink did not answer at {sink}")
         return _nothing(
-            "the sink holds none right now" if seen.read else "no trainer reads this stream, so nothing is made"
+            "the sink holds none right now" if seen.has_readers else "no trainer reads this stream, so nothing is made"
         )
 
 
@@ -86,7 +88,7 @@ def _nothing(why: str) -> dict[str, Any]:
     return {"why": why, "pictures": []}
 
 
-def _pictures(seen: "Look", called: NameItem) -> Iterator[dict[str, Any]]:
+def _pictures(seen: "SampleCollection", called: NameItem) -> Iterator[dict[str, Any]]:
     """Yield the pictures as the page shows them."""
     from penstock.contact_sheet.pictures import find_range, resize, to_picture  # noqa: PLC0415
     from penstock.contact_sheet.samples import arranged, lines  # noqa: PLC0415 - as above

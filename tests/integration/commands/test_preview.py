@@ -13,7 +13,7 @@ from support.streams import Batch, digest, epochs, make_images, make_spec, make_
 
 from penstock.cli import main as penstock
 from penstock.commands.preview import find_units, make_samples
-from penstock.commands.view import ViewSettings, look
+from penstock.commands.view import ViewSettings, fetch_samples
 from penstock.contact_sheet.samples import Sample
 from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import DeadlineError, RefusedError, StackError
@@ -61,7 +61,7 @@ def delivered(batches: Iterable[Batch]) -> dict[tuple[int, int, int], list[bytes
 
 def view(stack: LocalStack, count: int = 40, wait_s: float = 10.0) -> list[Sample]:
     """Return what `penstock view` would draw."""
-    return look(ViewSettings(address=stack.address, count=count, wait_s=wait_s))[1]
+    return fetch_samples(ViewSettings(address=stack.address, count=count, wait_s=wait_s))[1]
 
 
 def test_preview_shows_the_bytes_that_trainers_get(spec: dict[str, Any]) -> None:
@@ -151,10 +151,10 @@ def test_what_cannot_be_seen_is_said_in_words(spec: dict[str, Any], tmp_path: Pa
         said = until(refused, "the sink to answer")
         assert re.search(r"no trainer reads stream 'train' at ipc://.*penstock preview", said)
         with pytest.raises(RefusedError, match=r"no stream 'test' here; there are: train"):
-            look(ViewSettings(address=stack.address, stream="test"))
+            fetch_samples(ViewSettings(address=stack.address, stream="test"))
     nowhere = f"ipc://{tmp_path}/nobody"
     with pytest.raises(DeadlineError, match=r"no samples of stream 'train' from ipc://.* within 0\.3 s: check that"):
-        look(ViewSettings(address=nowhere, wait_s=0.3))
+        fetch_samples(ViewSettings(address=nowhere, wait_s=0.3))
 
 
 def test_both_commands_write_their_sheets(

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from penstock.bench.command import BenchSettings, Candidate, Results, Run, main, parse_workers, prepare, schedule
+from penstock.bench.command import main, parse_workers, prepare, schedule
 from penstock.bench.plots import law_label, usage_figure
 from penstock.bench.report import fit_law, idle_s, write_report
+from penstock.bench.results import BenchSettings, Candidate, Results, Run
 from penstock.bench.run import GeneratorSource, _samples
 from penstock.protocol.errors import SpecError
 
