@@ -13,13 +13,13 @@ EXTRAS := tf-cpu,parquet,hdf5,url,dashboard,bench
 STAMP := .venv/.set-up-in
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo test check lint types wheel docs audit sbom format constraints clean
+.PHONY: help setup demo test check lint types layout wheel docs audit sbom format constraints clean
 
 help:
 	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
 	@echo 'make test [ARGS=...]     run the tests'
 	@echo 'make test-TIER           a tier that needs more: long, hosts (root), browser (Chromium), compose (Docker)'
-	@echo 'make check               format, lint, types, the built wheel in a fresh environment, and the documentation'
+	@echo 'make check               format, lint, types, layout, the built wheel in a fresh environment, the documentation'
 	@echo 'make docs                 build the documentation site in build/site, and check every link in it'
 	@echo 'make audit               look the pinned packages up for known weaknesses (asks pypi.org and api.osv.dev)'
 	@echo 'make sbom                list all packages in build/sbom.json (CycloneDX)'
@@ -53,7 +53,7 @@ test: $(STAMP)
 test-%: $(STAMP)
 	.venv/bin/pytest -m $* $(ARGS)
 
-check: lint types wheel docs
+check: lint types layout wheel docs
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check .
@@ -61,6 +61,9 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	.venv/bin/python .ci/check_types.py
+
+layout: $(STAMP)
+	.venv/bin/python .ci/check_layout.py
 
 wheel: $(STAMP)
 	.venv/bin/python .ci/check_wheel.py
