@@ -101,13 +101,13 @@ class StreamPlan(Model):
             shuffle=self.settings.shuffle,
         )
 
-    def indices(self, ordinal: int, alone: int | None = None) -> Int64s:
-        """Return the items of a task, or of the one at offset `alone` of it, as indices in the whole source."""
+    def indices(self, ordinal: int, item_offset: int | None = None) -> Int64s:
+        """Return the items of a task, or of the one at offset `item_offset` of it, as indices in the whole source."""
         geometry = self.geometry
         first, stride = self.settings.shard_of
         order = geometry.order(ordinal // geometry.tasks_per_epoch, geometry.slots(ordinal))
-        if alone is not None:
-            order = order[alone : alone + 1]
+        if item_offset is not None:
+            order = order[item_offset : item_offset + 1]
         return order * stride + first if stride > 1 else order
 
     @property

@@ -44,12 +44,12 @@ class TaskKey(Message):
     """Name of the stream."""
     ordinal: Count
     """Number of the task in the endless stream: epoch × tasks per epoch + index."""
-    alone: Count | None = None
+    item_offset: Count | None = None
     """Offset in the task of the one item that this unit holds; none: all of them."""
 
     def __hash__(self) -> int:
         """Hash by the three fields: cheaper than pydantic's, and keys are looked up for every task."""
-        return hash((self.stream, self.ordinal, self.alone))
+        return hash((self.stream, self.ordinal, self.item_offset))
 
 
 class Task(Message):

@@ -21,7 +21,7 @@ from penstock.protocol.plan import FieldSchema
 from penstock.protocol.records import Place, Reference
 
 #: Version of this wire format; peers with another one are refused.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 #: Largest JSON header (bytes) that is parsed.
 MAX_HEADER_BYTES = 8_000_000
 #: A message has at least its kind and its header.

@@ -119,7 +119,7 @@ class Sink:
         self.writer: Writer | None = None
         recording = self._open_writer(settings) if settings.writer != "none" else None
         self.assembly = Assembly(hello, intervals, now, recording)
-        self.assembly.tally.restarts, self.assembly.tally.rejected = settings.restarts, hub.rejects.counts
+        self.assembly.statistics.restarts, self.assembly.statistics.rejected = settings.restarts, hub.rejects.counts
         self._reported = self._due = self._sweep_at = now
         self.execute(self.assembly.start(now))
         service.log.info("serving", trainers=self.trainers.address, results=self.results.address, advertised=reached)
@@ -130,10 +130,10 @@ class Sink:
             raise SpecError("--writer hdf5 needs a file to write: give --output patches.h5")
         from penstock.sink.output.writer_thread import Writer  # noqa: PLC0415 - needs h5py, which only this does
 
-        wish = settings.wish()
-        self.writer = Writer(wish, settings.full_disk_wait_s, self.service.hub.wake)
+        config = settings.output_config()
+        self.writer = Writer(config, settings.full_disk_wait_s, self.service.hub.wake)
         pace = Pace(int(settings.piece_mb * 1e6), settings.piece_s)
-        return Recording(wish, pace, settings.wait_for_trainers)
+        return Recording(config, pace, settings.wait_for_trainers)
 
     def writing(self) -> dict[str, Any] | None:
         """Return where the output stands; None if nothing is written."""
@@ -160,8 +160,8 @@ class Sink:
                 self.service.hub.memory.sweep()
                 self._sweep_at = now + _SWEEP_S
         if now >= self._due:
-            if self.writer and self.assembly.tally.writing:
-                self.assembly.tally.writing.busy_s = self.writer.busy_s
+            if self.writer and self.assembly.statistics.writing:
+                self.assembly.statistics.writing.busy_s = self.writer.busy_s
             self.execute(self.assembly.tick(now))
             self._due = self.assembly.next_timer(now)
         wait = _PRESSING_S if self.assembly.pressing() else _PROGRESS_S
@@ -239,8 +239,8 @@ def serve(settings: SinkSettings) -> int:
 
     with Service("sink", settings, status) as service:
         sink = Sink(service, settings)
-        tally = sink.assembly.tally
-        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, tally.told)).answer)
+        statistics = sink.assembly.statistics
+        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, statistics.told)).answer)
         deadline = time.monotonic()
         spare_collector()
         while not service.stopping:

@@ -33,7 +33,7 @@ from penstock.protocol.transport.sockets import ByRole, Endpoint
 from penstock.protocol.version import __version__
 from penstock.ventilator.core.leases import LeasePolicy, Leases
 from penstock.ventilator.monitoring.metrics import METRICS, fill
-from penstock.ventilator.monitoring.snapshots import Board, Own
+from penstock.ventilator.monitoring.snapshots import Own, Snapshots
 from penstock.ventilator.sources.catalog import TaskBook
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def serve(settings: VentilatorSettings) -> int:
             "workers": len(leases.workers),
             "sink": leases.sink is not None,
             "streams": {
-                name: {"missing": len(lane.works), "stopped": lane.stopped, "spent": dict(lane.spent_s)}
-                for name, lane in leases.lanes.items()
+                name: {"missing": len(queue.works), "stopped": queue.stopped, "spent": dict(queue.spent_s)}
+                for name, queue in leases.queues.items()
             },
         }
 
@@ -119,22 +119,22 @@ def serve(settings: VentilatorSettings) -> int:
                 "serving", stream=plan.name, items=plan.items, classes=len(plan.classes), at=endpoint.address
             )
         due = observed = time.monotonic()
-        board = Board(core, Own(__version__, settings.restarts, service.hub.rejects.counts), due, time.time())
-        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, board.snapshot)).answer)
-        service.health.serve("/status", lambda _: _as_json(board), private=True)
+        snapshots = Snapshots(core, Own(__version__, settings.restarts, service.hub.rejects.counts), due, time.time())
+        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, snapshots.snapshot)).answer)
+        service.health.serve("/status", lambda _: _as_json(snapshots), private=True)
         leases = core  # ready from now on, and not before its pages are there
         spare_collector()
         while not service.stopping:
             now = service.wait_until(due)
-            _receive(service, endpoint, leases, board, now)
+            _receive(service, endpoint, leases, snapshots, now)
             if now >= due:
                 execute(service, endpoint, leases, leases.tick(now), now)
                 due = leases.next_timer(now)
             if now >= observed + _OBSERVE_S:
-                board.observe(now, time.time())
+                snapshots.observe(now, time.time())
                 observed = now
                 if dashboard:
-                    dashboard.show(board.look(LEDGER_SHOWN), leases.sink.hello.trainers if leases.sink else "")
+                    dashboard.show(snapshots.look(LEDGER_SHOWN), leases.sink.hello.trainers if leases.sink else "")
             execute(service, endpoint, leases, leases.dispatch(now), now)
     return 0
 
@@ -161,14 +161,14 @@ def _list_sources(service: Service, spec: Spec, roots: Mapping[str, str], dashbo
     return book
 
 
-def _as_json(board: Board) -> tuple[str, bytes]:
-    return "application/json", board.snapshot.model_dump_json().encode()
+def _as_json(snapshots: Snapshots) -> tuple[str, bytes]:
+    return "application/json", snapshots.snapshot.model_dump_json().encode()
 
 
-def _receive(service: Service, endpoint: Endpoint, leases: Leases, board: Board, now: float) -> None:
+def _receive(service: Service, endpoint: Endpoint, leases: Leases, snapshots: Snapshots, now: float) -> None:
     for peer, message, _ in endpoint.receive():
         if isinstance(message, StatusRequest):
-            endpoint.send(_show(board, message), peer=peer)
+            endpoint.send(_show(snapshots, message), peer=peer)
             continue
         try:
             execute(service, endpoint, leases, leases.receive(peer, message, now), now)
@@ -176,10 +176,10 @@ def _receive(service: Service, endpoint: Endpoint, leases: Leases, board: Board,
             service.hub.rejects.add(error, peer.hex()[:8])
 
 
-def _show(board: Board, look: StatusRequest) -> Snapshot | Refused:
+def _show(snapshots: Snapshots, look: StatusRequest) -> Snapshot | Refused:
     """Return the answer to who only looks; that is no peer, and need not be known."""
     if look.version == __version__:
-        return board.look(look.ledger)
+        return snapshots.look(look.ledger)
     reason = f"this command runs Penstock {look.version}, the ventilator {__version__}: install the same"
     return Refused(kind="version", reason=reason)
 

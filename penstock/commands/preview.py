@@ -48,7 +48,7 @@ def find_units(book: TaskBook, plan: StreamPlan, wanted: range) -> list[tuple[Ta
     for ordinal in range(*geometry.tasks_between(wanted.start, wanted.stop)):
         for offset, row in enumerate(geometry.positions(ordinal).tolist()):
             if places := [(position, patch) for patch, position in enumerate(row) if position in wanted]:
-                found.append((book.task(TaskKey(stream=plan.name, ordinal=ordinal, alone=offset), 0), places))
+                found.append((book.task(TaskKey(stream=plan.name, ordinal=ordinal, item_offset=offset), 0), places))
     return found
 
 

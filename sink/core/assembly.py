@@ -31,7 +31,7 @@ from penstock.protocol.messages import (
 from penstock.protocol.wire import Array
 from penstock.sink.core.recording import Recording
 from penstock.sink.core.recording_stats import Writing
-from penstock.sink.core.statistics import Tally
+from penstock.sink.core.statistics import SinkStatistics
 from penstock.sink.core.streams import Streams
 from penstock.sink.core.trainers import Trainers
 from penstock.sink.core.writer_jobs import Outcome, SinkInstruction
@@ -53,10 +53,10 @@ class Assembly:
         self.intervals = intervals
         self.streams = Streams(recording)
         #: What is counted for heartbeats and metrics; of it, what came in by outcome: accepted, duplicate, unwanted.
-        self.tally = Tally()
-        self.tally.writing = Writing(recording) if recording else None
-        self.results = self.tally.results
-        self.trainers = Trainers(self.streams, self.tally, intervals, hello.version)
+        self.statistics = SinkStatistics()
+        self.statistics.writing = Writing(recording) if recording else None
+        self.results = self.statistics.results
+        self.trainers = Trainers(self.streams, self.statistics, intervals, hello.version)
         self.ventilator = Liveness(intervals, now, now)
         self.welcomed = False
         self._now = now
@@ -86,7 +86,7 @@ class Assembly:
             case Paths():
                 return self.recording.listed(message) if self.recording else []
             case Heartbeat():
-                self.tally.heard(message.ledger)
+                self.statistics.heard(message.ledger)
                 return []
             case Reset():
                 return [Reopen(VENTILATOR), *self.start(now)]
@@ -108,7 +108,7 @@ class Assembly:
             return [*out, Note("ventilator silent", level="warning"), Reopen(VENTILATOR), *self.start(now)]
         if self.ventilator.due(now):
             self.ventilator.spoke_at = now
-            stats = self.tally.make(self.streams.readers, self.streams.stores, self.streams.stopped(), now)
+            stats = self.statistics.make(self.streams.readers, self.streams.stores, self.streams.stopped(), now)
             out.append(Send(VENTILATOR, Heartbeat(sink_stats=stats) if self.welcomed else self.hello))
             self.streams.report.changed = True  # repeat the whole truth now and then: any message may have been lost
         return out
@@ -148,7 +148,7 @@ class Assembly:
         if failures is None:
             self.results["duplicate"] += 1
             return []
-        self.tally.accept(arrays)
+        self.statistics.accept(arrays)
         shown = self.trainers.show(store)
         return [*shown, *self._account(name, result.key.ordinal, failures, result.worker)]
 
@@ -167,7 +167,7 @@ class Assembly:
         budget = self.streams.budgets[name]
         for failure in failures:
             if budget.count(epoch, failure):
-                self.tally.quarantine(name, epoch, failure, worker)
+                self.statistics.quarantine(name, epoch, failure, worker)
                 record = failure.model_dump() | {
                     "worker": failure.worker or worker,
                     "stream": name,
@@ -185,13 +185,13 @@ class Assembly:
     def _record(self) -> list[SinkInstruction]:
         """Hand over what is complete to who writes it."""
         recording = self.recording
-        if recording is None or recording.recorder is None or recording.wish.stream not in self.streams.stores:
+        if recording is None or recording.recorder is None or recording.config.stream not in self.streams.stores:
             return []
-        recorder, store = recording.recorder, self.streams.stores[recording.wish.stream]
+        recorder, store = recording.recorder, self.streams.stores[recording.config.stream]
         before = recorder.cursor
         out = recording.serve(store, self._now)
-        if self.tally.writing:
-            self.tally.writing.look(self._now)
+        if self.statistics.writing:
+            self.statistics.writing.look(self._now)
         if recorder.cursor != before:
             self.streams.passed(store, before, recorder.cursor)
         return out
@@ -207,7 +207,7 @@ class Assembly:
         return [Send(VENTILATOR, message)] if message else []
 
     def _stop_recording(self, stream: str, why: str) -> list[SinkInstruction]:
-        if self.recording is None or self.recording.wish.stream != stream or not self.recording.takers:
+        if self.recording is None or self.recording.config.stream != stream or not self.recording.consumers:
             return []
         out = self.recording.stop(why)
         self.streams.sweep(self.streams.stores[stream])

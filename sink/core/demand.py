@@ -9,27 +9,27 @@ from typing import TypeVar
 from penstock.protocol import ranges
 from penstock.protocol.messages import Progress, StreamNeed
 from penstock.sink.core.failure_budget import Budget
-from penstock.sink.core.reader import Taker
+from penstock.sink.core.reader import Consumer
 from penstock.sink.core.store import Store
 
-AnyTaker = TypeVar("AnyTaker", bound=Taker)
+AnyConsumer = TypeVar("AnyConsumer", bound=Consumer)
 
 #: A report is pressing once a reader's limit has moved by the window over this.
 _SHARE_OF_WINDOW = 16
 
 
-def reading(readers: Iterable[AnyTaker], store: Store) -> list[AnyTaker]:
+def reading(readers: Iterable[AnyConsumer], store: Store) -> list[AnyConsumer]:
     """Return those that read a stream."""
     return [reader for reader in readers if reader.plan is store.plan]
 
 
-def wants(readers: Iterable[Taker], store: Store, start: int) -> bool:
+def wants(readers: Iterable[Consumer], store: Store, start: int) -> bool:
     """Return whether some reader wants the block that starts at position `start`."""
     stop = store.geometry.block_of(start)[1]
     return any(reader.cursor < stop and start < reader.limit(store) for reader in readers if reader.plan is store.plan)
 
 
-def drop_unwanted(readers: Collection[Taker], store: Store, starts: Iterable[int]) -> None:
+def drop_unwanted(readers: Collection[Consumer], store: Store, starts: Iterable[int]) -> None:
     """Forget those of the blocks starting at `starts` that no reader wants any more."""
     for start in starts:
         if not wants(readers, store, start):
@@ -59,7 +59,7 @@ class Report:
         """Note a change that must be told soon."""
         self.changed = self.urgent = True
 
-    def pressing(self, readers: Mapping[bytes, Taker], stores: Mapping[str, Store]) -> bool:
+    def pressing(self, readers: Mapping[bytes, Consumer], stores: Mapping[str, Store]) -> bool:
         """Return whether changes should be told at once: what the ventilator may lease would soon run out."""
         return self.urgent or any(
             (reader.limit(stores[reader.plan.name]) - self._told.get(peer, 0)) * _SHARE_OF_WINDOW >= reader.window
@@ -67,7 +67,7 @@ class Report:
         )
 
     def make(
-        self, readers: Mapping[bytes, Taker], stores: Mapping[str, Store], budgets: Mapping[str, Budget]
+        self, readers: Mapping[bytes, Consumer], stores: Mapping[str, Store], budgets: Mapping[str, Budget]
     ) -> Progress:
         """Return what to tell now; of a stream that its budget stopped, nothing is wanted any more."""
         self.changed = self.urgent = False
@@ -79,7 +79,7 @@ class Report:
         ]
         return Progress(sequence=self._sequence, needs=tuple(need for need in needs if need))
 
-    def _need(self, readers: Sequence[Taker], store: Store, stopped: str) -> StreamNeed | None:
+    def _need(self, readers: Sequence[Consumer], store: Store, stopped: str) -> StreamNeed | None:
         dropped = store.take_dropped()
         if not readers and not stopped:
             return None

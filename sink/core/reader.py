@@ -32,12 +32,12 @@ _ROW_BYTES = 1024
 _SEGMENTS, _ALL_SEGMENTS = 64, MAX_FRAMES - 2
 
 
-class Taker(Protocol):
+class Consumer(Protocol):
     """Who takes samples of a stream in order: a trainer's reader, or what records them."""
 
     plan: StreamPlan
     cursor: int
-    beside: list["Taker"]
+    paced_with: list["Consumer"]
 
     @property
     def window(self) -> int:
@@ -73,7 +73,7 @@ class Reader:
     cursor: int
     credit: SendingCredit = field(default_factory=SendingCredit)
     #: Who goes no further than this one, and this one no further than they: whoever records the stream.
-    beside: list["Taker"] = field(default_factory=list)
+    paced_with: list["Consumer"] = field(default_factory=list)
     #: Samples sent; who waited for whom; what the training program's own clock says of that.
     samples: int = 0
     waits: Waits = field(init=False)
@@ -120,7 +120,7 @@ class Reader:
 
     def limit(self, store: Store) -> int:
         """Return the lowest limit of its own and those that it keeps step with."""
-        return min([self.own_limit(store), *(other.own_limit(store) for other in self.beside)])
+        return min([self.own_limit(store), *(other.own_limit(store) for other in self.paced_with)])
 
     def next(self, store: Store) -> tuple[Batch, list[Array]] | EpochEnd | None:
         """Return what is to be sent next, as much as is complete, or None while nothing is or there is no credit.

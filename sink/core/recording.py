@@ -1,9 +1,9 @@
 """The core of writing: what is written and committed when, and where that stands.
 
-Theory of operation. Once the ventilator has said what the stream is, the thread that writes finds out where the output
-stands (`Open`), and a `Recorder` begins there: it hands samples over (`Rows`), and every so many bytes or seconds asks
-that they be made last (`Commit`). Beside that the source's paths are asked for page by page. When all is committed, the
-last commit finishes the output. What goes wrong on the disk ends it in words; the next run goes on.
+Theory of operation. When the ventilator's welcome has brought the stream's plan, the writing thread finds out how far
+the output has come (`Open`), and a `RecordingReader` starts there: it hands samples over (`Rows`) and, after so many
+bytes or seconds, asks for a commit (`Commit`). Meanwhile the source's paths are requested page by page. The last commit
+finishes the output. A disk error ends the recording with a reason; the next run continues from the last commit.
 
 No socket, clock, thread or file: events and `now` in, jobs out.
 """
@@ -16,7 +16,7 @@ from penstock.protocol.instructions import Failed, Note
 from penstock.protocol.messages import ListPaths, Paths
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.reader import Reader
-from penstock.sink.core.recording_reader import Recorder
+from penstock.sink.core.recording_reader import RecordingReader
 from penstock.sink.core.store import Store
 from penstock.sink.core.writer_jobs import (
     Broken,
@@ -34,7 +34,7 @@ from penstock.sink.core.writer_jobs import (
     Taken,
     Write,
 )
-from penstock.sink.output.layout import Wish
+from penstock.sink.output.layout import OutputConfig
 
 #: Under which name the recorder stands among those who take samples.
 RECORDER = b"recorder"
@@ -66,13 +66,13 @@ class Pace:
 class Recording:
     """State machine of one output; see the module's text."""
 
-    def __init__(self, wish: Wish, pace: Pace, wait_for: int) -> None:
+    def __init__(self, config: OutputConfig, pace: Pace, wait_for: int) -> None:
         """Wait for the ventilator, and then for `wait_for` trainers of the stream."""
-        self.wish = wish
+        self.config = config
         self.state: State = "waiting"
         #: Why it stopped; what it waits for.
         self.why = ""
-        self.recorder: Recorder | None = None
+        self.recorder: RecordingReader | None = None
         #: Samples that are written, that are committed, and items that failed.
         self.written = self.committed = self.quarantined = 0
         #: Samples that were there when this process began.
@@ -91,7 +91,7 @@ class Recording:
         self._asked_at: float | None = None
 
     @property
-    def takers(self) -> dict[bytes, Recorder]:
+    def consumers(self) -> dict[bytes, RecordingReader]:
         """The recorder, while it takes samples."""
         recorder = self.recorder
         writing = self.state == "writing" and recorder is not None and not self._wait_for and not recorder.done
@@ -99,17 +99,17 @@ class Recording:
 
     def is_opening(self, stream: str) -> bool:
         """Return whether this stream's output is not open yet."""
-        return stream == self.wish.stream and self.state in ("waiting", "opening")
+        return stream == self.config.stream and self.state in ("waiting", "opening")
 
     def welcome(self, plans: Mapping[str, StreamPlan]) -> list[SinkInstruction]:
         """Take in what streams there are."""
-        plan = plans.get(self.wish.stream)
+        plan = plans.get(self.config.stream)
         if self.state in ("finished", "stopped"):
             return []
         if plan is None:
-            return self.stop(f"no stream {self.wish.stream!r} here; there are: {', '.join(sorted(plans))}")
+            return self.stop(f"no stream {self.config.stream!r} here; there are: {', '.join(sorted(plans))}")
         if self.state == "waiting":
-            self.state, self.recorder = "opening", Recorder(plan, self.wish)
+            self.state, self.recorder = "opening", RecordingReader(plan, self.config)
             return [Write(Open(plan))]
         assert self.recorder is not None  # noqa: S101 - from `opening` on
         if plan.fingerprint != self.recorder.plan.fingerprint:
@@ -129,14 +129,16 @@ class Recording:
                     self.recorder.in_flight -= count
             case Committed(position, rows):
                 self.committed, self._pieces = rows, self._pieces + 1
-                return [Note("committed", {"stream": self.wish.stream, "samples": rows, "position": position}, "debug")]
+                return [
+                    Note("committed", {"stream": self.config.stream, "samples": rows, "position": position}, "debug")
+                ]
             case Listed(stop, total):
                 self._listed = stop == total
                 self._unlisted = None if self._listed else stop
                 return self.serve(None, now)
             case Finished(left_over):
                 self.state, self.committed = "finished", self.written
-                hint = f"{self.wish.output}.parts is being read: remove it later, or give the same command again"
+                hint = f"{self.config.output}.parts is being read: remove it later, or give the same command again"
                 return [Note("output finished", self._fields() | ({"parts": hint} if left_over else {}))]
             case Held(why):
                 self.full = why
@@ -152,11 +154,11 @@ class Recording:
         if self._unlisted is None or (self._asked_at is not None and now - self._asked_at < _ASK_AGAIN_S):
             return None
         self._asked_at = now
-        return ListPaths(stream=self.wish.stream, start=self._unlisted)
+        return ListPaths(stream=self.config.stream, start=self._unlisted)
 
     def listed(self, paths: Paths) -> list[SinkInstruction]:
         """Take paths in; what was not asked for now is an answer to an older question."""
-        if paths.stream != self.wish.stream or paths.start != self._unlisted:
+        if paths.stream != self.config.stream or paths.start != self._unlisted:
             return []
         self._unlisted = self._asked_at = None
         return [Write(Page(paths.start, paths.total, paths.paths))]
@@ -167,7 +169,7 @@ class Recording:
         if recorder is None or self.state != "writing":
             return []
         jobs: list[Job] = []
-        while self.takers and store is not None:
+        while self.consumers and store is not None:
             most_bytes, _ = self._pace.limits(self._pieces)
             rows = recorder.next(store, most_bytes)
             if rows is None:
@@ -214,7 +216,7 @@ class Recording:
         if begun:
             self._wait_for = 0
         near = [reader for reader in same if abs(reader.cursor - recorder.cursor) <= recorder.window]
-        joined = [reader for reader in near if recorder not in reader.beside] if self.takers else []
+        joined = [reader for reader in near if recorder not in reader.paced_with] if self.consumers else []
         for reader in joined:
             recorder.join(reader)
         return begun or bool(joined)
@@ -230,7 +232,7 @@ class Recording:
         self.state, self.why = "stopped", why
         if self.recorder:
             self.recorder.part()
-        return [*out, Note("writing stopped", {"stream": self.wish.stream, "why": why}, "error")]
+        return [*out, Note("writing stopped", {"stream": self.config.stream, "why": why}, "error")]
 
     def leave(self) -> list[SinkInstruction]:
         """Commit what was handed over: this process is asked to end."""
@@ -274,7 +276,7 @@ class Recording:
         self.recorder.begin(opened.position, opened.rows)
         return [Note("writing", {**self._fields(), "from": opened.position, "to": self.recorder.total})]
 
-    def _commit(self, recorder: Recorder) -> Commit:
+    def _commit(self, recorder: RecordingReader) -> Commit:
         self._began_at = None
         lost = recorder.commit()
         self.quarantined += len(lost)
@@ -282,8 +284,8 @@ class Recording:
 
     def _fields(self) -> dict[str, Any]:
         return {
-            "output": self.wish.output,
-            "stream": self.wish.stream,
+            "output": self.config.output,
+            "stream": self.config.stream,
             "samples": self.written,
             "quarantined": self.quarantined,
         }

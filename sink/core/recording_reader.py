@@ -6,10 +6,10 @@ What the disk has not taken yet counts against its window. Refuses to know files
 from collections import deque
 
 from penstock.protocol.plan import StreamPlan
-from penstock.sink.core.reader import Taker
+from penstock.sink.core.reader import Consumer
 from penstock.sink.core.store import Block, Slice, Store
 from penstock.sink.core.writer_jobs import Lost, Rows
-from penstock.sink.output.layout import Layout, Wish
+from penstock.sink.output.layout import Layout, OutputConfig
 
 #: Samples are handed over in jobs of about this size (bytes).
 _JOB_BYTES = 4_000_000
@@ -17,20 +17,20 @@ _JOB_BYTES = 4_000_000
 _JOBS = 4
 
 
-class Recorder:
+class RecordingReader:
     """One stream's way into a file; `cursor` is the position before which everything was handed over."""
 
-    def __init__(self, plan: StreamPlan, wish: Wish) -> None:
+    def __init__(self, plan: StreamPlan, config: OutputConfig) -> None:
         """Begin at position 0."""
         self.plan, self.layout = plan, Layout.of(plan)
         #: Where it ends.
-        self.total = wish.epochs * plan.geometry.samples_per_epoch
-        self.beside: list[Taker] = []
+        self.total = config.epochs * plan.geometry.samples_per_epoch
+        self.paced_with: list[Consumer] = []
         #: Samples that were handed over and are not written.
         self.in_flight = 0
         #: Samples handed over since the last commit.
         self.open_rows = 0
-        self._shard_rows = wish.shard_rows(self.layout)
+        self._shard_rows = config.shard_rows(self.layout)
         self.cursor = self._rows = 0
         #: Where the walk over the blocks stands; what it passed and was not handed over, `_count` samples.
         self._reached = self._count = 0
@@ -40,7 +40,9 @@ class Recorder:
 
     def __repr__(self) -> str:
         """Show where it stands."""
-        return f"<Recorder of {self.plan.name!r} at {self.cursor} of {self.total}, {self.in_flight} on their way>"
+        return (
+            f"<RecordingReader of {self.plan.name!r} at {self.cursor} of {self.total}, {self.in_flight} on their way>"
+        )
 
     def begin(self, position: int, rows: int) -> None:
         """Go on at a position before which `rows` samples are written."""
@@ -52,16 +54,16 @@ class Recorder:
         self.plan = plan
         self._forget()
 
-    def join(self, other: Taker) -> None:
+    def join(self, other: Consumer) -> None:
         """Keep step with a trainer: neither goes further than the other's limit."""
-        other.beside.append(self)
-        self.beside.append(other)
+        other.paced_with.append(self)
+        self.paced_with.append(other)
 
-    def part(self, only: Taker | None = None) -> None:
+    def part(self, only: Consumer | None = None) -> None:
         """Go on without a trainer, or without all."""
-        for other in [other for other in self.beside if only in (other, None)]:
-            other.beside.remove(self)
-            self.beside.remove(other)
+        for other in [other for other in self.paced_with if only in (other, None)]:
+            other.paced_with.remove(self)
+            self.paced_with.remove(other)
 
     @property
     def window(self) -> int:
@@ -79,7 +81,7 @@ class Recorder:
 
     def limit(self, store: Store) -> int:
         """Return the lowest limit of its own and those of the trainers that it keeps step with."""
-        return min([self.own_limit(store), *(other.own_limit(store) for other in self.beside)])
+        return min([self.own_limit(store), *(other.own_limit(store) for other in self.paced_with)])
 
     def next(self, store: Store, piece_bytes: int) -> Rows | None:
         """Return the next samples, whole chunks of them but at the very end; None while they are not complete."""

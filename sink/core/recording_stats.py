@@ -38,7 +38,7 @@ class Writing:
         return (
             WriterStats(
                 stream=recorder.plan.name,
-                path=shorten(recording.wish.output),
+                path=shorten(recording.config.output),
                 state=recording.state,
                 position=recorder.cursor,
                 total=recorder.total,

@@ -13,39 +13,38 @@ MAX_READERS = 256
 MAX_POSITION = 2**60
 
 
-def why_not(wish: Subscribe, plans: Mapping[str, StreamPlan], readers: int, version: str) -> Refused | None:
+def why_not(request: Subscribe, plans: Mapping[str, StreamPlan], readers: int, version: str) -> Refused | None:
     """Return why a subscription cannot be served beside `readers` others by a sink of `version`, or None."""
-    if refused := not_here(wish, plans, version):
+    if refused := not_here(request, plans, version):
         return refused
-    plan = plans[wish.stream]
-    if wish.fingerprint and wish.fingerprint != plan.fingerprint:
-        return Refused(kind="fingerprint", reason=other_fingerprint(wish.fingerprint, plan))
-    if wish.rank >= wish.world_size:
-        reason = f"rank {wish.rank} of world size {wish.world_size}: ranks start at 0"
+    plan = plans[request.stream]
+    if request.fingerprint and request.fingerprint != plan.fingerprint:
+        return Refused(kind="fingerprint", reason=other_fingerprint(request.fingerprint, plan))
+    if request.rank >= request.world_size:
+        reason = f"rank {request.rank} of world size {request.world_size}: ranks start at 0"
         return Refused(kind="position", reason=reason)
-    if wish.position >= MAX_POSITION:
-        return Refused(kind="position", reason=f"position {wish.position}: must be below {MAX_POSITION}")
-    least = wish.world_size * (plan.settings.batch_size if plan.settings.drop_remainder else 1)
+    if request.position >= MAX_POSITION:
+        return Refused(kind="position", reason=f"position {request.position}: must be below {MAX_POSITION}")
+    least = request.world_size * (plan.settings.batch_size if plan.settings.drop_remainder else 1)
     if plan.geometry.samples_per_epoch < least:
-        return Refused(kind="position", reason=_no_batch(plan, wish.world_size, least))
-    window_bytes = plan.window(wish.world_size) * plan.sample_bytes
+        return Refused(kind="position", reason=_no_batch(plan, request.world_size, least))
+    window_bytes = plan.window(request.world_size) * plan.sample_bytes
     if window_bytes > max(MAX_WINDOW_BYTES, plan.settings.window_mb * 1e6):
-        return Refused(kind="limit", reason=_too_large(wish.world_size, window_bytes))
+        return Refused(kind="limit", reason=_too_large(request.world_size, window_bytes))
     if readers >= MAX_READERS:
         return Refused(kind="limit", reason=f"{MAX_READERS} trainers are subscribed already")
     return None
 
 
-def not_here(wish: Subscribe | SampleRequest, plans: Mapping[str, StreamPlan], version: str) -> Refused | None:
+def not_here(request: Subscribe | SampleRequest, plans: Mapping[str, StreamPlan], version: str) -> Refused | None:
     """Return why nothing can be had of a stream at all, or None."""
-    if wish.version != version:
-        reason = (
-            f"this {'trainer' if isinstance(wish, Subscribe) else 'command'} runs Penstock {wish.version}, the sink "
-        )
-        return Refused(kind="version", reason=f"{reason}{version}: install the same")
-    if wish.stream not in plans:
+    if request.version != version:
+        asking = "trainer" if isinstance(request, Subscribe) else "command"
+        reason = f"this {asking} runs Penstock {request.version}, the sink {version}: install the same"
+        return Refused(kind="version", reason=reason)
+    if request.stream not in plans:
         known = ", ".join(sorted(plans))
-        return Refused(kind="stream", reason=f"no stream {wish.stream!r} here; there are: {known}")
+        return Refused(kind="stream", reason=f"no stream {request.stream!r} here; there are: {known}")
     return None
 
 

@@ -18,11 +18,11 @@ from penstock.sink.core.writer_jobs import SinkInstruction
 
 #: Most bytes that one glimpse copies: a few milliseconds of the sink's only thread.
 MOST_BYTES = 16_000_000
-#: Onlookers that may wait; of more, the one that asked first is forgotten.
+#: SamplePreviews that may wait; of more, the one that asked first is forgotten.
 MOST_WAITING = 16
 
 
-class Onlookers:
+class SamplePreviews:
     """Those who asked to see samples; at most one request each."""
 
     def __init__(self) -> None:
@@ -33,42 +33,42 @@ class Onlookers:
         """Return how many wait."""
         return len(self._waiting)
 
-    def ask(self, peer: bytes, peek: SampleRequest, store: Store, readers: int) -> list[SinkInstruction]:
+    def ask(self, peer: bytes, request: SampleRequest, store: Store, readers: int) -> list[SinkInstruction]:
         """Answer with what is here; let the onlooker wait if that is nothing, and somebody reads the stream."""
         self.forget(peer)
-        message, arrays = glimpse(store, peek, readers)
+        message, arrays = sample_reply(store, request, readers)
         if message.positions or not readers:
             return [Send(peer, message, arrays)]
-        self._waiting[peer] = peek
+        self._waiting[peer] = request
         if len(self._waiting) > MOST_WAITING:
             self.forget(next(iter(self._waiting)))
         return []
 
     def came(self, store: Store, readers: int) -> list[SinkInstruction]:
         """Show what is here to all who wait for this stream: a result has just come, and may leave at once."""
-        waiting = {peer: peek for peer, peek in self._waiting.items() if peek.stream == store.plan.name}
-        return [send for peer, peek in waiting.items() for send in self.ask(peer, peek, store, readers)]
+        waiting = {peer: request for peer, request in self._waiting.items() if request.stream == store.plan.name}
+        return [send for peer, request in waiting.items() for send in self.ask(peer, request, store, readers)]
 
     def forget(self, peer: bytes) -> None:
         """Let an onlooker wait no longer."""
         self._waiting.pop(peer, None)
 
 
-def glimpse(store: Store, peek: SampleRequest, readers: int) -> tuple[SampleReply, list[Array]]:
+def sample_reply(store: Store, request: SampleRequest, readers: int) -> tuple[SampleReply, list[Array]]:
     """Return what is held of the samples asked for, those at the lowest positions, in memory of their own."""
-    most = max(1, min(peek.count, MOST_BYTES // store.plan.sample_bytes))
+    most = max(1, min(request.count, MOST_BYTES // store.plan.sample_bytes))
     pieces: list[tuple[Int64s, Sequence[Array]]] = []
     found = 0
     for positions, arrays in store.held():
         pieces.append((positions, arrays))
-        found += int((positions >= peek.position).sum())
+        found += int((positions >= request.position).sum())
         if found >= most:
             break
     places = sorted(
         (position, piece, row)
         for piece, (held, _) in enumerate(pieces)
         for row, position in enumerate(held.tolist())
-        if position >= peek.position
+        if position >= request.position
     )[:most]
     copies: list[Array] = []
     for index, field in enumerate(store.schema):

@@ -25,7 +25,7 @@ from penstock.sink.core.recording_stats import Writing
 from penstock.sink.core.store import Store
 
 
-class Tally:
+class SinkStatistics:
     """Sums that only rise, and what was told last."""
 
     def __init__(self) -> None:

@@ -188,11 +188,11 @@ class Store:
 
     def _offsets(self, key: TaskKey) -> range:
         items = len(self.geometry.slots(key.ordinal))
-        if key.alone is None:
+        if key.item_offset is None:
             return range(items)
-        if key.alone >= items:
+        if key.item_offset >= items:
             raise RemoteProtocolError("result", f"{key}: its task has {items} items")
-        return range(key.alone, key.alone + 1)
+        return range(key.item_offset, key.item_offset + 1)
 
     def _check(self, result: Result, samples: int) -> None:
         if not samples and not result.frames:

@@ -10,7 +10,7 @@ from penstock.protocol.messages import Progress, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.demand import Report, drop_unwanted, reading, starts_between, wants
 from penstock.sink.core.failure_budget import Budget
-from penstock.sink.core.reader import Reader, Taker
+from penstock.sink.core.reader import Consumer, Reader
 from penstock.sink.core.recording import Recording
 from penstock.sink.core.store import Store
 
@@ -29,9 +29,9 @@ class Streams:
         self.report = Report()
 
     @property
-    def takers(self) -> dict[bytes, Taker]:
+    def consumers(self) -> dict[bytes, Consumer]:
         """All who take samples: trainers, and what records a stream."""
-        return {**self.readers, **(self.recording.takers if self.recording else {})}
+        return {**self.readers, **(self.recording.consumers if self.recording else {})}
 
     def replace(self, plans: Iterable[StreamPlan]) -> None:
         """Take over what streams there are; of one that has changed nothing is kept."""
@@ -54,11 +54,11 @@ class Streams:
 
     def wants(self, store: Store, key: TaskKey) -> bool:
         """Return whether somebody wants a task's samples."""
-        return wants(self.takers.values(), store, store.geometry.block_start(key.ordinal))
+        return wants(self.consumers.values(), store, store.geometry.block_start(key.ordinal))
 
     def readers_of(self, store: Store) -> int:
         """Return how many take a stream's samples."""
-        return len(reading(self.takers.values(), store))
+        return len(reading(self.consumers.values(), store))
 
     def peers(self, name: str) -> list[bytes]:
         """Return the trainers of a stream."""
@@ -85,30 +85,30 @@ class Streams:
         """Couple what records a stream with trainers that are near; what is then beyond their limit is dropped."""
         if self.recording and self.recording.keep_step(self.readers.values()):
             self.report.press()
-            self.sweep(self.stores[self.recording.wish.stream])
+            self.sweep(self.stores[self.recording.config.stream])
 
     def passed(self, store: Store, before: int, cursor: int) -> None:
         """Take in that somebody's cursor has moved: what lies between may be wanted by nobody now."""
         self.report.changed = True
-        drop_unwanted(self.takers.values(), store, starts_between(store, before, cursor))
+        drop_unwanted(self.consumers.values(), store, starts_between(store, before, cursor))
 
     def sweep(self, store: Store) -> None:
         """Drop all that nobody wants: somebody left, or goes no further than others."""
-        drop_unwanted(self.takers.values(), store, store.starts())
+        drop_unwanted(self.consumers.values(), store, store.starts())
 
     def progress(self) -> Progress | None:
         """Return what to tell the ventilator, if anything changed."""
-        return self.report.make(self.takers, self.stores, self.budgets) if self.report.changed else None
+        return self.report.make(self.consumers, self.stores, self.budgets) if self.report.changed else None
 
     def pressing(self) -> bool:
         """Return whether the ventilator should hear of the changes at once: what it may lease would soon run out."""
-        return self.report.pressing(self.takers, self.stores)
+        return self.report.pressing(self.consumers, self.stores)
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold: nothing is kept that no reader wants, among others."""
         for store in self.stores.values():
             store.validate()
-            spans = [(reader.cursor, reader.limit(store)) for reader in reading(self.takers.values(), store)]
+            spans = [(reader.cursor, reader.limit(store)) for reader in reading(self.consumers.values(), store)]
             for start in store.starts():
                 stop = store.geometry.block_of(start)[1]
                 wanted = any(low < stop and start < high for low, high in spans)

@@ -26,8 +26,8 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.reader import Reader
 from penstock.sink.core.refusals import not_here, other_fingerprint, why_not
-from penstock.sink.core.sample_previews import Onlookers
-from penstock.sink.core.statistics import Tally
+from penstock.sink.core.sample_previews import SamplePreviews
+from penstock.sink.core.statistics import SinkStatistics
 from penstock.sink.core.store import Store
 from penstock.sink.core.streams import Streams
 from penstock.sink.core.writer_jobs import SinkInstruction
@@ -42,10 +42,10 @@ class _Waiting:
 class Trainers:
     """Those who read or look, by the routing identity of their link."""
 
-    def __init__(self, streams: Streams, tally: Tally, intervals: Intervals, version: str) -> None:
+    def __init__(self, streams: Streams, statistics: SinkStatistics, intervals: Intervals, version: str) -> None:
         """Know nobody yet; only those of our own `version` are let in."""
-        self.onlookers = Onlookers()
-        self._streams, self._tally, self._intervals, self._version = streams, tally, intervals, version
+        self.previews = SamplePreviews()
+        self._streams, self._statistics, self._intervals, self._version = streams, statistics, intervals, version
         #: Trainers that asked before the ventilator said what there is, or before their stream's output was open.
         self._waiting: dict[bytes, _Waiting] = {}
 
@@ -75,7 +75,7 @@ class Trainers:
     def gone(self, peer: bytes, now: float, event: str = "trainer unreachable") -> list[SinkInstruction]:
         """Forget one that left, or that cannot be reached any more."""
         self._waiting.pop(peer, None)
-        self.onlookers.forget(peer)
+        self.previews.forget(peer)
         return self._leave(peer, now, event)
 
     def tick(self, now: float) -> list[SinkInstruction]:
@@ -105,7 +105,7 @@ class Trainers:
 
     def show(self, store: Store) -> list[SinkInstruction]:
         """Let onlookers see a result that has just come, and may leave at once."""
-        return self.onlookers.came(store, self._streams.readers_of(store))
+        return self.previews.came(store, self._streams.readers_of(store))
 
     def adopt(self, intervals: Intervals) -> None:
         """Take over the ventilator's intervals."""
@@ -162,7 +162,7 @@ class Trainers:
         before = reader.cursor
         while due := reader.next(store):
             if isinstance(due, EpochEnd):
-                self._tally.ended(reader, due)
+                self._statistics.ended(reader, due)
                 fields = due.model_dump(exclude={"sequence", "stop"}) | {"stream": reader.plan.name}
                 out += [Send(peer, due), Note("epoch ended", fields)]
             else:
@@ -176,20 +176,20 @@ class Trainers:
         reader = self._streams.leave(peer)
         if reader is None:
             return []
-        self._tally.left(reader, now)
+        self._statistics.left(reader, now)
         return [Note(event, {"stream": reader.plan.name, "rank": reader.subscribe.rank, "position": reader.cursor})]
 
     def _refuse(self, peer: bytes, refused: Refused, now: float) -> list[SinkInstruction]:
         return [Send(peer, refused), *self._leave(peer, now, "trainer refused")]
 
-    def _peek(self, peer: bytes, peek: SampleRequest) -> list[SinkInstruction]:
+    def _peek(self, peer: bytes, request: SampleRequest) -> list[SinkInstruction]:
         """Show somebody what is here of a stream, without a reader's rights and duties."""
         streams = self._streams
         if not streams.plans:
             return []  # asked again, in a moment
-        if refused := not_here(peek, streams.plans, self._version):
+        if refused := not_here(request, streams.plans, self._version):
             return [Send(peer, refused)]
-        if refused := streams.budgets[peek.stream].refused:
+        if refused := streams.budgets[request.stream].refused:
             return [Send(peer, refused)]
-        store = streams.stores[peek.stream]
-        return self.onlookers.ask(peer, peek, store, streams.readers_of(store))
+        store = streams.stores[request.stream]
+        return self.previews.ask(peer, request, store, streams.readers_of(store))

@@ -82,7 +82,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class OutputConfig:
     """What is to be written, and how: the writer's options, without a stream's plan."""
 
     output: str
@@ -130,7 +130,7 @@ def filters(compression: str, item_bytes: int) -> Mapping[str, Any]:
     return {**hdf5plugin.Blosc2(cname="zstd", clevel=5 if level is None else level)}
 
 
-def attributes(plan: StreamPlan, wish: Wish, stop: int, *, complete: bool) -> dict[str, Any]:
+def attributes(plan: StreamPlan, config: OutputConfig, stop: int, *, complete: bool) -> dict[str, Any]:
     """Return the attributes of the file's root, without the versions of h5py and HDF5."""
     return {
         "penstock_format": FORMAT,
@@ -141,8 +141,8 @@ def attributes(plan: StreamPlan, wish: Wish, stop: int, *, complete: bool) -> di
         "fingerprint": plan.fingerprint,
         "classes": list(plan.classes),
         "complete": complete,
-        "epochs": wish.epochs,
-        "compression": wish.compression,
+        "epochs": config.epochs,
+        "compression": config.compression,
         "start": 0,
         "stop": stop,
     }

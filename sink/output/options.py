@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from penstock.protocol.runtime.settings import Settings
-from penstock.sink.output.layout import COMPRESSION, Wish
+from penstock.sink.output.layout import COMPRESSION, OutputConfig
 
 
 class WriterOptions(Settings):
@@ -26,6 +26,6 @@ class WriterOptions(Settings):
     piece_s: float = Field(default=10.0, gt=0)
     """Seconds between two commits at most; doubled likewise."""
 
-    def wish(self) -> Wish:
+    def output_config(self) -> OutputConfig:
         """Return what the writer is asked for."""
-        return Wish(self.output, self.stream, self.epochs, self.compression, self.shard_size)
+        return OutputConfig(self.output, self.stream, self.epochs, self.compression, self.shard_size)

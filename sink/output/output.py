@@ -25,7 +25,7 @@ from penstock.sink.core.writer_jobs import Commit, Lost, Opened, Rows
 from penstock.sink.output.combine import combine
 from penstock.sink.output.durable_files import Disk, Lock
 from penstock.sink.output.item_paths import Names
-from penstock.sink.output.layout import EPOCH, Layout, Wish
+from penstock.sink.output.layout import EPOCH, Layout, OutputConfig
 from penstock.sink.output.open_readers import Shown
 from penstock.sink.output.part_file import Piece, PieceWriter, read_lost, read_piece, write_lost
 from penstock.sink.output.paths import check_place, clear, parts_of, read_manifest, shards_of
@@ -38,12 +38,12 @@ _READERS_S, _LOOK_S = 10.0, 0.05
 class Output:
     """One output of one stream, written by this process only."""
 
-    def __init__(self, wish: Wish, plan: StreamPlan, disk: Disk, progress: Callable[[float], None]) -> None:
+    def __init__(self, config: OutputConfig, plan: StreamPlan, disk: Disk, progress: Callable[[float], None]) -> None:
         """Lock it and take over what is there; `progress` is told how much of the last step is done, 0 to 1.
 
         Raises OutputError if it must not be written.
         """
-        self.path = Path(wish.output).absolute()
+        self.path = Path(config.output).absolute()
         self.parts = parts_of(self.path)
         self.layout = Layout.of(plan)
         self.finished = False
@@ -53,13 +53,13 @@ class Output:
         self.size = 0
         #: What is committed, without gaps from position 0: shards first.
         self.pieces: list[Piece] = []
-        self._wish, self._plan, self._disk, self._progress = wish, plan, disk, progress
-        self._shard_rows = wish.shard_rows(self.layout)
+        self._config, self._plan, self._disk, self._progress = config, plan, disk, progress
+        self._shard_rows = config.shard_rows(self.layout)
         self._writing: PieceWriter | None = None
         #: What was shown before, and pieces that only it refers to.
         self._shown = Shown(self.path)
         self._garbage: list[Path] = []
-        check_place(wish.output)
+        check_place(config.output)
         self._may_go_on()  # before anything is made beside a file that is another's
         disk.patiently(lambda: self.parts.mkdir(exist_ok=True), self.parts)
         self._lock = Lock(self.parts / "lock", disk)
@@ -105,7 +105,7 @@ class Output:
         """Write samples into the piece that is open. Raises OutputError."""
         if self._writing is None:
             path = self.parts / f"{self._piece().name}.tmp"
-            self._writing = PieceWriter(path, self.layout, self._wish.compression, self._disk)
+            self._writing = PieceWriter(path, self.layout, self._config.compression, self._disk)
         self._writing.append(rows)
 
     def commit(self, commit: Commit) -> None:
@@ -143,7 +143,7 @@ class Output:
         return found.complete
 
     def _check_same(self, recipe: Mapping[str, Any], what: str) -> None:
-        wanted = self._wish.recipe(self._plan)
+        wanted = self._config.recipe(self._plan)
         hint = "give another name, or remove it (`penstock write --force` does)"
         if any(recipe.get(key) != wanted[key] for key in ("stream", "fingerprint")):
             raise OutputError(
@@ -165,7 +165,7 @@ class Output:
         if manifest.exists():
             self._check_same(read_manifest(manifest), "was begun with")
         else:
-            self._disk.write(manifest, json.dumps(self._wish.recipe(self._plan), indent=1).encode())
+            self._disk.write(manifest, json.dumps(self._config.recipe(self._plan), indent=1).encode())
         self._find_pieces()
         if self._shard_rows and self.rows % self._shard_rows == 0:
             self._make_shard()  # killed just before it was made: what comes next belongs to another one
@@ -200,7 +200,7 @@ class Output:
     def _find_shards(self) -> list[Piece]:
         """Return this stream's shards. Raises OutputError for one of another size, or of more epochs: it stays."""
         shards = [piece for path in shards_of(self.path) if (piece := self._read(path))]
-        total = self._wish.epochs * self._plan.geometry.samples_per_epoch
+        total = self._config.epochs * self._plan.geometry.samples_per_epoch
         for shard in shards:
             if shard.stop > total or (shard.stop < total and shard.rows != self._shard_rows):
                 raise OutputError(
@@ -260,7 +260,7 @@ class Output:
     def _put_together(self, pieces: list[Piece], path: Path, finish: Callable[[h5py.File], None]) -> None:
         aside = self.parts / "whole.h5.tmp"
         self._disk.make_room(sum(piece.path.stat().st_size for piece in pieces), path)
-        combine(pieces, aside, self.layout, self._wish.compression, self._disk, finish, self._progress)
+        combine(pieces, aside, self.layout, self._config.compression, self._disk, finish, self._progress)
         held = self._shown.hold() if path == self.path else None
         self._disk.rename(aside, path)
         self._shown.replaced(held)
@@ -284,11 +284,11 @@ class Output:
     def _complete(self, file: h5py.File) -> None:
         self.names.copy_to(file)
         write_lost(file, self.lost)
-        describe(file, self._plan, self._wish, self.stop, complete=True)
+        describe(file, self._plan, self._config, self.stop, complete=True)
 
     def _show(self, *, complete: bool) -> None:
         held = self._shown.hold()
-        write_view(self.path, self.pieces, self._plan, self._wish, self.names, self._disk, complete=complete)
+        write_view(self.path, self.pieces, self._plan, self._config, self.names, self._disk, complete=complete)
         self._shown.replaced(held)
         self._measure()
 

@@ -15,7 +15,7 @@ import h5py
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.output.durable_files import Disk, DurableFile
 from penstock.sink.output.item_paths import PATHS, Names
-from penstock.sink.output.layout import LIBVER, Layout, Wish, attributes
+from penstock.sink.output.layout import LIBVER, Layout, OutputConfig, attributes
 from penstock.sink.output.part_file import Piece, create, write_lost
 
 
@@ -56,16 +56,23 @@ def missing_parts(data: Any) -> list[Path]:  # noqa: ANN401 - h5py has no types
     return [folder / name for name in names if not (folder / name).is_file()]
 
 
-def describe(file: h5py.File, plan: StreamPlan, wish: Wish, stop: int, *, complete: bool) -> None:
+def describe(file: h5py.File, plan: StreamPlan, config: OutputConfig, stop: int, *, complete: bool) -> None:
     """Write the root's attributes."""
-    file.attrs.update(attributes(plan, wish, stop, complete=complete))
+    file.attrs.update(attributes(plan, config, stop, complete=complete))
     file.attrs["classes"] = list(plan.classes) if plan.classes else h5py.Empty(h5py.string_dtype())
-    file.attrs["recipe"] = json.dumps(wish.recipe(plan))
+    file.attrs["recipe"] = json.dumps(config.recipe(plan))
     file.attrs.update(h5py_version=h5py.version.version, hdf5_version=h5py.version.hdf5_version)
 
 
 def write_view(  # noqa: PLR0913 - all that stands in the file
-    path: Path, pieces: Sequence[Piece], plan: StreamPlan, wish: Wish, names: Names, disk: Disk, *, complete: bool
+    path: Path,
+    pieces: Sequence[Piece],
+    plan: StreamPlan,
+    config: OutputConfig,
+    names: Names,
+    disk: Disk,
+    *,
+    complete: bool,
 ) -> None:
     """Replace the file at `path` by a view over the pieces. Raises OutputError."""
     parts = names.path.parent
@@ -91,6 +98,6 @@ def write_view(  # noqa: PLR0913 - all that stands in the file
         else:
             file[PATHS] = h5py.ExternalLink(os.path.relpath(names.path, path.parent), PATHS)
         write_lost(file, [lost for piece in pieces for lost in piece.lost])
-        describe(file, plan, wish, pieces[-1].stop if pieces else 0, complete=complete)
+        describe(file, plan, config, pieces[-1].stop if pieces else 0, complete=complete)
     durable.finish()
     disk.rename(durable.path, path)

@@ -26,7 +26,7 @@ from penstock.sink.core.writer_jobs import (
     Taken,
 )
 from penstock.sink.output.durable_files import Disk
-from penstock.sink.output.layout import Wish
+from penstock.sink.output.layout import OutputConfig
 
 try:
     from penstock.sink.output.output import Output
@@ -40,9 +40,9 @@ __all__ = ["Writer", "check_place", "discard"]
 class Writer:
     """One output and its thread."""
 
-    def __init__(self, wish: Wish, full_disk_wait_s: float, wake: Callable[[], None]) -> None:
+    def __init__(self, config: OutputConfig, full_disk_wait_s: float, wake: Callable[[], None]) -> None:
         """Wait for jobs; `wake` is called whenever an outcome is there, from the thread."""
-        self._wish, self._wake = wish, wake
+        self._config, self._wake = config, wake
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._outcomes: deque[Outcome] = deque()
         self._disk = Disk(full_disk_wait_s, lambda why: self._tell(Held(why)))
@@ -86,7 +86,7 @@ class Writer:
             except PenstockError as error:
                 outcome = Broken(str(error))
             except Exception as error:  # noqa: BLE001 - whatever it is, the sink must hear of it, or it waits for ever
-                outcome = Broken(f"{self._wish.output}: {type(error).__name__}: {error}")
+                outcome = Broken(f"{self._config.output}: {type(error).__name__}: {error}")
             self.busy_s += time.monotonic() - began
             del job  # and with it the samples
             self._tell(outcome)
@@ -97,11 +97,11 @@ class Writer:
 
     def _do(self, job: Job) -> Outcome:
         if isinstance(job, Open):
-            self._output = Output(self._wish, job.plan, self._disk, self._note_progress)
+            self._output = Output(self._config, job.plan, self._disk, self._note_progress)
             return self._output.opened()
         output = self._output
         if output is None:
-            raise OutputError(f"{self._wish.output}: not open")
+            raise OutputError(f"{self._config.output}: not open")
         match job:
             case Rows():
                 output.append(job)
@@ -115,7 +115,7 @@ class Writer:
     def _note_progress(self, done: float) -> None:
         self.together = done
         if self._disk.leaving.is_set():
-            raise OutputError(f"{self._wish.output}: stopped while it was put together: the same command goes on")
+            raise OutputError(f"{self._config.output}: stopped while it was put together: the same command goes on")
 
     def _tell(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)

@@ -29,7 +29,7 @@ from penstock.protocol.wire import Array
 from penstock.sink.core import assembly
 from penstock.sink.core.assembly import Assembly
 from penstock.sink.core.writer_jobs import SinkInstruction, Write
-from penstock.trainer.client.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
+from penstock.trainer.client.session import Deliver, Ended, Rejected, Session, SessionInstruction, SubscriptionConfig
 from penstock.ventilator.core.leases import Leases
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
 
@@ -358,8 +358,8 @@ class TrainerProcess(Process):
         """Connect and go on from the last checkpoint."""
         super().start()
         part, world = self.part, self.world
-        wish = Wish(part.stream, part.rank, part.world_size, part.ahead, VERSION)
-        self.session = Session(wish, *self.saved, world.scenario.first_intervals, self.now)
+        config = SubscriptionConfig(part.stream, part.rank, part.world_size, part.ahead, VERSION)
+        self.session = Session(config, *self.saved, world.scenario.first_intervals, self.now)
         dead = world.scenario.dead(part.stream)
         self.wanted = expected(self.plan, dead, self.saved[0], part.rank, part.world_size)
         self._queue: deque[int] = deque()

@@ -71,7 +71,7 @@ class World:
             self.clock.step()
         assert not self.sink.assembly.streams.readers
         assert not any(store.starts() for store in self.sink.assembly.streams.stores.values())
-        assert not any(lane.works for lane in self.ventilator.leases.lanes.values())
+        assert not any(queue.works for queue in self.ventilator.leases.queues.values())
 
     def restart_later(self, process: Process, delay_s: float) -> None:
         """Start a process again in `delay_s` seconds, as a supervisor would."""
@@ -204,8 +204,8 @@ class World:
             for trainer in self.trainers
             if not trainer.done
         ]
-        lanes = {name: lane.missing for name, lane in self.ventilator.leases.lanes.items()}
-        return f"waiting: {trainers}, missing: {lanes}"
+        queues = {name: queue.missing for name, queue in self.ventilator.leases.queues.items()}
+        return f"waiting: {trainers}, missing: {queues}"
 
 
 class InnocentQuarantined(Exception):  # noqa: N818 - not an error: the schedule killed too well

@@ -71,8 +71,8 @@ def make_task(plan: StreamPlan, key: TaskKey, attempt: int = 0) -> Task:
     """Return a task with its items, as a ventilator that has listed the source would."""
     geometry = plan.geometry
     slots = geometry.slots(key.ordinal)
-    if key.alone is not None:
-        slots = slots[key.alone : key.alone + 1]
+    if key.item_offset is not None:
+        slots = slots[key.item_offset : key.item_offset + 1]
     epoch = key.ordinal // geometry.tasks_per_epoch
     places = geometry.order(epoch, slots).tolist()
     items = tuple(
@@ -108,7 +108,7 @@ def make_result(
     )
     failures = tuple(
         Failure(offset=offset, item=item.item, path=item.path, reason="cannot be decoded")
-        for offset, item in enumerate(task.items, task.key.alone or 0)
+        for offset, item in enumerate(task.items, task.key.item_offset or 0)
         if item.item in failing
     )
     frames = frames_of(plan.schema, arrays)

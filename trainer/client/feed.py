@@ -9,7 +9,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.transport.keys import given_keys, open_keys
 from penstock.protocol.version import __version__
 from penstock.trainer.client.link import Link
-from penstock.trainer.client.session import Wish
+from penstock.trainer.client.session import SubscriptionConfig
 from penstock.trainer.feed.batch_feed import BatchFeed
 from penstock.trainer.feed.cursor import Cursor
 from penstock.trainer.feed.stats import FeedStats
@@ -53,13 +53,13 @@ class Feed(BatchFeed[StreamPlan]):
             raise SpecError(f"prefetch = {prefetch}: give 1 to {_MAX_PREFETCH} batches")
         ahead = None if prefetch is None else prefetch + 1
         ring = open_keys(given_keys(keys), "trainer")
-        wish = Wish(stream, rank, world_size, ahead, __version__)
+        config = SubscriptionConfig(stream, rank, world_size, ahead, __version__)
         stats = FeedStats()
 
         def subscribe(position: int, fingerprint: str) -> Link:
-            return Link(address, wish, position, fingerprint, ring, stats.waits)
+            return Link(address, config, position, fingerprint, ring, stats.waits)
 
-        super().__init__(Cursor(address, wish, timeout_s, subscribe), stats)
+        super().__init__(Cursor(address, config, timeout_s, subscribe), stats)
 
     def normalizer(self, roots: Mapping[str, str] | None = None) -> "BatchNormalizer":
         """Return what normalises this stream's images, numpy or tensors, where the spec leaves it to the trainer.

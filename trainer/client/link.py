@@ -35,7 +35,7 @@ from penstock.protocol.transport.sockets import Hub
 from penstock.protocol.transport.tracer import Tracer
 from penstock.protocol.wire import Array
 from penstock.trainer.client.inbox import Inbox
-from penstock.trainer.client.session import Deliver, Ended, Rejected, Session, SessionInstruction, Wish
+from penstock.trainer.client.session import Deliver, Ended, Rejected, Session, SessionInstruction, SubscriptionConfig
 from penstock.trainer.client.shared_batches import Borrowing
 from penstock.trainer.feed.supply import Event, Ready
 
@@ -54,7 +54,7 @@ class Link(Inbox):
     def __init__(
         self,
         address: str,
-        wish: Wish,
+        config: SubscriptionConfig,
         position: int,
         fingerprint: str,
         keys: KeyRing | None = None,
@@ -64,8 +64,8 @@ class Link(Inbox):
 
         `waits` tells how long the program has waited; the sink hears of it now and then.
         """
-        self._log = library_logger("trainer", stream=wish.stream, rank=wish.rank, sink=address)
-        self._wish, self._waits = wish, waits
+        self._log = library_logger("trainer", stream=config.stream, rank=config.rank, sink=address)
+        self._config, self._waits = config, waits
         #: When the sink was told last how long the program has waited (monotonic s).
         self._told_at = 0.0
         super().__init__()
@@ -81,14 +81,14 @@ class Link(Inbox):
         #: Whether a waiting program was told that the sink has answered.
         self._welcomed = False
         self._socket = self._hub.dealer(address, _FROM_SINK, "sink")
-        self.session = Session(wish, position, fingerprint, Intervals(), time.monotonic())
-        self._thread = threading.Thread(target=self._run, name=f"penstock {wish.stream}", daemon=True)
+        self.session = Session(config, position, fingerprint, Intervals(), time.monotonic())
+        self._thread = threading.Thread(target=self._run, name=f"penstock {config.stream}", daemon=True)
         self._thread.start()
 
     def _taken(self, event: Event) -> None:
         """Note it for the tracer."""
         if self._hub.tracer and isinstance(event, Ready):
-            self._hub.tracer.handed(self._wish.stream, event.stop, over=False)
+            self._hub.tracer.handed(self._config.stream, event.stop, over=False)
             self._in_hand = event.stop
 
     def welcomed(self, timeout_s: float) -> bool:
@@ -116,7 +116,7 @@ class Link(Inbox):
     def consumed(self) -> None:
         """Say that one more batch is done with; the sink hears of several at once where it has credit left anyway."""
         if self._hub.tracer:
-            self._hub.tracer.handed(self._wish.stream, self._in_hand, over=True)
+            self._hub.tracer.handed(self._config.stream, self._in_hand, over=True)
         with self._changed:
             self._consumed += 1
             pressing = self._consumed >= self.session.grant_after
@@ -158,7 +158,7 @@ class Link(Inbox):
             consumed, self._consumed = self._consumed, 0
         if seek:
             plan = self.session.plan
-            self.session = Session(self._wish, *seek, self.session.live.intervals, now)
+            self.session = Session(self._config, *seek, self.session.live.intervals, now)
             self.session.plan = plan
             self._borrowing.forget()
             self._socket.reopen()

@@ -62,7 +62,7 @@ SessionInstruction = Instruction | Deliver | Ended | Rejected
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SubscriptionConfig:
     """What a trainer asks for, whatever becomes of its connections."""
 
     stream: str
@@ -76,9 +76,11 @@ class Wish:
 class Session:
     """State machine of one trainer; see the module's text."""
 
-    def __init__(self, wish: Wish, position: int, fingerprint: str, intervals: Intervals, now: float) -> None:
+    def __init__(
+        self, config: SubscriptionConfig, position: int, fingerprint: str, intervals: Intervals, now: float
+    ) -> None:
         """Be ready to subscribe from `position`; `fingerprint` is the one that the position belongs to, or empty."""
-        self.wish = wish
+        self.config = config
         #: Position after the last batch that was delivered.
         self.position = position
         self.fingerprint = fingerprint
@@ -100,15 +102,15 @@ class Session:
         self._before = self.delivered
         self._behind = None
         self.live = Liveness(self.live.intervals, now, now, self._patience)
-        wish = self.wish
+        config = self.config
         subscribe = Subscribe(
-            stream=wish.stream,
-            rank=wish.rank,
-            world_size=wish.world_size,
+            stream=config.stream,
+            rank=config.rank,
+            world_size=config.world_size,
             position=self.position,
             fingerprint=self.fingerprint,
             limit=self._credit().limit,
-            version=wish.version,
+            version=config.version,
         )
         return [*self._close_epoch(), Send(SINK, subscribe)]
 
@@ -140,8 +142,8 @@ class Session:
     @property
     def ahead(self) -> int:
         """Batches that may wait here or be on their way; few until the plan says how large they are."""
-        if self.wish.ahead is not None:
-            return self.wish.ahead
+        if self.config.ahead is not None:
+            return self.config.ahead
         return 1 + (self.plan.default_prefetch if self.plan else LEAST_PREFETCH)
 
     @property
@@ -149,7 +151,7 @@ class Session:
         """Batches after whose consumption the sink should hear: it has credit for as many again, and room for more."""
         if self.plan is None:
             return 1
-        in_window = self.plan.window(self.wish.world_size) // (self.plan.settings.batch_size * self.wish.world_size)
+        in_window = self.plan.window(self.config.world_size) // (self.plan.settings.batch_size * self.config.world_size)
         return max(1, min(self.ahead // 2, in_window // 4))
 
     def consume(self, batches: int, now: float) -> list[SessionInstruction]:

@@ -70,17 +70,17 @@ class BatchFeed(Generic[AnyPlan]):
     @property
     def stream(self) -> str:
         """The stream's name."""
-        return self._cursor.wish.stream
+        return self._cursor.config.stream
 
     @property
     def rank(self) -> int:
         """Which of the trainers that share the stream this is."""
-        return self._cursor.wish.rank
+        return self._cursor.config.rank
 
     @property
     def batches_per_epoch(self) -> int:
         """Batches of a whole epoch for this rank, if nothing is quarantined."""
-        return self.plan.batches_per_epoch(self._cursor.wish.world_size)
+        return self.plan.batches_per_epoch(self._cursor.config.world_size)
 
     @property
     def position(self) -> int:
@@ -127,7 +127,7 @@ class BatchFeed(Generic[AnyPlan]):
         was trained on, not what was fetched.
         """
         cursor = self._cursor
-        stream, position = cursor.wish.stream, cursor.after(batches)
+        stream, position = cursor.config.stream, cursor.after(batches)
         return {"version": 1, "stream": stream, "position": position, "fingerprint": cursor.fingerprint}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ class BatchFeed(Generic[AnyPlan]):
             )
         except (KeyError, TypeError):
             raise SpecError(f"not a feed's state: {state!r}; give what state_dict() returned") from None
-        own = self._cursor.wish.stream
+        own = self._cursor.config.stream
         if version != 1 or stream != own or not isinstance(position, int) or position < 0:
             raise SpecError(f"state {state!r} is not one of stream {own!r} (version 1)")
         self.seek(position, str(fingerprint))
@@ -205,5 +205,5 @@ class BatchFeed(Generic[AnyPlan]):
         return SpecError(
             f"stream {self.plan.name!r}: a whole epoch gives no batch: {stop - start} samples (less the quarantined) "
             f"with batch_size = {settings.batch_size}, drop_remainder = {str(settings.drop_remainder).lower()} and "
-            f"{self._cursor.wish.world_size} trainer(s); make batch_size smaller"
+            f"{self._cursor.config.world_size} trainer(s); make batch_size smaller"
         )

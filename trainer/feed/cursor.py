@@ -13,7 +13,7 @@ from typing import Generic
 
 from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError, SpecError
 from penstock.protocol.messages import EpochEnd
-from penstock.trainer.client.session import Wish
+from penstock.trainer.client.session import SubscriptionConfig
 from penstock.trainer.feed.supply import AnyPlan, Ready, Supply
 
 
@@ -27,13 +27,13 @@ class Cursor(Generic[AnyPlan]):
     def __init__(
         self,
         address: str,
-        wish: Wish,
+        config: SubscriptionConfig,
         timeout_s: float,
         open_supply: Callable[[int, str], Supply[AnyPlan]],
         plan: AnyPlan | None = None,
     ) -> None:
         """Stand at position 0; `open_supply(position, fingerprint)` connects, on first use; `plan` may be known."""
-        self.address, self.wish, self.timeout_s, self._open = address, wish, timeout_s, open_supply
+        self.address, self.config, self.timeout_s, self._open = address, config, timeout_s, open_supply
         #: Position after the batch that was handed out last.
         self.position = 0
         #: Accounts of the epochs that ended.
@@ -59,9 +59,9 @@ class Cursor(Generic[AnyPlan]):
 
     def __repr__(self) -> str:
         """Show stream, address and position."""
-        wish = self.wish
-        share = f" rank {wish.rank}/{wish.world_size}" if wish.world_size > 1 else ""
-        return f"<Feed {wish.stream!r}{share} from {self.address} at position {self.position}>"
+        config = self.config
+        share = f" rank {config.rank}/{config.world_size}" if config.world_size > 1 else ""
+        return f"<Feed {config.stream!r}{share} from {self.address} at position {self.position}>"
 
     @property
     def plan(self) -> AnyPlan:
@@ -205,7 +205,7 @@ class Cursor(Generic[AnyPlan]):
         if self.finished or not self.stops:
             return False
         settings = self.plan.settings
-        least = self.wish.world_size * (settings.batch_size if settings.drop_remainder else 1)
+        least = self.config.world_size * (settings.batch_size if settings.drop_remainder else 1)
         return self._epoch_stop() - self.position < least
 
     def _epoch_stop(self) -> int:
@@ -234,6 +234,6 @@ class Cursor(Generic[AnyPlan]):
 
     def _too_late(self, what: str) -> DeadlineError:
         return DeadlineError(
-            f"no {what} for stream {self.wish.stream!r} from {self.address} within {self.timeout_s} s: "
+            f"no {what} for stream {self.config.stream!r} from {self.address} within {self.timeout_s} s: "
             f"{self._link.advice if self._link else 'the feed was closed meanwhile'}"
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from penstock.protocol.errors import RefusedError, SpecError
 from penstock.protocol.version import __version__
-from penstock.trainer.client.session import Wish
+from penstock.trainer.client.session import SubscriptionConfig
 from penstock.trainer.feed.batch_feed import BatchFeed
 from penstock.trainer.feed.cursor import Cursor
 from penstock.trainer.hdf5.changes import Changes, Flip
@@ -110,9 +110,9 @@ class Hdf5Feed(BatchFeed[FilePlan]):
         self.manipulations = file.choice.names if file.choice.said else ()
         order = file.plan.order
         batches = -(-order.run_rows * order.window_runs // (file.plan.settings.batch_size * world_size))
-        wish = Wish(file.plan.name, rank, world_size, None, __version__)
-        self._supply = supply = FileSupply(file.plan, file.rows, wish, max(2, batches))
-        super().__init__(Cursor(file.name, wish, timeout_s, supply.begin, file.plan))
+        config = SubscriptionConfig(file.plan.name, rank, world_size, None, __version__)
+        self._supply = supply = FileSupply(file.plan, file.rows, config, max(2, batches))
+        super().__init__(Cursor(file.name, config, timeout_s, supply.begin, file.plan))
         weakref.finalize(self, supply.close)  # also where nothing was read yet
 
     def seek(self, position: int, fingerprint: str = "") -> None:

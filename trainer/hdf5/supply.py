@@ -14,7 +14,7 @@ from penstock.protocol.errors import PenstockError
 from penstock.protocol.messages import EpochEnd
 from penstock.protocol.wire import Array
 from penstock.trainer.client.inbox import Inbox
-from penstock.trainer.client.session import Ended, Wish
+from penstock.trainer.client.session import Ended, SubscriptionConfig
 from penstock.trainer.feed.supply import Event, Ready
 from penstock.trainer.hdf5.order import Rounds
 from penstock.trainer.hdf5.plan import FilePlan
@@ -26,19 +26,19 @@ _CLOSE_S = 5.0
 _LOOK_S = 1.0
 
 
-def read_events(plan: FilePlan, rows: Rows, wish: Wish, position: int) -> Iterator[Event]:
+def read_events(plan: FilePlan, rows: Rows, config: SubscriptionConfig, position: int) -> Iterator[Event]:
     """Yield one rank's batches and the ends of epochs from a position on, for ever. Raises SourceError."""
     epoch = plan.epoch_of(position)
     while True:
-        yield from _epoch(plan, rows, wish, epoch, position)
+        yield from _epoch(plan, rows, config, epoch, position)
         position = plan.epoch_span(epoch)[1]
         epoch += 1
 
 
-def _epoch(plan: FilePlan, rows: Rows, wish: Wish, epoch: int, position: int) -> Iterator[Event]:
+def _epoch(plan: FilePlan, rows: Rows, config: SubscriptionConfig, epoch: int, position: int) -> Iterator[Event]:
     low, high = plan.epoch_span(epoch)
     cut = plan.settings
-    rounds = Rounds(high - position, cut.batch_size, wish.rank, wish.world_size, cut.drop_remainder)
+    rounds = Rounds(high - position, cut.batch_size, config.rank, config.world_size, cut.drop_remainder)
     number, held = 0, 0
     parts: list[dict[str, Array]] = []
     begin = position - low
@@ -72,9 +72,9 @@ def _epoch(plan: FilePlan, rows: Rows, wish: Wish, epoch: int, position: int) ->
 class FileSupply(Inbox):
     """Reads a file's batches by a thread of its own, which starts with the first use."""
 
-    def __init__(self, plan: FilePlan, rows: Rows, wish: Wish, ahead: int) -> None:
+    def __init__(self, plan: FilePlan, rows: Rows, config: SubscriptionConfig, ahead: int) -> None:
         """Be ready; at most `ahead` batches wait here."""
-        self.plan, self._rows, self._wish, self._ahead = plan, rows, wish, ahead
+        self.plan, self._rows, self._config, self._ahead = plan, rows, config, ahead
         super().__init__()
         self._target: int | None = None
         self._closing = False
@@ -142,7 +142,7 @@ class FileSupply(Inbox):
     def _read(self, position: int) -> None:
         """Put events until somebody seeks or closes; an error that is ours is one of them."""
         try:
-            for event in read_events(self.plan, self._rows, self._wish, position):
+            for event in read_events(self.plan, self._rows, self._config, position):
                 if not self._put(event):
                     return
         except PenstockError as error:

@@ -14,8 +14,8 @@ longer, then tried with one task; the first result that arrives restores it.
 from collections.abc import Iterable
 
 from penstock.protocol.instructions import Note
-from penstock.ventilator.core.stream_queue import Lane, Work
-from penstock.ventilator.core.workers import Roster, Worker
+from penstock.ventilator.core.stream_queue import StreamQueue, Work
+from penstock.ventilator.core.workers import Worker, Workers
 
 #: How often the time that a result is waited for, and that a worker is benched for, doubles at most.
 _DOUBLINGS = 4
@@ -24,15 +24,15 @@ _DOUBLINGS = 4
 class Delivery:
     """What workers have sent and the sink still misses."""
 
-    def __init__(self, roster: Roster, confirm_s: float) -> None:
+    def __init__(self, workers: Workers, confirm_s: float) -> None:
         """Wait for a result for `confirm_s` seconds at first."""
-        self._roster, self._confirm_s = roster, confirm_s
+        self._workers, self._confirm_s = workers, confirm_s
 
     def sent(self, peer: bytes, work: Work, now: float) -> None:
         """Take in that a worker has sent a result that the sink misses."""
         work.senders.pop(peer, None)  # the latest stands last
         work.senders[peer] = work.finished_at = now
-        worker = self._roster.workers[peer]
+        worker = self._workers[peer]
         if worker.misses:  # on trial: nothing more until it is known what became of this
             worker.benched_until = max(worker.benched_until, now + self._confirm_s)
 
@@ -42,22 +42,22 @@ class Delivery:
         for work in works:
             if len(work.senders) == 1:
                 [(peer, sent_at)] = work.senders.items()
-                if worker := self._roster.workers.get(peer):
+                if worker := self._workers.get(peer):
                     worker.arrived_at, worker.arrived_up_to = now, max(sent_at, worker.arrived_up_to)
                     if worker.misses:
                         worker.misses, worker.benched_until = 0, 0.0
-                        self._roster.offer(peer)
+                        self._workers.offer(peer)
                         out.append(Note("results arrive again", {"worker": worker.hello.worker}))
         return out
 
-    def overdue(self, lane: Lane, now: float) -> tuple[list[Work], list[Note]]:
+    def overdue(self, queue: StreamQueue, now: float) -> tuple[list[Work], list[Note]]:
         """Return what has been waited for long enough and must be made again, and what there is to tell."""
         works, out = [], []
-        for work in lane.works.values():
+        for work in queue.works.values():
             if work.finished_at is None:
                 continue
             sender = next(reversed(work.senders), b"")
-            worker = self._roster.workers.get(sender)
+            worker = self._workers.get(sender)
             overtaken = worker is None or worker.arrived_up_to > work.finished_at
             since = work.finished_at if worker is None or overtaken else max(work.finished_at, worker.arrived_at)
             if now - since <= self._confirm_s * 2 ** min(work.remade, _DOUBLINGS):
@@ -70,23 +70,23 @@ class Delivery:
 
     def forgive(self) -> None:
         """Begin anew with all workers: another sink may be reached where the last one was not."""
-        for peer, worker in self._roster:
+        for peer, worker in self._workers.pairs():
             worker.misses, worker.benched_until, worker.benched = 0, 0.0, False
-            self._roster.offer(peer)
+            self._workers.offer(peer)
 
     def review(self, now: float) -> None:
         """Bench who is to be benched now, and call back the others."""
-        trusted = any(not worker.misses and not worker.blocked for _, worker in self._roster)
-        for peer, worker in self._roster:
+        trusted = any(not worker.misses and not worker.blocked for worker in self._workers.values())
+        for peer, worker in self._workers.pairs():
             benched = trusted and now < worker.benched_until
             if benched != worker.benched:
                 worker.benched = benched
-                self._roster.offer(peer)
+                self._workers.offer(peer)
 
     def _miss(self, peer: bytes, worker: Worker, now: float) -> Note:
         pause_s = self._confirm_s * 2 ** min(worker.misses, _DOUBLINGS)
         worker.misses += 1
         worker.benched_until = now + pause_s
-        self._roster.offer(peer)
+        self._workers.offer(peer)
         words = f"others make what it sent; from now on it gets one task at a time, after {pause_s:.0f} s"
         return Note("results do not arrive", {"worker": worker.hello.worker, "then": words}, "warning")

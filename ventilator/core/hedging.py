@@ -9,41 +9,41 @@ matter of this.
 from collections.abc import Mapping
 
 from penstock.protocol.instructions import Instruction, Note
-from penstock.ventilator.core.stream_queue import Lane
-from penstock.ventilator.core.workers import Roster
+from penstock.ventilator.core.stream_queue import StreamQueue
+from penstock.ventilator.core.workers import Workers
 
 
 class Hedging:
     """Looks at what holds up a stream."""
 
-    def __init__(self, roster: Roster, least_s: float, factor: float) -> None:
+    def __init__(self, workers: Workers, least_s: float, factor: float) -> None:
         """Be patient for `least_s` seconds at least, and for `factor` times as long as a typical task takes."""
-        self._roster, self._least_s, self._factor = roster, least_s, factor
+        self._workers, self._least_s, self._factor = workers, least_s, factor
 
-    def hedge(self, lane: Lane, lanes: Mapping[str, Lane], now: float) -> list[Instruction]:
+    def hedge(self, queue: StreamQueue, queues: Mapping[str, StreamQueue], now: float) -> list[Instruction]:
         """Lease again all that a worker holds whose current task holds up the stream far longer than is typical."""
-        head = lane.head()
-        holders = self._roster.holders(head.key) if head else ()
-        patience = max(self._least_s, self._factor * (lane.typical_s or 0.0))
+        head = queue.head()
+        holders = self._workers.holders(head.key) if head else ()
+        patience = max(self._least_s, self._factor * (queue.typical_s or 0.0))
         if not head or head.ready or not holders or head.failure:
             return []
         if head.finished_at is not None:  # hedged, made, and on its way: that is waited for
             return []
-        workers = self._roster.workers
+        workers = self._workers
         if any(now - workers[peer].busy_since <= patience for peer in holders):
             return []
         out: list[Instruction] = []
         for peer in holders:
             worker = workers[peer]
             worker.stalled = True
-            self._roster.offer(peer)
+            self._workers.offer(peer)
             for key in worker.held:
-                other = lanes[key.stream]
+                other = queues[key.stream]
                 if (work := other.works.get(key)) and all(
-                    workers[holder].stalled for holder in self._roster.holders(key)
+                    workers[holder].stalled for holder in self._workers.holders(key)
                 ):
                     other.hedged += not work.ready
                     other.push(work)
-            fields = {"worker": worker.hello.worker, "stream": lane.plan.name, "task": head.key.ordinal}
+            fields = {"worker": worker.hello.worker, "stream": queue.plan.name, "task": head.key.ordinal}
             out.append(Note("hedged", fields | {"age_s": round(now - worker.busy_since, 3)}, "warning"))
         return out

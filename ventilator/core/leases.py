@@ -1,13 +1,13 @@
 """The ventilator's core: who holds which unit of work, who fell silent, who gets what next.
 
 Theory of operation. The sink says, absolutely, which tasks it misses (`Progress`); each missing task is a unit of work
-(`lane.py`) that is ready, leased or given up. Workers say how many tasks they want to hold; `dispatch` leases the
-ready work of the lowest position to whoever has a free slot. A lease ends when the worker says `Finished`, when its
-heartbeats no longer list it, or when the worker is lost; a unit of work ends only when the sink no longer misses it.
+(`stream_queue.py`) that is ready, leased or given up. Workers say how many tasks they want to hold; `dispatch` leases
+the ready work of the lowest position to workers with a free slot. A lease ends when the worker says `Finished`, when
+its heartbeats no longer list it, or when the worker is lost; a unit of work ends only when the sink has its samples.
 So a lost message or a dead peer costs at most a repetition, and repetitions are harmless.
 
 A worker runs its leases in the order it got them, so the oldest is the one that runs: only that one is charged when
-the worker dies (`quarantine.py`), and what was charged runs alone from then on (`suspects.py`). A worker whose oldest
+the worker dies (`poison.py`), and what was charged runs alone from then on (`suspects.py`). A worker whose oldest
 lease holds up the stream is not waited for any longer (`hedging.py`), nor is a result that does not arrive
 (`delivery.py`). No socket, no clock, no thread: messages and `now` in, instructions out.
 """
@@ -43,11 +43,11 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.core.delivery import Delivery
 from penstock.ventilator.core.hedging import Hedging
-from penstock.ventilator.core.poison import Quarantine
-from penstock.ventilator.core.sink_report import Heard
-from penstock.ventilator.core.stream_queue import Lane, MakeTask, Work
+from penstock.ventilator.core.poison import Poison
+from penstock.ventilator.core.sink_report import SinkReport
+from penstock.ventilator.core.stream_queue import MakeTask, StreamQueue, Work
 from penstock.ventilator.core.suspects import Suspects
-from penstock.ventilator.core.workers import Roster, Worker
+from penstock.ventilator.core.workers import Worker, Workers
 
 #: Tasks of one stream that a sink may miss at once; more would stop this service from answering anybody else.
 MAX_MISSING = 2**22
@@ -91,18 +91,17 @@ class Leases:
     ) -> None:
         """Start with no peers and nothing to do."""
         self.plans = tuple(plans)
-        self.lanes = {plan.name: Lane(plan, make_task) for plan in self.plans}
+        self.queues = {plan.name: StreamQueue(plan, make_task) for plan in self.plans}
         self.policy = policy or LeasePolicy()
-        self.roster = Roster()
-        self.workers = self.roster.workers
+        self.workers = Workers()
         self.sink: _Sink | None = None
         #: What the sink says of itself, and how many workers went, by how.
-        self.heard = Heard()
+        self.sink_report = SinkReport()
         self.lost: Counter[str] = Counter()
-        self._suspects = Suspects(self.roster, self.policy.hedge_s)
-        self._delivery = Delivery(self.roster, self.policy.confirm_s)
-        self._hedging = Hedging(self.roster, self.policy.hedge_s, self.policy.hedge_factor)
-        self._quarantine = Quarantine(self.lanes, self.policy.attempts)
+        self._suspects = Suspects(self.workers, self.policy.hedge_s)
+        self._delivery = Delivery(self.workers, self.policy.confirm_s)
+        self._hedging = Hedging(self.workers, self.policy.hedge_s, self.policy.hedge_factor)
+        self._poison = Poison(self.queues, self.policy.attempts)
         #: What the items of a stream are called, from one on; a sink that writes a file asks.
         self.paths: Callable[[str, int], Paths] | None = None
         self._roots = dict(roots)
@@ -117,7 +116,7 @@ class Leases:
             link.heard_at = now
         if known and known.quiet:
             known.quiet = False
-            self.roster.offer(peer)
+            self.workers.offer(peer)
         match message:
             case Hello():
                 return self._join(peer, message, now)
@@ -161,23 +160,23 @@ class Leases:
         everybody looks silent who is only waiting to be heard.
         """
         out: list[Instruction] = []
-        for peer, worker in self.roster:
+        for peer, worker in self.workers.pairs():
             if worker.live.lost(now):
                 out += self._remove(peer, "worker silent", worker.running)
             elif worker.live.due(now):
                 worker.live.spoke_at = now
                 out.append(Send(peer, Heartbeat()))
                 worker.quiet = now - worker.live.heard_at > _QUIET_BEATS * self._intervals.heartbeat_s
-                self.roster.offer(peer)
+                self.workers.offer(peer)
         if self.sink and self.sink.live.lost(now):
             out += self._lose_sink("sink silent", now)
         if self.sink and self.sink.live.due(now):
             self.sink.live.spoke_at = now
-            out.append(Send(self.sink.peer, Heartbeat(ledger=self.heard.lines)))
-            out += self._quarantine.repeat(self.sink.peer)
-        for lane in self.lanes.values():
-            out += self._requeue_unconfirmed(lane, now)
-            out += self._hedging.hedge(lane, self.lanes, now)
+            out.append(Send(self.sink.peer, Heartbeat(ledger=self.sink_report.lines)))
+            out += self._poison.repeat(self.sink.peer)
+        for queue in self.queues.values():
+            out += self._requeue_unconfirmed(queue, now)
+            out += self._hedging.hedge(queue, self.queues, now)
         self._delivery.review(now)
         return out
 
@@ -188,30 +187,30 @@ class Leases:
     def dispatch(self, now: float) -> list[Instruction]:
         """Lease ready work to free slots, lowest position first; one message a worker."""
         outgoing: dict[bytes, list[Task]] = {}
-        for reserved, lane, work in self._suspects.lease(self.lanes.values(), now):
-            outgoing.setdefault(reserved, []).append(lane.task(work))
-        refused: list[tuple[Lane, Work]] = []
-        while self.roster.free and (choice := self._next_work()):
-            lane, work = choice
-            peer = self.roster.lease(work.key, now)
+        for reserved, queue, work in self._suspects.lease(self.queues.values(), now):
+            outgoing.setdefault(reserved, []).append(queue.task(work))
+        refused: list[tuple[StreamQueue, Work]] = []
+        while self.workers.free and (choice := self._next_work()):
+            queue, work = choice
+            peer = self.workers.lease(work.key, now)
             if peer is None:
                 refused.append(choice)
             else:
-                outgoing.setdefault(peer, []).append(lane.task(work))
-        for lane, work in refused:
-            lane.push(work)
+                outgoing.setdefault(peer, []).append(queue.task(work))
+        for queue, work in refused:
+            queue.push(work)
         return [Send(peer, Tasks.model_construct(tasks=tuple(tasks))) for peer, tasks in outgoing.items()]
 
-    def _next_work(self) -> tuple[Lane, Work] | None:
-        if len(self.lanes) == 1:
-            [lane] = self.lanes.values()
+    def _next_work(self) -> tuple[StreamQueue, Work] | None:
+        if len(self.queues) == 1:
+            [queue] = self.queues.values()
         else:
-            leads = [(lead, name) for name, lane in self.lanes.items() if (lead := lane.lead()) is not None]
+            leads = [(lead, name) for name, queue in self.queues.items() if (lead := queue.lead()) is not None]
             if not leads:
                 return None
-            lane = self.lanes[min(leads)[1]]
-        work = lane.pop()
-        return (lane, work) if work else None
+            queue = self.queues[min(leads)[1]]
+        work = queue.pop()
+        return (queue, work) if work else None
 
     def _join(self, peer: bytes, hello: Hello, now: float) -> list[Instruction]:
         if hello.version != self._version:
@@ -220,10 +219,10 @@ class Leases:
         if peer in self.workers:
             return [Send(peer, self._welcome())]
         out: list[Instruction] = []
-        for old in self.roster.incarnations(hello.incarnation):
+        for old in self.workers.incarnations(hello.incarnation):
             out += self._remove(old, "worker came back", None)
-        self._quarantine.refund(hello.incarnation)
-        self.roster.add(peer, hello, Liveness(self._intervals, now, now))
+        self._poison.refund(hello.incarnation)
+        self.workers.add(peer, hello, Liveness(self._intervals, now, now))
         return [
             *out,
             Send(peer, self._welcome()),
@@ -251,14 +250,14 @@ class Leases:
             out += self._lose_sink("sink replaced", now)
         self.sink = _Sink(peer, hello, Liveness(self._intervals, now, now))
         self._delivery.forgive()
-        self.heard.meet(hello.incarnation)
+        self.sink_report.meet(hello.incarnation)
         out.append(Note("sink joined", {"results": hello.results}))
         return [*out, *(Send(worker, self._welcome()) for worker in self.workers)]
 
     def _lose_sink(self, event: str, now: float) -> list[Instruction]:
         self.sink = None
-        for lane in self.lanes.values():  # until the next one says what it misses, nothing is known to be needed
-            lane.need(None, self.roster.is_held, now)
+        for queue in self.queues.values():  # until the next one says what it misses, nothing is known to be needed
+            queue.need(None, self.workers.is_held, now)
         return [Note(event, level="warning")]
 
     def _progress(self, message: Progress, now: float) -> list[Instruction]:
@@ -271,20 +270,20 @@ class Leases:
         self.sink.sequence = message.sequence
         needs = {need.stream: need for need in message.needs}
         out: list[Instruction] = []
-        for name, lane in self.lanes.items():
+        for name, queue in self.queues.items():
             need = needs.get(name)
-            if need and need.stopped and not lane.stopped:
+            if need and need.stopped and not queue.stopped:
                 out.append(Note("stream stopped", {"stream": name, "reason": need.stopped}, "error"))
-            out += self._delivery.arrived(lane.need(need, self.roster.is_held, now), now)
-        return [*out, *self._quarantine.untold(self.sink.peer)]
+            out += self._delivery.arrived(queue.need(need, self.workers.is_held, now), now)
+        return [*out, *self._poison.untold(self.sink.peer)]
 
     def _finish(self, peer: bytes, done: Done, now: float) -> None:
-        leased_at = self.roster.end(peer, done.key, now)
+        leased_at = self.workers.end(peer, done.key, now)
         if leased_at is None:
             return
-        if lane := self.lanes.get(done.key.stream):
-            lane.took(done.timings)
-            work = lane.works.get(done.key)
+        if queue := self.queues.get(done.key.stream):
+            queue.took(done.timings)
+            work = queue.works.get(done.key)
             if work and leased_at < work.since:  # it came, and was dropped before it was wanted again
                 self._again(done.key)
             elif work:
@@ -295,7 +294,7 @@ class Leases:
         """Take in what a worker, or the sink, says of itself."""
         if worker is None:
             if beat.sink_stats:
-                self.heard.take(beat.sink_stats, now)
+                self.sink_report.take(beat.sink_stats, now)
             return []
         if beat.worker_stats:
             worker.stats, worker.stats_at = beat.worker_stats, now
@@ -311,7 +310,7 @@ class Leases:
             key for key, since in worker.held.items() if key not in known and now - since > self._intervals.silence_s
         ]
         for key in lost:
-            self.roster.end(peer, key, now)
+            self.workers.end(peer, key, now)
             self._again(key)
         out: list[Instruction] = []
         if lost:
@@ -331,25 +330,25 @@ class Leases:
         if bool(why) == bool(worker.blocked):
             return []
         worker.blocked = why
-        self.roster.offer(peer)
+        self.workers.offer(peer)
         if not why:
             return [Note("worker reaches the sink again", {"worker": worker.hello.worker})]
         taken = list(worker.held)
         for key in taken:
-            self.roster.end(peer, key, now)
+            self.workers.end(peer, key, now)
             self._again(key)
         return [Note("worker cannot reach the sink", {"worker": worker.hello.worker, "why": why}, "error")]
 
     def _again(self, key: TaskKey) -> None:
-        lane = self.lanes[key.stream]
-        work = lane.works.get(key)
-        if work and not self.roster.is_held(key):
-            lane.repeated += not work.ready
-            lane.push(work)
+        queue = self.queues[key.stream]
+        work = queue.works.get(key)
+        if work and not self.workers.is_held(key):
+            queue.repeated += not work.ready
+            queue.push(work)
 
     def _remove(self, peer: bytes, event: str, running: TaskKey | None) -> list[Instruction]:
         """Forget a worker; `running` is charged with its death."""
-        worker = self.roster.remove(peer)
+        worker = self.workers.remove(peer)
         self.lost[event] += 1
         name = worker.hello.worker
         out: list[Instruction] = [
@@ -360,15 +359,15 @@ class Leases:
             )
         ]
         for key in worker.held:
-            work = self.lanes[key.stream].works.get(key)
+            work = self.queues[key.stream].works.get(key)
             if key != running or work is None or work.failure:
                 self._again(key)
             else:
-                out += self._quarantine.charge(work, worker, self.sink.peer if self.sink else None)
+                out += self._poison.charge(work, worker, self.sink.peer if self.sink else None)
         return out
 
-    def _requeue_unconfirmed(self, lane: Lane, now: float) -> list[Note]:
-        works, notes = self._delivery.overdue(lane, now)
+    def _requeue_unconfirmed(self, queue: StreamQueue, now: float) -> list[Note]:
+        works, notes = self._delivery.overdue(queue, now)
         for work in works:
             work.finished_at = None
             self._again(work.key)
@@ -376,9 +375,9 @@ class Leases:
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
-        for lane in self.lanes.values():
-            lane.validate()
-            for key, work in lane.works.items():
-                leased = self.roster.is_held(key)
+        for queue in self.queues.values():
+            queue.validate()
+            for key, work in queue.works.items():
+                leased = self.workers.is_held(key)
                 assert work.ready or leased or work.finished_at is not None or work.failure, f"{key} is nobody's"  # noqa: S101
-        self.roster.validate()
+        self.workers.validate()

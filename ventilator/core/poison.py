@@ -8,31 +8,31 @@ from collections.abc import Mapping
 
 from penstock.protocol.instructions import Instruction, Note, Send
 from penstock.protocol.messages import Quarantined, TaskKey
-from penstock.ventilator.core.stream_queue import Lane, Work
+from penstock.ventilator.core.stream_queue import StreamQueue, Work
 from penstock.ventilator.core.workers import Worker
 
 #: Charges that are remembered in case the worker turns up again.
 _CHARGES = 1024
 
 
-class Quarantine:
+class Poison:
     """Deaths, and the items that were given up for them."""
 
-    def __init__(self, lanes: Mapping[str, Lane], attempts: int) -> None:
+    def __init__(self, queues: Mapping[str, StreamQueue], attempts: int) -> None:
         """Give an item up once so many workers have died running it."""
-        self._lanes, self._attempts = lanes, attempts
+        self._lanes, self._attempts = queues, attempts
         #: What a lost worker was charged for, by its incarnation.
         self._charged: dict[str, TaskKey] = {}
 
     def charge(self, work: Work, worker: Worker, sink: bytes | None) -> list[Instruction]:
         """Charge what a worker ran with its death; tell the sink, if there is one, of what is given up for that."""
-        lane = self._lanes[work.key.stream]
-        lane.charge(work, self._attempts, worker.hello.worker)
+        queue = self._lanes[work.key.stream]
+        queue.charge(work, self._attempts, worker.hello.worker)
         if work.failure is None:
             self._remember(worker.hello.incarnation, work.key)
             return []
         fields = {"stream": work.key.stream, "path": work.failure.path, "reason": work.failure.reason}
-        return [*_tell(sink, lane.untold()), Note("item quarantined", fields, "error")]
+        return [*_tell(sink, queue.untold()), Note("item quarantined", fields, "error")]
 
     def refund(self, incarnation: str) -> None:
         """Take back what a worker was charged for that has turned up again."""
@@ -41,12 +41,12 @@ class Quarantine:
 
     def untold(self, sink: bytes) -> list[Send]:
         """Tell the sink what it was not told yet."""
-        return _tell(sink, [work for lane in self._lanes.values() for work in lane.untold()])
+        return _tell(sink, [work for queue in self._lanes.values() for work in queue.untold()])
 
     def repeat(self, sink: bytes) -> list[Send]:
         """Tell the sink all that was given up and that it still misses: any message may have been lost."""
-        lanes = [lane for lane in self._lanes.values() if lane.poison]
-        return _tell(sink, [work for lane in lanes for work in lane.works.values() if work.failure])
+        queues = [queue for queue in self._lanes.values() if queue.poison]
+        return _tell(sink, [work for queue in queues for work in queue.works.values() if work.failure])
 
     def _remember(self, incarnation: str, key: TaskKey) -> None:
         self._charged[incarnation] = key

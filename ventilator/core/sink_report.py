@@ -10,7 +10,7 @@ from penstock.protocol.messages import SinkStats
 from penstock.protocol.stats import LEDGER_KEPT, QuarantinedItem
 
 
-class Heard:
+class SinkReport:
     """The latest words of the sink; they outlive its link, so that a cut line forgets nothing."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_S
 
-#: Weight of the newest duration in a lane's typical task duration (exponential moving average).
+#: Weight of the newest duration in a queue's typical task duration (exponential moving average).
 _NEWEST = 0.1
 #: Entries of the heap of ready work that may be out of date (beside as many as there is work) before it is made anew.
 _STALE = 1024
@@ -46,7 +46,7 @@ class Work:
     told: bool = False
 
 
-class Lane:
+class StreamQueue:
     """The work of one stream, lowest position first."""
 
     def __init__(self, plan: StreamPlan, make_task: MakeTask) -> None:
@@ -93,7 +93,7 @@ class Lane:
         arrived = dict(need.partial) if need else {}
         for ordinal in self._split_up:
             for key in self._parts[ordinal]:
-                if key.alone in arrived.get(ordinal, ()):
+                if key.item_offset in arrived.get(ordinal, ()):
                     over.append(self.works.pop(key, None))
                 elif key not in self.works:  # the sink had it, and dropped it with the reader that wanted it
                     self._restore(key, held)
@@ -177,14 +177,14 @@ class Lane:
         work.deaths += 1
         if work.ready:
             self._suspects.add(work.key)
-        if work.key.alone is None and len(self.geometry.slots(work.key.ordinal)) > 1:
+        if work.key.item_offset is None and len(self.geometry.slots(work.key.ordinal)) > 1:
             self._split(work)
         elif work.deaths < limit:
             self.push(work)
         else:
-            offset = work.key.alone or 0
-            alone = TaskKey.model_construct(stream=self.plan.name, ordinal=work.key.ordinal, alone=offset)
-            [item] = self._make_task(alone, work.deaths).items
+            offset = work.key.item_offset or 0
+            key = TaskKey.model_construct(stream=self.plan.name, ordinal=work.key.ordinal, item_offset=offset)
+            [item] = self._make_task(key, work.deaths).items
             reason = f"its worker died {work.deaths} times while it ran this item"
             failure = Failure(
                 offset=offset,
@@ -201,7 +201,7 @@ class Lane:
         """Take back a death that was charged: the worker lives."""
         for part in self._parts.get(key.ordinal, ()):
             work = self.works.get(part)
-            if work and work.deaths and work.failure is None and key.alone in (None, part.alone):
+            if work and work.deaths and work.failure is None and key.item_offset in (None, part.item_offset):
                 work.deaths -= 1
                 if work.ready and not work.deaths:
                     heappush(self._ready, _entry(work.key))
@@ -214,7 +214,7 @@ class Lane:
         return works
 
     def _add(self, ordinal: int, held: Callable[[TaskKey], bool]) -> None:
-        work = self._work(TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, alone=None), deaths=0)
+        work = self._work(TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, item_offset=None), deaths=0)
         self._parts[ordinal] = [work.key]
         if self.poison and not self.poison.keys().isdisjoint(self.plan.indices(ordinal).tolist()):
             self._split(work)
@@ -228,7 +228,7 @@ class Lane:
         self._split_up.add(ordinal)
         self._parts[ordinal] = []
         for offset, item in enumerate(self.plan.indices(ordinal).tolist()):
-            key = TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, alone=offset)
+            key = TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, item_offset=offset)
             part = self._work(key, work.deaths)
             self._parts[ordinal].append(key)
             known = self.poison.get(item)
@@ -237,9 +237,9 @@ class Lane:
 
     def _restore(self, key: TaskKey, held: Callable[[TaskKey], bool]) -> None:
         work = self._work(key, deaths=0)
-        [item] = self.plan.indices(key.ordinal, key.alone).tolist()
+        [item] = self.plan.indices(key.ordinal, key.item_offset).tolist()
         known = self.poison.get(item)
-        work.failure = known and known.model_copy(update={"offset": key.alone})
+        work.failure = known and known.model_copy(update={"offset": key.item_offset})
         if not held(key):
             self.push(work)
 
@@ -250,15 +250,15 @@ class Lane:
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
         assert self._parts.keys() == set(ranges.members(self.missing))  # noqa: S101
-        assert self._split_up == {n for n, [key, *_] in self._parts.items() if key.alone is not None}  # noqa: S101
+        assert self._split_up == {n for n, [key, *_] in self._parts.items() if key.item_offset is not None}  # noqa: S101
         known = 0
         for ordinal, keys in self._parts.items():
             for key in keys:
                 assert key.ordinal == ordinal  # noqa: S101
-                assert key.alone is not None or key in self.works, f"{key} is missing and no work"  # noqa: S101
+                assert key.item_offset is not None or key in self.works, f"{key} is missing and no work"  # noqa: S101
                 known += key in self.works
         assert known == len(self.works), "work for what is not missing"  # noqa: S101
-        standing = {(ordinal, alone) for ordinal, alone, _ in self._ready}
+        standing = {(ordinal, item_offset) for ordinal, item_offset, _ in self._ready}
         for key, work in self.works.items():
             stands = key in self._suspects if work.deaths else _entry(key)[:2] in standing
             assert not work.ready or work.failure or stands, f"{key} is ready and nobody will lease it"  # noqa: S101
@@ -266,4 +266,4 @@ class Lane:
 
 def _entry(key: TaskKey) -> tuple[int, int, TaskKey]:
     """Return a key's entry in the heap: by position."""
-    return (key.ordinal, -1 if key.alone is None else key.alone, key)
+    return (key.ordinal, -1 if key.item_offset is None else key.item_offset, key)

@@ -7,36 +7,36 @@ Part of the leases core: no socket, no clock.
 
 from collections.abc import Collection
 
-from penstock.ventilator.core.stream_queue import Lane, Work
-from penstock.ventilator.core.workers import Roster, Worker
+from penstock.ventilator.core.stream_queue import StreamQueue, Work
+from penstock.ventilator.core.workers import Worker, Workers
 
 
 class Suspects:
     """Leases suspected work, to workers that are reserved for it as long as there is any."""
 
-    def __init__(self, roster: Roster, patience_s: float) -> None:
+    def __init__(self, workers: Workers, patience_s: float) -> None:
         """Reserve nobody yet. A worker whose task takes longer than `patience_s` (s) is not waited for."""
-        self._roster = roster
+        self._workers = workers
         self._patience_s = patience_s
 
-    def lease(self, lanes: Collection[Lane], now: float) -> list[tuple[bytes, Lane, Work]]:
+    def lease(self, queues: Collection[StreamQueue], now: float) -> list[tuple[bytes, StreamQueue, Work]]:
         """Lease what is suspected and ready to reserved workers that are idle; return who got what."""
-        waiting = [(lane, work) for lane in lanes for work in lane.suspects()]
-        leased: list[tuple[bytes, Lane, Work]] = []
-        for lane, work in waiting:
+        waiting = [(queue, work) for queue in queues for work in queue.suspects()]
+        leased: list[tuple[bytes, StreamQueue, Work]] = []
+        for queue, work in waiting:
             peer = self._alone(work, now)
             if peer is not None:
                 work.ready = False
-                self._roster.give(peer, work.key, now)
-                leased.append((peer, lane, work))
-        if not waiting and self._roster.reserved:
-            self._release(lanes)
+                self._workers.give(peer, work.key, now)
+                leased.append((peer, queue, work))
+        if not waiting and self._workers.reserved:
+            self._release(queues)
         return leased
 
     def _alone(self, work: Work, now: float) -> bytes | None:
         """Return an idle worker; without one, see that one becomes idle, and so up to half of them."""
-        holders = self._roster.holders(work.key)
-        able = [(peer, worker) for peer, worker in self._roster if worker.able and peer not in holders]
+        holders = self._workers.holders(work.key)
+        able = [(peer, worker) for peer, worker in self._workers.items() if worker.able and peer not in holders]
         reserved = [(peer, worker) for peer, worker in able if worker.reserved]
         idle = next((peer for peer, worker in reserved if not worker.held), None)
         if idle is not None:
@@ -47,14 +47,14 @@ class Suspects:
         if not others:
             return None
         held, peer = min(others)
-        self._roster.reserve(peer)
+        self._workers.reserve(peer)
         return None if held else peer
 
     def _moves(self, worker: Worker, now: float) -> bool:
         return now - worker.busy_since <= self._patience_s
 
-    def _release(self, lanes: Collection[Lane]) -> None:
+    def _release(self, queues: Collection[StreamQueue]) -> None:
         """Let workers that run nothing suspected take any work again."""
-        for peer, worker in self._roster:
-            if worker.reserved and not any(lane.is_suspect(key) for lane in lanes for key in worker.held):
-                self._roster.release(peer)
+        for peer, worker in self._workers.pairs():
+            if worker.reserved and not any(queue.is_suspect(key) for queue in queues for key in worker.held):
+                self._workers.release(peer)

@@ -3,7 +3,7 @@
 Part of the leases core: no socket, no clock. Knows units of work by name only, not what becomes of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -64,12 +64,12 @@ class Worker:
         return next(iter(self.held), None)
 
 
-class Roster:
+class Workers(Mapping[bytes, Worker]):
     """All workers, by the routing identity of their link."""
 
     def __init__(self) -> None:
         """Know nobody yet."""
-        self.workers: dict[bytes, Worker] = {}
+        self._by_peer: dict[bytes, Worker] = {}
         #: Peers that have a free slot, in the order in which they are served.
         self._free: dict[bytes, None] = {}
         #: Which workers hold a unit of work; outlives the work itself.
@@ -84,12 +84,12 @@ class Roster:
 
     def add(self, peer: bytes, hello: Hello, live: Liveness) -> None:
         """Take a worker in."""
-        self.workers[peer] = Worker(hello, live)
+        self._by_peer[peer] = Worker(hello, live)
         self.offer(peer)
 
     def remove(self, peer: bytes) -> Worker:
         """Forget a worker and end its leases; return it as it was."""
-        worker = self.workers.pop(peer)
+        worker = self._by_peer.pop(peer)
         self._free.pop(peer, None)
         self.reserved -= worker.reserved
         for key in worker.held:
@@ -98,19 +98,19 @@ class Roster:
 
     def reserve(self, peer: bytes) -> None:
         """Give a worker nothing but by name from now on."""
-        self.workers[peer].reserved = True
+        self._by_peer[peer].reserved = True
         self.reserved += 1
         self.offer(peer)
 
     def release(self, peer: bytes) -> None:
         """Give a worker anything again."""
-        self.workers[peer].reserved = False
+        self._by_peer[peer].reserved = False
         self.reserved -= 1
         self.offer(peer)
 
     def offer(self, peer: bytes) -> None:
         """Count a worker among those with free slots, at the end of the line, if it has one."""
-        worker = self.workers.get(peer)
+        worker = self._by_peer.get(peer)
         if worker and worker.free > 0:
             self._free[peer] = None
         else:
@@ -135,7 +135,7 @@ class Roster:
 
     def give(self, peer: bytes, key: TaskKey, now: float) -> None:
         """Lease a unit of work to this worker."""
-        worker = self.workers[peer]
+        worker = self._by_peer[peer]
         if not worker.held:
             worker.busy_since = now
         worker.held[key] = now
@@ -144,7 +144,7 @@ class Roster:
 
     def end(self, peer: bytes, key: TaskKey, now: float) -> float | None:
         """End a lease; return since when it was held, or None if it was not. The worker goes on with its next."""
-        worker = self.workers[peer]
+        worker = self._by_peer[peer]
         leased_at = worker.held.pop(key, None)
         if leased_at is not None:
             self._let_go(peer, key)
@@ -154,11 +154,27 @@ class Roster:
 
     def incarnations(self, incarnation: str) -> list[bytes]:
         """Return the identities under which one start of a worker's process is known."""
-        return [peer for peer, worker in self.workers.items() if worker.hello.incarnation == incarnation]
+        return [peer for peer, worker in self._by_peer.items() if worker.hello.incarnation == incarnation]
 
-    def __iter__(self) -> Iterator[tuple[bytes, Worker]]:
-        """Yield everybody; they may be removed meanwhile."""
-        yield from list(self.workers.items())
+    def get(self, peer: bytes, default: Worker | None = None) -> Worker | None:  # type: ignore[override]
+        """Return a worker, or `default`; called for every message, so it does not go through an exception."""
+        return self._by_peer.get(peer, default)
+
+    def __getitem__(self, peer: bytes) -> Worker:
+        """Return a worker. Raises KeyError."""
+        return self._by_peer[peer]
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the peers, in the order in which they joined."""
+        return iter(self._by_peer)
+
+    def __len__(self) -> int:
+        """Return how many workers there are."""
+        return len(self._by_peer)
+
+    def pairs(self) -> list[tuple[bytes, Worker]]:
+        """Return all peers and workers, as a copy: workers may be removed while it is walked."""
+        return list(self._by_peer.items())
 
     def _let_go(self, peer: bytes, key: TaskKey) -> None:
         holders = self._holders[key]
@@ -168,8 +184,8 @@ class Roster:
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
-        held = {(peer, key) for peer, worker in self.workers.items() for key in worker.held}
+        held = {(peer, key) for peer, worker in self._by_peer.items() for key in worker.held}
         assert held == {(peer, key) for key, peers in self._holders.items() for peer in peers}  # noqa: S101
-        assert self.reserved == sum(worker.reserved for worker in self.workers.values())  # noqa: S101
-        assert all(len(worker.held) <= worker.hello.slots for worker in self.workers.values())  # noqa: S101
-        assert set(self._free) == {peer for peer, worker in self.workers.items() if worker.free > 0}  # noqa: S101
+        assert self.reserved == sum(worker.reserved for worker in self._by_peer.values())  # noqa: S101
+        assert all(len(worker.held) <= worker.hello.slots for worker in self._by_peer.values())  # noqa: S101
+        assert set(self._free) == {peer for peer, worker in self._by_peer.items() if worker.free > 0}  # noqa: S101

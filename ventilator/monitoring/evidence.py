@@ -78,22 +78,22 @@ class Moment:
     @classmethod
     def of(cls, leases: Leases, now: float) -> "Moment":
         """Return what is known now."""
-        stats = leases.heard.stats if leases.sink else None
+        stats = leases.sink_report.stats if leases.sink else None
         sent: Counter[str] = Counter()
         for stream in stats.streams if stats else ():
             sent.update(batches=stream.batches, samples=stream.samples, bytes=stream.bytes)
-        lanes = leases.lanes.values()
-        works = [work for lane in lanes for work in lane.works.values()]
+        queues = leases.queues.values()
+        works = [work for queue in queues for work in queue.works.values()]
         under_way = sum(work.finished_at is not None for work in works)
         return cls(
             now=now,
-            workers={peer: (worker.stats, worker.stats_at) for peer, worker in leases.roster if worker.stats},
+            workers={peer: (worker.stats, worker.stats_at) for peer, worker in leases.workers.items() if worker.stats},
             readers={reader.reader: reader for reader in stats.readers} if stats else {},
-            sink_at=leases.heard.at,
+            sink_at=leases.sink_report.at,
             sent=sent,
             written=sum(writer.samples for writer in stats.writers) if stats else 0,
             held_up_s=sum(writer.blocked_s for writer in stats.writers) if stats else 0.0,
-            finished=sum(lane.finished for lane in lanes),
+            finished=sum(queue.finished for queue in queues),
             under_way=under_way,
             open=len(works) - under_way,
         )
@@ -122,10 +122,10 @@ def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
         if reader.wait_fraction is not None and reader.seconds >= _LEAST_S
     ]
     wait_fraction, starved = max(waits, default=(None, 1.0), key=lambda pair: pair[0] or 0.0)
-    stats = leases.heard.stats if leases.sink else None
+    stats = leases.sink_report.stats if leases.sink else None
     seconds = last.now - first.now
     delivered = last.sent["samples"] - first.sent["samples"] + last.written - first.written
-    heads = [last.now - lane.head_since for lane in leases.lanes.values() if lane.missing]
+    heads = [last.now - queue.head_since for queue in leases.queues.values() if queue.missing]
     waiting = any(told.starved for told in last.readers.values()) or (stats and stats.writers)
     return Evidence(
         seconds=seconds,
@@ -134,9 +134,9 @@ def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
         trainers=len(last.readers),
         writers=sum(writer.state == "writing" for writer in stats.writers) if stats else 0,
         workers=len(leases.workers),
-        cut_off=sum(bool(worker.blocked) for _, worker in leases.roster),
+        cut_off=sum(bool(worker.blocked) for worker in leases.workers.values()),
         sink=leases.sink is not None,
-        stopped="; ".join(lane.stopped for lane in leases.lanes.values() if lane.stopped),
+        stopped="; ".join(queue.stopped for queue in leases.queues.values() if queue.stopped),
         read_s=sum(worker.read_s for worker in workers),
         make_s=sum(worker.make_s for worker in workers),
         send_s=sum(worker.send_s for worker in workers),
@@ -144,7 +144,7 @@ def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
         items=sum(worker.items for worker in workers),
         failed=sum(worker.failed for worker in workers),
         delivered=max(0, delivered),
-        wanted=sum(len(lane.works) for lane in leases.lanes.values()),
+        wanted=sum(len(queue.works) for queue in leases.queues.values()),
         under_way=sum(moment.under_way for moment in past) / len(past),
         open=sum(moment.open for moment in past) / len(past),
         head_s=max(heads, default=0.0) if waiting else 0.0,
@@ -156,13 +156,13 @@ def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
 def _hanging(leases: Leases, now: float) -> Hanging | None:
     """Return the task that has taken longest among those that take far longer than is typical."""
     found: list[Hanging] = []
-    for _, worker in leases.roster:
+    for worker in leases.workers.values():
         stats = worker.stats
         if stats is None or stats.task is None or stats.stage not in ("read", "make"):
             continue
         seconds = stats.stage_s + now - worker.stats_at
-        lane = leases.lanes.get(stats.task.stream)
-        if seconds >= max(PATIENCE_S, _HANGS * ((lane and lane.typical_s) or 0.0)):
+        queue = leases.queues.get(stats.task.stream)
+        if seconds >= max(PATIENCE_S, _HANGS * ((queue and queue.typical_s) or 0.0)):
             doing = "waiting for the files of" if stats.stage == "read" else "working on"
             task = f"{doing} task {stats.task.ordinal} of stream {stats.task.stream!r}"
             found.append(Hanging(worker.hello.worker, task, seconds))

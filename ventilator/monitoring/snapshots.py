@@ -12,7 +12,7 @@ from penstock.protocol.messages import SinkStats
 from penstock.protocol.snapshot import Flow, SinkRow, Snapshot, StreamRow, TrainerRow, WorkerRow
 from penstock.protocol.stats import ReaderStats, WorkerStats, few, shorten
 from penstock.ventilator.core.leases import Leases
-from penstock.ventilator.core.stream_queue import Lane
+from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.workers import Worker
 from penstock.ventilator.monitoring.evidence import Moment, collect
 from penstock.ventilator.monitoring.verdict import Judge
@@ -33,7 +33,7 @@ class Own:
     rejected: Mapping[str, int]
 
 
-class Board:
+class Snapshots:
     """Watches a leases core; `snapshot` is what it saw last."""
 
     def __init__(self, leases: Leases, own: Own, now: float, at: float) -> None:
@@ -49,10 +49,10 @@ class Board:
 
     def look(self, ledger: int) -> Snapshot:
         """Return the last snapshot with so many lines of the ledger at most: `snapshot` itself has the newest few."""
-        return self.snapshot.model_copy(update={"ledger": self._leases.heard.newest(ledger)})
+        return self.snapshot.model_copy(update={"ledger": self._leases.sink_report.newest(ledger)})
 
     def _make(self, now: float, at: float) -> Snapshot:
-        leases, heard = self._leases, self._leases.heard
+        leases, heard = self._leases, self._leases.sink_report
         moment = Moment.of(leases, now)
         self._window.append(moment)
         while self._window[0].now < now - WINDOW_S:
@@ -60,16 +60,15 @@ class Board:
         past = tuple(self._window)
         sink = leases.sink
         stats = heard.stats or SinkStats()
+        rows = [_worker(peer, worker, past, now) for peer, worker in leases.workers.items()]
         return Snapshot(
             version=self._own.version,
             at=at,
             up_s=max(0.0, now - self._began),
             verdict=self._judge.hear(collect(leases, past), now),
             flow=_flow(past),
-            streams=tuple(_stream(leases, lane, stats, now) for lane in leases.lanes.values()),
-            workers=tuple(
-                sorted((_worker(peer, worker, past, now) for peer, worker in leases.roster), key=lambda row: row.name)
-            ),
+            streams=tuple(_stream(leases, queue, stats, now) for queue in leases.queues.values()),
+            workers=tuple(sorted(rows, key=lambda row: row.name)),
             sink=_sink(sink.hello.results, stats, now - heard.at if heard.stats else 0.0) if sink else None,
             trainers=tuple(
                 sorted((_trainer(reader, past) for reader in stats.readers), key=lambda row: _place(row.stats))
@@ -137,27 +136,27 @@ def _trainer(reader: ReaderStats, past: tuple[Moment, ...]) -> TrainerRow:
     )
 
 
-def _stream(leases: Leases, lane: Lane, stats: SinkStats, now: float) -> StreamRow:
-    settings, geometry = lane.plan.settings, lane.plan.geometry
-    works = list(lane.works.values())
+def _stream(leases: Leases, queue: StreamQueue, stats: SinkStats, now: float) -> StreamRow:
+    settings, geometry = queue.plan.settings, queue.plan.geometry
+    works = list(queue.works.values())
     return StreamRow(
-        name=lane.plan.name,
-        items=lane.plan.items,
+        name=queue.plan.name,
+        items=queue.plan.items,
         samples=geometry.samples_per_epoch,
-        classes=len(lane.plan.classes),
+        classes=len(queue.plan.classes),
         batch_size=settings.batch_size,
-        fingerprint=lane.plan.fingerprint,
+        fingerprint=queue.plan.fingerprint,
         wanted=len(works),
         ready=sum(work.ready for work in works),
-        leased=sum(leases.roster.is_held(work.key) for work in works),
-        head_s=max(0.0, now - lane.head_since) if lane.missing else 0.0,
-        typical_task_s=lane.typical_s,
-        finished=lane.finished,
-        hedged=lane.hedged,
-        repeated=lane.repeated,
-        given_up=len(lane.poison),
-        spent=lane.spent,
-        sink=next((stream for stream in stats.streams if stream.stream == lane.plan.name), None)
+        leased=sum(leases.workers.is_held(work.key) for work in works),
+        head_s=max(0.0, now - queue.head_since) if queue.missing else 0.0,
+        typical_task_s=queue.typical_s,
+        finished=queue.finished,
+        hedged=queue.hedged,
+        repeated=queue.repeated,
+        given_up=len(queue.poison),
+        spent=queue.spent,
+        sink=next((stream for stream in stats.streams if stream.stream == queue.plan.name), None)
         if leases.sink
         else None,
     )

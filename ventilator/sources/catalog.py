@@ -73,7 +73,7 @@ class TaskBook:
         """
         entry = self._entries[key.stream]
         epoch = key.ordinal // entry.plan.geometry.tasks_per_epoch
-        items = () if isinstance(entry.listing, RowListing) and key.alone is None else self.items(key)
+        items = () if isinstance(entry.listing, RowListing) and key.item_offset is None else self.items(key)
         return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
 
     def name(self, stream: str, item: int) -> str:
@@ -102,5 +102,5 @@ class TaskBook:
         """Return the items of a task, or of the one item alone, that `key` names."""
         entry = self._entries[key.stream]
         path, label = entry.listing.path, entry.listing.label
-        indices = entry.plan.indices(key.ordinal, key.alone).tolist()
+        indices = entry.plan.indices(key.ordinal, key.item_offset).tolist()
         return tuple(Item.model_construct(item=index, path=path(index), label=label(index)) for index in indices)

@@ -255,7 +255,7 @@ def _failure(
     task: messages.Task, offset: int, item: int, path: str, error: PenstockError, kind: FailureKind
 ) -> messages.Failure:
     return messages.Failure(
-        offset=offset if task.key.alone is None else task.key.alone,
+        offset=offset if task.key.item_offset is None else task.key.item_offset,
         item=item,
         path=path,
         reason=str(error)[:_MAX_REASON],

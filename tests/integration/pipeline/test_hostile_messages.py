@@ -22,7 +22,7 @@ from penstock.protocol import messages
 from penstock.protocol.plan import FieldSchema
 from penstock.protocol.runtime.health import query
 from penstock.trainer.client.link import Link
-from penstock.trainer.client.session import Wish
+from penstock.trainer.client.session import SubscriptionConfig
 
 pytestmark = pytest.mark.integration
 
@@ -241,7 +241,7 @@ def test_a_false_sink_is_not_believed(tmp_path: Path) -> None:
     uneven = batch.model_copy(update={"frames": plan.schema})  # one-dimensional fields of no length at all
     attacks = volley(random.Random(8), [message(batch, bytes(46_080)), message(messages.Heartbeat())])
     payload = [bytes(field.sample_bytes) for field in plan.schema]
-    link = Link(address, Wish("train", 0, 1, 5, penstock.__version__), 0, "")
+    link = Link(address, SubscriptionConfig("train", 0, 1, 5, penstock.__version__), 0, "")
     try:
         counts = link._hub.rejects.counts
         wrong = [

@@ -36,7 +36,7 @@ def key(ordinal: int) -> TaskKey:
     return TaskKey(stream="train", ordinal=ordinal)
 
 
-class Bench:
+class CoreHarness:
     """A worker's session whose shell and ventilator are played by hand."""
 
     def __init__(self, *, welcomed: bool = True) -> None:
@@ -82,104 +82,104 @@ def done(*ordinals: int) -> tuple[Done, ...]:
 
 def test_hello_is_said_again_until_it_is_answered() -> None:
     """Either message may be lost; the ventilator's heartbeats do not stop it."""
-    bench = Bench(welcomed=False)
-    assert [HELLO] == bench.plain(bench.session.tick(1.0))
-    bench.hear(Heartbeat(), 1.5)
-    assert [HELLO] == bench.plain(bench.session.tick(2.0))
-    bench.hear(WELCOME, 2.5)
-    assert [Heartbeat(running=(), sink="results")] == bench.plain(bench.session.tick(3.0))
+    harness = CoreHarness(welcomed=False)
+    assert [HELLO] == harness.plain(harness.session.tick(1.0))
+    harness.hear(Heartbeat(), 1.5)
+    assert [HELLO] == harness.plain(harness.session.tick(2.0))
+    harness.hear(WELCOME, 2.5)
+    assert [Heartbeat(running=(), sink="results")] == harness.plain(harness.session.tick(3.0))
 
 
 def test_a_worker_whose_results_get_nowhere_says_so_and_takes_nothing_new() -> None:
     """What waits is withdrawn at once; every heartbeat says why, until results get to the sink again."""
-    bench = Bench()
-    bench.tasks(1, 2, 3)
+    harness = CoreHarness()
+    harness.tasks(1, 2, 3)
     held = (key(1), key(2), key(3))
     beat = Heartbeat(running=held, sink="results", blocked="no way")
-    assert [Withdraw(), beat] == bench.plain(bench.session.block("no way"))
-    bench.session.withdrawn((key(2), key(3)))
-    assert [] == bench.tasks(7)
-    assert [Heartbeat(running=(key(1),), sink="results", blocked="no way")] == bench.plain(bench.session.tick(1.0))
-    bench.finish(1)
-    assert [Heartbeat(running=(), sink="results")] == bench.plain(bench.session.block(""))
-    assert [key(7)] == bench.tasks(7)
+    assert [Withdraw(), beat] == harness.plain(harness.session.block("no way"))
+    harness.session.withdrawn((key(2), key(3)))
+    assert [] == harness.tasks(7)
+    assert [Heartbeat(running=(key(1),), sink="results", blocked="no way")] == harness.plain(harness.session.tick(1.0))
+    harness.finish(1)
+    assert [Heartbeat(running=(), sink="results")] == harness.plain(harness.session.block(""))
+    assert [key(7)] == harness.tasks(7)
 
 
 def test_tasks_are_run_once_in_the_order_they_came() -> None:
     """A message that is repeated queues nothing twice."""
-    bench = Bench()
-    assert [key(4), key(2)] == bench.tasks(4, 2)
-    assert [key(7)] == bench.tasks(4, 7, 2)
+    harness = CoreHarness()
+    assert [key(4), key(2)] == harness.tasks(4, 2)
+    assert [key(7)] == harness.tasks(4, 7, 2)
 
 
 def test_tasks_that_come_before_the_welcome_are_left_to_be_leased_again() -> None:
     """Without plans nothing can be run; heartbeats will not list them."""
-    bench = Bench(welcomed=False)
-    assert [] == bench.tasks(1)
-    bench.hear(WELCOME)
-    assert [Heartbeat(running=(), sink="results")] == bench.plain(bench.session.tick(1.0))
+    harness = CoreHarness(welcomed=False)
+    assert [] == harness.tasks(1)
+    harness.hear(WELCOME)
+    assert [Heartbeat(running=(), sink="results")] == harness.plain(harness.session.tick(1.0))
 
 
 def test_heartbeats_list_what_is_held_oldest_first() -> None:
     """So that a lost lease, or a lost report, is found out."""
-    bench = Bench()
-    bench.tasks(4, 2, 9)
-    assert [Finished(done=done(4))] == bench.finish(4)
-    assert [Heartbeat(running=(key(2), key(9)), sink="results")] == bench.plain(bench.session.tick(1.0))
+    harness = CoreHarness()
+    harness.tasks(4, 2, 9)
+    assert [Finished(done=done(4))] == harness.finish(4)
+    assert [Heartbeat(running=(key(2), key(9)), sink="results")] == harness.plain(harness.session.tick(1.0))
 
 
 @pytest.mark.parametrize("how", ["silence", "reset"])
 def test_a_lost_ventilator_is_called_again_under_a_fresh_identity(how: str) -> None:
     """What waits is dropped, for it will be leased again; what runs goes on and is reported."""
-    bench = Bench()
-    bench.tasks(1, 2, 3)
-    out = bench.plain(bench.session.tick(5.0)) if how == "silence" else bench.hear(Reset())
+    harness = CoreHarness()
+    harness.tasks(1, 2, 3)
+    out = harness.plain(harness.session.tick(5.0)) if how == "silence" else harness.hear(Reset())
     assert [Withdraw(), Reopen(VENTILATOR), HELLO] == out
-    assert [] == bench.plain(bench.session.withdrawn((key(2), key(3))))
-    bench.hear(WELCOME, 5.0)
-    assert [Finished(done=done(1))] == bench.finish(1)
-    assert [key(2)] == bench.tasks(2)
+    assert [] == harness.plain(harness.session.withdrawn((key(2), key(3))))
+    harness.hear(WELCOME, 5.0)
+    assert [Finished(done=done(1))] == harness.finish(1)
+    assert [key(2)] == harness.tasks(2)
 
 
 def test_a_drain_finishes_what_runs_gives_back_the_rest_and_leaves() -> None:
     """Nothing new is taken meanwhile; the goodbye comes after the last report."""
-    bench = Bench()
-    bench.tasks(1, 2, 3)
-    assert [Withdraw()] == bench.plain(bench.session.drain())
-    assert [] == bench.plain(bench.session.withdrawn((key(2), key(3))))
-    assert [] == bench.tasks(4)
-    assert [] == bench.plain(bench.session.drain())
-    assert [Finished(done=done(1)), Goodbye(unstarted=(key(2), key(3))), Stop()] == bench.finish(1)
+    harness = CoreHarness()
+    harness.tasks(1, 2, 3)
+    assert [Withdraw()] == harness.plain(harness.session.drain())
+    assert [] == harness.plain(harness.session.withdrawn((key(2), key(3))))
+    assert [] == harness.tasks(4)
+    assert [] == harness.plain(harness.session.drain())
+    assert [Finished(done=done(1)), Goodbye(unstarted=(key(2), key(3))), Stop()] == harness.finish(1)
 
 
 def test_an_idle_worker_that_is_drained_leaves_at_once() -> None:
     """There is nothing to wait for; what was withdrawn long ago is not given back again."""
-    bench = Bench()
-    bench.tasks(1)
-    bench.hear(Reset())
-    bench.session.withdrawn((key(1),))
-    bench.plain(bench.session.drain())
-    assert [Goodbye(), Stop()] == bench.plain(bench.session.withdrawn(()))
+    harness = CoreHarness()
+    harness.tasks(1)
+    harness.hear(Reset())
+    harness.session.withdrawn((key(1),))
+    harness.plain(harness.session.drain())
+    assert [Goodbye(), Stop()] == harness.plain(harness.session.withdrawn(()))
 
 
 def test_a_refusal_ends_the_worker_in_words() -> None:
     """Another version: the reason is the ventilator's."""
-    assert [Failed("install the same")] == Bench(welcomed=False).hear(Drain(reason="install the same"))
+    assert [Failed("install the same")] == CoreHarness(welcomed=False).hear(Drain(reason="install the same"))
 
 
 def test_the_ventilator_s_intervals_count_from_its_welcome_on() -> None:
     """Until then the worker's own do."""
-    bench = Bench(welcomed=False)
+    harness = CoreHarness(welcomed=False)
     slow = WELCOME.model_copy(update={"intervals": Intervals(heartbeat_s=10.0, silence_s=60.0)})
-    bench.hear(slow)
-    assert [] == bench.plain(bench.session.tick(9.0))
-    assert 10.0 == bench.session.next_timer()
+    harness.hear(slow)
+    assert [] == harness.plain(harness.session.tick(9.0))
+    assert 10.0 == harness.session.next_timer()
 
 
 def test_a_message_that_no_ventilator_sends_is_rejected() -> None:
     """It breaks the protocol."""
     with pytest.raises(RemoteProtocolError, match="unexpected"):
-        Bench().hear(Credit(consumed=0, limit=1))
+        CoreHarness().hear(Credit(consumed=0, limit=1))
 
 
 def test_liveness_knows_when_to_speak_and_when_a_peer_is_lost() -> None:

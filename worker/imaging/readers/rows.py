@@ -59,7 +59,7 @@ class RowOrigin:
 
     def read(self, task: Task) -> Loaded:
         """Return the rows of the task's items."""
-        items = self._plan.indices(task.key.ordinal, task.key.alone)
+        items = self._plan.indices(task.key.ordinal, task.key.item_offset)
         paths = Paths(self._rows, items)
         labels = self._rows.labels[items]
         try:

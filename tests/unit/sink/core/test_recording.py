@@ -46,7 +46,7 @@ from penstock.sink.core.writer_jobs import (
     Taken,
     Write,
 )
-from penstock.sink.output.layout import Layout, Wish
+from penstock.sink.output.layout import Layout, OutputConfig
 
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
 #: What names a sample: epoch, item, patch.
@@ -77,15 +77,15 @@ class Disk:
     finished: bool = False
 
 
-class Bench:
+class CoreHarness:
     """A sink that writes, with the ventilator, workers, trainers and the disk played by hand."""
 
     def __init__(self, plan: StreamPlan, disk: Disk, **options: Any) -> None:
         """Start with what is on the disk, welcomed and opened."""
         self.plan, self.disk = plan, disk
-        self.wish = Wish("out.h5", plan.name, options.get("epochs", 2), "none", options.get("shard_size"))
+        self.config = OutputConfig("out.h5", plan.name, options.get("epochs", 2), "none", options.get("shard_size"))
         pace = Pace(options.get("piece_bytes", 12 * SAMPLE_BYTES), options.get("piece_s", 10.0))
-        self.recording = Recording(self.wish, pace, options.get("wait_for", 0))
+        self.recording = Recording(self.config, pace, options.get("wait_for", 0))
         hello = SinkHello(incarnation="i", results="results", version="1.0")
         self.now = 0.0
         self.core = Assembly(hello, INTERVALS, 0.0, self.recording)
@@ -165,8 +165,8 @@ class Bench:
     def subscribe(self, peer: bytes, position: int = 0, limit: int = 2) -> None:
         """Let a trainer subscribe."""
         self.limits[peer] = limit
-        wish = Subscribe(stream=self.plan.name, version="1.0", position=position, limit=limit)
-        self.take(self.core.receive(peer, wish, (), self.now))
+        config = Subscribe(stream=self.plan.name, version="1.0", position=position, limit=limit)
+        self.take(self.core.receive(peer, config, (), self.now))
 
     def consume(self, peer: bytes) -> bool:
         """Let a trainer consume what it got; return whether that was anything."""
@@ -244,14 +244,14 @@ def wanted(plan: StreamPlan, epochs: int, failing: frozenset[int]) -> Iterator[N
                 yield epoch, sample.item, sample.patch
 
 
-def check(bench: Bench, epochs: int, failing: frozenset[int]) -> None:
+def check(harness: CoreHarness, epochs: int, failing: frozenset[int]) -> None:
     """Check what is on the disk in the end."""
-    assert list(wanted(bench.plan, epochs, failing)) == bench.disk.rows
-    lost = [(each.epoch, each.failure.item) for each in bench.disk.lost]
+    assert list(wanted(harness.plan, epochs, failing)) == harness.disk.rows
+    lost = [(each.epoch, each.failure.item) for each in harness.disk.lost]
     assert sorted((epoch, item) for epoch in range(epochs) for item in failing) == sorted(lost)
-    assert [each.position for each in bench.disk.lost] == sorted(each.position for each in bench.disk.lost)
-    assert [f"{item}.jpg" for item in range(bench.plan.items)] == bench.disk.paths
-    assert epochs * bench.plan.geometry.samples_per_epoch == bench.disk.stop
+    assert [each.position for each in harness.disk.lost] == sorted(each.position for each in harness.disk.lost)
+    assert [f"{item}.jpg" for item in range(harness.plan.items)] == harness.disk.paths
+    assert epochs * harness.plan.geometry.samples_per_epoch == harness.disk.stop
 
 
 @settings(max_examples=60, deadline=None)
@@ -277,46 +277,48 @@ def test_whatever_dies_when_each_sample_is_written_once_and_in_order(data: st.Da
         rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
         disk = Disk()
         for _ in range(data.draw(st.integers(0, 4))):
-            _disturb(Bench(plan, disk, **options), failing, rng)
-        bench = Bench(plan, disk, **options)
-        bench.work()
-        bench.subscribe(b"last", disk.stop)
-        bench.finish(failing, rng)
-        check(bench, options["epochs"], failing)
+            _disturb(CoreHarness(plan, disk, **options), failing, rng)
+        harness = CoreHarness(plan, disk, **options)
+        harness.work()
+        harness.subscribe(b"last", disk.stop)
+        harness.finish(failing, rng)
+        check(harness, options["epochs"], failing)
 
 
-def _disturb(bench: Bench, failing: frozenset[int], rng: np.random.Generator) -> None:
+def _disturb(harness: CoreHarness, failing: frozenset[int], rng: np.random.Generator) -> None:
     """Do a number of random steps, and die."""
     for step in range(int(rng.integers(0, 60))):
         match int(rng.integers(0, 8)):
             case 0 | 1 | 2:
-                if missing := bench.missing():
-                    bench.result(int(rng.choice(missing)), failing)
+                if missing := harness.missing():
+                    harness.result(int(rng.choice(missing)), failing)
             case 3 | 4:
-                bench.work()
+                harness.work()
             case 5:
-                bench.tick(float(rng.uniform(0, 8)))
-                bench.answer()
+                harness.tick(float(rng.uniform(0, 8)))
+                harness.answer()
             case 6:
-                bench.subscribe(f"t{step}".encode(), int(rng.integers(0, 2 * bench.plan.geometry.samples_per_epoch)))
+                harness.subscribe(
+                    f"t{step}".encode(), int(rng.integers(0, 2 * harness.plan.geometry.samples_per_epoch))
+                )
             case _:
-                for peer in list(bench.core.streams.readers):
+                for peer in list(harness.core.streams.readers):
                     if rng.random() < 0.2:
-                        bench.take(bench.core.receive(peer, Goodbye(), (), bench.now))
+                        harness.take(harness.core.receive(peer, Goodbye(), (), harness.now))
                     else:
-                        bench.consume(peer)
+                        harness.consume(peer)
 
 
 def test_a_trainer_waits_until_the_output_is_open() -> None:
     """Nothing is made for it before: with a head start it would have results made for it alone."""
-    bench = Bench(make_plan(items=28), Disk(), wait_for=1)
-    bench.subscribe(b"t")
-    assert [] == bench.missing()
-    assert {} == bench.core.streams.readers
-    assert bench.work(), "the disk says where the output stands"
-    assert [b"t"] == list(bench.core.streams.readers)
-    bench.finish(frozenset(), np.random.default_rng(1))
-    assert {1} == set(bench.made.values())
+    harness = CoreHarness(make_plan(items=28), Disk(), wait_for=1)
+    harness.subscribe(b"t")
+    assert [] == harness.missing()
+    assert {} == harness.core.streams.readers
+    assert harness.work(), "the disk says where the output stands"
+    assert [b"t"] == list(harness.core.streams.readers)
+    harness.finish(frozenset(), np.random.default_rng(1))
+    assert {1} == set(harness.made.values())
 
 
 def test_a_trainer_beside_the_writer_costs_no_work() -> None:
@@ -324,79 +326,79 @@ def test_a_trainer_beside_the_writer_costs_no_work() -> None:
     for seed in range(5):
         rng = np.random.default_rng(seed)
         plan = make_plan(items=60, mix=4, window_samples=1)
-        bench = Bench(plan, Disk(), wait_for=1)
-        bench.work()
-        bench.subscribe(b"t")
-        bench.tick()
-        bench.finish(frozenset({3, 17}), rng)
+        harness = CoreHarness(plan, Disk(), wait_for=1)
+        harness.work()
+        harness.subscribe(b"t")
+        harness.tick()
+        harness.finish(frozenset({3, 17}), rng)
         for _ in range(100):
-            bench.consume(b"t")
-        assert {1} == set(bench.made.values())
-        check(bench, 2, frozenset({3, 17}))
+            harness.consume(b"t")
+        assert {1} == set(harness.made.values())
+        check(harness, 2, frozenset({3, 17}))
 
 
 def test_neither_runs_ahead_of_the_other_by_more_than_the_window() -> None:
     """A disk that stands still stops the trainer, and a trainer that does the writer; one that leaves does not."""
     plan = make_plan(items=400, task_items=4, window_samples=1)
-    bench = Bench(plan, Disk(), epochs=1, wait_for=1)
-    bench.work()
-    bench.subscribe(b"t", limit=1000)
-    bench.tick()
-    recorder = bench.recording.recorder
+    harness = CoreHarness(plan, Disk(), epochs=1, wait_for=1)
+    harness.work()
+    harness.subscribe(b"t", limit=1000)
+    harness.tick()
+    recorder = harness.recording.recorder
     assert recorder is not None
     for _ in range(200):  # no disk
-        bench.consume(b"t")
-        for task in bench.missing():
-            bench.result(task)
-    reader = bench.core.streams.readers[b"t"]
+        harness.consume(b"t")
+        for task in harness.missing():
+            harness.result(task)
+    reader = harness.core.streams.readers[b"t"]
     assert 0 < reader.cursor <= recorder.cursor + recorder.window
-    assert not bench.missing(), "nothing may be made for nobody"
+    assert not harness.missing(), "nothing may be made for nobody"
     assert recorder.in_flight <= recorder.window
     stood = recorder.cursor
     for _ in range(200):  # no trainer
-        while bench.work() or bench.answer():
+        while harness.work() or harness.answer():
             pass
-        for task in bench.missing():
-            bench.result(task)
+        for task in harness.missing():
+            harness.result(task)
     assert stood < recorder.cursor <= reader.cursor + reader.window
-    bench.take(bench.core.receive(b"t", Goodbye(), (), bench.now))
-    bench.finish(frozenset(), np.random.default_rng(0))
-    check(bench, 1, frozenset())
+    harness.take(harness.core.receive(b"t", Goodbye(), (), harness.now))
+    harness.finish(frozenset(), np.random.default_rng(0))
+    check(harness, 1, frozenset())
 
 
 def test_a_trainer_far_away_goes_its_own_way() -> None:
     """It does not hold the writer up, nor is it held up; once near, they share."""
     plan = make_plan(items=400, task_items=4, window_samples=1)
-    bench = Bench(plan, Disk(), epochs=1)
-    bench.work()
-    bench.subscribe(b"t", position=200)
-    assert [] == bench.core.streams.readers[b"t"].beside
-    while bench.recording.recorder is not None and bench.recording.recorder.cursor < 190:
-        while bench.work() or bench.answer():
+    harness = CoreHarness(plan, Disk(), epochs=1)
+    harness.work()
+    harness.subscribe(b"t", position=200)
+    assert [] == harness.core.streams.readers[b"t"].paced_with
+    while harness.recording.recorder is not None and harness.recording.recorder.cursor < 190:
+        while harness.work() or harness.answer():
             pass
-        for task in bench.missing():
-            bench.result(task)
-        bench.tick(0.1)
-    assert [bench.recording.recorder] == bench.core.streams.readers[b"t"].beside
-    bench.finish(frozenset(), np.random.default_rng(0))
-    assert [] == bench.core.streams.readers[b"t"].beside
-    check(bench, 1, frozenset())
+        for task in harness.missing():
+            harness.result(task)
+        harness.tick(0.1)
+    assert [harness.recording.recorder] == harness.core.streams.readers[b"t"].paced_with
+    harness.finish(frozenset(), np.random.default_rng(0))
+    assert [] == harness.core.streams.readers[b"t"].paced_with
+    check(harness, 1, frozenset())
 
 
 def test_what_waits_too_long_is_committed() -> None:
     """A slow stream is safe every few seconds, in whole chunks."""
     plan = make_plan(items=400)
-    bench = Bench(plan, Disk(), piece_bytes=10**9, piece_s=5.0)
-    bench.work()
-    bench.result(0)
-    bench.result(1)
-    bench.tick(4.0)
-    assert not any(isinstance(job, Commit) for job in bench.jobs)
-    bench.tick(1.5)
-    assert [Rows, Rows, Commit] == [type(job) for job in bench.jobs]
-    bench.result(2)
-    bench.tick(1.0)
-    assert 1 == sum(isinstance(job, Commit) for job in bench.jobs)
+    harness = CoreHarness(plan, Disk(), piece_bytes=10**9, piece_s=5.0)
+    harness.work()
+    harness.result(0)
+    harness.result(1)
+    harness.tick(4.0)
+    assert not any(isinstance(job, Commit) for job in harness.jobs)
+    harness.tick(1.5)
+    assert [Rows, Rows, Commit] == [type(job) for job in harness.jobs]
+    harness.result(2)
+    harness.tick(1.0)
+    assert 1 == sum(isinstance(job, Commit) for job in harness.jobs)
 
 
 def test_pieces_grow_with_their_number() -> None:
@@ -412,76 +414,76 @@ def test_pieces_grow_with_their_number() -> None:
 
 def test_a_slow_disk_is_said_to_hold_the_stream_up() -> None:
     """Once in the log, and in what /healthz shows, until it keeps up again."""
-    bench = Bench(make_plan(items=400, window_samples=64), Disk(), epochs=1)
-    bench.work()
+    harness = CoreHarness(make_plan(items=400, window_samples=64), Disk(), epochs=1)
+    harness.work()
     for _ in range(30):
-        for task in bench.missing():
-            bench.result(task)
+        for task in harness.missing():
+            harness.result(task)
     for _ in range(4):
-        bench.tick(1.0)
-    assert 1 == sum(note.event == "held up by writer" for note in bench.notes)
-    assert bench.recording.status()["held_up_by_writer"]
-    while bench.work() or bench.answer():
+        harness.tick(1.0)
+    assert 1 == sum(note.event == "held up by writer" for note in harness.notes)
+    assert harness.recording.status()["held_up_by_writer"]
+    while harness.work() or harness.answer():
         pass
-    bench.tick(0.1)
-    assert not bench.recording.status()["held_up_by_writer"]
+    harness.tick(0.1)
+    assert not harness.recording.status()["held_up_by_writer"]
 
 
 def test_a_window_holds_several_jobs_however_small_it_is() -> None:
     """The disk is never idle while the samples after its last job are made, and one job done is not a disk in step."""
-    bench = Bench(make_plan(items=400, window_samples=64), Disk(), epochs=1, piece_bytes=10**9)
-    bench.work()
-    bench.tick()
-    for task in bench.missing()[::-1]:  # nothing is complete before the last
-        bench.result(task)
-    jobs = [job for job in bench.jobs if isinstance(job, Rows)]
+    harness = CoreHarness(make_plan(items=400, window_samples=64), Disk(), epochs=1, piece_bytes=10**9)
+    harness.work()
+    harness.tick()
+    for task in harness.missing()[::-1]:  # nothing is complete before the last
+        harness.result(task)
+    jobs = [job for job in harness.jobs if isinstance(job, Rows)]
     assert 4 <= len(jobs)
-    recorder = bench.recording.recorder
+    recorder = harness.recording.recorder
     assert recorder is not None
     assert max(job.count for job in jobs) <= recorder.window // 4
 
 
 def test_a_full_disk_is_said_while_it_lasts() -> None:
     """The thread waits; the log and /healthz say for what."""
-    bench = Bench(make_plan(), Disk())
-    bench.work()
-    bench.take(bench.core.wrote(Held("out.h5: No space left on device"), 0.0))
+    harness = CoreHarness(make_plan(), Disk())
+    harness.work()
+    harness.take(harness.core.wrote(Held("out.h5: No space left on device"), 0.0))
     assert ("out.h5: No space left on device", True) == (
-        bench.recording.status()["why"],
-        bench.recording.status()["held_up_by_writer"],
+        harness.recording.status()["why"],
+        harness.recording.status()["held_up_by_writer"],
     )
-    bench.take(bench.core.wrote(Held(""), 0.0))
-    assert ["disk full", "disk has space again"] == [note.event for note in bench.notes if "disk" in note.event]
-    assert not bench.recording.status()["why"]
+    harness.take(harness.core.wrote(Held(""), 0.0))
+    assert ["disk full", "disk has space again"] == [note.event for note in harness.notes if "disk" in note.event]
+    assert not harness.recording.status()["why"]
 
 
 def test_a_stream_that_its_budget_stops_is_committed_and_no_more() -> None:
     """What was made is kept; the sink goes on for others."""
     plan = make_plan(items=40, failure_budget=0.0)
-    bench = Bench(plan, Disk(), piece_bytes=10**9)
-    bench.work()
-    bench.result(0)
-    bench.result(1, frozenset(range(40)))
-    assert "stopped" == bench.recording.state
-    assert "failure_budget = 0.0" in bench.recording.why
-    assert [Rows, Commit] == [type(job) for job in bench.jobs]
-    assert [] == bench.failed
-    assert [] == bench.missing()
+    harness = CoreHarness(plan, Disk(), piece_bytes=10**9)
+    harness.work()
+    harness.result(0)
+    harness.result(1, frozenset(range(40)))
+    assert "stopped" == harness.recording.state
+    assert "failure_budget = 0.0" in harness.recording.why
+    assert [Rows, Commit] == [type(job) for job in harness.jobs]
+    assert [] == harness.failed
+    assert [] == harness.missing()
 
 
 def test_another_spec_stops_the_writing_and_other_batches_do_not() -> None:
     """Positions of one fingerprint hold whatever the batches and windows are."""
     plan = make_plan(items=40)
     disk = Disk()
-    bench = Bench(plan, disk, epochs=1)
-    bench.work()
-    bench.result(0)
+    harness = CoreHarness(plan, disk, epochs=1)
+    harness.work()
+    harness.result(0)
     other = make_plan(items=40, batch_size=5, window_samples=100, task_items=8)
-    bench.plan = other
-    bench.take(bench.core.receive(VENTILATOR, SinkWelcome(streams=(other,), intervals=INTERVALS), (), 0.0))
-    bench.finish(frozenset(), np.random.default_rng(1))
-    check(bench, 1, frozenset())
-    again = Bench(plan, Disk())
+    harness.plan = other
+    harness.take(harness.core.receive(VENTILATOR, SinkWelcome(streams=(other,), intervals=INTERVALS), (), 0.0))
+    harness.finish(frozenset(), np.random.default_rng(1))
+    check(harness, 1, frozenset())
+    again = CoreHarness(plan, Disk())
     again.work()
     foreign = make_plan(items=40, fingerprint="g")
     again.take(again.core.receive(VENTILATOR, SinkWelcome(streams=(foreign,), intervals=INTERVALS), (), 0.0))
@@ -490,16 +492,16 @@ def test_another_spec_stops_the_writing_and_other_batches_do_not() -> None:
 
 def test_a_finished_file_needs_nothing() -> None:
     """Whoever finds it finished makes nothing."""
-    bench = Bench(make_plan(), Disk(finished=True))
-    bench.work()
-    assert "finished" == bench.recording.state
-    assert [] == bench.missing()
+    harness = CoreHarness(make_plan(), Disk(finished=True))
+    harness.work()
+    assert "finished" == harness.recording.state
+    assert [] == harness.missing()
 
 
 def test_a_stream_that_is_not_there_is_named() -> None:
     """The sink goes on for its trainers."""
-    bench = Bench(make_plan("validation"), Disk())
-    recording = Recording(Wish("out.h5", "train", 1, "none", None), Pace(1, 1.0), 0)
-    [note] = recording.welcome({"validation": bench.plan})
+    harness = CoreHarness(make_plan("validation"), Disk())
+    recording = Recording(OutputConfig("out.h5", "train", 1, "none", None), Pace(1, 1.0), 0)
+    [note] = recording.welcome({"validation": harness.plan})
     assert isinstance(note, Note)
     assert "no stream 'train' here; there are: validation" == note.fields["why"]

@@ -28,7 +28,7 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
 from penstock.sink.core.assembly import VENTILATOR, Assembly
-from penstock.sink.core.sample_previews import MOST_WAITING, glimpse
+from penstock.sink.core.sample_previews import MOST_WAITING, sample_reply
 from penstock.sink.core.store import Store
 from penstock.sink.core.writer_jobs import SinkInstruction
 
@@ -250,13 +250,13 @@ def test_onlookers_that_wait_are_few_and_are_forgotten_when_they_leave() -> None
     for number in range(MOST_WAITING + 3):
         for _ in range(2):
             hear(core, f"eye{number}".encode(), LOOK)
-        assert len(core.trainers.onlookers) <= MOST_WAITING
+        assert len(core.trainers.previews) <= MOST_WAITING
     hear(core, b"eye5", Goodbye())
     core.gone(b"eye6")
     out = result(core, plan, 0)
     seen = [number for number in range(MOST_WAITING + 3) if shown(out, f"eye{number}".encode())]
     assert [3, 4, *range(7, MOST_WAITING + 3)] == seen
-    assert 0 == len(core.trainers.onlookers)
+    assert 0 == len(core.trainers.previews)
 
 
 @pytest.mark.parametrize(("most_bytes", "expected"), [(100 * SAMPLE_BYTES, 12), (4 * SAMPLE_BYTES - 1, 3), (1, 1)])
@@ -268,7 +268,7 @@ def test_a_glimpse_has_a_size_limit(monkeypatch: pytest.MonkeyPatch, most_bytes:
     for ordinal in range(3):
         task = make_task(plan, TaskKey(stream="train", ordinal=ordinal))
         store.add(*make_result(plan, task))
-    assert expected == len(glimpse(store, LOOK.model_copy(update={"count": 100}), 1)[0].positions)
+    assert expected == len(sample_reply(store, LOOK.model_copy(update={"count": 100}), 1)[0].positions)
 
 
 def test_failures_are_not_shown() -> None:

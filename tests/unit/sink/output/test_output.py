@@ -27,7 +27,7 @@ from penstock.protocol.wire import Array
 from penstock.sink.core.store import Slice
 from penstock.sink.core.writer_jobs import Commit, Lost, Rows
 from penstock.sink.output.durable_files import Disk
-from penstock.sink.output.layout import Wish
+from penstock.sink.output.layout import OutputConfig
 from penstock.sink.output.output import Output
 from penstock.sink.output.paths import discard
 from penstock.trainer import Hdf5Feed
@@ -79,9 +79,9 @@ def tiny_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penstock.sink.output.output._READERS_S", 0.05)
 
 
-def wish(folder: Path, **changes: Any) -> Wish:
+def output_config(folder: Path, **changes: Any) -> OutputConfig:
     """Return what is asked for."""
-    return replace(Wish(str(folder / "out.h5"), "train", 1, "none", None), **changes)
+    return replace(OutputConfig(str(folder / "out.h5"), "train", 1, "none", None), **changes)
 
 
 def arrays(plan: StreamPlan) -> list[Array]:
@@ -93,7 +93,7 @@ def arrays(plan: StreamPlan) -> list[Array]:
 LOST = Lost(13, 0, Failure(offset=1, item=13, path="13.jpg", reason="cannot be decoded"))
 
 
-def write(asked: Wish, disk: Disk, plan: StreamPlan = PLAN, upto: int | None = None) -> Output:
+def write(asked: OutputConfig, disk: Disk, plan: StreamPlan = PLAN, upto: int | None = None) -> Output:
     """Write a stream as its recorder would, from where it stands; return the output, closed.
 
     `upto`: stop before the last commit, once that many samples are committed.
@@ -148,7 +148,7 @@ def calm(tmp_path: Path) -> dict[str, Array]:
     """Return what an undisturbed run writes."""
     folder = tmp_path / "calm"
     folder.mkdir()
-    write(wish(folder), FaultyDisk())
+    write(output_config(folder), FaultyDisk())
     found = contents(folder / "out.h5")
     for name, array in zip(("image", "label", "item", "patch"), arrays(PLAN), strict=True):
         np.testing.assert_array_equal(array, found[name])
@@ -165,7 +165,7 @@ def calls(folder: Path, **changes: Any) -> int:
     """Return how many system calls an undisturbed run makes."""
     folder.mkdir()
     disk = FaultyDisk()
-    write(wish(folder, **changes), disk)
+    write(output_config(folder, **changes), disk)
     shutil.rmtree(folder)
     return disk.calls
 
@@ -186,7 +186,7 @@ def test_a_kill_at_any_system_call_loses_nothing_committed(
     for at in range(1, count + 1, max(1, count // most)):
         folder = tmp_path / f"{at}"
         folder.mkdir()
-        asked = wish(folder, **changes)
+        asked = output_config(folder, **changes)
         with pytest.raises(Killed):
             write(asked, FaultyDisk(at))
         if (folder / "out.h5").exists():
@@ -210,7 +210,7 @@ def test_a_disk_full_at_any_system_call_harms_nothing(
     for at in range(1, count + 1, max(1, count // most)):
         folder = tmp_path / f"{at}"
         folder.mkdir()
-        asked = wish(folder, **changes)
+        asked = output_config(folder, **changes)
         with pytest.raises(OutputError, match=r": No space left on device: free some space there, then .* again"):
             write(asked, FaultyDisk(at, full=1))
         if (folder / "out.h5").exists():
@@ -222,7 +222,7 @@ def test_a_disk_full_at_any_system_call_harms_nothing(
 
 def test_a_kill_between_a_shards_last_piece_and_the_shard_leaves_no_larger_one(tmp_path: Path) -> None:
     """Whoever goes on makes the shard first: later pieces belong to the next."""
-    asked, at = wish(tmp_path, **SHARDED), 0
+    asked, at = output_config(tmp_path, **SHARDED), 0
     while not (tmp_path / "out-00000.h5").exists():  # the last call before which there is no shard, but all its pieces
         discard(asked.output)
         at += 1
@@ -243,7 +243,7 @@ def test_a_patient_writer_waits_for_space(calm: dict[str, Array], tmp_path: Path
         folder = tmp_path / f"{at}"
         folder.mkdir()
         disk = FaultyDisk(at, full=2, wait_s=60.0)
-        write(wish(folder), disk)
+        write(output_config(folder), disk)
         check_equal(calm, contents(folder / "out.h5"))
         [why, end] = disk.told
         assert why.endswith(": No space left on device")
@@ -253,9 +253,9 @@ def test_a_patient_writer_waits_for_space(calm: dict[str, Array], tmp_path: Path
 @pytest.mark.parametrize("compression", ["lzf", "gzip", "gzip:9", "zstd", "zstd:7", "blosc2", "blosc2:1"])
 def test_every_compression_reads_back(compression: str, calm: dict[str, Array], tmp_path: Path) -> None:
     """Chunks are copied compressed as they are."""
-    write(wish(tmp_path, compression=compression), FaultyDisk(), upto=16)
+    write(output_config(tmp_path, compression=compression), FaultyDisk(), upto=16)
     check_beginning(calm, tmp_path / "out.h5")
-    write(wish(tmp_path, compression=compression), FaultyDisk())
+    write(output_config(tmp_path, compression=compression), FaultyDisk())
     check_equal(calm, contents(tmp_path / "out.h5"))
     with opened(tmp_path / "out.h5") as file:
         assert file["image"].id.get_create_plist().get_nfilters()
@@ -263,7 +263,7 @@ def test_every_compression_reads_back(compression: str, calm: dict[str, Array], 
 
 def test_shards_hold_what_was_asked_for_in_whole_chunks(calm: dict[str, Array], tmp_path: Path) -> None:
     """Each is a file of its own; the output opens all as one."""
-    write(wish(tmp_path, **SHARDED), FaultyDisk())
+    write(output_config(tmp_path, **SHARDED), FaultyDisk())
     check_equal(calm, contents(tmp_path / "out.h5"))
     shards = sorted(tmp_path.glob("out-*.h5"))
     assert ["out-00000.h5", "out-00001.h5", "out-00002.h5"] == [path.name for path in shards]
@@ -293,7 +293,7 @@ def test_what_is_not_ours_is_never_touched(what: str, tmp_path: Path) -> None:
             path.symlink_to("nowhere")
     before = path.read_bytes() if path.is_file() else b""
     with pytest.raises(OutputError, match=r"out.h5: it .*: give another name, or remove it yourself"):
-        write(wish(tmp_path), FaultyDisk())
+        write(output_config(tmp_path), FaultyDisk())
     with pytest.raises(OutputError, match=r"out.h5: it .*: --force does not touch it"):
         discard(str(path))
     assert before == (path.read_bytes() if path.is_file() else b"")
@@ -302,31 +302,31 @@ def test_what_is_not_ours_is_never_touched(what: str, tmp_path: Path) -> None:
 
 def test_another_streams_output_is_refused_in_words(tmp_path: Path) -> None:
     """Finished or begun: both fingerprints are quoted, and what to do."""
-    write(wish(tmp_path), FaultyDisk(), upto=8)
+    write(output_config(tmp_path), FaultyDisk(), upto=8)
     for complete in (False, True):
         if complete:
-            write(wish(tmp_path), FaultyDisk())
+            write(output_config(tmp_path), FaultyDisk())
         other = make_plan(items=28, fingerprint="g")
         with pytest.raises(OutputError, match=r"fingerprint f, and this is stream 'train' with g: .*another name"):
-            write(wish(tmp_path), FaultyDisk(), other)
+            write(output_config(tmp_path), FaultyDisk(), other)
     (tmp_path / "out.h5").unlink()
 
 
 @pytest.mark.parametrize(("name", "value"), [("epochs", 2), ("compression", "lzf"), ("shard_size", 12)])
 def test_an_output_goes_on_with_the_same_options_only(name: str, value: Any, tmp_path: Path) -> None:
     """The one that differs is named, with both values."""
-    write(wish(tmp_path), FaultyDisk(), upto=8)
+    write(output_config(tmp_path), FaultyDisk(), upto=8)
     shown = "shard_rows" if name == "shard_size" else name
     with pytest.raises(OutputError, match=rf"with {shown} = .*, and {value!r} is asked for: ask for the same"):
-        write(wish(tmp_path, **{name: value}), FaultyDisk())
+        write(output_config(tmp_path, **{name: value}), FaultyDisk())
 
 
 def test_a_finished_output_stays_as_it_is(tmp_path: Path) -> None:
     """The same command again has nothing to do; --force removes it, and only what is ours."""
-    write(wish(tmp_path, **SHARDED), FaultyDisk())
+    write(output_config(tmp_path, **SHARDED), FaultyDisk())
     path = tmp_path / "out.h5"
     before = path.read_bytes()
-    again = Output(wish(tmp_path, **SHARDED), PLAN, FaultyDisk(), lambda _: None)
+    again = Output(output_config(tmp_path, **SHARDED), PLAN, FaultyDisk(), lambda _: None)
     assert (27, True, 1) == (again.rows, again.finished, again.opened().quarantined)
     again.close()
     assert before == path.read_bytes()
@@ -337,23 +337,23 @@ def test_a_finished_output_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_parts_that_a_kill_left_beside_a_finished_output_go(tmp_path: Path) -> None:
     """But not what somebody else has put there."""
-    write(wish(tmp_path), FaultyDisk())
+    write(output_config(tmp_path), FaultyDisk())
     parts = tmp_path / "out.h5.parts"
     parts.mkdir()
     (parts / "piece-000000000000.h5").touch()
     (parts / "mine.txt").touch()
-    write(wish(tmp_path), FaultyDisk())
+    write(output_config(tmp_path), FaultyDisk())
     assert ["mine.txt"] == [path.name for path in parts.iterdir()]
 
 
 def test_torn_pieces_are_made_again(calm: dict[str, Array], tmp_path: Path) -> None:
     """A power cut may leave what fsync promised not to: everything from there on is written anew."""
-    write(wish(tmp_path), FaultyDisk(), upto=24)
+    write(output_config(tmp_path), FaultyDisk(), upto=24)
     parts = tmp_path / "out.h5.parts"
     first, second, third, *_ = sorted(parts.glob("piece-*.h5"))
     second.write_bytes(second.read_bytes()[:200])
     (parts / "piece-000000000099.h5.tmp").write_text("torn")
-    write(wish(tmp_path), FaultyDisk())
+    write(output_config(tmp_path), FaultyDisk())
     check_equal(calm, contents(tmp_path / "out.h5"))
     assert not first.exists()
     assert not third.exists()
@@ -361,16 +361,16 @@ def test_torn_pieces_are_made_again(calm: dict[str, Array], tmp_path: Path) -> N
 
 def test_a_link_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     """Who links an output to a larger disk means that disk: the words name the target."""
-    write(wish(tmp_path, output=str(tmp_path / "elsewhere.h5")), FaultyDisk(), upto=16)
+    write(output_config(tmp_path, output=str(tmp_path / "elsewhere.h5")), FaultyDisk(), upto=16)
     (tmp_path / "out.h5").symlink_to(tmp_path / "elsewhere.h5")
     with pytest.raises(OutputError, match=r"out\.h5: a symbolic link.*give .*/elsewhere\.h5"):
-        write(wish(tmp_path), FaultyDisk())
+        write(output_config(tmp_path), FaultyDisk())
     assert (tmp_path / "out.h5").is_symlink()
 
 
 def test_a_damaged_list_of_paths_says_what_to_do(tmp_path: Path, calm: dict[str, Array]) -> None:
     """Removed, it is made anew, and the output ends as it should."""
-    asked = wish(tmp_path)
+    asked = output_config(tmp_path)
     write(asked, FaultyDisk(), upto=16)
     paths = tmp_path / "out.h5.parts" / "paths.h5"
     paths.write_bytes(paths.read_bytes()[:100])
@@ -383,19 +383,19 @@ def test_a_damaged_list_of_paths_says_what_to_do(tmp_path: Path, calm: dict[str,
 
 def test_two_writers_of_one_output_are_refused(tmp_path: Path) -> None:
     """The second is told so; the first goes on."""
-    first = Output(wish(tmp_path), PLAN, FaultyDisk(), lambda _: None)
+    first = Output(output_config(tmp_path), PLAN, FaultyDisk(), lambda _: None)
     with pytest.raises(OutputError, match="another process is writing this output"):
-        Output(wish(tmp_path), PLAN, FaultyDisk(), lambda _: None)
+        Output(output_config(tmp_path), PLAN, FaultyDisk(), lambda _: None)
     with pytest.raises(OutputError, match="another process is writing this output"):
         discard(str(tmp_path / "out.h5"))
     first.close()
-    write(wish(tmp_path), FaultyDisk())
+    write(output_config(tmp_path), FaultyDisk())
 
 
 def test_a_file_that_cannot_be_put_together_is_not_begun(calm: dict[str, Array], tmp_path: Path) -> None:
     """What is missing is said in MB; what is committed reads; nothing is left lying about."""
     disk = FaultyDisk()
-    asked = wish(tmp_path)
+    asked = output_config(tmp_path)
     write(asked, disk, upto=24)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
@@ -414,26 +414,26 @@ def test_a_field_that_a_file_has_no_place_for_is_named(tmp_path: Path) -> None:
     settings = PLAN.settings.model_copy(update={"transform": custom})
     plan = StreamPlan(name="train", seed=1, settings=settings, items=28, classes=(), fingerprint="f")
     with pytest.raises(OutputError, match="stream 'train' has a field 'epoch'"):
-        write(wish(tmp_path), FaultyDisk(), plan)
+        write(output_config(tmp_path), FaultyDisk(), plan)
 
 
 def test_a_damaged_note_of_what_was_begun_is_named(tmp_path: Path) -> None:
     """It says how to begin anew."""
-    write(wish(tmp_path), FaultyDisk(), upto=8)
+    write(output_config(tmp_path), FaultyDisk(), upto=8)
     (tmp_path / "out.h5.parts" / "recording.json").write_text("{")
     with pytest.raises(OutputError, match=r"recording.json: .*; remove the folder .*out.h5.parts to begin anew"):
-        write(wish(tmp_path), FaultyDisk())
+        write(output_config(tmp_path), FaultyDisk())
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     """It is not made: it may be a disk that is not mounted."""
     with pytest.raises(OutputError, match=r"there is no folder .*nowhere: make it"):
-        write(wish(tmp_path / "nowhere"), FaultyDisk())
+        write(output_config(tmp_path / "nowhere"), FaultyDisk())
 
 
 def test_who_reads_an_unfinished_output_never_reads_zeros(calm: dict[str, Array], tmp_path: Path) -> None:
     """Pieces that an open view refers to stay until it is closed: HDF5 would show zeros for them, without a word."""
-    asked = wish(tmp_path, **SHARDED)
+    asked = output_config(tmp_path, **SHARDED)
     write(asked, FaultyDisk(), upto=8)
     with opened(tmp_path / "out.h5") as early:
         write(asked, FaultyDisk(), upto=24)
@@ -457,8 +457,8 @@ def test_hdf5s_own_tools_read_and_compare_all_of_it(calm: dict[str, Array], tmp_
     """They know nothing of us: a view over pieces, one over shards and a finished file are the same to them."""
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    write(wish(tmp_path / "a"), FaultyDisk())
-    write(wish(tmp_path / "b", **SHARDED), FaultyDisk())
+    write(output_config(tmp_path / "a"), FaultyDisk())
+    write(output_config(tmp_path / "b", **SHARDED), FaultyDisk())
     whole, view = tmp_path / "a" / "out.h5", tmp_path / "b" / "out.h5"
     for name in ("image", "label", "item", "patch", "epoch", "paths", "quarantine"):
         tool("h5diff", str(whole), str(view), f"/{name}", f"/{name}")
@@ -481,7 +481,7 @@ def test_many_classes_and_a_long_spec_fit_their_attributes(tmp_path: Path) -> No
     """More than HDF5's old limit of 64 KB."""
     names = tuple(f"class number {number}" for number in range(22_000))
     plan = PLAN.model_copy(update={"classes": names})
-    write(wish(tmp_path), FaultyDisk(), plan)
+    write(output_config(tmp_path), FaultyDisk(), plan)
     found = attributes(tmp_path / "out.h5")
     assert names == tuple(found["classes"])
     assert list(names) == json.loads(found["spec"])["classes"]
@@ -495,7 +495,7 @@ def test_an_output_may_have_any_name(
     """What HDF5 takes for a number to fill in, or the shell for a pattern, included: begun, gone on with, removed."""
     folder = tmp_path / "named"
     folder.mkdir()
-    asked = wish(folder, output=str(folder / name), **changes)
+    asked = output_config(folder, output=str(folder / name), **changes)
     for upto in (8, 20):
         committed = write(asked, FaultyDisk(), upto=upto).rows
         assert (upto, upto) == (committed, check_beginning(calm, folder / name))
@@ -514,34 +514,34 @@ def test_shards_of_another_size_without_their_view_are_refused_and_stay(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
     """Somebody removed the output and left its shards: they are named, not mixed with others, nor overwritten."""
-    write(wish(tmp_path, **SHARDED), FaultyDisk())
+    write(output_config(tmp_path, **SHARDED), FaultyDisk())
     (tmp_path / "out.h5").unlink()
     before = (tmp_path / "out-00000.h5").read_bytes()
     with pytest.raises(OutputError, match=r"out-00000.h5: holds 12 samples, .*: ask for the same, or move it away"):
-        write(wish(tmp_path, **changes), FaultyDisk())
+        write(output_config(tmp_path, **changes), FaultyDisk())
     assert before == (tmp_path / "out-00000.h5").read_bytes()
 
 
 def test_shards_of_more_epochs_without_their_view_are_refused(tmp_path: Path) -> None:
     """There would be more than is asked for: the writer would stand behind its end, and wait for ever."""
-    write(wish(tmp_path, **SHARDED), FaultyDisk())
+    write(output_config(tmp_path, **SHARDED), FaultyDisk())
     (tmp_path / "out.h5").unlink()
     fewer = make_plan(items=20)
     with pytest.raises(OutputError, match=r"out-00001.h5: .* 12 a shard of 20 are asked for"):
-        Output(wish(tmp_path, **SHARDED), fewer, FaultyDisk(), lambda _: None)
+        Output(output_config(tmp_path, **SHARDED), fewer, FaultyDisk(), lambda _: None)
 
 
 def test_a_finished_output_whose_shard_is_gone_is_not_called_finished(tmp_path: Path) -> None:
     """HDF5 would read zeros for it, without a word."""
-    write(wish(tmp_path, **SHARDED), FaultyDisk())
+    write(output_config(tmp_path, **SHARDED), FaultyDisk())
     (tmp_path / "out-00001.h5").unlink()
     with pytest.raises(OutputError, match=r"finished, but its shard .*out-00001.h5 is gone .*--force"):
-        write(wish(tmp_path, **SHARDED), FaultyDisk())
+        write(output_config(tmp_path, **SHARDED), FaultyDisk())
 
 
 def test_what_is_removed_by_force_is_never_a_view_of_zeros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The view goes before the pieces that it shows; the lock, which keeps others out, goes last."""
-    write(wish(tmp_path), FaultyDisk(), upto=16)
+    write(output_config(tmp_path), FaultyDisk(), upto=16)
     removed: list[str] = []
     unlink = Path.unlink
 
@@ -573,16 +573,16 @@ def test_what_the_disk_could_not_keep_is_never_asked_for_twice(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail_once)
         with pytest.raises(OutputError, match=r"what was written may not last: No space .* give the same command"):
-            write(wish(folder), FaultyDisk(wait_s=60.0))
+            write(output_config(folder), FaultyDisk(wait_s=60.0))
     assert at + 1 == calls
-    write(wish(folder), FaultyDisk())
+    write(output_config(folder), FaultyDisk())
     check_equal(calm, contents(folder / "out.h5"))
 
 
 @ONE_AND_MANY
 def test_a_stream_of_which_nothing_survives_is_a_file(changes: dict[str, Any], tmp_path: Path) -> None:
     """All data sets are there, without a row."""
-    output = Output(wish(tmp_path, **changes), PLAN, FaultyDisk(), lambda _: None)
+    output = Output(output_config(tmp_path, **changes), PLAN, FaultyDisk(), lambda _: None)
     output.names.append(0, PLAN.items, [f"{item}.jpg" for item in range(PLAN.items)])
     output.commit(Commit(PLAN.items, [LOST], last=True))
     output.close()
@@ -590,4 +590,4 @@ def test_a_stream_of_which_nothing_survives_is_a_file(changes: dict[str, Any], t
     assert [0] * 5 == [len(found[name]) for name in ("image", "label", "item", "patch", "epoch")]
     assert (28, [13]) == (len(found["paths"]), found["quarantine/item"].tolist())
     assert attributes(tmp_path / "out.h5")["complete"]
-    assert Output(wish(tmp_path, **changes), PLAN, FaultyDisk(), lambda _: None).finished
+    assert Output(output_config(tmp_path, **changes), PLAN, FaultyDisk(), lambda _: None).finished

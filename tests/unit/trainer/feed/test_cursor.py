@@ -7,7 +7,7 @@ import pytest
 from penstock.protocol.errors import StackError
 from penstock.protocol.plan import StreamPlan
 from penstock.trainer.client.inbox import Inbox
-from penstock.trainer.client.session import Wish
+from penstock.trainer.client.session import SubscriptionConfig
 from penstock.trainer.feed.cursor import Cursor
 from penstock.trainer.feed.supply import Supply
 
@@ -47,7 +47,9 @@ def test_a_failure_that_comes_while_the_link_is_made_is_raised() -> None:
         failing[0].join(_FAR_S)
         return Silent()
 
-    cursor: Cursor[StreamPlan] = Cursor("ipc:///nowhere", Wish("train", 0, 1, None, "1"), 30.0, open_supply)
+    cursor: Cursor[StreamPlan] = Cursor(
+        "ipc:///nowhere", SubscriptionConfig("train", 0, 1, None, "1"), 30.0, open_supply
+    )
     with pytest.raises(StackError, match="the worker cannot run"):
         cursor.next(cursor.claim())
     failing[0].join()

@@ -38,12 +38,12 @@ SINK = b"sink"
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
 
 
-def key(ordinal: int, alone: int | None = None, stream: str = "train") -> TaskKey:
+def key(ordinal: int, item_offset: int | None = None, stream: str = "train") -> TaskKey:
     """Return the name of a unit of work."""
-    return TaskKey(stream=stream, ordinal=ordinal, alone=alone)
+    return TaskKey(stream=stream, ordinal=ordinal, item_offset=item_offset)
 
 
-class Bench:
+class CoreHarness:
     """A Leases core with everything around it played by hand."""
 
     def __init__(self, *plans: StreamPlan, policy: LeasePolicy | None = None) -> None:
@@ -127,166 +127,166 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    """Return a bench with a sink and one worker of two slots; invariants are checked once more at the end."""
-    bench = Bench()
-    bench.sink()
-    bench.join(b"a")
-    yield bench
-    bench.leases.validate()
+def harness() -> Iterator[CoreHarness]:
+    """Return a harness with a sink and one worker of two slots; invariants are checked once more at the end."""
+    harness = CoreHarness()
+    harness.sink()
+    harness.join(b"a")
+    yield harness
+    harness.leases.validate()
 
 
-def test_work_is_leased_lowest_position_first_and_no_more_than_there_are_slots(bench: Bench) -> None:
+def test_work_is_leased_lowest_position_first_and_no_more_than_there_are_slots(harness: CoreHarness) -> None:
     """A worker holds at most what it asked for, in the stream's order."""
-    bench.miss((3, 9))
-    assert {b"a": [key(3), key(4)]} == bench.deal()
-    assert {} == bench.deal()
-    bench.finish(b"a", key(3))
-    assert {b"a": [key(5)]} == bench.deal()
+    harness.miss((3, 9))
+    assert {b"a": [key(3), key(4)]} == harness.deal()
+    assert {} == harness.deal()
+    harness.finish(b"a", key(3))
+    assert {b"a": [key(5)]} == harness.deal()
 
 
-def test_workers_are_served_in_turn(bench: Bench) -> None:
+def test_workers_are_served_in_turn(harness: CoreHarness) -> None:
     """Neighbouring tasks go to different workers, so that the head of the stream is worked on by all."""
-    bench.join(b"b")
-    bench.miss((0, 4))
-    assert {b"a": [key(0), key(2)], b"b": [key(1), key(3)]} == bench.deal()
+    harness.join(b"b")
+    harness.miss((0, 4))
+    assert {b"a": [key(0), key(2)], b"b": [key(1), key(3)]} == harness.deal()
 
 
-def test_the_leases_of_a_dead_worker_go_back_to_the_front(bench: Bench) -> None:
+def test_the_leases_of_a_dead_worker_go_back_to_the_front(harness: CoreHarness) -> None:
     """What it held comes before all that was not leased yet."""
-    bench.miss((0, 9))
-    bench.deal()
-    bench.die(b"a")
-    bench.join(b"b", slots=3)
+    harness.miss((0, 9))
+    harness.deal()
+    harness.die(b"a")
+    harness.join(b"b", slots=3)
     for offset in range(4):
-        assert {b"b": [key(0, offset)]} == bench.deal()
-        bench.finish(b"b", key(0, offset))
-    assert [key(1), key(2), key(3)] == bench.deal()[b"b"]
+        assert {b"b": [key(0, offset)]} == harness.deal()
+        harness.finish(b"b", key(0, offset))
+    assert [key(1), key(2), key(3)] == harness.deal()[b"b"]
 
 
-def test_a_silent_worker_is_lost_after_silence_s_and_not_before(bench: Bench) -> None:
+def test_a_silent_worker_is_lost_after_silence_s_and_not_before(harness: CoreHarness) -> None:
     """Heartbeats are all that counts, and their absence is noticed in time."""
-    bench.miss((0, 2))
-    bench.deal()
-    bench.wait(4.75)
-    assert b"a" in bench.leases.workers
-    bench.wait(0.5)
-    assert b"a" not in bench.leases.workers
-    assert 1 == len(bench.noted("worker silent"))
+    harness.miss((0, 2))
+    harness.deal()
+    harness.wait(4.75)
+    assert b"a" in harness.leases.workers
+    harness.wait(0.5)
+    assert b"a" not in harness.leases.workers
+    assert 1 == len(harness.noted("worker silent"))
 
 
-def test_a_worker_that_missed_heartbeats_gets_nothing_new_until_it_is_heard(bench: Bench) -> None:
+def test_a_worker_that_missed_heartbeats_gets_nothing_new_until_it_is_heard(harness: CoreHarness) -> None:
     """It may be dead: what it were given would wait for its silence to expire, and be charged with its death."""
-    bench.wait(3.0)
-    bench.miss((0, 2))
-    assert {} == bench.deal()
-    bench.beat(b"a")
-    assert {b"a": [key(0), key(1)]} == bench.deal()
+    harness.wait(3.0)
+    harness.miss((0, 2))
+    assert {} == harness.deal()
+    harness.beat(b"a")
+    assert {b"a": [key(0), key(1)]} == harness.deal()
 
 
-def test_a_worker_that_leaves_on_purpose_is_charged_with_nothing(bench: Bench) -> None:
+def test_a_worker_that_leaves_on_purpose_is_charged_with_nothing(harness: CoreHarness) -> None:
     """Its leases go back whole: nobody died."""
-    bench.miss((0, 2))
-    bench.deal()
-    bench.hear(b"a", Goodbye(unstarted=(key(1),)))
-    bench.join(b"b")
-    assert {b"b": [key(0), key(1)]} == bench.deal()
+    harness.miss((0, 2))
+    harness.deal()
+    harness.hear(b"a", Goodbye(unstarted=(key(1),)))
+    harness.join(b"b")
+    assert {b"b": [key(0), key(1)]} == harness.deal()
 
 
-def test_only_the_task_that_ran_is_charged_with_a_death(bench: Bench) -> None:
+def test_only_the_task_that_ran_is_charged_with_a_death(harness: CoreHarness) -> None:
     """The oldest lease is the one that runs: it is retried item by item, the others are not split."""
-    bench.miss((0, 2))
-    bench.deal()
-    bench.die(b"a")
+    harness.miss((0, 2))
+    harness.deal()
+    harness.die(b"a")
     for number in range(9):
-        bench.join(f"b{number}".encode())
+        harness.join(f"b{number}".encode())
     dealt = []
-    while sends := bench.take(bench.leases.dispatch(bench.now)):
+    while sends := harness.take(harness.leases.dispatch(harness.now)):
         for send in sends:
             assert isinstance(send.message, Tasks)
             dealt += [(task.key, task.attempt, len(task.items)) for task in send.message.tasks]
     assert [(key(0, n), 1, 1) for n in range(4)] + [(key(1), 0, 4)] == sorted(dealt, key=str)
 
 
-def test_a_task_that_could_not_be_sent_did_not_kill_who_was_to_get_it(bench: Bench) -> None:
+def test_a_task_that_could_not_be_sent_did_not_kill_who_was_to_get_it(harness: CoreHarness) -> None:
     """A worker that died idle is found unreachable when it is given something: that is not split, nor charged."""
-    bench.miss((0, 1))
-    bench.deal()
-    bench.die(b"a", after_s=0.0)
-    bench.join(b"b")
-    assert {b"b": [key(0)]} == bench.deal()
+    harness.miss((0, 1))
+    harness.deal()
+    harness.die(b"a", after_s=0.0)
+    harness.join(b"b")
+    assert {b"b": [key(0)]} == harness.deal()
 
 
-def test_who_may_have_killed_a_worker_runs_alone(bench: Bench) -> None:
+def test_who_may_have_killed_a_worker_runs_alone(harness: CoreHarness) -> None:
     """A worker's last words may die with it: an item is suspected in another's place once, and not a second time."""
-    bench.miss((0, 9))
-    bench.deal()
-    bench.die(b"a")  # it had finished 0, unheard, and died of 1
+    harness.miss((0, 9))
+    harness.deal()
+    harness.die(b"a")  # it had finished 0, unheard, and died of 1
     for turn in range(3):
         peer = f"b{turn}".encode()
-        bench.join(peer, slots=3)
+        harness.join(peer, slots=3)
         for offset in range(4 if turn == 0 else 0):
-            assert {peer: [key(0, offset)]} == bench.deal(), "with nothing beside it that could be to blame"
-            bench.finish(peer, key(0, offset))
+            assert {peer: [key(0, offset)]} == harness.deal(), "with nothing beside it that could be to blame"
+            harness.finish(peer, key(0, offset))
         if turn == 0:
-            assert [key(1), key(2), key(3)] == bench.deal()[peer]
+            assert [key(1), key(2), key(3)] == harness.deal()[peer]
         else:
-            assert {peer: [key(1, 0)]} == bench.deal()
-        bench.die(peer)
-    work = bench.leases.lanes["train"].works
+            assert {peer: [key(1, 0)]} == harness.deal()
+        harness.die(peer)
+    work = harness.leases.queues["train"].works
     assert [0, 3] == [work[key(0, 1)].deaths - 1, work[key(1, 0)].deaths]
 
 
-def test_a_reserved_worker_that_hangs_is_not_waited_for(bench: Bench) -> None:
+def test_a_reserved_worker_that_hangs_is_not_waited_for(harness: CoreHarness) -> None:
     """What is suspected goes to another worker when the one that was to run it is stuck in what it has."""
-    bench.join(b"b", slots=1)
-    bench.miss((0, 3))
-    assert {b"a": [key(0), key(2)], b"b": [key(1)]} == bench.deal()
-    bench.die(b"b")
-    assert {} == bench.deal()
-    bench.wait(2.5, b"a")
-    bench.join(b"c")
-    assert {b"c": [key(1, 0)]} == bench.deal()
+    harness.join(b"b", slots=1)
+    harness.miss((0, 3))
+    assert {b"a": [key(0), key(2)], b"b": [key(1)]} == harness.deal()
+    harness.die(b"b")
+    assert {} == harness.deal()
+    harness.wait(2.5, b"a")
+    harness.join(b"c")
+    assert {b"c": [key(1, 0)]} == harness.deal()
 
 
-def test_workers_that_were_reserved_take_any_work_again(bench: Bench) -> None:
+def test_workers_that_were_reserved_take_any_work_again(harness: CoreHarness) -> None:
     """Once nothing is suspected all slots are used."""
-    bench.join(b"b")
-    bench.miss((0, 9))
-    bench.deal()
-    bench.die(b"a")
+    harness.join(b"b")
+    harness.miss((0, 9))
+    harness.deal()
+    harness.die(b"a")
     for _ in range(20):
-        for peer, keys in bench.deal().items():
-            bench.finish(peer, *keys)
-    held = bench.leases.workers[b"b"].held
-    bench.finish(b"b", *held)
-    bench.miss((20, 29))
-    bench.deal()
-    assert 0 == bench.leases.roster.reserved
-    assert 2 == len(bench.leases.workers[b"b"].held)
+        for peer, keys in harness.deal().items():
+            harness.finish(peer, *keys)
+    held = harness.leases.workers[b"b"].held
+    harness.finish(b"b", *held)
+    harness.miss((20, 29))
+    harness.deal()
+    assert 0 == harness.leases.workers.reserved
+    assert 2 == len(harness.leases.workers[b"b"].held)
 
 
-def kill_for(bench: Bench, wanted: TaskKey, names: Iterator[int]) -> list[Any]:
+def kill_for(harness: CoreHarness, wanted: TaskKey, names: Iterator[int]) -> list[Any]:
     """Let a fresh worker of one slot get `wanted` and die of it; others finish what comes before it."""
     while True:
         peer = f"w{next(names)}".encode()
-        bench.join(peer, slots=1)
-        [[got]] = (bench.deal() or bench.deal()).values()
+        harness.join(peer, slots=1)
+        [[got]] = (harness.deal() or harness.deal()).values()
         if got == wanted:
-            return bench.die(peer)
-        bench.finish(peer, got)
-        bench.hear(peer, Goodbye())
+            return harness.die(peer)
+        harness.finish(peer, got)
+        harness.hear(peer, Goodbye())
 
 
-def test_an_item_is_given_up_after_three_deaths_and_its_neighbours_survive(bench: Bench) -> None:
+def test_an_item_is_given_up_after_three_deaths_and_its_neighbours_survive(harness: CoreHarness) -> None:
     """The sink is told the item, the reason and the attempts; the other items of its task are delivered alone."""
-    bench.hear(b"a", Goodbye())
-    bench.miss((5, 6))
+    harness.hear(b"a", Goodbye())
+    harness.miss((5, 6))
     names = iter(range(100))
-    assert [] == kill_for(bench, key(5), names)
-    assert [] == kill_for(bench, key(5, 0), names)
-    [message] = kill_for(bench, key(5, 0), names)
-    task = make_task(bench.plans["train"], key(5, 0))
+    assert [] == kill_for(harness, key(5), names)
+    assert [] == kill_for(harness, key(5, 0), names)
+    [message] = kill_for(harness, key(5, 0), names)
+    task = make_task(harness.plans["train"], key(5, 0))
     assert isinstance(message, Quarantined)
     assert (key(5, 0), 3, task.items[0].item, 0) == (
         message.key,
@@ -295,427 +295,427 @@ def test_an_item_is_given_up_after_three_deaths_and_its_neighbours_survive(bench
         message.failure.offset,
     )
     assert "died 3 times" in message.failure.reason
-    assert [message.failure.path] == [note.fields["path"] for note in bench.noted("item quarantined")]
-    bench.join(b"z", slots=9)
+    assert [message.failure.path] == [note.fields["path"] for note in harness.noted("item quarantined")]
+    harness.join(b"z", slots=9)
     for offset in (1, 2, 3):
-        assert {b"z": [key(5, offset)]} == bench.deal()
-        bench.finish(b"z", key(5, offset))
+        assert {b"z": [key(5, offset)]} == harness.deal()
+        harness.finish(b"z", key(5, offset))
 
 
-def test_an_item_that_was_given_up_is_told_until_the_sink_misses_it_no_more(bench: Bench) -> None:
+def test_an_item_that_was_given_up_is_told_until_the_sink_misses_it_no_more(harness: CoreHarness) -> None:
     """The message may be lost; then it is repeated with the heartbeats."""
-    bench.hear(b"a", Goodbye())
-    bench.miss((5, 6))
+    harness.hear(b"a", Goodbye())
+    harness.miss((5, 6))
     names = iter(range(100))
     for wanted in (key(5), key(5, 0), key(5, 0)):
-        kill_for(bench, wanted, names)
-    assert 2 == sum(isinstance(message, Quarantined) for message in bench.wait(2.0))
-    bench.miss((5, 6), partial=((5, (0,)),))
-    assert 0 == sum(isinstance(message, Quarantined) for message in bench.wait(2.0))
+        kill_for(harness, wanted, names)
+    assert 2 == sum(isinstance(message, Quarantined) for message in harness.wait(2.0))
+    harness.miss((5, 6), partial=((5, (0,)),))
+    assert 0 == sum(isinstance(message, Quarantined) for message in harness.wait(2.0))
 
 
-def test_poison_is_remembered_in_later_epochs(bench: Bench) -> None:
+def test_poison_is_remembered_in_later_epochs(harness: CoreHarness) -> None:
     """The item is given up again at once and its neighbours run alone: no worker dies of it a second time."""
-    bench.hear(b"a", Goodbye())
-    plan = bench.plans["train"]
-    bench.miss((2, 3))
+    harness.hear(b"a", Goodbye())
+    plan = harness.plans["train"]
+    harness.miss((2, 3))
     names = iter(range(100))
     for wanted in (key(2), key(2, 1), key(2, 1), key(2, 1)):
-        if wanted.alone:
-            bench.miss((2, 3), partial=((2, (0,)),))
-        kill_for(bench, wanted, names)
-        if bench.leases.lanes["train"].poison:
+        if wanted.item_offset:
+            harness.miss((2, 3), partial=((2, (0,)),))
+        kill_for(harness, wanted, names)
+        if harness.leases.queues["train"].poison:
             break
-    [item] = bench.leases.lanes["train"].poison
+    [item] = harness.leases.queues["train"].poison
     per_epoch = plan.geometry.tasks_per_epoch
     [(ordinal, offset)] = [
         (ordinal, task.index(item))
         for ordinal in range(per_epoch, 2 * per_epoch)
         if item in (task := [entry.item for entry in make_task(plan, key(ordinal)).items])
     ]
-    told = bench.miss((ordinal, ordinal + 1))
+    told = harness.miss((ordinal, ordinal + 1))
     assert [(key(ordinal, offset), item)] == [(message.key, message.failure.item) for message in told]
     assert [offset] == [message.failure.offset for message in told]
-    bench.join(b"z", slots=9)
-    assert [key(ordinal, n) for n in range(4) if n != offset] == bench.deal()[b"z"]
+    harness.join(b"z", slots=9)
+    assert [key(ordinal, n) for n in range(4) if n != offset] == harness.deal()[b"z"]
 
 
-def test_a_worker_that_comes_back_was_not_killed_by_its_task(bench: Bench) -> None:
+def test_a_worker_that_comes_back_was_not_killed_by_its_task(harness: CoreHarness) -> None:
     """A lost link is not a death: under its incarnation it takes back what its task was charged."""
-    policy_attempts = bench.leases.policy.attempts
-    bench.miss((0, 1))
+    policy_attempts = harness.leases.policy.attempts
+    harness.miss((0, 1))
     for turn in range(3 * policy_attempts):
-        bench.deal()
-        bench.die(b"a" if turn == 0 else f"a{turn}".encode())
-        bench.join(f"a{turn + 1}".encode(), incarnation="a")
-    assert {} == bench.leases.lanes["train"].poison
-    assert {0} == {work.deaths for work in bench.leases.lanes["train"].works.values()}
+        harness.deal()
+        harness.die(b"a" if turn == 0 else f"a{turn}".encode())
+        harness.join(f"a{turn + 1}".encode(), incarnation="a")
+    assert {} == harness.leases.queues["train"].poison
+    assert {0} == {work.deaths for work in harness.leases.queues["train"].works.values()}
 
 
-def test_a_worker_under_a_fresh_identity_replaces_its_old_self_at_once(bench: Bench) -> None:
+def test_a_worker_under_a_fresh_identity_replaces_its_old_self_at_once(harness: CoreHarness) -> None:
     """Its leases need not wait until the old identity has been silent for long enough."""
-    bench.miss((0, 2))
-    bench.deal()
-    bench.join(b"a2", incarnation="a")
-    assert [b"a2"] == list(bench.leases.workers)
-    assert {b"a2": [key(0), key(1)]} == bench.deal()
+    harness.miss((0, 2))
+    harness.deal()
+    harness.join(b"a2", incarnation="a")
+    assert [b"a2"] == list(harness.leases.workers)
+    assert {b"a2": [key(0), key(1)]} == harness.deal()
 
 
-def test_a_stalled_worker_is_hedged_and_gets_nothing_more(bench: Bench) -> None:
+def test_a_stalled_worker_is_hedged_and_gets_nothing_more(harness: CoreHarness) -> None:
     """When the head of the stream is far older than its peers, another worker gets all that the stalled one holds."""
-    bench.miss((0, 9))
-    bench.join(b"b")
-    bench.deal()
+    harness.miss((0, 9))
+    harness.join(b"b")
+    harness.deal()
     for ordinal in (1, 3):
-        bench.finish(b"b", key(ordinal))
-        bench.wait(0.25, b"a", b"b")
-    bench.miss((0, 1), (2, 3), (4, 9))
-    assert [] == bench.noted("hedged")
-    bench.wait(2.0, b"a", b"b")
-    assert [0] == [note.fields["task"] for note in bench.noted("hedged")]
-    assert {b"b": [key(0), key(2)]} == bench.deal()
-    bench.finish(b"b", key(0), key(2))
-    assert {b"b": [key(4), key(5)]} == bench.deal()
-    bench.finish(b"a", key(0))
-    assert {b"a": [key(6)]} == bench.deal()
+        harness.finish(b"b", key(ordinal))
+        harness.wait(0.25, b"a", b"b")
+    harness.miss((0, 1), (2, 3), (4, 9))
+    assert [] == harness.noted("hedged")
+    harness.wait(2.0, b"a", b"b")
+    assert [0] == [note.fields["task"] for note in harness.noted("hedged")]
+    assert {b"b": [key(0), key(2)]} == harness.deal()
+    harness.finish(b"b", key(0), key(2))
+    assert {b"b": [key(4), key(5)]} == harness.deal()
+    harness.finish(b"a", key(0))
+    assert {b"a": [key(6)]} == harness.deal()
 
 
-def test_what_is_hedged_never_goes_to_who_holds_it_already(bench: Bench) -> None:
+def test_what_is_hedged_never_goes_to_who_holds_it_already(harness: CoreHarness) -> None:
     """A worker that recovers goes on with what it holds, and is given other work beside."""
-    bench.miss((0, 4))
-    bench.deal()
-    bench.wait(3.0, b"a")
-    assert 1 == len(bench.noted("hedged"))
-    bench.finish(b"a", key(0))
-    assert {b"a": [key(2)]} == bench.deal()
-    bench.join(b"b")
-    assert {b"b": [key(1), key(3)]} == bench.deal()
+    harness.miss((0, 4))
+    harness.deal()
+    harness.wait(3.0, b"a")
+    assert 1 == len(harness.noted("hedged"))
+    harness.finish(b"a", key(0))
+    assert {b"a": [key(2)]} == harness.deal()
+    harness.join(b"b")
+    assert {b"b": [key(1), key(3)]} == harness.deal()
 
 
-def test_a_worker_that_is_slow_like_all_others_is_not_hedged(bench: Bench) -> None:
+def test_a_worker_that_is_slow_like_all_others_is_not_hedged(harness: CoreHarness) -> None:
     """Patience grows with the time that a task typically takes."""
-    bench.miss((0, 9))
-    bench.deal()
-    bench.finish(b"a", key(0), took_s=10.0)
-    bench.miss((1, 9))
-    bench.wait(30.0, b"a")
-    assert [] == bench.noted("hedged")
-    bench.wait(12.0, b"a")
-    assert 1 == len(bench.noted("hedged"))
+    harness.miss((0, 9))
+    harness.deal()
+    harness.finish(b"a", key(0), took_s=10.0)
+    harness.miss((1, 9))
+    harness.wait(30.0, b"a")
+    assert [] == harness.noted("hedged")
+    harness.wait(12.0, b"a")
+    assert 1 == len(harness.noted("hedged"))
 
 
-def test_what_was_hedged_and_made_is_waited_for(bench: Bench) -> None:
+def test_what_was_hedged_and_made_is_waited_for(harness: CoreHarness) -> None:
     """Its result is on its way, over a slow line perhaps: making it again at every turn would only delay it more."""
-    bench.join(b"b")
-    bench.miss((0, 9))
-    assert [key(0), key(2)] == bench.deal()[b"a"]
-    bench.finish(b"b", key(1), key(3))
-    bench.wait(3.0, b"a", b"b")
-    assert [key(0), key(2)] == bench.deal()[b"b"]
-    assert 1 == len(bench.noted("hedged"))
-    bench.finish(b"b", key(0), key(2))
-    bench.wait(3.0, b"a", b"b")
-    assert 1 == len(bench.noted("hedged"))
-    assert {b"b": [key(4), key(5)]} == bench.deal()
+    harness.join(b"b")
+    harness.miss((0, 9))
+    assert [key(0), key(2)] == harness.deal()[b"a"]
+    harness.finish(b"b", key(1), key(3))
+    harness.wait(3.0, b"a", b"b")
+    assert [key(0), key(2)] == harness.deal()[b"b"]
+    assert 1 == len(harness.noted("hedged"))
+    harness.finish(b"b", key(0), key(2))
+    harness.wait(3.0, b"a", b"b")
+    assert 1 == len(harness.noted("hedged"))
+    assert {b"b": [key(4), key(5)]} == harness.deal()
 
 
-def test_a_result_that_the_sink_does_not_confirm_is_leased_again(bench: Bench) -> None:
+def test_a_result_that_the_sink_does_not_confirm_is_leased_again(harness: CoreHarness) -> None:
     """It was lost on its way: after confirm_s seconds the task is ready again."""
-    bench.miss((0, 1))
-    bench.deal()
-    bench.finish(b"a", key(0))
-    bench.wait(9.75, b"a")
-    assert {} == bench.deal()
-    bench.wait(0.5, b"a")
-    assert {b"a": [key(0)]} == bench.deal()
+    harness.miss((0, 1))
+    harness.deal()
+    harness.finish(b"a", key(0))
+    harness.wait(9.75, b"a")
+    assert {} == harness.deal()
+    harness.wait(0.5, b"a")
+    assert {b"a": [key(0)]} == harness.deal()
 
 
-def test_a_result_behind_others_on_a_slow_line_has_time(bench: Bench) -> None:
+def test_a_result_behind_others_on_a_slow_line_has_time(harness: CoreHarness) -> None:
     """Each that arrives buys those behind it confirm_s seconds; one that was overtaken is lost."""
-    bench.miss((0, 2))
-    bench.deal()
-    bench.finish(b"a", key(0))
-    bench.wait(1.0, b"a")
-    bench.finish(b"a", key(1))
-    bench.wait(8.0, b"a")
-    bench.miss((1, 2))
-    bench.wait(9.75, b"a")
-    assert {} == bench.deal(), "18 s after it was sent, 10 s after the one before it arrived"
-    bench.wait(0.5, b"a")
-    assert {b"a": [key(1)]} == bench.deal()
+    harness.miss((0, 2))
+    harness.deal()
+    harness.finish(b"a", key(0))
+    harness.wait(1.0, b"a")
+    harness.finish(b"a", key(1))
+    harness.wait(8.0, b"a")
+    harness.miss((1, 2))
+    harness.wait(9.75, b"a")
+    assert {} == harness.deal(), "18 s after it was sent, 10 s after the one before it arrived"
+    harness.wait(0.5, b"a")
+    assert {b"a": [key(1)]} == harness.deal()
 
 
-def test_an_overtaken_result_is_lost_and_blames_nobody(bench: Bench) -> None:
+def test_an_overtaken_result_is_lost_and_blames_nobody(harness: CoreHarness) -> None:
     """One link keeps its order: a message went with a connection that broke."""
-    bench.miss((0, 2))
-    bench.deal()
-    bench.finish(b"a", key(0))
-    bench.wait(1.0, b"a")
-    bench.finish(b"a", key(1))
-    bench.miss((0, 1))
-    bench.wait(9.25, b"a")
-    assert {b"a": [key(0)]} == bench.deal()
-    assert [] == bench.noted("results do not arrive")
+    harness.miss((0, 2))
+    harness.deal()
+    harness.finish(b"a", key(0))
+    harness.wait(1.0, b"a")
+    harness.finish(b"a", key(1))
+    harness.miss((0, 1))
+    harness.wait(9.25, b"a")
+    assert {b"a": [key(0)]} == harness.deal()
+    assert [] == harness.noted("results do not arrive")
 
 
-def test_what_does_not_arrive_is_waited_for_twice_as_long_each_time(bench: Bench) -> None:
+def test_what_does_not_arrive_is_waited_for_twice_as_long_each_time(harness: CoreHarness) -> None:
     """Else a line that needs more than confirm_s seconds for one result would carry repetitions only."""
-    bench.miss((0, 1))
+    harness.miss((0, 1))
     for patience_s in (10.0, 20.0, 40.0):
-        bench.deal()
-        bench.finish(b"a", key(0))
-        bench.wait(patience_s - 0.25, b"a")
-        assert {} == bench.deal()
-        bench.wait(0.5, b"a")
-    assert {b"a": [key(0)]} == bench.deal()
+        harness.deal()
+        harness.finish(b"a", key(0))
+        harness.wait(patience_s - 0.25, b"a")
+        assert {} == harness.deal()
+        harness.wait(0.5, b"a")
+    assert {b"a": [key(0)]} == harness.deal()
 
 
-def test_a_worker_none_of_whose_results_arrives_takes_no_work_from_others(bench: Bench) -> None:  # noqa: PLR0915 - one story
+def test_a_worker_none_of_whose_results_arrives_takes_no_work_from_others(harness: CoreHarness) -> None:  # noqa: PLR0915 - one story
     """It is benched, tried with one task, benched for twice as long; one that arrives restores it."""
-    bench.join(b"b")
-    bench.miss((0, 9))
-    bench.deal()
-    bench.finish(b"b", key(1), key(3))
-    bench.wait(10.25, b"a", b"b")
-    assert ["b"] == [note.fields["worker"] for note in bench.noted("results do not arrive")]
-    bench.finish(b"a", key(0), key(2))
-    bench.miss((1, 2), (3, 9))
-    assert {b"a": [key(1), key(3)]} == bench.deal(), "b gets nothing"
-    bench.finish(b"a", key(1), key(3))
-    bench.miss((4, 9))
-    bench.wait(9.0, b"a", b"b")
-    assert [key(4), key(5)] == bench.deal()[b"a"]
-    bench.wait(1.5, b"a", b"b")
-    assert {b"b": [key(6)]} == bench.deal(), "one task on trial"
-    bench.finish(b"b", key(6))
-    bench.wait(9.5, b"a", b"b")
-    assert {} == bench.deal(), "nothing more until it is known what became of that"
-    bench.wait(1.0, b"a", b"b")
-    assert 2 == len(bench.noted("results do not arrive"))
-    bench.finish(b"a", key(4), key(5))
-    bench.miss((6, 9))
-    assert [key(6), key(7)] == bench.deal()[b"a"]
-    bench.finish(b"a", key(6), key(7))
-    bench.miss((8, 9))
-    bench.wait(18.5, b"a", b"b")
-    assert {b"a": [key(8)]} == bench.deal(), "benched for twice as long"
-    bench.finish(b"a", key(8))
-    bench.miss((10, 12))
-    bench.wait(2.0, b"a", b"b")
-    assert {b"a": [key(10)], b"b": [key(11)]} == bench.deal()
-    bench.finish(b"b", key(11))
-    bench.miss((12, 20))
-    assert 1 == len(bench.noted("results arrive again"))
-    assert 2 == len(bench.deal()[b"b"])
+    harness.join(b"b")
+    harness.miss((0, 9))
+    harness.deal()
+    harness.finish(b"b", key(1), key(3))
+    harness.wait(10.25, b"a", b"b")
+    assert ["b"] == [note.fields["worker"] for note in harness.noted("results do not arrive")]
+    harness.finish(b"a", key(0), key(2))
+    harness.miss((1, 2), (3, 9))
+    assert {b"a": [key(1), key(3)]} == harness.deal(), "b gets nothing"
+    harness.finish(b"a", key(1), key(3))
+    harness.miss((4, 9))
+    harness.wait(9.0, b"a", b"b")
+    assert [key(4), key(5)] == harness.deal()[b"a"]
+    harness.wait(1.5, b"a", b"b")
+    assert {b"b": [key(6)]} == harness.deal(), "one task on trial"
+    harness.finish(b"b", key(6))
+    harness.wait(9.5, b"a", b"b")
+    assert {} == harness.deal(), "nothing more until it is known what became of that"
+    harness.wait(1.0, b"a", b"b")
+    assert 2 == len(harness.noted("results do not arrive"))
+    harness.finish(b"a", key(4), key(5))
+    harness.miss((6, 9))
+    assert [key(6), key(7)] == harness.deal()[b"a"]
+    harness.finish(b"a", key(6), key(7))
+    harness.miss((8, 9))
+    harness.wait(18.5, b"a", b"b")
+    assert {b"a": [key(8)]} == harness.deal(), "benched for twice as long"
+    harness.finish(b"a", key(8))
+    harness.miss((10, 12))
+    harness.wait(2.0, b"a", b"b")
+    assert {b"a": [key(10)], b"b": [key(11)]} == harness.deal()
+    harness.finish(b"b", key(11))
+    harness.miss((12, 20))
+    assert 1 == len(harness.noted("results arrive again"))
+    assert 2 == len(harness.deal()[b"b"])
 
 
-def test_another_sink_begins_anew_with_every_worker(bench: Bench) -> None:
+def test_another_sink_begins_anew_with_every_worker(harness: CoreHarness) -> None:
     """Who had the wrong address, or no way to the last one, may reach this one."""
-    bench.join(b"b")
-    bench.miss((0, 9))
-    bench.deal()
-    bench.finish(b"b", key(1), key(3))
-    bench.wait(10.25, b"a", b"b")
-    assert 1 == len(bench.noted("results do not arrive"))
-    bench.sink(b"other")
-    bench.miss((20, 29), peer=b"other")
-    assert [key(20), key(21)] == bench.deal()[b"b"]
+    harness.join(b"b")
+    harness.miss((0, 9))
+    harness.deal()
+    harness.finish(b"b", key(1), key(3))
+    harness.wait(10.25, b"a", b"b")
+    assert 1 == len(harness.noted("results do not arrive"))
+    harness.sink(b"other")
+    harness.miss((20, 29), peer=b"other")
+    assert [key(20), key(21)] == harness.deal()[b"b"]
 
 
-def test_a_worker_that_is_alone_is_not_benched(bench: Bench) -> None:
+def test_a_worker_that_is_alone_is_not_benched(harness: CoreHarness) -> None:
     """There is nobody to do better: it goes on, with one task at a time."""
-    bench.miss((0, 9))
-    bench.deal()
-    bench.finish(b"a", key(0), key(1))
-    bench.wait(10.5, b"a")
-    assert {b"a": [key(0)]} == bench.deal()
+    harness.miss((0, 9))
+    harness.deal()
+    harness.finish(b"a", key(0), key(1))
+    harness.wait(10.5, b"a")
+    assert {b"a": [key(0)]} == harness.deal()
 
 
-def test_a_worker_that_cannot_reach_the_sink_gives_up_what_it_holds_until_it_can(bench: Bench) -> None:
+def test_a_worker_that_cannot_reach_the_sink_gives_up_what_it_holds_until_it_can(harness: CoreHarness) -> None:
     """Others get it at once; nobody is charged; the ventilator says it in the worker's words."""
-    bench.join(b"b")
-    bench.miss((0, 4))
-    assert [key(0), key(2)] == bench.deal()[b"a"]
-    bench.finish(b"b", key(1), key(3))
-    bench.hear(b"a", Heartbeat(running=(key(0),), sink="results", blocked="no way"))
-    bench.hear(b"a", Heartbeat(running=(key(0),), sink="results", blocked="no way"))
-    assert [{"worker": "a", "why": "no way"}] == [note.fields for note in bench.noted("worker cannot reach the sink")]
-    assert {b"b": [key(0), key(2)]} == bench.deal()
-    assert 0 == sum(work.deaths for work in bench.leases.lanes["train"].works.values())
-    bench.miss((0, 8))
-    bench.finish(b"a", key(0))
-    assert {} == bench.deal()
-    bench.beat(b"a")
-    assert [key(4), key(5)] == bench.deal()[b"a"]
-    assert 1 == len(bench.noted("worker reaches the sink again"))
+    harness.join(b"b")
+    harness.miss((0, 4))
+    assert [key(0), key(2)] == harness.deal()[b"a"]
+    harness.finish(b"b", key(1), key(3))
+    harness.hear(b"a", Heartbeat(running=(key(0),), sink="results", blocked="no way"))
+    harness.hear(b"a", Heartbeat(running=(key(0),), sink="results", blocked="no way"))
+    assert [{"worker": "a", "why": "no way"}] == [note.fields for note in harness.noted("worker cannot reach the sink")]
+    assert {b"b": [key(0), key(2)]} == harness.deal()
+    assert 0 == sum(work.deaths for work in harness.leases.queues["train"].works.values())
+    harness.miss((0, 8))
+    harness.finish(b"a", key(0))
+    assert {} == harness.deal()
+    harness.beat(b"a")
+    assert [key(4), key(5)] == harness.deal()[b"a"]
+    assert 1 == len(harness.noted("worker reaches the sink again"))
 
 
-def test_a_confirmed_task_is_forgotten_even_while_it_is_leased(bench: Bench) -> None:
+def test_a_confirmed_task_is_forgotten_even_while_it_is_leased(harness: CoreHarness) -> None:
     """What is not missing needs no work; the late result is a duplicate for the sink."""
-    bench.miss((0, 2))
-    bench.deal()
-    bench.miss((1, 2))
-    bench.hear(b"a", Goodbye())
-    bench.join(b"b", slots=9)
-    assert [key(1)] == bench.deal()[b"b"]
+    harness.miss((0, 2))
+    harness.deal()
+    harness.miss((1, 2))
+    harness.hear(b"a", Goodbye())
+    harness.join(b"b", slots=9)
+    assert [key(1)] == harness.deal()[b"b"]
 
 
-def test_a_death_whose_last_words_were_lost_is_charged_to_nobody(bench: Bench) -> None:
+def test_a_death_whose_last_words_were_lost_is_charged_to_nobody(harness: CoreHarness) -> None:
     """The oldest lease had come already: which one ran is not known, and guessing would charge the innocent."""
-    bench.miss((0, 2))
-    bench.deal()
-    bench.miss((1, 2))
-    bench.die(b"a")
-    assert {(key(1), 0)} == {(key, work.deaths) for key, work in bench.leases.lanes["train"].works.items()}
+    harness.miss((0, 2))
+    harness.deal()
+    harness.miss((1, 2))
+    harness.die(b"a")
+    assert {(key(1), 0)} == {(key, work.deaths) for key, work in harness.leases.queues["train"].works.items()}
 
 
-def test_a_stalled_worker_s_death_is_charged_to_nothing_but_what_stalled_it(bench: Bench) -> None:
+def test_a_stalled_worker_s_death_is_charged_to_nothing_but_what_stalled_it(harness: CoreHarness) -> None:
     """Its task came from another worker meanwhile; what it never got to is not to blame."""
-    bench.miss((0, 9))
-    bench.deal()
-    bench.wait(3.0, b"a")
-    assert 1 == len(bench.noted("hedged"))
-    bench.miss((1, 9))
-    bench.die(b"a")
-    assert {0} == {work.deaths for work in bench.leases.lanes["train"].works.values()}
+    harness.miss((0, 9))
+    harness.deal()
+    harness.wait(3.0, b"a")
+    assert 1 == len(harness.noted("hedged"))
+    harness.miss((1, 9))
+    harness.die(b"a")
+    assert {0} == {work.deaths for work in harness.leases.queues["train"].works.values()}
 
 
-def test_leases_that_a_worker_does_not_know_of_are_leased_again(bench: Bench) -> None:
+def test_leases_that_a_worker_does_not_know_of_are_leased_again(harness: CoreHarness) -> None:
     """The message with the tasks was lost: heartbeats that do not list them say so, once it cannot be under way."""
-    bench.miss((0, 1))
-    bench.deal()
-    bench.now = 4.0
-    bench.beat(b"a")
-    assert {} == bench.deal()
-    bench.now = 5.1
-    bench.beat(b"a")
-    assert {b"a": [key(0)]} == bench.deal()
+    harness.miss((0, 1))
+    harness.deal()
+    harness.now = 4.0
+    harness.beat(b"a")
+    assert {} == harness.deal()
+    harness.now = 5.1
+    harness.beat(b"a")
+    assert {b"a": [key(0)]} == harness.deal()
 
 
-def test_a_worker_that_pushes_to_another_sink_is_welcomed_again(bench: Bench) -> None:
+def test_a_worker_that_pushes_to_another_sink_is_welcomed_again(harness: CoreHarness) -> None:
     """The welcome that named the new sink was lost: the heartbeat shows it."""
-    assert [] == bench.beat(b"a", sink="results")
-    [welcome] = bench.beat(b"a", sink="old results")
+    assert [] == harness.beat(b"a", sink="results")
+    [welcome] = harness.beat(b"a", sink="old results")
     assert isinstance(welcome, WorkerWelcome)
     assert "results" == welcome.sink
 
 
-def test_stale_progress_is_ignored(bench: Bench) -> None:
+def test_stale_progress_is_ignored(harness: CoreHarness) -> None:
     """A report that was overtaken by a newer one changes nothing."""
-    bench.sequence = 5
-    bench.miss((4, 6))
-    bench.sequence = 3
-    bench.miss((0, 2))
-    assert {b"a": [key(4), key(5)]} == bench.deal()
+    harness.sequence = 5
+    harness.miss((4, 6))
+    harness.sequence = 3
+    harness.miss((0, 2))
+    assert {b"a": [key(4), key(5)]} == harness.deal()
 
 
 @pytest.mark.parametrize("missing", [((3, 3),), ((5, 4),), ((0, 2), (1, 3)), ((0, MAX_MISSING + 1),)])
-def test_progress_that_makes_no_sense_is_rejected(bench: Bench, missing: tuple[tuple[int, int], ...]) -> None:
+def test_progress_that_makes_no_sense_is_rejected(harness: CoreHarness, missing: tuple[tuple[int, int], ...]) -> None:
     """Nothing that a sink says can stop the ventilator from answering others."""
     need = StreamNeed(stream="train", missing=missing)
     with pytest.raises(RemoteProtocolError, match="progress"):
-        bench.leases.receive(SINK, Progress(sequence=9, needs=(need,)), bench.now)
-    bench.leases.validate()
+        harness.leases.receive(SINK, Progress(sequence=9, needs=(need,)), harness.now)
+    harness.leases.validate()
 
 
-def test_another_sink_starts_from_what_it_says(bench: Bench) -> None:
+def test_another_sink_starts_from_what_it_says(harness: CoreHarness) -> None:
     """Nothing is leased between its hello and its first report, and workers learn its address."""
-    bench.miss((0, 9))
-    welcomes = bench.sink(b"sink 2", results="elsewhere")
+    harness.miss((0, 9))
+    welcomes = harness.sink(b"sink 2", results="elsewhere")
     assert [SinkWelcome, WorkerWelcome] == [type(message) for message in welcomes]
     assert "elsewhere" == welcomes[1].sink
-    assert {} == bench.deal()
-    bench.miss((7, 8), peer=b"sink 2")
-    assert {b"a": [key(7)]} == bench.deal()
+    assert {} == harness.deal()
+    harness.miss((7, 8), peer=b"sink 2")
+    assert {b"a": [key(7)]} == harness.deal()
 
 
-def test_a_sink_that_says_hello_again_is_only_welcomed_again(bench: Bench) -> None:
+def test_a_sink_that_says_hello_again_is_only_welcomed_again(harness: CoreHarness) -> None:
     """Its welcome was lost; neither work nor the order of its reports is."""
-    bench.sequence = 8
-    bench.miss((0, 2))
-    assert [SinkWelcome] == [type(message) for message in bench.sink()]
-    bench.sequence = 4
-    bench.miss((5, 6))
-    assert {b"a": [key(0), key(1)]} == bench.deal()
+    harness.sequence = 8
+    harness.miss((0, 2))
+    assert [SinkWelcome] == [type(message) for message in harness.sink()]
+    harness.sequence = 4
+    harness.miss((5, 6))
+    assert {b"a": [key(0), key(1)]} == harness.deal()
 
 
-def test_a_silent_sink_stops_the_work(bench: Bench) -> None:
+def test_a_silent_sink_stops_the_work(harness: CoreHarness) -> None:
     """Results would go nowhere: nothing is leased until a sink is there again."""
-    bench.miss((0, 9))
-    bench.now = 5.1
-    bench.beat(b"a")
-    bench.take(bench.leases.tick(bench.now))
-    assert 1 == len(bench.noted("sink silent"))
-    assert {} == bench.deal()
+    harness.miss((0, 9))
+    harness.now = 5.1
+    harness.beat(b"a")
+    harness.take(harness.leases.tick(harness.now))
+    assert 1 == len(harness.noted("sink silent"))
+    assert {} == harness.deal()
 
 
 def test_items_that_the_sink_had_and_dropped_are_made_again() -> None:
     """Parts of a split task are missing again when the reader that wanted them left: absolute reports say so."""
-    bench = Bench()
-    bench.sink()
-    bench.join(b"a", slots=1)
-    bench.miss((0, 1))
-    bench.deal()
-    bench.die(b"a")
-    bench.miss((0, 1), partial=((0, (0, 1, 2)),))
-    bench.miss((0, 1))
-    bench.join(b"b", slots=9)
-    assert {b"b": [key(0, 3)]} == bench.deal()
-    bench.finish(b"b", key(0, 3))
-    assert {b"b": [key(0, 0), key(0, 1), key(0, 2)]} == bench.deal()
+    harness = CoreHarness()
+    harness.sink()
+    harness.join(b"a", slots=1)
+    harness.miss((0, 1))
+    harness.deal()
+    harness.die(b"a")
+    harness.miss((0, 1), partial=((0, (0, 1, 2)),))
+    harness.miss((0, 1))
+    harness.join(b"b", slots=9)
+    assert {b"b": [key(0, 3)]} == harness.deal()
+    harness.finish(b"b", key(0, 3))
+    assert {b"b": [key(0, 0), key(0, 1), key(0, 2)]} == harness.deal()
 
 
-def test_unknown_peers_are_told_to_start_over(bench: Bench) -> None:
+def test_unknown_peers_are_told_to_start_over(harness: CoreHarness) -> None:
     """A ventilator that was restarted knows nobody; whoever speaks to it says hello again. Leaving needs no answer."""
-    assert [Reset()] == bench.hear(b"x", Heartbeat(running=()))
-    assert [Reset()] == bench.hear(b"x", Finished(done=()))
-    assert [Reset()] == bench.hear(b"x", Progress(sequence=1, needs=()))
-    assert [] == bench.hear(b"x", Goodbye())
+    assert [Reset()] == harness.hear(b"x", Heartbeat(running=()))
+    assert [Reset()] == harness.hear(b"x", Finished(done=()))
+    assert [Reset()] == harness.hear(b"x", Progress(sequence=1, needs=()))
+    assert [] == harness.hear(b"x", Goodbye())
 
 
-def test_other_versions_are_refused_in_words(bench: Bench) -> None:
+def test_other_versions_are_refused_in_words(harness: CoreHarness) -> None:
     """Worker and sink learn both versions and what to do."""
     hello = Hello(worker="x", incarnation="x", host="h", slots=1, version="0.9")
     sink = SinkHello(incarnation="x", results="r", version="0.9")
-    for message in (*bench.hear(b"x", hello), *bench.hear(b"y", sink)):
+    for message in (*harness.hear(b"x", hello), *harness.hear(b"y", sink)):
         assert isinstance(message, Drain)
         assert "0.9" in message.reason
         assert "1.0: install the same" in message.reason
 
 
-def test_peers_may_only_send_what_is_theirs(bench: Bench) -> None:
+def test_peers_may_only_send_what_is_theirs(harness: CoreHarness) -> None:
     """A worker that reports progress breaks the protocol; so does a sink that finishes tasks."""
     for peer, message in ((b"a", Progress(sequence=1, needs=())), (SINK, Finished(done=()))):
         with pytest.raises(RemoteProtocolError, match="unexpected"):
-            bench.leases.receive(peer, message, 0.0)
+            harness.leases.receive(peer, message, 0.0)
 
 
 def test_streams_share_the_workers_by_how_far_ahead_they_are() -> None:
     """The stream whose next work is nearest to its trainer, in windows, goes first: none starves."""
-    bench = Bench(make_plan("train", items=100), make_plan("validation", items=100))
-    bench.sink()
-    bench.join(b"a", slots=8)
-    needs = tuple(StreamNeed(stream=name, missing=((0, 20),)) for name in bench.plans)
-    bench.hear(SINK, Progress(sequence=1, needs=needs))
-    streams = [key.stream for key in bench.deal()[b"a"]]
-    assert {"train": 4, "validation": 4} == {name: streams.count(name) for name in bench.plans}
+    harness = CoreHarness(make_plan("train", items=100), make_plan("validation", items=100))
+    harness.sink()
+    harness.join(b"a", slots=8)
+    needs = tuple(StreamNeed(stream=name, missing=((0, 20),)) for name in harness.plans)
+    harness.hear(SINK, Progress(sequence=1, needs=needs))
+    streams = [key.stream for key in harness.deal()[b"a"]]
+    assert {"train": 4, "validation": 4} == {name: streams.count(name) for name in harness.plans}
 
 
-def test_a_stopped_stream_is_told_once(bench: Bench) -> None:
+def test_a_stopped_stream_is_told_once(harness: CoreHarness) -> None:
     """The reason that the sink gives is logged by the ventilator too, not with every report."""
-    bench.miss(stopped="too many failures")
-    bench.miss(stopped="too many failures")
-    assert ["too many failures"] == [note.fields["reason"] for note in bench.noted("stream stopped")]
+    harness.miss(stopped="too many failures")
+    harness.miss(stopped="too many failures")
+    assert ["too many failures"] == [note.fields["reason"] for note in harness.noted("stream stopped")]
 
 
 def test_a_seek_back_and_forth_does_not_leak() -> None:
     """The heap of ready work is made anew when most of it is out of date."""
-    bench = Bench(make_plan(items=10_000))
-    bench.sink()
+    harness = CoreHarness(make_plan(items=10_000))
+    harness.sink()
     for _ in range(30):
-        bench.miss((0, 500))
-        bench.miss((1500, 2000))
-    assert len(bench.leases.lanes["train"]._ready) < 5000
+        harness.miss((0, 500))
+        harness.miss((1500, 2000))
+    assert len(harness.leases.queues["train"]._ready) < 5000
 
 
 class LeasesMachine(RuleBasedStateMachine):
@@ -724,23 +724,23 @@ class LeasesMachine(RuleBasedStateMachine):
     @initialize(items=st.integers(1, 30), task_items=st.integers(1, 5))
     def begin(self, items: int, task_items: int) -> None:
         """Start with a sink."""
-        self.bench = Bench(make_plan(items=items, task_items=task_items))
-        self.bench.sink()
+        self.harness = CoreHarness(make_plan(items=items, task_items=task_items))
+        self.harness.sink()
         self.joined = 0
         self.missing: set[int] = set()
 
     def _some(self, data: st.DataObject) -> bytes:
-        return data.draw(st.sampled_from(sorted(self.bench.leases.workers)))
+        return data.draw(st.sampled_from(sorted(self.harness.leases.workers)))
 
     def _has_workers(self) -> bool:
-        return bool(self.bench.leases.workers)
+        return bool(self.harness.leases.workers)
 
     @rule(slots=st.integers(1, 4), same=st.booleans())
     def join(self, slots: int, same: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
         """A worker joins, perhaps one that was here before."""
         self.joined += 1
         incarnation = f"w{self.joined // 2 if same else self.joined}"
-        self.bench.join(f"{incarnation}.{self.joined}".encode(), slots, incarnation)
+        self.harness.join(f"{incarnation}.{self.joined}".encode(), slots, incarnation)
 
     @rule(missing=st.sets(st.integers(0, 12)), data=st.data())
     def progress(self, missing: set[int], data: st.DataObject) -> None:
@@ -748,33 +748,33 @@ class LeasesMachine(RuleBasedStateMachine):
         self.missing = missing
         partial = {}
         for ordinal in sorted(missing):
-            size = len(self.bench.plans["train"].geometry.slots(ordinal))
+            size = len(self.harness.plans["train"].geometry.slots(ordinal))
             if size > 1 and data.draw(st.booleans()):
                 partial[ordinal] = tuple(sorted(data.draw(st.sets(st.integers(0, size - 1), max_size=size - 1))))
-        self.bench.miss(*((n, n + 1) for n in missing), partial=tuple(partial.items()))
+        self.harness.miss(*((n, n + 1) for n in missing), partial=tuple(partial.items()))
 
     @rule()
     def deal(self) -> None:
         """Ready work is leased."""
-        self.bench.deal()
+        self.harness.deal()
 
     @precondition(_has_workers)
     @rule(data=st.data())
     def finish(self, data: st.DataObject) -> None:
         """A worker finishes some of what it holds, in order or not."""
         peer = self._some(data)
-        held = list(self.bench.leases.workers[peer].held)
+        held = list(self.harness.leases.workers[peer].held)
         if held:
-            self.bench.finish(peer, *data.draw(st.lists(st.sampled_from(held), unique=True)))
+            self.harness.finish(peer, *data.draw(st.lists(st.sampled_from(held), unique=True)))
 
     @precondition(_has_workers)
     @rule(data=st.data())
     def beat(self, data: st.DataObject) -> None:
         """A heartbeat that knows only some of the leases."""
         peer = self._some(data)
-        held = list(self.bench.leases.workers[peer].held)
+        held = list(self.harness.leases.workers[peer].held)
         known = data.draw(st.lists(st.sampled_from(held), unique=True)) if held else []
-        self.bench.beat(peer, *known)
+        self.harness.beat(peer, *known)
 
     @precondition(_has_workers)
     @rule(data=st.data(), how=st.sampled_from(["gone", "goodbye"]))
@@ -782,53 +782,53 @@ class LeasesMachine(RuleBasedStateMachine):
         """A worker dies or leaves."""
         peer = self._some(data)
         if how == "gone":
-            self.bench.die(peer)
+            self.harness.die(peer)
         else:
-            self.bench.hear(peer, Goodbye())
+            self.harness.hear(peer, Goodbye())
 
     @rule(seconds=st.sampled_from([0.1, 1.1, 3.0, 6.0]), heard=st.booleans())
     def wait(self, seconds: float, heard: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
         """Time passes, with or without heartbeats from the workers."""
-        self.bench.wait(seconds, *(tuple(self.bench.leases.workers) if heard else ()), step_s=1.0)
+        self.harness.wait(seconds, *(tuple(self.harness.leases.workers) if heard else ()), step_s=1.0)
 
     @rule(peer=st.sampled_from([SINK, b"sink 2"]))
     def sink(self, peer: bytes) -> None:
         """The sink says hello, perhaps another one."""
-        if self.bench.leases.sink is None or peer == SINK:
-            if self.bench.leases.sink is None:
+        if self.harness.leases.sink is None or peer == SINK:
+            if self.harness.leases.sink is None:
                 self.missing = set()
-            sequence = self.bench.sequence
-            known = self.bench.leases.sink is not None
-            self.bench.sink(SINK)
-            self.bench.sequence = sequence if known else 0
+            sequence = self.harness.sequence
+            known = self.harness.leases.sink is not None
+            self.harness.sink(SINK)
+            self.harness.sequence = sequence if known else 0
 
     @invariant()
     def all_missing_work_exists(self) -> None:
         """Every missing task is there: ready, leased, on its way or given up (validate says which)."""
-        self.bench.leases.validate()
-        lane = self.bench.leases.lanes["train"]
-        if self.bench.leases.sink:
-            assert self.missing == set(ranges.members(lane.missing))
+        self.harness.leases.validate()
+        queue = self.harness.leases.queues["train"]
+        if self.harness.leases.sink:
+            assert self.missing == set(ranges.members(queue.missing))
 
     def teardown(self) -> None:
         """In the end a healthy worker can do all that is left."""
-        if not hasattr(self, "bench"):
+        if not hasattr(self, "harness"):
             return
-        bench = self.bench
-        if bench.leases.sink is None:
-            bench.sink()
-        for peer in list(bench.leases.workers):
-            bench.hear(peer, Goodbye())
-        bench.miss(*((n, n + 1) for n in self.missing))
-        bench.join(b"last", slots=1000)
-        bench.wait(11.0, b"last", step_s=1.0)
+        harness = self.harness
+        if harness.leases.sink is None:
+            harness.sink()
+        for peer in list(harness.leases.workers):
+            harness.hear(peer, Goodbye())
+        harness.miss(*((n, n + 1) for n in self.missing))
+        harness.join(b"last", slots=1000)
+        harness.wait(11.0, b"last", step_s=1.0)
         given: set[TaskKey] = set()
-        bench.deal()
-        while held := set(bench.leases.workers[b"last"].held):  # what is suspected comes piece by piece
+        harness.deal()
+        while held := set(harness.leases.workers[b"last"].held):  # what is suspected comes piece by piece
             given |= held
-            bench.finish(b"last", *held)
-            bench.deal()
-        works = bench.leases.lanes["train"].works
+            harness.finish(b"last", *held)
+            harness.deal()
+        works = harness.leases.queues["train"].works
         assert {key for key, work in works.items() if not work.failure} == given
 
 

@@ -30,7 +30,7 @@ from penstock.protocol.stats import LEDGER_KEPT, LEDGER_PAGE, FeedWaits
 from penstock.sink.core.assembly import VENTILATOR, Assembly
 from penstock.sink.core.writer_jobs import SinkInstruction
 from penstock.ventilator.core.leases import Leases
-from penstock.ventilator.monitoring.snapshots import WINDOW_S, Board, Own
+from penstock.ventilator.monitoring.snapshots import WINDOW_S, Own, Snapshots
 
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
 SINK, WORKER, TRAINER = b"sink", b"worker", b"trainer"
@@ -39,7 +39,7 @@ MADE = Timings(read_s=0.1, decode_s=0.5, transform_s=0.1, send_s=0.1)
 
 
 class Joined:
-    """Both cores and a board; the worker and the trainer are played."""
+    """Both cores and a snapshots; the worker and the trainer are played."""
 
     def __init__(self, batches_ahead: int = 100, items: int = 20) -> None:
         """Let everybody join, at time 0."""
@@ -47,7 +47,7 @@ class Joined:
         self.plan = make_plan(items=items, failure_budget=1.0)
         self.leases = Leases([self.plan], lambda key, attempt: make_task(self.plan, key, attempt), {}, INTERVALS, "1.0")
         self.sink = Assembly(SinkHello(incarnation="i", results="r", version="1.0"), INTERVALS, 0.0)
-        self.board = Board(self.leases, Own("1.0", 0, {}), 0.0, 1e9)
+        self.snapshots = Snapshots(self.leases, Own("1.0", 0, {}), 0.0, 1e9)
         self.held: list[TaskKey] = []
         self.stats = WorkerStats()
         #: Whether the trainer consumes at once what it gets.
@@ -104,7 +104,7 @@ class Joined:
         self.hear(WORKER, Finished(done=(Done(key=key, timings=MADE),)))
 
     def second(self, *, work: bool = True) -> Snapshot:
-        """Let a second pass: a task is finished, everybody says that they live, the board looks."""
+        """Let a second pass: a task is finished, everybody says that they live, the snapshots looks."""
         for _ in range(4):
             self.now += 0.25
             self.from_sink(self.sink.tick(self.now))
@@ -117,8 +117,8 @@ class Joined:
         if work and self.held:
             self.work()
         self.hear(WORKER, Heartbeat(running=tuple(self.held), sink="r", worker_stats=self.stats))
-        self.board.observe(self.now, 1e9 + self.now)
-        return self.board.snapshot
+        self.snapshots.observe(self.now, 1e9 + self.now)
+        return self.snapshots.snapshot
 
     def seconds(self, count: int, *, work: bool = True) -> Snapshot:
         """Let several pass."""
@@ -181,14 +181,14 @@ def test_waiting_is_counted_on_the_side_that_waits() -> None:
 def test_a_trainers_own_clock_goes_before_the_sinks(joined: Joined) -> None:
     """It knows what it waited for; the sink only sees credit."""
     joined.seconds(4)
-    assert 1.0 == joined.board.snapshot.trainers[0].wait_fraction
+    assert 1.0 == joined.snapshots.snapshot.trainers[0].wait_fraction
     for second in range(1, 12):
         credit = joined.sink.streams.readers[TRAINER].credit
         waits = FeedWaits(batches=second, wait_s=0.25 * second, busy_s=0.75 * second)
         joined.credit(Credit(consumed=credit.consumed, limit=credit.limit, feed=waits))
         joined.second()
-    assert pytest.approx(0.25) == joined.board.snapshot.trainers[0].wait_fraction
-    assert pytest.approx(0.25) == joined.board.snapshot.verdict.wait_fraction
+    assert pytest.approx(0.25) == joined.snapshots.snapshot.trainers[0].wait_fraction
+    assert pytest.approx(0.25) == joined.snapshots.snapshot.verdict.wait_fraction
 
 
 def test_a_worker_that_was_not_seen_before_counts_from_where_it_is_seen(joined: Joined) -> None:
@@ -218,14 +218,14 @@ def test_the_ledger_reaches_the_ventilator_page_by_page() -> None:
     count = 2 * LEDGER_PAGE + 50
     for number in range(count):
         failure = Failure(offset=0, item=number, path=f"{number}.jpg", reason="r" * 5000, kind="decode")
-        joined.sink.tally.quarantine("train", 0, failure, "w")
+        joined.sink.statistics.quarantine("train", 0, failure, "w")
     joined.second()
-    assert list(range(LEDGER_PAGE))[::-1] == [line.item for line in joined.board.look(1000).ledger]
+    assert list(range(LEDGER_PAGE))[::-1] == [line.item for line in joined.snapshots.look(1000).ledger]
     joined.seconds(4)
-    assert list(range(count))[::-1] == [line.item for line in joined.board.look(1000).ledger]
-    assert [count - 1, count - 2] == [line.item for line in joined.board.look(2).ledger]
-    assert all(len(line.reason) < 500 for line in joined.board.snapshot.ledger)
-    sink, [stream] = joined.board.snapshot.sink, joined.board.snapshot.streams
+    assert list(range(count))[::-1] == [line.item for line in joined.snapshots.look(1000).ledger]
+    assert [count - 1, count - 2] == [line.item for line in joined.snapshots.look(2).ledger]
+    assert all(len(line.reason) < 500 for line in joined.snapshots.snapshot.ledger)
+    sink, [stream] = joined.snapshots.snapshot.sink, joined.snapshots.snapshot.streams
     assert sink is not None
     assert stream.sink is not None
     assert (count, {"decode": count}) == (sink.quarantined, stream.sink.quarantined)
@@ -237,23 +237,23 @@ def test_a_ledger_longer_than_is_kept_loses_its_oldest_lines() -> None:
     count = LEDGER_KEPT + 300
     for number in range(count):
         failure = Failure(offset=0, item=number, path=f"{number}.jpg", reason="r")
-        joined.sink.tally.quarantine("train", 0, failure, "w")
+        joined.sink.statistics.quarantine("train", 0, failure, "w")
     joined.seconds(LEDGER_KEPT // LEDGER_PAGE + 3)
-    assert list(range(300, count))[::-1] == [line.item for line in joined.board.look(1000).ledger]
+    assert list(range(300, count))[::-1] == [line.item for line in joined.snapshots.look(1000).ledger]
 
 
 def test_a_ventilator_that_starts_again_hears_the_ledger_anew(joined: Joined) -> None:
     """It says how much it knows; the sink goes by that."""
     failure = Failure(offset=0, item=3, path="3.jpg", reason="r")
-    joined.sink.tally.quarantine("train", 0, failure, "w")
+    joined.sink.statistics.quarantine("train", 0, failure, "w")
     joined.seconds(3)
-    assert 1 == joined.leases.heard.lines
+    assert 1 == joined.leases.sink_report.lines
     again = Joined()
     again.sink = joined.sink
     again.now = joined.now
     again.to_ventilator(SINK, again.sink.start(again.now)[0])
     again.seconds(3)
-    assert [3] == [line.item for line in again.board.look(10).ledger]
+    assert [3] == [line.item for line in again.snapshots.look(10).ledger]
 
 
 def test_everybody_who_left_is_counted_and_not_shown(joined: Joined) -> None:
@@ -261,8 +261,8 @@ def test_everybody_who_left_is_counted_and_not_shown(joined: Joined) -> None:
     joined.second()
     joined.hear(WORKER, Goodbye())
     joined.hear(SINK, Goodbye())
-    joined.board.observe(joined.now + 1, 1e9)
-    snapshot = joined.board.snapshot
+    joined.snapshots.observe(joined.now + 1, 1e9)
+    snapshot = joined.snapshots.snapshot
     assert ((), (), None) == (snapshot.workers, snapshot.trainers, snapshot.sink)
     assert {"worker left": 1} == snapshot.lost
     assert all(stream.sink is None for stream in snapshot.streams)

@@ -181,7 +181,7 @@ def test_tasks_hold_no_items_unless_one_is_run_alone(root: Path) -> None:
         assert items == plan.indices(ordinal).tolist()
         seen += items
     assert set(range(1, 40, 3)) == set(seen)
-    [alone] = book.task(TaskKey(stream="train", ordinal=1, alone=2), 1).items
+    [alone] = book.task(TaskKey(stream="train", ordinal=1, item_offset=2), 1).items
     assert (plan.indices(1)[2], f"x.npy[{alone.item}]", LABELS[alone.item]) == (alone.item, alone.path, alone.label)
 
 

@@ -61,7 +61,7 @@ def make_task(paths: list[str], epoch: int = 3, alone: int | None = None) -> Tas
     items = tuple(Item(item=1000 * place + 7, path=path, label=place % 2) for place, path in enumerate(paths))
     if alone is not None:
         items = items[alone : alone + 1]
-    return Task(key=TaskKey(stream="train", ordinal=5, alone=alone), attempt=0, epoch=epoch, items=items)
+    return Task(key=TaskKey(stream="train", ordinal=5, item_offset=alone), attempt=0, epoch=epoch, items=items)
 
 
 def run(root: Path, transform: dict[str, Any], task: Task, patches: int = 1) -> Outcome:

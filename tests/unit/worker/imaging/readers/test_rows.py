@@ -16,7 +16,7 @@ from penstock.protocol.errors import ItemError, SourceError, SpecError
 from penstock.protocol.messages import StreamNeed, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import parse_spec
-from penstock.ventilator.core.stream_queue import Lane
+from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.sources.catalog import TaskBook
 from penstock.worker.imaging.readers.reader import Origin, open_origin
 
@@ -51,7 +51,7 @@ def opened(root: Path, kind: str = "arrays", **changes: Any) -> tuple[TaskBook, 
 
 def task(ordinal: int, alone: int | None = None) -> Task:
     """Return a task as it comes from the wire: without items."""
-    return Task(key=TaskKey(stream="train", ordinal=ordinal, alone=alone), attempt=0, epoch=0, items=())
+    return Task(key=TaskKey(stream="train", ordinal=ordinal, item_offset=alone), attempt=0, epoch=0, items=())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -232,13 +232,13 @@ def test_each_mistake_in_a_frame_has_its_words(frame: dict[str, Any], words: str
 def test_a_row_that_kills_its_workers_is_quarantined_by_name(root: Path) -> None:
     """Its task is run item by item; the task's others, and the same row in a later epoch, need no worker's death."""
     book, plan, _ = opened(root)
-    lane = Lane(plan, book.task)
+    lane = StreamQueue(plan, book.task)
     lane.need(StreamNeed(stream="train", missing=((3, 4), (7, 8))), lambda _: False, 0.0)
     task = lane.pop()
     assert task is not None
     lane.charge(task, 3, "w")
     fatal = lane.suspects()[2]
-    assert 2 == fatal.key.alone
+    assert 2 == fatal.key.item_offset
     row = plan.indices(3).tolist()[2]
     assert [row] == [item.item for item in lane.task(fatal).items]
     for _ in range(2):
@@ -249,5 +249,5 @@ def test_a_row_that_kills_its_workers_is_quarantined_by_name(root: Path) -> None
     again = next(ordinal for ordinal in range(5, 10) if row in plan.indices(ordinal).tolist())
     lane.need(StreamNeed(stream="train", missing=((again, again + 1),)), lambda _: False, 1.0)
     [known] = [work for work in lane.works.values() if work.failure]
-    assert plan.indices(again).tolist().index(row) == known.key.alone
+    assert plan.indices(again).tolist().index(row) == known.key.item_offset
     lane.validate()
