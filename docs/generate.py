@@ -149,7 +149,7 @@ the log says where), in Prometheus's text format, or in OpenMetrics if the Accep
 what the parts told each other last, at most a second (`heartbeat_s`) old: counting costs once a task or batch, never
 once a sample. Beside what stands here, each process has the usual `process_*`: processor time, memory, descriptors.
 
-`GET /status` of the ventilator is the whole topology at once, as JSON: `penstock.protocol.snapshot.Snapshot`, field
+`GET /status` of the ventilator is the whole topology at once, as JSON: `penstock.Snapshot`, field
 by field documented there. It names hosts and files, so it is served on loopback and Unix sockets only.
 `stack.snapshot()` and `stack.metrics()` of `penstock.local` have both. What the words of `penstock_verdict` mean
 stands in [verdict.md](verdict.md).
@@ -157,7 +157,7 @@ stands in [verdict.md](verdict.md).
 A training program exposes its own side with one line:
 
 ```python
-from penstock.trainer.feed.metrics import FeedCollector, serve_metrics
+from penstock import FeedCollector, serve_metrics
 
 serve_metrics("127.0.0.1:9400", feed)  # a page of its own, or
 prometheus_client.REGISTRY.register(FeedCollector(feed))  # beside the program's other metrics

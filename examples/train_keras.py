@@ -1,4 +1,4 @@
-"""Train a Keras network from a stack of its own; killed at any moment and started again, it goes on where it was.
+"""Train a Keras network from a stack of its own; killed at any moment and started again, it continues where it was.
 
     python examples/train_keras.py examples/directory.toml --root photos=/your/photos --epochs 5
     python examples/train_keras.py --sink tcp://127.0.0.1:5557     # from a running stack, as docker-compose.yml does
@@ -14,17 +14,15 @@ from typing import Any
 import keras
 
 import penstock
-from penstock.trainer.adapters.keras import Checkpoint
-from penstock.trainer.client.feed import Feed
 
 
-def build_model(feed: Feed) -> Any:  # noqa: ANN401 - Keras has no types
+def build_model(feed: penstock.Feed) -> Any:  # noqa: ANN401 - Keras has no types
     """Return a small compiled network for the feed's images (uint8) and classes."""
     layers: list[Any] = [keras.Input(feed.schema[0].shape, dtype="uint8"), keras.layers.Rescaling(1 / 127.5, offset=-1)]
     for filters in (16, 32, 64):
         layers += [
             keras.layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False),
-            keras.layers.BatchNormalization(momentum=0.8),  # soon right: an epoch may have few batches
+            keras.layers.BatchNormalization(momentum=0.8),  # adapts fast: an epoch may have few batches
             keras.layers.ReLU(),
         ]
     model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(len(feed.classes))])
@@ -54,7 +52,7 @@ def main() -> None:
             opened.enter_context(stack)
             feeds = [stack.feed(name) for name in ("train", "validation")]
         train, validation = feeds
-        checkpoint = Checkpoint(train, options.run / "checkpoint", every_batches=100)
+        checkpoint = penstock.keras.Checkpoint(train, options.run / "checkpoint", every_batches=100)
         model = checkpoint.restore(lambda: build_model(train))
         if checkpoint.initial_epoch >= options.epochs:
             print(f"{options.run}: trained for {checkpoint.initial_epoch} epochs already; --epochs more, or remove it")

@@ -1,30 +1,124 @@
 """Penstock feeds training loops with images: exactly once, in order, at any number of workers.
 
-The public face. Everything heavy is imported on first use: `import penstock` costs milliseconds.
+This is the public face: `__all__` lists every public name, docs/python.md documents each one, and everything else may
+change in any release. A name is imported when it is first used, so `import penstock` costs milliseconds.
 """
 
+import importlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.protocol.version import __version__
+from penstock.trainer import adapters as _adapters
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from penstock.image_data_generator.generator import ImageDataGenerator
     from penstock.launcher.stack import LocalStack
+    from penstock.protocol.errors import (
+        AbandonedError,
+        ArgumentError,
+        ArgumentTypeError,
+        DeadlineError,
+        FailureBudgetError,
+        ItemError,
+        LocalProtocolError,
+        MissingFolderError,
+        OutputError,
+        PenstockError,
+        ProtocolError,
+        RefusedError,
+        RemoteProtocolError,
+        SourceError,
+        SpecError,
+        StackError,
+        TransformError,
+    )
+    from penstock.protocol.messages import EpochEnd
+    from penstock.protocol.plan import FieldSchema
+    from penstock.protocol.runtime.usage_monitor import Monitor
+    from penstock.protocol.snapshot import Snapshot, Verdict
     from penstock.protocol.spec.spec import Spec
+    from penstock.trainer.adapters import *  # noqa: F403 - every adapter, under the names of its table
+    from penstock.trainer.adapters.batches import BatchSource, ResumableSource
     from penstock.trainer.client.feed import Feed
+    from penstock.trainer.feed.metrics import FeedCollector, serve_metrics
+    from penstock.trainer.hdf5.feed import Hdf5Feed
 
-__all__ = ["ImageDataGenerator", "__version__", "connect", "local"]
+__all__ = [
+    "AbandonedError",
+    "ArgumentError",
+    "ArgumentTypeError",
+    "BatchSource",
+    "DeadlineError",
+    "EpochEnd",
+    "FailureBudgetError",
+    "Feed",
+    "FeedCollector",
+    "FieldSchema",
+    "Hdf5Feed",
+    "ImageDataGenerator",
+    "ItemError",
+    "LocalProtocolError",
+    "LocalStack",
+    "MissingFolderError",
+    "Monitor",
+    "OutputError",
+    "PenstockError",
+    "ProtocolError",
+    "RefusedError",
+    "RemoteProtocolError",
+    "ResumableSource",
+    "Snapshot",
+    "SourceError",
+    "Spec",
+    "SpecError",
+    "StackError",
+    "TransformError",
+    "Verdict",
+    "__version__",
+    "connect",
+    "local",
+    "serve_metrics",
+]
+__all__ += _adapters.__all__
+
+#: The module of each public name that is imported on first use; errors are in `protocol.errors`.
+_MODULES = {
+    "BatchSource": "penstock.trainer.adapters.batches",
+    "EpochEnd": "penstock.protocol.messages",
+    "Feed": "penstock.trainer.client.feed",
+    "FeedCollector": "penstock.trainer.feed.metrics",
+    "FieldSchema": "penstock.protocol.plan",
+    "Hdf5Feed": "penstock.trainer.hdf5.feed",
+    "ImageDataGenerator": "penstock.image_data_generator.generator",
+    "LocalStack": "penstock.launcher.stack",
+    "Monitor": "penstock.protocol.runtime.usage_monitor",
+    "ResumableSource": "penstock.trainer.adapters.batches",
+    "Snapshot": "penstock.protocol.snapshot",
+    "Spec": "penstock.protocol.spec.spec",
+    "Verdict": "penstock.protocol.snapshot",
+    "serve_metrics": "penstock.trainer.feed.metrics",
+}
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - of a module: anything
-    """Import `ImageDataGenerator` when it is asked for: it needs numpy."""
-    if name == "ImageDataGenerator":
-        from penstock.image_data_generator.generator import ImageDataGenerator  # noqa: PLC0415 - keeps the import light
+if not TYPE_CHECKING:  # type checkers read the imports above: to them, a name that is not there is an error
 
-        return ImageDataGenerator
-    raise AttributeError(f"module 'penstock' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute may be anything
+        """Import a public name when it is first asked for."""
+        if name in _adapters.ADAPTERS:
+            return getattr(_adapters, name)
+        module = _MODULES.get(name, "penstock.protocol.errors" if name.endswith("Error") else "")
+        if name not in __all__ or not module:
+            here = importlib.import_module(__name__)  # lets Python suggest the name that was meant
+            raise AttributeError(f"module 'penstock' has no attribute {name!r}", name=name, obj=here)
+        return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)
 
 
 def connect(  # noqa: PLR0913 - by keyword, each with a default
@@ -35,7 +129,7 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
     world_size: int = 1,
     prefetch: int | None = None,
     timeout_s: float = 120.0,
-    keys: str | Path | None = None,
+    keys: "str | Path | None" = None,
 ) -> "Feed":
     """Join a running stack: return the feed of one of its streams.
 
@@ -54,8 +148,8 @@ def local(
     *,
     workers: int | None = None,
     roots: Mapping[str, str] | None = None,
-    run_dir: str | Path | None = None,
-    keys: str | Path | None = None,
+    run_dir: "str | Path | None" = None,
+    keys: "str | Path | None" = None,
     dashboard: str = "",
 ) -> "LocalStack":
     """Run a whole stack on this machine while a `with` block lasts.

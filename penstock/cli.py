@@ -1,30 +1,45 @@
-"""`penstock <command>`: finds the command's module and runs it. Imports nothing that the command does not need."""
+"""`penstock <command>`: lists the commands, and runs the one that was asked for.
+
+A command is one module with `main(arguments) -> exit status`, imported only when it runs. CONTRIBUTING.md, "Add a
+command", lists what belongs to one.
+"""
 
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from penstock.protocol.version import __version__
 from penstock.terminal.interrupts import interrupted
 
-#: Command: (module with `main(arguments) -> exit status`, what it is for).
+
+class Command(NamedTuple):
+    """A line of the table of commands."""
+
+    #: The module with `main(arguments) -> exit status`.
+    module: str
+    #: Its line in `penstock --help`.
+    purpose: str
+
+
+#: Every command, in the order of `penstock --help`.
 COMMANDS = {
-    "check": ("penstock.commands.check", "print what a spec would do: items, batches, schema, memory, order"),
-    "bench": ("penstock.bench.command", "time a stream with 0, 1, 2 … workers; a report with pictures"),
-    "demo": ("penstock.demo.command", "train a small Keras model on generated or your own images"),
-    "preview": ("penstock.commands.preview", "draw a stream's first samples on a contact sheet"),
-    "view": ("penstock.commands.view", "draw what a running sink holds on a contact sheet"),
-    "write": ("penstock.commands.write", "write a stream to an HDF5 file, to train from without workers"),
-    "inspect": ("penstock.commands.inspect", "say what an HDF5 file holds, and draw its samples"),
-    "up": ("penstock.commands.up", "run a supervised stack on this machine"),
-    "status": ("penstock.commands.status", "show what a running stack does, and what limits it"),
-    "quarantine": ("penstock.commands.quarantine", "list what could not be made into samples, and why"),
-    "trace": ("penstock.trace.command", "join recorded traces into a file for the Perfetto viewer"),
-    "keys": ("penstock.commands.keys", "make, list, hand out and revoke keys: encryption, and who may connect"),
-    "ventilator": ("penstock.ventilator.service", "service: hand out tasks"),
-    "worker": ("penstock.worker.service", "service: decode and transform images"),
-    "sink": ("penstock.sink.service", "service: restore order and forward batches"),
+    "check": Command("penstock.commands.check", "summarise a spec: items, batches, schema, memory, order"),
+    "bench": Command("penstock.bench.command", "time a stream with 0, 1, 2 … workers; a report with pictures"),
+    "demo": Command("penstock.demo.command", "train a small Keras model on generated or your own images"),
+    "preview": Command("penstock.commands.preview", "draw a stream's first samples on a contact sheet"),
+    "view": Command("penstock.commands.view", "draw the samples in a running sink on a contact sheet"),
+    "write": Command("penstock.commands.write", "write a stream to an HDF5 file, to train from without workers"),
+    "inspect": Command("penstock.commands.inspect", "describe an HDF5 file, and draw its samples"),
+    "up": Command("penstock.commands.up", "run a supervised stack on this machine"),
+    "status": Command("penstock.commands.status", "show the state of a running stack, and its bottleneck"),
+    "quarantine": Command("penstock.commands.quarantine", "list the items that failed, and why"),
+    "trace": Command("penstock.trace.command", "join recorded traces into a file for the Perfetto viewer"),
+    "keys": Command("penstock.commands.keys", "create, list, export and revoke keys for encryption and access"),
+    "ventilator": Command("penstock.ventilator.service", "service: hand out tasks"),
+    "worker": Command("penstock.worker.service", "service: decode and transform images"),
+    "sink": Command("penstock.sink.service", "service: restore order and forward batches"),
 }
 
 
@@ -41,18 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"penstock: no command {given[0]!r}\n\n{_usage()}", file=sys.stderr)
         return 2
     try:
-        status: int = importlib.import_module(COMMANDS[given[0]][0]).main(given[1:])
+        status: int = importlib.import_module(COMMANDS[given[0]].module).main(given[1:])
         sys.stdout.flush()
     except KeyboardInterrupt:
         return interrupted()
-    except BrokenPipeError:  # whoever read our output has enough, as `head` does; nothing may be written at exit either
+    except BrokenPipeError:  # the reader of our output, such as `head`, has ended; write nothing at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status
 
 
 def _usage() -> str:
-    lines = [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<12}{command.purpose}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: penstock <command> [options]",

@@ -50,6 +50,10 @@ class FailureBudgetError(PenstockError):
     """More items failed than the stream's failure budget allows; the message names the most frequent reasons."""
 
 
+class AbandonedError(PenstockError):
+    """A newer iteration of the same feed has begun, or the feed was moved, before this iteration was over."""
+
+
 class DeadlineError(PenstockError, TimeoutError):
     """A wait reached its deadline; the message says what was waited for and what to check."""
 

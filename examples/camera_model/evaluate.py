@@ -16,8 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is lo
 import keras
 import numpy as np
 
-from penstock.protocol.errors import PenstockError, SpecError
-from penstock.trainer import Hdf5Feed
+from penstock import Hdf5Feed, PenstockError, SpecError
 
 
 def load(run: Path) -> tuple[dict[str, Any], Any]:

@@ -22,10 +22,7 @@ import keras
 import tensorflow as tf
 
 import penstock
-from penstock.protocol.errors import PenstockError, SpecError
-from penstock.trainer import Hdf5Feed
-from penstock.trainer.adapters.keras import Checkpoint
-from penstock.trainer.client.feed import Feed
+from penstock import Feed, Hdf5Feed, PenstockError, SpecError
 
 #: Parameters that a run cannot change once it has begun: they shape the network and what its outputs mean.
 FIXED = ("classes", "image", "alpha", "dense", "flag")
@@ -209,7 +206,7 @@ def train_on(train: Feed, options: argparse.Namespace) -> None:
     with open_validation(train, options) as validation:
         keep(run / "run.json", describe(train, validation, options))
         keras.utils.set_random_seed(options.seed)
-        checkpoint = Checkpoint(train, run / "checkpoint", every_batches=options.save_every)
+        checkpoint = penstock.keras.Checkpoint(train, run / "checkpoint", every_batches=options.save_every)
         model = checkpoint.restore(lambda: build_model(image_shape(train), len(train.classes), options))
         history, best = run / "history.csv", run / "best.keras"
         monitor: dict[str, Any] = {"monitor": "val_loss", "verbose": 1}

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +19,11 @@ from penstock.image_data_generator.epochs import Turns
 from penstock.image_data_generator.feeders import Feeder, Order
 from penstock.image_data_generator.files import ENDINGS, Split
 from penstock.image_data_generator.saving import Saver
+from penstock.image_data_generator.settings import ImageSettings
 from penstock.image_data_generator.standardize import standardize_batch
 from penstock.image_data_generator.targets import Targets
 from penstock.protocol.errors import ArgumentError, ArgumentTypeError
 from penstock.protocol.order import Int64s
-
-if TYPE_CHECKING:
-    from penstock.image_data_generator.generator import ImageDataGenerator
 
 Images = npt.NDArray[Any]
 _NOT_ELSEWHERE = "it has worker processes of its own; leave `use_multiprocessing` out, and give workers = N to `flow`"
@@ -35,7 +33,7 @@ _NOT_ELSEWHERE = "it has worker processes of its own; leave `use_multiprocessing
 class Parts:
     """What an iterator is put together from."""
 
-    generator: "ImageDataGenerator"
+    generator: ImageSettings
     order: Order
     feeder: Feeder
     targets: Targets

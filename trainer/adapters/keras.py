@@ -1,8 +1,8 @@
-"""Keras callbacks: one saves a model and the feed's position side by side, and takes both up again after a crash.
+"""Keras callbacks: `Checkpoint` saves a model together with the feed's position; `Steps` times training steps.
 
-Owns the folder of a checkpoint. What counts is what was *trained on*: tf.data has usually fetched some batches more.
-A model file becomes visible only when it is whole, and the state file, which names it, is replaced last: whatever
-moment a process is killed at, the folder holds a pair that belongs together, or none.
+A checkpoint holds the position *trained on*: tf.data has usually fetched some batches more. A model file appears under
+its name only when it is complete, and the state file, which names the model, is replaced last. So a process may be
+killed at any moment: the folder then holds a model and a position that belong together, or nothing.
 """
 
 import json
@@ -13,22 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.protocol.errors import PenstockError, SpecError
+from penstock.protocol.errors import SpecError
+from penstock.trainer.adapters.batches import ResumableSource
+from penstock.trainer.adapters.frameworks import TENSORFLOW, missing_framework
 
 try:
     import keras
 except ImportError as missing:
-    raise PenstockError(
-        f"Keras is needed and cannot be imported ({missing}): pip install 'penstock[tf-cpu]', or 'penstock[tf]' with "
-        "CUDA"
-    ) from missing
+    raise missing_framework("Keras", TENSORFLOW, missing) from missing
 
 if TYPE_CHECKING:
     from penstock.protocol.runtime.usage_monitor import Monitor
-    from penstock.trainer.feed.batch_feed import BatchFeed
 
 _STATE = "state.json"
-#: Prefixes of a model that is whole, and of a file that is being written.
+#: Prefixes of a complete model file, and of a file that is still being written.
 _MODEL, _PARTIAL = "model-", "partial-"
 
 
@@ -38,21 +36,22 @@ class Saved:
 
     #: The model, compiled, with the states of its optimizer and of its random generators (dropout).
     model: Any
-    #: The feed's state: what `Feed.load_state_dict` takes.
+    #: The feed's state, for `Feed.load_state_dict`.
     feed: Mapping[str, Any]
-    #: Keras's number of the epoch to go on with, unless `began` says otherwise.
+    #: Keras's number of the epoch to continue with, unless `began` says otherwise.
     epoch: int
-    #: In mid-epoch: the feed's epoch that Keras's epoch began in, if each of the two is one of the other; else None.
+    #: For a checkpoint in mid-epoch: the feed's epoch in which Keras's epoch began, if the epochs of both are equally
+    #: long; else None.
     began: int | None
 
 
 class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
-    """Saves the model and the position that it was trained up to, at each epoch's end and every so many batches.
+    """Saves the model and the position it was trained up to, at each epoch's end and every `every_batches` batches.
 
-    The same program, started again after a crash, goes on with the very next batch after the last one saved. The
-    dataset may be mapped and prefetched on its way to `fit`; if batches are shuffled, filtered, cached or cut anew
-    there, positions are lost. Keras's own averages of an epoch begin again after a resume in mid-epoch, and other
-    callbacks keep no state. Trainers that share a stream save one checkpoint between them: that of one rank fits all.
+    The same program, started again after a crash, continues with the very next batch after the last one saved. The
+    dataset may be mapped and prefetched on its way to `fit`; shuffling, filtering, caching or rebatching it there
+    loses the positions. After a resume in mid-epoch, Keras's own averages of that epoch start again, and other
+    callbacks keep no state. Trainers that share a stream need one checkpoint: the one of any rank fits all.
 
     Examples:
         >>> checkpoint = Checkpoint(feed, "checkpoints", every_batches=200)  # doctest: +SKIP
@@ -60,8 +59,8 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         >>> model.fit(feed.dataset(), epochs=10, initial_epoch=checkpoint.initial_epoch, callbacks=[checkpoint])
     """
 
-    def __init__(self, feed: "BatchFeed[Any]", directory: str | Path, *, every_batches: int | None = None) -> None:
-        """Save to `directory`, which is made; every `every_batches` trained batches beside each epoch's end."""
+    def __init__(self, feed: ResumableSource, directory: str | Path, *, every_batches: int | None = None) -> None:
+        """Save to `directory`, which is created, at each epoch's end and every `every_batches` trained batches."""
         super().__init__()
         if every_batches is not None and every_batches < 1:
             raise SpecError(f"every_batches = {every_batches}: give 1 or more, or None for the ends of epochs only")
@@ -76,9 +75,9 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
 
     @staticmethod
     def load(directory: str | Path, *, custom_objects: Mapping[str, Any] | None = None) -> Saved | None:
-        """Return what a folder holds, or None without a checkpoint in it. `custom_objects` go to Keras.
+        """Return the checkpoint in a folder, or None if there is none. `custom_objects` go to Keras.
 
-        Raises SpecError if the state file is not one, or the model that it names is missing.
+        Raises SpecError if the state file is damaged, or the model that it names is missing.
         """
         path = Path(directory) / _STATE
         try:
@@ -97,7 +96,7 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         return Saved(model, feed, epoch, began)
 
     def restore(self, build: Callable[[], Any], *, custom_objects: Mapping[str, Any] | None = None) -> Any:
-        """Return the saved model, with the feed moved to where it was trained up to; without one, `build()`."""
+        """Return the saved model, and move the feed to its position; without a checkpoint, return `build()`."""
         saved = self.load(self.directory, custom_objects=custom_objects)
         if saved is None:
             return build()
@@ -108,27 +107,27 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         return saved.model
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Follow the batches that this `fit` will fetch."""
+        """Track the batches that this `fit` will fetch."""
         del logs
         self._fetched, self._position, self._unsaved = self.feed.track(), None, 0
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Count from here."""
+        """Start counting the epoch's batches."""
         del logs
         self._epoch, self._step, self._began = epoch, 0, None
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Count what was trained on: with `steps_per_execution`, several batches at once."""
+        """Count the batches trained on: with `steps_per_execution`, several at once."""
         del logs
         for _ in range(min(batch + 1 - self._step, len(self._fetched))):  # an epoch's last execution may be short
             self._position = self._fetched.popleft()
             self._unsaved += 1
             if self._began is None:
-                self._began = self.feed.plan.epoch_of(self._position - 1)
+                self._began = self.feed.epoch_of(self._position - 1)
         self._step = batch + 1
         if self._position is None:
             raise SpecError(
-                f"Checkpoint: nothing of {self.feed!r} was trained on; give it the feed that `fit` trains from"
+                f"Checkpoint: no batch of {self.feed!r} was trained on; give it the feed that `fit` trains from"
             )
         if self.every_batches and self._unsaved >= self.every_batches:
             whole = (self.params or {}).get("steps") == self.feed.batches_per_epoch
@@ -158,7 +157,7 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
         self._unsaved = 0
 
     def _put(self, name: str, write: Callable[[Path], object]) -> None:
-        """Write a file so that its name only ever stands for the whole of it, also after a power cut."""
+        """Write a file so that its name never shows a part of it, not even after a power cut."""
         partial = self.directory / f"{_PARTIAL}{name}"
         write(partial)
         _sync(partial)
@@ -167,10 +166,10 @@ class Checkpoint(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Steps(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells a `usage_monitor.Monitor` of every training step; fetching a batch counts as part of its step."""
+    """Reports every training step to a `penstock.Monitor`; fetching a batch counts as part of its step."""
 
     def __init__(self, monitor: "Monitor") -> None:
-        """Take a monitor that is, or will be, entered."""
+        """Take a monitor; enter it before `fit`."""
         super().__init__()
         self.monitor = monitor
 
@@ -180,13 +179,13 @@ class Steps(keras.callbacks.Callback):  # type: ignore[misc]
         self.monitor.begin()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """End it."""
+        """End the step."""
         del batch, logs
         self.monitor.end()
 
 
 def _seeds(model: Any) -> list[Any]:
-    """Return the states of a model's random generators: Keras counts them as variables, and saves the weights only."""
+    """Return the states of a model's random generators: they are variables to Keras, which saves only weights."""
     weights = {id(variable) for variable in model.weights}
     return [variable for variable in model.variables if id(variable) not in weights]
 

@@ -1,7 +1,7 @@
 """Normalisation on the trainer's side, for streams whose spec says `normalize.where = "trainer"`.
 
-Owns the same steps as `protocol.normalize`, as one TensorFlow function of a whole batch, so that uint8 travels and the
-trainer's device does the arithmetic. Refuses to know where batches come from. TensorFlow is imported on first use.
+Does what `worker/imaging/normalize.py` does, as one TensorFlow function of a whole batch: uint8 travels, and the
+trainer's device does the arithmetic. TensorFlow is imported on first use.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class BatchNormalizer:
     """
 
     def __init__(self, plain: Normalizer) -> None:
-        """Take the same normaliser as a worker would use."""
+        """Take the normaliser that a worker would use."""
         self.plain = plain
         self._zca: Any = None
 
@@ -68,9 +68,9 @@ class BatchNormalizer:
 
 
 def batch_normalizer(plan: StreamPlan, roots: Mapping[str, str | Path] | None = None) -> BatchNormalizer:
-    """Return what normalises a stream's batches; `roots` is needed where a ZCA matrix has to be read.
+    """Return the normaliser of a stream's batches; `roots` is needed if a ZCA matrix has to be read.
 
-    Raises SpecError if the spec does not leave it to the trainer.
+    Raises SpecError if the spec does not leave normalisation to the trainer.
     """
     settings = plan.settings.transform.normalize
     if settings is None or settings.where != "trainer":

@@ -1,9 +1,9 @@
-"""A feed as a `tf.data.Dataset`: whole batches, one epoch an iteration. Imported only when somebody asks for one.
+"""A feed's batches as a `tf.data.Dataset`: whole batches, one epoch an iteration.
 
-Keras asks a dataset for its cardinality, and without one it takes the first epoch's length for that of all: after a
-resume in mid-epoch it would leave the rest of every later epoch untouched. So the dataset declares the batches of a
-whole epoch, in the graph, where `map` and `prefetch` keep it; and it may nevertheless end early, as the rest of an
-epoch or an epoch with quarantined items does.
+Keras asks a dataset for its cardinality. Without one it takes the first epoch's length for the length of all epochs:
+after a resume in mid-epoch it would skip the rest of every later epoch. So the dataset declares the batches of a whole
+epoch, in the graph, where `map` and `prefetch` keep it. It may still end early, as the rest of an epoch or an epoch
+with quarantined items does.
 """
 
 import warnings
@@ -14,11 +14,11 @@ import numpy as np
 
 from penstock.protocol.errors import PenstockError, SpecError
 from penstock.protocol.plan import FieldSchema
+from penstock.trainer.adapters.batches import BatchSource
+from penstock.trainer.adapters.frameworks import TENSORFLOW, missing_framework
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-    from penstock.trainer.feed.batch_feed import BatchFeed
 
 
 def import_tensorflow() -> Any:
@@ -26,30 +26,29 @@ def import_tensorflow() -> Any:
     try:
         import tensorflow as tf  # noqa: PLC0415 - takes seconds
     except ImportError as error:
-        raise PenstockError(
-            f"TensorFlow is needed and cannot be imported ({error}): pip install 'penstock[tf-cpu]', or 'penstock[tf]' "
-            "with CUDA"
-        ) from error
+        raise missing_framework("TensorFlow", TENSORFLOW, error) from error
     return tf
 
 
-def dataset(feed: "BatchFeed[Any]", fields: tuple[str, ...] | None, *, prefetch: int) -> "tf.data.Dataset[Any]":
+def dataset(
+    feed: BatchSource, fields: tuple[str, ...] | None = ("image", "label"), *, prefetch: int = 2
+) -> "tf.data.Dataset[Any]":
     """Return a dataset of a feed's batches: tuples of `fields` in that order, or dicts of all fields for None.
 
-    Each iteration is one epoch, the first from the feed's position on. An iteration that is left midway (an exception,
-    `take`, `validation_steps`) leaves its epoch behind: the next one begins with the next epoch. So does Keras's look
-    at a first batch under a `tf.distribute` strategy: training then starts with the feed's second epoch.
+    Each iteration is one epoch, the first from the feed's position on. An iteration that ends early (an exception,
+    `take`, `validation_steps`) abandons its epoch: the next iteration begins with the next epoch. Under a
+    `tf.distribute` strategy Keras reads a first batch before it trains: training starts with the feed's second epoch.
 
-    Shapes are static, the number of samples too where every batch is full (`drop_remainder`). `prefetch` is in batches,
-    on top of the feed's own; 0 for none. TensorFlow adds none unasked, so end heavy maps of your own with `prefetch`.
-    tf.data's autotuning is off, as an epoch's end might wait for it; `with_options` behind this one turns it on again.
-    Errors of the feed are raised by TensorFlow as its own, with our text in them.
+    Shapes are static; so is the number of samples if every batch is full (`drop_remainder`). `prefetch` is in batches,
+    on top of the feed's own; 0 for none. TensorFlow adds none by itself, so end heavy maps of your own with `prefetch`.
+    tf.data's autotuning is off, because an epoch's end might wait for it; a later `with_options` turns it on again.
+    TensorFlow raises the feed's errors as its own, with our text in them.
     """
     tf = import_tensorflow()
-    # Keras's words where an epoch is shorter than declared; they are wrong here: nothing is interrupted.
+    # Keras says this if an epoch is shorter than declared; it is wrong here: nothing is interrupted.
     warnings.filterwarnings("ignore", "Your input ran out of data; interrupting training", UserWarning)
     chosen = _choose(feed, fields)
-    batch = feed.plan.settings.batch_size if feed.plan.settings.drop_remainder else None
+    batch = feed.batch_size if feed.drop_remainder else None
     specs = tuple(tf.TensorSpec((batch, *field.shape), field.dtype) for field in chosen)
     names = tuple(field.name for field in chosen)
 
@@ -65,32 +64,31 @@ def dataset(feed: "BatchFeed[Any]", fields: tuple[str, ...] | None, *, prefetch:
         batches = batches.prefetch(prefetch)
     batches = _declare_length(tf, batches, feed)
     options = tf.data.Options()
-    # The end of an iteration wakes the thread that tunes, which may look a moment too early (a race in TensorFlow: its
-    # CancellationManager calls back before it counts as cancelled) and sleep on: up to 60 s, as training stands still.
+    # The end of an iteration wakes the tuning thread, which may check a moment too early (a race in TensorFlow: its
+    # CancellationManager calls back before it counts as cancelled) and sleep again: training stalls for up to 60 s.
     options.autotune.enabled = False
-    options.experimental_optimization.inject_prefetch = (
-        False  # it would ask ahead, and its waiting count as the program's
-    )
+    # An injected prefetch would fetch ahead, and its waiting would count as the program's.
+    options.experimental_optimization.inject_prefetch = False
     return _finish(tf, batches, feed, names if fields is None else None).with_options(options)
 
 
-def _choose(feed: "BatchFeed[Any]", fields: tuple[str, ...] | None) -> list[FieldSchema]:
+def _choose(feed: BatchSource, fields: tuple[str, ...] | None) -> list[FieldSchema]:
     known = {field.name: field for field in feed.schema}
     if isinstance(fields, str) or (fields is not None and (not fields or set(fields) - set(known))):
         raise SpecError(f"fields = {fields!r}: give a tuple of {', '.join(known)}; or None for dicts of all of them")
     return [known[name] for name in (known if fields is None else fields)]
 
 
-def _declare_length(tf: Any, batches: Any, feed: "BatchFeed[Any]") -> Any:
-    """Return `batches` with the cardinality of a whole epoch, ending where they end.
+def _declare_length(tf: Any, batches: Any, feed: BatchSource) -> Any:
+    """Return `batches` with the cardinality of a whole epoch; they still end when the epoch does.
 
-    `assert_cardinality` would fail where an epoch is shorter. `choose_from_datasets` counts as endless where one of its
-    inputs is, even if that one is never chosen, and `take` of something endless has a known length.
+    `assert_cardinality` would fail for a shorter epoch. `choose_from_datasets` counts as endless if one of its inputs
+    is, even one that is never chosen, and `take` of an endless dataset has a known length.
     """
     length = feed.batches_per_epoch
 
     def ask(_: Any) -> Any:
-        feed.stats.ask()  # runs when, and on the thread that, asks for a batch
+        feed.stats.ask()  # runs on the thread that asks for a batch, at that moment
         return np.int64(0)
 
     def choice(index: Any) -> Any:
@@ -105,7 +103,7 @@ def _declare_length(tf: Any, batches: Any, feed: "BatchFeed[Any]") -> Any:
     return tf.data.Dataset.choose_from_datasets([batches, never], choices, stop_on_empty_dataset=False).take(length)
 
 
-def _finish(tf: Any, batches: Any, feed: "BatchFeed[Any]", names: tuple[str, ...] | None) -> Any:
+def _finish(tf: Any, batches: Any, feed: BatchSource, names: tuple[str, ...] | None) -> Any:
     """Stop the clock that `ask` started, and shape the elements."""
 
     def receive() -> Any:

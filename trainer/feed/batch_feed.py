@@ -83,6 +83,16 @@ class BatchFeed(Generic[AnyPlan]):
         return self.plan.batches_per_epoch(self._cursor.config.world_size)
 
     @property
+    def batch_size(self) -> int:
+        """Samples in a batch; an epoch's last batch may hold fewer, unless `drop_remainder` is set."""
+        return self.plan.settings.batch_size
+
+    @property
+    def drop_remainder(self) -> bool:
+        """Whether every batch holds exactly `batch_size` samples."""
+        return self.plan.settings.drop_remainder
+
+    @property
     def position(self) -> int:
         """Position after the batch that was yielded last."""
         return self._cursor.position
@@ -111,6 +121,10 @@ class BatchFeed(Generic[AnyPlan]):
     def skip_epoch(self) -> None:
         """Leave the rest of an epoch that was broken off; does nothing between epochs."""
         self._cursor.claim_next_epoch()
+
+    def epoch_of(self, position: int) -> int:
+        """Return the epoch that a position belongs to."""
+        return self.plan.epoch_of(position)
 
     def upcoming_epoch(self) -> int:
         """Return the epoch of the next batch, waiting for it where that is open: the rest of an epoch may be empty."""
@@ -162,7 +176,7 @@ class BatchFeed(Generic[AnyPlan]):
     def dataset(
         self, fields: tuple[str, ...] | None = ("image", "label"), *, prefetch: int = 2
     ) -> "tf.data.Dataset[Any]":
-        """Return a tf.data.Dataset of whole batches, one epoch an iteration, for `model.fit`; see `trainer.tf`."""
+        """Return a tf.data.Dataset of whole batches, one epoch an iteration, for `model.fit`: `penstock.tf.dataset`."""
         from penstock.trainer.adapters.tf import dataset  # noqa: PLC0415 - TensorFlow is imported only when asked for
 
         return dataset(self, fields, prefetch=prefetch)

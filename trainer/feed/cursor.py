@@ -11,14 +11,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic
 
-from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError, SpecError
+from penstock.protocol.errors import AbandonedError, DeadlineError, PenstockError, RefusedError, SpecError
 from penstock.protocol.messages import EpochEnd
 from penstock.trainer.client.session import SubscriptionConfig
 from penstock.trainer.feed.supply import AnyPlan, Ready, Supply
-
-
-class AbandonedError(PenstockError):
-    """Another iteration has begun, or the feed was moved, while this one was not over."""
 
 
 class Cursor(Generic[AnyPlan]):

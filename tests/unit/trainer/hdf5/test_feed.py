@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from support.hdf5_files import MANIPULATIONS, images, write_file, write_parts
 from support.streams import Batch, digest, epochs, until
 
-from penstock.protocol.errors import PenstockError, RefusedError, SourceError, SpecError
+from penstock.protocol.errors import AbandonedError, PenstockError, RefusedError, SourceError, SpecError
 from penstock.protocol.storage.hdf5_open import Bounds
 from penstock.trainer import Hdf5Feed
-from penstock.trainer.feed.cursor import AbandonedError
 from penstock.trainer.hdf5.columns import Column
 
 COUNT = 50
