@@ -21,9 +21,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from penstock.protocol.spec.manipulation import Gamma, Jpeg, Manipulation, Rescale
+from penstock.protocol.spec.operation import Manipulation
 from penstock.protocol.spec.spec import Stream
 from penstock.worker.imaging.decode import Decoder, Pixels
+from penstock.worker.imaging.operations.gamma import Gamma
+from penstock.worker.imaging.operations.jpeg import Jpeg
+from penstock.worker.imaging.operations.rescale import Rescale
 from penstock.worker.imaging.partial_jpeg import Box, describe
 from penstock.worker.imaging.patches import Cutter
 

@@ -20,7 +20,7 @@ from penstock.commands.view import ViewSettings
 from penstock.commands.write import WriteSettings
 from penstock.demo.command import DemoSettings
 from penstock.protocol.runtime.metrics import COMMON, Definition
-from penstock.protocol.spec import augment, custom, manipulation, normalize, source, spec, transform
+from penstock.protocol.spec import augment, custom, manipulation, normalize, operation_table, source, spec, transform
 from penstock.protocol.transport.rejects import REASONS
 from penstock.sink import metrics as sink_metrics
 from penstock.sink.service import SinkSettings
@@ -43,11 +43,14 @@ _SPEC: dict[str, type[BaseModel]] = {
     "`[streams.NAME.transform.resize]`": transform.Resize,
     "`[streams.NAME.transform.patch]`": transform.Patch,
     "`[streams.NAME.transform.manipulations]`": manipulation.Manipulations,
-    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "gamma"': manipulation.Gamma,
-    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "jpeg"': manipulation.Jpeg,
-    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "resize"': manipulation.Rescale,
-    '`[[streams.NAME.transform.manipulations.choices]]`, kind = "rot90"': manipulation.Rotate,
+    **{
+        f'`[[streams.NAME.transform.manipulations.choices]]`, kind = "{kind}"': model
+        for kind, model in operation_table.manipulation_models().items()
+    },
     "`[streams.NAME.transform.augment]`": augment.Augment,
+    **{
+        f'`[[streams.NAME.transform.steps]]`, op = "{op}"': model for op, model in operation_table.step_models().items()
+    },
     "`[streams.NAME.transform.normalize]`": normalize.Normalize,
     "`[[streams.NAME.transform.custom]]`": custom.Custom,
     "`[streams.NAME.transform.custom.produces.FIELD]`": custom.Produced,

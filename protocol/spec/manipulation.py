@@ -1,143 +1,42 @@
-"""The spec's manipulations: labelled changes of a whole image, of which a sample shows one or all. Owns their fields.
+"""The spec's manipulations: labelled changes of a whole image, of which a sample shows one or all.
 
-Refuses to know pixels. A manipulation is known by its index: 0 is the unchanged image, then those of the preset, then
-those of the spec, in order.
+A manipulation is known by its index: 0 is the unchanged image, then those of the preset, then those of the spec, in
+order. Each kind is defined in a module of its own (`operation_table.py`).
 """
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from penstock.protocol.spec.model import Model
+from penstock.protocol.spec.operation import Manipulation, Size
+from penstock.protocol.spec.operation_table import manipulation_models, one_of
 
-Size = tuple[int, int]
-"""Height and width in pixels."""
-
-
-class _Manipulation(Model):
-    weight: float = Field(default=1.0, gt=0, le=1e6)
-    """How often it is chosen, relative to the other weights."""
-
-    def size(self, image: Size) -> Size:
-        """Return what an image's size becomes, before any turn."""
-        return image
-
-    def unturned(self, patch: Size) -> Size:
-        """Return the size of what is cut from the manipulated image, before any turn, to become such a patch."""
-        return patch
-
-    def least(self, patch: Size) -> Size:
-        """Return the least size of an image that yields such a patch."""
-        return self.unturned(patch)
-
-    def cell(self, patch: Size, _: Size, /) -> Size:
-        """Return the part of an image, whose size comes second, that holds such a patch wherever that part begins."""
-        return self.unturned(patch)
+_MODELS = manipulation_models()
+if TYPE_CHECKING:
+    AnyManipulation = Manipulation
+else:
+    AnyManipulation = one_of(_MODELS.values(), "kind")
 
 
-class Gamma(_Manipulation):
-    """Gamma correction: each value v of 0 to 255 becomes 255 · (v / 255)^value, rounded half up."""
+def _preset(*kinds: tuple[str, Any]) -> tuple[Manipulation, ...]:
+    return tuple(_MODELS[kind].model_validate({"kind": kind, "value": value}) for kind, value in kinds)
 
-    kind: Literal["gamma"]
-    """Kind of the manipulation."""
-    value: float = Field(gt=0, le=100, allow_inf_nan=False)
-    """The exponent; below 1 brightens, above 1 darkens."""
-
-    @property
-    def name(self) -> str:
-        """Short name, such as `gamma08`."""
-        return f"gamma{_digits(self.value)}"
-
-
-class Jpeg(_Manipulation):
-    """JPEG compression and decompression: libjpeg's tables for the quality, chroma halved both ways (4:2:0)."""
-
-    kind: Literal["jpeg"]
-    """Kind of the manipulation."""
-    value: int = Field(ge=1, le=100)
-    """Quality, 1 to 100."""
-
-    @property
-    def name(self) -> str:
-        """Short name, such as `qf70`."""
-        return f"qf{self.value}"
-
-
-class Rescale(_Manipulation):
-    """Bicubic resizing, as Pillow's BICUBIC does it (it widens with the reduction: antialias)."""
-
-    kind: Literal["resize"]
-    """Kind of the manipulation."""
-    value: float = Field(ge=0.05, le=20, allow_inf_nan=False)
-    """The factor; both sides become side × factor, rounded half up, at least 1 pixel."""
-
-    @property
-    def name(self) -> str:
-        """Short name, such as `bicubic05`."""
-        return f"bicubic{_digits(self.value)}"
-
-    def size(self, image: Size) -> Size:
-        """Return what an image's size becomes."""
-        return self._side(image[0]), self._side(image[1])
-
-    def least(self, patch: Size) -> Size:
-        """Return the least size of an image that yields such a patch."""
-        return self._least(patch[0]), self._least(patch[1])
-
-    def cell(self, patch: Size, image: Size, /) -> Size:
-        """Return the part of an image, whose size comes second, that holds such a patch wherever that part begins."""
-        return self._cell(patch[0], image[0]), self._cell(patch[1], image[1])
-
-    def _side(self, pixels: int) -> int:
-        return max(1, int(pixels * self.value + 0.5))
-
-    def _least(self, pixels: int) -> int:
-        if pixels == 1:
-            return 1
-        side = max(1, int((pixels - 0.5) / self.value) - 1)  # rounding makes this a guess, and never too large
-        while self._side(side) < pixels:
-            side += 1
-        return side
-
-    def _cell(self, patch: int, side: int) -> int:
-        after = self._side(side)
-        return patch if after == side else min(side, -(-(patch + 1) * side // after))
-
-
-class Rotate(_Manipulation):
-    """Rotation by quarter turns, counter-clockwise, as numpy's rot90."""
-
-    kind: Literal["rot90"]
-    """Kind of the manipulation."""
-    turns: int = Field(default=1, ge=1, le=3)
-    """Quarter turns."""
-
-    @property
-    def name(self) -> str:
-        """Short name, such as `rot90`."""
-        return f"rot{90 * self.turns}"
-
-    def unturned(self, patch: Size) -> Size:
-        """Return the size of what becomes such a patch when it is turned."""
-        return (patch[1], patch[0]) if self.turns % 2 else patch
-
-
-Manipulation = Annotated[Gamma | Jpeg | Rescale | Rotate, Field(discriminator="kind")]
 
 #: The manipulations of each preset. Those of the IEEE Signal Processing Cup 2018 (camera model identification) in the
 #: order in which its data sets are usually stored.
 PRESETS: dict[str, tuple[Manipulation, ...]] = {
-    "ieee-sp-cup-2018": (
-        Gamma(kind="gamma", value=0.8),
-        Gamma(kind="gamma", value=1.2),
-        Jpeg(kind="jpeg", value=90),
-        Jpeg(kind="jpeg", value=70),
-        Rescale(kind="resize", value=0.5),
-        Rescale(kind="resize", value=0.8),
-        Rescale(kind="resize", value=1.5),
-        Rescale(kind="resize", value=2.0),
+    "ieee-sp-cup-2018": _preset(
+        ("gamma", 0.8),
+        ("gamma", 1.2),
+        ("jpeg", 90),
+        ("jpeg", 70),
+        ("resize", 0.5),
+        ("resize", 0.8),
+        ("resize", 1.5),
+        ("resize", 2.0),
     )
 }
 
@@ -157,7 +56,7 @@ class Manipulations(Model):
 
     preset: Literal["ieee-sp-cup-2018"] | None = None
     """`ieee-sp-cup-2018`: gamma 0.8, 1.2; JPEG quality 90, 70; bicubic 0.5, 0.8, 1.5, 2.0; each of weight 1."""
-    choices: Annotated[tuple[Manipulation, ...], Field(max_length=256)] = ()
+    choices: Annotated[tuple[AnyManipulation, ...], Field(max_length=256)] = ()
     """Manipulations, each a table with `kind` and its value: `gamma`, `jpeg`, `resize`, `rot90`; at most 256."""
     unchanged_weight: float = Field(default=1.0, ge=0, le=1e6)
     """How often the image stays unchanged, relative to the other weights."""
@@ -207,9 +106,3 @@ class Manipulations(Model):
                 return index
             place -= weight
         return len(weights) - 1  # rounding
-
-
-def _digits(value: float) -> str:
-    """Return 0.8 as `08`, but what has more digits as `0_85` or `12_0`, so that no two values share a name."""
-    text = repr(value)
-    return text.replace(".", "" if len(text) == len("0.8") else "_")

@@ -1,17 +1,25 @@
-"""The spec's transform: what a worker makes of an image. Owns its fields; refuses to know pixels."""
+"""The spec's transform: what a worker makes of an image."""
 
 import math
+from collections import Counter
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from penstock.protocol.spec.augment import Augment
 from penstock.protocol.spec.axes import CHANNELS, Axes
 from penstock.protocol.spec.custom import Custom
-from penstock.protocol.spec.manipulation import Manipulation, Manipulations, Size, largest
+from penstock.protocol.spec.manipulation import Manipulations, largest
 from penstock.protocol.spec.model import Model
 from penstock.protocol.spec.normalize import Normalize
+from penstock.protocol.spec.operation import Manipulation, Size, Step
+from penstock.protocol.spec.operation_table import one_of, step_models
+
+if TYPE_CHECKING:
+    AnyStep = Step
+else:
+    AnyStep = one_of(step_models().values(), "op")
 
 #: Filters of `resize`: the first six are Pillow's, which widen with the reduction (antialias); the others OpenCV's.
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area", "linear", "cubic"]
@@ -77,6 +85,8 @@ class Transform(Model):
     """Labelled changes of the whole image, of which each sample shows one, or all."""
     augment: Augment = Augment()
     """Random changes."""
+    steps: Annotated[tuple[AnyStep, ...], Field(max_length=256)] = Field(default=(), exclude_if=lambda steps: not steps)
+    """Random changes of each sample after `augment`, in this order, each a table with `op`, its parameters and `p`."""
     normalize: Normalize | None = None
     """Turn levels into floats, in the worker or in the trainer; without it, `image` holds uint8 levels."""
     custom: tuple[Custom, ...] = ()
@@ -104,6 +114,13 @@ class Transform(Model):
         self.augment.check_levels()
         if self.normalize is not None:
             self.normalize.check(channels)
+        return self
+
+    @model_validator(mode="after")
+    def _steps_have_their_own_keys(self) -> "Transform":
+        for key, count in Counter(self.step_keys).items():
+            if count > 1:
+                raise ValueError(f"{count} steps have key = {key!r}: give each a key of its own, or leave it out")
         return self
 
     def _check_side(self, side: str, least: int) -> None:
@@ -162,6 +179,16 @@ class Transform(Model):
             return math.inf
         least = self.least_size
         return self.capacity((max(self.resize.height, least[0]), max(self.resize.width, least[1])))
+
+    @cached_property
+    def step_keys(self) -> tuple[str, ...]:
+        """What names each step's random numbers: its `key`, or its `op` and its number among those without one."""
+        counts: Counter[str] = Counter()
+        keys = []
+        for step in self.steps:
+            keys.append(step.key or f"{step.name}#{counts[step.name]}")
+            counts[step.name] += step.key is None
+        return tuple(keys)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

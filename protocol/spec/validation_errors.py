@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from penstock.protocol.spec.operation import literal
+
 Models = dict[str, type[BaseModel]]
 
 
@@ -38,10 +40,10 @@ def explain(name: str, problem: ErrorDetails, model: type[BaseModel]) -> str:
 
 
 def _models_in(annotation: object) -> Models:
-    """Return the models inside an annotation such as `dict[str, Stream]`: one under "", several under their kinds."""
+    """Return the models inside an annotation such as `dict[str, Stream]`: one under "", several by `kind` or `op`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {"": annotation}
     found = [model for argument in typing.get_args(annotation) for model in _models_in(argument).values()]
     if len(found) == 1:
         return {"": found[0]}
-    return {typing.get_args(model.model_fields["kind"].annotation)[0]: model for model in found}
+    return {literal(model, "kind" if "kind" in model.model_fields else "op"): model for model in found}

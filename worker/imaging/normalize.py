@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.spec.normalize import Normalize
+from penstock.protocol.spec.pinning import statistics_file
 from penstock.protocol.spec.source import Source
 from penstock.protocol.spec.statistics import EPSILON, Statistics
 
@@ -116,48 +117,11 @@ def _numbers(values: tuple[float, ...] | None, default: float) -> Float64s:
     return np.array([default] if values is None else values, np.float64)
 
 
-def pinned(settings: Normalize, source: Source, roots: Mapping[str, str | Path], channels: int) -> Normalize:
-    """Return settings with what the statistics file holds: mean, deviation and digest. Raises SpecError.
-
-    So the numbers travel with the spec, stand in its fingerprint, and only a whitening worker reads the file again.
-    """
-    if settings.statistics is not None:
-        found, digest = Statistics.load(_file(settings, source, roots), sha256=settings.statistics_sha256)
-        changes: dict[str, Any] = {"statistics_sha256": digest}
-        for name in ("mean", "std"):
-            numbers = getattr(found, name)
-            if getattr(settings, name) is None and numbers is not None:
-                changes[name] = tuple(numbers.tolist())
-        settings = settings.model_copy(update=changes)
-        for wanted, name in ((settings.centers_features, "mean"), (settings.scales_features, "std")):
-            if wanted and getattr(settings, name) is None:
-                raise SpecError(f"normalize.statistics = {settings.statistics!r} holds no {name}, which the spec needs")
-        if settings.zca_whitening and found.zca is None:
-            raise SpecError(f"normalize.statistics = {settings.statistics!r} holds no zca, which the spec needs")
-    try:
-        settings.check(channels)
-    except ValueError as error:
-        raise SpecError(str(error)) from None
-    return settings
-
-
 def open_normalizer(
     settings: Normalize, shape: tuple[int, int, int], source: Source, roots: Mapping[str, str | Path]
 ) -> Normalizer:
     """Return a normaliser for `pinned` settings; a ZCA matrix is read from this host's root. Raises SpecError."""
     zca = None
     if settings.zca_whitening:
-        zca = Statistics.load(_file(settings, source, roots), sha256=settings.statistics_sha256)[0].zca
+        zca = Statistics.load(statistics_file(settings, source, roots), sha256=settings.statistics_sha256)[0].zca
     return Normalizer(settings, shape, zca)
-
-
-def _file(settings: Normalize, source: Source, roots: Mapping[str, str | Path]) -> Path:
-    root = settings.statistics_root or getattr(source, "root", None)
-    if root is None:
-        raise SpecError(f"normalize.statistics = {settings.statistics!r}: say below which root, by statistics_root")
-    if root not in roots:
-        raise SpecError(
-            f"normalize.statistics = {settings.statistics!r} lies below root {root!r}, which has no folder here: "
-            f"give --root {root}=/path"
-        )
-    return Path(roots[root]) / (settings.statistics or "")

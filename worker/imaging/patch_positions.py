@@ -8,7 +8,7 @@ bias is below 2^-36.
 
 import numpy as np
 
-from penstock.protocol.spec.manipulation import Size
+from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.transform import Patch
 
 #: Candidates tried for each scattered patch. At half the density at which random placing jams, nearly every item is

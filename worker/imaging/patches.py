@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.order import DRAW_PLACES, sample_generator
-from penstock.protocol.spec.manipulation import Size
+from penstock.protocol.spec.operation import Kernel, Size, Unchanged, Window
 from penstock.protocol.spec.spec import Stream
 from penstock.worker.imaging.decode import Pixels
-from penstock.worker.imaging.manipulations import Kernel, Window, kernel_of
 from penstock.worker.imaging.patch_positions import cell_offset, center_offset, grid_offset, random_offset, scatter
 from penstock.worker.imaging.resize import enlarge, resize
 
@@ -31,7 +30,7 @@ class Cutter:
         self._max_pixels = int(settings.transform.max_megapixels * 1e6)
         manipulations = settings.transform.manipulations
         self._kinds = (None, *(manipulations.all if manipulations else ()))
-        self._kernels: list[Kernel] = [kernel_of(kind) for kind in self._kinds]
+        self._kernels: list[Kernel] = [kind.kernel() if kind else Unchanged() for kind in self._kinds]
         self._offsets = 2 if self._patch.kind == "random" else 0
         #: Uniforms in [0, 1) that each sample takes: the offset, y and then x, if patches are `random`; then the
         #: manipulation, if there are any: even if all are shown, so that whatever is drawn after it stays the same.

@@ -27,6 +27,7 @@ from penstock.worker.imaging.normalize import Normalizer, open_normalizer
 from penstock.worker.imaging.partial_jpeg import Box
 from penstock.worker.imaging.patches import Cutter
 from penstock.worker.imaging.readers.reader import Loaded, open_origin
+from penstock.worker.imaging.steps import Steps
 
 #: Longest reason (characters) that a message may carry.
 _MAX_REASON = 4096
@@ -60,6 +61,7 @@ class Pipeline:
         self._least = (resize.height, resize.width) if resize is not None and resize.dct_scaling else None
         self._cutter = Cutter(plan.settings, plan.seed)
         self._augmenter = Augmenter(transform.augment, transform.image_shape)
+        self._steps = Steps(transform.steps, transform.step_keys, plan.seed)
         self._images, self._shape = transform.image_names, transform.image_shape
         self._normalizer: Normalizer | None = None
         if transform.normalize is not None and transform.normalize.where == "worker":
@@ -109,6 +111,7 @@ class Pipeline:
         rows = (np.array(made.offsets, np.int64)[:, np.newaxis] * self._patches + np.arange(self._patches)).ravel()
         for image, level in zip(images, levels, strict=True):
             self._augmenter.finish(rows, level[: len(rows)])
+            self._steps.apply(rows, level[: len(rows)])
             if self._normalizer is not None:
                 self._normalizer(level[: len(rows)], image[: len(rows)])
         fields.name(loaded, made)
@@ -151,6 +154,7 @@ class Pipeline:
         """Draw everything that a task's samples take; return the cutter's part, (items, patches, columns)."""
         cut, changed = self._cutter.columns, self._augmenter.columns
         draws = uniforms(self.plan.seed, epoch, items, self._patches, cut + changed)
+        self._steps.begin(epoch, items, self._patches)
         self._augmenter.begin(draws[..., cut:].reshape(len(items) * self._patches, changed))
         return draws[..., :cut]
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from penstock.protocol.errors import ItemError
-from penstock.protocol.spec.manipulation import Size
+from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.transform import Patch, Resize
 from penstock.worker.imaging.decode import Pixels
 

@@ -11,9 +11,13 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from support.images import Pixels, picture
 
-from penstock.protocol.spec.manipulation import PRESETS, Gamma, Jpeg, Manipulation, Manipulations, Rescale, Rotate
+from penstock.protocol.spec.manipulation import PRESETS, Manipulations
+from penstock.protocol.spec.operation import Manipulation, Window
 from penstock.worker.imaging import bicubic
-from penstock.worker.imaging.manipulations import Window, kernel_of
+from penstock.worker.imaging.operations.gamma import Gamma
+from penstock.worker.imaging.operations.jpeg import Jpeg
+from penstock.worker.imaging.operations.rescale import Rescale
+from penstock.worker.imaging.operations.rotate import Rotate
 
 CUP = "ieee-sp-cup-2018"
 #: What the data sets of the Cup's patches are called, in the order of their indices.
@@ -87,7 +91,7 @@ def test_a_patch_is_what_is_cut_from_the_manipulated_whole(
     expected = whole(pixels, manipulation)
     assert expected.shape[:2] == manipulation.size((height, width))
     window = data.draw(windows(*expected.shape[:2]))
-    found = kernel_of(manipulation).cut(pixels, window)
+    found = manipulation.kernel().cut(pixels, window)
     turns = manipulation.turns if isinstance(manipulation, Rotate) else 0
     assert np.array_equal(np.rot90(window.of(expected), turns), found)
 
@@ -125,7 +129,7 @@ def test_nothing_outside_the_source_matters(
     data: st.DataObject, seed: int, height: int, width: int, count: int, manipulation: Manipulation
 ) -> None:
     """So a decoder may leave it out."""
-    pixels, kernel = texture(seed, height, width, count), kernel_of(manipulation)
+    pixels, kernel = texture(seed, height, width, count), manipulation.kernel()
     window = data.draw(windows(*manipulation.size((height, width))))
     source = kernel.source((height, width), window)
     poisoned = 255 - pixels
@@ -139,15 +143,15 @@ def test_the_last_columns_of_an_image_are_compressed_with_their_neighbours(width
     jpeg = Jpeg(kind="jpeg", value=50)
     pixels = picture(4, 1, 24, width)
     expected = whole(pixels, jpeg)
-    assert np.array_equal(expected[:, -1:], kernel_of(jpeg).cut(pixels, Window(0, width - 1, 24, 1)))
-    assert np.array_equal(expected[-1:], kernel_of(jpeg).cut(pixels, Window(23, 0, 1, width)))
+    assert np.array_equal(expected[:, -1:], jpeg.kernel().cut(pixels, Window(0, width - 1, 24, 1)))
+    assert np.array_equal(expected[-1:], jpeg.kernel().cut(pixels, Window(23, 0, 1, width)))
 
 
 def test_the_source_is_little_more_than_the_patch() -> None:
     """Of a camera photo only what the patch needs is touched: here less than 1.3 times its area in the source."""
     for manipulation in PRESETS[CUP]:
         after = manipulation.size((3000, 4000))
-        source = kernel_of(manipulation).source((3000, 4000), Window(777, 999, 224, 224))
+        source = manipulation.kernel().source((3000, 4000), Window(777, 999, 224, 224))
         area = 224 * 224 * 3000 * 4000 / (after[0] * after[1])
         assert area <= source.height * source.width <= 1.3 * area, manipulation.name
 
@@ -162,7 +166,7 @@ def test_real_photos_are_resized_and_compressed_as_a_whole_would_be(shared_data:
         expected = whole(pixels, manipulation)
         for _ in range(3):
             y, x = (int(rng.integers(0, side - 223)) for side in expected.shape[:2])
-            found = kernel_of(manipulation).cut(pixels, Window(y, x, 224, 224))
+            found = manipulation.kernel().cut(pixels, Window(y, x, 224, 224))
             assert np.array_equal(expected[y : y + 224, x : x + 224], found), manipulation.name
 
 
@@ -176,7 +180,7 @@ def test_gamma_leaves_black_and_white_alone() -> None:
     """And brightens below 1, darkens above."""
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 256, 1)
     for value, middle in ((0.8, 147), (1.2, 112)):
-        found = kernel_of(Gamma(kind="gamma", value=value)).cut(ramp, Window(0, 0, 1, 256))
+        found = Gamma(kind="gamma", value=value).kernel().cut(ramp, Window(0, 0, 1, 256))
         assert (0, middle, 255) == (found[0, 0, 0], found[0, 128, 0], found[0, 255, 0])
 
 

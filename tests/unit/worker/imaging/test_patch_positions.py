@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.protocol.order import DRAW_PLACES, sample_generator
-from penstock.protocol.spec.manipulation import Rescale
 from penstock.protocol.spec.transform import Patch
 from penstock.worker.imaging import patch_positions
+from penstock.worker.imaging.operations.rescale import Rescale
 
 rooms = st.integers(0, 70_000)
 sides = st.integers(1, 60)

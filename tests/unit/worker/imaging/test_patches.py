@@ -14,11 +14,15 @@ from PIL import Image
 from support.images import Pixels, encode, picture
 
 from penstock.protocol.errors import ItemError
-from penstock.protocol.spec.manipulation import Gamma, Jpeg, Manipulation, Rescale, Rotate
+from penstock.protocol.spec.operation import Manipulation
 from penstock.protocol.spec.spec import Stream
 from penstock.protocol.spec.transform import Resize
 from penstock.worker.imaging import resize
 from penstock.worker.imaging.decode import Decoder
+from penstock.worker.imaging.operations.gamma import Gamma
+from penstock.worker.imaging.operations.jpeg import Jpeg
+from penstock.worker.imaging.operations.rescale import Rescale
+from penstock.worker.imaging.operations.rotate import Rotate
 from penstock.worker.imaging.partial_jpeg import Box
 from penstock.worker.imaging.patches import Cutter
 

@@ -1,0 +1,51 @@
+"""The table of operations: the one place, besides its own module, that an operation is added to.
+
+The spec's models are built from this table. Operations are listed by name and loaded here, because their modules belong
+to `worker.imaging`, which may import the spec, and never the reverse. To keep it that way, such a module imports of
+Penstock at its top only `protocol.spec.operation` and what lies below; a test watches this.
+"""
+
+from collections.abc import Iterable, Mapping
+from pkgutil import resolve_name
+from typing import Annotated, Any, Union
+
+from pydantic import Field
+
+from penstock.protocol.spec.model import Model
+from penstock.protocol.spec.operation import Manipulation, Step
+
+_OPERATIONS = "penstock.worker.imaging.operations"
+
+#: Manipulations by their `kind`.
+MANIPULATIONS: dict[str, str] = {
+    "gamma": "gamma:Gamma",
+    "jpeg": "jpeg:Jpeg",
+    "resize": "rescale:Rescale",
+    "rot90": "rotate:Rotate",
+}
+
+#: Steps by their `op`.
+STEPS: dict[str, str] = {
+    "flip": "flip:Flip",
+}
+
+
+def manipulation_models() -> dict[str, type[Manipulation]]:
+    """Return the model of every manipulation, by its `kind`."""
+    return _loaded(MANIPULATIONS)
+
+
+def step_models() -> dict[str, type[Step]]:
+    """Return the model of every step, by its `op`."""
+    return _loaded(STEPS)
+
+
+def _loaded(table: Mapping[str, str]) -> dict[str, Any]:
+    return {name: resolve_name(f"{_OPERATIONS}.{place}") for name, place in table.items()}
+
+
+def one_of(models: Iterable[type[Model]], field: str) -> object:
+    """Return the annotation for one of these models, told apart by a field of theirs."""
+    kinds = tuple(models)
+    # Built from a table, so it cannot be written as `A | B`; and pydantic refuses a discriminator of one model.
+    return Annotated[Union[kinds], Field(discriminator=field)] if len(kinds) > 1 else kinds[0]  # noqa: UP007
