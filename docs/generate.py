@@ -83,7 +83,7 @@ def _type(annotation: object) -> str:
         return annotation.__name__
     if typing.get_origin(annotation) is typing.Annotated:
         return _type(typing.get_args(annotation)[0])
-    text = re.sub(r"typing\.|penstock\.protocol\.\w+\.", "", str(annotation))
+    text = re.sub(r"typing\.|penstock\.[a-z_.]+\.", "", str(annotation))
     return text.replace("|", "\\|") if len(text) < 60 else "see below"  # noqa: PLR2004 - a column's width
 
 
