@@ -46,6 +46,6 @@ def _loaded(table: Mapping[str, str]) -> dict[str, Any]:
 
 def one_of(models: Iterable[type[Model]], field: str) -> object:
     """Return the annotation for one of these models, told apart by a field of theirs."""
-    kinds = tuple(models)
+    kinds: Any = tuple(models)
     # Built from a table, so it cannot be written as `A | B`; and pydantic refuses a discriminator of one model.
     return Annotated[Union[kinds], Field(discriminator=field)] if len(kinds) > 1 else kinds[0]  # noqa: UP007

@@ -120,7 +120,7 @@ def project(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fields(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Fields:
     """Return the fields of one epoch of each stream, by `stream/field`, from a real stack of the copied project."""
     folder = tmp_path_factory.mktemp("epoch")
-    spec, out = make_spec(make_images(folder / "photos", each=10), **STREAMS), folder / "fields.npz"
+    spec, out = {**make_spec(make_images(folder / "photos", each=10)), "streams": STREAMS}, folder / "fields.npz"
     command = [sys.executable, "-c", PROGRAM, json.dumps(spec), str(project), str(out)]
     environment = {**os.environ, "PYTHONPATH": str(project)}
     subprocess.run(command, cwd=project, env=environment, check=True, timeout=4 * DEADLINE_S)

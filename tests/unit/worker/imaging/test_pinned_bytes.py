@@ -201,6 +201,12 @@ PINNED: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "71440325c4a94f148bec1a1167d235e8",
         "dd8db4c47a48b7aace42216894e568bd",
     ),
+    "flip": (
+        {"resize": RESIZE, "steps": [{"op": "flip", "p": 0.5}]},
+        1,
+        "8b5bbe25d286c014ff915a68d8fdeb46",
+        "dd8ccccc7dcdf70baf0296f022043694",
+    ),
     "normalize-in-trainer": (
         {"resize": RESIZE, "normalize": {"rescale": 0.5, "where": "trainer"}},
         1,

@@ -56,6 +56,8 @@ def whole(pixels: Pixels, manipulation: Manipulation) -> Pixels:
             return np.asarray(resized).reshape(height, width, pixels.shape[2])
         case Rotate():
             return pixels
+        case _:
+            raise AssertionError(f"{manipulation!r} has no reference here")
 
 
 @st.composite
