@@ -1,7 +1,10 @@
-"""Writes spec.md, settings.md and metrics.md from the code, so that they cannot drift: `python docs/generate.py`."""
+"""Writes spec.md, settings.md and metrics.md from the code: `python docs/generate.py`."""
 
+import builtins
 import functools
+import json
 import re
+import types
 import typing
 from pathlib import Path
 
@@ -78,40 +81,100 @@ _SETTINGS: dict[str, type[BaseModel]] = {
 }
 
 
-def _type(annotation: object) -> str:
-    if isinstance(annotation, type):
-        return annotation.__name__
-    if typing.get_origin(annotation) is typing.Annotated:
-        return _type(typing.get_args(annotation)[0])
-    text = re.sub(r"typing\.|penstock\.[a-z_.]+\.", "", str(annotation))
-    return text.replace("|", "\\|") if len(text) < 60 else "see below"  # noqa: PLR2004 - a column's width
+_PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+#: Headings of the spec's tables, by the last part of their place; others are the part itself.
+_HEADINGS = {"NAME": "Stream", "choices": "Manipulation", "steps": "Step", "custom": "Custom transform"}
+_HEADINGS |= {"FIELD": "Field of a custom transform"}
 
 
-def _bound(rule: object) -> str:
-    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "of length ≥"}
-    return ", ".join(
-        f"{sign} {getattr(rule, key)}" for key, sign in signs.items() if getattr(rule, key, None) is not None
-    )
+def type_words(annotation: object) -> str:
+    """Return what a value of a type is, for people: `str | None` is "text, optional"."""
+    if annotation in _PLAIN:
+        return _PLAIN[typing.cast("type", annotation)]
+    parts = typing.get_args(annotation)
+    match typing.get_origin(annotation):
+        case typing.Annotated:
+            return _bounded(type_words(parts[0]), parts[1:])
+        case typing.Literal:
+            return _either([f"`{_toml(part)}`" for part in parts])
+        case typing.Union | types.UnionType:
+            words = [type_words(part) for part in parts if part is not type(None)]
+            tables = all(word == "table" for word in words)
+            return ("table" if tables else _either(words)) + (", optional" if type(None) in parts else "")
+        case builtins.tuple | builtins.list if Ellipsis in parts or len(parts) == 1:
+            return f"list of {_plural(type_words(parts[0]))}"
+        case builtins.tuple:
+            return f"list of {len(parts)} {_plural(type_words(parts[0]))}"
+        case _:
+            return "table"
+
+
+def _either(words: list[str]) -> str:
+    return ", ".join(words[:-1]) + (" or " if words[:-1] else "") + words[-1]
+
+
+def _plural(words: str) -> str:
+    return re.sub(r"^(whole number|number|table)\b", r"\1s", words)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value}"
+
+
+def _bounded(words: str, rules: typing.Iterable[object]) -> str:
+    """Return a type's words with its bounds; that text or a list must not be empty goes without saying."""
+    limits = {"ge": "", "gt": "", "le": "", "lt": "", "max_length": ""}
+    for rule in [part for each in rules for part in (*getattr(each, "metadata", ()), each)]:
+        limits |= {key: _number(value) for key in limits if (value := getattr(rule, key, None)) is not None}
+    if limits["ge"] and limits["le"]:
+        said = [f"{limits['ge']} to {limits['le']}"]
+    else:
+        about = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+        said = [f"{about[key]} {limits[key]}" for key in about if limits[key]]
+    if limits["max_length"] and words.startswith("list"):
+        said.append(f"at most {limits['max_length']} of them")
+    kind, comma, rest = words.partition(", optional")
+    return ", ".join([kind, *said]) + comma + rest
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def default_words(value: object) -> str:
+    """Return a default for people: a value of TOML, or "none"."""
+    if value is PydanticUndefined:
+        return "**required**"
+    if isinstance(value, BaseModel) or value is None or value in ("", {}, (), []):
+        return "none"
+    return f"`{int(value) if isinstance(value, float) and value == int(value) else _toml(value)}`"
 
 
 def _table(model: type[BaseModel], name: typing.Callable[[str], str]) -> list[str]:
     lines = ["| field | type | default | meaning |", "|---|---|---|---|"]
     for field, info in model.model_fields.items():
-        value = info.get_default(call_default_factory=True)
-        default = "required" if value is PydanticUndefined else f"`{value!r}`"
-        bounds = ", ".join(filter(None, map(_bound, info.metadata)))
+        default = default_words(info.get_default(call_default_factory=True))
+        words = _bounded(type_words(info.annotation), info.metadata)
         meaning = " ".join((info.description or "").split()).replace("|", "\\|")
-        lines.append(
-            f"| `{name(field)}` | {_type(info.annotation)} {bounds} | {default} | {meaning} |".replace("  ", " ")
-        )
+        lines.append(f"| `{name(field)}` | {words} | {default} | {meaning} |")
     return lines
+
+
+def _heading(place: str) -> str:
+    """Return a short heading for a place in the spec, as in `[streams.NAME.source]`, kind = "directory"."""
+    inside, _, kind = place.partition(", ")
+    last = re.split(r"[.\[\]`]+", inside.strip("`[]"))[-1]
+    heading = _HEADINGS.get(last, last[:1].upper() + last[1:])
+    return heading + (f": {kind.split(chr(34))[1]}" if kind else "")
 
 
 def spec_page() -> str:
     """Return the reference of the spec."""
-    lines = ["# The spec, field by field", "", "Generated from the models by `python docs/generate.py`.", ""]
-    for title, model in _SPEC.items():
-        lines += [f"## {title}", "", " ".join((model.__doc__ or "").split()), "", *_table(model, str), ""]
+    lines = ["# Spec reference", "", "Every field of a spec, generated from the code by `python docs/generate.py`.", ""]
+    for place, model in _SPEC.items():
+        where = f"{place.replace(', ', ' with `')}`: " if ", " in place else f"{place}: " if "`" in place else ""
+        about = where + " ".join((model.__doc__ or "").split())
+        lines += [f"## {_heading(place)}", "", about, "", *_table(model, str), ""]
     return "\n".join(lines)
 
 
@@ -122,17 +185,31 @@ def _flag(model: type[BaseModel], field: str) -> str:
     return f"--{(info.alias or field).replace('_', '-')}"
 
 
+def _as_flags(row: str) -> str:
+    """Return a table's row with types and defaults as a shell has them, instead of TOML."""
+    field, words, default, meaning = row.split(" | ", 3)
+    words = words.replace("table", "`NAME=PATH`, repeatable").replace("list of text", "text, repeatable")
+    return " | ".join([field, words.replace('"', ""), default.replace('"', ""), meaning])
+
+
 def settings_page() -> str:
     """Return the reference of the settings of services and commands."""
-    lines = ["# Settings", "", "Generated from the models by `python docs/generate.py`.", ""]
+    lines = [
+        "# Settings",
+        "",
+        "The options of every command, generated from the code by `python docs/generate.py`.",
+        "",
+    ]
     lines += [
-        "Each is a flag, an environment variable `PENSTOCK_<FIELD>` (upper case, `_`) and a key of the TOML file that",
-        "`--config` or `PENSTOCK_CONFIG` names; flags win over the environment, that over the file.",
+        "Each option can be given as a flag (`--log-level`), as an environment variable (`PENSTOCK_LOG_LEVEL`) or in a",
+        "TOML file (`log_level`) that `--config` or `PENSTOCK_CONFIG` names. A flag overrides the environment, which",
+        "overrides the file.",
         "",
     ]
     for title, model in _SETTINGS.items():
-        rows = _table(model, functools.partial(_flag, model))
-        lines += [f"## `{title}`", "", " ".join((model.__doc__ or "").split()), "", *rows, ""]
+        head, rule, *rows = _table(model, functools.partial(_flag, model))
+        lines += [f"## `{title}`", "", " ".join((model.__doc__ or "").split()), "", head, rule]
+        lines += [*map(_as_flags, rows), ""]
     return "\n".join(lines)
 
 
@@ -145,29 +222,29 @@ _METRICS: dict[str, typing.Iterable[Definition]] = {
 }
 _ABOUT_METRICS = """# Metrics
 
-Generated from the definitions by `python docs/generate.py`.
+All Prometheus metrics, generated from the code by `python docs/generate.py`.
 
-Every service answers `GET /metrics` where it answers `/healthz` (`--health`, loopback and any free port by default;
-the log says where), in Prometheus's text format, or in OpenMetrics if the Accept header asks for it. The values are
-what the parts told each other last, at most a second (`heartbeat_s`) old: counting costs once a task or batch, never
-once a sample. Beside what stands here, each process has the usual `process_*`: processor time, memory, descriptors.
+Every service answers `GET /metrics` at the same address as `/healthz` (set by `--health`; by default a free port on
+loopback, which the log names). The format is Prometheus's text format, or OpenMetrics if the Accept header asks for it.
+Values are at most one heartbeat (`heartbeat_s`, 1 second) old. Counters are updated once per task or batch, not per
+sample. Each process also exports the standard `process_*` metrics: CPU time, memory, file descriptors.
 
-`GET /status` of the ventilator is the whole topology at once, as JSON: `penstock.Snapshot`, field
-by field documented there. It names hosts and files, so it is served on loopback and Unix sockets only.
-`stack.snapshot()` and `stack.metrics()` of `penstock.local` have both. What the words of `penstock_verdict` mean
-stands in [verdict.md](verdict.md).
+`GET /status` of the ventilator returns the state of the whole stack as JSON; `penstock.Snapshot`
+documents its fields. It contains host and file names, so it is served only on loopback and Unix sockets. In Python,
+`stack.snapshot()` and `stack.metrics()` of `penstock.local` return both. The labels of `penstock_verdict` are
+explained in [The verdict](verdict.md).
 
-A training program exposes its own side with one line:
+A training program exports its own metrics with one line:
 
 ```python
 from penstock import FeedCollector, serve_metrics
 
-serve_metrics("127.0.0.1:9400", feed)  # a page of its own, or
-prometheus_client.REGISTRY.register(FeedCollector(feed))  # beside the program's other metrics
+serve_metrics("127.0.0.1:9400", feed)  # an endpoint of its own, or
+prometheus_client.REGISTRY.register(FeedCollector(feed))  # with the program's other metrics
 ```
 
-`deploy/monitoring/` has a configuration of Prometheus and a Grafana dashboard. In containers they come by a profile;
-the services must then answer Prometheus beyond their own containers, inside the Compose network:
+`deploy/monitoring/` contains a Prometheus configuration and a Grafana dashboard. With containers, enable the profile
+`monitoring` and let the services answer Prometheus on the Compose network:
 
     HEALTH=0.0.0.0:8080 docker compose --profile train --profile monitoring up     # http://127.0.0.1:3000
 """
@@ -193,7 +270,7 @@ PAGES = {"spec.md": spec_page, "settings.md": settings_page, "metrics.md": metri
 
 
 def main() -> None:
-    """Write the pages beside this file."""
+    """Write the pages into this folder."""
     for name, page in PAGES.items():
         (_HERE / name).write_text(page(), encoding="utf-8")
 

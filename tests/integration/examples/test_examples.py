@@ -7,27 +7,28 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.snippets import blocks_of
 from support.streams import make_images
 
 from penstock.commands.check import main as check
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-#: What the README leaves to its reader: a network for its images and classes.
+#: What the guide to resuming leaves to its reader: a network for the images and classes.
 BUILD_MODEL = """
 import keras
 
 def build_model(classes):
-    layers = [keras.Input((144, 144, 3), dtype="uint8"), keras.layers.Rescaling(1 / 255)]
+    layers = [keras.Input((96, 96, 3), dtype="uint8"), keras.layers.Rescaling(1 / 255)]
     model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes)])
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 """
 
 
-def blocks(root: Path, language: str) -> list[str]:
-    """Return the README's code blocks of one language."""
-    return re.findall(rf"```{language}\n(.*?)```", (root / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def blocks(page: Path, language: str) -> list[str]:
+    """Return a page's code blocks of one language."""
+    return [block.text for block in blocks_of(page) if block.language == language]
 
 
 def run(program: list[str], folder: Path) -> str:
@@ -54,25 +55,23 @@ for sys.argv in json.loads(sys.argv[1]):
 @pytest.fixture
 def readme_spec(root: Path, tmp_path: Path) -> Path:
     """Return a folder with the README's spec and a few images where it expects them."""
-    [spec] = blocks(root, "toml")
-    for part in ("train", "validation"):
-        make_images(tmp_path / "photos" / part, each=6, size=160)
-    assert '"/data/photos"' in spec
-    (tmp_path / "spec.toml").write_text(spec.replace('"/data/photos"', '"photos"'), encoding="utf-8")
+    [spec] = blocks(root / "README.md", "toml")
+    make_images(tmp_path / "photos", each=6, size=160)
+    (tmp_path / "spec.toml").write_text(spec, encoding="utf-8")
     return tmp_path
 
 
 def test_the_readmes_example_trains(root: Path, readme_spec: Path) -> None:
-    """The ten lines, with the README's spec, as written."""
-    [example] = [block for block in blocks(root, "python") if "penstock.local(" in block]
+    """The README's spec and its ten lines train as they are written."""
+    [example] = blocks(root / "README.md", "python")
     assert len(example.strip().splitlines()) <= 10
-    (readme_spec / "example.py").write_text(BUILD_MODEL + example, encoding="utf-8")
+    (readme_spec / "example.py").write_text(example, encoding="utf-8")
     assert "Epoch 10/10" in run(["example.py"], readme_spec)
 
 
-def test_the_readmes_resumption_resumes(root: Path, readme_spec: Path) -> None:
-    """Its Keras lines, run twice for more epochs each time, go on where they stopped."""
-    [example] = [block for block in blocks(root, "python") if "Checkpoint(" in block]
+def test_the_guide_to_resuming_resumes(root: Path, readme_spec: Path) -> None:
+    """Its Keras lines, run twice for more epochs each time, continue where they stopped."""
+    [example] = [block for block in blocks(root / "docs" / "resume.md", "python") if "Checkpoint(" in block]
     indented = example.replace("\n", "\n    ")
     program = f"""
 {BUILD_MODEL}
