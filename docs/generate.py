@@ -90,7 +90,7 @@ _HEADINGS |= {"FIELD": "Field of a custom transform"}
 def type_words(annotation: object) -> str:
     """Return what a value of a type is, for people: `str | None` is "text, optional"."""
     if annotation in _PLAIN:
-        return _PLAIN[typing.cast("type", annotation)]
+        return _PLAIN[annotation]
     parts = typing.get_args(annotation)
     match typing.get_origin(annotation):
         case typing.Annotated:
