@@ -16,8 +16,8 @@ from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset
 from penstock.protocol.runtime.metrics import Metrics, Page
 from penstock.protocol.runtime.service import Service, host_name, run
 from penstock.protocol.runtime.settings import ServiceSettings
+from penstock.protocol.spec.roots import is_url
 from penstock.protocol.stats import few
-from penstock.protocol.storage.urls import is_url
 from penstock.protocol.transport.addresses import host_of, reachable
 from penstock.protocol.version import __version__
 from penstock.worker.executor import Engine, Setup

@@ -14,7 +14,8 @@ from PIL import Image
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.storage.urls import Remote, is_url
+from penstock.protocol.spec.roots import is_url
+from penstock.protocol.storage.urls import Remote
 from penstock.protocol.transport.shared_memory import FREE_SEGMENTS
 from penstock.ventilator.sources.listing import Listing
 from penstock.ventilator.sources.rows import RowListing

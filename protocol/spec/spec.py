@@ -16,10 +16,10 @@ from pydantic import Field, ValidationError, model_validator
 from penstock.protocol.errors import SpecError
 from penstock.protocol.spec.model import Model, Name
 from penstock.protocol.spec.pinning import pinned
+from penstock.protocol.spec.roots import absolute_root
 from penstock.protocol.spec.source import Source
 from penstock.protocol.spec.transform import Transform
 from penstock.protocol.spec.validation_errors import explain
-from penstock.protocol.storage.urls import absolute_root
 
 
 class Stream(Model):

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from penstock.protocol.errors import SourceError
 from penstock.protocol.order import Int64s, permute
 from penstock.protocol.spec.source import ArraySource, RowSource
+from penstock.protocol.storage.array_types import Bools, Int32s, Levels, Stored
+from penstock.protocol.storage.rows_numpy import open_member
 
 #: Images of more channels are no images of ours.
 _CHANNELS = (1, 3, 4)
@@ -28,27 +30,6 @@ _SPLIT = 0x5350_4C49_54
 _SKETCHED = 64
 #: Bytes that are looked at in one go.
 _BLOCK_BYTES = 8_000_000
-
-Levels = npt.NDArray[np.uint8]
-Int32s = npt.NDArray[np.int32]
-Bools = npt.NDArray[np.bool_]
-
-
-class Stored(Protocol):
-    """An array in a file."""
-
-    #: File and, where it has several, array; below the root.
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def take(self, rows: Int64s) -> npt.NDArray[Any]:
-        """Return these rows, in this order: a new array. Raises ItemError if the file has been changed."""
-        ...
-
-    def run(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return the rows from `start` up to `stop`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,8 +88,6 @@ class Rows:
 def open_rows(source: RowSource, root: str) -> Rows:
     """Open the arrays of a source below a folder of this host. Raises SourceError in words."""
     if isinstance(source, ArraySource):
-        from penstock.protocol.storage.rows_numpy import open_member  # noqa: PLC0415 - knows this module
-
         images = open_member(root, source.images, allow_outside=source.allow_outside)
         labels = open_member(root, source.labels, allow_outside=source.allow_outside) if source.labels else None
         names: Sequence[str] | None = None

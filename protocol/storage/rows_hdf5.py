@@ -15,9 +15,9 @@ import numpy.typing as npt
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.order import Int64s
 from penstock.protocol.spec.source import Hdf5Source
+from penstock.protocol.storage.array_types import Stored
 from penstock.protocol.storage.confined_files import Watch, open_below, opened_path
 from penstock.protocol.storage.hdf5_open import Bounds, find, h5py, names_of, open_hdf5
-from penstock.protocol.storage.rows import Stored
 from penstock.protocol.storage.rows_numpy import Mapped
 
 #: Unpacked chunks that a data set keeps (bytes): a chunk that several rows of a task share is unpacked once.

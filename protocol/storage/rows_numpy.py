@@ -17,8 +17,8 @@ from numpy.lib import format as npy
 
 from penstock.protocol.errors import SourceError
 from penstock.protocol.order import Int64s
+from penstock.protocol.storage.array_types import Stored
 from penstock.protocol.storage.confined_files import Watch, open_below
-from penstock.protocol.storage.rows import Stored
 
 #: Largest compressed member (bytes, when unpacked) that each worker holds.
 _HELD_BYTES = 256_000_000

@@ -4,7 +4,6 @@ Any protocol that fsspec knows works (http, https, s3, gs, …), if the package 
 credentials come from where that package looks for them, never from a spec. Refuses to know what files hold.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -13,8 +12,6 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from penstock.protocol.errors import ItemError, SourceError
 
-#: `protocol://…`, or several protocols for fsspec to chain, as in `zip://folder::s3://bucket/photos.zip`.
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 #: Seconds that one request may take.
 _REQUEST_S = 20.0
 #: Seconds that bringing a manifest here may take, and its largest size (bytes).
@@ -33,18 +30,6 @@ _Result = TypeVar("_Result")
 
 class _Final(Exception):  # noqa: N818 - never leaves this module
     """A failure that another try cannot mend; its text is the reason."""
-
-
-def is_url(root: str) -> bool:
-    """Return whether a root is a URL, not a folder."""
-    return _URL.match(root) is not None
-
-
-def absolute_root(root: str, base: Path) -> str:
-    """Return a root as it is (a URL), or as an absolute path; relative ones start at `base`."""
-    if root.startswith("file://"):
-        root = unquote(urlsplit(root).path)
-    return root if is_url(root) else str(base.joinpath(Path(root).expanduser()).absolute())
 
 
 def shown(url: str) -> str:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Self, overload
 
 from penstock.protocol.errors import SourceError
+from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import DirectorySource, FileSource, ManifestSource, RowSource, Source
-from penstock.protocol.storage.urls import is_url
 from penstock.ventilator.sources.listing import MAX_PATH_BYTES, Listing, ListingBuilder, prefix_of
 from penstock.ventilator.sources.manifest import list_manifest
 from penstock.ventilator.sources.remote import RemoteTree, brought

@@ -13,7 +13,8 @@ import numpy as np
 from penstock.protocol.errors import SourceError
 from penstock.protocol.order import Int64s
 from penstock.protocol.spec.source import RowSource
-from penstock.protocol.storage.rows import Int32s, Rows, open_rows, row_name, to_levels
+from penstock.protocol.storage.array_types import Int32s
+from penstock.protocol.storage.rows import Rows, open_rows, row_name, to_levels
 
 #: Most bytes of images that are digested.
 _DIGESTED_BYTES = 1_000_000_000

@@ -16,8 +16,8 @@ from penstock.protocol.errors import ItemError, SpecError
 from penstock.protocol.messages import Task
 from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import RowSource
-from penstock.protocol.storage.urls import is_url
 from penstock.worker.imaging.decode import Pixels
 from penstock.worker.imaging.readers.files import read_file
 

@@ -14,7 +14,8 @@ from penstock.protocol.messages import Task
 from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.source import RowSource
-from penstock.protocol.storage.rows import Bools, Levels, Rows, open_rows
+from penstock.protocol.storage.array_types import Bools, Levels
+from penstock.protocol.storage.rows import Rows, open_rows
 from penstock.worker.imaging.readers.reader import Loaded
 
 #: Parts of red, green and blue in gray (of 2^16): ITU-R BT.601, as Pillow's "L" and the decoder take them.

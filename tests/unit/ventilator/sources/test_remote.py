@@ -16,9 +16,10 @@ from support.web import serve
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.messages import Item, Task, TaskKey
+from penstock.protocol.spec.roots import absolute_root, is_url
 from penstock.protocol.spec.source import DirectorySource, ManifestSource
 from penstock.protocol.spec.spec import parse_spec
-from penstock.protocol.storage.urls import Remote, absolute_root, is_url, shown
+from penstock.protocol.storage.urls import Remote, shown
 from penstock.ventilator.sources.directory import list_source
 from penstock.ventilator.sources.listing import Listing
 from penstock.worker.imaging.readers.urls import UrlFiles

@@ -1,0 +1,20 @@
+"""Roots as a spec names them: a folder or a URL. `protocol/storage/urls.py` reads files below a URL."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+#: `protocol://…`, or several protocols for fsspec to chain, as in `zip://folder::s3://bucket/photos.zip`.
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+(://|::)")
+
+
+def is_url(root: str) -> bool:
+    """Return whether a root is a URL, not a folder."""
+    return _URL.match(root) is not None
+
+
+def absolute_root(root: str, base: Path) -> str:
+    """Return a root as it is (a URL), or as an absolute path; relative ones start at `base`."""
+    if root.startswith("file://"):
+        root = unquote(urlsplit(root).path)
+    return root if is_url(root) else str(base.joinpath(Path(root).expanduser()).absolute())
