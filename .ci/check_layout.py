@@ -31,6 +31,8 @@ FLOORS = (
     ("observe", "contact_sheet", "terminal"),
     # Pixels: decode, cut, manipulate, augment, read; without sockets.
     ("worker.imaging",),
+    # Kinds of source: listings for the ventilator, readers for workers. `protocol.spec` names them as text.
+    ("sources",),
     # The agreement. A service's main loop and its health page use sockets and keys: runtime lies above transport.
     ("protocol.runtime",),
     ("protocol.transport", "protocol.storage"),

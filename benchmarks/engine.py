@@ -28,7 +28,7 @@ from rich.table import Table
 import penstock
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.spec.spec import parse_spec
-from penstock.ventilator.sources.catalog import TaskBook
+from penstock.ventilator.sources.catalog import Catalog
 from penstock.worker.imaging.pipeline import Pipeline
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -100,7 +100,7 @@ def in_workers(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _loop(spec: dict[str, Any], seconds: float, first: int, ready: Any, results: Any) -> None:  # noqa: ANN401 - multiprocessing's
     parsed = parse_spec(in_workers(spec))
-    book = TaskBook.open(parsed, parsed.roots)
+    book = Catalog.open(parsed, parsed.roots)
     [plan] = book.plans
     pipeline = Pipeline(plan, parsed.roots)
     ordinal, samples, began = first * plan.geometry.tasks_per_epoch, 0, 0.0

@@ -29,8 +29,8 @@ from rich.table import Table
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Stream
+from penstock.sources.base import Loaded
 from penstock.worker.imaging.pipeline import Pipeline
-from penstock.worker.imaging.readers.reader import Loaded
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OURS = "penstock"

@@ -18,7 +18,8 @@ from PIL import Image
 
 import penstock
 from penstock.protocol.messages import Item, Task, TaskKey
-from penstock.worker.imaging.readers.urls import REQUESTS, UrlFiles
+from penstock.sources.fetchers import REQUESTS
+from penstock.sources.file_reader import UrlReader
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -74,7 +75,7 @@ def reading(folder: Path, url: str, requests: int) -> float:
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.jpg"))[:count]
     items = tuple(Item(item=number, path=path, label=0) for number, path in enumerate(paths))
     task = Task(key=TaskKey(stream="train", ordinal=0), attempt=0, epoch=0, items=items)
-    files = UrlFiles(url, allow_outside=False, limit_bytes=10**7, requests=requests)
+    files = UrlReader(url, allow_outside=False, limit_bytes=10**7, requests=requests)
     list(files.read(task.model_copy(update={"items": items[:requests]})).contents)  # opens the connections
     began = time.perf_counter()
     good = all(isinstance(content, bytes) for content in files.read(task).contents)

@@ -38,10 +38,7 @@ _HERE = Path(__file__).parent
 _SPEC: dict[str, type[BaseModel]] = {
     "The file": spec.Spec,
     "`[streams.NAME]`": spec.Stream,
-    '`[streams.NAME.source]`, kind = "directory"': source.DirectorySource,
-    '`[streams.NAME.source]`, kind = "manifest"': source.ManifestSource,
-    '`[streams.NAME.source]`, kind = "arrays"': source.ArraySource,
-    '`[streams.NAME.source]`, kind = "hdf5"': source.Hdf5Source,
+    **{f'`[streams.NAME.source]`, kind = "{kind}"': source.load_kind(kind).model for kind in source.KINDS},
     "`[streams.NAME.transform]`": transform.Transform,
     "`[streams.NAME.transform.resize]`": transform.Resize,
     "`[streams.NAME.transform.patch]`": transform.Patch,

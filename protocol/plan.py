@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from penstock.protocol.order import Geometry, Int64s
 from penstock.protocol.spec.axes import Axes, Channels
@@ -71,8 +71,17 @@ class StreamPlan(Model):
     """Class names in label order."""
     fingerprint: str
     """Digest of what determines the samples: seed, source listing, transform and order."""
-    sketch: str = ""
-    """Of a source of rows: a digest of its shape, labels and a few rows, by which a worker knows its copy."""
+    copy_digest: str = ""
+    """What a worker compares with its own copy of the data, such as a digest of an array's shape, labels and some rows;
+    empty: nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_former_name(cls, data: Any) -> Any:  # noqa: ANN401 - not checked yet
+        """Read plans that files of earlier versions hold: they call `copy_digest` `sketch`."""
+        if isinstance(data, dict) and "sketch" in data:
+            return {("copy_digest" if key == "sketch" else key): value for key, value in data.items()}
+        return data
 
     @cached_property
     def token(self) -> str:

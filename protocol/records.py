@@ -32,9 +32,16 @@ class Item(Message):
     item: Count
     """Index in the whole source."""
     path: Text
-    """Path below the source's root, with `/` between parts."""
+    """Path of the item's file below the source's root, with `/` between parts; of a row, its name."""
     label: int
     """Class index; -1 without one."""
+    span: tuple[Count, Count] | None = None
+    """Offset and length (bytes) of the item in its file; none: the item is the whole file."""
+
+    @property
+    def name(self) -> str:
+        """How messages and the quarantine ledger name the item: `file`, or `file@offset+length`."""
+        return self.path if self.span is None else f"{self.path}@{self.span[0]}+{self.span[1]}"
 
 
 class TaskKey(Message):

@@ -34,7 +34,7 @@ from penstock.protocol.version import __version__
 from penstock.ventilator.core.leases import LeasePolicy, Leases
 from penstock.ventilator.monitoring.metrics import METRICS, fill
 from penstock.ventilator.monitoring.snapshots import Own, Snapshots
-from penstock.ventilator.sources.catalog import TaskBook
+from penstock.ventilator.sources.catalog import Catalog
 
 if TYPE_CHECKING:
     from penstock.ventilator.dashboard.server import Dashboard
@@ -152,9 +152,9 @@ def _open_dashboard(settings: VentilatorSettings, service: Service) -> AbstractC
     )
 
 
-def _list_sources(service: Service, spec: Spec, roots: Mapping[str, str], dashboard: "Dashboard | None") -> TaskBook:
+def _list_sources(service: Service, spec: Spec, roots: Mapping[str, str], dashboard: "Dashboard | None") -> Catalog:
     service.starting = True
-    book = TaskBook.open(spec, roots)
+    book = Catalog.open(spec, roots)
     service.starting = False
     if dashboard:
         dashboard.name_items(book.name)

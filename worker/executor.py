@@ -16,9 +16,9 @@ from penstock.protocol.stats import Stage
 from penstock.protocol.transport.segments import Loan
 from penstock.protocol.transport.shared_memory import Pool, by_reference
 from penstock.protocol.transport.sockets import Endpoint, Hub
+from penstock.sources.base import Loaded
 from penstock.worker.counters import Meter
 from penstock.worker.imaging.pipeline import Outcome, Pipeline
-from penstock.worker.imaging.readers.reader import Loaded
 
 #: Tasks whose files are read before they are decoded: hides the storage's latency.
 _READ_AHEAD = 2

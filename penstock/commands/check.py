@@ -23,7 +23,7 @@ from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.spec.spec import load_spec
 from penstock.terminal.spinner import waiting
-from penstock.ventilator.sources.catalog import TaskBook
+from penstock.ventilator.sources.catalog import Catalog
 from penstock.worker.imaging import partial_jpeg
 from penstock.worker.imaging.custom import CustomTransforms
 
@@ -50,7 +50,7 @@ class CheckSettings(Settings):
     """Print JSON instead of tables."""
 
 
-def describe(book: TaskBook, plan: StreamPlan, world_size: int) -> dict[str, Any]:
+def describe(book: Catalog, plan: StreamPlan, world_size: int) -> dict[str, Any]:
     """Return all that is known of one stream, memory aside. Raises SpecError if it can never give a batch."""
     geometry, settings = plan.geometry, plan.settings
     if not (batches := plan.batches_per_epoch(world_size)):
@@ -73,7 +73,7 @@ def describe(book: TaskBook, plan: StreamPlan, world_size: int) -> dict[str, Any
     }
 
 
-def _order(book: TaskBook, plan: StreamPlan, epoch: int) -> list[dict[str, Any]]:
+def _order(book: Catalog, plan: StreamPlan, epoch: int) -> list[dict[str, Any]]:
     """Return the samples at the first positions of an epoch."""
     geometry = plan.geometry
     start = epoch * geometry.samples_per_epoch
@@ -86,7 +86,7 @@ def _order(book: TaskBook, plan: StreamPlan, epoch: int) -> list[dict[str, Any]]
                 {
                     "epoch": epoch,
                     "position": position,
-                    "path": item.path,
+                    "path": item.name,
                     "label": item.label,
                     "class": plan.classes[item.label] if item.label >= 0 else "",
                     "patch": patch,
@@ -151,16 +151,12 @@ def serve(settings: CheckSettings) -> int:
         spec = spec.model_copy(update={"streams": {settings.stream: spec.streams[settings.stream]}})
     roots = spec.roots | settings.root
     with waiting("listing the sources") as tell:
-        book = TaskBook.open(spec, roots, tell)
+        book = Catalog.open(spec, roots, tell)
     for plan in book.plans:
         CustomTransforms(plan.name, plan.settings.transform.custom, schema_before(plan.settings), plan.seed)
     told = [describe(book, plan, settings.world_size) for plan in book.plans]
     workers = len(os.sched_getaffinity(0)) if settings.workers is None else settings.workers
-    uses = [
-        Use(plan, listing, look_at(listing, roots[plan.settings.source.root]))
-        for plan in book.plans
-        for listing in [book.listing(plan.name)]
-    ]
+    uses = [Use(plan, book.listing(plan.name), look_at(book, plan, roots)) for plan in book.plans]
     terms = foretell(uses, workers=workers, world_size=settings.world_size, prefetch=settings.prefetch)
     if settings.json_:
         memory = [{"where": term.what, "mb": round(term.mb, 3), "why": term.why} for term in terms]

@@ -7,18 +7,18 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.records import TaskKey
 from penstock.protocol.spec.roots import is_url
-from penstock.protocol.storage.urls import Remote
 from penstock.protocol.transport.shared_memory import FREE_SEGMENTS
-from penstock.ventilator.sources.listing import Listing
-from penstock.ventilator.sources.rows import RowListing
+from penstock.sources.base import Listing, Roots, open_reader
+from penstock.ventilator.sources.catalog import Catalog
 
 #: Programs without any sample (bytes): interpreter, libraries and what the allocator keeps. Resident size on Linux with
 #: Python 3.11, shared pages counted each time: 63 to 110 MB were seen, these leave a margin.
@@ -32,10 +32,10 @@ _TASKS_READ = 4
 _BATCHES_HELD = 4
 #: Images of this size, decoded, that a worker holds: the decoder's buffer, and the resized or converted image.
 _DECODED = 2
-#: Files that are looked at to guess the others.
+#: Items that are read to estimate the size of the others.
 _LOOKED_AT = 64
-#: Of files below a URL, which come whole: so many, each up to so many bytes.
-_ASKED_FOR, _MOST_ASKED_BYTES = 8, 50_000_000
+#: Of those below a URL: so many.
+_ASKED_FOR = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +68,41 @@ class Use:
     """One stream and how it is used."""
 
     plan: StreamPlan
-    listing: Listing | RowListing
+    listing: Listing
     files: Files
 
 
-def look_at(listing: Listing | RowListing, root: str) -> Files:
-    """Read the headers of some files, evenly spread over a listing; what cannot be read is left out."""
-    if isinstance(listing, RowListing):
-        return Files(len(listing), listing.image_bytes, listing.image_shape[0] * listing.image_shape[1])
-    remote = Remote(root) if is_url(root) else None
+def look_at(catalog: Catalog, plan: StreamPlan, roots: Roots) -> Files:
+    """Read some of a stream's items and their images' headers; what cannot be read is left out."""
+    listing = catalog.listing(plan.name)
+    if (alike := listing.image_size) is not None:
+        return Files(len(listing), alike.bytes, alike.pixels)
+    reader = open_reader(plan, roots)
+    count = _ASKED_FOR if is_url(str(roots[plan.settings.source.root])) else _LOOKED_AT
     sizes, pixels = [0], [0]
-    for index in np.unique(np.linspace(0, len(listing) - 1, _ASKED_FOR if remote else _LOOKED_AT).astype(int)).tolist():
-        try:
-            path = Path(root, listing.path(index))
-            file = BytesIO(remote.read(listing.path(index), _MOST_ASKED_BYTES)) if remote else path
-            size = len(file.getvalue()) if isinstance(file, BytesIO) else path.stat().st_size
-            with warnings.catch_warnings(action="ignore"), Image.open(file) as image:
-                width, height = image.size
-        except (ItemError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            continue
-        sizes.append(size)
-        pixels.append(width * height)
+    for slot in np.unique(np.linspace(0, plan.items - 1, count).astype(int)).tolist():
+        ordinal, offset = divmod(slot, plan.geometry.task_items)
+        task = catalog.task(TaskKey(stream=plan.name, ordinal=ordinal, item_offset=offset), 0)
+        measured = _measure(reader.read(task).contents[0])
+        if measured is not None:
+            sizes.append(measured[0])
+            pixels.append(measured[1])
     seen = len(sizes) - 1
     return Files(seen, sum(sizes) // max(seen, 1), max(pixels))
+
+
+def _measure(content: bytes | npt.NDArray[np.uint8] | ItemError) -> tuple[int, int] | None:
+    """Return the size (bytes) and the pixels of an item; None if it cannot be read."""
+    if isinstance(content, np.ndarray):
+        return content.nbytes, content.shape[0] * content.shape[1]
+    if isinstance(content, ItemError):
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content)) as image:
+            width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return len(content), width * height
 
 
 def foretell(uses: Sequence[Use], *, workers: int, world_size: int, prefetch: int | None) -> list[Term]:

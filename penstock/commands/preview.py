@@ -19,7 +19,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.service import run
 from penstock.protocol.spec.spec import load_spec
 from penstock.terminal.spinner import waiting
-from penstock.ventilator.sources.catalog import TaskBook
+from penstock.ventilator.sources.catalog import Catalog
 from penstock.worker.imaging.pipeline import Pipeline
 
 Places = Sequence[tuple[int, int]]
@@ -38,7 +38,7 @@ class PreviewSettings(SheetSettings):
     """name=/path: where a root of the spec lies on this host."""
 
 
-def find_units(book: TaskBook, plan: StreamPlan, wanted: range) -> list[tuple[Task, Places]]:
+def find_units(book: Catalog, plan: StreamPlan, wanted: range) -> list[tuple[Task, Places]]:
     """Return each item of which samples stand at `wanted` positions, as a task, with these as (position, patch).
 
     One item at a time: a mix window of a thousand items is not made for the sake of its first sixty samples.
@@ -75,7 +75,7 @@ def serve(settings: PreviewSettings) -> int:
         raise SpecError(f"--stream {name!r}: no such stream; there are: {', '.join(spec.streams)}")
     roots = spec.roots | settings.root
     with waiting("listing the source") as tell:
-        book = TaskBook.open(spec.model_copy(update={"streams": {name: spec.streams[name]}}), roots, tell)
+        book = Catalog.open(spec.model_copy(update={"streams": {name: spec.streams[name]}}), roots, tell)
     [plan] = book.plans
     size = plan.geometry.samples_per_epoch
     wanted = range(settings.epoch * size, settings.epoch * size + min(most_samples(plan, settings.count), size))

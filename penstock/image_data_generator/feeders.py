@@ -18,10 +18,10 @@ from penstock.protocol.philox import uniforms
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.augment import Augment
 from penstock.protocol.spec.spec import parse_spec
+from penstock.sources.base import Loaded
 from penstock.worker.imaging.augment.apply import change_randomly
 from penstock.worker.imaging.augment.parameters import columns
 from penstock.worker.imaging.pipeline import Pipeline
-from penstock.worker.imaging.readers.reader import Loaded
 
 Images = npt.NDArray[Any]
 #: The stream's name in the spec, which the user never sees, and the root that paths are relative to: absolute ones are.

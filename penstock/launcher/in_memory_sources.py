@@ -9,7 +9,7 @@ import csv
 import fcntl
 import operator
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,11 @@ class Given:
         self._arrays: dict[str, Array] = {}
         self._frames: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._descriptors: list[int] = []
+        #: Kinds of source that may be given as objects, and what replaces the objects by names of files.
+        self._taken_from: dict[object, Callable[[str, dict[str, Any]], None]] = {
+            "arrays": self._take_arrays,
+            "manifest": self._take_frame,
+        }
 
     def extract(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the spec's mapping with the names of files in place of objects, which are kept. Raises SpecError."""
@@ -78,13 +83,16 @@ class Given:
         if not isinstance(source, Mapping):
             return stream
         source = dict(source)
-        if source.get("kind") == "arrays":
-            self._take_arrays(name, source)
-        elif "frame" in source:
-            file = f"{name}.csv"
-            self._frames[file] = (source.pop("frame"), dict(source))
-            source |= {"path": file, "manifest_root": ROOT}
+        if take := self._taken_from.get(source.get("kind")):
+            take(name, source)
         return {**stream, "source": source}
+
+    def _take_frame(self, name: str, source: dict[str, Any]) -> None:
+        if "frame" not in source:
+            return
+        file = f"{name}.csv"
+        self._frames[file] = (source.pop("frame"), dict(source))
+        source |= {"path": file, "manifest_root": ROOT}
 
     def _take_arrays(self, name: str, source: dict[str, Any]) -> None:
         given = [key for key in ("images", "labels") if not isinstance(source.get(key, ""), str | os.PathLike)]

@@ -11,7 +11,7 @@ import numpy as np
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.spec.spec import Spec
 from penstock.protocol.wire import Array
-from penstock.ventilator.sources.catalog import TaskBook
+from penstock.ventilator.sources.catalog import Catalog
 from penstock.worker.imaging.pipeline import Pipeline
 
 
@@ -21,7 +21,7 @@ class InlineFeed:
     def __init__(self, spec: Spec, roots: Mapping[str, str]) -> None:
         """List the source. Raises SpecError and SourceError."""
         known = spec.roots | dict(roots)
-        self._book = TaskBook.open(spec, known)
+        self._book = Catalog.open(spec, known)
         [self.plan] = self._book.plans
         self._pipeline = Pipeline(self.plan, known)
         #: Items that could not be made.

@@ -1,20 +1,36 @@
-"""The spec's sources: where items come from. Owns their fields; refuses to know the files themselves."""
+"""Where a stream's items come from: the fields that all kinds of source share, and the table of kinds.
 
+A kind's own fields, its listing and its reader stand in one module of `penstock.sources`. The table names those modules
+as text, because they stand above this one; a kind is loaded when a spec or a plan first names it.
+"""
+
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, PlainValidator, SerializeAsAny, model_validator
+from pydantic_core import PydanticCustomError
 
+from penstock.protocol.errors import SpecError
 from penstock.protocol.spec.model import Model, Name
 
+#: Penstock's own kinds: `module:attribute` of each kind's `penstock.sources.base.SourceKind`.
+KINDS: dict[str, str] = {
+    "directory": "penstock.sources.directory:KIND",
+    "manifest": "penstock.sources.manifest:KIND",
+    "arrays": "penstock.sources.arrays:KIND",
+    "hdf5": "penstock.sources.hdf5:KIND",
+}
+#: Entry point group in which an installed package adds kinds: the entry's name is the kind.
+GROUP = "penstock.sources"
 
-def _confined(value: str) -> str:
-    if value.startswith("/") or "\\" in value or "\0" in value or ".." in PurePosixPath(value).parts:
-        raise ValueError("must be a relative path with '/' between parts and no '..'; the root is mapped by each host")
-    return value
 
+class Source(Model):
+    """The fields of every kind of source."""
 
-class _Source(Model):
     root: Name
     """Name of the root that the paths are relative to; each host maps it: `[roots]` here, `--root name=/path` there.
     Image files and manifests may lie below a URL: `--root name=http://host/folder`."""
@@ -28,79 +44,105 @@ class _Source(Model):
     """Which side of `validation_split` to take."""
 
     @model_validator(mode="after")
-    def _subset_needs_a_split(self) -> "_Source":
+    def _subset_needs_a_split(self) -> Self:
         if (self.subset == "all") != (self.validation_split == 0.0):
             raise ValueError(
                 f"subset = {self.subset!r} with validation_split = {self.validation_split}: give both, or neither"
             )
         return self
 
-
-class DirectorySource(_Source):
-    """A tree of image files: a folder a class, nested folders below it included."""
-
-    kind: Literal["directory"]
-    """Says that this is a directory tree."""
-    path: str = ""
-    """Folder below the root."""
-
-    _paths_stay_inside = field_validator("path")(_confined)
+    @property
+    def kind_name(self) -> str:
+        """The kind, as the spec names it: every subclass declares `kind: Literal["…"]`."""
+        return str(getattr(self, "kind", ""))
 
 
-class ManifestSource(_Source):
-    """A CSV or Parquet file with a row for each image."""
+class ForeignSource(Source):
+    """A source whose kind is not installed here; its own fields are kept as they came.
 
-    kind: Literal["manifest"]
-    """Says that this is a manifest."""
-    path: str = ""
-    """Manifest file below the root."""
-    manifest_root: Name | None = None
-    """Named root that the manifest itself lies below; default: `root`. Only the ventilator's host needs it."""
-    images: str = ""
-    """Folder below the root that the manifest's paths are relative to."""
-    path_column: str = "path"
-    """Column with the image's path."""
-    label_column: str = "label"
-    """Column with the class name (or number)."""
-
-    _paths_stay_inside = field_validator("path", "images")(_confined)
-
-
-class ArraySource(_Source):
-    """Images in a `.npy` or `.npz` file, which every worker maps into its memory: an item is a row.
-
-    uint8 of shape (N, height, width) or (N, height, width, channels): gray, red, green, blue, or these and alpha; or
-    another number type whose values are all whole, 0 to 255, which becomes the same uint8.
+    A sink or a trainer, and a program that opens a recorded file, need a plan's other facts and never read the source.
     """
 
-    kind: Literal["arrays"]
-    """Says that this is an array."""
-    images: Annotated[str, Field(min_length=1)]
-    """The images below the root: `x.npy`, or `set.npz/x` for the member x of an .npz file."""
-    labels: str = ""
-    """The labels, named likewise: N whole numbers from 0 on, of shape (N,) or (N, 1); default: none, `label` is -1."""
+    model_config = ConfigDict(extra="allow")
 
-    _paths_stay_inside = field_validator("images", "labels")(_confined)
+    kind: str
+    """The kind's name."""
 
 
-class Hdf5Source(_Source):
-    """Images in a data set of an HDF5 file: an item is a row. What images and labels may be is as for `arrays`."""
+class HasModel(Protocol):
+    """What the spec needs of a kind."""
 
-    kind: Literal["hdf5"]
-    """Says that this is an HDF5 file."""
-    path: Annotated[str, Field(min_length=1)]
-    """The file below the root."""
-    images: Annotated[str, Field(min_length=1)] = "image"
-    """Data set with the images; groups before it as in a path."""
-    labels: str = "label"
-    """Data set with the labels; empty: none, `label` is -1. Class names come from an attribute `classes` of it, or of
-    the file, unless `classes` is given."""
-
-    _paths_stay_inside = field_validator("path")(_confined)
+    @property
+    def model(self) -> type[Source]:
+        """The kind's fields."""
+        ...
 
 
-#: Sources whose items are rows: a number is all that a worker needs to find one.
-RowSource = ArraySource | Hdf5Source
-#: Sources whose items are image files.
-FileSource = DirectorySource | ManifestSource
-Source = Annotated[DirectorySource | ManifestSource | ArraySource | Hdf5Source, Field(discriminator="kind")]
+@cache
+def load_kind(name: str) -> HasModel:
+    """Return the kind of this name. Raises SpecError if no installed package has it, or if it cannot be loaded."""
+    if name in KINDS:
+        module, _, attribute = KINDS[name].partition(":")
+        kind: HasModel = getattr(importlib.import_module(module), attribute)
+        return kind
+    found = list(entry_points(group=GROUP, name=name))
+    if not found:
+        known = ", ".join(map(repr, installed_kinds()))
+        raise SpecError(
+            f"no such kind of source; known here: {known}; a kind of another package needs that package on every host "
+            "that lists or reads the source"
+        )
+    if len({entry.value for entry in found}) > 1:
+        values = ", ".join(sorted(entry.value for entry in found))
+        raise SpecError(f"several installed packages add this kind of source: {values}; uninstall all but one")
+    try:
+        kind = found[0].load()
+    except Exception as error:  # code of another package: any error may leave it
+        raise SpecError(f"cannot load {found[0].value}: {type(error).__name__}: {error}") from error
+    return kind
+
+
+def installed_kinds() -> list[str]:
+    """Return the names of all kinds: Penstock's own, then those of other packages."""
+    return [*KINDS, *sorted(entry_points(group=GROUP).names - KINDS.keys())]
+
+
+def model_of(fields: object) -> type[Source]:
+    """Return the model of a source that is given as a table; `ForeignSource` if its kind is not installed here."""
+    name = fields.get("kind") if isinstance(fields, Mapping) else None
+    try:
+        return load_kind(name).model if isinstance(name, str) else ForeignSource
+    except SpecError:  # `check_kind` raises it again where the source is needed
+        return ForeignSource
+
+
+def _as_source(value: object) -> Source:
+    """Return a source as the model of its kind."""
+    if isinstance(value, Source):
+        return value
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("source", "must be a table such as {{kind = 'directory', root = 'photos'}}")
+    fields: dict[str, Any] = dict(value)
+    if not isinstance(fields.get("kind"), str):
+        known = ", ".join(map(repr, installed_kinds()))
+        raise PydanticCustomError("source", "needs kind = one of {known}", {"known": known})
+    return model_of(fields).model_validate(fields)
+
+
+def check_kind(source: Source) -> None:
+    """Raise SpecError, which quotes the kind, if the source's kind cannot be used on this host."""
+    try:
+        load_kind(source.kind_name)
+    except SpecError as error:
+        raise SpecError(f"kind = {source.kind_name!r}: {error}") from error
+
+
+#: A stream's source: `kind` decides which model checks the fields.
+AnySource = Annotated[SerializeAsAny[Source], PlainValidator(_as_source)]
+
+
+def confined(value: str) -> str:
+    """Return a path of a spec that stays below its root; for validators. Raises ValueError."""
+    if value.startswith("/") or "\\" in value or "\0" in value or ".." in PurePosixPath(value).parts:
+        raise ValueError("must be a relative path with '/' between parts and no '..'; the root is mapped by each host")
+    return value

@@ -17,7 +17,7 @@ from penstock.protocol.errors import SpecError
 from penstock.protocol.spec.model import Model, Name
 from penstock.protocol.spec.pinning import pinned
 from penstock.protocol.spec.roots import absolute_root
-from penstock.protocol.spec.source import Source
+from penstock.protocol.spec.source import AnySource, check_kind
 from penstock.protocol.spec.transform import Transform
 from penstock.protocol.spec.validation_errors import explain
 
@@ -25,7 +25,7 @@ from penstock.protocol.spec.validation_errors import explain
 class Stream(Model):
     """One stream: a source, a transform and how samples become batches."""
 
-    source: Source
+    source: AnySource
     """Where the items come from."""
     transform: Transform
     """What a worker makes of each item."""
@@ -115,9 +115,13 @@ def parse_spec(data: Mapping[str, Any], *, base: Path | None = None, name: str =
     try:
         spec = Spec.model_validate(data)
     except ValidationError as error:
-        raise SpecError("\n".join(explain(name, problem, Spec) for problem in error.errors())) from None
+        raise SpecError("\n".join(explain(name, problem, Spec, data) for problem in error.errors())) from None
     roots = {key: absolute_root(root, base or Path.cwd()) for key, root in spec.roots.items()}
     for stream, settings in spec.streams.items():
+        try:
+            check_kind(settings.source)
+        except SpecError as error:
+            raise SpecError(f"{name}: streams.{stream}.source.{error}") from None
         if roots and settings.source.root not in roots:
             raise SpecError(
                 f"{name}: streams.{stream}.source.root = {settings.source.root!r}: no such root; "

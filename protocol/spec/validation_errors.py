@@ -2,18 +2,19 @@
 
 import difflib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from penstock.protocol.spec.operation import literal
+from penstock.protocol.spec.source import Source, model_of
 
 Models = dict[str, type[BaseModel]]
 
 
-def explain(name: str, problem: ErrorDetails, model: type[BaseModel]) -> str:
-    """Return what is wrong with one field of the file `name` that was checked as `model`."""
+def explain(name: str, problem: ErrorDetails, model: type[BaseModel], data: object) -> str:
+    """Return what is wrong with one field of the file `name`, whose content `data` was checked as `model`."""
     where: list[str] = []
     models: Models = {"": model}
     for part in problem["loc"]:
@@ -21,9 +22,12 @@ def explain(name: str, problem: ErrorDetails, model: type[BaseModel]) -> str:
             models = {"": models[str(part)]}
             continue
         where.append(str(part))
+        data = _inside(data, part)
         field = models[""].model_fields.get(str(part)) if "" in models else None
         if field:
             models = _models_in(field.annotation) or models
+            if models.get("") is Source:
+                models = {"": model_of(data)}
     dotted = ".".join(where)
     match problem["type"]:
         case "extra_forbidden":
@@ -37,6 +41,15 @@ def explain(name: str, problem: ErrorDetails, model: type[BaseModel]) -> str:
             shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
             message = problem["msg"].removeprefix("Value error, ")
             return f"{name}: {f'{dotted}{shown}' if dotted else 'the file'}: {message}"
+
+
+def _inside(data: object, part: str | int) -> object:
+    """Return an entry of a table or a list; None for what is neither or has no such entry."""
+    if isinstance(data, Mapping):
+        return data.get(part)
+    if isinstance(data, Sequence) and isinstance(part, int) and part < len(data):
+        return data[part]
+    return None
 
 
 def _models_in(annotation: object) -> Models:

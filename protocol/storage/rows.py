@@ -1,6 +1,6 @@
 """Sources whose items are rows, opened: what the ventilator lists and what workers read, seen alike by both.
 
-Owns shapes, element types, labels, classes, subsets, and the sketch by which a worker knows that its copy is the one
+Owns shapes, element types, labels, classes, subsets, and the digest by which a worker knows that its copy is the one
 that was listed. Refuses to know file formats (`rows_numpy`, `rows_hdf5`) and streams.
 """
 
@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from penstock.protocol.errors import SourceError
 from penstock.protocol.order import Int64s, permute
-from penstock.protocol.spec.source import ArraySource, RowSource
+from penstock.protocol.spec.source import Source
 from penstock.protocol.storage.array_types import Bools, Int32s, Levels, Stored
-from penstock.protocol.storage.rows_numpy import open_member
 
 #: Images of more channels are no images of ours.
 _CHANNELS = (1, 3, 4)
@@ -26,8 +25,8 @@ _CHANNELS = (1, 3, 4)
 _MOST_CLASSES = 100_000
 #: Keys the permutation that splits off the validation subset; another key would be another split.
 _SPLIT = 0x5350_4C49_54
-#: Rows, evenly spread, that the sketch holds.
-_SKETCHED = 64
+#: Rows, evenly spread, that the copy's digest covers.
+_COMPARED_ROWS = 64
 #: Bytes that are looked at in one go.
 _BLOCK_BYTES = 8_000_000
 
@@ -65,10 +64,10 @@ class Rows:
         stack, wrong = to_levels(self.images.take(items if self.chosen is None else self.chosen[items]))
         return stack.reshape(len(items), *self.image_shape), wrong
 
-    def sketch(self) -> str:
+    def copy_digest(self) -> str:
         """Return a digest of the shape, the labels and a few images: equal for copies, quick for any size."""
         count = self.images.shape[0]
-        rows = np.unique(np.linspace(0, count - 1, _SKETCHED).astype(np.int64))
+        rows = np.unique(np.linspace(0, count - 1, _COMPARED_ROWS).astype(np.int64))
         result = hashlib.sha256(json.dumps([list(self.images.shape), len(self)]).encode())
         result.update(self.labels.astype("<i4", copy=False).data)
         result.update(to_levels(self.images.take(rows))[0].data)
@@ -85,22 +84,14 @@ class Rows:
             yield start, self.images.run(start, min(start + step, count))
 
 
-def open_rows(source: RowSource, root: str) -> Rows:
-    """Open the arrays of a source below a folder of this host. Raises SourceError in words."""
-    if isinstance(source, ArraySource):
-        images = open_member(root, source.images, allow_outside=source.allow_outside)
-        labels = open_member(root, source.labels, allow_outside=source.allow_outside) if source.labels else None
-        names: Sequence[str] | None = None
-    else:
-        from penstock.protocol.storage.rows_hdf5 import open_data_sets  # noqa: PLC0415 - an extra, and slow to import
-
-        images, labels, names = open_data_sets(source, root)
+def open_rows(source: Source, images: Stored, labels: Stored | None, names: Sequence[str] | None) -> Rows:
+    """Return the items of a source whose images, labels and class names (of the file) these are. Raises SourceError."""
     _check_images(images)
     count = images.shape[0]
     numbers = _labels(labels, count) if labels else np.full(count, -1, np.int32)
     classes = _classes(source, labels, numbers, names)
     chosen = _chosen(source, numbers)
-    return Rows(source.kind, images, numbers if chosen is None else numbers[chosen], classes, chosen)
+    return Rows(source.kind_name, images, numbers if chosen is None else numbers[chosen], classes, chosen)
 
 
 def image_shape(images: Stored) -> tuple[int, int, int]:
@@ -151,7 +142,7 @@ def _labels(labels: Stored, count: int) -> Int32s:
     return numbers.astype(np.int32)
 
 
-def _classes(source: RowSource, labels: Stored | None, numbers: Int32s, names: Sequence[str] | None) -> tuple[str, ...]:
+def _classes(source: Source, labels: Stored | None, numbers: Int32s, names: Sequence[str] | None) -> tuple[str, ...]:
     if labels is None:
         if source.classes is not None:
             raise SourceError(f"classes = {list(source.classes)!r}, but no labels are given: leave classes out")
@@ -168,7 +159,7 @@ def _classes(source: RowSource, labels: Stored | None, numbers: Int32s, names: S
     return tuple(known)
 
 
-def _chosen(source: RowSource, numbers: Int32s) -> Int64s | None:
+def _chosen(source: Source, numbers: Int32s) -> Int64s | None:
     """Return the rows of the subset: of each class, `round(fraction × n)` of its n rows are the validation side."""
     if source.subset == "all":
         return None

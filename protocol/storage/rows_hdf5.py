@@ -6,6 +6,7 @@ HDF5 library. Refuses to know images and labels.
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, cast
 
@@ -14,7 +15,6 @@ import numpy.typing as npt
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.order import Int64s
-from penstock.protocol.spec.source import Hdf5Source
 from penstock.protocol.storage.array_types import Stored
 from penstock.protocol.storage.confined_files import Watch, open_below, opened_path
 from penstock.protocol.storage.hdf5_open import Bounds, find, h5py, names_of, open_hdf5
@@ -26,6 +26,17 @@ _CACHE_BYTES = 32_000_000
 _GAP_ROWS = 4
 
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a source's arrays lie: a file below a root, and the data sets in it."""
+
+    path: str
+    images: str
+    #: Empty: there are no labels.
+    labels: str
+    allow_outside: bool = field(kw_only=True)
 
 
 class DataSet:
@@ -77,7 +88,7 @@ def runs(ascending: Int64s, together: int) -> Iterator[tuple[int, int]]:
     yield from ((first, last) for first, last in pairwise(ends) if first < last)
 
 
-def open_data_sets(source: Hdf5Source, root: str) -> tuple[Stored, Stored | None, Sequence[str] | None]:
+def open_data_sets(source: Place, root: str) -> tuple[Stored, Stored | None, Sequence[str] | None]:
     """Return images, labels and class names of a file below a folder of this host. Raises SourceError."""
     descriptor = open_below(root, source.path, allow_outside=source.allow_outside)
     try:
@@ -90,7 +101,7 @@ def open_data_sets(source: Hdf5Source, root: str) -> tuple[Stored, Stored | None
     return _stored(file, images, source), None if labels is None else _stored(file, labels, source), names
 
 
-def _find(file: h5py.File, source: Hdf5Source, root: str, name: str, field: str) -> h5py.Dataset:
+def _find(file: h5py.File, source: Place, root: str, name: str, field: str) -> h5py.Dataset:
     """Return a data set; what leads to other files is an error unless the source permits it."""
     top = None if source.allow_outside else os.path.realpath(root)
     found = find(file, name, Bounds(source.path, top))
@@ -100,7 +111,7 @@ def _find(file: h5py.File, source: Hdf5Source, root: str, name: str, field: str)
     return found
 
 
-def _stored(file: h5py.File, data: h5py.Dataset, source: Hdf5Source) -> Stored:
+def _stored(file: h5py.File, data: h5py.Dataset, source: Place) -> Stored:
     name = f"{source.path}{data.name}"
     if data.dtype.kind not in "uifb" or not data.shape:
         raise SourceError(f"{name}: dtype {data.dtype}, shape {data.shape}: it must hold numbers, a row an item")

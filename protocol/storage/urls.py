@@ -25,6 +25,9 @@ _CHUNK_BYTES = 262_144
 #: Folders deeper than this are a server that leads in circles.
 _MOST_DEEP = 64
 
+#: What is said of a part that a file does not hold.
+_ENDS_EARLY = "the file ends before the item does (it was cut, or the source is out of date)"
+
 _Result = TypeVar("_Result")
 
 
@@ -60,16 +63,23 @@ class Remote:
         self._allow_outside = allow_outside
         self.name = shown(url)
 
-    def read(self, path: str, limit_bytes: int) -> bytes:
-        """Return a file's content. Raises ItemError, whose message can stand in the quarantine ledger as it is."""
+    def read(self, path: str, limit_bytes: int, span: tuple[int, int] | None = None) -> bytes:
+        """Return a file's content, or the part of it at (offset, length).
+
+        Raises ItemError, whose message can stand in the quarantine ledger as it is.
+        """
         if path.startswith("/") or "\\" in path or ".." in PurePosixPath(path).parts:
             raise ItemError("leads outside its root (by '..' or '\\')")
+        if span is not None and span[1] > limit_bytes:
+            raise ItemError(f"{span[1]} bytes is over the limit of {limit_bytes} bytes (transform.max_file_mb)")
         try:
-            content = self._try(lambda: self._once(self._place(path), limit_bytes))
+            content = self._try(lambda: self._once(self._place(path), limit_bytes, span))
         except _Final as error:
             raise ItemError(str(error)) from error
         if len(content) > limit_bytes:
             raise ItemError(f"more than the limit of {limit_bytes} bytes (transform.max_file_mb)")
+        if span is not None and len(content) < span[1]:
+            raise ItemError(f"{_ENDS_EARLY}: only {len(content)} of {span[1]} bytes came from offset {span[0]}")
         if not content:
             raise ItemError("the file is empty")
         return content
@@ -132,28 +142,41 @@ class Remote:
         split = urlsplit(str(self._root))
         return urlunsplit(split._replace(path=f"{split.path.rstrip('/')}/{quote(path)}"))
 
-    def _once(self, place: str, limit_bytes: int) -> bytes:
+    def _once(self, place: str, limit_bytes: int, span: tuple[int, int] | None) -> bytes:
         from fsspec.asyn import sync  # noqa: PLC0415 - as above
 
         if self._http:
             content = bytearray()
-            self._http_get(place, limit_bytes, content.extend, _REQUEST_S)
+            self._http_get(place, limit_bytes, content.extend, _REQUEST_S, span)
             return bytes(content)
+        start, end = (0, limit_bytes + 1) if span is None else (span[0], span[0] + span[1])
         if self._fs.async_impl:
             call = self._fs._cat_file  # noqa: SLF001 - the coroutine, which can be given a deadline
-            return cast("bytes", sync(self._fs.loop, call, place, start=0, end=limit_bytes + 1, timeout=_REQUEST_S))
-        return cast("bytes", self._fs.cat_file(place, start=0, end=limit_bytes + 1))
+            return cast("bytes", sync(self._fs.loop, call, place, start=start, end=end, timeout=_REQUEST_S))
+        return cast("bytes", self._fs.cat_file(place, start=start, end=end))
 
-    def _http_get(self, url: str, limit_bytes: int, take: Callable[[bytes], object], within_s: float) -> None:
+    def _http_get(
+        self,
+        url: str,
+        limit_bytes: int,
+        take: Callable[[bytes], object],
+        within_s: float,
+        span: tuple[int, int] | None = None,
+    ) -> None:
         from fsspec.asyn import sync  # noqa: PLC0415 - as above
 
-        sync(self._fs.loop, self._get, url, limit_bytes, take, timeout=within_s)
+        sync(self._fs.loop, self._get, url, limit_bytes, take, span, timeout=within_s)
 
-    async def _get(self, url: str, limit_bytes: int, take: Callable[[bytes], object]) -> None:
+    async def _get(
+        self, url: str, limit_bytes: int, take: Callable[[bytes], object], span: tuple[int, int] | None
+    ) -> None:
         """Ask for a file by HTTP, one request; `take` gets it part by part, no more than the limit and a part."""
         session = await self._fs.set_session()
-        async with session.get(self._fs.encode_url(url), allow_redirects=self._allow_outside) as response:
-            _check_status(response.status)
+        headers = {"Accept-Encoding": "identity", "Range": f"bytes={span[0]}-{sum(span) - 1}"} if span else {}
+        async with session.get(
+            self._fs.encode_url(url), allow_redirects=self._allow_outside, headers=headers
+        ) as response:
+            _check_status(response.status, part=span is not None)
             if (response.content_length or 0) > limit_bytes:
                 raise _Final(
                     f"{response.content_length} bytes is over the limit of {limit_bytes} bytes (transform.max_file_mb)"
@@ -187,14 +210,19 @@ class Remote:
         raise _Final(f"cannot read, {tries} times tried: {type(error).__name__}: {words}") from error
 
 
-def _check_status(status: int) -> None:
+def _check_status(status: int, *, part: bool) -> None:
+    """Raise what a response's status means, if it is not that of a file (or of a part of one)."""
     if status in _GONE:
         raise FileNotFoundError
     if status in _DENIED:
         raise PermissionError
+    if status == 416:  # noqa: PLR2004 - range not satisfiable
+        raise _Final(_ENDS_EARLY)
     if 300 <= status < 400:  # noqa: PLR2004 - redirections
         raise _Final(f"leads elsewhere (HTTP status {status}): allow_outside = true permits it")
     if status in _TRY_AGAIN:
         raise ConnectionError(f"HTTP status {status}")
-    if status != 200:  # noqa: PLR2004 - OK
+    if part and status == 200:  # noqa: PLR2004 - OK: the whole file
+        raise _Final("the server gives whole files only (it ignores HTTP Range): serve the files from another one")
+    if status != (206 if part else 200):
         raise _Final(f"HTTP status {status}")

@@ -15,10 +15,10 @@ import numpy.typing as npt
 from penstock.protocol.messages import Failure, Item, Result, Task, TaskKey
 from penstock.protocol.order import Geometry
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec.source import DirectorySource
 from penstock.protocol.spec.spec import Stream
 from penstock.protocol.spec.transform import Patch, Resize, Transform
 from penstock.protocol.wire import Array, frames_of
+from penstock.sources.directory import DirectorySource
 
 #: Bytes of one sample of these plans: a 1×4 gray image, label, item and patch.
 SAMPLE_BYTES = 4 + 4 + 8 + 4

@@ -189,7 +189,7 @@ class StreamQueue:
             failure = Failure(
                 offset=offset,
                 item=item.item,
-                path=item.path,
+                path=item.name,
                 reason=reason,
                 kind="killed",
                 attempts=work.deaths,

@@ -1,7 +1,4 @@
-"""The task book: every stream's listing and plan, and from a unit of work's name to the task with its items.
-
-Owns the way from positions in the order to paths and labels. Knows nothing of leases and sockets.
-"""
+"""The catalog: the listing and the plan of every stream, and the way from a task's name to its items."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,10 +7,9 @@ from typing import Self
 from penstock.protocol.errors import RemoteProtocolError, SourceError
 from penstock.protocol.messages import Item, Paths, Task, TaskKey
 from penstock.protocol.plan import StreamPlan, fingerprint
+from penstock.protocol.spec.source import Source
 from penstock.protocol.spec.spec import Spec
-from penstock.ventilator.sources.directory import list_source
-from penstock.ventilator.sources.listing import Listing
-from penstock.ventilator.sources.rows import RowListing
+from penstock.sources.base import Listing, Roots, list_source
 
 #: Paths in one message: so many, and about so many characters; it holds up the ventilator for some milliseconds.
 _PAGE_PATHS, _PAGE_CHARACTERS = 4096, 262_144
@@ -22,10 +18,10 @@ _PAGE_PATHS, _PAGE_CHARACTERS = 4096, 262_144
 @dataclass(frozen=True, slots=True)
 class _Entry:
     plan: StreamPlan
-    listing: Listing | RowListing
+    listing: Listing
 
 
-class TaskBook:
+class Catalog:
     """All streams of a spec, listed."""
 
     def __init__(self, entries: Mapping[str, _Entry]) -> None:
@@ -33,12 +29,12 @@ class TaskBook:
         self._entries = dict(entries)
 
     @classmethod
-    def open(cls, spec: Spec, roots: Mapping[str, str], tell: Callable[[str], object] = lambda _: None) -> Self:
+    def open(cls, spec: Spec, roots: Roots, tell: Callable[[str], object] = lambda _: None) -> Self:
         """List every source, and `tell` which one now. Raises SourceError."""
         entries = {}
         for name, settings in spec.streams.items():
             tell(f"listing the items of stream {name!r}")
-            listing = list_source(settings.source, roots)
+            listing = _listed(name, settings.source, roots)
             first, stride = settings.shard_of
             items = len(range(first, len(listing), stride))
             if not items:
@@ -52,7 +48,7 @@ class TaskBook:
                 items=items,
                 classes=tuple(listing.classes),
                 fingerprint=fingerprint(spec, settings, listing.digest),
-                sketch=listing.sketch if isinstance(listing, RowListing) else "",
+                copy_digest=listing.copy_digest,
             )
             entries[name] = _Entry(plan, listing)
         return cls(entries)
@@ -62,18 +58,18 @@ class TaskBook:
         """The plan of every stream."""
         return tuple(entry.plan for entry in self._entries.values())
 
-    def listing(self, stream: str) -> Listing | RowListing:
+    def listing(self, stream: str) -> Listing:
         """Return a stream's listing."""
         return self._entries[stream].listing
 
     def task(self, key: TaskKey, attempt: int) -> Task:
         """Return the task, or the one item alone, that `key` names.
 
-        A whole task of a source of rows holds no items: workers know them by the plan, and messages stay small.
+        A whole task holds no items where workers find them by number, so that messages stay small.
         """
         entry = self._entries[key.stream]
         epoch = key.ordinal // entry.plan.geometry.tasks_per_epoch
-        items = () if isinstance(entry.listing, RowListing) and key.item_offset is None else self.items(key)
+        items = self.items(key) if entry.listing.carries_items or key.item_offset is not None else ()
         return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
 
     def name(self, stream: str, item: int) -> str:
@@ -101,6 +97,16 @@ class TaskBook:
     def items(self, key: TaskKey) -> tuple[Item, ...]:
         """Return the items of a task, or of the one item alone, that `key` names."""
         entry = self._entries[key.stream]
-        path, label = entry.listing.path, entry.listing.label
         indices = entry.plan.indices(key.ordinal, key.item_offset).tolist()
-        return tuple(Item.model_construct(item=index, path=path(index), label=label(index)) for index in indices)
+        return tuple(map(entry.listing.item, indices))
+
+
+def _listed(name: str, source: Source, roots: Roots) -> Listing:
+    """List one stream's source. Raises SourceError, also for what the file system says of a place that went away."""
+    try:
+        return list_source(source, roots)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise SourceError(
+            f"stream {name!r}: cannot list root {source.root!r}: {where}{error.strerror or error}"
+        ) from error

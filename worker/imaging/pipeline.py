@@ -20,13 +20,13 @@ from penstock.protocol.philox import Float64s, uniforms
 from penstock.protocol.plan import FieldSchema, StreamPlan, schema_before
 from penstock.protocol.records import FailureKind
 from penstock.protocol.wire import Array
+from penstock.sources.base import Loaded, open_reader
 from penstock.worker.imaging.augment.apply import Augmenter
 from penstock.worker.imaging.custom import CustomTransforms
 from penstock.worker.imaging.decode import Decoder, Pixels
 from penstock.worker.imaging.normalize import Normalizer, open_normalizer
 from penstock.worker.imaging.partial_jpeg import Box
 from penstock.worker.imaging.patches import Cutter
-from penstock.worker.imaging.readers.reader import Loaded, open_origin
 from penstock.worker.imaging.steps import Steps
 
 #: Longest reason (characters) that a message may carry.
@@ -50,7 +50,7 @@ class Pipeline:
         """Map the stream's root by `roots`; raises SpecError if it has no entry, or a transform is not installed."""
         #: The plan that the samples are made by.
         self.plan = plan
-        self._origin = open_origin(plan, roots)
+        self._reader = open_reader(plan, roots)
         transform = plan.settings.transform
         self._patches = plan.settings.patches
         self._decoder = Decoder(
@@ -84,7 +84,7 @@ class Pipeline:
 
     def read(self, task: messages.Task) -> Loaded:
         """Return what each item contains, or why it cannot be had."""
-        return self._origin.read(task)
+        return self._reader.read(task)
 
     def room_bytes(self, items: int) -> int:
         """Return how much room (bytes) `make` needs for the samples of that many items."""

@@ -18,7 +18,7 @@ from penstock.contact_sheet.samples import Sample
 from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import DeadlineError, RefusedError, StackError
 from penstock.protocol.spec.spec import parse_spec
-from penstock.ventilator.sources.catalog import TaskBook
+from penstock.ventilator.sources.catalog import Catalog
 from penstock.worker.imaging.pipeline import Pipeline
 
 pytestmark = pytest.mark.integration
@@ -69,7 +69,7 @@ def test_preview_shows_the_bytes_that_trainers_get(spec: dict[str, Any]) -> None
     with run_stack(spec, 2) as stack, stack.feed() as feed:
         expected = delivered(epochs(feed, 2))
     parsed = parse_spec(spec)
-    book = TaskBook.open(parsed, parsed.roots)
+    book = Catalog.open(parsed, parsed.roots)
     [plan] = book.plans
     pipeline = Pipeline(plan, parsed.roots)
     units = find_units(book, plan, range(2 * SAMPLES))

@@ -17,7 +17,7 @@ from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Spec, parse_spec
-from penstock.ventilator.sources.catalog import TaskBook
+from penstock.ventilator.sources.catalog import Catalog
 from penstock.worker.imaging.pipeline import Pipeline
 
 
@@ -31,10 +31,10 @@ def make_spec(root: Path, **stream: Any) -> dict[str, Any]:
     return {"seed": 4, "roots": {"photos": str(root)}, "streams": {"train": settings}}
 
 
-def open_stream(spec: dict[str, Any]) -> tuple[TaskBook, StreamPlan, Spec]:
+def open_stream(spec: dict[str, Any]) -> tuple[Catalog, StreamPlan, Spec]:
     """Return a spec's only stream, listed."""
     parsed = parse_spec(spec)
-    book = TaskBook.open(parsed, parsed.roots)
+    book = Catalog.open(parsed, parsed.roots)
     [plan] = book.plans
     return book, plan, parsed
 

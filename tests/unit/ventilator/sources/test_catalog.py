@@ -11,14 +11,14 @@ from penstock.protocol.instructions import Send
 from penstock.protocol.messages import Hello, Intervals, ListPaths, Paths, SinkHello
 from penstock.protocol.spec.spec import parse_spec
 from penstock.ventilator.core.leases import Leases
-from penstock.ventilator.sources.catalog import TaskBook
+from penstock.ventilator.sources.catalog import Catalog
 
 
-def open_book(folder: Path, source: dict[str, object]) -> TaskBook:
+def open_book(folder: Path, source: dict[str, object]) -> Catalog:
     """List a source below a folder."""
     stream = {"source": source, "transform": {"resize": {"height": 8, "width": 8}}}
     spec = parse_spec({"roots": {"photos": str(folder)}, "streams": {"train": stream}})
-    return TaskBook.open(spec, spec.roots)
+    return Catalog.open(spec, spec.roots)
 
 
 def test_pages_follow_each_other_to_the_end(tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ from penstock.protocol.spec.spec import Spec, parse_spec
 from penstock.protocol.wire import Array
 from penstock.sink.core.reader import join
 from penstock.sink.core.store import Slice
+from penstock.sources.base import Loaded
 from penstock.trainer.adapters.normalize import batch_normalizer
 from penstock.worker.imaging.patches import Cutter
 from penstock.worker.imaging.pipeline import Outcome, Pipeline
-from penstock.worker.imaging.readers.reader import Loaded
 
 CUP: dict[str, Any] = {"preset": "ieee-sp-cup-2018"}
 TURNED: dict[str, Any] = CUP | {"choices": [{"kind": "rot90", "turns": 3}, {"kind": "gamma", "value": 0.5}]}

@@ -17,10 +17,10 @@ from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.plan import StreamPlan, fingerprint
 from penstock.protocol.spec.normalize import Normalize
-from penstock.protocol.spec.source import DirectorySource
 from penstock.protocol.spec.spec import Spec, Stream, parse_spec
 from penstock.protocol.spec.statistics import Statistics
 from penstock.protocol.spec.transform import Transform
+from penstock.sources.directory import DirectorySource
 from penstock.trainer.adapters.normalize import BatchNormalizer, batch_normalizer
 from penstock.worker.imaging.normalize import Normalizer, open_normalizer
 from penstock.worker.imaging.pipeline import Pipeline

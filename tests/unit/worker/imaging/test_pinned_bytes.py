@@ -10,9 +10,9 @@ from support.images import encode, picture
 
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec.source import DirectorySource
 from penstock.protocol.spec.spec import Stream
 from penstock.protocol.spec.transform import Transform
+from penstock.sources.directory import DirectorySource
 from penstock.worker.imaging.pipeline import Pipeline
 
 RESIZE = {"height": 24, "width": 32}

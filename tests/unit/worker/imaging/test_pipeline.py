@@ -23,12 +23,12 @@ from penstock.protocol.errors import ItemError, SpecError
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.order import sample_generator
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec.source import DirectorySource
 from penstock.protocol.spec.spec import Stream
 from penstock.protocol.spec.transform import Transform
 from penstock.protocol.wire import Array
+from penstock.sources.base import Loaded
+from penstock.sources.directory import DirectorySource
 from penstock.worker.imaging.pipeline import Outcome, Pipeline
-from penstock.worker.imaging.readers.reader import Loaded
 
 #: SHA-256 of the golden task's arrays. Another value means that every stream in the world changed its bytes: raise the
 #: version in `penstock.protocol.plan.fingerprint` and say so in the CHANGELOG, or undo what did it.

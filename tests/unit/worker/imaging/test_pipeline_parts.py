@@ -11,10 +11,10 @@ from support.images import Pixels, encode, picture
 
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec.source import DirectorySource
 from penstock.protocol.spec.spec import Stream
 from penstock.protocol.spec.transform import Transform
 from penstock.protocol.wire import Array
+from penstock.sources.directory import DirectorySource
 from penstock.worker.imaging import partial_jpeg
 from penstock.worker.imaging.partial_jpeg import Box
 from penstock.worker.imaging.pipeline import Outcome, Pipeline

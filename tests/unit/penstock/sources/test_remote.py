@@ -17,12 +17,12 @@ from support.web import serve
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.spec.roots import absolute_root, is_url
-from penstock.protocol.spec.source import DirectorySource, ManifestSource
 from penstock.protocol.spec.spec import parse_spec
 from penstock.protocol.storage.urls import Remote, shown
-from penstock.ventilator.sources.directory import list_source
-from penstock.ventilator.sources.listing import Listing
-from penstock.worker.imaging.readers.urls import UrlFiles
+from penstock.sources.base import Listing, list_source
+from penstock.sources.directory import DirectorySource
+from penstock.sources.file_reader import UrlReader
+from penstock.sources.manifest import ManifestSource
 
 #: Names that a URL must quote, and one that only looks like a quoted one.
 NAMES = ("cat/a.jpg", "cat/b c.JPG", "cat/more/ü#1?.png", "dog/%41.jpg", "dog/x&y=z+w;v.jpg")
@@ -70,7 +70,9 @@ def test_any_file_system_of_fsspec_is_listed_and_read(photos: Path) -> None:
     for name in NAMES:
         memory.pipe_file(f"/bucket/photos/{name}", (photos / name).read_bytes())
     assert listed(str(photos)).digest == listed("memory://bucket/photos").digest
-    [content] = UrlFiles("memory://bucket/photos", allow_outside=False, limit_bytes=10**6).read(task(NAMES[2])).contents
+    [content] = (
+        UrlReader("memory://bucket/photos", allow_outside=False, limit_bytes=10**6).read(task(NAMES[2])).contents
+    )
     assert (photos / NAMES[2]).read_bytes() == content
     memory.rm("/bucket", recursive=True)
 
@@ -78,7 +80,7 @@ def test_any_file_system_of_fsspec_is_listed_and_read(photos: Path) -> None:
 def test_every_file_is_read_whole(photos: Path) -> None:
     """Whatever its name."""
     with serve(photos) as web:
-        loaded = UrlFiles(web.url, allow_outside=False, limit_bytes=10**6).read(task(*NAMES))
+        loaded = UrlReader(web.url, allow_outside=False, limit_bytes=10**6).read(task(*NAMES))
         assert [(photos / name).read_bytes() for name in NAMES] == list(loaded.contents)
     assert list(NAMES) == list(loaded.paths)
 
@@ -86,7 +88,7 @@ def test_every_file_is_read_whole(photos: Path) -> None:
 def test_files_of_a_task_are_asked_for_at_once_but_not_all(photos: Path) -> None:
     """So latency hides; the number of requests has a limit."""
     with serve(photos, latency_s=0.05) as web:
-        loaded = UrlFiles(web.url, allow_outside=False, limit_bytes=10**6, requests=6).read(task(*NAMES * 6))
+        loaded = UrlReader(web.url, allow_outside=False, limit_bytes=10**6, requests=6).read(task(*NAMES * 6))
         assert all(isinstance(content, bytes) for content in loaded.contents)
         assert 30 == web.requests.total()
         assert 2 <= web.most_at_once <= 6
@@ -96,7 +98,7 @@ def test_a_task_is_read_ahead_while_another_is_waited_for(photos: Path) -> None:
     """Asking waits for nothing, so the next task's files are asked for as well; each file waits for itself only."""
     never = "/cat/a.jpg"
     with serve(photos, mischief=lambda path, _: "hang" if path == never else "") as web:
-        files = UrlFiles(web.url, allow_outside=False, limit_bytes=10**6)
+        files = UrlReader(web.url, allow_outside=False, limit_bytes=10**6)
         first, second = files.read(task(*NAMES)), files.read(task(*NAMES[1:]))
         assert [(photos / name).read_bytes() for name in NAMES[1:]] == first.contents[1:] == list(second.contents)
 
@@ -253,7 +255,9 @@ def _no_leftovers() -> Iterator[None]:
 def test_nobody_pays_for_what_is_not_used() -> None:
     """Neither a worker nor a ventilator imports fsspec, h5py or a data frame library before a source asks for it."""
     program = (
-        "import sys, penstock.worker.service, penstock.ventilator.service, penstock.launcher.stack; print(*sys.modules)"
+        "import sys, penstock.worker.service, penstock.ventilator.service, penstock.launcher.stack\n"
+        "from penstock.protocol.spec.source import KINDS, load_kind\n"
+        "print(*map(load_kind, KINDS), *sys.modules)"
     )
     modules = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "penstock.protocol.storage.urls" in modules

@@ -1,7 +1,7 @@
-"""A source's items, compactly: paths, labels, classes and their digest. Refuses to know where they were found.
+"""The items of a source of image files, compactly: paths, labels, classes and their digest.
 
 A hundred million items must fit in memory, so there is no Python object an item: paths stand one after the other in one
-buffer, with numpy arrays for where each starts and for the labels (about 12 bytes an item beside its path).
+buffer, with numpy arrays for where each starts and for the labels (about 12 bytes an item besides its path).
 """
 
 import hashlib
@@ -14,10 +14,13 @@ from pathlib import PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from penstock.protocol.errors import SourceError
+from penstock.protocol.spec.source import Source
+from penstock.sources.base import Listing, count_classes
+from penstock.sources.split import held_out
+
 #: Longest path below the root (bytes): PATH_MAX of Linux, and what a message may carry.
 MAX_PATH_BYTES = 4096
-#: Keys the hash that splits off the validation subset; another key would be another split.
-_SPLIT_KEY = b"penstock validation split 1"
 
 
 def prefix_of(folder: str) -> bytes:
@@ -27,8 +30,8 @@ def prefix_of(folder: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Listing:
-    """The items of a source, in its own order. `digest` names the content: equal digests, equal listings."""
+class FileListing(Listing):
+    """Image files in the source's own order."""
 
     kind: str
     classes: tuple[str, ...]
@@ -59,30 +62,15 @@ class Listing:
 
     def counts(self) -> dict[str, int]:
         """Return how many items each class has."""
-        found = np.bincount(self.labels, minlength=len(self.classes))
-        return dict(zip(self.classes, found.tolist(), strict=True))
+        return count_classes(self.classes, self.labels)
 
-    def split(self, fraction: float, *, validation: bool) -> "Listing":
-        """Return one side of a split of each class; the order stays, and indices count within the side.
-
-        By a hash of the path, the first `round(fraction × n)` of a class's n items are the validation side.
-        """
-        chosen = self._validation(fraction)
-        kept = np.flatnonzero(chosen == validation)
+    def split(self, fraction: float, *, validation: bool) -> "FileListing":
+        """Return one side of a split of each class; the order stays, and indices count within the side."""
+        chosen = held_out(map(self._raw, range(len(self))), self.labels, fraction)
         builder = ListingBuilder()
-        for index in kept.tolist():
+        for index in np.flatnonzero(chosen == validation).tolist():
             builder.add(self._raw(index), int(self.labels[index]))
         return builder.build(self.kind, self.classes)
-
-    def _validation(self, fraction: float) -> npt.NDArray[np.bool_]:
-        hashes = np.fromiter((_split_hash(self._raw(index)) for index in range(len(self))), np.uint64, len(self))
-        order = np.lexsort((hashes, self.labels))  # by class, then by hash; stable where hashes are equal
-        chosen = np.zeros(len(self), np.bool_)
-        start = 0
-        for count in self.counts().values():
-            chosen[order[start : start + round(fraction * count)]] = True
-            start += count
-        return chosen
 
     def _raw(self, index: int) -> bytes:
         return bytes(self.paths[self.starts[index] : self.starts[index + 1]])
@@ -106,7 +94,7 @@ class ListingBuilder:
         self._lengths.append(len(path))
         self._labels.append(label)
 
-    def build(self, kind: str, classes: Sequence[str], relabel: npt.NDArray[np.int32] | None = None) -> Listing:
+    def build(self, kind: str, classes: Sequence[str], relabel: npt.NDArray[np.int32] | None = None) -> FileListing:
         """Return the listing, `relabel[label]` for each label if given. The builder must not be used after."""
         starts = np.zeros(len(self) + 1, np.int64)
         np.cumsum(np.frombuffer(self._lengths, np.uint16), dtype=np.int64, out=starts[1:])
@@ -114,7 +102,7 @@ class ListingBuilder:
         if relabel is not None:
             labels = relabel[labels]
         digest = _digest(kind, classes, self._paths, starts, labels)
-        return Listing(kind, tuple(classes), self._paths, starts, labels, digest)
+        return FileListing(kind, tuple(classes), self._paths, starts, labels, digest)
 
 
 def _digest(
@@ -128,5 +116,14 @@ def _digest(
     return result.hexdigest()
 
 
-def _split_hash(path: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(path, digest_size=8, key=_SPLIT_KEY).digest(), "big")
+def subset_of(source: Source, listing: FileListing, where: str) -> FileListing:
+    """Return the part of a listing that the source asks for; `where` begins the message of the SourceError."""
+    if source.subset == "all":
+        return listing
+    part = listing.split(source.validation_split, validation=source.subset == "validation")
+    if not len(part):
+        raise SourceError(
+            f"{where}: subset {source.subset!r} of {len(listing)} items is empty at "
+            f"validation_split = {source.validation_split}: choose another fraction"
+        )
+    return part

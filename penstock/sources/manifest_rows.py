@@ -1,22 +1,20 @@
-"""Manifest files to listings: CSV and Parquet with a row an image. Owns columns, labels and the words for a bad row.
-
-The order is the file's own: a manifest may fix the order of a stream that is not shuffled, and may name a file twice.
-Refuses to know the images: there may be a hundred million, so the worker checks each path when it opens it.
-"""
+"""Reads the rows of a manifest, CSV or Parquet, into a listing. Every error names the file and the row."""
 
 # Paths are bytes here: names are taken as they are on disk.
-# ruff: noqa: PTH113, PTH123
+# ruff: noqa: PTH123
 
 import csv
-import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from penstock.protocol.errors import SourceError
-from penstock.protocol.spec.source import ManifestSource
-from penstock.ventilator.sources.listing import MAX_PATH_BYTES, Listing, ListingBuilder, prefix_of
+from penstock.sources.file_listing import MAX_PATH_BYTES, FileListing, ListingBuilder, prefix_of
+
+#: What the listing's digest says of its kind.
+_KIND = "manifest"
 
 #: Rows of a Parquet file that are Python objects at once.
 _PARQUET_ROWS = 65_536
@@ -29,35 +27,45 @@ _DIGITS = 18
 _Row = tuple[int, Any, Any]
 
 
-def list_manifest(source: ManifestSource, place: bytes, name: str) -> Listing:
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """How a manifest is to be read."""
+
+    path: str
+    label: str
+    #: Folder below the root that the paths are relative to.
+    images: str
+    #: Class names in label order; None: all that are found.
+    classes: tuple[str, ...] | None
+
+
+def list_rows(columns: Columns, place: bytes, name: str) -> FileListing:
     """Return the items of the manifest at `place`, which messages call `name`. Raises SourceError."""
-    if not os.path.isfile(place):
-        raise SourceError(f"{name}: no such file (source.path = {source.path!r} in root {source.root!r})")
     if place.lower().endswith((b".parquet", b".pq")):
-        return _gather(source, f"{name}, row", _parquet_rows(name, place, source))
-    return _gather(source, f"{name}, line", _csv_rows(name, place, source))
+        return _gather(columns, f"{name}, row", _parquet_rows(name, place, columns))
+    return _gather(columns, f"{name}, line", _csv_rows(name, place, columns))
 
 
-def _gather(source: ManifestSource, where: str, rows: Iterator[_Row]) -> Listing:
-    prefix = prefix_of(source.images)
+def _gather(columns: Columns, where: str, rows: Iterator[_Row]) -> FileListing:
+    prefix = prefix_of(columns.images)
     builder = ListingBuilder()
-    known: dict[object, int] = {label: index for index, label in enumerate(source.classes or ())}
+    known: dict[object, int] = {label: index for index, label in enumerate(columns.classes or ())}
     for number, path, label in rows:
         if problem := _path_problem(path):
-            raise SourceError(f"{where} {number}: {source.path_column} = {path!r}: {problem}")
+            raise SourceError(f"{where} {number}: {columns.path} = {path!r}: {problem}")
         if type(label) is not str or label not in known:
-            label = _name_of(label, known, source, f"{where} {number}")  # noqa: PLW2901 - the same label, as a name
+            label = _name_of(label, known, columns, f"{where} {number}")  # noqa: PLW2901 - the same label, as a name
         raw = prefix + path.encode()
         if len(raw) > MAX_PATH_BYTES:
             raise SourceError(f"{where} {number}: the path below the root is longer than {MAX_PATH_BYTES} bytes")
         builder.add(raw, known[label])
     if not len(builder):
         raise SourceError(f"{where.rpartition(',')[0]}: the manifest has no rows below its header")
-    if source.classes is not None:
-        return builder.build(source.kind, source.classes)
+    if columns.classes is not None:
+        return builder.build(_KIND, columns.classes)
     classes = _in_order([str(name) for name in known])
     ranks = {name: rank for rank, name in enumerate(classes)}
-    return builder.build(source.kind, classes, np.array([ranks[str(name)] for name in known], np.int32))
+    return builder.build(_KIND, classes, np.array([ranks[str(name)] for name in known], np.int32))
 
 
 def _path_problem(path: object) -> str:
@@ -74,9 +82,9 @@ def _path_problem(path: object) -> str:
     return ""
 
 
-def _name_of(label: object, known: dict[object, int], source: ManifestSource, where: str) -> str:
+def _name_of(label: object, known: dict[object, int], columns: Columns, where: str) -> str:
     """Return a label's class name, taking it into `known` unless the classes were given."""
-    named = f"{where}: {source.label_column} = {label!r}"
+    named = f"{where}: {columns.label} = {label!r}"
     if isinstance(label, bool) or not isinstance(label, str | int):
         raise SourceError(f"{named}: a label must be text or a whole number")
     name = str(label)
@@ -84,8 +92,8 @@ def _name_of(label: object, known: dict[object, int], source: ManifestSource, wh
         return name
     if not name:
         raise SourceError(f"{named}: the label is empty")
-    if source.classes is not None:
-        raise SourceError(f"{named}: not among source.classes ({_some(source.classes)})")
+    if columns.classes is not None:
+        raise SourceError(f"{named}: not among source.classes ({_some(columns.classes)})")
     known[name] = len(known)
     return name
 
@@ -97,13 +105,13 @@ def _in_order(names: list[str]) -> list[str]:
     return sorted(names, key=str.encode)
 
 
-def _columns(name: str, columns: Sequence[str], source: ManifestSource) -> tuple[int, int]:
+def _places(name: str, header: Sequence[str], columns: Columns) -> tuple[int, int]:
     """Return where the path and the label stand."""
-    for wanted, setting in ((source.path_column, "path_column"), (source.label_column, "label_column")):
-        if columns.count(wanted) != 1:
-            count = "has no" if wanted not in columns else "has more than one"
-            raise SourceError(f"{name}: {count} column {wanted!r} (source.{setting}); its columns: {_some(columns)}")
-    return columns.index(source.path_column), columns.index(source.label_column)
+    for wanted, setting in ((columns.path, "path_column"), (columns.label, "label_column")):
+        if header.count(wanted) != 1:
+            count = "has no" if wanted not in header else "has more than one"
+            raise SourceError(f"{name}: {count} column {wanted!r} (source.{setting}); its columns: {_some(header)}")
+    return header.index(columns.path), header.index(columns.label)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -111,13 +119,13 @@ def _some(names: Sequence[str]) -> str:
     return f"{listed} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else listed or "none"
 
 
-def _csv_rows(name: str, place: bytes, source: ManifestSource) -> Iterator[_Row]:
+def _csv_rows(name: str, place: bytes, columns: Columns) -> Iterator[_Row]:
     line = 0
     try:
         with open(place, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            path_at, label_at = _columns(name, header, source)
+            path_at, label_at = _places(name, header, columns)
             for row in reader:
                 line = reader.line_num
                 if not row:
@@ -136,7 +144,7 @@ def _csv_rows(name: str, place: bytes, source: ManifestSource) -> Iterator[_Row]
         raise SourceError(f"{name}: cannot read the manifest: {error.strerror}") from error
 
 
-def _parquet_rows(name: str, place: bytes, source: ManifestSource) -> Iterator[_Row]:
+def _parquet_rows(name: str, place: bytes, columns: Columns) -> Iterator[_Row]:
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra, and slow to import
         from pyarrow import parquet  # noqa: PLC0415
@@ -147,10 +155,10 @@ def _parquet_rows(name: str, place: bytes, source: ManifestSource) -> Iterator[_
     number = 0
     try:
         with open(place, "rb") as opened, parquet.ParquetFile(opened) as file:
-            _columns(name, file.schema_arrow.names, source)
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=[source.path_column, source.label_column]):
-                columns = (batch.column(column).to_pylist() for column in (source.path_column, source.label_column))
-                for path, label in zip(*columns, strict=True):
+            _places(name, file.schema_arrow.names, columns)
+            for batch in file.iter_batches(_PARQUET_ROWS, columns=[columns.path, columns.label]):
+                fields = (batch.column(column).to_pylist() for column in (columns.path, columns.label))
+                for path, label in zip(*fields, strict=True):
                     number += 1
                     yield number, path, label
     except (pa.ArrowException, OSError) as error:

@@ -16,9 +16,9 @@ from penstock.protocol.errors import ItemError, SourceError, SpecError
 from penstock.protocol.messages import StreamNeed, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import parse_spec
+from penstock.sources.base import Reader, open_reader
 from penstock.ventilator.core.stream_queue import StreamQueue
-from penstock.ventilator.sources.catalog import TaskBook
-from penstock.worker.imaging.readers.reader import Origin, open_origin
+from penstock.ventilator.sources.catalog import Catalog
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (40, 6, 5, 3), np.uint8)
 LABELS = np.arange(40) % 4
@@ -39,14 +39,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def opened(root: Path, kind: str = "arrays", **changes: Any) -> tuple[TaskBook, StreamPlan, Origin]:
+def opened(root: Path, kind: str = "arrays", **changes: Any) -> tuple[Catalog, StreamPlan, Reader]:
     """List a source, and open it as a worker would."""
     stream = {"source": {"root": "data", **KINDS[kind]}, "task_items": 8, **changes}
     stream = {"transform": {"resize": {"height": 6, "width": 5}}, **stream}
     spec = parse_spec({"seed": 1, "roots": {"data": str(root)}, "streams": {"train": stream}})
-    book = TaskBook.open(spec, spec.roots)
+    book = Catalog.open(spec, spec.roots)
     [plan] = book.plans
-    return book, plan, open_origin(plan, spec.roots)
+    return book, plan, open_reader(plan, spec.roots)
 
 
 def task(ordinal: int, alone: int | None = None) -> Task:
@@ -126,7 +126,7 @@ def test_a_file_that_was_replaced_stays_for_who_has_it_open(kind: str, root: Pat
     loaded = origin.read(task(0))
     assert np.array_equal(IMAGES[loaded.items], loaded.contents)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with pytest.raises(SourceError, match="is not what the ventilator listed"):
-        open_origin(plan, {"data": str(root)})
+        open_reader(plan, {"data": str(root)})
 
 
 def test_levels_that_are_none_quarantine_their_item(root: Path) -> None:
@@ -136,7 +136,7 @@ def test_levels_that_are_none_quarantine_their_item(root: Path) -> None:
     _, plan, _ = opened(root)
     floats[5, 2, 2, 2], floats[9, 0, 0, 0] = 7.5, np.nan
     np.save(root / "x.npy", floats)
-    origin = open_origin(plan.model_copy(update={"sketch": ""}), {"data": str(root)})
+    origin = open_reader(plan.model_copy(update={"copy_digest": ""}), {"data": str(root)})
     bad = []
     for ordinal in range(5):
         loaded = origin.read(task(ordinal))

@@ -1,4 +1,4 @@
-"""Sources of rows to listings: owns the digest of arrays' content. Refuses to know file formats and streams.
+"""The items of a source whose images are rows of an array. `protocol/storage/rows.py` opens the arrays.
 
 The digest is over the pixels, read in blocks, never all at once: of up to a GB every byte (about 1 s), of more that
 much in evenly spread runs, so that listing a terabyte takes as long. Two files with equal arrays have equal digests.
@@ -12,16 +12,16 @@ import numpy as np
 
 from penstock.protocol.errors import SourceError
 from penstock.protocol.order import Int64s
-from penstock.protocol.spec.source import RowSource
 from penstock.protocol.storage.array_types import Int32s
-from penstock.protocol.storage.rows import Rows, open_rows, row_name, to_levels
+from penstock.protocol.storage.rows import Rows, row_name, to_levels
+from penstock.sources.base import ImageSize, Listing, count_classes
 
 #: Most bytes of images that are digested.
 _DIGESTED_BYTES = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RowListing:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RowListing(Listing):
     """The items of a source of rows. `digest` names the content: equal digests, equal arrays."""
 
     classes: tuple[str, ...]
@@ -29,13 +29,13 @@ class RowListing:
     labels: Int32s
     digest: str
     #: What workers compare with their copy.
-    sketch: str
+    copy_digest: str
     #: How messages name the array, and the row of each item (None: the item's own number).
     name: str
     chosen: Int64s | None
-    image_shape: tuple[int, int, int]
-    #: Bytes of an image as it is stored.
-    image_bytes: int
+    image_size: ImageSize
+    #: Rows follow from the plan.
+    carries_items: bool = False
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -56,25 +56,20 @@ class RowListing:
 
     def counts(self) -> dict[str, int]:
         """Return how many items each class has."""
-        if not self.classes:
-            return {}
-        found = np.bincount(self.labels, minlength=len(self.classes))
-        return dict(zip(self.classes, found.tolist(), strict=True))
+        return count_classes(self.classes, self.labels)
 
 
-def list_rows(source: RowSource, root: str) -> RowListing:
-    """Return the items of a source of rows below a folder of this host. Raises SourceError."""
-    rows = open_rows(source, root)
+def list_rows(rows: Rows) -> RowListing:
+    """Return the items of opened arrays. Raises SourceError."""
     height, width, channels = rows.image_shape
     return RowListing(
         classes=rows.classes,
         labels=rows.labels,
         digest=_digest(rows),
-        sketch=rows.sketch(),
+        copy_digest=rows.copy_digest(),
         name=rows.images.name,
         chosen=rows.chosen,
-        image_shape=rows.image_shape,
-        image_bytes=height * width * channels * rows.images.dtype.itemsize,
+        image_size=ImageSize(height * width * channels * rows.images.dtype.itemsize, height * width),
     )
 
 

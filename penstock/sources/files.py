@@ -1,7 +1,7 @@
-"""One file's bytes, and nothing but: owns confinement to the root, limits, retries and what a failed read is called.
+"""Reads the bytes of one file below a root, or a part of them, with limits, confinement and retries.
 
-Refuses to know what the bytes mean. Every failure is an ItemError whose message can stand in the quarantine ledger as
-it is: no path of this host, no traceback.
+Every failure is an ItemError whose message can stand in the quarantine ledger as it is: no path of this host, no
+traceback.
 """
 
 import errno
@@ -38,8 +38,12 @@ _REASONS = {
 }
 
 
-def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool) -> bytes:
-    """Return the content of the regular file `path` below `root`.
+#: Offset and length (bytes) of a part of a file; None: the whole file.
+Span = tuple[int, int] | None
+
+
+def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool, span: Span = None) -> bytes:
+    """Return the content of the regular file `path` below `root`, or of its part `span`.
 
     Unless `allow_outside`, the file itself, not just its name, must lie below the root. Transient errors are
     tried again, three times within about 0.6 s. Raises ItemError for everything else.
@@ -47,7 +51,7 @@ def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool) -
     tries = len(_BACKOFF_S) + 1
     for left in reversed(range(tries)):
         try:
-            return _read_once(root, path, limit_bytes, allow_outside=allow_outside)
+            return _read_once(root, path, limit_bytes, allow_outside=allow_outside, span=span)
         except OSError as error:
             if error.errno not in _TRANSIENT:
                 raise ItemError(_REASONS.get(error.errno or 0) or f"cannot read: {error.strerror or error}") from error
@@ -57,15 +61,16 @@ def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool) -
     raise AssertionError("unreachable")
 
 
-def _read_once(root: Path, path: str, limit_bytes: int, *, allow_outside: bool) -> bytes:
+def _read_once(root: Path, path: str, limit_bytes: int, *, allow_outside: bool, span: Span) -> bytes:
     try:
         descriptor = _open(os.fsencode(root), path.encode(), allow_outside=allow_outside)
     except ValueError as error:  # a NUL character, or a lone surrogate
         raise ItemError(f"not a possible path: {error}") from error
     try:
-        status = os.fstat(descriptor)
-        size = status.st_size
-        if size == 0:
+        size = os.fstat(descriptor).st_size
+        if span is not None:
+            size = _size_of_part(descriptor, size, *span)
+        elif size == 0:
             raise ItemError("the file is empty")
         if size > limit_bytes:
             raise ItemError(f"{size} bytes is over the limit of {limit_bytes} bytes (transform.max_file_mb)")
@@ -73,6 +78,19 @@ def _read_once(root: Path, path: str, limit_bytes: int, *, allow_outside: bool) 
         return content if len(content) == size else _read_rest(descriptor, content, size)
     finally:
         os.close(descriptor)
+
+
+def _size_of_part(descriptor: int, file_bytes: int, offset: int, length: int) -> int:
+    """Seek to a part of a file and return its size. Raises ItemError if the file does not hold it."""
+    if length == 0:
+        raise ItemError("the item is empty")
+    if offset + length > file_bytes:
+        raise ItemError(
+            f"the file ends before the item does: it has {file_bytes} bytes, the item ends at {offset + length} (the "
+            "file was cut, or the source is out of date)"
+        )
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return length
 
 
 def _read_rest(descriptor: int, content: bytes, size: int) -> bytes:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from support.images import encode, open_to_all, picture, unprivileged, write_images
 
 from penstock.protocol.errors import SourceError
-from penstock.protocol.spec.source import DirectorySource, ManifestSource
-from penstock.ventilator.sources.directory import list_source
-from penstock.ventilator.sources.listing import Listing, ListingBuilder
+from penstock.sources.base import Listing, list_source
+from penstock.sources.directory import DirectorySource
+from penstock.sources.file_listing import ListingBuilder
+from penstock.sources.manifest import ManifestSource
 
 
 def touch(folder: Path, *paths: str) -> None:
@@ -136,8 +137,7 @@ def test_links_in_circles_end(tmp_path: Path) -> None:
     (tmp_path / "cat/one/across").symlink_to("../two")
     (tmp_path / "cat/two/across").symlink_to("../one")
     found = [path for path, _ in items(directory(tmp_path, classes=("cat",)))]
-    assert {"cat/a.jpg", "cat/one/b.jpg", "cat/two/c.jpg", "cat/one/across/c.jpg", "cat/two/across/b.jpg"} <= set(found)
-    assert len(found) == len(set(found)) < 20
+    assert ["cat/a.jpg", "cat/one/b.jpg", "cat/two/c.jpg"] == found
 
 
 @pytest.mark.parametrize("kind", ["class", "folder", "file", "broken", "source"])

@@ -1,8 +1,4 @@
-"""Rows of arrays as items: owns how a worker finds a task's rows, and what it compares before it reads any.
-
-A task of such a source comes without items: its rows follow from the plan. Refuses to know file formats and what is
-made of the pixels.
-"""
+"""Reads the rows of arrays that a task's items are. A task comes without items: its rows follow from the plan."""
 
 from collections.abc import Sequence
 from typing import overload
@@ -10,13 +6,12 @@ from typing import overload
 import numpy as np
 
 from penstock.protocol.errors import ItemError, SourceError
-from penstock.protocol.messages import Task
 from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec.source import RowSource
+from penstock.protocol.records import Task
 from penstock.protocol.storage.array_types import Bools, Levels
-from penstock.protocol.storage.rows import Rows, open_rows
-from penstock.worker.imaging.readers.reader import Loaded
+from penstock.protocol.storage.rows import Rows
+from penstock.sources.base import Loaded
 
 #: Parts of red, green and blue in gray (of 2^16): ITU-R BT.601, as Pillow's "L" and the decoder take them.
 _GRAY = np.array([19595, 38470, 7471], np.uint32)
@@ -44,17 +39,16 @@ class Paths(Sequence[str]):
         return self._rows.path(int(self._items[place]))
 
 
-class RowOrigin:
+class RowReader:
     """Rows of arrays on this host."""
 
-    def __init__(self, plan: StreamPlan, source: RowSource, root: str) -> None:
-        """Open the arrays. Raises SourceError if they are not the ones that the ventilator listed."""
-        self._plan = plan
-        self._rows = open_rows(source, root)
+    def __init__(self, plan: StreamPlan, rows: Rows, root: str) -> None:
+        """Take opened arrays below `root`. Raises SourceError if they are not the ones that the ventilator listed."""
+        self._plan, self._rows = plan, rows
         self._channels = plan.settings.transform.image_shape[2]
-        if plan.sketch and self._rows.sketch() != plan.sketch:
+        if plan.copy_digest and rows.copy_digest() != plan.copy_digest:
             raise SourceError(
-                f"{root}/{self._rows.images.name} is not what the ventilator listed: other images, labels or shape; "
+                f"{root}/{rows.images.name} is not what the ventilator listed: other images, labels or shape; "
                 "give this host the same file, or start the ventilator again"
             )
 

@@ -20,7 +20,7 @@ from support.streams import DEADLINE_S
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.storage.confined_files import open_below
-from penstock.worker.imaging.readers.files import read_file
+from penstock.sources.files import read_file
 
 LIMIT_BYTES = 1_000_000
 
@@ -263,7 +263,7 @@ def test_an_error_that_stays_is_given_up_after_four_tries(folder: Path, monkeypa
 
         return fail
 
-    monkeypatch.setattr("penstock.worker.imaging.readers.files._BACKOFF_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("penstock.sources.files._BACKOFF_S", (0.0, 0.0, 0.0))
     monkeypatch.setattr(os, "read", failing(errno.EIO))
     with pytest.raises(ItemError, match=r"cannot read, 4 times tried: Input/output error"):
         reading(folder, "sub/ä b.jpg")

@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 
 from penstock.protocol.errors import SourceError
 from penstock.protocol.messages import TaskKey
-from penstock.protocol.spec.source import ArraySource, Hdf5Source
+from penstock.protocol.spec.source import Source
 from penstock.protocol.spec.spec import parse_spec
-from penstock.protocol.storage.rows import open_rows
 from penstock.protocol.storage.rows_hdf5 import runs
 from penstock.protocol.storage.rows_numpy import Held, Mapped
-from penstock.ventilator.sources.catalog import TaskBook
-from penstock.ventilator.sources.directory import list_source
-from penstock.ventilator.sources.rows import RowListing
-from penstock.worker.imaging.readers.rows import to_channels
+from penstock.sources.arrays import ArraySource, open_arrays
+from penstock.sources.base import list_source
+from penstock.sources.hdf5 import Hdf5Source, open_set
+from penstock.sources.row_listing import RowListing
+from penstock.sources.row_reader import to_channels
+from penstock.ventilator.sources.catalog import Catalog
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (40, 6, 5, 3), np.uint8)
 LABELS = np.arange(40) % 4
@@ -32,12 +33,19 @@ LABELS = np.arange(40) % 4
 def arrays(root: Path, images: str = "x.npy", labels: str = "y.npy", **fields: Any) -> RowListing:
     """List arrays below `root`."""
     source = ArraySource(kind="arrays", root="data", images=images, labels=labels, **fields)
-    return list_source(source, {"data": str(root)})
+    return listed(source, root)
 
 
 def hdf5(root: Path, **fields: Any) -> RowListing:
     """List a data set of `set.h5` below `root`."""
-    return list_source(Hdf5Source(kind="hdf5", root="data", path="set.h5", **fields), {"data": str(root)})
+    return listed(Hdf5Source(kind="hdf5", root="data", path="set.h5", **fields), root)
+
+
+def listed(source: Source, root: Path) -> RowListing:
+    """List a source of rows below `root`."""
+    found = list_source(source, {"data": str(root)})
+    assert isinstance(found, RowListing)
+    return found
 
 
 def write_hdf5(path: Path, images: Any = IMAGES, labels: Any = LABELS, **options: Any) -> None:
@@ -91,7 +99,7 @@ def test_the_digest_names_the_content_and_nothing_else(root: Path) -> None:
 def test_what_is_too_large_to_digest_is_digested_in_spread_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """About the stated number of bytes, from the first row to the last."""
     monkeypatch.setattr("penstock.protocol.storage.rows._BLOCK_BYTES", 2 * 90)
-    rows = open_rows(ArraySource(kind="arrays", root="data", images="x.npy"), str(root))
+    rows = open_arrays(ArraySource(kind="arrays", root="data", images="x.npy"), str(root))
     spread = [start for start, _ in rows.blocks(10 * 90)]
     assert [0, 9, 19, 28, 38] == spread
     assert list(range(0, 40, 2)) == [start for start, _ in rows.blocks(40 * 90)]
@@ -102,7 +110,7 @@ def test_a_member_of_an_archive_is_the_same_array(save: Callable[..., None], roo
     """What is stored is mapped, what is compressed is held; the digest is that of the .npy."""
     save(root / "set.npz", first=np.arange(3), train=IMAGES, labels=LABELS[:, np.newaxis])
     assert arrays(root).digest == arrays(root, "set.npz/train", "set.npz/labels").digest
-    images = open_rows(ArraySource(kind="arrays", root="data", images="set.npz/train"), str(root)).images
+    images = open_arrays(ArraySource(kind="arrays", root="data", images="set.npz/train"), str(root)).images
     assert isinstance(images, Mapped if save is np.savez else Held)
 
 
@@ -118,7 +126,7 @@ def test_a_compressed_member_has_a_limit(root: Path, monkeypatch: pytest.MonkeyP
 def test_rows_of_an_hdf5_file_are_those_that_were_stored(options: dict[str, Any], tmp_path: Path) -> None:
     """However they are stored, in any order, also twice; what lies in one piece is mapped."""
     write_hdf5(tmp_path / "set.h5", **options)
-    rows = open_rows(Hdf5Source(kind="hdf5", root="data", path="set.h5"), str(tmp_path))
+    rows = open_set(Hdf5Source(kind="hdf5", root="data", path="set.h5"), str(tmp_path))
     wanted = np.array([39, 0, 7, 7, 6, 21, 20, 22, 1], np.int64)
     stack, wrong = rows.read(wanted)
     assert np.array_equal(IMAGES[wanted], stack)
@@ -171,7 +179,7 @@ def test_tasks_hold_no_items_unless_one_is_run_alone(root: Path) -> None:
     source = {"kind": "arrays", "root": "data", "images": "x.npy", "labels": "y.npy"}
     stream = {"source": source, "transform": {"resize": {"height": 6, "width": 5}}, "task_items": 8, "shard": "2/3"}
     spec = parse_spec({"seed": 1, "roots": {"data": str(root)}, "streams": {"train": stream}})
-    book = TaskBook.open(spec, spec.roots)
+    book = Catalog.open(spec, spec.roots)
     [plan] = book.plans
     seen: list[int] = []
     for ordinal in range(plan.geometry.tasks_per_epoch):
@@ -198,7 +206,7 @@ def test_gray_and_colour_become_each_other(root: Path) -> None:
     assert np.array_equal(expected, to_channels(alpha, 1)[..., 0])
     assert (40, 6, 5, 4) == to_channels(expected[..., np.newaxis], 4).shape
     np.save(root / "gray.npy", expected)
-    assert (6, 5, 1) == arrays(root, "gray.npy").image_shape
+    assert (6, 5, 1) == open_arrays(ArraySource(kind="arrays", root="data", images="gray.npy"), str(root)).image_shape
 
 
 def _pickled(root: Path) -> None:
@@ -304,7 +312,7 @@ def test_a_virtual_data_set_needs_all_its_parts(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "set.h5", "w") as file:
         file.create_virtual_dataset("image", layout)
         file["label"] = LABELS
-    rows = open_rows(Hdf5Source(kind="hdf5", root="data", path="set.h5"), str(tmp_path))
+    rows = open_set(Hdf5Source(kind="hdf5", root="data", path="set.h5"), str(tmp_path))
     wanted = np.array([39, 14, 15, 0, 16], np.int64)
     assert np.array_equal(IMAGES[wanted], rows.read(wanted)[0])
     (tmp_path / "part1.h5").unlink()

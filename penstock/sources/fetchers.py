@@ -1,9 +1,4 @@
-"""Image files below a URL: owns reading many of them at once, so that latency hides.
-
-Threads fetch the files of all tasks that a worker has read ahead. A task counts as read when its files are asked for,
-and whoever decodes one waits for that one only; `waited_s` says how long. Refuses to know protocols (`protocol.urls`)
-and what the bytes mean.
-"""
+"""Threads that fetch many files at once, so that a server's latency costs little."""
 
 import threading
 import time
@@ -12,13 +7,6 @@ from concurrent.futures import Future
 from functools import cache
 from queue import SimpleQueue
 from typing import Any, TypeVar, overload
-
-import numpy as np
-
-from penstock.protocol.errors import ItemError
-from penstock.protocol.messages import Task
-from penstock.protocol.storage.urls import Remote
-from penstock.worker.imaging.readers.reader import Loaded
 
 #: Files that a worker asks for at once: at 50 ms each this is 1,900 files/s, more than a core decodes.
 REQUESTS = 96
@@ -58,7 +46,7 @@ class Coming(Sequence[_Result]):
     def __init__(self, futures: Sequence[Future[_Result]]) -> None:
         """Take what will hold the results."""
         self._futures = futures
-        #: Seconds that whoever read a result had to wait for it.
+        #: Seconds that were spent on waiting for results.
         self.waited_s = 0.0
 
     def __len__(self) -> int:
@@ -86,31 +74,6 @@ class Coming(Sequence[_Result]):
 
 
 @cache
-def _fetchers(threads: int) -> Fetchers:
+def fetchers(threads: int) -> Fetchers:
+    """Return this process's threads: all readers share them."""
     return Fetchers(threads)
-
-
-class UrlFiles:
-    """Image files below a URL."""
-
-    def __init__(self, url: str, *, allow_outside: bool, limit_bytes: int, requests: int = REQUESTS) -> None:
-        """Open no connection yet; `requests` are at most made at once. Raises SourceError if a package is missing."""
-        self._remote = Remote(url, allow_outside=allow_outside)
-        self._limit_bytes = limit_bytes
-        self._fetchers = _fetchers(requests)
-
-    def read(self, task: Task) -> Loaded:
-        """Ask for each file; its bytes may still be on their way."""
-        paths = [item.path for item in task.items]
-        return Loaded(
-            items=np.array([item.item for item in task.items], np.int64),
-            labels=np.array([item.label for item in task.items], np.int32),
-            paths=paths,
-            contents=self._fetchers.map(self._read, paths),
-        )
-
-    def _read(self, path: str) -> bytes | ItemError:
-        try:
-            return self._remote.read(path, self._limit_bytes)
-        except ItemError as error:
-            return error

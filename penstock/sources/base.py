@@ -1,0 +1,184 @@
+"""What a kind of source is made of: its model, its listing and its reader.
+
+`protocol.spec.source` has the table of kinds. The ventilator calls `list_source`, workers call `open_reader`.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.protocol.errors import ItemError, SourceError, SpecError
+from penstock.protocol.order import Int64s
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.records import Item, Task
+from penstock.protocol.spec.roots import is_url
+from penstock.protocol.spec.source import Source, check_kind, load_kind
+from penstock.sources.paths import is_folder
+
+#: Where each root of the spec lies for this host: a folder, or a URL.
+Roots = Mapping[str, str | Path]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSize:
+    """The size of every image of a source whose images are all alike."""
+
+    #: Bytes of an image as it is stored.
+    bytes: int
+    pixels: int
+
+
+class Listing(ABC):
+    """The items of a source in its own order, as the ventilator holds them: item 0, 1, 2 and so on."""
+
+    #: Class names in label order; empty without labels.
+    classes: tuple[str, ...]
+    #: Digest of the items (at least their names, order, labels and classes): equal digests, equal listings. It enters
+    #: the stream's fingerprint.
+    digest: str
+    #: What a worker compares with its own copy of the data before it reads; empty: it compares nothing.
+    copy_digest: str = ""
+    #: Whether a task carries its items. False: workers find them by number (`StreamPlan.indices`); messages are small.
+    carries_items: bool = True
+    #: The size of an image if all are alike. None: `penstock check` reads some items to estimate it.
+    image_size: ImageSize | None = None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    @abstractmethod
+    def path(self, index: int) -> str:
+        """Return how messages and the quarantine ledger name an item."""
+
+    @abstractmethod
+    def label(self, index: int) -> int:
+        """Return an item's class index; -1 without labels."""
+
+    @property
+    @abstractmethod
+    def held_bytes(self) -> int:
+        """Memory that the listing takes."""
+
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """Return how many items each class has."""
+
+    def item(self, index: int) -> Item:
+        """Return an item as a task carries it."""
+        return Item.model_construct(item=index, path=self.path(index), label=self.label(index))
+
+
+def count_classes(classes: Sequence[str], labels: npt.NDArray[np.int32]) -> dict[str, int]:
+    """Return how many of the labels each class has."""
+    if not classes:
+        return {}
+    found = np.bincount(labels, minlength=len(classes))
+    return dict(zip(classes, found.tolist(), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A task's items, read: four sequences of one length, in the task's order."""
+
+    #: Index of each item in the whole source.
+    items: Int64s
+    #: Class index of each item; -1 without one.
+    labels: npt.NDArray[np.int32]
+    #: How the ledger and messages name each item.
+    paths: Sequence[str]
+    #: Bytes of an image file, pixels (height, width, channels), or why there is neither; one array of pixels (items,
+    #: height, width, channels) if the source holds arrays and no item failed. Taking one may mean to wait for it.
+    contents: Sequence[bytes | npt.NDArray[np.uint8] | ItemError] | npt.NDArray[np.uint8]
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds spent so far on waiting for contents that arrive while they are taken."""
+        return getattr(self.contents, "waited_s", 0.0)
+
+
+class Reader(Protocol):
+    """Reads the items of a stream's tasks on a worker; one object serves one thread at a time."""
+
+    def read(self, task: Task) -> Loaded:
+        """Return what the task's items contain. What is wrong with an item is an ItemError in its place."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKind:
+    """A kind of source. Its functions run in other processes: the listing in the ventilator, the reader in workers."""
+
+    #: The kind's fields in the spec: a subclass of `Source` with `kind: Literal["…"]`.
+    model: type[Source]
+    #: Lists the items. Raises SourceError.
+    list_items: Callable[[Any, Roots], Listing]
+    #: Opens the reader of a stream; raises SourceError. The source's root is among the roots.
+    open_reader: Callable[[Any, StreamPlan, Roots], Reader]
+    #: Whether `list_items` heeds `validation_split` and `subset`; a kind that does not refuses them.
+    splits: bool = False
+
+
+def kind_of(source: Source) -> SourceKind:
+    """Return a source's kind. Raises SpecError if it is not installed here."""
+    check_kind(source)
+    return cast("SourceKind", load_kind(source.kind_name))
+
+
+def list_source(source: Source, roots: Roots) -> Listing:
+    """Return the items of a source.
+
+    With a `subset`, the listing holds that subset only, and indices count within it. Raises SourceError and SpecError.
+    """
+    kind = kind_of(source)
+    if source.classes is not None:
+        _check_classes(source.classes)
+    if source.subset != "all" and not kind.splits:
+        raise SourceError(
+            f"subset = {source.subset!r}: a source of kind {source.kind_name!r} cannot be split; leave subset and "
+            "validation_split out"
+        )
+    return kind.list_items(source, roots)
+
+
+def open_reader(plan: StreamPlan, roots: Roots) -> Reader:
+    """Return what reads a stream's items on this host.
+
+    Raises SpecError if the root has no entry or the kind is not installed, SourceError if the source cannot be opened.
+    """
+    source = plan.settings.source
+    if source.root not in roots:
+        known = ", ".join(sorted(roots)) or "none"
+        raise SpecError(
+            f"stream {plan.name!r} reads root {source.root!r}, which has no folder here (mapped: {known}): "
+            f"give --root {source.root}=/path"
+        )
+    return kind_of(source).open_reader(source, plan, roots)
+
+
+def root_of(name: str, roots: Roots) -> str:
+    """Return a root that exists: a folder of this host, or a URL. Raises SourceError."""
+    if name not in roots:
+        known = ", ".join(sorted(roots)) or "none"
+        raise SourceError(
+            f"no folder is mapped to root {name!r} (mapped: {known}): give --root {name}=/path, "
+            "or name it in the spec's [roots]"
+        )
+    root = str(roots[name])
+    if not is_url(root) and not is_folder(os.fsencode(root)):
+        raise SourceError(f"root {name!r}: no folder {root}: mount it, or give --root {name}=/path")
+    return root
+
+
+def _check_classes(classes: Sequence[str]) -> None:
+    if not classes:
+        raise SourceError("classes = []: name at least one class, or leave the field out to take all that are found")
+    if twice := [name for name, count in Counter(classes).items() if count > 1]:
+        raise SourceError(f"classes: {twice[0]!r} is given twice")

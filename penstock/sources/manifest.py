@@ -1,0 +1,70 @@
+"""The kind "manifest": a CSV or Parquet file with a row for each image.
+
+The order of the items is that of the rows. A manifest may name a file several times. It may have a hundred million
+rows, so the images are not looked at: a worker checks each path when it opens it.
+"""
+
+from typing import Literal
+
+from pydantic import field_validator
+
+from penstock.protocol.errors import SourceError
+from penstock.protocol.spec.model import Name
+from penstock.protocol.spec.roots import is_url
+from penstock.protocol.spec.source import Source, confined
+from penstock.sources.base import Roots, SourceKind, root_of
+from penstock.sources.file_listing import FileListing, subset_of
+from penstock.sources.file_reader import open_files
+from penstock.sources.manifest_rows import Columns, list_rows
+from penstock.sources.paths import Guard, below, is_file, is_folder, show
+from penstock.sources.remote import brought
+
+
+class ManifestSource(Source):
+    """A CSV or Parquet file with a row for each image."""
+
+    kind: Literal["manifest"]
+    """Says that this is a manifest."""
+    path: str = ""
+    """Manifest file below the root."""
+    manifest_root: Name | None = None
+    """Named root that the manifest itself lies below; default: `root`. Only the ventilator's host needs it."""
+    images: str = ""
+    """Folder below the root that the manifest's paths are relative to."""
+    path_column: str = "path"
+    """Column with the image's path."""
+    label_column: str = "label"
+    """Column with the class name (or number)."""
+
+    _paths_stay_inside = field_validator("path", "images")(confined)
+
+
+def list_manifest(source: ManifestSource, roots: Roots) -> FileListing:
+    """Return the images that a manifest names. Raises SourceError."""
+    root, holder = root_of(source.root, roots), root_of(source.manifest_root or source.root, roots)
+    columns = Columns(source.path_column, source.label_column, source.images, source.classes)
+    if is_url(holder):
+        with brought(holder, source.path, allow_outside=source.allow_outside) as (place, name):
+            listing = list_rows(columns, place, name)
+    else:
+        place = below(holder, source.path)
+        if not is_file(place):
+            raise SourceError(
+                f"{show(place)}: no such file (source.path = {source.path!r} in root "
+                f"{source.manifest_root or source.root!r})"
+            )
+        Guard.of(holder, source).check(place)
+        if not is_url(root):
+            _check_images(source, root)
+        listing = list_rows(columns, place, show(place))
+    return subset_of(source, listing, f"root {source.root!r}, {source.path!r}")
+
+
+def _check_images(source: ManifestSource, root: str) -> None:
+    images = below(root, source.images)
+    if not is_folder(images):
+        raise SourceError(f"{show(images)}: root {source.root!r} has no folder {source.images!r} (source.images)")
+    Guard.of(root, source).check(images)
+
+
+KIND = SourceKind(ManifestSource, list_manifest, open_files, splits=True)

@@ -1,0 +1,66 @@
+"""Lists a tree below a URL, and copies a manifest from there to this host.
+
+A tree's listing equals that of the same folders on a disk: the same order, the same digest. `protocol/storage/urls.py`
+makes the requests.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Generator, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from pathlib import Path
+
+from penstock.protocol.errors import SourceError
+from penstock.protocol.storage.urls import Remote
+from penstock.sources.file_listing import prefix_of
+from penstock.sources.suffixes import is_image, suffix_of
+
+
+class RemoteTree:
+    """The class folders of a tree below a URL."""
+
+    def __init__(self, url: str, folder: str, *, allow_outside: bool) -> None:
+        """List all files below `folder`. Raises SourceError."""
+        remote = Remote(url, allow_outside=allow_outside)
+        self.name = f"{remote.name}/{folder}".rstrip("/")
+        self._prefix = prefix_of(folder)
+        #: Images that lie in no class folder.
+        self.beside = 0
+        #: Files in class folders that are no images by their suffix: how many of each suffix.
+        self.passed_over: Counter[str] = Counter()
+        self._files: dict[bytes, list[bytes]] = {}
+        for path in remote.walk(folder):
+            try:
+                name = path.encode()
+            except UnicodeEncodeError:
+                raise SourceError(f"{self.name}/{path!r}: the name is not valid UTF-8: rename the file") from None
+            top, slash, _ = name.partition(b"/")
+            if slash:
+                self._files.setdefault(top, []).append(name)
+            else:
+                self.beside += is_image(name)
+
+    @property
+    def folders(self) -> AbstractSet[bytes]:
+        """The folders' names."""
+        return self._files.keys()
+
+    def images(self, name: bytes) -> Iterator[bytes]:
+        """Yield the path below the root of every image in a class folder."""
+        for path in self._files[name]:
+            file = path.rpartition(b"/")[2]
+            if is_image(file):
+                yield self._prefix + path
+            else:
+                self.passed_over[suffix_of(file)] += 1
+
+
+@contextmanager
+def brought(url: str, path: str, *, allow_outside: bool) -> Generator[tuple[bytes, str]]:
+    """Copy a file below a URL to this host for a while; yield where it is, and its name for messages."""
+    remote = Remote(url, allow_outside=allow_outside)
+    with tempfile.TemporaryDirectory(prefix="penstock-") as folder:
+        file = Path(folder) / f"manifest{Path(path).suffix}"
+        remote.fetch(path, file)
+        yield str(file).encode(), f"{remote.name}/{path}"

@@ -1,0 +1,119 @@
+"""Walks the class folders of a tree on this host. `remote.py` does the same for a tree below a URL.
+
+Files are neither opened nor stat'ed, unless they are symbolic links. The result does not depend on the order in which
+the host's file system lists its folders.
+"""
+
+# Paths are bytes here: names are taken as they are on disk.
+# ruff: noqa: PTH114, PTH116, PTH118
+
+import errno
+import heapq
+import os
+from collections import Counter
+from collections.abc import Iterator
+
+from penstock.protocol.errors import SourceError
+from penstock.sources.file_listing import MAX_PATH_BYTES, prefix_of
+from penstock.sources.paths import Guard, cannot_read, show
+from penstock.sources.suffixes import is_image, suffix_of
+
+
+class FolderTree:
+    """The class folders directly below a folder."""
+
+    def __init__(self, place: bytes, folder: str, guard: Guard) -> None:
+        """List `place`, which the spec calls `folder`. Raises SourceError."""
+        self.name = show(place)
+        self._place, self._prefix, self._guard = place, prefix_of(folder), guard
+        self.folders: set[bytes] = set()
+        #: Images that lie in no class folder.
+        self.beside = 0
+        #: Files in class folders that are no images by their suffix: how many of each suffix.
+        self.passed_over: Counter[str] = Counter()
+        for entry in _entries(place):
+            if _is_folder(entry):
+                self.folders.add(entry.name)
+                _check_name(entry)
+            else:
+                self.beside += is_image(entry.name)
+
+    def images(self, name: bytes) -> Iterator[bytes]:
+        """Yield the path below the root of every image in a class folder, each real folder once.
+
+        Folders that lie in the class folder come first, then those that links lead to, by the links' paths. So a link
+        to a folder that was walked already, such as one above it, adds nothing. Raises SourceError.
+        """
+        start = os.path.join(self._place, name)
+        if os.path.islink(start):
+            self._guard.check(start)
+        seen: set[tuple[int, int]] = set()  # device and inode of each folder
+        links = [(self._prefix + name + b"/", start)]
+        while links:
+            pending = [heapq.heappop(links)]
+            while pending:
+                path, folder = pending.pop()
+                if (identity := _identity(folder)) in seen:
+                    continue
+                seen.add(identity)
+                for entry in _entries(folder):
+                    if not _is_folder(entry):
+                        yield from self._file(path, entry)
+                        continue
+                    found = (self._checked(path, entry) + b"/", entry.path)
+                    if entry.is_symlink():
+                        heapq.heappush(links, found)
+                    else:
+                        pending.append(found)
+
+    def _file(self, path: bytes, entry: os.DirEntry[bytes]) -> Iterator[bytes]:
+        if is_image(entry.name):
+            yield self._checked(path, entry)
+        else:
+            self.passed_over[suffix_of(entry.name)] += 1
+
+    def _checked(self, path: bytes, entry: os.DirEntry[bytes]) -> bytes:
+        """Return the path below the root of what lies in the folder `path`. Raises SourceError."""
+        _check_name(entry)
+        if entry.is_symlink():
+            self._guard.check(entry.path)
+        if len(path) + len(entry.name) > MAX_PATH_BYTES:
+            raise SourceError(f"{show(entry.path)}: the path below the root is longer than {MAX_PATH_BYTES} bytes")
+        return path + entry.name
+
+
+def _identity(folder: bytes) -> tuple[int, int]:
+    try:
+        status = os.stat(folder)
+    except OSError as error:
+        raise cannot_read(folder, error) from error
+    return status.st_dev, status.st_ino
+
+
+def _entries(folder: bytes) -> Iterator[os.DirEntry[bytes]]:
+    """Yield what a folder holds, hidden entries left out."""
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                if not entry.name.startswith(b"."):
+                    yield entry
+    except OSError as error:
+        raise cannot_read(folder, error) from error
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if is_image(entry.name) or error.errno == errno.ELOOP:
+            return False  # a link in a circle, or to what may not be read: the worker says what is wrong with an image
+        raise cannot_read(entry.path, error) from error
+
+
+def _check_name(entry: os.DirEntry[bytes]) -> None:
+    try:
+        entry.name.decode()
+    except UnicodeDecodeError:
+        raise SourceError(
+            f"{show(entry.path)}: the name is not valid UTF-8, so no message can carry it: rename the file"
+        ) from None
