@@ -4,22 +4,21 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from pydantic import Field
 
 from penstock.protocol import wire
-from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
+from penstock.protocol.errors import RemoteProtocolError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerStats, WorkerWelcome
 from penstock.protocol.runtime.metrics import Metrics, Page
 from penstock.protocol.runtime.service import Service, host_name, run
 from penstock.protocol.runtime.settings import ServiceSettings
-from penstock.protocol.spec.roots import is_url
 from penstock.protocol.stats import few
 from penstock.protocol.transport.addresses import host_of, reachable
 from penstock.protocol.version import __version__
+from penstock.worker.confinement import permitted_roots
 from penstock.worker.executor import Engine, Setup
 from penstock.worker.imaging.pipeline import Pipeline
 from penstock.worker.metrics import METRICS, fill
@@ -41,7 +40,10 @@ class WorkerSettings(ServiceSettings):
     ventilator: str = "tcp://127.0.0.1:5555"
     """Address of the ventilator: all that a worker needs to know."""
     root: dict[str, str] = Field(default_factory=dict)
-    """name=/path: where a root of the spec lies on this host; goes before what the ventilator says."""
+    """name=/path: where a root of the spec lies on this host. A worker that is given any root reads below the given
+    roots only, whatever the ventilator says."""
+    allow_outside: bool = False
+    """Whether a worker that was given --root follows links out of its roots where the spec asks for that."""
     slots: int = Field(default=3, ge=1, le=10_000)
     """Tasks to hold at once: one that runs, the rest so that none is waited for."""
     drain_s: float = Field(default=30.0, ge=0)
@@ -138,9 +140,7 @@ class Worker:
 
     def _configure(self, welcome: WorkerWelcome) -> None:
         self.task_timeout_s = welcome.intervals.task_timeout_s
-        roots = welcome.roots | self.settings.root
-        for plan in welcome.streams:
-            _check_root(plan.settings.source.root, roots)
+        roots = permitted_roots(welcome, self.settings.root, allow_outside=self.settings.allow_outside)
         pipelines = {plan.name: Pipeline(plan, roots) for plan in welcome.streams}
         # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
         self._sink = reachable(welcome.sink, host_of(self.settings.ventilator))
@@ -175,15 +175,6 @@ class Worker:
                     "stuck in a task: leaving", task=running[1].model_dump(), after_s=self.task_timeout_s
                 )
                 os._exit(_STUCK)
-
-
-def _check_root(name: str, roots: Mapping[str, str]) -> None:
-    """Raise SpecError if a root has no folder here: else each of its items would be quarantined, one by one."""
-    if name in roots and not is_url(roots[name]) and not Path(roots[name]).is_dir():
-        raise SpecError(
-            f"root {name!r} is {roots[name]!r} here, and that is no folder on {host_name()}: mount it, or say where it "
-            f"lies by --root {name}=/path"
-        )
 
 
 def serve(settings: WorkerSettings) -> int:

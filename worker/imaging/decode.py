@@ -34,6 +34,7 @@ from penstock.protocol.spec.axes import CHANNELS
 from penstock.worker.imaging.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size
 from penstock.worker.imaging.partial_jpeg import MIN_PIXELS, Box, Frame, decode_boxes, frame_of
 from penstock.worker.imaging.pillow import FORMATS, REFUSALS, prepare_pillow
+from penstock.worker.imaging.signatures import looks_like
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -213,7 +214,7 @@ class Decoder:
                 f"its header asks for far more than {self._max_pixels / 1e6:g} megapixels (transform.max_megapixels)"
             ) from error
         except UnidentifiedImageError as error:  # its own words hold a memory address
-            reason = f"damaged JPEG: {refusal}" if refusal else f"{_UNKNOWN}: it begins with {data[:16]!r}"
+            reason = f"damaged JPEG: {refusal}" if refusal else f"{_UNKNOWN}: {looks_like(data)}"
             raise ItemError(reason) from error
         except REFUSALS as error:
             words = str(error) or type(error).__name__
