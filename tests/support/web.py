@@ -12,7 +12,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-#: What a server does to a path's n-th request (from 0): an HTTP status, "truncate", "hang" or "redirect"; "": serve it.
+#: What a server does to a path's n-th request (from 0): an HTTP status, "truncate", "hang", "redirect", or "whole" to
+#: ignore a Range header; "": serve it.
 Mischief = Callable[[str, int], int | str]
 
 
@@ -69,7 +70,9 @@ class _Handler(SimpleHTTPRequestHandler):
                 web.open_now -= 1
 
     def _serve(self, what: int | str) -> None:
-        if what == "":
+        if what == "" and "Range" in self.headers:
+            self._serve_part()
+        elif what in {"", "whole"}:
             super().do_GET()
         elif isinstance(what, int):
             self.send_error(what)
@@ -88,6 +91,19 @@ class _Handler(SimpleHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
+
+    def _serve_part(self) -> None:
+        content = Path(self.translate_path(self.path)).read_bytes()
+        first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+        if first >= len(content):
+            self.send_error(416)
+            return
+        part = content[first : last + 1]
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
         """Be quiet."""
