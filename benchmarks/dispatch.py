@@ -48,7 +48,8 @@ def ventilator(address: str, items: int, folder: Path, *flags: str) -> Generator
         '[streams.train.source]\nkind = "manifest"\nroot = "here"\npath = "list.csv"\n'
         '[streams.train.transform]\ncolor = "gray"\nresize = {height = 1, width = 1}\n'
     )
-    command = [sys.executable, "-m", "penstock.ventilator", "--spec", str(folder / "spec.toml"), "--bind", address]
+    service = [sys.executable, "-P", "-m", "penstock.ventilator"]
+    command = [*service, "--spec", str(folder / "spec.toml"), "--bind", address]
     process = subprocess.Popen([*command, "--log-level", "error", *flags])
     try:
         yield

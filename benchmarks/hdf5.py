@@ -64,7 +64,7 @@ def write(spec: dict[str, Any], folder: Path, name: str, options: Sequence[str])
     """Return a file written from the stream."""
     (folder / "spec.json").write_text(json.dumps(spec))
     target = folder / f"{name}.h5"
-    command = [sys.executable, "-m", "penstock", "write", str(folder / "spec.json"), "-o", str(target)]
+    command = [sys.executable, "-P", "-m", "penstock", "write", str(folder / "spec.json"), "-o", str(target)]
     done = subprocess.run([*command, "--epochs", str(EPOCHS), *options], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)

@@ -125,7 +125,7 @@ def through_sink(transport: str, workers: int, seconds: float) -> float:
             ["penstock.ventilator", "--spec", spec, "--bind", places[0], *quiet],
             ["penstock.sink", "--ventilator", places[0], "--results", places[1], "--bind", places[2], *quiet],
         ]
-        services = [subprocess.Popen([sys.executable, "-m", *command]) for command in commands]
+        services = [subprocess.Popen([sys.executable, "-P", "-m", *command]) for command in commands]
         each = -(-workers // 2)
         children = [_spawn(run_workers, places[0], each, 4) for _ in range(2)]
         try:

@@ -12,6 +12,7 @@ from penstock.protocol.version import __version__
 from penstock.trainer import adapters as _adapters
 
 if TYPE_CHECKING:
+    from os import PathLike
     from pathlib import Path
 
     from penstock.image_data_generator.generator import ImageDataGenerator
@@ -147,7 +148,7 @@ def local(
     spec: "str | Path | Mapping[str, Any] | Spec",
     *,
     workers: int | None = None,
-    roots: Mapping[str, str] | None = None,
+    roots: "Mapping[str, str | PathLike[str]] | None" = None,
     run_dir: "str | Path | None" = None,
     keys: "str | Path | None" = None,
     dashboard: str = "",

@@ -5,11 +5,11 @@ command", lists what belongs to one.
 """
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from penstock.protocol.runtime.streams import give_output_up, open_standard_streams
 from penstock.protocol.version import __version__
 from penstock.terminal.interrupts import interrupted
 
@@ -45,7 +45,24 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0 done, 2 wrong usage or an error in words, 130 interrupted."""
+    open_standard_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _run(given)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return interrupted()
+    except OSError as error:
+        if not _output_fails():
+            raise
+        give_output_up()
+        if not isinstance(error, BrokenPipeError):  # the reader of a pipe, such as `head`, may leave when it has enough
+            print(f"penstock: standard output: {error.strerror}", file=sys.stderr)
+        return 1
+    return status
+
+
+def _run(given: list[str]) -> int:
     if not given or given[0] in ("-h", "--help", "help"):
         print(_usage())
         return 0 if given else 2
@@ -55,15 +72,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] not in COMMANDS:
         print(f"penstock: no command {given[0]!r}\n\n{_usage()}", file=sys.stderr)
         return 2
-    try:
-        status: int = importlib.import_module(COMMANDS[given[0]].module).main(given[1:])
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return interrupted()
-    except BrokenPipeError:  # the reader of our output, such as `head`, has ended; write nothing at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    status: int = importlib.import_module(COMMANDS[given[0]].module).main(given[1:])
     return status
+
+
+def _output_fails() -> bool:
+    """Return whether standard output cannot be written to: a line end more does no harm where it can."""
+    try:
+        print(flush=True)
+    except OSError:
+        return True
+    return False
 
 
 def _usage() -> str:

@@ -87,7 +87,7 @@ class VentilatorSettings(ServiceSettings):
 def serve(settings: VentilatorSettings) -> int:
     """Run the service until it is told to stop; return the exit status."""
     spec = load_spec(settings.spec)
-    roots = spec.roots | settings.root
+    roots = spec.map_roots(settings.root)
     leases: Leases | None = None
 
     def status() -> dict[str, object]:

@@ -14,8 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
 from penstock.bench.cases import CASES
 from penstock.bench.results import BenchSettings, Candidate, Results, Run
@@ -24,6 +23,7 @@ from penstock.protocol.errors import PenstockError, SpecError
 from penstock.protocol.runtime.service import run
 from penstock.protocol.spec.spec import load_spec
 from penstock.terminal.child_process import ReportingProcess
+from penstock.terminal.console import PlainColumn, PlainConsole
 from penstock.terminal.interrupts import Interrupts, interrupted
 
 #: Most workers that a run may be asked for, and most numbers of them.
@@ -80,7 +80,9 @@ def prepare(settings: BenchSettings) -> tuple[Results, dict[str, Any]]:
     else:
         from penstock.bench.run import only_stream  # noqa: PLC0415 - needs psutil, which was looked for above
 
-        [(name, stream)] = only_stream(load_spec(settings.spec), settings.stream).streams.items()
+        spec = load_spec(settings.spec)
+        spec.map_roots(settings.root)  # refuses names of roots that no stream has
+        [(name, stream)] = only_stream(spec, settings.stream).streams.items()
         order |= {"batches": settings.batches}
         title, text = f"Stream {name}, {doing}", f"Stream `{name}`, in batches of {stream.batch_size}."
     order |= {"epochs": settings.epochs or 1.0, "warm_up": settings.warm_up, "train": settings.train}
@@ -103,7 +105,7 @@ def serve(settings: BenchSettings) -> int:
             pass
     except OSError as error:
         raise SpecError(f"-o {settings.output!r}: {error}; name a folder that can be written to") from error
-    console, interrupts = Console(), Interrupts()
+    console, interrupts = PlainConsole(), Interrupts()
     failure: PenstockError | None = None
     with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
         try:
@@ -123,7 +125,7 @@ def serve(settings: BenchSettings) -> int:
         except OSError as error:
             raise PenstockError(f"the report cannot be written to {folder}: {error}") from error
         count = f"{len(results.runs)} run{'s' if len(results.runs) > 1 else ''}"
-        console.print(f"{count}: {folder / 'report.md'}", highlight=False, soft_wrap=True)
+        console.print(f"{count}: {folder / 'report.md'}", soft_wrap=True)
     if failure:
         raise failure
     if interrupts.seen is not None:
@@ -132,7 +134,7 @@ def serve(settings: BenchSettings) -> int:
     return 0
 
 
-def _run_all(results: Results, order: Mapping[str, Any], console: Console, cleanup: ExitStack) -> None:
+def _run_all(results: Results, order: Mapping[str, Any], console: PlainConsole, cleanup: ExitStack) -> None:
     """Everything that may be interrupted."""
     settings = results.settings
     scratch = Path(
@@ -140,15 +142,15 @@ def _run_all(results: Results, order: Mapping[str, Any], console: Console, clean
         cleanup.enter_context(tempfile.TemporaryDirectory(prefix="pk-", ignore_cleanup_errors=True))
     )
     if order["case"] and CASES[order["case"]].files and not order["data"]:
-        with console.status("drawing JPEG files"):
+        with console.waiting("drawing JPEG files"):
             made = sum(1 for _ in make_samples(scratch, train=_MADE, held_out=0))
         results.text += f" {made:,} files of about 128 × 128 were drawn for it."
         order = {**order, "data": str(scratch / "train")}
     runs = schedule(results.candidates, settings.rounds)
     progress = Progress(
-        TextColumn("  {task.description:<24}"),
+        PlainColumn("  {task.description:<24}"),
         BarColumn(bar_width=20),
-        TextColumn("{task.percentage:>3.0f} %  {task.fields[facts]}"),
+        PlainColumn("{task.percentage:>3.0f} %  {task.fields[facts]}"),
         TimeElapsedColumn(),
         console=console,
     )
@@ -171,7 +173,7 @@ def _run_all(results: Results, order: Mapping[str, Any], console: Console, clean
             progress.update(bar, visible=False)
             progress.update(whole, completed=number + 1)
             text = f"  {name:<24}{rate:>20} in {results.runs[-1].duration_s:.1f} s"
-            progress.console.print(f"{text} of {time.perf_counter() - began:.1f}", highlight=False)
+            progress.console.print(f"{text} of {time.perf_counter() - began:.1f}")
 
 
 def _finished(number: int, candidate: Candidate, told: Mapping[str, Any]) -> Run:

@@ -159,7 +159,7 @@ def _open(order: Mapping[str, Any], cleanup: ExitStack) -> Source:
     if not order["workers"]:
         feed = InlineFeed(spec, order["roots"])
         return StreamSource(feed.plan, feed.epoch)
-    stack = cleanup.enter_context(LocalStack(spec, workers=order["workers"], roots=order["roots"]))
+    stack = cleanup.enter_context(LocalStack(spec, workers=order["workers"], roots=spec.known_roots(order["roots"])))
     fed = stack.feed(next(iter(spec.streams)))
     cleanup.enter_context(fed)
     return StreamSource(fed.plan, lambda _: iter(fed))

@@ -22,6 +22,7 @@ from penstock.protocol.plan import StreamPlan, schema_before
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.spec.spec import load_spec
+from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
 from penstock.ventilator.sources.catalog import Catalog
 from penstock.worker.imaging import partial_jpeg
@@ -145,11 +146,11 @@ def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[
 def serve(settings: CheckSettings) -> int:
     """List the sources and print; return the exit status."""
     spec = load_spec(settings.spec)
+    roots = spec.map_roots(settings.root)
     if settings.stream is not None and settings.stream not in spec.streams:
         raise SpecError(f"--stream {settings.stream!r}: no such stream; there are: {', '.join(spec.streams)}")
     if settings.stream is not None:
         spec = spec.model_copy(update={"streams": {settings.stream: spec.streams[settings.stream]}})
-    roots = spec.roots | settings.root
     with waiting("listing the sources") as tell:
         book = Catalog.open(spec, roots, tell)
     for plan in book.plans:
@@ -173,7 +174,7 @@ def serve(settings: CheckSettings) -> int:
             )
         )
         return 0
-    console = Console()
+    console = PlainConsole()
     for stream in told:
         show(console, stream)
     show_memory(console, terms)

@@ -17,6 +17,7 @@ from penstock.contact_sheet.samples import MOST, save
 from penstock.contact_sheet.sheet import check_output
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
+from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
 
 #: Classes and quarantined items that are shown; JSON has all.
@@ -144,7 +145,7 @@ def serve(settings: InspectSettings) -> int:
         if settings.json_:
             print(json.dumps(told, indent=2, ensure_ascii=False))
         else:
-            show(Console(), told)
+            show(PlainConsole(), told)
         if target is not None:
             from penstock.commands.inspect_sheet import draw_file  # noqa: PLC0415 - as above
 

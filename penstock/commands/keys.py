@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic_settings import CliPositionalArg
 
 from penstock.protocol.errors import SpecError
+from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.transport.keys import (
@@ -79,7 +80,7 @@ def init(settings: InitSettings) -> int:
     _make_folder(folder)
     for role in ROLES:
         _make_key(folder, role, role)
-    print(f"{folder}: keys of {', '.join(ROLES)}; give every part --keys {folder}, and nobody else this folder")
+    say(f"{folder}: keys of {', '.join(ROLES)}; give every part --keys {folder}, and nobody else this folder")
     return 0
 
 
@@ -96,7 +97,7 @@ def add(settings: AddSettings) -> int:
         if key.role == role and role in SERVERS:
             raise SpecError(f"there is a {role}'s key already, {key.name!r}, and everybody knows it: revoke it first")
     _make_key(folder, name, role)
-    print(f"{name}: a {role}'s key; for another host: penstock keys export {name} DIR")
+    say(f"{name}: a {role}'s key; for another host: penstock keys export {name} DIR")
     return 0
 
 
@@ -110,7 +111,7 @@ def revoke(settings: NameSettings) -> int:
         raise SpecError(f"no key {name!r} in {folder}; there are: {known}")
     for half in ("public", "secret"):
         (folder / half / f"{name}.toml").unlink(missing_ok=True)
-    print(f"{name}: revoked; services that read {folder} let it in no more; revoke it in copies that others read, too")
+    say(f"{name}: revoked; services that read {folder} let it in no more; revoke it in copies that others read, too")
     return 0
 
 
@@ -120,7 +121,7 @@ def listing(settings: FolderSettings) -> int:
     check_folder(folder)
     own = {path.stem for path in key_files(folder / "secret")}
     for key in _public(folder):
-        print(f"{key.name:<24}{key.role:<12}{key.public}{'' if key.name in own else '  (secret half not here)'}")
+        say(f"{key.name:<24}{key.role:<12}{key.public}{'' if key.name in own else '  (secret half not here)'}")
     return 0
 
 
@@ -138,7 +139,7 @@ def export(settings: ExportSettings) -> int:
     for key in wanted:
         _write(target / "public", key)
     _write(target / "secret", secret)
-    print(f"{target}: {secret.name}, a {secret.role}'s key; move the folder to where it is used, by scp or the like")
+    say(f"{target}: {secret.name}, a {secret.role}'s key; move the folder to where it is used, by scp or the like")
     return 0
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
-from rich.console import Console
 from rich.progress import Progress
 
 from penstock.contact_sheet.samples import Sample, SheetSettings, make_sheet, most_samples, save
@@ -16,8 +15,10 @@ from penstock.contact_sheet.sheet import check_output
 from penstock.protocol.errors import SpecError, TransformError
 from penstock.protocol.messages import Task, TaskKey
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.spec.spec import load_spec
+from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
 from penstock.ventilator.sources.catalog import Catalog
 from penstock.worker.imaging.pipeline import Pipeline
@@ -73,7 +74,7 @@ def serve(settings: PreviewSettings) -> int:
     name = next(iter(spec.streams)) if settings.stream is None else settings.stream
     if name not in spec.streams:
         raise SpecError(f"--stream {name!r}: no such stream; there are: {', '.join(spec.streams)}")
-    roots = spec.roots | settings.root
+    roots = spec.map_roots(settings.root)
     with waiting("listing the source") as tell:
         book = Catalog.open(spec.model_copy(update={"streams": {name: spec.streams[name]}}), roots, tell)
     [plan] = book.plans
@@ -81,12 +82,12 @@ def serve(settings: PreviewSettings) -> int:
     wanted = range(settings.epoch * size, settings.epoch * size + min(most_samples(plan, settings.count), size))
     pipeline, units = Pipeline(plan, roots), find_units(book, plan, wanted)
     title = f"{plan.name}, epoch {settings.epoch}: the first {len(wanted)} of {size:,} samples"
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         turns = progress.track(units, description="making samples")
         samples = (sample for task, places in turns for sample in make_samples(pipeline, task, places))
         sheet = make_sheet(title, plan, samples, settings.side)
-    print(save(sheet, target))
+    say(save(sheet, target))
     return 0
 
 

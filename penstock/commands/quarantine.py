@@ -16,10 +16,12 @@ from rich.console import Console
 from rich.text import Text
 
 from penstock.commands.status import AddressSettings, ask, open_onlooker
-from penstock.commands.status_display import plain, several
 from penstock.protocol.errors import SourceError
+from penstock.protocol.runtime.printable import printable
 from penstock.protocol.runtime.service import run
 from penstock.protocol.stats import LEDGER_KEPT
+from penstock.terminal.console import PlainConsole
+from penstock.terminal.words import several
 
 #: What differs from file to file within one reason: quoted bytes and numbers.
 _VARIES = re.compile(r"b?'(?:[^'\\]|\\.)*'|\d[\d,.]*")
@@ -105,7 +107,7 @@ def serve(settings: QuarantineSettings) -> int:
     if settings.json_:
         print(json.dumps([asdict(item) for item in items], indent=2))
         return 0
-    _show(Console(highlight=False, soft_wrap=True), items)
+    _show(PlainConsole(), items)
     if total > len(lines):
         print(
             f"\n{len(lines):,} of {total:,} failures are known here: the newest; the sink's --quarantine file has all"
@@ -115,21 +117,23 @@ def serve(settings: QuarantineSettings) -> int:
 
 def _show(console: Console, items: Sequence[Item]) -> None:
     if not items:
-        console.print("nothing is quarantined")
+        console.print("nothing is quarantined", soft_wrap=True)
         return
     for index, (reason, members) in enumerate(group(items).items()):
         if index:
             console.print()
-        console.print(Text.assemble((several(len(members), "item"), "bold red"), f": {plain(reason)}"))
+        console.print(
+            Text.assemble((several(len(members), "item"), "bold red"), f": {printable(reason)}"), soft_wrap=True
+        )
         for item in members:
-            console.print(Text.assemble(f"  {plain(item.path)}", ("  " + _facts(item), "dim")))
+            console.print(Text.assemble(f"  {printable(item.path)}", ("  " + _facts(item), "dim")), soft_wrap=True)
 
 
 def _facts(item: Item) -> str:
     first, last = item.epochs[0] + 1, item.epochs[-1] + 1
     epochs = f"epoch {first}" if first == last else f"{len(item.epochs)} times in epochs {first} to {last}"
     tries = [several(item.attempts, "attempt")] if item.attempts > 1 else []
-    return ", ".join(filter(None, [plain(item.stream), epochs, *tries, plain(item.worker)]))
+    return ", ".join(filter(None, [printable(item.stream), epochs, *tries, printable(item.worker)]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

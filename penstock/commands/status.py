@@ -20,6 +20,7 @@ from penstock.protocol.errors import DeadlineError
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.snapshot import Snapshot
+from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
 
 #: Seconds between two looks, and the longest wait for one of them once the first has come.
@@ -61,7 +62,7 @@ def ask(onlooker: Onlooker | WebOnlooker, ledger: int = 20) -> Snapshot:
 
 def serve(settings: StatusSettings) -> int:
     """Ask, print; return the exit status."""
-    console = Console(highlight=False)
+    console = PlainConsole()
     with open_onlooker(settings.address, settings) as onlooker:
         snapshot = ask(onlooker)
         if settings.json_:

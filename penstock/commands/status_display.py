@@ -13,7 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from penstock.protocol.runtime.printable import printable
 from penstock.protocol.snapshot import Snapshot, StreamRow, TrainerRow, WorkerRow
+from penstock.terminal.words import several
 
 #: Columns of a progress bar.
 _BAR = 10
@@ -26,11 +28,6 @@ _OTHER_ROWS = 16
 _MINUTE_S, _HOUR_S = 100, 6000
 _STAGES = {"idle": "idle", "read": "reading", "make": "making", "send": "sending"}
 _ALARMING = {"stalled", "starting"}
-
-
-def plain(text: str) -> str:
-    """Return text of unknown origin as it may be printed: a file's name can hold what moves a terminal's cursor."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def span(seconds: float | None) -> str:
@@ -60,11 +57,6 @@ def size(value: float) -> str:
     return f"{value:.0f} B"
 
 
-def several(count: int, one: str, many: str = "") -> str:
-    """Return a number with its noun."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def picture(snapshot: Snapshot, address: str, room: int | None = None, silent_s: float = 0.0) -> RenderableType:
     """Return all of it; `room` is the number of rows there are, `silent_s` for how long nobody has answered."""
     parts: list[RenderableType] = []
@@ -82,7 +74,7 @@ def _verdict(snapshot: Snapshot) -> Iterator[RenderableType]:
     word = f"{verdict.word}: {verdict.cause}" if verdict.cause else verdict.word
     style = "bold red" if verdict.word in _ALARMING else "bold cyan"
     yield Text.assemble((word.capitalize(), style), (f"  for {span(verdict.for_s)}", "dim"))
-    sentence = plain(verdict.sentence.removeprefix(f"{verdict.word}: "))
+    sentence = printable(verdict.sentence.removeprefix(f"{verdict.word}: "))
     yield Text(sentence[:1].upper() + sentence[1:])
 
 
@@ -114,16 +106,16 @@ def _streams(snapshot: Snapshot) -> RenderableType:
             table.add_row(*_trainer(stream, trainer))
         if not readers:
             facts = f"{several(stream.items, 'item')}, no trainer"
-            table.add_row(plain(stream.name), "", "", Text(facts, "dim"))
+            table.add_row(printable(stream.name), "", "", Text(facts, "dim"))
         if stream.sink and stream.sink.stopped:
-            stopped.append(Text(f"{plain(stream.name)} stopped: {plain(stream.sink.stopped)}", "red"))
+            stopped.append(Text(f"{printable(stream.name)} stopped: {printable(stream.sink.stopped)}", "red"))
     return Group(table, *stopped)
 
 
 def _trainer(stream: StreamRow, trainer: TrainerRow) -> Sequence[RenderableType]:
     stats, epoch = trainer.stats, trainer.stats.epoch
     done = epoch.delivered + epoch.quarantined + epoch.dropped
-    name = plain(stream.name) + (f" {stats.rank}/{stats.world_size}" if stats.world_size > 1 else "")
+    name = printable(stream.name) + (f" {stats.rank}/{stats.world_size}" if stats.world_size > 1 else "")
     bar = ProgressBar(max(1, epoch.expected), done, width=_BAR, complete_style="cyan", finished_style="cyan")
     counts = f"{done:,} of {epoch.expected:,}"
     waits = share(trainer.wait_fraction)
@@ -142,7 +134,7 @@ def _workers(workers: Sequence[WorkerRow], rows: int | None) -> RenderableType:
         age = f" {span(worker.task_s)}" if worker.task_s and stage != "idle" else ""
         host = "" if worker.name.startswith(worker.host) else f" on {worker.host}"
         table.add_row(
-            plain(worker.name + host),
+            printable(worker.name + host),
             rate(worker.rate),
             share(worker.busy),
             f"{worker.leases} / {worker.slots}",
@@ -169,7 +161,7 @@ def _quarantine(snapshot: Snapshot, address: str) -> Iterator[RenderableType]:
     yield Text.assemble((f"{total:,} quarantined", "bold"), f"{often}: {words}{more}")
     newest = {line.path: line for line in reversed(snapshot.ledger)}  # an item fails in every epoch
     for line in list(reversed(newest.values()))[:_LINES]:
-        yield Text(f"  {plain(line.path)}: {plain(line.reason)}", "dim", no_wrap=True, overflow="ellipsis")
+        yield Text(f"  {printable(line.path)}: {printable(line.reason)}", "dim", no_wrap=True, overflow="ellipsis")
 
 
 def _table(*columns: str) -> Table:

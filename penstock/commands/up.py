@@ -11,10 +11,12 @@ from pydantic_settings import CliPositionalArg
 
 from penstock.launcher.dashboard_options import DashboardOptions, is_installed
 from penstock.launcher.stack import Addresses, LocalStack
+from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.terminal.interrupts import Interrupts
 from penstock.terminal.spinner import waiting
+from penstock.terminal.words import several
 
 #: How often the stack's state is looked at (s).
 _LOOK_S = 0.2
@@ -71,8 +73,9 @@ def serve(settings: UpSettings) -> int:
     with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
         with waiting("the ventilator lists the sources") if settings.run_dir else nullcontext():  # else its log is here
             cleanup.enter_context(stack)
-        print(f"penstock up: {stack.workers} workers; trainers connect to {stack.address}; Ctrl-C stops", flush=True)
-        print(f"penstock up: {_where_to_look(stack, settings)}", flush=True)
+        workers = several(stack.workers, "worker")
+        say(f"penstock up: {workers}; trainers connect to {stack.address}; Ctrl-C stops")
+        say(f"penstock up: {_where_to_look(stack, settings)}")
         while stack.error is None:
             time.sleep(_LOOK_S)
         raise stack.error

@@ -14,6 +14,7 @@ from penstock.contact_sheet.sheet import check_output
 from penstock.observe.sample_client import SampleCollection, collect_samples
 from penstock.protocol.errors import DeadlineError, PenstockError, StackError
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.transport.keys import open_keys
 from penstock.terminal.spinner import waiting
@@ -66,7 +67,7 @@ def serve(settings: ViewSettings) -> int:
     samples = samples[: most_samples(plan, settings.count)]
     first, last = samples[0].position, samples[-1].position
     title = f"{plan.name} at {settings.address}: {len(samples)} samples from position {first:,} to {last:,}"
-    print(save(make_sheet(title, plan, samples, settings.side), target))
+    say(save(make_sheet(title, plan, samples, settings.side), target))
     return 0
 
 

@@ -17,6 +17,7 @@ from penstock.commands.write_display import Display, summary
 from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import SpecError, StackError
 from penstock.protocol.runtime.health import query
+from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.spec.spec import Spec, load_spec, parse_spec
 from penstock.sink.output.options import WriterOptions
@@ -54,7 +55,11 @@ def serve(settings: WriteSettings) -> int:
     _prepare(settings)
     interrupts = Interrupts()
     stack = LocalStack(
-        spec, workers=settings.workers, roots=settings.root, run_dir=settings.run_dir, options={"sink": _sink(settings)}
+        spec,
+        workers=settings.workers,
+        roots=spec.known_roots(settings.root),
+        run_dir=settings.run_dir,
+        options={"sink": _sink(settings)},
     )
     try:
         with ExitStack() as cleanup, interrupts.armed():
@@ -67,7 +72,7 @@ def serve(settings: WriteSettings) -> int:
             file=sys.stderr,
         )
         return interrupted(interrupts.status)
-    print(summary(final, display.elapsed_s, display.found))
+    say(summary(final, display.elapsed_s, display.found))
     return 0
 
 
@@ -92,6 +97,7 @@ def _follow(stack: LocalStack, display: Display) -> dict[str, Any]:
 def _spec(settings: WriteSettings) -> Spec:
     """Return the spec with the one stream that is written."""
     spec = load_spec(settings.spec)
+    spec.map_roots(settings.root)  # refuses names of roots that no stream has
     if settings.stream not in spec.streams:
         raise SpecError(f"--stream {settings.stream!r}: no such stream; there are: {', '.join(spec.streams)}")
     spec = spec.model_copy(update={"streams": {settings.stream: spec.streams[settings.stream]}})

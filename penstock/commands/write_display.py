@@ -6,7 +6,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TimeRemainingColumn
+
+from penstock.terminal.console import PlainColumn, PlainConsole
 
 #: Seconds between lines where the output is no terminal.
 _LINE_S = 10.0
@@ -20,11 +22,11 @@ class Display:
     def __init__(self, output: str, console: Console | None = None) -> None:
         """Show nothing yet."""
         self._output = output
-        self._console = console or Console(stderr=True)
+        self._console = console or PlainConsole(stderr=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            PlainColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %  {task.fields[told]}"),
+            PlainColumn("{task.percentage:>3.0f} %  {task.fields[told]}"),
             TimeRemainingColumn(),
             console=self._console,
             transient=True,

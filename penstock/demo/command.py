@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
-from rich.console import Console
 
 from penstock.demo.display import Display, summarise
 from penstock.demo.images import make_samples
@@ -23,7 +22,9 @@ from penstock.protocol.errors import PenstockError, StackError
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.terminal.child_process import ReportingProcess
+from penstock.terminal.console import PlainConsole
 from penstock.terminal.interrupts import Interrupts, interrupted
+from penstock.terminal.words import several
 
 #: Files a class that are made: to train on and held out.
 _MADE, _MADE_QUICK = (120, 40), (40, 10)
@@ -72,7 +73,7 @@ def spec_of(folder: Path, settings: DemoSettings) -> dict[str, Any]:
 def serve(settings: DemoSettings) -> int:
     """Run the demo; return the exit status."""
     _require_tensorflow()
-    console, interrupts = Console(), Interrupts()
+    console, interrupts = PlainConsole(), Interrupts()
     with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
         _demo(settings, console, cleanup)
     console.show_cursor()
@@ -82,7 +83,7 @@ def serve(settings: DemoSettings) -> int:
     return 0
 
 
-def _demo(settings: DemoSettings, console: Console, cleanup: ExitStack) -> None:
+def _demo(settings: DemoSettings, console: PlainConsole, cleanup: ExitStack) -> None:
     """Everything that may be interrupted; what it leaves to `cleanup` is undone in reverse order."""
     if settings.keep:
         scratch = Path(settings.keep).absolute()
@@ -99,17 +100,18 @@ def _demo(settings: DemoSettings, console: Console, cleanup: ExitStack) -> None:
     else:
         folder = scratch / "images"
         train, held_out = _MADE_QUICK if settings.quick else _MADE
-        with console.status("making a set of JPEG files"):
+        with console.waiting("making a set of JPEG files"):
             began = time.perf_counter()
             made = sum(1 for _ in make_samples(folder, train=train, held_out=held_out))
         display.say("images", f"{made} JPEG files of 4 classes, made in {time.perf_counter() - began:.1f} s")
     stack = LocalStack(spec_of(folder, settings), workers=settings.workers, run_dir=scratch / "run")
     cleanup.callback(stack.stop)
-    with console.status("starting ventilator, sink and workers"):
+    with console.waiting("starting ventilator, sink and workers"):
         began = time.perf_counter()
         stack.__enter__()
     display.say(
-        "pipeline", f"ventilator, sink and {stack.workers} workers over ipc, up in {time.perf_counter() - began:.1f} s"
+        "pipeline",
+        f"ventilator, sink and {several(stack.workers, 'worker')} over ipc, up in {time.perf_counter() - began:.1f} s",
     )
     trainer.order(address=stack.address, epochs=settings.epochs)
     told: Mapping[str, Any] = {}

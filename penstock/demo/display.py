@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID
 from rich.table import Table
+from rich.text import Text
 
 from penstock.launcher.stack import LocalStack
+from penstock.protocol.runtime.printable import printable
+from penstock.terminal.console import PlainColumn, PlainConsole
 from penstock.ventilator.monitoring.verdict import Evidence, judge
 
 #: Lines of the quarantine ledger that are shown.
@@ -18,17 +20,17 @@ _SHOWN = 5
 class Display:
     """The live part; a context manager while epochs run."""
 
-    def __init__(self, console: Console, epochs: int) -> None:
+    def __init__(self, console: PlainConsole, epochs: int) -> None:
         """Show nothing yet."""
         self.console, self.epochs = console, epochs
         self._batches = 0
         self._bars: dict[int, TaskID] = {}
-        self._waiting = console.status("importing TensorFlow")
+        self._waiting = console.waiting("importing TensorFlow")
         self._progress = Progress(
-            TextColumn("  {task.description}"),
+            PlainColumn("  {task.description}"),
             BarColumn(bar_width=14),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
+            PlainColumn("{task.fields[facts]}"),
             console=console,
         )
 
@@ -46,14 +48,14 @@ class Display:
 
     def say(self, what: str, text: str) -> None:
         """Print a line."""
-        self.console.print(f"  [bold]{what:<10}[/] {text}", highlight=False)
+        self.console.print(Text.assemble((f"  {what:<10} ", "bold"), printable(text)))
 
     def show(self, report: Mapping[str, Any]) -> None:
         """Take a report of the training process in."""
         match report["event"]:
             case "imported":
                 self.say("trainer", f"TensorFlow {report['version']}, imported in {report['seconds']:.1f} s")
-                self._waiting.update("building the network")
+                self._waiting.update(Text("building the network"))
             case "training":
                 self._batches = report["batches"]
                 self._waiting.stop()
@@ -65,7 +67,7 @@ class Display:
                 facts = _facts(report) + f" {report['rate']:>5,.0f} images/s  waits {report['waits']:.0%}"
                 self._progress.update(self._bars[report["epoch"]], completed=report["batch"], facts=facts)
             case "epoch_end":
-                facts = _facts(report) + f"  [bold]held out {report['val_accuracy']:.0%}[/]"
+                facts = _facts(report) + f"  held out {report['val_accuracy']:.0%}"
                 bar = self._bars[report["epoch"]]
                 self._progress.update(bar, facts=facts)
                 if not self.console.is_terminal:
@@ -78,29 +80,29 @@ def _facts(report: Mapping[str, Any]) -> str:
     return f"loss {report['loss']:.2f}  accuracy {report['accuracy']:>3.0%}"
 
 
-def summarise(console: Console, stack: LocalStack, done: Mapping[str, Any]) -> None:
+def summarise(console: PlainConsole, stack: LocalStack, done: Mapping[str, Any]) -> None:
     """Print what the run came to: the last report of the training process beside what the stack says."""
     console.print()
     waits = done["waited_s"] / max(done["trained_s"], 1e-9)
     spent = stack.status()["ventilator"].get("streams", {}).get("train", {}).get("spent", {})
     facts = Table.grid(padding=(0, 2))
     rate = done["samples"] / max(done["trained_s"], 1e-9)
-    facts.add_row("[bold]speed[/]", f"{rate:,.0f} images/s trained on, the first step (which compiles) left out")
-    facts.add_row("[bold]verdict[/]", judge(_evidence(done, waits, spent, stack.workers)).sentence)
+    facts.add_row(Text("speed", "bold"), f"{rate:,.0f} images/s trained on, the first step (which compiles) left out")
+    facts.add_row(Text("verdict", "bold"), judge(_evidence(done, waits, spent, stack.workers)).sentence)
     if total := sum(spent.values()):
         shares = ", ".join(f"{name.removesuffix('_s')} {seconds / total:.0%}" for name, seconds in spent.items())
-        facts.add_row("[bold]workers[/]", f"{total:.1f} s of work: {shares}")
+        facts.add_row(Text("workers", "bold"), f"{total:.1f} s of work: {shares}")
     held_out, classes = done["accounts"]["validation"][-1]["delivered"], done["classes"]
     facts.add_row(
-        "[bold]accuracy[/]", f"{done['accuracy']:.1%} of {held_out} held-out images; chance is {1 / classes:.0%}"
+        Text("accuracy", "bold"), f"{done['accuracy']:.1%} of {held_out} held-out images; chance is {1 / classes:.0%}"
     )
-    console.print(facts, highlight=False)
+    console.print(facts)
     console.print()
     console.print(_accounts(done["accounts"]))
     if stack.quarantine.exists() and (lines := stack.quarantine.read_text(encoding="utf-8").splitlines()):
         console.print(f"\n{len(lines)} lines of the quarantine ledger, first {min(_SHOWN, len(lines))}:")
         for line in lines[:_SHOWN]:
-            console.print(line, markup=False, highlight=False)
+            console.print(line)
 
 
 def _evidence(done: Mapping[str, Any], waits: float, spent: Mapping[str, float], workers: int) -> Evidence:
@@ -125,6 +127,6 @@ def _accounts(accounts: Mapping[str, list[Mapping[str, int]]]) -> Table:
     for stream, epochs in accounts.items():
         for account in epochs:
             counts = [account[name] for name in ("delivered", "quarantined", "dropped", "expected")]
-            right = "[green]yes[/]" if sum(counts[:3]) == counts[3] else "[red]NO[/]"
+            right = Text("yes", "green") if sum(counts[:3]) == counts[3] else Text("NO", "red")
             table.add_row(stream, str(account["epoch"] + 1), *(f"{count:,}" for count in counts), right)
     return table

@@ -20,7 +20,7 @@ class InlineFeed:
 
     def __init__(self, spec: Spec, roots: Mapping[str, str]) -> None:
         """List the source. Raises SpecError and SourceError."""
-        known = spec.roots | dict(roots)
+        known = spec.map_roots(spec.known_roots(roots))
         self._book = Catalog.open(spec, known)
         [self.plan] = self._book.plans
         self._pipeline = Pipeline(self.plan, known)

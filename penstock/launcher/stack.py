@@ -26,10 +26,12 @@ from penstock.launcher.supervisor import Child, Supervisor
 from penstock.protocol.errors import PenstockError, SpecError, StackError
 from penstock.protocol.runtime.health import fetch, query
 from penstock.protocol.snapshot import Snapshot
+from penstock.protocol.spec.roots import absolute_root
 from penstock.protocol.spec.spec import Spec, load_spec, parse_spec
 from penstock.protocol.transport.addresses import check_address
 from penstock.protocol.transport.keys import given_keys
 from penstock.protocol.transport.unix_sockets import discard
+from penstock.terminal.words import several
 from penstock.trainer.client.feed import Feed
 
 #: Seconds that the ventilator may take to list its sources.
@@ -60,7 +62,7 @@ class LocalStack:
         spec: str | Path | Mapping[str, Any] | Spec,
         *,
         workers: int | None = None,
-        roots: Mapping[str, str] | None = None,
+        roots: Mapping[str, str | os.PathLike[str]] | None = None,
         run_dir: str | Path | None = None,
         addresses: Addresses | None = None,
         options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -82,7 +84,8 @@ class LocalStack:
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
         #: Why the stack gave up; None while it is well.
         self.error: PenstockError | None = None
-        self._roots = dict(roots or {})
+        self._roots = {name: absolute_root(str(root), Path.cwd()) for name, root in (roots or {}).items()}
+        self.spec.map_roots(self._roots)
         self._given_dir = Path(run_dir) if run_dir else None
         self._addresses = addresses
         self._options = {name: dict(values) for name, values in (options or {}).items()}
@@ -101,11 +104,12 @@ class LocalStack:
     def __repr__(self) -> str:
         """Show streams and workers."""
         where = f"in {self.run_dir}" if self._supervisor else "(not started)"
-        return f"<LocalStack {', '.join(self.spec.streams)} with {self.workers} workers {where}>"
+        return f"<LocalStack {', '.join(self.spec.streams)} with {several(self.workers, 'worker')} {where}>"
 
     def __enter__(self) -> Self:
         """Start everything; return when the sources are listed."""
-        self.run_dir = self._given_dir or Path(tempfile.mkdtemp(prefix="penstock-"))
+        # Absolute, like the roots below: a service may be started again after this process changed its folder.
+        self.run_dir = (self._given_dir or Path(tempfile.mkdtemp(prefix="penstock-"))).absolute()
         try:
             self._start()
         except BaseException:
@@ -213,19 +217,19 @@ class LocalStack:
         if self._given_dir is None:
             shutil.rmtree(self.run_dir, ignore_errors=True)
         else:
-            for left in self.run_dir.absolute().glob("*.health"):
+            for left in self.run_dir.glob("*.health"):
                 discard(str(left))
         for address in self._bound:
             discard(address.removeprefix("ipc://"))
 
     def _start(self) -> None:
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        self.addresses = self._addresses or Addresses.in_folder(self.run_dir.absolute())
+        self.addresses = self._addresses or Addresses.in_folder(self.run_dir)
         for address in astuple(self.addresses):
             check_address(address)
         self._page = lay_out(self._page_options, self.run_dir)
         self._bound = tuple(address for address in astuple(self.addresses) if address.startswith("ipc://"))
-        self._roots |= self._given.write(self.run_dir.absolute() / "given", self.spec.roots | self._roots)
+        self._roots |= self._given.write(self.run_dir / "given", self.spec.roots | self._roots)
         (self.run_dir / "spec.json").write_text(self.spec.model_dump_json(), encoding="utf-8")
         self._supervisor = Supervisor(self._gave_up, None if self._inherit_logs else self.run_dir)
         names = ["ventilator", "sink", *(f"worker-{number}" for number in range(self.workers))]
@@ -242,7 +246,7 @@ class LocalStack:
 
     def _health(self, name: str) -> str:
         times = self._given_names[name]
-        return str(self.run_dir.absolute() / (f"{name}.health" if times <= 1 else f"{name}.{times}.health"))
+        return str(self.run_dir / (f"{name}.health" if times <= 1 else f"{name}.{times}.health"))
 
     def _command(self, service: str, name: str) -> list[str]:
         known: dict[str, Any] = {"health": self._health(name), "parent": os.getpid(), "keys": self._keys}
@@ -260,13 +264,14 @@ class LocalStack:
             case _:
                 known |= {"ventilator": self.addresses.ventilator, "root": self._roots}
         known |= self._options.get(service, {})
-        command = [sys.executable, "-m", f"penstock.{service}"]
+        # -P: the working folder is not on the path of imports; it may hold a random.py.
+        command = [sys.executable, "-P", "-m", f"penstock.{service}"]
         for option, value in known.items():
+            flag = option.replace("_", "-")
             if isinstance(value, bool):
-                command.append(f"--{'' if value else 'no-'}{option.replace('_', '-')}")
-                continue
-            for each in _words(value):
-                command += [f"--{option.replace('_', '-')}", each]
+                command.append(f"--{'' if value else 'no-'}{flag}")
+            else:  # in one word with its flag, a value may begin with a dash
+                command += [f"--{flag}={each}" for each in _words(value)]
         return command
 
     def _gave_up(self, name: str, why: str) -> None:

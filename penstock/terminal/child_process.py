@@ -41,7 +41,7 @@ class ReportingProcess:
         }
         with log.open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, "-P", "-m", module],  # -P: nothing of the working folder is imported,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -14,13 +14,15 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import CliPositionalArg
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from penstock.protocol.errors import SourceError, SpecError
+from penstock.protocol.runtime.printable import printable
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.version import __version__
+from penstock.terminal.console import PlainConsole
 from penstock.trace.files import Process, read_folder
 from penstock.trace.matching import Way, ways
 
@@ -160,9 +162,11 @@ def summarise(found: Sequence[Way]) -> Table:
 
 def serve(settings: TraceSettings) -> int:
     """Join, write, tell; return the exit status."""
-    console = Console()
-    with console.status("reading") as status:
-        processes = read_folder(Path(settings.folder), lambda path: status.update(f"reading {path.name}"))
+    console = PlainConsole()
+    with console.waiting("reading") as status:
+        processes = read_folder(
+            Path(settings.folder), lambda path: status.update(Text(printable(f"reading {path.name}")))
+        )
         found = ways(processes)
         if not found:
             raise SourceError(f"{settings.folder}: no task's result came to a sink while this was recorded")
@@ -177,9 +181,9 @@ def serve(settings: TraceSettings) -> int:
         known = each.offset.error_s
         words = "aligned by wall clocks only" if known is None else f"clock known to ± {known * 1e3:.3f} ms"
         full = "; its file was full, so the rest is missing" if each.full else ""
-        console.print(f"{each.service} {each.host}/{each.pid}: {words}{full}", highlight=False, soft_wrap=True)
+        console.print(f"{each.service} {each.host}/{each.pid}: {words}{full}", soft_wrap=True)
     counts = f"{len(found):,} tasks, {len(content['traceEvents']):,} events"
-    console.print(f"{settings.output}: {counts}; open it at https://ui.perfetto.dev", highlight=False, soft_wrap=True)
+    console.print(f"{settings.output}: {counts}; open it at https://ui.perfetto.dev", soft_wrap=True)
     return 0
 
 

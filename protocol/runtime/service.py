@@ -19,7 +19,9 @@ from penstock.protocol.errors import PenstockError
 from penstock.protocol.instructions import Note
 from penstock.protocol.runtime import log as logs
 from penstock.protocol.runtime.health import Health
+from penstock.protocol.runtime.printable import printable
 from penstock.protocol.runtime.settings import AnySettings, ServiceSettings, parse
+from penstock.protocol.runtime.streams import open_standard_streams
 from penstock.protocol.transport.keys import Role, open_keys
 from penstock.protocol.transport.sockets import Hub
 from penstock.protocol.transport.tracer import Tracer
@@ -139,10 +141,12 @@ def run(
     model: type[AnySettings], serve: Callable[[AnySettings], int], command: str, arguments: Sequence[str] | None
 ) -> int:
     """Parse the settings of a command and run it; our own errors become one line, never a traceback."""
+    open_standard_streams()
     try:
         return serve(parse(model, sys.argv[1:] if arguments is None else arguments, command))
     except PenstockError as error:
-        print(f"penstock {command}: {error}".replace(f"penstock {command}: penstock", "penstock"), file=sys.stderr)
+        text = f"penstock {command}: {error}".replace(f"penstock {command}: penstock", "penstock")
+        print(printable(text, keep="\n"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

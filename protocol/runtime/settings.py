@@ -4,25 +4,27 @@ import os
 import tomllib
 from collections.abc import Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
 from penstock.protocol.errors import SpecError
+from penstock.protocol.runtime import flags
 from penstock.protocol.runtime.log import Level
 
 AnySettings = TypeVar("AnySettings", bound="Settings")
 
-#: The TOML file of the command line that is being parsed; a settings class cannot be given arguments.
-_file: ContextVar[str | None] = ContextVar("settings file", default=None)
+#: Content of the TOML file of the command line that is being parsed; a settings class cannot be given arguments.
+_file: ContextVar[dict[str, Any] | None] = ContextVar("settings file", default=None)
 
 
 class Settings(BaseSettings):
@@ -52,8 +54,8 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read the environment and, below it, the TOML file; no dotenv and no secret files."""
         del dotenv_settings, file_secret_settings
-        path = _file.get()
-        return (init_settings, env_settings, *((TomlConfigSettingsSource(settings_cls, path),) if path else ()))
+        content = _file.get()
+        return (init_settings, env_settings, *((InitSettingsSource(settings_cls, content),) if content else ()))
 
 
 class ServiceSettings(Settings):
@@ -92,24 +94,32 @@ def parse(model: type[AnySettings], arguments: Sequence[str], command: str) -> A
             path = argument.partition("=")[2]
     if path and not os.path.isfile(path):  # noqa: PTH113 - the source takes a string
         raise SpecError(f"--config {path!r}: no such file; give a TOML file with settings of `penstock {command}`")
-    token = _file.set(path)
+    token = _file.set(_read(path, command) if path else None)
     named: Any = type(  # a subclass of `model`, made for its name in --help
         model.__name__, (model,), {"model_config": {"cli_prog_name": f"penstock {command}"}, "__doc__": model.__doc__}
     )
     try:
-        settings: AnySettings = CliApp.run(named, cli_args=list(arguments))
+        source = flags.source_for(named)
+        values = flags.values(named, source.root_parser, arguments, command)
+        settings: AnySettings = CliApp.run(named, cli_args=values, cli_settings_source=source)
     except ValidationError as error:
         raise SpecError("\n".join(_explain(model, command, path, problem) for problem in error.errors())) from None
     except SettingsError as error:
         raise SpecError(
             f'penstock {command}: {error}; a mapping in a PENSTOCK_* variable is JSON, such as {{"name": "/path"}}'
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SpecError(f"penstock {command}: --config {path!r}: not valid TOML: {error}") from error
     else:
         return settings
     finally:
         _file.reset(token)
+
+
+def _read(path: str, command: str) -> dict[str, Any]:
+    """Return a TOML file's content; a byte-order mark, which some editors write, is none of it."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise SpecError(f"penstock {command}: --config {path!r}: not valid TOML: {error}") from error
 
 
 def _explain(model: type[Settings], command: str, path: str | None, problem: Any) -> str:  # noqa: ANN401 - pydantic's

@@ -7,7 +7,7 @@ Refuses to know sockets, processes and the files that a source lists.
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,6 +90,37 @@ class Spec(Model):
     streams: dict[Name, Stream] = Field(min_length=1)
     """The streams by name, such as `train` and `validation`."""
 
+    @property
+    def root_names(self) -> set[str]:
+        """Names of all roots that the spec knows: those in `roots`, and those that streams ask for."""
+        return {*self.roots, *_root_names(self.model_dump()["streams"])}
+
+    def map_roots(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return where each root lies when `given` goes before `roots`. Raises SpecError for a name that is unknown."""
+        if unknown := sorted(given.keys() - self.root_names):
+            raise SpecError(
+                f"root {unknown[0]!r} = {given[unknown[0]]!r}: no stream has a root of that name; the spec's roots: "
+                f"{', '.join(sorted(self.root_names)) or 'none'}"
+            )
+        return self.roots | dict(given)
+
+    def known_roots(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return those of `given` that this spec knows: for a spec that was cut down to some of its streams."""
+        return {name: root for name, root in given.items() if name in self.root_names}
+
+
+def _root_names(data: object) -> Iterator[str]:
+    """Yield the values of all fields of a dumped spec that name a root: `root`, `manifest_root` and the like."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if (key == "root" or str(key).endswith("_root")) and isinstance(value, str):
+                yield value
+            else:
+                yield from _root_names(value)
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from _root_names(value)
+
 
 def load_spec(path: str | Path) -> Spec:
     """Read a spec from a TOML file (or JSON, by its suffix); relative roots are resolved against the file's folder.
@@ -98,7 +129,7 @@ def load_spec(path: str | Path) -> Spec:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte-order mark
         data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
         raise SpecError(f"{path}: cannot read the spec: {error.strerror}; give the path of a TOML file") from error

@@ -1,5 +1,6 @@
 """`penstock.local` and `import penstock`, as a Python program uses them."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -154,3 +155,59 @@ def test_scaling_down_and_up_again_leaves_no_process_behind(photos: Path) -> Non
         assert 40 * 3 == sum(len(batch["label"]) for batch in epochs(feed, 1))
         started = psutil.Process().children()
     assert [] == psutil.wait_procs(started, 0)[1]
+
+
+def test_folders_may_have_any_name(tmp_path: Path) -> None:
+    """Those of roots, given as text or as a path, and the run folder: nothing splits them."""
+    photos = make_images(tmp_path / "a,b=c {d} 'e' [f]", each=4)
+    spec = make_spec(photos, train=make_stream(patches=1, mix=1, batch_size=4))
+    expected = None
+    given: list[str | Path] = [str(photos), photos]
+    for number, root in enumerate(given):
+        run_dir = tmp_path / f"-run,={number} {{x}} #%s"
+        with penstock.local(spec, workers=1, roots={"photos": root}, run_dir=run_dir) as stack, stack.feed() as feed:
+            found = digest(epochs(feed, 1))
+        expected = expected or found
+        assert expected == found
+        assert (run_dir / "worker-0.log").exists()
+
+
+def test_a_root_that_no_stream_has_is_refused_before_anything_starts(photos: Path) -> None:
+    """With the names that there are."""
+    spec = make_spec(photos, train=make_stream())
+    said = r"root 'fotos' = '/x': no stream has a root of that name; the spec's roots: photos"
+    with pytest.raises(SpecError, match=said):
+        penstock.local(spec, roots={"fotos": "/x"})
+
+
+def test_nothing_of_the_working_folder_is_imported(photos: Path, tmp_path: Path) -> None:
+    """A program may keep a random.py there; in a shared folder it would even be somebody else's."""
+    for name in ("random.py", "json.py", "struct.py", "penstock.py"):
+        (tmp_path / name).write_text(f"from pathlib import Path\nPath({str(tmp_path)!r}, '{name}.ran').touch()\n")
+    spec = json.dumps(make_spec(photos, train=make_stream()))
+    spec = json.dumps(make_spec(photos, train=make_stream()))
+    program = (
+        "import sys; sys.path.remove('')\nimport json, penstock\n"
+        f"with penstock.local(json.loads({spec!r}), workers=1) as stack:\n"
+        "    with stack.feed() as feed:\n        print(len(next(iter(feed))['image']))\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert [] == list(tmp_path.glob("*.ran"))
+
+
+def test_a_service_that_starts_again_finds_its_files_from_another_working_folder(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Roots and run folder were given relative to the one of the beginning."""
+    monkeypatch.chdir(photos.parent)
+    spec = make_spec(photos, train=make_stream(patches=1, mix=1, batch_size=4))
+    with penstock.local(spec, workers=1, roots={"photos": photos.name}, run_dir="run") as stack, stack.feed() as feed:
+        take(feed, 1)
+        monkeypatch.chdir(tmp_path)
+        ventilator = stack.children["ventilator"]
+        ventilator.process.send_signal(signal.SIGKILL)
+        until(lambda: ventilator.restarts > 0 and stack.status()["ventilator"].get("ready"), "the ventilator is back")
+        take(feed, 20)
+        assert stack.error is None

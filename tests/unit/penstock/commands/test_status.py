@@ -10,8 +10,9 @@ from support.snapshots import make_line, make_snapshot
 
 from penstock import cli
 from penstock.commands.quarantine import group, merge, read_ledger
-from penstock.commands.status_display import picture, plain, span
+from penstock.commands.status_display import picture, span
 from penstock.protocol.errors import SourceError
+from penstock.protocol.runtime.printable import printable
 from penstock.protocol.snapshot import Snapshot, Verdict
 
 HOSTILE = "cat/\x1b[2J[red]<b>\x9b31m.jpg"
@@ -78,7 +79,7 @@ def test_a_file_s_name_cannot_act_on_the_terminal(capsys: pytest.CaptureFixture[
     for text in (show(make_snapshot(ledger=[line]), width=200), capsys.readouterr().out):
         assert r"cat/\x1b[2J[red]<b>\x9b31m.jpg" in text
         assert HOSTILE not in text
-    assert "ä✓ '" == plain("ä✓ '")
+    assert "ä✓ '" == printable("ä✓ '")
 
 
 def test_times_have_the_digits_they_deserve() -> None:
