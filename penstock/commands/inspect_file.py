@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 
 from penstock.protocol.errors import SourceError
+from penstock.protocol.storage.confined_files import opened_path
 from penstock.protocol.storage.hdf5_facts import Facts, read_facts
 from penstock.protocol.storage.hdf5_open import (
     Bounds,
     check_filters,
-    find,
     h5py,
     hard_links,
+    locate,
     names_of,
     open_hdf5,
-    stored_sets,
 )
+from penstock.protocol.storage.hdf5_parts import PartFiles
+from penstock.protocol.storage.hdf5_virtual import Access, data_sets, find, read_rows, stored_rows
 from penstock.protocol.storage.rows_hdf5 import class_names
 
 #: Rows of a small field that are counted in one go.
@@ -78,8 +80,8 @@ class Inspected:
         """Return all that is known, as JSON knows it. Raises SourceError for parts that are missing or damaged."""
         facts = self.facts
         told = [self._field(name, data) for name, data in self.data.items()]
-        parts = dict.fromkeys(part for field in told for part in field.pop("parts"))
-        own = Path(self.bounds.name).resolve()
+        own = Path(opened_path(self.file.id.get_vfd_handle()))
+        parts = dict.fromkeys(part for field in told for part in field.pop("parts") if part != str(own))
         return {
             "file": self.name,
             "bytes": sum(Path(part).stat().st_size for part in {str(own), *parts}),
@@ -101,21 +103,20 @@ class Inspected:
         }
 
     def _data_sets(self) -> dict[str, h5py.Dataset]:
-        found: dict[str, Any] = {name: self.file[name] for name in hard_links(self.file)}
+        found = data_sets(self.file, self.name)
         schema = [field.name for field in self.facts.plan.schema] if self.facts.plan else []
         order = sorted(found, key=lambda name: schema.index(name) if name in schema else len(schema))
-        some = [name for name in order if isinstance(found[name], h5py.Dataset)]
-        if not some:
+        if not found:
             raise SourceError(f"{self.name}: no data set at its root; it holds: {names_of(self.file)}")
-        return {name: data for name in some if (data := find(self.file, name, self.bounds)) is not None}
+        return {name: data for name in order if (data := find(self.file, name, self.bounds)) is not None}
 
     def _field(self, name: str, data: h5py.Dataset) -> dict[str, Any]:
         stored = chunk = 0
         packed, parts = "none", []
-        for part, inner in stored_sets(data, self.bounds):
-            stored += inner.id.get_storage_size()
-            chunk, packed = (inner.chunks[0] if inner.chunks else 0), compression(inner)
-            parts += [part] if part else []
+        for rows in stored_rows(data, self.bounds):
+            stored += rows.data.id.get_storage_size()
+            chunk, packed = (rows.data.chunks[0] if rows.data.chunks else 0), compression(rows.data)
+            parts.append(opened_path(rows.data.file.id.get_vfd_handle()))
         text = h5py.check_string_dtype(data.dtype) is not None
         size = 0 if text else int(data.size or 0) * data.dtype.itemsize
         return {
@@ -128,7 +129,7 @@ class Inspected:
             "bytes": size or None,
             "stored_bytes": stored,
             "ratio": round(size / stored, 3) if size and stored else None,
-            "parts": [part for part in parts if part != "."],
+            "parts": parts,
         }
 
     def _progress(self) -> dict[str, Any]:
@@ -154,12 +155,23 @@ class Inspected:
         if data is None or data.dtype.kind not in "ui" or len(data.shape) != 1:
             return {}
         counts: dict[int, int] = {}
-        for values in blocks(data, f"{self.name}/{name}"):
+        for values in self._blocks(data):
             for key, count in zip(*(each.tolist() for each in np.unique(values, return_counts=True)), strict=True):
                 counts[key] = counts.get(key, 0) + count
             if len(counts) > _MOST_COUNTED:
                 return {}
         return dict(sorted(counts.items()))
+
+    def _blocks(self, data: h5py.Dataset) -> Iterator[Any]:
+        """Yield a data set's rows. Raises SourceError if they cannot be read."""
+        parts = PartFiles(self.bounds.top)
+        rows = read_rows(data, self.bounds, data.dtype, Access(parts))
+        for start in range(0, len(data), _BLOCK_ROWS):
+            wanted = np.arange(start, min(start + _BLOCK_ROWS, len(data)), dtype=np.int64)
+            block = np.empty(len(wanted), data.dtype)
+            rows.scatter(wanted, wanted - start, block)
+            yield block
+        parts.close()
 
     def _quarantined(self) -> list[dict[str, Any]]:
         """Return the items that yielded no samples."""
@@ -168,20 +180,11 @@ class Inspected:
             return []
         columns: dict[str, list[Any]] = {}
         for name in hard_links(group):
-            data: Any = group[name]
-            if isinstance(data, h5py.Dataset) and len(data.shape) == 1:
+            data: Any = locate(self.file, f"quarantine/{name}", self.bounds)
+            if data is not None and not data.is_virtual and len(data.shape) == 1:
                 values = data[:].tolist()
                 columns[name] = [each.decode(errors="replace") if isinstance(each, bytes) else each for each in values]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def blocks(data: h5py.Dataset, name: str) -> Iterator[Any]:
-    """Yield a data set's rows. Raises SourceError if they cannot be read."""
-    for start in range(0, len(data), _BLOCK_ROWS):
-        try:
-            yield data[start : start + _BLOCK_ROWS]
-        except (OSError, RuntimeError, ValueError) as error:
-            raise SourceError(f"{name}: cannot read rows {start} to {start + _BLOCK_ROWS - 1}: {error}") from error
 
 
 def compression(data: h5py.Dataset) -> str:

@@ -58,13 +58,23 @@ class RowReader:
         paths = Paths(self._rows, items)
         labels = self._rows.labels[items]
         try:
-            stack, wrong = self._rows.read(items)
+            contents = self._read(items)
         except ItemError as error:
-            return Loaded(items, labels, paths, [error] * len(items))
+            # One by one: the others may lie in parts and chunks that can be read.
+            contents = [error] if len(items) == 1 else [self._read_alone(item) for item in items]
+        return Loaded(items, labels, paths, contents)
+
+    def _read_alone(self, item: np.int64) -> Levels | ItemError:
+        try:
+            return self._read(np.array([item]))[0]
+        except ItemError as error:
+            return error
+
+    def _read(self, items: Int64s) -> Levels | list[Levels | ItemError]:
+        """Return the images of some items; raise ItemError if one of them cannot be read."""
+        stack, wrong = self._rows.read(items)
         stack = to_channels(stack, self._channels)
-        if wrong is None:
-            return Loaded(items, labels, paths, stack)
-        return Loaded(items, labels, paths, _marked(stack, wrong))
+        return stack if wrong is None else _marked(stack, wrong)
 
 
 def _marked(stack: Levels, wrong: Bools) -> list[Levels | ItemError]:

@@ -27,3 +27,7 @@ class Stored(Protocol):
     def run(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Return the rows from `start` up to `stop`."""
         ...
+
+    def release(self) -> None:
+        """Close files that can be opened again when they are needed."""
+        ...

@@ -1,11 +1,13 @@
-"""Opening one file below a root for reading: owns confinement, and noticing that a file was changed.
+"""Opens files for reading below a root, and notices when an open file was changed.
 
-Refuses to know what the file holds.
+Confinement is checked on an open descriptor, never on a path: swapping in a link after the check changes nothing.
 """
 
+import errno
 import os
 import stat
 import weakref
+from collections.abc import Callable
 
 from penstock.protocol.errors import ItemError, SourceError
 
@@ -13,63 +15,86 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 
 
 class Watch:
-    """Knows whether an open file is still as it was; keeps its descriptor as long as it lives."""
+    """Holds an open file's descriptor for as long as this object lives, and tells whether the file was changed."""
 
     def __init__(self, descriptor: int, name: str) -> None:
-        """Look at an open file; the descriptor is this object's from now on."""
+        """Take over the descriptor; `name` stands in messages."""
         self._close = weakref.finalize(self, os.close, descriptor)
-        self._descriptor, self._name = descriptor, name
-        self._opened = self._look()
-        #: Bytes of the file.
-        self.size = self._opened[0]
+        self.descriptor, self._name = descriptor, name
+        self._opened = self._status()
+        #: Size of the file in bytes.
+        self.size = self._opened[1]
+
+    @property
+    def identity(self) -> tuple[int, int, int]:
+        """The file's inode, size and time of change when it was opened: another file has another identity."""
+        return self._opened
 
     @property
     def changed(self) -> bool:
-        """Whether the file was written to since it was opened; one that was replaced stays as it was."""
-        return self._look() != self._opened
+        """Whether the file was written to since it was opened; a file that was replaced by another stays unchanged."""
+        return self._status() != self._opened
 
     def check(self) -> None:
         """Raise ItemError if the file was written to since it was opened."""
         if self.changed:
             raise ItemError(f"{self._name} was changed while it was in use: start again, so that it is listed anew")
 
-    def _look(self) -> tuple[int, int]:
-        status = os.fstat(self._descriptor)
-        return status.st_size, status.st_mtime_ns
+    def close(self) -> None:
+        """Close the descriptor now; closing twice does no harm."""
+        self._close()
+
+    def _status(self) -> tuple[int, int, int]:
+        status = os.fstat(self.descriptor)
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def open_below(root: str, path: str, *, allow_outside: bool) -> int:
     """Return a descriptor of the regular file `path` below the folder `root`; the caller closes it.
 
-    Unless `allow_outside`, the file itself, not just its name, must lie below the root: what does not, or is no regular
-    file, is never opened. Raises SourceError.
+    Unless `allow_outside`, the file itself, not just its name, must lie below the root. A file outside the root, or one
+    that is not a regular file, is never opened. Raises SourceError.
     """
     if "://" in root:
         raise SourceError(f"{root}/{path}: arrays and HDF5 files are read from files only: copy it to a folder")
+    top = os.path.realpath(root).rstrip("/") + "/"
+
+    def check(place: str) -> None:
+        if not allow_outside and not place.startswith(top):
+            raise SourceError(
+                f"{root}/{path} leads outside its root, to {place}: set allow_outside = true to permit it, or widen "
+                "the root"
+            )
+
     try:
-        found = os.open(f"{root}/{path}", os.O_PATH | os.O_CLOEXEC)
+        return open_regular(f"{root}/{path}", check)
+    except IsADirectoryError as error:
+        raise SourceError(f"{root}/{path}: not a file") from error
     except OSError as error:
         raise SourceError(f"{root}/{path}: cannot open the file: {error.strerror}") from error
+
+
+def open_regular(path: str, check: Callable[[str], None]) -> int:
+    """Return a descriptor of a regular file for reading; the caller closes it.
+
+    `check` gets the real path of the file that was found, and raises if it must not be read. Raises OSError, which is
+    IsADirectoryError for anything that is not a regular file: a folder, a pipe, a device.
+    """
+    found = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        _check(found, root, path, allow_outside=allow_outside)
-        return os.open(f"/proc/self/fd/{found}", _FLAGS)
-    except OSError as error:
-        raise SourceError(f"{root}/{path}: cannot open the file: {error.strerror}") from error
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise IsADirectoryError(errno.EISDIR, "not a regular file", path)
+        check(opened_path(found))
+        return os.open(descriptor_path(found), _FLAGS)
     finally:
         os.close(found)
 
 
-def _check(found: int, root: str, path: str, *, allow_outside: bool) -> None:
-    if not stat.S_ISREG(os.fstat(found).st_mode):
-        raise SourceError(f"{root}/{path}: not a file")
-    place, top = opened_path(found), os.path.realpath(root)
-    if not allow_outside and not place.startswith(top.rstrip("/") + "/"):
-        raise SourceError(
-            f"{root}/{path} leads outside its root, to {place}: set allow_outside = true to permit it, or widen "
-            "the root"
-        )
+def descriptor_path(descriptor: int) -> str:
+    """Return a path that opens the very file of a descriptor, whatever its name leads to by now."""
+    return f"/proc/self/fd/{descriptor}"
 
 
 def opened_path(descriptor: int) -> str:
-    """Return where an open file lies: asked of the kernel, so that nobody can swap a link after a check."""
-    return os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 - as text
+    """Return the real path of an open file, as the kernel knows it."""
+    return os.readlink(descriptor_path(descriptor))  # noqa: PTH115 - as text

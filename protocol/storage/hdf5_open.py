@@ -1,45 +1,55 @@
-"""HDF5 files opened for reading: owns why one cannot be, where its links and parts may lead, and who unpacks it.
+"""Opens HDF5 files for reading, and finds data sets in them without leaving the permitted folder.
 
-A file may name other files (external links, external storage, virtual data sets) anywhere on the host, and HDF5 follows
-them without a word; so links are walked here, one by one, and nothing is opened before it is known to be a regular file
-below the folder that is permitted. Refuses to know what a file's data sets mean.
+A file may name other files anywhere on the host (external links, external storage, virtual data sets), and the HDF5
+library follows them silently. So links are followed here, one by one. Parts of virtual data sets are opened by
+`hdf5_parts`, never by the library, which would deliver fill values for a part that it cannot open.
 """
 
+import errno
 import importlib
 import math
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from penstock.protocol.errors import SourceError
+from penstock.protocol.storage.confined_files import descriptor_path, open_regular, opened_path
 
 try:
     import h5py as h5py  # noqa: PLC0414 - others take it from here
 except ImportError as missing:
     raise SourceError("reading HDF5 needs h5py: pip install 'penstock[hdf5]'") from missing
 
-#: Soft links that are followed on the way to a data set, and virtual data sets within each other.
-_MOST_LINKS, _MOST_NESTED = 16, 4
+#: Soft links that are followed on the way to a data set.
+_MOST_LINKS = 16
+#: Largest compressed chunk (bytes when unpacked). The library unpacks a chunk as a whole, and no other thread runs
+#: meanwhile: 64 MiB of gzip take 0.2 to 0.6 s.
+MOST_CHUNK_BYTES = 64 << 20
 #: What the HDF5 library says, and what is meant.
 _REASONS = {
     "signature not found": "not an HDF5 file",
     "truncated file": "truncated: copy or write it again",
     "unable to lock": "another process is writing it: read it when that is done",
 }
+#: Errors that say that this process, or this host, has too many files open.
+TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
+
+
+class TooManyOpenError(SourceError):
+    """A file cannot be opened because too many are open; closing some helps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Where a file's data may lie, and how messages name it."""
+    """Where a file's data may lie, and how messages name the file."""
 
     #: How messages name the file.
     name: str
     #: Real path of the folder that everything must lie below; None: anywhere.
     top: str | None
-    #: How that can be permitted.
+    #: How the user can permit other places.
     remedy: str = "set allow_outside = true to permit it"
 
     def permits(self, place: str) -> bool:
@@ -53,46 +63,58 @@ def open_hdf5(place: str, name: str, *, cache_bytes: int | None = None) -> h5py.
     `cache_bytes` is how many unpacked chunks each data set keeps; default: HDF5's own.
     """
     try:
-        return h5py.File(place, "r") if cache_bytes is None else h5py.File(place, "r", rdcc_nbytes=cache_bytes)
+        descriptor = open_regular(place, lambda _: None)
     except FileNotFoundError as error:
         raise SourceError(f"{name}: no such file") from error
+    except OSError as error:
+        raise _cannot_open(name, error) from error
+    try:
+        return open_descriptor(descriptor, name, cache_bytes=cache_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def open_descriptor(descriptor: int, name: str, *, cache_bytes: int | None = None) -> h5py.File:
+    """Open the HDF5 file of a descriptor, which stays the caller's; otherwise as `open_hdf5`."""
+    place = descriptor_path(descriptor)
+    try:
+        return h5py.File(place, "r") if cache_bytes is None else h5py.File(place, "r", rdcc_nbytes=cache_bytes)
     except (OSError, RuntimeError, ValueError) as error:
-        text = str(error)
-        reason = next((words for sign, words in _REASONS.items() if sign in text), "cannot be opened")
-        raise SourceError(f"{name}: not a readable HDF5 file: {reason} ({error})") from error
+        raise _cannot_open(name, error) from error
 
 
-def find(file: h5py.File, name: str, bounds: Bounds, nested: int = 0) -> h5py.Dataset | None:
-    """Return a data set that may be read, whose filters are known; None if there is none of that name.
+def _cannot_open(name: str, error: Exception) -> SourceError:
+    text = str(error)
+    if getattr(error, "errno", None) in TOO_MANY_OPEN or any(f"errno = {code}," in text for code in TOO_MANY_OPEN):
+        return TooManyOpenError(f"{name}: cannot be opened: too many open files: raise the limit (ulimit -n)")
+    reason = next((words for sign, words in _REASONS.items() if sign in text), "cannot be opened")
+    return SourceError(f"{name}: not a readable HDF5 file: {reason} ({error})")
 
-    Raises SourceError if it leads out of the bounds, if a part is missing, or if nobody can unpack it.
+
+def folder_of(file: h5py.File) -> str:
+    """Return the real path of the folder that an open file lies in."""
+    return os.path.dirname(opened_path(file.id.get_vfd_handle()))  # noqa: PTH120 - as text
+
+
+def locate(file: h5py.File, name: str, bounds: Bounds) -> h5py.Dataset | None:
+    """Return a data set whose own storage may be read; None if there is none of that name.
+
+    Parts of a virtual data set are not looked at: `hdf5_rows.find` does that. Raises SourceError if the data set leads
+    out of the bounds, or if it cannot be unpacked here.
     """
     where = f"{bounds.name}/{name.strip('/')}"
-    data = _walk(file, name, bounds, where)
+    data = _follow(file, name, bounds, where)
     if data is None:
         return None
     if data.external and bounds.top is not None:
         raise SourceError(f"{where} holds data of {data.external[0][0]}, another file: {bounds.remedy}")
     check_filters(data, where)
-    if data.is_virtual:
-        if nested == _MOST_NESTED:
-            raise SourceError(f"{where}: virtual data sets nested deeper than {_MOST_NESTED}")
-        sources = dict.fromkeys((part.file_name, part.dset_name) for part in data.virtual_sources())
-        for part, inner in sources:
-            _check_part(data, part, inner, Bounds(bounds.name, bounds.top, bounds.remedy), where, nested)
+    _check_chunks(data, where)
     return data
 
 
-def part_place(data: h5py.Dataset, part: str) -> str:
-    """Return the real path of a virtual data set's part: names are relative to the file, and have two % for one."""
-    own: str = os.path.realpath(data.file.filename)
-    if part == ".":
-        return own
-    return os.path.realpath(os.path.join(os.path.dirname(own), part.replace("%%", "%")))  # noqa: PTH118, PTH120
-
-
 def check_filters(data: h5py.Dataset, where: str) -> None:
-    """Raise SourceError if the data set is compressed in a way that nobody here can unpack."""
+    """Raise SourceError if the data set is compressed by a filter that is not installed."""
     creation = data.id.get_create_plist()
     for index in range(creation.get_nfilters()):
         code, _, _, label = creation.get_filter(index)
@@ -107,8 +129,26 @@ def check_filters(data: h5py.Dataset, where: str) -> None:
                 )
 
 
+def chunk_bytes(data: h5py.Dataset) -> int:
+    """Return the size (bytes) of a chunk that is unpacked as a whole; 0 if the data set is not compressed."""
+    if not data.chunks or not data.id.get_create_plist().get_nfilters():
+        return 0
+    size: int = math.prod(data.chunks) * data.dtype.itemsize
+    return size
+
+
+def _check_chunks(data: h5py.Dataset, where: str) -> None:
+    size = chunk_bytes(data)
+    if size > MOST_CHUNK_BYTES:
+        raise SourceError(
+            f"{where}: compressed chunks of shape {data.chunks} are {size / 1e6:,.0f} MB each when unpacked, and at "
+            f"most {MOST_CHUNK_BYTES / 1e6:,.0f} MB are read: write it again with smaller chunks (such as "
+            "h5repack -l CHUNK=…)"
+        )
+
+
 def names_of(file: h5py.File) -> str:
-    """Return what a file holds at its root, for messages."""
+    """Return the names at a file's root, for messages."""
     return ", ".join(hard_links(file)) or "nothing"
 
 
@@ -117,7 +157,7 @@ def hard_links(group: h5py.Group) -> list[str]:
     return [str(key) for key in group if isinstance(group.get(str(key), getlink=True), h5py.HardLink)]
 
 
-def _walk(file: h5py.File, name: str, bounds: Bounds, where: str) -> h5py.Dataset | None:
+def _follow(file: h5py.File, name: str, bounds: Bounds, where: str) -> h5py.Dataset | None:
     """Follow the links to a data set: hard and soft ones, and external ones where the bounds permit that."""
     place: Any = file
     rest = list(PurePosixPath(name.strip("/")).parts)
@@ -142,64 +182,7 @@ def _walk(file: h5py.File, name: str, bounds: Bounds, where: str) -> h5py.Datase
 def _external(place: Any, link: Any, bounds: Bounds, where: str) -> Any:  # noqa: ANN401 - of h5py
     if bounds.top is not None:
         raise SourceError(f"{where} leads into another file, {link.filename}: {bounds.remedy}")
-    target = os.path.join(os.path.dirname(place.file.filename), link.filename)  # noqa: PTH118, PTH120 - as HDF5 does it
+    target = os.path.join(folder_of(place.file), link.filename)  # noqa: PTH118 - as HDF5 does it
     if not os.path.isfile(target):  # noqa: PTH113
         raise SourceError(f"{where} leads into {link.filename}, and there is no such file")
     return open_hdf5(target, f"{where} ({link.filename})").get(link.path)
-
-
-def _check_part(data: h5py.Dataset, part: str, inner: str, bounds: Bounds, where: str, nested: int) -> None:
-    """Raise SourceError if a part of a virtual data set is not there (it would read as zeros), or lies elsewhere."""
-    place = part_place(data, part)
-    if part != "." and not bounds.permits(place):
-        raise SourceError(f"{where} holds data of {part}, outside the root: {bounds.remedy}")
-    if not os.path.isfile(place):  # noqa: PTH113
-        raise SourceError(f"{where} holds data of {part}, and there is no such file beside it")
-    with open_hdf5(place, f"{bounds.name} ({part})") as file:
-        found = find(file, inner, Bounds(f"{bounds.name} ({part})", bounds.top, bounds.remedy), nested + 1)
-        if found is None:
-            raise SourceError(f"{where} holds data of {part}, which has no data set {inner!r}: write it again")
-        for mapped in data.virtual_sources():
-            if (mapped.file_name, mapped.dset_name) == (part, inner) and _reaches_beyond(mapped, found):
-                raise SourceError(f"{where} holds more of {part} than there is ({found.shape}): write it again")
-
-
-def _reaches_beyond(mapped: Any, data: h5py.Dataset) -> bool:  # noqa: ANN401 - of h5py
-    """Return whether a part's data set is smaller than what is taken of it: that would read as zeros."""
-    if mapped.src_space.get_select_type() == h5py.h5s.SEL_ALL:
-        return bool(data.size < mapped.vspace.get_select_npoints())
-    taken = row_range(mapped.src_space)
-    return taken is not None and taken[1] > data.shape[0]
-
-
-def row_range(space: Any) -> tuple[int, int] | None:  # noqa: ANN401 - of h5py
-    """Return the rows [start, stop) that a selection takes, if it is whole rows side by side; else None."""
-    if space.get_select_type() != h5py.h5s.SEL_HYPERSLABS:
-        return None
-    try:
-        start, last = space.get_select_bounds()
-    except ValueError:  # a selection without an end
-        return None
-    sides = [high - low + 1 for low, high in zip(start, last, strict=True)]
-    inner = list(space.get_simple_extent_dims())[1:]
-    together = sides[1:] == inner and math.prod(sides) == space.get_select_npoints()
-    return (int(start[0]), int(last[0]) + 1) if together else None
-
-
-def stored_sets(data: h5py.Dataset, bounds: Bounds, part: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield what holds a data set's rows, as (part, data set): itself, or of a virtual one all that it is made of.
-
-    `part` is the real path of a part's file, empty for the data set itself. Each is open until the next is asked for.
-    Raises SourceError, as `find` does.
-    """
-    if not data.is_virtual:
-        yield part, data
-        return
-    for name, inner in dict.fromkeys((mapped.file_name, mapped.dset_name) for mapped in data.virtual_sources()):
-        named = f"{bounds.name} ({name})"
-        place = part_place(data, name)
-        with open_hdf5(place, named) as file:
-            found = find(file, inner, Bounds(named, bounds.top, bounds.remedy))
-            if found is None:
-                raise SourceError(f"{named}: no data set {inner!r}: write it again")
-            yield from stored_sets(found, bounds, place)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.protocol.errors import SourceError
+from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.order import Int64s, permute
 from penstock.protocol.spec.source import Source
 from penstock.protocol.storage.array_types import Bools, Int32s, Levels, Stored
@@ -65,12 +65,20 @@ class Rows:
         return stack.reshape(len(items), *self.image_shape), wrong
 
     def copy_digest(self) -> str:
-        """Return a digest of the shape, the labels and a few images: equal for copies, quick for any size."""
+        """Return a digest of the shape, the labels and a few images: equal for copies, quick for any size.
+
+        Raises SourceError if they cannot be read.
+        """
         count = self.images.shape[0]
         rows = np.unique(np.linspace(0, count - 1, _COMPARED_ROWS).astype(np.int64))
         result = hashlib.sha256(json.dumps([list(self.images.shape), len(self)]).encode())
         result.update(self.labels.astype("<i4", copy=False).data)
-        result.update(to_levels(self.images.take(rows))[0].data)
+        try:
+            result.update(to_levels(self.images.take(rows))[0].data)
+        except ItemError as error:
+            raise SourceError(str(error)) from error
+        finally:
+            self.images.release()
         return result.hexdigest()[:32]
 
     def blocks(self, most_bytes: int) -> Iterator[tuple[int, npt.NDArray[Any]]]:
@@ -91,6 +99,8 @@ def open_rows(source: Source, images: Stored, labels: Stored | None, names: Sequ
     numbers = _labels(labels, count) if labels else np.full(count, -1, np.int32)
     classes = _classes(source, labels, numbers, names)
     chosen = _chosen(source, numbers)
+    if labels:
+        labels.release()
     return Rows(source.kind_name, images, numbers if chosen is None else numbers[chosen], classes, chosen)
 
 

@@ -1,14 +1,13 @@
-"""Arrays in HDF5 files: owns how rows are read from data sets, chunk by chunk, and where links in a file may lead.
+"""Opens images and labels in HDF5 files as arrays of rows.
 
-A data set that lies in one piece, uncompressed, is mapped into memory like a `.npy` file and never goes through the
-HDF5 library. Refuses to know images and labels.
+A data set that lies in one piece, uncompressed, is mapped into memory like a `.npy` file. All others are read through
+`hdf5_virtual`.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +15,14 @@ import numpy.typing as npt
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.order import Int64s
 from penstock.protocol.storage.array_types import Stored
-from penstock.protocol.storage.confined_files import Watch, open_below, opened_path
-from penstock.protocol.storage.hdf5_open import Bounds, find, h5py, names_of, open_hdf5
+from penstock.protocol.storage.confined_files import open_below
+from penstock.protocol.storage.hdf5_open import Bounds, h5py, names_of, open_descriptor
+from penstock.protocol.storage.hdf5_parts import PartFiles, duplicate
+from penstock.protocol.storage.hdf5_virtual import Access, find, read_rows
 from penstock.protocol.storage.rows_numpy import Mapped
 
 #: Unpacked chunks that a data set keeps (bytes): a chunk that several rows of a task share is unpacked once.
-_CACHE_BYTES = 32_000_000
-#: Rows of the same run are read in one go even if so many others lie between them: a call costs about as much.
-_GAP_ROWS = 4
+CACHE_BYTES = 32_000_000
 
 Array = npt.NDArray[Any]
 
@@ -40,86 +39,79 @@ class Place:
 
 
 class DataSet:
-    """A data set that is read through the HDF5 library; for one thread at a time."""
+    """A data set that is read through the HDF5 library, or a virtual one; for one thread at a time."""
 
-    def __init__(self, file: h5py.File, data: h5py.Dataset, name: str) -> None:
-        """Take an open data set; `name` stands in messages."""
-        self._data, self.name = data, name
+    def __init__(self, data: h5py.Dataset, name: str, bounds: Bounds, parts: PartFiles) -> None:
+        """Take a data set that `find` returned; `name` stands in messages. Raises SourceError."""
+        self.name = name
         self.shape: tuple[int, ...] = data.shape
         self.dtype: np.dtype[Any] = data.dtype
-        chunks = data.chunks
-        #: Rows that are stored together.
-        self._together: int = chunks[0] if chunks else 1
-        self._watch = Watch(os.open(file.filename, os.O_RDONLY | os.O_CLOEXEC), name)
+        self._parts = parts
+        self._rows = read_rows(data, bounds, data.dtype, Access(parts))
 
     def take(self, rows: Int64s) -> Array:
-        """Return these rows, read in ascending runs. Raises ItemError if they cannot be read."""
+        """Return these rows, read in ascending order. Raises ItemError if any of them cannot be read."""
         order = np.argsort(rows, kind="stable")
-        ascending = rows[order]
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         try:
-            self._watch.check()
-            for first, last in runs(ascending, self._together):
-                start = int(ascending[first])
-                run = self._data[start : int(ascending[last - 1]) + 1]
-                out[order[first:last]] = run[ascending[first:last] - start]
-        except (OSError, RuntimeError, ValueError) as error:  # what h5py raises for damaged chunks and missing filters
-            raise ItemError(f"{self.name}: cannot read: {error}") from error
+            self._rows.scatter(rows[order], order, out)
+        except SourceError as error:
+            raise ItemError(str(error)) from error
         return out
 
     def run(self, start: int, stop: int) -> Array:
         """Return the rows from `start` up to `stop`. Raises SourceError if they cannot be read."""
-        try:
-            return cast("Array", self._data[start:stop])
-        except (OSError, RuntimeError, ValueError) as error:
-            raise SourceError(f"{self.name}: cannot read rows {start} to {stop}: {error}") from error
+        out = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        self._rows.scatter(np.arange(start, stop, dtype=np.int64), np.arange(stop - start, dtype=np.int64), out)
+        return out
 
-
-def runs(ascending: Int64s, together: int) -> Iterator[tuple[int, int]]:
-    """Yield [first, last) of the places in `ascending` whose rows are read in one go.
-
-    That is what lies in one chunk, `together` rows each, or nearly side by side.
-    """
-    chunks = ascending // together
-    apart = (np.diff(chunks) > 1) | ((np.diff(chunks) == 1) & (np.diff(ascending) > _GAP_ROWS))
-    if together == 1:
-        apart = np.diff(ascending) > _GAP_ROWS
-    ends = [0, *(np.flatnonzero(apart) + 1).tolist(), len(ascending)]
-    yield from ((first, last) for first, last in pairwise(ends) if first < last)
+    def release(self) -> None:
+        """Close the files of parts; they are opened again when they are needed, if they are still the same."""
+        self._parts.close()
 
 
 def open_data_sets(source: Place, root: str) -> tuple[Stored, Stored | None, Sequence[str] | None]:
     """Return images, labels and class names of a file below a folder of this host. Raises SourceError."""
     descriptor = open_below(root, source.path, allow_outside=source.allow_outside)
     try:
-        file = open_hdf5(opened_path(descriptor), f"{root}/{source.path}", cache_bytes=_CACHE_BYTES)
+        file = open_descriptor(descriptor, f"{root}/{source.path}", cache_bytes=CACHE_BYTES)
+        opened = _Opened(file, source, root)
+        images = opened.find(source.images, "images")
+        labels = opened.find(source.labels, "labels") if source.labels else None
+        names = class_names(source.path, labels if labels is not None else images, file)
+        return opened.stored(images), None if labels is None else opened.stored(labels), names
     finally:
         os.close(descriptor)
-    images = _find(file, source, root, source.images, "images")
-    labels = _find(file, source, root, source.labels, "labels") if source.labels else None
-    names = class_names(source.path, labels if labels is not None else images, file)
-    return _stored(file, images, source), None if labels is None else _stored(file, labels, source), names
 
 
-def _find(file: h5py.File, source: Place, root: str, name: str, field: str) -> h5py.Dataset:
-    """Return a data set; what leads to other files is an error unless the source permits it."""
-    top = None if source.allow_outside else os.path.realpath(root)
-    found = find(file, name, Bounds(source.path, top))
-    if found is None:
-        hint = '; labels = "" for none' if field == "labels" else ""
-        raise SourceError(f"{source.path}: no data set {name!r} (source.{field}); it holds: {names_of(file)}{hint}")
-    return found
+class _Opened:
+    """A source's open file."""
 
+    def __init__(self, file: h5py.File, source: Place, root: str) -> None:
+        self._file, self._source = file, source
+        self._bounds = Bounds(source.path, None if source.allow_outside else os.path.realpath(root))
+        self._parts = PartFiles(self._bounds.top)
 
-def _stored(file: h5py.File, data: h5py.Dataset, source: Place) -> Stored:
-    name = f"{source.path}{data.name}"
-    if data.dtype.kind not in "uifb" or not data.shape:
-        raise SourceError(f"{name}: dtype {data.dtype}, shape {data.shape}: it must hold numbers, a row an item")
-    offset = data.id.get_offset()
-    plain = data.chunks is None and not data.is_virtual and not data.external and not file.userblock_size
-    if offset is None or not plain:
-        return DataSet(file, data, name)
-    return Mapped(os.open(file.filename, os.O_RDONLY | os.O_CLOEXEC), name, data.shape, data.dtype, offset)
+    def find(self, name: str, field: str) -> h5py.Dataset:
+        """Return a data set. Raises SourceError if there is none, or if it must not be read."""
+        found = find(self._file, name, self._bounds, self._parts)
+        if found is None:
+            hint = '; labels = "" for none' if field == "labels" else ""
+            raise SourceError(
+                f"{self._source.path}: no data set {name!r} (source.{field}); it holds: {names_of(self._file)}{hint}"
+            )
+        return found
+
+    def stored(self, data: h5py.Dataset) -> Stored:
+        """Return a data set as an array of rows."""
+        name = f"{self._source.path}{data.name}"
+        if data.dtype.kind not in "uifb" or not data.shape:
+            raise SourceError(f"{name}: dtype {data.dtype}, shape {data.shape}: it must hold numbers, a row an item")
+        plain = data.chunks is None and not data.is_virtual and not data.external and not data.file.userblock_size
+        offset = data.id.get_offset() if plain else None
+        if offset is None:
+            return DataSet(data, name, self._bounds, self._parts)
+        return Mapped(duplicate(data.file.id.get_vfd_handle(), name), name, data.shape, data.dtype, offset)
 
 
 def class_names(name: str, labels: h5py.Dataset | h5py.File, file: h5py.File) -> Sequence[str] | None:

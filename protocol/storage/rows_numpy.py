@@ -63,6 +63,9 @@ class Mapped:
         """Return the rows from `start` up to `stop`: a view."""
         return self._array[start:stop]
 
+    def release(self) -> None:
+        """Keep the array: there is no file to open again."""
+
 
 class Held:
     """An array in this process's own memory."""
@@ -79,6 +82,9 @@ class Held:
     def run(self, start: int, stop: int) -> Array:
         """Return the rows from `start` up to `stop`: a view."""
         return self._array[start:stop]
+
+    def release(self) -> None:
+        """Keep the array: there is no file to open again."""
 
 
 def open_member(root: str, path: str, *, allow_outside: bool) -> Stored:

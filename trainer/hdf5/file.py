@@ -7,7 +7,7 @@ threads.
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from penstock.protocol.errors import SourceError, SpecError
 from penstock.protocol.order import Int64s
 from penstock.protocol.plan import FieldSchema
 from penstock.protocol.storage.hdf5_facts import Facts, read_facts
-from penstock.protocol.storage.hdf5_open import Bounds, find, h5py, hard_links, names_of, open_hdf5
+from penstock.protocol.storage.hdf5_open import Bounds, h5py, locate, names_of, open_hdf5
+from penstock.protocol.storage.hdf5_parts import PartFiles
+from penstock.protocol.storage.hdf5_virtual import data_sets, find
 from penstock.protocol.storage.rows_hdf5 import class_names
 from penstock.trainer.hdf5.changes import Changes, is_image
 from penstock.trainer.hdf5.columns import Column
@@ -79,6 +81,7 @@ class SampleFile:
             raise SourceError(f"{self.name}: no such file")
         top = None if allow_outside else os.path.dirname(place)  # noqa: PTH120 - as text
         self._bounds, self._wanted = Bounds(self.name, top), wanted
+        self._parts = PartFiles(top)
         self._file = open_hdf5(place, self.name)
         try:
             self.facts = read_facts(self._file, self.name)
@@ -89,7 +92,8 @@ class SampleFile:
 
     def _open(self) -> None:
         wanted, known = self._wanted, self.facts.plan
-        self.choice = choice = choose_images(self._file, self.name, self.facts, wanted)
+        self._found = data_sets(self._file, self.name)
+        self.choice = choice = choose_images(self._found, self.name, self.facts, wanted)
         chosen = choice.names if choice.index is None else (choice.names[choice.index],)
         images = self._column(chosen[0])
         names = self._fields(len(images))
@@ -101,7 +105,7 @@ class SampleFile:
         seed = wanted.seed if wanted.seed is not None else self.facts.seed or 0
         order = self._order(seed, sizes, images)
         self.rows = Rows(self._columns, names, choice, wanted.changes, seed)
-        labels = find(self._file, "label", self._bounds)
+        labels = locate(self._file, "label", self._bounds)
         classes = class_names(self.name, self._file if labels is None else labels, self._file)
         self.plan = FilePlan(
             name=self.facts.stream or "hdf5",
@@ -116,6 +120,7 @@ class SampleFile:
             order=order,
             fingerprint=f"{self._digest(images, sizes)}-{self._order_digest(order)}",
         )
+        self._parts.close()  # opened again where they are read
 
     def _known(self, name: str) -> FieldSchema | None:
         """Return what the spec says of a data set, if it does."""
@@ -142,10 +147,10 @@ class SampleFile:
             raise SourceError(f"{self.name}: images that differ in shape or type ({told}): choose one by image=")
 
     def _column(self, name: str) -> Column:
-        data = find(self._file, name, self._bounds)
+        data = find(self._file, name, self._bounds, self._parts)
         if data is None:
             raise SpecError(f"{self.name}: no data set {name!r}; it holds: {names_of(self._file)}")
-        return Column(data, self._bounds)
+        return Column(data, self._bounds, self._parts)
 
     def _is_made(self, name: str) -> bool:
         return name == IMAGE or (name == MANIPULATION and self.choice.said)
@@ -157,10 +162,10 @@ class SampleFile:
                 raise SpecError(f"fields = (): give some of {names_of(self._file)}; or None for all")
             return tuple(dict.fromkeys(self._wanted.fields))
         made = (IMAGE, MANIPULATION) if self.choice.said else (IMAGE,)
-        images = image_sets(self._file, self.facts)
+        images = image_sets(self._found, self.facts)
         some = [
             name
-            for name, data in _data_sets(self._file).items()
+            for name, data in self._found.items()
             if name not in made and name not in images and data.dtype.kind in "uifb" and data.shape
             if not self.facts.complete or len(data) == length
         ]
@@ -232,21 +237,20 @@ class SampleFile:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def choose_images(file: h5py.File, name: str, facts: Facts, wanted: Wanted) -> Choice:
-    """Return which data sets hold images, and which of them is wanted. Raises SpecError."""
-    names = image_sets(file, facts)
+def choose_images(found: Mapping[str, h5py.Dataset], name: str, facts: Facts, wanted: Wanted) -> Choice:
+    """Return which data sets of a file hold images, and which of them is wanted. Raises SpecError."""
+    names, held = image_sets(found, facts), ", ".join(found) or "nothing"
     if wanted.image is not None:
         return Choice((wanted.image,), 0, said=False)
     if not names:
-        raise SpecError(f"{name}: no data set of images; it holds: {names_of(file)}; name one by image=")
+        raise SpecError(f"{name}: no data set of images; it holds: {held}; name one by image=")
     if wanted.manipulation is None:
         return Choice((IMAGE,) if IMAGE in names else names, 0, said=False)
     among = tuple(each for each in names if each != IMAGE)
     known = f"{', '.join(among)} (or their numbers from 0 on), or 'random'"
     if len(among) < 2:  # noqa: PLR2004 - a choice
         raise SpecError(
-            f"manipulation = {wanted.manipulation!r}, but {name} has no image for each manipulation: it holds "
-            f"{names_of(file)}"
+            f"manipulation = {wanted.manipulation!r}, but {name} has no image for each manipulation: it holds {held}"
         )
     if wanted.manipulation == "random":
         return Choice(among, None, said=True)
@@ -257,20 +261,13 @@ def choose_images(file: h5py.File, name: str, facts: Facts, wanted: Wanted) -> C
     raise SpecError(f"manipulation = {wanted.manipulation!r}: {name} has {known}")
 
 
-def image_sets(file: h5py.File, facts: Facts) -> tuple[str, ...]:
+def image_sets(found: Mapping[str, h5py.Dataset], facts: Facts) -> tuple[str, ...]:
     """Return the names of the data sets that hold images: as the spec says, or of a file of others what looks like it.
 
     The unchanged image comes first, then the others in the spec's order, or the file's.
     """
-    found = _data_sets(file)
     known = facts.plan.settings.transform.image_names if facts.plan else ()
     if known and set(known) <= set(found):
         return tuple(known)
     names = [name for name, data in found.items() if data.shape and is_image(data.shape[1:], data.dtype)]
     return tuple(sorted(names, key=lambda name: name != _UNCHANGED))
-
-
-def _data_sets(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """Return the data sets at a file's root, links left aside."""
-    found: dict[str, Any] = {name: file[name] for name in hard_links(file)}
-    return {name: data for name, data in found.items() if isinstance(data, h5py.Dataset)}

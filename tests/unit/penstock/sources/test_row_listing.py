@@ -17,7 +17,7 @@ from penstock.protocol.errors import SourceError
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.spec.source import Source
 from penstock.protocol.spec.spec import parse_spec
-from penstock.protocol.storage.rows_hdf5 import runs
+from penstock.protocol.storage.hdf5_stored import runs
 from penstock.protocol.storage.rows_numpy import Held, Mapped
 from penstock.sources.arrays import ArraySource, open_arrays
 from penstock.sources.base import list_source
