@@ -123,7 +123,7 @@ def __dir__() -> list[str]:
 
 
 def connect(  # noqa: PLR0913 - by keyword, each with a default
-    address: str,
+    address: str = "local:trainers",
     stream: str = "train",
     *,
     rank: int = 0,
@@ -134,7 +134,8 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
 ) -> "Feed":
     """Join a running stack: return the feed of one of its streams.
 
-    `address` is the sink's address for trainers (tcp://host:5557 or ipc:///path). Trainers that share a stream give
+    `address` is the sink's address for trainers: tcp://host:5557, ipc:///path, or local:trainers, where `penstock up`
+    and `penstock sink` listen on this machine unless they are told otherwise. Trainers that share a stream give
     their `rank` and the common `world_size`; each gets equally many batches. `prefetch` is in batches (default: 4, or
     about 8 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError. `keys` is a key folder with
     a trainer's key (default: the environment's PENSTOCK_KEYS, or none). Raises SpecError for arguments out of range.

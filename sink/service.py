@@ -34,6 +34,7 @@ from penstock.protocol.runtime.metrics import Metrics
 from penstock.protocol.runtime.service import Service, host_name, run, spare_collector
 from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.transport.addresses import check_address, host_of, reachable
+from penstock.protocol.transport.own_sockets import OWN_RESULTS, OWN_TRAINERS, OWN_VENTILATOR, Address
 from penstock.protocol.transport.reachability import advertised
 from penstock.protocol.transport.shared_memory import Attachments, most_segments
 from penstock.protocol.transport.sockets import Endpoint
@@ -64,11 +65,11 @@ _SWEEP_S = 5.0
 class SinkSettings(ServiceSettings, WriterOptions):
     """Restores order, forwards batches to trainers and, with a writer, records a stream to a file."""
 
-    ventilator: str = "tcp://127.0.0.1:5555"
+    ventilator: Address = OWN_VENTILATOR
     """Address of the ventilator."""
-    results: str = "tcp://127.0.0.1:5556"
+    results: Address = OWN_RESULTS
     """Address to bind for workers' results."""
-    bind: str = "tcp://127.0.0.1:5557"
+    bind: Address = OWN_TRAINERS
     """Address to bind for trainers."""
     advertise: str = ""
     """Address of `results` as workers reach it (tcp://sink:5556 in containers); default: `results`, where a wildcard

@@ -29,6 +29,7 @@ from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.spec import Spec, load_spec
 from penstock.protocol.transport.addresses import check_exposure
+from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.protocol.transport.sockets import ByRole, Endpoint
 from penstock.protocol.version import __version__
 from penstock.ventilator.core.leases import LeasePolicy, Leases
@@ -56,8 +57,9 @@ class VentilatorSettings(ServiceSettings):
 
     spec: str
     """Path of the spec (TOML)."""
-    bind: str = "tcp://127.0.0.1:5555"
-    """Address for workers and the sink: tcp://host:port or ipc:///path."""
+    bind: Address = OWN_VENTILATOR
+    """Address for workers and the sink: tcp://host:port, ipc:///path, or local:NAME for a Unix socket in a folder that
+    only this user may enter."""
     root: dict[str, str] = Field(default_factory=dict)
     """name=/path: where a root of the spec lies on this host; goes before the spec's own [roots]."""
     heartbeat_s: float = Field(default=1.0, gt=0, le=3600)

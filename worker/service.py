@@ -17,6 +17,7 @@ from penstock.protocol.runtime.service import Service, host_name, run
 from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.stats import few
 from penstock.protocol.transport.addresses import host_of, reachable
+from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.protocol.version import __version__
 from penstock.worker.confinement import permitted_roots
 from penstock.worker.executor import Engine, Setup
@@ -37,7 +38,7 @@ _LEAVE_S = 2.0
 class WorkerSettings(ServiceSettings):
     """Decodes and transforms images; start as many as there are cores, on any machine."""
 
-    ventilator: str = "tcp://127.0.0.1:5555"
+    ventilator: Address = OWN_VENTILATOR
     """Address of the ventilator: all that a worker needs to know."""
     root: dict[str, str] = Field(default_factory=dict)
     """name=/path: where a root of the spec lies on this host. A worker that is given any root reads below the given

@@ -20,6 +20,7 @@ from penstock.protocol.errors import SourceError
 from penstock.protocol.runtime.printable import printable
 from penstock.protocol.runtime.service import run
 from penstock.protocol.stats import LEDGER_KEPT
+from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.terminal.console import PlainConsole
 from penstock.terminal.words import several
 
@@ -32,8 +33,9 @@ _SCHEMES = ("tcp://", "ipc://", "http://", "https://")
 class QuarantineSettings(AddressSettings):
     """Lists quarantined items by reason."""
 
-    source: CliPositionalArg[str]
-    """Address of the ventilator (tcp://127.0.0.1:5555), or a ledger's file (quarantine.jsonl in the run folder)."""
+    source: CliPositionalArg[Address] = OWN_VENTILATOR
+    """Address of the ventilator, such as tcp://host:5555, or a ledger's file (quarantine.jsonl in the run folder);
+    default: the ventilator that this user runs here."""
 
 
 @dataclass(slots=True)

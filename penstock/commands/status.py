@@ -20,6 +20,7 @@ from penstock.protocol.errors import DeadlineError
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.snapshot import Snapshot
+from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
 
@@ -41,8 +42,9 @@ class AddressSettings(Settings):
 class StatusSettings(AddressSettings):
     """Shows what limits a running stack, its flow, streams, workers and failures."""
 
-    address: CliPositionalArg[str]
-    """Address of the ventilator, such as tcp://127.0.0.1:5555, or of its dashboard, http://127.0.0.1:5550."""
+    address: CliPositionalArg[Address] = OWN_VENTILATOR
+    """Address of the ventilator, such as tcp://host:5555, or of its dashboard, http://127.0.0.1:5550; default: the
+    ventilator that this user runs here."""
     once: bool = False
     """Print once, also on a terminal; there it is shown live otherwise."""
 

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from penstock.protocol.runtime.printable import printable
 from penstock.protocol.snapshot import Snapshot, StreamRow, TrainerRow, WorkerRow
+from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, resolve
 from penstock.terminal.words import several
 
 #: Columns of a progress bar.
@@ -156,7 +157,8 @@ def _quarantine(snapshot: Snapshot, address: str) -> Iterator[RenderableType]:
     for stream in snapshot.streams:
         kinds.update(stream.sink.quarantined if stream.sink else {})
     words = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    more = "" if address.startswith("http") else f"; penstock quarantine {address} lists them"
+    where = "" if address == resolve(OWN_VENTILATOR) else f" {address}"
+    more = "" if address.startswith("http") else f"; penstock quarantine{where} lists them"
     often = " (an item once an epoch)" if any(line.epoch for line in snapshot.ledger) else ""
     yield Text.assemble((f"{total:,} quarantined", "bold"), f"{often}: {words}{more}")
     newest = {line.path: line for line in reversed(snapshot.ledger)}  # an item fails in every epoch

@@ -14,6 +14,7 @@ from penstock.launcher.stack import Addresses, LocalStack
 from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
+from penstock.protocol.transport.own_sockets import OWN_RESULTS, OWN_TRAINERS, OWN_VENTILATOR, Address, resolve
 from penstock.terminal.interrupts import Interrupts
 from penstock.terminal.spinner import waiting
 from penstock.terminal.words import several
@@ -33,11 +34,11 @@ class UpSettings(Settings):
     """name=/path: where a root of the spec lies on this host."""
     run_dir: str | None = None
     """Folder for logs and the quarantine ledger; default: logs go to the terminal."""
-    ventilator: str = "tcp://127.0.0.1:5555"
+    ventilator: Address = OWN_VENTILATOR
     """Address for workers."""
-    results: str = "tcp://127.0.0.1:5556"
+    results: Address = OWN_RESULTS
     """Address for results."""
-    trainers: str = "tcp://127.0.0.1:5557"
+    trainers: Address = OWN_TRAINERS
     """Address for trainers: what `penstock.connect` is given."""
     keys: str = ""
     """Key folder, made by `penstock keys init`; trainers need it too."""
@@ -74,7 +75,8 @@ def serve(settings: UpSettings) -> int:
         with waiting("the ventilator lists the sources") if settings.run_dir else nullcontext():  # else its log is here
             cleanup.enter_context(stack)
         workers = several(stack.workers, "worker")
-        say(f"penstock up: {workers}; trainers connect to {stack.address}; Ctrl-C stops")
+        call = "" if settings.trainers == resolve(OWN_TRAINERS) else repr(stack.address)
+        say(f"penstock up: {workers}; trainers call penstock.connect({call}); Ctrl-C stops")
         say(f"penstock up: {_where_to_look(stack, settings)}")
         while stack.error is None:
             time.sleep(_LOOK_S)
@@ -90,7 +92,8 @@ def _options(settings: UpSettings) -> dict[str, dict[str, Any]]:
 
 
 def _where_to_look(stack: LocalStack, settings: UpSettings) -> str:
-    command = f"penstock status {settings.ventilator}" + (f" --keys {settings.keys}" if settings.keys else "")
+    address = "" if settings.ventilator == resolve(OWN_VENTILATOR) else f" {settings.ventilator}"
+    command = f"penstock status{address}" + (f" --keys {settings.keys}" if settings.keys else "")
     if stack.dashboard:
         return f"dashboard at {stack.dashboard}; on a terminal: {command}"
     hint = "" if is_installed() else "; a page in the browser needs pip install 'penstock[dashboard]'"

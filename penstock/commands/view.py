@@ -17,6 +17,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.transport.keys import open_keys
+from penstock.protocol.transport.own_sockets import OWN_TRAINERS, Address
 from penstock.terminal.spinner import waiting
 
 #: Seconds without a new sample after which the sheet is drawn from what has come.
@@ -26,8 +27,8 @@ _STILL_S = 2.0
 class ViewSettings(SheetSettings):
     """Draws samples that a running sink holds right now; its trainers miss none of them, and wait for none."""
 
-    address: CliPositionalArg[str]
-    """Address of the sink for trainers, such as tcp://host:5557."""
+    address: CliPositionalArg[Address] = OWN_TRAINERS
+    """Address of the sink for trainers, such as tcp://host:5557; default: the sink that this user runs here."""
     stream: str = "train"
     """Stream to draw."""
     keys: str = ""

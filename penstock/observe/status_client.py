@@ -12,6 +12,7 @@ from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError
 from penstock.protocol.messages import Refused, Snapshot, StatusRequest
 from penstock.protocol.runtime.log import library_logger
 from penstock.protocol.transport.keys import open_keys
+from penstock.protocol.transport.own_sockets import resolve
 from penstock.protocol.transport.sockets import Hub
 from penstock.protocol.version import __version__
 
@@ -24,14 +25,14 @@ class Onlooker:
     """A line to a ventilator; a context manager. Nothing is made or held back for it."""
 
     def __init__(self, address: str, keys: str = "", timeout_s: float = 10.0) -> None:
-        """Connect to tcp://host:5555 or ipc:///path; `keys` is a key folder with a trainer's key.
+        """Connect to tcp://host:5555, ipc:///path or local:NAME; `keys` is a key folder with a trainer's key.
 
         Raises SpecError if the address or the folder is none.
         """
-        self.address, self.timeout_s = address, timeout_s
-        self._hub = Hub(library_logger("look", ventilator=address), open_keys(keys, "trainer"))
+        self.address, self.timeout_s = resolve(address), timeout_s
+        self._hub = Hub(library_logger("look", ventilator=self.address), open_keys(keys, "trainer"))
         try:
-            self._endpoint = self._hub.dealer(address, _FROM_VENTILATOR, "ventilator")
+            self._endpoint = self._hub.dealer(self.address, _FROM_VENTILATOR, "ventilator")
         except PenstockError:
             self._hub.close()
             raise

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from penstock.protocol.errors import SpecError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.transport.keys import given_keys, open_keys
+from penstock.protocol.transport.own_sockets import OWN_TRAINERS, resolve
 from penstock.protocol.version import __version__
 from penstock.trainer.client.link import Link
 from penstock.trainer.client.session import SubscriptionConfig
@@ -33,7 +34,7 @@ class Feed(BatchFeed[StreamPlan]):
 
     def __init__(  # noqa: PLR0913 - by keyword, each with a default
         self,
-        address: str,
+        address: str = OWN_TRAINERS,
         stream: str = "train",
         *,
         rank: int = 0,
@@ -44,22 +45,24 @@ class Feed(BatchFeed[StreamPlan]):
     ) -> None:
         """Remember what to subscribe to; the connection is made on first use.
 
-        `address` is the sink's (tcp://host:5557 or ipc:///path). `prefetch` is in batches; default: 4, or
-        more of small ones, about 8 MB. `keys` is a key folder with a trainer's key; default: PENSTOCK_KEYS, or none.
+        `address` is the sink's: tcp://host:5557, ipc:///path, or local:trainers, the default of a sink on this machine.
+        `prefetch` is in batches; default: 4, or more of small ones, about 8 MB. `keys` is a key folder with a trainer's
+        key; default: PENSTOCK_KEYS, or none.
         """
         if not 0 <= rank < world_size:
             raise SpecError(f"rank = {rank} with world_size = {world_size}: ranks go from 0 to world_size - 1")
         if prefetch is not None and not 1 <= prefetch <= _MAX_PREFETCH:
             raise SpecError(f"prefetch = {prefetch}: give 1 to {_MAX_PREFETCH} batches")
+        where = resolve(address)
         ahead = None if prefetch is None else prefetch + 1
         ring = open_keys(given_keys(keys), "trainer")
         config = SubscriptionConfig(stream, rank, world_size, ahead, __version__)
         stats = FeedStats()
 
         def subscribe(position: int, fingerprint: str) -> Link:
-            return Link(address, config, position, fingerprint, ring, stats.waits)
+            return Link(where, config, position, fingerprint, ring, stats.waits)
 
-        super().__init__(Cursor(address, config, timeout_s, subscribe), stats)
+        super().__init__(Cursor(where, config, timeout_s, subscribe), stats)
 
     def normalizer(self, roots: Mapping[str, str] | None = None) -> "BatchNormalizer":
         """Return what normalises this stream's images, numpy or tensors, where the spec leaves it to the trainer.

@@ -1,0 +1,56 @@
+"""The default addresses of services on one machine: Unix sockets in a folder that only this user may enter.
+
+Any user of a machine can bind a TCP port on loopback first and pose as a service, or connect to one. A folder of mode
+0700 keeps other users out without keys. `local:NAME` in a setting stands for the socket NAME in that folder.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from penstock.protocol.errors import SpecError
+
+#: Where ventilator, sink (for results) and sink (for trainers) listen by default.
+OWN_VENTILATOR, OWN_RESULTS, OWN_TRAINERS = "local:ventilator", "local:results", "local:trainers"
+_SCHEME = "local:"
+#: Permissions of everyone but the owner.
+_OTHERS = 0o077
+
+
+def resolve(address: str) -> str:
+    """Return `address` with `local:NAME` replaced by the Unix socket that it stands for.
+
+    The folder is made if it is missing. Raises SpecError if other users could enter it.
+    """
+    if not address.startswith(_SCHEME):
+        return address
+    name = address.removeprefix(_SCHEME)
+    if not name or "/" in name:
+        raise SpecError(f"address {address!r}: give {_SCHEME}NAME with a plain name, such as {OWN_VENTILATOR}")
+    return f"ipc://{own_folder()}/{name}"
+
+
+def own_folder() -> Path:
+    """Return this user's folder for sockets: below XDG_RUNTIME_DIR if that is set, otherwise /tmp/penstock-UID."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    folder = Path(runtime, "penstock") if runtime else Path(f"/tmp/penstock-{os.geteuid()}")  # noqa: S108 - TMPDIR may differ between terminals; who owns the folder is checked
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise SpecError(f"cannot make {folder}, the folder for sockets: {error.strerror}; {_REMEDY}") from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & _OTHERS:
+        raise SpecError(
+            f"{folder} is no folder that this user owns and only this user may enter (mode 0700), so other users could "
+            f"pose as a service there: remove it; or {_REMEDY}"
+        )
+    return folder
+
+
+_REMEDY = "set XDG_RUNTIME_DIR to a folder of your own, or give addresses such as ipc:///path or tcp://host:port"
+
+#: A setting that takes an address: `local:NAME` is resolved when the setting is read.
+Address = Annotated[str, AfterValidator(resolve)]
