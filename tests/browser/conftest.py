@@ -1,10 +1,11 @@
-"""A real Chromium before a real stack: what the tests of the dashboard share."""
+"""Fixtures of the browser tests: a real Chromium, a real stack with its dashboard, and the built documentation."""
 
 import shutil
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from browser.docs import Site, serve
 from browser.watched import DEADLINE_MS, HOSTILE, Faults, Training
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from support.streams import make_images, make_spec, make_stream, run_stack
@@ -51,6 +52,21 @@ def stack(photos: Path) -> Generator[LocalStack]:
     spec = make_spec(photos, train=make_stream(), validation=make_stream(patches=1))
     with run_stack(spec, workers=2, dashboard="127.0.0.1:0") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def site(root: Path) -> Generator[Site]:
+    """Build the documentation once, and serve it."""
+    with serve(root) as served:
+        yield served
+
+
+@pytest.fixture
+def site_faults(site: Site) -> Generator[Faults]:
+    """Return the faults of pages of the documentation; at the end there may be none."""
+    watched = Faults(site.address)
+    yield watched
+    assert [] == watched.found
 
 
 @pytest.fixture
