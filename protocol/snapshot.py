@@ -8,7 +8,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from penstock.protocol.records import Count, Message, Text, Timings
+from penstock.protocol.event_log import MOST_TOLD, StoryEvent
+from penstock.protocol.records import Count, Message, TaskKey, Text, Timings
 from penstock.protocol.stats import (
     LEDGER_KEPT,
     Counts,
@@ -203,12 +204,16 @@ class Snapshot(Message):
     """Messages that the ventilator dropped, by reason."""
     ledger: Annotated[tuple[QuarantinedItem, ...], Field(max_length=LEDGER_KEPT)] = ()
     """The newest quarantined items, newest first, as many as were asked for."""
+    story: Annotated[tuple[StoryEvent, ...], Field(max_length=MOST_TOLD)] = ()
+    """What happened at the ventilator to the task that was asked about, oldest event first."""
 
 
 class StatusRequest(Message):
-    """Somebody asks the ventilator how it goes. Answered by a `Snapshot`; whoever asks is no peer and owes nothing."""
+    """Asks the ventilator for the state of the stack; the answer is a `Snapshot`. The sender need not be a peer."""
 
     ledger: Annotated[int, Field(ge=0, le=LEDGER_KEPT)] = 20
     """How many quarantined items to show at most."""
+    story: TaskKey | None = None
+    """Task whose story at the ventilator is asked for; none: no story."""
     version: Text
     """Penstock's version."""

@@ -1,15 +1,12 @@
 """The quarantine ledger: a file of JSON lines, one for each item and epoch that could not be made into samples."""
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from penstock.protocol.errors import SpecError
-
-#: What a line holds, in this order.
-FIELDS = ("stream", "epoch", "item", "path", "reason", "attempts", "worker")
+from penstock.sink.core.instructions import LedgerEntry
 
 
 class Ledger:
@@ -37,13 +34,13 @@ class Ledger:
                 f"quarantine ledger {path!r}: {error}; give a file that is writable and a ledger, or none"
             ) from error
 
-    def write(self, record: Mapping[str, Any]) -> None:
-        """Append one item."""
-        key = (record["stream"], record["epoch"], record["item"])
+    def write(self, entry: LedgerEntry) -> None:
+        """Append one item, unless the file has it for this epoch."""
+        key = (entry.stream, entry.epoch, entry.item)
         if self._file is None or key in self._known:
             return
         self._known.add(key)
-        self._file.write(json.dumps({name: record[name] for name in FIELDS}, ensure_ascii=False) + "\n")
+        self._file.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
         self._file.flush()
 
     def close(self) -> None:

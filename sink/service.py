@@ -5,12 +5,12 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, assert_never
 
 from pydantic import Field
 
 from penstock.protocol import wire
-from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
+from penstock.protocol.errors import SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
     AnyMessage,
@@ -36,13 +36,15 @@ from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.transport.addresses import check_address, host_of, reachable
 from penstock.protocol.transport.own_sockets import OWN_RESULTS, OWN_TRAINERS, OWN_VENTILATOR, Address
 from penstock.protocol.transport.reachability import advertised
+from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.transport.shared_memory import Attachments, most_segments
 from penstock.protocol.transport.sockets import Endpoint
 from penstock.protocol.version import __version__
 from penstock.protocol.wire import Array
 from penstock.sink.core.assembly import VENTILATOR, Assembly
+from penstock.sink.core.instructions import AppendToLedger, SinkInstruction, Write
 from penstock.sink.core.recording import Pace, Recording
-from penstock.sink.core.writer_jobs import SinkInstruction, Write
+from penstock.sink.core.statistics import ProcessFacts
 from penstock.sink.metrics import METRICS, fill
 from penstock.sink.output.options import WriterOptions
 from penstock.sink.quarantine_ledger import Ledger
@@ -58,6 +60,8 @@ _FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye, SampleRequest
 _PRESSING_S, _PROGRESS_S = 0.01, 0.1
 #: Seconds that a last commit may take before the process ends without: the next run makes those samples again.
 _LEAVE_S = 0.7
+#: Seconds between two observations of the core for the status and the metrics.
+_OBSERVE_S = 0.1
 #: How often (s) memory of workers that are gone is given back.
 _SWEEP_S = 5.0
 
@@ -91,161 +95,174 @@ class SinkSettings(ServiceSettings, WriterOptions):
 
 
 class Sink:
-    """The sink's endpoints and its core."""
+    """The sink's endpoints, its core, and the thread that writes."""
 
     def __init__(self, service: Service, settings: SinkSettings) -> None:
-        """Bind and connect; open the ledger."""
-        self.service = service
+        """Bind and connect, open the ledger, say hello to the ventilator. Raises SpecError."""
+        self._service, self._settings = service, settings
         hub = service.hub
-        self.lending: Lending | None = None
+        self._lending: Lending | None = None
         if settings.shared_memory and hasattr(os, "memfd_create"):
             hub.memory = Attachments(releases=True, most=most_segments())
-            self.lending = Lending()
-        self.results = hub.pull(settings.results, {"worker": wire.kinds(Result)})
-        self.trainers = hub.router(settings.bind, {"trainer": _FROM_TRAINERS, "ventilator": wire.kinds(SampleRequest)})
-        self.ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
-        self.ledger = Ledger(settings.quarantine)
-        reached = settings.advertise or advertised(self.results.address, settings.ventilator, host_name())
-        check_address(reached)
-        bound = self.trainers.address
-        looked_at = reachable(bound, host_of(settings.advertise)) if settings.advertise else bound
-        hello = SinkHello(
-            incarnation=uuid.uuid4().hex,
-            results=reached,
-            trainers=advertised(looked_at, settings.ventilator, host_name()),
-            version=__version__,
-        )
+            self._lending = Lending()
+        self._results = hub.pull(settings.results, {"worker": wire.kinds(Result)})
+        self._trainers = hub.router(settings.bind, {"trainer": _FROM_TRAINERS, "ventilator": wire.kinds(SampleRequest)})
+        self._ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
+        self._ledger = Ledger(settings.quarantine)
+        hello = self._hello()
         intervals = Intervals(heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s)
         now = time.monotonic()
-        self.writer: Writer | None = None
-        recording = self._open_writer(settings) if settings.writer != "none" else None
-        self.assembly = Assembly(hello, intervals, now, recording)
-        self.assembly.statistics.restarts, self.assembly.statistics.rejected = settings.restarts, hub.rejects.counts
-        self._reported = self._due = self._sweep_at = now
-        self.execute(self.assembly.start(now))
-        service.log.info("serving", trainers=self.trainers.address, results=self.results.address, advertised=reached)
+        self._writer: Writer | None = None
+        recording = self._open_writer() if settings.writer != "none" else None
+        process = ProcessFacts(settings.restarts, hub.rejects.counts)
+        self._core = Assembly(hello, intervals, now, recording, process)
+        #: What the status and the metrics show; made by the loop, since other threads read it.
+        self.observed = self._core.observe(now)
+        self._reported_at = self._tick_at = self._sweep_at = self._observed_at = now
+        self._execute(self._core.start(now))
+        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self.observed.stats)).answer)
+        addresses = {"trainers": self._trainers.address, "results": self._results.address}
+        service.log.info("serving", **addresses, advertised=hello.results)
 
-    def _open_writer(self, settings: SinkSettings) -> Recording:
-        """Start the thread that writes; return what decides what."""
-        if not settings.output:
-            raise SpecError("--writer hdf5 needs a file to write: give --output patches.h5")
-        from penstock.sink.output.writer_thread import Writer  # noqa: PLC0415 - needs h5py, which only this does
+    def turn(self, now: float) -> float:
+        """Handle all that has arrived and is due; return when to turn again at the latest."""
+        for endpoint in (self._ventilator, self._trainers, self._results):
+            self._receive_all(endpoint, now)
+        for outcome in self._writer.outcomes() if self._writer else ():
+            self._execute(self._core.wrote(outcome, now))
+        self._give_memory_back(now)
+        if now >= self._tick_at:
+            self._execute(self._core.tick(now, self._writer.busy_s if self._writer else 0.0))
+            self._tick_at = self._core.next_timer(now)
+        if now >= self._observed_at + _OBSERVE_S:
+            self.observed, self._observed_at = self._core.observe(now), now
+        return self._report(now)
 
-        config = settings.output_config()
-        self.writer = Writer(config, settings.full_disk_wait_s, self.service.hub.wake)
-        pace = Pace(int(settings.piece_mb * 1e6), settings.piece_s)
-        return Recording(config, pace, settings.wait_for_trainers)
-
-    def writing(self) -> dict[str, Any] | None:
-        """Return where the output stands; None if nothing is written."""
-        if self.writer is None or self.assembly.recording is None:
-            return None
-        return self.assembly.recording.status() | self.writer.status()
+    def status(self) -> dict[str, object]:
+        """Return what `/healthz` shows."""
+        seen, memory = self.observed, self._service.hub.memory
+        if not seen.welcomed:
+            return {"ready": False, "why": f"waiting for the ventilator at {self._settings.ventilator}"}
+        return {
+            "ready": True,
+            "trainers": seen.trainers,
+            "sharing": {
+                "trainers": self._lending.count if self._lending else 0,
+                "segments": memory.count if memory else 0,
+            },
+            "results": seen.results,
+            "writer": {**seen.recording, **self._writer.status()} if self._writer and seen.recording else None,
+            "stopped": seen.stopped,
+        }
 
     def close(self) -> None:
         """Commit what is to be written, as far as that is quick; close the ledger."""
-        self.ledger.close()
-        if self.writer and self.assembly.recording:
-            self.execute(self.assembly.recording.leave())
-            self.writer.close(_LEAVE_S)
+        self._ledger.close()
+        if self._writer:
+            self._execute(self._core.leave())
+            self._writer.close(_LEAVE_S)
 
-    def turn(self, now: float) -> float:
-        """Take in all that is here; return when to turn again at the latest."""
-        for endpoint in (self.ventilator, self.trainers, self.results):
-            self._receive(endpoint, now)
-        for outcome in self.writer.outcomes() if self.writer else ():
-            self.execute(self.assembly.wrote(outcome, now))
-        if self.lending:
-            self.lending.keep_only(self.assembly.streams.readers)
-            if self.service.hub.memory and now >= self._sweep_at:
-                self.service.hub.memory.sweep()
-                self._sweep_at = now + _SWEEP_S
-        if now >= self._due:
-            if self.writer and self.assembly.statistics.writing:
-                self.assembly.statistics.writing.busy_s = self.writer.busy_s
-            self.execute(self.assembly.tick(now))
-            self._due = self.assembly.next_timer(now)
-        wait = _PRESSING_S if self.assembly.pressing() else _PROGRESS_S
-        if now - self._reported >= wait:
-            if report := self.assembly.progress():
-                self._reported = now
-                self.execute(report)
-            return self._due
-        return min(self._due, self._reported + wait)
+    def _hello(self) -> SinkHello:
+        """Return our greeting, with the addresses at which workers and trainers reach us."""
+        settings = self._settings
+        reached = settings.advertise or advertised(self._results.address, settings.ventilator, host_name())
+        check_address(reached)
+        bound = self._trainers.address
+        seen_at = reachable(bound, host_of(settings.advertise)) if settings.advertise else bound
+        return SinkHello(
+            incarnation=uuid.uuid4().hex,
+            results=reached,
+            trainers=advertised(seen_at, settings.ventilator, host_name()),
+            version=__version__,
+        )
 
-    def execute(self, instructions: Iterable[SinkInstruction]) -> None:
-        """Carry out what the core asks for; a trainer that cannot be reached is told to the core."""
+    def _open_writer(self) -> Recording:
+        """Start the writing thread; return the core that decides what it writes. Raises SpecError."""
+        settings = self._settings
+        if not settings.output:
+            raise SpecError("--writer hdf5 needs a file to write: give --output patches.h5")
+        from penstock.sink.output.writer_thread import Writer  # noqa: PLC0415 - needs h5py, which nothing else here does
+
+        config = settings.output_config()
+        self._writer = Writer(config, settings.full_disk_wait_s, self._service.hub.wake)
+        pace = Pace(int(settings.piece_mb * 1e6), settings.piece_s)
+        return Recording(config, pace, settings.wait_for_trainers)
+
+    def _receive_all(self, endpoint: Endpoint, now: float) -> None:
+        def handle(peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
+            self._note_memory(peer, message)
+            sender = VENTILATOR if endpoint is self._ventilator else peer
+            self._execute(self._core.receive(sender, message, arrays, now))
+
+        receive_all(endpoint, self._service.hub.rejects, handle)
+
+    def _report(self, now: float) -> float:
+        """Tell the ventilator what changed, if it is time to; return when to turn again at the latest."""
+        wait_s = _PRESSING_S if self._core.pressing() else _PROGRESS_S
+        if now - self._reported_at < wait_s:
+            return min(self._tick_at, self._reported_at + wait_s)
+        if report := self._core.progress():
+            self._reported_at = now
+            self._execute(report)
+        return self._tick_at
+
+    def _execute(self, instructions: Iterable[SinkInstruction]) -> None:
+        """Carry out what the core asks for; the core hears of a trainer that cannot be reached."""
         for instruction in instructions:
             match instruction:
+                case Send(peer, message) if peer == VENTILATOR:
+                    self._ventilator.send(message)
                 case Send(peer, message, arrays):
-                    if peer == VENTILATOR:
-                        self.ventilator.send(message)
-                    elif not self._send(peer, message, arrays):
-                        self.execute(self.assembly.gone(peer))
+                    if not self._send(peer, message, arrays):
+                        self._execute(self._core.gone(peer))
+                case AppendToLedger(entry):
+                    self._ledger.write(entry)
                 case Note():
-                    if instruction.event == "quarantined":
-                        self.ledger.write(instruction.fields)
-                    self.service.note(instruction)
+                    self._service.note(instruction)
                 case Write(job):
-                    assert self.writer  # noqa: S101 - it is asked for only where there is one
-                    self.writer.give(job)
+                    assert self._writer  # noqa: S101 - it is asked for only where there is one
+                    self._writer.give(job)
                 case Reopen():
-                    self.ventilator.reopen()
+                    self._ventilator.reopen()
                 case Failed(reason):
                     raise StackError(reason)
+                case _:
+                    assert_never(instruction)
 
     def _send(self, peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> bool:
-        if self.lending and isinstance(message, TrainerWelcome):
-            message = self.lending.welcome(message)
-        elif self.lending and isinstance(message, Batch):
-            message, arrays = self.lending.send(peer, message, arrays)
-        return self.trainers.send(message, arrays, peer)
+        if self._lending and isinstance(message, TrainerWelcome):
+            message = self._lending.welcome(message)
+        elif self._lending and isinstance(message, Batch):
+            message, arrays = self._lending.send(peer, message, arrays)
+        return self._trainers.send(message, arrays, peer)
 
     def _note_memory(self, peer: bytes, message: AnyMessage) -> None:
-        """Take in what a message says about shared memory; the core only sees arrays."""
-        if isinstance(message, Result) and message.offers and self.service.hub.memory:
-            self.service.hub.memory.accept(message.offers)
-        elif isinstance(message, Credit) and self.lending and peer in self.assembly.streams.readers:
-            self.lending.credit(peer, message)
+        """Handle what a message says about shared memory; the core only sees arrays."""
+        if isinstance(message, Result) and message.offers and self._service.hub.memory:
+            self._service.hub.memory.accept(message.offers)
+        elif isinstance(message, Credit) and self._lending and peer in self._core.subscribers:
+            self._lending.credit(peer, message)
 
-    def _receive(self, endpoint: Endpoint, now: float) -> None:
-        for peer, message, arrays in endpoint.receive():
-            self._note_memory(peer, message)
-            try:
-                who = VENTILATOR if endpoint is self.ventilator else peer
-                self.execute(self.assembly.receive(who, message, arrays, now))
-            except RemoteProtocolError as error:
-                self.service.hub.rejects.add(error, f"{peer.hex()[:8]} at {endpoint!r}")
+    def _give_memory_back(self, now: float) -> None:
+        """Forget memory shared with trainers that left and workers that are gone."""
+        if self._lending:
+            self._lending.keep_only(self._core.subscribers)
+            if self._service.hub.memory and now >= self._sweep_at:
+                self._service.hub.memory.sweep()
+                self._sweep_at = now + _SWEEP_S
 
 
 def serve(settings: SinkSettings) -> int:
-    """Run the service until it is told to stop; return the exit status."""
+    """Run the service until it is asked to stop; return the exit status."""
     sink: Sink | None = None
 
     def status() -> dict[str, object]:
-        if sink is None or not sink.assembly.welcomed:
-            return {"ready": False, "why": f"waiting for the ventilator at {settings.ventilator}"}
-        core = sink.assembly
-        return {
-            "ready": True,
-            "trainers": len(core.streams.readers),
-            "sharing": {
-                "trainers": sink.lending.count if sink.lending else 0,
-                "segments": service.hub.memory.count if service.hub.memory else 0,
-            },
-            "results": dict(core.results),
-            "writer": sink.writing(),
-            "stopped": core.streams.stopped(),
-        }
+        return sink.status() if sink else {"ready": False, "why": "starting"}
 
     with Service("sink", settings, status) as service:
         sink = Sink(service, settings)
-        statistics = sink.assembly.statistics
-        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, statistics.told)).answer)
-        deadline = time.monotonic()
         spare_collector()
-        while not service.stopping:
-            deadline = sink.turn(service.wait_until(deadline))
+        service.loop(sink.turn, lambda: service.stopping)
         sink.close()
     return 0
 

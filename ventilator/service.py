@@ -4,14 +4,15 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from pydantic import Field
 
 from penstock.protocol import wire
-from penstock.protocol.errors import RemoteProtocolError, SpecError
-from penstock.protocol.instructions import Instruction, Note, Send
+from penstock.protocol.errors import LocalProtocolError, SpecError, StackError
+from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
 from penstock.protocol.messages import (
+    AnyMessage,
     Finished,
     Goodbye,
     Heartbeat,
@@ -30,7 +31,8 @@ from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.spec import Spec, load_spec
 from penstock.protocol.transport.addresses import check_exposure
 from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
-from penstock.protocol.transport.sockets import ByRole, Endpoint
+from penstock.protocol.transport.receiving import receive_all
+from penstock.protocol.transport.sockets import ByRole
 from penstock.protocol.version import __version__
 from penstock.ventilator.core.leases import LeasePolicy, Leases
 from penstock.ventilator.monitoring.metrics import METRICS, fill
@@ -42,8 +44,8 @@ if TYPE_CHECKING:
 
 #: Lines of the quarantine ledger that the dashboard shows: the newest.
 LEDGER_SHOWN = 200
-#: Seconds between two looks at the whole topology.
-_OBSERVE_S = 1.0
+#: Seconds between two observations of the core for the status, and between two snapshots of the whole topology.
+_OBSERVE_S, _SHOW_S = 0.2, 1.0
 #: Who may say what; a trainer, or who has a trainer's key, may look.
 _ACCEPTED: ByRole = {
     "worker": wire.kinds(Hello, Finished, Heartbeat, Goodbye, StatusRequest),
@@ -86,26 +88,14 @@ class VentilatorSettings(ServiceSettings):
     address that is logged where the dashboard listens on all."""
 
 
-def serve(settings: VentilatorSettings) -> int:
-    """Run the service until it is told to stop; return the exit status."""
-    spec = load_spec(settings.spec)
-    roots = spec.map_roots(settings.root)
-    leases: Leases | None = None
+class Ventilator:
+    """The ventilator's endpoint, its core and its pages."""
 
-    def status() -> dict[str, object]:
-        if leases is None:
-            return {"ready": False, "why": "listing the sources"}
-        return {
-            "ready": True,
-            "workers": len(leases.workers),
-            "sink": leases.sink is not None,
-            "streams": {
-                name: {"missing": len(queue.works), "stopped": queue.stopped, "spent": dict(queue.spent_s)}
-                for name, queue in leases.queues.items()
-            },
-        }
-
-    with Service("ventilator", settings, status) as service, _open_dashboard(settings, service) as dashboard:
+    def __init__(self, service: Service, settings: VentilatorSettings, dashboard: "Dashboard | None") -> None:
+        """List the sources, then bind and serve the pages. Raises SpecError and SourceError."""
+        self._service, self._dashboard = service, dashboard
+        spec = load_spec(settings.spec)
+        roots = spec.map_roots(settings.root)
         if not service.hub.keys:
             check_exposure(settings.bind, insecure=settings.insecure)  # now, not once all sources are listed
         book = _list_sources(service, spec, roots, dashboard)
@@ -113,31 +103,101 @@ def serve(settings: VentilatorSettings) -> int:
             heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
         )
         policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)
-        core = Leases(book.plans, book.task, roots, intervals, __version__, policy)
-        core.paths = book.paths
-        endpoint = service.hub.router(settings.bind, _ACCEPTED)
+        self._core = Leases(book, roots, intervals, __version__, policy)
+        self._endpoint = service.hub.router(settings.bind, _ACCEPTED)
         for plan in book.plans:
             service.log.info(
-                "serving", stream=plan.name, items=plan.items, classes=len(plan.classes), at=endpoint.address
+                "serving", stream=plan.name, items=plan.items, classes=len(plan.classes), at=self._endpoint.address
             )
-        due = observed = time.monotonic()
-        snapshots = Snapshots(core, Own(__version__, settings.restarts, service.hub.rejects.counts), due, time.time())
-        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, snapshots.snapshot)).answer)
-        service.health.serve("/status", lambda _: _as_json(snapshots), private=True)
-        leases = core  # ready from now on, and not before its pages are there
+        self._tick_at = self._observed_at = self._shown_at = now = time.monotonic()
+        #: What the status shows; made by the loop, since other threads read it.
+        self.observed = self._core.observe(now)
+        own = Own(__version__, settings.restarts, service.hub.rejects.counts)
+        self._snapshots = Snapshots(own, self.observed, time.time())
+        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self._snapshots.snapshot)).answer)
+        service.health.serve("/status", lambda _: self._as_json(), private=True)
+
+    def turn(self, now: float) -> float:
+        """Handle all that has arrived and is due; return when to turn again at the latest."""
+        receive_all(
+            self._endpoint, self._service.hub.rejects, lambda peer, message, _: self._receive(peer, message, now)
+        )
+        if now >= self._tick_at:
+            self._execute(self._core.tick(now), now)
+            self._tick_at = self._core.next_timer(now)
+        self._execute(self._core.dispatch(now), now)
+        if now >= self._observed_at + _OBSERVE_S:
+            self.observed, self._observed_at = self._core.observe(now), now
+        if now >= self._shown_at + _SHOW_S:
+            self._snapshots.update(self.observed, time.time())
+            self._shown_at = now
+            if self._dashboard:
+                sink = self.observed.sink
+                self._dashboard.show(self._snapshots.answer(LEDGER_SHOWN), sink.trainers if sink else "")
+        return self._tick_at
+
+    def status(self) -> dict[str, object]:
+        """Return what `/healthz` shows."""
+        seen = self.observed
+        return {
+            "ready": True,
+            "workers": len(seen.workers),
+            "sink": seen.sink is not None,
+            "streams": {
+                stream.plan.name: {
+                    "missing": stream.wanted,
+                    "stopped": stream.stopped,
+                    "spent": stream.spent.model_dump(exclude_defaults=True),
+                }
+                for stream in seen.streams
+            },
+        }
+
+    def _receive(self, peer: bytes, message: AnyMessage, now: float) -> None:
+        if isinstance(message, StatusRequest):
+            self._endpoint.send(self._answer(message, now), peer=peer)
+        else:
+            self._execute(self._core.receive(peer, message, now), now)
+
+    def _answer(self, request: StatusRequest, now: float) -> Snapshot | Refused:
+        """Return the answer to a command that asks for the status; its sender need not be a peer."""
+        if request.version == __version__:
+            story = self._core.story(request.story, now) if request.story else ()
+            return self._snapshots.answer(request.ledger, story)
+        reason = f"this command runs Penstock {request.version}, the ventilator {__version__}: install the same"
+        return Refused(kind="version", reason=reason)
+
+    def _execute(self, instructions: Iterable[Instruction], now: float) -> None:
+        """Carry out what the core asks for; the core hears of a peer that cannot be reached."""
+        for instruction in instructions:
+            match instruction:
+                case Send(peer, message):
+                    if not self._endpoint.send(message, peer=peer):
+                        self._execute(self._core.gone(peer, now), now)
+                case Note():
+                    self._service.note(instruction)
+                case Failed(reason):
+                    raise StackError(reason)
+                case Reopen():
+                    raise LocalProtocolError(f"{instruction}: the ventilator's endpoint is bound, it opens no link")
+                case _:
+                    assert_never(instruction)
+
+    def _as_json(self) -> tuple[str, bytes]:
+        return "application/json", self._snapshots.snapshot.model_dump_json().encode()
+
+
+def serve(settings: VentilatorSettings) -> int:
+    """Run the service until it is asked to stop; return the exit status."""
+    ventilator: Ventilator | None = None
+
+    def status() -> dict[str, object]:
+        return ventilator.status() if ventilator else {"ready": False, "why": "listing the sources"}
+
+    with Service("ventilator", settings, status) as service, _open_dashboard(settings, service) as dashboard:
+        ventilator = Ventilator(service, settings, dashboard)
         spare_collector()
-        while not service.stopping:
-            now = service.wait_until(due)
-            _receive(service, endpoint, leases, snapshots, now)
-            if now >= due:
-                execute(service, endpoint, leases, leases.tick(now), now)
-                due = leases.next_timer(now)
-            if now >= observed + _OBSERVE_S:
-                snapshots.observe(now, time.time())
-                observed = now
-                if dashboard:
-                    dashboard.show(snapshots.look(LEDGER_SHOWN), leases.sink.hello.trainers if leases.sink else "")
-            execute(service, endpoint, leases, leases.dispatch(now), now)
+        service.loop(ventilator.turn, lambda: service.stopping)
     return 0
 
 
@@ -161,44 +221,6 @@ def _list_sources(service: Service, spec: Spec, roots: Mapping[str, str], dashbo
     if dashboard:
         dashboard.name_items(book.name)
     return book
-
-
-def _as_json(snapshots: Snapshots) -> tuple[str, bytes]:
-    return "application/json", snapshots.snapshot.model_dump_json().encode()
-
-
-def _receive(service: Service, endpoint: Endpoint, leases: Leases, snapshots: Snapshots, now: float) -> None:
-    for peer, message, _ in endpoint.receive():
-        if isinstance(message, StatusRequest):
-            endpoint.send(_show(snapshots, message), peer=peer)
-            continue
-        try:
-            execute(service, endpoint, leases, leases.receive(peer, message, now), now)
-        except RemoteProtocolError as error:
-            service.hub.rejects.add(error, peer.hex()[:8])
-
-
-def _show(snapshots: Snapshots, look: StatusRequest) -> Snapshot | Refused:
-    """Return the answer to who only looks; that is no peer, and need not be known."""
-    if look.version == __version__:
-        return snapshots.look(look.ledger)
-    reason = f"this command runs Penstock {look.version}, the ventilator {__version__}: install the same"
-    return Refused(kind="version", reason=reason)
-
-
-def execute(
-    service: Service, endpoint: Endpoint, leases: Leases, instructions: Iterable[Instruction], now: float
-) -> None:
-    """Carry out what the core asks for; a peer that cannot be reached is told to the core."""
-    for instruction in instructions:
-        match instruction:
-            case Send(peer, message):
-                if not endpoint.send(message, peer=peer):
-                    execute(service, endpoint, leases, leases.gone(peer, now), now)
-            case Note():
-                service.note(instruction)
-            case _:
-                raise NotImplementedError(instruction)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

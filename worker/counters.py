@@ -13,7 +13,7 @@ from penstock.protocol.wire import Array
 STAGES = ("read", "decode", "transform", "send")
 
 
-class Meter:
+class Counters:
     """Sums since the worker started."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from penstock.protocol.transport.segments import Loan
 from penstock.protocol.transport.shared_memory import Pool, by_reference
 from penstock.protocol.transport.sockets import Endpoint, Hub
 from penstock.sources.base import Loaded
-from penstock.worker.counters import Meter
+from penstock.worker.counters import Counters
 from penstock.worker.imaging.pipeline import Outcome, Pipeline
 
 #: Tasks whose files are read before they are decoded: hides the storage's latency.
@@ -46,7 +46,7 @@ class _Ready:
     read_s: float
 
 
-class Engine:
+class Executor:
     """Runs tasks in order; `submit`, `withdraw`, `finished` and `configure` are the loop's side of it."""
 
     def __init__(self, hub: Hub, worker: str) -> None:
@@ -69,7 +69,7 @@ class Engine:
         #: Since when it waits without a link to the sink (monotonic s); a link that is merely slow is one.
         self.cut_since: float | None = None
         #: What was sent so far, and since when the decoder waits for something to do (monotonic s).
-        self.meter = Meter()
+        self.counters = Counters()
         self._free_since = time.monotonic()
         #: The task whose result waits for the sink.
         self._sending: TaskKey | None = None
@@ -113,7 +113,7 @@ class Engine:
 
     def stats(self, now: float) -> WorkerStats:
         """Return what was done so far and what is being done now."""
-        meter, running, reading, sending_since = self.meter, self.running, self.reading, self.sending_since
+        counters, running, reading, sending_since = self.counters, self.running, self.reading, self.sending_since
         stage: Stage = "idle"
         since, task = self._free_since, None
         if running:
@@ -123,12 +123,12 @@ class Engine:
         elif reading:
             stage, since, task = "read", max(reading[0], self._free_since), reading[1]
         return WorkerStats.model_construct(
-            tasks=meter.tasks,
-            samples=meter.samples,
-            bytes=meter.bytes,
-            items=meter.items,
-            failures=meter.failures,
-            spent=meter.spent,
+            tasks=counters.tasks,
+            samples=counters.samples,
+            bytes=counters.bytes,
+            items=counters.items,
+            failures=counters.failures,
+            spent=counters.spent,
             stage=stage,
             stage_s=max(0.0, now - since),
             task=task,
@@ -212,7 +212,7 @@ class Engine:
                 )
                 if self._hub.tracer:
                     self._hub.tracer.made(loaded.task.key, timings)
-                self.meter.add(timings, outcome.arrays, len(loaded.contents.items), len(outcome.failures))
+                self.counters.add(timings, outcome.arrays, len(loaded.contents.items), len(outcome.failures))
                 self._done.append(Done.model_construct(key=loaded.task.key, timings=timings))
                 self._hub.wake()
         finally:

@@ -2,7 +2,7 @@
 
 from penstock.protocol.messages import WorkerStats
 from penstock.protocol.runtime.metrics import COMMON, Definition, Page, add_common
-from penstock.worker.counters import Meter
+from penstock.worker.counters import Counters
 
 METRICS = (
     *COMMON,
@@ -21,15 +21,15 @@ METRICS = (
 )
 
 
-def fill(page: Page, meter: Meter, told: WorkerStats, held: int) -> None:
+def fill(page: Page, counters: Counters, stats: WorkerStats, held: int) -> None:
     """Fill a page."""
-    add_common(page, "worker", told.restarts, told.rejected)
-    page.add("penstock_worker_tasks_total", meter.tasks)
-    page.add("penstock_worker_samples_total", meter.samples)
-    page.add("penstock_worker_sent_bytes_total", meter.bytes)
-    failures = meter.failures
-    page.add_each("penstock_worker_items_total", {"made": max(0, meter.items - failures), "failed": failures})
+    add_common(page, "worker", stats.restarts, stats.rejected)
+    page.add("penstock_worker_tasks_total", counters.tasks)
+    page.add("penstock_worker_samples_total", counters.samples)
+    page.add("penstock_worker_sent_bytes_total", counters.bytes)
+    failures = counters.failures
+    page.add_each("penstock_worker_items_total", {"made": max(0, counters.items - failures), "failed": failures})
     page.add("penstock_worker_leases", held)
-    for stage, histogram in meter.stages.items():
+    for stage, histogram in counters.stages.items():
         page.add_histogram("penstock_worker_stage_seconds", histogram, stage)
-    page.add("penstock_worker_current_task_seconds", 0.0 if told.stage == "idle" else told.stage_s)
+    page.add("penstock_worker_current_task_seconds", 0.0 if stats.stage == "idle" else stats.stage_s)

@@ -1,15 +1,16 @@
-"""`penstock worker`: stateless; told one address, it fetches all else from there and runs tasks until drained."""
+"""`penstock worker`: stateless; connects to the ventilator, fetches spec and addresses, runs tasks until drained."""
 
 import os
 import sys
 import time
 import uuid
 from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from pydantic import Field
 
 from penstock.protocol import wire
-from penstock.protocol.errors import RemoteProtocolError, StackError
+from penstock.protocol.errors import StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerStats, WorkerWelcome
 from penstock.protocol.runtime.metrics import Metrics, Page
@@ -18,13 +19,14 @@ from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.stats import few
 from penstock.protocol.transport.addresses import host_of, reachable
 from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
+from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.version import __version__
 from penstock.worker.confinement import permitted_roots
-from penstock.worker.executor import Engine, Setup
+from penstock.worker.executor import Executor, Setup
 from penstock.worker.imaging.pipeline import Pipeline
 from penstock.worker.metrics import METRICS, fill
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
-from penstock.worker.sink_reachability import Outlet
+from penstock.worker.sink_reachability import SinkReachability
 
 _FROM_VENTILATOR = wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset)
 #: Exit status of a worker that is stuck in a task (EX_SOFTWARE of sysexits.h).
@@ -58,148 +60,151 @@ class WorkerSettings(ServiceSettings):
 
 
 class Worker:
-    """The worker's endpoint, its core and its engine."""
+    """The worker's endpoint, its core, and the threads that make samples."""
 
     def __init__(self, service: Service, settings: WorkerSettings) -> None:
         """Connect and say hello."""
-        self.service, self.settings = service, settings
-        self.name = f"{host_name()}/{os.getpid()}"
+        self._service, self._settings = service, settings
+        name = f"{host_name()}/{os.getpid()}"
+        #: Whether there is nothing left to do.
         self.left = False
         self._drain_by: float | None = None
-        self._outlet, self._sink = Outlet(), ""
-        self.engine = Engine(service.hub, self.name)
-        self.ventilator = service.hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
+        self._reachability, self._sink = SinkReachability(), ""
+        self._executor = Executor(service.hub, name)
+        self._ventilator = service.hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
         hello = Hello(
-            worker=self.name, incarnation=uuid.uuid4().hex, host=host_name(), slots=settings.slots, version=__version__
+            worker=name, incarnation=uuid.uuid4().hex, host=host_name(), slots=settings.slots, version=__version__
         )
         intervals = Intervals(heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s)
-        self.task_timeout_s = intervals.task_timeout_s
+        self._task_timeout_s = intervals.task_timeout_s
         now = time.monotonic()
-        self.session = WorkerSession(hello, intervals, now)
-        self.execute(self.session.start(now))
+        self._core = WorkerSession(hello, intervals, now)
+        #: What the status and the metrics show; made by the loop, since other threads read it.
+        self.observed = self._core.observe()
+        self._execute(self._core.start(now))
+        service.health.serve("/metrics", Metrics(METRICS, self._fill).answer)
 
     def turn(self, now: float) -> float:
-        """Take in all that is here; return when to turn again at the latest."""
-        if self.engine.error:
-            raise self.engine.error
-        for _, message, _ in self.ventilator.receive():
-            try:
-                self.execute(self.session.receive(message, now))
-            except RemoteProtocolError as error:
-                self.service.hub.rejects.add(error, self.settings.ventilator)
-        if done := self.engine.finished():
-            self.execute(self.session.finished(done, now))
-        if self.session.live.due(now):
-            self.session.stats = self._stats(now)
-        self.execute(self.session.tick(now))
-        if self.service.orphaned:
+        """Handle all that has arrived and is due; return when to turn again at the latest."""
+        if self._executor.error:
+            raise self._executor.error
+        rejects = self._service.hub.rejects
+        receive_all(self._ventilator, rejects, lambda _, message, __: self._execute(self._core.receive(message, now)))
+        if done := self._executor.finished():
+            self._execute(self._core.finished(done, now))
+        self._execute(self._core.tick(now, self._stats(now) if self._core.wants_stats(now) else None))
+        if self._service.orphaned:
             self.left = True
-        elif self.service.stopping:
+        elif self._service.stopping:
             self._drain(now)
-        blocked = self._outlet.look(self._sink, self.engine.cut_since, self.session.live.intervals.silence_s, now)
-        if blocked is not None:
-            self.execute(self.session.block(blocked))
-        self._watch(now)
-        return self.session.next_timer()
+        self._check_sink(now)
+        self._check_stuck(now)
+        self.observed = self._core.observe()
+        return self._core.next_timer()
 
-    def execute(self, instructions: Iterable[WorkerInstruction]) -> None:
+    def status(self) -> dict[str, object]:
+        """Return what `/healthz` shows."""
+        seen = self.observed
+        why = "" if seen.welcomed else f"waiting for the ventilator at {self._settings.ventilator}"
+        why = seen.blocked or why
+        return {"ready": not why, "why": why, "held": seen.held}
+
+    def close(self) -> None:
+        """Let the last messages leave, then stop the threads."""
+        ended = self._executor.stop(_LEAVE_S)
+        self._ventilator.close(linger_s=_LEAVE_S)
+        if not ended:  # a thread that hangs in a read or a decode keeps its socket, and nothing but this ends it
+            self._service.log.error("a task does not end: leaving without it")
+            os._exit(_STUCK)
+
+    def _execute(self, instructions: Iterable[WorkerInstruction]) -> None:
         """Carry out what the core asks for."""
         for instruction in instructions:
             match instruction:
                 case Send(message=message):
-                    self.ventilator.send(message)
+                    self._ventilator.send(message)
                 case Run(task):
-                    self.engine.submit(task)
+                    self._executor.submit(task)
                 case Withdraw():
-                    self.execute(self.session.withdrawn(self.engine.withdraw()))
+                    self._execute(self._core.withdrawn(self._executor.withdraw()))
                 case Configure(welcome):
                     self._configure(welcome)
                 case Reopen():
-                    self.ventilator.reopen()
+                    self._ventilator.reopen()
                 case Note():
-                    self.service.note(instruction)
+                    self._service.note(instruction)
                 case Stop():
                     self.left = True
                 case Failed(reason):
                     raise StackError(reason)
+                case _:
+                    assert_never(instruction)
 
-    def fill(self, page: Page) -> None:
+    def _fill(self, page: Page) -> None:
         """Fill a page of metrics; called by the thread that serves them."""
-        fill(page, self.engine.meter, self.session.stats or WorkerStats(), len(self.session.held))
-
-    def close(self) -> None:
-        """Let the last words leave, then stop the threads."""
-        ended = self.engine.stop(_LEAVE_S)
-        self.ventilator.close(linger_s=_LEAVE_S)
-        if not ended:  # a thread that hangs in a read or a decode keeps its socket, and nothing but this ends it
-            self.service.log.error("a task does not end: leaving without it")
-            os._exit(_STUCK)
+        fill(page, self._executor.counters, self.observed.stats, self.observed.held)
 
     def _stats(self, now: float) -> WorkerStats:
-        known = {"restarts": self.settings.restarts, "rejected": few(self.service.hub.rejects.counts)}
-        return self.engine.stats(now).model_copy(update=known)
+        known = {"restarts": self._settings.restarts, "rejected": few(self._service.hub.rejects.counts)}
+        return self._executor.stats(now).model_copy(update=known)
 
     def _configure(self, welcome: WorkerWelcome) -> None:
-        self.task_timeout_s = welcome.intervals.task_timeout_s
-        roots = permitted_roots(welcome, self.settings.root, allow_outside=self.settings.allow_outside)
+        self._task_timeout_s = welcome.intervals.task_timeout_s
+        roots = permitted_roots(welcome, self._settings.root, allow_outside=self._settings.allow_outside)
         pipelines = {plan.name: Pipeline(plan, roots) for plan in welcome.streams}
         # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
-        self._sink = reachable(welcome.sink, host_of(self.settings.ventilator))
-        self.engine.configure(Setup(pipelines, self._sink, welcome.incarnation, self._shared_bytes(welcome)))
-        self.service.log.info("welcomed", streams=sorted(pipelines), sink=self._sink or "(none yet)")
+        self._sink = reachable(welcome.sink, host_of(self._settings.ventilator))
+        self._executor.configure(Setup(pipelines, self._sink, welcome.incarnation, self._shared_bytes(welcome)))
+        self._service.log.info("welcomed", streams=sorted(pipelines), sink=self._sink or "(none yet)")
 
     def _shared_bytes(self, welcome: WorkerWelcome) -> int:
         """Return how much memory to share at most: what the sink may hold ahead is all that can be in use."""
-        if not self.settings.shared_memory:
+        if not self._settings.shared_memory:
             return 0
         return _SPARE_BYTES + sum(2 * plan.window() * plan.sample_bytes for plan in welcome.streams)
 
     def _drain(self, now: float) -> None:
         if self._drain_by is None:
-            self._drain_by = now + self.settings.drain_s
-            self.execute(self.session.drain())
+            self._drain_by = now + self._settings.drain_s
+            self._execute(self._core.drain())
         elif now > self._drain_by and not self.left:
             self._give_back("drain took too long: giving back what runs")
-        elif (since := self.engine.sending_since) and now - since > self.session.live.intervals.silence_s:
+        elif (since := self._executor.sending_since) and now - since > self._core.live.intervals.silence_s:
             self._give_back("no sink takes what was made: it will be made again")  # all were told to stop, most likely
 
     def _give_back(self, why: str) -> None:
         if not self.left:
-            self.service.log.warning(why, drain_s=self.settings.drain_s)
-            self.execute(self.session.withdrawn(tuple(self.session.held)))
+            self._service.log.warning(why, drain_s=self._settings.drain_s)
+            self._execute(self._core.withdrawn(tuple(self._core.held)))
 
-    def _watch(self, now: float) -> None:
+    def _check_sink(self, now: float) -> None:
+        """Tell the core when results stop reaching the sink, and when they reach it again."""
+        patience_s = self._core.live.intervals.silence_s
+        blocked = self._reachability.check(self._sink, self._executor.cut_since, patience_s, now)
+        if blocked is not None:
+            self._execute(self._core.block(blocked))
+
+    def _check_stuck(self, now: float) -> None:
         """Leave the hard way if a task does not end: threads cannot be killed, and the task must count an attempt."""
-        for running in (self.engine.running, self.engine.reading):
-            if running and now - running[0] > self.task_timeout_s:
-                self.service.log.error(
-                    "stuck in a task: leaving", task=running[1].model_dump(), after_s=self.task_timeout_s
+        for running in (self._executor.running, self._executor.reading):
+            if running and now - running[0] > self._task_timeout_s:
+                self._service.log.error(
+                    "stuck in a task: leaving", task=running[1].model_dump(), after_s=self._task_timeout_s
                 )
                 os._exit(_STUCK)
 
 
 def serve(settings: WorkerSettings) -> int:
-    """Run the service until it was told to stop and has drained; return the exit status."""
+    """Run the service until it was asked to stop and has drained; return the exit status."""
     worker: Worker | None = None
 
     def status() -> dict[str, object]:
-        welcomed = worker is not None and worker.session.welcomed
-        why = "" if welcomed else f"waiting for the ventilator at {settings.ventilator}"
-        if worker and worker.session.blocked:
-            why = worker.session.blocked
-        return {
-            "ready": not why,
-            "why": why,
-            "held": len(worker.session.held) if worker else 0,
-        }
+        return worker.status() if worker else {"ready": False, "why": "starting"}
 
     with Service("worker", settings, status) as service:
         worker = Worker(service, settings)
-        service.health.serve("/metrics", Metrics(METRICS, worker.fill).answer)
-        deadline = time.monotonic()
         try:
-            while not worker.left:
-                deadline = worker.turn(service.wait_until(deadline))
+            service.loop(worker.turn, lambda: worker.left)
         finally:
             worker.close()
     return 0

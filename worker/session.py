@@ -8,6 +8,7 @@ dropped (they will be leased again) and hello is said under a fresh identity. No
 from dataclasses import dataclass
 
 from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.event_log import EventLog, StoryEvent
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
 from penstock.protocol.messages import (
@@ -29,6 +30,8 @@ from penstock.protocol.messages import (
 
 #: The routing identity under which the shell names the ventilator.
 VENTILATOR = b"ventilator"
+#: Events that a worker remembers: two a task.
+_MOST_EVENTS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,20 @@ class Stop:
 WorkerInstruction = Instruction | Run | Withdraw | Configure | Stop
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerCoreObservation:
+    """The worker's core at one moment."""
+
+    #: Whether the ventilator has answered.
+    welcomed: bool
+    #: Why no result reaches the sink; empty while they do.
+    blocked: str
+    #: Tasks that are held.
+    held: int
+    #: What the last heartbeat said of its work.
+    stats: WorkerStats
+
+
 class WorkerSession:
     """State machine of one worker; see the module's text."""
 
@@ -67,8 +84,10 @@ class WorkerSession:
         self.live = Liveness(intervals, now, now)
         self.welcomed = False
         self.draining = False
-        #: What the next heartbeat says of this worker; the shell keeps it up to date.
-        self.stats: WorkerStats | None = None
+        #: The last events, for `story`.
+        self.log = EventLog(_MOST_EVENTS)
+        #: What the last heartbeat said of this worker's work.
+        self._stats: WorkerStats | None = None
         #: What was handed on and is not finished, oldest first.
         self.held: dict[TaskKey, None] = {}
         self._given_back: tuple[TaskKey, ...] = ()
@@ -95,6 +114,8 @@ class WorkerSession:
             case Tasks() if self.welcomed and not self.draining and not self.blocked:
                 fresh = [task for task in message.tasks if task.key not in self.held]
                 self.held.update(dict.fromkeys(task.key for task in fresh))
+                for task in fresh:
+                    self.log.add(now, task.key, f"queued at {self.hello.worker}")
                 return [Run(task) for task in fresh]
             case Tasks() | Heartbeat():
                 return []
@@ -105,10 +126,11 @@ class WorkerSession:
             case _:
                 raise RemoteProtocolError("unexpected", f"{type(message).__name__} at a worker")
 
-    def finished(self, done: tuple[Done, ...], now: float) -> list[WorkerInstruction]:  # noqa: ARG002 - as all events
-        """Take in that results were sent to the sink."""
+    def finished(self, done: tuple[Done, ...], now: float) -> list[WorkerInstruction]:
+        """Handle results that were sent to the sink."""
         for entry in done:
             self.held.pop(entry.key, None)
+            self.log.add(now, entry.key, f"sent by {self.hello.worker}")
         return [Send(VENTILATOR, Finished.model_construct(done=done)), *self._leave_if_idle()]
 
     def withdrawn(self, keys: tuple[TaskKey, ...]) -> list[WorkerInstruction]:
@@ -133,8 +155,16 @@ class WorkerSession:
         self.draining = True
         return [Note("draining", {"held": len(self.held)}), Withdraw()]
 
-    def tick(self, now: float) -> list[WorkerInstruction]:
-        """Notice silence and send heartbeats; call it at `next_timer` or more often."""
+    def wants_stats(self, now: float) -> bool:
+        """Return whether the next `tick` sends a heartbeat, which says what the worker has done."""
+        return self.live.due(now)
+
+    def tick(self, now: float, stats: WorkerStats | None = None) -> list[WorkerInstruction]:
+        """Notice silence and send heartbeats; call it at `next_timer` or more often.
+
+        `stats`: what the worker has done so far; needed when `wants_stats` says so.
+        """
+        self._stats = stats or self._stats
         if self.live.lost(now):
             return self._again("the ventilator is silent", now)
         if self.live.due(now):
@@ -148,9 +178,19 @@ class WorkerSession:
         """Return when to call `tick` next."""
         return self.live.timer()
 
+    def observe(self) -> WorkerCoreObservation:
+        """Return what the status and the metrics show of this core."""
+        return WorkerCoreObservation(self.welcomed, self.blocked, len(self.held), self._stats or WorkerStats())
+
+    def story(self, key: TaskKey, now: float) -> tuple[StoryEvent, ...]:
+        """Return what happened to a task here lately, oldest first; to one item of it if the key names one."""
+        return self.log.story(key, now)
+
     def _beat(self) -> Send:
         held = tuple(self.held)
-        return Send(VENTILATOR, Heartbeat(running=held, sink=self._sink, blocked=self.blocked, worker_stats=self.stats))
+        return Send(
+            VENTILATOR, Heartbeat(running=held, sink=self._sink, blocked=self.blocked, worker_stats=self._stats)
+        )
 
     def _leave_if_idle(self) -> list[WorkerInstruction]:
         if not self.draining or self.held:

@@ -8,7 +8,7 @@ import threading
 from penstock.protocol.transport.reachability import why_unreachable
 
 
-class Outlet:
+class SinkReachability:
     """For the worker's loop: it asks at every turn what is new."""
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class Outlet:
         self._inquiry: _Inquiry | None = None
         self._told = False
 
-    def look(self, sink: str, cut_since: float | None, patience_s: float, now: float) -> str | None:
+    def check(self, sink: str, cut_since: float | None, patience_s: float, now: float) -> str | None:
         """Return why no result gets to the sink at this address, empty once they do again, None if nothing is new.
 
         `cut_since` (monotonic s): since when a result waits without any link to the sink; None: none does.

@@ -124,6 +124,15 @@ class Service:
             self.stop()
         return time.monotonic()
 
+    def loop(self, turn: Callable[[float], float], left: Callable[[], bool]) -> None:
+        """Call `turn` until `left` says so: whenever messages are here, and at the time that it returned last.
+
+        Both times are monotonic seconds.
+        """
+        deadline = time.monotonic()
+        while not left():
+            deadline = turn(self.wait_until(deadline))
+
     def note(self, note: Note) -> None:
         """Log what a core noticed."""
         getattr(self.log, note.level)(note.event, **note.fields)

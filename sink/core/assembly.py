@@ -10,9 +10,10 @@ Owns the ventilator's side: results, quarantine, the link. What is here of each 
 out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.event_log import EventLog, StoryEvent
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
@@ -27,14 +28,17 @@ from penstock.protocol.messages import (
     Result,
     SinkHello,
     SinkWelcome,
+    TaskKey,
 )
 from penstock.protocol.wire import Array
+from penstock.sink.core.instructions import AppendToLedger, LedgerEntry, SinkInstruction
+from penstock.sink.core.observation import SinkCoreObservation
 from penstock.sink.core.recording import Recording
 from penstock.sink.core.recording_stats import Writing
-from penstock.sink.core.statistics import SinkStatistics
+from penstock.sink.core.statistics import ProcessFacts, SinkStatistics
 from penstock.sink.core.streams import Streams
 from penstock.sink.core.trainers import Trainers
-from penstock.sink.core.writer_jobs import Outcome, SinkInstruction
+from penstock.sink.core.writer_jobs import Outcome
 
 #: The routing identity under which the shell names the ventilator.
 VENTILATOR = b"ventilator"
@@ -43,20 +47,29 @@ VENTILATOR = b"ventilator"
 class Assembly:
     """State machine of the sink; see the module's text."""
 
-    def __init__(self, hello: SinkHello, intervals: Intervals, now: float, recording: Recording | None = None) -> None:
-        """Start with no plan, no readers and nothing held; `intervals` hold until the ventilator's arrive.
+    def __init__(
+        self,
+        hello: SinkHello,
+        intervals: Intervals,
+        now: float,
+        recording: Recording | None = None,
+        process: ProcessFacts | None = None,
+    ) -> None:
+        """Start without plans, readers and samples; `intervals` hold until the ventilator's arrive.
 
-        `recording` is what is to be written, if anything is.
+        `recording` decides what is written to a file, if anything is; the statistics repeat what `process` says.
         """
         self.recording = recording
         self.hello = hello
         self.intervals = intervals
+        #: The last events, for `story`.
+        self.log = EventLog()
         self.streams = Streams(recording)
-        #: What is counted for heartbeats and metrics; of it, what came in by outcome: accepted, duplicate, unwanted.
-        self.statistics = SinkStatistics()
-        self.statistics.writing = Writing(recording) if recording else None
+        #: What is counted for heartbeats and metrics.
+        self.statistics = SinkStatistics(Writing(recording) if recording else None, process or ProcessFacts())
+        #: Results that arrived, by outcome: accepted, duplicate, unwanted.
         self.results = self.statistics.results
-        self.trainers = Trainers(self.streams, self.statistics, intervals, hello.version)
+        self.trainers = Trainers(self.streams, self.statistics, intervals, hello.version, self.log)
         self.ventilator = Liveness(intervals, now, now)
         self.welcomed = False
         self._now = now
@@ -86,7 +99,7 @@ class Assembly:
             case Paths():
                 return self.recording.listed(message) if self.recording else []
             case Heartbeat():
-                self.statistics.heard(message.ledger)
+                self.statistics.acknowledge(message.ledger)
                 return []
             case Reset():
                 return [Reopen(VENTILATOR), *self.start(now)]
@@ -99,9 +112,13 @@ class Assembly:
         """Take in that the transport cannot reach a trainer any more."""
         return self.trainers.gone(peer, self._now)
 
-    def tick(self, now: float) -> list[SinkInstruction]:
-        """Notice silence and send heartbeats; call it at `next_timer` or more often, after taking in all that came."""
+    def tick(self, now: float, writer_busy_s: float = 0.0) -> list[SinkInstruction]:
+        """Notice silence and send heartbeats; call it at `next_timer` or more often, after handling all that arrived.
+
+        `writer_busy_s`: seconds that the writing thread has been busy so far.
+        """
         self._now = now
+        self.statistics.writer_was_busy(writer_busy_s)
         out = self.trainers.tick(now)
         out += self._tick_recording(now)
         if self.ventilator.lost(now):
@@ -118,12 +135,37 @@ class Assembly:
         return now + self.intervals.heartbeat_s / 4
 
     def wrote(self, outcome: Outcome, now: float) -> list[SinkInstruction]:
-        """Take in what came of a job of the thread that writes."""
+        """Handle the outcome of a job of the writing thread."""
         assert self.recording is not None  # noqa: S101 - nobody else gives it jobs
         self._now = now
         self.streams.report.changed = True
         out = self.recording.took(outcome, now)
         return [*out, *self.trainers.admit(now), *self._record(), *self._list_paths(now)]
+
+    def leave(self) -> list[SinkInstruction]:
+        """Commit what was handed to the writing thread: this process is asked to end."""
+        return self.recording.leave() if self.recording else []
+
+    @property
+    def subscribers(self) -> Collection[bytes]:
+        """The trainers that read a stream."""
+        return self.streams.readers.keys()
+
+    def observe(self, now: float) -> SinkCoreObservation:
+        """Return what the status and the metrics show of this core."""
+        return SinkCoreObservation(
+            now=now,
+            welcomed=self.welcomed,
+            trainers=len(self.streams.readers),
+            results=dict(self.results),
+            stopped=self.streams.stopped(),
+            recording=self.recording.status() if self.recording else None,
+            stats=self.statistics.latest,
+        )
+
+    def story(self, key: TaskKey, now: float) -> tuple[StoryEvent, ...]:
+        """Return what happened to a task here lately, oldest first; to one item of it if the key names one."""
+        return self.log.story(key, now)
 
     def progress(self) -> list[SinkInstruction]:
         """Return what to tell the ventilator, if anything changed; the shell decides how often to ask."""
@@ -139,6 +181,7 @@ class Assembly:
         store = self.streams.stores.get(name)
         if store is None or not self.streams.wants(store, result.key):
             self.results["unwanted"] += 1
+            self.log.add(self._now, result.key, f"result of {result.worker} arrived; no reader wants it")
             return []
         if result.plan != store.plan.token:
             raise RemoteProtocolError(
@@ -147,7 +190,10 @@ class Assembly:
         failures = store.add(result, arrays)
         if failures is None:
             self.results["duplicate"] += 1
+            self.log.add(self._now, result.key, f"result of {result.worker} arrived again")
             return []
+        failed = f", {len(failures)} items failed" if failures else ""
+        self.log.add(self._now, result.key, f"result of {result.worker} arrived{failed}")
         self.statistics.accept(arrays)
         shown = self.trainers.show(store)
         return [*shown, *self._account(name, result.key.ordinal, failures, result.worker)]
@@ -158,6 +204,7 @@ class Assembly:
             return []
         if not store.quarantine(message.key, message.failure):
             return []
+        self.log.add(self._now, message.key, f"given up by the ventilator: {message.failure.reason}")
         return self._account(message.key.stream, message.key.ordinal, [message.failure], message.failure.worker)
 
     def _account(self, name: str, ordinal: int, failures: Sequence[Failure], worker: str) -> list[SinkInstruction]:
@@ -168,13 +215,10 @@ class Assembly:
         for failure in failures:
             if budget.count(epoch, failure):
                 self.statistics.quarantine(name, epoch, failure, worker)
-                record = failure.model_dump() | {
-                    "worker": failure.worker or worker,
-                    "stream": name,
-                    "task": ordinal,
-                    "epoch": epoch,
-                }
-                out.append(Note("quarantined", record, "warning"))
+                who = failure.worker or worker
+                fields = failure.model_dump() | {"worker": who, "stream": name, "task": ordinal, "epoch": epoch}
+                entry = LedgerEntry(name, epoch, failure.item, failure.path, failure.reason, failure.attempts, who)
+                out += [AppendToLedger(entry), Note("quarantined", fields, "warning")]
         if failures and (refused := budget.refused):
             self.streams.report.press()
             out.append(Note("stream stopped", {"stream": name, "reason": budget.exceeded}, "error"))
@@ -190,9 +234,10 @@ class Assembly:
         recorder, store = recording.recorder, self.streams.stores[recording.config.stream]
         before = recorder.cursor
         out = recording.serve(store, self._now)
-        if self.statistics.writing:
-            self.statistics.writing.look(self._now)
+        self.statistics.watch_writer(self._now)
         if recorder.cursor != before:
+            passed = store.geometry.tasks_between(before, recorder.cursor)
+            self.log.add_tasks(self._now, store.plan.name, passed, f"handed to the writer up to {recorder.cursor}")
             self.streams.passed(store, before, recorder.cursor)
         return out
 

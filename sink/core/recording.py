@@ -1,7 +1,7 @@
 """The core of writing: what is written and committed when, and where that stands.
 
 Theory of operation. When the ventilator's welcome has brought the stream's plan, the writing thread finds out how far
-the output has come (`Open`), and a `RecordingReader` starts there: it hands samples over (`Rows`) and, after so many
+the output has come (`Open`), and a `RecordingReader` starts there: it hands samples over (`RowsJob`) and, after so many
 bytes or seconds, asks for a commit (`Commit`). Meanwhile the source's paths are requested page by page. The last commit
 finishes the output. A disk error ends the recording with a reason; the next run continues from the last commit.
 
@@ -15,6 +15,7 @@ from typing import Any, Literal
 from penstock.protocol.instructions import Failed, Note
 from penstock.protocol.messages import ListPaths, Paths
 from penstock.protocol.plan import StreamPlan
+from penstock.sink.core.instructions import SinkInstruction, Write
 from penstock.sink.core.reader import Reader
 from penstock.sink.core.recording_reader import RecordingReader
 from penstock.sink.core.store import Store
@@ -22,17 +23,15 @@ from penstock.sink.core.writer_jobs import (
     Broken,
     Commit,
     Committed,
-    Finished,
-    Held,
+    DiskFull,
     Job,
     Listed,
     Open,
     Opened,
     Outcome,
-    Page,
-    SinkInstruction,
+    OutputFinished,
+    PathsJob,
     Taken,
-    Write,
 )
 from penstock.sink.output.layout import OutputConfig
 
@@ -136,11 +135,11 @@ class Recording:
                 self._listed = stop == total
                 self._unlisted = None if self._listed else stop
                 return self.serve(None, now)
-            case Finished(left_over):
+            case OutputFinished(left_over):
                 self.state, self.committed = "finished", self.written
                 hint = f"{self.config.output}.parts is being read: remove it later, or give the same command again"
                 return [Note("output finished", self._fields() | ({"parts": hint} if left_over else {}))]
-            case Held(why):
+            case DiskFull(why):
                 self.full = why
                 level = "error" if why else "info"
                 return [Note("disk full" if why else "disk has space again", {"why": why} if why else {}, level)]
@@ -161,7 +160,7 @@ class Recording:
         if paths.stream != self.config.stream or paths.start != self._unlisted:
             return []
         self._unlisted = self._asked_at = None
-        return [Write(Page(paths.start, paths.total, paths.paths))]
+        return [Write(PathsJob(paths.start, paths.total, paths.paths))]
 
     def serve(self, store: Store | None, now: float) -> list[SinkInstruction]:
         """Hand over what is complete and the disk has room for."""

@@ -8,7 +8,7 @@ from collections import deque
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.reader import Consumer
 from penstock.sink.core.store import Block, Slice, Store
-from penstock.sink.core.writer_jobs import Lost, Rows
+from penstock.sink.core.writer_jobs import Lost, RowsJob
 from penstock.sink.output.layout import Layout, OutputConfig
 
 #: Samples are handed over in jobs of about this size (bytes).
@@ -83,7 +83,7 @@ class RecordingReader:
         """Return the lowest limit of its own and those of the trainers that it keeps step with."""
         return min([self.own_limit(store), *(other.own_limit(store) for other in self.paced_with)])
 
-    def next(self, store: Store, piece_bytes: int) -> Rows | None:
+    def next(self, store: Store, piece_bytes: int) -> RowsJob | None:
         """Return the next samples, whole chunks of them but at the very end; None while they are not complete."""
         unit = self.layout.unit
         usual = min(_JOB_BYTES // self.layout.sample_bytes, self.window // _JOBS)
@@ -137,7 +137,7 @@ class RecordingReader:
                 self._walked.append((block, low))
                 self._count += block.count - low
 
-    def _cut(self, count: int) -> Rows:
+    def _cut(self, count: int) -> RowsJob:
         slices: list[Slice] = []
         epochs: list[tuple[int, int]] = []
         left = count
@@ -156,7 +156,7 @@ class RecordingReader:
         self.in_flight += count
         if not self._count and self._reached == self.total:
             self.cursor = self.total
-        return Rows(slices, count, epochs)
+        return RowsJob(slices, count, epochs)
 
     def _forget(self) -> None:
         """Walk anew from the cursor."""

@@ -15,7 +15,7 @@ class Writing:
         """Watch it."""
         self._recording = recording
         self._waits: Waits | None = None
-        #: Seconds that the thread that writes was busy; the shell keeps it up to date.
+        #: Seconds that the writing thread has been busy.
         self.busy_s = 0.0
 
     def look(self, now: float) -> None:

@@ -13,8 +13,8 @@ from penstock.protocol.instructions import Send
 from penstock.protocol.messages import SampleReply, SampleRequest
 from penstock.protocol.order import Int64s
 from penstock.protocol.wire import Array, frames_of
+from penstock.sink.core.instructions import SinkInstruction
 from penstock.sink.core.store import Store
-from penstock.sink.core.writer_jobs import SinkInstruction
 
 #: Most bytes that one glimpse copies: a few milliseconds of the sink's only thread.
 MOST_BYTES = 16_000_000

@@ -5,6 +5,7 @@ Owns the numbers and how many of them are told at once. Refuses to know why thin
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 from penstock.protocol.messages import EpochEnd, Failure, SinkStats
@@ -25,20 +26,26 @@ from penstock.sink.core.recording_stats import Writing
 from penstock.sink.core.store import Store
 
 
-class SinkStatistics:
-    """Sums that only rise, and what was told last."""
+@dataclass(frozen=True, slots=True)
+class ProcessFacts:
+    """What the statistics repeat of the process."""
 
-    def __init__(self) -> None:
-        """Start at zero."""
+    #: How often the supervisor has started it again.
+    restarts: int = 0
+    #: Messages that were dropped, by reason: counted by the shell, read whenever statistics are made.
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+
+class SinkStatistics:
+    """Sums that only rise, and the statistics that were made last."""
+
+    def __init__(self, writing: Writing | None, process: ProcessFacts) -> None:
+        """Start at zero; `writing` says how far the file keeps up, if one is written."""
         #: Results that came in, by outcome: accepted, duplicate, unwanted.
         self.results: Counter[str] = Counter()
-        #: How far the file keeps up that is written, if one is.
-        self.writing: Writing | None = None
-        #: What the shell knows: how often the process was started again, and what it dropped.
-        self.restarts = 0
-        self.rejected: Mapping[str, int] = {}
         #: The last statistics that were made: what metrics show.
-        self.told = SinkStats()
+        self.latest = SinkStats()
+        self._writing, self._process = writing, process
         self._bytes = 0
         #: Of trainers that left, by stream; what is counted at an epoch's end; quarantined items by kind.
         self._left: dict[str, Counter[str]] = {}
@@ -46,8 +53,8 @@ class SinkStatistics:
         self._quarantined: dict[str, Counter[str]] = {}
         self._ledger: deque[QuarantinedItem] = deque(maxlen=LEDGER_KEPT)
         self._lines = 0
-        #: How many lines the ventilator has heard of.
-        self._heard = 0
+        #: How many lines the ventilator has.
+        self._acknowledged = 0
 
     def accept(self, arrays: Sequence[Array]) -> None:
         """Count a result that was new."""
@@ -72,9 +79,19 @@ class SinkStatistics:
         )
         self._lines += 1
 
-    def heard(self, lines: int) -> None:
-        """Take in how many lines of the ledger the ventilator knows: absolute, so it may have forgotten some."""
-        self._heard = lines
+    def acknowledge(self, lines: int) -> None:
+        """Handle how many lines of the ledger the ventilator has; the number falls when the ventilator restarts."""
+        self._acknowledged = lines
+
+    def writer_was_busy(self, seconds: float) -> None:
+        """Handle how many seconds the writing thread has been busy so far."""
+        if self._writing:
+            self._writing.busy_s = seconds
+
+    def watch_writer(self, now: float) -> None:
+        """Notice whether the file holds the stream up."""
+        if self._writing:
+            self._writing.look(now)
 
     def ended(self, reader: Reader, end: EpochEnd) -> None:
         """Count what an epoch lacked; every rank says the same, so one of them counts."""
@@ -95,7 +112,7 @@ class SinkStatistics:
         self, readers: Mapping[bytes, Reader], stores: Mapping[str, Store], stopped: Mapping[str, str], now: float
     ) -> SinkStats:
         """Return what to tell now; `stopped` says why streams stopped."""
-        self.told = SinkStats(
+        self.latest = SinkStats(
             results=few(self.results),
             bytes=self._bytes,
             streams=tuple(
@@ -108,18 +125,18 @@ class SinkStatistics:
                 for name, store in islice(stores.items(), MOST_STREAMS)
             ),
             readers=tuple(_reader(peer, reader, now) for peer, reader in readers.items()),
-            writers=self.writing.stats(now) if self.writing else (),
+            writers=self._writing.stats(now) if self._writing else (),
             quarantined=self._lines,
             ledger=tuple(self._page()),
-            restarts=self.restarts,
-            rejected=few(self.rejected),
+            restarts=self._process.restarts,
+            rejected=few(self._process.rejected),
         )
-        return self.told
+        return self.latest
 
     def _page(self) -> Iterable[QuarantinedItem]:
         forgotten = self._lines - len(self._ledger)
-        heard = self._heard if self._heard <= self._lines else 0
-        return islice(self._ledger, max(0, heard - forgotten), max(0, heard - forgotten) + LEDGER_PAGE)
+        known = self._acknowledged if self._acknowledged <= self._lines else 0
+        return islice(self._ledger, max(0, known - forgotten), max(0, known - forgotten) + LEDGER_PAGE)
 
     def _stream(self, store: Store, readers: Sequence[Reader], stopped: str, now: float) -> StreamStats:
         name = store.plan.name

@@ -70,7 +70,7 @@ class Block:
 
 
 @dataclass(slots=True)
-class _Held:
+class _TaskResults:
     """What has come of one task."""
 
     #: (offsets of the items that survived, arrays) as they came.
@@ -92,7 +92,7 @@ class Store:
         self.blocks: dict[int, Block] = {}
         #: Blocks with failed samples: start to how many.
         self.dead: dict[int, int] = {}
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, _TaskResults] = {}
         self._complete: set[int] = set()
         self._dropped: set[int] = set()
 
@@ -219,7 +219,7 @@ class Store:
             return None
         known = held.failed if held else {}
         if held is None or held.covered.intersection(offsets):  # a whole task after some of its items replaces them
-            held = self._held[ordinal] = _Held()
+            held = self._held[ordinal] = _TaskResults()
         held.covered.update(offsets)
         held.failed.update((failure.offset, failure) for failure in failures)
         if piece:

@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.event_log import EventLog
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Note, Send
 from penstock.protocol.messages import (
     AnyMessage,
+    Batch,
     Credit,
     EpochEnd,
     Goodbye,
@@ -24,13 +26,13 @@ from penstock.protocol.messages import (
     TrainerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
+from penstock.sink.core.instructions import SinkInstruction
 from penstock.sink.core.reader import Reader
 from penstock.sink.core.refusals import not_here, other_fingerprint, why_not
 from penstock.sink.core.sample_previews import SamplePreviews
 from penstock.sink.core.statistics import SinkStatistics
 from penstock.sink.core.store import Store
 from penstock.sink.core.streams import Streams
-from penstock.sink.core.writer_jobs import SinkInstruction
 
 
 @dataclass(slots=True)
@@ -42,10 +44,13 @@ class _Waiting:
 class Trainers:
     """Those who read or look, by the routing identity of their link."""
 
-    def __init__(self, streams: Streams, statistics: SinkStatistics, intervals: Intervals, version: str) -> None:
+    def __init__(
+        self, streams: Streams, statistics: SinkStatistics, intervals: Intervals, version: str, log: EventLog
+    ) -> None:
         """Know nobody yet; only those of our own `version` are let in."""
         self.previews = SamplePreviews()
         self._streams, self._statistics, self._intervals, self._version = streams, statistics, intervals, version
+        self._log = log
         #: Trainers that asked before the ventilator said what there is, or before their stream's output was open.
         self._waiting: dict[bytes, _Waiting] = {}
 
@@ -166,11 +171,18 @@ class Trainers:
                 fields = due.model_dump(exclude={"sequence", "stop"}) | {"stream": reader.plan.name}
                 out += [Send(peer, due), Note("epoch ended", fields)]
             else:
+                self._log_batch(reader, due[0], now)
                 out.append(Send(peer, *due))
         reader.waits.become(now, starved=reader.starved)
         if reader.cursor != before:
             self._streams.passed(store, before, reader.cursor)
         return out
+
+    def _log_batch(self, reader: Reader, batch: Batch, now: float) -> None:
+        tasks = reader.plan.geometry.tasks_between(batch.start, batch.stops[-1])
+        rank = f"rank {reader.subscribe.rank} of {reader.world_size}"
+        what = f"sent to {rank} with batch {batch.sequence}, positions {batch.start} to {batch.stops[-1] - 1}"
+        self._log.add_tasks(now, reader.plan.name, tasks, what)
 
     def _leave(self, peer: bytes, now: float, event: str) -> list[SinkInstruction]:
         reader = self._streams.leave(peer)

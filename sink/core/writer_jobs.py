@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from penstock.protocol.instructions import Instruction
 from penstock.protocol.messages import Failure
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.store import Slice
@@ -29,7 +28,7 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowsJob:
     """Append samples."""
 
     #: In position order.
@@ -51,7 +50,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PathsJob:
     """Append paths of the source's items."""
 
     start: int
@@ -60,17 +59,8 @@ class Page:
     paths: Sequence[str]
 
 
-Job = Open | Rows | Commit | Page
+Job = Open | RowsJob | Commit | PathsJob
 
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """Hand a job to the thread that writes."""
-
-    job: Job
-
-
-SinkInstruction = Instruction | Write
 
 # thread → core
 
@@ -116,14 +106,14 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class OutputFinished:
     """The output is complete; `left_over`: somebody reads its parts, which were therefore not removed."""
 
     left_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class DiskFull:
     """The disk is full and waited for, says `why`; empty: it has space again."""
 
     why: str
@@ -136,4 +126,4 @@ class Broken:
     why: str
 
 
-Outcome = Opened | Taken | Committed | Listed | Finished | Held | Broken
+Outcome = Opened | Taken | Committed | Listed | OutputFinished | DiskFull | Broken

@@ -21,7 +21,7 @@ import h5py
 
 from penstock.protocol.errors import OutputError
 from penstock.protocol.plan import StreamPlan
-from penstock.sink.core.writer_jobs import Commit, Lost, Opened, Rows
+from penstock.sink.core.writer_jobs import Commit, Lost, Opened, RowsJob
 from penstock.sink.output.combine import combine
 from penstock.sink.output.durable_files import Disk, Lock
 from penstock.sink.output.item_paths import Names
@@ -101,7 +101,7 @@ class Output:
             finished=self.finished,
         )
 
-    def append(self, rows: Rows) -> None:
+    def append(self, rows: RowsJob) -> None:
         """Write samples into the piece that is open. Raises OutputError."""
         if self._writing is None:
             path = self.parts / f"{self._piece().name}.tmp"
@@ -111,7 +111,7 @@ class Output:
     def commit(self, commit: Commit) -> None:
         """Make what was appended last; the last commit finishes the output. Raises OutputError."""
         if commit.last and self._writing is None and self.stop < commit.stop:
-            self.append(Rows((), 0, ()))
+            self.append(RowsJob((), 0, ()))
         if self._writing is not None:
             writing, self._writing = self._writing, None
             piece, path = writing.close(self._plan.fingerprint, self.stop, commit.stop, commit.lost), self._piece()

@@ -17,7 +17,7 @@ from penstock.protocol.records import Failure
 from penstock.protocol.wire import Array
 from penstock.sink.core.reader import gather
 from penstock.sink.core.store import Slice
-from penstock.sink.core.writer_jobs import Lost, Rows
+from penstock.sink.core.writer_jobs import Lost, RowsJob
 from penstock.sink.output.durable_files import Disk, DurableFile
 from penstock.sink.output.layout import EPOCH, FORMAT, LIBVER, Column, Layout, filters
 
@@ -71,14 +71,14 @@ class PieceWriter:
         """Bytes of the file so far."""
         return self._durable.size
 
-    def append(self, rows: Rows) -> None:
+    def append(self, rows: RowsJob) -> None:
         """Write samples; all but the last call's are whole chunks of the large fields. Raises OutputError."""
         with self._durable.guard():
             if rows.count:
                 self._append(rows, self.rows, self.rows + rows.count)
         self.rows += rows.count
 
-    def _append(self, rows: Rows, start: int, stop: int) -> None:
+    def _append(self, rows: RowsJob, start: int, stop: int) -> None:
         for index, (column, data) in enumerate(zip(self._layout.columns, self._data, strict=True)):
             data.resize(stop, 0)
             if column.field == EPOCH:

@@ -15,14 +15,14 @@ from penstock.sink.core.writer_jobs import (
     Broken,
     Commit,
     Committed,
-    Finished,
-    Held,
+    DiskFull,
     Job,
     Listed,
     Open,
     Outcome,
-    Page,
-    Rows,
+    OutputFinished,
+    PathsJob,
+    RowsJob,
     Taken,
 )
 from penstock.sink.output.durable_files import Disk
@@ -45,7 +45,7 @@ class Writer:
         self._config, self._wake = config, wake
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._outcomes: deque[Outcome] = deque()
-        self._disk = Disk(full_disk_wait_s, lambda why: self._tell(Held(why)))
+        self._disk = Disk(full_disk_wait_s, lambda why: self._tell(DiskFull(why)))
         self._output: Output | None = None
         #: How much of putting the pieces together is done, 0 to 1; None: that has not begun.
         self.together: float | None = None
@@ -103,14 +103,14 @@ class Writer:
         if output is None:
             raise OutputError(f"{self._config.output}: not open")
         match job:
-            case Rows():
+            case RowsJob():
                 output.append(job)
                 return Taken(job.count)
-            case Page():
+            case PathsJob():
                 return Listed(output.names.append(job.start, job.total, job.paths), job.total)
             case Commit():
                 output.commit(job)
-                return Finished(output.left_over) if output.finished else Committed(output.stop, output.rows)
+                return OutputFinished(output.left_over) if output.finished else Committed(output.stop, output.rows)
 
     def _note_progress(self, done: float) -> None:
         self.together = done

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from support.plans import ExpectedBatch, ExpectedEnd, expected, make_result, make_samples, make_task
+from support.plans import ExpectedBatch, ExpectedEnd, PlannedTasks, expected, make_result, make_samples
 
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
@@ -28,7 +28,7 @@ from penstock.protocol.messages import (
 from penstock.protocol.wire import Array
 from penstock.sink.core import assembly
 from penstock.sink.core.assembly import Assembly
-from penstock.sink.core.writer_jobs import SinkInstruction, Write
+from penstock.sink.core.instructions import AppendToLedger, SinkInstruction, Write
 from penstock.trainer.client.session import Deliver, Ended, Rejected, Session, SessionInstruction, SubscriptionConfig
 from penstock.ventilator.core.leases import Leases
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
@@ -99,10 +99,8 @@ class VentilatorProcess(Process):
         """Bind and begin to tick."""
         super().start()
         world = self.world
-        plans = {plan.name: plan for plan in world.scenario.plans}
         self.leases = Leases(
-            world.scenario.plans,
-            lambda key, attempt: make_task(plans[key.stream], key, attempt),
+            PlannedTasks(*world.scenario.plans),
             {"photos": "/photos"},
             world.scenario.intervals,
             VERSION,
@@ -207,6 +205,8 @@ class SinkProcess(Process):
                 case Note(event, fields):
                     self.trace(f"{event} {fields}")
                     self.world.notes[event] += 1
+                case AppendToLedger(entry):
+                    self.world.ledger[entry.stream, entry.epoch, entry.item] += 1
                 case Failed() | Write():
                     raise AssertionError(instruction)
 

@@ -35,6 +35,8 @@ class World:
         self.network = Network(self.clock, self.rng, scenario.weather, encoded=scenario.encoded)
         self.notes: Counter[str] = Counter()
         self.rejects: Counter[str] = Counter()
+        #: Entries of the quarantine ledger, by stream, epoch and item.
+        self.ledger: Counter[tuple[str, int, int]] = Counter()
         #: By (stream, item): how many workers died while it was theirs to run.
         self.deaths: Counter[tuple[str, int]] = Counter()
         self._dying: dict[bytes, TaskKey] = {}

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from penstock.protocol.messages import Failure, Item, Result, Task, TaskKey
+from penstock.protocol.messages import Failure, Item, Paths, Result, Task, TaskKey
 from penstock.protocol.order import Geometry
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Stream
@@ -80,6 +80,24 @@ def make_task(plan: StreamPlan, key: TaskKey, attempt: int = 0) -> Task:
         for item in (whole_source(plan, place) for place in places)
     )
     return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
+
+
+class PlannedTasks:
+    """What a ventilator has listed of these plans: the tasks and paths of made-up items."""
+
+    def __init__(self, *plans: StreamPlan) -> None:
+        """Hold these streams."""
+        self.plans = plans
+        self._by_name = {plan.name: plan for plan in plans}
+
+    def task(self, key: TaskKey, attempt: int) -> Task:
+        """Return a task with its items."""
+        return make_task(self._by_name[key.stream], key, attempt)
+
+    def paths(self, stream: str, start: int) -> Paths:
+        """Return the paths of the items from `start` on."""
+        items = self._by_name[stream].items
+        return Paths(stream=stream, start=start, total=items, paths=tuple(f"{n}.jpg" for n in range(start, items)))
 
 
 def pixels(

@@ -1,24 +1,25 @@
-"""A worker that holds up the stream: what it holds is given to others too, and it gets nothing new for now.
+"""Hedging: when a worker holds up the stream, other workers get its tasks too, and it gets nothing new for now.
 
-Part of the leases core: no socket, no clock. Theory of operation. The work of the lowest position is what the trainer
-waits for. Where whoever holds it has finished nothing for far longer than is typical (it hangs, is starved or stopped),
-all that it holds is leased again; the copy that comes later is a duplicate. A worker that falls silent or dies is no
-matter of this.
+Part of the leases core: no socket, no clock. Theory of operation. The trainer waits for the lowest missing position.
+If every worker that holds it has finished nothing for far longer than is typical (it hangs, is starved or stopped), all
+that these workers hold is leased again; the result that comes later is a duplicate. `leases.py` handles workers that
+fall silent or die.
 """
 
 from collections.abc import Mapping
 
+from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Instruction, Note
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.workers import Workers
 
 
 class Hedging:
-    """Looks at what holds up a stream."""
+    """Finds what holds up a stream, and leases it again."""
 
-    def __init__(self, workers: Workers, least_s: float, factor: float) -> None:
+    def __init__(self, workers: Workers, least_s: float, factor: float, log: EventLog) -> None:
         """Be patient for `least_s` seconds at least, and for `factor` times as long as a typical task takes."""
-        self._workers, self._least_s, self._factor = workers, least_s, factor
+        self._workers, self._least_s, self._factor, self._log = workers, least_s, factor, log
 
     def hedge(self, queue: StreamQueue, queues: Mapping[str, StreamQueue], now: float) -> list[Instruction]:
         """Lease again all that a worker holds whose current task holds up the stream far longer than is typical."""
@@ -44,6 +45,7 @@ class Hedging:
                 ):
                     other.hedged += not work.ready
                     other.push(work)
+                    self._log.add(now, key, f"hedged: {worker.hello.worker} holds up the stream")
             fields = {"worker": worker.hello.worker, "stream": queue.plan.name, "task": head.key.ordinal}
             out.append(Note("hedged", fields | {"age_s": round(now - worker.busy_since, 3)}, "warning"))
         return out

@@ -1,4 +1,4 @@
-"""The ventilator's core: who holds which unit of work, who fell silent, who gets what next.
+"""The ventilator's core: which worker holds which unit of work, which peers fell silent, and what is leased next.
 
 Theory of operation. The sink says, absolutely, which tasks it misses (`Progress`); each missing task is a unit of work
 (`stream_queue.py`) that is ready, leased or given up. Workers say how many tasks they want to hold; `dispatch` leases
@@ -12,17 +12,16 @@ lease holds up the stream is not waited for any longer (`hedging.py`), nor is a 
 (`delivery.py`). No socket, no clock, no thread: messages and `now` in, instructions out.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from penstock.protocol import ranges
 from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.event_log import EventLog, StoryEvent
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Instruction, Note, Send
 from penstock.protocol.messages import (
     AnyMessage,
-    Done,
     Drain,
     Finished,
     Goodbye,
@@ -34,23 +33,23 @@ from penstock.protocol.messages import (
     Progress,
     Reset,
     SinkHello,
-    SinkWelcome,
     Task,
     TaskKey,
-    Tasks,
     WorkerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.stats import LEDGER_KEPT, few
 from penstock.ventilator.core.delivery import Delivery
+from penstock.ventilator.core.dispatch import Dispatcher
 from penstock.ventilator.core.hedging import Hedging
+from penstock.ventilator.core.lease_ends import LeaseEnds
+from penstock.ventilator.core.observation import LeasesObservation
 from penstock.ventilator.core.poison import Poison
-from penstock.ventilator.core.sink_report import SinkReport
-from penstock.ventilator.core.stream_queue import MakeTask, StreamQueue, Work
+from penstock.ventilator.core.sink_link import SinkLink
+from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
 from penstock.ventilator.core.workers import Worker, Workers
 
-#: Tasks of one stream that a sink may miss at once; more would stop this service from answering anybody else.
-MAX_MISSING = 2**22
 #: Heartbeats without a word after which a worker gets nothing new: dead, it would be charged for what it got.
 _QUIET_BEATS = 2.0
 
@@ -69,12 +68,21 @@ class LeasePolicy:
     hedge_factor: float = 4.0
 
 
-@dataclass(slots=True)
-class _Sink:
-    peer: bytes
-    hello: SinkHello
-    live: Liveness
-    sequence: int = -1
+class WorkSource(Protocol):
+    """What there is to do: the listed sources (`sources/catalog.py`), pure functions of the spec and the listing."""
+
+    @property
+    def plans(self) -> tuple[StreamPlan, ...]:
+        """Every stream's plan."""
+        ...
+
+    def task(self, key: TaskKey, attempt: int) -> Task:
+        """Return the task that a key names."""
+        ...
+
+    def paths(self, stream: str, start: int) -> Paths:
+        """Return the paths of a stream's items from `start` on, a page of them. Raises RemoteProtocolError."""
+        ...
 
 
 class Leases:
@@ -82,36 +90,34 @@ class Leases:
 
     def __init__(
         self,
-        plans: Iterable[StreamPlan],
-        make_task: MakeTask,
+        source: WorkSource,
         roots: Mapping[str, str],
         intervals: Intervals,
         version: str,
         policy: LeasePolicy | None = None,
     ) -> None:
-        """Start with no peers and nothing to do."""
-        self.plans = tuple(plans)
-        self.queues = {plan.name: StreamQueue(plan, make_task) for plan in self.plans}
+        """Start without peers and without missing tasks."""
+        self.plans = tuple(source.plans)
+        #: The last events, for `story`.
+        self.log = EventLog()
+        self.queues = {plan.name: StreamQueue(plan, source.task, self.log) for plan in self.plans}
         self.policy = policy or LeasePolicy()
         self.workers = Workers()
-        self.sink: _Sink | None = None
-        #: What the sink says of itself, and how many workers went, by how.
-        self.sink_report = SinkReport()
-        self.lost: Counter[str] = Counter()
-        self._suspects = Suspects(self.workers, self.policy.hedge_s)
+        self.sink = SinkLink(self.plans, intervals, version, source.paths)
+        suspects = Suspects(self.workers, self.policy.hedge_s)
+        self._dispatcher = Dispatcher(self.queues, self.workers, suspects, self.log)
         self._delivery = Delivery(self.workers, self.policy.confirm_s)
-        self._hedging = Hedging(self.workers, self.policy.hedge_s, self.policy.hedge_factor)
+        self._hedging = Hedging(self.workers, self.policy.hedge_s, self.policy.hedge_factor, self.log)
         self._poison = Poison(self.queues, self.policy.attempts)
-        #: What the items of a stream are called, from one on; a sink that writes a file asks.
-        self.paths: Callable[[str, int], Paths] | None = None
+        self._ends = LeaseEnds(self.queues, self.workers, self._delivery, self._poison, self.log)
         self._roots = dict(roots)
         self._intervals = intervals
         self._version = version
 
     def receive(self, peer: bytes, message: AnyMessage, now: float) -> list[Instruction]:
-        """Take one message in. Raises RemoteProtocolError if this peer may not send it."""
+        """Handle a message. Raises RemoteProtocolError if this peer may not send it."""
         known = self.workers.get(peer)
-        link = known.live if known else self.sink.live if self.sink and self.sink.peer == peer else None
+        link = known.live if known else self.sink.live if self.sink.peer == peer else None
         if link:
             link.heard_at = now
         if known and known.quiet:
@@ -128,14 +134,14 @@ class Leases:
                 return [Send(peer, Reset())]
             case Finished() if known:
                 for done in message.done:
-                    self._finish(peer, done, now)
+                    self._ends.finish(peer, done, now)
                 return []
             case Heartbeat():
                 return self._beat(peer, known, message, now)
             case Goodbye() if known:
-                return self._remove(peer, "worker left", None)
-            case ListPaths() if not known and self.paths:
-                return [Send(peer, self.paths(message.stream, message.start))]
+                return self._ends.remove(peer, "worker left", None, self.sink.peer, now)
+            case ListPaths() if not known:
+                return self.sink.paths(peer, message)
             case Progress() if not known:
                 return self._progress(message, now)
             case Goodbye():
@@ -144,38 +150,36 @@ class Leases:
                 raise RemoteProtocolError("unexpected", f"{type(message).__name__} from this kind of peer")
 
     def gone(self, peer: bytes, now: float) -> list[Instruction]:
-        """Take in that the transport cannot reach a peer any more."""
+        """Handle a peer that the transport cannot reach any more."""
         if worker := self.workers.get(peer):
             running = worker.running
             innocent = running and worker.held[running] == now  # it could not be sent: the worker was dead already
-            return self._remove(peer, "worker unreachable", None if innocent else running)
-        if self.sink and self.sink.peer == peer:
+            return self._ends.remove(peer, "worker unreachable", None if innocent else running, self.sink.peer, now)
+        if self.sink.peer == peer:
             return self._lose_sink("sink unreachable", now)
         return []
 
     def tick(self, now: float) -> list[Instruction]:
         """Notice silence, repeat what must be repeated, hedge.
 
-        Call it at `next_timer` or more often, once all that came was taken in: after a pause (a suspended machine)
-        everybody looks silent who is only waiting to be heard.
+        Call it at `next_timer` or more often, and only after handling all messages that have arrived: after a pause (a
+        suspended machine) peers look silent whose messages merely wait to be read.
         """
         out: list[Instruction] = []
         for peer, worker in self.workers.pairs():
             if worker.live.lost(now):
-                out += self._remove(peer, "worker silent", worker.running)
+                out += self._ends.remove(peer, "worker silent", worker.running, self.sink.peer, now)
             elif worker.live.due(now):
                 worker.live.spoke_at = now
                 out.append(Send(peer, Heartbeat()))
                 worker.quiet = now - worker.live.heard_at > _QUIET_BEATS * self._intervals.heartbeat_s
                 self.workers.offer(peer)
-        if self.sink and self.sink.live.lost(now):
+        if self.sink.is_lost(now):
             out += self._lose_sink("sink silent", now)
-        if self.sink and self.sink.live.due(now):
-            self.sink.live.spoke_at = now
-            out.append(Send(self.sink.peer, Heartbeat(ledger=self.sink_report.lines)))
-            out += self._poison.repeat(self.sink.peer)
+        if self.sink.peer and (heartbeat := self.sink.heartbeat(now)):
+            out += [*heartbeat, *self._poison.repeat(self.sink.peer)]
         for queue in self.queues.values():
-            out += self._requeue_unconfirmed(queue, now)
+            out += self._ends.requeue_unconfirmed(queue, now)
             out += self._hedging.hedge(queue, self.queues, now)
         self._delivery.review(now)
         return out
@@ -186,31 +190,22 @@ class Leases:
 
     def dispatch(self, now: float) -> list[Instruction]:
         """Lease ready work to free slots, lowest position first; one message a worker."""
-        outgoing: dict[bytes, list[Task]] = {}
-        for reserved, queue, work in self._suspects.lease(self.queues.values(), now):
-            outgoing.setdefault(reserved, []).append(queue.task(work))
-        refused: list[tuple[StreamQueue, Work]] = []
-        while self.workers.free and (choice := self._next_work()):
-            queue, work = choice
-            peer = self.workers.lease(work.key, now)
-            if peer is None:
-                refused.append(choice)
-            else:
-                outgoing.setdefault(peer, []).append(queue.task(work))
-        for queue, work in refused:
-            queue.push(work)
-        return [Send(peer, Tasks.model_construct(tasks=tuple(tasks))) for peer, tasks in outgoing.items()]
+        return self._dispatcher.dispatch(now)
 
-    def _next_work(self) -> tuple[StreamQueue, Work] | None:
-        if len(self.queues) == 1:
-            [queue] = self.queues.values()
-        else:
-            leads = [(lead, name) for name, queue in self.queues.items() if (lead := queue.lead()) is not None]
-            if not leads:
-                return None
-            queue = self.queues[min(leads)[1]]
-        work = queue.pop()
-        return (queue, work) if work else None
+    def observe(self, now: float) -> LeasesObservation:
+        """Return what the status, the metrics and the dashboard show of this core."""
+        return LeasesObservation(
+            now=now,
+            workers=tuple(worker.observe(peer) for peer, worker in self.workers.items()),
+            streams=tuple(queue.observe(self.workers.is_held) for queue in self.queues.values()),
+            sink=self.sink.observe(),
+            lost=few(self._ends.lost),
+            ledger=self.sink.report.newest(LEDGER_KEPT),
+        )
+
+    def story(self, key: TaskKey, now: float) -> tuple[StoryEvent, ...]:
+        """Return what happened to a task here lately, oldest first; to one item of it if the key names one."""
+        return self.log.story(key, now)
 
     def _join(self, peer: bytes, hello: Hello, now: float) -> list[Instruction]:
         if hello.version != self._version:
@@ -220,7 +215,7 @@ class Leases:
             return [Send(peer, self._welcome())]
         out: list[Instruction] = []
         for old in self.workers.incarnations(hello.incarnation):
-            out += self._remove(old, "worker came back", None)
+            out += self._ends.remove(old, "worker came back", None, self.sink.peer, now)
         self._poison.refund(hello.incarnation)
         self.workers.add(peer, hello, Liveness(self._intervals, now, now))
         return [
@@ -230,7 +225,7 @@ class Leases:
         ]
 
     def _welcome(self) -> WorkerWelcome:
-        hello = self.sink.hello if self.sink else None
+        hello = self.sink.hello
         return WorkerWelcome(
             streams=self.plans,
             roots=self._roots,
@@ -240,35 +235,27 @@ class Leases:
         )
 
     def _join_sink(self, peer: bytes, hello: SinkHello, now: float) -> list[Instruction]:
-        if hello.version != self._version:
-            reason = f"this sink runs Penstock {hello.version}, the ventilator {self._version}: install the same"
-            return [Send(peer, Drain(reason=reason)), Note("sink refused", {"reason": reason}, "error")]
-        out: list[Instruction] = [Send(peer, SinkWelcome(streams=self.plans, intervals=self._intervals))]
-        if self.sink and self.sink.peer == peer:
+        if refusal := self.sink.refuse(peer, hello):
+            return refusal
+        out: list[Instruction] = [Send(peer, self.sink.welcome())]
+        if self.sink.peer == peer:
             return out
-        if self.sink:
+        if self.sink.peer:
             out += self._lose_sink("sink replaced", now)
-        self.sink = _Sink(peer, hello, Liveness(self._intervals, now, now))
+        out += self.sink.join(peer, hello, now)
         self._delivery.forgive()
-        self.sink_report.meet(hello.incarnation)
-        out.append(Note("sink joined", {"results": hello.results}))
         return [*out, *(Send(worker, self._welcome()) for worker in self.workers)]
 
     def _lose_sink(self, event: str, now: float) -> list[Instruction]:
-        self.sink = None
+        self.sink.lose()
         for queue in self.queues.values():  # until the next one says what it misses, nothing is known to be needed
             queue.need(None, self.workers.is_held, now)
         return [Note(event, level="warning")]
 
     def _progress(self, message: Progress, now: float) -> list[Instruction]:
-        assert self.sink is not None  # noqa: S101 - receive() has found this peer to be the sink
-        if message.sequence <= self.sink.sequence:
+        needs = self.sink.needs(message)
+        if needs is None or self.sink.peer is None:
             return []
-        for claim in message.needs:
-            if not ranges.is_normal(claim.missing) or ranges.size(claim.missing) > MAX_MISSING:
-                raise RemoteProtocolError("progress", f"{claim.stream}: no list of at most {MAX_MISSING} tasks")
-        self.sink.sequence = message.sequence
-        needs = {need.stream: need for need in message.needs}
         out: list[Instruction] = []
         for name, queue in self.queues.items():
             need = needs.get(name)
@@ -277,101 +264,21 @@ class Leases:
             out += self._delivery.arrived(queue.need(need, self.workers.is_held, now), now)
         return [*out, *self._poison.untold(self.sink.peer)]
 
-    def _finish(self, peer: bytes, done: Done, now: float) -> None:
-        leased_at = self.workers.end(peer, done.key, now)
-        if leased_at is None:
-            return
-        if queue := self.queues.get(done.key.stream):
-            queue.took(done.timings)
-            work = queue.works.get(done.key)
-            if work and leased_at < work.since:  # it came, and was dropped before it was wanted again
-                self._again(done.key)
-            elif work:
-                self._delivery.sent(peer, work, now)
-                work.ready = False
-
     def _beat(self, peer: bytes, worker: Worker | None, beat: Heartbeat, now: float) -> list[Instruction]:
-        """Take in what a worker, or the sink, says of itself."""
+        """Handle a heartbeat of a worker or of the sink.
+
+        A worker that pushes to another sink than the connected one is welcomed again: that welcome was lost.
+        """
         if worker is None:
             if beat.sink_stats:
-                self.sink_report.take(beat.sink_stats, now)
+                self.sink.report.take(beat.sink_stats, now)
             return []
         if beat.worker_stats:
             worker.stats, worker.stats_at = beat.worker_stats, now
-        return self._reconcile(peer, worker, beat, now)
-
-    def _reconcile(self, peer: bytes, worker: Worker, beat: Heartbeat, now: float) -> list[Instruction]:
-        """Drop leases that the worker does not know of: the task, or its `Finished`, was lost on the way.
-
-        Say welcome again if the worker pushes to another sink than this one: that welcome was lost.
-        """
-        known = set(beat.running or ())
-        lost = [
-            key for key, since in worker.held.items() if key not in known and now - since > self._intervals.silence_s
-        ]
-        for key in lost:
-            self.workers.end(peer, key, now)
-            self._again(key)
-        out: list[Instruction] = []
-        if lost:
-            out.append(
-                Note(
-                    "leases lost",
-                    {"worker": worker.hello.worker, "tasks": [key.model_dump() for key in lost]},
-                    "warning",
-                )
-            )
-        if self.sink and beat.sink != self.sink.hello.results:
+        out = self._ends.reconcile(peer, beat.running or (), self._intervals.silence_s, now)
+        if self.sink.hello and beat.sink != self.sink.hello.results:
             out.append(Send(peer, self._welcome()))
-        return [*out, *self._block(peer, worker, beat.blocked, now)]
-
-    def _block(self, peer: bytes, worker: Worker, why: str, now: float) -> list[Instruction]:
-        """Take in whether a worker's results get to the sink: while they do not, others get what it holds."""
-        if bool(why) == bool(worker.blocked):
-            return []
-        worker.blocked = why
-        self.workers.offer(peer)
-        if not why:
-            return [Note("worker reaches the sink again", {"worker": worker.hello.worker})]
-        taken = list(worker.held)
-        for key in taken:
-            self.workers.end(peer, key, now)
-            self._again(key)
-        return [Note("worker cannot reach the sink", {"worker": worker.hello.worker, "why": why}, "error")]
-
-    def _again(self, key: TaskKey) -> None:
-        queue = self.queues[key.stream]
-        work = queue.works.get(key)
-        if work and not self.workers.is_held(key):
-            queue.repeated += not work.ready
-            queue.push(work)
-
-    def _remove(self, peer: bytes, event: str, running: TaskKey | None) -> list[Instruction]:
-        """Forget a worker; `running` is charged with its death."""
-        worker = self.workers.remove(peer)
-        self.lost[event] += 1
-        name = worker.hello.worker
-        out: list[Instruction] = [
-            Note(
-                event,
-                {"worker": name, "leases": len(worker.held), "task": running and running.model_dump()},
-                "warning" if running else "info",
-            )
-        ]
-        for key in worker.held:
-            work = self.queues[key.stream].works.get(key)
-            if key != running or work is None or work.failure:
-                self._again(key)
-            else:
-                out += self._poison.charge(work, worker, self.sink.peer if self.sink else None)
-        return out
-
-    def _requeue_unconfirmed(self, queue: StreamQueue, now: float) -> list[Note]:
-        works, notes = self._delivery.overdue(queue, now)
-        for work in works:
-            work.finished_at = None
-            self._again(work.key)
-        return notes
+        return [*out, *self._ends.block(peer, beat.blocked, now)]
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
 from penstock.protocol import ranges
+from penstock.protocol.event_log import EventLog
 from penstock.protocol.messages import Failure, StreamNeed, Task, TaskKey, Timings
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_S
+from penstock.ventilator.core.observation import StreamObservation
 
 #: Weight of the newest duration in a queue's typical task duration (exponential moving average).
 _NEWEST = 0.1
@@ -49,7 +51,7 @@ class Work:
 class StreamQueue:
     """The work of one stream, lowest position first."""
 
-    def __init__(self, plan: StreamPlan, make_task: MakeTask) -> None:
+    def __init__(self, plan: StreamPlan, make_task: MakeTask, log: EventLog) -> None:
         """Start with nothing missing."""
         self.plan = plan
         self.geometry = plan.geometry
@@ -73,6 +75,7 @@ class StreamQueue:
         #: Among others, what is ready and has cost a worker its life: not in the heap, others lease it.
         self._suspects: set[TaskKey] = set()
         self._make_task = make_task
+        self._log = log
         self._now = 0.0
 
     def need(self, need: StreamNeed | None, held: Callable[[TaskKey], bool], now: float) -> list[Work]:
@@ -85,10 +88,13 @@ class StreamQueue:
         missing = need.missing if need else ()
         if missing and (not self.missing or missing[0][0] != self.missing[0][0]):
             self.head_since = now
-        for ordinal in ranges.members(ranges.subtract(self.missing, missing)):
+        arrived_whole, fresh = ranges.subtract(self.missing, missing), ranges.subtract(missing, self.missing)
+        self._log.add_ranges(now, self.plan.name, arrived_whole, "no longer missing at the sink")
+        self._log.add_ranges(now, self.plan.name, fresh, "missing at the sink")
+        for ordinal in ranges.members(arrived_whole):
             self._split_up.discard(ordinal)
             over += [self.works.pop(key, None) for key in self._parts.pop(ordinal)]
-        for ordinal in ranges.members(ranges.subtract(missing, self.missing)):
+        for ordinal in ranges.members(fresh):
             self._add(ordinal, held)
         arrived = dict(need.partial) if need else {}
         for ordinal in self._split_up:
@@ -168,6 +174,25 @@ class StreamQueue:
         """Seconds that workers spent on this stream so far, by stage."""
         return Timings.model_validate(dict(self.spent_s))
 
+    def observe(self, is_held: Callable[[TaskKey], bool]) -> StreamObservation:
+        """Return what is shown of it; `is_held` tells whether a worker has a unit of work."""
+        works = self.works.values()
+        return StreamObservation(
+            plan=self.plan,
+            wanted=len(works),
+            ready=sum(work.ready for work in works),
+            leased=sum(is_held(work.key) for work in works),
+            under_way=sum(work.finished_at is not None for work in works),
+            head_since=self.head_since if self.missing else None,
+            typical_s=self.typical_s,
+            finished=self.finished,
+            hedged=self.hedged,
+            repeated=self.repeated,
+            given_up=len(self.poison),
+            spent=self.spent,
+            stopped=self.stopped,
+        )
+
     def task(self, work: Work) -> Task:
         """Return the task of a unit of work."""
         return self._make_task(work.key, work.deaths)
@@ -196,6 +221,7 @@ class StreamQueue:
                 worker=worker,
             )
             self.poison[item.item] = work.failure = failure
+            self._log.add(self._now, work.key, f"given up: {reason}")
 
     def refund(self, key: TaskKey) -> None:
         """Take back a death that was charged: the worker lives."""
@@ -224,6 +250,7 @@ class StreamQueue:
 
     def _split(self, work: Work) -> None:
         ordinal = work.key.ordinal
+        self._log.add(self._now, work.key, "split into its items, each run alone")
         del self.works[work.key]
         self._split_up.add(ordinal)
         self._parts[ordinal] = []

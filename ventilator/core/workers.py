@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.messages import Hello, TaskKey, WorkerStats
+from penstock.ventilator.core.observation import WorkerObservation
 
 _NOBODY: frozenset[bytes] = frozenset()
 
@@ -62,6 +63,22 @@ class Worker:
         the innocent.
         """
         return next(iter(self.held), None)
+
+    def observe(self, peer: bytes) -> WorkerObservation:
+        """Return what is shown of it."""
+        return WorkerObservation(
+            peer=peer,
+            name=self.hello.worker,
+            host=self.hello.host,
+            slots=self.hello.slots,
+            leases=len(self.held),
+            busy_since=self.busy_since,
+            heard_at=self.live.heard_at,
+            stalled=self.stalled,
+            blocked=self.blocked,
+            stats=self.stats,
+            stats_at=self.stats_at,
+        )
 
 
 class Workers(Mapping[bytes, Worker]):

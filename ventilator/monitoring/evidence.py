@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.protocol.stats import ReaderStats, WorkerStats
-from penstock.ventilator.core.leases import Leases
+from penstock.ventilator.core.observation import LeasesObservation
 from penstock.ventilator.monitoring.verdict import PATIENCE_S, Evidence, Hanging
 
 #: A task hangs if it takes this many times as long as a typical one, and longer than the verdict's patience.
@@ -76,26 +76,24 @@ class Moment:
     open: int
 
     @classmethod
-    def of(cls, leases: Leases, now: float) -> "Moment":
-        """Return what is known now."""
-        stats = leases.sink_report.stats if leases.sink else None
+    def of(cls, seen: LeasesObservation) -> "Moment":
+        """Return what the leases core knew when it was observed."""
+        stats = seen.sink.stats if seen.sink else None
         sent: Counter[str] = Counter()
         for stream in stats.streams if stats else ():
             sent.update(batches=stream.batches, samples=stream.samples, bytes=stream.bytes)
-        queues = leases.queues.values()
-        works = [work for queue in queues for work in queue.works.values()]
-        under_way = sum(work.finished_at is not None for work in works)
+        under_way = sum(stream.under_way for stream in seen.streams)
         return cls(
-            now=now,
-            workers={peer: (worker.stats, worker.stats_at) for peer, worker in leases.workers.items() if worker.stats},
+            now=seen.now,
+            workers={worker.peer: (worker.stats, worker.stats_at) for worker in seen.workers if worker.stats},
             readers={reader.reader: reader for reader in stats.readers} if stats else {},
-            sink_at=leases.sink_report.at,
+            sink_at=seen.sink.stats_at if seen.sink else 0.0,
             sent=sent,
             written=sum(writer.samples for writer in stats.writers) if stats else 0,
             held_up_s=sum(writer.blocked_s for writer in stats.writers) if stats else 0.0,
-            finished=sum(queue.finished for queue in queues),
+            finished=sum(stream.finished for stream in seen.streams),
             under_way=under_way,
-            open=len(works) - under_way,
+            open=sum(stream.wanted for stream in seen.streams) - under_way,
         )
 
     def worker(self, peer: bytes, past: Sequence["Moment"]) -> WorkerLately | None:
@@ -111,8 +109,8 @@ class Moment:
         return _reader_between(first.readers[name], self.readers[name], self.sink_at - first.sink_at)
 
 
-def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
-    """Return what was seen in `past`, oldest moment first, of a stack as it is now."""
+def collect(seen: LeasesObservation, past: Sequence[Moment]) -> Evidence:
+    """Return the evidence of `past`, oldest moment first, about the stack that was observed last."""
     first, last = past[0], past[-1]
     workers = [lately for peer in last.workers if (lately := last.worker(peer, past))]
     found = [reader for name in last.readers if (reader := last.reader(name, past))]
@@ -122,10 +120,10 @@ def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
         if reader.wait_fraction is not None and reader.seconds >= _LEAST_S
     ]
     wait_fraction, starved = max(waits, default=(None, 1.0), key=lambda pair: pair[0] or 0.0)
-    stats = leases.sink_report.stats if leases.sink else None
+    stats = seen.sink.stats if seen.sink else None
     seconds = last.now - first.now
     delivered = last.sent["samples"] - first.sent["samples"] + last.written - first.written
-    heads = [last.now - queue.head_since for queue in leases.queues.values() if queue.missing]
+    heads = [last.now - stream.head_since for stream in seen.streams if stream.head_since is not None]
     waiting = any(told.starved for told in last.readers.values()) or (stats and stats.writers)
     return Evidence(
         seconds=seconds,
@@ -133,10 +131,10 @@ def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
         starved=starved,
         trainers=len(last.readers),
         writers=sum(writer.state == "writing" for writer in stats.writers) if stats else 0,
-        workers=len(leases.workers),
-        cut_off=sum(bool(worker.blocked) for worker in leases.workers.values()),
-        sink=leases.sink is not None,
-        stopped="; ".join(queue.stopped for queue in leases.queues.values() if queue.stopped),
+        workers=len(seen.workers),
+        cut_off=sum(bool(worker.blocked) for worker in seen.workers),
+        sink=seen.sink is not None,
+        stopped="; ".join(stream.stopped for stream in seen.streams if stream.stopped),
         read_s=sum(worker.read_s for worker in workers),
         make_s=sum(worker.make_s for worker in workers),
         send_s=sum(worker.send_s for worker in workers),
@@ -144,28 +142,28 @@ def collect(leases: Leases, past: Sequence[Moment]) -> Evidence:
         items=sum(worker.items for worker in workers),
         failed=sum(worker.failed for worker in workers),
         delivered=max(0, delivered),
-        wanted=sum(len(queue.works) for queue in leases.queues.values()),
+        wanted=sum(stream.wanted for stream in seen.streams),
         under_way=sum(moment.under_way for moment in past) / len(past),
         open=sum(moment.open for moment in past) / len(past),
         head_s=max(heads, default=0.0) if waiting else 0.0,
-        hanging=_hanging(leases, last.now),
+        hanging=_hanging(seen),
         writer_fraction=min(1.0, max(0.0, last.held_up_s - first.held_up_s) / seconds) if seconds > 0 else 0.0,
     )
 
 
-def _hanging(leases: Leases, now: float) -> Hanging | None:
+def _hanging(seen: LeasesObservation) -> Hanging | None:
     """Return the task that has taken longest among those that take far longer than is typical."""
     found: list[Hanging] = []
-    for worker in leases.workers.values():
+    typical_s = {stream.plan.name: stream.typical_s for stream in seen.streams}
+    for worker in seen.workers:
         stats = worker.stats
         if stats is None or stats.task is None or stats.stage not in ("read", "make"):
             continue
-        seconds = stats.stage_s + now - worker.stats_at
-        queue = leases.queues.get(stats.task.stream)
-        if seconds >= max(PATIENCE_S, _HANGS * ((queue and queue.typical_s) or 0.0)):
+        seconds = stats.stage_s + seen.now - worker.stats_at
+        if seconds >= max(PATIENCE_S, _HANGS * (typical_s.get(stats.task.stream) or 0.0)):
             doing = "waiting for the files of" if stats.stage == "read" else "working on"
             task = f"{doing} task {stats.task.ordinal} of stream {stats.task.stream!r}"
-            found.append(Hanging(worker.hello.worker, task, seconds))
+            found.append(Hanging(worker.name, task, seconds))
     return max(found, default=None, key=lambda each: each.seconds)
 
 

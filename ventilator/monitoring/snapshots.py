@@ -1,19 +1,23 @@
-"""The whole topology at one moment: adds up what workers, sink and leases core say into a `Snapshot`, once a second.
+"""Makes a `Snapshot` of the whole topology once a second, from observations of the leases core.
 
-Owns the window of the last seconds, from whose ends rates and the verdict are computed: sums only rise, so differences
-say what passed. Looks at the leases core and changes nothing. No socket, no clock: `now` and the time of day come in.
+Rates and the verdict come from a window of the last seconds: sums only rise, so the differences between its ends say
+what passed. No socket and no clock: observations and the time of day come in.
 """
 
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from penstock.protocol.event_log import StoryEvent
 from penstock.protocol.messages import SinkStats
 from penstock.protocol.snapshot import Flow, SinkRow, Snapshot, StreamRow, TrainerRow, WorkerRow
-from penstock.protocol.stats import ReaderStats, WorkerStats, few, shorten
-from penstock.ventilator.core.leases import Leases
-from penstock.ventilator.core.stream_queue import StreamQueue
-from penstock.ventilator.core.workers import Worker
+from penstock.protocol.stats import QuarantinedItem, ReaderStats, WorkerStats, few, shorten
+from penstock.ventilator.core.observation import (
+    LeasesObservation,
+    SinkObservation,
+    StreamObservation,
+    WorkerObservation,
+)
 from penstock.ventilator.monitoring.evidence import Moment, collect
 from penstock.ventilator.monitoring.verdict import Judge
 
@@ -34,52 +38,49 @@ class Own:
 
 
 class Snapshots:
-    """Watches a leases core; `snapshot` is what it saw last."""
+    """Makes a snapshot of each observation of the leases core; `snapshot` is the last one."""
 
-    def __init__(self, leases: Leases, own: Own, now: float, at: float) -> None:
-        """Begin to watch; `at` is the time of day (s since 1970)."""
-        self._leases, self._own, self._began = leases, own, now
+    def __init__(self, own: Own, seen: LeasesObservation, at: float) -> None:
+        """Begin with a first observation; `at` is the time of day (s since 1970)."""
+        self._own, self._began = own, seen.now
         self._window: deque[Moment] = deque()
-        self._judge = Judge(now)
-        self.snapshot = self._make(now, at)
+        self._judge = Judge(seen.now)
+        self._ledger: tuple[QuarantinedItem, ...] = ()
+        self.snapshot = self._make(seen, at)
 
-    def observe(self, now: float, at: float) -> None:
-        """Look again; call it about once a second."""
-        self.snapshot = self._make(now, at)
+    def update(self, seen: LeasesObservation, at: float) -> None:
+        """Make the snapshot anew; call it about once a second."""
+        self.snapshot = self._make(seen, at)
 
-    def look(self, ledger: int) -> Snapshot:
-        """Return the last snapshot with so many lines of the ledger at most: `snapshot` itself has the newest few."""
-        return self.snapshot.model_copy(update={"ledger": self._leases.sink_report.newest(ledger)})
+    def answer(self, ledger: int, story: tuple[StoryEvent, ...] = ()) -> Snapshot:
+        """Return the last snapshot with up to `ledger` lines of the ledger, and a task's story."""
+        return self.snapshot.model_copy(update={"ledger": self._ledger[:ledger], "story": story})
 
-    def _make(self, now: float, at: float) -> Snapshot:
-        leases, heard = self._leases, self._leases.sink_report
-        moment = Moment.of(leases, now)
+    def _make(self, seen: LeasesObservation, at: float) -> Snapshot:
+        moment = Moment.of(seen)
         self._window.append(moment)
-        while self._window[0].now < now - WINDOW_S:
+        while self._window[0].now < seen.now - WINDOW_S:
             self._window.popleft()
         past = tuple(self._window)
-        sink = leases.sink
-        stats = heard.stats or SinkStats()
-        rows = [_worker(peer, worker, past, now) for peer, worker in leases.workers.items()]
+        self._ledger = seen.ledger
+        stats = (seen.sink.stats if seen.sink else None) or SinkStats()
+        workers = [_worker(worker, past, seen.now) for worker in seen.workers]
+        trainers = [_trainer(reader, past) for reader in stats.readers]
         return Snapshot(
             version=self._own.version,
             at=at,
-            up_s=max(0.0, now - self._began),
-            verdict=self._judge.hear(collect(leases, past), now),
+            up_s=max(0.0, seen.now - self._began),
+            verdict=self._judge.hear(collect(seen, past), seen.now),
             flow=_flow(past),
-            streams=tuple(_stream(leases, queue, stats, now) for queue in leases.queues.values()),
-            workers=tuple(sorted(rows, key=lambda row: row.name)),
-            sink=_sink(sink.hello.results, stats, now - heard.at if heard.stats else 0.0) if sink else None,
-            trainers=tuple(
-                sorted((_trainer(reader, past) for reader in stats.readers), key=lambda row: _place(row.stats))
-            )
-            if sink
-            else (),
-            writers=stats.writers if sink else (),
-            lost=few(leases.lost),
+            streams=tuple(_stream(stream, stats, seen.now) for stream in seen.streams),
+            workers=tuple(sorted(workers, key=lambda row: row.name)),
+            sink=_sink(seen.sink, stats, seen.now) if seen.sink else None,
+            trainers=tuple(sorted(trainers, key=lambda row: _place(row.stats))),
+            writers=stats.writers,
+            lost=few(seen.lost),
             restarts=self._own.restarts,
             rejected=few(self._own.rejected),
-            ledger=heard.newest(LEDGER_SHOWN),
+            ledger=seen.ledger[:LEDGER_SHOWN],
         )
 
 
@@ -104,17 +105,17 @@ def _flow(past: tuple[Moment, ...]) -> Flow:
     )
 
 
-def _worker(peer: bytes, worker: Worker, past: tuple[Moment, ...], now: float) -> WorkerRow:
-    lately = past[-1].worker(peer, past)
+def _worker(worker: WorkerObservation, past: tuple[Moment, ...], now: float) -> WorkerRow:
+    lately = past[-1].worker(worker.peer, past)
     return WorkerRow(
-        name=worker.hello.worker,
-        host=worker.hello.host,
-        slots=worker.hello.slots,
-        leases=len(worker.held),
+        name=worker.name,
+        host=worker.host,
+        slots=worker.slots,
+        leases=worker.leases,
         rate=lately.rates[0] if lately else 0.0,
         busy=lately.busy if lately else 0.0,
-        task_s=max(0.0, now - worker.busy_since) if worker.held else 0.0,
-        silent_s=max(0.0, now - worker.live.heard_at),
+        task_s=max(0.0, now - worker.busy_since) if worker.leases else 0.0,
+        silent_s=max(0.0, now - worker.heard_at),
         hedged=worker.stalled,
         cut_off=shorten(worker.blocked),
         stats=worker.stats or WorkerStats(),
@@ -136,36 +137,33 @@ def _trainer(reader: ReaderStats, past: tuple[Moment, ...]) -> TrainerRow:
     )
 
 
-def _stream(leases: Leases, queue: StreamQueue, stats: SinkStats, now: float) -> StreamRow:
-    settings, geometry = queue.plan.settings, queue.plan.geometry
-    works = list(queue.works.values())
+def _stream(stream: StreamObservation, stats: SinkStats, now: float) -> StreamRow:
+    plan = stream.plan
     return StreamRow(
-        name=queue.plan.name,
-        items=queue.plan.items,
-        samples=geometry.samples_per_epoch,
-        classes=len(queue.plan.classes),
-        batch_size=settings.batch_size,
-        fingerprint=queue.plan.fingerprint,
-        wanted=len(works),
-        ready=sum(work.ready for work in works),
-        leased=sum(leases.workers.is_held(work.key) for work in works),
-        head_s=max(0.0, now - queue.head_since) if queue.missing else 0.0,
-        typical_task_s=queue.typical_s,
-        finished=queue.finished,
-        hedged=queue.hedged,
-        repeated=queue.repeated,
-        given_up=len(queue.poison),
-        spent=queue.spent,
-        sink=next((stream for stream in stats.streams if stream.stream == queue.plan.name), None)
-        if leases.sink
-        else None,
+        name=plan.name,
+        items=plan.items,
+        samples=plan.geometry.samples_per_epoch,
+        classes=len(plan.classes),
+        batch_size=plan.settings.batch_size,
+        fingerprint=plan.fingerprint,
+        wanted=stream.wanted,
+        ready=stream.ready,
+        leased=stream.leased,
+        head_s=0.0 if stream.head_since is None else max(0.0, now - stream.head_since),
+        typical_task_s=stream.typical_s,
+        finished=stream.finished,
+        hedged=stream.hedged,
+        repeated=stream.repeated,
+        given_up=stream.given_up,
+        spent=stream.spent,
+        sink=next((each for each in stats.streams if each.stream == plan.name), None),
     )
 
 
-def _sink(results: str, stats: SinkStats, silent_s: float) -> SinkRow:
+def _sink(sink: SinkObservation, stats: SinkStats, now: float) -> SinkRow:
     return SinkRow(
-        results=results,
-        silent_s=max(0.0, silent_s),
+        results=sink.results,
+        silent_s=max(0.0, now - sink.stats_at) if sink.stats else 0.0,
         outcomes=stats.results,
         bytes=stats.bytes,
         quarantined=stats.quarantined,

@@ -13,6 +13,7 @@ import pytest
 
 from penstock.launcher.in_memory_sources import Given, in_memory
 from penstock.protocol.errors import ItemError, SourceError, SpecError
+from penstock.protocol.event_log import EventLog
 from penstock.protocol.messages import StreamNeed, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import parse_spec
@@ -232,7 +233,7 @@ def test_each_mistake_in_a_frame_has_its_words(frame: dict[str, Any], words: str
 def test_a_row_that_kills_its_workers_is_quarantined_by_name(root: Path) -> None:
     """Its task is run item by item; the task's others, and the same row in a later epoch, need no worker's death."""
     book, plan, _ = opened(root)
-    lane = StreamQueue(plan, book.task)
+    lane = StreamQueue(plan, book.task, EventLog())
     lane.need(StreamNeed(stream="train", missing=((3, 4), (7, 8))), lambda _: False, 0.0)
     task = lane.pop()
     assert task is not None

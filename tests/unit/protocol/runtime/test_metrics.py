@@ -27,7 +27,7 @@ from penstock.trainer.feed import metrics as feed_metrics
 from penstock.trainer.feed.stats import FeedStats
 from penstock.ventilator.monitoring import metrics as ventilator_metrics
 from penstock.worker import metrics as worker_metrics
-from penstock.worker.counters import Meter
+from penstock.worker.counters import Counters
 
 READER = ReaderStats(
     reader="r", stream="train", rank=0, world_size=1, position=64, epoch=stats.EpochProgress(epoch=0, expected=100)
@@ -54,9 +54,9 @@ SINK = SinkStats(
 )
 
 
-def meter() -> Meter:
+def meter() -> Counters:
     """Return the meter of a worker that has finished a task."""
-    made = Meter()
+    made = Counters()
     made.add(Timings(read_s=0.002, decode_s=0.3, transform_s=99.0), [np.zeros((6, 5), np.uint8)], items=3, failures=1)
     return made
 

@@ -45,8 +45,8 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
 from penstock.sink.core.assembly import VENTILATOR, Assembly
+from penstock.sink.core.instructions import SinkInstruction
 from penstock.sink.core.refusals import MAX_POSITION, MAX_READERS
-from penstock.sink.core.writer_jobs import SinkInstruction
 
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
 HELLO = SinkHello(incarnation="i", results="results", version="1.0")

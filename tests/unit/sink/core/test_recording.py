@@ -28,23 +28,22 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.assembly import VENTILATOR, Assembly
+from penstock.sink.core.instructions import SinkInstruction, Write
 from penstock.sink.core.reader import gather
 from penstock.sink.core.recording import Pace, Recording
 from penstock.sink.core.writer_jobs import (
     Commit,
     Committed,
-    Finished,
-    Held,
+    DiskFull,
     Job,
     Listed,
     Lost,
     Open,
     Opened,
-    Page,
-    Rows,
-    SinkInstruction,
+    OutputFinished,
+    PathsJob,
+    RowsJob,
     Taken,
-    Write,
 )
 from penstock.sink.output.layout import Layout, OutputConfig
 
@@ -106,7 +105,7 @@ class CoreHarness:
         for each in instructions:
             match each:
                 case Write(job):
-                    assert isinstance(job, Open | Rows | Commit | Page)
+                    assert isinstance(job, Open | RowsJob | Commit | PathsJob)
                     self.jobs.append(job)
                 case Note():
                     self.notes.append(each)
@@ -204,12 +203,12 @@ class CoreHarness:
                     listed=len(disk.paths) == self.plan.items,
                     finished=disk.finished,
                 )
-            case Rows():
+            case RowsJob():
                 self._uncommitted += named(self.plan, job)
                 return Taken(job.count)
             case Commit():
                 return self._commit(job)
-            case Page():
+            case PathsJob():
                 assert job.start == len(self.disk.paths)
                 self.disk.paths += job.paths
                 return Listed(len(self.disk.paths), job.total)
@@ -223,10 +222,10 @@ class CoreHarness:
         assert all(lost.position < commit.stop for lost in commit.lost)
         self.disk.lost += commit.lost
         self.disk.stop, self.disk.pieces, self.disk.finished = commit.stop, self.disk.pieces + 1, commit.last
-        return Finished() if commit.last else Committed(commit.stop, len(self.disk.rows))
+        return OutputFinished() if commit.last else Committed(commit.stop, len(self.disk.rows))
 
 
-def named(plan: StreamPlan, rows: Rows) -> list[Named]:
+def named(plan: StreamPlan, rows: RowsJob) -> list[Named]:
     """Return which samples a job holds."""
     names = [known.name for known in plan.schema]
     columns = [
@@ -395,7 +394,7 @@ def test_what_waits_too_long_is_committed() -> None:
     harness.tick(4.0)
     assert not any(isinstance(job, Commit) for job in harness.jobs)
     harness.tick(1.5)
-    assert [Rows, Rows, Commit] == [type(job) for job in harness.jobs]
+    assert [RowsJob, RowsJob, Commit] == [type(job) for job in harness.jobs]
     harness.result(2)
     harness.tick(1.0)
     assert 1 == sum(isinstance(job, Commit) for job in harness.jobs)
@@ -436,7 +435,7 @@ def test_a_window_holds_several_jobs_however_small_it_is() -> None:
     harness.tick()
     for task in harness.missing()[::-1]:  # nothing is complete before the last
         harness.result(task)
-    jobs = [job for job in harness.jobs if isinstance(job, Rows)]
+    jobs = [job for job in harness.jobs if isinstance(job, RowsJob)]
     assert 4 <= len(jobs)
     recorder = harness.recording.recorder
     assert recorder is not None
@@ -447,12 +446,12 @@ def test_a_full_disk_is_said_while_it_lasts() -> None:
     """The thread waits; the log and /healthz say for what."""
     harness = CoreHarness(make_plan(), Disk())
     harness.work()
-    harness.take(harness.core.wrote(Held("out.h5: No space left on device"), 0.0))
+    harness.take(harness.core.wrote(DiskFull("out.h5: No space left on device"), 0.0))
     assert ("out.h5: No space left on device", True) == (
         harness.recording.status()["why"],
         harness.recording.status()["held_up_by_writer"],
     )
-    harness.take(harness.core.wrote(Held(""), 0.0))
+    harness.take(harness.core.wrote(DiskFull(""), 0.0))
     assert ["disk full", "disk has space again"] == [note.event for note in harness.notes if "disk" in note.event]
     assert not harness.recording.status()["why"]
 
@@ -466,7 +465,7 @@ def test_a_stream_that_its_budget_stops_is_committed_and_no_more() -> None:
     harness.result(1, frozenset(range(40)))
     assert "stopped" == harness.recording.state
     assert "failure_budget = 0.0" in harness.recording.why
-    assert [Rows, Commit] == [type(job) for job in harness.jobs]
+    assert [RowsJob, Commit] == [type(job) for job in harness.jobs]
     assert [] == harness.failed
     assert [] == harness.missing()
 

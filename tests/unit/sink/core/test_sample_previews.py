@@ -28,9 +28,9 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
 from penstock.sink.core.assembly import VENTILATOR, Assembly
+from penstock.sink.core.instructions import SinkInstruction
 from penstock.sink.core.sample_previews import MOST_WAITING, sample_reply
 from penstock.sink.core.store import Store
-from penstock.sink.core.writer_jobs import SinkInstruction
 
 LOOK = SampleRequest(stream="train", count=7, version="1.0")
 Shown = tuple[SampleReply, Sequence[Array]]

@@ -25,7 +25,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.custom import Custom, Produced
 from penstock.protocol.wire import Array
 from penstock.sink.core.store import Slice
-from penstock.sink.core.writer_jobs import Commit, Lost, Rows
+from penstock.sink.core.writer_jobs import Commit, Lost, RowsJob
 from penstock.sink.output.durable_files import Disk
 from penstock.sink.output.layout import OutputConfig
 from penstock.sink.output.output import Output
@@ -113,7 +113,7 @@ def write(asked: OutputConfig, disk: Disk, plan: StreamPlan = PLAN, upto: int | 
                 output.close()
                 return output
             stop = min(row + EACH, total)
-            output.append(Rows(slices(fields, row, stop), stop - row, [(0, stop - row)]))
+            output.append(RowsJob(slices(fields, row, stop), stop - row, [(0, stop - row)]))
             position = stop + (stop > 13)
             output.commit(Commit(position, [LOST] if row <= 13 < stop else []))
         output.commit(Commit(plan.items, [], last=True))
@@ -301,7 +301,7 @@ def test_what_is_not_ours_is_never_touched(what: str, tmp_path: Path) -> None:
 
 
 def test_another_streams_output_is_refused_in_words(tmp_path: Path) -> None:
-    """Finished or begun: both fingerprints are quoted, and what to do."""
+    """OutputFinished or begun: both fingerprints are quoted, and what to do."""
     write(output_config(tmp_path), FaultyDisk(), upto=8)
     for complete in (False, True):
         if complete:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from support.plans import make_plan, make_task
+from support.plans import PlannedTasks, make_plan, make_task
 
 from penstock.protocol import ranges
 from penstock.protocol.errors import RemoteProtocolError
@@ -32,7 +32,8 @@ from penstock.protocol.messages import (
     WorkerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
-from penstock.ventilator.core.leases import MAX_MISSING, LeasePolicy, Leases
+from penstock.ventilator.core.leases import LeasePolicy, Leases
+from penstock.ventilator.core.sink_link import MAX_MISSING
 
 SINK = b"sink"
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
@@ -51,8 +52,7 @@ class CoreHarness:
         self.plans = {plan.name: plan for plan in plans or (make_plan(),)}
         self.now = 0.0
         self.leases = Leases(
-            self.plans.values(),
-            lambda key, attempt: make_task(self.plans[key.stream], key, attempt),
+            PlannedTasks(*self.plans.values()),
             {"photos": "/photos"},
             INTERVALS,
             "1.0",
@@ -111,7 +111,7 @@ class CoreHarness:
             for peer in (SINK, *alive):
                 if peer in self.leases.workers:
                     self.beat(peer, *self.leases.workers[peer].held)
-                elif self.leases.sink and peer == self.leases.sink.peer:
+                elif peer == self.leases.sink.peer:
                     self.hear(peer, Heartbeat())
             sent += [send.message for send in self.take(self.leases.tick(self.now))]
         return sent
@@ -794,11 +794,11 @@ class LeasesMachine(RuleBasedStateMachine):
     @rule(peer=st.sampled_from([SINK, b"sink 2"]))
     def sink(self, peer: bytes) -> None:
         """The sink says hello, perhaps another one."""
-        if self.harness.leases.sink is None or peer == SINK:
-            if self.harness.leases.sink is None:
+        if self.harness.leases.sink.peer is None or peer == SINK:
+            if self.harness.leases.sink.peer is None:
                 self.missing = set()
             sequence = self.harness.sequence
-            known = self.harness.leases.sink is not None
+            known = self.harness.leases.sink.peer is not None
             self.harness.sink(SINK)
             self.harness.sequence = sequence if known else 0
 
@@ -807,7 +807,7 @@ class LeasesMachine(RuleBasedStateMachine):
         """Every missing task is there: ready, leased, on its way or given up (validate says which)."""
         self.harness.leases.validate()
         queue = self.harness.leases.queues["train"]
-        if self.harness.leases.sink:
+        if self.harness.leases.sink.peer:
             assert self.missing == set(ranges.members(queue.missing))
 
     def teardown(self) -> None:
@@ -815,7 +815,7 @@ class LeasesMachine(RuleBasedStateMachine):
         if not hasattr(self, "harness"):
             return
         harness = self.harness
-        if harness.leases.sink is None:
+        if harness.leases.sink.peer is None:
             harness.sink()
         for peer in list(harness.leases.workers):
             harness.hear(peer, Goodbye())

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 import pytest
-from support.plans import make_plan, make_result, make_task
+from support.plans import PlannedTasks, make_plan, make_result, make_task
 
 from penstock.protocol.instructions import Instruction, Send
 from penstock.protocol.messages import (
@@ -28,7 +28,7 @@ from penstock.protocol.records import MOST_S
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.stats import LEDGER_KEPT, LEDGER_PAGE, FeedWaits
 from penstock.sink.core.assembly import VENTILATOR, Assembly
-from penstock.sink.core.writer_jobs import SinkInstruction
+from penstock.sink.core.instructions import SinkInstruction
 from penstock.ventilator.core.leases import Leases
 from penstock.ventilator.monitoring.snapshots import WINDOW_S, Own, Snapshots
 
@@ -45,9 +45,9 @@ class Joined:
         """Let everybody join, at time 0."""
         self.now = 0.0
         self.plan = make_plan(items=items, failure_budget=1.0)
-        self.leases = Leases([self.plan], lambda key, attempt: make_task(self.plan, key, attempt), {}, INTERVALS, "1.0")
+        self.leases = Leases(PlannedTasks(self.plan), {}, INTERVALS, "1.0")
         self.sink = Assembly(SinkHello(incarnation="i", results="r", version="1.0"), INTERVALS, 0.0)
-        self.snapshots = Snapshots(self.leases, Own("1.0", 0, {}), 0.0, 1e9)
+        self.snapshots = Snapshots(Own("1.0", 0, {}), self.leases.observe(0.0), 1e9)
         self.held: list[TaskKey] = []
         self.stats = WorkerStats()
         #: Whether the trainer consumes at once what it gets.
@@ -117,7 +117,7 @@ class Joined:
         if work and self.held:
             self.work()
         self.hear(WORKER, Heartbeat(running=tuple(self.held), sink="r", worker_stats=self.stats))
-        self.snapshots.observe(self.now, 1e9 + self.now)
+        self.snapshots.update(self.leases.observe(self.now), 1e9 + self.now)
         return self.snapshots.snapshot
 
     def seconds(self, count: int, *, work: bool = True) -> Snapshot:
@@ -220,10 +220,10 @@ def test_the_ledger_reaches_the_ventilator_page_by_page() -> None:
         failure = Failure(offset=0, item=number, path=f"{number}.jpg", reason="r" * 5000, kind="decode")
         joined.sink.statistics.quarantine("train", 0, failure, "w")
     joined.second()
-    assert list(range(LEDGER_PAGE))[::-1] == [line.item for line in joined.snapshots.look(1000).ledger]
+    assert list(range(LEDGER_PAGE))[::-1] == [line.item for line in joined.snapshots.answer(1000).ledger]
     joined.seconds(4)
-    assert list(range(count))[::-1] == [line.item for line in joined.snapshots.look(1000).ledger]
-    assert [count - 1, count - 2] == [line.item for line in joined.snapshots.look(2).ledger]
+    assert list(range(count))[::-1] == [line.item for line in joined.snapshots.answer(1000).ledger]
+    assert [count - 1, count - 2] == [line.item for line in joined.snapshots.answer(2).ledger]
     assert all(len(line.reason) < 500 for line in joined.snapshots.snapshot.ledger)
     sink, [stream] = joined.snapshots.snapshot.sink, joined.snapshots.snapshot.streams
     assert sink is not None
@@ -239,7 +239,7 @@ def test_a_ledger_longer_than_is_kept_loses_its_oldest_lines() -> None:
         failure = Failure(offset=0, item=number, path=f"{number}.jpg", reason="r")
         joined.sink.statistics.quarantine("train", 0, failure, "w")
     joined.seconds(LEDGER_KEPT // LEDGER_PAGE + 3)
-    assert list(range(300, count))[::-1] == [line.item for line in joined.snapshots.look(1000).ledger]
+    assert list(range(300, count))[::-1] == [line.item for line in joined.snapshots.answer(1000).ledger]
 
 
 def test_a_ventilator_that_starts_again_hears_the_ledger_anew(joined: Joined) -> None:
@@ -247,13 +247,13 @@ def test_a_ventilator_that_starts_again_hears_the_ledger_anew(joined: Joined) ->
     failure = Failure(offset=0, item=3, path="3.jpg", reason="r")
     joined.sink.statistics.quarantine("train", 0, failure, "w")
     joined.seconds(3)
-    assert 1 == joined.leases.sink_report.lines
+    assert 1 == joined.leases.sink.report.lines
     again = Joined()
     again.sink = joined.sink
     again.now = joined.now
     again.to_ventilator(SINK, again.sink.start(again.now)[0])
     again.seconds(3)
-    assert [3] == [line.item for line in again.snapshots.look(10).ledger]
+    assert [3] == [line.item for line in again.snapshots.answer(10).ledger]
 
 
 def test_everybody_who_left_is_counted_and_not_shown(joined: Joined) -> None:
@@ -261,7 +261,7 @@ def test_everybody_who_left_is_counted_and_not_shown(joined: Joined) -> None:
     joined.second()
     joined.hear(WORKER, Goodbye())
     joined.hear(SINK, Goodbye())
-    joined.snapshots.observe(joined.now + 1, 1e9)
+    joined.snapshots.update(joined.leases.observe(joined.now + 1), 1e9)
     snapshot = joined.snapshots.snapshot
     assert ((), (), None) == (snapshot.workers, snapshot.trainers, snapshot.sink)
     assert {"worker left": 1} == snapshot.lost

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.plans import make_plan, make_task
+from support.plans import PlannedTasks, make_plan
 
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.instructions import Send
@@ -62,9 +62,7 @@ def test_there_is_no_page_of_what_is_not_there(stream: str, start: int, tmp_path
 def test_only_a_sink_is_told() -> None:
     """A worker that asks breaks the protocol; who is unknown is told to say hello."""
     plan = make_plan()
-    core = Leases([plan], lambda key, attempt: make_task(plan, key, attempt), {}, Intervals(), "1.0")
-    answer = Paths(stream="train", start=0, total=1, paths=("a.jpg",))
-    core.paths = lambda stream, start: answer.model_copy(update={"stream": stream, "start": start})
+    core = Leases(PlannedTasks(plan), {}, Intervals(), "1.0")
     core.receive(b"s", SinkHello(incarnation="i", results="r", version="1.0"), 0.0)
     core.receive(b"w", Hello(worker="w", incarnation="j", host="h", slots=1, version="1.0"), 0.0)
     [send] = core.receive(b"s", ListPaths(stream="train", start=7), 0.0)

@@ -1,0 +1,106 @@
+"""How leases end: with a result, with the worker, or because the worker does not know of them or cannot deliver.
+
+Part of the leases core: no socket, no clock. `poison.py` charges what a lost worker ran; `delivery.py` watches whether
+results arrive.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from penstock.protocol.event_log import EventLog
+from penstock.protocol.instructions import Instruction, Note
+from penstock.protocol.messages import Done, TaskKey
+from penstock.ventilator.core.delivery import Delivery
+from penstock.ventilator.core.poison import Poison
+from penstock.ventilator.core.stream_queue import StreamQueue
+from penstock.ventilator.core.workers import Workers
+
+
+class LeaseEnds:
+    """Ends leases and makes work ready again that no worker holds any more."""
+
+    def __init__(
+        self, queues: Mapping[str, StreamQueue], workers: Workers, delivery: Delivery, poison: Poison, log: EventLog
+    ) -> None:
+        """Work on the leases of these `workers` and the work of these `queues`."""
+        self._queues, self._workers, self._delivery, self._poison, self._log = queues, workers, delivery, poison, log
+        #: Workers that went, by how.
+        self.lost: Counter[str] = Counter()
+
+    def finish(self, peer: bytes, done: Done, now: float) -> None:
+        """Handle a worker's report that it sent a result."""
+        leased_at = self._workers.end(peer, done.key, now)
+        if leased_at is None:
+            return
+        if queue := self._queues.get(done.key.stream):
+            self._log.add(now, done.key, f"{self._workers[peer].hello.worker} sent its result")
+            queue.took(done.timings)
+            work = queue.works.get(done.key)
+            if work and leased_at < work.since:  # it came, and was dropped before it was wanted again
+                self._again(done.key, now, "its result had arrived and was dropped before")
+            elif work:
+                self._delivery.sent(peer, work, now)
+                work.ready = False
+
+    def reconcile(self, peer: bytes, known: Collection[TaskKey], after_s: float, now: float) -> list[Instruction]:
+        """End leases that are older than `after_s` seconds and unknown to the worker.
+
+        Either the message with the task was lost, or the worker's report that it finished.
+        """
+        worker, known = self._workers[peer], set(known)
+        lost = [key for key, since in worker.held.items() if key not in known and now - since > after_s]
+        for key in lost:
+            self._workers.end(peer, key, now)
+            self._again(key, now, f"{worker.hello.worker} does not have it")
+        if not lost:
+            return []
+        fields = {"worker": worker.hello.worker, "tasks": [key.model_dump() for key in lost]}
+        return [Note("leases lost", fields, "warning")]
+
+    def block(self, peer: bytes, why: str, now: float) -> list[Instruction]:
+        """Handle whether a worker's results reach the sink: while they do not, other workers get what it holds."""
+        worker = self._workers[peer]
+        if bool(why) == bool(worker.blocked):
+            return []
+        worker.blocked = why
+        self._workers.offer(peer)
+        if not why:
+            return [Note("worker reaches the sink again", {"worker": worker.hello.worker})]
+        for key in list(worker.held):
+            self._workers.end(peer, key, now)
+            self._again(key, now, f"{worker.hello.worker} cannot reach the sink")
+        return [Note("worker cannot reach the sink", {"worker": worker.hello.worker, "why": why}, "error")]
+
+    def remove(
+        self, peer: bytes, event: str, running: TaskKey | None, sink: bytes | None, now: float
+    ) -> list[Instruction]:
+        """Forget a worker and requeue its leases; `running` is charged with its death."""
+        worker = self._workers.remove(peer)
+        self.lost[event] += 1
+        name = worker.hello.worker
+        fields = {"worker": name, "leases": len(worker.held), "task": running and running.model_dump()}
+        out: list[Instruction] = [Note(event, fields, "warning" if running else "info")]
+        for key in worker.held:
+            work = self._queues[key.stream].works.get(key)
+            if key != running or work is None or work.failure:
+                self._again(key, now, f"{event} ({name})")
+            else:
+                self._log.add(now, key, f"{event} ({name}), which ran this")
+                out += self._poison.charge(work, worker, sink)
+        return out
+
+    def requeue_unconfirmed(self, queue: StreamQueue, now: float) -> list[Note]:
+        """Make work ready again whose result has not arrived in time."""
+        works, notes = self._delivery.overdue(queue, now)
+        for work in works:
+            work.finished_at = None
+            self._again(work.key, now, "its result has not arrived in time")
+        return notes
+
+    def _again(self, key: TaskKey, now: float, why: str) -> None:
+        queue = self._queues[key.stream]
+        work = queue.works.get(key)
+        if work and not self._workers.is_held(key):
+            queue.repeated += not work.ready
+            queue.push(work)
+            self._log.add(now, key, f"ready again: {why}")
