@@ -22,6 +22,8 @@ _DPI = 110
 _WORKERS = "worker processes (0: in the trainer's process)"
 #: Parts of a run, from the bottom of a stack of areas up.
 _PARTS = {"trainer": _VERMILION, "workers": _BLUE, "sink": _GREEN, "ventilator": _PINK, "other": _ORANGE}
+#: Width that a label of the legend takes (inches); a figure of one round has room for a few in a row.
+_LABEL_INCHES = 1.3
 #: Rounds that are drawn in one picture of utilisation.
 MOST_ROUNDS = 3
 _STYLE: Any = {
@@ -119,7 +121,8 @@ def usage_figure(runs: Sequence[Run], cores: int) -> Any:  # noqa: ANN401 - matp
     legend = {label: handle for handle, label in reversed(named)}  # the first panel's handle of each
     labels = list(dict.fromkeys(label for _, label in named))
     handles = [legend[label] for label in labels]
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=9)
+    columns = max(1, min(len(labels), int(wide / _LABEL_INCHES)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, fontsize=9)
     return figure
 
 

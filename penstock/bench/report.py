@@ -15,6 +15,8 @@ from penstock.bench import amdahl, machine
 from penstock.bench.plots import MOST_ROUNDS, draw_durations, draw_speed_ups, draw_usage
 from penstock.bench.results import BenchSettings, Candidate, Results, Run
 
+#: Runs with more than one worker that it takes to fit a law: it would pass through a single one exactly.
+_LEAST_POINTS = 2
 #: Up to so many cores, a report says what that means.
 _FEW_CORES = 4
 #: A run that was timed for less (s) says little: batches that were ready before count in it, and so does any hiccup.
@@ -49,8 +51,13 @@ def speed_ups(results: Results) -> list[tuple[Candidate, float]]:
 
 
 def fit_law(results: Results) -> amdahl.Amdahl | None:
-    """Fit Amdahl's law to the workers' speed-ups; more workers than cores count as the cores."""
+    """Fit Amdahl's law to the workers' speed-ups; None if fewer than two runs had more than one worker.
+
+    More workers than cores count as the cores.
+    """
     points = [(min(each.workers, cores()), gain) for each, gain in speed_ups(results) if each.workers > 0]
+    if sum(n > 1 for n, _ in points) < _LEAST_POINTS:
+        return None
     return amdahl.fit([n for n, _ in points], [gain for _, gain in points])
 
 
@@ -152,13 +159,16 @@ def _cores_used(run: Run) -> float:
 
 def _law_in_words(results: Results, law: amdahl.Amdahl | None) -> str:
     if law is None:
-        return "No law was fitted: that takes runs with 1 worker and with more, on a machine of more than one core."
+        return (
+            "No law was fitted: that takes a run with 1 worker and two with more, on a machine of more than one core; "
+            "give more `--rounds` or `--workers`."
+        )
     points = sum(min(each.workers, cores()) > 1 for each, _ in speed_ups(results))
     words = (
-        f"Amdahl's law, fitted to the speed-up over one worker in the same round of {points} run{'s' * (points > 1)} "
+        f"Amdahl's law, fitted to the speed-up over one worker in the same round of {points} runs "
         f"(more workers than the {cores()} cores count as {cores()}): {law}"
     )
-    words += ", which fits a single run always." if points == 1 else ", by the standard error of least squares."
+    words += ", by the standard error of least squares."
     if law.parallel > 1.0:
         words += " More than 1 means that one worker was slowed down by more than its own work."
     if law.parallel < 0.0:

@@ -109,6 +109,26 @@ def test_the_law_is_that_of_the_runs() -> None:
     assert law.error < 1e-9
 
 
+def test_no_law_is_fitted_to_a_single_point(tmp_path: Path) -> None:
+    """It would pass through it exactly; the report says what it takes."""
+    assert fit_law(make_results(1)) is None
+    write_report(make_results(1), tmp_path)
+    assert "No law was fitted: that takes a run with 1 worker and two with more" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_the_legend_lies_within_the_figure(rounds: int) -> None:
+    """Also that of one round, whose figure is narrow."""
+    runs = make_results(rounds).of(Candidate("penstock", 1))
+    runs[0].usage[3] |= {"ventilator_cores": 0.1, "other_cores": 0.7, "sink_cores": 0.2}
+    figure = usage_figure(runs, 2)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+    plt.close(figure)
+
+
 def test_every_part_of_any_panel_is_in_the_legend() -> None:
     """A part that only one round has is named, and parts have the same colours and order in all panels."""
     runs = make_results().of(Candidate("penstock", 1))

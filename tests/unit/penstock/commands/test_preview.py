@@ -1,4 +1,4 @@
-"""Contact sheets: which samples, at which size and levels, with which words, in which file."""
+"""`penstock preview`: which samples stand on the sheet, in which order, with which words."""
 
 import json
 from pathlib import Path
@@ -10,9 +10,8 @@ from PIL import Image
 from support.images import encode, picture, write_images
 
 from penstock.commands.preview import find_units, main, make_samples
-from penstock.contact_sheet.pictures import Range, arrange, find_range, resize, to_picture
 from penstock.contact_sheet.samples import Sample, lines, make_sheet, save
-from penstock.contact_sheet.sheet import Tile, check_output, draw
+from penstock.contact_sheet.sheet import check_output
 from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.plan import StreamPlan
@@ -52,61 +51,6 @@ def colours(sheet: Image.Image, colour: tuple[int, int, int]) -> int:
     return int((np.asarray(sheet.convert("RGB")) == colour).all(axis=2).sum())
 
 
-@pytest.mark.parametrize(
-    ("shape", "side", "expected"),
-    [
-        ((16, 16, 3), 256, (128, 128)),  # enlarged 8 times
-        ((30, 40, 1), 256, (90, 120)),  # 3 times
-        ((100, 100, 3), 256, (100, 100)),
-        ((224, 224, 3), 256, (224, 224)),
-        ((500, 400, 3), 256, (256, 205)),
-        ((1, 2000, 3), 256, (1, 256)),
-    ],
-)
-def test_images_of_all_sizes_are_shown_at_a_sensible_one(
-    shape: tuple[int, ...], side: int, expected: tuple[int, int]
-) -> None:
-    """Small ones by a whole factor, pixel by pixel; large ones reduced; others as they are."""
-    image = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-    shown = resize(image, side)
-    assert expected == shown.shape[:2]
-    if factor := expected[1] // shape[1]:
-        np.testing.assert_array_equal(image, shown[::factor, ::factor])
-
-
-@pytest.mark.parametrize(
-    ("dtype", "low", "high", "expected"),
-    [
-        ("uint8", 3, 200, Range(0.0, 255.0, given=True)),
-        ("bool", 0, 1, Range(0.0, 1.0, given=True)),
-        ("float32", 0.1, 0.9, Range(0.0, 1.0)),
-        ("float16", -0.9, 0.9, Range(-1.0, 1.0)),
-        ("float32", 0.0, 254.0, Range(0.0, 255.0)),
-    ],
-)
-def test_levels_are_those_that_the_numbers_belong_to(dtype: str, low: float, high: float, expected: Range) -> None:
-    """So that images rescaled to 0 to 1 or -1 to 1 look as they did before."""
-    assert expected == find_range(dtype, [np.linspace(low, high, 100).reshape(10, 10, 1).astype(dtype)])
-
-
-def test_numbers_of_no_known_range_are_shown_without_their_outliers() -> None:
-    """One value of a million hides nothing; all images share one range; what is no number is black."""
-    values = np.random.default_rng(0).normal(0.0, 1.0, (100, 100, 1)).astype(np.float32)
-    values[0, 0], values[0, 1], values[0, 2] = 1e6, np.nan, np.inf
-    shown = find_range("float32", [values, values])
-    assert -3.5 < shown.low < -2.0
-    assert 2.0 < shown.high < 3.5
-    pixels = np.asarray(to_picture(values, shown))
-    assert [255, 0, 255] == pixels[0, :3, 0].tolist()
-    assert abs(127 - float(pixels.mean())) < 10
-
-
-def test_small_numbers_are_not_taken_for_dark_levels() -> None:
-    """A logarithm of 0 to 12 fills no quarter of 0 to 255: it is shown in its own range."""
-    shown = find_range("float32", [np.linspace(0.0, 12.0, 10_000, dtype=np.float32).reshape(100, 100, 1)])
-    assert (0.06, 11.94) == (round(shown.low, 2), round(shown.high, 2))
-
-
 def test_rows_of_arrays_are_shown_with_their_number(tmp_path: Path) -> None:
     """Tasks of rows carry no items; the sheet names the array and the row all the same."""
     images = np.stack([picture(number, number % 2, 24, 32) for number in range(6)])
@@ -119,24 +63,6 @@ def test_rows_of_arrays_are_shown_with_their_number(tmp_path: Path) -> None:
     assert ["1", "x[5]"] == list(lines(plan, samples[5]))
     for sample, image in zip(samples, images, strict=True):
         np.testing.assert_array_equal(image, sample.fields["image"])
-
-
-def test_any_order_of_axes_and_number_of_channels_has_a_picture() -> None:
-    """Two axes are gray; of two channels the first is shown, of many the first three; a vector has none."""
-    pixels = np.arange(5 * 7 * 6, dtype=np.uint8).reshape(5, 7, 6)
-    for image, first, expected in [
-        (pixels[..., :3], False, pixels[..., :3]),
-        (pixels[..., :3].transpose(2, 0, 1), True, pixels[..., :3]),
-        (pixels[..., :3].transpose(2, 0, 1), None, pixels[..., :3]),
-        (pixels[..., :1].transpose(2, 0, 1), None, pixels[..., :1]),
-        (pixels[..., 0], None, pixels[..., :1]),
-        (pixels[..., :2], False, pixels[..., :1]),
-        (pixels, False, pixels[..., :3]),
-    ]:
-        found = arrange(image, channels_first=first)
-        assert found is not None
-        np.testing.assert_array_equal(expected, found)
-    assert arrange(pixels[0, 0]) is None
 
 
 def test_samples_are_those_of_the_stream_in_its_order(tmp_path: Path) -> None:
@@ -307,16 +233,6 @@ def test_what_cannot_be_drawn_is_refused_in_words(
         assert word in told
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.jpeg", "JPEG"), ("a.webp", "WEBP")]
-)
-def test_a_sheet_is_of_the_kind_that_its_name_ends_in(tmp_path: Path, name: str, kind: str) -> None:
-    """In capitals as well."""
-    save(draw("t", [], []), check_output(str(tmp_path / name)))
-    with Image.open(tmp_path / name) as sheet:
-        assert kind == sheet.format
-
-
 def test_a_sheet_names_files_that_cannot_be_written(tmp_path: Path) -> None:
     """A folder under the name of the file, for instance."""
     (tmp_path / "sheet.png").mkdir()
@@ -324,17 +240,6 @@ def test_a_sheet_names_files_that_cannot_be_written(tmp_path: Path) -> None:
     sheet = make_sheet("t", open_stream(make_spec(tmp_path / "photos"))[1], [], 64)
     with pytest.raises(SpecError, match="cannot be written"):
         save(sheet, check_output(str(tmp_path / "sheet.png")))
-
-
-def test_words_that_are_too_long_stay_within_their_tile() -> None:
-    """Names lose their middle, reasons their end; signs that no font has are drawn all the same."""
-    tile = Tile("x" * 500 + " and much more " * 50, ["a very long class name " * 9, "文件-é-×-" * 30])
-    blank = draw("t", [], [Tile(" ", ["", ""])])
-    drawn = draw("t", [], [tile])
-    assert blank.size == drawn.size
-    pixels = np.asarray(drawn)
-    margin = np.concatenate([pixels[:, :15].reshape(-1, 3), pixels[:, -15:].reshape(-1, 3)])
-    assert {(252, 252, 250)} == {tuple(pixel) for pixel in margin.tolist()}
 
 
 def test_pictures_look_like_the_files_they_are_made_of(tmp_path: Path) -> None:
