@@ -162,6 +162,8 @@ def _workers(uses: Sequence[Use], workers: int) -> list[Term]:
     read = [count * use.files.mean_bytes for count, use in zip(items, uses, strict=True)]
     pixels = largest(use.files.largest_pixels for use in uses)
     seen = sum(use.files.seen for use in uses)
+    working = largest(size.working_bytes for use in uses if (size := use.listing.image_size) is not None)
+    packed = [Term("workers, chunks", workers * working, f"{workers} × compressed arrays or chunks, unpacked")]
     hostile = largest(int(use.plan.settings.transform.max_megapixels * 3) for use in uses)
     return [
         Term(
@@ -174,6 +176,7 @@ def _workers(uses: Sequence[Use], workers: int) -> list[Term]:
             workers * _TASKS_READ * largest(read),
             f"{workers} × {_TASKS_READ} tasks' files of {largest(read) / 1e6:.1f} MB, as the mean of {seen} files says",
         ),
+        *(packed if working else ()),
         Term(
             "workers, decoding",
             workers * _DECODED * 3 * pixels,

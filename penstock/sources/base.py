@@ -33,6 +33,8 @@ class ImageSize:
     #: Bytes of an image as it is stored.
     bytes: int
     pixels: int
+    #: Bytes that each worker takes to read any of them, such as for unpacked chunks.
+    working_bytes: int = 0
 
 
 class Listing(ABC):

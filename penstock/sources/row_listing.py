@@ -69,7 +69,9 @@ def list_rows(rows: Rows) -> RowListing:
         copy_digest=rows.copy_digest(),
         name=rows.images.name,
         chosen=rows.chosen,
-        image_size=ImageSize(height * width * channels * rows.images.dtype.itemsize, height * width),
+        image_size=ImageSize(
+            height * width * channels * rows.images.dtype.itemsize, height * width, rows.images.working_bytes
+        ),
     )
 
 

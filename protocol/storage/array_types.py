@@ -20,6 +20,11 @@ class Stored(Protocol):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
+    @property
+    def working_bytes(self) -> int:
+        """Memory that a process takes to read rows, besides the rows: unpacked chunks, or an array that it holds."""
+        ...
+
     def take(self, rows: Int64s) -> npt.NDArray[Any]:
         """Return these rows, in this order: a new array. Raises ItemError if the file has been changed."""
         ...

@@ -16,13 +16,15 @@ from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.order import Int64s
 from penstock.protocol.storage.array_types import Stored
 from penstock.protocol.storage.confined_files import open_below
-from penstock.protocol.storage.hdf5_open import Bounds, h5py, names_of, open_descriptor
+from penstock.protocol.storage.hdf5_open import Bounds, chunk_bytes, h5py, names_of, open_descriptor
 from penstock.protocol.storage.hdf5_parts import PartFiles, duplicate
-from penstock.protocol.storage.hdf5_virtual import Access, find, read_rows
+from penstock.protocol.storage.hdf5_virtual import Access, find, read_rows, stored_rows
 from penstock.protocol.storage.rows_numpy import Mapped
 
 #: Unpacked chunks that a data set keeps (bytes): a chunk that several rows of a task share is unpacked once.
 CACHE_BYTES = 32_000_000
+#: Copies of a chunk while it is unpacked: the library doubles its buffer as it goes, and rows are copied out of it.
+_COPIES = 4
 
 Array = npt.NDArray[Any]
 
@@ -46,8 +48,15 @@ class DataSet:
         self.name = name
         self.shape: tuple[int, ...] = data.shape
         self.dtype: np.dtype[Any] = data.dtype
-        self._parts = parts
+        self._data, self._bounds, self._parts = data, bounds, parts
         self._rows = read_rows(data, bounds, data.dtype, Access(parts))
+
+    @property
+    def working_bytes(self) -> int:
+        """Memory for unpacked chunks: those that are kept, and the largest while it is unpacked."""
+        chunks = [chunk_bytes(rows.data) for rows in stored_rows(self._data, self._bounds, self._parts)]
+        largest = max(chunks, default=0)
+        return CACHE_BYTES + _COPIES * largest if largest else 0
 
     def take(self, rows: Int64s) -> Array:
         """Return these rows, read in ascending order. Raises ItemError if any of them cannot be read."""

@@ -9,6 +9,7 @@ import mmap
 import os
 import zipfile
 from io import BufferedReader, BytesIO
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -26,6 +27,19 @@ _HELD_BYTES = 256_000_000
 _ZIP_HEADER, _ZIP_LENGTHS = 30, 26
 #: Bit of a zip member's flags: encrypted.
 _ENCRYPTED = 1
+#: What numpy raises for headers that are no literal, or no description of an array; deeply nested ones end its parser.
+_BAD_HEADER = (
+    ValueError,
+    EOFError,
+    OSError,
+    SyntaxError,
+    TokenError,
+    TypeError,
+    LookupError,
+    RecursionError,
+    MemoryError,
+    OverflowError,
+)
 
 Array = npt.NDArray[Any]
 _Header = tuple[tuple[int, ...], np.dtype[Any], int]
@@ -53,6 +67,11 @@ class Mapped:
         else:
             self._array = np.empty(shape, dtype)
 
+    @property
+    def working_bytes(self) -> int:
+        """No memory: pages are the system's."""
+        return 0
+
     def take(self, rows: Int64s) -> Array:
         """Return these rows. Raises ItemError if the file has been changed since it was opened."""
         self._watch.check()
@@ -73,6 +92,11 @@ class Held:
     def __init__(self, array: Array, name: str) -> None:
         """Take the array."""
         self._array, self.name, self.shape, self.dtype = array, name, array.shape, array.dtype
+
+    @property
+    def working_bytes(self) -> int:
+        """Memory that the array takes in each process."""
+        return self._array.nbytes
 
     def take(self, rows: Int64s) -> Array:
         """Return these rows."""
@@ -132,10 +156,13 @@ def _find(opened: BufferedReader, path: str, member: str) -> int | Held:
                 raise SourceError(f"{path}: encrypted: save it again without a password")
             if info.compress_type != zipfile.ZIP_STORED:
                 return _unpack(archive, info, path)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError, LookupError, MemoryError) as error:
         raise SourceError(f"{path}: not a readable .npz file: {error}") from error
-    opened.seek(info.header_offset)
-    header = opened.read(_ZIP_HEADER)
+    try:
+        opened.seek(info.header_offset)
+        header = opened.read(_ZIP_HEADER)
+    except OSError as error:
+        raise SourceError(f"{path}: not a readable .npz file: {error}") from error
     lengths = header[_ZIP_LENGTHS : _ZIP_LENGTHS + 2], header[_ZIP_LENGTHS + 2 : _ZIP_HEADER]
     return info.header_offset + _ZIP_HEADER + sum(int.from_bytes(length, "little") for length in lengths)
 
@@ -167,13 +194,13 @@ def _header(opened: IO[bytes], path: str) -> _Header:
         if read is None:
             raise SourceError(f"{path}: .npy version {version}: save plain numbers by numpy.save")
         shape, fortran, dtype = read(opened)
-    except (ValueError, EOFError, OSError) as error:
-        raise SourceError(f"{path}: not a readable .npy file: {error}") from error
+    except _BAD_HEADER as error:
+        raise SourceError(f"{path}: not a readable .npy file: {type(error).__name__}: {error}") from error
     if dtype.hasobject:
         raise SourceError(f"{path}: holds pickled Python objects, which are never loaded: save it with a number dtype")
     if dtype.names is not None or dtype.subdtype is not None or not dtype.itemsize:
         raise SourceError(f"{path}: dtype {dtype}: save plain numbers")
-    if min(shape, default=0) < 0:
+    if any(type(side) is not int or side < 0 for side in shape):
         raise SourceError(f"{path}: shape {shape}: not a readable .npy file")
     if fortran and len(shape) > 1:
         raise SourceError(f"{path}: in Fortran order, its rows are scattered: save numpy.ascontiguousarray of it")

@@ -12,7 +12,7 @@ import h5py
 
 from penstock.protocol.errors import LocalProtocolError, OutputError
 from penstock.sink.output.durable_files import Disk, DurableFile
-from penstock.sink.output.layout import LIBVER
+from penstock.sink.output.layout import LIBVER, text
 
 #: Name of the data set; rows of a chunk; rows copied in one go.
 PATHS, _CHUNK_ROWS, _ROWS = "paths", 4096, 65_536
@@ -39,7 +39,7 @@ class Names:
             raise LocalProtocolError(f"{start + len(paths)} paths of {total}")
         assert self._durable is not None  # noqa: S101 - opened together
         with self._durable.guard():
-            self._file[PATHS][start : start + len(paths)] = list(paths)
+            self._file[PATHS][start : start + len(paths)] = [text(path) for path in paths]
             if start + len(paths) == total:
                 self._file.close()
         if start + len(paths) == total:

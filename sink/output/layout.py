@@ -68,6 +68,12 @@ class Layout:
                 f"stream {plan.name!r} has a field {taken[0]!r}, and a file has something else under that name: let "
                 "the custom transform call it otherwise"
             )
+        for name in plan.classes:
+            if text(name) != name:
+                raise OutputError(
+                    f"stream {plan.name!r} has a class {name!r}, a name that HDF5 cannot hold: rename its folder, or "
+                    "give other names as source.classes"
+                )
         return cls(tuple(Column.of(field) for field in (*plan.schema, EPOCH)))
 
     @property
@@ -106,6 +112,11 @@ class OutputConfig:
             "compression": self.compression,
             "shard_rows": self.shard_rows(Layout.of(plan)),
         }
+
+
+def text(value: str) -> str:
+    r"""Return text as HDF5 can hold it: NUL, and bytes that are no UTF-8, are written as `\x00` and the like."""
+    return value.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
 
 
 def filters(compression: str, item_bytes: int) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from penstock.sink.core.reader import gather
 from penstock.sink.core.store import Slice
 from penstock.sink.core.writer_jobs import Lost, RowsJob
 from penstock.sink.output.durable_files import Disk, DurableFile
-from penstock.sink.output.layout import EPOCH, FORMAT, LIBVER, Column, Layout, filters
+from penstock.sink.output.layout import EPOCH, FORMAT, LIBVER, Column, Layout, filters, text
 
 _TEXT = h5py.string_dtype()
 _QUARANTINE: tuple[tuple[str, Any], ...] = (
@@ -153,7 +153,7 @@ def read_lost(file: Any) -> tuple[Lost, ...]:  # noqa: ANN401 - h5py's types say
 
 
 def _row(epoch: int, failure: Failure) -> tuple[Any, ...]:
-    return failure.item, epoch, failure.path, failure.reason, failure.attempts
+    return failure.item, epoch, text(failure.path), text(failure.reason), failure.attempts
 
 
 def read_piece(path: Path, layout: Layout) -> Piece:
