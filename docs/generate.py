@@ -115,6 +115,8 @@ def _plural(words: str) -> str:
 
 
 def _number(value: float) -> str:
+    if value == 2**63:
+        return "2^63"
     return f"{value:,.0f}" if value == int(value) else f"{value}"
 
 

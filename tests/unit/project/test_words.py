@@ -31,16 +31,12 @@ GENERATED = {"spec.md", "settings.md", "metrics.md"}
 
 
 def texts(folder: str) -> Iterator[tuple[str, str]]:
-    """Yield each docstring of a folder's modules: the place where its object begins, and its words."""
+    """Yield each docstring of a folder's modules, those of fields included: its place and its words."""
     for file in sorted((ROOT / folder).rglob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            place = f"{file.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:
-                case ast.Module() | ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
-                    yield place, ast.get_docstring(node) or ""
-                case ast.Expr(value=ast.Constant(value=str(text))):  # of a field
-                    yield place, text
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    yield f"{file.relative_to(ROOT)}:{node.lineno}", text
                 case _:
                     pass
 
