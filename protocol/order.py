@@ -1,7 +1,7 @@
 """Where every sample stands: epochs, positions, tasks, mix windows and each sample's random generator.
 
-Owns the pure functions from (seed, epoch, place) to items and from items to places. Refuses to know files, batches
-and services. Everything costs O(1) memory, whatever the number of items.
+Owns the pure functions from (seed, epoch, place) to items and from items to places. Everything costs O(1) memory,
+whatever the number of items.
 
 Shuffling is a keyed permutation of [0, n): a balanced Feistel network over the smallest even number of bits that holds
 n, whose values outside [0, n) walk the network's cycle until they fall inside (Black and Rogaway, "Ciphers with

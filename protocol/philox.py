@@ -1,8 +1,8 @@
 """The first uniform numbers of many samples' generators at once: what `order.sample_generator` draws, vectorised.
 
 Owns the arithmetic of Philox4x64-10 (Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3",
-SC11) over arrays. Refuses to know what is drawn and for whom. numpy builds a generator in about 8 µs, as much
-as a small image's whole augmentation takes; here a sample's numbers cost about half a microsecond.
+SC11) over arrays. numpy builds a generator in about 8 µs, as much as a small image's whole augmentation takes; here
+a sample's numbers cost about half a microsecond.
 """
 
 from functools import lru_cache

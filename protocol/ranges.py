@@ -1,4 +1,4 @@
-"""Sets of integers as sorted, disjoint, half-open ranges. Pure functions; knows nothing of tasks or positions."""
+"""Sets of integers as sorted, disjoint, half-open ranges. Pure functions."""
 
 from collections.abc import Iterable, Iterator
 

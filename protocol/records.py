@@ -1,7 +1,4 @@
-"""What messages are made of: records that stand in several of them, as frozen pydantic models.
-
-Refuses to know bytes, sockets and which message goes where.
-"""
+"""What messages are made of: records that stand in several of them, as frozen pydantic models."""
 
 from typing import Annotated, Literal
 

@@ -1,7 +1,7 @@
 """What services tell of themselves with their heartbeats: small, bounded, absolute. Owns what each number means.
 
 Counts and seconds only rise while a process lives, so a lost message costs nothing and whoever wants rates takes
-differences. Refuses to know who adds them up and what is concluded; `snapshot` holds that.
+differences.
 """
 
 from collections.abc import Mapping

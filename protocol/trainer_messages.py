@@ -1,4 +1,4 @@
-"""The messages between trainers and the sink. Owns their meaning; refuses to know bytes."""
+"""The messages between trainers and the sink. Owns their meaning."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

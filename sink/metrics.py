@@ -1,4 +1,4 @@
-"""The sink's metrics, from the statistics that it told last. Owns their names; refuses to know how they are counted."""
+"""The sink's metrics, from the statistics that it told last. Owns their names."""
 
 from typing import get_args
 

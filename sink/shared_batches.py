@@ -1,7 +1,4 @@
-"""Batches that trainers on this host read from shared memory: owns who can, and keeps what they have not consumed.
-
-Refuses to know what batches are and when credit allows them.
-"""
+"""Batches that trainers on this host read from shared memory: owns who can, and keeps what they have not consumed."""
 
 from collections import deque
 from collections.abc import Container, Sequence

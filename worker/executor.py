@@ -1,7 +1,6 @@
 """The worker's two threads beside its loop: one reads ahead, one decodes, transforms and sends.
 
-Owns the queue of tasks and the PUSH socket to the sink. Knows nothing of heartbeats and leases: the loop's thread asks
-for what is finished and is woken when there is something.
+Owns the queue of tasks and the PUSH socket to the sink.
 """
 
 import threading

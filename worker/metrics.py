@@ -1,4 +1,4 @@
-"""A worker's metrics, from its meter and from what it told last. Owns their names; refuses to know how they count."""
+"""A worker's metrics, from its meter and from what it told last. Owns their names."""
 
 from penstock.protocol.messages import WorkerStats
 from penstock.protocol.runtime.metrics import COMMON, Definition, Page, add_common

@@ -1,7 +1,4 @@
-"""Whether a worker's results get to the sink: notices that they do not, and finds out why in a thread of its own.
-
-Refuses to know results and sockets: the engine tells since when it has had no link, the session tells the ventilator.
-"""
+"""Whether a worker's results get to the sink: notices that they do not, and finds out why in a thread of its own."""
 
 import threading
 

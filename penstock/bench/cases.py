@@ -1,8 +1,7 @@
 """The benchmarks that come with `penstock bench`: Keras's ImageDataGenerator beside ours, in one run.
 
 They are those of the notebook of an older project, which made that class use processes: images in memory, with and
-without training, and JPEG files with training. Owns their images and what is done to them; refuses to know how they are
-measured.
+without training, and JPEG files with training. Owns their images and what is done to them.
 """
 
 from collections.abc import Callable

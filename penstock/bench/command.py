@@ -1,7 +1,6 @@
 """`penstock bench`: the same work with 0, 1, 2 … worker processes, and a report with pictures.
 
-Owns the order of the runs, each in a fresh process, and that an interrupt keeps those that are finished. Refuses to
-know how a run is timed (`bench_run`) and how it is told (`bench_report`).
+Owns the order of the runs, each in a fresh process, and that an interrupt keeps those that are finished.
 """
 
 import os

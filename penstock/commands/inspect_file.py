@@ -1,6 +1,6 @@
 """What is in an HDF5 file: fields and how they are stored, classes and their counts, what is lost, what it was made of.
 
-Owns what `penstock inspect` knows. Refuses to know how it is shown, and why anybody asks.
+Owns what `penstock inspect` knows.
 """
 
 import json

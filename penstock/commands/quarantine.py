@@ -1,6 +1,6 @@
 """`penstock quarantine`: which items could not be made into samples, and why; of a running stack, or of a ledger.
 
-Owns how lines are read and grouped. Refuses to know how items fail.
+Owns how lines are read and grouped.
 """
 
 import json

@@ -1,6 +1,6 @@
 """From samples to a contact sheet: which picture, and which words under it.
 
-Owns what `penstock preview` and `penstock view` have in common. Refuses to know where samples come from.
+Owns what `penstock preview` and `penstock view` have in common.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

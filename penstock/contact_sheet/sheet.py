@@ -1,6 +1,6 @@
 """Contact sheets: pictures in rows, each with lines of text under it, on one light page.
 
-Owns how a sheet looks and how it is written to a file. Refuses to know where pictures come from.
+Owns how a sheet looks and how it is written to a file.
 """
 
 import math

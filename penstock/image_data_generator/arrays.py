@@ -1,9 +1,9 @@
 """Arrays of images given to `flow`: checks, subsets, and whether they are 8-bit images in another guise.
 
-Workers change 8-bit images, and round what they make to whole levels. Scripts hold images as uint8, as floats of 0 to
-255, or divided by 255; all of these are 8-bit images times a factor, and travel as such. Rounding then costs half a
-level of 255, as with image files. What has other values, or fewer levels than that (masks of 0 and 1 are spread over
-0 to 255 instead), is left as it is. Refuses to know what becomes of the images.
+Workers change 8-bit images, and round what they make to whole levels. Scripts hold images as uint8, as floats of 0
+to 255, or divided by 255; all of these are 8-bit images times a factor, and travel as such. Rounding then costs
+half a level of 255, as with image files. What has other values, or fewer levels than that (masks of 0 and 1 are
+spread over 0 to 255 instead), is left as it is.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """What arguments of an `ImageDataGenerator` and of its methods must be: checked at once, with the value quoted.
 
-Owns the words for values of a wrong kind. Refuses to know what the arguments are for.
+Owns the words for values of a wrong kind.
 """
 
 import math

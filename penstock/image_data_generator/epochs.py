@@ -1,6 +1,6 @@
 """Which batch a request of an image iterator gets: epochs, turns, and how Keras's `fit` is told from indexing by hand.
 
-Owns the place in the stream and nothing else. Refuses to know images, labels and workers.
+Owns the place in the stream and nothing else.
 
 Keras 3 asks a `PyDataset` for batches by index, and `fit` shuffles the indices. But the stream's order is shuffled
 already, and workers make batches in that order: asked for them out of order, they would begin anew for each. So during

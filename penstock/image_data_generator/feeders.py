@@ -1,7 +1,7 @@
 """Where an image iterator's pixels come from: arrays as they are, or made in this process; see `image_workers` too.
 
 Owns the way from (epoch, batch) to images and the items they show. All feeders of one source and seed give the same
-bytes, whatever the number of workers. Refuses to know labels and normalisation.
+bytes, whatever the number of workers.
 """
 
 from collections.abc import Callable, Mapping

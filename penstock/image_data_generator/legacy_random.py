@@ -1,7 +1,7 @@
 """Random numbers for single images, drawn call by call as Keras's class draws them: one seed gives both the same.
 
-Owns the kind and the order of the calls of numpy's legacy generators. Workers draw otherwise (`protocol.philox`), since
-their numbers follow from epoch and sample alone. Refuses to know what becomes of the numbers.
+Owns the kind and the order of the calls of numpy's legacy generators. Workers draw otherwise (`protocol.philox`),
+since their numbers follow from epoch and sample alone.
 """
 
 from collections.abc import Iterator

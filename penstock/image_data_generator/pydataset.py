@@ -1,6 +1,6 @@
 """Image iterators as Keras 3's `fit`, `evaluate` and `predict` take them: as a `keras.utils.PyDataset`.
 
-Owns the import of Keras, which takes seconds and not everybody has. Refuses to know what an iterator does.
+Owns the import of Keras, which takes seconds and not everybody has.
 """
 
 import importlib.util

@@ -1,6 +1,6 @@
 """Writes what an image iterator yields as picture files (`save_to_dir`).
 
-Owns their names and levels, and checks where they go before the first is made. Refuses to know iterators.
+Owns their names and levels, and checks where they go before the first is made.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What an `ImageDataGenerator` is told, and what it does to single images: draw, change, normalise.
 
-Owns the arguments' meanings and the words for wrong ones. Refuses to know iterators, files and workers.
+Owns the arguments' meanings and the words for wrong ones.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """From what `ImageDataGenerator` was told to the feeder that makes it: the spec's source and transform, and who works.
 
-Owns the choice between worker processes and this process. Refuses to know labels and iterators.
+Owns the choice between worker processes and this process.
 """
 
 import os

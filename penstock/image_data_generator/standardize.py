@@ -1,7 +1,7 @@
 """Normalisation as the retired Keras `ImageDataGenerator` does it, on whole batches, and the statistics it needs.
 
-Owns `standardize` and `fit`: rescaling, centring, dividing by the deviation and whitening, in Keras's order. Refuses to
-know where images come from. Statistics are population statistics (ddof 0); 1e-6 keeps a division from failing.
+Owns `standardize` and `fit`: rescaling, centring, dividing by the deviation and whitening, in Keras's order.
+Statistics are population statistics (ddof 0); 1e-6 keeps a division from failing.
 """
 
 import math

@@ -1,7 +1,6 @@
 """What an image iterator gives beside the images: labels by class mode, other inputs, sample weights.
 
-Owns the lookup by item: workers know no labels, so labels of any shape and type cost nothing on their way. Refuses to
-know files and pixels.
+Owns the lookup by item: workers know no labels, so labels of any shape and type cost nothing on their way.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Where a stack on this machine shows its dashboard: which port, whose token, what to tell its user.
 
-Owns what a restart of the ventilator must not change: the port and the token. Refuses to know what the page shows.
+Owns what a restart of the ventilator must not change: the port and the token.
 """
 
 import importlib.util

@@ -1,6 +1,6 @@
 """Asks for the snapshot where it is served over HTTP: at a ventilator's health address, or by its dashboard.
 
-The counterpart of `look.Onlooker` for `http://` addresses. Refuses to know how it is shown.
+The counterpart of `look.Onlooker` for `http://` addresses.
 """
 
 import http.client

@@ -1,7 +1,7 @@
 """A process of our own that does one heavy thing and tells of it by JSON lines: both of its ends.
 
 What needs TensorFlow lives in such a process, so that whoever started it can be interrupted at any moment. Owns the
-pipes and the deadlines. Refuses to know what is reported.
+pipes and the deadlines.
 """
 
 import json

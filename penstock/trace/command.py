@@ -1,7 +1,7 @@
 """`penstock trace`: joins what `--trace` recorded into a file for https://ui.perfetto.dev, and says where time goes.
 
-Owns the Trace Event Format (Google's "Trace Event Format", the JSON object format), which Perfetto and Chrome's tracing
-open. Refuses to know how moments are matched (`trace_ways`) and clocks aligned (`trace_clocks`).
+Owns the Trace Event Format (Google's "Trace Event Format", the JSON object format), which Perfetto and Chrome's
+tracing open.
 """
 
 import json

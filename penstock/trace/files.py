@@ -1,4 +1,4 @@
-"""What `--trace` has left in a folder: a file a process, read and checked. Owns their form; refuses to know spans."""
+"""What `--trace` has left in a folder: a file a process, read and checked. Owns their form."""
 
 import json
 import math

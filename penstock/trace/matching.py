@@ -1,7 +1,6 @@
 """From rows of processes to tasks' ways: which stage a task was in, from when to when, by one clock. Pure functions.
 
-Owns the matching: which lease, which worker and which batch belong to a result that came to the sink. Refuses to know
-files and formats.
+Owns the matching: which lease, which worker and which batch belong to a result that came to the sink.
 """
 
 from bisect import bisect_left, bisect_right

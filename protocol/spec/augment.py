@@ -1,4 +1,4 @@
-"""The spec's random changes of a sample. Owns their fields; refuses to know how they are done.
+"""The spec's random changes of a sample. Owns their fields.
 
 Names, defaults and meanings are those of Keras's retired `ImageDataGenerator`; what it refuses is refused here too.
 """

@@ -1,4 +1,4 @@
-"""What an image's axes and channels are called, in the spec and in the schema. Refuses to know pixels."""
+"""What an image's axes and channels are called, in the spec and in the schema."""
 
 from typing import Literal
 

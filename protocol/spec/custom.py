@@ -1,4 +1,4 @@
-"""The spec's custom transforms: functions that users publish, by name. Owns their fields; refuses to know any code.
+"""The spec's custom transforms: functions that users publish, by name. Owns their fields.
 
 Nothing executable is in a spec. What a transform makes of the schema stands here, not in its code, so that the sink and
 the trainers, which have not installed it, know the samples as well as the workers that have.

@@ -1,4 +1,4 @@
-"""The spec's normalisation: from levels to the numbers a model trains on. Owns its fields; refuses to know pixels.
+"""The spec's normalisation: from levels to the numbers a model trains on. Owns its fields.
 
 Names and meanings are those of Keras's retired `ImageDataGenerator`. What Keras warns about and ignores (statistics
 that are asked for and missing) is refused here.

@@ -1,7 +1,6 @@
 """The spec: what a training stream is, as pydantic models read from one TOML file.
 
 Owns every field's meaning, unit, default and bounds, and errors that name file, field, value and what is allowed.
-Refuses to know sockets, processes and the files that a source lists.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Statistics of a data set, which `Normalize` centres, scales and whitens by: made, saved and read here.
 
-Refuses to know where a file's root lies. The files hold plain numbers: numpy's .npz without pickle, or JSON.
+The files hold plain numbers: numpy's .npz without pickle, or JSON.
 """
 
 import hashlib

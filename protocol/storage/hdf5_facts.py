@@ -1,6 +1,6 @@
 """What an HDF5 file says of itself, if Penstock wrote it: owns the attributes' names and what they mean to readers.
 
-Files of others say nothing, and are read all the same. Refuses to know samples.
+Files of others say nothing, and are read all the same.
 """
 
 from dataclasses import dataclass

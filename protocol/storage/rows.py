@@ -1,7 +1,7 @@
 """Sources whose items are rows, opened: what the ventilator lists and what workers read, seen alike by both.
 
-Owns shapes, element types, labels, classes, subsets, and the digest by which a worker knows that its copy is the one
-that was listed. Refuses to know file formats (`rows_numpy`, `rows_hdf5`) and streams.
+Owns shapes, element types, labels, classes, subsets, and the digest by which a worker knows that its copy is the
+one that was listed.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """Files that survive a crash: written aside, synced, renamed. Owns the waiting for space on a full disk, and the lock.
 
 The HDF5 library writes through `DurableFile`: the system calls are ours, so that they let other threads run, a full
-disk is waited for at the very call that meets it, and an error never passes through the library, which would be left in
-a state that nobody can close. Refuses to know what the files hold.
+disk is waited for at the very call that meets it, and an error never passes through the library, which would be
+left in a state that nobody can close.
 """
 
 import errno

@@ -6,8 +6,6 @@ output's own name is replaced by a small file of virtual data sets over the piec
 In the end the pieces' chunks are copied, as they lie, into one file that takes the output's name, and the parts go; or,
 sharded, pieces become shards beside the output, which stays a view. Killed at any moment, the next run finds whole
 pieces, throws away what is torn and goes on from the last.
-
-Refuses to know streams and threads: all calls may block.
 """
 
 import json

@@ -1,6 +1,6 @@
 """The thread that owns the output: takes jobs in order, does what may block, says what came of it.
 
-Owns that nothing the disk does holds up the sink's loop. Refuses to know what is to be written when: `recording` does.
+Owns that nothing the disk does holds up the sink's loop.
 """
 
 import queue

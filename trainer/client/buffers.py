@@ -1,7 +1,7 @@
 """Memory for batches that is used again once the program has let go of the batch that was in it.
 
-A batch of megabytes in fresh memory costs the kernel about as much for clearing its pages as copying the samples does.
-Owns when memory is free: when nothing but this module refers to it. Refuses to know what is in it.
+A batch of megabytes in fresh memory costs the kernel about as much for clearing its pages as copying the samples
+does. Owns when memory is free: when nothing but this module refers to it.
 """
 
 import math

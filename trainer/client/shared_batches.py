@@ -1,8 +1,7 @@
 """A sink's shared memory, as a trainer on its host uses it: whether it can be opened, and batches copied out of it.
 
-The trainer's half of what `sink/shared_batches.py` lends. Owns when it is tried to open that memory, and that a batch's
-fields are whole and the program's own before their memory may be written again. Refuses to know sockets, threads and
-credit.
+The trainer's half of what `sink/shared_batches.py` lends. Owns when it is tried to open that memory, and that a
+batch's fields are whole and the program's own before their memory may be written again.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """What may be done to stored images as they are read: cut a part out, turn, flip; and choose among several of a sample.
 
-Owns the draws: they follow from seed, epoch and row, as those of a live stream follow from its items. Vectorised over
-batches, in numpy. Refuses to know files.
+Owns the draws: they follow from seed, epoch and row, as those of a live stream follow from its items. Vectorised
+over batches, in numpy.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
 """An HDF5 file as a stream of samples: which data sets are fields, in which order rows come, and what names the result.
 
-Owns what a feed may be asked for, and the defaults that a file written by Penstock brings along. Refuses to know
-threads.
+Owns what a feed may be asked for, and the defaults that a file written by Penstock brings along.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
 """In which order a file's rows become batches: runs, mix windows, rounds and ranks. Pure arithmetic, O(1) memory.
 
-A *run* is consecutive rows of the file, whole chunks of them, so that it is read in one go. An epoch's runs stand in
-the order of a keyed permutation; *windows* of several runs have their rows permuted together, so that a batch holds
-rows of many runs. Positions count rows, endlessly, as a live stream's count samples. A *round* is `world_size` batches
-that stand together; each rank takes its own. Refuses to know files.
+A *run* is consecutive rows of the file, whole chunks of them, so that it is read in one go. An epoch's runs stand
+in the order of a keyed permutation; *windows* of several runs have their rows permuted together, so that a batch
+holds rows of many runs. Positions count rows, endlessly, as a live stream's count samples. A *round* is
+`world_size` batches that stand together; each rank takes its own.
 
 The last run is shorter where runs do not divide the rows. It stands at a place that is drawn, and the full runs are
 permuted among themselves: so any position is found without looking at the others.

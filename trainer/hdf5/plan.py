@@ -1,4 +1,4 @@
-"""What a feed knows of a file before it reads samples: the counterpart of a stream's plan. Refuses to know h5py."""
+"""What a feed knows of a file before it reads samples: the counterpart of a stream's plan."""
 
 from dataclasses import dataclass
 

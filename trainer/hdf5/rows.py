@@ -1,7 +1,4 @@
-"""A file's rows as fields of samples: owns which data sets make which fields, the choice among images, and changes.
-
-Refuses to know in which order rows are wanted, and batches.
-"""
+"""A file's rows as fields of samples: owns which data sets make which fields, the choice among images, and changes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

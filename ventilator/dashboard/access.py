@@ -1,8 +1,8 @@
 """Who may see the page: tokens, host names and the headers that keep other pages out.
 
-Three doors. Beyond loopback nothing is shown without the token. A request must name this host in its `Host` header: a
-page of somebody else's could let its own name point here (DNS rebinding) and would then read as one of ours. And no
-answer may be framed, read by other origins, or run or load anything from elsewhere. Refuses to know what is shown.
+Three doors. Beyond loopback nothing is shown without the token. A request must name this host in its `Host` header:
+a page of somebody else's could let its own name point here (DNS rebinding) and would then read as one of ours. And
+no answer may be framed, read by other origins, or run or load anything from elsewhere.
 """
 
 import hmac

@@ -1,6 +1,6 @@
 """Server-sent events: what is published goes to every open page; who does not read is dropped.
 
-Owns clients and their queues, both bounded. Refuses to know what is sent. Lives in one event loop.
+Owns clients and their queues, both bounded. Lives in one event loop.
 """
 
 import asyncio

@@ -1,8 +1,7 @@
 """The dashboard as the ventilator holds it: a server in a thread of its own, which gets a snapshot each second.
 
-A thread and no process: the ventilator hands over one object a second, and what the thread does with it (JSON, sockets,
-small pictures now and then) takes milliseconds. Owns the listening socket, the thread and its event loop. Refuses to
-know leases and workers.
+A thread and no process: the ventilator hands over one object a second, and what the thread does with it (JSON,
+sockets, small pictures now and then) takes milliseconds. Owns the listening socket, the thread and its event loop.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """From moments to evidence: what workers and trainers did between the ends of a window of time.
 
-Owns differences of sums: a peer that is new, or started again, counts from where it was first seen. A stage that is not
-over counts as far as it has come. Refuses to know what is concluded (`protocol.verdict`) and how it is shown.
+Owns differences of sums: a peer that is new, or started again, counts from where it was first seen. A stage that is
+not over counts as far as it has come.
 """
 
 from collections import Counter

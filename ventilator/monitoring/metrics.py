@@ -1,4 +1,4 @@
-"""The ventilator's metrics, from its last snapshot. Owns their names; refuses to know how a snapshot comes about."""
+"""The ventilator's metrics, from its last snapshot. Owns their names."""
 
 from penstock.protocol.runtime.metrics import COMMON, Definition, Page, add_common
 from penstock.protocol.snapshot import CAUSES, WORDS, Snapshot, StreamRow

@@ -1,10 +1,10 @@
 """Who waits for whom, in words: what limits a stack, and what to do about it.
 
 Theory of operation. Credit says which side waits: a trainer without credit is busy, so it is the limit itself; a
-trainer with credit and no complete batch waits for the pipeline. Then the workers' time says why: what most of it goes
-into is what limits them, and workers without tasks beside a trainer that waits mean that what they made is under way.
-`judge` is a pure function of what was seen during some seconds; `Judge` holds its word for a while, so that it does
-not flicker. Refuses to know clocks, sockets and how the numbers were found.
+trainer with credit and no complete batch waits for the pipeline. Then the workers' time says why: what most of it
+goes into is what limits them, and workers without tasks beside a trainer that waits mean that what they made is
+under way. `judge` is a pure function of what was seen during some seconds; `Judge` holds its word for a while, so
+that it does not flicker.
 """
 
 import math

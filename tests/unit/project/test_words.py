@@ -18,7 +18,7 @@ BANNED = {
     r"\btakes? in that\b": "handle",
     r"\b(?:is|are) said of\b": "name the subject",
     r"\bthat is told\b": "that receives",
-    r"\bin words\b": "with an explanation",
+    r"\b(?:stops?|stopped|refused|ends?|fails?|leaves?) [^.;:]{0,40}\bin words\b": "with an explanation",
     r"\ba folder a class\b": "one subfolder per class",
     r"\b(?:a|the|each|every) (?:process|program|service|worker|sink|trainer|ventilator|peer) who\b": "that",
     r"\bwho (?:reads?|asks?|waits?|writes?|looks?|holds?|sends?|gets?) (?:a|the|it|for|what)\b": "name the part",

@@ -1,8 +1,8 @@
 """Random changes of samples, applied to a whole task at a time.
 
-Pixels are uint8 from one end to the other. Geometry is one warp (`warp`), levels follow (`levels`); Keras flips between
-the channel shift and the brightness, which makes no difference. What is drawn is the matter of `parameters`. Refuses to
-know files, labels and where a patch came from.
+Pixels are uint8 from one end to the other. Geometry is one warp (`warp`), levels follow (`levels`); Keras flips
+between the channel shift and the brightness, which makes no difference. What is drawn is the matter of
+`parameters`.
 """
 
 from collections.abc import Mapping

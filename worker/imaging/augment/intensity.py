@@ -1,4 +1,4 @@
-"""Changes of a sample's levels: channel shift and brightness. Refuses to know geometry and what is drawn.
+"""Changes of a sample's levels: channel shift and brightness.
 
 Meanings are Keras's: a channel shift is cut to the sample's own lowest and highest value; brightness is Pillow's
 `ImageEnhance.Brightness`, which multiplies in float32 and drops the fraction.

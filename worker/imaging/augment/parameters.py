@@ -1,10 +1,10 @@
 """What is drawn for a sample's random changes: from uniforms to parameters, and from parameters to matrices.
 
-Owns the distributions, which are Keras's, and the order of columns, which is part of the stream's definition: another
-order is another stream under the same fingerprint, and a golden test pins it. A sample takes, and only if the spec asks
-for them, and after those that cut it: rotation; height shift, and its sign where the shift is an integer or a list;
-width shift likewise; shear; zoom of the first and of the second axis; horizontal flip; vertical flip; channel shift;
-brightness. Refuses to know pixels.
+Owns the distributions, which are Keras's, and the order of columns, which is part of the stream's definition:
+another order is another stream under the same fingerprint, and a golden test pins it. A sample takes, and only if
+the spec asks for them, and after those that cut it: rotation; height shift, and its sign where the shift is an
+integer or a list; width shift likewise; shear; zoom of the first and of the second axis; horizontal flip; vertical
+flip; channel shift; brightness.
 """
 
 from dataclasses import dataclass

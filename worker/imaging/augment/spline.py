@@ -1,8 +1,8 @@
 """B-splines of degree 2 to 5 through an image's pixels, sampled anywhere, as SciPy's `ndimage` understands them.
 
-Owns the prefilter (Unser, Aldroubi and Eden, "B-Spline Signal Processing", IEEE Trans. Signal Processing 41, 1993) and
-the weights. Refuses to know how coordinates come about. Additions and multiplications in float64 alone, so that every
-CPU rounds alike; 50 to 80 times slower than linear sampling, and about as fast as SciPy.
+Owns the prefilter (Unser, Aldroubi and Eden, "B-Spline Signal Processing", IEEE Trans. Signal Processing 41, 1993)
+and the weights. Additions and multiplications in float64 alone, so that every CPU rounds alike; 50 to 80 times
+slower than linear sampling, and about as fast as SciPy.
 """
 
 import math

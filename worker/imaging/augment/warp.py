@@ -1,6 +1,6 @@
 """Geometry of augmentation: rotation, shift, shear, zoom and flips as one resampling of each image.
 
-Owns the matrices, the coordinates and what lies outside the image. Refuses to know what is drawn.
+Owns the matrices, the coordinates and what lies outside the image.
 
 An output pixel (x, y) is sampled at M · (x, y, 1), M a 2 × 3 matrix. Meanings are those of SciPy's
 `ndimage.affine_transform`, which Keras calls. Linear sampling is OpenCV's `remap`, in float32. Its kernels use fused
