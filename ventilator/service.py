@@ -105,6 +105,8 @@ class Ventilator:
         policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)
         self._core = Leases(book, roots, intervals, __version__, policy)
         self._endpoint = service.hub.router(settings.bind, _ACCEPTED)
+        for warning in book.warnings:
+            service.log.warning(warning)
         for plan in book.plans:
             service.log.info(
                 "serving", stream=plan.name, items=plan.items, classes=len(plan.classes), at=self._endpoint.address

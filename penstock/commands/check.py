@@ -65,6 +65,7 @@ def describe(book: Catalog, plan: StreamPlan, world_size: int) -> dict[str, Any]
         "fingerprint": plan.fingerprint,
         "items": plan.items,
         "classes": book.listing(plan.name).counts(),
+        "passed_over": dict(book.listing(plan.name).passed_over),
         "samples_per_epoch": geometry.samples_per_epoch,
         "batches_per_epoch": batches,
         "tasks_per_epoch": geometry.tasks_per_epoch,
@@ -165,6 +166,7 @@ def serve(settings: CheckSettings) -> int:
             json.dumps(
                 {
                     "streams": told,
+                    "warnings": book.warnings,
                     "memory": memory,
                     "memory_mb": round(total(terms), 3),
                     "jpeg_parts": partial_jpeg.describe(),
@@ -177,6 +179,8 @@ def serve(settings: CheckSettings) -> int:
     console = PlainConsole()
     for stream in told:
         show(console, stream)
+    for warning in book.warnings:
+        console.print(f"note: {warning}", markup=False, highlight=False)
     show_memory(console, terms)
     console.print(f"patches of large JPEGs are decoded on this host: {partial_jpeg.describe()}")
     return 0

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -51,6 +52,9 @@ class Listing(ABC):
     carries_items: bool = True
     #: The size of an image if all are alike. None: `penstock check` reads some items to estimate it.
     image_size: ImageSize | None = None
+
+    #: Files that were found and not listed, for the log and `penstock check`: how many of each suffix.
+    passed_over: Mapping[str, int] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int:

@@ -3,8 +3,10 @@
 Items are ordered class by class, and in a class by the bytes of their paths.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Literal, Protocol
 
 from pydantic import field_validator
@@ -17,7 +19,7 @@ from penstock.sources.file_listing import MAX_PATH_BYTES, FileListing, ListingBu
 from penstock.sources.file_reader import open_files
 from penstock.sources.paths import Guard, below, exists, is_folder, show
 from penstock.sources.remote import RemoteTree
-from penstock.sources.suffixes import SUFFIXES
+from penstock.sources.suffixes import UNCLASSIFIED, suffixes
 from penstock.sources.tree import FolderTree
 
 
@@ -37,8 +39,8 @@ class ClassFolders(Protocol):
 
     #: The tree, for messages.
     name: str
-    #: Images that lie in no class folder.
-    beside: int
+    #: Files that were found and not listed: how many of each suffix, and how many images in no class folder.
+    passed_over: Counter[str]
 
     @property
     def folders(self) -> AbstractSet[bytes]:
@@ -73,7 +75,8 @@ def _list_classes(source: DirectorySource, tree: ClassFolders) -> FileListing:
     """List class by class."""
     classes = source.classes if source.classes is not None else tuple(name.decode() for name in sorted(tree.folders))
     if not classes:
-        hint = f", but {tree.beside} images: put each class into a folder of its own" if tree.beside else ""
+        beside = tree.passed_over[UNCLASSIFIED]
+        hint = f", but {beside} images: put each class into a folder of its own" if beside else ""
         raise SourceError(f"{tree.name} holds no folder that could be a class{hint}")
     builder = ListingBuilder()
     for label, name in enumerate(classes):
@@ -86,12 +89,12 @@ def _list_classes(source: DirectorySource, tree: ClassFolders) -> FileListing:
                 raise SourceError(f"{tree.name}: {show(path)}: the path is longer than {MAX_PATH_BYTES} bytes")
             builder.add(path, label)
         if len(builder) == before:
-            kinds = ", ".join(sorted(map(show, SUFFIXES)))
+            kinds = ", ".join(sorted(map(show, suffixes())))
             raise SourceError(
                 f"class {name!r} has no images: {tree.name}/{name} holds no file that ends in {kinds}; "
                 "remove the folder, or give the classes to use as source.classes"
             )
-    return builder.build(source.kind, classes)
+    return replace(builder.build(source.kind, classes), passed_over=dict(tree.passed_over))
 
 
 KIND = SourceKind(DirectorySource, list_directory, open_files, splits=True)

@@ -7,8 +7,8 @@ buffer, with numpy arrays for where each starts and for the labels (about 12 byt
 import hashlib
 import json
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -42,6 +42,8 @@ class FileListing(Listing):
     #: Class index of each item.
     labels: npt.NDArray[np.int32]
     digest: str
+    #: Files that were found and not listed: how many of each suffix.
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -70,7 +72,7 @@ class FileListing(Listing):
         builder = ListingBuilder()
         for index in np.flatnonzero(chosen == validation).tolist():
             builder.add(self._raw(index), int(self.labels[index]))
-        return builder.build(self.kind, self.classes)
+        return replace(builder.build(self.kind, self.classes), passed_over=self.passed_over)
 
     def _raw(self, index: int) -> bytes:
         return bytes(self.paths[self.starts[index] : self.starts[index + 1]])

@@ -4,8 +4,10 @@
 # ruff: noqa: PTH123
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,8 @@ _KIND = "manifest"
 _PARQUET_ROWS = 65_536
 #: Most names that an error lists.
 _SHOWN = 20
-#: Labels of at most this many digits can be numbers; longer ones are names.
-_DIGITS = 18
+#: Labels that are numbers, such as 7, -1 and 3.0; longer ones are names.
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 
 #: A row's number in the file, its path and its label, as the file has them.
 _Row = tuple[int, Any, Any]
@@ -99,9 +101,9 @@ def _name_of(label: object, known: dict[object, int], columns: Columns, where: s
 
 
 def _in_order(names: list[str]) -> list[str]:
-    """Return the classes sorted: as numbers if all of them are non-negative integers, else by their UTF-8 bytes."""
-    if all(name.isascii() and name.isdecimal() and len(name) <= _DIGITS for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
+    """Return the classes sorted: as numbers if all of them are numbers, else by their UTF-8 bytes."""
+    if all(map(_NUMBER.fullmatch, names)):
+        return sorted(names, key=lambda name: (Decimal(name), name))
     return sorted(names, key=str.encode)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from penstock.protocol.errors import SourceError
 from penstock.protocol.storage.urls import Remote
 from penstock.sources.file_listing import prefix_of
-from penstock.sources.suffixes import is_image, suffix_of
+from penstock.sources.suffixes import UNCLASSIFIED, is_image, suffix_of
 
 
 class RemoteTree:
@@ -25,9 +25,7 @@ class RemoteTree:
         remote = Remote(url, allow_outside=allow_outside)
         self.name = f"{remote.name}/{folder}".rstrip("/")
         self._prefix = prefix_of(folder)
-        #: Images that lie in no class folder.
-        self.beside = 0
-        #: Files in class folders that are no images by their suffix: how many of each suffix.
+        #: Files that were found and not listed: how many of each suffix, and how many images in no class folder.
         self.passed_over: Counter[str] = Counter()
         self._files: dict[bytes, list[bytes]] = {}
         for path in remote.walk(folder):
@@ -39,7 +37,7 @@ class RemoteTree:
             if slash:
                 self._files.setdefault(top, []).append(name)
             else:
-                self.beside += is_image(name)
+                self.passed_over[UNCLASSIFIED if is_image(name) else suffix_of(name)] += 1
 
     @property
     def folders(self) -> AbstractSet[bytes]:

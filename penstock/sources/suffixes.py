@@ -1,16 +1,42 @@
-"""Which files of a folder are images: told by the suffix, as nothing is opened while a source is listed."""
+"""Tells the images among the files of a folder by their suffix, as nothing is opened while a source is listed."""
 
-#: Suffixes of image files, in any case.
-SUFFIXES = frozenset({b"jpg", b"jpeg", b"png", b"webp", b"bmp", b"gif", b"tif", b"tiff", b"ppm"})
+from collections.abc import Mapping
+from functools import cache
+
+#: What counts images that lie in no class folder.
+UNCLASSIFIED = "images in no class folder"
+
+
+@cache
+def suffixes() -> frozenset[bytes]:
+    """Return the suffixes of image files: those of every format that the installed Pillow decodes for workers."""
+    from penstock.sources.image_formats import SUFFIXES  # noqa: PLC0415 - brings Pillow, for listings of folders only
+
+    return SUFFIXES
 
 
 def is_image(name: bytes) -> bool:
-    """Return whether a file's name ends like that of an image."""
+    """Return whether a file's name ends like that of an image, in any case."""
     _, dot, suffix = name.rpartition(b".")
-    return bool(dot) and suffix.lower() in SUFFIXES
+    return bool(dot) and suffix.lower() in suffixes()
 
 
 def suffix_of(name: bytes) -> str:
-    """Return a file's suffix in lower case, for counting: `.txt`, or empty."""
+    """Return a file's suffix in lower case, as in `.txt`, or `no suffix`."""
     _, dot, suffix = name.rpartition(b".")
-    return f".{suffix.decode(errors='backslashreplace').lower()}" if dot else ""
+    return f".{suffix.decode(errors='backslashreplace').lower()}" if dot else "no suffix"
+
+
+def in_words(passed_over: Mapping[str, int]) -> str:
+    """Return how many files were passed over, the most frequent suffix first; empty for none."""
+    if not passed_over:
+        return ""
+    ranked = sorted(passed_over.items(), key=lambda entry: (-entry[1], entry[0]))
+    shown = ", ".join(f"{count:,} {suffix}" for suffix, count in ranked[:_SHOWN])
+    more = f" and {len(ranked) - _SHOWN} more suffixes" if len(ranked) > _SHOWN else ""
+    total = sum(passed_over.values())
+    return f"{total:,} file{'' if total == 1 else 's'} passed over while listing: {shown}{more}"
+
+
+#: Suffixes that a sentence lists.
+_SHOWN = 10

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from penstock.protocol.errors import SourceError
 from penstock.sources.file_listing import MAX_PATH_BYTES, prefix_of
 from penstock.sources.paths import Guard, cannot_read, show
-from penstock.sources.suffixes import is_image, suffix_of
+from penstock.sources.suffixes import UNCLASSIFIED, is_image, suffix_of
 
 
 class FolderTree:
@@ -27,16 +27,14 @@ class FolderTree:
         self.name = show(place)
         self._place, self._prefix, self._guard = place, prefix_of(folder), guard
         self.folders: set[bytes] = set()
-        #: Images that lie in no class folder.
-        self.beside = 0
-        #: Files in class folders that are no images by their suffix: how many of each suffix.
+        #: Files that were found and not listed: how many of each suffix, and how many images in no class folder.
         self.passed_over: Counter[str] = Counter()
         for entry in _entries(place):
             if _is_folder(entry):
                 self.folders.add(entry.name)
                 _check_name(entry)
             else:
-                self.beside += is_image(entry.name)
+                self.passed_over[UNCLASSIFIED if is_image(entry.name) else suffix_of(entry.name)] += 1
 
     def images(self, name: bytes) -> Iterator[bytes]:
         """Yield the path below the root of every image in a class folder, each real folder once.

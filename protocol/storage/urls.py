@@ -7,7 +7,7 @@ credentials come from where that package looks for them, never from a spec. Refu
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn, TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from penstock.protocol.errors import ItemError, SourceError
@@ -37,15 +37,26 @@ class _Final(Exception):  # noqa: N818 - never leaves this module
 
 def shown(url: str) -> str:
     """Return a URL for messages: without what may be secret, user and query."""
-    split = urlsplit(url)
+    try:
+        split = urlsplit(url)
+    except ValueError:  # such as `http://[`
+        return url.partition("?")[0].rpartition("@")[2]
     return urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's text in one line."""
+    return " ".join(str(error).split()) or "no reason given"
 
 
 class Remote:
     """The files below one URL; may be used by several threads at once."""
 
     def __init__(self, url: str, *, allow_outside: bool = False) -> None:
-        """Open no connection yet. Raises SourceError if a package is missing or fsspec does not know the protocol."""
+        """Open the file system; most open no connection yet, an archive (`zip://…`) is opened.
+
+        Raises SourceError if a package is missing, or whatever the file system says.
+        """
         try:
             from fsspec.core import url_to_fs  # noqa: PLC0415 - an extra, and slow to import
 
@@ -56,12 +67,20 @@ class Remote:
                 f"root {shown(url)}: a URL needs fsspec and what it takes for this protocol: "
                 f"pip install 'penstock[url]' (http, https), s3fs (s3), gcsfs (gs): {error}"
             ) from error
-        except ValueError as error:
-            raise SourceError(f"root {shown(url)}: fsspec cannot open it: {error}") from error
+        except FileNotFoundError as error:
+            raise SourceError(f"root {shown(url)}: no such file: {error.filename or error}") from error
+        except Exception as error:  # each file system raises errors of its own
+            raise SourceError(
+                f"root {shown(url)}: fsspec cannot open it: {type(error).__name__}: {one_line(error)}"
+            ) from error
         protocols = self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,)
         self._http = "http" in protocols or "https" in protocols
         self._allow_outside = allow_outside
         self.name = shown(url)
+        try:
+            self._place("")
+        except ValueError as error:
+            raise SourceError(f"root {self.name}: not a URL: {error}") from error
 
     def read(self, path: str, limit_bytes: int, span: tuple[int, int] | None = None) -> bytes:
         """Return a file's content, or the part of it at (offset, length).
@@ -206,7 +225,7 @@ class Remote:
         raise AssertionError("unreachable")
 
     def _give_up(self, error: Exception, tries: int) -> NoReturn:
-        words: Any = f"no answer within {_REQUEST_S:g} s" if isinstance(error, TimeoutError) else error
+        words = f"no answer within {_REQUEST_S:g} s" if isinstance(error, TimeoutError) else one_line(error)
         raise _Final(f"cannot read, {tries} times tried: {type(error).__name__}: {words}") from error
 
 

@@ -1,6 +1,6 @@
 """The catalog: the listing and the plan of every stream, and the way from a task's name to its items."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +10,8 @@ from penstock.protocol.plan import StreamPlan, fingerprint
 from penstock.protocol.spec.source import Source
 from penstock.protocol.spec.spec import Spec
 from penstock.sources.base import Listing, Roots, list_source
+from penstock.sources.suffixes import in_words
+from penstock.ventilator.sources.class_lists import check_class_lists
 
 #: Paths in one message: so many, and about so many characters; it holds up the ventilator for some milliseconds.
 _PAGE_PATHS, _PAGE_CHARACTERS = 4096, 262_144
@@ -24,9 +26,11 @@ class _Entry:
 class Catalog:
     """All streams of a spec, listed."""
 
-    def __init__(self, entries: Mapping[str, _Entry]) -> None:
+    def __init__(self, entries: Mapping[str, _Entry], warnings: Sequence[str]) -> None:
         """Hold what `open` found."""
         self._entries = dict(entries)
+        #: What is odd about the sources, in words.
+        self.warnings = tuple(warnings)
 
     @classmethod
     def open(cls, spec: Spec, roots: Roots, tell: Callable[[str], object] = lambda _: None) -> Self:
@@ -51,7 +55,12 @@ class Catalog:
                 copy_digest=listing.copy_digest,
             )
             entries[name] = _Entry(plan, listing)
-        return cls(entries)
+        passed_over = [
+            f"stream {name!r}: {words}"
+            for name, entry in entries.items()
+            if (words := in_words(entry.listing.passed_over))
+        ]
+        return cls(entries, check_class_lists([entry.plan for entry in entries.values()]) + passed_over)
 
     @property
     def plans(self) -> tuple[StreamPlan, ...]:

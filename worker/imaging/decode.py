@@ -31,9 +31,10 @@ from PIL import Image, UnidentifiedImageError
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.axes import CHANNELS
+from penstock.sources.image_formats import FORMATS
 from penstock.worker.imaging.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size
 from penstock.worker.imaging.partial_jpeg import MIN_PIXELS, Box, Frame, decode_boxes, frame_of
-from penstock.worker.imaging.pillow import FORMATS, REFUSALS, prepare_pillow
+from penstock.worker.imaging.pillow import REFUSALS, prepare_pillow
 from penstock.worker.imaging.signatures import looks_like
 
 Pixels = npt.NDArray[np.uint8]

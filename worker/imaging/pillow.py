@@ -7,22 +7,8 @@ import struct
 import threading
 import warnings
 import zlib
-from importlib import import_module
 
 from PIL import Image
-
-#: Formats that are tried, by content, and no others: some of Pillow's plugins start programs (EPS: Ghostscript).
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-for _plugin in (
-    "Jpeg",
-    "Png",
-    "WebP",
-    "Bmp",
-    "Gif",
-    "Tiff",
-    "Ppm",
-):  # else the first WebP or TIFF file imports them all
-    import_module(f"PIL.{_plugin}ImagePlugin")
 
 #: What Pillow and its C libraries raise on damaged files. Fuzzing every format met the first three; the others stand in
 #: Pillow's own sources and issues.

@@ -32,7 +32,7 @@ def package(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gene
     site = tmp_path / "site"
     facts = site / "record_files-1.0.dist-info"
     facts.mkdir(parents=True)
-    shutil.copy(root / "tests/support/toy_source/record_files.py", site)
+    shutil.copy(root / "tests/support/sources/record_files.py", site)
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: record-files\nVersion: 1.0\n", encoding="utf-8")
     (facts / "entry_points.txt").write_text("[penstock.sources]\nrecords = record_files:KIND\n", encoding="utf-8")
     monkeypatch.syspath_prepend(site)

@@ -17,8 +17,8 @@ from simplejpeg import decode_jpeg, encode_jpeg  # type: ignore[import-untyped]
 from support.images import Pixels, encode, huge_jpeg, picture
 
 from penstock.protocol.errors import ItemError
+from penstock.sources.image_formats import FORMATS
 from penstock.worker.imaging.decode import Decoder
-from penstock.worker.imaging.pillow import FORMATS
 
 FAMILIES: dict[str, list[tuple[str, str, dict[str, object]]]] = {
     # image format: (mode, name, options)
