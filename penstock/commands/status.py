@@ -16,7 +16,8 @@ from rich.live import Live
 from penstock.commands.status_display import picture
 from penstock.observe.http_client import WebOnlooker
 from penstock.observe.status_client import Onlooker
-from penstock.protocol.errors import DeadlineError
+from penstock.protocol.errors import DeadlineError, SpecError
+from penstock.protocol.event_log import parse_task_name
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.snapshot import Snapshot
@@ -47,6 +48,9 @@ class StatusSettings(AddressSettings):
     ventilator that this user runs here."""
     once: bool = False
     """Print once, also on a terminal; there it is shown live otherwise."""
+    story: str = ""
+    """Print what happened to one task at the ventilator lately instead: stream/ordinal, as in train/17, or train/17.2
+    for its third item."""
 
 
 def open_onlooker(address: str, settings: AddressSettings) -> Onlooker | WebOnlooker:
@@ -65,6 +69,8 @@ def ask(onlooker: Onlooker | WebOnlooker, ledger: int = 20) -> Snapshot:
 def serve(settings: StatusSettings) -> int:
     """Ask, print; return the exit status."""
     console = PlainConsole()
+    if settings.story:
+        return _tell(settings, console)
     with open_onlooker(settings.address, settings) as onlooker:
         snapshot = ask(onlooker)
         if settings.json_:
@@ -74,6 +80,24 @@ def serve(settings: StatusSettings) -> int:
         else:
             _watch(console, onlooker, snapshot)
     return 0
+
+
+def _tell(settings: StatusSettings, console: Console) -> int:
+    """Print the story of one task; return the exit status, 1 if the ventilator remembers nothing of it."""
+    key = parse_task_name(settings.story)
+    with open_onlooker(settings.address, settings) as onlooker:
+        if isinstance(onlooker, WebOnlooker):
+            raise SpecError(f"--story needs the ventilator's own address, tcp:// or ipc://, not {settings.address!r}")
+        snapshot = onlooker.look(0, key)
+    if settings.json_:
+        print(json.dumps([event.model_dump(mode="json") for event in snapshot.story], indent=2))
+    elif snapshot.story:
+        console.print("\n".join(map(str, snapshot.story)), markup=False, highlight=False, soft_wrap=True)
+    else:
+        streams = ", ".join(stream.name for stream in snapshot.streams)
+        text = f"the ventilator remembers nothing of {settings.story}; its streams are: {streams}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return 0 if snapshot.story else 1
 
 
 def _watch(console: Console, onlooker: Onlooker | WebOnlooker, snapshot: Snapshot) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 
 from penstock.protocol import wire
 from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError
-from penstock.protocol.messages import Refused, Snapshot, StatusRequest
+from penstock.protocol.messages import Refused, Snapshot, StatusRequest, TaskKey
 from penstock.protocol.runtime.log import library_logger
 from penstock.protocol.transport.keys import open_keys
 from penstock.protocol.transport.own_sockets import resolve
@@ -47,12 +47,14 @@ class Onlooker:
         """Close it."""
         self.close()
 
-    def look(self, ledger: int = 20) -> Snapshot:
+    def look(self, ledger: int = 20, story: TaskKey | None = None) -> Snapshot:
         """Return how the stack stands, with up to `ledger` (at most 1000) of the newest quarantined items.
+
+        With a `story`, also what happened to that task at the ventilator lately.
 
         Raises DeadlineError if nobody answers in time, RefusedError if the ventilator runs another release.
         """
-        question = StatusRequest(ledger=ledger, version=__version__)
+        question = StatusRequest(ledger=ledger, story=story, version=__version__)
         began = time.monotonic()
         asked = float("-inf")
         while (now := time.monotonic()) < began + self.timeout_s:

@@ -5,7 +5,7 @@ Every process can be killed and started at any moment; everything that it will d
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 from support.plans import ExpectedBatch, ExpectedEnd, PlannedTasks, expected, make_result, make_samples
@@ -141,8 +141,10 @@ class VentilatorProcess(Process):
                 case Note(event, fields):
                     self.trace(f"{event} {fields}")
                     self.world.notes[event] += 1
-                case _:
+                case Failed() | Reopen():
                     raise AssertionError(instruction)
+                case _:
+                    assert_never(instruction)
 
 
 class SinkProcess(Process):
@@ -209,6 +211,8 @@ class SinkProcess(Process):
                     self.world.ledger[entry.stream, entry.epoch, entry.item] += 1
                 case Failed() | Write():
                     raise AssertionError(instruction)
+                case _:
+                    assert_never(instruction)
 
 
 class WorkerProcess(Process):
@@ -295,6 +299,8 @@ class WorkerProcess(Process):
                     super().kill()
                 case Failed():
                     raise AssertionError(instruction)
+                case _:
+                    assert_never(instruction)
 
     def _next(self) -> None:
         if self.running is not None or not self.queue or not self.alive:
@@ -419,6 +425,8 @@ class TrainerProcess(Process):
                     self.world.notes[event] += 1
                 case Failed():
                     raise AssertionError(instruction)
+                case _:
+                    assert_never(instruction)
 
     def _consume(self) -> None:
         while not self._busy and self._queue and self.alive and not self.done:
@@ -465,13 +473,23 @@ class TrainerProcess(Process):
     def _check(self, batch: Part, fields: Sequence[Array]) -> None:
         want = next(self.wanted)
         assert isinstance(want, ExpectedBatch), f"{batch!r} came instead of {want}"
-        assert (want.start, want.stop) == (batch.start, batch.stop), f"{self.name} wanted {want}"
+        if (want.start, want.stop) != (batch.start, batch.stop):
+            self._fail(f"positions {batch.start} to {batch.stop} came instead of {want}", want.start)
         items, patches = [sample.item for sample in want.samples], [sample.patch for sample in want.samples]
         truth = make_samples(self.plan, want.epoch, items, patches)
         for known, array, field in zip(self.plan.schema, truth, fields, strict=True):
             got = field[batch.rows]
             assert (array.dtype, array.shape) == (got.dtype, got.shape), f"{known.name} of {want}"
-            assert array.tobytes() == got.tobytes(), f"{self.name}: {known.name} is wrong in {want}"
+            if array.tobytes() != got.tobytes():
+                row = int((array != got).reshape(len(array), -1).any(axis=1).argmax())
+                epoch_start = want.epoch * self.plan.geometry.samples_per_epoch
+                self._fail(f"{known.name} is wrong in {want}", epoch_start + want.samples[row].place)
+
+    def _fail(self, what: str, position: int) -> None:
+        """Raise AssertionError with the story of the sample at `position`."""
+        error = AssertionError(f"{self.name}: {what}")
+        error.add_note(self.world.story(self.plan, position))
+        raise error
 
     def _check_end(self, stop: int, report: EpochEnd | None) -> None:
         want = next(self.wanted)

@@ -15,6 +15,7 @@ from simulation.scenario import Fault, Scenario, WorkerPart
 from support.plans import make_task
 
 from penstock.protocol.messages import Quarantined, Refused, TaskKey
+from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.assembly import Assembly
 from penstock.ventilator.core.leases import Leases
 
@@ -115,6 +116,21 @@ class World:
             assert deaths >= self.scenario.policy.attempts, f"item {item} was given up after {deaths} deaths"
             self.innocents.add((stream, item))
             raise InnocentQuarantined(stream, item)
+
+    def story(self, plan: StreamPlan, position: int) -> str:
+        """Return what happened to the task of the sample at `position`, as all cores that live remember it."""
+        geometry, now = plan.geometry, self.clock.now
+        first, last = geometry.tasks_between(position, position + 1)
+        [ordinal] = [number for number in range(first, last) if position in geometry.positions(number)]
+        key = TaskKey(stream=plan.name, ordinal=ordinal)
+        told = [("ventilator", event) for event in self.ventilator.leases.story(key, now)]
+        told += [("sink", event) for event in self.sink.assembly.story(key, now)]
+        for worker in self.workers:
+            if worker.generation:
+                told += [(worker.name, event) for event in worker.session.story(key, now)]
+        told.sort(key=lambda each: -each[1].ago_s)
+        lines = [f"  {now - event.ago_s:9.4f} s  {who}: {event.what}" for who, event in told]
+        return "\n".join([f"story of position {position}, task {plan.name}/{ordinal}:", *lines])
 
     def refused(self, trainer: TrainerProcess, refused: Refused) -> None:
         """Check that a trainer was refused for a reason."""

@@ -7,17 +7,18 @@ program's side is `take`, `consumed`, `seek` and `close`.
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import assert_never
 
 from penstock.protocol import wire
 from penstock.protocol.errors import (
     FailureBudgetError,
     PenstockError,
     RefusedError,
-    RemoteProtocolError,
     TransformError,
 )
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
+    AnyMessage,
     Batch,
     Credit,
     EpochEnd,
@@ -31,6 +32,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.log import library_logger
 from penstock.protocol.stats import FeedWaits
 from penstock.protocol.transport.keys import KeyRing
+from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.transport.sockets import Hub
 from penstock.protocol.transport.tracer import Tracer
 from penstock.protocol.wire import Array
@@ -157,9 +159,7 @@ class Link(Inbox):
             seek, self._seek = self._seek, None
             consumed, self._consumed = self._consumed, 0
         if seek:
-            plan = self.session.plan
-            self.session = Session(self._config, *seek, self.session.live.intervals, now)
-            self.session.plan = plan
+            self.session = Session(self._config, *seek, self.session.live.intervals, now, self.session.plan)
             self._borrowing.forget()
             self._socket.reopen()
             with self._changed:
@@ -167,21 +167,20 @@ class Link(Inbox):
             self._execute(self.session.start(now))
         elif consumed:
             self._execute(self.session.consume(consumed, now))
-        for _, message, arrays in self._socket.receive():
-            try:
-                own: Sequence[Array] = arrays
-                if isinstance(message, Batch) and self.session.plan:
-                    own = self._borrowing.own(message, arrays, self.session.plan)
-                if isinstance(message, TrainerWelcome):
-                    self._borrowing.meet(message.memory, now)
-                self._execute(self.session.receive(message, own, now))
-                if isinstance(message, TrainerWelcome):  # now it is known how large batches are, and how to get them
-                    self._execute(self.session.consume(0, now))
-            except RemoteProtocolError as error:
-                self._hub.rejects.add(error, "sink")
+        receive_all(self._socket, self._hub.rejects, lambda _, message, arrays: self._receive(message, arrays, now))
         self._borrowing.failed(self._hub.rejects.counts["shared"], now)
         self._borrowing.attempt(now)
         self._execute(self.session.tick(now))
+
+    def _receive(self, message: AnyMessage, arrays: Sequence[Array], now: float) -> None:
+        own: Sequence[Array] = arrays
+        if isinstance(message, Batch) and self.session.plan:
+            own = self._borrowing.own(message, arrays, self.session.plan)
+        if isinstance(message, TrainerWelcome):
+            self._borrowing.meet(message.memory, now)
+        self._execute(self.session.receive(message, own, now))
+        if isinstance(message, TrainerWelcome):  # now it is known how large batches are, and how to get them
+            self._execute(self.session.consume(0, now))
 
     def _execute(self, instructions: Iterable[SessionInstruction]) -> None:
         for instruction in instructions:
@@ -210,6 +209,8 @@ class Link(Inbox):
                     getattr(self._log, level)(event, **fields)
                 case Failed(reason):
                     self._put(PenstockError(reason))
+                case _:
+                    assert_never(instruction)
         if self.session.plan and not self._welcomed:
             with self._changed:
                 self._welcomed = True

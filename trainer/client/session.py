@@ -77,14 +77,21 @@ class Session:
     """State machine of one trainer; see the module's text."""
 
     def __init__(
-        self, config: SubscriptionConfig, position: int, fingerprint: str, intervals: Intervals, now: float
+        self,
+        config: SubscriptionConfig,
+        position: int,
+        fingerprint: str,
+        intervals: Intervals,
+        now: float,
+        plan: StreamPlan | None = None,
     ) -> None:
         """Be ready to subscribe from `position`; `fingerprint` is the one that the position belongs to, or empty."""
         self.config = config
         #: Position after the last batch that was delivered.
         self.position = position
         self.fingerprint = fingerprint
-        self.plan: StreamPlan | None = None
+        #: The stream's plan; known from the sink's welcome, or from an earlier session of the same stream.
+        self.plan = plan
         self.live = Liveness(intervals, now, now)
         self.rejected = False
         #: Batches delivered and consumed over all subscriptions.
