@@ -152,6 +152,8 @@ def _check(frame: Any, columns: Columns, classes: Sequence[str] | None) -> None:
     known = list(frame.columns)
     if missing := [name for name in wanted if name not in known]:
         raise ArgumentError(f"the DataFrame has no column {missing[0]!r}; it has {known!r}")
+    if twice := [name for name in wanted if known.count(name) > 1]:
+        raise ArgumentError(f"the DataFrame has more than one column {twice[0]!r}, of {known!r}: rename or drop them")
     if mode in ("binary", "sparse", "categorical") and isinstance(y, list):
         raise ArgumentTypeError(f"y_col = {y!r}: class_mode = {mode!r} needs one column")
     _all(frame, columns.x, (str,), "x_col", "text: paths of files")

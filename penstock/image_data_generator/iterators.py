@@ -192,7 +192,12 @@ class ImageIterator:
             self._turns.end_epoch()
 
     def close(self) -> None:
-        """Stop the worker processes and wait until they are gone; the next batch would start them again."""
+        """Stop the worker processes and wait until they are gone; the next batch would start them again.
+
+        Does nothing in a forked process: the workers are its parent's.
+        """
+        if os.getpid() != self._pid:
+            return
         self._parts.feeder.close()  # first without the lock: another thread may hold it while it waits for a batch
         with self.lock:
             self._parts.feeder.close()

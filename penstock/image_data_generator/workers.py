@@ -6,7 +6,6 @@ behind. Refuses to know labels and normalisation.
 """
 
 import json
-import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -99,7 +98,7 @@ class Workers:
         spec = {"seed": order.seed, "roots": {ROOT: "/"}, "streams": {STREAM: stream}}
         stack = LocalStack(spec, workers=self._workers)
         stack.__enter__()
-        self._stop = weakref.finalize(self, _stop, stack, os.getpid())
+        self._stop = weakref.finalize(self, stack.stop)  # does nothing in a forked process
         self._feed, self._next, self._ledger = stack.feed(STREAM), None, stack.quarantine
         return self._feed
 
@@ -120,8 +119,3 @@ def _failure(ledger: Path) -> FailureBudgetError | None:
         first = json.loads(ledger.read_text(encoding="utf-8").partition("\n")[0])
         return unreadable(first["path"], first["reason"])
     return None
-
-
-def _stop(stack: LocalStack, pid: int) -> None:
-    if os.getpid() == pid:  # a forked child leaves its parent's processes alone
-        stack.stop()

@@ -9,6 +9,7 @@ import csv
 import fcntl
 import operator
 import os
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -149,10 +150,16 @@ def _blocks(array: Array, name: str, *, images: bool) -> Iterator[Array]:
 
 def _write_frame(path: Path, frame: Any, source: Mapping[str, Any], roots: Mapping[str, str]) -> None:  # noqa: ANN401
     columns = [str(source.get(f"{what}_column", what)) for what in ("path", "label")]
-    missing = [column for column in columns if column not in list(frame.columns)]
-    if missing:
-        known = ", ".join(repr(column) for column in list(frame.columns)[:20])
-        raise SpecError(f"{path.stem}: the frame has no column {missing[0]!r}; its columns: {known}")
+    if not hasattr(frame, "columns"):
+        raise SpecError(
+            f"{path.stem}: frame = {reprlib.repr(frame)}: give a data frame, as pandas and polars have them"
+        )
+    names = list(frame.columns)
+    for column in columns:
+        if names.count(column) != 1:
+            count = "has no" if column not in names else "has more than one"
+            known = ", ".join(map(repr, names[:20]))
+            raise SpecError(f"{path.stem}: the frame {count} column {column!r}; its columns: {known}")
     folder = f"{roots.get(str(source.get('root')), '')}/{source.get('images', '')}".rstrip("/") + "/"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -94,7 +94,10 @@ class LocalStack:
         self._page_options = dashboard if isinstance(dashboard, DashboardOptions) else DashboardOptions(dashboard)
         self._page = DashboardPlan({}, "")
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        #: Held while the set of feeds is used; the collector may stop a stack on the thread that holds it.
+        self._lock = threading.RLock()
+        #: The process that runs the stack.
+        self._pid = os.getpid()
         self._supervisor: Supervisor | None = None
         self._bound: tuple[str, ...] = ()
         #: How often each name was given to a process: its predecessor may still drain, and answer at /healthz.
@@ -108,6 +111,7 @@ class LocalStack:
 
     def __enter__(self) -> Self:
         """Start everything; return when the sources are listed."""
+        self._pid = os.getpid()
         # Absolute, like the roots below: a service may be started again after this process changed its folder.
         self.run_dir = (self._given_dir or Path(tempfile.mkdtemp(prefix="penstock-"))).absolute()
         try:
@@ -166,6 +170,8 @@ class LocalStack:
             timeout_s=timeout_s,
             keys=self._keys,
         )
+        if self._pid != os.getpid():  # a forked process's feed: that process closes it
+            return feed
         with self._lock:
             self._feeds.add(feed)
         if self.error is not None:  # it gave up before it knew of this one
@@ -173,7 +179,11 @@ class LocalStack:
         return feed
 
     def scale(self, workers: int) -> None:
-        """Run this many workers from now on: start more, or drain the newest."""
+        """Run this many workers from now on: start more, or drain the newest. Raises StackError in a forked process."""
+        if self._pid != os.getpid():
+            raise StackError(
+                f"{self!r} is run by process {self._pid}, and this is {os.getpid()}, forked from it: scale it there"
+            )
         assert self._supervisor, "the stack is not running"  # noqa: S101
         for number in range(self.workers, workers):
             self._add(f"worker-{number}")
@@ -206,7 +216,13 @@ class LocalStack:
         return found
 
     def stop(self) -> None:
-        """Close the feeds, stop every process, remove sockets and a temporary run folder."""
+        """Close the feeds, stop every process, remove sockets and a temporary run folder.
+
+        Does nothing in a forked process, at the end of its `with` block and at its exit included: the stack is its
+        parent's.
+        """
+        if self._pid != os.getpid():
+            return
         with self._lock:
             feeds = list(self._feeds)
         for feed in feeds:

@@ -68,7 +68,8 @@ class Supervisor:
         self._gave_up = gave_up
         self._log_dir = log_dir
         self._lock = threading.RLock()
-        self._stopping = threading.Event()
+        #: Neither an event nor a condition: the collector may stop a supervisor on its own thread, inside their locks.
+        self._stopping = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         weakref.finalize(self, os.close, self._wake)
         self._thread = threading.Thread(target=self._watch, name="penstock supervisor", daemon=True)
@@ -103,9 +104,10 @@ class Supervisor:
 
     def stop(self, first: str) -> None:
         """Stop all, processes whose name starts with `first` before the others; none is left after a deadline."""
-        self._stopping.set()
+        self._stopping = True
         os.eventfd_write(self._wake, 1)
-        self._thread.join()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
         with self._lock:
             early = [child for name, child in self.children.items() if name.startswith(first)]
             late = [child for name, child in self.children.items() if not name.startswith(first)]
@@ -118,7 +120,7 @@ class Supervisor:
             with self._lock:
                 self._leaving = [child for child in self._leaving if child.process.poll() is None]
                 for child in self.children.values():
-                    if not child.given_up:
+                    if not child.given_up and not self._stopping:
                         self._look_after(child)
 
     def _wait(self) -> bool:
@@ -130,22 +132,28 @@ class Supervisor:
             pending = any(child.restart_at is not None for child in self.children.values())
             known = [*self.children.values(), *self._leaving]
             running = [child.process for child in known if child.process.returncode is None]
-        if pending or not hasattr(os, "pidfd_open"):
-            return self._stopping.wait(_LOOK_S)
-        poll, opened = select.poll(), []
+        opened: list[int] = []
+        seconds = _LOOK_S
         try:
-            poll.register(self._wake, select.POLLIN)
-            for process in running:
-                opened.append(os.pidfd_open(process.pid))
-                poll.register(opened[-1], select.POLLIN)
-            if (self._wake, select.POLLIN) in poll.poll(_LONG_LOOK_S * 1000):
-                os.eventfd_read(self._wake)
+            if not pending and hasattr(os, "pidfd_open"):
+                opened.extend(os.pidfd_open(process.pid) for process in running)
+                seconds = _LONG_LOOK_S
         except OSError:  # reaped meanwhile, or no descriptors left
-            self._stopping.wait(_LOOK_S)
+            pass
+        try:
+            self._sleep(seconds, opened)
         finally:
             for descriptor in opened:
                 os.close(descriptor)
-        return self._stopping.is_set()
+        return self._stopping
+
+    def _sleep(self, seconds: float, processes: Sequence[int]) -> None:
+        """Sleep until a process ends (by their descriptors), somebody writes to `_wake`, or `seconds` are over."""
+        poll = select.poll()
+        for descriptor in (self._wake, *processes):
+            poll.register(descriptor, select.POLLIN)
+        if (self._wake, select.POLLIN) in poll.poll(seconds * 1000):
+            os.eventfd_read(self._wake)
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()
@@ -157,6 +165,8 @@ class Supervisor:
                     child.process = self._spawn(child.command, child.log, child.restarts)
                 except OSError as error:
                     self._give_up(child, f"cannot be started again: {error}")
+                if self._stopping:  # the collector stopped everything on this very thread meanwhile
+                    _end([child], _STOP_S)
             return
         status = child.process.poll()
         if status is None:

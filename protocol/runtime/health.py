@@ -5,6 +5,7 @@ Owns liveness; knows nothing of what the service does and what its pages say.
 
 import http.client
 import json
+import os
 import socket
 import socketserver
 import threading
@@ -37,6 +38,7 @@ class Health:
     def __init__(self, address: str, status: Callable[[], dict[str, Any]]) -> None:
         """Serve on `host:port` (port 0: any) or `/path` (a Unix socket); empty: nowhere. `status` has `ready`."""
         self._turned = time.monotonic()
+        self._pid = os.getpid()
         self._status = status
         self._pages: dict[str, Page] = {}
         #: Pages that name hosts and files: only for who is on this host.
@@ -77,7 +79,9 @@ class Health:
         self._turned = time.monotonic()
 
     def close(self) -> None:
-        """Stop serving."""
+        """Stop serving; does nothing in a forked process, which does not serve."""
+        if self._pid != os.getpid():
+            return
         if self.url:
             self._closing = True
             with suppress(OSError), socket.socket(self._server.address_family, socket.SOCK_STREAM) as waker:

@@ -152,16 +152,17 @@ class Segment:
 class Loan:
     """A segment in one generation: what the arrays over it hold on to. The taker's loan releases it in the end."""
 
-    __slots__ = ("__array_interface__", "__weakref__", "_releases", "generation", "segment")
+    __slots__ = ("__array_interface__", "__weakref__", "_pid", "_releases", "generation", "segment")
 
     def __init__(self, segment: Segment, generation: int, *, releases: bool) -> None:
         """Lend the segment to whoever makes arrays of this."""
         self.segment, self.generation, self._releases = segment, generation, releases
+        self._pid = os.getpid()
         self.__array_interface__ = segment.interface
 
     def __del__(self) -> None:
-        """Let the owner write into it again, if it was ours to keep."""
-        if self._releases:
+        """Let the owner write into it again, if it was ours to keep; a forked process's copy was not."""
+        if self._releases and self._pid == os.getpid():
             self.segment.released = self.generation
 
     @property

@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 from penstock.trainer.feed.supply import Event
 
+#: Longest that `close` waits for a thread (s).
+_CLOSE_S = 5.0
+
 
 class Inbox:
     """Base of what supplies a feed: `_events` and `_failed` are guarded by `_changed`."""
@@ -43,6 +46,12 @@ class Inbox:
         with self._changed:
             self._failed = error
             self._changed.notify_all()
+
+    @staticmethod
+    def _join(thread: threading.Thread) -> None:
+        """Wait until a thread has ended, unless it is the caller's own: the collector closes feeds on any thread."""
+        if thread is not threading.current_thread():
+            thread.join(_CLOSE_S)
 
     def _taken(self, event: Event) -> None:
         """Do what is to be done when an event leaves; `_changed` is held."""

@@ -46,8 +46,6 @@ _FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Res
 _ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transform": TransformError}
 #: Least time (s) between two words to the sink about how long the program has waited.
 _TELL_S = 0.5
-#: Longest that `close` waits for the thread (s).
-_CLOSE_S = 5.0
 
 
 class Link(Inbox):
@@ -132,12 +130,13 @@ class Link(Inbox):
             self._events.clear()
         self._hub.wake()
 
-    def close(self) -> None:
-        """Unsubscribe and end the thread."""
+    def close(self, *, wait: bool = True) -> None:
+        """Unsubscribe and end the thread, and `wait` until it has ended."""
         with self._changed:
             self._closing = True
         self._hub.wake()
-        self._thread.join(_CLOSE_S)
+        if wait:
+            self._join(self._thread)
 
     def _run(self) -> None:
         try:

@@ -210,8 +210,17 @@ class Session:
             return []
         if end.sequence != self.delivered - self._before:
             return self._again(f"epoch {end.epoch} ended before batch {end.sequence}", now)
+        if end.stop != (due := self._next_end(self.plan)):
+            return self._again(f"an epoch ended at {end.stop} and not at {due}", now)
         self.position = self._ended = end.stop
         return [Ended(end.stop, end)]
+
+    def _next_end(self, plan: StreamPlan) -> int:
+        """Return where the epoch ends whose end was not reported yet; epochs without a batch have ends, too."""
+        samples = plan.geometry.samples_per_epoch
+        if self.position > self._ended and self.position % samples == 0:
+            return self.position
+        return (self.position // samples + 1) * samples
 
     def _compare(self, sent: int | None, now: float) -> list[SessionInstruction]:
         """Notice that something was lost after which nothing else comes: the welcome, or all that there was credit for.

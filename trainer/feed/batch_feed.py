@@ -5,12 +5,13 @@ feed's state. Everything heavy (TensorFlow, Keras) is imported only by the metho
 and files.
 """
 
+import threading
 import weakref
 from array import array
 from collections import deque
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self
 
 from penstock.protocol.errors import PenstockError, SpecError
 from penstock.protocol.messages import EpochEnd
@@ -36,7 +37,7 @@ class BatchFeed(Generic[AnyPlan]):
         self.address, self.timeout_s = cursor.address, cursor.timeout_s
         self.stats = stats or FeedStats()
         self._cursor = cursor
-        weakref.finalize(self, cursor.close)  # a feed that nobody holds unsubscribes, at exit too
+        close_when_forgotten(self, cursor)
 
     def __repr__(self) -> str:
         """Show stream, address and position."""
@@ -104,8 +105,8 @@ class BatchFeed(Generic[AnyPlan]):
 
     @property
     def epochs(self) -> list[EpochEnd]:
-        """Accounts of the epochs that ended: expected = delivered + quarantined + dropped."""
-        return self._cursor.epochs
+        """Accounts of the last 100 epochs that ended: expected = delivered + quarantined + dropped."""
+        return list(self._cursor.epochs)
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
         """Yield the batches up to the end of the epoch; after a break, iterating again goes on with the next batch."""
@@ -221,3 +222,21 @@ class BatchFeed(Generic[AnyPlan]):
             f"with batch_size = {settings.batch_size}, drop_remainder = {str(settings.drop_remainder).lower()} and "
             f"{self._cursor.config.world_size} trainer(s); make batch_size smaller"
         )
+
+
+class _Closeable(Protocol):
+    """What a feed holds open."""
+
+    def close(self, *, wait: bool = True) -> None:
+        """Close it, and `wait` for its thread."""
+        ...
+
+
+def close_when_forgotten(feed: BatchFeed[Any], held: _Closeable) -> None:
+    """Close what a feed holds once the feed is garbage, or the interpreter exits."""
+    weakref.finalize(feed, _let_go, held)
+
+
+def _let_go(held: _Closeable) -> None:
+    """Close it. The collector may call this on any thread, a feed's own included: only the main thread waits."""
+    held.close(wait=threading.current_thread() is threading.main_thread())

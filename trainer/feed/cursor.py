@@ -16,6 +16,9 @@ from penstock.protocol.messages import EpochEnd
 from penstock.trainer.client.session import SubscriptionConfig
 from penstock.trainer.feed.supply import AnyPlan, Ready, Supply
 
+#: Accounts of ended epochs that are kept: the newest, about 1 KB each.
+KEPT_ACCOUNTS = 100
+
 
 class Cursor(Generic[AnyPlan]):
     """A position in a stream, what brings its batches, and the claim of one iteration on both."""
@@ -32,8 +35,8 @@ class Cursor(Generic[AnyPlan]):
         self.address, self.config, self.timeout_s, self._open = address, config, timeout_s, open_supply
         #: Position after the batch that was handed out last.
         self.position = 0
-        #: Accounts of the epochs that ended.
-        self.epochs: list[EpochEnd] = []
+        #: Accounts of the epochs that ended last.
+        self.epochs: deque[EpochEnd] = deque(maxlen=KEPT_ACCOUNTS)
         #: Of the epoch that is being iterated: where each batch stopped, and whether its end was reached.
         self.stops = array("q")
         self.finished = True
@@ -44,7 +47,8 @@ class Cursor(Generic[AnyPlan]):
         #: A batch that was looked at ahead of its turn.
         self.held: Ready | None = None
         #: Held while an event is taken and counted; and, briefly, while the link is made, claimed or closed.
-        self.turn, self._guard = threading.Lock(), threading.Lock()
+        #: The garbage collector may close a cursor on a thread that holds the second one.
+        self.turn, self._guard = threading.Lock(), threading.RLock()
         self._fingerprint = ""
         self._link: Supply[AnyPlan] | None = None
         self._plan = plan
@@ -166,16 +170,21 @@ class Cursor(Generic[AnyPlan]):
         if link:
             link.fail(error)
 
-    def close(self) -> None:
-        """Unsubscribe, for good; a wait in another thread ends."""
+    def close(self, *, wait: bool = True) -> None:
+        """Unsubscribe, for good; a wait in another thread ends. Without `wait`, the link's thread may end later.
+
+        Does nothing in a forked process: the subscription is its parent's.
+        """
+        if self._pid != os.getpid():
+            return
         with self._guard:
             link, self._link = self._link, None
             if not self._closed:
                 self._closed = True
                 self._error = RefusedError(f"{self!r} is closed; make a new one")
-        if link and self._pid == os.getpid():
+        if link:
             link.fail(self._error or RefusedError("closed"))
-            link.close()
+            link.close(wait=wait)
 
     def _connect(self) -> Supply[AnyPlan]:
         with self._guard:

@@ -62,6 +62,6 @@ class Supply(Protocol[Plan_co]):
         """Make every wait raise `error`."""
         ...
 
-    def close(self) -> None:
-        """End the thread."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the thread, and `wait` until it has ended."""
         ...

@@ -4,7 +4,6 @@ Owns what it can be told and how its state is compared; it is iterated, resumed,
 `model.fit` as the feed of a running stack is.
 """
 
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from penstock.protocol.errors import RefusedError, SpecError
 from penstock.protocol.version import __version__
 from penstock.trainer.client.session import SubscriptionConfig
-from penstock.trainer.feed.batch_feed import BatchFeed
+from penstock.trainer.feed.batch_feed import BatchFeed, close_when_forgotten
 from penstock.trainer.feed.cursor import Cursor
 from penstock.trainer.hdf5.changes import Changes, Flip
 from penstock.trainer.hdf5.file import SampleFile, Wanted
@@ -113,7 +112,7 @@ class Hdf5Feed(BatchFeed[FilePlan]):
         config = SubscriptionConfig(file.plan.name, rank, world_size, None, __version__)
         self._supply = supply = FileSupply(file.plan, file.rows, config, max(2, batches))
         super().__init__(Cursor(file.name, config, timeout_s, supply.begin, file.plan))
-        weakref.finalize(self, supply.close)  # also where nothing was read yet
+        close_when_forgotten(self, supply)  # also where nothing was read yet
 
     def seek(self, position: int, fingerprint: str = "") -> None:
         """Go on from `position` (rows since the start of epoch 0), backwards too; ends the current iteration.

@@ -4,6 +4,7 @@ A window is read in one go and cut into batches; the next one is read as soon as
 so that two are in memory, and a third if the program still holds its last batch. Refuses to know how rows lie in files.
 """
 
+import os
 import threading
 from collections.abc import Iterator
 from typing import Self
@@ -20,8 +21,6 @@ from penstock.trainer.hdf5.order import Rounds
 from penstock.trainer.hdf5.plan import FilePlan
 from penstock.trainer.hdf5.rows import Rows
 
-#: Longest that `close` waits for the thread (s).
-_CLOSE_S = 5.0
 #: How often a thread that waits for room looks whether it is still wanted (s).
 _LOOK_S = 1.0
 
@@ -79,6 +78,7 @@ class FileSupply(Inbox):
         self._target: int | None = None
         self._closing = False
         self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
 
     def begin(self, position: int, fingerprint: str) -> Self:
         """Read from a position on; return itself."""
@@ -109,16 +109,18 @@ class FileSupply(Inbox):
                 self._thread.start()
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """End the thread and close the file."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the thread and close the file, and `wait` until that is done; does nothing in a forked process."""
+        if self._pid != os.getpid():
+            return
         with self._changed:
             self._closing = True
             self._events.clear()
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join(_CLOSE_S)
-        else:
+        if self._thread is None:
             self._rows.close()
+        elif wait:
+            self._join(self._thread)
 
     def _run(self) -> None:
         try:

@@ -235,6 +235,34 @@ def test_a_dropped_tail_moves_the_position_to_the_next_epoch(harness: CoreHarnes
     assert [(1, 8, 12)] == harness.batch(1, 8, 12)
 
 
+@pytest.mark.parametrize(("batches", "position"), [(0, 0), (1, 4), (2, 8)])
+def test_an_epoch_whose_end_was_lost_is_not_skipped_by_the_end_of_an_empty_one(
+    harness: CoreHarness, batches: int, position: int
+) -> None:
+    """Everything after the lost end was quarantined, so no batch reveals it: the stop of the next end does.
+
+    The session goes on from the position reached; the sink says again how the epoch ended, unless it is over there.
+    """
+    for number in range(batches):
+        harness.batch(number, 4 * number, 4 * number + 4)
+    out = harness.end(batches, 16)
+    assert ([Ended(8, None)] if position == 8 else []) == [each for each in out if isinstance(each, Ended)]
+    again(out, position, 3 - batches)
+    harness.hear(TrainerWelcome(plan=PLAN, position=position, intervals=INTERVALS))
+    first = [] if position == 8 else [Ended(8, end(0, 8))]
+    assert first == ([] if position == 8 else harness.end(0, 8))
+    assert [Ended(16, end(0, 16))] == harness.end(0, 16)
+    assert [(0, 16, 20)] == harness.batch(0, 16, 20)
+
+
+def test_empty_epochs_end_one_after_the_other(harness: CoreHarness) -> None:
+    """Each once, without a batch between them."""
+    assert [Ended(8, end(0, 8))] == harness.end(0, 8)
+    assert [Ended(16, end(0, 16))] == harness.end(0, 16)
+    assert [] == harness.end(0, 8)
+    assert 16 == harness.session.position
+
+
 def test_an_epoch_that_ended_before_is_not_ended_again() -> None:
     """A run resumed at an epoch's start does not end the epoch before."""
     harness = CoreHarness(position=8)

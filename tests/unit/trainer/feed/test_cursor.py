@@ -32,7 +32,7 @@ class Silent(Inbox):
     def seek(self, position: int, fingerprint: str) -> None:
         """Do nothing."""
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """Do nothing."""
 
 
