@@ -98,6 +98,11 @@ class StreamPlan(Model):
         """Bytes of one sample, all fields."""
         return sum(field.sample_bytes for field in self.schema)
 
+    @property
+    def task_bytes(self) -> int:
+        """Bytes of the samples of one task."""
+        return self.geometry.task_items * self.settings.patches * self.sample_bytes
+
     @cached_property
     def geometry(self) -> Geometry:
         """The arithmetic of the stream's positions."""

@@ -22,8 +22,10 @@ from penstock.protocol.records import Place, Reference
 
 #: Version of this wire format; peers with another one are refused.
 PROTOCOL_VERSION = 2
-#: Largest JSON header (bytes) that is parsed.
+#: Largest JSON header (bytes) that is parsed, of messages that list items, tasks or classes.
 MAX_HEADER_BYTES = 8_000_000
+#: The same of messages that report what one process or one batch holds, and of all others.
+_REPORT_BYTES, _SMALL_BYTES = 2_000_000, 128_000
 #: A message has at least its kind and its header.
 _MIN_FRAMES = 2
 #: Largest number of frames in one message.
@@ -32,12 +34,34 @@ MAX_FRAMES = 1024
 MAX_EXTENT = 2**48
 
 Array = npt.NDArray[Any]
+Kinds = frozenset[type[AnyMessage]]
 Buffer = bytes | memoryview
 
 _KINDS: dict[bytes, type[AnyMessage]] = {
     f"penstock/{PROTOCOL_VERSION} {kind.__name__}".encode(): kind for kind in AnyMessage.__args__
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+_LISTINGS = frozenset(
+    {
+        messages.WorkerWelcome,
+        messages.SinkWelcome,
+        messages.TrainerWelcome,
+        messages.Tasks,
+        messages.Result,
+        messages.Progress,
+        messages.Paths,
+        messages.SampleReply,
+        messages.Snapshot,
+    }
+)
+_REPORTS = frozenset({messages.Heartbeat, messages.Finished, messages.Goodbye, messages.Batch})
+
+
+def header_limit(kind: type[AnyMessage]) -> int:
+    """Return the largest JSON header (bytes) that is parsed as this kind of message."""
+    if kind in _LISTINGS:
+        return MAX_HEADER_BYTES
+    return _REPORT_BYTES if kind in _REPORTS else _SMALL_BYTES
 
 
 def encode(message: AnyMessage, arrays: Sequence[Array] = ()) -> list[Buffer]:
@@ -64,9 +88,7 @@ class Memory(Protocol):
         ...
 
 
-def decode(
-    frames: Sequence[Buffer], accept: frozenset[type[AnyMessage]], memory: Memory | None = None
-) -> tuple[AnyMessage, list[Array]]:
+def decode(frames: Sequence[Buffer], accept: Kinds, memory: Memory | None = None) -> tuple[AnyMessage, list[Array]]:
     """Return the message and its arrays (read-only views of the frames, and of `memory` for what is shared).
 
     `accept` names the kinds that this socket takes. Raises RemoteProtocolError, whose `reason` is one of `frames`,
@@ -79,8 +101,8 @@ def decode(
         raise _unknown_kind(bytes(frames[0][:64]))
     if kind not in accept:
         raise RemoteProtocolError("unexpected", f"{kind.__name__} does not belong on this socket")
-    if len(frames[1]) > MAX_HEADER_BYTES:
-        raise RemoteProtocolError("size", f"header of {len(frames[1])} bytes; at most {MAX_HEADER_BYTES}")
+    if len(frames[1]) > (most := header_limit(kind)):
+        raise RemoteProtocolError("size", f"{kind.__name__} with a header of {len(frames[1])} bytes; at most {most}")
     try:
         message = kind.model_validate_json(bytes(frames[1]))
     except ValidationError as error:
@@ -150,7 +172,7 @@ def _unknown_kind(frame: bytes) -> RemoteProtocolError:
     return RemoteProtocolError("kind", f"unknown kind {frame[:32]!r}")
 
 
-def kinds(*names: type[AnyMessage]) -> frozenset[type[AnyMessage]]:
+def kinds(*names: type[AnyMessage]) -> Kinds:
     """Return the set of kinds that a socket accepts."""
     return frozenset(names)
 
@@ -170,9 +192,11 @@ __all__ = [
     "MAX_HEADER_BYTES",
     "PROTOCOL_VERSION",
     "Array",
+    "Kinds",
     "decode",
     "encode",
     "frames_of",
+    "header_limit",
     "kinds",
     "messages",
 ]

@@ -191,6 +191,8 @@ class Sink:
     def _receive_all(self, endpoint: Endpoint, now: float) -> None:
         def handle(peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
             self._note_memory(peer, message)
+            if isinstance(message, SinkWelcome):
+                self._results.expect(max((plan.task_bytes for plan in message.streams), default=0))
             sender = VENTILATOR if endpoint is self._ventilator else peer
             self._execute(self._core.receive(sender, message, arrays, now))
 

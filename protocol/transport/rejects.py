@@ -15,6 +15,7 @@ REASONS = {
     "frames": "more or fewer frames than the message says",
     "header": "a header that is not valid",
     "size": "larger than it may be, or than it says",
+    "unfinished": "so much of a message without its end that the sender was disconnected",
     "key": "from somebody whose key is unknown, revoked or of another role",
     "refused": "we were not let in: by who uses keys where we do not, does not admit ours, or is something else",
     "shared": "shared memory that cannot be reached, or is not as it is said to be",

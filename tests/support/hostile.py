@@ -6,9 +6,7 @@ Owns raw ZeroMQ and TCP sockets, as an attacker would. Knows the protocol only t
 import json
 import random
 import socket
-import struct
 import threading
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -64,7 +62,9 @@ def _extra_frame(_: random.Random, valid: Frames) -> Frames:
 
 
 def _other_version(rng: random.Random, valid: Frames) -> Frames:
-    return [valid[0].replace(b"/1 ", f"/{rng.choice([0, 2, 99, ''])} ".encode()), *valid[1:]]
+    own = f"/{wire.PROTOCOL_VERSION} ".encode()
+    assert own in valid[0], valid[0]
+    return [valid[0].replace(own, f"/{rng.choice([0, 1, 99, ''])} ".encode()), *valid[1:]]
 
 
 def _unknown_kind(_: random.Random, valid: Frames) -> Frames:
@@ -90,7 +90,8 @@ def _wrong_type(rng: random.Random, valid: Frames) -> Frames:
 
 
 def _oversized_header(_: random.Random, valid: Frames) -> Frames:
-    return [valid[0], valid[1] + b" " * wire.MAX_HEADER_BYTES, *valid[2:]]
+    kind = getattr(messages, valid[0].partition(b" ")[2].decode())
+    return [valid[0], valid[1] + b" " * wire.header_limit(kind), *valid[2:]]
 
 
 _ATTACKS = [
@@ -151,22 +152,6 @@ def flood(address: tuple[str, int], connections: int, rng: random.Random) -> lis
             each.send(rng.randbytes(64))
         sockets.append(each)
     return sockets
-
-
-def greeting(mechanism: bytes) -> bytes:
-    """Return what opens a ZMTP 3.0 connection (ZeroMQ's RFC 23)."""
-    return b"\xff" + bytes(8) + b"\x7f\x03\x00" + mechanism.ljust(20, b"\0") + bytes(32)
-
-
-def claim_a_frame(address: tuple[str, int], kind: str, size: int) -> socket.socket:
-    """Speak ZMTP 3.0 up to a frame's header, which claims `size` bytes; return the connection."""
-    properties = b"\x0bSocket-Type" + struct.pack(">I", len(kind)) + kind.encode()
-    ready = b"\x05READY" + properties
-    connection = socket.create_connection(address, timeout=60)
-    connection.sendall(greeting(b"NULL") + b"\x04" + bytes([len(ready)]) + ready)
-    with suppress(OSError):  # the victim may hang up before all of it has left
-        connection.sendall(b"\x02" + struct.pack(">Q", size) + bytes(100_000))
-    return connection
 
 
 class Tap:

@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import pytest
 import zmq
-from support.hostile import Attacker, Tap, claim_a_frame, flood, message, volley
+from support.hostile import Attacker, Tap, flood, message, volley
+from support.hostile_zmtp import claim_a_frame
 from support.plans import make_plan
 from support.streams import DEADLINE_S, Batch, digest, epochs, make_images, make_spec, run_stack, take, told, until
 

@@ -22,7 +22,8 @@ from pathlib import Path
 import psutil
 import pytest
 import zmq
-from support.hostile import Attacker, flood, greeting, message
+from support.hostile import Attacker, flood, message
+from support.hostile_zmtp import greeting
 from support.streams import (
     INTERVALS,
     digest,

@@ -356,14 +356,6 @@ def test_hostile_messages_are_rejected_for_the_right_reason(frames: list[bytes],
     assert reason == rejected(frames).reason
 
 
-def test_an_oversized_header_is_not_even_parsed() -> None:
-    """Headers have a limit, and it is looked at first."""
-    header = b'{"reason": "' + b"x" * wire.MAX_HEADER_BYTES + b'"}'
-    error = rejected([b"penstock/2 Drain", header])
-    assert "size" == error.reason
-    assert str(wire.MAX_HEADER_BYTES) in str(error)
-
-
 def test_a_message_that_does_not_belong_on_a_socket_is_rejected() -> None:
     """What a socket accepts is part of decoding."""
     frames = wire.encode(Credit(consumed=0, limit=1))

@@ -1,0 +1,297 @@
+"""One ZeroMQ socket that sends and receives messages: its identity, its peers' keys, its limits.
+
+A message that does not parse, or that its sender may not send, is counted, logged with its sender, and dropped here.
+`sockets.py` waits for all endpoints of a process.
+"""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from penstock.protocol import wire
+from penstock.protocol.errors import RemoteProtocolError, SpecError
+from penstock.protocol.messages import AnyMessage
+from penstock.protocol.transport import unix_sockets
+from penstock.protocol.transport.addresses import check_address, check_exposure
+from penstock.protocol.transport.connections import Connections
+from penstock.protocol.transport.keys import KeyRing, Role
+from penstock.protocol.transport.multipart import MessageReader, OversizedMessageError
+from penstock.protocol.transport.rejects import Rejects
+from penstock.protocol.transport.shared_memory import Attachments
+from penstock.protocol.transport.socket_options import backlog_limit, message_limit, options, unfinished_limit
+from penstock.protocol.transport.tracer import Tracer
+from penstock.protocol.wire import MAX_FRAMES, Array, Kinds
+
+#: Messages that one endpoint hands over before the others get their turn, and how long that may take (s).
+DRAIN, _TURN_S = 256, 0.05
+#: Peers whose key is remembered, the latest heard ones: nothing is sent to others.
+_KNOWN_PEERS = 16_384
+#: How a handshake ends that does not succeed, and what that tells.
+_REFUSALS: dict[int, str] = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it does not admit our key: unknown, revoked, or of another role",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "it uses no keys, and we do: give it --keys",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it hung up: it uses keys and we do not, or it is not the one we have a key "
+    "of, or it is leaving",
+}
+#: The events that tell a client whether it has a link to its server.
+_LINKS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+#: The events that name the descriptor of a new connection.
+_OPENED = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED
+Peer = bytes
+#: Who may say what on a bound socket: a key of another role cannot even connect.
+ByRole = Mapping[Role, Kinds]
+Received = tuple[Peer, AnyMessage, list[Array]]
+
+
+class Owner(Protocol):
+    """What an endpoint needs of its hub."""
+
+    keys: KeyRing | None
+    insecure: bool
+    context: "zmq.Context[Any]"
+    rejects: Rejects
+    memory: Attachments | None
+    tracer: Tracer | None
+
+    def open_gate(self) -> None:
+        """Answer which keys may connect."""
+
+    def watch(self, zsocket: Any, endpoint: "Endpoint") -> None:  # noqa: ANN401 - generic in pyzmq
+        """Wait for this socket too."""
+
+    def forget(self, zsocket: Any) -> None:  # noqa: ANN401
+        """Stop waiting for a socket."""
+
+
+class Endpoint:
+    """One socket and the kinds of messages that it accepts; made by a `Hub`."""
+
+    def __init__(self, hub: Owner, kind: int, address: str, accept: Kinds | ByRole, server: Role | None = None) -> None:
+        """Bind, or connect to the `server`, at once. A bound one accepts by role; without keys, all of it from all."""
+        self._hub, self._kind, self._bind = hub, kind, server is None
+        self._server: Role | None = server
+        self._roles: ByRole = accept if isinstance(accept, Mapping) else {}
+        self._accept: Kinds = frozenset().union(*accept.values()) if isinstance(accept, Mapping) else accept
+        #: The keys of a ROUTER's peers, the latest heard last.
+        self._keys_of: dict[Peer, str] = {}
+        #: Reports new connections and failed handshakes, and to a pusher that its link broke.
+        self._monitor: Any = None
+        #: The connections over TCP, by the bytes that they have sent.
+        self._connections = Connections(backlog_limit(kind, server, self._accept))
+        #: Whether the last call of `receive` left nothing to be read.
+        self._drained = True
+        #: A pusher only: whether it has a link to its server.
+        self.linked = False
+        #: The address as it was asked for.
+        self.given = address
+        self._open()
+
+    def __repr__(self) -> str:
+        """Show what it is and where."""
+        return f"<{zmq.SocketType(self._kind).name} {'bound to' if self._bind else 'connected to'} {self.address}>"
+
+    @property
+    def address(self) -> str:
+        """Where it is bound or connected to; a wildcard port is resolved."""
+        return bytes(self._socket.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
+
+    def receive(self, limit: int = DRAIN) -> Iterator[Received]:
+        """Yield up to `limit` messages that are here, without waiting, for a fraction of a second at most.
+
+        A connected endpoint's peer is empty.
+        """
+        until, self._drained = time.monotonic() + _TURN_S, False
+        for _ in range(limit):
+            if time.monotonic() >= until:
+                return
+            try:
+                frames = self._reader.read(until)
+            except zmq.Again:
+                self._drained = not self._reader.discarding
+                return
+            except OversizedMessageError as error:
+                self._hub.rejects.add(error, f"{_name([error.first], b'')} at {self!r}")
+                self._connections.cut(_descriptor(error.first))
+                continue
+            self._connections.heard(_descriptor(frames[0]))
+            if (received := self._decode(frames)) is not None:
+                yield received
+
+    def _decode(self, frames: list[zmq.Frame]) -> Received | None:
+        """Return the message in these frames; count and log one that is wrong."""
+        first = frames[0]
+        peer = frames.pop(0).bytes if self._kind == zmq.ROUTER else b""
+        try:
+            message, arrays = wire.decode(
+                [frame.bytes if index < 2 else frame.buffer for index, frame in enumerate(frames)],  # noqa: PLR2004
+                self._accepted(first, peer) if self._guarded else self._accept,
+                self._hub.memory,
+            )
+        except RemoteProtocolError as error:
+            self._hub.rejects.add(error, f"{_name(frames, peer)} at {self!r}")
+            return None
+        if self._hub.tracer:
+            self._hub.tracer.received(message, self._traced(peer))
+        return peer, message, arrays
+
+    def send(self, message: AnyMessage, arrays: Sequence[Array] = (), peer: Peer | None = None) -> bool:
+        """Send without waiting; return False if the peer is gone, does not read, or its key was revoked."""
+        if peer is not None and self._guarded and not self._is_admitted(self._keys_of.get(peer, "")):
+            return False
+        if self._hub.tracer:
+            message = self._hub.tracer.sending(message, self._traced(peer or b""))
+        frames: list[Any] = wire.encode(message, arrays)
+        if peer is not None:
+            frames.insert(0, peer)
+        try:
+            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=not arrays)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                return False
+            raise
+        return True
+
+    def heed_monitor(self) -> None:
+        """Note new connections; count and log that the server refused us, or did not prove its role. We try again."""
+        while self._monitor is not None and self._monitor.poll(0):
+            found = recv_monitor_message(self._monitor)
+            event = found["event"]
+            self.linked = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            if event in _REFUSALS:
+                error = RemoteProtocolError("refused", _REFUSALS[event])
+                self._hub.rejects.add(error, self.given, "not let in")
+            elif event & _OPENED:
+                self._connections.opened(int(found["value"]))
+
+    def expect(self, largest_bytes: int) -> None:
+        """Disconnect peers whose unfinished message grows beyond the largest one that is expected."""
+        self._connections.limit_bytes = unfinished_limit(largest_bytes)
+
+    def sweep(self, now: float) -> float:
+        """Disconnect peers that send messages without end; return the seconds until the next call, 0 for never."""
+        if self._connections.due(now):
+            for problem in self._connections.sweep(now, drained=self._drained):
+                self._hub.rejects.add(RemoteProtocolError("unfinished", problem), repr(self), "disconnected")
+        return self._connections.sweep_s
+
+    def push(self, message: AnyMessage, arrays: Sequence[Array], wait_s: float) -> bool:
+        """Send, waiting up to `wait_s` seconds for room; return False if there was none, and `linked` says why."""
+        self.heed_monitor()
+        if not self._socket.poll(round(wait_s * 1000), zmq.POLLOUT):
+            return False
+        return self.send(message, arrays)
+
+    def reopen(self, address: str | None = None) -> None:
+        """Drop what is queued and connect again, under a fresh identity."""
+        self.close()
+        self.given = address or self.given
+        self._open()
+
+    def close(self, linger_s: float = 0.0) -> None:
+        """Close; without lingering, what is queued is dropped: it would only arrive twice."""
+        self._hub.forget(self._socket)
+        self._stop_monitor()
+        self._socket.close(linger=round(linger_s * 1000))
+        if self._bind and self.given.startswith("ipc://"):  # ZeroMQ leaves the file of a Unix socket behind
+            Path(self.given.removeprefix("ipc://")).unlink(missing_ok=True)
+
+    def _stop_monitor(self) -> None:
+        if self._monitor is not None:
+            self._hub.forget(self._monitor)
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
+            self._monitor = None
+
+    def _traced(self, peer: Peer) -> bytes:
+        """Return a peer's name for the tracer: a connected endpoint's peers have none of their own."""
+        return peer or self.given.encode()
+
+    @property
+    def _guarded(self) -> bool:
+        return self._bind and self._hub.keys is not None
+
+    def _is_admitted(self, public: str) -> Role | None:
+        key = self._hub.keys.identify(public) if self._hub.keys else None
+        return key.role if key and key.role in self._roles else None
+
+    def _accepted(self, first: zmq.Frame, peer: Peer) -> Kinds:
+        """Return what a message's sender may say, by its key: it may have been revoked since it connected."""
+        public = ""
+        with suppress(zmq.ZMQError):  # there is none; the handshake has let nobody in without
+            public = str(first.get("User-Id"))
+        role = self._is_admitted(public)
+        if role is None:
+            raise RemoteProtocolError("key", f"key {public!r} was revoked, or is of another role")
+        if self._kind == zmq.ROUTER:
+            self._keys_of.pop(peer, None)
+            self._keys_of[peer] = public
+            if len(self._keys_of) > _KNOWN_PEERS:
+                del self._keys_of[next(iter(self._keys_of))]
+        return self._roles[role]
+
+    def _open(self) -> None:
+        check_address(self.given)
+        if self._bind and not self._hub.keys:
+            check_exposure(self.given, insecure=self._hub.insecure)
+        if self._bind and self.given.startswith("ipc://"):
+            unix_sockets.check_free(self.given.removeprefix("ipc://"))
+        self._socket = self._hub.context.socket(self._kind)
+        for option, value in (options(self._kind, self._server, self._accept) | self._security()).items():
+            self._socket.setsockopt(option, value)
+        if self._kind == zmq.DEALER:
+            self._socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
+        most_bytes = message_limit(self._kind, self._server, self._accept)
+        self._reader = MessageReader(self._socket, MAX_FRAMES + 1, most_bytes)
+        events = zmq.EVENT_ACCEPTED if self._bind else sum(_REFUSALS)
+        events |= _LINKS if self._kind == zmq.PUSH else zmq.EVENT_CONNECTED
+        self._monitor = self._socket.get_monitor_socket(events, f"inproc://monitor-{uuid.uuid4().hex}")
+        self.linked = False
+        if self._kind != zmq.PUSH:
+            self._hub.watch(self._monitor, self)
+        try:
+            self._socket.bind(self.given) if self._bind else self._socket.connect(self.given)
+        except zmq.ZMQError as error:
+            self._stop_monitor()
+            self._socket.close(linger=0)
+            verb, hint = ("bind to", "is free and yours") if self._bind else ("connect to", "can be reached from here")
+            raise SpecError(f"cannot {verb} {self.given!r}: {error}; give an address that {hint}") from error
+        if self._kind != zmq.PUSH:
+            self._hub.watch(self._socket, self)
+
+    def _security(self) -> dict[int, Any]:
+        """Return the options of CURVE; none without keys. What is bound asks for the roles that it accepts."""
+        keys = self._hub.keys
+        if keys is None:
+            return {}
+        own: dict[int, Any] = {
+            zmq.CURVE_PUBLICKEY: keys.own.public.encode(),
+            zmq.CURVE_SECRETKEY: keys.own.secret.encode(),
+        }
+        if self._server is not None:
+            return own | {zmq.CURVE_SERVERKEY: keys.server(self._server).encode()}
+        self._hub.open_gate()
+        # Enforced: without an answer from the gate nobody gets in, where libzmq would else let everybody in.
+        return own | {zmq.CURVE_SERVER: 1, zmq.ZAP_DOMAIN: " ".join(self._roles).encode(), zmq.ZAP_ENFORCE_DOMAIN: 1}
+
+
+def _descriptor(frame: zmq.Frame) -> int:
+    """Return the descriptor of the connection that a frame came over; -1 where libzmq does not say."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1
+
+
+def _name(frames: Sequence[zmq.Frame], peer: Peer) -> str:
+    address = ""
+    with suppress(zmq.ZMQError, IndexError):  # the metadata is missing on inproc and on messages without a connection
+        address = str(frames[0].get("Peer-Address"))
+    return f"{address or 'peer'} {peer.hex()[:8]}".strip()

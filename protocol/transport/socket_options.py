@@ -1,0 +1,93 @@
+"""The options of ZeroMQ sockets: limits, ZeroMQ's own heartbeats and timeouts, by the kind of a socket and its use."""
+
+import zmq
+
+from penstock.protocol import wire
+
+#: Messages queued for one peer before it counts as not reading: a last resort, credit and slots are far lower.
+_HIGH_WATER = 1000
+#: Results queued for the sink by one worker: with that many on their way, the worker waits.
+_PUSH_HIGH_WATER = 4
+#: Results of each worker that wait to be read: more than it sends ahead, far fewer than would fill the memory.
+_PULL_HIGH_WATER = 64
+#: Largest frame (bytes) that is received where arrays come. A peer that sends a larger one is disconnected.
+MAX_ARRAY_BYTES = 1 << 30
+#: Bytes that a worker may have sent of an unfinished result before the sink knows its streams.
+_RESULT_BACKLOG_BYTES = 256_000_000
+#: Bytes of a message besides its largest frame, where no arrays come.
+_SMALL_FRAMES_BYTES = 64_000
+#: ZMTP's own heartbeats (ms): they notice half-open TCP links on sockets that only ever send or only receive, and keep
+#: a link's entry in NATs and firewalls alive.
+_ZMTP_BEAT_MS, _ZMTP_TIMEOUT_MS = 2_000, 10_000
+#: The same timeout where arrays come: while one frame arrives, libzmq hears nothing else of the peer, and on a slow
+#: line that takes long. The sender still notices a dead link by the shorter timeout.
+_ZMTP_BULK_TIMEOUT_MS = 120_000
+#: Longest that a connection may take for its handshake (ms): a peer that drips bytes is disconnected, a slow line tries
+#: again.
+_HANDSHAKE_MS = 5_000
+#: Longest that a connection may take to open (ms). The kernel's own tries go on for two minutes at ever longer
+#: intervals, so that a cut of half a minute would last for one minute.
+_CONNECT_MS = 3_000
+
+
+def takes_arrays(kind: int, server: str | None) -> bool:
+    """Return whether messages to a socket carry arrays: to a PULL, and to a DEALER of the sink."""
+    return kind == zmq.PULL or (kind == zmq.DEALER and server == "sink")
+
+
+def options(kind: int, server: str | None, accept: wire.Kinds) -> dict[int, int]:
+    """Return a socket's options; `server` is the role it connects to, None for one that is bound."""
+    sends_arrays = kind in (zmq.PUSH, zmq.ROUTER)
+    found: dict[int, int] = {
+        zmq.LINGER: 0,
+        zmq.MAXMSGSIZE: frame_limit(kind, server, accept),
+        zmq.SNDHWM: _PUSH_HIGH_WATER if kind == zmq.PUSH else _HIGH_WATER,
+        zmq.RCVHWM: _PULL_HIGH_WATER if kind == zmq.PULL else _HIGH_WATER,
+        zmq.IPV6: 1,
+        zmq.TCP_KEEPALIVE: 1,
+        zmq.HEARTBEAT_IVL: _ZMTP_BEAT_MS,
+        zmq.HEARTBEAT_TIMEOUT: _ZMTP_BULK_TIMEOUT_MS if takes_arrays(kind, server) else _ZMTP_TIMEOUT_MS,
+        zmq.HEARTBEAT_TTL: _ZMTP_BULK_TIMEOUT_MS if sends_arrays else _ZMTP_TIMEOUT_MS,  # the peer's
+        zmq.HANDSHAKE_IVL: _HANDSHAKE_MS,
+        zmq.CONNECT_TIMEOUT: _CONNECT_MS,
+        zmq.RECONNECT_IVL: 100,
+        zmq.RECONNECT_IVL_MAX: 1_000,
+    }
+    if kind == zmq.ROUTER:
+        found[zmq.ROUTER_MANDATORY] = 1
+    if kind == zmq.PUSH:
+        found[zmq.IMMEDIATE] = 1  # queue only for a sink that is there
+    return found
+
+
+def frame_limit(kind: int, server: str | None, accept: wire.Kinds) -> int:
+    """Return the largest frame (bytes) that a socket may receive: an array, or a little more than the largest header.
+
+    So a header that is a little too large is counted and logged, where a larger one ends its connection. A PUSH accepts
+    no message, but the commands of the handshake count too.
+    """
+    if takes_arrays(kind, server):
+        return MAX_ARRAY_BYTES
+    return max(map(wire.header_limit, accept), default=0) + _SMALL_FRAMES_BYTES
+
+
+def message_limit(kind: int, server: str | None, accept: wire.Kinds) -> int:
+    """Return the largest message (bytes): a few arrays of the largest size, or a header with its small frames."""
+    if takes_arrays(kind, server):
+        return 4 * MAX_ARRAY_BYTES
+    return frame_limit(kind, server, accept) + _SMALL_FRAMES_BYTES
+
+
+def backlog_limit(kind: int, server: str | None, accept: wire.Kinds) -> int:
+    """Return how many bytes one connection may have sent of a message that is not complete."""
+    if takes_arrays(kind, server):
+        return _RESULT_BACKLOG_BYTES if kind == zmq.PULL else MAX_ARRAY_BYTES
+    return unfinished_limit(message_limit(kind, server, accept))
+
+
+def unfinished_limit(largest_bytes: int) -> int:
+    """Return the same where the largest message has so many bytes: a little more, for headers and encryption.
+
+    No more than a little: of the smallest frames, libzmq's memory is 32 times their bytes.
+    """
+    return largest_bytes * 5 // 4 + 1_000_000
