@@ -38,7 +38,7 @@ from penstock.sink.core.recording_stats import Writing
 from penstock.sink.core.statistics import ProcessFacts, SinkStatistics
 from penstock.sink.core.streams import Streams
 from penstock.sink.core.trainers import Trainers
-from penstock.sink.core.writer_jobs import Outcome
+from penstock.sink.core.writer_jobs import Opened, Outcome
 
 #: The routing identity under which the shell names the ventilator.
 VENTILATOR = b"ventilator"
@@ -140,6 +140,8 @@ class Assembly:
         self._now = now
         self.streams.report.changed = True
         out = self.recording.took(outcome, now)
+        if isinstance(outcome, Opened) and self.recording.state == "writing":
+            out += self._recall(self.recording, outcome)
         return [*out, *self.trainers.admit(now), *self._record(), *self._list_paths(now)]
 
     def leave(self) -> list[SinkInstruction]:
@@ -225,6 +227,17 @@ class Assembly:
             out += self.trainers.refuse(name, refused, self._now)
             out += self._stop_recording(name, budget.exceeded)
         return [*out, *self.trainers.serve(name, self._now), *self._record()]
+
+    def _recall(self, recording: Recording, opened: Opened) -> list[SinkInstruction]:
+        """Count the failures that an earlier run recorded: the failure budget holds over restarts."""
+        name = recording.config.stream
+        budget = self.streams.budgets[name]
+        for lost in opened.lost:
+            budget.count(lost.epoch, lost.failure)
+        if not budget.refused:
+            return []
+        out = [Note("stream stopped", {"stream": name, "reason": budget.exceeded}, "error")]
+        return [*out, *recording.stop(budget.exceeded)]
 
     def _record(self) -> list[SinkInstruction]:
         """Hand over what is complete to who writes it."""

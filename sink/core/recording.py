@@ -264,7 +264,7 @@ class Recording:
         if self.recorder is None or self.state != "opening":  # stopped meanwhile
             return []
         self.written = self.committed = self.resumed = opened.rows
-        self.quarantined = opened.quarantined
+        self.quarantined = len(opened.lost)
         if opened.finished:
             self.state, self.found_finished = "finished", True
             return [Note("output is finished already", self._fields())]

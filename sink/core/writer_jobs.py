@@ -72,8 +72,8 @@ class Opened:
     #: Everything before is there already.
     position: int
     rows: int
-    #: Items that are known to have failed.
-    quarantined: int
+    #: Items that failed before, which count against the failure budget.
+    lost: tuple[Lost, ...]
     #: Files of them.
     pieces: int
     #: Whether the source's paths are there.

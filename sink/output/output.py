@@ -93,7 +93,7 @@ class Output:
         return Opened(
             self.stop,
             self.rows,
-            len(self.lost),
+            self.lost,
             len(self.pieces),
             listed=self.names.complete,
             finished=self.finished,

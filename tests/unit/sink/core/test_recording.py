@@ -198,7 +198,7 @@ class CoreHarness:
                 return Opened(
                     disk.stop,
                     len(disk.rows),
-                    len(disk.lost),
+                    tuple(disk.lost),
                     disk.pieces,
                     listed=len(disk.paths) == self.plan.items,
                     finished=disk.finished,
@@ -468,6 +468,23 @@ def test_a_stream_that_its_budget_stops_is_committed_and_no_more() -> None:
     assert [RowsJob, Commit] == [type(job) for job in harness.jobs]
     assert [] == harness.failed
     assert [] == harness.missing()
+
+
+def test_the_budget_holds_over_restarts() -> None:
+    """What failed in earlier runs counts: a run that is only repeated stops again, at once and for the same reason."""
+    plan, disk, bad = make_plan(items=40, failure_budget=0.1), Disk(), frozenset(range(0, 40, 5))
+    for run in range(3):
+        harness = CoreHarness(plan, disk, epochs=1, piece_bytes=10**9)
+        while harness.work() or (harness.recording.state == "writing" and harness.missing()):
+            for ordinal in harness.missing()[:1]:
+                harness.result(ordinal, bad)
+        assert "stopped" == harness.recording.state, f"run {run}"
+        assert "5 of 40 items failed in epoch 0" in harness.recording.why
+        assert len(disk.lost) <= 5
+    cured = plan.model_copy(update={"settings": plan.settings.model_copy(update={"failure_budget": 0.5})})
+    harness = CoreHarness(cured, disk, epochs=1)
+    harness.finish(bad, np.random.default_rng(1))
+    assert sorted(bad) == sorted(lost.failure.item for lost in disk.lost)
 
 
 def test_another_spec_stops_the_writing_and_other_batches_do_not() -> None:

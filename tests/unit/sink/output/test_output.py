@@ -327,7 +327,7 @@ def test_a_finished_output_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "out.h5"
     before = path.read_bytes()
     again = Output(output_config(tmp_path, **SHARDED), PLAN, FaultyDisk(), lambda _: None)
-    assert (27, True, 1) == (again.rows, again.finished, again.opened().quarantined)
+    assert (27, True, 1) == (again.rows, again.finished, len(again.opened().lost))
     again.close()
     assert before == path.read_bytes()
     (tmp_path / "out-00077.h5").write_text("mine")
