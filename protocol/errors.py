@@ -43,7 +43,7 @@ class OutputError(PenstockError):
 
 
 class RefusedError(PenstockError):
-    """The sink refused a subscription, in words (another fingerprint, an unknown stream, a bad position)."""
+    """The sink refused a subscription and says why (another fingerprint, an unknown stream, a bad position)."""
 
 
 class FailureBudgetError(PenstockError):

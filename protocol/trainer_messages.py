@@ -126,7 +126,7 @@ class EpochEnd(Message):
 
 
 class SampleRequest(Message):
-    """Somebody asks to see samples that the sink holds. No reader comes of it: nothing is made or held back for it."""
+    """A request to see samples that the sink holds. It opens no reader: nothing is made or held back for it."""
 
     stream: Text
     """Name of the stream."""
@@ -139,7 +139,7 @@ class SampleRequest(Message):
 
 
 class SampleReply(Message):
-    """Answer to `SampleRequest`: copies of samples that some reader will get, or none if nobody reads the stream."""
+    """Answer to `SampleRequest`: copies of samples that some reader will get, or none if no trainer reads the stream."""
 
     plan: StreamPlan
     """The stream."""

@@ -142,7 +142,7 @@ class WorkerSession:
         return self._leave_if_idle()
 
     def block(self, why: str) -> list[WorkerInstruction]:
-        """Take in that no result gets to the sink, and why, or (empty) that they do again: others get what is held."""
+        """Handle that results do not reach the sink, for the reason `why`, or (empty) that they do again: others get the tasks held."""
         self.blocked = why
         if not why:
             return [Note("results get to the sink again"), self._beat()]

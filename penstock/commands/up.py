@@ -43,7 +43,7 @@ class UpSettings(Settings):
     keys: str = ""
     """Key folder, made by `penstock keys init`; trainers need it too."""
     insecure: bool = False
-    """Listen without keys also where other hosts can connect: only on a network where everybody is trusted."""
+    """Listen without keys also where other hosts can connect: only on a network where every host is trusted."""
     trace: str = ""
     """Folder to record tasks' ways in, for `penstock trace`; empty: none are."""
     trace_every: int = Field(default=1, ge=1)

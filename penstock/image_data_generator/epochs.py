@@ -5,7 +5,7 @@ Owns the place in the stream and nothing else.
 Keras 3 asks a `PyDataset` for batches by index, and `fit` shuffles the indices. But the stream's order is shuffled
 already, and workers make batches in that order: asked for them out of order, they would begin anew for each. So during
 a *pass* of Keras a request gets the next batch of the epoch, whatever its index: each pass is one epoch, every batch in
-it once. Keras reads `num_batches` right before each pass, and nobody else does: that announces one. A pass that ends
+it once. Only Keras reads `num_batches`, right before each pass: that announces one. A pass that ends
 early because fewer steps were asked for is followed by the next epoch; one that was only looked at (Keras takes two
 batches for their shapes) or broken off by an exception is begun again, so that the first epoch trained on is epoch 0.
 How far ahead Keras's threads have read when a pass ends early makes no difference.
@@ -60,7 +60,7 @@ class Turns:
         return self.epoch, place
 
     def announce(self) -> None:
-        """Take in that Keras is about to begin a pass."""
+        """Handle that Keras is about to begin a pass."""
         self._pass = _Pass.ANNOUNCED
 
     def end_epoch(self) -> None:

@@ -141,7 +141,7 @@ def stream_of(transform: Mapping[str, Any], order: Order, source: Mapping[str, A
 
 
 def unreadable(path: str, reason: str) -> FailureBudgetError:
-    """Return the error for an image that cannot be read: the same in words, whoever tried."""
+    """Return the error for an image that cannot be read, the same in workers and in this process."""
     return FailureBudgetError(f"/{path}: {reason}. Repair the file, or leave it out")
 
 

@@ -102,7 +102,7 @@ class ImageDataGenerator(ImageSettings):
         workers: int | None = None,
         pool: Any = None,
     ) -> DirectoryIterator:
-        """Return an iterator over a folder that holds a folder a class, resized to `target_size` (height, width).
+        """Return an iterator over a folder with one subfolder per class, resized to `target_size` (height, width).
 
         Raises ArgumentError, a ValueError, and MissingFolderError, a FileNotFoundError.
         """

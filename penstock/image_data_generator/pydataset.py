@@ -1,6 +1,6 @@
 """Image iterators as Keras 3's `fit`, `evaluate` and `predict` take them: as a `keras.utils.PyDataset`.
 
-Owns the import of Keras, which takes seconds and not everybody has.
+Owns the import of Keras, which takes seconds and is optional.
 """
 
 import importlib.util

@@ -44,7 +44,7 @@ def keep_freed_memory() -> None:
 
 
 def let_computation_run() -> None:
-    """Ask not to interrupt whoever computes when a message wakes this process up: SCHED_BATCH of sched(7).
+    """Ask the kernel not to interrupt computing processes when a message wakes this one up: SCHED_BATCH of sched(7).
 
     Where a core is free it runs at once; where all are busy it runs a few milliseconds later and finds more to do. Each
     interruption costs the computation its caches.

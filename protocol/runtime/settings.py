@@ -70,7 +70,7 @@ class ServiceSettings(Settings):
     keys: str = ""
     """Key folder, made by `penstock keys`: every socket is encrypted, and only peers with the right key get in."""
     insecure: bool = False
-    """Listen without keys also where other hosts can connect: only on a network where everybody is trusted."""
+    """Listen without keys also where other hosts can connect: only on a network where every host is trusted."""
     parent: int | None = Field(default=None, ge=1)
     """Process that started this one: leave when it is gone (set by `penstock up`)."""
     restarts: int = Field(default=0, ge=0)

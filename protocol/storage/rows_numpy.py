@@ -1,7 +1,7 @@
 """Arrays in `.npy` and `.npz` files, mapped into memory: owns both formats and what is refused of them.
 
 Nothing is unpickled. A worker that maps a file shares its pages with all others on the host; a member of an `.npz` that
-is compressed cannot be mapped and is held by each worker instead, up to a limit. Refuses to know images and labels.
+is compressed cannot be mapped and is held by each worker instead, up to a limit.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 The HDF5 library writes through `DurableFile`: the system calls are ours, so that they let other threads run, a full
 disk is waited for at the very call that meets it, and an error never passes through the library, which would be
-left in a state that nobody can close.
+left in a state in which no file can be closed.
 """
 
 import errno

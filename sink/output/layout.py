@@ -1,4 +1,4 @@
-"""What the HDF5 file of a stream looks like, format 1: fields, chunks, attributes. Pure; refuses to know files.
+"""What the HDF5 file of a stream looks like, format 1: fields, chunks, attributes. Pure functions.
 
 The readers of these files rely on it: `docs/hdf5.md` says it in words.
 """

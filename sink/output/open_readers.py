@@ -1,8 +1,8 @@
-"""Whether somebody still reads what an output's name stood for before it was replaced.
+"""Finds out whether a replaced version of an output is still open in a reader.
 
-A view whose pieces are gone would read as zeros, without a word: so they go only when nobody has such a view open. The
-HDF5 library, like most that use it, locks a file as long as it has it open (flock, shared); who can be locked out is
-gone. Where such locks are switched off, or do not exist, nobody counts as reading.
+A view whose pieces are gone would silently read as zeros, so pieces are removed only when no reader has such a view
+open. The HDF5 library locks a file (flock, shared) as long as it has it open: if an exclusive lock succeeds, no reader
+is left. Where such locks are switched off or do not exist, the file counts as closed.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ class Shown:
         self._old: list[tuple[int, float]] = []
 
     def replaced(self, descriptor: int | None) -> None:
-        """Take in that what `hold` returned has lost its name."""
+        """Handle that the file that `hold` returned has lost its name."""
         if descriptor is not None:
             self._old.append((descriptor, time.monotonic()))
 
@@ -35,7 +35,7 @@ class Shown:
             return None
 
     def unread(self) -> bool:
-        """Return whether nobody reads any of them."""
+        """Return whether no reader has any of them open."""
         now = time.monotonic()
         self._old = [each for each in self._old if now - each[1] < _GRACE_S or _is_locked(each[0])]
         return not self._old
@@ -47,7 +47,7 @@ class Shown:
 
 
 def _is_locked(descriptor: int) -> bool:
-    """Return whether somebody has locked a file; close it otherwise."""
+    """Return whether another process has locked a file; close it otherwise."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

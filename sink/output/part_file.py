@@ -1,6 +1,6 @@
 """One HDF5 file of consecutive samples: a piece of what is being written, or a whole shard of it.
 
-Owns how samples get into data sets, and what stands in a piece beside them. Refuses to know which pieces there are.
+Owns how samples get into data sets, and what else a piece contains.
 """
 
 from collections.abc import Iterator, Sequence

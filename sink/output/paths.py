@@ -28,7 +28,7 @@ def shards_of(path: Path) -> list[Path]:
 
 
 def clear(parts: Path) -> None:
-    """Remove an output's parts; what somebody else has put there stays."""
+    """Remove an output's parts; files of other programs stay."""
     ours = [entry for entry in parts.iterdir() if _OURS.fullmatch(entry.name)]
     for entry in sorted(ours, key=lambda entry: entry.name == "lock"):  # last: who takes it begins to write here
         entry.unlink()

@@ -1,6 +1,6 @@
 """The file under an output's own name: what it says of itself, and the virtual data sets over pieces or shards.
 
-Whoever opens it reads all samples as one data set a field; where they lie is found relative to the file.
+Readers see all samples as one data set per field. Paths to pieces and shards are relative to the file.
 """
 
 import json

@@ -55,7 +55,7 @@ class Buffers:
         return out
 
     def _room(self, size: int) -> npt.NDArray[np.uint8]:
-        """Return a buffer that nobody uses, of at least `size` bytes."""
+        """Return an unused buffer of at least `size` bytes."""
         for index, references in enumerate(_references(self._kept)):
             if references == _FREE and size <= len(self._kept[index]):
                 return self._kept[index]

@@ -1,7 +1,7 @@
 """A training program's metrics: what a feed has brought, and how long the program waited for it.
 
 Two ways to expose them: `FeedCollector` for a program that has a registry of its own, `serve_metrics` for one that
-has none. Owns their names; costs nothing but when somebody asks.
+has none. Owns their names; they cost nothing until they are requested.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Who waits for whom, counted where the program takes batches. Owns the clock of a feed; knows no sockets."""
+"""Measures how long a program waits for batches and how long it works on them."""
 
 import time
 from dataclasses import dataclass, field

@@ -137,7 +137,7 @@ class Rounds:
 
     @property
     def dropped(self) -> int:
-        """Samples at the end that nobody gets."""
+        """Samples at the end of an epoch that no rank gets."""
         return self.size % self.taken - self.last
 
     def mine(self, start: int, stop: int) -> npt.NDArray[np.bool_]:

@@ -1,7 +1,7 @@
-"""Who may see the page: tokens, host names and the headers that keep other pages out.
+"""Access to the page: tokens, host names and the headers that keep other pages out.
 
 Three doors. Beyond loopback nothing is shown without the token. A request must name this host in its `Host` header:
-a page of somebody else's could let its own name point here (DNS rebinding) and would then read as one of ours. And
+another site could let its own name point here (DNS rebinding), and its pages could then read this one. And
 no answer may be framed, read by other origins, or run or load anything from elsewhere.
 """
 
@@ -92,7 +92,7 @@ def page_url(address: str, port: int, token: str, hosts: Sequence[str] = ()) -> 
 
 
 def new_token() -> str:
-    """Return a token that nobody can guess."""
+    """Return a random token that cannot be guessed."""
     return secrets.token_urlsafe(_TOKEN_BYTES)
 
 

@@ -59,7 +59,7 @@ class Events:
         return len(self._clients)
 
     def publish(self, data: bytes) -> None:
-        """Send to everybody, without waiting."""
+        """Send to every open page, without waiting."""
         for client in tuple(self._clients):
             try:
                 client.waiting.put_nowait(data)

@@ -56,7 +56,7 @@ class ReaderLately:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What everybody had said by `now`."""
+    """All statistics that had arrived by `now`."""
 
     now: float
     #: By peer: what it said, and when.

@@ -1,4 +1,4 @@
-"""Who waits for whom, in words: what limits a stack, and what to do about it.
+"""The verdict: which part limits a stack, as a sentence, and what to do about it.
 
 Theory of operation. Credit says which side waits: a trainer without credit is busy, so it is the limit itself; a
 trainer with credit and no complete batch waits for the pipeline. Then the workers' time says why: what most of it
