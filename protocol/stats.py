@@ -1,7 +1,6 @@
 """What services tell of themselves with their heartbeats: small, bounded, absolute. Owns what each number means.
 
-Counts and seconds only rise while a process lives, so a lost message costs nothing and whoever wants rates takes
-differences.
+Counts and seconds only rise while a process lives. A lost message costs nothing, and rates are differences.
 """
 
 from collections.abc import Mapping

@@ -139,7 +139,7 @@ class SampleRequest(Message):
 
 
 class SampleReply(Message):
-    """Answer to `SampleRequest`: copies of samples that some reader will get, or none if no trainer reads the stream."""
+    """Answer to `SampleRequest`: copies of samples that some reader will get, or none without a trainer."""
 
     plan: StreamPlan
     """The stream."""

@@ -142,7 +142,7 @@ class WorkerSession:
         return self._leave_if_idle()
 
     def block(self, why: str) -> list[WorkerInstruction]:
-        """Handle that results do not reach the sink, for the reason `why`, or (empty) that they do again: others get the tasks held."""
+        """Handle that results do not reach the sink: others get the tasks held. An empty `why`: they do again."""
         self.blocked = why
         if not why:
             return [Note("results get to the sink again"), self._beat()]

@@ -1,4 +1,4 @@
-"""Prometheus metrics: made from the cores' counters when they are requested, so that counting costs what it cost before.
+"""Prometheus metrics: made from the cores' counters on request, so that counting costs what it cost before.
 
 Owns the format and what every service has in common; each part defines its own metrics beside itself. A metric that is
 not defined cannot be exposed, and `docs/metrics.md` is made from the definitions. No global registry, no state.
