@@ -15,7 +15,7 @@ from pydantic_settings import CliPositionalArg
 from rich.console import Console
 from rich.table import Table
 
-from penstock.commands.memory_estimate import Term, Use, foretell, look_at, total
+from penstock.commands.memory_estimate import Term, Use, estimate, look_at, total
 from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.plan import StreamPlan, schema_before
@@ -159,7 +159,7 @@ def serve(settings: CheckSettings) -> int:
     told = [describe(book, plan, settings.world_size) for plan in book.plans]
     workers = len(os.sched_getaffinity(0)) if settings.workers is None else settings.workers
     uses = [Use(plan, book.listing(plan.name), look_at(book, plan, roots)) for plan in book.plans]
-    terms = foretell(uses, workers=workers, world_size=settings.world_size, prefetch=settings.prefetch)
+    terms = estimate(uses, workers=workers, world_size=settings.world_size, prefetch=settings.prefetch)
     if settings.json_:
         memory = [{"where": term.what, "mb": round(term.mb, 3), "why": term.why} for term in terms]
         print(

@@ -1,6 +1,6 @@
 """How much memory a stack takes at most, term by term, each with the reason. Pure arithmetic over plans.
 
-Owns what is known of each part's buffers; a test holds it against running stacks. MB are 10^6 bytes.
+The constants below describe each part's buffers; a test compares the sum with running stacks. MB are 10^6 bytes.
 """
 
 import warnings
@@ -28,7 +28,8 @@ _VENTILATOR_BYTES, _SINK_BYTES, _WORKER_BYTES = 90_000_000, 90_000_000, 130_000_
 _TASKS_MADE = 6 + FREE_SEGMENTS
 #: Tasks of a worker whose files are in memory: two read ahead, one being read, one being decoded.
 _TASKS_READ = 4
-#: Batches of a trainer beside those on their way: two that `dataset()` prefetches, one trained on, one being joined.
+#: Batches that a trainer holds besides those on their way: two that `dataset()` prefetches, one that is trained on, one
+#: that is being joined.
 _BATCHES_HELD = 4
 #: Images of this size, decoded, that a worker holds: the decoder's buffer, and the resized or converted image.
 _DECODED = 2
@@ -40,7 +41,7 @@ _ASKED_FOR = 8
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What a look at some of a source's files gives."""
+    """The sizes of some of a source's files."""
 
     #: How many were looked at and could be read.
     seen: int
@@ -105,7 +106,7 @@ def _measure(content: bytes | npt.NDArray[np.uint8] | ItemError) -> tuple[int, i
     return len(content), width * height
 
 
-def foretell(uses: Sequence[Use], *, workers: int, world_size: int, prefetch: int | None) -> list[Term]:
+def estimate(uses: Sequence[Use], *, workers: int, world_size: int, prefetch: int | None) -> list[Term]:
     """Return the terms for streams that are all in use at once, by `world_size` trainers each."""
     terms: list[Term] = []
     for use in uses:

@@ -1,8 +1,8 @@
-"""Arrays and data frames that a spec's mapping gives in place of files: owns where services find them.
+"""Puts the arrays and data frames of a spec where the services of a local stack can read them.
 
 Arrays are copied once, into sealed anonymous memory (memfd) in the `.npy` format, which every worker maps through
-`/proc/PID/fd`: nothing has a name that a crash could leave behind, and the kernel frees it with the last process that
-has it open. Frames become CSV manifests in the run folder. Refuses to know streams; imports no data frame library.
+`/proc/PID/fd`: nothing has a name that a crash could leave behind, and the kernel frees the memory with the last
+process that has it open. Frames become CSV manifests in the run folder. No data frame library is imported.
 """
 
 import csv
@@ -25,14 +25,14 @@ from penstock.protocol.storage.rows import to_levels
 ROOT = "given"
 #: Bytes that are copied in one go.
 _BLOCK_BYTES = 8_000_000
-#: What is sealed can neither change nor shrink: a worker that maps it sees the same bytes for ever.
+#: Sealed memory can neither change nor shrink: a worker that maps it always sees the same bytes.
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 Array = npt.NDArray[Any]
 
 
 class Given:
-    """What one spec gave as objects."""
+    """The arrays and frames of one spec."""
 
     def __init__(self) -> None:
         """Hold nothing yet."""
@@ -46,7 +46,7 @@ class Given:
         }
 
     def extract(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the spec's mapping with the names of files in place of objects, which are kept. Raises SpecError."""
+        """Keep the objects of a spec's mapping; return it with names of files in their place. Raises SpecError."""
         streams = data.get("streams")
         if not isinstance(streams, Mapping):
             return data
@@ -59,7 +59,7 @@ class Given:
         return changed_data
 
     def write(self, folder: Path, roots: Mapping[str, str]) -> dict[str, str]:
-        """Put everything below `folder`, for the streams' roots; return the root to map. Raises SpecError."""
+        """Write everything below `folder`; `roots` are those of the spec. Return the root to map. Raises SpecError."""
         if not self._arrays and not self._frames:
             return {}
         self.close()
@@ -75,7 +75,7 @@ class Given:
         return {ROOT: str(folder)}
 
     def close(self) -> None:
-        """Let go of the memory; processes that map it keep it."""
+        """Free the memory; processes that map it keep it."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 

@@ -119,7 +119,7 @@ def _open(root: bytes, path: bytes, *, allow_outside: bool) -> int:
 
 
 def _check_inside(root: bytes, found: int) -> None:
-    # Where it lies, asked of the kernel: nobody can swap a link after the check.
+    # The kernel says where the open file lies, so no link can be swapped after the check.
     place = os.readlink(b"/proc/self/fd/%d" % found)  # noqa: PTH115 - bytes
     if _inside(place, _resolve(root)):
         return

@@ -11,10 +11,9 @@ _SHOWN = 10
 
 
 def check_class_lists(plans: Sequence[StreamPlan]) -> list[str]:
-    """Compare each two streams; return warnings.
+    """Compare each two streams; return warnings. A list that merely goes on where the other one ends is fine.
 
-    Raises SourceError if a class has one number in a stream and another one elsewhere, unless both streams fix their
-    numbers by `source.classes`. A list that merely goes on where the other one ends is fine.
+    Raises SourceError if a class has different numbers in two streams of which neither fixes them by `source.classes`.
     """
     named = [plan for plan in plans if not _unnamed(plan.classes)]
     return [warning for first, second in combinations(named, 2) for warning in _compare(first, second)]
@@ -40,8 +39,9 @@ def _compare(first: StreamPlan, second: StreamPlan) -> Iterator[str]:
         text = (
             f"{streams} number their classes differently: {name!r} is {here} and {there}{others}{_lists(first, second)}"
         )
-        if first.settings.source.classes is None or second.settings.source.classes is None:
-            raise SourceError(f"{text}; {_advice(first, second)}")
+        text = f"{text}; {_advice(first, second)}"
+        if first.settings.source.classes is None and second.settings.source.classes is None:
+            raise SourceError(text)
         yield text
         return
     for number, (one, other) in enumerate(zip(first.classes, second.classes, strict=False)):

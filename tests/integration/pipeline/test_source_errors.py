@@ -1,4 +1,4 @@
-"""What is wrong or odd about sources, as a whole stack and `penstock check` say it: at once and in words."""
+"""Errors and warnings about sources, from a whole stack and from `penstock check`."""
 
 import json
 import shutil

@@ -82,7 +82,7 @@ def test_an_empty_subset_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_listing_holds_a_million_items_in_about_their_paths_length() -> None:
-    """A hundred million items must fit: beside its path an item takes about 12 bytes, and no object."""
+    """A hundred million items must fit: besides its path an item takes about 12 bytes, and no object."""
     builder = ListingBuilder()
     for index in range(1_000_000):
         builder.add(b"class/%08d.jpg" % index, index & 1)

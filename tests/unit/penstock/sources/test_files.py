@@ -32,7 +32,7 @@ def reading(root: Path, path: str, limit_bytes: int = LIMIT_BYTES) -> bytes:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a root beside which lies a secret."""
+    """Return a root with a secret file next to it."""
     (tmp_path / "root/sub").mkdir(parents=True)
     (tmp_path / "root-twin").mkdir()
     (tmp_path / "root/sub/ä b.jpg").write_bytes(b"inside")
@@ -157,7 +157,7 @@ def make_socket(path: Path) -> None:
     ],
 )
 def test_what_is_not_a_small_regular_file_is_named(folder: Path, make: Callable[[Path], None], reason: str) -> None:
-    """Each has a reason in words, without a path of this host; a pipe that nobody writes to hangs nothing."""
+    """Each has a reason in words, without a path of this host; a pipe without a writer hangs nothing."""
     make(folder / "x.jpg")
     with pytest.raises(ItemError, match=reason) as caught:
         reading(folder, "x.jpg", 10)

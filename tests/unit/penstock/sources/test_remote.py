@@ -164,7 +164,7 @@ def test_each_failure_has_its_words(
 def test_a_server_that_is_gone_has_its_words() -> None:
     """Of the connection; listing says the same of the folder."""
     with socket.socket() as gone:
-        gone.bind(("127.0.0.1", 0))  # bound, so that nobody else takes it, and deaf
+        gone.bind(("127.0.0.1", 0))  # bound, so that no other process takes it, and not listening
         url = f"http://127.0.0.1:{gone.getsockname()[1]}"
         with pytest.raises(ItemError, match="4 times tried: ClientConnectorError"):
             Remote(url).read(NAMES[0], 10**6)
@@ -252,7 +252,7 @@ def _no_leftovers() -> Iterator[None]:
     fsspec.filesystem("memory").store.clear()
 
 
-def test_nobody_pays_for_what_is_not_used() -> None:
+def test_optional_libraries_are_imported_only_when_used() -> None:
     """Neither a worker nor a ventilator imports fsspec, h5py or a data frame library before a source asks for it."""
     program = (
         "import sys, penstock.worker.service, penstock.ventilator.service, penstock.launcher.stack\n"
