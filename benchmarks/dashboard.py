@@ -19,7 +19,7 @@ PAGES = 4
 
 
 def free_port() -> int:
-    """Return a port that nobody uses right now."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -62,7 +62,7 @@ class Peers:
     """All workers and the sink of one measurement."""
 
     def __init__(self, address: str, workers: int, slots: int) -> None:
-        """Connect everybody and wait until everybody is welcome."""
+        """Connect all workers and wait until all are welcome."""
         self.hub = Hub(structlog.get_logger())
         self.done = self.sequence = 0
         self._held: set[int] = set()

@@ -183,7 +183,7 @@ def measure_dispatch(rounds: int, seconds: float) -> list[dict[str, Any]]:
 
 
 def measure_throughput(rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Measure the sink beside a bare relay, in alternating rounds."""
+    """Measure the sink and a bare relay, in alternating rounds."""
     rows = []
     for transport in ("ipc", "tcp"):
         for workers in (2, 200):

@@ -1,4 +1,4 @@
-"""What one core's kernel makes of images, beside hand-written loops and Keras's ImageDataGenerator in one process.
+"""The kernels' speed on one core, compared with hand-written loops and Keras's ImageDataGenerator in one process.
 
     python benchmarks/kernels.py [--only cats-dogs,arrays,...] [--rounds 7] [--data FOLDER] [--out kernels.json]
 

@@ -1,4 +1,4 @@
-"""How many bytes a second pass through the sink, beside a bare relay of the same shape without Penstock.
+"""Bytes a second through the sink, compared with a bare relay of the same shape without Penstock.
 
 Both sides: two producer processes push messages of about 2 MB, one process in the middle takes and forwards them to one
 consumer under credit. On Penstock's side the producers are workers that do nothing, the middle is the real sink.
@@ -96,7 +96,7 @@ class NoopWorker:
         return pusher
 
     def turn(self, pusher: Endpoint | None) -> Endpoint | None:
-        """Take in and answer what is here."""
+        """Receive and answer all pending messages."""
         now = time.monotonic()
         for _, message, _ in self.endpoint.receive():
             pusher = self.execute(self.session.receive(message, now), pusher)

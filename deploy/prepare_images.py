@@ -2,7 +2,7 @@
 
     python prepare_images.py SPEC FOLDER [--yours]
 
-What is wrong with either is said here, in words, and nothing else is started. With `--yours`, FOLDER is the user's and
+An error in either is reported here, and nothing else starts. With `--yours`, FOLDER is the user's and
 is only read; else a set of JPEG files is made there, once.
 """
 

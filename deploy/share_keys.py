@@ -36,7 +36,7 @@ def main() -> int:
         if status := _quietly(["init", str(fresh)]):
             return status
         fresh.rename(everything)
-        print(f"made keys for {', '.join(ROLES)}: every socket is encrypted, and admits only who has one")
+        print(f"made keys for {', '.join(ROLES)}: every socket is encrypted, and admits only peers with a key")
     if arguments and (status := keys(arguments)):
         return status
     for role in ROLES:

@@ -1,7 +1,7 @@
-"""The benchmarks that come with `penstock bench`: Keras's ImageDataGenerator beside ours, in one run.
+"""The built-in benchmarks of `penstock bench`, which compare Keras's ImageDataGenerator with ours in one run.
 
-They are those of the notebook of an older project, which made that class use processes: images in memory, with and
-without training, and JPEG files with training. Owns their images and what is done to them.
+They repeat those in the notebook of an older project that let the Keras class use processes: images in memory, with and
+without training, and JPEG files with training. This module defines the images and the augmentation; `run.py` measures.
 """
 
 from collections.abc import Callable

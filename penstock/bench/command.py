@@ -1,6 +1,7 @@
 """`penstock bench`: the same work with 0, 1, 2 … worker processes, and a report with pictures.
 
-Owns the order of the runs, each in a fresh process, and that an interrupt keeps those that are finished.
+Schedules the runs, each in a fresh process; an interrupt keeps the runs that are finished. `run.py` times one run, and
+`report.py` writes the report.
 """
 
 import os
@@ -48,7 +49,7 @@ def parse_workers(text: str, *, cores: int) -> list[int]:
 
 
 def prepare(settings: BenchSettings) -> tuple[Results, dict[str, Any]]:
-    """Return empty results and what every run is told. Raises SpecError and others for what cannot be run."""
+    """Return empty results and the order for every run. Raises SpecError and others for what cannot be run."""
     if settings.epochs is not None and settings.batches is not None:
         raise SpecError(f"--epochs {settings.epochs} and --batches {settings.batches}: give one of the two")
     if missing := [name for name in ("matplotlib", "psutil") if find_spec(name) is None]:

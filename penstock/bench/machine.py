@@ -1,4 +1,4 @@
-"""What this machine is, in words that a reader of a benchmark needs. Names no host and no user."""
+"""Describes this machine as far as readers of a benchmark need it, without names of hosts or users."""
 
 import os
 import platform

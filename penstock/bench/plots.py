@@ -1,6 +1,6 @@
-"""The pictures of a benchmark: durations, speed-ups, and what processors and GPUs did. Owns how they look.
+"""The pictures of a benchmark: durations, speed-ups, and the use of processors and GPUs.
 
-Colours are those of Okabe and Ito, which colour-blind readers tell apart; marks and dashes differ as well.
+Colours are those of Okabe and Ito, which colour-blind readers can tell apart; marks and dashes differ as well.
 """
 
 import math
@@ -40,7 +40,7 @@ _STYLE: Any = {
 
 
 def draw_durations(results: Results, path: Path) -> None:
-    """Draw every run's duration over its number of processes, and Keras's beside them."""
+    """Draw every run's duration over its number of processes, and Keras's for comparison."""
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
         ours = [each for each in results.candidates if each.library == "penstock" and results.of(each)]

@@ -1,6 +1,6 @@
-"""The report of a benchmark: Markdown with pictures, and the same numbers as CSV beside it.
+"""The report of a benchmark: Markdown with pictures, and the same numbers as CSV files.
 
-Owns words, tables and files. How pictures look is `bench_plots`'.
+Holds the words and tables; `plots.py` draws the pictures.
 """
 
 import csv
@@ -21,7 +21,7 @@ _LEAST_POINTS = 2
 _FEW_CORES = 4
 #: A run that was timed for less (s) says little: batches that were ready before count in it, and so does any hiccup.
 _LEAST_S = 1.0
-#: Nothing works where all processors, and all GPUs, are less busy (percent); so many seconds of that are told.
+#: The machine is idle while all processors and GPUs are less busy than this (percent); least seconds that are reported.
 _IDLE_PERCENT, _TOLD_S = 5.0, 1.0
 
 
@@ -179,7 +179,7 @@ def _law_in_words(results: Results, law: amdahl.Amdahl | None) -> str:
 
 
 def _too_short(results: Results) -> list[str]:
-    """Return a warning where what was timed is little beside what it takes to notice it."""
+    """Return a warning about candidates whose timed part is too short to mean much."""
     short = [str(each) for each in results.candidates if (results.median_s(each) or _LEAST_S) < _LEAST_S]
     if not short:
         return []
@@ -189,7 +189,7 @@ def _too_short(results: Results) -> list[str]:
 
 
 def _stood_still(results: Results) -> list[str]:
-    """Return in which runs nothing worked for a while, though batches were wanted; why, a report cannot know."""
+    """Return a list of the runs in which the machine was idle for a while, though batches were wanted."""
     lines = [
         f"- {run.candidate}, round {run.round + 1}: {seconds:.1f} s of {run.duration_s:.1f} s"
         for run in results.runs
@@ -217,7 +217,7 @@ def _caution() -> list[str]:
         return []
     return [
         f"With {cores()} cores this says little of how many workers would help: trainer, services and workers share",
-        "them, one worker beside a busy trainer already keeps two occupied, and each further one takes its time from",
+        "them, one worker and a busy trainer already keep two occupied, and each further one takes its time from",
         "the others. The curves end where they would become interesting; the ratios to the first row hold for this",
         "number of cores.",
         "",

@@ -13,30 +13,30 @@ from penstock.protocol.runtime.settings import Settings
 
 
 class BenchSettings(Settings):
-    """Times a stream, or Keras's ImageDataGenerator beside ours, with several numbers of workers."""
+    """Times a stream, or Keras's ImageDataGenerator against ours, with several numbers of workers."""
 
     spec: CliPositionalArg[str]
-    """Path of a spec (TOML); or `in-memory` or `jpegs`: Keras's ImageDataGenerator beside ours."""
+    """Path of a spec (TOML); or `in-memory` or `jpegs` to compare Keras's ImageDataGenerator with ours."""
     workers: str = ""
-    """Numbers of worker processes, as in 0,1,2,4; 0: everything in the trainer's process. Default: 0 to one a core."""
+    """Numbers of worker processes, such as 0,1,2,4; 0: the trainer's process alone. Default: 0 to one a core."""
     rounds: int = Field(default=3, ge=1, le=1000)
-    """Times that each is run; rounds alternate, so that whatever else the machine does meets all of them."""
+    """Times that each number of workers runs. Rounds alternate, so that other load on the machine affects all alike."""
     epochs: float | None = Field(default=None, gt=0, le=1000)
-    """Epochs that are timed; default: 1, and a number of batches of their own for `in-memory` and `jpegs`."""
+    """Epochs to time; default: 1; `in-memory` and `jpegs` have a default number of batches instead."""
     batches: int | None = Field(default=None, ge=1, le=10_000_000)
-    """Batches that are timed, in place of epochs."""
+    """Batches to time, instead of epochs."""
     warm_up: int = Field(default=20, ge=1, le=100_000)
-    """Batches before those: processes start, and networks are compiled."""
+    """Batches before the timed ones, while processes start and networks are compiled."""
     train: bool = False
-    """Train a small Keras network; default: take the batches and do nothing with them."""
+    """Train a small Keras network; by default the batches are discarded."""
     stream: str | None = None
     """Stream of the spec; default: its first."""
     root: dict[str, str] = Field(default_factory=dict)
-    """name=/path: where a root of the spec lies on this host."""
+    """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
     data: str | None = None
-    """Folder of JPEG files for `jpegs`, a folder a class; default: a set is drawn."""
+    """Folder of JPEG files for `jpegs`, one subfolder per class; default: generated images."""
     interval_s: float = Field(default=0.2, ge=0.05, le=60)
-    """Seconds between two looks at processors, memory, network and GPUs."""
+    """Seconds between two measurements of processors, memory, network and GPUs."""
     output: str = Field(default="bench-report", validation_alias=AliasChoices("o", "output"))
     """Folder for the report: report.md, pictures, runs.csv, usage.csv."""
 
@@ -57,7 +57,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One finished run; what each number means stands in `bench_run`."""
+    """One finished run; `run.py` measures these numbers."""
 
     round: int
     candidate: Candidate
@@ -79,14 +79,14 @@ class Run:
 
 @dataclass(slots=True)
 class Results:
-    """All that a report is made of."""
+    """Everything that a report shows."""
 
     settings: BenchSettings
     title: str
     text: str
     candidates: list[Candidate]
     runs: list[Run] = field(default_factory=list)
-    #: Why there are no more; empty if all were run.
+    #: Why some runs are missing; empty if all were finished.
     cut_short: str = ""
 
     def of(self, candidate: Candidate) -> list[Run]:

@@ -1,7 +1,7 @@
 """One run of `penstock bench`, in a process of its own: opens a stream or a generator, takes its batches, reports.
 
-Owns what is timed: a number of batches after the first few, which wait for processes to start and for networks to be
-compiled. Draining takes them and does nothing; training gives them to a small Keras network by `fit`.
+Timing covers a number of batches after the first few, which wait for processes to start and for networks to be
+compiled. Without training the batches are discarded; with training they go to a small Keras network by `fit`.
 """
 
 import math

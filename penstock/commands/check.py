@@ -1,7 +1,7 @@
-"""`penstock check`: what a spec would do, before it does it.
+"""`penstock check`: prints what a spec would do, before it runs.
 
-Owns what is printed, for people and as JSON. Starts nothing, decodes nothing; of the source it reads the listing and
-the headers of a few files.
+Prints tables for people, or JSON. It starts no process and decodes no image: it lists the source and reads the headers
+of a few files.
 """
 
 import json
@@ -38,7 +38,7 @@ class CheckSettings(Settings):
     spec: CliPositionalArg[str]
     """Path of the spec (TOML)."""
     root: dict[str, str] = Field(default_factory=dict)
-    """name=/path: where a root of the spec lies on this host."""
+    """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
     stream: str | None = None
     """Only this stream."""
     workers: int | None = Field(default=None, ge=0)

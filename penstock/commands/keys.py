@@ -1,7 +1,7 @@
-"""`penstock keys`: makes, lists, hands out and revokes the keys of a stack.
+"""`penstock keys`: creates, lists, exports and revokes the keys of a stack.
 
-Owns writing key folders; what is in them and who may read them says `protocol/transport/keys.py`. Every file is
-complete and 0600 before it has its name.
+Writes key folders; `protocol/transport/keys.py` defines their contents and permissions. A file gets its name only when
+it is complete and has mode 0600.
 """
 
 import os
@@ -80,7 +80,7 @@ def init(settings: InitSettings) -> int:
     _make_folder(folder)
     for role in ROLES:
         _make_key(folder, role, role)
-    say(f"{folder}: keys of {', '.join(ROLES)}; give every part --keys {folder}, and nobody else this folder")
+    say(f"{folder}: keys of {', '.join(ROLES)}; give every service and trainer --keys {folder}, and keep it secret")
     return 0
 
 
@@ -95,7 +95,7 @@ def add(settings: AddSettings) -> int:
         if key.name == name:
             raise SpecError(f"there is a key {name!r} already, a {key.role}'s: give another name, or revoke it first")
         if key.role == role and role in SERVERS:
-            raise SpecError(f"there is a {role}'s key already, {key.name!r}, and everybody knows it: revoke it first")
+            raise SpecError(f"there is a {role}'s key already, {key.name!r}, which all peers know: revoke it first")
     _make_key(folder, name, role)
     say(f"{name}: a {role}'s key; for another host: penstock keys export {name} DIR")
     return 0
@@ -111,7 +111,7 @@ def revoke(settings: NameSettings) -> int:
         raise SpecError(f"no key {name!r} in {folder}; there are: {known}")
     for half in ("public", "secret"):
         (folder / half / f"{name}.toml").unlink(missing_ok=True)
-    say(f"{name}: revoked; services that read {folder} let it in no more; revoke it in copies that others read, too")
+    say(f"{name}: revoked; services that read {folder} no longer accept it; revoke it in copies of the folder, too")
     return 0
 
 
@@ -131,7 +131,7 @@ def export(settings: ExportSettings) -> int:
     check_folder(folder)
     check_name(settings.name)
     secret = read_key(folder / "secret" / f"{settings.name}.toml", secret=True)
-    if secret.role in SERVERS:  # it decides who gets in
+    if secret.role in SERVERS:  # it decides which peers get in
         wanted = _public(folder)
     else:
         wanted = [key for key in _public(folder) if key.role in SERVERS or key.name == secret.name]

@@ -1,6 +1,6 @@
-"""`penstock preview`: a contact sheet of a stream's first samples, made here by the workers' own pipeline.
+"""`penstock preview`: a contact sheet of a stream's first samples, made in this process by the workers' own pipeline.
 
-Owns which samples those are. Starts nothing: no service, no socket.
+Starts no service and opens no socket.
 """
 
 import sys
@@ -36,7 +36,7 @@ class PreviewSettings(SheetSettings):
     epoch: int = Field(default=0, ge=0)
     """Epoch to show."""
     root: dict[str, str] = Field(default_factory=dict)
-    """name=/path: where a root of the spec lies on this host."""
+    """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
 
 
 def find_units(book: Catalog, plan: StreamPlan, wanted: range) -> list[tuple[Task, Places]]:

@@ -1,6 +1,6 @@
-"""`penstock quarantine`: which items could not be made into samples, and why; of a running stack, or of a ledger.
+"""`penstock quarantine`: lists the items that could not be made into samples, with reasons.
 
-Owns how lines are read and grouped.
+Reads them from a running stack or from a ledger's file, and groups them by reason.
 """
 
 import json
@@ -48,7 +48,7 @@ class Item:
     reason: str
     #: Epochs in which it failed, in order.
     epochs: list[int]
-    #: Most attempts within one epoch, and who tried last.
+    #: Most attempts within one epoch, and the worker that tried last.
     attempts: int
     worker: str
 

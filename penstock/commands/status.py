@@ -1,6 +1,7 @@
-"""`penstock status`: what a running stack does now, on a terminal: the dashboard's content, once or live.
+"""`penstock status`: the state of a running stack on a terminal, as on the dashboard: once, or live.
 
-Owns where it asks, how often, and what happens when nobody answers any longer. Refuses to know how a snapshot looks.
+Asks the ventilator every second, and keeps the last answer on the screen when the ventilator stops answering.
+`status_display.py` turns a snapshot into tables.
 """
 
 import json
@@ -30,7 +31,7 @@ _EVERY_S, _PATIENCE_S = 1.0, 3.0
 
 
 class AddressSettings(Settings):
-    """What every command is told that asks a running ventilator."""
+    """Options of every command that asks a running ventilator."""
 
     keys: str = ""
     """Key folder with a trainer's key, if the stack uses keys."""
@@ -54,7 +55,7 @@ class StatusSettings(AddressSettings):
 
 
 def open_onlooker(address: str, settings: AddressSettings) -> Onlooker | WebOnlooker:
-    """Return who asks at an address of either kind. Raises SpecError."""
+    """Return a client for an address of either kind. Raises SpecError."""
     if address.startswith(("http:", "https:")):
         return WebOnlooker(address, settings.wait_s)
     return Onlooker(address, settings.keys, settings.wait_s)

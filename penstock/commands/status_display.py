@@ -1,7 +1,7 @@
-"""A snapshot as it stands on a terminal: the verdict in words, the flow, streams, workers, what was quarantined.
+"""Formats a snapshot for a terminal: verdict, flow, streams, workers and quarantined items.
 
-A pure function from snapshots to what rich prints; owns words and columns. Nothing that comes from a stack can act on
-the terminal: whatever is not printable is spelt out.
+A pure function from snapshots to what rich prints. Text from a stack is shown letter by letter, and unprintable
+characters are spelt out, so that no name of a file can act on the terminal.
 """
 
 from collections import Counter
@@ -59,7 +59,7 @@ def size(value: float) -> str:
 
 
 def picture(snapshot: Snapshot, address: str, room: int | None = None, silent_s: float = 0.0) -> RenderableType:
-    """Return all of it; `room` is the number of rows there are, `silent_s` for how long nobody has answered."""
+    """Return the whole picture; `room` is the number of rows to fill, `silent_s` the seconds since the last answer."""
     parts: list[RenderableType] = []
     if silent_s:
         words = f"No answer from {address} for {silent_s:.0f} s: what you see is from then. Trying again; Ctrl-C ends."

@@ -1,4 +1,4 @@
-"""`penstock up`: a supervised stack on this machine, in the foreground, for trainers that connect to it."""
+"""`penstock up`: runs a supervised stack on this machine, in the foreground, for trainers to connect to."""
 
 import sys
 import time
@@ -31,7 +31,7 @@ class UpSettings(Settings):
     workers: int | None = Field(default=None, ge=0)
     """Worker processes; default: one a core."""
     root: dict[str, str] = Field(default_factory=dict)
-    """name=/path: where a root of the spec lies on this host."""
+    """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
     run_dir: str | None = None
     """Folder for logs and the quarantine ledger; default: logs go to the terminal."""
     ventilator: Address = OWN_VENTILATOR
@@ -39,15 +39,15 @@ class UpSettings(Settings):
     results: Address = OWN_RESULTS
     """Address for results."""
     trainers: Address = OWN_TRAINERS
-    """Address for trainers: what `penstock.connect` is given."""
+    """Address for trainers, to be given to `penstock.connect`."""
     keys: str = ""
     """Key folder, made by `penstock keys init`; trainers need it too."""
     insecure: bool = False
     """Listen without keys also where other hosts can connect: only on a network where every host is trusted."""
     trace: str = ""
-    """Folder to record tasks' ways in, for `penstock trace`; empty: none are."""
+    """Directory for task traces, to be read by `penstock trace`; empty: no traces."""
     trace_every: int = Field(default=1, ge=1)
-    """Record every so many-th task."""
+    """Trace one task in this many."""
     dashboard: str = "auto"
     """host:port of the dashboard; `auto`: 127.0.0.1:5550, or another port if that is taken; empty: none."""
     dashboard_token_file: str = ""
@@ -85,7 +85,7 @@ def serve(settings: UpSettings) -> int:
 
 
 def _options(settings: UpSettings) -> dict[str, dict[str, Any]]:
-    """Return what services are told beyond where to meet."""
+    """Return the services' options other than addresses."""
     traced = {"trace": settings.trace, "trace_every": settings.trace_every} if settings.trace else {}
     listening = {"insecure": settings.insecure, **traced}
     return {"ventilator": listening, "sink": listening, "worker": traced}

@@ -40,7 +40,7 @@ class WriteSettings(WriterOptions):
     workers: int | None = Field(default=None, ge=1)
     """Worker processes; default: one a core."""
     root: dict[str, str] = Field(default_factory=dict)
-    """name=/path: where a root of the spec lies on this host."""
+    """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
     force: bool = False
     """Remove what Penstock has written under this name, finished or not, and begin anew; other files are left alone."""
     run_dir: str | None = None

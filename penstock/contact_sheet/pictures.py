@@ -1,6 +1,6 @@
-"""A sample's image as a picture that people can see: any dtype, either order of axes, any number of channels and size.
+"""A sample's image as a picture for people: any dtype, order of axes, number of channels and size.
 
-Owns how arrays become levels of 0 to 255 and at what size they are shown. Knows no stream and nothing of sheets.
+Converts arrays to levels of 0 to 255 and chooses the size at which they are shown. `sheet.py` arranges the pictures.
 """
 
 from collections.abc import Sequence

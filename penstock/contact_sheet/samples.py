@@ -1,6 +1,6 @@
-"""From samples to a contact sheet: which picture, and which words under it.
+"""Draws samples as a contact sheet: chooses the pictures and the words under them.
 
-Owns what `penstock preview` and `penstock view` have in common.
+Shared by `penstock preview`, `penstock view` and the dashboard.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,14 +24,14 @@ MOST = 500
 
 
 class SheetSettings(Settings):
-    """What all contact sheets are asked for."""
+    """Options of every contact sheet."""
 
     output: str = Field(default="sheet.png", validation_alias=AliasChoices("o", "output"))
     """File to write: .png, .jpg or .webp."""
     count: int = Field(default=60, ge=1, le=MOST)
     """Samples to show."""
     side: int = Field(default=256, ge=16, le=2048)
-    """Longest side (pixels) at which an image is shown: larger ones are reduced; those of at most half of it are
+    """Longest side (pixels) at which an image is shown. Larger images are reduced; images of at most half this size are
     enlarged by a whole factor."""
 
 

@@ -1,6 +1,6 @@
 """Contact sheets: pictures in rows, each with lines of text under it, on one light page.
 
-Owns how a sheet looks and how it is written to a file.
+Holds the layout of a sheet and writes it to a file; `samples.py` supplies the pictures.
 """
 
 import math
@@ -74,7 +74,7 @@ def write(sheet: Image.Image, path: Path) -> None:
 def draw(title: str, notes: Sequence[str], tiles: Sequence[Tile | None], *, together: int = 1) -> Image.Image:
     """Return the sheet: the title and a line for each note above, then the tiles in reading order; None is a gap.
 
-    A row holds whole groups of so many tiles that belong `together`, unless that is more than anybody's screen has.
+    A row holds whole groups of `together` tiles, unless a group is wider than a screen.
     """
     pictures = [tile.content for tile in tiles if tile and isinstance(tile.content, Image.Image)]
     width = max([_COLUMN_PX, *(picture.width for picture in pictures)])

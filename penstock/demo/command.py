@@ -35,10 +35,10 @@ _PATCHES, _MIX = 4, 32
 
 
 class DemoSettings(Settings):
-    """Trains a small network on made or your own images, and says who waited for whom."""
+    """Trains a small network on generated or your own images, and names the bottleneck."""
 
     data: str | None = None
-    """Folder with your images, a folder a class; a fifth of each class is held out. Default: a set is made."""
+    """Folder with your images, one subfolder per class; a fifth of each is held out. Default: generated images."""
     epochs: int = Field(default=3, ge=1)
     """Epochs to train."""
     workers: int | None = Field(default=None, ge=1)
@@ -46,9 +46,9 @@ class DemoSettings(Settings):
     batch_size: int = Field(default=32, ge=1)
     """Samples in a batch."""
     quick: bool = False
-    """Make a set of a quarter of the size."""
+    """Generate a quarter as many images."""
     keep: str | None = None
-    """Folder to keep the images that were made and the logs in; default: a temporary one."""
+    """Folder in which generated images and logs are kept; default: a temporary folder."""
 
 
 def spec_of(folder: Path, settings: DemoSettings) -> dict[str, Any]:

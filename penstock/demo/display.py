@@ -1,4 +1,4 @@
-"""What `penstock demo` prints: a line for each thing that is up, a bar an epoch, a summary. Owns words and tables."""
+"""The output of `penstock demo`: a line for each part that has started, a bar an epoch, a summary."""
 
 from collections.abc import Mapping
 from types import TracebackType
@@ -51,7 +51,7 @@ class Display:
         self.console.print(Text.assemble((f"  {what:<10} ", "bold"), printable(text)))
 
     def show(self, report: Mapping[str, Any]) -> None:
-        """Take a report of the training process in."""
+        """Show a report of the training process."""
         match report["event"]:
             case "imported":
                 self.say("trainer", f"TensorFlow {report['version']}, imported in {report['seconds']:.1f} s")
@@ -81,7 +81,7 @@ def _facts(report: Mapping[str, Any]) -> str:
 
 
 def summarise(console: PlainConsole, stack: LocalStack, done: Mapping[str, Any]) -> None:
-    """Print what the run came to: the last report of the training process beside what the stack says."""
+    """Print the summary: the training process's last report, and the stack's own figures."""
     console.print()
     waits = done["waited_s"] / max(done["trained_s"], 1e-9)
     spent = stack.status()["ventilator"].get("streams", {}).get("train", {}).get("spent", {})

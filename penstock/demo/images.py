@@ -1,7 +1,7 @@
-"""A small labelled set of real JPEG files, made up: four kinds of texture that a network learns within a minute.
+"""A small labelled set of generated JPEG files: four kinds of texture that a network learns within a minute.
 
-Owns how the demo's pictures look. Colours, brightness, scale, angle and place are drawn alike for every class, so that
-only the texture tells them apart. Everything follows from the seed. Knows no stream and no network.
+Colours, brightness, scale, angle and position have the same distribution in every class, so that only the texture tells
+the classes apart. Everything follows from the seed.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
-"""The demo's training process: a small Keras network fed by a running stack. Owns TensorFlow and its noise.
+"""The demo's training process: a small Keras network fed by a running stack.
 
-Started by `penstock demo`, which it tells what happens as JSON lines on its standard output; everything that TensorFlow
-says goes to standard error. It leaves when its standard input ends: whoever started it is gone then. Knows no display.
+`penstock demo` starts it and reads its progress as JSON lines from its standard output; TensorFlow's own output goes to
+standard error. It ends when its standard input closes, which happens when `penstock demo` has ended.
 """
 
 import time

@@ -1,6 +1,6 @@
-"""Where a stack on this machine shows its dashboard: which port, whose token, what to tell its user.
+"""Chooses the dashboard's port and token for a stack on this machine.
 
-Owns what a restart of the ventilator must not change: the port and the token.
+Both stay the same when the ventilator restarts. `ventilator/dashboard/` serves the page.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ AUTO_HOST, AUTO_PORT = "127.0.0.1", 5550
 
 @dataclass(frozen=True, slots=True)
 class DashboardOptions:
-    """What a user says of the dashboard."""
+    """A user's options for the dashboard."""
 
     #: host:port; "auto"; empty: none.
     address: str = ""
@@ -32,7 +32,7 @@ class DashboardOptions:
 
 @dataclass(frozen=True, slots=True)
 class DashboardPlan:
-    """What becomes of that: settings of the ventilator, and the address for browsers; empty: there is no page."""
+    """The resulting settings of the ventilator, and the address for browsers; both are empty without a page."""
 
     settings: dict[str, object]
     url: str
@@ -62,7 +62,7 @@ def is_installed() -> bool:
 
 
 def _free(host: str, port: int) -> int:
-    """Return `port`, or another one if somebody listens there."""
+    """Return `port`, or a free one if it is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for wanted in (port, 0):
         with socket.socket(family, socket.SOCK_STREAM) as probe, suppress(OSError):

@@ -1,7 +1,7 @@
-"""A stream without services: its batches made one after the other in this process.
+"""A stream without services: its batches are made one after the other in this process.
 
-What `penstock bench` compares workers with. Owns nothing of how samples are made or ordered: task book, pipeline and
-geometry are the services' own, so the batches are the same, bit for bit.
+`penstock bench` compares it with workers. It uses the services' own task list, pipeline and order, so the batches are
+the same, bit for bit.
 """
 
 from collections.abc import Iterator, Mapping

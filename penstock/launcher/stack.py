@@ -1,7 +1,7 @@
 """The embedded launcher: a whole stack as supervised processes on this machine.
 
-Owns starting, restarting and stopping processes, and the run folder. Knows nothing of what they say to each other:
-every service heals its own links, so start order and restarts need no care.
+Starts, restarts and stops processes, and manages the run folder. Every service reconnects by itself, so the order of
+starts and restarts does not matter.
 """
 
 import os

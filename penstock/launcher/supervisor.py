@@ -1,6 +1,6 @@
-"""Starts processes again when they die, gives up in words when they cannot live, stops them by a deadline.
+"""Restarts processes that die, gives up with their last words when they cannot run, stops them within a deadline.
 
-Owns processes and their last words; knows nothing of what they do.
+Works for any command; `stack.py` supplies those of a stack.
 """
 
 import os
@@ -126,7 +126,7 @@ class Supervisor:
     def _wait(self) -> bool:
         """Wait until a process ends or may be started again, or a while; return whether to stop watching.
 
-        The kernel tells when a process ends: looking many times a second would take time from those who compute.
+        The kernel tells when a process ends: polling many times a second would take time from the workers.
         """
         with self._lock:
             pending = any(child.restart_at is not None for child in self.children.values())

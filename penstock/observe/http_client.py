@@ -1,6 +1,6 @@
-"""Asks for the snapshot where it is served over HTTP: at a ventilator's health address, or by its dashboard.
+"""Fetches a stack's snapshot over HTTP: from a ventilator's health address, or from its dashboard.
 
-The counterpart of `look.Onlooker` for `http://` addresses.
+`WebOnlooker` is the counterpart of `status_client.Onlooker` for `http://` addresses.
 """
 
 import http.client
@@ -62,7 +62,7 @@ class WebOnlooker:
         except ValidationError as error:
             told = body[:60].decode(errors="replace")
             raise RemoteProtocolError(
-                "snapshot", f"what {url.netloc}{path} serves is no snapshot of this release: {told!r}"
+                "snapshot", f"{url.netloc}{path} serves no snapshot of this release: {told!r}"
             ) from error
         return snapshot.model_copy(update={"ledger": snapshot.ledger[:ledger]})
 
@@ -71,7 +71,7 @@ class WebOnlooker:
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             return RefusedError(f"{self._url.netloc} says: {told}")
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            return DeadlineError(f"{self._url.netloc} has nothing to tell yet: {told}")
+            return DeadlineError(f"{self._url.netloc} is not ready yet: {told}")
         return RemoteProtocolError(
             "snapshot", f"{self._url.netloc} answers {status}: is that a ventilator? Its dashboard serves /status"
         )

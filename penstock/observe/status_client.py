@@ -1,6 +1,6 @@
-"""Asks a ventilator how the whole stack goes, over its own socket. Owns the question and its deadline.
+"""Asks a ventilator for the state of the whole stack, over the ventilator's own socket and within a deadline.
 
-For `penstock status`, `penstock quarantine` and whoever watches from outside. Refuses to know how it is shown.
+For `penstock status`, `penstock quarantine` and monitoring programs.
 """
 
 import time
@@ -52,7 +52,7 @@ class Onlooker:
 
         With a `story`, also what happened to that task at the ventilator lately.
 
-        Raises DeadlineError if nobody answers in time, RefusedError if the ventilator runs another release.
+        Raises DeadlineError without an answer in time, RefusedError if the ventilator runs another release.
         """
         question = StatusRequest(ledger=ledger, story=story, version=__version__)
         began = time.monotonic()
@@ -70,10 +70,10 @@ class Onlooker:
             if latest:
                 return latest
         refused = self._hub.rejects.counts["refused"] > 0
-        hint = "; somebody is there, but did not let us in: give --keys, and see its log" if refused else ""
+        hint = "; a service is there, but refused the connection: give --keys, and see its log" if refused else ""
         raise DeadlineError(
             f"no answer from {self.address} within {self.timeout_s} s: check that the ventilator runs and that this is "
-            f"its address (the sink's are others){hint}"
+            f"its address, not the sink's{hint}"
         )
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""A process of our own that does one heavy thing and tells of it by JSON lines: both of its ends.
+"""A child process of a command that does one heavy task and reports progress as JSON lines: both ends.
 
-What needs TensorFlow lives in such a process, so that whoever started it can be interrupted at any moment. Owns the
-pipes and the deadlines.
+TensorFlow runs in such a process, so that the command can be interrupted at any moment. This module holds the pipes and
+the deadlines; each command defines its own reports.
 """
 
 import json
@@ -29,7 +29,7 @@ Report = Callable[..., None]
 
 
 class ReportingProcess:
-    """The end of whoever started it."""
+    """The parent's end."""
 
     def __init__(self, module: str, what: str, log: Path) -> None:
         """Start `python -m module`, which does `what` ("training") once it gets its `order`; stderr goes to `log`."""
@@ -104,7 +104,7 @@ class ReportingProcess:
 def obey(
     carry_out: Callable[[Mapping[str, Any], Report], None], prepare: Callable[[Report], None] | None = None
 ) -> None:
-    """Be such a process: prepare, wait for the order, carry it out, leave. Leaves when whoever started it is gone."""
+    """Run as such a process: prepare, wait for the order, carry it out, exit. Also exits when the parent has ended."""
     report = _reporter(sys.stdout)
     orders: queue.Queue[Mapping[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin, orders), daemon=True).start()
@@ -112,7 +112,7 @@ def obey(
         if prepare:
             prepare(report)
         carry_out(orders.get(), report)
-    except Exception as error:  # told to whoever started this, then raised
+    except Exception as error:  # reported to the parent, then raised
         report("error", text=_readable(error))
         raise
     os._exit(0)  # TensorFlow's teardown may wait for threads that wait for batches

@@ -28,7 +28,7 @@ class PlainConsole(Console):
         return super().render_str(printable(text, _KEPT), **options)
 
     def waiting(self, what: str) -> Status:
-        """Return a spinner beside `what`."""
+        """Return a spinner next to `what`."""
         return self.status(Text(printable(what)))
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C for a command that has much to clean up: it breaks into the work once, and never into the cleaning up."""
+"""Ctrl-C for a command with much to clean up: it interrupts the work once, and never the cleaning up."""
 
 import signal
 from collections.abc import Generator

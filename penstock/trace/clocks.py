@@ -15,7 +15,7 @@ from dataclasses import dataclass
 class RoundTrip:
     """One ping there and back."""
 
-    #: Names of the clocks: of who got the answer, and of who gave it.
+    #: Names of the clocks: the asking process's, and the answering one's.
     a: str
     b: str
     #: t1 to t4 (s).
@@ -39,7 +39,7 @@ class Offset:
     """What to add to a clock's times to get the reference's."""
 
     seconds: float
-    #: How wrong that may be (s); None: nobody can say, it comes from the hosts' wall clocks.
+    #: Largest error (s); None: unknown, since the offset comes from the hosts' wall clocks.
     error_s: float | None
 
 

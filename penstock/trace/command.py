@@ -1,7 +1,7 @@
-"""`penstock trace`: joins what `--trace` recorded into a file for https://ui.perfetto.dev, and says where time goes.
+"""`penstock trace`: joins the files that `--trace` recorded into one for https://ui.perfetto.dev, and sums up the time.
 
-Owns the Trace Event Format (Google's "Trace Event Format", the JSON object format), which Perfetto and Chrome's
-tracing open.
+Writes Google's "Trace Event Format" (the JSON object format), which Perfetto and Chrome's tracing open. `matching.py`
+matches moments to tasks, and `clocks.py` aligns clocks.
 """
 
 import json

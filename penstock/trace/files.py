@@ -1,4 +1,4 @@
-"""What `--trace` has left in a folder: a file a process, read and checked. Owns their form."""
+"""Reads and checks the folder of `--trace`: one file a process."""
 
 import json
 import math

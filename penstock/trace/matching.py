@@ -1,6 +1,7 @@
-"""From rows of processes to tasks' ways: which stage a task was in, from when to when, by one clock. Pure functions.
+"""Turns the rows of all processes into one timeline a task: each stage with its begin and end, by one clock.
 
-Owns the matching: which lease, which worker and which batch belong to a result that came to the sink.
+Pure functions. They find the lease, the worker and the batch that belong to each result that reached the sink.
+`files.py` reads the rows, and `command.py` writes the timelines.
 """
 
 from bisect import bisect_left, bisect_right
@@ -19,7 +20,7 @@ class Span:
     end: float
     #: Which process it was in: the one that it ended in, where a message was on its way.
     process: Process
-    #: How far `end` may be off relative to `begin` (s); None: nobody can say.
+    #: Largest error of `end` relative to `begin` (s); None: unknown.
     error_s: float | None = 0.0
 
 
@@ -184,7 +185,7 @@ def _reach(process: Process) -> float:
 
 
 def _between(a: Process, b: Process) -> float | None:
-    """Return how far times of two processes may be off from each other; None: nobody can say."""
+    """Return the largest error between the clocks of two processes (s); None: unknown."""
     if a.clock == b.clock:
         return 0.0
     errors = [each.offset.error_s for each in (a, b)]
