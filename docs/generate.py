@@ -78,10 +78,15 @@ _SETTINGS: dict[str, type[BaseModel]] = {
 }
 
 
-_PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+_PLAIN: dict[object, str] = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 #: Headings of the spec's tables, by the last part of their place; others are the part itself.
-_HEADINGS = {"NAME": "Stream", "choices": "Manipulation", "steps": "Step", "custom": "Custom transform"}
-_HEADINGS |= {"FIELD": "Field of a custom transform"}
+_HEADINGS = {
+    "NAME": "Stream",
+    "choices": "Manipulation",
+    "steps": "Step",
+    "custom": "Custom transform",
+    "FIELD": "Field of a custom transform",
+}
 
 
 def type_words(annotation: object) -> str:
@@ -117,7 +122,7 @@ def _plural(words: str) -> str:
 def _number(value: float) -> str:
     if value == 2**63:
         return "2^63"
-    return f"{value:,.0f}" if value == int(value) else f"{value}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value}"
 
 
 def _bounded(words: str, rules: typing.Iterable[object]) -> str:

@@ -33,7 +33,7 @@ class RowListing(Listing):
     #: How messages name the array, and the row of each item (None: the item's own number).
     name: str
     chosen: Int64s | None
-    image_size: ImageSize
+    image_size: ImageSize | None
     #: Rows follow from the plan.
     carries_items: bool = False
 

@@ -48,13 +48,14 @@ def test_a_call_unpacks_whole_chunks_of_bounded_size(chunk: tuple[int, ...], tmp
     """Also where a row is spread over many chunks, each of which holds thousands of rows."""
     path = write(tmp_path / "set.h5", chunk)
     with h5py.File(path) as file:
-        rows = StoredRows(file["image"], "set.h5/image", OpenFile.of(file, "set.h5"), np.dtype(np.uint8))
+        data = file["image"]
+        assert isinstance(data, h5py.Dataset)
+        rows = StoredRows(data, "set.h5/image", OpenFile.of(file, "set.h5"), np.dtype(np.uint8))
         assert math.prod(rows._tile) <= MOST_CHUNK_BYTES
         assert all(side % whole == 0 for side, whole in zip(rows._tile, chunk, strict=True))
         wanted = np.array([0, 3, 63], np.int64)
         out = np.full((3, 64, 64, 3), 9, np.uint8)
         rows.scatter(wanted, np.arange(3), out)
-        data: h5py.Dataset = file["image"]
         assert np.array_equal(data[:64][wanted], out)
 
 
