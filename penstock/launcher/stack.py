@@ -279,6 +279,8 @@ class LocalStack:
                 known |= {"bind": self.addresses.trainers, "quarantine": str(self.quarantine)}
             case _:
                 known |= {"ventilator": self.addresses.ventilator, "root": self._roots}
+                # A worker with given roots follows links out of them only if told to; the user's spec may ask for it.
+                known["allow_outside"] = any(stream.source.allow_outside for stream in self.spec.streams.values())
         known |= self._options.get(service, {})
         # -P: the working folder is not on the path of imports; it may hold a random.py.
         command = [sys.executable, "-P", "-m", f"penstock.{service}"]
