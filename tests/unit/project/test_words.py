@@ -24,7 +24,32 @@ BANNED = {
     r"\bwho (?:reads?|asks?|waits?|writes?|looks?|holds?|sends?|gets?) (?:a|the|it|for|what)\b": "name the part",
 }
 #: Source folders or files whose docstrings are still to be rewritten. The list only shrinks.
-EXCUSED: set[str] = {"penstock/", "protocol/", "sink/", "trainer/", "ventilator/", "worker/"}
+EXCUSED = {
+    "penstock/bench/results.py",
+    "penstock/commands/status.py",
+    "penstock/commands/status_display.py",
+    "penstock/contact_sheet/sheet.py",
+    "penstock/demo/",
+    "penstock/image_data_generator/",
+    "penstock/launcher/",
+    "penstock/observe/status_client.py",
+    "penstock/sources/directory.py",
+    "penstock/terminal/child_process.py",
+    "penstock/trace/matching.py",
+    "protocol/plan.py",
+    "protocol/runtime/health.py",
+    "protocol/storage/urls.py",
+    "protocol/transport/",
+    "protocol/wire.py",
+    "sink/core/",
+    "sink/output/output.py",
+    "sink/service.py",
+    "trainer/client/",
+    "trainer/feed/",
+    "trainer/hdf5/supply.py",
+    "ventilator/core/",
+    "worker/imaging/",
+}
 SOURCES = ("penstock", "protocol", "sink", "trainer", "ventilator", "worker")
 #: Pages whose words come from the docstrings of excused folders.
 GENERATED = {"spec.md", "settings.md", "metrics.md"}
