@@ -15,13 +15,8 @@ import numpy as np
 from penstock.image_data_generator import arrays, files, sources, targets
 from penstock.image_data_generator.checks import check_choice, check_whole, check_workers
 from penstock.image_data_generator.feeders import Order
-from penstock.image_data_generator.iterators import (
-    DataFrameIterator,
-    DirectoryIterator,
-    NumpyArrayIterator,
-    Parts,
-    Shown,
-)
+from penstock.image_data_generator.file_iterators import DataFrameIterator, DirectoryIterator, Shown
+from penstock.image_data_generator.iterators import NumpyArrayIterator, Parts
 from penstock.image_data_generator.pydataset import for_keras
 from penstock.image_data_generator.saving import Saver
 from penstock.image_data_generator.settings import ImageSettings

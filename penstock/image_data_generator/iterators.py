@@ -7,7 +7,7 @@ from and how they are made.
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from penstock.image_data_generator.epochs import Turns
 from penstock.image_data_generator.feeders import Feeder, Order
-from penstock.image_data_generator.files import ENDINGS, Split
+from penstock.image_data_generator.files import ENDINGS
 from penstock.image_data_generator.saving import Saver
 from penstock.image_data_generator.settings import ImageSettings
 from penstock.image_data_generator.standardize import standardize_batch
@@ -245,61 +245,3 @@ class NumpyArrayIterator(ImageIterator):
         super().__init__(parts)
         targets = parts.targets
         self.x, self.y, self.x_misc, self.sample_weight = x, targets.y, list(targets.inputs), targets.weights
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What an iterator of files shows of itself, under Keras's names."""
-
-    directory: str
-    filenames: Sequence[str]
-    filepaths: Sequence[str]
-    class_indices: dict[str, int]
-    classes: Any
-    labels: Any
-    class_mode: str | None
-    color_mode: str
-    target_size: tuple[int, int]
-    image_shape: tuple[int, ...]
-    interpolation: str
-    keep_aspect_ratio: bool
-    subset: str | None
-    #: The part [start, stop) of the files that the subset takes.
-    split: Split | None
-
-
-class FileIterator(ImageIterator):
-    """Batches of image files."""
-
-    def __init__(self, parts: Parts, shown: Shown) -> None:
-        """Show what was listed."""
-        super().__init__(parts)
-        self.directory = shown.directory
-        #: Paths below the folder, and as they are opened.
-        self.filenames, self.filepaths = list(shown.filenames), list(shown.filepaths)
-        self.class_indices, self.classes, self.labels = shown.class_indices, shown.classes, shown.labels
-        self.num_classes, self.class_mode = len(shown.class_indices), shown.class_mode
-        self.color_mode, self.target_size, self.image_shape = shown.color_mode, shown.target_size, shown.image_shape
-        self.interpolation, self.keep_aspect_ratio = shown.interpolation, shown.keep_aspect_ratio
-        self.subset, self.split = shown.subset, shown.split
-        self.sample_weight = parts.targets.weights
-
-
-class DirectoryIterator(FileIterator):
-    """Batches of a folder a class: what `ImageDataGenerator.flow_from_directory` returns."""
-
-    allowed_class_modes: ClassVar[tuple[str | None, ...]] = ("categorical", "binary", "sparse", "input", None)
-
-
-class DataFrameIterator(FileIterator):
-    """Batches of the files that a DataFrame names: what `ImageDataGenerator.flow_from_dataframe` returns."""
-
-    allowed_class_modes: ClassVar[tuple[str | None, ...]] = (
-        "categorical",
-        "binary",
-        "sparse",
-        "input",
-        "multi_output",
-        "raw",
-        None,
-    )

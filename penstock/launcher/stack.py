@@ -6,7 +6,6 @@ starts and restarts does not matter.
 
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import weakref
@@ -22,6 +21,7 @@ from pydantic import ValidationError
 
 from penstock.launcher.dashboard_options import DashboardOptions, DashboardPlan, lay_out
 from penstock.launcher.in_memory_sources import Given
+from penstock.launcher.service_command import service_command
 from penstock.launcher.supervisor import Child, Supervisor
 from penstock.protocol.errors import PenstockError, SpecError, StackError
 from penstock.protocol.runtime.health import fetch, query
@@ -282,15 +282,7 @@ class LocalStack:
                 # A worker with given roots follows links out of them only if told to; the user's spec may ask for it.
                 known["allow_outside"] = any(stream.source.allow_outside for stream in self.spec.streams.values())
         known |= self._options.get(service, {})
-        # -P: the working folder is not on the path of imports; it may hold a random.py.
-        command = [sys.executable, "-P", "-m", f"penstock.{service}"]
-        for option, value in known.items():
-            flag = option.replace("_", "-")
-            if isinstance(value, bool):
-                command.append(f"--{'' if value else 'no-'}{flag}")
-            else:  # in one word with its flag, a value may begin with a dash
-                command += [f"--{flag}={each}" for each in _words(value)]
-        return command
+        return service_command(service, known)
 
     def _gave_up(self, name: str, why: str) -> None:
         self.error = StackError(f"{name} {why}")
@@ -298,13 +290,6 @@ class LocalStack:
             feeds = list(self._feeds)
         for feed in feeds:
             feed.fail(self.error)
-
-
-def _words(value: object) -> list[str]:
-    """Return a setting as what follows its flag, once for each entry of several."""
-    if isinstance(value, Mapping):
-        return [f"{key}={each}" for key, each in value.items()]
-    return [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
 
 
 def _as_spec(spec: str | Path | Mapping[str, Any] | Spec) -> Spec:

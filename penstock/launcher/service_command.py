@@ -1,0 +1,24 @@
+"""The command line that starts a service with given settings."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+def service_command(service: str, settings: Mapping[str, Any]) -> list[str]:
+    """Return the command of a service: a flag for each setting, repeated for each entry of a mapping or a list."""
+    # -P: the working folder is not on the path of imports; it may hold a random.py.
+    command = [sys.executable, "-P", "-m", f"penstock.{service}"]
+    for option, value in settings.items():
+        flag = option.replace("_", "-")
+        if isinstance(value, bool):
+            command.append(f"--{'' if value else 'no-'}{flag}")
+        else:  # in one word with its flag, a value may begin with a dash
+            command += [f"--{flag}={each}" for each in _words(value)]
+    return command
+
+
+def _words(value: object) -> list[str]:
+    if isinstance(value, Mapping):
+        return [f"{key}={each}" for key, each in value.items()]
+    return [str(each) for each in value] if isinstance(value, list | tuple) else [str(value)]
