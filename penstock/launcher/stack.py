@@ -278,9 +278,8 @@ class LocalStack:
                 known |= {"ventilator": self.addresses.ventilator, "results": self.addresses.results}
                 known |= {"bind": self.addresses.trainers, "quarantine": str(self.quarantine)}
             case _:
-                known |= {"ventilator": self.addresses.ventilator, "root": self._roots}
-                # A worker with given roots follows links out of them only if told to; the user's spec may ask for it.
-                known["allow_outside"] = any(stream.source.allow_outside for stream in self.spec.streams.values())
+                # No roots: a worker that is given any is confined to them, and those of the ventilator are this host's.
+                known |= {"ventilator": self.addresses.ventilator}
         known |= self._options.get(service, {})
         return service_command(service, known)
 
