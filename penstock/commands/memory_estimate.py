@@ -19,6 +19,7 @@ from penstock.protocol.spec.roots import is_url
 from penstock.protocol.transport.shared_memory import FREE_SEGMENTS
 from penstock.sources.base import Listing, Roots, open_reader
 from penstock.ventilator.sources.catalog import Catalog
+from penstock.worker.imaging.limits import COSTS, most_bytes, usual_bytes
 
 #: Programs without any sample (bytes): interpreter, libraries and what the allocator keeps. Resident size on Linux with
 #: Python 3.11, shared pages counted each time: 63 to 110 MB were seen, these leave a margin.
@@ -48,6 +49,8 @@ class Files:
     #: Mean size of a file (bytes) and largest image (pixels).
     mean_bytes: int
     largest_pixels: int
+    #: Most memory (bytes) that decoding one of them takes, as its format and size say.
+    decoding_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,10 @@ def look_at(catalog: Catalog, plan: StreamPlan, roots: Roots) -> Files:
     """Read some of a stream's items and their images' headers; what cannot be read is left out."""
     listing = catalog.listing(plan.name)
     if (alike := listing.image_size) is not None:
-        return Files(len(listing), alike.bytes, alike.pixels)
+        return Files(len(listing), alike.bytes, alike.pixels, _DECODED * 3 * alike.pixels)
     reader = open_reader(plan, roots)
     count = _ASKED_FOR if is_url(str(roots[plan.settings.source.root])) else _LOOKED_AT
-    sizes, pixels = [0], [0]
+    sizes, pixels, decoding = [0], [0], [0]
     for slot in np.unique(np.linspace(0, plan.items - 1, count).astype(int)).tolist():
         ordinal, offset = divmod(slot, plan.geometry.task_items)
         task = catalog.task(TaskKey(stream=plan.name, ordinal=ordinal, item_offset=offset), 0)
@@ -88,22 +91,24 @@ def look_at(catalog: Catalog, plan: StreamPlan, roots: Roots) -> Files:
         if measured is not None:
             sizes.append(measured[0])
             pixels.append(measured[1])
+            decoding.append(measured[2])
     seen = len(sizes) - 1
-    return Files(seen, sum(sizes) // max(seen, 1), max(pixels))
+    return Files(seen, sum(sizes) // max(seen, 1), max(pixels), max(decoding))
 
 
-def _measure(content: bytes | npt.NDArray[np.uint8] | ItemError) -> tuple[int, int] | None:
-    """Return the size (bytes) and the pixels of an item; None if it cannot be read."""
+def _measure(content: bytes | npt.NDArray[np.uint8] | ItemError) -> tuple[int, int, int] | None:
+    """Return an item's size (bytes), its pixels and the bytes that decoding takes; None if it cannot be read."""
     if isinstance(content, np.ndarray):
-        return content.nbytes, content.shape[0] * content.shape[1]
+        pixels = content.shape[0] * content.shape[1]
+        return content.nbytes, pixels, _DECODED * 3 * pixels
     if isinstance(content, ItemError):
         return None
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content)) as image:
-            width, height = image.size
+            pixels, kind = image.width * image.height, image.format
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    return len(content), width * height
+    return len(content), pixels, usual_bytes(kind, pixels)
 
 
 def estimate(uses: Sequence[Use], *, workers: int, world_size: int, prefetch: int | None) -> list[Term]:
@@ -165,7 +170,10 @@ def _workers(uses: Sequence[Use], workers: int) -> list[Term]:
     seen = sum(use.files.seen for use in uses)
     working = largest(size.working_bytes for use in uses if (size := use.listing.image_size) is not None)
     packed = [Term("workers, chunks", workers * working, f"{workers} × compressed arrays or chunks, unpacked")]
-    hostile = largest(int(use.plan.settings.transform.max_megapixels * 3) for use in uses)
+    decoding = largest(use.files.decoding_bytes for use in uses)
+    limit = max((use.plan.settings.transform.max_megapixels for use in uses), default=0.0)
+    worst = max(COSTS, key=lambda kind: most_bytes(kind, int(limit * 1e6)))
+    worst_mb = most_bytes(worst, int(limit * 1e6)) // 1_000_000
     return [
         Term(
             "workers, samples",
@@ -180,9 +188,9 @@ def _workers(uses: Sequence[Use], workers: int) -> list[Term]:
         *(packed if working else ()),
         Term(
             "workers, decoding",
-            workers * _DECODED * 3 * pixels,
-            f"{workers} × {_DECODED} images of {pixels / 1e6:.1f} megapixels, the largest of {seen}; "
-            f"one as large as max_megapixels takes {hostile:,} MB a copy",
+            workers * decoding,
+            f"{workers} × {decoding / 1e6:.1f} MB, the costliest of {seen} files (to {pixels / 1e6:.1f} megapixels); "
+            f"one as large as max_megapixels allows takes up to {worst_mb:,} MB ({worst})",
         ),
     ]
 

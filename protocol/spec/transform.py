@@ -91,8 +91,9 @@ class Transform(Model):
     """Turn levels into floats, in the worker or in the trainer; without it, `image` holds uint8 levels."""
     custom: tuple[Custom, ...] = ()
     """Functions of your own that change each sample last, in this order."""
-    max_megapixels: float = Field(default=200.0, gt=0)
-    """Images with more pixels than this (millions) are quarantined before they are decoded."""
+    max_megapixels: float = Field(default=100.0, gt=0)
+    """Images with more pixels than this (millions) are quarantined before they are decoded; so are WebP and AVIF images
+    with more than half of it, and JPEG 2000 images with more than a quarter, because they take more memory."""
     max_file_mb: float = Field(default=256.0, gt=0)
     """Files larger than this (MB, 10^6 bytes) are quarantined unread."""
 

@@ -1,18 +1,22 @@
-"""Bytes of one image file to uint8 pixels: owns formats, limits, colours, orientation and the words for damage.
+"""Decodes the bytes of one image file to uint8 pixels.
 
-Refuses to know files, patches and what the pixels are for. What can be decoded in part stands in `partial`.
+`partial_jpeg.py` decodes parts of a JPEG, `levels.py` reduces other depths to 8 bits, and `limits.py` bounds memory.
 
 JPEGs go to libjpeg-turbo through simplejpeg, which refuses whatever libjpeg warns of; what it refuses, and every
-other format, goes to Pillow; what Pillow refuses is an ItemError. Where both decode, they give the same bytes. Rules:
+other format, goes to Pillow; what Pillow refuses is an ItemError. Where both decode, they give the same bytes.
+JPEG 2000 is decoded in a process of its own (`decoder_process.py`). Rules:
 
 - The header's size is checked before a pixel is allocated, and the work that a progressive JPEG asks for as well.
 - A truncated file, or a JPEG with lost entropy-coded data, is a failure: never an image with a grey rest.
+- Checksums that say that pixels are wrong quarantine the file where checking costs under 2 % of decoding: PNG's. TIFF's
+  deflate and WebP have none that can be checked without decoding twice.
+- What pixels do not need (profiles, text, comments) never fails a file.
 - Colours are what Pillow's `convert` makes of them: alpha is dropped (`rgba`: kept, or 255), palettes are looked up,
-  CMYK is inverted. Of 16-bit samples the high byte is taken, as Pillow itself does for 16-bit RGB; 32-bit samples are
-  refused.
+  CMYK is inverted. Of samples of 9 to 16 bits the highest 8 are taken, as Pillow itself does for 16-bit RGB; samples of
+  fewer than 8 bits are scaled; signed ones, floats and those of 32 bits are refused.
 - Orientation is applied if asked for; that of a TIFF, which is part of the format, always, as Pillow does.
 - Boxes of a large baseline JPEG may be asked for without the rest; then damage below the lowest of them goes unseen,
-  on every host alike (`partial`). Their pixels are those of the whole image.
+  on every host alike. Their pixels are those of the whole image.
 - A JPEG may be decoded at a half, a quarter or an eighth of its size (libjpeg's scaled inverse DCT), which depends on
   its header and the size that is asked for, never on the host.
 - `gray` of a JPEG is its own luma (Pillow's `draft("L")`), decoded without the chroma; it may differ by a level or two
@@ -22,7 +26,7 @@ other format, goes to Pillow; what Pillow refuses is an ItemError. Where both de
 import io
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +36,14 @@ from PIL import Image, UnidentifiedImageError
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.axes import CHANNELS
 from penstock.sources.image_formats import FORMATS
+from penstock.worker.imaging import png
+from penstock.worker.imaging.decoder_process import DecoderProcess
+from penstock.worker.imaging.jpeg2000 import header_of
+from penstock.worker.imaging.levels import check_samples, to_levels
+from penstock.worker.imaging.limits import check_size, check_tiles
 from penstock.worker.imaging.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size
 from penstock.worker.imaging.partial_jpeg import MIN_PIXELS, Box, Frame, decode_boxes, frame_of
-from penstock.worker.imaging.pillow import REFUSALS, prepare_pillow
+from penstock.worker.imaging.pillow import REFUSALS, prepare_pillow, refusal_of
 from penstock.worker.imaging.signatures import looks_like
 
 Pixels = npt.NDArray[np.uint8]
@@ -49,9 +58,8 @@ _SCAN_BYTES = 10
 
 _UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
 _JPEG = b"\xff\xd8"
-#: What simplejpeg and Pillow call images of so many channels.
+#: What simplejpeg calls images of so many channels.
 _SPACES = {1: "GRAY", 3: "RGB", 4: "RGBA"}
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # libjpeg's warnings (jerror.h) that mean lost pixels; the others (stray bytes, odd versions) are harmless.
 _LOST = (
     "Corrupt JPEG data: premature end of data segment",
@@ -65,9 +73,14 @@ class Decoder:
     """Decodes images one after the other; for use by one thread at a time."""
 
     def __init__(
-        self, color: Literal["rgb", "gray", "rgba"], *, exif_orientation: bool = False, max_megapixels: float = 200.0
+        self,
+        color: Literal["rgb", "gray", "rgba"],
+        *,
+        exif_orientation: bool = False,
+        max_megapixels: float = 100.0,
+        apart: bool = True,
     ) -> None:
-        """Take the settings of the spec's Transform."""
+        """Take the settings of the spec's Transform; `apart`: JPEG 2000 is decoded in another process."""
         self._gray, self._alpha = color == "gray", color == "rgba"
         self._channels = CHANNELS[color]
         self._exif_orientation = exif_orientation
@@ -76,6 +89,8 @@ class Decoder:
         #: What `size` found, for the `regions` that follow.
         self._frame: Frame | None = None
         self._turned = 1
+        self._process = DecoderProcess(self._channels, exif_orientation=exif_orientation, max_pixels=self._max_pixels)
+        self._apart = apart
         prepare_pillow(self._max_pixels)
 
     def decode(self, data: bytes, least: tuple[int, int] | None = None) -> Pixels:
@@ -103,7 +118,7 @@ class Decoder:
         frame = None if self._alpha else frame_of(data)
         if frame is None or frame.height * frame.width < MIN_PIXELS:
             return None
-        self._check_size(frame.height, frame.width)
+        check_size(frame.height, frame.width, self._max_pixels)
         try:
             height, width, _, _ = simplejpeg.decode_jpeg_header(data)
         except ValueError:
@@ -143,7 +158,7 @@ class Decoder:
         if space in ("CMYK", "YCCK"):
             return "not asked, the colours are CMYK"
         height, width = int(height), int(width)
-        self._check_size(height, width)
+        check_size(height, width, self._max_pixels)
         if len(data) // _SCAN_BYTES * height * width > MAX_SCANS * self._max_pixels and not _is_sequential(data):
             self._check_scans(data, height * width)
         height, width = _scaled(height, width, least)
@@ -162,39 +177,28 @@ class Decoder:
 
     def _decode_other(self, data: bytes, refusal: str) -> Pixels:
         """Decode by Pillow; `refusal` is what libjpeg said."""
+        if data.startswith(png.SIGNATURE):
+            data = png.without_metadata(data, oriented=self._exif_orientation)
         with self._named(data, refusal):
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-        self._check_size(image.height, image.width)
+        check_size(image.height, image.width, self._max_pixels, image.format)
+        check_tiles(image, self._max_pixels)
+        check_samples(image)
+        depth = 8
         if data.startswith(_JPEG):
             self._check_scans(data, image.height * image.width)
+        elif image.format == "JPEG2000":
+            header = header_of(data)
+            check_size(header.height, header.width, self._max_pixels, image.format)
+            depth = header.depth
+            if self._apart:
+                return self._process.decode(data)
         with self._named(data, refusal):
             if self._gray and image.format in ("JPEG", "MPO"):
                 image.draft("L", image.size)
             image.load()
-        pixels = self._convert(image, data)
+            pixels = to_levels(image, self._channels, depth)
         return turn(pixels, orientation_of(image)) if self._exif_orientation else pixels
-
-    def _convert(self, image: Image.Image, data: bytes) -> Pixels:
-        if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-            raise ItemError(
-                f"pixels of 32 bits (Pillow mode {image.mode!r}) have no fixed range: store 8 or 16 bits a channel"
-            )
-        with self._named(data, ""):
-            if image.mode == "I" or image.mode.startswith("I;16"):
-                deep: npt.NDArray[Any] = np.asarray(image)
-                gray = (np.clip(deep, 0, 65_535) >> 8).astype(np.uint8)[..., np.newaxis]
-                if self._alpha:
-                    return np.concatenate([gray, gray, gray, np.full_like(gray, 255)], axis=2)
-                return gray if self._gray else np.repeat(gray, 3, axis=2)
-            pixels: Pixels = np.asarray(image.convert(_MODES[self._channels]))
-            return pixels[..., np.newaxis] if self._gray else pixels
-
-    def _check_size(self, height: int, width: int) -> None:
-        if height * width > self._max_pixels:
-            raise ItemError(
-                f"{width} × {height} pixels is {height * width / 1e6:,.1f} megapixels; "
-                f"the limit is {self._max_pixels / 1e6:g} (transform.max_megapixels)"
-            )
 
     def _check_scans(self, data: bytes, pixels: int) -> None:
         scans = data.count(b"\xff\xda")
@@ -215,8 +219,7 @@ class Decoder:
                 f"its header asks for far more than {self._max_pixels / 1e6:g} megapixels (transform.max_megapixels)"
             ) from error
         except UnidentifiedImageError as error:  # its own words hold a memory address
-            reason = f"damaged JPEG: {refusal}" if refusal else f"{_UNKNOWN}: {looks_like(data)}"
-            raise ItemError(reason) from error
+            raise ItemError(f"damaged JPEG: {refusal}" if refusal else _refused(data)) from error
         except REFUSALS as error:
             words = str(error) or type(error).__name__
             reason = f"damaged JPEG: {words} (libjpeg: {refusal})" if refusal else f"damaged image: {words}"
@@ -232,6 +235,14 @@ class Decoder:
                 return fresh
             self._scratch = fresh
         return self._scratch[:size]
+
+
+def _refused(data: bytes) -> str:
+    """Return why Pillow opens a file as no image at all."""
+    found = refusal_of(data)
+    if found is None:
+        return f"{_UNKNOWN}: {looks_like(data)}"
+    return f"a {found[0]} file that cannot be decoded: {found[1]}"
 
 
 def _scaled(height: int, width: int, least: tuple[int, int] | None) -> tuple[int, int]:

@@ -184,7 +184,7 @@ def test_16_bit_samples_keep_their_high_byte() -> None:
 @pytest.mark.parametrize("mode", ["F", "I"])
 def test_samples_without_a_fixed_range_are_refused(mode: str) -> None:
     """Nobody can know what 0.5 or 100,000 should look like."""
-    with pytest.raises(ItemError, match=f"32 bits .*{mode}.*store 8 or 16 bits a channel"):
+    with pytest.raises(ItemError, match=r"a TIFF of (signed|floating-point) samples of 32 bits.*unsigned samples of 8"):
         decode(encode(photo("L").convert(mode), "TIFF"))
 
 
@@ -306,7 +306,7 @@ def show(decoder, *files):
         except ItemError as error:
             print(error)
 
-show(Decoder("rgb"), huge_jpeg(), huge_png(), huge_png(20_000, 19_999))
+show(Decoder("rgb"), huge_jpeg(), huge_png(), huge_png(14_000, 14_000))
 show(Decoder("rgb", max_megapixels=2000.0), huge_jpeg(30_000, 30_000), huge_png(30_000, 30_000), encode(picture(1)))
 """
 
@@ -317,9 +317,9 @@ def test_huge_headers_cost_no_memory_and_what_does_not_fit_is_named() -> None:
     Where the limit permits more than the memory, that is the item's failure, and the next image decodes.
     """
     assert [
-        "60000 × 60000 pixels is 3,600.0 megapixels; the limit is 200 (transform.max_megapixels)",
-        "its header asks for far more than 200 megapixels (transform.max_megapixels)",
-        "19999 × 20000 pixels is 400.0 megapixels; the limit is 200 (transform.max_megapixels)",
+        "60000 × 60000 pixels is 3,600.0 megapixels; the limit is 100 (transform.max_megapixels)",
+        "its header asks for far more than 100 megapixels (transform.max_megapixels)",
+        "14000 × 14000 pixels is 196.0 megapixels; the limit is 100 (transform.max_megapixels)",
         "not enough memory for 2700000000 bytes of pixels",
         "not enough memory to decode it",
         "(48, 64, 3)",
@@ -411,9 +411,9 @@ def test_harmless_oddities_in_a_jpeg_decode() -> None:
         (b"\x00\x01secret\xff", r"it looks like none of the kinds of file known here$"),
         (b"\xff\xd8", r"^damaged JPEG: "),
         (b"\xff\xd8\xff", r"^damaged JPEG: "),
-        (b"\x89PNG\r\n\x1a\n", r"^damaged image: |known format"),
+        (b"\x89PNG\r\n\x1a\n", r"^damaged PNG: the file ends before its chunk IEND"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", r"known format .*PostScript"),
-        (b"GIF89a", r"known format|damaged image"),
+        (b"GIF89a", r"^a GIF file that cannot be decoded: "),
         (bytes(1000), r"known format"),
     ],
 )
