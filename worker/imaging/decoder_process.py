@@ -112,7 +112,7 @@ def _write(descriptor: int, content: bytes, deadline: float) -> None:
 
 def _fill(descriptor: int, room: Pixels, deadline: float) -> None:
     """Read until the room is full; raises TimeoutError, and EOFError if the process has ended."""
-    view = memoryview(room)
+    view = room.data
     while view:
         _wait(descriptor, select.POLLIN, deadline)
         read = os.readv(descriptor, [view])
