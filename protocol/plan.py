@@ -3,8 +3,6 @@
 Owns what the ventilator tells every peer about a stream. Refuses to know where the files are.
 """
 
-import hashlib
-import json
 import math
 from functools import cached_property
 from typing import Any
@@ -16,13 +14,10 @@ from penstock.protocol.order import Geometry, Int64s
 from penstock.protocol.spec.axes import Axes, Channels
 from penstock.protocol.spec.custom import Produced
 from penstock.protocol.spec.model import Model, Name
-from penstock.protocol.spec.spec import Spec, Stream, default_task_items
+from penstock.protocol.spec.spec import Stream, default_task_items
 
 #: Batches that a trainer has ahead by default: at least so many, at most so many, and in between so much (bytes).
 LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 64, 8_000_000
-
-#: What only says how numbers are to be read, and changes none.
-_CALLED: dict[str, Any] = {"transform": {"custom": {"__all__": {"produces": {"__all__": {"axes", "channels"}}}}}}
 
 #: Blocks that a window holds at most.
 _MOST_BLOCKS = 4096
@@ -71,6 +66,8 @@ class StreamPlan(Model):
     """Class names in label order."""
     fingerprint: str
     """Digest of what determines the samples: seed, source listing, transform and order."""
+    fingerprint_1: str = ""
+    """The same by the rules of version 1, by which older positions and files are recognised; empty: it has none."""
     copy_digest: str = ""
     """What a worker compares with its own copy of the data, such as a digest of an array's shape, labels and some rows;
     empty: nothing."""
@@ -82,6 +79,10 @@ class StreamPlan(Model):
         if isinstance(data, dict) and "sketch" in data:
             return {("copy_digest" if key == "sketch" else key): value for key, value in data.items()}
         return data
+
+    def is_of(self, fingerprint: str) -> bool:
+        """Return whether a position or file with this fingerprint belongs to this stream."""
+        return bool(fingerprint) and fingerprint in (self.fingerprint, self.fingerprint_1)
 
     @cached_property
     def token(self) -> str:
@@ -185,16 +186,3 @@ def schema_before(stream: Stream) -> tuple[FieldSchema, ...]:
     if transform.manipulations is None or transform.manipulations.every:
         return fields
     return (*fields, FieldSchema(name="manipulation", dtype="int32", shape=()))
-
-
-def fingerprint(spec: Spec, stream: Stream, listing_digest: str) -> str:
-    """Return the digest of everything that determines a stream's samples.
-
-    How samples are cut into batches and tasks, memory limits, where roots lie and what custom transforms' axes are
-    called are left out: they may change between a run and its resumption.
-    """
-    determining = stream.model_dump(
-        mode="json", include={"transform", "patches", "mix", "shuffle", "shard"}, exclude=_CALLED
-    )
-    text = json.dumps([1, spec.seed, determining, listing_digest], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

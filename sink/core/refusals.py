@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from penstock.protocol.fingerprint import version_of
 from penstock.protocol.messages import Refused, SampleRequest, Subscribe
 from penstock.protocol.plan import StreamPlan
 
@@ -18,7 +19,7 @@ def why_not(request: Subscribe, plans: Mapping[str, StreamPlan], readers: int, v
     if refused := not_here(request, plans, version):
         return refused
     plan = plans[request.stream]
-    if request.fingerprint and request.fingerprint != plan.fingerprint:
+    if request.fingerprint and not plan.is_of(request.fingerprint):
         return Refused(kind="fingerprint", reason=other_fingerprint(request.fingerprint, plan))
     if request.rank >= request.world_size:
         reason = f"rank {request.rank} of world size {request.world_size}: ranks start at 0"
@@ -50,8 +51,12 @@ def not_here(request: Subscribe | SampleRequest, plans: Mapping[str, StreamPlan]
 
 def other_fingerprint(given: str, plan: StreamPlan) -> str:
     """Return what to tell a trainer whose position belongs to another stream than this."""
+    here, older = plan.fingerprint, ""
+    if version_of(given) == 1 and version_of(here) > 1:
+        here = plan.fingerprint_1 or here
+        older = "" if plan.fingerprint_1 else " (of an older release, which did not know all fields of this spec)"
     return (
-        f"stream {plan.name!r}: the position belongs to fingerprint {given}, the sink has {plan.fingerprint}: the spec "
+        f"stream {plan.name!r}: the position belongs to fingerprint {given}{older}, the sink has {here}: the spec "
         "(seed, source, transform or order) or the files listed have changed; restore them, or start from position 0"
     )
 

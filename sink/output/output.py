@@ -18,6 +18,7 @@ from typing import Any, cast
 import h5py
 
 from penstock.protocol.errors import OutputError
+from penstock.protocol.fingerprint import version_of
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.writer_jobs import Commit, Lost, Opened, RowsJob
 from penstock.sink.output.combine import combine
@@ -141,7 +142,12 @@ class Output:
         return found.complete
 
     def _check_same(self, recipe: Mapping[str, Any], what: str) -> None:
+        if self._plan.is_of(found := str(recipe.get("fingerprint", ""))):
+            # An output that was begun with a fingerprint of version 1 keeps it, so that all its pieces have the same.
+            self._plan = self._plan.model_copy(update={"fingerprint": found})
         wanted = self._config.recipe(self._plan)
+        if version_of(found) == 1 and self._plan.fingerprint_1:
+            wanted["fingerprint"] = self._plan.fingerprint_1
         hint = "give another name, or remove it (`penstock write --force` does)"
         if any(recipe.get(key) != wanted[key] for key in ("stream", "fingerprint")):
             raise OutputError(

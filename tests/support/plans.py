@@ -39,6 +39,7 @@ def make_plan(
     window_samples: int = 1,
     failure_budget: float = 1.0,
     fingerprint: str = "f",
+    fingerprint_1: str = "",
 ) -> StreamPlan:
     """Return the plan of a tiny stream; `window_samples` is raised to the least that never stalls."""
     size = Resize(height=1, width=4)
@@ -57,7 +58,13 @@ def make_plan(
         task_items=task_items,
     )
     return StreamPlan(
-        name=name, seed=seed, settings=settings, items=items, classes=("cat", "dog"), fingerprint=fingerprint
+        name=name,
+        seed=seed,
+        settings=settings,
+        items=items,
+        classes=("cat", "dog"),
+        fingerprint=fingerprint,
+        fingerprint_1=fingerprint_1,
     )
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from penstock.protocol.errors import RemoteProtocolError, SourceError
+from penstock.protocol.fingerprint import fingerprint, fingerprint_1
 from penstock.protocol.messages import Item, Paths, Task, TaskKey
-from penstock.protocol.plan import StreamPlan, fingerprint
+from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.source import Source
 from penstock.protocol.spec.spec import Spec
 from penstock.sources.base import Listing, Roots, list_source
@@ -52,6 +53,7 @@ class Catalog:
                 items=items,
                 classes=tuple(listing.classes),
                 fingerprint=fingerprint(spec, settings, listing.digest),
+                fingerprint_1=fingerprint_1(spec, settings, listing.digest),
                 copy_digest=listing.copy_digest,
             )
             entries[name] = _Entry(plan, listing)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.plans import SAMPLE_BYTES, make_plan
 
-from penstock.protocol.plan import fingerprint, schema_of
+from penstock.protocol.fingerprint import fingerprint, fingerprint_1
+from penstock.protocol.plan import schema_of
 from penstock.protocol.spec.spec import Spec, parse_spec
 
 
@@ -81,8 +82,16 @@ def test_the_fingerprint_changes_with_the_listing() -> None:
 
 
 def test_the_fingerprint_of_a_spec_never_changes_by_accident() -> None:
-    """Pinned: a change refuses every saved position and must be a decision."""
-    assert "5848a2ddf3e6b190dfe3d75053653f5f" == digest(spec())
+    """Pinned: a change refuses every saved position and must be a decision. The first one is that of version 1."""
+    assert "5848a2ddf3e6b190dfe3d75053653f5f" == fingerprint_1(spec(), spec().streams["train"], "listing")
+    assert "2:fc0da156850d4d4c96a607d3a65b5c0f" == digest(spec())
+
+
+def test_a_plan_knows_positions_of_both_versions() -> None:
+    """Those that carry neither fingerprint, or none at all, are not of its stream."""
+    plan = make_plan(fingerprint="2:new", fingerprint_1="old")
+    assert [True, True, False, False] == [plan.is_of(each) for each in ("2:new", "old", "other", "")]
+    assert not make_plan(fingerprint="2:new").is_of("")
 
 
 def test_a_plan_knows_its_samples_sizes() -> None:

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from support.transforms import install, write_package
 
 from penstock.protocol.errors import ItemError, SpecError, TransformError
+from penstock.protocol.fingerprint import fingerprint
 from penstock.protocol.order import DRAW_CUSTOM, sample_generator
-from penstock.protocol.plan import FieldSchema, fingerprint, schema_before, schema_of
+from penstock.protocol.plan import FieldSchema, schema_before, schema_of
 from penstock.protocol.spec.custom import Custom
 from penstock.protocol.spec.spec import Spec, Stream
 from penstock.protocol.wire import Array

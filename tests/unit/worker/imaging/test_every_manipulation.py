@@ -15,9 +15,10 @@ from support.transforms import install, write_package
 
 from penstock.commands.preview import main as preview
 from penstock.protocol import wire
+from penstock.protocol.fingerprint import fingerprint
 from penstock.protocol.messages import Task, TaskKey
 from penstock.protocol.philox import uniforms
-from penstock.protocol.plan import FieldSchema, StreamPlan, fingerprint, schema_of
+from penstock.protocol.plan import FieldSchema, StreamPlan, schema_of
 from penstock.protocol.spec.manipulation import Manipulations
 from penstock.protocol.spec.spec import Spec, parse_spec
 from penstock.protocol.wire import Array

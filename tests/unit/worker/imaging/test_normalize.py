@@ -14,8 +14,9 @@ from support.images import write_images
 from support.keras_images import generator
 
 from penstock.protocol.errors import SpecError
+from penstock.protocol.fingerprint import fingerprint
 from penstock.protocol.messages import Item, Task, TaskKey
-from penstock.protocol.plan import StreamPlan, fingerprint
+from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.normalize import Normalize
 from penstock.protocol.spec.spec import Spec, Stream, parse_spec
 from penstock.protocol.spec.statistics import Statistics

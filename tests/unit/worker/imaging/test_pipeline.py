@@ -31,7 +31,7 @@ from penstock.sources.directory import DirectorySource
 from penstock.worker.imaging.pipeline import Outcome, Pipeline
 
 #: SHA-256 of the golden task's arrays. Another value means that every stream in the world changed its bytes: raise the
-#: version in `penstock.protocol.plan.fingerprint` and say so in the CHANGELOG, or undo what did it.
+#: version in `penstock.protocol.fingerprint` and say so in the CHANGELOG, or undo what did it.
 GOLDEN = "05533bf7c052fbbbecf84d914c5ebe6f7adc68351d9ac71b6c5bd6cd91c24fd4"
 
 GOLDEN_AUGMENTED = "9769590f46fe3a9e6d85ad4d38e98f2786f1614a9464e64bf9eeb62321c6db26"
