@@ -151,7 +151,7 @@ def default_words(value: object) -> str:
         return "**required**"
     if isinstance(value, BaseModel) or value is None or value in ("", {}, (), []):
         return "none"
-    return f"`{int(value) if isinstance(value, float) and value == int(value) else _toml(value)}`"
+    return f"`{int(value) if isinstance(value, float) and value.is_integer() else _toml(value)}`"
 
 
 def _table(model: type[BaseModel], name: typing.Callable[[str], str]) -> list[str]:

@@ -10,7 +10,7 @@ import ctypes
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -112,7 +112,7 @@ class Connections:
 
 
 @contextmanager
-def _borrowed(descriptor: int, family: int = socket.AF_INET) -> Iterator[socket.socket]:
+def _borrowed(descriptor: int, family: int = socket.AF_INET) -> Generator[socket.socket]:
     """Use libzmq's descriptor as a socket, without closing it. Only addresses need its true family: -1 looks it up."""
     link = socket.socket(family, socket.SOCK_STREAM if family >= 0 else -1, fileno=descriptor)
     try:
