@@ -149,7 +149,7 @@ class StreamStats(Message):
 class QuarantinedItem(Message):
     """One line of the quarantine ledger."""
 
-    number: Count
+    number: Annotated[int, Field(ge=0, lt=2**62 - 1)]
     """Running number since the sink started, from 0."""
     stream: Text
     """Where it belongs,"""

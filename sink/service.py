@@ -1,6 +1,5 @@
 """`penstock sink`: takes results in, restores order, forwards batches under credit, keeps the quarantine ledger."""
 
-import os
 import sys
 import time
 import uuid
@@ -37,6 +36,7 @@ from penstock.protocol.transport.addresses import check_address, host_of, reacha
 from penstock.protocol.transport.own_sockets import OWN_RESULTS, OWN_TRAINERS, OWN_VENTILATOR, Address
 from penstock.protocol.transport.reachability import advertised
 from penstock.protocol.transport.receiving import receive_all
+from penstock.protocol.transport.segments import can_share
 from penstock.protocol.transport.shared_memory import Attachments, most_segments
 from penstock.protocol.transport.sockets import Endpoint
 from penstock.protocol.version import __version__
@@ -102,7 +102,7 @@ class Sink:
         self._service, self._settings = service, settings
         hub = service.hub
         self._lending: Lending | None = None
-        if settings.shared_memory and hasattr(os, "memfd_create"):
+        if settings.shared_memory and can_share():
             hub.memory = Attachments(releases=True, most=most_segments())
             self._lending = Lending()
         self._results = hub.pull(settings.results, {"worker": wire.kinds(Result)})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 from pydantic import Field
 
 from penstock.protocol import wire
-from penstock.protocol.errors import LocalProtocolError, SpecError, StackError
+from penstock.protocol.errors import LocalProtocolError, RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
 from penstock.protocol.messages import (
     AnyMessage,
@@ -29,7 +29,7 @@ from penstock.protocol.runtime.service import Service, run, spare_collector
 from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.spec import Spec, load_spec
-from penstock.protocol.transport.addresses import check_exposure
+from penstock.protocol.transport.addresses import check_exposure, check_peer_address
 from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.transport.sockets import ByRole
@@ -159,6 +159,8 @@ class Ventilator:
         if isinstance(message, StatusRequest):
             self._endpoint.send(self._answer(message, now), peer=peer)
         else:
+            if isinstance(message, SinkHello):
+                _check_addresses(message)
             self._execute(self._core.receive(peer, message, now), now)
 
     def _answer(self, request: StatusRequest, now: float) -> Snapshot | Refused:
@@ -187,6 +189,15 @@ class Ventilator:
 
     def _as_json(self) -> tuple[str, bytes]:
         return "application/json", self._snapshots.snapshot.model_dump_json().encode()
+
+
+def _check_addresses(hello: SinkHello) -> None:
+    """Raise RemoteProtocolError if no socket can connect to a sink's addresses: workers would get them."""
+    for address in filter(None, (hello.results, hello.trainers)):
+        try:
+            check_peer_address(address)
+        except SpecError as error:
+            raise RemoteProtocolError("address", str(error)) from error
 
 
 def serve(settings: VentilatorSettings) -> int:

@@ -10,14 +10,14 @@ from typing import assert_never
 from pydantic import Field
 
 from penstock.protocol import wire
-from penstock.protocol.errors import StackError
+from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerStats, WorkerWelcome
 from penstock.protocol.runtime.metrics import Metrics, Page
 from penstock.protocol.runtime.service import Service, host_name, run
 from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.stats import few
-from penstock.protocol.transport.addresses import host_of, reachable
+from penstock.protocol.transport.addresses import check_peer_address, host_of, reachable
 from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.version import __version__
@@ -153,9 +153,19 @@ class Worker:
         roots = permitted_roots(welcome, self._settings.root, allow_outside=self._settings.allow_outside)
         pipelines = {plan.name: Pipeline(plan, roots) for plan in welcome.streams}
         # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
-        self._sink = reachable(welcome.sink, host_of(self._settings.ventilator))
+        self._sink = self._usable(reachable(welcome.sink, host_of(self._settings.ventilator)))
         self._executor.configure(Setup(pipelines, self._sink, welcome.incarnation, self._shared_bytes(welcome)))
         self._service.log.info("welcomed", streams=sorted(pipelines), sink=self._sink or "(none yet)")
+
+    def _usable(self, sink: str) -> str:
+        """Return the sink's address, or none if no socket can connect to it: a worker waits for a better one."""
+        try:
+            if sink:
+                check_peer_address(sink)
+        except SpecError as error:
+            self._service.hub.rejects.add(RemoteProtocolError("address", str(error)), self._settings.ventilator)
+            return ""
+        return sink
 
     def _shared_bytes(self, welcome: WorkerWelcome) -> int:
         """Return how much memory to share at most: what the sink may hold ahead is all that can be in use."""

@@ -5,6 +5,7 @@ Knows no sockets: nothing here opens anything.
 
 import ipaddress
 import os
+import re
 from contextlib import suppress
 
 from penstock.protocol.errors import SpecError
@@ -13,6 +14,8 @@ from penstock.protocol.transport import unix_sockets
 #: How ZeroMQ and its users spell "all addresses of this host".
 _WILDCARDS = ("tcp://0.0.0.0:", "tcp://[::ffff:0.0.0.0]:", "tcp://[::]:", "tcp://*:")
 
+#: A host's name or its IPv4 address.
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", re.ASCII)
 #: TCP's ports are below that.
 _PORTS = 65_536
 
@@ -23,13 +26,32 @@ def check_address(address: str) -> None:
     if scheme not in ("ipc", "tcp") or not rest:
         raise SpecError(f"address {address!r}: give tcp://host:port or ipc:///path")
     port = rest.rpartition(":")[2]
-    if scheme == "tcp" and not (port == "*" or (port.isdecimal() and int(port) < _PORTS)):
+    if scheme == "tcp" and not (port == "*" or (port.isascii() and port.isdecimal() and int(port) < _PORTS)):
         raise SpecError(f"address {address!r}: {port!r} is no port; give tcp://host:port, as tcp://127.0.0.1:5555")
     if scheme == "ipc" and len(os.fsencode(rest)) >= unix_sockets.PATH_BYTES:
         raise SpecError(
             f"address {address!r}: a socket's path may have {unix_sockets.PATH_BYTES - 1} bytes, this has "
             f"{len(os.fsencode(rest))}: use a shorter folder, such as one below /tmp"
         )
+
+
+def check_peer_address(address: str) -> None:
+    """Raise SpecError unless a socket can connect to `address`, as far as its form says; `*` is for its reader's host.
+
+    Addresses that peers send pass through here: ZeroMQ refuses a malformed one where the socket is opened.
+    """
+    check_address(address)
+    if address.startswith("ipc://"):
+        valid = "\0" not in address
+    else:
+        host, port = host_of(address), port_of(address)
+        valid = port > 0 and (host == "*" or _HOST.fullmatch(host) is not None)
+        if host.startswith("["):
+            with suppress(ValueError):
+                ipaddress.IPv6Address(host.strip("[]"))
+                valid = port > 0 and host.endswith("]")
+    if not valid:
+        raise SpecError(f"address {address!r}: no socket can connect to it; give tcp://host:port or ipc:///path")
 
 
 def is_wildcard(address: str) -> bool:
@@ -56,7 +78,7 @@ def host_of(address: str) -> str:
 def port_of(address: str) -> int:
     """Return the port of tcp://host:port; 0 if that is none, as in `*`."""
     port = address.rpartition(":")[2]
-    return int(port) if port.isdecimal() else 0
+    return int(port) if port.isascii() and port.isdecimal() else 0
 
 
 def is_local(address: str) -> bool:

@@ -16,6 +16,7 @@ REASONS = {
     "header": "a header that is not valid",
     "size": "larger than it may be, or than it says",
     "unfinished": "so much of a message without its end that the sender was disconnected",
+    "address": "an address of a peer that no socket can connect to",
     "key": "from somebody whose key is unknown, revoked or of another role",
     "refused": "we were not let in: by who uses keys where we do not, does not admit ours, or is something else",
     "shared": "shared memory that cannot be reached, or is not as it is said to be",

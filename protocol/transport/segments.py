@@ -7,6 +7,7 @@ know messages' meaning.
 import fcntl
 import mmap
 import os
+import platform
 import secrets
 import stat
 from functools import cache
@@ -32,6 +33,16 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 MOST_BYTES = 1 << 32
 
 Bytes = npt.NDArray[np.uint8]
+
+
+def can_share() -> bool:
+    """Return whether this process may share memory: on Linux, on x86-64.
+
+    A reader copies samples and then compares the generation; a taker reads them and then sets `released`. x86-64 keeps
+    the order of stores, and that of loads. Other processors, such as ARM, need barriers for that, which Python does not
+    have: there, samples travel in messages.
+    """
+    return hasattr(os, "memfd_create") and platform.machine().lower() in ("x86_64", "amd64")
 
 
 class Segment:

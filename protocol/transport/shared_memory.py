@@ -12,7 +12,6 @@ other hosts, in other containers or under another user simply never release one 
 Refuses to know messages' meaning and sockets.
 """
 
-import os
 import resource
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -22,7 +21,7 @@ import numpy.typing as npt
 
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import Batch, Reference, Result
-from penstock.protocol.transport.segments import RETIRED, Bytes, Loan, Segment, loan_of
+from penstock.protocol.transport.segments import RETIRED, Bytes, Loan, Segment, can_share, loan_of
 
 #: Segments that a pool keeps free beside as many as are lent.
 FREE_SEGMENTS = 4
@@ -206,7 +205,7 @@ class Pool:
                 self._offered, self._retry_at = [], now + self._RETRY_S
 
     def _offer(self, size: int, now: float) -> None:
-        if self._offered or now < self._retry_at or not hasattr(os, "memfd_create"):
+        if self._offered or now < self._retry_at or not can_share():
             return
         if len(self._segments) + self._FIRST > self._MOST:
             return

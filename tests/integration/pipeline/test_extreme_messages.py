@@ -1,0 +1,81 @@
+"""Well-formed messages of every kind, with numbers and addresses at their extremes, against running services."""
+
+import pytest
+import zmq
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from support.drawn import drawn
+from support.hostile import Attacker, message
+from support.streams import digest, epochs, make_images, make_spec, run_stack, take, told, until
+
+import penstock
+from penstock.launcher.stack import LocalStack
+from penstock.protocol import messages
+
+pytestmark = pytest.mark.integration
+
+_VENTILATOR = (messages.Hello, messages.Finished, messages.Heartbeat, messages.Goodbye, messages.ListPaths)
+_TRAINERS = (messages.Subscribe, messages.Credit, messages.Heartbeat, messages.Goodbye, messages.SampleRequest)
+
+
+def test_a_malformed_address_of_a_sink_is_dropped(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Workers would connect to it; the real sink goes on as before."""
+    spec = make_spec(make_images(tmp_path_factory.mktemp("photos"), each=20))
+    hello = messages.SinkHello(incarnation="i", results="tcp://[bad:5", version=penstock.__version__)
+    with run_stack(spec, workers=1) as stack:
+        got = take(feed := stack.feed(), 2)
+        with Attacker(zmq.DEALER, stack.addresses.ventilator) as attacker:
+            attacker.send(
+                [
+                    message(hello),
+                    message(hello.model_copy(update={"results": "ipc:///a\0b"})),
+                    message(hello.model_copy(update={"results": stack.addresses.results, "trainers": "tcp://a:0"})),
+                ]
+            )
+            until(lambda: told(stack, "ventilator")["rejected"].get("address") == 3, "them to be dropped")
+            got += list(feed)
+        reference = epochs(stack.feed(), 1)
+        assert 0 == sum(child.restarts for child in stack.children.values())
+    assert digest(reference) == digest(got)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> LocalStack:
+    """Return a stack, not yet started."""
+    return run_stack(make_spec(make_images(tmp_path_factory.mktemp("photos"), each=20)), workers=1)
+
+
+def test_extreme_numbers_end_no_service(stack: LocalStack) -> None:
+    """Whatever is sent is answered, ignored or counted; nothing restarts, and a trainer gets an epoch afterwards."""
+    with stack:
+        take(stack.feed(), 1)
+
+        @settings(
+            max_examples=60,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(
+            st.lists(st.one_of([drawn(kind) for kind in _VENTILATOR]), min_size=5, max_size=10),
+            st.lists(st.one_of([drawn(kind) for kind in _TRAINERS]), min_size=5, max_size=10),
+        )
+        def attack(to_ventilator: list[messages.AnyMessage], to_trainers: list[messages.AnyMessage]) -> None:
+            for address, sent in (
+                (stack.addresses.ventilator, to_ventilator),
+                (stack.addresses.trainers, to_trainers),
+            ):
+                with Attacker(zmq.DEALER, address) as attacker:
+                    attacker.send([message(_with_version(each)) for each in sent])
+
+        attack()
+        assert 1 < len(epochs(stack.feed(), 1))
+        assert {} == {name: child.restarts for name, child in stack.children.items() if child.restarts}
+
+
+def _with_version(drawn_message: messages.AnyMessage) -> messages.AnyMessage:
+    """Return the message with our version and stream, so that it comes further than the first check."""
+    known = {"version": penstock.__version__, "stream": "train"}
+    kept = {name: value for name, value in known.items() if name in type(drawn_message).model_fields}
+    return drawn_message.model_copy(update=kept)

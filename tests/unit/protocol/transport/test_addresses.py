@@ -1,0 +1,54 @@
+"""Addresses that peers send: what passes the check, a socket can connect to."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import zmq
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.transport.addresses import check_peer_address, reachable
+
+_HOSTS = st.text(st.sampled_from("a9Z.-_:[]%*;@ \0\nü"), max_size=12) | st.sampled_from(
+    ["localhost", "[::1]", "[::ffff:127.0.0.1]", "[::1", "10.0.0.1", "*", "a b", "-a", "256.1.1.1", "[fe80::1%lo]"]
+)
+_PORTS = st.sampled_from(["0", "1", "65535", "65536", "*", "", "-1", "9" * 30, "٣"]) | st.integers(0, 70_000).map(str)
+
+
+@pytest.fixture(scope="module")
+def context() -> Iterator[Any]:
+    """Return a ZeroMQ context."""
+    made = zmq.Context()
+    yield made
+    made.destroy(linger=0)
+
+
+@given(host=_HOSTS, port=_PORTS)
+def test_what_passes_the_check_can_be_connected_to(context: Any, host: str, port: str) -> None:
+    """ZeroMQ raises for none of them, so that no peer can end a process by an address."""
+    address = f"tcp://{host}:{port}"
+    try:
+        check_peer_address(address)
+    except SpecError as error:
+        assert repr(address) in str(error)  # noqa: PT017 - either way is right
+        return
+    with context.socket(zmq.PUSH) as socket:
+        socket.connect(reachable(address, "127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "tcp://127.0.0.1:5",
+        "tcp://*:5",
+        "tcp://[::1]:5",
+        "tcp://[::ffff:127.0.0.1]:5",
+        "tcp://gpu_1.lan:5",
+        "ipc:///a/b",
+    ],
+)
+def test_addresses_of_use_pass(address: str) -> None:
+    """Those that sinks advertise."""
+    check_peer_address(address)
