@@ -38,7 +38,7 @@ from penstock.protocol.spec.axes import CHANNELS
 from penstock.sources.image_formats import FORMATS
 from penstock.worker.imaging import png
 from penstock.worker.imaging.decoder_process import DecoderProcess
-from penstock.worker.imaging.jpeg2000 import header_of
+from penstock.worker.imaging.jpeg2000 import deep_image, header_of
 from penstock.worker.imaging.levels import check_samples, to_levels
 from penstock.worker.imaging.limits import check_size, check_tiles
 from penstock.worker.imaging.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size
@@ -193,6 +193,9 @@ class Decoder:
             depth = header.depth
             if self._apart:
                 return self._process.decode(data)
+            if depth > 8 and not image.mode.startswith("I;16"):  # noqa: PLR2004 - bits of a level
+                pixels = to_levels(deep_image(data, depth), self._channels)
+                return turn(pixels, orientation_of(image)) if self._exif_orientation else pixels
         with self._named(data, refusal):
             if self._gray and image.format in ("JPEG", "MPO"):
                 image.draft("L", image.size)

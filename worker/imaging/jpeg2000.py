@@ -1,15 +1,21 @@
 """Reads a JPEG 2000 file's main header, and walks to its end, without decoding it.
 
-OpenJPEG decodes a file that was cut short and leaves the rest grey, and Pillow does not scale samples of fewer than 8
-bits to the whole range.
+OpenJPEG decodes a file that was cut short and leaves the rest grey. Pillow does not scale samples of fewer than 8
+bits to the whole range, and rounds those of more until white becomes black (65535 + 128, shifted, is 256, of which 8
+bits are 0): colours of more than 8 bits are decoded by OpenCV, which returns them as they are.
 """
 
 from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from PIL import Image
 
 from penstock.protocol.errors import ItemError
 
 _CODESTREAM, _BOXES = b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n"
 _TILE_PART, _END = 0xFF90, 0xFFD9
+_BYTE = 8
 #: Components of an image: red, green, blue and alpha.
 _MOST_COMPONENTS = 4
 
@@ -35,8 +41,24 @@ def header_of(data: bytes) -> Header:
     if not 0 < count <= _MOST_COMPONENTS:
         raise ItemError(f"a JPEG 2000 file of {count} components: at most red, green, blue and alpha are decoded")
     depths = [(data[start + 42 + 3 * component] & 0x7F) + 1 for component in range(count)]
+    if len(set(depths)) > 1 and max(depths) != _BYTE:
+        raise ItemError(f"a JPEG 2000 file whose components have {depths} bits: store all with the same depth")
     _check_end(data, start + 2)
     return Header(max(0, bottom - top), max(0, right - left), max(depths))
+
+
+def deep_image(data: bytes, depth: int) -> Image.Image:
+    """Return an image of more than 8 bits a sample, reduced to the highest 8."""
+    try:
+        deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ItemError(f"damaged JPEG 2000 file: {error.err}") from error
+    if deep is None or deep.dtype != np.uint16:
+        raise ItemError(f"a JPEG 2000 file of {depth} bits a sample that cannot be decoded: store 8 bits")
+    levels = (deep >> (depth - _BYTE)).astype(np.uint8)
+    if levels.ndim == 3 and levels.shape[2] >= 3:  # noqa: PLR2004 - OpenCV has blue first
+        levels = np.ascontiguousarray(levels[..., [2, 1, 0, *range(3, levels.shape[2])]])
+    return Image.fromarray(levels)
 
 
 def _codestream(data: bytes) -> int:
