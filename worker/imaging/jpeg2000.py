@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from penstock.protocol.errors import ItemError
@@ -55,7 +56,8 @@ def deep_image(data: bytes, depth: int) -> Image.Image:
         raise ItemError(f"damaged JPEG 2000 file: {error.err}") from error
     if deep is None or deep.dtype != np.uint16:
         raise ItemError(f"a JPEG 2000 file of {depth} bits a sample that cannot be decoded: store 8 bits")
-    levels = (deep >> (depth - _BYTE)).astype(np.uint8)
+    whole: npt.NDArray[np.uint16] = deep.astype(np.uint16, copy=False)
+    levels = (whole >> (depth - _BYTE)).astype(np.uint8)
     if levels.ndim == 3 and levels.shape[2] >= 3:  # noqa: PLR2004 - OpenCV has blue first
         levels = np.ascontiguousarray(levels[..., [2, 1, 0, *range(3, levels.shape[2])]])
     return Image.fromarray(levels)
