@@ -1,6 +1,7 @@
 """Hypothesis strategies for message models, from their annotations: whatever a model allows may be drawn.
 
-Owns the way from an annotation to a strategy. Knows only the annotations that statistics and snapshots use.
+`drawn` turns annotations into strategies, as far as statistics and snapshots use them; `PLAIN` has one strategy for
+each kind of message without arrays.
 """
 
 import types
@@ -9,6 +10,42 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from support.plans import make_plan, make_task
+
+from penstock.protocol.messages import (
+    AnyMessage,
+    Credit,
+    Done,
+    Drain,
+    EpochEnd,
+    Failure,
+    Finished,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Intervals,
+    ListPaths,
+    Paths,
+    Progress,
+    Quarantined,
+    Refused,
+    Reset,
+    SampleRequest,
+    SinkHello,
+    SinkStats,
+    SinkWelcome,
+    Snapshot,
+    StatusRequest,
+    StreamNeed,
+    Subscribe,
+    TaskKey,
+    Tasks,
+    Timings,
+    TrainerWelcome,
+    WorkerStats,
+    WorkerWelcome,
+)
+from penstock.protocol.stats import FeedWaits
 
 Drawn = TypeVar("Drawn", bound=BaseModel)
 
@@ -52,3 +89,103 @@ def _number(annotation: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any
         return st.booleans()
     assert annotation is str, annotation
     return st.text(max_size=8)
+
+
+_texts = st.text(max_size=20)
+_counts = st.integers(0, 2**62 - 1)
+_seconds = st.floats(0, 1e6)
+some_key = st.builds(TaskKey, stream=_texts, ordinal=_counts, item_offset=st.none() | _counts)
+some_failure = st.builds(
+    Failure, offset=_counts, item=_counts, path=_texts, reason=_texts, attempts=_counts, worker=_texts
+)
+_plans = st.builds(
+    make_plan,
+    seed=st.integers(0, 2**63 - 1),
+    items=st.integers(1, 10**9),
+    patches=st.integers(1, 3),
+    mix=st.integers(1, 4),
+    batch_size=st.integers(1, 64),
+    drop_remainder=st.booleans(),
+    fingerprint=_texts,
+)
+_tasks = st.builds(
+    make_task, st.just(make_plan()), st.builds(TaskKey, stream=st.just("train"), ordinal=st.integers(0, 50))
+)
+_timings = st.builds(Timings, read_s=_seconds, decode_s=_seconds, transform_s=_seconds, send_s=_seconds)
+_intervals = st.builds(Intervals, heartbeat_s=st.floats(0.01, 10), silence_s=st.floats(0.1, 100))
+_ranges = st.lists(st.tuples(_counts, _counts), max_size=4).map(tuple)
+_needs = st.builds(
+    StreamNeed,
+    stream=_texts,
+    missing=_ranges,
+    partial=st.lists(st.tuples(_counts, st.lists(_counts, max_size=3).map(tuple)), max_size=3).map(tuple),
+    stopped=_texts,
+)
+
+
+def some(of: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Return tuples of a few."""
+    return st.lists(of, max_size=3).map(tuple)
+
+
+#: How to draw each kind of message that carries no arrays.
+PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
+    Hello: st.builds(
+        Hello, worker=_texts, incarnation=_texts, host=_texts, slots=st.integers(1, 10_000), version=_texts
+    ),
+    Finished: st.builds(Finished, done=some(st.builds(Done, key=some_key, timings=_timings))),
+    Heartbeat: st.builds(
+        Heartbeat,
+        running=st.none() | some(some_key),
+        sink=_texts,
+        position=st.none() | _counts,
+        worker_stats=st.none() | drawn(WorkerStats),
+        sink_stats=st.none() | drawn(SinkStats),
+        ledger=_counts,
+    ),
+    Goodbye: st.builds(Goodbye, unstarted=some(some_key)),
+    WorkerWelcome: st.builds(
+        WorkerWelcome, streams=some(_plans), roots=st.dictionaries(_texts, _texts), sink=_texts, intervals=_intervals
+    ),
+    Tasks: st.builds(Tasks, tasks=some(_tasks)),
+    Drain: st.builds(Drain, reason=_texts),
+    Reset: st.just(Reset()),
+    SinkHello: st.builds(SinkHello, incarnation=_texts, results=_texts, version=_texts),
+    Progress: st.builds(Progress, sequence=_counts, needs=some(_needs)),
+    SinkWelcome: st.builds(SinkWelcome, streams=some(_plans), intervals=_intervals),
+    Quarantined: st.builds(Quarantined, key=some_key, failure=some_failure),
+    ListPaths: st.builds(ListPaths, stream=_texts, start=_counts),
+    Paths: st.builds(Paths, stream=_texts, start=_counts, total=_counts, paths=some(_texts)),
+    Subscribe: st.builds(
+        Subscribe,
+        stream=_texts,
+        rank=_counts,
+        world_size=st.integers(1, 65_536),
+        position=_counts,
+        fingerprint=_texts,
+        limit=_counts,
+        version=_texts,
+    ),
+    Credit: st.builds(Credit, consumed=_counts, limit=_counts, feed=st.none() | drawn(FeedWaits)),
+    TrainerWelcome: st.builds(TrainerWelcome, plan=_plans, position=_counts, intervals=_intervals),
+    EpochEnd: st.builds(
+        EpochEnd,
+        epoch=_counts,
+        sequence=_counts,
+        stop=_counts,
+        expected=_counts,
+        delivered=_counts,
+        quarantined=_counts,
+        dropped=_counts,
+    ),
+    SampleRequest: st.builds(
+        SampleRequest, stream=_texts, position=_counts, count=st.integers(1, 1000), version=_texts
+    ),
+    Refused: st.builds(
+        Refused,
+        kind=st.sampled_from(["fingerprint", "stream", "position", "limit", "budget", "transform"]),
+        reason=_texts,
+    ),
+    StatusRequest: drawn(StatusRequest),
+    Snapshot: drawn(Snapshot),
+}

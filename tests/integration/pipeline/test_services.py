@@ -1,34 +1,23 @@
 """The services as a user starts them: commands, settings, health, errors in words, and a clean end."""
 
 import json
-import os
-import signal
 import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
-from support.streams import DEADLINE_S, INTERVALS, digest, epochs, gone, make_images, make_spec, run_stack, take, until
+from support.services.running import FAST, PENSTOCK, ask, refused, running, said
+from support.streams import DEADLINE_S, digest, epochs, make_images, make_spec, run_stack, take, until
 
 import penstock
-from penstock.protocol.errors import SpecError
 from penstock.protocol.runtime.health import fetch, query
 from penstock.protocol.runtime.settings import parse
 from penstock.sink.service import SinkSettings
 from penstock.ventilator.service import VentilatorSettings
 
 pytestmark = pytest.mark.integration
-
-PENSTOCK = str(Path(sys.executable).with_name("penstock"))
-FAST = [f"--{name.replace('_', '-')}={value}" for name, value in INTERVALS.items()]
 
 
 @pytest.fixture(scope="module")
@@ -45,58 +34,6 @@ def spec_file(photos: Path) -> str:
     return str(path)
 
 
-@contextmanager
-def running(*commands: Sequence[str], env: dict[str, str] | None = None) -> Generator[list["subprocess.Popen[str]"]]:
-    """Run commands side by side, each in a session of its own as in a terminal; none is left behind."""
-    processes = [
-        subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            env=os.environ | (env or {}),
-        )
-        for command in commands
-    ]
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-            assert process.stdout
-            process.stdout.close()
-
-
-def said(process: "subprocess.Popen[str]") -> str:
-    """Return all that a process said, which has ended."""
-    assert process.stdout
-    return process.stdout.read()
-
-
-def refused(*command: str, env: dict[str, str] | None = None) -> str:
-    """Run a command that cannot run; return its words, which are no traceback, and check its status."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | (env or {})
-    )
-    assert 2 == done.returncode, done.stderr
-    assert "Traceback" not in done.stderr
-    return "\n".join(line for line in done.stderr.splitlines() if not line.startswith("{"))
-
-
-def ask(port: int) -> tuple[int, dict[str, Any]]:
-    """Return status and content of a health check over TCP; (0, {}) while nobody answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=DEADLINE_S) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
-    except OSError:
-        return 0, {}
-
-
-#: A ventilator on a machine that is busy with other things while it makes its pages.
 BUSY_VENTILATOR = """
 import sys, time
 from penstock.protocol.runtime.health import Health
@@ -281,76 +218,3 @@ def test_health_says_ready_and_why_not(spec_file: str, tmp_path: Path, free_port
             assert {} == status["rejected"]
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"http://127.0.0.1:{free_ports[0]}/", timeout=DEADLINE_S)
-
-
-def up(spec_file: str, folder: Path, *more: str) -> list[str]:
-    """Return the command of a stack that meets in a folder."""
-    flags = [f"--{name}=ipc://{folder}/{name}.sock" for name in ("ventilator", "results", "trainers")]
-    return [PENSTOCK, "up", spec_file, "--workers", "2", *flags, *more]
-
-
-def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """Return a process and all that it started."""
-    top = psutil.Process(process.pid)
-    return [top, *top.children(recursive=True)]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_nothing_behind(number: signal.Signals, spec_file: str, tmp_path: Path) -> None:
-    """While a trainer reads: within 5 s no process and no socket file is left, the status is 0, and no traceback.
-
-    On a busy machine it may take longer, as starting does.
-    """
-    began = time.monotonic()
-    with (
-        running(up(spec_file, tmp_path)) as [process],
-        penstock.connect(f"ipc://{tmp_path}/trainers.sock") as feed,
-    ):
-        take(feed, 5)
-        processes = family(process)
-        assert 5 == len(processes)
-        asked = time.monotonic()
-        process.send_signal(number)
-        assert 0 == process.wait(DEADLINE_S)
-        gone(processes)
-        assert time.monotonic() - asked < max(5, 2 * (asked - began))
-        assert "Traceback" not in said(process)
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_ctrl_c_while_the_stack_starts_leaves_nothing_behind(spec_file: str, tmp_path: Path) -> None:
-    """Also before anything is ready."""
-    with running(up(spec_file, tmp_path)) as [process]:
-        until(lambda: len(family(process)) > 1, "the first service")
-        processes = family(process)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(DEADLINE_S) in (0, 130)
-        gone(processes)
-        assert "Traceback" not in said(process)
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_services_leave_when_their_parent_is_killed(spec_file: str, tmp_path: Path) -> None:
-    """Nobody is left to stop them: they notice, within seconds."""
-    with (
-        running(up(spec_file, tmp_path)) as [process],
-        penstock.connect(f"ipc://{tmp_path}/trainers.sock") as feed,
-    ):
-        take(feed, 3)
-        children = family(process)[1:]
-        process.kill()
-        gone(children)
-
-
-def test_up_says_in_words_why_it_cannot_run(tmp_path: Path) -> None:
-    """What a service said in words is what the command says."""
-    spec = tmp_path / "spec.json"
-    spec.write_text(json.dumps(make_spec(tmp_path / "none")))
-    words = refused(*up(str(spec), tmp_path, "--run-dir", str(tmp_path / "run")))
-    assert f"{tmp_path}/none" in words
-
-
-def test_settings_errors_name_the_command() -> None:
-    """The same words whether a command or a program asked."""
-    with pytest.raises(SpecError, match="penstock sink: --silence-s '-1'"):
-        parse(SinkSettings, ["--silence-s", "-1"], "sink")

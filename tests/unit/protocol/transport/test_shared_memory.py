@@ -1,28 +1,15 @@
 """Shared memory: nobody reads what is being written, nobody opens what is not a segment, nothing stays behind."""
 
 import fcntl
-import gc
-import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from support.streams import until
+from support.services.pools import MUCH, SIZE, filled_pool, make_message, over_the_wire, take
 
-from penstock.protocol import wire
 from penstock.protocol.errors import RemoteProtocolError
-from penstock.protocol.messages import Reference, Result, TaskKey
-from penstock.protocol.plan import FieldSchema
-from penstock.protocol.transport.segments import Loan, Segment, loan_of
+from penstock.protocol.transport.segments import loan_of
 from penstock.protocol.transport.shared_memory import LEAST_BYTES, Attachments, Pool, by_reference
 
-SIZE = 100_000
-MUCH = 10**9
 _SEALED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -30,41 +17,6 @@ _SEALED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 def sink() -> Attachments:
     """Return the taker's side, in this very process: it opens its own descriptors as it would another's."""
     return Attachments(releases=True)
-
-
-def filled_pool(sink: Attachments, limit: int = MUCH) -> Pool:
-    """Return a pool whose first segments the sink has seen."""
-    pool = Pool(limit)
-    assert pool.take(SIZE, 0.0) is None
-    sink.accept(pool.offers())
-    return pool
-
-
-def take(pool: Pool) -> Loan:
-    """Return room that there must be."""
-    loan = pool.take(SIZE, 0.0)
-    assert loan is not None
-    return loan
-
-
-def make_message(loan: Loan, value: int = 7) -> tuple[Result, list[wire.Array]]:
-    """Return a result whose first array lies in the loan; the second is too small to be shared."""
-    room = loan.room()[:SIZE]
-    room[:] = value
-    arrays: list[wire.Array] = [room.reshape(10, -1), np.arange(10, dtype=np.int32)]
-    frames = (
-        FieldSchema(name="image", dtype="uint8", shape=(10, SIZE // 10)),
-        FieldSchema(name="label", dtype="int32", shape=(10,)),
-    )
-    key = TaskKey(stream="train", ordinal=3)
-    return Result(key=key, plan="p", worker="w", frames=frames), arrays
-
-
-def over_the_wire(message: Result, arrays: list[wire.Array], memory: Attachments | None) -> list[wire.Array]:
-    """Return the arrays as a peer gets them."""
-    shared, left = by_reference(message, arrays)
-    frames = [bytes(frame) for frame in wire.encode(shared, left)]
-    return wire.decode(frames, wire.kinds(Result), memory)[1]
 
 
 def test_large_arrays_travel_by_reference_and_arrive_equal(sink: Attachments) -> None:
@@ -225,169 +177,3 @@ def test_a_pool_never_takes_up_all_file_descriptors(sink: Attachments) -> None:
 def test_small_results_are_not_worth_a_segment(sink: Attachments) -> None:
     """One item alone, or a task of small arrays, travels in the message."""
     assert filled_pool(sink).take(LEAST_BYTES - 1, 0.0) is None
-
-
-def sealed_file(seals: int, name: str = "penstock", size: int = 4096) -> int:
-    """Return the descriptor of an anonymous file."""
-    descriptor = os.memfd_create(name, os.MFD_ALLOW_SEALING)
-    os.ftruncate(descriptor, size)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    return descriptor
-
-
-def foreign(what: str) -> list[int]:
-    """Return descriptors of what a peer may name that is no segment, the one that it names first; or none."""
-    match what:
-        case "a regular file":
-            with tempfile.TemporaryFile() as regular:
-                regular.write(bytes(10_000))
-                regular.flush()
-                return [os.dup(regular.fileno())]
-        case "another program's memory":
-            return [sealed_file(_SEALED, "other")]
-        case "memory that may shrink":
-            return [sealed_file(fcntl.F_SEAL_GROW)]
-        case "a tiny one":
-            return [sealed_file(_SEALED, size=10)]
-        case "a giant":
-            return [sealed_file(_SEALED, size=1 << 40)]
-        case "a pipe":
-            return list(os.pipe())
-        case "a device":
-            return [os.open("/dev/zero", os.O_RDWR)]
-        case "one of our own sockets":
-            return [socket.socket().detach()]
-        case "huge pages":
-            return [os.memfd_create("penstock", os.MFD_HUGETLB | os.MFD_ALLOW_SEALING)]
-        case _:
-            return []
-
-
-def descriptors() -> int:
-    """Return how many files this process has open."""
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-@pytest.mark.parametrize(
-    ("what", "words"),
-    [
-        ("a regular file", "no segment"),
-        ("another program's memory", "no segment"),
-        ("memory that may shrink", "change its size"),
-        ("a tiny one", "has 10 bytes"),
-        ("a giant", "has 1099511627776 bytes"),
-        ("a pipe", "no segment"),
-        ("a device", "no segment"),
-        ("one of our own sockets", "no segment"),
-        ("huge pages", "no segment"),
-        ("a closed descriptor", "No such file"),
-        ("no process", "No such file"),
-        ("another segment", "another segment"),
-        ("another generation", "given back"),
-    ],
-)
-def test_a_reference_to_anything_else_is_refused_in_words(sink: Attachments, what: str, words: str) -> None:
-    """Whatever a peer claims, nothing is opened that is not a segment, and nothing beyond its end is read."""
-    gc.collect()  # what an earlier test has left in cycles would be closed meanwhile
-    before = descriptors()
-    segment = Segment.create(SIZE)
-    segment.generation = 1
-    fields = segment.reference(1).model_dump()
-    opened = foreign(what)
-    match what:
-        case "a closed descriptor":
-            fields["descriptor"] = 99_999
-        case "no process":
-            fields["pid"] = 2**22 + 7
-        case "another segment":
-            fields["token"] = "0" * 32
-        case "another generation":
-            fields["generation"] = 2
-        case _:
-            fields["descriptor"] = opened[0]
-    with pytest.raises(RemoteProtocolError, match=words) as refused:
-        sink.open(Reference(**fields))
-    for descriptor in opened:
-        os.close(descriptor)
-    assert ("stale" if what == "another generation" else "shared") == refused.value.reason
-    del refused
-    gc.collect()
-    kept = 2 if what == "another generation" else 1  # the segment made here, and one that is good for a later use
-    assert before + 2 * kept == descriptors(), "a descriptor was left open"
-
-
-def test_a_process_that_shares_no_memory_refuses_references(sink: Attachments) -> None:
-    """An endpoint without attachments (the ventilator's, or memory switched off) drops such a message."""
-    pool = filled_pool(sink)
-    with pytest.raises(RemoteProtocolError, match="refused"):
-        over_the_wire(*make_message(take(pool)), None)
-
-
-def test_references_must_match_the_arrays(sink: Attachments) -> None:
-    """One reference too few, or one beside a raw frame, is a malformed message and not a crash."""
-    pool = filled_pool(sink)
-    shared, left = by_reference(*make_message(take(pool)))
-    frames = [bytes(frame) for frame in wire.encode(shared, left)]
-    changes: list[dict[str, object]] = [
-        {"places": shared.places[:1]},
-        {"places": ((1, 0), None)},
-        {"places": ((0, 1), None)},
-        {"places": ((0, 2**40), None)},
-        {"memory": ()},
-    ]
-    headers = [shared.model_copy(update=change).model_dump_json().encode() for change in changes]
-    broken = [[frames[0], header, *frames[2:]] for header in headers]
-    for each in (*broken, [*frames, b"more"], frames[:2]):
-        with pytest.raises(RemoteProtocolError):
-            wire.decode(each, wire.kinds(Result), sink)
-
-
-def test_a_segment_cannot_shrink_under_a_reader() -> None:
-    """Neither by its owner nor by anybody who found it: reading it never ends in SIGBUS."""
-    segment = Segment.create(SIZE)
-    assert segment.descriptor is not None
-    with pytest.raises(PermissionError):
-        os.ftruncate(segment.descriptor, 10)
-
-
-def test_a_reader_cannot_write() -> None:
-    """A trainer maps segments for reading only."""
-    segment = Segment.create(SIZE)
-    reader = Segment.attach(segment.reference(0), writable=False)
-    assert not np.asarray(Loan(reader, 0, releases=False)).flags.writeable
-    with pytest.raises(TypeError):
-        reader.generation = 5
-
-
-def test_what_a_killed_owner_wrote_can_be_read_and_nothing_of_it_stays_behind() -> None:
-    """Kill -9 of a worker: its samples stay with the sink until that is done with them, and then are gone."""
-    sink, before = Attachments(releases=True), open_segments()
-    program = """
-import sys, time
-from penstock.protocol.transport.segments import Loan, Segment
-segment = Segment.create(100_000)
-segment.generation = 1
-Loan(segment, 1, releases=False).room()[:] = 9
-print(segment.reference(1).model_dump_json(), flush=True)
-time.sleep(600)
-"""
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as owner:
-        assert owner.stdout is not None
-        reference = Reference.model_validate_json(owner.stdout.readline())
-        samples = sink.open(reference)
-        sink.sweep()
-        assert 1 == sink.count
-        os.kill(owner.pid, signal.SIGKILL)
-    assert 1 == sink.count
-    sink.sweep()
-    assert 0 == sink.count, "nobody can refer to it any more"
-    assert (9, 9) == (samples.min(), samples.max())
-    del samples
-    until(lambda: set(open_segments()) <= set(before), "the kernel to free the segment")
-
-
-def open_segments() -> list[str]:
-    """Return the segments that this process has open or mapped."""
-    mapped = [line for line in Path("/proc/self/maps").read_text().splitlines() if "memfd:penstock" in line]
-    links = [str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
-    return mapped + [link for link in links if "memfd:penstock" in link]
