@@ -277,7 +277,7 @@ def bad_files(root: Path) -> Iterator[tuple[str, str]]:
         "huge.jpg": (huge_jpeg(), "60000 × 60000 pixels is 3,600.0 megapixels; the limit is 200"),
         "huge.png": (huge_png(), "6"),
         "truncated.jpg": (jpeg[: len(jpeg) // 2], "damaged JPEG"),
-        "truncated.png": (encode(picture(1), "PNG")[:900], "damaged image"),
+        "truncated.png": (encode(picture(1), "PNG")[:900], "damaged PNG: the file ends inside its chunk IDAT"),
         "large.jpg": (jpeg + bytes(2_000_000), "2001"),
         "small.jpg": (encode(picture(1, 0, 19, 64)), "the image has 19 × 64 pixels (height × width), less than"),
     }
