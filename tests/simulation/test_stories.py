@@ -4,7 +4,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import pytest
-from simulation import processes
+from simulation import worker_process
 from simulation.network import Weather
 from simulation.scenario import make_scenario
 from simulation.world import World
@@ -31,7 +31,7 @@ def test_a_wrong_sample_fails_with_its_way_through_the_cores(monkeypatch: pytest
             arrays[0].reshape(-1)[0] ^= 1
         return result, arrays
 
-    monkeypatch.setattr(processes, "make_result", spoil)
+    monkeypatch.setattr(worker_process, "make_result", spoil)
     world = World(replace(make_scenario(0), faults=(), weather=Weather()))
     with pytest.raises(AssertionError, match="image is wrong") as failure:
         world.run()

@@ -10,8 +10,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from simulation.network import Clock, Cut, Network
-from simulation.processes import Process, SinkProcess, TrainerProcess, VentilatorProcess, WorkerProcess
+from simulation.processes import Process, SinkProcess, VentilatorProcess
 from simulation.scenario import Fault, Scenario, WorkerPart
+from simulation.trainer_process import TrainerProcess
+from simulation.worker_process import WorkerProcess
 from support.plans import make_task
 
 from penstock.protocol.messages import Quarantined, Refused, TaskKey

@@ -32,6 +32,8 @@ SHELLS = (
     "worker/service.py",
     "trainer/client/link.py",
     "tests/simulation/processes.py",
+    "tests/simulation/worker_process.py",
+    "tests/simulation/trainer_process.py",
 )
 
 

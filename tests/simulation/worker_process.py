@@ -1,0 +1,152 @@
+"""A simulated worker: the shell around its core, and a thread that computes."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, assert_never
+
+from simulation.processes import VERSION, Process
+from support.plans import make_result
+
+from penstock.protocol.instructions import Failed, Note, Reopen, Send
+from penstock.protocol.messages import (
+    AnyMessage,
+    Done,
+    Hello,
+    Task,
+    Timings,
+)
+from penstock.protocol.wire import Array
+from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
+
+if TYPE_CHECKING:
+    from simulation.scenario import WorkerPart
+    from simulation.world import World
+
+
+class WorkerProcess(Process):
+    """A worker with one thread that computes."""
+
+    session: WorkerSession
+
+    def __init__(self, name: str, world: "World", part: "WorkerPart") -> None:
+        """Be not started yet."""
+        super().__init__(name, world)
+        self.part = part
+        self.left = False
+
+    def start(self) -> None:
+        """Connect and say hello."""
+        super().start()
+        network = self.world.network
+        hello = Hello(
+            worker=f"{self.name}/{self.generation}",
+            incarnation=f"{self.name}/{self.generation}",
+            host=self.name,
+            slots=self.part.slots,
+            version=VERSION,
+        )
+        self.session = WorkerSession(hello, self.world.scenario.first_intervals, self.now)
+        self.queue: deque[Task] = deque()
+        self.running: Task | None = None
+        self.hung = False
+        self._sink = ""
+        self.identity = network.connect(self, "ventilator")
+        self._pusher = network.connect(self, "results")
+        self._execute(self.session.start(self.now))
+        self.later(self.session.next_timer() - self.now, self._tick)
+
+    def kill(self) -> None:
+        """Die at once."""
+        if self.running:
+            self.world.blame_task(self.running.key)
+        super().kill()
+
+    def drain(self) -> None:
+        """Ask it to leave."""
+        self._execute(self.session.drain())
+
+    def hang(self, seconds: float) -> None:
+        """Stop computing for a while (which may be for ever); heartbeats go on."""
+        self.hung = True
+        self.later(seconds, self._recover)
+
+    def receive(self, link: str, peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
+        """Hand a message to the core."""
+        del link, peer, arrays
+        self._execute(self.session.receive(message, self.now))
+
+    def _tick(self) -> None:
+        self._execute(self.session.tick(self.now))
+        self.later(max(self.session.next_timer() - self.now, 0.001), self._tick)
+
+    def _recover(self) -> None:
+        self.hung = False
+
+    def _execute(self, instructions: Iterable[WorkerInstruction]) -> None:
+        network = self.world.network
+        for instruction in instructions:
+            match instruction:
+                case Send(_, message):
+                    network.ask(self, self.identity, "ventilator", message)
+                case Run(task):
+                    self.queue.append(task)
+                    self._next()
+                case Withdraw():
+                    keys = tuple(task.key for task in self.queue)
+                    self.queue.clear()
+                    self._execute(self.session.withdrawn(keys))
+                case Configure(welcome):
+                    self._sink = welcome.sink
+                case Reopen():
+                    network.disconnect(self.identity)
+                    self.identity = network.connect(self, "ventilator")
+                case Note(event, fields):
+                    self.trace(f"{event} {fields}")
+                case Stop():
+                    self.left = True
+                    super().kill()
+                case Failed():
+                    raise AssertionError(instruction)
+                case _:
+                    assert_never(instruction)
+
+    def _next(self) -> None:
+        if self.running is not None or not self.queue or not self.alive:
+            return
+        task = self.running = self.queue.popleft()
+        rng, scenario = self.world.rng, self.world.scenario
+        took_s = scenario.task_s * self.part.slowness * rng.uniform(0.5, 1.5) * len(task.items) ** 0.5
+        if any(item.item in scenario.poison[task.key.stream] for item in task.items):
+            self.later(took_s * rng.random(), self._crash)
+        else:
+            self.later(took_s, lambda: self._finish(task, took_s))
+
+        def watch() -> None:
+            if self.running is task:
+                self.trace("stuck: ends itself")
+                self._crash()
+
+        self.later(scenario.intervals.task_timeout_s, watch)
+
+    def _crash(self) -> None:
+        self.kill()
+        self.world.restart_later(self, self.world.rng.uniform(0.05, 1.0))
+
+    def _finish(self, task: Task, took_s: float) -> None:
+        if self.hung:
+            self.later(0.05, lambda: self._finish(task, took_s))
+            return
+        if not self._sink:  # no sink has said hello yet
+            self.later(0.2, lambda: self._finish(task, took_s))
+            return
+        rng, scenario = self.world.rng, self.world.scenario
+        plan = scenario.plan(task.key.stream)
+        result, arrays = make_result(plan, task, scenario.failing[plan.name], self.name)
+        self.world.network.ask(self, self._pusher, self._sink, result, arrays)
+        self.running = None
+        if rng.random() < scenario.crash_after_push:
+            self._crash()
+            return
+        timings = Timings(decode_s=took_s)
+        self._execute(self.session.finished((Done(key=task.key, timings=timings),), self.now))
+        self._next()

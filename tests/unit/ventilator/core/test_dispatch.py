@@ -1,0 +1,55 @@
+"""Which ready work goes to which worker, and when."""
+
+from support.cores.leases_harness import SINK, CoreHarness, key
+from support.plans import make_plan
+
+from penstock.protocol.messages import (
+    Progress,
+    StreamNeed,
+)
+
+
+def test_work_is_leased_lowest_position_first_and_no_more_than_there_are_slots(harness: CoreHarness) -> None:
+    """A worker holds at most what it asked for, in the stream's order."""
+    harness.miss((3, 9))
+    assert {b"a": [key(3), key(4)]} == harness.deal()
+    assert {} == harness.deal()
+    harness.finish(b"a", key(3))
+    assert {b"a": [key(5)]} == harness.deal()
+
+
+def test_workers_are_served_in_turn(harness: CoreHarness) -> None:
+    """Neighbouring tasks go to different workers, so that the head of the stream is worked on by all."""
+    harness.join(b"b")
+    harness.miss((0, 4))
+    assert {b"a": [key(0), key(2)], b"b": [key(1), key(3)]} == harness.deal()
+
+
+def test_a_worker_that_missed_heartbeats_gets_nothing_new_until_it_is_heard(harness: CoreHarness) -> None:
+    """It may be dead: what it were given would wait for its silence to expire, and be charged with its death."""
+    harness.wait(3.0)
+    harness.miss((0, 2))
+    assert {} == harness.deal()
+    harness.beat(b"a")
+    assert {b"a": [key(0), key(1)]} == harness.deal()
+
+
+def test_streams_share_the_workers_by_how_far_ahead_they_are() -> None:
+    """The stream whose next work is nearest to its trainer, in windows, goes first: none starves."""
+    harness = CoreHarness(make_plan("train", items=100), make_plan("validation", items=100))
+    harness.sink()
+    harness.join(b"a", slots=8)
+    needs = tuple(StreamNeed(stream=name, missing=((0, 20),)) for name in harness.plans)
+    harness.hear(SINK, Progress(sequence=1, needs=needs))
+    streams = [key.stream for key in harness.deal()[b"a"]]
+    assert {"train": 4, "validation": 4} == {name: streams.count(name) for name in harness.plans}
+
+
+def test_a_seek_back_and_forth_does_not_leak() -> None:
+    """The heap of ready work is made anew when most of it is out of date."""
+    harness = CoreHarness(make_plan(items=10_000))
+    harness.sink()
+    for _ in range(30):
+        harness.miss((0, 500))
+        harness.miss((1500, 2000))
+    assert len(harness.leases.queues["train"]._ready) < 5000
