@@ -33,7 +33,7 @@ class RemoteProtocolError(ProtocolError):
     """A peer broke the protocol; `reason` is a short word for counters. The message is dropped, never the service."""
 
     def __init__(self, reason: str, detail: str) -> None:
-        """Keep the short `reason` (a counter label) beside the full text."""
+        """Keep the short `reason` (a counter label) next to the full text."""
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
 

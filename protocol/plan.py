@@ -1,6 +1,6 @@
 """A stream with its source listed: the schema of its samples, its sizes, its classes and its fingerprint.
 
-Owns what the ventilator tells every peer about a stream. Refuses to know where the files are.
+The ventilator sends a plan to every peer. Where the files lie is each host's own setting.
 """
 
 import math

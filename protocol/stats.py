@@ -170,7 +170,7 @@ class QuarantinedItem(Message):
 
 
 class WriterStats(Message):
-    """What writes a stream to a file beside the trainers."""
+    """A writer, which records a stream in a file while trainers read it."""
 
     stream: Text
     """What is written"""

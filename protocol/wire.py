@@ -2,7 +2,7 @@
 
 A message is `[kind and protocol version][JSON header][raw array frames …]`. Everything is checked against limits and
 against what the header claims *before* any array is made; arrays are views of the received frames, never copies.
-Refuses to know sockets and what messages are for.
+`messages` defines what they mean, and `transport` sends them.
 """
 
 import math

@@ -1,6 +1,6 @@
-"""`/healthz` of a service, and pages beside it: a tiny HTTP server in a thread.
+"""Serves `/healthz` and a service's other pages: a small HTTP server in a thread.
 
-Owns liveness; knows nothing of what the service does and what its pages say.
+It knows whether the service's loop still turns; the service provides everything else that the pages say.
 """
 
 import http.client
@@ -41,7 +41,7 @@ class Health:
         self._pid = os.getpid()
         self._status = status
         self._pages: dict[str, Page] = {}
-        #: Pages that name hosts and files: only for who is on this host.
+        #: Pages that name hosts and files: only for clients on this host.
         self._private: set[str] = set()
         self._is_local = address.startswith("/") or is_local(f"tcp://{address}")
         self.url = ""

@@ -1,4 +1,4 @@
-"""Durations counted by size: cheap enough for every task. Knows no monitoring system; `metrics` exposes it."""
+"""Durations counted by size: cheap enough for every task. `metrics` exposes them."""
 
 from bisect import bisect_left
 

@@ -1,6 +1,6 @@
 """Prometheus metrics: made from the cores' counters on request, so that counting costs what it cost before.
 
-Owns the format and what every service has in common; each part defines its own metrics beside itself. A metric that is
+Owns the format and what every service has in common; each part defines its own metrics in its folder. A metric that is
 not defined cannot be exposed, and `docs/metrics.md` is made from the definitions. No global registry, no state.
 """
 
@@ -41,7 +41,7 @@ class Definition:
                 return HistogramMetricFamily(self.name, self.text, labels=self.labels)
 
 
-#: What every service exposes, beside the process's own `process_*` (processor time, memory, descriptors).
+#: What every service exposes, in addition to the process's own `process_*` (processor time, memory, descriptors).
 COMMON = (
     Definition("penstock_build_info", "gauge", "Always 1: the versions that run", ("service", "version", "python")),
     Definition("penstock_restarts_total", "counter", "Times that the supervisor has started this process again"),

@@ -1,6 +1,6 @@
-"""What every service's main loop needs beside its sockets: settings made effective, signals, health, a parent to watch.
+"""What the main loops of all services share: logging, signals, health, process settings and a watch on the parent.
 
-A service reads startup, loop, shutdown on one screen because this module holds the rest.
+Runtime stands on `transport`: a service is its loop over a hub of sockets.
 """
 
 import ctypes
@@ -87,7 +87,7 @@ class Service:
         self.stopping = False
         #: Set while something long runs before the loop: a signal then ends the service by SystemExit.
         self.starting = False
-        #: Whether the process that started this one is gone: then its peers leave too, and draining serves nobody.
+        #: Whether the process that started this one is gone: then its peers leave too, and draining is of no use.
         self.orphaned = False
         self._parent = settings.parent
         self.health = Health(

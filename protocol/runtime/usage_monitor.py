@@ -1,4 +1,4 @@
-"""What the machine does while a program trains: processors, memory, network and GPUs, beside the program's steps.
+"""Measures the machine while a program trains: processors, memory, network and GPUs, with the program's steps.
 
     with Monitor() as monitor:
         for batch in monitor.watch(feed):                  # a plain loop: waiting and working are told apart
@@ -51,7 +51,7 @@ class Usage:
 
     #: Seconds since the monitor began.
     time_s: float
-    #: Busy part of the cores that this process may use (percent), whoever used them.
+    #: Busy part of the cores that this process may use (percent), by all processes.
     cpu_percent: float
     #: Memory of the machine that is in use (percent).
     memory_percent: float
@@ -266,7 +266,7 @@ class _Counters:
             try:
                 with process.oneshot():
                     times, memory = process.cpu_times(), process.memory_info()
-                    with suppress(psutil.ZombieProcess):  # it has ended, and nobody has asked how yet
+                    with suppress(psutil.ZombieProcess):  # it has ended, and its parent has not waited for it yet
                         part = self._part(process)
             except psutil.Error:  # it has left
                 continue

@@ -180,7 +180,7 @@ def default_task_items(stream: Stream, sample_bytes: int) -> int:
 
     Whole batches where that comes near: a batch of one task's samples is passed on as it lies.
     """
-    #: A task near this size (bytes) makes the cost of handing it over small beside decoding, and still balances.
+    #: A task near this size (bytes) costs little to hand over, compared with decoding, and still balances the load.
     target_bytes = 4_000_000
     wanted = stream.task_items or max(1, min(1024, target_bytes // (sample_bytes * stream.patches)))
     batch_items = stream.batch_size // math.gcd(stream.batch_size, stream.patches)

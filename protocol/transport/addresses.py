@@ -1,6 +1,6 @@
-"""Addresses of sockets: which ones Penstock can use, who can reach them, and how others spell them.
+"""Addresses of sockets: which ones Penstock can use, which hosts can reach them, and how other hosts write them.
 
-Knows no sockets: nothing here opens anything.
+Nothing here opens a socket.
 """
 
 import ipaddress
@@ -94,12 +94,12 @@ def is_local(address: str) -> bool:
 
 
 def check_exposure(address: str, *, insecure: bool) -> None:
-    """Raise SpecError if others than this host could reach a socket without keys, and nobody said that they may."""
+    """Raise SpecError if other hosts could reach a socket without keys, unless `insecure` allows it."""
     if insecure or is_local(address):
         return
     raise SpecError(
-        f"refusing to listen on {address!r} without keys: whoever reaches it could take the training's images, feed it "
-        "others, or stop it. Either make keys with `penstock keys init DIR` and give every part `--keys DIR` "
-        "(PENSTOCK_KEYS; another host gets its own folder by `penstock keys export`), or, on a network where everybody "
-        "is trusted, say `--insecure` (PENSTOCK_INSECURE=true). Loopback and ipc:// need neither"
+        f"refusing to listen on {address!r} without keys: any program that reaches it could read the training's "
+        "images, send it others, or stop it. Either make keys with `penstock keys init DIR` and give every part "
+        "`--keys DIR` (PENSTOCK_KEYS; another host gets its own folder by `penstock keys export`), or, on a network "
+        "that you trust, give `--insecure` (PENSTOCK_INSECURE=true). Loopback and ipc:// need neither"
     )

@@ -225,7 +225,7 @@ class Endpoint:
     def _accepted(self, first: zmq.Frame, peer: Peer) -> Kinds:
         """Return what a message's sender may say, by its key: it may have been revoked since it connected."""
         public = ""
-        with suppress(zmq.ZMQError):  # there is none; the handshake has let nobody in without
+        with suppress(zmq.ZMQError):  # without a key no handshake succeeds, so this is a message without a connection
             public = str(first.get("User-Id"))
         role = self._is_admitted(public)
         if role is None:
@@ -278,7 +278,7 @@ class Endpoint:
         if self._server is not None:
             return own | {zmq.CURVE_SERVERKEY: keys.server(self._server).encode()}
         self._hub.open_gate()
-        # Enforced: without an answer from the gate nobody gets in, where libzmq would else let everybody in.
+        # Enforced: without an answer from the gate no peer gets in; otherwise libzmq would admit all of them.
         return own | {zmq.CURVE_SERVER: 1, zmq.ZAP_DOMAIN: " ".join(self._roles).encode(), zmq.ZAP_ENFORCE_DOMAIN: 1}
 
 

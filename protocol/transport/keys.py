@@ -1,9 +1,9 @@
-"""Keys, roles and who may connect: reads a key folder, and says which key belongs to whom.
+"""Keys and roles: reads a key folder, and says which party a key belongs to and whether it may connect.
 
-A key folder (mode 0700) has `public/NAME.toml`, everybody whom the stack knows, and `secret/NAME.toml`, whom its owner
-can pass for (files 0600). A service's allow-list is `public/`, read again when it changes; a host that only runs
-workers needs the public halves of the ventilator and the sink, and a worker's secret. Text, nothing that runs.
-Refuses to know sockets and messages: `sockets.py` asks here, for every connection and for every message.
+A key folder (mode 0700) has `public/NAME.toml` for each party that the stack admits, and `secret/NAME.toml` for each
+that its owner can act as (files 0600). A service's allow-list is `public/`, read again when it changes; a host that
+only runs workers needs the public halves of the ventilator and the sink, and a worker's secret. The files are plain
+text. The gate asks this module about every connection, and endpoints about every message.
 """
 
 import os
@@ -19,7 +19,7 @@ from penstock.protocol.errors import SpecError
 
 Role = Literal["ventilator", "sink", "worker", "trainer"]
 ROLES: tuple[Role, ...] = get_args(Role)
-#: Roles that others connect to: a stack has one key of each, and everybody knows its public half.
+#: Roles that others connect to: a stack has one key of each, and every party has its public half.
 SERVERS: tuple[Role, ...] = ("ventilator", "sink")
 
 #: What a name may be: it is a file's name too.
@@ -65,7 +65,7 @@ def check_name(name: str) -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Raise SpecError unless `path` is a folder of ours that nobody else can look into or write to."""
+    """Raise SpecError unless `path` is a folder of this user's own that no other user can read or write."""
     try:
         status = path.lstat()
     except OSError as error:
@@ -100,7 +100,7 @@ def key_files(folder: Path) -> Iterator[Path]:
 
 
 class KeyRing:
-    """A key folder as one part uses it: its own key, those of the services, and who may connect."""
+    """A key folder as one part uses it: its own key, those of the services, and the keys that may connect."""
 
     def __init__(self, folder: str | Path, role: Role) -> None:
         """Read it. Raises SpecError if a mode, an owner or a key is wrong, or if `role` has no secret key in it."""
@@ -123,13 +123,13 @@ class KeyRing:
         return self._servers[role]
 
     def identify(self, public: str) -> Key | None:
-        """Return whose key that is, or None if nobody's, or of somebody who was revoked."""
+        """Return the key with this public half; None if it is unknown or was revoked."""
         return self._by_public.get(public)
 
     def refresh(self, now: float) -> list[str]:
         """Read the folder again if it has changed; return what is wrong with it, in words.
 
-        A running service does not stop for a wrong file, it leaves that key out; without its folder it admits nobody.
+        A running service does not stop for a wrong file but leaves that key out; without its folder it admits no peer.
         """
         if now - self._looked_at < LOOK_S:
             return []
@@ -142,7 +142,7 @@ class KeyRing:
             check_folder(self.folder)
             self._by_public, problems = _read_public(self.folder)
         except (SpecError, OSError) as error:
-            self._by_public, problems = {}, [f"{error}: nobody is admitted until then"]
+            self._by_public, problems = {}, [f"{error}: no peer is admitted until then"]
         return problems
 
 
@@ -234,7 +234,7 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
 def _check_owner(path: Path, status: os.stat_result, mode: str) -> None:
     if status.st_uid != os.geteuid():
         raise SpecError(
-            f"{path} belongs to user {status.st_uid}, this process runs as {os.geteuid()}: whoever owns a key can "
+            f"{path} belongs to user {status.st_uid}, this process runs as {os.geteuid()}: its owner could "
             f"replace it; give it to the user who runs the service (chown)"
         )
     if status.st_mode & 0o077:

@@ -1,7 +1,7 @@
 """What this host can reach: its own address towards a peer, and why a peer's address leads nowhere, in words.
 
 Looks names up and opens connections that say nothing, so it may take seconds: never call it from a loop that answers
-heartbeats. Knows no ZeroMQ and no messages.
+heartbeats. It uses plain TCP, no ZeroMQ.
 """
 
 import socket
@@ -45,7 +45,7 @@ def advertised(bound: str, ventilator: str, name: str) -> str:
 
 
 def why_unreachable(address: str) -> str:
-    """Return in words why nobody answers at an address, as far as can be found out from here."""
+    """Return in words why no process answers at an address, as far as this host can find out."""
     if address.startswith("ipc://"):
         path = Path(address.removeprefix("ipc://"))
         return "its socket is there" if path.exists() else "no such socket on this host: is the sink on another one?"

@@ -1,4 +1,4 @@
-"""What was dropped or refused: counted by reason for `/healthz`, logged ever less often. Knows no sockets."""
+"""Counts dropped messages and refused peers by reason, for `/healthz` and metrics, and logs them ever less often."""
 
 from collections import Counter
 
@@ -17,8 +17,8 @@ REASONS = {
     "size": "larger than it may be, or than it says",
     "unfinished": "so much of a message without its end that the sender was disconnected",
     "address": "an address of a peer that no socket can connect to",
-    "key": "from somebody whose key is unknown, revoked or of another role",
-    "refused": "we were not let in: by who uses keys where we do not, does not admit ours, or is something else",
+    "key": "from a peer whose key is unknown, revoked or of another role",
+    "refused": "a server did not admit this process: it uses keys and we do not, does not know ours, or is no Penstock",
     "shared": "shared memory that cannot be reached, or is not as it is said to be",
     "stale": "shared memory that has been given back since",
     "plan": "a result made by another spec",

@@ -1,7 +1,6 @@
 """Segments: pieces of memory that processes of one host share, and the arrays over them. Linux only.
 
-Owns their layout, how they are found and sealed, and who holds one: see `shared` for who may write when. Refuses to
-know messages' meaning.
+This module lays them out, finds, opens and seals them; `shared_memory` says which process may write into one when.
 """
 
 import fcntl
@@ -61,7 +60,7 @@ class Segment:
         except BaseException:
             os.close(descriptor)
             raise
-        if not writable:  # a mere reader, through which nobody else will look
+        if not writable:  # a mere reader; no other process maps it through this one
             os.close(descriptor)
         self.descriptor = descriptor if writable else None
         view = memoryview(self._map)
@@ -166,7 +165,7 @@ class Loan:
     __slots__ = ("__array_interface__", "__weakref__", "_pid", "_releases", "generation", "segment")
 
     def __init__(self, segment: Segment, generation: int, *, releases: bool) -> None:
-        """Lend the segment to whoever makes arrays of this."""
+        """Lend the segment to the arrays that are made of this."""
         self.segment, self.generation, self._releases = segment, generation, releases
         self._pid = os.getpid()
         self.__array_interface__ = segment.interface
@@ -186,7 +185,7 @@ class Loan:
         return np.asarray(self)
 
     def give_back(self) -> None:
-        """Owner only: nothing was sent of it, so nobody will release it."""
+        """Owner only: nothing of it was sent, so no peer will release it."""
         self.segment.released = self.generation
 
 

@@ -1,4 +1,4 @@
-"""Memory that processes of one host share: owns segments, who may write into them when, and how peers find them.
+"""Memory that processes of one host share: which process may write into a segment when, and how peers find it.
 
 Theory of operation. A *segment* is an anonymous file in memory (memfd) that its owner, a worker, writes samples into.
 Peers open it through `/proc/PID/fd/N`, so nothing has a name that a crash could leave behind: the kernel frees a
@@ -9,7 +9,6 @@ Whoever else reads it, a trainer on whose behalf the sink keeps it, copies first
 
 A segment is used only after the taker has released it once: so the owner knows that the taker can open it, and peers on
 other hosts, in other containers or under another user simply never release one and get bytes through the socket.
-Refuses to know messages' meaning and sockets.
 """
 
 import resource
@@ -23,7 +22,7 @@ from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import Batch, Reference, Result
 from penstock.protocol.transport.segments import RETIRED, Bytes, Loan, Segment, can_share, loan_of
 
-#: Segments that a pool keeps free beside as many as are lent.
+#: Segments that a pool keeps free in addition to as many as are lent.
 FREE_SEGMENTS = 4
 #: Messages with fewer bytes than this carry them: a segment is not worth it.
 LEAST_BYTES = 16_384

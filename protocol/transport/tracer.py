@@ -1,9 +1,9 @@
-"""What one process has to say of tasks' ways, written to a file of its own while it runs; `penstock trace` joins them.
+"""Records the way of tasks and batches through one process, in a file of its own; `penstock trace` joins the files.
 
-Owns which moments are recorded and how large a trace may grow. Most are those at which a message crosses a socket: the
-tracer is told of every message by the process's sockets, and by the worker's engine and the trainer's link of what they
-do between. Times are this process's monotonic clock; pings that ride on heartbeats let `penstock trace` align those of
-several hosts. Refuses to know files of other processes, and to draw. Without `--trace` there is no tracer: no work.
+Most moments are those at which a message crosses a socket: the process's sockets report every message, and the
+worker's executor and the trainer's link report what they do in between. The size of a trace is limited. Times are this
+process's monotonic clock; pings on heartbeats let `penstock trace` align those of several hosts. Without `--trace`
+there is no tracer, and no work.
 """
 
 import json
@@ -131,17 +131,17 @@ class Tracer:
                 pass  # says nothing of a task's way
 
     def read(self, key: TaskKey, seconds: float) -> None:
-        """Take in that a worker has just read a task's items."""
+        """Record that a worker has just read a task's items."""
         if self._wants(key):
             self._row("read", time.monotonic() - seconds, task=name_of(key), s=seconds)
 
     def made(self, key: TaskKey, timings: Timings) -> None:
-        """Take in that a worker has just sent a result, and where its time went: all stages end here, in a row."""
+        """Record that a worker has just sent a result, with the time of each stage: all stages end here, in a row."""
         if self._wants(key):
             self._row("made", time.monotonic(), task=name_of(key), timings=timings.model_dump())
 
     def handed(self, stream: str, stop: int, *, over: bool) -> None:
-        """Take in that a training program got the batch up to position `stop`, or is done with it."""
+        """Record that a training program got the batch up to position `stop`, or is done with it."""
         self._row("consumed" if over else "handed", time.monotonic(), stream=stream, stop=stop)
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Files of Unix sockets: whose they are, and when they may go. Knows nothing of what is said over them.
+"""Files of Unix sockets: which process serves one, and when a file may be removed.
 
-Binding by ZeroMQ takes a path away from whoever serves there, and removes a file that is no socket at all; and killed
-processes leave their files behind. So who binds asks here first, and who has closed cleans up here.
+ZeroMQ binds to a path even if another process serves there, or if the file is no socket; and killed processes leave
+their files behind. So a service checks a path here before it binds, and removes its file after it has closed.
 """
 
 import socket
@@ -26,7 +26,7 @@ def check_free(path: str) -> None:
             probe.settimeout(_PROBE_S)
             probe.connect(path)
     except (FileNotFoundError, ConnectionRefusedError):
-        return  # nobody is there; a file may be left of a process that was killed
+        return  # no process serves there; a killed one may have left the file
     except TimeoutError:
         pass  # its queue of connections is full: somebody is there
     except OSError as error:

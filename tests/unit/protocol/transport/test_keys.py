@@ -174,7 +174,7 @@ def test_a_running_service_follows_its_folder_and_admits_nobody_without_it(folde
     assert ring.identify(trainer)
     folder.chmod(0o755)
     [problem] = ring.refresh(4.0)
-    assert "nobody is admitted" in problem
+    assert "no peer is admitted" in problem
     assert ring.identify(trainer) is None
     folder.chmod(0o700)
     ring.refresh(5.0)
