@@ -33,7 +33,7 @@ WILD: dict[str, Any] = {
     "horizontal_flip": True,
     "rescale": 1 / 255,
 }
-SCRIPT = Path(__file__).resolve().parents[2] / "support" / "keras_script.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "support" / "keras" / "script.py"
 
 
 @pytest.fixture(scope="module")

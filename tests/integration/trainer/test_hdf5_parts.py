@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.hdf5.virtual_files import pixels, write_parts
 from support.streams import run_stack
-from support.virtual_files import pixels, write_parts
 
 pytestmark = pytest.mark.integration
 

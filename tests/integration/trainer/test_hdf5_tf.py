@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from support.hdf5_files import write_file
+from support.hdf5.files import write_file
 from support.streams import epochs
 
 from penstock.trainer import Hdf5Feed

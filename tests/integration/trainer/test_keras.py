@@ -14,7 +14,7 @@ from penstock.trainer.client.feed import Feed
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-PROGRAM = Path(__file__).resolve().parents[2] / "support" / "keras_training.py"
+PROGRAM = Path(__file__).resolve().parents[2] / "support" / "keras" / "training.py"
 EPOCHS = 2
 #: Longest that a training may take (s): TensorFlow alone needs a minute on a machine that is busy.
 DEADLINE_S = 600.0

@@ -13,7 +13,7 @@ from penstock.trainer import Hdf5Feed
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
-PROGRAM = Path(__file__).resolve().parents[2] / "support" / "same_training.py"
+PROGRAM = Path(__file__).resolve().parents[2] / "support" / "keras" / "same_training.py"
 #: 49 of 50 images, two patches each, in batches of 16: the last batch of an epoch has 2 samples.
 EPOCHS, BATCHES = 2, 7
 

@@ -25,7 +25,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the toy adapter as a program would get it: `penstock.toy`."""
-    monkeypatch.setitem(ADAPTERS, "toy", "support.toy_adapter")
+    monkeypatch.setitem(ADAPTERS, "toy", "support.extensions.toy_adapter")
     return getattr(penstock, "toy")  # noqa: B009 - no type has it
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.extended import copy_project, insert_after
+from support.extensions.extended import copy_project, insert_after
 from support.streams import DEADLINE_S, make_images, make_spec, make_stream
 
 from penstock.protocol.order import sample_generator

@@ -23,7 +23,7 @@ def test_a_command_is_added_by_a_module_and_a_line_of_the_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It runs, has help, refuses what it does not know, and stands in the list of commands."""
-    monkeypatch.setitem(COMMANDS, "toy", Command("support.toy_command", "repeat a word"))
+    monkeypatch.setitem(COMMANDS, "toy", Command("support.extensions.toy_command", "repeat a word"))
 
     assert 0 == exit_status(["toy", "hello", "--times", "3"])
     assert "hello hello hello\n" == capsys.readouterr().out

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from support.virtual_files import SHAPE, pixels, write_endless, write_parts
+from support.hdf5.virtual_files import SHAPE, pixels, write_endless, write_parts
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.storage.hdf5_open import Bounds

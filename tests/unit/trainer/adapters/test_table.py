@@ -67,8 +67,8 @@ def test_an_adapter_is_added_by_a_module_and_a_line_of_the_table(monkeypatch: py
         _ = getattr(penstock, "toy")  # noqa: B009 - no type has it
     with pytest.raises(AttributeError, match="has no attribute 'toy'"):
         _ = getattr(adapters, "toy")  # noqa: B009 - no type has it
-    monkeypatch.setitem(ADAPTERS, "toy", "support.toy_adapter")
-    assert importlib.import_module("support.toy_adapter") is getattr(penstock, "toy")  # noqa: B009 - no type has it
+    monkeypatch.setitem(ADAPTERS, "toy", "support.extensions.toy_adapter")
+    assert importlib.import_module("support.extensions.toy_adapter") is getattr(penstock, "toy")  # noqa: B009 - no type has it
 
 
 def test_the_feeds_fulfil_the_protocols() -> None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from support.hdf5_feeds import COUNT
-from support.hdf5_files import write_file
+from support.hdf5.feeds import COUNT
+from support.hdf5.files import write_file
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.hdf5_feeds import COUNT, SMALL, items, small
-from support.hdf5_files import MANIPULATIONS, images, write_file, write_parts
+from support.hdf5.feeds import COUNT, SMALL, items, small
+from support.hdf5.files import MANIPULATIONS, images, write_file, write_parts
 from support.streams import Batch, digest, epochs, until
 
 from penstock.protocol.errors import AbandonedError, PenstockError, RefusedError, SpecError

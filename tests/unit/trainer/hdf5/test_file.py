@@ -7,8 +7,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from support.hdf5_feeds import COUNT, SMALL, items
-from support.hdf5_files import images, write_file, write_parts
+from support.hdf5.feeds import COUNT, SMALL, items
+from support.hdf5.files import images, write_file, write_parts
 from support.streams import epochs
 
 from penstock.protocol.errors import SourceError, SpecError

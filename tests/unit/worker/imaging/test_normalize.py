@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.images import write_images
-from support.keras_images import generator
+from support.keras.images import generator
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.fingerprint import fingerprint

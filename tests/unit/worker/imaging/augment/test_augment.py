@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 from pydantic import ValidationError
 from support.images import picture
-from support.keras_images import generator, transformed
+from support.keras.images import generator, transformed
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.philox import uniforms

@@ -1,4 +1,4 @@
-"""A training program that a test can kill and start again: `python keras_training.py SPEC FOLDER EPOCHS STEPS`.
+"""A training program that a test can kill and start again: `python training.py SPEC FOLDER EPOCHS STEPS`.
 
 Owns a model that writes down the items of every batch that it trains on, at the moment that it does. Whatever the test
 does to this process, `FOLDER/trained` tells what happened; `FOLDER/weights`, written last, is a digest of the weights.
