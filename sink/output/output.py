@@ -18,7 +18,6 @@ from typing import Any, cast
 import h5py
 
 from penstock.protocol.errors import OutputError
-from penstock.protocol.fingerprint import version_of
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.writer_jobs import Commit, Lost, Opened, RowsJob
 from penstock.sink.output.combine import combine
@@ -26,8 +25,9 @@ from penstock.sink.output.durable_files import Disk, Lock
 from penstock.sink.output.item_paths import Names
 from penstock.sink.output.layout import EPOCH, Layout, OutputConfig
 from penstock.sink.output.open_readers import Shown
-from penstock.sink.output.part_file import Piece, PieceWriter, read_lost, read_piece, write_lost
+from penstock.sink.output.part_file import Piece, PieceWriter, read_lost, write_lost
 from penstock.sink.output.paths import check_place, clear, parts_of, read_manifest, shards_of
+from penstock.sink.output.resume import find_pieces, matching_plan, read_own
 from penstock.sink.output.virtual_file import describe, look, missing_parts, write_view
 
 #: Seconds that readers of an unfinished output may keep its parts from being removed, and how often to look.
@@ -142,25 +142,7 @@ class Output:
         return found.complete
 
     def _check_same(self, recipe: Mapping[str, Any], what: str) -> None:
-        if self._plan.is_of(found := str(recipe.get("fingerprint", ""))):
-            # An output that was begun with a fingerprint of version 1 keeps it, so that all its pieces have the same.
-            self._plan = self._plan.model_copy(update={"fingerprint": found})
-        wanted = self._config.recipe(self._plan)
-        if version_of(found) == 1 and self._plan.fingerprint_1:
-            wanted["fingerprint"] = self._plan.fingerprint_1
-        hint = "give another name, or remove it (`penstock write --force` does)"
-        if any(recipe.get(key) != wanted[key] for key in ("stream", "fingerprint")):
-            raise OutputError(
-                f"{self.path}: {what} stream {recipe.get('stream')!r} with fingerprint {recipe.get('fingerprint')}, "
-                f"and this is stream {wanted['stream']!r} with {wanted['fingerprint']}: the spec, or the files listed, "
-                f"are others; {hint}"
-            )
-        for key, value in wanted.items():
-            if recipe.get(key) != value:
-                raise OutputError(
-                    f"{self.path}: {what} this stream with {key} = {recipe.get(key)!r}, and {value!r} is asked for: "
-                    f"ask for the same; or {hint}"
-                )
+        self._plan = matching_plan(self.path, recipe, what, self._plan, self._config)
 
     def _resume(self) -> None:
         manifest = self.parts / "recording.json"
@@ -170,7 +152,7 @@ class Output:
             self._check_same(read_manifest(manifest), "was begun with")
         else:
             self._disk.write(manifest, json.dumps(self._config.recipe(self._plan), indent=1).encode())
-        self._find_pieces()
+        self.pieces, self._garbage = find_pieces(self.path, self.layout, self._plan, self._config)
         if self._shard_rows and self.rows % self._shard_rows == 0:
             self._make_shard()  # killed just before it was made: what comes next belongs to another one
         self._show(complete=False)
@@ -190,38 +172,6 @@ class Output:
         shards = shards_of(self.path) if self._shard_rows else []
         self.size = sum(path.stat().st_size for path in {self.path, *shards, *(piece.path for piece in self.pieces)})
 
-    def _find_pieces(self) -> None:
-        """Read the chain of pieces from position 0; what does not belong to it is removed from the parts."""
-        loose = sorted(self.parts.glob("piece-*.h5"))
-        found = [piece for path in loose if (piece := self._read(path))]
-        found += self._find_shards() if self._shard_rows else []
-        for piece in sorted(found, key=lambda piece: (piece.start, -piece.stop)):
-            if piece.start == self.stop < piece.stop:
-                self.pieces.append(piece)
-        kept = {piece.path for piece in self.pieces}
-        self._garbage = [path for path in loose if path not in kept]
-
-    def _find_shards(self) -> list[Piece]:
-        """Return this stream's shards. Raises OutputError for one of another size, or of more epochs: it stays."""
-        shards = [piece for path in shards_of(self.path) if (piece := self._read(path))]
-        total = self._config.epochs * self._plan.geometry.samples_per_epoch
-        for shard in shards:
-            if shard.stop > total or (shard.stop < total and shard.rows != self._shard_rows):
-                raise OutputError(
-                    f"{shard.path}: holds {shard.rows:,} samples, positions {shard.start:,} to {shard.stop:,}, of an "
-                    f"output with other shards or epochs: {self._shard_rows:,} a shard of {total:,} are asked for: ask "
-                    "for the same, or move it away"
-                )
-        return shards
-
-    def _read(self, path: Path) -> Piece | None:
-        """Return a finished piece of this stream; none, if that is something else, or torn by a power cut."""
-        try:
-            piece = read_piece(path, self.layout)
-        except OutputError:
-            return None
-        return piece if piece.fingerprint == self._plan.fingerprint else None
-
     def _make_shard(self) -> None:
         """Make one shard of the pieces since the last; its name is taken before theirs go."""
         loose = [piece for piece in self.pieces if piece.path.parent == self.parts]
@@ -229,7 +179,7 @@ class Output:
         if not loose:
             return
         path = self.path.with_name(f"{self.path.stem}-{len(shards):05}{self.path.suffix}")
-        if path.exists() and not self._read(path):
+        if path.exists() and not read_own(path, self.layout, self._plan):
             raise OutputError(f"{path}: a shard is to be written there: move away what is there, then go on")
         shard = Piece(
             path,
