@@ -89,7 +89,7 @@ class SinkSettings(ServiceSettings, WriterOptions):
     wait_for_trainers: int = Field(default=0, ge=0, le=1000)
     """Begin to record once so many trainers read the stream: from then on they and the writer share the work."""
     full_disk_wait_s: float = Field(default=3600.0, ge=0, le=1e7)
-    """Seconds to wait for space when the disk is full, trainers of the stream too; then the sink leaves in words."""
+    """Seconds to wait for space when the disk is full, trainers of the stream too; then the sink ends with an error."""
     shared_memory: bool = True
     """Let workers and trainers on this host share memory with the sink, where they can; off: all goes by sockets."""
 

@@ -30,7 +30,7 @@ class Lending:
         return message.model_copy(update={"memory": self._probe.reference(0)})
 
     def credit(self, peer: bytes, credit: Credit) -> None:
-        """Take in what a trainer has consumed, and whether it can open our memory."""
+        """Handle a trainer's credit: what it has consumed, and whether it can open our memory."""
         if credit.sees_memory:
             kept = self._kept.setdefault(peer, deque())
             while kept and kept[0][0] < credit.consumed:

@@ -1,6 +1,6 @@
-"""What a worker counts about its own work, once a task. Written by the thread that makes samples, read by the loop.
+"""What a worker counts about its own work, once a task, for heartbeats and metrics.
 
-Owns the numbers that heartbeats and metrics show; knows no engine, no clock and no sockets.
+The thread that makes samples writes the numbers; the service's loop reads them.
 """
 
 from collections.abc import Sequence

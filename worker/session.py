@@ -134,7 +134,7 @@ class WorkerSession:
         return [Send(VENTILATOR, Finished.model_construct(done=done)), *self._leave_if_idle()]
 
     def withdrawn(self, keys: tuple[TaskKey, ...]) -> list[WorkerInstruction]:
-        """Take in which tasks were taken back from the queue before they ran."""
+        """Handle tasks that were taken back from the queue before they ran."""
         for key in keys:
             self.held.pop(key, None)
         if self.draining:

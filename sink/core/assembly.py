@@ -1,13 +1,13 @@
 """The sink's core: results in, batches out, and what is still missing.
 
-Theory of operation. Every trainer is a `Reader` with a cursor, and so is what records a stream (`recording`); wanted
-tasks are those between each cursor and limit (the window, less what is on its way). Results fill the stream's `Store`;
-a reader whose next round is complete and who has credit gets its batch at once. What no reader wants any more is
-dropped. `Progress` tells the ventilator, absolutely, which wanted tasks are not here: that both confirms and limits.
+Theory of operation. Each trainer is a `Reader` with a cursor, and so is the recording of a stream (`recording.py`). The
+tasks between a reader's cursor and its limit (the window, less what is in flight) are wanted. Results fill the stream's
+`Store`; a reader whose next round is complete and that has credit gets its batch at once. What no reader wants any more
+is dropped. `Progress` tells the ventilator, absolutely, which wanted tasks are missing: that both confirms and limits.
 
-Owns the ventilator's side: results, quarantine, the link. What is here of each stream and who takes it stands in
-`streams`, what is said to trainers in `trainers`. No socket, no clock, no thread: messages and `now` in, instructions
-out.
+This module handles the ventilator's side: results, quarantined items, the link. `streams.py` holds the samples and
+readers of each stream, `trainers.py` talks to trainers. No socket, no clock, no thread: messages and `now` in,
+instructions out.
 """
 
 from collections.abc import Collection, Sequence
@@ -109,7 +109,7 @@ class Assembly:
                 raise RemoteProtocolError("unexpected", f"{type(message).__name__} from the ventilator")
 
     def gone(self, peer: bytes) -> list[SinkInstruction]:
-        """Take in that the transport cannot reach a trainer any more."""
+        """Handle a trainer that the transport cannot reach any more."""
         return self.trainers.gone(peer, self._now)
 
     def tick(self, now: float, writer_busy_s: float = 0.0) -> list[SinkInstruction]:
@@ -136,7 +136,7 @@ class Assembly:
 
     def wrote(self, outcome: Outcome, now: float) -> list[SinkInstruction]:
         """Handle the outcome of a job of the writing thread."""
-        assert self.recording is not None  # noqa: S101 - nobody else gives it jobs
+        assert self.recording is not None  # noqa: S101 - only a recording gives it jobs
         self._now = now
         self.streams.report.changed = True
         out = self.recording.took(outcome, now)
@@ -240,7 +240,7 @@ class Assembly:
         return [*out, *recording.stop(budget.exceeded)]
 
     def _record(self) -> list[SinkInstruction]:
-        """Hand over what is complete to who writes it."""
+        """Hand what is complete to the writing thread."""
         recording = self.recording
         if recording is None or recording.recorder is None or recording.config.stream not in self.streams.stores:
             return []

@@ -1,6 +1,6 @@
-"""What the readers want: which blocks are kept for them, which tasks are missing, and how soon that must be told.
+"""What the readers want: which blocks are kept, which tasks are missing, and how soon the ventilator must know.
 
-Owns what the ventilator was told last. Refuses to know why readers come and go, and why a stream stopped.
+`streams.py` says which readers there are; `failure_budget.py` says why a stream stopped.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

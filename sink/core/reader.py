@@ -1,8 +1,8 @@
 """One trainer's place in a stream: walks the blocks in order and cuts rounds and batches from them.
 
-A *round* is `world_size` batches that stand together; each rank takes its own, so that all ranks get equally many. An
-epoch's last round may be short: its samples are shared out evenly. Readers are independent of each other: two ranks,
-or two jobs, are two readers over the same store. Refuses to know sockets and how blocks come about.
+A *round* is `world_size` batches that belong together; each rank takes its own, so that all ranks get equally many.
+The last round of an epoch may be short: its samples are shared out evenly. Readers are independent of each other: two
+ranks, or two jobs, are two readers over the same store. `store.py` makes the blocks.
 """
 
 from collections import deque
@@ -72,7 +72,7 @@ class Reader:
     live: Liveness
     cursor: int
     credit: SendingCredit = field(default_factory=SendingCredit)
-    #: Who goes no further than this one, and this one no further than they: whoever records the stream.
+    #: Consumers that share their limits with this one: neither goes further than the other. The stream's recording.
     paced_with: list["Consumer"] = field(default_factory=list)
     #: Samples sent; who waited for whom; what the training program's own clock says of that.
     samples: int = 0

@@ -101,7 +101,7 @@ class Recording:
         return stream == self.config.stream and self.state in ("waiting", "opening")
 
     def welcome(self, plans: Mapping[str, StreamPlan]) -> list[SinkInstruction]:
-        """Take in what streams there are."""
+        """Handle the ventilator's plans."""
         plan = plans.get(self.config.stream)
         if self.state in ("finished", "stopped"):
             return []
@@ -118,7 +118,7 @@ class Recording:
         return []
 
     def took(self, outcome: Outcome, now: float) -> list[SinkInstruction]:
-        """Take in what came of a job."""
+        """Handle the outcome of a job."""
         match outcome:
             case Opened():
                 return self._opened(outcome)

@@ -1,6 +1,6 @@
-"""A reader whose trainer is a disk: walks a stream's blocks in order and cuts them into whole chunks of rows.
+"""A reader that feeds a file: walks a stream's blocks in order and cuts them into whole chunks of rows.
 
-What the disk has not taken yet counts against its window. Refuses to know files, and when is the time to commit.
+Rows that the disk has not taken yet count against its window. `recording.py` decides when to commit.
 """
 
 from collections import deque

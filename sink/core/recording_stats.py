@@ -1,7 +1,4 @@
-"""How far the file that a sink writes keeps up, for heartbeats and metrics.
-
-Owns whether it holds the stream up, and for how long it has. Refuses to know files and what is committed when.
-"""
+"""Statistics of the file that a sink writes: how far it keeps up, and how long it has held the stream up."""
 
 from penstock.protocol.stats import WriterStats, shorten
 from penstock.sink.core.recording import Recording

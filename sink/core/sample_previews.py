@@ -1,8 +1,7 @@
-"""What the sink holds of a stream, copied for those who only look. Owns who looks, which samples they see and how many.
+"""Copies of samples that the sink holds, for `penstock view` and the dashboard.
 
-An onlooker is no reader: nothing is made, kept, moved or held back for it, and no reader notices. Batches may leave as
-soon as they are complete, so where nothing is held right now, an onlooker is shown the next result that comes. Refuses
-to know sockets.
+A preview is no reader: it makes, keeps, moves and delays nothing, and readers do not notice it. Batches may leave as
+soon as they are complete; where nothing is held right now, a preview gets the next result that arrives.
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ class SamplePreviews:
     """Those who asked to see samples; at most one request each."""
 
     def __init__(self) -> None:
-        """Nobody looks yet."""
+        """Start without requests."""
         self._waiting: dict[bytes, SampleRequest] = {}
 
     def __len__(self) -> int:
@@ -34,7 +33,7 @@ class SamplePreviews:
         return len(self._waiting)
 
     def ask(self, peer: bytes, request: SampleRequest, store: Store, readers: int) -> list[SinkInstruction]:
-        """Answer with what is here; let the onlooker wait if that is nothing, and somebody reads the stream."""
+        """Answer with the samples held; if there are none but the stream has readers, keep the request."""
         self.forget(peer)
         message, arrays = sample_reply(store, request, readers)
         if message.positions or not readers:
@@ -45,7 +44,7 @@ class SamplePreviews:
         return []
 
     def came(self, store: Store, readers: int) -> list[SinkInstruction]:
-        """Show what is here to all who wait for this stream: a result has just come, and may leave at once."""
+        """Answer all kept requests for this stream: a result has just arrived, and may leave at once."""
         waiting = {peer: request for peer, request in self._waiting.items() if request.stream == store.plan.name}
         return [send for peer, request in waiting.items() for send in self.ask(peer, request, store, readers)]
 

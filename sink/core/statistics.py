@@ -1,6 +1,6 @@
-"""What the sink tells of itself with its heartbeats: sums since it started, the newest lines of the ledger.
+"""What the sink reports with its heartbeats: sums since it started, and the newest lines of the quarantine ledger.
 
-Owns the numbers and how many of them are told at once. Refuses to know why things happen, sockets and clocks.
+Numbers are bounded, so that a heartbeat stays small. Other modules of the core count; this one adds up.
 """
 
 from collections import Counter, deque

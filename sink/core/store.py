@@ -1,7 +1,7 @@
 """The samples of one stream that the sink holds: results by task, then blocks in which order is restored.
 
-Owns deduplication. A task may come whole or item by item, more than once, in any order; whichever copy is complete
-first counts, since equal work gives equal bytes. Refuses to know readers, messages' journeys and time.
+Duplicates end here. A task may arrive whole or item by item, more than once, in any order; the first complete copy
+counts, since equal work gives equal bytes. `reader.py` walks the blocks.
 """
 
 from collections.abc import Iterator, Sequence

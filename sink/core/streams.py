@@ -1,7 +1,6 @@
-"""What the sink has of each stream, and who takes it: plan, results, budget; trainers' readers and the recorder.
+"""What the sink holds of each stream and for whom: plan, results, budget, trainers' readers and the recording.
 
-Owns that nothing is kept which nobody wants, and what the ventilator is told of that. Part of the sink's core: refuses
-to know peers' messages, why readers come and go, and time.
+Nothing is kept that no reader wants. `trainers.py` decides why readers come and go; `demand.py` makes the reports.
 """
 
 from collections.abc import Iterable
@@ -19,7 +18,7 @@ class Streams:
     """All streams, by name, and those who read them."""
 
     def __init__(self, recording: Recording | None) -> None:
-        """Know no stream and nobody; `recording` is what is to be written, if anything is."""
+        """Start without streams and readers; `recording` writes one to a file, if there is one."""
         self.plans: dict[str, StreamPlan] = {}
         self.stores: dict[str, Store] = {}
         self.budgets: dict[str, Budget] = {}
@@ -53,7 +52,7 @@ class Streams:
         return {name: budget.exceeded for name, budget in self.budgets.items() if budget.exceeded}
 
     def wants(self, store: Store, key: TaskKey) -> bool:
-        """Return whether somebody wants a task's samples."""
+        """Return whether a reader wants a task's samples."""
         return wants(self.consumers.values(), store, store.geometry.block_start(key.ordinal))
 
     def readers_of(self, store: Store) -> int:
@@ -88,12 +87,12 @@ class Streams:
             self.sweep(self.stores[self.recording.config.stream])
 
     def passed(self, store: Store, before: int, cursor: int) -> None:
-        """Take in that somebody's cursor has moved: what lies between may be wanted by nobody now."""
+        """Handle a cursor that has moved: drop the blocks that it passed unless another reader wants them."""
         self.report.changed = True
         drop_unwanted(self.consumers.values(), store, starts_between(store, before, cursor))
 
     def sweep(self, store: Store) -> None:
-        """Drop all that nobody wants: somebody left, or goes no further than others."""
+        """Drop all that no reader wants, after one has left or was slowed down."""
         drop_unwanted(self.consumers.values(), store, store.starts())
 
     def progress(self) -> Progress | None:
@@ -112,7 +111,7 @@ class Streams:
             for start in store.starts():
                 stop = store.geometry.block_of(start)[1]
                 wanted = any(low < stop and start < high for low, high in spans)
-                assert wanted, f"block {start} is held for nobody"  # noqa: S101
+                assert wanted, f"block {start} is held for no reader"  # noqa: S101
         for reader in self.readers.values():
             reader.credit.validate()
             assert reader.plan is self.plans[reader.plan.name]  # noqa: S101

@@ -1,7 +1,6 @@
-"""The trainers' side of the sink's core: who subscribes, waits to be let in, is served, falls silent, only looks.
+"""The trainers' side of the sink's core: subscriptions, waiting, serving, silence, and requests for previews.
 
-Owns what is said to trainers and onlookers, and their signs of life. Refuses to know how samples come and what is
-still missing: `Streams` tells what is here. No socket, no clock, no thread.
+`streams.py` says what is held. No socket, no clock, no thread.
 """
 
 from collections.abc import Iterable
@@ -47,7 +46,7 @@ class Trainers:
     def __init__(
         self, streams: Streams, statistics: SinkStatistics, intervals: Intervals, version: str, log: EventLog
     ) -> None:
-        """Know nobody yet; only those of our own `version` are let in."""
+        """Start without trainers; those of another `version` are refused."""
         self.previews = SamplePreviews()
         self._streams, self._statistics, self._intervals, self._version = streams, statistics, intervals, version
         self._log = log
@@ -195,7 +194,7 @@ class Trainers:
         return [Send(peer, refused), *self._leave(peer, now, "trainer refused")]
 
     def _peek(self, peer: bytes, request: SampleRequest) -> list[SinkInstruction]:
-        """Show somebody what is here of a stream, without a reader's rights and duties."""
+        """Answer a request for a preview: it opens no subscription."""
         streams = self._streams
         if not streams.plans:
             return []  # asked again, in a moment

@@ -1,6 +1,6 @@
-"""Who waits for whom at one trainer: the trainer for the pipeline, or the pipeline for the trainer's credit.
+"""Which side waits at one trainer: the trainer for the pipeline, or the pipeline for the trainer's credit.
 
-Owns two sums of seconds; they are what the verdict rests on. No clock of its own.
+Two sums of seconds, on which the verdict rests. No clock: `now` comes in.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Waits:
     _blocked_s: float = 0.0
 
     def become(self, now: float, *, starved: bool) -> None:
-        """Take in how it stands from now on."""
+        """Begin a new state unless it is the current one."""
         if starved != self.starved:
             self._starved_s, self._blocked_s = self.sums(now)
             self.since, self.starved = now, starved

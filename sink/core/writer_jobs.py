@@ -107,7 +107,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class OutputFinished:
-    """The output is complete; `left_over`: somebody reads its parts, which were therefore not removed."""
+    """The output is complete; `left_over`: another process reads its parts, so they were not removed."""
 
     left_over: bool = False
 

@@ -1,14 +1,14 @@
-"""Whether what workers have sent arrives: what is made again, and whose results do not seem to arrive at all.
+"""Watches whether results arrive: what has to be made again, and which workers' results do not arrive at all.
 
 Part of the leases core: no socket, no clock. Theory of operation. A worker says `Finished` when a result has left it,
-not when it has arrived. Its results travel one behind the other, so a result that the sink goes on missing is lost
-once a later one of the same worker has arrived; else it may only be slow, and each one that arrives buys those behind
-it time. Each time that a task is made again it is waited for twice as long: on a line that takes longer for one result
-than `confirm_s`, nothing but repetitions would arrive otherwise.
+not when it has arrived. The results of one worker arrive in the order in which they were sent. So a result that the
+sink still misses is lost once a later one of the same worker has arrived; until then it may only be slow, and each
+result that arrives extends the wait for those behind it. Each repetition of a task is waited for twice as long as the
+one before: otherwise, on a line that needs more than `confirm_s` for one result, nothing but repetitions would arrive.
 
-A worker none of whose results arrives takes work away from the others, the faster the less it gets done: behind a
-line that drops large packets, or with the wrong address for the sink. It is benched while there are others, for ever
-longer, then tried with one task; the first result that arrives restores it.
+A worker none of whose results arrives takes work away from the others, and the more the less it gets done: behind a
+line that drops large packets, or with a wrong address of the sink. While there are other workers it is benched, for
+ever longer, and then tried with one task. The first result that arrives restores it.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ class Delivery:
         self._workers, self._confirm_s = workers, confirm_s
 
     def sent(self, peer: bytes, work: Work, now: float) -> None:
-        """Take in that a worker has sent a result that the sink misses."""
+        """Handle a worker's report that it sent a result which the sink misses."""
         work.senders.pop(peer, None)  # the latest stands last
         work.senders[peer] = work.finished_at = now
         worker = self._workers[peer]
@@ -37,7 +37,7 @@ class Delivery:
             worker.benched_until = max(worker.benched_until, now + self._confirm_s)
 
     def arrived(self, works: Iterable[Work], now: float) -> list[Note]:
-        """Take in what the sink does not miss any more; work that only one worker has sent tells about that one."""
+        """Handle work that the sink does not miss any more; if one worker alone sent a result, it is that one's."""
         out = []
         for work in works:
             if len(work.senders) == 1:
@@ -51,7 +51,7 @@ class Delivery:
         return out
 
     def overdue(self, queue: StreamQueue, now: float) -> tuple[list[Work], list[Note]]:
-        """Return what has been waited for long enough and must be made again, and what there is to tell."""
+        """Return the work whose result is overdue and must be made again, and notes about workers."""
         works, out = [], []
         for work in queue.works.values():
             if work.finished_at is None:
@@ -69,13 +69,13 @@ class Delivery:
         return works, out
 
     def forgive(self) -> None:
-        """Begin anew with all workers: another sink may be reached where the last one was not."""
+        """Start afresh with all workers: they may reach a new sink even if they did not reach the last one."""
         for peer, worker in self._workers.pairs():
             worker.misses, worker.benched_until, worker.benched = 0, 0.0, False
             self._workers.offer(peer)
 
     def review(self, now: float) -> None:
-        """Bench who is to be benched now, and call back the others."""
+        """Bench the workers whose time out has begun, and call back those whose time out is over."""
         trusted = any(not worker.misses and not worker.blocked for worker in self._workers.values())
         for peer, worker in self._workers.pairs():
             benched = trusted and now < worker.benched_until

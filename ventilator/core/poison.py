@@ -1,7 +1,7 @@
-"""Work that costs workers their lives: who is charged with a death, what is given up, and that the sink hears of it.
+"""Charges work with the death of the worker that ran it, and gives items up after several deaths.
 
-Owns the charges; one is taken back if the worker turns up again. Part of the leases core: no socket, no clock. Refuses
-to know how a death was noticed, and where what was charged runs next (`suspects.py`).
+Part of the leases core: no socket, no clock. A charge is taken back if the worker turns up again. `leases.py` notices
+deaths; `suspects.py` decides where charged work runs next.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
-"""What the sink has said of itself: its statistics, and the quarantine ledger as far as that has come across.
+"""What the sink reports of itself: its statistics, and the quarantine ledger as far as it has arrived.
 
-Owns which lines of the ledger are known. Part of the leases core: no socket, no clock of its own.
+Part of the leases core: no socket, no clock. Lines of the ledger are numbered by the sink, so each is kept once.
 """
 
 from collections import deque
@@ -24,7 +24,7 @@ class SinkReport:
         self.lines = 0
 
     def meet(self, incarnation: str) -> None:
-        """Take in which start of the sink speaks from now on: another one numbers its lines anew."""
+        """Start anew if this is another start of the sink, which numbers its lines from 0 again."""
         if incarnation != self._incarnation:
             self._incarnation, self.stats, self.lines = incarnation, None, 0
             self._ledger.clear()

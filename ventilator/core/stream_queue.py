@@ -1,4 +1,4 @@
-"""One stream's work in the ventilator: what is missing, what is ready to be leased, what is poisoned.
+"""The work of one stream: what is missing at the sink, what is ready to be leased, what is poisoned.
 
 Part of the leases core: no socket, no clock. A unit of work exists exactly as long as the sink says that it is missing.
 """

@@ -1,8 +1,8 @@
-"""Work that has cost a worker its life: each piece runs alone on a worker that holds nothing else.
+"""Runs work that has cost a worker its life alone: one unit at a time, on a worker that holds nothing else.
 
-What a worker said last may die with it, so a task that it had finished can look like the one that it ran. Who holds one
-thing only leaves no doubt what killed it: an innocent item is suspected once at most, and cleared when it runs alone.
-Part of the leases core: no socket, no clock.
+Part of the leases core: no socket, no clock. A worker's last report may be lost with it, so a task that it had finished
+can look like the one that it ran. A worker that holds a single unit leaves no doubt about what killed it: an innocent
+item is suspected at most once, and cleared when it runs alone.
 """
 
 from collections.abc import Collection
@@ -15,12 +15,12 @@ class Suspects:
     """Leases suspected work, to workers that are reserved for it as long as there is any."""
 
     def __init__(self, workers: Workers, patience_s: float) -> None:
-        """Reserve nobody yet. A worker whose task takes longer than `patience_s` (s) is not waited for."""
+        """Start without reserved workers. A worker whose task takes longer than `patience_s` (s) is not waited for."""
         self._workers = workers
         self._patience_s = patience_s
 
     def lease(self, queues: Collection[StreamQueue], now: float) -> list[tuple[bytes, StreamQueue, Work]]:
-        """Lease what is suspected and ready to reserved workers that are idle; return who got what."""
+        """Lease suspected work to idle reserved workers; return each lease."""
         waiting = [(queue, work) for queue in queues for work in queue.suspects()]
         leased: list[tuple[bytes, StreamQueue, Work]] = []
         for queue, work in waiting:

@@ -1,6 +1,6 @@
-"""Who works, and who holds what: the ventilator's workers, their leases and their free slots.
+"""The ventilator's workers, their leases and their free slots.
 
-Part of the leases core: no socket, no clock. Knows units of work by name only, not what becomes of them.
+Part of the leases core: no socket, no clock. Units of work are known here by name only; `stream_queue.py` has the rest.
 """
 
 from collections.abc import Iterator, Mapping
@@ -59,8 +59,8 @@ class Worker:
     def running(self) -> TaskKey | None:
         """What it ran when it was last heard: the oldest that it holds.
 
-        If its last words were lost that is already done and costs nobody anything; guessing the next one would charge
-        the innocent.
+        If its last report was lost, that task is done already and the charge does no harm; guessing the next one would
+        charge the innocent.
         """
         return next(iter(self.held), None)
 
@@ -85,7 +85,7 @@ class Workers(Mapping[bytes, Worker]):
     """All workers, by the routing identity of their link."""
 
     def __init__(self) -> None:
-        """Know nobody yet."""
+        """Start without workers."""
         self._by_peer: dict[bytes, Worker] = {}
         #: Peers that have a free slot, in the order in which they are served.
         self._free: dict[bytes, None] = {}
@@ -96,11 +96,11 @@ class Workers(Mapping[bytes, Worker]):
 
     @property
     def free(self) -> bool:
-        """Whether anybody has a free slot."""
+        """Whether a worker has a free slot."""
         return bool(self._free)
 
     def add(self, peer: bytes, hello: Hello, live: Liveness) -> None:
-        """Take a worker in."""
+        """Add a worker."""
         self._by_peer[peer] = Worker(hello, live)
         self.offer(peer)
 
@@ -114,13 +114,13 @@ class Workers(Mapping[bytes, Worker]):
         return worker
 
     def reserve(self, peer: bytes) -> None:
-        """Give a worker nothing but by name from now on."""
+        """Lease a worker nothing but suspected work from now on."""
         self._by_peer[peer].reserved = True
         self.reserved += 1
         self.offer(peer)
 
     def release(self, peer: bytes) -> None:
-        """Give a worker anything again."""
+        """Lease a worker any work again."""
         self._by_peer[peer].reserved = False
         self.reserved -= 1
         self.offer(peer)
@@ -134,15 +134,15 @@ class Workers(Mapping[bytes, Worker]):
             self._free.pop(peer, None)
 
     def holders(self, key: TaskKey) -> AbstractSet[bytes]:
-        """Return who holds a unit of work."""
+        """Return the workers that hold a unit of work."""
         return self._holders.get(key, _NOBODY)
 
     def is_held(self, key: TaskKey) -> bool:
-        """Return whether anybody holds a unit of work."""
+        """Return whether a worker holds a unit of work."""
         return key in self._holders
 
     def lease(self, key: TaskKey, now: float) -> bytes | None:
-        """Lease a unit of work to the next worker with a free slot that does not hold it yet; return who that is."""
+        """Lease a unit of work to the next worker with a free slot that does not hold it yet; return that worker."""
         holders = self.holders(key)
         peer = next((peer for peer in self._free if peer not in holders), None)
         if peer is not None:

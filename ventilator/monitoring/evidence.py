@@ -1,7 +1,7 @@
-"""From moments to evidence: what workers and trainers did between the ends of a window of time.
+"""Turns observations into evidence: what workers and trainers did between the ends of a window of time.
 
-Owns differences of sums: a peer that is new, or started again, counts from where it was first seen. A stage that is
-not over counts as far as it has come.
+Sums only rise, so differences say what passed. A peer that is new, or started again, counts from where it was first
+seen; a stage that is not over counts as far as it has come. `verdict.py` draws the conclusions.
 """
 
 from collections import Counter

@@ -82,7 +82,7 @@ def judge(seen: Evidence, before: Word | None = None) -> Verdict:
         return stalled
     wait = seen.wait_fraction
     if wait is None and seen.writers and not seen.trainers:
-        wait = 1.0  # nobody trains: the file takes all that comes
+        wait = 1.0  # without trainers the file takes all that comes
     if wait is None or seen.seconds < _LEAST_S:
         return _verdict(seen, "starting", "the trainer has only begun to read")
     if seen.trainers and wait < FED * (_STILL_FED if before == "trainer-bound" else 1.0):
@@ -108,7 +108,7 @@ def _stalled(seen: Evidence) -> Verdict | None:
         return None
     if seen.hanging and seen.head_s >= PATIENCE_S:
         hanging = seen.hanging
-        text = f"{hanging.worker} has been {hanging.what} for {hanging.seconds:.0f} s, and everybody waits for that"
+        text = f"{hanging.worker} has been {hanging.what} for {hanging.seconds:.0f} s, and all trainers wait for that"
         return _stall(seen, "hanging task", text)
     # Workers may still be at their first item; if none of them has done anything at all, more patience is no use.
     patience_s = 3 * PATIENCE_S if _busy_s(seen) or seen.under_way >= 1 else PATIENCE_S
@@ -210,7 +210,7 @@ class Judge:
         self._doubt: tuple[Word, Cause] | None = None
 
     def hear(self, seen: Evidence, now: float) -> Verdict:
-        """Take in what was seen lately; return the verdict."""
+        """Judge what was seen lately; return the verdict."""
         old = self.verdict
         new = judge(seen, old.word)
         name = (new.word, new.cause)

@@ -41,13 +41,10 @@ EXCUSED = {
     "protocol/storage/urls.py",
     "protocol/transport/",
     "protocol/wire.py",
-    "sink/core/",
     "sink/output/output.py",
-    "sink/service.py",
     "trainer/client/",
     "trainer/feed/",
     "trainer/hdf5/supply.py",
-    "ventilator/core/",
     "worker/imaging/",
 }
 SOURCES = ("penstock", "protocol", "sink", "trainer", "ventilator", "worker")
