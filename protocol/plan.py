@@ -148,7 +148,7 @@ class StreamPlan(Model):
     def window(self, world_size: int = 1) -> int:
         """Return how many samples the sink may hold ahead of one trainer: `window_mb`, but enough never to stall.
 
-        And no more blocks than anybody needs: of a source of one small image, 256 MB would be a million epochs.
+        The number of blocks is capped: for a source of one small image, 256 MB would hold a million epochs.
         """
         least = 2 * self.settings.batch_size * world_size + 2 * self.geometry.block_samples
         block = min(self.geometry.block_samples, self.geometry.samples_per_epoch)

@@ -47,7 +47,7 @@ class FileIterator(ImageIterator):
 
 
 class DirectoryIterator(FileIterator):
-    """Batches of a folder a class: what `ImageDataGenerator.flow_from_directory` returns."""
+    """Batches of a tree with one subfolder per class, as `ImageDataGenerator.flow_from_directory` returns them."""
 
     allowed_class_modes: ClassVar[tuple[str | None, ...]] = ("categorical", "binary", "sparse", "input", None)
 

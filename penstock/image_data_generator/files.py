@@ -1,7 +1,7 @@
-"""Which files an `ImageDataGenerator` reads, in which order and under which label: the rules of Keras's class.
+"""Lists the files that an `ImageDataGenerator` reads, with their order and labels, by the rules of Keras's class.
 
-Owns the listing of a folder a class and of a pandas DataFrame. Refuses to know what is in the files: none is opened.
-The rules differ from those of a spec's sources, on purpose: what a script prints and trains on must stay what it was.
+Handles trees with one subfolder per class and pandas DataFrames; no image file is opened. The rules differ on purpose
+from those of a spec's sources: an existing script must print and train on the same files as with Keras.
 """
 
 import os
@@ -60,7 +60,7 @@ def split_of(subset: str | None, validation_split: float) -> Split | None:
 def list_directory(
     directory: str | Path, classes: Sequence[str] | None, split: Split | None, *, follow_links: bool
 ) -> Files:
-    """List a folder that holds a folder a class; `split` applies to each class's sorted files.
+    """List a folder that holds one subfolder per class; `split` applies to each class's sorted files.
 
     Raises MissingFolderError and ArgumentTypeError.
     """

@@ -1,7 +1,6 @@
-"""The iterators that `ImageDataGenerator` returns: endless, indexable, and taken by Keras's `fit`.
+"""The iterators that `ImageDataGenerator` returns: endless, indexable, and accepted by Keras's `fit`.
 
-Own what an iterator shows of itself and the way from a feeder's images to a batch. Refuse to know where pixels come
-from and how they are made.
+They define an iterator's public attributes and assemble a feeder's images into batches. The feeders produce the pixels.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""Where an image iterator's pixels come from, if worker processes of this machine make them.
+"""Feeds an image iterator with pixels that worker processes on this machine compute.
 
-Owns the stack of an iterator: its spec, its start and its end. Arrays go to the workers as
+Builds the spec of the iterator's stack, and starts and stops that stack. Arrays go to the workers as
 `penstock.launcher.in_memory_sources` sends them: without a name on disk, so that a program that is killed leaves none
-behind. Refuses to know labels and normalisation.
+behind. Labels and normalisation are added by other modules.
 """
 
 import json

@@ -158,7 +158,7 @@ class LocalStack:
         prefetch: int | None = None,
         timeout_s: float = 120.0,
     ) -> Feed:
-        """Return a feed of one of the stack's streams; it fails in words if the stack gives up."""
+        """Return a feed of one of the stack's streams; if the stack gives up, the feed raises the reason."""
         if stream not in self.spec.streams:
             raise SpecError(f"no stream {stream!r} in the spec; there are: {', '.join(self.spec.streams)}")
         feed = Feed(

@@ -148,7 +148,7 @@ class Supervisor:
         return self._stopping
 
     def _sleep(self, seconds: float, processes: Sequence[int]) -> None:
-        """Sleep until a process ends (by their descriptors), somebody writes to `_wake`, or `seconds` are over."""
+        """Sleep until a process ends (seen by its descriptor), `_wake` is written to, or `seconds` have passed."""
         poll = select.poll()
         for descriptor in (self._wake, *processes):
             poll.register(descriptor, select.POLLIN)

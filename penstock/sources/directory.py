@@ -1,4 +1,4 @@
-"""The kind "directory": a tree of image files, a folder a class.
+"""The source kind "directory": a tree of image files with one subfolder per class.
 
 Items are ordered class by class, and in a class by the bytes of their paths.
 """
@@ -24,7 +24,7 @@ from penstock.sources.tree import FolderTree
 
 
 class DirectorySource(Source):
-    """A tree of image files: a folder a class, nested folders below it included."""
+    """A tree of image files with one subfolder per class; nested folders belong to the class above them."""
 
     kind: Literal["directory"]
     """Says that this is a directory tree."""

@@ -1,7 +1,8 @@
-"""Roots that are URLs: owns how fsspec is asked for files, with limits, deadlines, retries and words for failures.
+"""Reads files below roots that are URLs, through fsspec, with limits, deadlines, retries and clear errors.
 
 Any protocol that fsspec knows works (http, https, s3, gs, …), if the package that fsspec needs for it is installed;
-credentials come from where that package looks for them, never from a spec. Refuses to know what files hold.
+credentials come from where that package looks for them, never from a spec. File contents are
+not interpreted here.
 """
 
 import time

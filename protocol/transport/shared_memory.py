@@ -5,7 +5,7 @@ Peers open it through `/proc/PID/fd/N`, so nothing has a name that a crash could
 segment with the last process that has it open. Its header holds a random token, by which a peer knows that it found
 the right one, and two counters. The owner counts `generation` up whenever it takes the segment for new samples, and
 does so only when the taker, the sink, has set `released` to that number: when the last array over it is gone there.
-Whoever else reads it, a trainer on whose behalf the sink keeps it, copies first and compares the generation then.
+Any other reader, such as a trainer for which the sink keeps the segment, copies first and then compares `generation`.
 
 A segment is used only after the taker has released it once: so the owner knows that the taker can open it, and peers on
 other hosts, in other containers or under another user simply never release one and get bytes through the socket.

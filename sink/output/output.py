@@ -1,8 +1,8 @@
-"""An output file and its parts on the disk: what is there, what is committed next, how it ends as one file.
+"""Manages an output file and its parts on disk: finds what exists, commits pieces, and merges them into one file.
 
-Theory of operation. An HDF5 file does not survive the death of who writes it, so none is ever written in place. Samples
+Theory of operation. An HDF5 file is damaged if its writer dies, so none is ever written in place. Samples
 go into *pieces*, complete HDF5 files below `OUTPUT.parts`, each written aside, synced and renamed. After each, the
-output's own name is replaced by a small file of virtual data sets over the pieces, which whoever opens it reads as one.
+output's own name is replaced by a small file of virtual data sets over the pieces, which any HDF5 reader sees as one.
 In the end the pieces' chunks are copied, as they lie, into one file that takes the output's name, and the parts go; or,
 sharded, pieces become shards beside the output, which stays a view. Killed at any moment, the next run finds whole
 pieces, throws away what is torn and goes on from the last.
@@ -230,7 +230,7 @@ class Output:
         return True
 
     def _sweep(self) -> None:
-        """Remove pieces that nothing refers to which somebody may be reading."""
+        """Remove pieces that nothing refers to any more, although another program may still be reading them."""
         if self._shown.unread():
             while self._garbage:
                 self._garbage.pop().unlink(missing_ok=True)

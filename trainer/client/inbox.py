@@ -1,6 +1,6 @@
-"""What a thread brings and a program waits for: events in order, then perhaps the error that ended them.
+"""Hands events from a background thread to the training program, in order, then the error that ended them, if any.
 
-Owns the waiting. Refuses to know where events come from.
+Implements the waiting with a deadline; the threads that produce events live in other modules.
 """
 
 import threading

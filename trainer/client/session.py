@@ -162,7 +162,7 @@ class Session:
         return max(1, min(self.ahead // 2, in_window // 4))
 
     def consume(self, batches: int, now: float) -> list[SessionInstruction]:
-        """Take in that `batches` more were consumed."""
+        """Record that `batches` more were consumed."""
         self.consumed += batches
         return [self._grant(now)]
 

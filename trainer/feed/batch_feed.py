@@ -1,8 +1,8 @@
-"""`BatchFeed`: iterating batches, whatever brings them.
+"""`BatchFeed`: iterates over batches from any supply, such as a sink or a file.
 
-Owns the meaning of *consumed* (a batch counts once the program asks for the next one), of an epoch's iteration and of a
-feed's state. Everything heavy (TensorFlow, Keras) is imported only by the methods that need it. Refuses to know sockets
-and files.
+Defines the meaning of *consumed* (a batch counts once the program asks for the next one), of an epoch's iteration and
+of a feed's state. Everything heavy (TensorFlow, Keras) is imported only by the methods that need it. Sockets and files
+are handled by the supplies.
 """
 
 import threading

@@ -1,7 +1,7 @@
-"""Where a feed stands in its stream, and who may take the next batch.
+"""Tracks a feed's position in its stream, and which iteration may take the next batch.
 
-Owns the link and the position. Only one iteration at a time takes batches: a newer one makes an older one end, also
-while that waits in another thread (tf.data's). Refuses to know what a training program does with batches.
+Holds the link and the position. Only one iteration at a time takes batches: a newer one ends an older one, even
+while the older one waits in another thread (tf.data's).
 """
 
 import os
@@ -78,7 +78,7 @@ class Cursor(Generic[AnyPlan]):
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint that the position belongs to; empty as long as nobody knows."""
+        """The fingerprint that the position belongs to; empty while it is unknown."""
         plan = self._plan or (self._link.plan if self._link else None)
         return plan.fingerprint if plan else self._fingerprint
 

@@ -1,7 +1,7 @@
-"""A file's batches, read ahead while the program trains: owns the reading thread, and how much it may read ahead.
+"""Reads a file's batches ahead, in a thread, while the program trains, and limits how far ahead it reads.
 
 A window is read in one go and cut into batches; the next one is read as soon as all batches of the last one wait here,
-so that two are in memory, and a third if the program still holds its last batch. Refuses to know how rows lie in files.
+so that two are in memory, and a third if the program still holds its last batch. Other modules read the rows.
 """
 
 import os
@@ -142,7 +142,7 @@ class FileSupply(Inbox):
         self._changed.notify_all()
 
     def _read(self, position: int) -> None:
-        """Put events until somebody seeks or closes; an error that is ours is one of them."""
+        """Put events until the supply is closed or moved to another position; Penstock's own errors are events too."""
         try:
             for event in read_events(self.plan, self._rows, self._config, position):
                 if not self._put(event):

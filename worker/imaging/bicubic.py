@@ -1,4 +1,4 @@
-"""Pillow's bicubic resizing of a part of an image, bit for bit: owns its coefficients; refuses to know what is resized.
+"""Resizes a part of an image bicubically, bit for bit as Pillow resizes the whole image.
 
 Pillow resizes in two passes, with 8-bit pixels between them. Each output pixel is a weighted sum whose weights follow
 from its place in the *whole* image, in double precision, and are then rounded to 22 bits (Pillow's

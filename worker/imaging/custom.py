@@ -1,7 +1,7 @@
-"""Custom transforms: the user's own functions, found among what is installed on this host and held to the schema.
+"""Custom transforms: finds and calls the user's functions installed on this host, and checks their results.
 
-Owns how they are found, called and checked. Refuses to know files and where samples are kept. Nothing that came over a
-socket is run: the spec brings a name and parameters, the code is what somebody installed here.
+Results must match the schema. Nothing that came over a socket is executed: the spec brings a name and parameters, and
+the code is what was installed on this host.
 """
 
 import inspect

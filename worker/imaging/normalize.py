@@ -1,6 +1,6 @@
-"""Normalisation of uint8 samples in numpy: what the worker does, or the trainer, as the spec says.
+"""Normalises uint8 samples in numpy, in the worker or in the trainer, as the spec says.
 
-Owns the arithmetic and its order; `trainer.normalize` does the same in TensorFlow. Refuses to know which side it is on.
+Defines the arithmetic and the order of its steps; `trainer.normalize` does the same in TensorFlow.
 
 Keras's steps, each affine, are folded into one subtraction and one multiplication a value:
 ((x·r - m) / d - M) / D = (x - (m + M·d) / r) · r / (d·D), m and d the sample's own mean and deviation, M and D the data

@@ -1,6 +1,6 @@
-"""EXIF orientation: owns how it is read, how pixels are turned by it, and where a box lies before the turn.
+"""Reads the EXIF orientation, turns pixels accordingly, and maps boxes back to the image as stored.
 
-Refuses to know formats and limits. A tag that is missing, damaged or meaningless is 1: the pixels as stored.
+A tag that is missing, damaged or meaningless counts as 1: the pixels as stored.
 """
 
 import io

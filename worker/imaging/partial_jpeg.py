@@ -1,7 +1,7 @@
-"""Parts of a baseline JPEG without decoding all of it: owns which files permit it, which rows count, how it is done.
+"""Decodes parts of a baseline JPEG without decoding all of it.
 
-Refuses to know limits, orientation and what a failure is called: whatever is unusual is None, for the caller to decode
-whole. The rule that keeps a stream's bytes the same on every host:
+Returns None for any unusual file; the caller then decodes the whole image. The caller also handles size limits,
+orientation and errors. The rule that keeps a stream's bytes the same on every host:
 
     Rows from the top to one iMCU row (8 or 16 lines) below the lowest box are entropy-decoded, to the next restart
     marker that ends a row if the file has them, and any damage there that libjpeg notices means None. What lies below

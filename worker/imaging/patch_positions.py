@@ -1,7 +1,7 @@
-"""Where patches lie in an image: owns offsets, and how patches are scattered. Refuses to know pixels.
+"""Computes where patches lie in an image: their offsets, on a grid or scattered.
 
-A place is drawn as numbers of [0, 1) that are then scaled to what room there is, so the same numbers stand for the same
-relative place in images of any size. Numbers are `random()` and not `integers()`: its definition, 53 bits of the bit
+A position is drawn as numbers in [0, 1) that are then scaled to the available room, so the same numbers give the same
+relative position in images of any size. Numbers are `random()` and not `integers()`: its definition, 53 bits of the bit
 generator's next word, is as lasting as the bit generator, where numpy may change its bounded integers (NEP 19). The
 bias is below 2^-36.
 """

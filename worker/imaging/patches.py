@@ -1,6 +1,6 @@
-"""Patches of decoded images: owns the way from one image to all its patches, each under one manipulation or all.
+"""Cuts all patches of a decoded image, each under one manipulation or under all of them.
 
-Refuses to know files, labels, and what happens to a patch once it is cut.
+Reading files and adding labels are left to `pipeline.py`.
 """
 
 from collections.abc import Iterator, Sequence

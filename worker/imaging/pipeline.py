@@ -1,8 +1,8 @@
-"""One task's items to samples: owns the path from file to arrays, and which failures are the item's own fault.
+"""Turns one task's items into samples, from file to arrays, and decides which failures are the item's own fault.
 
-Refuses to know sockets, leases and threads. Everything here is a pure function of the plan, the task and the files, so
+Everything here is a pure function of the plan, the task and the files, so
 any worker, at any time, makes the same bytes. A failure of an item is an ItemError and becomes a `messages.Failure`;
-any other exception is a bug of ours and leaves.
+any other exception is a bug in Penstock and propagates.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""Whole images resized or enlarged: owns the spec's `resize`, and what becomes of an image that is too small.
+"""Resizes whole images by the spec's `resize`, and enlarges or rejects images that are too small.
 
-Refuses to know patches. Bytes must be the same on every host. Pillow's resampling is fixed-point arithmetic in plain C.
+Bytes must be the same on every host. Pillow's resampling is fixed-point arithmetic in plain C.
 OpenCV's own kernels give the same bytes for every instruction set, but Intel's IPP inside it does not (its bicubic
-differs between CPUs), so it is switched off. Importing this module also ends OpenCV's thread pool: a worker has one
-process a core.
+differs between CPUs), so it is switched off. Importing this module also ends OpenCV's thread pool: there is one
+worker process per core.
 """
 
 from collections.abc import Generator

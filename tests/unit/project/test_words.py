@@ -23,33 +23,7 @@ BANNED = {
     r"\b(?:a|the|each|every) (?:process|program|service|worker|sink|trainer|ventilator|peer) who\b": "that",
     r"\bwho (?:reads?|asks?|waits?|writes?|looks?|holds?|sends?|gets?) (?:a|the|it|for|what)\b": "name the part",
 }
-#: Source folders or files whose docstrings are still to be rewritten. The list only shrinks.
-EXCUSED = {
-    "penstock/bench/results.py",
-    "penstock/commands/status.py",
-    "penstock/commands/status_display.py",
-    "penstock/contact_sheet/sheet.py",
-    "penstock/demo/",
-    "penstock/image_data_generator/",
-    "penstock/launcher/",
-    "penstock/observe/status_client.py",
-    "penstock/sources/directory.py",
-    "penstock/terminal/child_process.py",
-    "penstock/trace/matching.py",
-    "protocol/plan.py",
-    "protocol/runtime/health.py",
-    "protocol/storage/urls.py",
-    "protocol/transport/",
-    "protocol/wire.py",
-    "sink/output/output.py",
-    "trainer/client/",
-    "trainer/feed/",
-    "trainer/hdf5/supply.py",
-    "worker/imaging/",
-}
 SOURCES = ("penstock", "protocol", "sink", "trainer", "ventilator", "worker")
-#: Pages whose words come from the docstrings of excused folders.
-GENERATED = {"spec.md", "settings.md", "metrics.md"}
 
 
 def texts(folder: str) -> Iterator[tuple[str, str]]:
@@ -68,9 +42,8 @@ def pages() -> Iterator[tuple[str, str]]:
     files = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
     files += [*(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
     for file in files:
-        if file.name not in GENERATED or not EXCUSED:
-            text = file.read_text(encoding="utf-8")
-            yield str(file.relative_to(ROOT)), re.sub(r"^```.*?^```|`[^`]*`", "", text, flags=re.MULTILINE | re.DOTALL)
+        text = file.read_text(encoding="utf-8")
+        yield str(file.relative_to(ROOT)), re.sub(r"^```.*?^```|`[^`]*`", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def found(place: str, text: str) -> Iterator[str]:
@@ -89,16 +62,10 @@ def test_pages_use_plain_words() -> None:
 
 
 def test_docstrings_use_plain_words() -> None:
-    """Docstrings hold none of the refused phrases, but for those of excused folders."""
+    """Docstrings hold none of the refused phrases."""
     there = [(place, text) for folder in SOURCES for place, text in texts(folder)]
     assert len(there) > 1000
-    wrong = [each for place, text in there for each in found(place, text)]
-    assert [] == [each for each in wrong if not each.startswith(tuple(EXCUSED))]
-
-
-def test_every_excuse_names_a_folder() -> None:
-    """A folder that has moved or gone needs no excuse."""
-    assert [] == [folder for folder in sorted(EXCUSED) if not (ROOT / folder).exists()]
+    assert [] == [each for place, text in there for each in found(place, text)]
 
 
 @pytest.mark.parametrize(
