@@ -63,23 +63,23 @@ class VentilatorSettings(ServiceSettings):
     """Address for workers and the sink: tcp://host:port, ipc:///path, or local:NAME for a Unix socket in a folder that
     only this user may enter."""
     root: dict[str, str] = Field(default_factory=dict)
-    """name=/path: where a root of the spec lies on this host; goes before the spec's own [roots]."""
+    """NAME=PATH: the path of one of the spec's roots on this host; overrides the spec's [roots]."""
     heartbeat_s: float = Field(default=1.0, gt=0, le=3600)
-    """Seconds between heartbeats, for every service."""
+    """Seconds between heartbeats of all services."""
     silence_s: float = Field(default=5.0, gt=0, le=86400)
     """Seconds of silence after which a peer counts as lost."""
     task_timeout_s: float = Field(default=120.0, gt=0, le=86400)
-    """Seconds that a worker may be stuck in one task before it ends itself."""
+    """Maximum seconds for one task; a worker that exceeds them ends its process."""
     attempts: int = Field(default=3, ge=2, le=100)
-    """Workers that may die running one item before it is quarantined."""
+    """Number of workers that may die while processing an item before the item is quarantined."""
     confirm_s: float = Field(default=10.0, gt=0)
-    """Seconds after which a result that the sink has not confirmed is made again."""
+    """Seconds after which a result without the sink's confirmation is computed again."""
     hedge_s: float = Field(default=2.0, gt=0)
-    """Least seconds that a task may hold up the stream before a second worker gets it too."""
+    """Minimum seconds for which a task blocks the stream before a second worker gets it too."""
     hedge_factor: float = Field(default=4.0, ge=1)
-    """A task is hedged only when it is this many times older than a typical one."""
+    """A task is given to a second worker only if it has run this many times longer than a typical task."""
     dashboard: str = ""
-    """host:port to serve the dashboard on, as in 127.0.0.1:5550 (port 0 takes any free one); empty: nowhere."""
+    """Address of the dashboard, such as 127.0.0.1:5550; port 0: any free port; empty: no dashboard."""
     dashboard_token_file: str = ""
     """File with the token that the dashboard asks for, made if it is missing; without one, a dashboard beyond loopback
     makes a token for this run."""

@@ -41,22 +41,22 @@ class WorkerSettings(ServiceSettings):
     """Decodes and transforms images; start as many as there are cores, on any machine."""
 
     ventilator: Address = OWN_VENTILATOR
-    """Address of the ventilator: all that a worker needs to know."""
+    """Address of the ventilator. The worker learns all other addresses from it."""
     root: dict[str, str] = Field(default_factory=dict)
-    """name=/path: where a root of the spec lies on this host. A worker that is given any root reads below the given
-    roots only, whatever the ventilator says."""
+    """NAME=PATH: the path of one of the spec's roots on this host. With any --root, the worker reads only below the
+    roots given here, whatever the ventilator sends."""
     allow_outside: bool = False
-    """Whether a worker that was given --root follows links out of its roots where the spec asks for that."""
+    """Allow a worker with --root to follow links out of its roots where the spec asks for that."""
     slots: int = Field(default=3, ge=1, le=10_000)
-    """Tasks to hold at once: one that runs, the rest so that none is waited for."""
+    """Number of tasks leased at once: one runs, the others are prefetched."""
     drain_s: float = Field(default=30.0, ge=0)
-    """Seconds that a drain may take; then what runs is given back too."""
+    """Maximum seconds of a drain; after that, running tasks are returned to the ventilator."""
     heartbeat_s: float = Field(default=1.0, gt=0, le=3600)
-    """Seconds between heartbeats until the ventilator says otherwise."""
+    """Seconds between heartbeats until the ventilator sends its own setting."""
     silence_s: float = Field(default=5.0, gt=0, le=86400)
-    """Seconds of silence after which the ventilator counts as lost until it says otherwise."""
+    """Seconds of silence after which the ventilator counts as lost, until the ventilator sends its own setting."""
     shared_memory: bool = True
-    """Share memory with a sink on this host, where both can; off: samples go through the socket."""
+    """Send samples through shared memory to a sink on this host if possible; off: through the socket."""
 
 
 class Worker:

@@ -29,7 +29,7 @@ class UpSettings(Settings):
     spec: CliPositionalArg[str]
     """Path of the spec (TOML)."""
     workers: int | None = Field(default=None, ge=0)
-    """Worker processes; default: one a core."""
+    """Number of worker processes; default: one per core."""
     root: dict[str, str] = Field(default_factory=dict)
     """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
     run_dir: str | None = None
@@ -39,11 +39,11 @@ class UpSettings(Settings):
     results: Address = OWN_RESULTS
     """Address for results."""
     trainers: Address = OWN_TRAINERS
-    """Address for trainers, to be given to `penstock.connect`."""
+    """Address for trainers, which they pass to `penstock.connect`."""
     keys: str = ""
     """Key folder, made by `penstock keys init`; trainers need it too."""
     insecure: bool = False
-    """Listen without keys also where other hosts can connect: only on a network where every host is trusted."""
+    """Allow other hosts to connect without keys; use it only on a network where every host is trusted."""
     trace: str = ""
     """Directory for task traces, to be read by `penstock trace`; empty: no traces."""
     trace_every: int = Field(default=1, ge=1)

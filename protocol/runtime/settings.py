@@ -28,7 +28,7 @@ _file: ContextVar[dict[str, Any] | None] = ContextVar("settings file", default=N
 
 
 class Settings(BaseSettings):
-    """Base of every command's settings. Flags go before the environment, that before the file."""
+    """Base of every command's settings. Flags override the environment, which overrides the file."""
 
     model_config = SettingsConfigDict(
         env_prefix="PENSTOCK_",
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     )
 
     config: str | None = None
-    """TOML file with these settings, below flags and `PENSTOCK_*` variables."""
+    """TOML file with these settings; flags and `PENSTOCK_*` variables override it."""
 
     @classmethod
     def settings_customise_sources(
@@ -59,26 +59,26 @@ class Settings(BaseSettings):
 
 
 class ServiceSettings(Settings):
-    """What every long-running service can be told."""
+    """Options of every long-running service."""
 
     log_level: Level = "info"
-    """Least severe log lines shown."""
+    """Lowest severity of the log lines that are shown."""
     log_style: Literal["auto", "console", "json"] = "auto"
-    """`auto`: for people on a terminal, JSON lines elsewhere."""
+    """Format of log lines; `auto`: `console` on a terminal, `json` elsewhere."""
     health: str = "127.0.0.1:0"
-    """host:port or /path (a Unix socket) of /healthz; port 0 takes any free one, an empty address serves none."""
+    """Address that serves /healthz: host:port or a Unix socket's /path; port 0: any free port; empty: not served."""
     keys: str = ""
-    """Key folder, made by `penstock keys`: every socket is encrypted, and only peers with the right key get in."""
+    """Key folder made by `penstock keys`; it encrypts all sockets and admits only peers with a known key."""
     insecure: bool = False
-    """Listen without keys also where other hosts can connect: only on a network where every host is trusted."""
+    """Allow other hosts to connect without keys; use it only on a network where every host is trusted."""
     parent: int | None = Field(default=None, ge=1)
-    """Process that started this one: leave when it is gone (set by `penstock up`)."""
+    """ID of the parent process; the service stops when that process has ended (set by `penstock up`)."""
     restarts: int = Field(default=0, ge=0)
-    """How often this service was started again, for its metrics (set by `penstock up`)."""
+    """Number of restarts of this service so far, shown in its metrics (set by `penstock up`)."""
     trace: str = ""
-    """Folder to record tasks' ways in, for `penstock trace`; empty: none are."""
+    """Directory for task traces, to be read by `penstock trace`; empty: no traces."""
     trace_every: int = Field(default=1, ge=1)
-    """Record every so many-th task."""
+    """Trace one task in this many."""
 
 
 def parse(model: type[AnySettings], arguments: Sequence[str], command: str) -> AnySettings:

@@ -7,24 +7,24 @@ from penstock.sink.output.layout import COMPRESSION, OutputConfig
 
 
 class WriterOptions(Settings):
-    """What is written, and how."""
+    """Options of the HDF5 writer."""
 
     output: str = ""
-    """HDF5 file to write. Begun before by the same command, it is continued."""
+    """HDF5 file to write. An unfinished file of the same command is continued."""
     stream: str = "train"
     """Stream to write."""
     epochs: int = Field(default=1, ge=1, le=1_000_000)
     """Epochs to write, one after the other."""
     compression: str = Field(default="none", pattern=COMPRESSION)
-    """Of images and other large fields: none, lzf, gzip, zstd or blosc2; the latter three with a level, as in gzip:6.
-    Reading zstd and blosc2 needs hdf5plugin."""
+    """Compression of images and other large fields: none, lzf, gzip, zstd or blosc2; the last three accept a level,
+    as in gzip:6. Reading zstd and blosc2 needs hdf5plugin."""
     shard_size: int | None = Field(default=None, ge=1)
-    """Samples of a file, rounded up to whole chunks: the output is then a view over the shards beside it, and no
-    second copy is made in the end. Default: all in one file."""
+    """Samples per shard, rounded up to whole chunks. The output is then a view over shard files in the same folder, and
+    samples are not copied again at the end. Default: all samples in one file."""
     piece_mb: float = Field(default=64.0, gt=0)
-    """MB (10^6 bytes) of samples between two commits: what a kill costs at most. Doubled after every 64 commits."""
+    """MB (10^6 bytes) of samples between two commits, the most that a crash loses. Doubled after every 64 commits."""
     piece_s: float = Field(default=10.0, gt=0)
-    """Seconds between two commits at most; doubled likewise."""
+    """Maximum seconds between two commits. Doubled after every 64 commits."""
 
     def output_config(self) -> OutputConfig:
         """Return what the writer is asked for."""
