@@ -145,8 +145,8 @@ def unreadable(path: str, reason: str) -> FailureBudgetError:
     return FailureBudgetError(f"/{path}: {reason}. Repair the file, or leave it out")
 
 
-class Here:
-    """A worker's own pipeline, in this process."""
+class InProcessFeeder:
+    """Makes batches in this process, with the pipeline of a worker."""
 
     def __init__(self, source: Source, order: Order) -> None:
         """Start nothing yet."""

@@ -102,14 +102,16 @@ class ImageDataGenerator(ImageSettings):
         Raises ArgumentError, a ValueError, and MissingFolderError, a FileNotFoundError.
         """
         check_choice("class_mode", class_mode, DirectoryIterator.allowed_class_modes)
-        look = sources.look(target_size, color_mode, interpolation, keep_aspect_ratio=keep_aspect_ratio)
+        file_settings = sources.file_settings(
+            target_size, color_mode, interpolation, keep_aspect_ratio=keep_aspect_ratio
+        )
         split = files.split_of(subset, self._validation_split)
         saver = Saver(save_to_dir, save_prefix, save_format)
         count = self._workers(workers, pool)
         listed = files.list_directory(directory, classes, split, follow_links=follow_links)
         order = _order(len(listed.filenames), batch_size, seed, shuffle=shuffle)
-        shown = self._shown(listed, directory, class_mode, look, subset, split)
-        feeder, count = sources.of_files(self, shown.filepaths, look, order, count)
+        shown = self._shown(listed, directory, class_mode, file_settings, subset, split)
+        feeder, count = sources.of_files(self, shown.filepaths, file_settings, order, count)
         labels = targets.of_files(listed, class_mode, self.dtype)
         print(f"Found {order.samples} images belonging to {len(listed.class_indices)} classes.")
         return for_keras(DirectoryIterator)(Parts(self, order, feeder, labels, saver, seed, count), shown)
@@ -147,15 +149,17 @@ class ImageDataGenerator(ImageSettings):
         """
         class_mode = _from_old_times(class_mode, given_up)
         check_choice("class_mode", class_mode, DataFrameIterator.allowed_class_modes)
-        look = sources.look(target_size, color_mode, interpolation, keep_aspect_ratio=keep_aspect_ratio)
+        file_settings = sources.file_settings(
+            target_size, color_mode, interpolation, keep_aspect_ratio=keep_aspect_ratio
+        )
         split = files.split_of(subset, self._validation_split)
         saver = Saver(save_to_dir, save_prefix, save_format)
         count = self._workers(workers, pool)
         columns = files.Columns(x_col, y_col, weight_col, class_mode)
         listed = files.list_dataframe(dataframe, directory, columns, classes, split, validate=validate_filenames)
         order = _order(len(listed.filenames), batch_size, seed, shuffle=shuffle)
-        shown = self._shown(listed, directory or "", class_mode, look, subset, split)
-        feeder, count = sources.of_files(self, shown.filepaths, look, order, count)
+        shown = self._shown(listed, directory or "", class_mode, file_settings, subset, split)
+        feeder, count = sources.of_files(self, shown.filepaths, file_settings, order, count)
         labels = targets.of_files(listed, class_mode, self.dtype)
         kind = "validated" if validate_filenames else "non-validated"
         belonging = "" if listed.classes is None else f" belonging to {len(listed.class_indices)} classes"
@@ -171,12 +175,12 @@ class ImageDataGenerator(ImageSettings):
         listed: files.Files,
         directory: str | Path,
         class_mode: str | None,
-        look: sources.Look,
+        file_settings: sources.FileSettings,
         subset: str | None,
         split: files.Split | None,
     ) -> Shown:
         folder = os.fspath(directory)
-        height, width, channels = look.shape
+        height, width, channels = file_settings.shape
         return Shown(
             directory=folder,
             filenames=listed.filenames,
@@ -185,11 +189,11 @@ class ImageDataGenerator(ImageSettings):
             classes=listed.classes,
             labels=listed.classes if listed.targets is None else listed.targets,
             class_mode=class_mode,
-            color_mode=look.color_mode,
-            target_size=look.size,
-            image_shape=(channels, height, width) if self.data_format == "channels_first" else look.shape,
-            interpolation=look.interpolation,
-            keep_aspect_ratio=look.keep_aspect_ratio,
+            color_mode=file_settings.color_mode,
+            target_size=file_settings.size,
+            image_shape=(channels, height, width) if self.data_format == "channels_first" else file_settings.shape,
+            interpolation=file_settings.interpolation,
+            keep_aspect_ratio=file_settings.keep_aspect_ratio,
             subset=subset,
             split=split,
         )

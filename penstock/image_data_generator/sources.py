@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from penstock.image_data_generator.arrays import NEARLY, eight_bits
 from penstock.image_data_generator.checks import check_choice
-from penstock.image_data_generator.feeders import Changed, Feeder, Here, Order, Source, Unchanged, change_by
+from penstock.image_data_generator.feeders import Changed, Feeder, InProcessFeeder, Order, Source, Unchanged, change_by
 from penstock.image_data_generator.settings import ImageSettings
 from penstock.image_data_generator.workers import Workers
 from penstock.protocol.errors import ArgumentError
@@ -38,8 +38,8 @@ _NOT_TEXT = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How image files become arrays."""
+class FileSettings:
+    """The arguments that say how image files become arrays."""
 
     size: tuple[int, int]
     color_mode: str
@@ -58,8 +58,8 @@ class Look:
         return {"color": COLORS[self.color_mode][0], "resize": resize, "augment": settings}
 
 
-def look(target_size: Any, color_mode: str, interpolation: str, *, keep_aspect_ratio: bool) -> Look:
-    """Check how files shall look. Raises ArgumentError."""
+def file_settings(target_size: Any, color_mode: str, interpolation: str, *, keep_aspect_ratio: bool) -> FileSettings:
+    """Return the checked settings. Raises ArgumentError."""
     try:
         height, width = (int(side) if side == int(side) else 0 for side in target_size)
     except (TypeError, ValueError, OverflowError):
@@ -68,11 +68,11 @@ def look(target_size: Any, color_mode: str, interpolation: str, *, keep_aspect_r
         raise ArgumentError(f"target_size = {target_size!r}: give (height, width) in pixels")
     check_choice("color_mode", color_mode, tuple(COLORS))
     check_choice("interpolation", interpolation, _INTERPOLATIONS)
-    return Look((height, width), color_mode, interpolation, bool(keep_aspect_ratio))
+    return FileSettings((height, width), color_mode, interpolation, bool(keep_aspect_ratio))
 
 
 def of_files(
-    generator: ImageSettings, paths: Sequence[str], look: Look, order: Order, workers: int | None
+    generator: ImageSettings, paths: Sequence[str], files: FileSettings, order: Order, workers: int | None
 ) -> tuple[Feeder, int]:
     """Return who reads files, resizes them and changes them at random, and the number of processes that takes."""
     here = os.getcwd()  # noqa: PTH109 - before the script goes elsewhere
@@ -86,7 +86,7 @@ def of_files(
             "yourself and give them to `flow` as an array of floats"
         )
     source = Source(
-        transform=look.transform(settings),
+        transform=files.transform(settings),
         source={"kind": "manifest", "classes": ("0",), "frame": _Listed(here, paths)},
         path=lambda item: _below_root(here, paths[item]),
     )
@@ -121,8 +121,8 @@ def _check_path(path: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class OfArrays:
-    """Who changes images of an array."""
+class ArrayFeeder:
+    """A feeder of changed images of an array, and what an iterator must know of it."""
 
     feeder: Feeder
     #: What the images must be divided by.
@@ -131,23 +131,23 @@ class OfArrays:
     workers: int
 
 
-def of_arrays(generator: ImageSettings, images: Images, order: Order, workers: int | None) -> OfArrays:
+def of_arrays(generator: ImageSettings, images: Images, order: Order, workers: int | None) -> ArrayFeeder:
     """Return who changes images (count, height, width, channels) at random."""
     plain = Unchanged(images, order)
     if generator.transforms_itself:
-        return OfArrays(_changed_by(generator, plain, order), 1.0, 0)
+        return ArrayFeeder(_changed_by(generator, plain, order), 1.0, 0)
     settings = generator.augmentation()
     columns, change = change_by(settings)
     if not columns:
-        return OfArrays(plain, 1.0, 0)
+        return ArrayFeeder(plain, 1.0, 0)
     levels = eight_bits(images)
     scaled = _scaled(settings, levels.divisor) if levels else None
     if levels is None or scaled is None:
         floats = plain if images.dtype.kind == "f" else Unchanged(images.astype(generator.dtype), order)
-        return OfArrays(Changed(floats, order, columns, change), 1.0, 0)
+        return ArrayFeeder(Changed(floats, order, columns, change), 1.0, 0)
     if images.shape[3] not in _SENT:
         columns, change = change_by(scaled)
-        return OfArrays(Changed(Unchanged(levels.images, order), order, columns, change), levels.divisor, 0)
+        return ArrayFeeder(Changed(Unchanged(levels.images, order), order, columns, change), levels.divisor, 0)
     height, width, channels = images.shape[1:]
     source = Source(
         transform={"color": _SENT[channels], "resize": {"height": height, "width": width}, "augment": scaled},
@@ -155,7 +155,7 @@ def of_arrays(generator: ImageSettings, images: Images, order: Order, workers: i
         images=levels.images,
     )
     feeder, count = _made(source, order, workers, _FEW_IMAGES)
-    return OfArrays(feeder, levels.divisor, count)
+    return ArrayFeeder(feeder, levels.divisor, count)
 
 
 def _scaled(settings: Augment, divisor: float) -> Augment | None:
@@ -190,4 +190,4 @@ def _changed_by(generator: ImageSettings, feeder: Feeder, order: Order) -> Feede
 def _made(source: Source, order: Order, workers: int | None, few: int) -> tuple[Feeder, int]:
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if order.samples >= few else 0
-    return (Workers(source, order, workers), workers) if workers else (Here(source, order), 0)
+    return (Workers(source, order, workers), workers) if workers else (InProcessFeeder(source, order), 0)

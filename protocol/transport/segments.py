@@ -37,9 +37,9 @@ Bytes = npt.NDArray[np.uint8]
 def can_share() -> bool:
     """Return whether this process may share memory: on Linux, on x86-64.
 
-    A reader copies samples and then compares the generation; a taker reads them and then sets `released`. x86-64 keeps
-    the order of stores, and that of loads. Other processors, such as ARM, need barriers for that, which Python does not
-    have: there, samples travel in messages.
+    A reader copies samples and then compares the generation; a consumer reads them and then sets `released`. x86-64
+    keeps the order of stores, and that of loads. Other processors, such as ARM, need barriers for that, which Python
+    does not have: there, samples travel in messages.
     """
     return hasattr(os, "memfd_create") and platform.machine().lower() in ("x86_64", "amd64")
 
@@ -141,7 +141,7 @@ class Segment:
 
     @property
     def released(self) -> int:
-        """The last generation that the taker is done with."""
+        """The last generation that the consumer is done with."""
         return self._words[_RELEASED]
 
     @released.setter
@@ -160,7 +160,7 @@ class Segment:
 
 
 class Loan:
-    """A segment in one generation: what the arrays over it hold on to. The taker's loan releases it in the end."""
+    """A segment in one generation: what the arrays over it hold on to. The consumer's loan releases it in the end."""
 
     __slots__ = ("__array_interface__", "__weakref__", "_pid", "_releases", "generation", "segment")
 

@@ -4,11 +4,12 @@ Theory of operation. A *segment* is an anonymous file in memory (memfd) that its
 Peers open it through `/proc/PID/fd/N`, so nothing has a name that a crash could leave behind: the kernel frees a
 segment with the last process that has it open. Its header holds a random token, by which a peer knows that it found
 the right one, and two counters. The owner counts `generation` up whenever it takes the segment for new samples, and
-does so only when the taker, the sink, has set `released` to that number: when the last array over it is gone there.
+does so only when the consumer, the sink, has set `released` to that number: when the last array over it is gone there.
 Any other reader, such as a trainer for which the sink keeps the segment, copies first and then compares `generation`.
 
-A segment is used only after the taker has released it once: so the owner knows that the taker can open it, and peers on
-other hosts, in other containers or under another user simply never release one and get bytes through the socket.
+A segment is used only after the consumer has released it once: so the owner knows that the consumer can open it, and
+peers on other hosts, in other containers or under another user simply never release one and get bytes through the
+socket.
 """
 
 import resource
@@ -56,9 +57,9 @@ class Attachments:
     _SWEEP = 64
 
     def __init__(self, *, releases: bool, most: int = 65_536) -> None:
-        """`releases`: this process is the taker, whose arrays decide when a segment may be written to again.
+        """`releases`: this process is the consumer, whose arrays decide when a segment may be written to again.
 
-        At most `most` segments stay mapped, each of which costs this process a file descriptor (the taker: two).
+        At most `most` segments stay mapped, each of which costs this process a file descriptor (the consumer: two).
         """
         self._releases, self._most = releases, most
         #: By token: the segment, and how it was found; the one longest unused first.

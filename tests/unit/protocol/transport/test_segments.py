@@ -26,7 +26,7 @@ _SEALED = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 @pytest.fixture
 def sink() -> Attachments:
-    """Return the taker's side, in this very process: it opens its own descriptors as it would another's."""
+    """Return the consumer's side, in this very process: it opens its own descriptors as it would another's."""
     return Attachments(releases=True)
 
 
