@@ -1,5 +1,6 @@
 """`flow_from_dataframe`: files, classes, targets, weights and bad arguments."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from support.keras.flows import listed
 
-from penstock.protocol.errors import FailureBudgetError
+from penstock.protocol.errors import ArgumentError, FailureBudgetError
 
 
 def test_a_dataframe_gives_files_classes_and_weights(
@@ -136,6 +137,34 @@ def test_a_bad_argument_for_dataframes_is_refused(
     """As Keras does, with a TypeError or a ValueError; the value is quoted."""
     with pytest.raises(error, match=words):
         listed(changes.pop("dataframe", frame), changes.pop("directory", photos), **changes)
+
+
+@pytest.mark.parametrize(
+    ("column", "arguments"),
+    [
+        ("filename", {}),
+        ("class", {}),
+        ("class", {"class_mode": "sparse"}),
+        ("weight", {"weight_col": "weight"}),
+        ("weight", {"class_mode": "raw", "y_col": "weight"}),
+        ("weight", {"class_mode": "multi_output", "y_col": ["class", "weight"]}),
+    ],
+    ids=str,
+)
+def test_a_column_that_is_there_twice_is_refused_if_it_is_used(
+    frame: pd.DataFrame, photos: Path, column: str, arguments: dict[str, Any]
+) -> None:
+    """Pandas would give two columns in the place of one; the error names the column and says what to do."""
+    doubled = pd.concat([frame, frame[[column]]], axis=1)
+    words = re.escape(f"more than one column {column!r}, of {[*frame.columns, column]!r}: rename or drop them")
+    with pytest.raises(ArgumentError, match=words):
+        listed(doubled, photos, **arguments)
+
+
+def test_a_column_that_is_there_twice_and_not_used_is_left_alone(frame: pd.DataFrame, photos: Path) -> None:
+    """Only the columns that were asked for must be clear."""
+    doubled = pd.concat([frame, frame[["weight"]]], axis=1)
+    assert frame["filename"].tolist() == listed(doubled, photos).filenames
 
 
 def test_what_keras_gave_up_is_still_taken_with_a_warning(frame: pd.DataFrame, photos: Path) -> None:
