@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.records import Message, TaskKey, Text
+from penstock.protocol.records import MOST_S, Count, Message, Seconds, TaskKey, Text
 
 #: Events that a core remembers. A task has about five at the ventilator and two at the sink.
 MOST_EVENTS = 20_000
@@ -25,11 +25,11 @@ _Event = tuple[float, str, int, int, int | None, str]
 class StoryEvent(Message):
     """One event in the way of a task through a core."""
 
-    ago_s: float
+    ago_s: Seconds
     """Seconds between the event and the moment at which the story was asked for."""
     what: Text
     """What happened, in words."""
-    item_offset: int | None = None
+    item_offset: Count | None = None
     """Offset of the single item that it happened to; none if it happened to the whole task."""
 
     def __str__(self) -> str:
@@ -66,7 +66,8 @@ class EventLog:
         """Return the last events of a task, oldest first; of one item if the key names one."""
         found = deque(self._find(key), maxlen=MOST_TOLD)
         return tuple(
-            StoryEvent(ago_s=max(0.0, now - at), what=what[:4096], item_offset=offset) for at, offset, what in found
+            StoryEvent(ago_s=min(max(0.0, now - at), MOST_S), what=what[:4096], item_offset=offset)
+            for at, offset, what in found
         )
 
     def _find(self, key: TaskKey) -> Iterator[tuple[float, int | None, str]]:
