@@ -58,9 +58,8 @@ def test_one_address_one_root_and_a_key_make_a_worker(cluster: Cluster, complete
     until(lambda: 2 == cluster.status("ventilator").get("workers"), "two workers")
     assert complete == cluster.read(BATCHES)
     assert [] == list(mount.iterdir()), "it is a mount of that host only"
-    status = cluster.status("sink")
-    assert status["results"]["accepted"] >= 60
-    assert {"trainers": 0, "segments": 0} == status["sharing"], "hosts share no memory"
+    until(lambda: cluster.status("sink")["results"]["accepted"] >= 60, "the sink to show what it has accepted")
+    assert {"trainers": 0, "segments": 0} == cluster.status("sink")["sharing"], "hosts share no memory"
 
 
 def test_everything_works_over_ipv6(cluster: Cluster, complete: Answer) -> None:
