@@ -134,9 +134,11 @@ class Sink:
         if now >= self._tick_at:
             self._execute(self._core.tick(now, self._writer.busy_s if self._writer else 0.0))
             self._tick_at = self._core.next_timer(now)
-        if now >= self._observed_at + _OBSERVE_S:
-            self.observed, self._observed_at = self._core.observe(now), now
-        return self._report(now)
+        due = self._report(now)
+        if now < self._observed_at + _OBSERVE_S:  # what this turn changed is shown soon, however long the next wait is
+            return min(due, self._observed_at + _OBSERVE_S)
+        self.observed, self._observed_at = self._core.observe(now), now
+        return due
 
     def status(self) -> dict[str, object]:
         """Return what `/healthz` shows."""

@@ -136,7 +136,8 @@ class Ventilator:
             if self._dashboard:
                 sink = self.observed.sink
                 self._dashboard.show(self._snapshots.answer(LEDGER_SHOWN), sink.trainers if sink else "")
-        return self._tick_at
+        # What this turn changed is shown soon, however long the next wait is.
+        return min(self._tick_at, self._observed_at + _OBSERVE_S) if now > self._observed_at else self._tick_at
 
     def status(self) -> dict[str, object]:
         """Return what `/healthz` shows."""
