@@ -4,7 +4,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
 
 from pydantic import Field
@@ -13,6 +13,7 @@ from penstock.protocol import wire
 from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerStats, WorkerWelcome
+from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.metrics import Metrics, Page
 from penstock.protocol.runtime.service import Service, host_name, run
 from penstock.protocol.runtime.settings import ServiceSettings
@@ -70,6 +71,7 @@ class Worker:
         self.left = False
         self._drain_by: float | None = None
         self._reachability, self._sink = SinkReachability(), ""
+        self._pipelines: dict[str, Pipeline] = {}
         self._executor = Executor(service.hub, name)
         self._ventilator = service.hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
         hello = Hello(
@@ -126,6 +128,7 @@ class Worker:
                 case Run(task):
                     self._executor.submit(task)
                 case Withdraw():
+                    self._pipelines = {}  # another ventilator may have listed other files: open them anew
                     self._execute(self._core.withdrawn(self._executor.withdraw()))
                 case Configure(welcome):
                     self._configure(welcome)
@@ -151,11 +154,20 @@ class Worker:
     def _configure(self, welcome: WorkerWelcome) -> None:
         self._task_timeout_s = welcome.intervals.task_timeout_s
         roots = permitted_roots(welcome, self._settings.root, allow_outside=self._settings.allow_outside)
-        pipelines = {plan.name: Pipeline(plan, roots) for plan in welcome.streams}
+        self._pipelines = {plan.name: self._pipeline(plan, roots) for plan in welcome.streams}
         # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
         self._sink = self._usable(reachable(welcome.sink, host_of(self._settings.ventilator)))
-        self._executor.configure(Setup(pipelines, self._sink, welcome.incarnation, self._shared_bytes(welcome)))
-        self._service.log.info("welcomed", streams=sorted(pipelines), sink=self._sink or "(none yet)")
+        self._executor.configure(Setup(self._pipelines, self._sink, welcome.incarnation, self._shared_bytes(welcome)))
+        self._service.log.info("welcomed", streams=sorted(self._pipelines), sink=self._sink or "(none yet)")
+
+    def _pipeline(self, plan: StreamPlan, roots: Mapping[str, str]) -> Pipeline:
+        """Return the open pipeline of an equal plan, or open one.
+
+        A worker is welcomed again whenever the sink changes. Sources stay open then: opening them takes time, and fails
+        where a part was deleted meanwhile, although only the part's items are lost.
+        """
+        known = self._pipelines.get(plan.name)
+        return known if known and known.serves(plan, roots) else Pipeline(plan, roots)
 
     def _usable(self, sink: str) -> str:
         """Return the sink's address, or none if no socket can connect to it: a worker waits for a better one."""

@@ -65,7 +65,7 @@ print(*found, "files" if files else "")
 def test_workers_have_the_compiled_extension(images: tuple[str, ...]) -> None:
     """With the library that it needs: patches of large JPEGs are decoded alone."""
     del images
-    program = "from penstock.worker import partial; print(partial.describe())"
+    program = "from penstock.worker.imaging import partial_jpeg; print(partial_jpeg.describe())"
     assert "compiled extension" in inside(f"penstock-worker:{TAG}", program).stdout
 
 

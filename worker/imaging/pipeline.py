@@ -50,6 +50,7 @@ class Pipeline:
         """Map the stream's root by `roots`; raises SpecError if it has no entry, or a transform is not installed."""
         #: The plan that the samples are made by.
         self.plan = plan
+        self._roots = dict(roots)
         self._reader = open_reader(plan, roots)
         transform = plan.settings.transform
         self._patches = plan.settings.patches
@@ -72,6 +73,10 @@ class Pipeline:
         self._custom = CustomTransforms(plan.name, transform.custom, self._schema, plan.seed)
         #: Whether a sample is the whole image, at most resized.
         self._whole = transform.patch is None and not self._cutter.columns
+
+    def serves(self, plan: StreamPlan, roots: Mapping[str, str | Path]) -> bool:
+        """Return whether a pipeline of this plan, with these roots, would be equal to this one."""
+        return self.plan == plan and self._roots == dict(roots)
 
     def run(self, task: messages.Task) -> Outcome:
         """Read the task's items and make its samples."""
