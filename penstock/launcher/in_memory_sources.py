@@ -7,7 +7,6 @@ process that has it open. Frames become CSV manifests in the run folder. No data
 
 import csv
 import fcntl
-import operator
 import os
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from penstock.protocol.errors import SpecError
+from penstock.protocol.storage.labels import class_name
 from penstock.protocol.storage.rows import to_levels
 
 #: Name of the root below which given arrays and frames lie.
@@ -59,7 +59,10 @@ class Given:
         return changed_data
 
     def write(self, folder: Path, roots: Mapping[str, str]) -> dict[str, str]:
-        """Write everything below `folder`; `roots` are those of the spec. Return the root to map. Raises SpecError."""
+        """Write everything below `folder`; `roots` are those of the spec. Return the root to map.
+
+        Raises SpecError, and SourceError for a label.
+        """
         if not self._arrays and not self._frames:
             return {}
         self.close()
@@ -161,19 +164,16 @@ def _write_frame(path: Path, frame: Any, source: Mapping[str, Any], roots: Mappi
             known = ", ".join(map(repr, names[:20]))
             raise SpecError(f"{path.stem}: the frame {count} column {column!r}; its columns: {known}")
     folder = f"{roots.get(str(source.get('root')), '')}/{source.get('images', '')}".rstrip("/") + "/"
+    labels = np.asarray(frame[columns[1]])  # as a column, float32 stays what it is
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        for row, (name, label) in enumerate(zip(frame[columns[0]], frame[columns[1]], strict=True)):
+        for row, (name, label) in enumerate(zip(frame[columns[0]], labels, strict=True)):
             if not isinstance(name, str | os.PathLike):
                 raise SpecError(f"{path.stem}: row {row} of the frame: {columns[0]} = {name!r}: must be a path")
-            writer.writerow([str(name).removeprefix(folder), _label(label, f"{path.stem}: row {row}", columns[1])])
-
-
-def _label(label: object, where: str, column: str) -> str:
-    if isinstance(label, str):
-        return label
-    try:
-        return str(operator.index(label))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    except TypeError:
-        raise SpecError(f"{where} of the frame: {column} = {label!r}: must be text or a whole number") from None
+            writer.writerow(
+                [
+                    str(name).removeprefix(folder),
+                    class_name(label, f"{path.stem}: row {row} of the frame: {columns[1]}"),
+                ]
+            )

@@ -24,7 +24,8 @@ class ArraySource(Source):
     images: Annotated[str, Field(min_length=1)]
     """The images below the root: `x.npy`, or `set.npz/x` for the member x of an .npz file."""
     labels: str = ""
-    """The labels, named likewise: N whole numbers from 0 on, of shape (N,) or (N, 1); default: none, `label` is -1."""
+    """The labels, named likewise: N numbers, of shape (N,) or (N, 1). Whole numbers from 0 on are class indices; if
+    some are negative or fractional, each different number is a class. Default: none, `label` is -1."""
 
     _paths_stay_inside = field_validator("images", "labels")(confined)
 

@@ -4,15 +4,14 @@
 # ruff: noqa: PTH123
 
 import csv
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from penstock.protocol.errors import SourceError
+from penstock.protocol.storage.labels import GivenClasses, class_name, some, sorted_classes
 from penstock.sources.file_listing import MAX_PATH_BYTES, FileListing, ListingBuilder, prefix_of
 
 #: What the listing's digest says of its kind.
@@ -20,10 +19,6 @@ _KIND = "manifest"
 
 #: Rows of a Parquet file that are Python objects at once.
 _PARQUET_ROWS = 65_536
-#: Most names that an error lists.
-_SHOWN = 20
-#: Labels that are numbers, such as 7, -1 and 3.0; longer ones are names.
-_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 
 #: A row's number in the file, its path and its label, as the file has them.
 _Row = tuple[int, Any, Any]
@@ -51,23 +46,45 @@ def list_rows(columns: Columns, place: bytes, name: str) -> FileListing:
 def _gather(columns: Columns, where: str, rows: Iterator[_Row]) -> FileListing:
     prefix = prefix_of(columns.images)
     builder = ListingBuilder()
-    known: dict[object, int] = {label: index for index, label in enumerate(columns.classes or ())}
+    numbers = _Numbers(columns)
     for number, path, label in rows:
         if problem := _path_problem(path):
             raise SourceError(f"{where} {number}: {columns.path} = {path!r}: {problem}")
-        if type(label) is not str or label not in known:
-            label = _name_of(label, known, columns, f"{where} {number}")  # noqa: PLW2901 - the same label, as a name
         raw = prefix + path.encode()
         if len(raw) > MAX_PATH_BYTES:
             raise SourceError(f"{where} {number}: the path below the root is longer than {MAX_PATH_BYTES} bytes")
-        builder.add(raw, known[label])
+        found = numbers.seen.get(label) if type(label) is str else None
+        builder.add(raw, numbers.of(label, f"{where} {number}") if found is None else found)
     if not len(builder):
         raise SourceError(f"{where.rpartition(',')[0]}: the manifest has no rows below its header")
     if columns.classes is not None:
         return builder.build(_KIND, columns.classes)
-    classes = _in_order([str(name) for name in known])
+    classes = sorted_classes(numbers.names)
     ranks = {name: rank for rank, name in enumerate(classes)}
-    return builder.build(_KIND, classes, np.array([ranks[str(name)] for name in known], np.int32))
+    return builder.build(_KIND, classes, np.array([ranks[name] for name in numbers.names], np.int32))
+
+
+class _Numbers:
+    """Numbers the labels: by the classes that were given, or in the order in which classes are found."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._column = columns.label
+        self._given = None if columns.classes is None else GivenClasses(columns.classes)
+        #: Classes that were found, by their number.
+        self.names: dict[str, int] = {}
+        #: Number of each text so far.
+        self.seen: dict[str, int] = {}
+
+    def of(self, label: object, where: str) -> int:
+        """Return a label's number. Raises SourceError."""
+        named = f"{where}: {self._column}"
+        if self._given:
+            number = self._given.number(label, named)
+        else:
+            number = self.names.setdefault(class_name(label, named), len(self.names))
+        if isinstance(label, str):
+            self.seen[label] = number
+        return number
 
 
 def _path_problem(path: object) -> str:
@@ -84,41 +101,13 @@ def _path_problem(path: object) -> str:
     return ""
 
 
-def _name_of(label: object, known: dict[object, int], columns: Columns, where: str) -> str:
-    """Return a label's class name, taking it into `known` unless the classes were given."""
-    named = f"{where}: {columns.label} = {label!r}"
-    if isinstance(label, bool) or not isinstance(label, str | int):
-        raise SourceError(f"{named}: a label must be text or a whole number")
-    name = str(label)
-    if name in known:
-        return name
-    if not name:
-        raise SourceError(f"{named}: the label is empty")
-    if columns.classes is not None:
-        raise SourceError(f"{named}: not among source.classes ({_some(columns.classes)})")
-    known[name] = len(known)
-    return name
-
-
-def _in_order(names: list[str]) -> list[str]:
-    """Return the classes sorted: as numbers if all of them are numbers, else by their UTF-8 bytes."""
-    if all(map(_NUMBER.fullmatch, names)):
-        return sorted(names, key=lambda name: (Decimal(name), name))
-    return sorted(names, key=str.encode)
-
-
 def _places(name: str, header: Sequence[str], columns: Columns) -> tuple[int, int]:
     """Return where the path and the label stand."""
     for wanted, setting in ((columns.path, "path_column"), (columns.label, "label_column")):
         if header.count(wanted) != 1:
             count = "has no" if wanted not in header else "has more than one"
-            raise SourceError(f"{name}: {count} column {wanted!r} (source.{setting}); its columns: {_some(header)}")
+            raise SourceError(f"{name}: {count} column {wanted!r} (source.{setting}); its columns: {some(header)}")
     return header.index(columns.path), header.index(columns.label)
-
-
-def _some(names: Sequence[str]) -> str:
-    listed = ", ".join(map(repr, names[:_SHOWN]))
-    return f"{listed} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else listed or "none"
 
 
 def _csv_rows(name: str, place: bytes, columns: Columns) -> Iterator[_Row]:
@@ -134,7 +123,7 @@ def _csv_rows(name: str, place: bytes, columns: Columns) -> Iterator[_Row]:
                     continue
                 if len(row) != len(header):  # a comma that is not quoted would shift path and label
                     raise SourceError(
-                        f"{name}, line {line}: the row has {len(row)} fields, the header {len(header)}: {_some(row)}; "
+                        f"{name}, line {line}: the row has {len(row)} fields, the header {len(header)}: {some(row)}; "
                         "put quotes around fields that hold commas"
                     )
                 yield line, row[path_at], row[label_at]
@@ -159,8 +148,12 @@ def _parquet_rows(name: str, place: bytes, columns: Columns) -> Iterator[_Row]:
         with open(place, "rb") as opened, parquet.ParquetFile(opened) as file:
             _places(name, file.schema_arrow.names, columns)
             for batch in file.iter_batches(_PARQUET_ROWS, columns=[columns.path, columns.label]):
-                fields = (batch.column(column).to_pylist() for column in (columns.path, columns.label))
-                for path, label in zip(*fields, strict=True):
+                paths, labels = batch.column(columns.path), batch.column(columns.label)
+                # As float32 a fraction has few digits, as Python's float it has many.
+                short = pa.types.is_float32(labels.type) and not labels.null_count
+                for path, label in zip(
+                    paths.to_pylist(), labels.to_numpy() if short else labels.to_pylist(), strict=True
+                ):
                     number += 1
                     yield number, path, label
     except (pa.ArrowException, OSError) as error:

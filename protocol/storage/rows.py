@@ -18,6 +18,7 @@ from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.order import Int64s, permute
 from penstock.protocol.spec.source import Source
 from penstock.protocol.storage.array_types import Bools, Int32s, Levels, Stored
+from penstock.protocol.storage.labels import class_name, number_labels
 
 #: Images of more channels are no images of ours.
 _CHANNELS = (1, 3, 4)
@@ -96,8 +97,7 @@ def open_rows(source: Source, images: Stored, labels: Stored | None, names: Sequ
     """Return the items of a source whose images, labels and class names (of the file) these are. Raises SourceError."""
     _check_images(images)
     count = images.shape[0]
-    numbers = _labels(labels, count) if labels else np.full(count, -1, np.int32)
-    classes = _classes(source, labels, numbers, names)
+    numbers, classes = _no_labels(source, count) if labels is None else _labels(source, labels, count, names)
     chosen = _chosen(source, numbers)
     if labels:
         labels.release()
@@ -136,37 +136,42 @@ def _check_images(images: Stored) -> None:
         raise SourceError(f"{images.name}: images of dtype {images.dtype}: save them as uint8")
 
 
-def _labels(labels: Stored, count: int) -> Int32s:
+def _no_labels(source: Source, count: int) -> tuple[Int32s, tuple[str, ...]]:
+    if source.classes is not None:
+        raise SourceError(f"classes = {list(source.classes)!r}, but no labels are given: leave classes out")
+    return np.full(count, -1, np.int32), ()
+
+
+def _labels(source: Source, labels: Stored, count: int, names: Sequence[str] | None) -> tuple[Int32s, tuple[str, ...]]:
+    """Return the class index of each item, and the classes.
+
+    Whole numbers from 0 on are class indices. Others (-1, 0.5) name classes, like the labels of a manifest.
+    """
     if labels.shape not in ((labels.shape[:1]), (*labels.shape[:1], 1)):
         raise SourceError(
             f"{labels.name}: labels of shape {labels.shape}: it must be (N,) or (N, 1); of one-hot rows take the argmax"
         )
     if labels.shape[0] != count:
         raise SourceError(f"{labels.name}: {labels.shape[0]} labels, but there are {count} images")
-    if labels.dtype.kind not in "uib":
-        raise SourceError(f"{labels.name}: labels of dtype {labels.dtype}: save them as whole numbers, such as int32")
-    numbers = labels.run(0, count).reshape(-1)
-    for row in (int(numbers.argmin()), int(numbers.argmax())):
-        if not 0 <= int(numbers[row]) < 2**31:
-            raise SourceError(f"{labels.name}[{row}] = {numbers[row]}: a label must be 0 to 2^31 - 1")
-    return numbers.astype(np.int32)
-
-
-def _classes(source: Source, labels: Stored | None, numbers: Int32s, names: Sequence[str] | None) -> tuple[str, ...]:
-    if labels is None:
-        if source.classes is not None:
-            raise SourceError(f"classes = {list(source.classes)!r}, but no labels are given: leave classes out")
-        return ()
-    largest = int(numbers.max())
+    if labels.dtype.kind not in "uibf":
+        raise SourceError(f"{labels.name}: labels of dtype {labels.dtype}: save them as numbers, such as int32")
+    values = labels.run(0, count).reshape(-1)
+    if labels.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+        row = int(finite.argmin())
+        class_name(values[row], f"{labels.name}[{row}]")  # raises, in the words that every source has
+    if (values == -1).all():  # what Penstock writes for samples without a label
+        raise SourceError(f"{labels.name}: all labels are -1, which means none: give labels = ''")
     known = source.classes if source.classes is not None else names
-    if known is None:
-        if largest >= _MOST_CLASSES:
-            raise SourceError(f"{labels.name}: label {largest}: give the names as source.classes if it is a class")
-        return tuple(map(str, range(largest + 1)))
-    if largest >= len(known):
-        row = int(numbers.argmax())
+    if values.min() < 0 or (labels.dtype.kind == "f" and (values != np.trunc(values)).any()):
+        return number_labels(values, known, labels.name, _MOST_CLASSES)
+    row = int(values.argmax())
+    if (largest := int(values[row])) >= 2**31:
+        raise SourceError(f"{labels.name}[{row}] = {largest}: a label that is a class index must be below 2^31")
+    if known is None and largest >= _MOST_CLASSES:
+        raise SourceError(f"{labels.name}: label {largest}: give the names as source.classes if it is a class")
+    if known is not None and largest >= len(known):
         raise SourceError(f"{labels.name}[{row}] = {largest}, but there are {len(known)} classes: name all of them")
-    return tuple(known)
+    return values.astype(np.int32), tuple(map(str, range(largest + 1))) if known is None else tuple(known)
 
 
 def _chosen(source: Source, numbers: Int32s) -> Int64s | None:

@@ -35,8 +35,7 @@ def test_parquet_and_csv_of_the_same_rows_are_the_same_listing(tmp_path: Path) -
     ("columns", "message"),
     [
         ({"path": ["a.jpg", None, "b.jpg"], "label": [0, 0, 0]}, r"m\.parquet, row 2: path = None: must be text"),
-        ({"path": ["a.jpg"] * 3, "label": ["x", "x", None]}, r"row 3: label = None: a label must be text or a whole"),
-        ({"path": ["a.jpg"] * 3, "label": [0.5] * 3}, r"row 1: label = 0\.5: a label must be"),
+        ({"path": ["a.jpg"] * 3, "label": ["x", "x", None]}, r"row 3: label = None: a label must be text or a finite"),
         ({"path": ["a.jpg"] * 3, "label": [[1]] * 3}, r"row 1: label = \[1\]: a label must be"),
         ({"path": ["a.jpg", "../b.jpg", "c.jpg"], "label": [0, 0, 0]}, r"row 2: path = '\.\./b\.jpg'"),
         ({"path": ["a.jpg"], "target": [0]}, r"has no column 'label' .*'path', 'target'"),
