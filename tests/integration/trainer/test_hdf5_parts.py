@@ -37,8 +37,8 @@ def test_images_of_parts_that_are_deleted_meanwhile_are_quarantined(restarted: t
             if not got:
                 for part in GONE:
                     (tmp_path / f"part{part:03}.h5").unlink()
-                for part in restarted:
-                    stack.children[part].process.kill()
+                for service in restarted:
+                    stack.children[service].process.kill()
             assert np.array_equal(expected[batch["item"]], batch["image"])
             got += batch["item"].tolist()
         [end] = feed.epochs
