@@ -105,7 +105,9 @@ class Ventilator:
         policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)
         self._core = Leases(book, roots, intervals, __version__, policy)
         self._endpoint = service.hub.router(settings.bind, _ACCEPTED)
-        for warning in book.warnings:
+        #: For the program that started the stack, which does not see this log.
+        self._warnings = list(book.warnings)
+        for warning in (*book.warnings, *book.notes):
             service.log.warning(warning)
         for plan in book.plans:
             service.log.info(
@@ -146,6 +148,7 @@ class Ventilator:
             "ready": True,
             "workers": len(seen.workers),
             "sink": seen.sink is not None,
+            "warnings": self._warnings,
             "streams": {
                 stream.plan.name: {
                     "missing": stream.wanted,

@@ -31,7 +31,8 @@ def permitted_roots(welcome: WorkerWelcome, given: Mapping[str, str], *, allow_o
         if given and plan.settings.source.allow_outside and not allow_outside:
             raise SpecError(
                 f"stream {plan.name!r} has allow_outside = true, which follows links out of its root; a worker "
-                "that was given --root permits this only with --allow-outside"
+                "that was given --root permits this only with --allow-outside (`penstock up` follows links on one host "
+                "unless the spec says allow_outside = false)"
             )
     roots = dict(given) or welcome.roots
     for plan in welcome.streams:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock.commands.memory_estimate import Term, Use, estimate, look_at, total
+from penstock.launcher.links import follow_links
 from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.plan import StreamPlan, schema_before
@@ -152,6 +153,7 @@ def serve(settings: CheckSettings) -> int:
         raise SpecError(f"--stream {settings.stream!r}: no such stream; there are: {', '.join(spec.streams)}")
     if settings.stream is not None:
         spec = spec.model_copy(update={"streams": {settings.stream: spec.streams[settings.stream]}})
+    spec = follow_links(spec, roots)  # as the stack on one host that this is about
     with waiting("listing the sources") as tell:
         book = Catalog.open(spec, roots, tell)
     for plan in book.plans:
@@ -166,7 +168,7 @@ def serve(settings: CheckSettings) -> int:
             json.dumps(
                 {
                     "streams": told,
-                    "warnings": book.warnings,
+                    "warnings": [*book.warnings, *book.notes],
                     "memory": memory,
                     "memory_mb": round(total(terms), 3),
                     "jpeg_parts": partial_jpeg.describe(),
@@ -179,8 +181,9 @@ def serve(settings: CheckSettings) -> int:
     console = PlainConsole()
     for stream in told:
         show(console, stream)
-    for warning in book.warnings:
-        console.print(f"note: {warning}", markup=False, highlight=False)
+    for kind, texts in (("warning", book.warnings), ("note", book.notes)):
+        for text in texts:
+            console.print(f"{kind}: {text}", markup=False, highlight=False)
     show_memory(console, terms)
     console.print(f"patches of large JPEGs are decoded on this host: {partial_jpeg.describe()}")
     return 0

@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from penstock.contact_sheet.samples import Sample, SheetSettings, make_sheet, most_samples, save
 from penstock.contact_sheet.sheet import check_output
+from penstock.launcher.links import follow_links
 from penstock.protocol.errors import SpecError, TransformError
 from penstock.protocol.messages import Task, TaskKey
 from penstock.protocol.plan import StreamPlan
@@ -75,8 +76,9 @@ def serve(settings: PreviewSettings) -> int:
     if name not in spec.streams:
         raise SpecError(f"--stream {name!r}: no such stream; there are: {', '.join(spec.streams)}")
     roots = spec.map_roots(settings.root)
+    spec = follow_links(spec.model_copy(update={"streams": {name: spec.streams[name]}}), roots)
     with waiting("listing the source") as tell:
-        book = Catalog.open(spec.model_copy(update={"streams": {name: spec.streams[name]}}), roots, tell)
+        book = Catalog.open(spec, roots, tell)
     [plan] = book.plans
     size = plan.geometry.samples_per_epoch
     wanted = range(settings.epoch * size, settings.epoch * size + min(most_samples(plan, settings.count), size))

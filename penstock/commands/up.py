@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
+from penstock.launcher.addresses import Addresses
 from penstock.launcher.dashboard_options import DashboardOptions, is_installed
-from penstock.launcher.stack import Addresses, LocalStack
+from penstock.launcher.stack import LocalStack
 from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
@@ -69,6 +70,7 @@ def serve(settings: UpSettings) -> int:
         options=_options(settings),
         inherit_logs=settings.run_dir is None,
         keys=settings.keys,
+        warn=_warn if settings.run_dir else lambda _: None,  # else the ventilator's log says it here
         dashboard=DashboardOptions(settings.dashboard, settings.dashboard_token_file, settings.dashboard_hosts),
     )
     with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
@@ -82,6 +84,10 @@ def serve(settings: UpSettings) -> int:
             time.sleep(_LOOK_S)
         raise stack.error
     return 0
+
+
+def _warn(text: str) -> None:
+    say(f"penstock up: warning: {text}")
 
 
 def _options(settings: UpSettings) -> dict[str, dict[str, Any]]:

@@ -60,6 +60,7 @@ def serve(settings: WriteSettings) -> int:
         roots=spec.known_roots(settings.root),
         run_dir=settings.run_dir,
         options={"sink": _sink(settings)},
+        warn=lambda text: say(f"penstock write: warning: {text}"),
     )
     try:
         with ExitStack() as cleanup, interrupts.armed():
@@ -106,7 +107,7 @@ def _spec(settings: WriteSettings) -> Spec:
     manipulations = spec.streams[settings.stream].transform.manipulations
     if manipulations is None:
         raise SpecError(f"--layout per-manipulation: stream {settings.stream!r} has no manipulations")
-    data = spec.model_dump(mode="json")
+    data = spec.model_dump(mode="json", exclude_unset=True)  # unset fields stay the launcher's to decide
     data["streams"][settings.stream]["transform"]["manipulations"] = manipulations.all_shown().model_dump(mode="json")
     return parse_spec(data, name=settings.spec)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from penstock.launcher.links import follow_links
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.spec.spec import Spec
 from penstock.protocol.wire import Array
@@ -21,7 +22,7 @@ class InlineFeed:
     def __init__(self, spec: Spec, roots: Mapping[str, str]) -> None:
         """List the source. Raises SpecError and SourceError."""
         known = spec.map_roots(spec.known_roots(roots))
-        self._book = Catalog.open(spec, known)
+        self._book = Catalog.open(follow_links(spec, known), known)
         [self.plan] = self._book.plans
         self._pipeline = Pipeline(self.plan, known)
         #: Items that could not be made.

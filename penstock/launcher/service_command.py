@@ -4,6 +4,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.launcher.addresses import Addresses
+
 
 def service_command(service: str, settings: Mapping[str, Any]) -> list[str]:
     """Return the command of a service: a flag for each setting, repeated for each entry of a mapping or a list."""
@@ -16,6 +18,22 @@ def service_command(service: str, settings: Mapping[str, Any]) -> list[str]:
         else:  # in one word with its flag, a value may begin with a dash
             command += [f"--{flag}={each}" for each in _words(value)]
     return command
+
+
+def settings_of_services(
+    addresses: Addresses,
+    common: Mapping[str, Any],
+    own: Mapping[str, Mapping[str, Any]],
+    options: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    """Return the settings of each service of a stack: what all have in `common`, addresses, its own, `options`."""
+    meeting = {
+        "ventilator": {"bind": addresses.ventilator},
+        "sink": {"ventilator": addresses.ventilator, "results": addresses.results, "bind": addresses.trainers},
+        # No roots: a worker that is given any is confined to them, and those of the ventilator are this host's.
+        "worker": {"ventilator": addresses.ventilator},
+    }
+    return {name: {**common, **met, **own.get(name, {}), **options.get(name, {})} for name, met in meeting.items()}
 
 
 def _words(value: object) -> list[str]:

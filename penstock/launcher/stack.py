@@ -5,53 +5,33 @@ starts and restarts does not matter.
 """
 
 import os
-import shutil
-import tempfile
 import threading
+import warnings
 import weakref
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import astuple, dataclass
-from http.client import HTTPException
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import ValidationError
-
+from penstock.launcher.addresses import Addresses
 from penstock.launcher.dashboard_options import DashboardOptions, DashboardPlan, lay_out
 from penstock.launcher.in_memory_sources import Given
-from penstock.launcher.service_command import service_command
+from penstock.launcher.links import follow_links
+from penstock.launcher.running import Running
+from penstock.launcher.service_command import settings_of_services
 from penstock.launcher.supervisor import Child, Supervisor
 from penstock.protocol.errors import PenstockError, SpecError, StackError
-from penstock.protocol.runtime.health import fetch, query
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.roots import absolute_root
-from penstock.protocol.spec.spec import Spec, load_spec, parse_spec
-from penstock.protocol.transport.addresses import check_address
+from penstock.protocol.spec.spec import Spec, as_spec
 from penstock.protocol.transport.keys import given_keys
-from penstock.protocol.transport.unix_sockets import discard
 from penstock.terminal.words import several
 from penstock.trainer.client.feed import Feed
 
-#: Seconds that the ventilator may take to list its sources.
-_START_S = 300.0
-#: Longest that `snapshot` waits for the ventilator (s): on a busy machine it may stand still for some seconds.
-_ANSWER_S = 10.0
+__all__ = ["Addresses", "LocalStack"]
 
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where the services of a stack meet."""
-
-    ventilator: str
-    results: str
-    trainers: str
-
-    @classmethod
-    def in_folder(cls, folder: Path) -> Self:
-        """Return Unix sockets in a folder."""
-        return cls(*(f"ipc://{folder}/{name}.sock" for name in ("ventilator", "results", "trainers")))
+#: Stacks that `start` began, by what they stream: starting the same again replaces the older one.
+_STARTED: "weakref.WeakValueDictionary[Hashable, LocalStack]" = weakref.WeakValueDictionary()
 
 
 class LocalStack:
@@ -69,18 +49,20 @@ class LocalStack:
         inherit_logs: bool = False,
         keys: str | Path | None = None,
         dashboard: str | DashboardOptions = "",
+        warn: Callable[[str], object] | None = None,
     ) -> None:
         """Check the spec; start nothing yet. `options` are extra settings by service, as in {"worker": {"slots": 4}}.
 
-        `keys` is a key folder with all four roles; default: PENSTOCK_KEYS, or none: its own sockets are in a folder of
-        its own. `dashboard` is host:port of the page, "auto" for a port of loopback, or empty for none.
+        `warn` is given warnings about the sources, in place of Python's. `keys` is a key folder with all four roles;
+        default: PENSTOCK_KEYS, or none: its own sockets are in a folder of its own. `dashboard` is host:port of the
+        page, "auto" for a port of loopback, or empty for none.
 
         Raises SpecError.
         """
         if workers is not None and workers < 0:
             raise SpecError(f"workers = {workers}: give 0 or more")
         self._given = Given()
-        self.spec = _as_spec(self._given.extract(spec) if isinstance(spec, Mapping) else spec)
+        self.spec = as_spec(self._given.extract(spec) if isinstance(spec, Mapping) else spec)
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
         #: Why the stack gave up; None while it is well.
         self.error: PenstockError | None = None
@@ -96,30 +78,53 @@ class LocalStack:
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         #: Held while the set of feeds is used; the collector may stop a stack on the thread that holds it.
         self._lock = threading.RLock()
+        #: Given the warnings about the sources; default: Python's warnings.
+        self._warn = warn
         #: The process that runs the stack.
         self._pid = os.getpid()
-        self._supervisor: Supervisor | None = None
-        self._bound: tuple[str, ...] = ()
-        #: How often each name was given to a process: its predecessor may still drain, and answer at /healthz.
-        self._given_names: Counter[str] = Counter()
+        self._run: Running | None = None
+        #: Stops what runs once nothing refers to the stack, or at the interpreter's exit.
+        self._stop: Callable[[], object] = lambda: None
         self.run_dir = self._given_dir or Path()
 
     def __repr__(self) -> str:
-        """Show streams and workers."""
-        where = f"in {self.run_dir}" if self._supervisor else "(not started)"
-        return f"<LocalStack {', '.join(self.spec.streams)} with {several(self.workers, 'worker')} {where}>"
+        """Show streams, workers, and whether the stack runs."""
+        return f"<LocalStack {', '.join(self.spec.streams)} with {several(self.workers, 'worker')}: {self.state}>"
 
     def __enter__(self) -> Self:
-        """Start everything; return when the sources are listed."""
-        self._pid = os.getpid()
-        # Absolute, like the roots below: a service may be started again after this process changed its folder.
-        self.run_dir = (self._given_dir or Path(tempfile.mkdtemp(prefix="penstock-"))).absolute()
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
+        """Start everything, unless it runs; return when the sources are listed."""
+        if not self.running:
+            self._begin()
         return self
+
+    def start(self) -> Self:
+        """Start everything and return the stack when the sources are listed, as `with` does, for notebooks.
+
+        It runs until `stop`, or until nothing refers to it or its feeds any more, or the program ends. Starting a stack
+        of the same streams, roots and run folder again replaces the one that was started before: its feeds are closed.
+        Does nothing if the stack runs. Raises SpecError, SourceError or StackError, in words, if it cannot start.
+        """
+        if not self.running:
+            key = (tuple(self.spec.streams), tuple(sorted((self.spec.roots | self._roots).items())), self._given_dir)
+            if (older := _STARTED.get(key)) is not None:
+                older.stop()
+            self._begin()
+            _STARTED[key] = self
+        return self
+
+    @property
+    def running(self) -> bool:
+        """Whether the stack is started and not stopped; see `error` for one that gave up."""
+        return self._run is not None and not self._run.stopped
+
+    @property
+    def state(self) -> str:
+        """Whether the stack runs, in a few words."""
+        if self._run is None:
+            return "not started"
+        if self._run.stopped:
+            return "stopped"
+        return f"gave up: {self.error}" if self.error else f"running in {self.run_dir}"
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -130,9 +135,19 @@ class LocalStack:
     @property
     def address(self) -> str:
         """The sink's address for trainers. Raises StackError before the stack is started."""
-        if self._supervisor is None:
-            raise StackError("the stack is not running: enter it first, `with penstock.local(...) as stack:`")
-        return self.addresses.trainers
+        run = self._started()
+        if run.stopped:
+            raise StackError(f"{self!r}: start it again, by `with` or `stack.start()`")
+        return run.addresses.trainers
+
+    @property
+    def addresses(self) -> Addresses:
+        """Where the services meet. Raises StackError before the first start."""
+        return self._started().addresses
+
+    @property
+    def _supervisor(self) -> Supervisor | None:
+        return self._run.supervisor if self._run else None
 
     @property
     def dashboard(self) -> str:
@@ -170,6 +185,7 @@ class LocalStack:
             timeout_s=timeout_s,
             keys=self._keys,
         )
+        feed.owner = self  # the stack runs as long as one of its feeds is held
         if self._pid != os.getpid():  # a forked process's feed: that process closes it
             return feed
         with self._lock:
@@ -179,47 +195,39 @@ class LocalStack:
         return feed
 
     def scale(self, workers: int) -> None:
-        """Run this many workers from now on: start more, or drain the newest. Raises StackError in a forked process."""
+        """Run this many workers from now on: start more, or drain the newest. Raises StackError if it does not run."""
         if self._pid != os.getpid():
             raise StackError(
                 f"{self!r} is run by process {self._pid}, and this is {os.getpid()}, forked from it: scale it there"
             )
-        assert self._supervisor, "the stack is not running"  # noqa: S101
+        if not self.running or not self._supervisor:
+            raise StackError(f"{self!r} cannot be scaled: start it first")
         for number in range(self.workers, workers):
-            self._add(f"worker-{number}")
+            self._started().add(f"worker-{number}")
         for number in range(workers, self.workers):
             self._supervisor.remove(f"worker-{number}")
         self.workers = workers
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Return what each service answers at /healthz; `{"ready": False, "why": …}` from one that does not."""
-        return {name: query(self._health(name)) for name in list(self.children)}
+        return self._started().status()
 
     def snapshot(self) -> Snapshot:
         """Return how the whole stack stands, as the ventilator saw it within the last second: verdict, rates, workers.
 
         Raises StackError if the ventilator does not answer.
         """
-        try:
-            return Snapshot.model_validate_json(fetch(self._health("ventilator"), "/status", _ANSWER_S)[1])
-        except (OSError, HTTPException, ValidationError) as error:
-            raise StackError(f"the ventilator does not say how it goes: {error}") from error
+        return self._started().snapshot()
 
     def metrics(self) -> dict[str, str]:
         """Return what each service answers at /metrics, in Prometheus's format; empty from one that does not."""
-        found = {}
-        for name in list(self.children):
-            try:
-                found[name] = fetch(self._health(name), "/metrics")[1].decode()
-            except (OSError, HTTPException):
-                found[name] = ""
-        return found
+        return self._started().metrics()
 
     def stop(self) -> None:
         """Close the feeds, stop every process, remove sockets and a temporary run folder.
 
-        Does nothing in a forked process, at the end of its `with` block and at its exit included: the stack is its
-        parent's.
+        It can be started again. Does nothing in a forked process, at the end of its `with` block and at its exit
+        included: the stack is its parent's.
         """
         if self._pid != os.getpid():
             return
@@ -227,61 +235,44 @@ class LocalStack:
             feeds = list(self._feeds)
         for feed in feeds:
             feed.close()
-        if self._supervisor:
-            self._supervisor.stop(first="worker")
-        self._given.close()
-        if self._given_dir is None:
-            shutil.rmtree(self.run_dir, ignore_errors=True)
-        else:
-            for left in self.run_dir.glob("*.health"):
-                discard(str(left))
-        for address in self._bound:
-            discard(address.removeprefix("ipc://"))
+        self._stop()
 
-    def _start(self) -> None:
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        self.addresses = self._addresses or Addresses.in_folder(self.run_dir)
-        for address in astuple(self.addresses):
-            check_address(address)
-        self._page = lay_out(self._page_options, self.run_dir)
-        self._bound = tuple(address for address in astuple(self.addresses) if address.startswith("ipc://"))
+    def _begin(self) -> None:
+        """Start everything. Raises SpecError, SourceError and StackError."""
+        self._pid, self.error = os.getpid(), None
+        self._run = run = Running(self._given_dir, self._addresses, self._given)
+        self._stop, self.run_dir = weakref.finalize(self, run.stop), run.folder
+        try:
+            run.open(weakref.WeakMethod(self._gave_up), keep_logs=not self._inherit_logs)
+            self._page = lay_out(self._page_options, self.run_dir)
+            for text in self._start():
+                (self._warn or _warn)(text)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> list[str]:
+        """Start the services and wait until the sources are listed; return what is odd about them."""
         self._roots |= self._given.write(self.run_dir / "given", self.spec.roots | self._roots)
-        (self.run_dir / "spec.json").write_text(self.spec.model_dump_json(), encoding="utf-8")
-        self._supervisor = Supervisor(self._gave_up, None if self._inherit_logs else self.run_dir)
-        names = ["ventilator", "sink", *(f"worker-{number}" for number in range(self.workers))]
-        for name in names:
-            self._add(name)
-        self._supervisor.wait(
-            lambda: bool(query(self._health("ventilator")).get("ready")), _START_S, "the ventilator to list the sources"
-        )
-
-    def _add(self, name: str) -> None:
-        assert self._supervisor  # noqa: S101 - both callers have one
-        self._given_names[name] += 1
-        self._supervisor.add(name, self._command(name.partition("-")[0], name))
+        spec = self.spec
+        if self.addresses.is_one_host:
+            spec = follow_links(spec, spec.roots | self._roots)
+        (self.run_dir / "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
+        run = self._started()
+        ventilator = {"spec": str(self.run_dir / "spec.json"), "root": self._roots, **self._page.settings}
+        own: dict[str, dict[str, Any]] = {"ventilator": ventilator, "sink": {"quarantine": str(self.quarantine)}}
+        run.settings = settings_of_services(self.addresses, {"keys": self._keys}, own, self._options)
+        for name in ("ventilator", "sink", *(f"worker-{number}" for number in range(self.workers))):
+            run.add(name)
+        return run.wait_until_listed()
 
     def _health(self, name: str) -> str:
-        times = self._given_names[name]
-        return str(self.run_dir / (f"{name}.health" if times <= 1 else f"{name}.{times}.health"))
+        return self._started().health(name)
 
-    def _command(self, service: str, name: str) -> list[str]:
-        known: dict[str, Any] = {"health": self._health(name), "parent": os.getpid(), "keys": self._keys}
-        match service:
-            case "ventilator":
-                known |= {
-                    "spec": str(self.run_dir / "spec.json"),
-                    "bind": self.addresses.ventilator,
-                    "root": self._roots,
-                    **self._page.settings,
-                }
-            case "sink":
-                known |= {"ventilator": self.addresses.ventilator, "results": self.addresses.results}
-                known |= {"bind": self.addresses.trainers, "quarantine": str(self.quarantine)}
-            case _:
-                # No roots: a worker that is given any is confined to them, and those of the ventilator are this host's.
-                known |= {"ventilator": self.addresses.ventilator}
-        known |= self._options.get(service, {})
-        return service_command(service, known)
+    def _started(self) -> Running:
+        if self._run is None:
+            raise StackError(f"{self!r}: start it first, by `with penstock.local(...) as stack:` or `stack.start()`")
+        return self._run
 
     def _gave_up(self, name: str, why: str) -> None:
         self.error = StackError(f"{name} {why}")
@@ -291,7 +282,5 @@ class LocalStack:
             feed.fail(self.error)
 
 
-def _as_spec(spec: str | Path | Mapping[str, Any] | Spec) -> Spec:
-    if isinstance(spec, Spec):
-        return spec
-    return parse_spec(spec) if isinstance(spec, Mapping) else load_spec(spec)
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=4)  # where the program starts the stack

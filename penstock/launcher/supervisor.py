@@ -71,7 +71,7 @@ class Supervisor:
         #: Neither an event nor a condition: the collector may stop a supervisor on its own thread, inside their locks.
         self._stopping = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        weakref.finalize(self, os.close, self._wake)
+        weakref.finalize(self, os.close, self._wake).atexit = False  # `stop` may be called at exit, and needs it
         self._thread = threading.Thread(target=self._watch, name="penstock supervisor", daemon=True)
         self._thread.start()
 

@@ -48,4 +48,4 @@ def _reader(source: ArraySource, plan: StreamPlan, roots: Roots) -> RowReader:
     return RowReader(plan, open_arrays(source, root), root)
 
 
-KIND = SourceKind(ArraySource, _list, _reader, splits=True)
+KIND = SourceKind(ArraySource, _list, _reader, splits=True, follows_links=True)

@@ -130,6 +130,9 @@ class SourceKind:
     open_reader: Callable[[Any, StreamPlan, Roots], Reader]
     #: Whether `list_items` heeds `validation_split` and `subset`; a kind that does not refuses them.
     splits: bool = False
+    #: Whether `allow_outside` is only about symbolic links. Then `penstock up` and `penstock.local` follow them where
+    #: the spec does not say. A kind whose files can name other files leaves that to the spec.
+    follows_links: bool = False
 
 
 def kind_of(source: Source) -> SourceKind:

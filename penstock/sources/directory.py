@@ -97,4 +97,4 @@ def _list_classes(source: DirectorySource, tree: ClassFolders) -> FileListing:
     return replace(builder.build(source.kind, classes), passed_over=dict(tree.passed_over))
 
 
-KIND = SourceKind(DirectorySource, list_directory, open_files, splits=True)
+KIND = SourceKind(DirectorySource, list_directory, open_files, splits=True, follows_links=True)

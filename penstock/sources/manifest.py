@@ -67,4 +67,4 @@ def _check_images(source: ManifestSource, root: str) -> None:
     Guard.of(root, source).check(images)
 
 
-KIND = SourceKind(ManifestSource, list_manifest, open_files, splits=True)
+KIND = SourceKind(ManifestSource, list_manifest, open_files, splits=True, follows_links=True)

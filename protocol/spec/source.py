@@ -37,7 +37,8 @@ class Source(Model):
     classes: tuple[str, ...] | None = None
     """Class names in label order; default: all that are found, sorted."""
     allow_outside: bool = False
-    """Follow symbolic links that lead out of the root; otherwise such a link is an error."""
+    """Follow symbolic links that lead out of the root; otherwise such a link is an error. On one host, links of folders
+    are followed unless this is set to false (docs/sources.md)."""
     validation_split: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Fraction of each class that `subset = "validation"` holds, chosen by a hash of the path; 0 to below 1."""
     subset: Literal["all", "training", "validation"] = "all"

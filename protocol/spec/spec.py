@@ -127,6 +127,11 @@ def load_spec(path: str | Path) -> Spec:
     Raises SpecError with the file, the field, the value and what is allowed.
     """
     path = Path(path)
+    if path.is_dir():
+        raise SpecError(
+            f"{path}: is a folder, and a spec is a TOML file; for a folder of images with one subfolder per class: "
+            f"penstock.images({str(path)!r}, size=(224, 224)), or a spec with a source of kind 'directory'"
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors write a byte-order mark
         data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -161,6 +166,13 @@ def parse_spec(data: Mapping[str, Any], *, base: Path | None = None, name: str =
         stream: _pinned(f"{name}: streams.{stream}", settings, roots) for stream, settings in spec.streams.items()
     }
     return spec.model_copy(update={"roots": roots, "streams": streams})
+
+
+def as_spec(spec: "str | Path | Mapping[str, Any] | Spec") -> Spec:
+    """Return a spec that is given as the path of a file, as a mapping, or as it is. Raises SpecError."""
+    if isinstance(spec, Spec):
+        return spec
+    return parse_spec(spec) if isinstance(spec, Mapping) else load_spec(spec)
 
 
 def _pinned(name: str, stream: Stream, roots: Mapping[str, str]) -> Stream:

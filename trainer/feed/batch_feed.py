@@ -36,6 +36,8 @@ class BatchFeed(Generic[AnyPlan]):
         """Take what the batches come from; nothing is asked of it before the first use."""
         self.address, self.timeout_s = cursor.address, cursor.timeout_s
         self.stats = stats or FeedStats()
+        #: What must not be collected while this feed is held, such as the stack that feeds it.
+        self.owner: object = None
         self._cursor = cursor
         close_when_forgotten(self, cursor)
 

@@ -27,11 +27,13 @@ class _Entry:
 class Catalog:
     """All streams of a spec, listed."""
 
-    def __init__(self, entries: Mapping[str, _Entry], warnings: Sequence[str]) -> None:
+    def __init__(self, entries: Mapping[str, _Entry], warnings: Sequence[str], notes: Sequence[str] = ()) -> None:
         """Hold what `open` found."""
         self._entries = dict(entries)
-        #: What is odd about the sources, in words.
+        #: What is probably wrong with the sources, in words: class lists that differ.
         self.warnings = tuple(warnings)
+        #: What was left out, in words: files that no decoder reads.
+        self.notes = tuple(notes)
 
     @classmethod
     def open(cls, spec: Spec, roots: Roots, tell: Callable[[str], object] = lambda _: None) -> Self:
@@ -62,7 +64,7 @@ class Catalog:
             for name, entry in entries.items()
             if (words := in_words(entry.listing.passed_over))
         ]
-        return cls(entries, check_class_lists([entry.plan for entry in entries.values()]) + passed_over)
+        return cls(entries, check_class_lists([entry.plan for entry in entries.values()]), passed_over)
 
     @property
     def plans(self) -> tuple[StreamPlan, ...]:

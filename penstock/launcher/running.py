@@ -1,0 +1,134 @@
+"""What one start of a stack holds: its processes, run folder, sockets and memory. `stack.py` decides what they are."""
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import astuple
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from penstock.launcher.addresses import Addresses
+from penstock.launcher.in_memory_sources import Given
+from penstock.launcher.service_command import service_command
+from penstock.launcher.supervisor import Supervisor
+from penstock.protocol.errors import StackError
+from penstock.protocol.runtime.health import fetch, query
+from penstock.protocol.snapshot import Snapshot
+from penstock.protocol.transport.addresses import check_address
+from penstock.protocol.transport.unix_sockets import discard
+
+#: Seconds that the ventilator may take to list its sources.
+_START_S = 300.0
+#: Longest that `snapshot` waits for the ventilator (s): on a busy machine it may stand still for some seconds.
+_ANSWER_S = 10.0
+
+
+class Running:
+    """Everything that must be released when a stack stops. It holds no reference to the stack."""
+
+    def __init__(self, folder: Path | None, addresses: Addresses | None, given: Given) -> None:
+        """Make the run folder, a temporary one unless `folder` is given. Raises SpecError for addresses."""
+        self._pid, self._given = os.getpid(), given
+        self._is_temporary = folder is None
+        #: Absolute: a service may be started again after this process changed its folder.
+        self.folder = (folder or Path(tempfile.mkdtemp(prefix="penstock-"))).absolute()
+        #: No more processes run.
+        self.stopped = False
+        #: Settings of each service.
+        self.settings: Mapping[str, Mapping[str, Any]] = {}
+        self.supervisor: Supervisor | None = None
+        #: How often each name was given to a process: its predecessor may still drain, and answer at /healthz.
+        self._names: Counter[str] = Counter()
+        self.addresses = addresses or Addresses.in_folder(self.folder)
+        #: Sockets that are removed in the end.
+        self._bound: tuple[str, ...] = ()
+
+    def open(self, gave_up: "weakref.WeakMethod[Callable[[str, str], None]]", *, keep_logs: bool) -> None:
+        """Begin to supervise; `gave_up` is called as by `Supervisor`. Raises SpecError for an address.
+
+        The reference is weak because the supervisor's thread holds it, and a forgotten stack must be collected.
+        """
+
+        def tell(name: str, why: str) -> None:
+            if (method := gave_up()) is not None:
+                method(name, why)
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for address in astuple(self.addresses):
+            check_address(address)
+        self._bound = tuple(each for each in astuple(self.addresses) if each.startswith("ipc://"))
+        self.supervisor = Supervisor(tell, self.folder if keep_logs else None)
+
+    def add(self, name: str) -> None:
+        """Start a process: `ventilator`, `sink`, or `worker-` and a number."""
+        assert self.supervisor  # noqa: S101 - `open` made it
+        self._names[name] += 1
+        service = name.partition("-")[0]
+        known = {"health": self.health(name), "parent": self._pid, **self.settings[service]}
+        self.supervisor.add(name, service_command(service, known))
+
+    def health(self, name: str) -> str:
+        """Return the path of the socket where the process that has this name now answers."""
+        times = self._names[name]
+        return str(self.folder / (f"{name}.health" if times <= 1 else f"{name}.{times}.health"))
+
+    def wait_until_listed(self) -> list[str]:
+        """Wait for the ventilator to list the sources; return what is odd about them.
+
+        Raises StackError if a service gives up, and DeadlineError.
+        """
+        assert self.supervisor  # noqa: S101 - `open` made it
+        told: dict[str, Any] = {}
+
+        def is_ready() -> bool:
+            told.update(query(self.health("ventilator")))
+            return bool(told.get("ready"))
+
+        self.supervisor.wait(is_ready, _START_S, "the ventilator to list the sources")
+        return list(told.get("warnings") or ())
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Return what each service answers at /healthz; `{"ready": False, "why": …}` from one that does not."""
+        return {name: query(self.health(name)) for name in self._processes()}
+
+    def snapshot(self) -> Snapshot:
+        """Return the ventilator's snapshot. Raises StackError if it does not answer."""
+        try:
+            return Snapshot.model_validate_json(fetch(self.health("ventilator"), "/status", _ANSWER_S)[1])
+        except (OSError, HTTPException, ValidationError) as error:
+            raise StackError(f"the ventilator does not say how it goes: {error}") from error
+
+    def metrics(self) -> dict[str, str]:
+        """Return what each service answers at /metrics; empty from one that does not."""
+        found = {}
+        for name in self._processes():
+            try:
+                found[name] = fetch(self.health(name), "/metrics")[1].decode()
+            except (OSError, HTTPException):
+                found[name] = ""
+        return found
+
+    def _processes(self) -> list[str]:
+        return list(self.supervisor.children) if self.supervisor else []
+
+    def stop(self) -> None:
+        """Stop every process, remove sockets and a temporary run folder; does nothing in a forked process."""
+        if self._pid != os.getpid():
+            return
+        if self.supervisor:
+            self.supervisor.stop(first="worker")
+        self._given.close()
+        if self._is_temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            for left in self.folder.glob("*.health"):
+                discard(str(left))
+        for address in self._bound:
+            discard(address.removeprefix("ipc://"))
+        self.stopped = True
