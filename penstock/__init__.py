@@ -5,7 +5,7 @@ change in any release. A name is imported when it is first used, so `import pens
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.protocol.version import __version__
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from penstock.image_data_generator.generator import ImageDataGenerator
+    from penstock.launcher.images import Images
     from penstock.launcher.stack import LocalStack
     from penstock.protocol.errors import (
         AbandonedError,
@@ -60,6 +61,7 @@ __all__ = [
     "FieldSchema",
     "Hdf5Feed",
     "ImageDataGenerator",
+    "Images",
     "ItemError",
     "LocalProtocolError",
     "LocalStack",
@@ -80,6 +82,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "connect",
+    "images",
     "local",
     "serve_metrics",
 ]
@@ -94,6 +97,7 @@ _MODULES = {
     "FieldSchema": "penstock.protocol.plan",
     "Hdf5Feed": "penstock.trainer.hdf5.feed",
     "ImageDataGenerator": "penstock.image_data_generator.generator",
+    "Images": "penstock.launcher.images",
     "LocalStack": "penstock.launcher.stack",
     "Monitor": "penstock.protocol.runtime.usage_monitor",
     "ResumableSource": "penstock.trainer.adapters.batches",
@@ -154,13 +158,13 @@ def local(
     keys: "str | Path | None" = None,
     dashboard: str = "",
 ) -> "LocalStack":
-    """Run a whole stack on this machine while a `with` block lasts.
+    """Run a whole stack on this machine while a `with` block lasts, or from `start()` to `stop()`.
 
-    `spec` is the path of a TOML file, or its content as a mapping; `workers` is a number of processes (default: one a
-    core); `roots` maps root names to folders; `run_dir` keeps logs and the quarantine ledger (default: a temporary
-    folder); `keys` is a key folder (default: PENSTOCK_KEYS, or none); `dashboard` is host:port of the page, "auto" for
-    loopback, or empty for none: `stack.dashboard` is its address. Entering raises SpecError, SourceError or StackError,
-    in words, if the stack cannot start.
+    For a folder of images without a spec, call `penstock.images`. `spec` is the path of a TOML file, or its content as
+    a mapping; `workers` is a number of processes (default: one a core); `roots` maps root names to folders; `run_dir`
+    keeps logs and the quarantine ledger (default: a temporary folder); `keys` is a key folder (default: PENSTOCK_KEYS,
+    or none); `dashboard` is host:port of the page, "auto" for loopback, or empty for none: `stack.dashboard` is its
+    address. Entering raises SpecError, SourceError or StackError, in words, if the stack cannot start.
 
     Examples:
         >>> with penstock.local("spec.toml", workers=4) as stack:  # doctest: +SKIP
@@ -170,3 +174,46 @@ def local(
     from penstock.launcher.stack import LocalStack  # noqa: PLC0415 - keeps `import penstock` light
 
     return LocalStack(spec, workers=workers, roots=roots, run_dir=run_dir, keys=keys, dashboard=dashboard)
+
+
+def images(  # noqa: PLR0913 - by keyword, each with a default
+    folder: "str | PathLike[str]",
+    *,
+    size: tuple[int, int] | int = (224, 224),
+    validation_split: float = 0.0,
+    batch_size: int = 32,
+    augment: Mapping[str, Any] | None = None,
+    color: str = "rgb",
+    fit: str = "stretch",
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    dashboard: str = "",
+) -> "Images":
+    """Stream a folder of images with one subfolder per class: start workers and return the streams, ready to iterate.
+
+    `size` is (height, width) in pixels. `validation_split` is the fraction of each class that is held out; a folder
+    that holds `train` and `validation` (or `val`) needs none. `augment` are random changes of training images, by the
+    names of the spec's `augment`. `color` is "rgb", "gray" or "rgba"; `fit` is "stretch", or "cover" to keep the
+    aspect ratio; `classes` are the class names in label order (default: all subfolders, sorted); `workers` and
+    `dashboard` are as for `penstock.local`. Calling it again for the same folder replaces the streams of the call
+    before.
+
+    Raises SpecError, SourceError or StackError, in words.
+
+    Examples:
+        >>> train, validation = penstock.images("photos", size=(96, 96), validation_split=0.2)  # doctest: +SKIP
+        >>> for batch in train:  # doctest: +SKIP
+        ...     step(batch["image"], batch["label"])
+    """
+    from penstock.launcher.images import Images, images_spec  # noqa: PLC0415 - keeps `import penstock` light
+    from penstock.launcher.stack import LocalStack  # noqa: PLC0415
+
+    options: dict[str, Any] = {
+        "size": size,
+        "validation_split": validation_split,
+        "batch_size": batch_size,
+        "augment": augment,
+    }
+    options |= {"color": color, "fit": fit, "classes": classes, "seed": seed}
+    return Images(LocalStack(images_spec(folder, options), workers=workers, dashboard=dashboard).start())

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from penstock.protocol.errors import SourceError
-from penstock.protocol.spec.model import Name
+from penstock.protocol.spec.model import RootName
 from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import Source, confined
 from penstock.sources.base import Roots, SourceKind, root_of
@@ -27,7 +27,7 @@ class ManifestSource(Source):
     """Says that this is a manifest."""
     path: str = ""
     """Manifest file below the root."""
-    manifest_root: Name | None = None
+    manifest_root: RootName | None = None
     """Named root that the manifest itself lies below; default: `root`. Only the ventilator's host needs it."""
     images: str = ""
     """Folder below the root that the manifest's paths are relative to."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from penstock.protocol.spec.augment import Finite
-from penstock.protocol.spec.model import Model, Name
+from penstock.protocol.spec.model import Model, RootName
 
 _Numbers = Annotated[tuple[Finite, ...], Field(min_length=1)]
 
@@ -38,7 +38,7 @@ class Normalize(Model):
     """A .npz or .json file that `penstock.protocol.spec.statistics.Statistics.save` wrote, below `statistics_root`;
     it gives `mean` and `std` where they are not given here, and the ZCA matrix. What it holds enters the
     fingerprint."""
-    statistics_root: Name | None = None
+    statistics_root: RootName | None = None
     """Named root of `statistics`; default: that of the stream's source. A worker that whitens needs the file, too."""
     statistics_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """Digest of `statistics`, filled in when the spec is read; if given, a file with another one is refused."""

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, PlainValidator, SerializeAsAny, model_va
 from pydantic_core import PydanticCustomError
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.spec.model import Model, Name
+from penstock.protocol.spec.model import Model, RootName
 
 #: Penstock's own kinds: `module:attribute` of each kind's `penstock.sources.base.SourceKind`.
 KINDS: dict[str, str] = {
@@ -31,7 +31,7 @@ GROUP = "penstock.sources"
 class Source(Model):
     """The fields of every kind of source."""
 
-    root: Name
+    root: RootName
     """Name of the root that the paths are relative to; each host maps it: `[roots]` here, `--root name=/path` there.
     Image files and manifests may lie below a URL: `--root name=http://host/folder`."""
     classes: tuple[str, ...] | None = None

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.spec.model import Model, Name
+from penstock.protocol.spec.model import Model, Name, RootPath
 from penstock.protocol.spec.pinning import pinned
 from penstock.protocol.spec.roots import absolute_root
 from penstock.protocol.spec.source import AnySource, check_kind
@@ -82,7 +82,7 @@ class Spec(Model):
 
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of every order and every random draw; 0 to 2^63 - 1."""
-    roots: dict[Name, str] = Field(default_factory=dict)
+    roots: dict[Name, RootPath] = Field(default_factory=dict)
     """Where each named root lies for this host: a folder (relative paths start at the spec file's), or a URL that
     fsspec knows (`http://host/folder`, `s3://bucket/folder`). Not part of the
     fingerprint: other hosts map their own with `--root name=/path`."""

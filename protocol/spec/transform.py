@@ -11,7 +11,7 @@ from penstock.protocol.spec.augment import Augment
 from penstock.protocol.spec.axes import CHANNELS, Axes
 from penstock.protocol.spec.custom import Custom
 from penstock.protocol.spec.manipulation import Manipulations, largest
-from penstock.protocol.spec.model import Model
+from penstock.protocol.spec.model import AsSides, Model
 from penstock.protocol.spec.normalize import Normalize
 from penstock.protocol.spec.operation import Manipulation, Size, Step
 from penstock.protocol.spec.operation_table import one_of, step_models
@@ -77,9 +77,10 @@ class Transform(Model):
     partial_decoding: bool = True
     """Decode no more of a large JPEG than its patches need. Pixels are the same, but damage below the lowest patch goes
     unseen, where `false` quarantines such a file (docs/decoding.md)."""
-    resize: Resize | None = None
-    """Resize first; without it patches come from the full-size image."""
-    patch: Patch | None = None
+    resize: Annotated[Resize | None, AsSides] = None
+    """Resize first, such as to `{ height = 224, width = 224 }` or `[224, 224]`; without it patches come from the
+    full-size image."""
+    patch: Annotated[Patch | None, AsSides] = None
     """Cut patches; without it the whole resized image is the sample."""
     manipulations: Manipulations | None = None
     """Labelled changes of the whole image, of which each sample shows one, or all."""

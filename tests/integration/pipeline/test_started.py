@@ -12,7 +12,7 @@ from support.streams import digest, epochs, make_images, make_spec, make_stream,
 
 import penstock
 from penstock.launcher.stack import Addresses, LocalStack
-from penstock.protocol.errors import PenstockError, StackError
+from penstock.protocol.errors import PenstockError, SpecError, StackError
 
 pytestmark = pytest.mark.integration
 
@@ -108,3 +108,17 @@ def test_class_lists_that_differ_are_a_warning_where_the_stack_is_started(photos
         stack.start()
     stack.stop()
     assert __file__ == caught[0].filename
+
+
+def test_a_folder_is_streamed_in_one_line(photos: Path) -> None:
+    """Both streams together hold each image once; the feeds alone keep the workers running."""
+    train, validation = penstock.images(photos, size=(40, 48), validation_split=0.25, batch_size=5, workers=1)
+    counts = [sum(len(batch["label"]) for batch in feed) for feed in (train, validation)]
+    assert [12, 4] == counts
+    assert ("cat", "dog") == train.classes == validation.classes
+    with penstock.images(photos, size=32, workers=0) as data:
+        assert "<Images train with 0 workers: running" in repr(data)
+        with pytest.raises(SpecError, match=r"give penstock\.images"):
+            list(data)
+    assert repr(data).endswith(": stopped>")
+    assert train.owner is not data.stack

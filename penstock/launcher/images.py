@@ -1,0 +1,116 @@
+"""Streams of a folder of images without a spec: `penstock.images`. It writes the spec and starts a stack for it."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from penstock.launcher.stack import LocalStack
+from penstock.protocol.errors import MissingFolderError, SpecError
+from penstock.trainer.client.feed import Feed
+
+#: Names of the folder with validation images beside `train`, as data sets have them.
+_VALIDATION = ("validation", "valid", "val", "held-out")
+
+
+class Images:
+    """A folder's training and validation streams, ready to iterate; made by `penstock.images`.
+
+    `train, validation = penstock.images(...)` unpacks the two feeds; `data.train` and `data.validation` are the same.
+    The stack behind them stops at `stop()`, at the end of a `with` block, or once none of the three is held any more.
+    """
+
+    def __init__(self, stack: LocalStack) -> None:
+        """Take a running stack with the streams `train` and, perhaps, `validation`."""
+        #: The stack that makes the batches: see `penstock.LocalStack`.
+        self.stack = stack
+        #: The training stream.
+        self.train = stack.feed("train")
+        self._validation = stack.feed("validation") if "validation" in stack.spec.streams else None
+
+    @property
+    def validation(self) -> Feed:
+        """The validation stream, without random changes and in a fixed order. Raises SpecError if there is none."""
+        if self._validation is None:
+            raise SpecError("there is no validation stream: give penstock.images(..., validation_split=0.2)")
+        return self._validation
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return self.train.classes
+
+    def __iter__(self) -> Iterator[Feed]:
+        """Yield the training stream, then the validation stream, for `train, validation = ...`."""
+        yield self.train
+        yield self.validation
+
+    def __repr__(self) -> str:
+        """Show the stack: its streams, and whether it runs."""
+        return repr(self.stack).replace("<LocalStack", "<Images", 1)
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the stack."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Close the streams and stop the stack."""
+        self.stack.stop()
+
+
+def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec of a folder: see `penstock.images` for the options. Raises SpecError and MissingFolderError."""
+    place = Path(folder).expanduser()
+    if not place.is_dir():
+        hint = "it is a file: for a spec call penstock.local" if place.exists() else "no such folder"
+        raise MissingFolderError(f"{os.fspath(folder)!r}: {hint}; give the folder that holds one subfolder per class")
+    split = options["validation_split"]
+    if isinstance(split, bool) or not isinstance(split, int | float) or not 0 <= split < 1:
+        raise SpecError(f"validation_split = {split!r}: give 0 to below 1, such as 0.2")
+    size = options["size"]
+    resize = {"fit": options["fit"], **_sides(size)}
+    source: dict[str, Any] = {"kind": "directory", "root": "images"}
+    if options["classes"] is not None:
+        source["classes"] = list(options["classes"])
+    common = {"batch_size": options["batch_size"]}
+    plain = {"color": options["color"], "resize": resize}
+    changed = plain | {"augment": dict(options["augment"] or {})}
+    sources = {"train": source}
+    if held := _validation_folder(place):
+        if split:
+            raise SpecError(
+                f"validation_split = {split}: {os.fspath(folder)!r} has folders 'train' and {held!r} already: leave "
+                f"validation_split out, or give {str(place / 'train')!r}"
+            )
+        sources = {"train": source | {"path": "train"}, "validation": source | {"path": held}}
+    elif split:
+        sources = {
+            name: source | {"validation_split": split, "subset": subset}
+            for name, subset in (("train", "training"), ("validation", "validation"))
+        }
+    streams: dict[str, Any] = {"train": {"source": sources["train"], "transform": changed, **common}}
+    if "validation" in sources:
+        streams["validation"] = {"source": sources["validation"], "transform": plain, "shuffle": False, **common}
+    return {"seed": options["seed"], "roots": {"images": str(place)}, "streams": streams}
+
+
+def _sides(size: object) -> dict[str, int]:
+    """Return height and width. Raises SpecError."""
+    sides: Sequence[Any] = size if isinstance(size, tuple | list) else (size, size)
+    if len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides):  # noqa: PLR2004
+        return {"height": sides[0], "width": sides[1]}
+    raise SpecError(f"size = {size!r}: give (height, width) in pixels, or one number for both")
+
+
+def _validation_folder(place: Path) -> str:
+    """Return the name of the folder with validation images if `place` holds one beside `train`; else an empty text."""
+    if not (place / "train").is_dir():
+        return ""
+    return next((name for name in _VALIDATION if (place / name).is_dir()), "")

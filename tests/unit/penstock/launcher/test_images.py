@@ -1,0 +1,88 @@
+"""The spec that `penstock.images` writes for a folder, and what is wrong with its arguments."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.launcher.images import images_spec
+from penstock.protocol.errors import MissingFolderError, PenstockError, SpecError
+from penstock.protocol.spec.spec import Spec, parse_spec
+from penstock.ventilator.sources.catalog import Catalog
+
+
+def spec_of(folder: Path, **changes: Any) -> Spec:
+    """Return the spec of a folder."""
+    options: dict[str, Any] = {"size": (8, 6), "validation_split": 0.0, "batch_size": 4, "augment": None}
+    options |= {"color": "rgb", "fit": "stretch", "classes": None, "seed": 3}
+    return parse_spec(images_spec(folder, options | changes))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Return 2 × 10 empty files: only listing is tested."""
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            (tmp_path / name / f"{number}.jpg").touch()
+    return tmp_path
+
+
+def test_a_split_makes_a_stream_of_what_is_held_out(photos: Path) -> None:
+    """The streams share nothing; only training is shuffled and changed."""
+    spec = spec_of(photos, validation_split=0.2, augment={"horizontal_flip": True}, size=(8, 6))
+    plans = {plan.name: plan for plan in Catalog.open(spec, spec.roots).plans}
+    assert {"train": 16, "validation": 4} == {name: plan.items for name, plan in plans.items()}
+    train, validation = plans["train"].settings, plans["validation"].settings
+    assert (True, False) == (train.shuffle, validation.shuffle)
+    assert (True, False) == (train.transform.augment.horizontal_flip, validation.transform.augment.horizontal_flip)
+    assert (8, 6, 3) == plans["train"].schema[0].shape == plans["validation"].schema[0].shape
+
+
+def test_without_a_split_there_is_one_stream(photos: Path) -> None:
+    """One number is a square; classes may be chosen."""
+    spec = spec_of(photos, size=12, classes=("dog",))
+    [plan] = Catalog.open(spec, spec.roots).plans
+    assert ("train", 10, ("dog",), (12, 12, 3)) == (plan.name, plan.items, plan.classes, plan.schema[0].shape)
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val"])
+def test_folders_of_training_and_validation_are_streams(photos: Path, tmp_path_factory: Any, name: str) -> None:
+    """They are no classes."""
+    top: Path = tmp_path_factory.mktemp("top")
+    (top / "train").symlink_to(photos)
+    (top / name / "cat").mkdir(parents=True)
+    (top / name / "cat" / "1.jpg").touch()
+    spec = spec_of(top)
+    assert {"train": "train", "validation": name} == {
+        stream: getattr(settings.source, "path", None) for stream, settings in spec.streams.items()
+    }
+    with pytest.raises(SpecError, match=f"has folders 'train' and '{name}' already"):
+        spec_of(top, validation_split=0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"size": 8.5}, r"size = 8\.5: give \(height, width\)"),
+        ({"size": (8, 8, 3)}, r"size = \(8, 8, 3\): give"),
+        ({"size": (0, 8)}, r"resize\.height = 0: .*greater than or equal to 1"),
+        ({"validation_split": 20}, "validation_split = 20: give 0 to below 1"),
+        ({"validation_split": "0.2"}, r"validation_split = '0\.2'"),
+        ({"augment": {"rotation": 20}}, "unknown field; did you mean 'rotation_range'"),
+        ({"color": "bgr"}, "color = 'bgr'"),
+        ({"batch_size": 0}, "batch_size = 0"),
+    ],
+)
+def test_wrong_arguments_are_quoted(photos: Path, changes: dict[str, Any], words: str) -> None:
+    """And the error says what to give."""
+    with pytest.raises(SpecError, match=words):
+        spec_of(photos, **changes)
+
+
+def test_what_is_no_folder_is_named(photos: Path) -> None:
+    """A folder that is missing, and a file."""
+    with pytest.raises(MissingFolderError, match="no such folder; give the folder that holds one subfolder per class"):
+        spec_of(photos / "gone")
+    with pytest.raises(PenstockError, match=r"it is a file: for a spec call penstock\.local"):
+        spec_of(photos / "cat" / "1.jpg")
