@@ -50,6 +50,10 @@ class Images:
         """Show the stack: its streams, and whether it runs."""
         return repr(self.stack).replace("<LocalStack", "<Images", 1)
 
+    def _repr_html_(self) -> str:
+        """Show the stack in a notebook."""
+        return self.stack._repr_html_()
+
     def __enter__(self) -> Self:
         """Return this."""
         return self

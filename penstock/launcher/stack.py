@@ -17,6 +17,7 @@ from penstock.launcher.addresses import Addresses
 from penstock.launcher.dashboard_options import DashboardOptions, DashboardPlan, lay_out
 from penstock.launcher.in_memory_sources import Given
 from penstock.launcher.links import follow_links
+from penstock.launcher.notebook import stack_html
 from penstock.launcher.running import Running
 from penstock.launcher.service_command import settings_of_services
 from penstock.launcher.supervisor import Child, Supervisor
@@ -90,6 +91,10 @@ class LocalStack:
     def __repr__(self) -> str:
         """Show streams, workers, and whether the stack runs."""
         return f"<LocalStack {', '.join(self.spec.streams)} with {several(self.workers, 'worker')}: {self.state}>"
+
+    def _repr_html_(self) -> str:
+        """Show the verdict and the progress of the streams in a notebook."""
+        return stack_html(self)
 
     def __enter__(self) -> Self:
         """Start everything, unless it runs; return when the sources are listed."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from penstock.protocol.errors import SpecError
+from penstock.protocol.spec import html
 from penstock.protocol.spec.model import Model, Name, RootPath
 from penstock.protocol.spec.pinning import pinned
 from penstock.protocol.spec.roots import absolute_root
@@ -89,6 +90,23 @@ class Spec(Model):
     streams: dict[Name, Stream] = Field(min_length=1)
     """The streams by name, such as `train` and `validation`."""
 
+    def _repr_html_(self) -> str:
+        """Show the streams in a notebook."""
+        rows = []
+        for name, stream in self.streams.items():
+            source, transform = stream.source, stream.transform
+            shape = " × ".join(map(str, transform.image_shape))
+            facts = (
+                name,
+                f"{source.kind_name} in {self.roots.get(source.root, source.root)}",
+                shape,
+                stream.batch_size,
+            )
+            changes = ", ".join([*transform.augment.model_dump(exclude_defaults=True), *_ops(transform)])
+            rows.append(tuple(html.text(fact) for fact in (*facts, changes or "none")))
+        columns = ("stream", "source", "sample", "batch size", "random changes")
+        return html.box("Spec", f"seed {self.seed}", html.table(columns, rows))
+
     @property
     def root_names(self) -> set[str]:
         """Names of all roots that the spec knows: those in `roots`, and those that streams ask for."""
@@ -106,6 +124,11 @@ class Spec(Model):
     def known_roots(self, given: Mapping[str, str]) -> dict[str, str]:
         """Return those of `given` that this spec knows: for a spec that was cut down to some of its streams."""
         return {name: root for name, root in given.items() if name in self.root_names}
+
+
+def _ops(transform: Transform) -> Iterator[str]:
+    """Yield the names of a transform's steps."""
+    return (str(getattr(step, "op", "")) for step in transform.steps)
 
 
 def _root_names(data: object) -> Iterator[str]:

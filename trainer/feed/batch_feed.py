@@ -18,6 +18,7 @@ from penstock.protocol.messages import EpochEnd
 from penstock.protocol.plan import FieldSchema
 from penstock.protocol.wire import Array
 from penstock.trainer.feed.cursor import Cursor
+from penstock.trainer.feed.notebook import Batch, feed_html
 from penstock.trainer.feed.stats import FeedStats
 from penstock.trainer.feed.supply import AnyPlan
 
@@ -44,6 +45,16 @@ class BatchFeed(Generic[AnyPlan]):
     def __repr__(self) -> str:
         """Show stream, address and position."""
         return repr(self._cursor)
+
+    def _repr_html_(self) -> str:
+        """Show the epoch's progress in a notebook; it waits for nothing."""
+        cursor = self._cursor
+        plan = cursor.known_plan
+        number = plan.epoch_of(cursor.position) if plan else 0
+        epoch = (number, *plan.epoch_span(number)) if plan else None
+        return feed_html(
+            f"Feed {self.stream}", cursor.state.removeprefix(", "), cursor.position, epoch, plan.classes if plan else ()
+        )
 
     def __enter__(self) -> Self:
         """Return the feed itself."""
@@ -113,6 +124,15 @@ class BatchFeed(Generic[AnyPlan]):
     def __iter__(self) -> Iterator[dict[str, Array]]:
         """Yield the batches up to the end of the epoch; after a break, iterating again goes on with the next batch."""
         yield from self._rest(self._cursor.claim(), timed=True)
+
+    def peek(self) -> Batch:
+        """Return the next batch without taking it: iterating yields it again. In a notebook it is a contact sheet.
+
+        At the end of an epoch it is the next epoch's first. Raises SpecError if a whole epoch gives no batch.
+        """
+        if (ready := self._cursor.peek()) is None:
+            raise self._empty_epoch()
+        return Batch(ready.fields, self.schema, self.classes)
 
     def next_epoch(self, *, timed: bool = True) -> Iterator[dict[str, Array]]:
         """Yield the batches of one epoch; one that was broken off is left behind, and the epoch after it begins.

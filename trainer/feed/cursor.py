@@ -8,7 +8,8 @@ import os
 import threading
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Generic
 
 from penstock.protocol.errors import AbandonedError, DeadlineError, PenstockError, RefusedError, SpecError
@@ -46,6 +47,9 @@ class Cursor(Generic[AnyPlan]):
         self.iteration, self.sought = 0, False
         #: A batch that was looked at ahead of its turn.
         self.held: Ready | None = None
+        #: Looking ahead passed the end of an epoch, which its iteration has yet to see. A batch is being taken, also if
+        #: an interrupt ended that.
+        self._ended_ahead, self._taking = False, False
         #: Held while an event is taken and counted; and, briefly, while the link is made, claimed or closed.
         #: The garbage collector may close a cursor on a thread that holds the second one.
         self.turn, self._guard = threading.Lock(), threading.RLock()
@@ -61,7 +65,17 @@ class Cursor(Generic[AnyPlan]):
         """Show stream, address and position."""
         config = self.config
         share = f" rank {config.rank}/{config.world_size}" if config.world_size > 1 else ""
-        return f"<Feed {config.stream!r}{share} from {self.address} at position {self.position}>"
+        return f"<Feed {config.stream!r}{share} from {self.address} at position {self.position}{self.state}>"
+
+    @property
+    def state(self) -> str:
+        """What ended the feed, to be appended to what it is; empty while it can be used."""
+        return ", closed" if self._closed else f", failed: {self._error}" if self._error else ""
+
+    @property
+    def known_plan(self) -> AnyPlan | None:
+        """What is known of the stream, without waiting."""
+        return self._plan or (self._link.plan if self._link else None)
 
     @property
     def plan(self) -> AnyPlan:
@@ -69,7 +83,7 @@ class Cursor(Generic[AnyPlan]):
         if self._plan is None:
             link = self._connect()
             if not link.welcomed(self.timeout_s):
-                raise self._too_late("answer")
+                raise _too_late(self, "answer", link)
             if link.plan is None:
                 self._raise(link.take(0))
             self._plan = link.plan
@@ -79,7 +93,7 @@ class Cursor(Generic[AnyPlan]):
     @property
     def fingerprint(self) -> str:
         """The fingerprint that the position belongs to; empty while it is unknown."""
-        plan = self._plan or (self._link.plan if self._link else None)
+        plan = self.known_plan
         return plan.fingerprint if plan else self._fingerprint
 
     def claim(self) -> int:
@@ -93,17 +107,17 @@ class Cursor(Generic[AnyPlan]):
 
     def claim_next_epoch(self) -> int:
         """Claim, and go on with the next epoch if this one was broken off."""
-        if self._complete():  # nothing is left of it but its account: another thread may be about to take that
+        if _complete(self):  # nothing is left of it but its account: another thread may be about to take that
             with self.turn:
-                if self._complete():
-                    self.held = self.pull(self.iteration)
+                if _complete(self):
+                    self.held = self.pull(self.iteration) or self.held
                     self.finished = True
         mine = self.claim()
         with self.turn:
             if not self.finished and self.stops:
                 if self.tracks is not None:
                     self.tracks.clear()
-                self._move(self._epoch_stop(), self.fingerprint)
+                self._move(_epoch_stop(self), self.fingerprint)
         return mine
 
     def seek(self, position: int, fingerprint: str) -> None:
@@ -115,7 +129,7 @@ class Cursor(Generic[AnyPlan]):
 
     def next(self, mine: int) -> Ready | None:
         """Hand the next batch out, or return None where the iteration ends: with its epoch, or by a seek."""
-        with self.turn:
+        with self.turn, self._attempt():
             try:
                 ready = self.pull(mine)
             except AbandonedError:
@@ -128,10 +142,27 @@ class Cursor(Generic[AnyPlan]):
                 self.finished = True
         return ready
 
+    def peek(self) -> Ready | None:
+        """Return the next batch, perhaps the next epoch's, which stays the next one; None if a whole epoch has none."""
+        with self.turn, self._attempt():
+            ended, self._ended_ahead = self._ended_ahead, False
+            try:
+                for _ in range(2):
+                    self.held = self.held or self.pull(self.iteration)
+                    if self.held:
+                        break
+                    ended = ended or not self.finished
+            finally:
+                self._ended_ahead = ended
+            return self.held
+
     def pull(self, mine: int) -> Ready | None:
         """Return the next batch, or None at the end of an epoch. The caller holds `turn`."""
         if self.iteration != mine:
-            raise self._abandoned()
+            raise _abandoned(repr(self))
+        if self._ended_ahead:
+            self._ended_ahead = False
+            return None
         if self.held:
             held, self.held = self.held, None
             return held
@@ -144,7 +175,7 @@ class Cursor(Generic[AnyPlan]):
             return event
         if event is None or isinstance(event, PenstockError):
             if event is None and self.iteration != mine:
-                raise self._abandoned()
+                raise _abandoned(repr(self))
             self._raise(event)
         else:
             self.position = event.stop
@@ -180,8 +211,8 @@ class Cursor(Generic[AnyPlan]):
         with self._guard:
             link, self._link = self._link, None
             if not self._closed:
-                self._closed = True
                 self._error = RefusedError(f"{self!r} is closed; make a new one")
+                self._closed = True
         if link:
             link.fail(self._error or RefusedError("closed"))
             link.close(wait=wait)
@@ -198,6 +229,20 @@ class Cursor(Generic[AnyPlan]):
                 self._link = self._open(self.position, self._fingerprint)
             return self._link
 
+    @contextmanager
+    def _attempt(self) -> Generator[None]:
+        """Take a batch; ask again from `position` if an interrupt lost one that the link had given away already."""
+        if self._taking and self._link:
+            self.held, self._in_hand, self._ended_ahead = None, False, False
+            self._link.seek(self.position, self.fingerprint)
+        self._taking = True
+        try:
+            yield
+        except PenstockError:
+            self._taking = False
+            raise
+        self._taking = False
+
     def _hand_out(self, ready: Ready) -> None:
         self._in_hand = True
         self.position = ready.stop
@@ -205,21 +250,10 @@ class Cursor(Generic[AnyPlan]):
         if self.tracks is not None:
             self.tracks.append(ready.stop)
 
-    def _complete(self) -> bool:
-        """Return whether no batch of the epoch can follow, though its end was not reached."""
-        if self.finished or not self.stops:
-            return False
-        settings = self.plan.settings
-        least = self.config.world_size * (settings.batch_size if settings.drop_remainder else 1)
-        return self._epoch_stop() - self.position < least
-
-    def _epoch_stop(self) -> int:
-        return self.plan.epoch_span(self.plan.epoch_of(self.stops[0] - 1))[1]
-
     def _move(self, position: int, fingerprint: str) -> None:
         self.position, self._fingerprint = position, fingerprint
         self.stops, self.finished = array("q"), True
-        self._in_hand, self.held = False, None
+        self._in_hand, self.held, self._ended_ahead = False, None, False
         if not self._closed:
             self._error = None
         if self._link:
@@ -229,16 +263,31 @@ class Cursor(Generic[AnyPlan]):
         if isinstance(event, PenstockError):
             self._error = event
             raise event
-        raise self._too_late("batch" if self._plan else "answer")
+        raise _too_late(self, "batch" if self._plan else "answer", self._link)
 
-    def _abandoned(self) -> AbandonedError:
-        return AbandonedError(
-            f"{self!r}: this iteration was left for a newer one; iterate a feed in one place at a time, or make "
-            "another feed (each gets every batch)"
-        )
 
-    def _too_late(self, what: str) -> DeadlineError:
-        return DeadlineError(
-            f"no {what} for stream {self.config.stream!r} from {self.address} within {self.timeout_s} s: "
-            f"{self._link.advice if self._link else 'the feed was closed meanwhile'}"
-        )
+def _abandoned(feed: str) -> AbandonedError:
+    return AbandonedError(
+        f"{feed}: this iteration was left for a newer one; iterate a feed in one place at a time, or make another feed "
+        "(each gets every batch)"
+    )
+
+
+def _too_late(cursor: Cursor[AnyPlan], what: str, link: Supply[AnyPlan] | None) -> DeadlineError:
+    return DeadlineError(
+        f"no {what} for stream {cursor.config.stream!r} from {cursor.address} within {cursor.timeout_s} s: "
+        f"{link.advice if link else 'the feed was closed meanwhile'}"
+    )
+
+
+def _complete(cursor: Cursor[AnyPlan]) -> bool:
+    """Return whether no batch of the epoch can follow, though its end was not reached."""
+    if cursor.finished or not cursor.stops:
+        return False
+    settings = cursor.plan.settings
+    least = cursor.config.world_size * (settings.batch_size if settings.drop_remainder else 1)
+    return _epoch_stop(cursor) - cursor.position < least
+
+
+def _epoch_stop(cursor: Cursor[AnyPlan]) -> int:
+    return cursor.plan.epoch_span(cursor.plan.epoch_of(cursor.stops[0] - 1))[1]
