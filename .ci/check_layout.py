@@ -45,9 +45,6 @@ STRANGERS = ({"ventilator", "worker", "sink", "trainer"}, {"protocol.transport",
 #: Folders of Python code, besides the packages, whose sizes are checked.
 SCRIPTS = ("tests", "benchmarks", "docs", "examples", "deploy", ".ci")
 MOST_LINES, MOST_CLASS_LINES, MOST_FILES = 300, 250, 20
-#: Faults that are known and still to be mended, a line each. One that is mended by now fails the check, so that the
-#: list only shrinks; without any, the file goes.
-PENDING = Path(".ci/layout_pending.txt")
 
 
 def main() -> int:
@@ -61,15 +58,10 @@ def main() -> int:
     sys.path.insert(0, str(types["NAMESPACE"].resolve()))
     graph = grimp.build_graph(PACKAGE, cache_dir=None)
     measured = [path for folder in (*parts, *SCRIPTS) for path in sorted(Path(folder).rglob("*.py"))]
-    faults = dict([*arrows(graph), *circles(graph), *sizes(measured)])
-    pending = set(PENDING.read_text(encoding="utf-8").splitlines()) if PENDING.exists() else set()
-    problems = list(incomplete(graph, modules))
-    problems += [text for key, text in faults.items() if key not in pending]
-    problems += [f"{key}: mended by now: remove it from {PENDING}" for key in sorted(pending - faults.keys())]
+    problems = [*incomplete(graph, modules), *arrows(graph), *circles(graph), *sizes(measured)]
     for problem in problems:
         print(f"layout: {problem}")
-    known = f"; still to be mended: {len(pending)}" if pending else ""
-    print(f"layout: {len(graph.modules)} modules, {graph.count_imports()} imports, {len(measured)} files{known}")
+    print(f"layout: {len(graph.modules)} modules, {graph.count_imports()} imports, {len(measured)} files")
     return 1 if problems else 0
 
 
@@ -96,8 +88,8 @@ def floor_of(module: str) -> tuple[int, str] | None:
     return max(found)[1:] if found else None
 
 
-def arrows(graph: grimp.ImportGraph) -> Iterator[tuple[str, str]]:
-    """Yield each import from a lower floor to a higher one, or between strangers: a key, and what is wrong."""
+def arrows(graph: grimp.ImportGraph) -> Iterator[str]:
+    """Yield each import from a lower floor to a higher one, or between strangers."""
     for importer in sorted(graph.modules):
         for imported in sorted(graph.find_modules_directly_imported_by(importer)):
             here, there = floor_of(importer), floor_of(imported)
@@ -106,16 +98,16 @@ def arrows(graph: grimp.ImportGraph) -> Iterator[tuple[str, str]]:
             line = graph.get_import_details(importer=importer, imported=imported)[0]["line_number"]
             text = f"{importer}, line {line}: imports {imported}"
             if here[0] > there[0]:
-                yield f"{importer} -> {imported}", f"{text}, of a higher floor"
+                yield f"{text}, of a higher floor"
             elif any({here[1], there[1]} <= group for group in STRANGERS):
-                yield f"{importer} -> {imported}", f"{text}; {here[1]} and {there[1]} may not import each other"
+                yield f"{text}; {here[1]} and {there[1]} may not import each other"
 
 
-def circles(graph: grimp.ImportGraph) -> Iterator[tuple[str, str]]:
-    """Yield circles of imports until none is left, breaking each that is found: a key, and what is wrong."""
+def circles(graph: grimp.ImportGraph) -> Iterator[str]:
+    """Yield circles of imports until none is left, breaking each that is found."""
     imports = {module: sorted(graph.find_modules_directly_imported_by(module)) for module in sorted(graph.modules)}
     while found := find_circle(imports):
-        yield " -> ".join(found), f"{' imports '.join(found)}: a circle"
+        yield f"{' imports '.join(found)}: a circle"
         imports[found[0]] = [module for module in imports[found[0]] if module != found[1]]
 
 
@@ -128,21 +120,20 @@ def find_circle(imports: Mapping[str, Sequence[str]]) -> list[str]:
     return []
 
 
-def sizes(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """Yield files and classes that are too long, and folders that are too full: a key, and what is wrong."""
+def sizes(files: Sequence[Path]) -> Iterator[str]:
+    """Yield files and classes that are too long, and folders that are too full."""
     for path in files:
         text = path.read_text(encoding="utf-8")
         if (lines := len(text.splitlines())) > MOST_LINES:
-            yield str(path), f"{path}: {lines} lines, at most {MOST_LINES}: split it by what it does"
+            yield f"{path}: {lines} lines, at most {MOST_LINES}: split it by what it does"
         for node in ast.walk(ast.parse(text)):
             if not isinstance(node, ast.ClassDef) or node.end_lineno is None:
                 continue
             if (lines := node.end_lineno - node.lineno + 1) > MOST_CLASS_LINES:
-                key = f"{path}:{node.name}"
-                yield key, f"{key}: {lines} lines, at most {MOST_CLASS_LINES}: split it by what it does"
+                yield f"{path}:{node.name}: {lines} lines, at most {MOST_CLASS_LINES}: split it by what it does"
     for folder, count in Counter(path.parent for path in files).items():
         if count > MOST_FILES:
-            yield str(folder), f"{folder}: {count} Python files, at most {MOST_FILES}: make folders in it"
+            yield f"{folder}: {count} Python files, at most {MOST_FILES}: make folders in it"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A stack with keys: who has the right one gets in and nobody else, whatever they try; a trainer meanwhile is served.
+"""A stack with keys: each role enters by its own key and nobody else does, while a trainer is served all along.
 
 The services are real processes on loopback; attacks are bounded in number and time.
 """
@@ -7,16 +7,11 @@ import contextlib
 import json
 import os
 import random
-import select
 import socket
 import struct
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -24,19 +19,20 @@ import pytest
 import zmq
 from support.hostile import Attacker, flood, message
 from support.hostile_zmtp import greeting
-from support.streams import (
-    INTERVALS,
-    digest,
-    epochs,
-    held_ports,
-    joined,
-    make_images,
-    make_spec,
-    run_stack,
-    take,
-    told,
-    until,
+from support.services.secured import (
+    Curve,
+    Recorder,
+    curve,
+    enters,
+    hung_up,
+    is_silent,
+    process,
+    rejected,
+    served,
+    sockets,
+    tcp,
 )
+from support.streams import digest, epochs, held_ports, joined, make_images, make_spec, run_stack, take, told, until
 
 import penstock
 from penstock.commands.keys import main as keys_command
@@ -48,12 +44,9 @@ from penstock.protocol.transport.keys import KeyRing, Role, read_key
 from penstock.protocol.transport.sockets import new_key_pair
 
 pytestmark = pytest.mark.integration
-
 HELLO = messages.Hello(worker="w", incarnation="i", host="h", slots=3, version=penstock.__version__)
 SINK_HELLO = messages.SinkHello(incarnation="i", results="tcp://127.0.0.1:9", version=penstock.__version__)
 SUBSCRIBE = messages.Subscribe(stream="train", limit=4, version=penstock.__version__)
-FAST = [f"--{name.replace('_', '-')}={value}" for name, value in INTERVALS.items()]
-Curve = tuple[str, str, str]
 
 
 @pytest.fixture(scope="module")
@@ -88,67 +81,6 @@ def stack(spec: dict[str, object], keys: Path) -> Iterator[LocalStack]:
             assert 0 == sum(child.restarts for child in running.children.values())
 
 
-def curve(folder: Path, role: Role, server: Role) -> Curve:
-    """Return what a client with the folder's key of a role needs to connect to a service."""
-    ring = KeyRing(folder, role)
-    return ring.own.public, ring.own.secret, ring.server(server)
-
-
-def sockets(stack: LocalStack) -> list[tuple[Role, int, str, set[str]]]:
-    """Return the service, the attacker's kind of socket, the address and who may connect, for every bound socket."""
-    where = stack.addresses
-    return [
-        ("ventilator", zmq.DEALER, where.ventilator, {"worker", "sink", "trainer"}),
-        ("sink", zmq.PUSH, where.results, {"worker"}),
-        ("sink", zmq.DEALER, where.trainers, {"trainer", "ventilator"}),
-    ]
-
-
-def tcp(address: str) -> tuple[str, int]:
-    """Return host and port."""
-    host, _, port = address.removeprefix("tcp://").rpartition(":")
-    return host, int(port)
-
-
-def rejected(stack: LocalStack, part: str) -> Counter[str]:
-    """Return what a part has dropped or refused, by reason."""
-    return Counter(told(stack, part)["rejected"])
-
-
-@contextmanager
-def served(stack: LocalStack, reference: str, most_mb: float = 60) -> Generator[None]:
-    """Read an epoch while the block's attack runs: the same bytes come, and no service's memory grows much."""
-
-    def rss_mb() -> dict[str, float]:
-        names = ("ventilator", "sink")
-        return {name: psutil.Process(stack.children[name].process.pid).memory_info().rss / 1e6 for name in names}
-
-    with stack.feed() as feed:
-        got = take(feed, 3)
-        before, most = rss_mb(), dict[str, float]()
-        over = threading.Event()
-
-        def watch() -> None:
-            while not over.wait(0.05):
-                for name, size in rss_mb().items():
-                    most[name] = max(most.get(name, 0.0), size - before[name])
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            yield
-            began = time.monotonic()
-            got += take(feed, 5)
-            took = time.monotonic() - began
-            got += [batch for batch in feed]  # noqa: C416 - to the end of this epoch
-        finally:
-            over.set()
-            watcher.join()
-    assert reference == digest(got)
-    assert took < 10, "nobody else is slowed for more than a moment"
-    assert all(size < most_mb for size in most.values()), most
-
-
 def test_the_same_bytes_with_keys_as_without(stack: LocalStack, reference: str) -> None:
     """Encryption changes nothing of what is trained on; shared memory on one host goes on being used."""
     with served(stack, reference):
@@ -166,11 +98,7 @@ def test_every_socket_admits_its_roles_and_nobody_else(stack: LocalStack, refere
             tries: dict[str, Curve | None] = {"no key": None, "stranger": stranger}
             tries["false server"] = (known[0], known[1], new_key_pair()[0])
             tries |= {role: curve(keys, role, service) for role in roles}
-            admitted = set()
-            for who, pair in tries.items():
-                with Attacker(kind, address, pair) as attacker:
-                    if attacker.gets_in():
-                        admitted.add(who)
+            admitted = {who for who, pair in tries.items() if enters(kind, address, pair)}
             assert wanted == admitted, f"{service} at {address}"
     assert rejected(stack, "ventilator")["key"] >= 2
     assert rejected(stack, "sink")["key"] >= 7
@@ -232,19 +160,6 @@ def test_a_worker_with_a_key_cannot_make_the_sink_open_anything(stack: LocalStac
             until(lambda: rejected(stack, "sink")["header"] > malformed, "the sink to refuse a heap of offers")
 
 
-@contextmanager
-def process(*flags: str) -> Generator[tuple["subprocess.Popen[bytes]", str]]:
-    """Run a service by its command; yield it and where its health is asked; kill it."""
-    health = f"/tmp/penstock-{os.getpid()}-{random.randrange(10**9)}.health"  # noqa: S108 - short enough for a socket
-    running = subprocess.Popen([sys.executable, "-m", *flags, "--health", health, *FAST], stderr=subprocess.DEVNULL)
-    try:
-        yield running, health
-    finally:
-        running.kill()
-        running.wait()
-        Path(health).unlink(missing_ok=True)
-
-
 def test_a_worker_needs_its_key_and_the_stack_needs_no_other(
     stack: LocalStack, reference: str, keys: Path, tmp_path: Path
 ) -> None:
@@ -302,79 +217,22 @@ def test_a_revoked_trainer_gets_no_further_batch(stack: LocalStack, keys: Path) 
     assert 0 == keys_command(["add", "trainer-2", "--keys", str(keys)])
     known = read_key(keys / "secret/trainer-2.toml", secret=True)
     pair = (known.public, known.secret, KeyRing(keys, "trainer").server("sink"))
-    until(lambda: _enters(zmq.DEALER, stack.addresses.trainers, pair), "the sink to know the new key")
+    until(lambda: enters(zmq.DEALER, stack.addresses.trainers, pair), "the sink to know the new key")
     with Attacker(zmq.DEALER, stack.addresses.trainers, pair) as trainer:
         trainer.send([message(SUBSCRIBE)])
         heard: list[list[bytes]] = []
-        until(lambda: not _is_silent(trainer, heard), "the welcome")
+        until(lambda: not is_silent(trainer, heard), "the welcome")
         assert 0 == keys_command(["revoke", "trainer-2", "--keys", str(keys)])
-        until(lambda: not _enters(zmq.DEALER, stack.addresses.trainers, pair), "the sink to forget the key")
+        until(lambda: not enters(zmq.DEALER, stack.addresses.trainers, pair), "the sink to forget the key")
         before = rejected(stack, "sink")["key"]
         trainer.send([message(messages.Credit(consumed=0, limit=100)), message(SUBSCRIBE)])
         until(lambda: rejected(stack, "sink")["key"] >= before + 2, "the sink to drop its messages")
         until(lambda: 0 == told(stack, "sink").get("trainers"), "the sink to lose the trainer")
-        until(lambda: _is_silent(trainer, heard), "silence: what was said before the revocation may come late")
+        until(lambda: is_silent(trainer, heard), "silence: what was said before the revocation may come late")
         kinds = Counter(frames[0].split()[-1] for frames in heard)
         assert {b"TrainerWelcome", b"Batch", b"Heartbeat"} >= set(kinds), "it was told more"
         assert 1 == kinds[b"TrainerWelcome"], "its second subscription was answered"
         assert 4 >= sum(len(json.loads(frames[1])["stops"]) for frames in heard if frames[0].endswith(b" Batch"))
-
-
-def _is_silent(attacker: Attacker, heard: list[list[bytes]]) -> bool:
-    """Take one message that comes within a second; return whether none did."""
-    if not attacker.socket.poll(1000):
-        return True
-    heard.append(attacker.socket.recv_multipart())
-    return False
-
-
-def _enters(kind: int, address: str, pair: Curve) -> bool:
-    with Attacker(kind, address, pair) as attacker:
-        return attacker.gets_in()
-
-
-def test_a_false_ventilator_hears_nothing(keys: Path, tmp_path: Path) -> None:
-    """A worker with keys talks to whoever has the ventilator's secret key: not to one with another, nor without."""
-    for secret in (None, new_key_pair()[1]):
-        context = zmq.Context()
-        try:
-            router = context.socket(zmq.ROUTER)
-            if secret:
-                router.setsockopt(zmq.CURVE_SERVER, 1)
-                router.setsockopt(zmq.CURVE_SECRETKEY, secret.encode())
-            monitor = router.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
-            router.bind(f"ipc://{tmp_path}/v.sock")
-            with process("penstock.worker", "--ventilator", f"ipc://{tmp_path}/v.sock", "--keys", str(keys)):
-                assert monitor.poll(60_000), "nobody came"
-                assert 0 == router.poll(200), "it said something"
-            router.disable_monitor()
-        finally:
-            context.destroy(linger=0)
-
-
-class Recorder:
-    """A man in the middle of a TCP connection, who cannot read it but keeps every byte that the client sent."""
-
-    def __init__(self, victim: tuple[str, int]) -> None:
-        """Listen for one client."""
-        self._victim = victim
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = "tcp://{}:{}".format(*self._listener.getsockname())
-        self.bytes = b""
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        with self._listener:
-            client, _ = self._listener.accept()
-        with client, socket.create_connection(self._victim) as server, contextlib.suppress(OSError):
-            while True:
-                for ready in select.select([client, server], [], [])[0]:
-                    if not (data := ready.recv(65536)):
-                        return
-                    if ready is client:
-                        self.bytes += data
-                    (server if ready is client else client).sendall(data)
 
 
 def test_a_captured_session_cannot_be_replayed(stack: LocalStack, reference: str, keys: Path) -> None:
@@ -393,19 +251,6 @@ def test_a_captured_session_cannot_be_replayed(stack: LocalStack, reference: str
                 again.sendall(recorder.bytes)
                 assert hung_up(again)
         joined(stack, 2)
-
-
-def hung_up(connection: socket.socket, seconds: float = 60.0) -> bool:
-    """Wait until the other side closes; return whether it did."""
-    connection.settimeout(seconds)
-    try:
-        while connection.recv(65536):
-            pass
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def test_crowds_drips_and_garbage_before_the_handshake_are_hung_up_on(stack: LocalStack, reference: str) -> None:

@@ -1,103 +1,25 @@
-"""The pipeline: from a task to arrays, the same bytes every time, and a named failure for each bad file."""
+"""The pipeline: from a task to arrays, the same bytes every time."""
 
-import errno
-import hashlib
-import os
-import threading
-import time
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
-from support.images import encode, huge_jpeg, huge_png, open_to_all, picture, unprivileged, write_images
-from support.streams import DEADLINE_S
+from support.images import encode, write_images
+from support.imaging.pipelines import CROPPED, RESIZED, digest, make_plan, make_task, run
 
 from penstock.protocol import philox
-from penstock.protocol.errors import ItemError, SpecError
+from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.order import sample_generator
-from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec.spec import Stream
-from penstock.protocol.spec.transform import Transform
-from penstock.protocol.wire import Array
 from penstock.sources.base import Loaded
-from penstock.sources.directory import DirectorySource
-from penstock.worker.imaging.pipeline import Outcome, Pipeline
+from penstock.worker.imaging.pipeline import Pipeline
 
 #: SHA-256 of the golden task's arrays. Another value means that every stream in the world changed its bytes: raise the
 #: version in `penstock.protocol.fingerprint` and say so in the CHANGELOG, or undo what did it.
 GOLDEN = "05533bf7c052fbbbecf84d914c5ebe6f7adc68351d9ac71b6c5bd6cd91c24fd4"
-
 GOLDEN_AUGMENTED = "9769590f46fe3a9e6d85ad4d38e98f2786f1614a9464e64bf9eeb62321c6db26"
-
-RESIZED = {"resize": {"height": 24, "width": 32}}
-CROPPED = {"patch": {"kind": "random", "height": 20, "width": 24}, "augment": {"horizontal_flip": True}}
-
-
-def make_plan(transform: dict[str, Any], patches: int = 1, seed: int = 11, **source: Any) -> StreamPlan:
-    """Return a stream of one transform; `source` are fields of its source."""
-    return StreamPlan(
-        name="train",
-        seed=seed,
-        settings=Stream(
-            source=DirectorySource(kind="directory", root="photos", **source),
-            transform=Transform.model_validate(transform),
-            patches=patches,
-        ),
-        items=100,
-        classes=("cat", "dog"),
-        fingerprint="f",
-    )
-
-
-def make_task(paths: list[str], epoch: int = 3, alone: int | None = None) -> Task:
-    """Return a task; item numbers are far apart and labels alternate."""
-    items = tuple(Item(item=1000 * place + 7, path=path, label=place % 2) for place, path in enumerate(paths))
-    if alone is not None:
-        items = items[alone : alone + 1]
-    return Task(key=TaskKey(stream="train", ordinal=5, item_offset=alone), attempt=0, epoch=epoch, items=items)
-
-
-def run(root: Path, transform: dict[str, Any], task: Task, patches: int = 1) -> Outcome:
-    """Run a task in a pipeline of its own, and check what holds for every outcome."""
-    plan = make_plan(transform, patches)
-    outcome = Pipeline(plan, {"photos": root}).run(task)
-    samples = (len(task.items) - len(outcome.failures)) * patches
-    for field, array in zip(plan.schema, outcome.arrays, strict=True):
-        assert (field.dtype, (samples, *field.shape)) == (array.dtype.name, array.shape), field.name
-        assert array.flags.c_contiguous
-    return outcome
-
-
-def digest(arrays: list[Array]) -> str:
-    """Return the SHA-256 of all arrays' bytes."""
-    result = hashlib.sha256()
-    for array in arrays:
-        result.update(array.tobytes())
-    return result.hexdigest()
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a root with eight small PNG files: lossless, so that no decoder's version matters."""
-    root = tmp_path_factory.mktemp("photos")
-    write_images(root, ("cat", "dog"), 4, suffix=".png")
-    return root
-
-
-@pytest.fixture
-def paths(photos: Path) -> list[str]:
-    """Return the files below `photos`."""
-    return sorted(path.relative_to(photos).as_posix() for path in photos.glob("*/*"))
-
-
-# bytes
 
 
 def test_the_bytes_of_a_stream_never_change(tmp_path: Path) -> None:
@@ -265,121 +187,6 @@ def test_a_sample_says_which_manipulation_it_shows(photos: Path, paths: list[str
     assert {0, 1, 2} == set(manipulation.tolist())
 
 
-# failures
-
-
-def bad_files(root: Path) -> Iterator[tuple[str, str]]:
-    """Make one file of every kind that fails; yield its path and how its reason begins."""
-    jpeg = encode(picture(1))
-    contents = {
-        "empty.jpg": (b"", "the file is empty"),
-        "text.jpg": (b"Hello, I am not a picture.\n", "not an image of a known format"),
-        "huge.jpg": (huge_jpeg(), "60000 × 60000 pixels is 3,600.0 megapixels; the limit is 200"),
-        "huge.png": (huge_png(), "6"),
-        "truncated.jpg": (jpeg[: len(jpeg) // 2], "damaged JPEG"),
-        "truncated.png": (encode(picture(1), "PNG")[:900], "damaged PNG: the file ends inside its chunk IDAT"),
-        "large.jpg": (jpeg + bytes(2_000_000), "2001"),
-        "small.jpg": (encode(picture(1, 0, 19, 64)), "the image has 19 × 64 pixels (height × width), less than"),
-    }
-    for name, (content, reason) in contents.items():
-        (root / name).write_bytes(content)
-        yield name, reason
-    (root / "folder.jpg").mkdir()
-    yield "folder.jpg", "not a file but a folder"
-    os.mkfifo(root / "pipe.jpg")
-    yield "pipe.jpg", "not a file but a named pipe"
-    (root / "link.jpg").symlink_to("/etc/hostname")
-    yield "link.jpg", "leads outside its root"
-    yield "vanished.jpg", "no such file"
-    yield "../up.jpg", "no such file"
-    yield "text.jpg/x.jpg", "a part of its path is a file"
-
-
-def test_every_bad_file_is_a_named_failure_and_the_rest_goes_on(tmp_path: Path) -> None:
-    """Good files between the bad ones come out as if they stood alone, and failures keep their place in the task."""
-    reasons = dict(bad_files(tmp_path))
-    write_images(tmp_path, ("good",), 2, suffix=".png")
-    names = ["good/00000.png", *reasons, "good/00001.png"]
-    task = make_task(names)
-    transform = CROPPED | {"max_file_mb": 2.0}
-    outcome = run(tmp_path, transform, task, patches=2)
-    assert [(place, names[place], 1000 * place + 7) for place in range(1, len(names) - 1)] == [
-        (failure.offset, failure.path, failure.item) for failure in outcome.failures
-    ]
-    for failure in outcome.failures:
-        expected = reasons[failure.path]
-        assert failure.reason.startswith(expected) or "megapixels" in failure.reason, failure
-        assert str(tmp_path) not in failure.reason
-    for place, rows in ((0, slice(0, 2)), (len(names) - 1, slice(2, 4))):
-        alone = run(tmp_path, transform, make_task(names, alone=place), patches=2)
-        for whole, single in zip(outcome.arrays, alone.arrays, strict=True):
-            assert np.array_equal(whole[rows], single)
-
-
-def test_an_item_alone_fails_at_its_place_in_the_whole_task(tmp_path: Path) -> None:
-    """The sink knows only whole tasks' offsets."""
-    outcome = run(tmp_path, RESIZED, make_task(["a.jpg", "b.jpg", "c.jpg"], alone=2))
-    assert [(2, 2007, "c.jpg")] == [(failure.offset, failure.item, failure.path) for failure in outcome.failures]
-    assert [0, 0, 0, 0] == [len(array) for array in outcome.arrays]
-
-
-def test_odd_jpegs_are_samples_or_named(shared_data: Path) -> None:
-    """Of the 16 damaged and unusual files two can be decoded; the others each have a reason."""
-    names = sorted(f"odd/{file.name}" for file in (shared_data / "odd").iterdir())
-    outcome = run(shared_data, RESIZED, make_task(names))
-    assert (2, 14) == (len(outcome.arrays[0]), len(outcome.failures))
-    assert all(failure.reason.startswith("damaged JPEG: ") for failure in outcome.failures)
-
-
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    """Whoever runs the worker, it cannot read everything."""
-    write_images(tmp_path, ("cat",), 2)
-    (tmp_path / "cat/00000.jpg").chmod(0)
-    open_to_all(tmp_path)
-    with unprivileged():
-        outcome = run(tmp_path, RESIZED, make_task(["cat/00000.jpg", "cat/00001.jpg"]))
-    assert ["permission denied: the worker may not read it"] == [failure.reason for failure in outcome.failures]
-    assert [1007] == outcome.arrays[2].tolist()
-
-
-def test_a_file_that_vanishes_between_tasks_is_named(tmp_path: Path) -> None:
-    """It was listed and read once; then it is gone; then it is back."""
-    write_images(tmp_path, ("cat",), 1)
-    worker, task = Pipeline(make_plan(RESIZED), {"photos": tmp_path}), make_task(["cat/00000.jpg"])
-    first = worker.run(task)
-    (tmp_path / "cat/00000.jpg").rename(tmp_path / "away.jpg")
-    assert ["no such file"] == [failure.reason.partition(" (")[0] for failure in worker.run(task).failures]
-    (tmp_path / "away.jpg").rename(tmp_path / "cat/00000.jpg")
-    assert digest(first.arrays) == digest(worker.run(task).arrays)
-
-
-def test_a_file_that_is_rewritten_while_it_is_read_is_whole_or_named(tmp_path: Path) -> None:
-    """Another process truncates and fills the file all the time: never a crash, never a sample of half a picture."""
-    file, data = tmp_path / "x.jpg", encode(picture(1, 0, 300, 400), quality=95)
-    file.write_bytes(data)
-    worker, task = Pipeline(make_plan(RESIZED), {"photos": tmp_path}), make_task(["x.jpg"])
-    whole = digest(worker.run(task).arrays)
-    stop = threading.Event()
-
-    def rewrite() -> None:
-        while not stop.is_set():
-            file.write_bytes(data)
-
-    thread = threading.Thread(target=rewrite)
-    thread.start()
-    deadline, runs, failures = time.monotonic() + DEADLINE_S, 0, 0
-    try:
-        while runs < 100 or not failures:
-            assert time.monotonic() < deadline, f"{failures} failures in {runs} runs"
-            outcome = worker.run(task)
-            runs += 1
-            failures += len(outcome.failures)
-            assert outcome.failures or whole == digest(outcome.arrays)
-    finally:
-        stop.set()
-        thread.join()
-
-
 def test_links_out_of_the_root_may_be_allowed(tmp_path: Path) -> None:
     """The source decides, and the worker obeys."""
     write_images(tmp_path / "outside", ("cat",), 1)
@@ -397,47 +204,6 @@ def test_a_missing_root_says_how_to_map_it(tmp_path: Path) -> None:
         Pipeline(make_plan(RESIZED), {"other": tmp_path})
     with pytest.raises(SpecError, match=r"mapped: none"):
         Pipeline(make_plan(RESIZED), {})
-
-
-def test_a_bug_of_ours_is_not_swallowed(photos: Path, paths: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what files can cause becomes an item's failure: anything else must stop the worker, loudly."""
-    worker, task = Pipeline(make_plan(RESIZED), {"photos": photos}), make_task(paths)
-    for bug in (AttributeError("bug"), TypeError("bug"), ValueError("bug"), OSError(errno.EBADF, "bug")):
-
-        def broken(*_: object, bug: Exception = bug) -> None:
-            raise bug
-
-        with monkeypatch.context() as patch:
-            patch.setattr(worker._cutter, "cuts", broken)
-            with pytest.raises(type(bug), match="bug"):
-                worker.run(task)
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
-@given(bad=st.sets(st.integers(0, 7)), patches=st.integers(1, 3))
-def test_any_set_of_failures_leaves_the_others_rows_alone(
-    photos: Path, paths: list[str], bad: set[int], patches: int
-) -> None:
-    """Whatever fails, what survives are the rows of the undisturbed task, in order."""
-    worker = Pipeline(make_plan(CROPPED, patches), {"photos": photos})
-    task = make_task(paths)
-    whole = worker.run(task)
-    loaded = worker.read(task)
-    contents = [ItemError(f"bad {place}") if place in bad else blob for place, blob in enumerate(loaded.contents)]
-    outcome = worker.make(task, replace(loaded, contents=contents))
-    rows = [row for row in range(8 * patches) if row // patches not in bad]
-    for expected, actual in zip(whole.arrays, outcome.arrays, strict=True):
-        assert np.array_equal(expected[rows], actual)
-    assert [(place, f"bad {place}") for place in sorted(bad)] == [
-        (fail.offset, fail.reason) for fail in outcome.failures
-    ]
-
-
-def test_an_endless_reason_is_cut_to_what_a_message_carries(photos: Path, paths: list[str]) -> None:
-    """A reason may quote a file; the wire takes 4,096 characters."""
-    worker, task = Pipeline(make_plan(RESIZED), {"photos": photos}), make_task(paths[:1])
-    outcome = worker.make(task, replace(worker.read(task), contents=[ItemError("x" * 10_000)]))
-    assert ["x" * 4096] == [failure.reason for failure in outcome.failures]
 
 
 def test_timings_say_where_the_time_went(photos: Path, paths: list[str]) -> None:
