@@ -14,11 +14,14 @@ page's address with it, for those who may read the engine's logs.
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from penstock.commands.keys import main as keys
 from penstock.protocol.errors import SpecError
+from penstock.protocol.runtime import log as logs
 from penstock.protocol.transport.keys import ROLES
 from penstock.ventilator.dashboard.access import page_url, read_token
 
@@ -31,21 +34,22 @@ def main() -> int:
     folder, arguments = Path(sys.argv[1]), sys.argv[2:]
     everything = folder / "all" / STACK
     os.environ["PENSTOCK_KEYS"] = str(everything)
+    say = logs.configure("keys", "info", logs.style_from(os.environ.get("PENSTOCK_LOG_STYLE"))).info
     if not everything.exists():
         fresh = _cleared(everything.with_name("new"))
         if status := _quietly(["init", str(fresh)]):
             return status
         fresh.rename(everything)
-        print(f"made keys for {', '.join(ROLES)}: every socket is encrypted, and admits only peers with a key")
+        say(f"made keys for {', '.join(ROLES)}: every socket is encrypted, and admits only peers with a key")
     if arguments and (status := keys(arguments)):
         return status
     for role in ROLES:
         if status := _share(role, folder / role / STACK):
             return status
-    return 0 if arguments else _show_dashboard(folder / "ventilator" / "dashboard-token")
+    return 0 if arguments else _show_dashboard(folder / "ventilator" / "dashboard-token", say)
 
 
-def _show_dashboard(token_file: Path) -> int:
+def _show_dashboard(token_file: Path, say: Callable[[str], Any]) -> int:
     """Print where this machine's browsers find the page; return the exit status."""
     try:
         token = read_token(token_file)
@@ -53,7 +57,7 @@ def _show_dashboard(token_file: Path) -> int:
         print(error, file=sys.stderr)
         return 1
     port = int(os.environ.get("DASHBOARD_PORT", "5550"))
-    print(f"dashboard: {page_url(f'127.0.0.1:{port}', port, token)}")
+    say(f"dashboard: {page_url(f'127.0.0.1:{port}', port, token)}")
     return 0
 
 

@@ -30,11 +30,12 @@ Word = Literal[
     "writer-bound",
     "quarantine-bound",
     "stalled",
+    "idle",
     "starting",
 ]
 WORDS: tuple[Word, ...] = get_args(Word)
 #: What a stalled stack stands still for.
-Cause = Literal["", "no trainer", "no worker", "no sink", "hanging task", "stopped stream", "no progress"]
+Cause = Literal["", "no worker", "no sink", "hanging task", "stopped stream", "no progress"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 Fraction = Annotated[float, Field(ge=0, le=1)]
 #: What is computed of all that peers tell.

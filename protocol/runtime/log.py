@@ -1,8 +1,11 @@
-"""Logs: structlog to standard error, for people on a terminal and as JSON lines elsewhere."""
+"""Logs: structlog to standard error, for people on a terminal and as JSON lines elsewhere.
+
+The style `plain` is for containers: no colours, and no name of the service, which the engine prints before each line.
+"""
 
 import logging
 from collections.abc import MutableMapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import structlog
 
@@ -10,11 +13,16 @@ from penstock.protocol.runtime.printable import printable
 from penstock.protocol.runtime.streams import ErrorStream
 
 Level = Literal["debug", "info", "warning", "error"]
-Style = Literal["auto", "console", "json"]
+Style = Literal["auto", "console", "plain", "json"]
 
 
 #: One for all loggers: they take turns by it.
 _ERRORS: Any = ErrorStream()
+
+
+def style_from(name: str | None) -> Style:
+    """Return the style of this name; `plain` where there is none such."""
+    return next((style for style in get_args(Style) if style == name), "plain")
 
 
 def configure(service: str, level: Level, style: Style) -> structlog.typing.FilteringBoundLogger:
@@ -40,18 +48,27 @@ def library_logger(service: str, **known: object) -> structlog.typing.FilteringB
 
 
 def _processors(style: Style) -> list[structlog.typing.Processor]:
-    console = style == "console" or (style == "auto" and _ERRORS.isatty())
+    console = style in ("console", "plain") or (style == "auto" and _ERRORS.isatty())
+    lines: structlog.typing.Processor = _plain if style == "plain" else structlog.dev.ConsoleRenderer()
     return [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
         structlog.processors.format_exc_info,
-        *(
-            [_spell_out, structlog.dev.ConsoleRenderer()]
-            if console
-            else [structlog.processors.JSONRenderer(default=str)]
-        ),
+        *([_spell_out, lines] if console else [structlog.processors.JSONRenderer(default=str)]),
     ]
+
+
+def _plain(_: Any, __: str, event: MutableMapping[str, Any]) -> str:  # noqa: ANN401 - structlog's
+    """Return `time event name=value …` with a level only where it is a warning or worse."""
+    level, trace = event.pop("level", "info"), event.pop("exception", None)
+    loud = f"{level}: " if level in ("warning", "error", "critical") else ""
+    words = [f"{event.pop('timestamp', '')} {loud}{event.pop('event', '')}"]
+    event.pop("service", None)
+    for name, value in event.items():
+        text = str(value)
+        words.append(f"{name}={text if text and ' ' not in text else repr(text)}")
+    return " ".join(words) + (f"\n{trace}" if trace else "")
 
 
 def _spell_out(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401 - structlog's

@@ -97,7 +97,7 @@ class Service:
     def __enter__(self) -> Self:
         """Take the signals over."""
         self.hub.handle_signals(self.stop)
-        self.log.info("started", pid=os.getpid(), health=self.health.url)
+        self.log.debug("started", pid=os.getpid(), health=self.health.url)
         return self
 
     def __exit__(

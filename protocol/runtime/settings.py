@@ -63,8 +63,8 @@ class ServiceSettings(Settings):
 
     log_level: Level = "info"
     """Lowest severity of the log lines that are shown."""
-    log_style: Literal["auto", "console", "json"] = "auto"
-    """Format of log lines; `auto`: `console` on a terminal, `json` elsewhere."""
+    log_style: Literal["auto", "console", "plain", "json"] = "auto"
+    """Format of log lines; `auto`: `console` on a terminal, `json` elsewhere. `plain`: no colours, no service name."""
     health: str = "127.0.0.1:0"
     """Address that serves /healthz: host:port or a Unix socket's /path; port 0: any free port; empty: not served."""
     keys: str = ""

@@ -114,17 +114,17 @@ def test_every_container_is_asked_to_have_no_rights(profile: str, root: Path, en
         assert all("127.0.0.1" == port["host_ip"] for port in service.get("ports", []))
 
 
-#: What a service waits for before it is started, and how: to have ended well, or to be healthy.
+#: What a service waits for before it is started, and how: to have ended well, or to run.
 WAITS = {
     "ventilator": {"keys": "service_completed_successfully", "images": "service_completed_successfully"},
-    "worker": dict.fromkeys(("ventilator", "sink", "writer"), "service_healthy"),
-    "sink": {"ventilator": "service_healthy"},
-    "trainer": {"sink": "service_healthy"},
+    "worker": dict.fromkeys(("ventilator", "sink", "writer"), "service_started"),
+    "sink": {"ventilator": "service_started"},
+    "trainer": {"keys": "service_completed_successfully", "images": "service_completed_successfully"},
 }
 
 
 def test_limits_and_order_are_what_compose_is_told(root: Path, engine: None, tmp_path: Path) -> None:
-    """Each service's share of processors and memory is a variable; none starts before what it needs is ready."""
+    """Each service's share of processors and memory is a variable; none starts before what prepares it."""
     del engine
     limits = {f"{name.upper()}_{what}": value for name in WAITS for what, value in (("CPUS", 0.5), ("MEMORY", "100m"))}
     project = Project(root, "penstock-test-limits", tmp_path, (), **limits)

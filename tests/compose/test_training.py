@@ -35,16 +35,31 @@ def test_up_trains_on_made_images_and_down_leaves_nothing(project: MakeProject) 
 
     until(lambda: ended == trained(), "the trainer to end", TRAIN_S)
     assert "val_accuracy" in stack.logs("trainer")
-    assert "no DATA given: made 600 JPEG files" in stack.logs("images")
+    assert "done; model in /output/" in stack.logs("trainer")
+    assert "no DATA given: made 400 JPEG files" in stack.logs("images")
     stack.up(workers=1)
     until(
         lambda: "trained for 1 epochs already" in stack.logs("trainer"), "the trainer to see that it is done", TRAIN_S
     )
     until(lambda: ended == trained(), "the trainer to end", TRAIN_S)
-    assert 1 == stack.logs("images").count("made 600"), "once is enough"
+    assert 1 == stack.logs("images").count("made 400"), "once is enough"
     assert 1 == stack.logs("keys").count("made keys")
     stack.run("down", "--volumes")
     assert [] == left(stack)
+
+
+def test_a_command_without_data_does_not_go_on_with_other_images(project: MakeProject, data: Path, root: Path) -> None:
+    """`up --scale` in a shell without DATA starts nothing and says why; with DATA the stack is there again."""
+    mine = project(DATA=data)
+    mine.up("sink", "worker", workers=1)
+    other = Project(root, mine.name, mine.scratch, PORT=mine.port, DASHBOARD_PORT=mine.dashboard_port)
+    said = other.run("up", "--detach", "--no-build", "--scale", "worker=2", "sink", "worker", check=False)
+    assert "images" in said
+    assert f"this stack was started with DATA={data}, which this command leaves out" in mine.logs("images")
+    assert [] == mine.containers("ventilator")
+    mine.up("sink", "worker", workers=2)
+    with mine.feed() as feed:
+        assert 32 == len(next(iter(feed))["label"])
 
 
 @pytest.mark.parametrize(

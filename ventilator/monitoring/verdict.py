@@ -78,8 +78,8 @@ class Evidence:
 
 def judge(seen: Evidence, before: Word | None = None) -> Verdict:
     """Return what limits the stack; `before` is the last word, which it takes a little more to change."""
-    if stalled := _stalled(seen):
-        return stalled
+    if still := _standing_still(seen):
+        return still
     wait = seen.wait_fraction
     if wait is None and seen.writers and not seen.trainers:
         wait = 1.0  # without trainers the file takes all that comes
@@ -94,14 +94,14 @@ def judge(seen: Evidence, before: Word | None = None) -> Verdict:
     return _held_up(seen, wait)
 
 
-def _stalled(seen: Evidence) -> Verdict | None:
-    """Return what the stack stands still for, or None."""
+def _standing_still(seen: Evidence) -> Verdict | None:
+    """Return why nothing moves: something is missing, or there is nothing to do. None if neither holds."""
     if not seen.sink:
         return _stall(seen, "no sink", "no sink is here: start one, or see its log")
     if not seen.trainers and seen.stopped:
         return _stall(seen, "stopped stream", seen.stopped)
     if not seen.trainers and not seen.writers:
-        return _stall(seen, "no trainer", "no trainer reads, so nothing is made: connect one")
+        return _verdict(seen, "idle", "no trainer reads and no file is written, so nothing is made: connect a trainer")
     if not seen.workers and seen.wanted:
         return _stall(seen, "no worker", f"{seen.wanted} tasks wait and no worker is here: start one, or see its log")
     if seen.delivered or seen.seconds < _LEAST_S:
@@ -219,7 +219,7 @@ class Judge:
         else:
             if name != self._doubt:
                 self._doubt, self._doubted = name, now
-            at_once = old.word == "stalled" or (old.word == "starting" and new.word != "stalled")
+            at_once = old.word in ("stalled", "idle") or (old.word == "starting" and new.word != "stalled")
             if not at_once and now - self._doubted < HOLD_S:
                 new = old.model_copy(update={"wait_fraction": new.wait_fraction})
             else:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -77,7 +78,7 @@ def test_added_and_revoked_keys_reach_the_services(root: Path, volumes: Path) ->
 def test_the_dashboard_s_address_is_said_with_a_token_that_stays(root: Path, volumes: Path) -> None:
     """Only the ventilator gets the token; whoever asks `penstock keys` something is not shown it again."""
     status, said = run(root, "share_keys.py", volumes)
-    [(address, token)] = re.findall(r"^dashboard: (\S+)\?token=(\S+)$", said, re.MULTILINE)
+    [(address, token)] = re.findall(r"^\S+ dashboard: (\S+)\?token=(\S+)$", said, re.MULTILINE)
     assert (0, "http://127.0.0.1:5550/") == (status, address)
     file = volumes / "ventilator" / "dashboard-token"
     assert (token, 0o600) == (file.read_text().strip(), file.stat().st_mode & 0o777)
@@ -93,8 +94,8 @@ def test_images_are_made_once_and_a_spec_is_told_in_a_line_a_stream(root: Path, 
     """With the spec that Compose takes where no other is given."""
     spec, folder = root / "deploy" / "spec.toml", tmp_path / "images"
     status, said = run(root, "prepare_images.py", spec, folder)
-    assert (0, True) == (status, "made 600 JPEG files" in said), said
-    assert "stream train: 480 items of 4 classes, 60 batches an epoch" in said
+    assert (0, True) == (status, "made 400 JPEG files" in said), said
+    assert "stream train: 320 items of 4 classes, 40 batches an epoch" in said
     assert [folder] == list(tmp_path.iterdir())
     status, said = run(root, "prepare_images.py", spec, folder)
     assert (0, False) == (status, "made" in said), said
@@ -104,10 +105,44 @@ def test_data_that_is_a_file_is_said_in_words(root: Path, tmp_path: Path) -> Non
     """Compose mounts it as it would a folder."""
     (tmp_path / "images").write_text("no folder")
     status, said = run(root, "prepare_images.py", root / "deploy" / "spec.toml", tmp_path / "images", "--yours")
-    assert (2, "images: DATA is a file; give the folder that holds a folder of images for each class\n") == (
+    assert (2, "DATA is a file; give the folder that holds a folder of images for each class") == (
         status,
-        said,
+        said.strip().partition("error: ")[2],
     )
+
+
+def test_a_command_that_leaves_data_out_is_refused_and_another_data_is_not(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up --scale` in another shell must not continue on generated images what was begun on the user's."""
+    settle, settings = runpy.run_path(str(root / "deploy" / "prepare_images.py"))["settle"], tmp_path / "settings.json"
+    for data in ("./photos", "./photos", "/other"):
+        monkeypatch.setenv("DATA", data)
+        assert "" == settle(settings)
+    recorded = settings.read_text()
+    monkeypatch.delenv("DATA")
+    assert "started with DATA=/other, which this command leaves out. Repeat it with DATA=/other" in settle(settings)
+    assert recorded == settings.read_text()
+
+
+@pytest.mark.parametrize(("said", "before", "expected"), [("", "", 3), ("7", "", 7), ("", "7", 7), ("9", "7", 9)])
+def test_a_command_without_epochs_wants_what_was_said_before(
+    root: Path, tmp_path: Path, said: str, before: str, expected: int
+) -> None:
+    """Leaving EPOCHS out of a later command ends no training early."""
+    wanted = runpy.run_path(str(root / "deploy" / "train.py"))["wanted"]
+    if before:
+        wanted(tmp_path, before)
+    assert expected == wanted(tmp_path, said)
+    assert expected == wanted(tmp_path, "")
+
+
+@pytest.mark.parametrize("epochs", ["0", "-1", "many", "1.5"])
+def test_epochs_that_are_no_number_are_refused(root: Path, tmp_path: Path, epochs: str) -> None:
+    """With the value, and what to give."""
+    wanted = runpy.run_path(str(root / "deploy" / "train.py"))["wanted"]
+    with pytest.raises(SpecError, match=f"EPOCHS={epochs}: give a whole number, 1 or more"):
+        wanted(tmp_path, epochs)
 
 
 def test_requirements_are_those_of_the_named_extras(root: Path) -> None:

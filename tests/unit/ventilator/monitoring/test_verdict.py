@@ -63,7 +63,7 @@ def seen(**changes: Any) -> Evidence:
         (seen(trainers=0, wait_fraction=None, writers=1, writer_fraction=0.6), "writer-bound", "", "faster disk"),
         (seen(trainers=0, wait_fraction=None, writers=1), "worker-bound", "", "more workers"),
         (seen(sink=False), "stalled", "no sink", "no sink"),
-        (seen(trainers=0, wait_fraction=None), "stalled", "no trainer", "connect one"),
+        (seen(trainers=0, wait_fraction=None), "idle", "", "connect a trainer"),
         (seen(trainers=0, stopped="12 of 20 items failed"), "stalled", "stopped stream", "12 of 20 items failed"),
         (seen(workers=0), "stalled", "no worker", "64 tasks wait"),
         (seen(workers=0, wanted=0, wait_fraction=0.0), "trainer-bound", "", ""),
@@ -187,5 +187,5 @@ def test_what_stood_still_and_goes_on_is_said_at_once() -> None:
     judge_ = Judge(now=0.0)
     assert "starting" == judge_.hear(seen(sink=False), now=0.5).word
     assert "no sink" == judge_.hear(seen(sink=False), now=0.5 + HOLD_S).cause
-    assert "no trainer" == judge_.hear(seen(trainers=0, wait_fraction=None), now=4.0).cause
+    assert "idle" == judge_.hear(seen(trainers=0, wait_fraction=None), now=4.0).word
     assert "worker-bound" == judge_.hear(seen(), now=4.5).word
