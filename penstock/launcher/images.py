@@ -1,7 +1,7 @@
 """Streams of a folder of images without a spec: `penstock.images`. It writes the spec and starts a stack for it."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -105,9 +105,9 @@ def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> d
     return {"seed": options["seed"], "roots": {"images": str(place)}, "streams": streams}
 
 
-def _sides(size: object) -> dict[str, int]:
+def _sides(size: Any) -> dict[str, int]:  # noqa: ANN401 - not checked yet
     """Return height and width. Raises SpecError."""
-    sides: Sequence[Any] = size if isinstance(size, tuple | list) else (size, size)
+    sides: list[Any] = list(size) if isinstance(size, tuple | list) else [size, size]
     if len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides):  # noqa: PLR2004
         return {"height": sides[0], "width": sides[1]}
     raise SpecError(f"size = {size!r}: give (height, width) in pixels, or one number for both")

@@ -1,6 +1,7 @@
 """The tutorial and the guide to resuming, run as they stand: their commands print what the pages say they print."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -40,6 +41,8 @@ def begin(root: Path, folder: Path, run: Run) -> Iterator[tuple[str, str]]:
     language, images = next(rest)
     assert "sh" == language
     run(images)
+    training = [next(rest) for _ in range(3)]
+    assert ["python", "sh", "text"] == [language for language, _ in training]
     language, spec = next(rest)
     assert "toml" == language
     (folder / "spec.toml").write_text(spec)
@@ -63,6 +66,19 @@ def test_the_tutorial_prints_what_it_says(root: Path, tmp_path: Path, run: Run) 
     (tmp_path / "feed.py").write_text(program)
     (_, command), (_, promised) = next(rest), next(rest)
     assert plain(promised) == plain(run(command))
+
+
+@pytest.mark.long
+def test_the_tutorial_trains_on_a_folder(root: Path, tmp_path: Path, run: Run) -> None:
+    """With a validation stream, after the first step alone; the damaged file is the only one that is missing."""
+    blocks = blocks_of(root / "docs" / "first_feed.md")
+    run(blocks[1].text)
+    (tmp_path / "train.py").write_text(blocks[2].text)
+    printed = run(blocks[3].text)
+    assert blocks[4].text in printed
+    accuracies = [float(found) for found in re.findall(r"val_accuracy: ([0-9.]+)", printed)]
+    assert 4 == len(accuracies)
+    assert max(accuracies) > 0.3, "four classes: chance is a quarter"
 
 
 @pytest.mark.long
