@@ -186,6 +186,12 @@ class WorkerSession:
         """Return what happened to a task here lately, oldest first; to one item of it if the key names one."""
         return self.log.story(key, now)
 
+    def validate(self) -> None:
+        """Raise AssertionError if an invariant does not hold."""
+        assert self.draining or not self._given_back, f"{self._given_back} given back without draining"  # noqa: S101
+        again = self.held.keys() & set(self._given_back)
+        assert not again, f"{again} are held and given back"  # noqa: S101
+
     def _beat(self) -> Send:
         held = tuple(self.held)
         return Send(

@@ -67,9 +67,11 @@ class TrainerProcess(Process):
         """Hand a message to the core."""
         del link, peer
         self._execute(self.session.receive(message, arrays, self.now))
+        self.session.validate()
 
     def _tick(self) -> None:
         self._execute(self.session.tick(self.now))
+        self.session.validate()
         self.later(max(self.session.next_timer(self.now) - self.now, 0.001), self._tick)
 
     def _execute(self, instructions: Iterable[SessionInstruction]) -> None:

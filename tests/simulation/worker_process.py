@@ -74,9 +74,11 @@ class WorkerProcess(Process):
         """Hand a message to the core."""
         del link, peer, arrays
         self._execute(self.session.receive(message, self.now))
+        self.session.validate()
 
     def _tick(self) -> None:
         self._execute(self.session.tick(self.now))
+        self.session.validate()
         self.later(max(self.session.next_timer() - self.now, 0.001), self._tick)
 
     def _recover(self) -> None:

@@ -130,6 +130,9 @@ class World:
         for worker in self.workers:
             if worker.generation:
                 told += [(worker.name, event) for event in worker.session.story(key, now)]
+        for trainer in self.trainers:
+            if trainer.generation and trainer.part.stream == plan.name:
+                told += [(trainer.name, event) for event in trainer.session.story(key, now)]
         told.sort(key=lambda each: -each[1].ago_s)
         lines = [f"  {now - event.ago_s:9.4f} s  {who}: {event.what}" for who, event in told]
         return "\n".join([f"story of position {position}, task {plan.name}/{ordinal}:", *lines])

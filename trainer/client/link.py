@@ -78,10 +78,11 @@ class Link(Inbox):
         self._in_hand = 0
         self._borrowing = Borrowing()
         self._hub.memory = self._borrowing.attachments
-        #: Whether a waiting program was told that the sink has answered.
-        self._welcomed = False
         self._socket = self._hub.dealer(address, _FROM_SINK, "sink")
-        self.session = Session(config, position, fingerprint, Intervals(), time.monotonic())
+        now = time.monotonic()
+        self.session = Session(config, position, fingerprint, Intervals(), now)
+        #: What the program's threads see of the session, which belongs to this link's own thread.
+        self._seen = self.session.observe(now)
         self._thread = threading.Thread(target=self._run, name=f"penstock {config.stream}", daemon=True)
         self._thread.start()
 
@@ -95,13 +96,13 @@ class Link(Inbox):
         """Wait until the sink has answered; return whether it has. A refusal stays in `take`."""
         with self._changed:
             return self._changed.wait_for(
-                lambda: self.session.plan is not None or bool(self._events) or self._failed is not None, timeout_s
+                lambda: self._seen.plan is not None or bool(self._events) or self._failed is not None, timeout_s
             )
 
     @property
     def plan(self) -> StreamPlan | None:
         """The stream's plan, once the sink has answered."""
-        return self.session.plan
+        return self._seen.plan
 
     @property
     def advice(self) -> str:
@@ -119,7 +120,7 @@ class Link(Inbox):
             self._hub.tracer.handed(self._config.stream, self._in_hand, over=True)
         with self._changed:
             self._consumed += 1
-            pressing = self._consumed >= self.session.grant_after
+            pressing = self._consumed >= self._seen.grant_after
         if pressing:
             self._hub.wake()
 
@@ -170,6 +171,16 @@ class Link(Inbox):
         self._borrowing.failed(self._hub.rejects.counts["shared"], now)
         self._borrowing.attempt(now)
         self._execute(self.session.tick(now))
+        self._show(now)
+
+    def _show(self, now: float) -> None:
+        """Let the program's threads see where the session stands; wake them once the sink has answered."""
+        seen = self.session.observe(now)
+        with self._changed:
+            answered = seen.plan is not None and self._seen.plan is None
+            self._seen = seen
+            if answered:
+                self._changed.notify_all()
 
     def _receive(self, message: AnyMessage, arrays: Sequence[Array], now: float) -> None:
         own: Sequence[Array] = arrays
@@ -179,6 +190,7 @@ class Link(Inbox):
             self._borrowing.meet(message.memory, now)
         self._execute(self.session.receive(message, own, now))
         if isinstance(message, TrainerWelcome):  # now it is known how large batches are, and how to get them
+            self._show(now)
             self._execute(self.session.consume(0, now))
 
     def _execute(self, instructions: Iterable[SessionInstruction]) -> None:
@@ -210,10 +222,6 @@ class Link(Inbox):
                     self._put(PenstockError(reason))
                 case _:
                     assert_never(instruction)
-        if self.session.plan and not self._welcomed:
-            with self._changed:
-                self._welcomed = True
-                self._changed.notify_all()
 
     def _complete(self, credit: Credit) -> Credit:
         """Add what only this shell knows: whether memory is shared and, now and then, how long the program waited."""

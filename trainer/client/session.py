@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.event_log import EventLog, StoryEvent
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Instruction, Note, Reopen, Send
 from penstock.protocol.messages import (
@@ -23,14 +24,18 @@ from penstock.protocol.messages import (
     Refused,
     Reset,
     Subscribe,
+    TaskKey,
     TrainerWelcome,
 )
 from penstock.protocol.plan import LEAST_PREFETCH, StreamPlan
 from penstock.protocol.wire import Array
+from penstock.trainer.client.observation import SessionObservation
 
 #: Most times that a silence longer than agreed is borne; it doubles whenever silence ended a subscription that brought
 #: no batch: a line may take longer for one message than the silence that counts as loss.
 _MOST_PATIENCE = 32
+#: Events that a session remembers: one a batch, and one each time that it subscribes.
+_MOST_EVENTS = 2000
 #: The routing identity under which the shell names the sink.
 SINK = b"sink"
 
@@ -94,6 +99,8 @@ class Session:
         self.plan = plan
         self.live = Liveness(intervals, now, now)
         self.rejected = False
+        #: The last events, for `story`.
+        self.log = EventLog(_MOST_EVENTS)
         #: Batches delivered and consumed over all subscriptions.
         self.delivered = self.consumed = 0
         #: Of those delivered, how many came before this subscription.
@@ -181,6 +188,26 @@ class Session:
         """Return when to call `tick` next."""
         return now + self.live.intervals.heartbeat_s / 4 if self.rejected else self.live.timer()
 
+    def observe(self, now: float) -> SessionObservation:
+        """Return what the program's threads see of this core."""
+        counts = self.position, self.delivered, self.consumed, self.ahead, self.grant_after
+        return SessionObservation(now, self.plan, self.rejected, *counts)
+
+    def story(self, key: TaskKey, now: float) -> tuple[StoryEvent, ...]:
+        """Return what happened to a task's samples here lately, oldest first."""
+        return self.log.story(key, now)
+
+    def validate(self) -> None:
+        """Raise AssertionError if an invariant does not hold."""
+        assert 0 <= self._before <= self.delivered, f"{self._before} of {self.delivered} batches came before"  # noqa: S101
+        assert 0 <= self.consumed <= self.delivered, f"{self.consumed} consumed of {self.delivered}"  # noqa: S101
+        assert self._ended <= self.position, f"an epoch ended at {self._ended}, after {self.position}"  # noqa: S101
+        assert self._behind is None or self._behind <= self.position, f"behind at {self._behind}"  # noqa: S101
+        assert 1 <= self._patience <= _MOST_PATIENCE, f"patience {self._patience}"  # noqa: S101
+        credit = self._credit()
+        assert credit.consumed <= credit.limit, f"{credit} takes back what was granted"  # noqa: S101
+        assert self.plan is None or self.fingerprint, "a plan without a fingerprint"  # noqa: S101
+
     def leave(self) -> list[SessionInstruction]:
         """Unsubscribe."""
         return [Send(SINK, Goodbye())]
@@ -200,6 +227,8 @@ class Session:
         if batch.sequence > expected or batch.start != self.position:
             return self._again(f"batch {batch.sequence} at {batch.start} instead of {expected} at {self.position}", now)
         out = self._close_epoch()
+        what = f"delivered to rank {self.config.rank} in the batches of positions {batch.start} to {batch.stop}"
+        self.log.add_tasks(now, self.config.stream, self.plan.geometry.tasks_between(batch.start, batch.stop), what)
         self.position = batch.stop
         self.delivered += len(batch.stops)
         self._patience = 1
@@ -243,6 +272,11 @@ class Session:
         return [Ended(self.position, None)]
 
     def _again(self, why: str, now: float) -> list[SessionInstruction]:
+        if self.plan is not None:
+            due = self.plan.geometry.tasks_between(self.position, self.position + 1)
+            self.log.add_tasks(
+                now, self.config.stream, due, f"awaited at rank {self.config.rank}; subscribed again: {why}"
+            )
         return [
             Note("subscribing again", {"why": why, "position": self.position}, "warning"),
             Reopen(SINK),

@@ -64,7 +64,9 @@ class CoreHarness:
 
     def hear(self, message: Any, now: float = 0.0) -> list[Any]:
         """Let a message arrive."""
-        return self.plain(self.session.receive(message, now))
+        out = self.plain(self.session.receive(message, now))
+        self.session.validate()
+        return out
 
     def tasks(self, *ordinals: int) -> list[Any]:
         """Let tasks arrive."""

@@ -1,6 +1,6 @@
 """The trainer's core: no gap, no repetition, whatever the connection does; epochs that end once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from penstock.protocol.messages import (
     Refused,
     Reset,
     Subscribe,
+    TaskKey,
     TrainerWelcome,
 )
 from penstock.trainer.client.session import (
@@ -64,7 +65,9 @@ class CoreHarness:
 
     def hear(self, message: Any, now: float = 0.0) -> list[Any]:
         """Let a message arrive."""
-        return plain(self.session.receive(message, (), now))
+        out = plain(self.session.receive(message, (), now))
+        self.session.validate()
+        return out
 
     def batch(self, sequence: int, start: int, stop: int, now: float = 0.0) -> list[Any]:
         """Let a batch arrive."""
@@ -83,9 +86,11 @@ def end(sequence: int, stop: int) -> EpochEnd:
 
 
 @pytest.fixture
-def harness() -> CoreHarness:
+def harness() -> Iterator[CoreHarness]:
     """Return a session that was welcomed at position 0."""
-    return CoreHarness()
+    harness = CoreHarness()
+    yield harness
+    harness.session.validate()
 
 
 def again(out: list[Any], position: int, limit: int) -> Subscribe:
@@ -287,3 +292,21 @@ def test_a_message_that_no_sink_sends_is_rejected(harness: CoreHarness) -> None:
     """It breaks the protocol."""
     with pytest.raises(RemoteProtocolError, match="unexpected"):
         harness.hear(Hello(worker="w", incarnation="i", host="h", slots=1, version="1.0"))
+
+
+def test_it_tells_where_it_stands_and_a_tasks_story(harness: CoreHarness) -> None:
+    """The record is frozen, and an event names the batch, the rank and why the session subscribed again."""
+    before = harness.session.observe(0.0)
+    harness.batch(0, 0, 4, now=1.0)
+    harness.session.consume(1, 1.5)
+    harness.hear(Reset(), now=2.0)
+    after = harness.session.observe(2.0)
+    assert [(0, 0, 0), (4, 1, 1)] == [(seen.position, seen.delivered, seen.consumed) for seen in (before, after)]
+    assert PLAN == after.plan
+    told = [
+        (event.ago_s, event.what)
+        for ordinal in range(PLAN.geometry.tasks_per_epoch)
+        for event in harness.session.story(TaskKey(stream="train", ordinal=ordinal), 3.0)
+    ]
+    assert (2.0, "delivered to rank 1 in the batches of positions 0 to 4") in told
+    assert (1.0, "awaited at rank 1; subscribed again: the sink does not know us") in told
