@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from penstock.commands.status import AddressSettings, ask, open_onlooker
+from penstock.protocol import ranges as epoch_ranges
 from penstock.protocol.errors import SourceError
 from penstock.protocol.runtime.printable import printable
 from penstock.protocol.runtime.service import run
@@ -27,6 +28,8 @@ from penstock.terminal.words import several
 #: What differs from file to file within one reason: quoted bytes and numbers.
 _VARIES = re.compile(r"b?'(?:[^'\\]|\\.)*'|\d[\d,.]*")
 _FIELDS = ("stream", "epoch", "item", "path", "reason", "attempts")
+#: Most epochs that one line may list.
+_MOST_EPOCHS = 1_000_000
 _SCHEMES = ("tcp://", "ipc://", "http://", "https://")
 
 
@@ -54,20 +57,29 @@ class Item:
 
 
 def read_ledger(path: Path) -> list[Mapping[str, Any]]:
-    """Return the lines of a ledger's file; the last may be torn. Raises SourceError."""
+    """Return the lines of a ledger's file; a last one without an end is torn, and left out. Raises SourceError."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_bytes().split(b"\n")  # a name may hold what ends a line of text, such as U+2028
+    except OSError as error:
         raise SourceError(f"{path}: {error}; give a ledger's file, or the ventilator's address") from error
     found: list[Mapping[str, Any]] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines[:-1], 1):
         try:
             entry = json.loads(line)
-            found.append({name: entry[name] for name in _FIELDS} | {"worker": entry.get("worker", "")})
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            if number < len(lines):
-                raise SourceError(f"{path}, line {number}: {line[:80]!r} is no line of a ledger ({error})") from error
+            known = {"worker": entry.get("worker", ""), "also": _epochs(entry.get("also", ()))}
+            found.append({name: entry[name] for name in _FIELDS} | known)
+        except (KeyError, TypeError, ValueError) as error:
+            quoted = line[:80].decode(errors="replace")
+            raise SourceError(f"{path}, line {number}: {quoted!r} is no line of a ledger ({error})") from error
     return found
+
+
+def _epochs(ranges: Iterable[tuple[int, int]]) -> list[int]:
+    """Return the epochs in [start, stop) ranges. Raises ValueError if they are none, or too many."""
+    found = tuple((start, stop) for start, stop in ranges)
+    if not epoch_ranges.is_normal(found) or epoch_ranges.size(found) > _MOST_EPOCHS:
+        raise ValueError(f"{found} are no ascending ranges of epochs, {_MOST_EPOCHS:,} at most")
+    return list(epoch_ranges.members(found))
 
 
 def merge(lines: Iterable[Mapping[str, Any]]) -> list[Item]:
@@ -78,7 +90,7 @@ def merge(lines: Iterable[Mapping[str, Any]]) -> list[Item]:
         item = found.setdefault(
             key, Item(line["stream"], line["path"], line["item"], line["reason"], [], 0, line["worker"])
         )
-        item.epochs = sorted({*item.epochs, line["epoch"]})
+        item.epochs = sorted({*item.epochs, line["epoch"], *line.get("also", ())})
         item.attempts = max(item.attempts, line["attempts"])
     return list(found.values())
 

@@ -20,6 +20,7 @@ from numpy.lib import format as npy
 from penstock.protocol.errors import SpecError
 from penstock.protocol.storage.labels import class_name
 from penstock.protocol.storage.rows import to_levels
+from penstock.protocol.transport.own_files import make_own_folder, open_own
 
 #: Name of the root below which given arrays and frames lie.
 ROOT = "given"
@@ -66,7 +67,7 @@ class Given:
         if not self._arrays and not self._frames:
             return {}
         self.close()
-        folder.mkdir(parents=True, exist_ok=True)
+        make_own_folder(folder)
         for name, array in self._arrays.items():
             descriptor = in_memory(array, name)
             self._descriptors.append(descriptor)
@@ -165,7 +166,7 @@ def _write_frame(path: Path, frame: Any, source: Mapping[str, Any], roots: Mappi
             raise SpecError(f"{path.stem}: the frame {count} column {column!r}; its columns: {known}")
     folder = f"{roots.get(str(source.get('root')), '')}/{source.get('images', '')}".rstrip("/") + "/"
     labels = np.asarray(frame[columns[1]])  # as a column, float32 stays what it is
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with open_own(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         for row, (name, label) in enumerate(zip(frame[columns[0]], labels, strict=True)):

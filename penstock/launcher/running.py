@@ -21,6 +21,7 @@ from penstock.protocol.errors import StackError
 from penstock.protocol.runtime.health import fetch, query
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.transport.addresses import check_address
+from penstock.protocol.transport.own_files import make_own_folder
 from penstock.protocol.transport.unix_sockets import discard
 
 #: Seconds that the ventilator may take to list its sources.
@@ -59,7 +60,7 @@ class Running:
             if (method := gave_up()) is not None:
                 method(name, why)
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_own_folder(self.folder)
         for address in astuple(self.addresses):
             check_address(address)
         self._bound = tuple(each for each in astuple(self.addresses) if each.startswith("ipc://"))

@@ -26,6 +26,7 @@ from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.roots import absolute_root
 from penstock.protocol.spec.spec import Spec, as_spec
 from penstock.protocol.transport.keys import given_keys
+from penstock.protocol.transport.own_files import open_own
 from penstock.terminal.words import several
 from penstock.trainer.client.feed import Feed
 
@@ -262,7 +263,8 @@ class LocalStack:
         spec = self.spec
         if self.addresses.is_one_host:
             spec = follow_links(spec, spec.roots | self._roots)
-        (self.run_dir / "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
+        with open_own(self.run_dir / "spec.json", "w", encoding="utf-8") as file:
+            file.write(spec.model_dump_json())
         run = self._started()
         ventilator = {"spec": str(self.run_dir / "spec.json"), "root": self._roots, **self._page.settings}
         own: dict[str, dict[str, Any]] = {"ventilator": ventilator, "sink": {"quarantine": str(self.quarantine)}}

@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from penstock.launcher.logs import limit_log
 from penstock.protocol.errors import DeadlineError, StackError
+from penstock.protocol.transport.own_files import open_own
 
 #: Exit status of a service that says in words why it cannot run: starting it again would not help.
 _REFUSED = 2
@@ -122,6 +124,8 @@ class Supervisor:
                 for child in self.children.values():
                     if not child.given_up and not self._stopping:
                         self._look_after(child)
+                        if child.log:
+                            limit_log(child.log)
 
     def _wait(self) -> bool:
         """Wait until a process ends or may be started again, or a while; return whether to stop watching.
@@ -198,7 +202,7 @@ class Supervisor:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment["PENSTOCK_RESTARTS"] = str(restarts)
         environment.pop("PENSTOCK_CONFIG", None)  # it is about this process's settings, which are not the services'
-        output = log.open("ab") if log else None
+        output = open_own(log, "ab") if log else None
         try:
             return subprocess.Popen(
                 command,

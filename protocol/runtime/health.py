@@ -20,6 +20,7 @@ from typing import Any
 from penstock.protocol.errors import SpecError
 from penstock.protocol.transport import unix_sockets
 from penstock.protocol.transport.addresses import is_local
+from penstock.protocol.transport.own_files import made_for_owner
 
 #: Seconds without a turn of the service's loop after which it counts as stuck.
 _STUCK_S = 15.0
@@ -186,6 +187,11 @@ class _UnixServer(_TcpServer):
     """The same over a Unix socket."""
 
     address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        """Bind so that only this user can connect."""
+        with made_for_owner():
+            super().server_bind()
 
 
 def query(path: str, timeout_s: float = 2.0) -> dict[str, Any]:

@@ -7,7 +7,7 @@ A message that does not parse, or that its sender may not send, is counted, logg
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +22,7 @@ from penstock.protocol.transport.addresses import check_address, check_exposure
 from penstock.protocol.transport.connections import Connections
 from penstock.protocol.transport.keys import KeyRing, Role
 from penstock.protocol.transport.multipart import MessageReader, OversizedMessageError
+from penstock.protocol.transport.own_files import made_for_owner
 from penstock.protocol.transport.rejects import Rejects
 from penstock.protocol.transport.shared_memory import Attachments
 from penstock.protocol.transport.socket_options import backlog_limit, message_limit, options, unfinished_limit
@@ -257,7 +258,8 @@ class Endpoint:
         if self._kind != zmq.PUSH:
             self._hub.watch(self._monitor, self)
         try:
-            self._socket.bind(self.given) if self._bind else self._socket.connect(self.given)
+            with made_for_owner() if self._bind else nullcontext():
+                self._socket.bind(self.given) if self._bind else self._socket.connect(self.given)
         except zmq.ZMQError as error:
             self._stop_monitor()
             self._socket.close(linger=0)

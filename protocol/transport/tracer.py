@@ -35,6 +35,7 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import Ping
+from penstock.protocol.transport.own_files import make_own_folder, open_own
 
 #: Most rows of a process's file, about 150 bytes each; then it says so and records no more.
 MOST_ROWS = 1_000_000
@@ -69,8 +70,8 @@ class Tracer:
         self._arrivals: dict[str, dict[int, float]] = {}
         self._complete: dict[bytes, float] = {}
         try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self._file: IO[str] | None = self.path.open("x", encoding="utf-8")
+            make_own_folder(Path(folder))
+            self._file: IO[str] | None = open_own(self.path, "x", encoding="utf-8")
         except OSError as error:
             raise SpecError(f"--trace {str(folder)!r}: {error}; name a folder that can be written to") from error
         identity = {"process": self.process, "service": service, "host": host, "pid": os.getpid(), "every": every}

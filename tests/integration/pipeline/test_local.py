@@ -87,9 +87,12 @@ def test_a_program_ends_its_stack(photos: Path) -> None:
 
 
 def test_a_run_folder_that_was_given_keeps_logs_and_ledger(photos: Path, tmp_path: Path) -> None:
-    """And no socket."""
+    """And no socket. While it runs and afterwards, only their owner may use its files and sockets."""
     with penstock.local(make_spec(photos), workers=1, run_dir=tmp_path / "run") as stack:
         epochs(stack.feed(), 1)
+        own = [tmp_path / "run", *(tmp_path / "run").iterdir()]
+        assert {".sock", ".health", ".log", ".json", ".jsonl"} <= {path.suffix for path in own}
+        assert [] == [path for path in own if path.stat().st_mode & 0o077]
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"ventilator.log", "sink.log", "worker-0.log", "quarantine.jsonl", "spec.json"} == left
 

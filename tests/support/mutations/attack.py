@@ -1,0 +1,331 @@
+"""Sends mutated messages to every socket of running services, and measures what comes of it.
+
+A stack is attacked at its three bound sockets while a trainer reads. A worker, a sink and a trainer, whose sockets only
+connect, are attacked by a false server. `python -m support.mutations.attack 1000000` (in tests/) prints a table.
+"""
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import psutil
+import zmq
+from support.hostile import Attacker, Frames, message
+from support.mutations.mutate import mutated, still_valid, valid_messages
+from support.plans import make_plan
+from support.streams import (
+    DEADLINE_S,
+    INTERVALS,
+    digest,
+    epochs,
+    is_alive,
+    make_images,
+    make_spec,
+    run_stack,
+    told,
+    until,
+)
+
+import penstock
+from penstock.launcher.stack import LocalStack
+from penstock.protocol import messages
+from penstock.protocol.runtime.health import query
+
+#: Messages between two measurements.
+_BLOCK = 100
+#: Share of the attacks that begin as a message of a kind that belongs on the socket.
+_BELONGING = 0.85
+_INTERVALS = messages.Intervals(heartbeat_s=INTERVALS["heartbeat_s"], silence_s=DEADLINE_S)
+_Kinds = tuple[type[messages.AnyMessage], ...]
+#: By socket: kinds that it accepts; and of those, what it has to obey if it is valid, so that it is not sent.
+_KINDS: dict[str, tuple[_Kinds, _Kinds]] = {
+    "ventilator": (
+        (messages.Finished, messages.Heartbeat, messages.Goodbye, messages.Progress, messages.ListPaths),
+        (messages.Hello, messages.SinkHello),
+    ),
+    "sink: results": ((messages.Result,), ()),
+    "sink: trainers": (
+        (messages.Subscribe, messages.Credit, messages.Heartbeat, messages.Goodbye, messages.SampleRequest),
+        (),
+    ),
+    "worker": (
+        (messages.Tasks, messages.Heartbeat),
+        (messages.WorkerWelcome, messages.Drain, messages.Reset),
+    ),
+    "sink: ventilator": (
+        (messages.Quarantined, messages.Paths, messages.Heartbeat),
+        (messages.SinkWelcome, messages.Drain, messages.Reset),
+    ),
+    "trainer": (
+        (messages.Batch, messages.EpochEnd, messages.Refused, messages.Heartbeat),
+        (messages.TrainerWelcome, messages.Reset),
+    ),
+}
+
+
+@dataclass(slots=True)
+class Report:
+    """What one socket did with what it was sent."""
+
+    target: str
+    sent: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    #: Most processor time (s) that the service used for a block of messages: no message took longer.
+    block_cpu_s: float = 0.0
+    #: Longest (s) that the service let others wait for an answer, or was silent.
+    silent_s: float = 0.0
+
+    def __str__(self) -> str:
+        """Return a line of a table."""
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self.rejected.most_common())
+        accepted = self.sent - sum(self.rejected.values())
+        return (
+            f"| {self.target} | {self.sent} | {accepted} | {reasons} | {self.block_cpu_s:.2f} | {self.silent_s:.2f} |"
+        )
+
+
+HEADING = (
+    "| socket | sent | accepted or ignored | rejected | most CPU for 100 (s) | longest silence (s) |\n"
+    "|---|---|---|---|---|---|"
+)
+
+
+def attack_everything(count: int, seed: int, folder: Path, examples: int) -> Generator[Report]:
+    """Send about `count` mutated messages in all; AssertionError if a service ends or delivers other bytes."""
+    valid = valid_messages(examples)
+    rng = random.Random(seed)
+    yield from attack_stack(count // 2, rng, valid, folder)
+    for peer in (_worker, _sink, _trainer):
+        yield peer(count // 6, rng, valid, folder)
+
+
+def attack_stack(count: int, rng: random.Random, valid: list[Frames], folder: Path) -> Generator[Report]:
+    """Attack the bound sockets while a trainer reads; its bytes must be the same as without."""
+    spec = make_spec(make_images(folder / "photos", each=20))
+    with run_stack(spec, workers=1) as stack:
+        reference = digest(epochs(stack.feed(), 1))
+        addresses = stack.addresses
+        for name, kind, address in (
+            ("ventilator", zmq.DEALER, addresses.ventilator),
+            ("sink: results", zmq.PUSH, addresses.results),
+            ("sink: trainers", zmq.DEALER, addresses.trainers),
+        ):
+            yield _attack_bound(stack, Report(name), kind, address, _sample(rng, valid, count // 3, name))
+        feed = stack.feed()
+        assert reference == digest(epochs(feed, 1))
+        restarted = {name: child.restarts for name, child in stack.children.items() if child.restarts}
+        assert {} == restarted
+
+
+def _sample(rng: random.Random, valid: list[Frames], count: int, target: str) -> Generator[Frames]:
+    """Yield mutated messages, most of them of the kinds that belong there; none that the target has to obey."""
+    accepted, obeyed = _KINDS[target]
+    names = {kind.__name__.encode() for kind in (*accepted, *obeyed)}
+    belonging = [frames for frames in valid if frames[0].rpartition(b" ")[2] in names]
+    for _ in range(count):
+        while still_valid(frames := mutated(rng, belonging if rng.random() < _BELONGING else valid), obeyed):
+            pass
+        yield frames
+
+
+def _attack_bound(stack: LocalStack, report: Report, kind: int, address: str, attacks: Generator[Frames]) -> Report:
+    part = report.target.partition(":")[0]
+    process = psutil.Process(stack.children[part].process.pid)
+    before = Counter(told(stack, part)["rejected"])
+    with Attacker(kind, address) as attacker, _asked(stack, part, report):
+        _send(attacks, report, process, attacker.socket.send_multipart)
+    report.rejected = until(lambda: _settled(lambda: Counter(told(stack, part)["rejected"])), "the count to settle")
+    report.rejected.subtract(before)
+    return report
+
+
+def _settled(count: Callable[[], Counter[str]]) -> Counter[str] | None:
+    """Return the count if it does not change for a moment."""
+    first = count()
+    time.sleep(0.3)  # between two looks
+    return first if count() == first else None
+
+
+def _send(
+    attacks: Generator[Frames], report: Report, process: psutil.Process, send: Callable[[Frames], object]
+) -> None:
+    """Send in blocks; the socket's high-water mark holds the sender back."""
+    used = _cpu_s(process)
+    for frames in attacks:
+        send(frames)
+        report.sent += 1
+        if report.sent % _BLOCK == 0:
+            now_used = _cpu_s(process)
+            report.block_cpu_s = max(report.block_cpu_s, now_used - used)
+            used = now_used
+    assert is_alive(process), report
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@contextmanager
+def _asked(stack: LocalStack, part: str, report: Report) -> Generator[None]:
+    """Ask the service for something that its loop has to answer, again and again; note the longest wait."""
+    question: messages.AnyMessage = messages.StatusRequest(version=penstock.__version__)
+    address = stack.addresses.ventilator
+    if part == "sink":
+        address = stack.addresses.trainers
+        question = messages.SampleRequest(stream="train", count=1, version=penstock.__version__)
+    stop = threading.Event()
+
+    def ask() -> None:
+        with Attacker(zmq.DEALER, address) as onlooker:
+            while not stop.wait(0.02):
+                began = time.monotonic()
+                onlooker.send([message(question)])
+                assert onlooker.socket.poll(DEADLINE_S * 1000), f"{part} does not answer"
+                onlooker.socket.recv_multipart()
+                report.silent_s = max(report.silent_s, time.monotonic() - began)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _worker(count: int, rng: random.Random, valid: list[Frames], folder: Path) -> Report:
+    welcome = messages.WorkerWelcome(streams=(), roots={}, sink="", intervals=_INTERVALS)
+    command = ["-m", "penstock.worker", *_flags(), "--drain-s=1", "--ventilator={address}", "--health={health}"]
+    return _attack_peer("worker", command, welcome, folder, _sample(rng, valid, count, "worker"))
+
+
+def _sink(count: int, rng: random.Random, valid: list[Frames], folder: Path) -> Report:
+    welcome = messages.SinkWelcome(streams=(make_plan(),), intervals=_INTERVALS)
+    command = ["-m", "penstock.sink", *_flags(), "--ventilator={address}", "--health={health}"]
+    command += [f"--results=ipc://{folder}/r", f"--bind=ipc://{folder}/t"]
+    name = "sink: ventilator"
+    return _attack_peer(name, command, welcome, folder, _sample(rng, valid, count, name))
+
+
+def _trainer(count: int, rng: random.Random, valid: list[Frames], folder: Path) -> Report:
+    welcome = messages.TrainerWelcome(plan=make_plan(), position=0, intervals=_INTERVALS)
+    command = [str(Path(__file__).with_name("trainer.py")), "{address}"]
+    return _attack_peer("trainer", command, welcome, folder, _sample(rng, valid, count, "trainer"), health=False)
+
+
+def _flags() -> list[str]:
+    return [f"--heartbeat-s={INTERVALS['heartbeat_s']}", f"--silence-s={DEADLINE_S}"]
+
+
+def _attack_peer(
+    name: str,
+    command: list[str],
+    welcome: messages.AnyMessage,
+    folder: Path,
+    attacks: Generator[Frames],
+    *,
+    health: bool = True,
+) -> Report:
+    """Start a process that connects to us, pose as its server and attack it."""
+    report, place = Report(name), folder / name.replace(": ", "-")
+    address, asked = f"ipc://{place}.sock", f"{place}.health"
+    arguments = [part.format(address=address, health=asked) for part in command]
+    with ExitStack() as opened, Path(f"{place}.log").open("wb") as log:
+        server = opened.enter_context(_FalseServer(address, message(welcome), report))
+        process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=log, text=True)
+        opened.callback(process.wait)
+        opened.callback(process.kill)
+        server.send([b"?"])  # waits until it is here
+        _send(attacks, report, psutil.Process(process.pid), server.send)
+        server.rest()
+        if health:
+            report.rejected = until(
+                lambda: _settled(lambda: Counter(query(asked).get("rejected", {}))), "the count to settle"
+            )
+        process.terminate()
+        output, _ = process.communicate(timeout=DEADLINE_S)
+        assert 0 == process.returncode, Path(f"{place}.log").read_text()[-2000:]
+        if not health:
+            report.rejected = Counter(json.loads(output))
+    return report
+
+
+class _FalseServer:
+    """A ROUTER that answers greetings, and sends attacks to the peer that spoke last."""
+
+    def __init__(self, address: str, welcome: Frames, report: Report) -> None:
+        self._context = zmq.Context()
+        self._router = self._context.socket(zmq.ROUTER)
+        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._router.setsockopt(zmq.SNDHWM, 100)
+        self._router.bind(address)
+        self._welcome, self._report = welcome, report
+        self._peer = b""
+        self._heard_at = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._context.destroy(linger=0)
+
+    def send(self, frames: Frames) -> None:
+        """Send to the peer as soon as it is here and has room."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not self._sent(frames):
+            assert time.monotonic() < deadline, f"{self._report.target} takes nothing any more"
+            self._listen(0.02)
+        self._listen(0)
+
+    def rest(self) -> None:
+        """Go on listening until the peer has spoken twice more: it has handled what was sent, or soon will."""
+        for _ in range(2):
+            heard, deadline = self._heard_at, time.monotonic() + DEADLINE_S
+            while self._heard_at == heard:
+                assert time.monotonic() < deadline, f"{self._report.target} is silent"
+                self._listen(0.02)
+
+    def _sent(self, frames: Frames) -> bool:
+        if not self._peer:
+            return False
+        try:
+            self._router.send_multipart([self._peer, *frames], zmq.NOBLOCK)
+        except zmq.ZMQError:  # it has no room, or has a new identity
+            return False
+        return True
+
+    def _listen(self, seconds: float) -> None:
+        while self._router.poll(seconds * 1000):
+            peer = self._router.recv_multipart()[0]
+            now = time.monotonic()
+            if self._peer:
+                self._report.silent_s = max(self._report.silent_s, now - self._heard_at)
+            self._heard_at = now
+            if peer != self._peer:
+                self._peer = peer
+                self._sent(self._welcome)
+            seconds = 0
+
+
+def main(count: int) -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        sys.stdout.write(HEADING + "\n")
+        for report in attack_everything(count, 1, Path(folder), 60):
+            sys.stdout.write(f"{report}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
