@@ -67,8 +67,8 @@ _KINDS: dict[str, tuple[_Kinds, _Kinds]] = {
         (messages.SinkWelcome, messages.Drain, messages.Reset),
     ),
     "trainer": (
-        (messages.Batch, messages.EpochEnd, messages.Refused, messages.Heartbeat),
-        (messages.TrainerWelcome, messages.Reset),
+        (messages.Batch, messages.EpochEnd, messages.Heartbeat),
+        (messages.TrainerWelcome, messages.Refused, messages.Reset),
     ),
 }
 
@@ -104,9 +104,9 @@ def attack_everything(count: int, seed: int, folder: Path, examples: int) -> Gen
     """Send about `count` mutated messages in all; AssertionError if a service ends or delivers other bytes."""
     valid = valid_messages(examples)
     rng = random.Random(seed)
-    yield from attack_stack(count // 2, rng, valid, folder)
+    yield from attack_stack(3 * (count // 6), rng, valid, folder)
     for peer in (_worker, _sink, _trainer):
-        yield peer(count // 6, rng, valid, folder)
+        yield peer(count - 5 * (count // 6) if peer is _trainer else count // 6, rng, valid, folder)
 
 
 def attack_stack(count: int, rng: random.Random, valid: list[Frames], folder: Path) -> Generator[Report]:
@@ -144,16 +144,22 @@ def _attack_bound(stack: LocalStack, report: Report, kind: int, address: str, at
     before = Counter(told(stack, part)["rejected"])
     with Attacker(kind, address) as attacker, _asked(stack, part, report):
         _send(attacks, report, process, attacker.socket.send_multipart)
-    report.rejected = until(lambda: _settled(lambda: Counter(told(stack, part)["rejected"])), "the count to settle")
+    report.rejected = _settled(lambda: Counter(told(stack, part)["rejected"]))
     report.rejected.subtract(before)
     return report
 
 
-def _settled(count: Callable[[], Counter[str]]) -> Counter[str] | None:
-    """Return the count if it does not change for a moment."""
-    first = count()
-    time.sleep(0.3)  # between two looks
-    return first if count() == first else None
+def _settled(count: Callable[[], Counter[str]]) -> Counter[str]:
+    """Return the count once it does not change any more."""
+    found = [count()]
+
+    def stands_still() -> bool:
+        time.sleep(0.2)  # between two counts
+        found.append(count())
+        return found[-1] == found[-2]
+
+    until(stands_still, "the count to settle")
+    return found[-1]
 
 
 def _send(
@@ -191,7 +197,7 @@ def _asked(stack: LocalStack, part: str, report: Report) -> Generator[None]:
             while not stop.wait(0.02):
                 began = time.monotonic()
                 onlooker.send([message(question)])
-                assert onlooker.socket.poll(DEADLINE_S * 1000), f"{part} does not answer"
+                assert onlooker.socket.poll(round(DEADLINE_S * 1000)), f"{part} does not answer"
                 onlooker.socket.recv_multipart()
                 report.silent_s = max(report.silent_s, time.monotonic() - began)
 
@@ -250,9 +256,7 @@ def _attack_peer(
         _send(attacks, report, psutil.Process(process.pid), server.send)
         server.rest()
         if health:
-            report.rejected = until(
-                lambda: _settled(lambda: Counter(query(asked).get("rejected", {}))), "the count to settle"
-            )
+            report.rejected = _settled(lambda: Counter(query(asked).get("rejected", {})))
         process.terminate()
         output, _ = process.communicate(timeout=DEADLINE_S)
         assert 0 == process.returncode, Path(f"{place}.log").read_text()[-2000:]
@@ -306,7 +310,7 @@ class _FalseServer:
         return True
 
     def _listen(self, seconds: float) -> None:
-        while self._router.poll(seconds * 1000):
+        while self._router.poll(round(seconds * 1000)):
             peer = self._router.recv_multipart()[0]
             now = time.monotonic()
             if self._peer:

@@ -68,7 +68,7 @@ def _with_arrays() -> list[Frames]:
     payload = [array.tobytes() for array in arrays]
     frames = frames_of(plan.schema, arrays)
     key = messages.TaskKey(stream="train", ordinal=3)
-    made = [
+    made: list[messages.AnyMessage] = [
         Result(key=key, plan=plan.token, worker="w", frames=frames),
         Batch(sequence=0, start=0, stops=(4,), sizes=(4,), frames=frames),
         SampleReply(plan=plan, readers=1, positions=(0, 1, 2, 3), frames=frames),

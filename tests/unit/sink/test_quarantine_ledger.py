@@ -53,8 +53,8 @@ def test_thousands_of_epochs_keep_each_item_s_first_entry_and_all_epochs(tmp_pat
     again.close()
     assert before == path.read_bytes()
     epochs: dict[int, set[int]] = {}
-    for item in merge(read_ledger(path)):
-        epochs.setdefault(item.item, set()).update(item.epochs)
+    for failed in merge(read_ledger(path)):
+        epochs.setdefault(failed.item, set()).update(failed.epochs)
     assert {item: set(range(2000)) for item in range(3)} == epochs
     assert [0o600, 0o700] == [stat.S_IMODE(each.stat().st_mode) for each in (path, path.parent)]
 
@@ -93,8 +93,8 @@ def test_no_kill_loses_a_first_entry(tmp_path: Path) -> None:
     ledger = Ledger(str(path))  # it takes the file of a killed one as it is
     ledger.close()
     epochs: dict[int, set[int]] = {}
-    for item in merge(read_ledger(path)):
-        epochs.setdefault(item.item, set()).update(item.epochs)
+    for failed in merge(read_ledger(path)):
+        epochs.setdefault(failed.item, set()).update(failed.epochs)
     assert all(set(range(reached + 1)) <= found for found in epochs.values())
 
 
