@@ -71,7 +71,8 @@ class EventLog:
         )
 
     def _find(self, key: TaskKey) -> Iterator[tuple[float, int | None, str]]:
-        for at, stream, start, stop, offset, what in self._events:
+        # A copy: the thread that answers HTTP reads while the loop adds. Copying is one step of the interpreter.
+        for at, stream, start, stop, offset, what in self._events.copy():
             if stream != key.stream or not start <= key.ordinal < stop:
                 continue
             if key.item_offset is None or offset in (None, key.item_offset):

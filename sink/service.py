@@ -120,6 +120,7 @@ class Sink:
         self.observed = self._core.observe(now)
         self._reported_at = self._tick_at = self._sweep_at = self._observed_at = now
         self._execute(self._core.start(now))
+        service.health.tell(self._core.story)
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self.observed.stats)).answer)
         addresses = {"trainers": self._trainers.address, "results": self._results.address}
         service.log.info("serving", **addresses, advertised=hello.results)

@@ -118,6 +118,7 @@ class Ventilator:
         self.observed = self._core.observe(now)
         own = Own(__version__, settings.restarts, service.hub.rejects.counts)
         self._snapshots = Snapshots(own, self.observed, time.time())
+        service.health.tell(self._core.story)
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self._snapshots.snapshot)).answer)
         service.health.serve("/status", lambda _: self._as_json(), private=True)
 

@@ -84,6 +84,7 @@ class Worker:
         #: What the status and the metrics show; made by the loop, since other threads read it.
         self.observed = self._core.observe()
         self._execute(self._core.start(now))
+        service.health.tell(self._core.story)
         service.health.serve("/metrics", Metrics(METRICS, self._fill).answer)
 
     def turn(self, now: float) -> float:

@@ -17,6 +17,7 @@ from rich.live import Live
 from penstock.commands.status_display import picture
 from penstock.observe.http_client import WebOnlooker
 from penstock.observe.status_client import Onlooker
+from penstock.observe.story_client import Part, ask_service, merge
 from penstock.protocol.errors import DeadlineError, SpecError
 from penstock.protocol.event_log import parse_task_name
 from penstock.protocol.runtime.service import run
@@ -50,8 +51,11 @@ class StatusSettings(AddressSettings):
     once: bool = False
     """Print once, also on a terminal; there it is shown live otherwise."""
     story: str = ""
-    """Print what happened to one task at the ventilator lately instead: stream/ordinal, as in train/17, or train/17.2
-    for its third item."""
+    """Print what happened to one task lately instead: stream/ordinal, as in train/17, or train/17.2 for its third item.
+    The ventilator is always asked."""
+    services: list[str] = Field(default_factory=list)
+    """Health addresses of the sink and of workers on this host, host:port or /path, which are asked for their part of
+    the story as well."""
 
 
 def open_onlooker(address: str, settings: AddressSettings) -> Onlooker | WebOnlooker:
@@ -84,21 +88,28 @@ def serve(settings: StatusSettings) -> int:
 
 
 def _tell(settings: StatusSettings, console: Console) -> int:
-    """Print the story of one task; return the exit status, 1 if the ventilator remembers nothing of it."""
+    """Print the story of one task; return the exit status, 1 if none of the services remembers anything of it."""
     key = parse_task_name(settings.story)
     with open_onlooker(settings.address, settings) as onlooker:
         if isinstance(onlooker, WebOnlooker):
             raise SpecError(f"--story needs the ventilator's own address, tcp:// or ipc://, not {settings.address!r}")
         snapshot = onlooker.look(0, key)
+    parts = [Part("ventilator", time.monotonic(), snapshot.story)]
+    parts += [ask_service(address, key, settings.wait_s) for address in settings.services]
+    told = merge(parts, time.monotonic())
+    silent = [f"{part.service} has no part in this: {part.why}" for part in parts if part.why]
     if settings.json_:
-        print(json.dumps([event.model_dump(mode="json") for event in snapshot.story], indent=2))
-    elif snapshot.story:
-        console.print("\n".join(map(str, snapshot.story)), markup=False, highlight=False, soft_wrap=True)
-    else:
+        print(json.dumps([{"service": name, **event.model_dump(mode="json")} for name, event in told], indent=2))
+        print(*silent, sep="\n", end="\n" if silent else "", file=sys.stderr)
+        return 0 if told else 1
+    width = max(len(part.service) for part in parts)
+    lines = [f"{name:{width}} {event}" if settings.services else str(event) for name, event in told]
+    if not told:
         streams = ", ".join(stream.name for stream in snapshot.streams)
-        text = f"the ventilator remembers nothing of {settings.story}; its streams are: {streams}"
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-    return 0 if snapshot.story else 1
+        asked = ", ".join(part.service for part in parts if not part.why)
+        lines = [f"no event of {settings.story} is remembered by: {asked}; the streams are: {streams}"]
+    console.print("\n".join(lines + silent), markup=False, highlight=False, soft_wrap=True)
+    return 0 if told else 1
 
 
 def _watch(console: Console, onlooker: Onlooker | WebOnlooker, snapshot: Snapshot) -> None:

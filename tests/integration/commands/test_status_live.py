@@ -1,5 +1,6 @@
 """`penstock status` on a real terminal, before a real stack: it lives, notices losses, and leaves all as it was."""
 
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from support.situations import Trainer
 from support.streams import make_images, make_spec, run_stack, until
 from support.terminal import CTRL_C, Terminal
 
+from penstock.commands.status import main as status
 from penstock.launcher.stack import LocalStack
 
 pytestmark = pytest.mark.integration
@@ -43,6 +45,22 @@ def test_the_live_view_follows_the_stack_until_ctrl_c(stack: LocalStack) -> None
         assert 130 == terminal.ended()
         assert "Traceback" not in terminal.shown
         assert terminal.is_as_before()
+
+
+def test_a_story_leads_through_all_services(stack: LocalStack, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the ventilator leased, the worker queued and sent, and the sink received: each from its own service."""
+    health = [stack._health(name) for name in ("worker-0", "sink")]
+    services = [f"--services={address}" for address in health]
+
+    def told() -> list[dict[str, str]]:
+        status([stack.addresses.ventilator, "--json", "--story", "train/0", *services])
+        events: list[dict[str, str]] = json.loads(capsys.readouterr().out)
+        return events
+
+    until(lambda: {"ventilator", *health} == {event["service"] for event in told()}, "each service's part")
+    events = [f"{event['service']}: {event['what']}" for event in told()]
+    for pattern in ("ventilator: leased to ", f"{health[0]}: queued at ", f"{health[1]}: result of .* arrived"):
+        assert any(re.match(pattern, event) for event in events), (pattern, events)
 
 
 @pytest.mark.long
