@@ -142,6 +142,8 @@ class StreamStats(Message):
     """Seconds that trainers had no credit to give, summed over trainers."""
     quarantined: Counts = Field(default_factory=dict)
     """Items quarantined, once an epoch, by kind of failure."""
+    quarantined_items: Counts = Field(default_factory=dict)
+    """Different items quarantined so far, by kind of their first failure: each is counted once, however many epochs."""
     stopped: Text = ""
     """Why the stream stopped for good; empty while it runs."""
 

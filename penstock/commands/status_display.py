@@ -149,18 +149,16 @@ def _workers(workers: Sequence[WorkerRow], rows: int | None) -> RenderableType:
 
 
 def _quarantine(snapshot: Snapshot, address: str) -> Iterator[RenderableType]:
-    total = snapshot.sink.quarantined if snapshot.sink else 0
-    if not total:
+    if not (snapshot.sink and snapshot.sink.quarantined):
         yield Text("nothing is quarantined", "dim")
         return
     kinds: Counter[str] = Counter()
     for stream in snapshot.streams:
-        kinds.update(stream.sink.quarantined if stream.sink else {})
+        kinds.update(stream.sink.quarantined_items if stream.sink else {})
     words = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     where = "" if address == resolve(OWN_VENTILATOR) else f" {address}"
     more = "" if address.startswith("http") else f"; penstock quarantine{where} lists them"
-    often = " (an item once an epoch)" if any(line.epoch for line in snapshot.ledger) else ""
-    yield Text.assemble((f"{total:,} quarantined", "bold"), f"{often}: {words}{more}")
+    yield Text.assemble((f"{several(kinds.total(), 'item')} quarantined", "bold"), f": {words}{more}")
     newest = {line.path: line for line in reversed(snapshot.ledger)}  # an item fails in every epoch
     for line in list(reversed(newest.values()))[:_LINES]:
         yield Text(f"  {printable(line.path)}: {printable(line.reason)}", "dim", no_wrap=True, overflow="ellipsis")

@@ -216,11 +216,12 @@ class Assembly:
         budget = self.streams.budgets[name]
         for failure in failures:
             if budget.count(epoch, failure):
-                self.statistics.quarantine(name, epoch, failure, worker)
+                first = self.statistics.quarantine(name, epoch, failure, worker)
                 who = failure.worker or worker
-                fields = failure.model_dump() | {"worker": who, "stream": name, "task": ordinal, "epoch": epoch}
+                named = {"path": failure.path, "reason": failure.reason}
+                fields = named | failure.model_dump() | {"worker": who, "stream": name, "task": ordinal, "epoch": epoch}
                 entry = LedgerEntry(name, epoch, failure.item, failure.path, failure.reason, failure.attempts, who)
-                out += [AppendToLedger(entry), Note("quarantined", fields, "warning")]
+                out += [AppendToLedger(entry), Note("quarantined", fields, "warning" if first else "debug")]
         if failures and (refused := budget.refused):
             self.streams.report.press()
             out.append(Note("stream stopped", {"stream": name, "reason": budget.exceeded}, "error"))

@@ -51,6 +51,9 @@ class SinkStatistics:
         self._left: dict[str, Counter[str]] = {}
         self._waited: dict[str, tuple[float, float]] = {}
         self._quarantined: dict[str, Counter[str]] = {}
+        #: Items that were quarantined in any epoch, by stream, and how many by kind of their first failure.
+        self._items: dict[str, set[int]] = {}
+        self._first: dict[str, Counter[str]] = {}
         self._ledger: deque[QuarantinedItem] = deque(maxlen=LEDGER_KEPT)
         self._lines = 0
         #: How many lines the ventilator has.
@@ -61,8 +64,12 @@ class SinkStatistics:
         self.results["accepted"] += 1
         self._bytes += sum(array.nbytes for array in arrays)
 
-    def quarantine(self, stream: str, epoch: int, failure: Failure, worker: str) -> None:
-        """Add a line of the ledger."""
+    def quarantine(self, stream: str, epoch: int, failure: Failure, worker: str) -> bool:
+        """Add a line of the ledger; return whether it is the first of this item."""
+        items = self._items.setdefault(stream, set())
+        if first := failure.item not in items:
+            items.add(failure.item)
+            self._first.setdefault(stream, Counter())[failure.kind] += 1
         self._quarantined.setdefault(stream, Counter())[failure.kind] += 1
         self._ledger.append(
             QuarantinedItem(
@@ -78,6 +85,7 @@ class SinkStatistics:
             )
         )
         self._lines += 1
+        return first
 
     def acknowledge(self, lines: int) -> None:
         """Handle how many lines of the ledger the ventilator has; the number falls when the ventilator restarts."""
@@ -154,6 +162,7 @@ class SinkStatistics:
             starved_s=starved_s,
             blocked_s=blocked_s,
             quarantined=few(self._quarantined.get(name, {})),
+            quarantined_items=few(self._first.get(name, {})),
             stopped=shorten(stopped),
             **sums,
         )

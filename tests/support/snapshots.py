@@ -24,6 +24,13 @@ def make_line(
     )
 
 
+def _counted(ledger: Sequence[QuarantinedItem]) -> dict[str, dict[str, int]]:
+    """Return what a sink counts of these lines: all of them, and the files in them."""
+    if not ledger:
+        return {}
+    return {"quarantined": {"read": len(ledger)}, "quarantined_items": {"read": len({line.path for line in ledger})}}
+
+
 def make_snapshot(
     at: float = 1000.0, workers: int = 2, ledger: Sequence[QuarantinedItem] = (), **changes: Any
 ) -> Snapshot:
@@ -51,7 +58,7 @@ def make_snapshot(
                 classes=2,
                 batch_size=32,
                 fingerprint="f",
-                sink=StreamStats(stream="train", quarantined={"read": len(ledger)} if ledger else {}),
+                sink=StreamStats(stream="train", **_counted(ledger)),
             ),
             StreamRow(name="validation", items=50, samples=50, classes=2, batch_size=32, fingerprint="g"),
         ),

@@ -159,13 +159,13 @@ export function showLedger(lines) {
 
 export function showLedgerCount(now, lines) {
   const shown = lines.length;
-  const total = now.sink?.quarantined ?? 0;
+  const total = now.sink?.quarantined ?? 0; // lines of the ledger: a file has one in each epoch
   const kinds = {};
   for (const stream of now.streams) {
-    for (const [kind, number] of Object.entries(stream.sink?.quarantined ?? {})) kinds[kind] = (kinds[kind] ?? 0) + number;
+    for (const [kind, number] of Object.entries(stream.sink?.quarantined_items ?? {})) kinds[kind] = (kinds[kind] ?? 0) + number;
   }
   const words = Object.entries(kinds).sort((one, other) => other[1] - one[1]).map(([kind, number]) => `${count(number)} ${kind}`);
-  const cut = shown >= MOST_SHOWN && total > shown ? ` · the newest ${count(shown)} are shown` : "";
-  const often = lines.some((line) => line.epoch > 0) ? ", an item once an epoch" : "";
-  say(find("ledger-count"), total ? `${count(total)}${often}${sum(Object.values(kinds)) ? ` · ${words.join(", ")}` : ""}${cut}` : "");
+  const cut = shown >= MOST_SHOWN && total > shown ? ` · those of the newest ${count(shown)} failures are shown` : "";
+  const files = sum(Object.values(kinds));
+  say(find("ledger-count"), files ? `${several(files, "file")} · ${words.join(", ")}${cut}` : "");
 }

@@ -12,6 +12,7 @@ from support.plans import (
 
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import (
+    Credit,
     Failure,
     TaskKey,
 )
@@ -91,6 +92,26 @@ def test_items_that_failed_leave_no_gap_and_are_counted_once() -> None:
     assert {("train", "cannot be decoded", "w")} == {
         (entry.stream, entry.reason, entry.worker) for entry in harness.ledger
     }
+
+
+def test_an_item_is_warned_about_once_and_counted_once_however_many_epochs_it_fails_in() -> None:
+    """Its first line names path and reason first; later epochs add to the ledger, and say no more at this level."""
+    plan = make_plan(items=12, task_items=4, batch_size=4)
+    harness = CoreHarness(plan)
+    harness.subscribe()
+    bad = items_of(plan, 0)[1]
+    for epoch in range(3):
+        for ordinal in range(3):
+            items = items_of(plan, epoch * 3 + ordinal)
+            harness.result(epoch * 3 + ordinal, failing=frozenset({bad} & set(items)))
+        harness.hear(b"t", Credit(consumed=3 * (epoch + 1), limit=100))
+    notes = [note for note in harness.notes if note.event == "quarantined"]
+    assert ["warning", "debug", "debug"] == [note.level for note in notes]
+    assert ["path", "reason"] == list(notes[0].fields)[:2]
+    assert [0, 1, 2] == [entry.epoch for entry in harness.ledger]
+    harness.wait(3.0, VENTILATOR)
+    [stream] = harness.core.observe(harness.now).stats.streams
+    assert (1, 3) == (sum(stream.quarantined_items.values()), sum(stream.quarantined.values()))
 
 
 def test_what_the_ventilator_gave_up_counts_as_failed() -> None:
