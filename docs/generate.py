@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from penstock.bench.results import BenchSettings
 from penstock.commands.check import CheckSettings
+from penstock.commands.doctor import DoctorSettings
 from penstock.commands.inspect import InspectSettings
 from penstock.commands.keys import AddSettings, ExportSettings, FolderSettings, InitSettings, NameSettings
 from penstock.commands.preview import PreviewSettings
@@ -67,6 +68,7 @@ _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock inspect": InspectSettings,
     "penstock status": StatusSettings,
     "penstock quarantine": QuarantineSettings,
+    "penstock doctor": DoctorSettings,
     "penstock bench": BenchSettings,
     "penstock trace": TraceSettings,
     "penstock demo": DemoSettings,

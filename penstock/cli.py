@@ -36,6 +36,7 @@ COMMANDS = {
     "status": Command("penstock.commands.status", "show the state of a running stack, and its bottleneck"),
     "quarantine": Command("penstock.commands.quarantine", "list the items that failed, and why"),
     "trace": Command("penstock.trace.command", "join recorded traces into a file for the Perfetto viewer"),
+    "doctor": Command("penstock.commands.doctor", "check this machine: versions, decoders, memory, limits, ports"),
     "keys": Command("penstock.commands.keys", "create, list, export and revoke keys for encryption and access"),
     "ventilator": Command("penstock.ventilator.service", "service: hand out tasks"),
     "worker": Command("penstock.worker.service", "service: decode and transform images"),

@@ -26,7 +26,8 @@ RETIRED = 2**62
 #: Name of the anonymous files, as `/proc/PID/fd` shows it.
 _NAME = "penstock"
 #: A segment cannot change its size any more: reading one never meets an end that moved (SIGBUS).
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+#: Systems without seals have no memfd either, and `can_share` says so.
+_SEALS = sum(getattr(fcntl, f"F_SEAL_{name}", 0) for name in ("SHRINK", "GROW", "SEAL"))
 
 #: Largest segment that is mapped for a peer (bytes): far more than the results of one task.
 MOST_BYTES = 1 << 32
