@@ -24,7 +24,7 @@ def make_line(
     )
 
 
-def _counted(ledger: Sequence[QuarantinedItem]) -> dict[str, dict[str, int]]:
+def _counted(ledger: Sequence[QuarantinedItem]) -> dict[str, Any]:
     """Return what a sink counts of these lines: all of them, and the files in them."""
     if not ledger:
         return {}
