@@ -80,7 +80,7 @@ def test_workers_come_and_go(stack: Project, feed: Feed, reference: list[Batch])
 def test_the_dashboard_is_there_for_who_has_its_token(stack: Project, feed: Feed) -> None:
     """From this machine, by the address in the log of `keys`; it knows the workers, and gets samples from the sink."""
     said = stack.logs("keys")
-    [(address, token)] = set(re.findall(r"dashboard: (\S+)\?token=(\S+)", said))
+    [(address, token)] = set(re.findall(r"dashboard: (\S+)\?token=([\w-]+)", said))
     assert f"http://127.0.0.1:{stack.dashboard_port}/" == address
     shown = until(lambda: stack.events("ventilator", "dashboard"), "the ventilator to say where the dashboard is")
     assert shown[0]["url"] == address, "without the token"
