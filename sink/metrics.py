@@ -3,7 +3,7 @@
 from typing import get_args
 
 from penstock.protocol.records import FailureKind
-from penstock.protocol.runtime.metrics import COMMON, Definition, Page, add_common
+from penstock.protocol.runtime.metrics import COMMON, Definition, MetricsPage, add_common
 from penstock.protocol.stats import ReaderStats, SinkStats, StreamStats, WriterStats
 
 #: What is counted from the start, so that the first of a kind shows as an increase.
@@ -74,7 +74,7 @@ METRICS = (
 )
 
 
-def fill(page: Page, stats: SinkStats) -> None:
+def fill(page: MetricsPage, stats: SinkStats) -> None:
     """Fill a page."""
     add_common(page, "sink", stats.restarts, stats.rejected)
     page.add_each("penstock_sink_results_total", dict.fromkeys(_OUTCOMES, 0) | stats.results)
@@ -85,7 +85,7 @@ def fill(page: Page, stats: SinkStats) -> None:
         _fill_writers(page, name, [writer for writer in stats.writers if writer.stream == name])
 
 
-def _fill_stream(page: Page, stream: StreamStats, readers: list[ReaderStats]) -> None:
+def _fill_stream(page: MetricsPage, stream: StreamStats, readers: list[ReaderStats]) -> None:
     name = stream.stream
     page.add("penstock_sink_trainers", len(readers), name)
     page.add("penstock_sink_window_samples", stream.window, name)
@@ -107,7 +107,7 @@ def _fill_stream(page: Page, stream: StreamStats, readers: list[ReaderStats]) ->
     page.add("penstock_sink_stream_stopped", float(bool(stream.stopped)), name)
 
 
-def _fill_writers(page: Page, name: str, writers: list[WriterStats]) -> None:
+def _fill_writers(page: MetricsPage, name: str, writers: list[WriterStats]) -> None:
     page.add("penstock_writer_samples_total", sum(writer.samples for writer in writers), name)
     page.add("penstock_writer_bytes_total", sum(writer.bytes for writer in writers), name)
     page.add("penstock_writer_waiting_samples", sum(writer.waiting for writer in writers), name)

@@ -30,7 +30,7 @@ from penstock.protocol.messages import (
     TrainerWelcome,
 )
 from penstock.protocol.runtime.metrics import Metrics
-from penstock.protocol.runtime.service import Service, host_name, run, spare_collector
+from penstock.protocol.runtime.service import Observed, Service, host_name, run, spare_collector
 from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.transport.addresses import check_address, host_of, reachable
 from penstock.protocol.transport.own_sockets import OWN_RESULTS, OWN_TRAINERS, OWN_VENTILATOR, Address
@@ -116,12 +116,12 @@ class Sink:
         recording = self._open_writer() if settings.writer != "none" else None
         process = ProcessFacts(settings.restarts, hub.rejects.counts)
         self._core = Assembly(hello, intervals, now, recording, process)
-        #: What the status and the metrics show; made by the loop, since other threads read it.
-        self.observed = self._core.observe(now)
-        self._reported_at = self._tick_at = self._sweep_at = self._observed_at = now
+        #: What the status and the metrics show.
+        self.observed = Observed(self._core.observe, _OBSERVE_S, now)
+        self._reported_at = self._tick_at = self._sweep_at = now
         self._execute(self._core.start(now))
         service.health.tell(self._core.story)
-        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self.observed.stats)).answer)
+        service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self.observed.latest.stats)).answer)
         addresses = {"trainers": self._trainers.address, "results": self._results.address}
         service.log.info("serving", **addresses, advertised=hello.results)
 
@@ -135,15 +135,11 @@ class Sink:
         if now >= self._tick_at:
             self._execute(self._core.tick(now, self._writer.busy_s if self._writer else 0.0))
             self._tick_at = self._core.next_timer(now)
-        due = self._report(now)
-        if now < self._observed_at + _OBSERVE_S:  # what this turn changed is shown soon, however long the next wait is
-            return min(due, self._observed_at + _OBSERVE_S)
-        self.observed, self._observed_at = self._core.observe(now), now
-        return due
+        return self.observed.renew(now, self._report(now))
 
     def status(self) -> dict[str, object]:
         """Return what `/healthz` shows."""
-        seen, memory = self.observed, self._service.hub.memory
+        seen, memory = self.observed.latest, self._service.hub.memory
         if not seen.welcomed:
             return {"ready": False, "why": f"waiting for the ventilator at {self._settings.ventilator}"}
         return {

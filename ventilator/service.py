@@ -25,7 +25,7 @@ from penstock.protocol.messages import (
     StatusRequest,
 )
 from penstock.protocol.runtime.metrics import Metrics
-from penstock.protocol.runtime.service import Service, run, spare_collector
+from penstock.protocol.runtime.service import Observed, Service, run, spare_collector
 from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.spec import Spec, load_spec
@@ -98,26 +98,26 @@ class Ventilator:
         roots = spec.map_roots(settings.root)
         if not service.hub.keys:
             check_exposure(settings.bind, insecure=settings.insecure)  # now, not once all sources are listed
-        book = _list_sources(service, spec, roots, dashboard)
+        catalog = _list_sources(service, spec, roots, dashboard)
         intervals = Intervals(
             heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
         )
         policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)
-        self._core = Leases(book, roots, intervals, __version__, policy)
+        self._core = Leases(catalog, roots, intervals, __version__, policy)
         self._endpoint = service.hub.router(settings.bind, _ACCEPTED)
         #: For the program that started the stack, which does not see this log.
-        self._warnings = list(book.warnings)
-        for warning in (*book.warnings, *book.notes):
+        self._warnings = list(catalog.warnings)
+        for warning in (*catalog.warnings, *catalog.notes):
             service.log.warning(warning)
-        for plan in book.plans:
+        for plan in catalog.plans:
             service.log.info(
                 "serving", stream=plan.name, items=plan.items, classes=len(plan.classes), at=self._endpoint.address
             )
-        self._tick_at = self._observed_at = self._shown_at = now = time.monotonic()
-        #: What the status shows; made by the loop, since other threads read it.
-        self.observed = self._core.observe(now)
+        self._tick_at = self._shown_at = now = time.monotonic()
+        #: What the status shows.
+        self.observed = Observed(self._core.observe, _OBSERVE_S, now)
         own = Own(__version__, settings.restarts, service.hub.rejects.counts)
-        self._snapshots = Snapshots(own, self.observed, time.time())
+        self._snapshots = Snapshots(own, self.observed.latest, time.time())
         service.health.tell(self._core.story)
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self._snapshots.snapshot)).answer)
         service.health.serve("/status", lambda _: self._as_json(), private=True)
@@ -131,20 +131,19 @@ class Ventilator:
             self._execute(self._core.tick(now), now)
             self._tick_at = self._core.next_timer(now)
         self._execute(self._core.dispatch(now), now)
-        if now >= self._observed_at + _OBSERVE_S:
-            self.observed, self._observed_at = self._core.observe(now), now
+        due = self.observed.renew(now, self._tick_at)
         if now >= self._shown_at + _SHOW_S:
-            self._snapshots.update(self.observed, time.time())
+            seen = self.observed.latest
+            self._snapshots.update(seen, time.time())
             self._shown_at = now
             if self._dashboard:
-                sink = self.observed.sink
-                self._dashboard.show(self._snapshots.answer(LEDGER_SHOWN), sink.trainers if sink else "")
-        # What this turn changed is shown soon, however long the next wait is.
-        return min(self._tick_at, self._observed_at + _OBSERVE_S) if now > self._observed_at else self._tick_at
+                trainers = seen.sink.trainers if seen.sink else ""
+                self._dashboard.show(self._snapshots.answer(LEDGER_SHOWN), trainers)
+        return due
 
     def status(self) -> dict[str, object]:
         """Return what `/healthz` shows."""
-        seen = self.observed
+        seen = self.observed.latest
         return {
             "ready": True,
             "workers": len(seen.workers),
@@ -234,11 +233,11 @@ def _open_dashboard(settings: VentilatorSettings, service: Service) -> AbstractC
 
 def _list_sources(service: Service, spec: Spec, roots: Mapping[str, str], dashboard: "Dashboard | None") -> Catalog:
     service.starting = True
-    book = Catalog.open(spec, roots)
+    catalog = Catalog.open(spec, roots)
     service.starting = False
     if dashboard:
-        dashboard.name_items(book.name)
-    return book
+        dashboard.name_items(catalog.name)
+    return catalog
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

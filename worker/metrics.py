@@ -1,7 +1,7 @@
 """A worker's metrics, from its meter and from what it told last. Owns their names."""
 
 from penstock.protocol.messages import WorkerStats
-from penstock.protocol.runtime.metrics import COMMON, Definition, Page, add_common
+from penstock.protocol.runtime.metrics import COMMON, Definition, MetricsPage, add_common
 from penstock.worker.counters import Counters
 
 METRICS = (
@@ -21,7 +21,7 @@ METRICS = (
 )
 
 
-def fill(page: Page, counters: Counters, stats: WorkerStats, held: int) -> None:
+def fill(page: MetricsPage, counters: Counters, stats: WorkerStats, held: int) -> None:
     """Fill a page."""
     add_common(page, "worker", stats.restarts, stats.rejected)
     page.add("penstock_worker_tasks_total", counters.tasks)

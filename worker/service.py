@@ -14,7 +14,7 @@ from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerStats, WorkerWelcome
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.runtime.metrics import Metrics, Page
+from penstock.protocol.runtime.metrics import Metrics, MetricsPage
 from penstock.protocol.runtime.service import Service, host_name, run
 from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.stats import few
@@ -144,7 +144,7 @@ class Worker:
                 case _:
                     assert_never(instruction)
 
-    def _fill(self, page: Page) -> None:
+    def _fill(self, page: MetricsPage) -> None:
         """Fill a page of metrics; called by the thread that serves them."""
         fill(page, self._executor.counters, self.observed.stats, self.observed.held)
 

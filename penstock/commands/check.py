@@ -52,7 +52,7 @@ class CheckSettings(Settings):
     """Print JSON instead of tables."""
 
 
-def describe(book: Catalog, plan: StreamPlan, world_size: int) -> dict[str, Any]:
+def describe(catalog: Catalog, plan: StreamPlan, world_size: int) -> dict[str, Any]:
     """Return all that is known of one stream, memory aside. Raises SpecError if it can never give a batch."""
     geometry, settings = plan.geometry, plan.settings
     if not (batches := plan.batches_per_epoch(world_size)):
@@ -65,25 +65,25 @@ def describe(book: Catalog, plan: StreamPlan, world_size: int) -> dict[str, Any]
         "stream": plan.name,
         "fingerprint": plan.fingerprint,
         "items": plan.items,
-        "classes": book.listing(plan.name).counts(),
-        "passed_over": dict(book.listing(plan.name).passed_over),
+        "classes": catalog.listing(plan.name).counts(),
+        "passed_over": dict(catalog.listing(plan.name).passed_over),
         "samples_per_epoch": geometry.samples_per_epoch,
         "batches_per_epoch": batches,
         "tasks_per_epoch": geometry.tasks_per_epoch,
         "items_per_task": geometry.task_items,
         "schema": [field.model_dump() | {"bytes": field.sample_bytes} for field in plan.schema],
-        "order": [entry for epoch in (0, 1) for entry in _order(book, plan, epoch)],
+        "order": [entry for epoch in (0, 1) for entry in _order(catalog, plan, epoch)],
     }
 
 
-def _order(book: Catalog, plan: StreamPlan, epoch: int) -> list[dict[str, Any]]:
+def _order(catalog: Catalog, plan: StreamPlan, epoch: int) -> list[dict[str, Any]]:
     """Return the samples at the first positions of an epoch."""
     geometry = plan.geometry
     start = epoch * geometry.samples_per_epoch
     wanted = range(start, start + min(_SHOWN, geometry.samples_per_epoch))
     found = []
     for ordinal in range(*geometry.tasks_between(wanted.start, wanted.stop)):
-        items = book.items(TaskKey(stream=plan.name, ordinal=ordinal))
+        items = catalog.items(TaskKey(stream=plan.name, ordinal=ordinal))
         for item, positions in zip(items, geometry.positions(ordinal).tolist(), strict=True):
             found += [
                 {
@@ -155,12 +155,12 @@ def serve(settings: CheckSettings) -> int:
         spec = spec.model_copy(update={"streams": {settings.stream: spec.streams[settings.stream]}})
     spec = follow_links(spec, roots)  # as the stack on one host that this is about
     with waiting("listing the sources") as tell:
-        book = Catalog.open(spec, roots, tell)
-    for plan in book.plans:
+        catalog = Catalog.open(spec, roots, tell)
+    for plan in catalog.plans:
         CustomTransforms(plan.name, plan.settings.transform.custom, schema_before(plan.settings), plan.seed)
-    told = [describe(book, plan, settings.world_size) for plan in book.plans]
+    told = [describe(catalog, plan, settings.world_size) for plan in catalog.plans]
     workers = len(os.sched_getaffinity(0)) if settings.workers is None else settings.workers
-    uses = [Use(plan, book.listing(plan.name), look_at(book, plan, roots)) for plan in book.plans]
+    uses = [Use(plan, catalog.listing(plan.name), look_at(catalog, plan, roots)) for plan in catalog.plans]
     terms = estimate(uses, workers=workers, world_size=settings.world_size, prefetch=settings.prefetch)
     if settings.json_:
         memory = [{"where": term.what, "mb": round(term.mb, 3), "why": term.why} for term in terms]
@@ -168,7 +168,7 @@ def serve(settings: CheckSettings) -> int:
             json.dumps(
                 {
                     "streams": told,
-                    "warnings": [*book.warnings, *book.notes],
+                    "warnings": [*catalog.warnings, *catalog.notes],
                     "memory": memory,
                     "memory_mb": round(total(terms), 3),
                     "jpeg_parts": partial_jpeg.describe(),
@@ -181,7 +181,7 @@ def serve(settings: CheckSettings) -> int:
     console = PlainConsole()
     for stream in told:
         show(console, stream)
-    for kind, texts in (("warning", book.warnings), ("note", book.notes)):
+    for kind, texts in (("warning", catalog.warnings), ("note", catalog.notes)):
         for text in texts:
             console.print(f"{kind}: {text}", markup=False, highlight=False)
     show_memory(console, terms)

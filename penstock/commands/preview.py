@@ -40,7 +40,7 @@ class PreviewSettings(SheetSettings):
     """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
 
 
-def find_units(book: Catalog, plan: StreamPlan, wanted: range) -> list[tuple[Task, Places]]:
+def find_units(catalog: Catalog, plan: StreamPlan, wanted: range) -> list[tuple[Task, Places]]:
     """Return each item of which samples stand at `wanted` positions, as a task, with these as (position, patch).
 
     One item at a time: a mix window of a thousand items is not made for the sake of its first sixty samples.
@@ -50,7 +50,7 @@ def find_units(book: Catalog, plan: StreamPlan, wanted: range) -> list[tuple[Tas
     for ordinal in range(*geometry.tasks_between(wanted.start, wanted.stop)):
         for offset, row in enumerate(geometry.positions(ordinal).tolist()):
             if places := [(position, patch) for patch, position in enumerate(row) if position in wanted]:
-                found.append((book.task(TaskKey(stream=plan.name, ordinal=ordinal, item_offset=offset), 0), places))
+                found.append((catalog.task(TaskKey(stream=plan.name, ordinal=ordinal, item_offset=offset), 0), places))
     return found
 
 
@@ -78,11 +78,11 @@ def serve(settings: PreviewSettings) -> int:
     roots = spec.map_roots(settings.root)
     spec = follow_links(spec.model_copy(update={"streams": {name: spec.streams[name]}}), roots)
     with waiting("listing the source") as tell:
-        book = Catalog.open(spec, roots, tell)
-    [plan] = book.plans
+        catalog = Catalog.open(spec, roots, tell)
+    [plan] = catalog.plans
     size = plan.geometry.samples_per_epoch
     wanted = range(settings.epoch * size, settings.epoch * size + min(most_samples(plan, settings.count), size))
-    pipeline, units = Pipeline(plan, roots), find_units(book, plan, wanted)
+    pipeline, units = Pipeline(plan, roots), find_units(catalog, plan, wanted)
     title = f"{plan.name}, epoch {settings.epoch}: the first {len(wanted)} of {size:,} samples"
     console = PlainConsole(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -9,7 +9,7 @@ from penstock.image_data_generator.iterators import ImageIterator, Parts
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class FileAttributes:
     """What an iterator of files shows of itself, under Keras's names."""
 
     directory: str
@@ -32,7 +32,7 @@ class Shown:
 class FileIterator(ImageIterator):
     """Batches of image files."""
 
-    def __init__(self, parts: Parts, shown: Shown) -> None:
+    def __init__(self, parts: Parts, shown: FileAttributes) -> None:
         """Show what was listed."""
         super().__init__(parts)
         self.directory = shown.directory

@@ -15,7 +15,7 @@ import numpy as np
 from penstock.image_data_generator import arrays, files, sources, targets
 from penstock.image_data_generator.checks import check_choice, check_whole, check_workers
 from penstock.image_data_generator.feeders import Order
-from penstock.image_data_generator.file_iterators import DataFrameIterator, DirectoryIterator, Shown
+from penstock.image_data_generator.file_iterators import DataFrameIterator, DirectoryIterator, FileAttributes
 from penstock.image_data_generator.iterators import NumpyArrayIterator, Parts
 from penstock.image_data_generator.pydataset import for_keras
 from penstock.image_data_generator.saving import Saver
@@ -178,10 +178,10 @@ class ImageDataGenerator(ImageSettings):
         file_settings: sources.FileSettings,
         subset: str | None,
         split: files.Split | None,
-    ) -> Shown:
+    ) -> FileAttributes:
         folder = os.fspath(directory)
         height, width, channels = file_settings.shape
-        return Shown(
+        return FileAttributes(
             directory=folder,
             filenames=listed.filenames,
             filepaths=[os.path.join(folder, name) for name in listed.filenames],  # noqa: PTH118 - there may be a million

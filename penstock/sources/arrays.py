@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.source import Source, confined
-from penstock.protocol.storage.rows import Rows, open_rows
+from penstock.protocol.storage.rows import SourceRows, open_rows
 from penstock.sources.base import Roots, SourceKind, root_of
 from penstock.sources.row_listing import RowListing, list_rows
 from penstock.sources.row_reader import RowReader
@@ -30,7 +30,7 @@ class ArraySource(Source):
     _paths_stay_inside = field_validator("images", "labels")(confined)
 
 
-def open_arrays(source: ArraySource, root: str) -> Rows:
+def open_arrays(source: ArraySource, root: str) -> SourceRows:
     """Open the arrays below a folder of this host. Raises SourceError."""
     from penstock.protocol.storage.rows_numpy import open_member  # noqa: PLC0415 - only where arrays are read
 

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.source import Source, confined
-from penstock.protocol.storage.rows import Rows, open_rows
+from penstock.protocol.storage.rows import SourceRows, open_rows
 from penstock.sources.base import Roots, SourceKind, root_of
 from penstock.sources.row_listing import RowListing, list_rows
 from penstock.sources.row_reader import RowReader
@@ -28,7 +28,7 @@ class Hdf5Source(Source):
     _paths_stay_inside = field_validator("path")(confined)
 
 
-def open_set(source: Hdf5Source, root: str) -> Rows:
+def open_set(source: Hdf5Source, root: str) -> SourceRows:
     """Open the data sets below a folder of this host. Raises SourceError."""
     from penstock.protocol.storage.rows_hdf5 import Place, open_data_sets  # noqa: PLC0415 - an extra, slow to import
 

@@ -13,7 +13,7 @@ import numpy as np
 from penstock.protocol.errors import SourceError
 from penstock.protocol.order import Int64s
 from penstock.protocol.storage.array_types import Int32s
-from penstock.protocol.storage.rows import Rows, row_name, to_levels
+from penstock.protocol.storage.rows import SourceRows, row_name, to_levels
 from penstock.sources.base import ImageSize, Listing, count_classes
 
 #: Most bytes of images that are digested.
@@ -59,7 +59,7 @@ class RowListing(Listing):
         return count_classes(self.classes, self.labels)
 
 
-def list_rows(rows: Rows) -> RowListing:
+def list_rows(rows: SourceRows) -> RowListing:
     """Return the items of opened arrays. Raises SourceError."""
     height, width, channels = rows.image_shape
     return RowListing(
@@ -75,7 +75,7 @@ def list_rows(rows: Rows) -> RowListing:
     )
 
 
-def _digest(rows: Rows) -> str:
+def _digest(rows: SourceRows) -> str:
     """Digest the images and labels; raise SourceError for an image whose numbers are no levels."""
     header = [1, rows.kind, list(rows.classes), len(rows), list(rows.image_shape), list(rows.images.shape[:1])]
     result = hashlib.sha256(json.dumps(header, separators=(",", ":")).encode())

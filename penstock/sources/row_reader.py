@@ -10,7 +10,7 @@ from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.records import Task
 from penstock.protocol.storage.array_types import Bools, Levels
-from penstock.protocol.storage.rows import Rows
+from penstock.protocol.storage.rows import SourceRows
 from penstock.sources.base import Loaded
 
 #: Parts of red, green and blue in gray (of 2^16): ITU-R BT.601, as Pillow's "L" and the decoder take them.
@@ -20,7 +20,7 @@ _GRAY = np.array([19595, 38470, 7471], np.uint32)
 class Paths(Sequence[str]):
     """How messages name some items; made only when asked for."""
 
-    def __init__(self, rows: Rows, items: Int64s) -> None:
+    def __init__(self, rows: SourceRows, items: Int64s) -> None:
         """Name these items."""
         self._rows, self._items = rows, items
 
@@ -42,7 +42,7 @@ class Paths(Sequence[str]):
 class RowReader:
     """Rows of arrays on this host."""
 
-    def __init__(self, plan: StreamPlan, rows: Rows, root: str) -> None:
+    def __init__(self, plan: StreamPlan, rows: SourceRows, root: str) -> None:
         """Take opened arrays below `root`. Raises SourceError if they are not the ones that the ventilator listed."""
         self._plan, self._rows = plan, rows
         self._channels = plan.settings.transform.image_shape[2]

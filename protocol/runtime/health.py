@@ -33,7 +33,7 @@ _CONNECTIONS = 32
 _CLOSE_S = 1.0
 
 #: What answers a GET: the Accept header to the content type and the body.
-Page = Callable[[str], tuple[str, bytes]]
+PageAnswer = Callable[[str], tuple[str, bytes]]
 #: What a service's core remembers of a task, and the time (monotonic s) at which it is asked.
 Story = Callable[[TaskKey, float], tuple[StoryEvent, ...]]
 #: Path before stream/ordinal under which a service tells a task's story.
@@ -48,7 +48,7 @@ class Health:
         self._turned = time.monotonic()
         self._pid = os.getpid()
         self._status = status
-        self._pages: dict[str, Page] = {}
+        self._pages: dict[str, PageAnswer] = {}
         self._story: Story | None = None
         #: Pages that name hosts and files: only for clients on this host.
         self._private: set[str] = set()
@@ -77,7 +77,7 @@ class Health:
         self._thread = threading.Thread(target=self._serve, name="healthz", daemon=True)
         self._thread.start()
 
-    def serve(self, path: str, page: Page, *, private: bool = False) -> None:
+    def serve(self, path: str, page: PageAnswer, *, private: bool = False) -> None:
         """Answer `GET path` too; a private page only where other hosts cannot ask."""
         if private:
             self._private.add(path)

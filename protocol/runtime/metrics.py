@@ -49,7 +49,7 @@ COMMON = (
 )
 
 
-class Page:
+class MetricsPage:
     """The values of one scrape."""
 
     def __init__(self, definitions: Iterable[Definition]) -> None:
@@ -84,7 +84,7 @@ class Page:
         return self._families.setdefault(name, definition.family())
 
 
-def add_common(page: Page, service: str, restarts: int, rejected: Mapping[str, int]) -> None:
+def add_common(page: MetricsPage, service: str, restarts: int, rejected: Mapping[str, int]) -> None:
     """Add what every service exposes."""
     page.add("penstock_build_info", 1, service, __version__, platform.python_version())
     page.add("penstock_restarts_total", restarts)
@@ -94,7 +94,7 @@ def add_common(page: Page, service: str, restarts: int, rejected: Mapping[str, i
 class PageCollector(Collector):
     """Fills a page whenever it is asked; for a registry of one's own."""
 
-    def __init__(self, definitions: Iterable[Definition], fill: Callable[[Page], None]) -> None:
+    def __init__(self, definitions: Iterable[Definition], fill: Callable[[MetricsPage], None]) -> None:
         """Keep what fills it."""
         self._definitions, self._fill = tuple(definitions), fill
 
@@ -104,7 +104,7 @@ class PageCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Return the values now."""
-        page = Page(self._definitions)
+        page = MetricsPage(self._definitions)
         self._fill(page)
         return page.families()
 
@@ -112,7 +112,7 @@ class PageCollector(Collector):
 class Metrics:
     """A registry with one collector and the process's own, written in the format that is asked for."""
 
-    def __init__(self, definitions: Iterable[Definition], fill: Callable[[Page], None]) -> None:
+    def __init__(self, definitions: Iterable[Definition], fill: Callable[[MetricsPage], None]) -> None:
         """Make the registry."""
         self._registry = CollectorRegistry()
         self._registry.register(PageCollector(definitions, fill))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from penstock.protocol.errors import PenstockError
 from penstock.protocol.instructions import Note
@@ -25,6 +25,8 @@ from penstock.protocol.runtime.streams import open_standard_streams
 from penstock.protocol.transport.keys import Role, open_keys
 from penstock.protocol.transport.sockets import Hub
 from penstock.protocol.transport.tracer import Tracer
+
+Observation = TypeVar("Observation")
 
 #: Longest wait of a loop (s): bounds how late a missing parent is noticed.
 _LONGEST_WAIT_S = 0.5
@@ -69,6 +71,26 @@ def spare_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
+
+
+class Observed(Generic[Observation]):
+    """What a core shows of itself. The service's loop renews it, and other threads read `latest`."""
+
+    def __init__(self, observe: Callable[[float], Observation], every_s: float, now: float) -> None:
+        """Observe the core at `now` (monotonic s), and from then on at most once in `every_s` seconds."""
+        self._observe, self._every_s, self._at = observe, every_s, now
+        #: The last observation, a frozen record.
+        self.latest = observe(now)
+
+    def renew(self, now: float, due: float) -> float:
+        """Observe the core if it is time to; return when to turn again: at `due`, or earlier to show what changed.
+
+        Without the earlier time, what the turn has changed would stay unseen for as long as the loop then waits.
+        """
+        if now < (again := self._at + self._every_s):
+            return min(due, again)
+        self.latest, self._at = self._observe(now), now
+        return due
 
 
 class Service:

@@ -33,7 +33,7 @@ _BLOCK_BYTES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rows:
+class SourceRows:
     """The items of a source of rows: images as uint8 (height, width, channels), with their labels."""
 
     kind: str
@@ -93,7 +93,7 @@ class Rows:
             yield start, self.images.run(start, min(start + step, count))
 
 
-def open_rows(source: Source, images: Stored, labels: Stored | None, names: Sequence[str] | None) -> Rows:
+def open_rows(source: Source, images: Stored, labels: Stored | None, names: Sequence[str] | None) -> SourceRows:
     """Return the items of a source whose images, labels and class names (of the file) these are. Raises SourceError."""
     _check_images(images)
     count = images.shape[0]
@@ -101,7 +101,7 @@ def open_rows(source: Source, images: Stored, labels: Stored | None, names: Sequ
     chosen = _chosen(source, numbers)
     if labels:
         labels.release()
-    return Rows(source.kind_name, images, numbers if chosen is None else numbers[chosen], classes, chosen)
+    return SourceRows(source.kind_name, images, numbers if chosen is None else numbers[chosen], classes, chosen)
 
 
 def image_shape(images: Stored) -> tuple[int, int, int]:

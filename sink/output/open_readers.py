@@ -14,7 +14,7 @@ from pathlib import Path
 _GRACE_S = 0.2
 
 
-class Shown:
+class OpenReaders:
     """The files that an output's name stood for, as long as they may be read."""
 
     def __init__(self, path: Path) -> None:

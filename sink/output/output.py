@@ -24,7 +24,7 @@ from penstock.sink.output.combine import combine
 from penstock.sink.output.durable_files import Disk, Lock
 from penstock.sink.output.item_paths import Names
 from penstock.sink.output.layout import EPOCH, Layout, OutputConfig
-from penstock.sink.output.open_readers import Shown
+from penstock.sink.output.open_readers import OpenReaders
 from penstock.sink.output.part_file import Piece, PieceWriter, read_lost, write_lost
 from penstock.sink.output.paths import check_place, clear, parts_of, read_manifest, shards_of
 from penstock.sink.output.resume import find_pieces, matching_plan, read_own
@@ -56,7 +56,7 @@ class Output:
         self._shard_rows = config.shard_rows(self.layout)
         self._writing: PieceWriter | None = None
         #: What was shown before, and pieces that only it refers to.
-        self._shown = Shown(self.path)
+        self._shown = OpenReaders(self.path)
         self._garbage: list[Path] = []
         check_place(config.output)
         self._may_go_on()  # before anything is made beside a file that is another's

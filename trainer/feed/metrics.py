@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from penstock.protocol.runtime.health import Health
-from penstock.protocol.runtime.metrics import Definition, Metrics, Page, PageCollector
+from penstock.protocol.runtime.metrics import Definition, Metrics, MetricsPage, PageCollector
 from penstock.trainer.feed.batch_feed import BatchFeed
 from penstock.trainer.feed.stats import FeedStats
 
@@ -26,7 +26,7 @@ METRICS = (
 )
 
 
-def fill(page: Page, stats: FeedStats, position: int, stream: str, rank: int) -> None:
+def fill(page: MetricsPage, stats: FeedStats, position: int, stream: str, rank: int) -> None:
     """Fill a page with what one feed has come to."""
     waits = stats.waits()
     page.add("penstock_feed_batches_total", stats.batches, stream, rank)
@@ -62,6 +62,6 @@ def serve_metrics(address: str, *feeds: BatchFeed[Any]) -> Health:
     return health
 
 
-def _fill_all(feeds: Iterable[BatchFeed[Any]], page: Page) -> None:
+def _fill_all(feeds: Iterable[BatchFeed[Any]], page: MetricsPage) -> None:
     for feed in feeds:
         fill(page, feed.stats, feed.position, feed.stream, feed.rank)

@@ -25,7 +25,7 @@ from penstock.trainer.hdf5.changes import Changes, is_image
 from penstock.trainer.hdf5.columns import Column
 from penstock.trainer.hdf5.order import RowOrder
 from penstock.trainer.hdf5.plan import Batching, FilePlan
-from penstock.trainer.hdf5.rows import IMAGE, MANIPULATION, Choice, Rows
+from penstock.trainer.hdf5.rows import IMAGE, MANIPULATION, Choice, SampleRows
 
 #: What the unchanged image is called among those of a per-manipulation file.
 _UNCHANGED = "img"
@@ -103,7 +103,7 @@ class SampleFile:
         shape = self._changed(chosen[0], images.shape[1:]) if IMAGE in names else images.shape[1:]
         seed = wanted.seed if wanted.seed is not None else self.facts.seed or 0
         order = self._order(seed, sizes, images)
-        self.rows = Rows(self._columns, names, choice, wanted.changes, seed)
+        self.rows = SampleRows(self._columns, names, choice, wanted.changes, seed)
         labels = locate(self._file, "label", self._bounds)
         classes = class_names(self.name, self._file if labels is None else labels, self._file)
         self.plan = FilePlan(

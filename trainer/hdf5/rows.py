@@ -27,7 +27,7 @@ class Choice:
     said: bool
 
 
-class Rows:
+class SampleRows:
     """What a feed reads: fields by name, for any rows. For one thread; what it returns may be let go of by any."""
 
     def __init__(

@@ -19,13 +19,13 @@ from penstock.trainer.client.session import Ended, SubscriptionConfig
 from penstock.trainer.feed.supply import Event, Ready
 from penstock.trainer.hdf5.order import Rounds
 from penstock.trainer.hdf5.plan import FilePlan
-from penstock.trainer.hdf5.rows import Rows
+from penstock.trainer.hdf5.rows import SampleRows
 
 #: How often a thread that waits for room looks whether it is still wanted (s).
 _LOOK_S = 1.0
 
 
-def read_events(plan: FilePlan, rows: Rows, config: SubscriptionConfig, position: int) -> Iterator[Event]:
+def read_events(plan: FilePlan, rows: SampleRows, config: SubscriptionConfig, position: int) -> Iterator[Event]:
     """Yield one rank's batches and the ends of epochs from a position on, for ever. Raises SourceError."""
     epoch = plan.epoch_of(position)
     while True:
@@ -34,7 +34,7 @@ def read_events(plan: FilePlan, rows: Rows, config: SubscriptionConfig, position
         epoch += 1
 
 
-def _epoch(plan: FilePlan, rows: Rows, config: SubscriptionConfig, epoch: int, position: int) -> Iterator[Event]:
+def _epoch(plan: FilePlan, rows: SampleRows, config: SubscriptionConfig, epoch: int, position: int) -> Iterator[Event]:
     low, high = plan.epoch_span(epoch)
     cut = plan.settings
     rounds = Rounds(high - position, cut.batch_size, config.rank, config.world_size, cut.drop_remainder)
@@ -71,7 +71,7 @@ def _epoch(plan: FilePlan, rows: Rows, config: SubscriptionConfig, epoch: int, p
 class FileSupply(Inbox):
     """Reads a file's batches by a thread of its own, which starts with the first use."""
 
-    def __init__(self, plan: FilePlan, rows: Rows, config: SubscriptionConfig, ahead: int) -> None:
+    def __init__(self, plan: FilePlan, rows: SampleRows, config: SubscriptionConfig, ahead: int) -> None:
         """Be ready; at most `ahead` batches wait here."""
         self.plan, self._rows, self._config, self._ahead = plan, rows, config, ahead
         super().__init__()

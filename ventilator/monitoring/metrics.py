@@ -1,6 +1,6 @@
 """The ventilator's metrics, from its last snapshot. Owns their names."""
 
-from penstock.protocol.runtime.metrics import COMMON, Definition, Page, add_common
+from penstock.protocol.runtime.metrics import COMMON, Definition, MetricsPage, add_common
 from penstock.protocol.snapshot import CAUSES, WORDS, Snapshot, StreamRow
 
 #: How workers go: counted from the start, so that the first shows as an increase.
@@ -56,7 +56,7 @@ METRICS = (
 )
 
 
-def fill(page: Page, snapshot: Snapshot) -> None:
+def fill(page: MetricsPage, snapshot: Snapshot) -> None:
     """Fill a page."""
     add_common(page, "ventilator", snapshot.restarts, snapshot.rejected)
     verdict = snapshot.verdict
@@ -79,7 +79,7 @@ def fill(page: Page, snapshot: Snapshot) -> None:
         _fill_stream(page, stream)
 
 
-def _fill_stream(page: Page, stream: StreamRow) -> None:
+def _fill_stream(page: MetricsPage, stream: StreamRow) -> None:
     name = stream.name
     under_way = max(0, stream.wanted - stream.ready - stream.leased)
     states = {"ready": stream.ready, "leased": stream.leased, "under_way": under_way}

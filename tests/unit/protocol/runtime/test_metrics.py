@@ -18,7 +18,7 @@ from penstock.protocol import stats
 from penstock.protocol.records import TaskKey, Timings
 from penstock.protocol.runtime import metrics
 from penstock.protocol.runtime.histogram import BOUNDS_S, Histogram
-from penstock.protocol.runtime.metrics import Definition, Metrics, Page
+from penstock.protocol.runtime.metrics import Definition, Metrics, MetricsPage
 from penstock.protocol.snapshot import Snapshot, StreamRow, TrainerRow, Verdict, WorkerRow
 from penstock.protocol.stats import ReaderStats, SinkStats, StreamStats, WorkerStats, WriterStats
 from penstock.protocol.transport.rejects import REASONS
@@ -69,7 +69,7 @@ def feed_stats() -> FeedStats:
     return clock
 
 
-Fill = Callable[[Page], None]
+Fill = Callable[[MetricsPage], None]
 TOLD = WorkerStats(stage="make", stage_s=2.0, task=TaskKey(stream="train", ordinal=1), rejected={"version": 1})
 SERVICES: dict[str, tuple[Iterable[Definition], Fill]] = {
     "ventilator": (ventilator_metrics.METRICS, lambda page: ventilator_metrics.fill(page, SNAPSHOT)),
@@ -140,7 +140,7 @@ def test_one_name_means_the_same_everywhere() -> None:
 def test_any_snapshot_can_be_exposed(snapshot: Snapshot) -> None:
     """Two jobs that read as the same rank, streams with odd names, sums of any size: no series stands twice."""
     streams = {stream.name: stream for stream in snapshot.streams}  # the core has each once
-    page = Page(ventilator_metrics.METRICS)
+    page = MetricsPage(ventilator_metrics.METRICS)
     ventilator_metrics.fill(page, snapshot.model_copy(update={"streams": tuple(streams.values())}))
     check_series(page)
 
@@ -150,12 +150,12 @@ def test_any_snapshot_can_be_exposed(snapshot: Snapshot) -> None:
 def test_any_statistics_of_a_sink_can_be_exposed(told: SinkStats) -> None:
     """Likewise."""
     streams = {stream.stream: stream for stream in told.streams}  # the core has each once
-    page = Page(sink_metrics.METRICS)
+    page = MetricsPage(sink_metrics.METRICS)
     sink_metrics.fill(page, told.model_copy(update={"streams": tuple(streams.values())}))
     check_series(page)
 
 
-def check_series(page: Page) -> None:
+def check_series(page: MetricsPage) -> None:
     """Raise AssertionError if a series has two values, or none that is a number."""
     series = [(s.name, tuple(sorted(s.labels.items()))) for family in page.families() for s in family.samples]
     assert len(set(series)) == len(series)
@@ -185,7 +185,7 @@ def test_every_reason_to_reject_is_counted_from_the_start(root: Path) -> None:
 
 def test_a_metric_that_is_not_defined_cannot_be_exposed() -> None:
     """Or with other labels: the table in the documentation would be wrong."""
-    page = Page(metrics.COMMON)
+    page = MetricsPage(metrics.COMMON)
     with pytest.raises(KeyError):
         page.add("penstock_made_up", 1)
     with pytest.raises(AssertionError):

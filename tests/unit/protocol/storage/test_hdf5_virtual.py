@@ -14,7 +14,7 @@ from support.hdf5.virtual_files import SHAPE, pixels, write_endless, write_parts
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.storage.hdf5_open import Bounds
-from penstock.protocol.storage.rows import Rows
+from penstock.protocol.storage.rows import SourceRows
 from penstock.sources.hdf5 import Hdf5Source, open_set
 from penstock.trainer import Hdf5Feed
 from penstock.trainer.hdf5.columns import Column
@@ -22,7 +22,7 @@ from penstock.trainer.hdf5.columns import Column
 IMAGES = pixels(12)
 
 
-def opened(root: Path, **fields: Any) -> Rows:
+def opened(root: Path, **fields: Any) -> SourceRows:
     """Open `all.h5` as the ventilator and workers do."""
     return open_set(Hdf5Source(kind="hdf5", root="data", path="all.h5", **fields), str(root))
 
