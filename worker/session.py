@@ -116,7 +116,9 @@ class WorkerSession:
                 self.held.update(dict.fromkeys(task.key for task in fresh))
                 for task in fresh:
                     self.log.add(now, task.key, f"queued at {self.hello.worker}")
-                return [Run(task) for task in fresh]
+                # What may kill this process is acknowledged first: a loss of a task that never came is no death of it.
+                acknowledged = [self._beat()] if any(task.attempt for task in fresh) else []
+                return [*acknowledged, *(Run(task) for task in fresh)]
             case Tasks() | Heartbeat():
                 return []
             case Drain():

@@ -14,7 +14,8 @@ ever longer, and then tried with one task. The first result that arrives restore
 from collections.abc import Iterable
 
 from penstock.protocol.instructions import Note
-from penstock.ventilator.core.stream_queue import StreamQueue, Work
+from penstock.ventilator.core.stream_queue import StreamQueue
+from penstock.ventilator.core.work import Work
 from penstock.ventilator.core.workers import Worker, Workers
 
 #: How often the time that a result is waited for, and that a worker is benched for, doubles at most.

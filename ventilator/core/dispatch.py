@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Instruction, Send
 from penstock.protocol.messages import Task, Tasks
-from penstock.ventilator.core.stream_queue import StreamQueue, Work
+from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
+from penstock.ventilator.core.work import Work
 from penstock.ventilator.core.workers import Workers
 
 

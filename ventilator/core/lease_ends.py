@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from penstock.protocol.event_log import EventLog
-from penstock.protocol.instructions import Instruction, Note
-from penstock.protocol.messages import Done, TaskKey
+from penstock.protocol.instructions import Instruction, Note, Send
+from penstock.protocol.messages import Done, Reset, TaskKey
 from penstock.ventilator.core.delivery import Delivery
+from penstock.ventilator.core.item_deaths import Loss
 from penstock.ventilator.core.poison import Poison
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.workers import Workers
@@ -35,6 +36,7 @@ class LeaseEnds:
         if queue := self._queues.get(done.key.stream):
             self._log.add(now, done.key, f"{self._workers[peer].hello.worker} sent its result")
             queue.took(done.timings)
+            queue.deaths.clear(done.key)
             work = queue.works.get(done.key)
             if work and leased_at < work.since:  # it came, and was dropped before it was wanted again
                 self._again(done.key, now, "its result had arrived and was dropped before")
@@ -48,6 +50,7 @@ class LeaseEnds:
         Either the message with the task was lost, or the worker's report that it finished.
         """
         worker, known = self._workers[peer], set(known)
+        worker.acknowledged = known
         lost = [key for key, since in worker.held.items() if key not in known and now - since > after_s]
         for key in lost:
             self._workers.end(peer, key, now)
@@ -72,9 +75,19 @@ class LeaseEnds:
         return [Note("worker cannot reach the sink", {"worker": worker.hello.worker, "why": why}, "error")]
 
     def remove(
-        self, peer: bytes, event: str, running: TaskKey | None, sink: bytes | None, now: float
+        self,
+        peer: bytes,
+        event: str,
+        running: TaskKey | None,
+        sink: bytes | None,
+        now: float,
+        *,
+        closed: bool = False,
     ) -> list[Instruction]:
-        """Forget a worker and requeue its leases; `running` is charged with its death."""
+        """Forget a worker and requeue its leases; `running` is charged with its loss.
+
+        `closed`: its connection is known to be closed; otherwise it was only silent.
+        """
         worker = self._workers.remove(peer)
         self.lost[event] += 1
         name = worker.hello.worker
@@ -84,10 +97,23 @@ class LeaseEnds:
             work = self._queues[key.stream].works.get(key)
             if key != running or work is None or work.failure:
                 self._again(key, now, f"{event} ({name})")
-            else:
-                self._log.add(now, key, f"{event} ({name}), which ran this")
-                out += self._poison.charge(work, worker, sink)
+                continue
+            self._log.add(now, key, f"{event} ({name}), which ran this")
+            loss = Loss(name, worker.held[key], acknowledged=key in worker.acknowledged, closed=closed)
+            out += self._poison.charge(work, worker, loss, sink, now)
+            for other in self._poison.endangered():
+                out += self._empty(other, now)
         return out
+
+    def _empty(self, peer: bytes, now: float) -> list[Instruction]:
+        """Requeue what a worker holds and let it say hello again, for which it empties its queue.
+
+        There is no message that takes a single task back. What it runs already, it finishes.
+        """
+        worker = self._workers.remove(peer)
+        for key in worker.held:
+            self._again(key, now, f"{worker.hello.worker} empties its queue, which holds a suspect")
+        return [Send(peer, Reset()), Note("queue emptied", {"worker": worker.hello.worker})]
 
     def requeue_unconfirmed(self, queue: StreamQueue, now: float) -> list[Note]:
         """Make work ready again whose result has not arrived in time."""

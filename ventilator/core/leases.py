@@ -7,8 +7,8 @@ its heartbeats no longer list it, or when the worker is lost; a unit of work end
 So a lost message or a dead peer costs at most a repetition, and repetitions are harmless.
 
 A worker runs its leases in the order it got them, so the oldest is the one that runs: only that one is charged when
-the worker dies (`poison.py`), and what was charged runs alone from then on (`suspects.py`). A worker whose oldest
-lease holds up the stream is not waited for any longer (`hedging.py`), nor is a result that does not arrive
+the worker dies (`poison.py`), and its items run alone from then on (`item_deaths.py`, `suspects.py`). A worker whose
+oldest lease holds up the stream is not waited for any longer (`hedging.py`), nor is a result that does not arrive
 (`delivery.py`). No socket, no clock, no thread: messages and `now` in, instructions out.
 """
 
@@ -58,7 +58,7 @@ _QUIET_BEATS = 2.0
 class LeasePolicy:
     """When to give up on a lease."""
 
-    #: Workers that may die running one item before it is quarantined.
+    #: Workers that may die running one item before it is quarantined (`item_deaths.py` says which losses count).
     attempts: int = 3
     #: Seconds that a sent result may stay unconfirmed before its task is leased again.
     confirm_s: float = 10.0
@@ -98,17 +98,17 @@ class Leases:
     ) -> None:
         """Start without peers and without missing tasks."""
         self.plans = tuple(source.plans)
+        self.policy = policy or LeasePolicy()
         #: The last events, for `story`.
         self.log = EventLog()
-        self.queues = {plan.name: StreamQueue(plan, source.task, self.log) for plan in self.plans}
-        self.policy = policy or LeasePolicy()
+        self.queues = {plan.name: StreamQueue(plan, source.task, self.log, self.policy.attempts) for plan in self.plans}
         self.workers = Workers()
         self.sink = SinkLink(self.plans, intervals, version, source.paths)
         suspects = Suspects(self.workers, self.policy.hedge_s)
         self._dispatcher = Dispatcher(self.queues, self.workers, suspects, self.log)
         self._delivery = Delivery(self.workers, self.policy.confirm_s)
         self._hedging = Hedging(self.workers, self.policy.hedge_s, self.policy.hedge_factor, self.log)
-        self._poison = Poison(self.queues, self.policy.attempts)
+        self._poison = Poison(self.queues, self.workers)
         self._ends = LeaseEnds(self.queues, self.workers, self._delivery, self._poison, self.log)
         self._roots = dict(roots)
         self._intervals = intervals
@@ -154,7 +154,8 @@ class Leases:
         if worker := self.workers.get(peer):
             running = worker.running
             innocent = running and worker.held[running] == now  # it could not be sent: the worker was dead already
-            return self._ends.remove(peer, "worker unreachable", None if innocent else running, self.sink.peer, now)
+            charged = None if innocent else running
+            return self._ends.remove(peer, "worker unreachable", charged, self.sink.peer, now, closed=True)
         if self.sink.peer == peer:
             return self._lose_sink("sink unreachable", now)
         return []
@@ -167,6 +168,8 @@ class Leases:
         """
         out: list[Instruction] = []
         for peer, worker in self.workers.pairs():
+            if peer not in self.workers:  # it was told to say hello again, for another one's loss
+                continue
             if worker.live.lost(now):
                 out += self._ends.remove(peer, "worker silent", worker.running, self.sink.peer, now)
             elif worker.live.due(now):
@@ -216,7 +219,7 @@ class Leases:
         out: list[Instruction] = []
         for old in self.workers.incarnations(hello.incarnation):
             out += self._ends.remove(old, "worker came back", None, self.sink.peer, now)
-        self._poison.refund(hello.incarnation)
+        out += self._poison.refund(hello.incarnation)
         self.workers.add(peer, hello, Liveness(self._intervals, now, now))
         return [
             *out,

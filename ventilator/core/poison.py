@@ -1,55 +1,68 @@
-"""Charges work with the death of the worker that ran it, and gives items up after several deaths.
+"""Charges lost workers to the work that they ran, and takes the charge back when one of them turns up again.
 
-Part of the leases core: no socket, no clock. A charge is taken back if the worker turns up again. `leases.py` notices
-deaths; `suspects.py` decides where charged work runs next.
+Part of the leases core: no socket, no clock. `item_deaths.py` counts, `leases.py` notices losses, `suspects.py` decides
+where charged work runs next.
 """
 
 from collections.abc import Mapping
+from itertools import islice
 
 from penstock.protocol.instructions import Instruction, Note, Send
-from penstock.protocol.messages import Quarantined, TaskKey
-from penstock.ventilator.core.stream_queue import StreamQueue, Work
-from penstock.ventilator.core.workers import Worker
+from penstock.protocol.messages import Quarantined
+from penstock.ventilator.core.item_deaths import Charge, Loss
+from penstock.ventilator.core.stream_queue import StreamQueue
+from penstock.ventilator.core.work import Work
+from penstock.ventilator.core.workers import Worker, Workers
 
 #: Charges that are remembered in case the worker turns up again.
 _CHARGES = 1024
 
 
 class Poison:
-    """Deaths, and the items that were given up for them."""
+    """Charges, and who is told of the items that were given up for them."""
 
-    def __init__(self, queues: Mapping[str, StreamQueue], attempts: int) -> None:
-        """Give an item up once so many workers have died running it."""
-        self._lanes, self._attempts = queues, attempts
-        #: What a lost worker was charged for, by its incarnation.
-        self._charged: dict[str, TaskKey] = {}
+    def __init__(self, queues: Mapping[str, StreamQueue], workers: Workers) -> None:
+        """Start without charges."""
+        self._queues, self._workers = queues, workers
+        #: What a lost worker was charged for, by its incarnation: stream and charge.
+        self._charged: dict[str, tuple[str, Charge]] = {}
 
-    def charge(self, work: Work, worker: Worker, sink: bytes | None) -> list[Instruction]:
-        """Charge what a worker ran with its death; tell the sink, if there is one, of what is given up for that."""
-        queue = self._lanes[work.key.stream]
-        queue.charge(work, self._attempts, worker.hello.worker)
+    def charge(self, work: Work, lost: Worker, loss: Loss, sink: bytes | None, now: float) -> list[Instruction]:
+        """Charge what a worker ran with its loss; tell the sink, if there is one, of what is given up for that."""
+        queue = self._queues[work.key.stream]
+        charge = queue.charge(work, loss, now)
+        self._remember(lost.hello.incarnation, work.key.stream, charge)
         if work.failure is None:
-            self._remember(worker.hello.incarnation, work.key)
             return []
         fields = {"stream": work.key.stream, "path": work.failure.path, "reason": work.failure.reason}
         return [*_tell(sink, queue.untold()), Note("item quarantined", fields, "error")]
 
-    def refund(self, incarnation: str) -> None:
-        """Take back what a worker was charged for that has turned up again."""
-        if charged := self._charged.pop(incarnation, None):
-            self._lanes[charged.stream].refund(charged)
+    def endangered(self) -> list[bytes]:
+        """Return the workers that will run a suspect next, together with other items or after other work."""
+        return [
+            peer
+            for peer, worker in self._workers.items()
+            if any(self._queues[key.stream].deaths.concerns(key) for key in islice(worker.held, 1, None))
+        ]
+
+    def refund(self, incarnation: str) -> list[Note]:
+        """Take back what a worker was charged for that has turned up again; return a note of what is not given up."""
+        stream, charge = self._charged.pop(incarnation, ("", Charge()))
+        revoked = self._queues[stream].refund(charge, self._workers.is_held) if stream else []
+        fields = {"stream": stream, "items": revoked, "why": "a worker that was taken for dead is back"}
+        return [Note("quarantine revoked", fields, "warning")] if revoked else []
 
     def untold(self, sink: bytes) -> list[Send]:
         """Tell the sink what it was not told yet."""
-        return _tell(sink, [work for queue in self._lanes.values() for work in queue.untold()])
+        return _tell(sink, [work for queue in self._queues.values() for work in queue.untold()])
 
     def repeat(self, sink: bytes) -> list[Send]:
         """Tell the sink all that was given up and that it still misses: any message may have been lost."""
-        queues = [queue for queue in self._lanes.values() if queue.poison]
+        queues = [queue for queue in self._queues.values() if queue.deaths.poison]
         return _tell(sink, [work for queue in queues for work in queue.works.values() if work.failure])
 
-    def _remember(self, incarnation: str, key: TaskKey) -> None:
-        self._charged[incarnation] = key
+    def _remember(self, incarnation: str, stream: str, charge: Charge) -> None:
+        self._charged[incarnation] = (stream, charge)
         if len(self._charged) > _CHARGES:
             del self._charged[next(iter(self._charged))]
 

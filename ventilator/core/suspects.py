@@ -7,7 +7,8 @@ item is suspected at most once, and cleared when it runs alone.
 
 from collections.abc import Collection
 
-from penstock.ventilator.core.stream_queue import StreamQueue, Work
+from penstock.ventilator.core.stream_queue import StreamQueue
+from penstock.ventilator.core.work import Work
 from penstock.ventilator.core.workers import Worker, Workers
 
 
@@ -21,7 +22,9 @@ class Suspects:
 
     def lease(self, queues: Collection[StreamQueue], now: float) -> list[tuple[bytes, StreamQueue, Work]]:
         """Lease suspected work to idle reserved workers; return each lease."""
-        waiting = [(queue, work) for queue in queues for work in queue.suspects()]
+        moving = (worker for worker in self._workers.values() if self._moves(worker, now))
+        running = [key for worker in moving for key in worker.held] if any(queue.deaths for queue in queues) else []
+        waiting = [(queue, work) for queue in queues for work in queue.suspects(running)]
         leased: list[tuple[bytes, StreamQueue, Work]] = []
         for queue, work in waiting:
             peer = self._alone(work, now)
@@ -56,5 +59,9 @@ class Suspects:
     def _release(self, queues: Collection[StreamQueue]) -> None:
         """Let workers that run nothing suspected take any work again."""
         for peer, worker in self._workers.pairs():
-            if worker.reserved and not any(queue.is_suspect(key) for queue in queues for key in worker.held):
+            if worker.reserved and not any(
+                key.stream == queue.plan.name and queue.deaths.is_suspect(key)
+                for queue in queues
+                for key in worker.held
+            ):
                 self._workers.release(peer)

@@ -22,6 +22,8 @@ class Worker:
     live: Liveness
     #: What it holds and since when, oldest first: the first one is what it runs.
     held: dict[TaskKey, float] = field(default_factory=dict)
+    #: What its last heartbeat said that it holds.
+    acknowledged: AbstractSet[TaskKey] = frozenset()
     #: What it said of itself last, and when.
     stats: WorkerStats | None = None
     stats_at: float = 0.0

@@ -112,6 +112,11 @@ class CoreHarness:
         self.now += after_s
         return [send.message for send in self.take(self.leases.gone(peer, self.now))]
 
+    def deaths(self, stream: str = "train") -> dict[TaskKey, int]:
+        """Return how many deaths each missing unit of work is charged with that has one."""
+        queue = self.leases.queues[stream]
+        return {key: deaths for key in queue.works if (deaths := queue.deaths.deaths(key))}
+
     def noted(self, event: str) -> list[Note]:
         """Return the notes of one kind."""
         return [note for note in self.notes if note.event == event]
@@ -124,6 +129,8 @@ def kill_for(harness: CoreHarness, wanted: TaskKey, names: Iterator[int]) -> lis
         harness.join(peer, slots=1)
         [[got]] = (harness.deal() or harness.deal()).values()
         if got == wanted:
+            if got in harness.deaths():
+                harness.beat(peer, got)  # as workers do before they run a suspect
             return harness.die(peer)
         harness.finish(peer, got)
         harness.hear(peer, Goodbye())

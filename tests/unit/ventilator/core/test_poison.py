@@ -80,9 +80,9 @@ def test_poison_is_remembered_in_later_epochs(harness: CoreHarness) -> None:
         if wanted.item_offset:
             harness.miss((2, 3), partial=((2, (0,)),))
         kill_for(harness, wanted, names)
-        if harness.leases.queues["train"].poison:
+        if harness.leases.queues["train"].deaths.poison:
             break
-    [item] = harness.leases.queues["train"].poison
+    [item] = harness.leases.queues["train"].deaths.poison
     per_epoch = plan.geometry.tasks_per_epoch
     [(ordinal, offset)] = [
         (ordinal, task.index(item))
@@ -104,8 +104,8 @@ def test_a_worker_that_comes_back_was_not_killed_by_its_task(harness: CoreHarnes
         harness.deal()
         harness.die(b"a" if turn == 0 else f"a{turn}".encode())
         harness.join(f"a{turn + 1}".encode(), incarnation="a")
-    assert {} == harness.leases.queues["train"].poison
-    assert {0} == {work.deaths for work in harness.leases.queues["train"].works.values()}
+    assert {} == harness.leases.queues["train"].deaths.poison
+    assert {} == harness.deaths()
 
 
 def test_a_death_whose_last_words_were_lost_is_charged_to_nobody(harness: CoreHarness) -> None:
@@ -114,7 +114,7 @@ def test_a_death_whose_last_words_were_lost_is_charged_to_nobody(harness: CoreHa
     harness.deal()
     harness.miss((1, 2))
     harness.die(b"a")
-    assert {(key(1), 0)} == {(key, work.deaths) for key, work in harness.leases.queues["train"].works.items()}
+    assert ([key(1)], {}) == ([*harness.leases.queues["train"].works], harness.deaths())
 
 
 def test_a_stalled_worker_s_death_is_charged_to_nothing_but_what_stalled_it(harness: CoreHarness) -> None:
@@ -125,4 +125,4 @@ def test_a_stalled_worker_s_death_is_charged_to_nothing_but_what_stalled_it(harn
     assert 1 == len(harness.noted("hedged"))
     harness.miss((1, 9))
     harness.die(b"a")
-    assert {0} == {work.deaths for work in harness.leases.queues["train"].works.values()}
+    assert {} == harness.deaths()

@@ -19,8 +19,7 @@ def test_who_may_have_killed_a_worker_runs_alone(harness: CoreHarness) -> None:
         else:
             assert {peer: [key(1, 0)]} == harness.deal()
         harness.die(peer)
-    work = harness.leases.queues["train"].works
-    assert [0, 3] == [work[key(0, 1)].deaths - 1, work[key(1, 0)].deaths]
+    assert {key(1, 0): 3, key(1, 1): 1, key(1, 2): 1, key(1, 3): 1} == harness.deaths()
 
 
 def test_a_reserved_worker_that_hangs_is_not_waited_for(harness: CoreHarness) -> None:

@@ -1,0 +1,37 @@
+"""A unit of work that the sink misses: a task, or one item of it. Part of the leases core: no socket, no clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from penstock.protocol.messages import Failure, Task, TaskKey
+
+#: (key, attempts) to the task: a pure function of the plan and the source's listing. Of a source of rows only what is
+#: run alone has its item, so that it can be named; workers know the others by the plan.
+MakeTask = Callable[[TaskKey, int], Task]
+
+
+@dataclass(slots=True)
+class Work:
+    """A unit of work that the sink misses."""
+
+    key: TaskKey
+    #: When the sink began to miss it: a lease that is older was for another time that it was missed.
+    since: float
+    #: When a worker last said that its result was sent; None: not since it was last ready.
+    finished_at: float | None = None
+    #: Who has sent a result of it, and when, the latest last; and how often it was made again because none arrived.
+    senders: dict[bytes, float] = field(default_factory=dict)
+    remade: int = 0
+    #: Whether it is ready to be leased.
+    ready: bool = False
+    #: Set once it was given up: repeated to the sink until it is no longer missing.
+    failure: Failure | None = None
+    #: Whether the sink was told of the failure at least once.
+    told: bool = False
+    #: Version of the suspects by which its items were last found to be none of them.
+    checked: int = -1
+
+
+def entry(key: TaskKey) -> tuple[int, int, TaskKey]:
+    """Return a key's entry in the heap of ready work: by position."""
+    return (key.ordinal, -1 if key.item_offset is None else key.item_offset, key)
