@@ -18,6 +18,7 @@ from penstock.protocol.messages import StreamNeed, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import parse_spec
 from penstock.sources.base import Reader, open_reader
+from penstock.ventilator.core.item_deaths import Loss
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.sources.catalog import Catalog
 
@@ -240,14 +241,15 @@ def test_a_row_that_kills_its_workers_is_quarantined_by_name(root: Path) -> None
     lane.need(StreamNeed(stream="train", missing=((3, 4), (7, 8))), lambda _: False, 0.0)
     task = lane.pop()
     assert task is not None
-    lane.charge(task, 3, "w")
-    fatal = lane.suspects()[2]
+    loss = Loss("w", leased_at=0.0, acknowledged=True, closed=True)
+    lane.charge(task, loss, 0.0)
+    fatal = lane.suspects(())[2]
     assert 2 == fatal.key.item_offset
     row = plan.indices(3).tolist()[2]
     assert [row] == [item.item for item in lane.task(fatal).items]
     for _ in range(2):
         fatal.ready = False  # leased
-        lane.charge(fatal, 3, "w")
+        lane.charge(fatal, loss, 0.0)
     assert fatal.failure is not None
     assert (row, f"x.npy[{row}]", 2) == (fatal.failure.item, fatal.failure.path, fatal.failure.offset)
     again = next(ordinal for ordinal in range(5, 10) if row in plan.indices(ordinal).tolist())
