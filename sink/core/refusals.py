@@ -10,6 +10,9 @@ from penstock.protocol.plan import StreamPlan
 MAX_WINDOW_BYTES = 8_000_000_000
 #: Trainers that one sink serves at most.
 MAX_READERS = 256
+#: Tasks that one trainer's window may span, and those of all trainers and recordings together: the ventilator keeps a
+#: record of each, and reads all of them with every report.
+MAX_WINDOW_TASKS, MAX_TASKS = 2**17, 2**18
 #: Positions from here on are refused: far beyond any training, and the arithmetic stays within 64 bits.
 MAX_POSITION = 2**60
 
@@ -32,9 +35,23 @@ def why_not(request: Subscribe, plans: Mapping[str, StreamPlan], readers: int, v
     window_bytes = plan.window(request.world_size) * plan.sample_bytes
     if window_bytes > max(MAX_WINDOW_BYTES, plan.settings.window_mb * 1e6):
         return Refused(kind="limit", reason=_too_large(request.world_size, window_bytes))
+    tasks = plan.window(request.world_size) // (plan.geometry.task_items * plan.geometry.patches)
+    if tasks > MAX_WINDOW_TASKS:
+        return Refused(kind="limit", reason=_too_many_tasks(request, plan, tasks))
     if readers >= MAX_READERS:
         return Refused(kind="limit", reason=f"{MAX_READERS} trainers are subscribed already")
     return None
+
+
+def too_many_in_all(plan: StreamPlan, tasks: int) -> Refused | None:
+    """Return why a subscription cannot be served with which the windows span `tasks` different tasks, or None."""
+    if tasks <= MAX_TASKS:
+        return None
+    reason = (
+        f"stream {plan.name!r}: with this trainer, all trainers' windows would span {tasks} tasks, more than "
+        f"{MAX_TASKS}; let trainers start at the same position, make window_mb smaller or task_items larger"
+    )
+    return Refused(kind="limit", reason=reason)
 
 
 def not_here(request: Subscribe | SampleRequest, plans: Mapping[str, StreamPlan], version: str) -> Refused | None:
@@ -73,4 +90,12 @@ def _too_large(world_size: int, window_bytes: int) -> str:
     return (
         f"world size {world_size}: two rounds of batches take {window_bytes / 1e9:.1f} GB of the sink's memory; the "
         f"limit is {MAX_WINDOW_BYTES / 1e9:.0f} GB, or window_mb"
+    )
+
+
+def _too_many_tasks(request: Subscribe, plan: StreamPlan, tasks: int) -> str:
+    return (
+        f"world size {request.world_size}: the window of stream {plan.name!r} would span {tasks} tasks of "
+        f"{plan.geometry.task_items} items, more than {MAX_WINDOW_TASKS}; make task_items larger, or window_mb, "
+        "batch_size or the number of trainers smaller"
     )

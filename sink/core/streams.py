@@ -5,6 +5,7 @@ Nothing is kept that no reader wants. `trainers.py` decides why readers come and
 
 from collections.abc import Iterable
 
+from penstock.protocol import ranges
 from penstock.protocol.messages import Progress, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.demand import Report, drop_unwanted, reading, starts_between, wants
@@ -54,6 +55,16 @@ class Streams:
     def wants(self, store: Store, key: TaskKey) -> bool:
         """Return whether a reader wants a task's samples."""
         return wants(self.consumers.values(), store, store.geometry.block_start(key.ordinal))
+
+    def tasks_with(self, plan: StreamPlan, position: int, window: int) -> int:
+        """Return how many tasks all windows would span with one more, of this stream from `position` on."""
+        total = 0
+        for name, store in self.stores.items():
+            spans = [(reader.cursor, reader.limit(store)) for reader in reading(self.consumers.values(), store)]
+            if name == plan.name:
+                spans.append((position, position + window))
+            total += ranges.size(ranges.normalise(store.geometry.tasks_between(*span) for span in spans))
+        return total
 
     def readers_of(self, store: Store) -> int:
         """Return how many take a stream's samples."""

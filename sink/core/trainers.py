@@ -27,7 +27,7 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.instructions import SinkInstruction
 from penstock.sink.core.reader import Reader
-from penstock.sink.core.refusals import not_here, other_fingerprint, why_not
+from penstock.sink.core.refusals import not_here, other_fingerprint, too_many_in_all, why_not
 from penstock.sink.core.sample_previews import SamplePreviews
 from penstock.sink.core.statistics import SinkStatistics
 from penstock.sink.core.store import Store
@@ -140,13 +140,19 @@ class Trainers:
             return []
         again = self._leave(peer, now, "trainer subscribed again")
         refused = why_not(message, streams.plans, len(streams.readers), self._version)
-        if refused := refused or streams.budgets[message.stream].refused:
+        refused = refused or streams.budgets[message.stream].refused or self._too_much(message)
+        if refused:
             return [*again, Send(peer, refused)]
         reader = Reader(message, streams.plans[message.stream], live, message.position)
         reader.credit.update(0, message.limit)
         streams.join(peer, reader)
         fields = message.model_dump(include={"stream", "rank", "world_size", "position"})
         return [*again, *self._welcome(peer), Note("trainer subscribed", fields), *self._serve(peer, now)]
+
+    def _too_much(self, message: Subscribe) -> Refused | None:
+        plan = self._streams.plans[message.stream]
+        tasks = self._streams.tasks_with(plan, message.position, plan.window(message.world_size))
+        return too_many_in_all(plan, tasks)
 
     def _welcome(self, peer: bytes) -> list[SinkInstruction]:
         reader = self._streams.readers.get(peer)

@@ -8,6 +8,7 @@ from support.plans import (
     make_plan,
 )
 
+from penstock.protocol import ranges
 from penstock.protocol.messages import (
     Credit,
     Goodbye,
@@ -16,7 +17,7 @@ from penstock.protocol.messages import (
     Reset,
     TrainerWelcome,
 )
-from penstock.sink.core.refusals import MAX_POSITION, MAX_READERS
+from penstock.sink.core.refusals import MAX_POSITION, MAX_READERS, MAX_TASKS, MAX_WINDOW_TASKS
 
 
 def test_two_jobs_read_one_stream_independently() -> None:
@@ -83,6 +84,31 @@ def test_there_is_a_limit_to_trainers() -> None:
         harness.subscribe(f"t{number}".encode())
     [refused] = harness.subscribe(b"one more")
     assert "limit" == refused.kind
+
+
+def test_a_trainer_whose_window_spans_too_many_tasks_is_refused_in_words() -> None:
+    """The ventilator would reject every report of so many, and all other trainers would stand still."""
+    harness = CoreHarness(make_plan(items=1_000_000, task_items=1, batch_size=32))
+    harness.subscribe(b"honest")
+    [refused] = harness.subscribe(b"t", world_size=65_536)
+    assert "limit" == refused.kind
+    assert "world size 65536" in refused.reason
+    assert "task_items larger" in refused.reason
+    need = harness.need()
+    assert need
+    assert ranges.size(need.missing) <= MAX_WINDOW_TASKS
+
+
+def test_all_trainers_windows_together_span_a_bounded_number_of_tasks() -> None:
+    """Ranks of one job share their tasks; 250 subscriptions that lie far apart do not, and are refused in words."""
+    harness = CoreHarness(make_plan(items=100_000_000, task_items=1, batch_size=4, window_samples=1_000_000))
+    answers = [harness.subscribe(f"rank {n}".encode(), world_size=100, rank=n)[0] for n in range(100)]
+    assert not any(isinstance(answer, Refused) for answer in answers)
+    refused = [harness.subscribe(f"far {n}".encode(), position=10_000 * n)[0] for n in range(1, 100)]
+    assert "let trainers start at the same position" in refused[-1].reason
+    need = harness.need()
+    assert need
+    assert ranges.size(need.missing) <= MAX_TASKS
 
 
 def test_trainers_that_come_before_the_ventilator_wait() -> None:
