@@ -13,7 +13,7 @@ EXTRAS := tf-cpu,parquet,hdf5,url,dashboard,bench
 STAMP := .venv/.set-up-in
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo test check lint types layout wheel docs audit sbom format constraints clean
+.PHONY: help setup demo wheels test check lint types layout wheel docs audit sbom format constraints clean
 
 help:
 	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make test-TIER           a tier that needs more: long, hosts (root), browser (Chromium), compose (Docker)'
 	@echo 'make check               format, lint, types, layout, the built wheel in a fresh environment, the documentation'
 	@echo 'make docs                 build the documentation site in build/site, and check every link in it'
+	@echo 'make wheels              build an sdist and a wheel with libjpeg-turbo in build/dist, and try the wheel'
 	@echo 'make audit               look the pinned packages up for known weaknesses (asks pypi.org and api.osv.dev)'
 	@echo 'make sbom                list all packages in build/sbom.json (CycloneDX)'
 	@echo 'make format              let ruff format the code and repair what it can'
@@ -42,8 +43,21 @@ $(STAMP): pyproject.toml setup.py worker/imaging/_jpeg_regions.c constraints.txt
 	$(PIP) install -c constraints.txt --build-constraint constraints.txt -e '.[$(EXTRAS)]' --group dev --group audit --group docs
 	@pwd -P > $(STAMP)
 
-demo: $(STAMP)
-	.venv/bin/penstock demo $${DATA:+--data "$$DATA"}
+# The demo needs TensorFlow and no more: without .venv, it gets a smaller environment of its own.
+DEMO := $(if $(wildcard $(STAMP)),.venv,build/demo-venv)
+
+demo: $(DEMO)/.set-up-in
+	$(DEMO)/bin/penstock demo $${DATA:+--data "$$DATA"}
+
+build/demo-venv/.set-up-in: pyproject.toml setup.py worker/imaging/_jpeg_regions.c constraints.txt
+	$(PYTHON) -m venv --clear build/demo-venv
+	build/demo-venv/bin/python -m pip install -q -c constraints.txt --upgrade pip
+	build/demo-venv/bin/python -m pip install -q -c constraints.txt --build-constraint constraints.txt -e '.[tf-cpu,dashboard]'
+	@pwd -P > $@
+
+# What is published: an sdist and a wheel with libjpeg-turbo, each tried in a fresh environment.
+wheels:
+	$(PYTHON) .ci/build_wheels.py
 
 # Not `python -m pytest`: that puts the repository on sys.path, where a bare `import worker` works.
 test: $(STAMP)
