@@ -90,8 +90,8 @@ def try_out(wheel: Path, python: str, scratch: Path, name: str) -> bool:
 
 def run(*command: str | Path, path: Path | None = None) -> None:
     """Run a step; CalledProcessError if it fails."""
-    variables = {"env": {"PATH": f"{path}:/usr/bin:/bin"}} if path else {}
-    subprocess.run([str(part) for part in command], check=True, cwd=ROOT.anchor, timeout=STEP_S, **variables)
+    variables = {"PATH": f"{path}:/usr/bin:/bin"} if path else None
+    subprocess.run([str(part) for part in command], check=True, cwd=ROOT.anchor, timeout=STEP_S, env=variables)
 
 
 if __name__ == "__main__":
