@@ -55,7 +55,7 @@ def main() -> int:
         (sdist,) = (Path(scratch) / "dist").glob("*.tar.gz")
         (wheel,) = (Path(scratch) / "dist").glob("*.whl")
         DIST.mkdir(parents=True)
-        repair = ["-m", "auditwheel", "repair", "--wheel-dir", DIST, wheel]
+        repair: list[str | Path] = ["-m", "auditwheel", "repair", "--wheel-dir", DIST, wheel]
         run(tools / "bin" / "python", *repair, path=tools / "bin")
         shutil.copy(sdist, DIST)
         (built,) = DIST.glob("*.whl")
