@@ -41,7 +41,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     stack.add_argument("--connect", metavar="ADDRESS", help="sink of a running stack, such as tcp://host:5557")
     parser.add_argument("--stream", default="train", help="stream to train on (default: %(default)s)")
     parser.add_argument("--root", action="append", default=[], metavar="NAME=/PATH", help="a root of the spec")
-    parser.add_argument("--workers", type=int, help="worker processes of --spec (default: one a core)")
+    parser.add_argument("--workers", type=int, help="worker processes of --spec (default: one per core)")
     parser.add_argument("--keys", type=Path, help="key folder for --connect")
     parser.add_argument("--validation", type=Path, required=True, metavar="FILE.h5", help="patches to validate on")
     parser.add_argument("--validation-batch", type=int, default=32, help="batch size (default: %(default)s)")

@@ -18,7 +18,7 @@ class BenchSettings(Settings):
     spec: CliPositionalArg[str]
     """Path of a spec (TOML); or `in-memory` or `jpegs` to compare Keras's ImageDataGenerator with ours."""
     workers: str = ""
-    """Numbers of worker processes, such as 0,1,2,4; 0: the trainer's process alone. Default: 0 to one a core."""
+    """Numbers of worker processes, such as 0,1,2,4; 0: the trainer's process alone. Default: 0 to one per core."""
     rounds: int = Field(default=3, ge=1, le=1000)
     """Times that each number of workers runs. Rounds alternate, so that other load on the machine affects all alike."""
     epochs: float | None = Field(default=None, gt=0, le=1000)

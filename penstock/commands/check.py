@@ -34,20 +34,20 @@ _SHOWN, _CLASSES = 5, 20
 
 
 class CheckSettings(Settings):
-    """Prints items, classes, samples and batches an epoch, the schema, a memory bound and a sample of the order."""
+    """Prints the numbers of items, classes, samples and batches, the schema, a memory bound and part of the order."""
 
     spec: CliPositionalArg[str]
     """Path of the spec (TOML)."""
     root: dict[str, str] = Field(default_factory=dict)
     """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
     stream: str | None = None
-    """Only this stream."""
+    """Name of the one stream to check; default: all streams."""
     workers: int | None = Field(default=None, ge=0)
-    """Workers to count memory for; default: one a core."""
+    """Number of workers in the memory estimate; default: one per core."""
     world_size: int = Field(default=1, ge=1)
-    """Trainers that share each stream."""
+    """Number of trainers that share each stream."""
     prefetch: int | None = Field(default=None, ge=1)
-    """Batches that each trainer asks for ahead; default: 4, or about 8 MB of small ones."""
+    """Number of batches that each trainer prefetches; default: 4, or about 8 MB of small batches."""
     json_: bool = Field(default=False, alias="json")
     """Print JSON instead of tables."""
 

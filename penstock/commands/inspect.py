@@ -25,14 +25,14 @@ _SHOWN, _LOST = 20, 5
 
 
 class InspectSettings(Settings):
-    """Prints the fields of an HDF5 file and how they are stored, its classes, what was lost, what it was made of."""
+    """Prints an HDF5 file's fields and their storage, its classes, its quarantined items and its spec."""
 
     file: CliPositionalArg[str]
-    """The file; of an output in shards the one that names them."""
+    """Path of the HDF5 file; if the output has shards, the path of the main file that refers to them."""
     output: str | None = Field(default=None, validation_alias=AliasChoices("o", "output"))
-    """Also draw samples on a contact sheet: .png, .jpg or .webp."""
+    """Path of a contact sheet of samples to draw as well; its suffix is .png, .jpg or .webp."""
     count: int = Field(default=24, ge=1, le=MOST)
-    """Samples on the sheet, evenly spread over the file."""
+    """Number of samples on the sheet; they are spread evenly over the file."""
     side: int = Field(default=256, ge=16, le=2048)
     """Longest side (pixels) at which an image is drawn, as for `penstock preview`."""
     json_: bool = Field(default=False, alias="json")

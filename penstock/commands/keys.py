@@ -30,9 +30,9 @@ from penstock.protocol.transport.sockets import new_key_pair
 
 _USAGE = """usage: penstock keys <command> [options]
 
-  init DIR                  make a key folder: keys of the ventilator, the sink, a worker and a trainer
-  add NAME [--role ROLE]    make one more key: worker-7, trainer-2
-  revoke NAME               forget a key: running services heed it within a second
+  init DIR                  create a key folder with keys of the ventilator, the sink, a worker and a trainer
+  add NAME [--role ROLE]    create one more key, such as worker-7 or trainer-2
+  revoke NAME               revoke a key; running services refuse it within a second
   list                      print names, roles and public keys
   export NAME DIR           copy one key, and the public ones it needs, into a new folder for another host
 
@@ -40,17 +40,17 @@ All but init take --keys DIR or PENSTOCK_KEYS; default: ./keys."""
 
 
 class InitSettings(Settings):
-    """Makes a key folder with one key a role."""
+    """Creates a key folder with one key for each role."""
 
     folder: CliPositionalArg[str]
-    """Folder to make."""
+    """Path of the folder to create."""
 
 
 class FolderSettings(Settings):
     """Works on a key folder."""
 
     keys: str = "keys"
-    """Key folder."""
+    """Path of the key folder."""
 
 
 class NameSettings(FolderSettings):

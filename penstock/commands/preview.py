@@ -28,14 +28,14 @@ Places = Sequence[tuple[int, int]]
 
 
 class PreviewSettings(SheetSettings):
-    """Draws an epoch's first samples as trainers would get them, with label and manipulation under each."""
+    """Draws the first samples of an epoch as trainers would receive them, each with its label and manipulation."""
 
     spec: CliPositionalArg[str]
     """Path of the spec (TOML)."""
     stream: str | None = None
-    """Which stream; default: the spec's first."""
+    """Name of the stream; default: the first one in the spec."""
     epoch: int = Field(default=0, ge=0)
-    """Epoch to show."""
+    """Number of the epoch to show, counted from 0."""
     root: dict[str, str] = Field(default_factory=dict)
     """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
 

@@ -37,7 +37,7 @@ class QuarantineSettings(AddressSettings):
     """Lists quarantined items by reason."""
 
     source: CliPositionalArg[Address] = OWN_VENTILATOR
-    """Address of the ventilator, such as tcp://host:5555, or a ledger's file (quarantine.jsonl in the run folder);
+    """Address of the ventilator, such as tcp://host:5555, or path of a ledger (quarantine.jsonl in the run folder);
     default: the ventilator that this user runs here."""
 
 
@@ -108,7 +108,7 @@ def group(items: Iterable[Item]) -> dict[str, list[Item]]:
 
 
 def serve(settings: QuarantineSettings) -> int:
-    """Ask or read, print; return the exit status."""
+    """Ask the ventilator or read the ledger, and print; return the exit status."""
     total = 0
     if settings.source.startswith(_SCHEMES):
         with open_onlooker(settings.source, settings) as onlooker:

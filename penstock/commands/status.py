@@ -49,7 +49,7 @@ class StatusSettings(AddressSettings):
     """Address of the ventilator, such as tcp://host:5555, or of its dashboard, http://127.0.0.1:5550; default: the
     ventilator that this user runs here."""
     once: bool = False
-    """Print once, also on a terminal; there it is shown live otherwise."""
+    """Print the status once and exit. Without this option, a terminal shows it live."""
     story: str = ""
     """Print what happened to one task lately instead: stream/ordinal, as in train/17, or train/17.2 for its third item.
     The ventilator is always asked."""

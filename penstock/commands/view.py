@@ -25,16 +25,16 @@ _STILL_S = 2.0
 
 
 class ViewSettings(SheetSettings):
-    """Draws samples that a running sink holds right now; its trainers miss none of them, and wait for none."""
+    """Draws samples that a running sink holds at the moment. Trainers lose no sample by it and do not wait."""
 
     address: CliPositionalArg[Address] = OWN_TRAINERS
     """Address of the sink for trainers, such as tcp://host:5557; default: the sink that this user runs here."""
     stream: str = "train"
-    """Stream to draw."""
+    """Name of the stream to draw."""
     keys: str = ""
     """Key folder with a trainer's key, if the stack uses keys."""
     wait_s: float = Field(default=10.0, gt=0, le=3600)
-    """Seconds to wait for `count` samples; after that the sheet shows those that have come."""
+    """Seconds to wait for `count` samples; after that, the sheet shows the samples that have arrived."""
 
 
 def fetch_samples(settings: ViewSettings) -> tuple[StreamPlan, list[Sample]]:

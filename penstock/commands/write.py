@@ -38,7 +38,7 @@ class WriteSettings(WriterOptions):
     """`per-manipulation`: one image data set for each manipulation of the same patches, as
     `manipulations.every = true` in the spec."""
     workers: int | None = Field(default=None, ge=1)
-    """Worker processes; default: one a core."""
+    """Number of worker processes; default: one per core."""
     root: dict[str, str] = Field(default_factory=dict)
     """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
     force: bool = False

@@ -57,7 +57,7 @@ class Display:
         return time.monotonic() - self._began
 
     def show(self, writer: Mapping[str, Any]) -> None:
-        """Take in what the sink says."""
+        """Update the display from the sink's status."""
         now = time.monotonic()
         state = writer.get("state", "waiting")
         samples, total = int(writer.get("samples", 0)), int(writer.get("total", 0))

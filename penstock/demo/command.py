@@ -35,16 +35,16 @@ _PATCHES, _MIX = 4, 32
 
 
 class DemoSettings(Settings):
-    """Trains a small network on generated or your own images, and names the bottleneck."""
+    """Trains a small network on generated images or on your own, and reports the bottleneck."""
 
     data: str | None = None
     """Folder with your images, one subfolder per class; a fifth of each is held out. Default: generated images."""
     epochs: int = Field(default=3, ge=1)
-    """Epochs to train."""
+    """Number of epochs to train."""
     workers: int | None = Field(default=None, ge=1)
-    """Worker processes; default: one a core."""
+    """Number of worker processes; default: one per core."""
     batch_size: int = Field(default=32, ge=1)
-    """Samples in a batch."""
+    """Number of samples in a batch."""
     quick: bool = False
     """Generate a quarter as many images."""
     keep: str | None = None

@@ -37,12 +37,12 @@ _THREADS = {"read": ("read",), "decode, transform, send": ("decode", "transform"
 
 
 class TraceSettings(Settings):
-    """Joins a folder that `--trace` or PENSTOCK_TRACE named into one file for the Perfetto viewer."""
+    """Joins the files that services wrote with `--trace` or PENSTOCK_TRACE into one file for the Perfetto viewer."""
 
     folder: CliPositionalArg[str]
-    """Folder with the files of all processes; those of several hosts are copied into one."""
+    """Folder with the trace files of all processes; copy those of several hosts into one folder first."""
     output: str = Field(default="trace.json", validation_alias=AliasChoices("o", "output"))
-    """File to write: open it at https://ui.perfetto.dev."""
+    """Path of the file to write; open it at https://ui.perfetto.dev."""
 
 
 def to_events(processes: Sequence[Process], found: Sequence[Way]) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def summarise(found: Sequence[Way]) -> Table:
 
 
 def serve(settings: TraceSettings) -> int:
-    """Join, write, tell; return the exit status."""
+    """Join the trace files, write the result and print a summary; return the exit status."""
     console = PlainConsole()
     with console.waiting("reading") as status:
         processes = read_folder(

@@ -89,7 +89,7 @@ class Tracer:
         return cls(folder, service, int(every))
 
     def sending(self, message: AnyMessage, peer: bytes) -> AnyMessage:
-        """Take in what is about to be sent; return it, with a ping if it can carry one."""
+        """Record a message before it is sent; return it, with a ping if it can carry one."""
         now = time.monotonic()
         match message:
             case Heartbeat() | Credit():
@@ -107,7 +107,7 @@ class Tracer:
         return message
 
     def received(self, message: AnyMessage, peer: bytes) -> None:
-        """Take in what has come."""
+        """Record a message that has arrived."""
         now = time.monotonic()
         match message:
             case Heartbeat(ping=Ping() as ping) | Credit(ping=Ping() as ping):

@@ -42,7 +42,7 @@ class Borrowing:
         self.shares, self._memory = False, None
 
     def meet(self, memory: Reference | None, now: float) -> None:
-        """Take in what segment a sink names; one that is new is tried at once."""
+        """Handle the segment that the sink names; a new one is tried at once."""
         self._memory, self.shares = memory, False
         if memory and memory.token != self._token:
             self._token, self._try_at = memory.token, now
@@ -60,7 +60,7 @@ class Borrowing:
             self.shares = True
 
     def failed(self, references: int, now: float) -> None:
-        """Take in how many references have failed so far: batches are missing, and come again, as bytes."""
+        """Handle the number of references that have failed so far: those batches come again as bytes."""
         if references > self._failures:
             self._failures = references
             self.shares, self._try_at = False, now + _RETRY_S

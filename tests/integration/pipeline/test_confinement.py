@@ -1,14 +1,10 @@
 """What a worker reads when its ventilator asks for more than it was given."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support.streams import DEADLINE_S
-
-PENSTOCK = str(Path(sys.executable).with_name("penstock"))
+from support.services.running import PENSTOCK, refused, running
 
 
 def spec_of(folder: Path, **source: object) -> str:
@@ -42,12 +38,5 @@ def test_a_worker_with_roots_reads_nothing_else(
     own = tmp_path / "own"
     own.mkdir()
     roots = [part for flag in flags for part in ("--root", flag.format(root=own))]
-    ventilator = subprocess.Popen([PENSTOCK, "ventilator", "--spec", spec, "--bind", address])
-    try:
-        worker = [PENSTOCK, "worker", "--ventilator", address, *roots]
-        left = subprocess.run(worker, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-    finally:
-        ventilator.terminate()
-        ventilator.wait(DEADLINE_S)
-    assert 2 == left.returncode, left.stderr
-    assert words in left.stderr
+    with running([PENSTOCK, "ventilator", "--spec", spec, "--bind", address]):
+        assert words in refused(PENSTOCK, "worker", "--ventilator", address, *roots)

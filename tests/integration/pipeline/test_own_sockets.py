@@ -1,16 +1,13 @@
 """A stack on one machine whose parts were given no address."""
 
 import subprocess
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support.services.running import PENSTOCK, running
 from support.streams import DEADLINE_S, make_images
 
 import penstock
-
-PENSTOCK = str(Path(sys.executable).with_name("penstock"))
 
 
 def test_services_meet_without_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,15 +20,13 @@ def test_services_meet_without_addresses(tmp_path: Path, monkeypatch: pytest.Mon
         "root = 'photos'\n[streams.train.transform.resize]\nheight = 16\nwidth = 16\n"
     )
     services = (["ventilator", "--spec", str(spec)], ["sink"], ["worker"])
-    with ExitStack() as cleanup:
-        for service in services:
-            process = subprocess.Popen([PENSTOCK, *service])
-            cleanup.callback(process.wait, DEADLINE_S)
-            cleanup.callback(process.terminate)
-        with penstock.connect(timeout_s=DEADLINE_S) as feed:
-            assert len(next(iter(feed))["image"]) > 0
-            command = [PENSTOCK, "status", "--once", "--json"]
-            status = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    with (
+        running(*([PENSTOCK, *service] for service in services)),
+        penstock.connect(timeout_s=DEADLINE_S) as feed,
+    ):
+        assert len(next(iter(feed))["image"]) > 0
+        command = [PENSTOCK, "status", "--once", "--json"]
+        status = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert (0, "") == (status.returncode, status.stderr)
     assert {"ventilator", "results", "trainers"} >= {path.name for path in (tmp_path / "penstock").iterdir()}
     assert 0o700 == (tmp_path / "penstock").stat().st_mode & 0o777

@@ -1,15 +1,12 @@
 """Feeds and iterators that nobody holds any more: the collector closes them on any thread, their own included."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
-from support.streams import make_images, make_spec, make_stream
+from support.feed_folders import write_feed_folder
 
 pytestmark = pytest.mark.integration
 
@@ -21,13 +18,7 @@ ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a spec over 2 × 10 images, and an HDF5 file of 64 rows."""
-    folder = tmp_path_factory.mktemp("collected")
-    stream = make_stream(transform={"resize": {"height": 16, "width": 16}}, patches=1, mix=1, batch_size=4)
-    spec = make_spec(make_images(folder / "photos", each=10), train=stream)
-    (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
-    with h5py.File(folder / "rows.h5", "w") as file:
-        file["image"] = np.ones((64, 8, 8, 3), np.uint8)
-    return folder
+    return write_feed_folder(tmp_path_factory.mktemp("collected"), rows=64)
 
 
 @pytest.mark.parametrize("scenario", ["feed", "file", "iterator"])
