@@ -219,10 +219,7 @@ class LocalStack:
         return self._started().status()
 
     def snapshot(self) -> Snapshot:
-        """Return how the whole stack stands, as the ventilator saw it within the last second: verdict, rates, workers.
-
-        Raises StackError if the ventilator does not answer.
-        """
+        """Return the ventilator's last snapshot of the whole stack. Raises StackError if it does not answer."""
         return self._started().snapshot()
 
     def metrics(self) -> dict[str, str]:
