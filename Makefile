@@ -18,7 +18,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 help:
 	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
 	@echo 'make test [ARGS=...]     run the tests'
-	@echo 'make test-TIER           a tier that needs more: long, hosts (root), browser (Chromium), compose (Docker)'
+	@echo 'make test-TIER           a tier that needs more: long, hosts (root), browser (Chromium), compose (Docker), torch'
 	@echo 'make check               format, lint, types, layout, the built wheel in a fresh environment, the documentation'
 	@echo 'make docs                 build the documentation site in build/site, and check every link in it'
 	@echo 'make wheels              build an sdist and a wheel with libjpeg-turbo in build/dist, and try the wheel'
@@ -66,6 +66,24 @@ test: $(STAMP)
 # Tiers that `make test` leaves out; pyproject.toml says what each needs.
 test-%: $(STAMP)
 	.venv/bin/pytest -m $* $(ARGS)
+
+# Packages of hundreds of MB have an environment of their own: `make demo` and `make test` stay light.
+TORCH := build/torch
+TORCH_PIP := $(TORCH)/bin/python -m pip --disable-pip-version-check
+
+ifneq ($(shell test ! -e $(TORCH)/.set-up-in || test "$$(cat $(TORCH)/.set-up-in)" = "$$(pwd -P)" || echo moved),)
+.PHONY: $(TORCH)/.set-up-in
+endif
+
+test-torch: $(TORCH)/.set-up-in
+	$(TORCH)/bin/pytest -m torch tests/pytorch $(ARGS)
+
+$(TORCH)/.set-up-in: pyproject.toml setup.py constraints.txt tests/pytorch/requirements.txt
+	rm -rf $(TORCH)
+	$(PYTHON) -m venv $(TORCH)
+	$(TORCH_PIP) install -c constraints.txt --upgrade pip
+	$(TORCH_PIP) install -c constraints.txt --build-constraint constraints.txt -r tests/pytorch/requirements.txt -e . --group torch
+	@pwd -P > $@
 
 check: lint types layout wheel docs
 

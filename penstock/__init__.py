@@ -130,8 +130,8 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
     address: str = "local:trainers",
     stream: str = "train",
     *,
-    rank: int = 0,
-    world_size: int = 1,
+    rank: int | None = None,
+    world_size: int | None = None,
     prefetch: int | None = None,
     timeout_s: float = 120.0,
     keys: "str | Path | None" = None,
@@ -139,10 +139,12 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
     """Join a running stack: return the feed of one of its streams.
 
     `address` is the sink's address for trainers: tcp://host:5557, ipc:///path, or local:trainers, where `penstock up`
-    and `penstock sink` listen on this machine unless they are told otherwise. Trainers that share a stream give
-    their `rank` and the common `world_size`; each gets equally many batches. `prefetch` is in batches (default: 4, or
-    about 8 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError. `keys` is a key folder with
-    a trainer's key (default: the environment's PENSTOCK_KEYS, or none). Raises SpecError for arguments out of range.
+    and `penstock sink` listen on this machine unless they are told otherwise. Trainers that share a stream have a
+    `rank` and a common `world_size`; each gets equally many batches. By default, both come from torch.distributed or
+    jax, where that is initialised, or from what started the process: torchrun, Ray Train, Slurm or MPI. `prefetch` is
+    in batches (default: 4, or about 8 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError.
+    `keys` is a key folder with a trainer's key (default: PENSTOCK_KEYS, or none). Raises SpecError for arguments out
+    of range, and for ranks that contradict one another.
     """
     from penstock.trainer.client.feed import Feed  # noqa: PLC0415 - keeps `import penstock` light
 

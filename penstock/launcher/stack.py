@@ -29,6 +29,7 @@ from penstock.protocol.transport.keys import given_keys
 from penstock.protocol.transport.own_files import open_own
 from penstock.terminal.words import several
 from penstock.trainer.client.feed import Feed
+from penstock.trainer.client.ranks import find_local_rank
 
 __all__ = ["Addresses", "LocalStack"]
 
@@ -174,19 +175,20 @@ class LocalStack:
         self,
         stream: str = "train",
         *,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         prefetch: int | None = None,
         timeout_s: float = 120.0,
     ) -> Feed:
         """Return a feed of one of the stack's streams; if the stack gives up, the feed raises the reason."""
+        place = find_local_rank(rank, world_size)
         if stream not in self.spec.streams:
             raise SpecError(f"no stream {stream!r} in the spec; there are: {', '.join(self.spec.streams)}")
         feed = Feed(
             self.address,
             stream,
-            rank=rank,
-            world_size=world_size,
+            rank=place.rank,
+            world_size=place.world_size,
             prefetch=prefetch,
             timeout_s=timeout_s,
             keys=self._keys,

@@ -8,14 +8,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.trainer.adapters import keras, tf
+    from penstock.trainer.adapters import jax, keras, tf, torch
 
-__all__ = ["keras", "tf"]
+__all__ = ["jax", "keras", "tf", "torch"]
 
 #: Every adapter: its name below `penstock`, and its module.
 ADAPTERS = {
+    "jax": "penstock.trainer.adapters.jax",
     "keras": "penstock.trainer.adapters.keras",
     "tf": "penstock.trainer.adapters.tf",
+    "torch": "penstock.trainer.adapters.torch",
 }
 
 

@@ -55,6 +55,11 @@ class BatchSource(Protocol):
         ...
 
     @property
+    def samples_per_epoch(self) -> int:
+        """Samples of a whole epoch, over all ranks, if nothing is quarantined."""
+        ...
+
+    @property
     def stats(self) -> WaitClock:
         """The clock to tell when the loop waits, for an adapter that takes its batches with `timed=False`."""
         ...
@@ -97,4 +102,8 @@ class ResumableSource(BatchSource, Protocol):
 
     def upcoming_epoch(self) -> int:
         """Return the epoch of the next batch."""
+        ...
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Continue with the first batch of an epoch, unless the next batch is in that epoch already."""
         ...

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from penstock.protocol.errors import PenstockError, SpecError
-from penstock.protocol.plan import FieldSchema
+from penstock.protocol.errors import PenstockError
 from penstock.trainer.adapters.batches import BatchSource
+from penstock.trainer.adapters.fields import choose_fields
 from penstock.trainer.adapters.frameworks import TENSORFLOW, missing_framework
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def dataset(
     tf = import_tensorflow()
     # Keras says this if an epoch is shorter than declared; it is wrong here: nothing is interrupted.
     warnings.filterwarnings("ignore", "Your input ran out of data; interrupting training", UserWarning)
-    chosen = _choose(feed, fields)
+    chosen = choose_fields(feed, fields)
     batch = feed.batch_size if feed.drop_remainder else None
     specs = tuple(tf.TensorSpec((batch, *field.shape), field.dtype) for field in chosen)
     names = tuple(field.name for field in chosen)
@@ -70,13 +70,6 @@ def dataset(
     # An injected prefetch would fetch ahead, and its waiting would count as the program's.
     options.experimental_optimization.inject_prefetch = False
     return _finish(tf, batches, feed, names if fields is None else None).with_options(options)
-
-
-def _choose(feed: BatchSource, fields: tuple[str, ...] | None) -> list[FieldSchema]:
-    known = {field.name: field for field in feed.schema}
-    if isinstance(fields, str) or (fields is not None and (not fields or set(fields) - set(known))):
-        raise SpecError(f"fields = {fields!r}: give a tuple of {', '.join(known)}; or None for dicts of all of them")
-    return [known[name] for name in (known if fields is None else fields)]
 
 
 def _declare_length(tf: Any, batches: Any, feed: BatchSource) -> Any:

@@ -10,6 +10,7 @@ from penstock.protocol.transport.keys import given_keys, open_keys
 from penstock.protocol.transport.own_sockets import OWN_TRAINERS, resolve
 from penstock.protocol.version import __version__
 from penstock.trainer.client.link import Link
+from penstock.trainer.client.ranks import find_rank
 from penstock.trainer.client.session import SubscriptionConfig
 from penstock.trainer.feed.batch_feed import BatchFeed
 from penstock.trainer.feed.cursor import Cursor
@@ -37,8 +38,8 @@ class Feed(BatchFeed[StreamPlan]):
         address: str = OWN_TRAINERS,
         stream: str = "train",
         *,
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         prefetch: int | None = None,
         timeout_s: float = 120.0,
         keys: str | Path | None = None,
@@ -47,16 +48,16 @@ class Feed(BatchFeed[StreamPlan]):
 
         `address` is the sink's: tcp://host:5557, ipc:///path, or local:trainers, the default of a sink on this machine.
         `prefetch` is in batches; default: 4, or more of small ones, about 8 MB. `keys` is a key folder with a trainer's
-        key; default: PENSTOCK_KEYS, or none.
+        key; default: PENSTOCK_KEYS, or none. `rank` and `world_size` are by default those of torch.distributed or jax
+        where that is initialised, or of torchrun, Slurm or MPI; else 0 of 1.
         """
-        if not 0 <= rank < world_size:
-            raise SpecError(f"rank = {rank} with world_size = {world_size}: ranks go from 0 to world_size - 1")
+        place = find_rank(rank, world_size)
         if prefetch is not None and not 1 <= prefetch <= _MAX_PREFETCH:
             raise SpecError(f"prefetch = {prefetch}: give 1 to {_MAX_PREFETCH} batches")
         where = resolve(address)
         ahead = None if prefetch is None else prefetch + 1
         ring = open_keys(given_keys(keys), "trainer")
-        config = SubscriptionConfig(stream, rank, world_size, ahead, __version__)
+        config = SubscriptionConfig(stream, place.rank, place.world_size, ahead, __version__)
         stats = FeedStats()
 
         def subscribe(position: int, fingerprint: str) -> Link:

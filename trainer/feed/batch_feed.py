@@ -1,8 +1,7 @@
 """`BatchFeed`: iterates over batches from any supply, such as a sink or a file.
 
 Defines the meaning of *consumed* (a batch counts once the program asks for the next one), of an epoch's iteration and
-of a feed's state. Everything heavy (TensorFlow, Keras) is imported only by the methods that need it. Sockets and files
-are handled by the supplies.
+of a feed's state. Sockets and files are handled by the supplies.
 """
 
 import threading
@@ -11,22 +10,20 @@ from array import array
 from collections import deque
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self
+from typing import Any, Generic, Protocol, Self
 
 from penstock.protocol.errors import PenstockError, SpecError
 from penstock.protocol.messages import EpochEnd
 from penstock.protocol.plan import FieldSchema
 from penstock.protocol.wire import Array
 from penstock.trainer.feed.cursor import Cursor
+from penstock.trainer.feed.framework_loaders import FrameworkLoaders
 from penstock.trainer.feed.notebook import Batch, feed_html
 from penstock.trainer.feed.stats import FeedStats
 from penstock.trainer.feed.supply import AnyPlan
 
-if TYPE_CHECKING:
-    import tensorflow as tf
 
-
-class BatchFeed(Generic[AnyPlan]):
+class BatchFeed(FrameworkLoaders, Generic[AnyPlan]):
     """A stream's batches, in order, each exactly once.
 
     `for batch in feed` yields dicts of numpy arrays, by field, and ends with the epoch; iterate again for the next one.
@@ -95,6 +92,12 @@ class BatchFeed(Generic[AnyPlan]):
     def batches_per_epoch(self) -> int:
         """Batches of a whole epoch for this rank, if nothing is quarantined."""
         return self.plan.batches_per_epoch(self._cursor.config.world_size)
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Samples of a whole epoch, over all ranks, if nothing is quarantined."""
+        start, stop = self.plan.epoch_span(0)
+        return stop - start
 
     @property
     def batch_size(self) -> int:
@@ -187,6 +190,13 @@ class BatchFeed(Generic[AnyPlan]):
         """Go on from `position` (samples since the start of epoch 0), backwards too; ends the current iteration."""
         self._cursor.seek(position, fingerprint)
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Go on with the first batch of an epoch, unless `position` is in that epoch already (after a resume)."""
+        if epoch < 0:
+            raise SpecError(f"epoch = {epoch}: give 0 or more")
+        if epoch != self.epoch:
+            self.seek(self.plan.epoch_span(epoch)[0], self._cursor.fingerprint)
+
     def track(self) -> deque[int]:
         """Return a queue that gets the position after each batch handed out from now on, for who trains behind it.
 
@@ -195,14 +205,6 @@ class BatchFeed(Generic[AnyPlan]):
         """
         self._cursor.tracks = tracks = deque[int]()
         return tracks
-
-    def dataset(
-        self, fields: tuple[str, ...] | None = ("image", "label"), *, prefetch: int = 2
-    ) -> "tf.data.Dataset[Any]":
-        """Return a tf.data.Dataset of whole batches, one epoch an iteration, for `model.fit`: `penstock.tf.dataset`."""
-        from penstock.trainer.adapters.tf import dataset  # noqa: PLC0415 - TensorFlow is imported only when asked for
-
-        return dataset(self, fields, prefetch=prefetch)
 
     def fail(self, error: PenstockError) -> None:
         """Make every wait of this feed raise `error`: the stack behind it gave up. Callable from any thread."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from penstock.protocol.errors import RefusedError, SpecError
 from penstock.protocol.version import __version__
+from penstock.trainer.client.ranks import find_rank
 from penstock.trainer.client.session import SubscriptionConfig
 from penstock.trainer.feed.batch_feed import BatchFeed, close_when_forgotten
 from penstock.trainer.feed.cursor import Cursor
@@ -55,8 +56,8 @@ class Hdf5Feed(BatchFeed[FilePlan]):
         crop_at: Literal["random", "center"] = "random",
         rot90: bool = False,
         flip: Flip = "",
-        rank: int = 0,
-        world_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
         drop_remainder: bool | None = None,
         run_mb: float = 1.0,
         window_mb: float = 32.0,
@@ -83,8 +84,7 @@ class Hdf5Feed(BatchFeed[FilePlan]):
         Links, external storage and parts of virtual data sets are read only below the file's folder, unless
         `allow_outside`. Raises SpecError for arguments, and SourceError for the file.
         """
-        if not 0 <= rank < world_size:
-            raise SpecError(f"rank = {rank} with world_size = {world_size}: ranks go from 0 to world_size - 1")
+        place = find_rank(rank, world_size)
         if flip not in _FLIPS or crop_at not in ("random", "center"):
             raise SpecError(
                 f"flip = {flip!r}, crop_at = {crop_at!r}: flip is one of {_FLIPS}, crop_at random or center"
@@ -108,8 +108,8 @@ class Hdf5Feed(BatchFeed[FilePlan]):
         #: Names of the images that `manipulation` chooses among, in the order of their numbers.
         self.manipulations = file.choice.names if file.choice.said else ()
         order = file.plan.order
-        batches = -(-order.run_rows * order.window_runs // (file.plan.settings.batch_size * world_size))
-        config = SubscriptionConfig(file.plan.name, rank, world_size, None, __version__)
+        batches = -(-order.run_rows * order.window_runs // (file.plan.settings.batch_size * place.world_size))
+        config = SubscriptionConfig(file.plan.name, place.rank, place.world_size, None, __version__)
         self._supply = supply = FileSupply(file.plan, file.rows, config, max(2, batches))
         super().__init__(Cursor(file.name, config, timeout_s, supply.begin, file.plan))
         close_when_forgotten(self, supply)  # also where nothing was read yet

@@ -186,7 +186,10 @@ def test_the_type_check_finds_an_error_in_a_part(root: Path, folders: dict[str, 
 
 def test_the_constraints_pin_every_dependency_by_name_and_version_alone(root: Path, settings: dict[str, Any]) -> None:
     """Each direct dependency is pinned, and no line holds an address or a path."""
-    lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pages = [root / "constraints.txt", root / "tests" / "pytorch" / "requirements.txt"]
+    lines = [
+        line for page in pages for line in page.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+    ]
     assert [] == [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+", line)]
     pinned = {normalized(line.partition("==")[0]) for line in lines}
 

@@ -1,0 +1,69 @@
+"""`Loader`: what the loaders of PyTorch and JAX share, that is length, epochs and the state of what was yielded."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, NoReturn, TypeVar
+
+from penstock.protocol.errors import SpecError
+from penstock.trainer.adapters.batches import ResumableSource
+
+Item = TypeVar("Item")
+
+
+class Loader(ABC, Generic[Item]):
+    """A feed's batches as a framework takes them, one epoch an iteration.
+
+    After a `break`, iterating again goes on with the batch after the last one yielded. `state_dict()` is the state
+    after the batch that was yielded last, however many are on their way to a device: the next batch after
+    `load_state_dict` is the very next one. It must be used in the process that made it, in one place at a time.
+    """
+
+    def __init__(self, feed: ResumableSource) -> None:
+        """Take the feed; nothing is fetched before the first iteration."""
+        self.feed = feed
+
+    def __repr__(self) -> str:
+        """Name the kind of loader and its feed."""
+        return f"<{type(self).__name__} of {self.feed!r}>"
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Item]:
+        """Yield the batches up to the end of the epoch."""
+
+    @abstractmethod
+    def _stop(self) -> None:
+        """End the current iteration: what was fetched ahead is fetched again later."""
+
+    def __len__(self) -> int:
+        """Return the batches of a whole epoch for this rank, if nothing is quarantined."""
+        return self.feed.batches_per_epoch
+
+    def __getitem__(self, index: object) -> NoReturn:
+        """Raise SpecError: a loader is no dataset."""
+        raise SpecError(
+            f"{self!r} takes the place of a DataLoader and has no item {index!r}: iterate it, do not wrap it in another"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        """Raise SpecError: a loader holds a connection."""
+        raise SpecError(
+            f"{self!r} cannot be pickled: it holds a connection. Make one in each process that trains, and give "
+            "workers to the stack, not to a DataLoader around this"
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go on with the first batch of an epoch (from 0), unless the next batch is in that epoch already.
+
+        So a training loop may call this before every epoch, the one that it resumes in the middle of included.
+        """
+        self._stop()
+        self.feed.begin_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state after the batch that was yielded last; it fits any number of workers and ranks."""
+        return self.feed.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the batch that was yielded last before `state_dict`. Raises SpecError if it is not a state."""
+        self._stop()
+        self.feed.load_state_dict(state)
