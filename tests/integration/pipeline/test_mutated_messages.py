@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from support.mutations.attack import Report, attack_everything
+from support.mutations.attack import attack_everything
+from support.mutations.report import Report
 
 pytestmark = pytest.mark.integration
 

@@ -14,14 +14,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
 import psutil
 import zmq
 from support.hostile import Attacker, Frames, message
+from support.mutations.false_server import FalseServer
 from support.mutations.mutate import mutated, still_valid, valid_messages
+from support.mutations.report import HEADING, Report
 from support.plans import make_plan
 from support.streams import (
     DEADLINE_S,
@@ -71,33 +71,6 @@ _KINDS: dict[str, tuple[_Kinds, _Kinds]] = {
         (messages.TrainerWelcome, messages.Refused, messages.Reset),
     ),
 }
-
-
-@dataclass(slots=True)
-class Report:
-    """What one socket did with what it was sent."""
-
-    target: str
-    sent: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    #: Most processor time (s) that the service used for a block of messages: no message took longer.
-    block_cpu_s: float = 0.0
-    #: Longest (s) that the service let others wait for an answer, or was silent.
-    silent_s: float = 0.0
-
-    def __str__(self) -> str:
-        """Return a line of a table."""
-        reasons = ", ".join(f"{reason} {count}" for reason, count in self.rejected.most_common())
-        accepted = self.sent - sum(self.rejected.values())
-        return (
-            f"| {self.target} | {self.sent} | {accepted} | {reasons} | {self.block_cpu_s:.2f} | {self.silent_s:.2f} |"
-        )
-
-
-HEADING = (
-    "| socket | sent | accepted or ignored | rejected | most CPU for 100 (s) | longest silence (s) |\n"
-    "|---|---|---|---|---|---|"
-)
 
 
 def attack_everything(count: int, seed: int, folder: Path, examples: int) -> Generator[Report]:
@@ -248,7 +221,7 @@ def _attack_peer(
     address, asked = f"ipc://{place}.sock", f"{place}.health"
     arguments = [part.format(address=address, health=asked) for part in command]
     with ExitStack() as opened, Path(f"{place}.log").open("wb") as log:
-        server = opened.enter_context(_FalseServer(address, message(welcome), report))
+        server = opened.enter_context(FalseServer(address, message(welcome), report))
         process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=log, text=True)
         opened.callback(process.wait)
         opened.callback(process.kill)
@@ -263,63 +236,6 @@ def _attack_peer(
         if not health:
             report.rejected = Counter(json.loads(output))
     return report
-
-
-class _FalseServer:
-    """A ROUTER that answers greetings, and sends attacks to the peer that spoke last."""
-
-    def __init__(self, address: str, welcome: Frames, report: Report) -> None:
-        self._context = zmq.Context()
-        self._router = self._context.socket(zmq.ROUTER)
-        self._router.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._router.setsockopt(zmq.SNDHWM, 100)
-        self._router.bind(address)
-        self._welcome, self._report = welcome, report
-        self._peer = b""
-        self._heard_at = time.monotonic()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._context.destroy(linger=0)
-
-    def send(self, frames: Frames) -> None:
-        """Send to the peer as soon as it is here and has room."""
-        deadline = time.monotonic() + DEADLINE_S
-        while not self._sent(frames):
-            assert time.monotonic() < deadline, f"{self._report.target} takes nothing any more"
-            self._listen(0.02)
-        self._listen(0)
-
-    def rest(self) -> None:
-        """Go on listening until the peer has spoken twice more: it has handled what was sent, or soon will."""
-        for _ in range(2):
-            heard, deadline = self._heard_at, time.monotonic() + DEADLINE_S
-            while self._heard_at == heard:
-                assert time.monotonic() < deadline, f"{self._report.target} is silent"
-                self._listen(0.02)
-
-    def _sent(self, frames: Frames) -> bool:
-        if not self._peer:
-            return False
-        try:
-            self._router.send_multipart([self._peer, *frames], zmq.NOBLOCK)
-        except zmq.ZMQError:  # it has no room, or has a new identity
-            return False
-        return True
-
-    def _listen(self, seconds: float) -> None:
-        while self._router.poll(round(seconds * 1000)):
-            peer = self._router.recv_multipart()[0]
-            now = time.monotonic()
-            if self._peer:
-                self._report.silent_s = max(self._report.silent_s, now - self._heard_at)
-            self._heard_at = now
-            if peer != self._peer:
-                self._peer = peer
-                self._sent(self._welcome)
-            seconds = 0
 
 
 def main(count: int) -> None:
