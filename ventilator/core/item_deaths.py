@@ -7,8 +7,8 @@ blame. A suspect that a worker finishes is cleared. `stream_queue.py` decides wh
 
 A worker that is silent need not be dead: the network may have failed. Therefore:
 - Workers that held an item at the same time and fell silent are one outage, and count once.
-- A worker says what it holds before it runs a suspect. If it never said so, the task may not have reached it: such a
-  loss counts only a third.
+- A worker says what it holds before it runs a suspect. If a silent one never said so, the task may not have reached it:
+  such a loss counts only a third.
 - A worker that turns up again takes its charge back, and the item is no longer given up.
 """
 
@@ -118,7 +118,7 @@ class ItemDeaths:
                 continue  # it held the item when another one fell silent with it: one outage
             if not alone and count.certain >= self._limit - 1:
                 continue  # the last death is one of which no other item can be the cause
-            if not alone or loss.acknowledged or not count.certain:
+            if not alone or loss.acknowledged or loss.closed or not count.certain:
                 count.certain += 1
                 certain.append(item)
             else:
