@@ -165,7 +165,9 @@ def _write_frame(path: Path, frame: Any, source: Mapping[str, Any], roots: Mappi
             known = ", ".join(map(repr, names[:20]))
             raise SpecError(f"{path.stem}: the frame {count} column {column!r}; its columns: {known}")
     folder = f"{roots.get(str(source.get('root')), '')}/{source.get('images', '')}".rstrip("/") + "/"
-    labels = np.asarray(frame[columns[1]])  # as a column, float32 stays what it is
+    labels = frame[columns[1]]
+    if hasattr(labels, "__array__"):
+        labels = np.asarray(labels)  # float32 stays what it is
     with open_own(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -34,7 +34,7 @@ def test_the_live_view_follows_the_stack_until_ctrl_c(stack: LocalStack) -> None
         for words in (
             r"ventilator ─ .* → 1 worker ─ .* → sink ─ .* → 1 trainer",
             r"train \d+ ",
-            r"\d+ quarantined\b.*: \d+ decode",
+            r"\d+ items? quarantined\b.*: \d+ decode",
         ):
             terminal.wait_for(words)
         terminal.wait_for(f"/{worker.process.pid} ")

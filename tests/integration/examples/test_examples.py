@@ -125,7 +125,7 @@ def test_the_keras_example_trains_and_goes_on(root: Path, tmp_path: Path) -> Non
 def test_the_examples_are_all_listed(root: Path) -> None:
     """Each file and folder has a line in `examples/README.md`."""
     listed = re.findall(r"^\| \[([\w.]+)/?\]", (root / "examples/README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    there = {path.name for path in (root / "examples").iterdir() if path.suffix in ("", ".py", ".toml")}
+    there = {path.name for path in (root / "examples").iterdir() if path.suffix in ("", ".ipynb", ".py", ".toml")}
     assert there - {"README.md", "__pycache__"} == set(listed)
 
 
