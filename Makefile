@@ -67,6 +67,11 @@ test: $(STAMP)
 test-%: $(STAMP)
 	.venv/bin/pytest -m $* $(ARGS)
 
+# Of the long tier, schedules are simulated on all cores; what uses real processes and clocks runs alone.
+test-long: $(STAMP)
+	.venv/bin/pytest -m 'long and simulation' -n $(JOBS) $(ARGS)
+	.venv/bin/pytest -m 'long and not simulation' $(ARGS)
+
 # Packages of hundreds of MB have an environment of their own: `make demo` and `make test` stay light.
 TORCH := build/torch
 TORCH_PIP := $(TORCH)/bin/python -m pip --disable-pip-version-check
