@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from penstock.launcher.notebook import stack_html
 from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import MissingFolderError, SpecError
 from penstock.trainer.client.feed import Feed
@@ -52,7 +53,7 @@ class Images:
 
     def _repr_html_(self) -> str:
         """Show the stack in a notebook."""
-        return self.stack._repr_html_()
+        return stack_html(self.stack)
 
     def __enter__(self) -> Self:
         """Return this."""

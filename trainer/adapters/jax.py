@@ -6,7 +6,7 @@ devices are started ahead, on a thread, while the step runs.
 
 import importlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.protocol.errors import PenstockError, SpecError
 from penstock.protocol.plan import FieldSchema
@@ -16,9 +16,6 @@ from penstock.trainer.adapters.batches import ResumableSource
 from penstock.trainer.adapters.fields import choose_fields
 from penstock.trainer.adapters.frameworks import JAX, missing_framework
 from penstock.trainer.adapters.loader import Loader
-
-if TYPE_CHECKING:
-    import jax  # pyright: ignore[reportMissingImports] - an extra that the checks do without
 
 
 def import_jax() -> Any:
@@ -32,7 +29,7 @@ def import_jax() -> Any:
 def loader(
     feed: ResumableSource,
     *,
-    sharding: "jax.sharding.Sharding | Mapping[str, jax.sharding.Sharding] | None" = None,
+    sharding: Any = None,
     fields: tuple[str, ...] | None = None,
     prefetch_to_device: int = 2,
 ) -> "JaxLoader":
@@ -53,7 +50,7 @@ class JaxLoader(Loader[Any]):
         self,
         feed: ResumableSource,
         *,
-        sharding: "jax.sharding.Sharding | Mapping[str, jax.sharding.Sharding] | None" = None,
+        sharding: Any = None,
         fields: tuple[str, ...] | None = None,
         prefetch_to_device: int = 2,
     ) -> None:

@@ -9,7 +9,7 @@ import importlib
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -21,10 +21,6 @@ from penstock.trainer.adapters.batches import ResumableSource
 from penstock.trainer.adapters.fields import choose_fields
 from penstock.trainer.adapters.frameworks import TORCH, missing_framework
 from penstock.trainer.adapters.loader import Loader
-
-if TYPE_CHECKING:
-    import torch  # pyright: ignore[reportMissingImports] - an extra that the checks do without
-
 
 #: Memory smaller than this (bytes) is not pinned: it is not used again, and pinning costs more than it saves.
 _LEAST_PINNED = 262_144
@@ -41,7 +37,7 @@ def import_torch() -> Any:
 def loader(
     feed: ResumableSource,
     *,
-    device: "str | torch.device | None" = None,
+    device: Any = None,
     channels_last: bool | None = None,
     fields: tuple[str, ...] | None = None,
     prefetch_to_device: int = 2,
@@ -91,7 +87,7 @@ class TorchLoader(Loader[Any]):
         self,
         feed: ResumableSource,
         *,
-        device: "str | torch.device | None" = None,
+        device: Any = None,
         channels_last: bool | None = None,
         fields: tuple[str, ...] | None = None,
         prefetch_to_device: int = 2,
@@ -144,7 +140,7 @@ class TorchLoader(Loader[Any]):
         if self._ahead:
             self._ahead.stop()
 
-    def _tensors(self, arrays: Mapping[str, Array]) -> "dict[str, torch.Tensor]":
+    def _tensors(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
         """Return the chosen fields as tensors that share the arrays' memory, images as (n, channels, height, width)."""
         if self._fields is None:
             self._fields = choose_fields(self.feed, self._wanted)
@@ -158,7 +154,7 @@ class TorchLoader(Loader[Any]):
     def _put(self, arrays: Mapping[str, Array]) -> "_Moved":
         return _Moved({name: tensor.to(self.device) for name, tensor in self._tensors(arrays).items()})
 
-    def _shaped(self, tensors: "dict[str, torch.Tensor]") -> Any:
+    def _shaped(self, tensors: dict[str, Any]) -> Any:
         """Bring images into the memory format that was asked for, and the batch into a dict or tuple."""
         if self._channels_last is not None:
             torch = import_torch()
@@ -172,10 +168,10 @@ class TorchLoader(Loader[Any]):
 class _Moved:
     """Tensors on their device."""
 
-    def __init__(self, tensors: "dict[str, torch.Tensor]") -> None:
+    def __init__(self, tensors: dict[str, Any]) -> None:
         self.tensors = tensors
 
-    def arrive(self) -> "dict[str, torch.Tensor]":
+    def arrive(self) -> dict[str, Any]:
         """Return the tensors, ready for the stream that calls."""
         return self.tensors
 
@@ -183,11 +179,11 @@ class _Moved:
 class _CudaBatch(_Moved):
     """Tensors whose copies were started on another stream."""
 
-    def __init__(self, torch: Any, tensors: "dict[str, torch.Tensor]", device: Any, copied: Any) -> None:
+    def __init__(self, torch: Any, tensors: dict[str, Any], device: Any, copied: Any) -> None:
         super().__init__(tensors)
         self._torch, self._device, self._copied = torch, device, copied
 
-    def arrive(self) -> "dict[str, torch.Tensor]":
+    def arrive(self) -> dict[str, Any]:
         """Have the current stream wait for the copies, without having the program wait."""
         stream = self._torch.cuda.current_stream(self._device)
         stream.wait_event(self._copied)
@@ -199,13 +195,11 @@ class _CudaBatch(_Moved):
 class _CudaCopies:
     """Starts copies to a CUDA device on a stream of its own, out of memory that stays pinned."""
 
-    def __init__(
-        self, torch: Any, device: Any, tensors: "Callable[[Mapping[str, Array]], dict[str, torch.Tensor]]"
-    ) -> None:
+    def __init__(self, torch: Any, device: Any, tensors: Callable[[Mapping[str, Array]], dict[str, Any]]) -> None:
         self._torch, self._device, self._tensors = torch, device, tensors
         self._stream: Any = None
         #: Batches whose copies may not be complete: their memory must not be written again.
-        self._copying: deque[tuple[Any, dict[str, torch.Tensor]]] = deque()
+        self._copying: deque[tuple[Any, dict[str, Any]]] = deque()
         self._pins = Pins(self._register, self._unregister)
 
     def start(self, arrays: dict[str, Array]) -> _CudaBatch:

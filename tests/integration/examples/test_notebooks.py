@@ -1,6 +1,6 @@
 """The notebooks of `examples/`, executed by a real kernel as Jupyter does, and what a kernel leaves behind."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def kernel(notebook: Any, places: Path) -> Iterator[Any]:
+def kernel(notebook: Any, places: Path) -> Generator[Any]:
     """Yield a client whose kernel runs; afterwards it is shut down, and its temporary folder must be empty."""
     client = nbclient.NotebookClient(
         notebook, timeout=LIMIT_S, kernel_name="python3", resources={"metadata": {"path": str(places / "work")}}

@@ -52,7 +52,7 @@ def valid_messages(examples: int) -> list[Frames]:
             database=None,
             deadline=None,
             phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=tuple(HealthCheck),  # pyright: ignore[reportArgumentType]
         )
         @given(PLAIN[kind])
         def draw(content: messages.AnyMessage) -> None:
