@@ -1,5 +1,6 @@
 """A stack for the tests of the PyTorch and JAX adapters."""
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 from support.streams import make_images, make_spec, make_stream, run_stack
 
 from penstock.launcher.stack import LocalStack
+
+#: Other tiers do without PyTorch and JAX, and leave these tests out anyway.
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]
 
 
 @pytest.fixture(scope="session")

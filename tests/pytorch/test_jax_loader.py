@@ -13,8 +13,6 @@ from penstock.launcher.stack import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.torch]
 
-pytest.importorskip("jax")
-
 #: Sums every batch on all devices, resumes after 4 batches, and writes what this process got. Its arguments: ADDRESS
 #: FOLDER, and in a job of several processes COORDINATOR COUNT INDEX.
 PROGRAM = """

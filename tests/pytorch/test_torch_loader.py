@@ -1,5 +1,6 @@
 """Batches as PyTorch tensors: same memory, same order, and a state that means what the training step got."""
 
+import importlib
 import os
 import pickle
 import subprocess
@@ -17,7 +18,7 @@ from penstock.protocol.errors import SpecError
 
 pytestmark = [pytest.mark.integration, pytest.mark.torch]
 
-torch = pytest.importorskip("torch")
+torch: Any = importlib.import_module("torch")
 
 TRAINER = Path(__file__).parent / "ranks.py"
 
