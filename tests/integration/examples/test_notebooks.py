@@ -1,5 +1,6 @@
 """The notebooks of `examples/`, executed by a real kernel as Jupyter does, and what a kernel leaves behind."""
 
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +18,16 @@ NOTEBOOKS = ["own_folder.ipynb", "spec_in_a_notebook.ipynb"]
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder whose `temp` is the kernel's temporary folder."""
-    for name, value in (("TMPDIR", "temp"), ("IPYTHONDIR", "ipython"), ("JUPYTER_RUNTIME_DIR", "runtime")):
-        (tmp_path / value).mkdir()
-        monkeypatch.setenv(name, str(tmp_path / value))
-    monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-    (tmp_path / "work").mkdir()
-    return tmp_path
+def places(monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
+    """Yield a folder whose `temp` is the kernel's temporary folder. Its path is short: sockets lie below it."""
+    with tempfile.TemporaryDirectory(prefix="p") as folder:
+        top = Path(folder)
+        for name, value in (("TMPDIR", "temp"), ("IPYTHONDIR", "ipython"), ("JUPYTER_RUNTIME_DIR", "runtime")):
+            (top / value).mkdir()
+            monkeypatch.setenv(name, str(top / value))
+        monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
+        (top / "work").mkdir()
+        yield top
 
 
 @contextmanager
