@@ -14,7 +14,7 @@ from simulation.world import InnocentQuarantined, World
 pytestmark = pytest.mark.simulation
 
 #: Schedules: all of them, of which so many belong to every run and the rest to the long tier; and those of one test.
-_SCHEDULES, _ALWAYS, _CHUNK = 4000, 500, 100
+_SCHEDULES, _ALWAYS, _CHUNK = 2500, 500, 100
 
 
 def run(seed: int, *, trace: bool = False) -> World:
