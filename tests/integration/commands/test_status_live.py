@@ -72,7 +72,7 @@ def test_a_killed_worker_goes_and_comes_back_on_the_terminal(stack: LocalStack) 
         killed = worker.process.pid
         os.kill(killed, signal.SIGKILL)
         until(lambda: worker.process.pid != killed, "its successor")
-        terminal.wait_for(rf"/{worker.process.pid} [^/]*/ 3 [^/]* \d+ 1 \d+ quarantined")
+        terminal.wait_for(rf"/{worker.process.pid} [^/]*/ 3 [^/]* \d+ 1 \d+ items? quarantined")
 
 
 @pytest.mark.long
