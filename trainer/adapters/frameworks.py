@@ -1,4 +1,7 @@
-"""The error for a training framework that an adapter needs and cannot import."""
+"""Imports the training frameworks that adapters need, with an error that says how to install what is missing."""
+
+import importlib
+from typing import Any
 
 from penstock.protocol.errors import PenstockError
 
@@ -8,6 +11,14 @@ TENSORFLOW = "pip install 'penstock[tf-cpu]', or 'penstock[tf]' with CUDA"
 #: How to install PyTorch, and JAX.
 TORCH = "pip install 'penstock[torch]'"
 JAX = "pip install 'penstock[jax]'"
+
+
+def import_framework(module: str, name: str, install: str) -> Any:
+    """Return a framework's module. Raises PenstockError, with the command to install it, if it cannot be imported."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise missing_framework(name, install, error) from error
 
 
 def missing_framework(name: str, install: str, error: ImportError) -> PenstockError:

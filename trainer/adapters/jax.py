@@ -4,26 +4,15 @@ Every process of `jax.distributed` is a rank of the stream and brings its part o
 devices are started ahead, on a thread, while the step runs.
 """
 
-import importlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from penstock.protocol.errors import PenstockError, SpecError
-from penstock.protocol.plan import FieldSchema
 from penstock.protocol.wire import Array
 from penstock.trainer.adapters.ahead import Ahead
 from penstock.trainer.adapters.batches import ResumableSource
-from penstock.trainer.adapters.fields import choose_fields
-from penstock.trainer.adapters.frameworks import JAX, missing_framework
+from penstock.trainer.adapters.frameworks import JAX, import_framework
 from penstock.trainer.adapters.loader import Loader
-
-
-def import_jax() -> Any:
-    """Return the module. Raises PenstockError that says how to install it."""
-    try:
-        return importlib.import_module("jax")
-    except ImportError as error:
-        raise missing_framework("JAX", JAX, error) from error
 
 
 def loader(
@@ -55,38 +44,24 @@ class JaxLoader(Loader[Any]):
         prefetch_to_device: int = 2,
     ) -> None:
         """Take the arguments of `penstock.jax.loader`."""
-        super().__init__(feed)
-        if prefetch_to_device < 1:
-            raise SpecError(f"prefetch_to_device = {prefetch_to_device}: give 1 or more")
-        self._sharding, self._wanted = sharding, fields
-        self._fields: list[FieldSchema] | None = None
-        self._ahead = None if sharding is None else Ahead(feed, self._place, prefetch_to_device)
+        super().__init__(feed, fields, prefetch_to_device)
+        self._sharding = sharding
+        if sharding is not None:
+            self._jax = import_framework("jax", "JAX", JAX)
+            self._ahead = Ahead(feed, self._place, prefetch_to_device)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches up to the end of the epoch; after a break, go on with the batch after the last."""
         if self._ahead is None:
             for arrays in self.feed:
-                yield self._shaped({field.name: arrays[field.name] for field in self._chosen()})
+                yield self._packed({field.name: arrays[field.name] for field in self.fields})
             return
         for placed in self._ahead:
-            yield self._shaped(placed)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state after the batch that was yielded last; it fits any number of workers and ranks."""
-        return self._ahead.state_dict() if self._ahead else self.feed.state_dict()
-
-    def _stop(self) -> None:
-        if self._ahead:
-            self._ahead.stop()
-
-    def _chosen(self) -> list[FieldSchema]:
-        if self._fields is None:
-            self._fields = choose_fields(self.feed, self._wanted)
-        return self._fields
+            yield self._packed(placed)
 
     def _place(self, arrays: Mapping[str, Array]) -> "dict[str, Any]":
         """Start the copies of a batch to the devices."""
-        return {field.name: self._global(field.name, arrays[field.name]) for field in self._chosen()}
+        return {field.name: self._global(field.name, arrays[field.name]) for field in self.fields}
 
     def _global(self, name: str, array: Array) -> Any:
         sharding = self._sharding
@@ -95,12 +70,9 @@ class JaxLoader(Loader[Any]):
                 raise SpecError(f"sharding has no entry for field {name!r}: it has {', '.join(map(repr, sharding))}")
             sharding = sharding[name]
         try:
-            return import_jax().make_array_from_process_local_data(sharding, array)
+            return self._jax.make_array_from_process_local_data(sharding, array)
         except ValueError as error:  # jax's words for a batch that does not divide among the devices, among others
             raise PenstockError(
                 f"field {name!r} of shape {array.shape} cannot be placed by {sharding}: {error}; a batch must divide "
                 "among the devices: set drop_remainder = true and a batch_size that does"
             ) from error
-
-    def _shaped(self, arrays: "dict[str, Any]") -> Any:
-        return arrays if self._wanted is None else tuple(arrays.values())

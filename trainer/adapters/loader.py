@@ -2,10 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Generic, NoReturn, TypeVar
 
 from penstock.protocol.errors import SpecError
+from penstock.protocol.plan import FieldSchema
+from penstock.trainer.adapters.ahead import Ahead
 from penstock.trainer.adapters.batches import ResumableSource
+from penstock.trainer.adapters.fields import choose_fields
 
 Item = TypeVar("Item")
 
@@ -18,9 +22,14 @@ class Loader(ABC, Generic[Item]):
     `load_state_dict` is the very next one. It must be used in the process that made it, in one place at a time.
     """
 
-    def __init__(self, feed: ResumableSource) -> None:
-        """Take the feed; nothing is fetched before the first iteration."""
+    def __init__(self, feed: ResumableSource, fields: tuple[str, ...] | None, prefetch_to_device: int) -> None:
+        """Take the feed and the names of its fields; nothing is fetched before the first iteration."""
+        if prefetch_to_device < 1:
+            raise SpecError(f"prefetch_to_device = {prefetch_to_device}: give 1 or more")
         self.feed = feed
+        self._wanted = fields
+        #: What copies batches to a device ahead; None where they stay as they are received.
+        self._ahead: Ahead[Any] | None = None
 
     def __repr__(self) -> str:
         """Name the kind of loader and its feed."""
@@ -30,9 +39,10 @@ class Loader(ABC, Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         """Yield the batches up to the end of the epoch."""
 
-    @abstractmethod
-    def _stop(self) -> None:
-        """End the current iteration: what was fetched ahead is fetched again later."""
+    @cached_property
+    def fields(self) -> list[FieldSchema]:
+        """The fields that batches hold, in order. Raises SpecError for unknown names."""
+        return choose_fields(self.feed, self._wanted)
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch for this rank, if nothing is quarantined."""
@@ -61,9 +71,18 @@ class Loader(ABC, Generic[Item]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state after the batch that was yielded last; it fits any number of workers and ranks."""
-        return self.feed.state_dict()
+        return self._ahead.state_dict() if self._ahead else self.feed.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the batch that was yielded last before `state_dict`. Raises SpecError if it is not a state."""
         self._stop()
         self.feed.load_state_dict(state)
+
+    def _stop(self) -> None:
+        """End the current iteration: what was fetched ahead is fetched again later."""
+        if self._ahead:
+            self._ahead.stop()
+
+    def _packed(self, values: dict[str, Any]) -> dict[str, Any] | tuple[Any, ...]:
+        """Return a batch as it was asked for: a dict by field, or a tuple of the named ones."""
+        return values if self._wanted is None else tuple(values.values())

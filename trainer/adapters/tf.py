@@ -15,7 +15,7 @@ import numpy as np
 from penstock.protocol.errors import PenstockError
 from penstock.trainer.adapters.batches import BatchSource
 from penstock.trainer.adapters.fields import choose_fields
-from penstock.trainer.adapters.frameworks import TENSORFLOW, missing_framework
+from penstock.trainer.adapters.frameworks import TENSORFLOW, import_framework
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
 def import_tensorflow() -> Any:
     """Return the module. Raises PenstockError that says how to install it."""
-    try:
-        import tensorflow as tf  # noqa: PLC0415 - takes seconds
-    except ImportError as error:
-        raise missing_framework("TensorFlow", TENSORFLOW, error) from error
-    return tf
+    return import_framework("tensorflow", "TensorFlow", TENSORFLOW)
 
 
 def dataset(

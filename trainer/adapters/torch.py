@@ -5,7 +5,6 @@ own while the step runs: the memory that a batch was received into is pinned onc
 never before its copy is complete and no tensor of it lives.
 """
 
-import importlib
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -14,24 +13,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.plan import FieldSchema
 from penstock.protocol.wire import Array
 from penstock.trainer.adapters.ahead import Ahead
 from penstock.trainer.adapters.batches import ResumableSource
-from penstock.trainer.adapters.fields import choose_fields
-from penstock.trainer.adapters.frameworks import TORCH, missing_framework
+from penstock.trainer.adapters.frameworks import TORCH, import_framework
 from penstock.trainer.adapters.loader import Loader
 
 #: Memory smaller than this (bytes) is not pinned: it is not used again, and pinning costs more than it saves.
 _LEAST_PINNED = 262_144
-
-
-def import_torch() -> Any:
-    """Return the module. Raises PenstockError that says how to install it."""
-    try:
-        return importlib.import_module("torch")
-    except ImportError as error:
-        raise missing_framework("PyTorch", TORCH, error) from error
 
 
 def loader(
@@ -93,16 +82,12 @@ class TorchLoader(Loader[Any]):
         prefetch_to_device: int = 2,
     ) -> None:
         """Take the arguments of `penstock.torch.loader`."""
-        super().__init__(feed)
-        if prefetch_to_device < 1:
-            raise SpecError(f"prefetch_to_device = {prefetch_to_device}: give 1 or more")
-        torch = import_torch()
+        super().__init__(feed, fields, prefetch_to_device)
+        self._torch = torch = import_framework("torch", "PyTorch", TORCH)
         self.device = torch.device("cpu" if device is None else device)
         self.dataset = Samples(feed)
         self.pin_memory = self.device.type == "cuda"
-        self._channels_last, self._wanted = channels_last, fields
-        self._fields: list[FieldSchema] | None = None
-        self._ahead: Ahead[_Moved] | None = None
+        self._channels_last = channels_last
         if self.device.type == "cuda":
             self._ahead = Ahead(feed, _CudaCopies(torch, self.device, self._tensors).start, prefetch_to_device)
         elif self.device.type != "cpu":
@@ -132,21 +117,10 @@ class TorchLoader(Loader[Any]):
         for moved in self._ahead:
             yield self._shaped(moved.arrive())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state after the batch that was yielded last; it fits any number of workers and ranks."""
-        return self._ahead.state_dict() if self._ahead else self.feed.state_dict()
-
-    def _stop(self) -> None:
-        if self._ahead:
-            self._ahead.stop()
-
     def _tensors(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
         """Return the chosen fields as tensors that share the arrays' memory, images as (n, channels, height, width)."""
-        if self._fields is None:
-            self._fields = choose_fields(self.feed, self._wanted)
-        torch = import_torch()
-        tensors = {field.name: torch.from_numpy(arrays[field.name]) for field in self._fields}
-        for field in self._fields:
+        tensors = {field.name: self._torch.from_numpy(arrays[field.name]) for field in self.fields}
+        for field in self.fields:
             if field.axes == "hwc":
                 tensors[field.name] = tensors[field.name].permute(0, 3, 1, 2)
         return tensors
@@ -157,12 +131,11 @@ class TorchLoader(Loader[Any]):
     def _shaped(self, tensors: dict[str, Any]) -> Any:
         """Bring images into the memory format that was asked for, and the batch into a dict or tuple."""
         if self._channels_last is not None:
-            torch = import_torch()
-            layout = torch.channels_last if self._channels_last else torch.contiguous_format
-            for field in self._fields or ():
+            layout = self._torch.channels_last if self._channels_last else self._torch.contiguous_format
+            for field in self.fields:
                 if field.axes in ("hwc", "chw"):
                     tensors[field.name] = tensors[field.name].contiguous(memory_format=layout)
-        return tensors if self._wanted is None else tuple(tensors.values())
+        return self._packed(tensors)
 
 
 class _Moved:
