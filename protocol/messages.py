@@ -1,10 +1,11 @@
 """Every message that crosses a socket, as frozen pydantic models: those of every link, and the union of all.
 
-The messages of one link are in `worker_messages`, `sink_messages`, `trainer_messages` and `snapshot`; `records` holds
-what several messages share. A message with arrays lists them in `frames`, one entry an array, in order; everything else
-is in its header. `wire` turns messages into bytes.
+The messages of one link are in `worker_messages`, `sink_messages`, `trainer_messages` and `snapshot`; `event_log` has
+those that collect stories, and `records` holds what several messages share. A message with arrays lists them in
+`frames`, one entry an array, in order; everything else is in its header. `wire` turns messages into bytes.
 """
 
+from penstock.protocol.event_log import Story, StoryPart, StoryRequest
 from penstock.protocol.records import (
     Count,
     Done,
@@ -107,6 +108,8 @@ AnyMessage = (
     | Refused
     | StatusRequest
     | Snapshot
+    | StoryRequest
+    | Story
 )
 
 __all__ = [
@@ -140,6 +143,9 @@ __all__ = [
     "SinkWelcome",
     "Snapshot",
     "StatusRequest",
+    "Story",
+    "StoryPart",
+    "StoryRequest",
     "StreamNeed",
     "Subscribe",
     "Task",

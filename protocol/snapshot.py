@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from penstock.protocol.event_log import MOST_TOLD, StoryEvent
+from penstock.protocol.event_log import MOST_PARTS, StoryPart
 from penstock.protocol.records import Count, Message, TaskKey, Text, Timings
 from penstock.protocol.stats import (
     LEDGER_KEPT,
@@ -205,8 +205,8 @@ class Snapshot(Message):
     """Messages that the ventilator dropped, by reason."""
     ledger: Annotated[tuple[QuarantinedItem, ...], Field(max_length=LEDGER_KEPT)] = ()
     """The newest quarantined items, newest first, as many as were asked for."""
-    story: Annotated[tuple[StoryEvent, ...], Field(max_length=MOST_TOLD)] = ()
-    """What happened at the ventilator to the task that was asked about, oldest event first."""
+    story: Annotated[tuple[StoryPart, ...], Field(max_length=MOST_PARTS)] = ()
+    """What happened to the task that was asked about: the part of each process that remembers it or did not answer."""
 
 
 class StatusRequest(Message):
@@ -215,6 +215,6 @@ class StatusRequest(Message):
     ledger: Annotated[int, Field(ge=0, le=LEDGER_KEPT)] = 20
     """How many quarantined items to show at most."""
     story: TaskKey | None = None
-    """Task whose story at the ventilator is asked for; none: no story."""
+    """Task whose story is asked for, from all processes; none: no story."""
     version: Text
     """Penstock's version."""

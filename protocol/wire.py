@@ -52,6 +52,7 @@ _LISTINGS = frozenset(
         messages.Paths,
         messages.SampleReply,
         messages.Snapshot,
+        messages.Story,
     }
 )
 _REPORTS = frozenset({messages.Heartbeat, messages.Finished, messages.Goodbye, messages.Batch})

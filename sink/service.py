@@ -26,12 +26,15 @@ from penstock.protocol.messages import (
     SampleRequest,
     SinkHello,
     SinkWelcome,
+    Story,
+    StoryRequest,
     Subscribe,
     TrainerWelcome,
 )
 from penstock.protocol.runtime.metrics import Metrics
 from penstock.protocol.runtime.service import Observed, Service, host_name, run, spare_collector
 from penstock.protocol.runtime.settings import ServiceSettings
+from penstock.protocol.story_desk import StoryDesk
 from penstock.protocol.transport.addresses import check_address, host_of, reachable
 from penstock.protocol.transport.own_sockets import OWN_RESULTS, OWN_TRAINERS, OWN_VENTILATOR, Address
 from penstock.protocol.transport.reachability import advertised
@@ -53,8 +56,8 @@ from penstock.sink.shared_batches import Lending
 if TYPE_CHECKING:
     from penstock.sink.output.writer_thread import Writer
 
-_FROM_VENTILATOR = wire.kinds(SinkWelcome, Quarantined, Paths, Heartbeat, Reset, Drain)
-_FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye, SampleRequest)
+_FROM_VENTILATOR = wire.kinds(SinkWelcome, Quarantined, Paths, Heartbeat, Reset, Drain, StoryRequest)
+_FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye, Story, SampleRequest)
 #: Least time (s) between two reports to the ventilator, where they are pressing and where they can wait: many
 #: confirmations share one message, and each message costs both sides a wake-up.
 _PRESSING_S, _PROGRESS_S = 0.01, 0.1
@@ -62,6 +65,8 @@ _PRESSING_S, _PROGRESS_S = 0.01, 0.1
 _LEAVE_S = 0.7
 #: Seconds between two observations of the core for the status and the metrics.
 _OBSERVE_S = 0.1
+#: Seconds to wait for the trainers' parts of a story.
+_STORY_S = 0.5
 #: How often (s) memory of workers that are gone is given back.
 _SWEEP_S = 5.0
 
@@ -109,6 +114,7 @@ class Sink:
         self._trainers = hub.router(settings.bind, {"trainer": _FROM_TRAINERS, "ventilator": wire.kinds(SampleRequest)})
         self._ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
         self._ledger = Ledger(settings.quarantine)
+        self._stories = StoryDesk(_STORY_S)
         hello = self._hello()
         intervals = Intervals(heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s)
         now = time.monotonic()
@@ -120,7 +126,6 @@ class Sink:
         self.observed = Observed(self._core.observe, _OBSERVE_S, now)
         self._reported_at = self._tick_at = self._sweep_at = now
         self._execute(self._core.start(now))
-        service.health.tell(self._core.story)
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self.observed.latest.stats)).answer)
         addresses = {"trainers": self._trainers.address, "results": self._results.address}
         service.log.info("serving", **addresses, advertised=hello.results)
@@ -135,7 +140,9 @@ class Sink:
         if now >= self._tick_at:
             self._execute(self._core.tick(now, self._writer.busy_s if self._writer else 0.0))
             self._tick_at = self._core.next_timer(now)
-        return self.observed.renew(now, self._report(now))
+        for answer in self._stories.answers(now):
+            self._ventilator.send(Story(number=answer.tag, parts=answer.parts))
+        return min(self.observed.renew(now, self._report(now)), self._stories.next_timer())
 
     def status(self) -> dict[str, object]:
         """Return what `/healthz` shows."""
@@ -193,9 +200,21 @@ class Sink:
             if isinstance(message, SinkWelcome):
                 self._results.expect(max((plan.task_bytes for plan in message.streams), default=0))
             sender = VENTILATOR if endpoint is self._ventilator else peer
-            self._execute(self._core.receive(sender, message, arrays, now))
+            if isinstance(message, StoryRequest):
+                self._ask_trainers(message, now)
+            elif isinstance(message, Story):
+                self._stories.receive(peer, message, now)
+            else:
+                self._execute(self._core.receive(sender, message, arrays, now))
 
         receive_all(endpoint, self._service.hub.rejects, handle)
+
+    def _ask_trainers(self, request: StoryRequest, now: float) -> None:
+        """Collect the story of a task here and at the stream's trainers; `turn` sends it to the ventilator."""
+        own, peers = self._core.story(request.key, now), self._core.streams.trainers(request.key.stream)
+        # One question at a time for each of the ventilator's: its number names it.
+        asker = VENTILATOR + request.number.to_bytes(8)
+        self._execute(self._stories.ask(asker, request.number, request.key, own, peers, now))
 
     def _report(self, now: float) -> float:
         """Tell the ventilator what changed, if it is time to; return when to turn again at the latest."""

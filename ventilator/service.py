@@ -23,12 +23,13 @@ from penstock.protocol.messages import (
     Refused,
     SinkHello,
     StatusRequest,
+    Story,
 )
 from penstock.protocol.runtime.metrics import Metrics
 from penstock.protocol.runtime.service import Observed, Service, run, spare_collector
 from penstock.protocol.runtime.settings import ServiceSettings
-from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.spec import Spec, load_spec
+from penstock.protocol.story_desk import StoryDesk
 from penstock.protocol.transport.addresses import check_exposure, check_peer_address
 from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.protocol.transport.receiving import receive_all
@@ -46,10 +47,12 @@ if TYPE_CHECKING:
 LEDGER_SHOWN = 200
 #: Seconds between two observations of the core for the status, and between two snapshots of the whole topology.
 _OBSERVE_S, _SHOW_S = 0.2, 1.0
+#: Seconds to wait for the parts of a story; the sink waits less for its trainers.
+_STORY_S = 1.0
 #: Who may say what; a trainer, or who has a trainer's key, may look.
 _ACCEPTED: ByRole = {
-    "worker": wire.kinds(Hello, Finished, Heartbeat, Goodbye, StatusRequest),
-    "sink": wire.kinds(SinkHello, Progress, ListPaths, Heartbeat, Goodbye, StatusRequest),
+    "worker": wire.kinds(Hello, Finished, Heartbeat, Goodbye, Story, StatusRequest),
+    "sink": wire.kinds(SinkHello, Progress, ListPaths, Heartbeat, Goodbye, Story, StatusRequest),
     "trainer": wire.kinds(StatusRequest),
 }
 
@@ -105,6 +108,7 @@ class Ventilator:
         policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)
         self._core = Leases(catalog, roots, intervals, __version__, policy)
         self._endpoint = service.hub.router(settings.bind, _ACCEPTED)
+        self._stories = StoryDesk(_STORY_S)
         #: For the program that started the stack, which does not see this log.
         self._warnings = list(catalog.warnings)
         for warning in (*catalog.warnings, *catalog.notes):
@@ -118,7 +122,6 @@ class Ventilator:
         self.observed = Observed(self._core.observe, _OBSERVE_S, now)
         own = Own(__version__, settings.restarts, service.hub.rejects.counts)
         self._snapshots = Snapshots(own, self.observed.latest, time.time())
-        service.health.tell(self._core.story)
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self._snapshots.snapshot)).answer)
         service.health.serve("/status", lambda _: self._as_json(), private=True)
 
@@ -131,7 +134,9 @@ class Ventilator:
             self._execute(self._core.tick(now), now)
             self._tick_at = self._core.next_timer(now)
         self._execute(self._core.dispatch(now), now)
-        due = self.observed.renew(now, self._tick_at)
+        for answer in self._stories.answers(now):
+            self._endpoint.send(self._snapshots.answer(answer.tag, answer.parts), peer=answer.asker)
+        due = min(self.observed.renew(now, self._tick_at), self._stories.next_timer())
         if now >= self._shown_at + _SHOW_S:
             seen = self.observed.latest
             self._snapshots.update(seen, time.time())
@@ -161,19 +166,24 @@ class Ventilator:
 
     def _receive(self, peer: bytes, message: AnyMessage, now: float) -> None:
         if isinstance(message, StatusRequest):
-            self._endpoint.send(self._answer(message, now), peer=peer)
+            self._answer(peer, message, now)
+        elif isinstance(message, Story):
+            self._stories.receive(peer, message, now)
         else:
             if isinstance(message, SinkHello):
                 _check_addresses(message)
             self._execute(self._core.receive(peer, message, now), now)
 
-    def _answer(self, request: StatusRequest, now: float) -> Snapshot | Refused:
-        """Return the answer to a command that asks for the status; its sender need not be a peer."""
-        if request.version == __version__:
-            story = self._core.story(request.story, now) if request.story else ()
-            return self._snapshots.answer(request.ledger, story)
-        reason = f"this command runs Penstock {request.version}, the ventilator {__version__}: install the same"
-        return Refused(kind="version", reason=reason)
+    def _answer(self, peer: bytes, request: StatusRequest, now: float) -> None:
+        """Answer a command that asks for the status, or ask for a task's story; the sender need not be a peer."""
+        if request.version != __version__:
+            reason = f"this command runs Penstock {request.version}, the ventilator {__version__}: install the same"
+            self._endpoint.send(Refused(kind="version", reason=reason), peer=peer)
+        elif request.story is None:
+            self._endpoint.send(self._snapshots.answer(request.ledger), peer=peer)
+        else:
+            own, peers = self._core.story(request.story, now), self._core.peers()
+            self._execute(self._stories.ask(peer, request.ledger, request.story, own, peers, now), now)
 
     def _execute(self, instructions: Iterable[Instruction], now: float) -> None:
         """Carry out what the core asks for; the core hears of a peer that cannot be reached."""

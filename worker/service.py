@@ -12,7 +12,17 @@ from pydantic import Field
 from penstock.protocol import wire
 from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
-from penstock.protocol.messages import Drain, Heartbeat, Hello, Intervals, Reset, Tasks, WorkerStats, WorkerWelcome
+from penstock.protocol.messages import (
+    Drain,
+    Heartbeat,
+    Hello,
+    Intervals,
+    Reset,
+    StoryRequest,
+    Tasks,
+    WorkerStats,
+    WorkerWelcome,
+)
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.metrics import Metrics, MetricsPage
 from penstock.protocol.runtime.service import Service, host_name, run
@@ -29,7 +39,7 @@ from penstock.worker.metrics import METRICS, fill
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
 from penstock.worker.sink_reachability import SinkReachability
 
-_FROM_VENTILATOR = wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset)
+_FROM_VENTILATOR = wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset, StoryRequest)
 #: Exit status of a worker that is stuck in a task (EX_SOFTWARE of sysexits.h).
 _STUCK = 70
 #: Shared memory (bytes) that may be on its way or free beside what the sink holds.
@@ -82,9 +92,8 @@ class Worker:
         now = time.monotonic()
         self._core = WorkerSession(hello, intervals, now)
         #: What the status and the metrics show; made by the loop, since other threads read it.
-        self.observed = self._core.observe()
+        self.observed = self._core.observe(now)
         self._execute(self._core.start(now))
-        service.health.tell(self._core.story)
         service.health.serve("/metrics", Metrics(METRICS, self._fill).answer)
 
     def turn(self, now: float) -> float:
@@ -102,7 +111,7 @@ class Worker:
             self._drain(now)
         self._check_sink(now)
         self._check_stuck(now)
-        self.observed = self._core.observe()
+        self.observed = self._core.observe(now)
         return self._core.next_timer()
 
     def status(self) -> dict[str, object]:

@@ -8,7 +8,7 @@ dropped (they will be leased again) and hello is said under a fresh identity. No
 from dataclasses import dataclass
 
 from penstock.protocol.errors import RemoteProtocolError
-from penstock.protocol.event_log import EventLog, StoryEvent
+from penstock.protocol.event_log import EventLog
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
 from penstock.protocol.messages import (
@@ -21,6 +21,9 @@ from penstock.protocol.messages import (
     Hello,
     Intervals,
     Reset,
+    Story,
+    StoryPart,
+    StoryRequest,
     Task,
     TaskKey,
     Tasks,
@@ -65,6 +68,8 @@ WorkerInstruction = Instruction | Run | Withdraw | Configure | Stop
 class WorkerCoreObservation:
     """The worker's core at one moment."""
 
+    #: When it was observed (monotonic s).
+    now: float
     #: Whether the ventilator has answered.
     welcomed: bool
     #: Why no result reaches the sink; empty while they do.
@@ -121,6 +126,8 @@ class WorkerSession:
                 return [*acknowledged, *(Run(task) for task in fresh)]
             case Tasks() | Heartbeat():
                 return []
+            case StoryRequest(number=number, key=key):
+                return [Send(VENTILATOR, Story(number=number, parts=(self.story(key, now),)))]
             case Drain():
                 return [Failed(message.reason)]
             case Reset():
@@ -180,13 +187,13 @@ class WorkerSession:
         """Return when to call `tick` next."""
         return self.live.timer()
 
-    def observe(self) -> WorkerCoreObservation:
+    def observe(self, now: float) -> WorkerCoreObservation:
         """Return what the status and the metrics show of this core."""
-        return WorkerCoreObservation(self.welcomed, self.blocked, len(self.held), self._stats or WorkerStats())
+        return WorkerCoreObservation(now, self.welcomed, self.blocked, len(self.held), self._stats or WorkerStats())
 
-    def story(self, key: TaskKey, now: float) -> tuple[StoryEvent, ...]:
+    def story(self, key: TaskKey, now: float) -> StoryPart:
         """Return what happened to a task here lately, oldest first; to one item of it if the key names one."""
-        return self.log.story(key, now)
+        return StoryPart(service=f"worker {self.hello.worker}", events=self.log.story(key, now))
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""

@@ -17,9 +17,8 @@ from rich.live import Live
 from penstock.commands.status_display import picture
 from penstock.observe.http_client import WebOnlooker
 from penstock.observe.status_client import Onlooker
-from penstock.observe.story_client import Part, ask_service, merge
 from penstock.protocol.errors import DeadlineError, SpecError
-from penstock.protocol.event_log import parse_task_name
+from penstock.protocol.event_log import in_order, parse_task_name
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.snapshot import Snapshot
@@ -51,11 +50,8 @@ class StatusSettings(AddressSettings):
     once: bool = False
     """Print the status once and exit. Without this option, a terminal shows it live."""
     story: str = ""
-    """Print what happened to one task lately instead: stream/ordinal, as in train/17, or train/17.2 for its third item.
-    The ventilator is always asked."""
-    services: list[str] = Field(default_factory=list)
-    """Health addresses of the sink and of workers on this host, host:port or /path, which are asked for their part of
-    the story as well."""
+    """Print instead what happened to one task lately: stream/ordinal, as in train/17, or train/17.2 for its third item.
+    The ventilator also asks all workers, the sink and the stream's trainers for what they remember of it."""
 
 
 def open_onlooker(address: str, settings: AddressSettings) -> Onlooker | WebOnlooker:
@@ -88,26 +84,23 @@ def serve(settings: StatusSettings) -> int:
 
 
 def _tell(settings: StatusSettings, console: Console) -> int:
-    """Print the story of one task; return the exit status, 1 if none of the services remembers anything of it."""
+    """Print the story of one task; return the exit status, 1 if no process remembers anything of it."""
     key = parse_task_name(settings.story)
     with open_onlooker(settings.address, settings) as onlooker:
         if isinstance(onlooker, WebOnlooker):
             raise SpecError(f"--story needs the ventilator's own address, tcp:// or ipc://, not {settings.address!r}")
         snapshot = onlooker.look(0, key)
-    parts = [Part("ventilator", time.monotonic(), snapshot.story)]
-    parts += [ask_service(address, key, settings.wait_s) for address in settings.services]
-    told = merge(parts, time.monotonic())
-    silent = [f"{part.service} has no part in this: {part.why}" for part in parts if part.why]
+    told = in_order(snapshot.story)
+    silent = [f"{part.service}: not included ({part.missing})" for part in snapshot.story if part.missing]
     if settings.json_:
         print(json.dumps([{"service": name, **event.model_dump(mode="json")} for name, event in told], indent=2))
         print(*silent, sep="\n", end="\n" if silent else "", file=sys.stderr)
         return 0 if told else 1
-    width = max(len(part.service) for part in parts)
-    lines = [f"{name:{width}} {event}" if settings.services else str(event) for name, event in told]
+    width = max((len(name) for name, _ in told), default=0)
+    lines = [f"{name:{width}} {event}" for name, event in told]
     if not told:
         streams = ", ".join(stream.name for stream in snapshot.streams)
-        asked = ", ".join(part.service for part in parts if not part.why)
-        lines = [f"no event of {settings.story} is remembered by: {asked}; the streams are: {streams}"]
+        lines = [f"no process remembers an event of {settings.story}; the streams are: {streams}"]
     console.print("\n".join(lines + silent), markup=False, highlight=False, soft_wrap=True)
     return 0 if told else 1
 

@@ -50,7 +50,7 @@ class Onlooker:
     def look(self, ledger: int = 20, story: TaskKey | None = None) -> Snapshot:
         """Return how the stack stands, with up to `ledger` (at most 1000) of the newest quarantined items.
 
-        With a `story`, also what happened to that task at the ventilator lately.
+        With a `story`, also what happened to that task lately; the ventilator asks workers, sink and trainers for it.
 
         Raises DeadlineError without an answer in time, RefusedError if the ventilator runs another release.
         """

@@ -16,11 +16,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.event_log import StoryEvent, parse_task_name
-from penstock.protocol.records import TaskKey
 from penstock.protocol.transport import unix_sockets
 from penstock.protocol.transport.addresses import is_local
 from penstock.protocol.transport.own_files import made_for_owner
@@ -34,10 +31,6 @@ _CLOSE_S = 1.0
 
 #: What answers a GET: the Accept header to the content type and the body.
 PageAnswer = Callable[[str], tuple[str, bytes]]
-#: What a service's core remembers of a task, and the time (monotonic s) at which it is asked.
-Story = Callable[[TaskKey, float], tuple[StoryEvent, ...]]
-#: Path before stream/ordinal under which a service tells a task's story.
-STORY_PATH = "/story/"
 
 
 class Health:
@@ -49,7 +42,6 @@ class Health:
         self._pid = os.getpid()
         self._status = status
         self._pages: dict[str, PageAnswer] = {}
-        self._story: Story | None = None
         #: Pages that name hosts and files: only for clients on this host.
         self._private: set[str] = set()
         self._is_local = address.startswith("/") or is_local(f"tcp://{address}")
@@ -82,10 +74,6 @@ class Health:
         if private:
             self._private.add(path)
         self._pages[path] = page
-
-    def tell(self, story: Story) -> None:
-        """Answer `GET /story/stream/ordinal` with a task's events, on this host only: they name hosts and files."""
-        self._story = story
 
     def turn(self) -> None:
         """Say that the service's loop has come round."""
@@ -121,13 +109,10 @@ class Health:
     def get(self, path: str, accept: str) -> tuple[int, str, bytes]:
         """Return the HTTP status, the content type and the body for a path."""
         told: dict[str, Any]
-        is_story = self._story is not None and path.startswith(STORY_PATH)
-        if (is_story or path in self._private) and not self._is_local:
+        if path in self._private and not self._is_local:
             code, told = 403, {"why": "served on loopback and Unix sockets only: it names hosts and files"}
         elif page := self._pages.get(path):
             return (200, *page(accept))
-        elif is_story:
-            code, told = self._tell(unquote(path.removeprefix(STORY_PATH)))
         elif path == "/healthz":
             code, told = self.answer()
             if not self._is_local:  # a probe needs no more; reasons name hosts, streams and files
@@ -135,15 +120,6 @@ class Health:
         else:
             code, told = 404, {"try": ["/healthz", *self._pages]}
         return code, "application/json", json.dumps(told, default=str).encode() + b"\n"
-
-    def _tell(self, name: str) -> tuple[int, dict[str, Any]]:
-        """Return the HTTP status and a task's story; called by the thread that answers, so that no loop waits."""
-        assert self._story  # noqa: S101 - the caller has checked
-        try:
-            events = self._story(parse_task_name(name), time.monotonic())
-        except SpecError as error:
-            return 400, {"why": str(error)}
-        return 200, {"story": [event.model_dump(mode="json") for event in events]}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         health = self

@@ -13,7 +13,7 @@ instructions out.
 from collections.abc import Collection, Sequence
 
 from penstock.protocol.errors import RemoteProtocolError
-from penstock.protocol.event_log import EventLog, StoryEvent
+from penstock.protocol.event_log import EventLog
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
@@ -28,6 +28,7 @@ from penstock.protocol.messages import (
     Result,
     SinkHello,
     SinkWelcome,
+    StoryPart,
     TaskKey,
 )
 from penstock.protocol.wire import Array
@@ -165,9 +166,9 @@ class Assembly:
             stats=self.statistics.latest,
         )
 
-    def story(self, key: TaskKey, now: float) -> tuple[StoryEvent, ...]:
+    def story(self, key: TaskKey, now: float) -> StoryPart:
         """Return what happened to a task here lately, oldest first; to one item of it if the key names one."""
-        return self.log.story(key, now)
+        return StoryPart(service="sink", events=self.log.story(key, now))
 
     def progress(self) -> list[SinkInstruction]:
         """Return what to tell the ventilator, if anything changed; the shell decides how often to ask."""

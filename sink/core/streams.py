@@ -74,6 +74,10 @@ class Streams:
         """Return the trainers of a stream."""
         return [peer for peer, reader in self.readers.items() if reader.plan.name == name]
 
+    def trainers(self, name: str) -> dict[bytes, str]:
+        """Return the trainers of a stream with what a story calls them."""
+        return {peer: f"trainer {name}, rank {self.readers[peer].subscribe.rank}" for peer in self.peers(name)}
+
     def join(self, peer: bytes, reader: Reader) -> None:
         """Take a trainer in."""
         self.readers[peer] = reader

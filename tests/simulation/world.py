@@ -16,6 +16,7 @@ from simulation.trainer_process import TrainerProcess
 from simulation.worker_process import WorkerProcess
 from support.plans import make_task
 
+from penstock.protocol.event_log import in_order
 from penstock.protocol.messages import Quarantined, Refused, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.assembly import Assembly
@@ -133,16 +134,14 @@ class World:
         first, last = geometry.tasks_between(position, position + 1)
         [ordinal] = [number for number in range(first, last) if position in geometry.positions(number)]
         key = TaskKey(stream=plan.name, ordinal=ordinal)
-        told = [("ventilator", event) for event in self.ventilator.leases.story(key, now)]
-        told += [("sink", event) for event in self.sink.assembly.story(key, now)]
-        for worker in self.workers:
-            if worker.generation:
-                told += [(worker.name, event) for event in worker.session.story(key, now)]
-        for trainer in self.trainers:
-            if trainer.generation and trainer.part.stream == plan.name:
-                told += [(trainer.name, event) for event in trainer.session.story(key, now)]
-        told.sort(key=lambda each: -each[1].ago_s)
-        lines = [f"  {now - event.ago_s:9.4f} s  {who}: {event.what}" for who, event in told]
+        parts = [self.ventilator.leases.story(key, now), self.sink.assembly.story(key, now)]
+        parts += [worker.session.story(key, now) for worker in self.workers if worker.generation]
+        parts += [
+            trainer.session.story(key, now)
+            for trainer in self.trainers
+            if trainer.generation and trainer.part.stream == plan.name
+        ]
+        lines = [f"  {now - event.ago_s:9.4f} s  {service}: {event.what}" for service, event in in_order(parts)]
         return "\n".join([f"story of position {position}, task {plan.name}/{ordinal}:", *lines])
 
     def refused(self, trainer: TrainerProcess, refused: Refused) -> None:

@@ -36,6 +36,8 @@ from penstock.protocol.messages import (
     SinkWelcome,
     Snapshot,
     StatusRequest,
+    Story,
+    StoryRequest,
     StreamNeed,
     Subscribe,
     TaskKey,
@@ -188,4 +190,6 @@ PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
     ),
     StatusRequest: drawn(StatusRequest),
     Snapshot: drawn(Snapshot),
+    StoryRequest: drawn(StoryRequest),
+    Story: drawn(Story),
 }

@@ -26,6 +26,7 @@ from penstock.protocol.messages import (
     Intervals,
     Refused,
     Reset,
+    StoryRequest,
     TrainerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
@@ -41,7 +42,7 @@ from penstock.trainer.client.session import Deliver, Ended, Rejected, Session, S
 from penstock.trainer.client.shared_batches import Borrowing
 from penstock.trainer.feed.supply import Event, Ready
 
-_FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Reset)
+_FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Reset, StoryRequest)
 #: What a refusal is raised as, by its kind; all others as RefusedError.
 _ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transform": TransformError}
 #: Least time (s) between two words to the sink about how long the program has waited.

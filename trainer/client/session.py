@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from penstock.protocol.errors import RemoteProtocolError
-from penstock.protocol.event_log import EventLog, StoryEvent
+from penstock.protocol.event_log import EventLog
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Instruction, Note, Reopen, Send
 from penstock.protocol.messages import (
@@ -23,6 +23,9 @@ from penstock.protocol.messages import (
     Intervals,
     Refused,
     Reset,
+    Story,
+    StoryPart,
+    StoryRequest,
     Subscribe,
     TaskKey,
     TrainerWelcome,
@@ -145,6 +148,8 @@ class Session:
                 return self._epoch_end(message, now)
             case Heartbeat():
                 return self._compare(message.position, now)
+            case StoryRequest(number=number, key=key):
+                return [Send(SINK, Story(number=number, parts=(self.story(key, now),)))]
             case Reset():
                 return self._again("the sink does not know us", now)
             case Refused():
@@ -193,9 +198,10 @@ class Session:
         counts = self.position, self.delivered, self.consumed, self.ahead, self.grant_after
         return SessionObservation(now, self.plan, self.rejected, *counts)
 
-    def story(self, key: TaskKey, now: float) -> tuple[StoryEvent, ...]:
+    def story(self, key: TaskKey, now: float) -> StoryPart:
         """Return what happened to a task's samples here lately, oldest first."""
-        return self.log.story(key, now)
+        name = f"trainer {self.config.stream}, rank {self.config.rank}"
+        return StoryPart(service=name, events=self.log.story(key, now))
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""

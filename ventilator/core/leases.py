@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from penstock.protocol.errors import RemoteProtocolError
-from penstock.protocol.event_log import EventLog, StoryEvent
+from penstock.protocol.event_log import EventLog
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Instruction, Note, Send
 from penstock.protocol.messages import (
@@ -33,6 +33,7 @@ from penstock.protocol.messages import (
     Progress,
     Reset,
     SinkHello,
+    StoryPart,
     Task,
     TaskKey,
     WorkerWelcome,
@@ -206,9 +207,14 @@ class Leases:
             ledger=self.sink.report.newest(LEDGER_KEPT),
         )
 
-    def story(self, key: TaskKey, now: float) -> tuple[StoryEvent, ...]:
+    def story(self, key: TaskKey, now: float) -> StoryPart:
         """Return what happened to a task here lately, oldest first; to one item of it if the key names one."""
-        return self.log.story(key, now)
+        return StoryPart(service="ventilator", events=self.log.story(key, now))
+
+    def peers(self) -> dict[bytes, str]:
+        """Return the workers and the sink with what a story calls them."""
+        named = {peer: f"worker {worker.hello.worker}" for peer, worker in self.workers.items()}
+        return named | ({self.sink.peer: "sink and trainers"} if self.sink.peer else {})
 
     def _join(self, peer: bytes, hello: Hello, now: float) -> list[Instruction]:
         if hello.version != self._version:

@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from penstock.protocol.event_log import StoryEvent
-from penstock.protocol.messages import SinkStats
+from penstock.protocol.messages import SinkStats, StoryPart
 from penstock.protocol.snapshot import Flow, SinkRow, Snapshot, StreamRow, TrainerRow, WorkerRow
 from penstock.protocol.stats import QuarantinedItem, ReaderStats, WorkerStats, few, shorten
 from penstock.ventilator.core.observation import (
@@ -52,7 +51,7 @@ class Snapshots:
         """Make the snapshot anew; call it about once a second."""
         self.snapshot = self._make(seen, at)
 
-    def answer(self, ledger: int, story: tuple[StoryEvent, ...] = ()) -> Snapshot:
+    def answer(self, ledger: int, story: tuple[StoryPart, ...] = ()) -> Snapshot:
         """Return the last snapshot with up to `ledger` lines of the ledger, and a task's story."""
         return self.snapshot.model_copy(update={"ledger": self._ledger[:ledger], "story": story})
 

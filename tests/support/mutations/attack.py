@@ -50,12 +50,26 @@ _Kinds = tuple[type[messages.AnyMessage], ...]
 #: By socket: kinds that it accepts; and of those, what it has to obey if it is valid, so that it is not sent.
 _KINDS: dict[str, tuple[_Kinds, _Kinds]] = {
     "ventilator": (
-        (messages.Finished, messages.Heartbeat, messages.Goodbye, messages.Progress, messages.ListPaths),
+        (
+            messages.Finished,
+            messages.Heartbeat,
+            messages.Goodbye,
+            messages.Progress,
+            messages.ListPaths,
+            messages.Story,
+        ),
         (messages.Hello, messages.SinkHello),
     ),
     "sink: results": ((messages.Result,), ()),
     "sink: trainers": (
-        (messages.Subscribe, messages.Credit, messages.Heartbeat, messages.Goodbye, messages.SampleRequest),
+        (
+            messages.Subscribe,
+            messages.Credit,
+            messages.Heartbeat,
+            messages.Goodbye,
+            messages.Story,
+            messages.SampleRequest,
+        ),
         (),
     ),
     "worker": (

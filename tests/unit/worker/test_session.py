@@ -19,6 +19,7 @@ from penstock.protocol.messages import (
     Hello,
     Intervals,
     Reset,
+    StoryRequest,
     TaskKey,
     Tasks,
     Timings,
@@ -176,6 +177,25 @@ def test_the_ventilator_s_intervals_count_from_its_welcome_on() -> None:
     harness.hear(slow)
     assert [] == harness.plain(harness.session.tick(9.0))
     assert 10.0 == harness.session.next_timer()
+
+
+def test_it_shows_where_it_stands_at_a_time() -> None:
+    """The record says when it was made and what is held."""
+    harness = CoreHarness()
+    harness.tasks(1, 2)
+    seen = harness.session.observe(2.0)
+    assert (2.0, True, "", 2) == (seen.now, seen.welcomed, seen.blocked, seen.held)
+
+
+def test_a_question_for_a_story_is_answered_with_what_happened_here() -> None:
+    """Only the events of the task that is asked about, with their ages."""
+    harness = CoreHarness()
+    harness.tasks(1, 2)
+    harness.finish(1)
+    [story] = harness.hear(StoryRequest(number=7, key=key(1)), now=3.0)
+    [part] = story.parts
+    assert (7, "worker w") == (story.number, part.service)
+    assert [(3.0, "queued at w"), (3.0, "sent by w")] == [(event.ago_s, event.what) for event in part.events]
 
 
 def test_a_message_that_no_ventilator_sends_is_rejected() -> None:

@@ -15,6 +15,7 @@ from penstock.protocol.messages import (
     Hello,
     Refused,
     Reset,
+    StoryRequest,
     Subscribe,
     TaskKey,
     TrainerWelcome,
@@ -244,10 +245,12 @@ def test_it_tells_where_it_stands_and_a_tasks_story(harness: CoreHarness) -> Non
     after = harness.session.observe(2.0)
     assert [(0, 0, 0), (4, 1, 1)] == [(seen.position, seen.delivered, seen.consumed) for seen in (before, after)]
     assert PLAN == after.plan
-    told = [
-        (event.ago_s, event.what)
-        for ordinal in range(PLAN.geometry.tasks_per_epoch)
-        for event in harness.session.story(TaskKey(stream="train", ordinal=ordinal), 3.0)
-    ]
+    told = []
+    for ordinal in range(PLAN.geometry.tasks_per_epoch):
+        request = StoryRequest(number=ordinal, key=TaskKey(stream="train", ordinal=ordinal))
+        [story] = harness.hear(request, now=3.0)
+        [part] = story.parts
+        assert (ordinal, "trainer train, rank 1") == (story.number, part.service)
+        told += [(event.ago_s, event.what) for event in part.events]
     assert (2.0, "delivered to rank 1 in the batches of positions 0 to 4") in told
     assert (1.0, "awaited at rank 1; subscribed again: the sink does not know us") in told
