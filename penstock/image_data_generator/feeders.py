@@ -1,7 +1,7 @@
-"""Where an image iterator's pixels come from: arrays as they are, or made in this process; see `image_workers` too.
+"""Feeders give an image iterator its pixels: images of an array unchanged, or images made in this process.
 
-Owns the way from (epoch, batch) to images and the items they show. All feeders of one source and seed give the same
-bytes, whatever the number of workers.
+A feeder returns the images of a batch of an epoch, and their items. All feeders of one source and seed give
+the same bytes, whatever the number of workers. `workers.py` has the feeder that uses worker processes.
 """
 
 from collections.abc import Callable, Mapping

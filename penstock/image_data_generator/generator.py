@@ -1,19 +1,20 @@
 """`penstock.ImageDataGenerator`: the retired Keras class, on top of worker processes of this machine.
 
-Owns the three `flow` methods: from their arguments to iterators. What single images become is `image_settings`'s, who
-makes them `image_sources`'s.
+Turns the arguments of the three `flow` methods into iterators. `settings.py` defines how an image is changed, and
+`sources.py` which processes do it.
 """
 
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from penstock.image_data_generator import arrays, files, sources, targets
-from penstock.image_data_generator.checks import check_choice, check_whole, check_workers
+from penstock.image_data_generator.checks import check_choice, check_folder, check_whole, check_workers
 from penstock.image_data_generator.feeders import Order
 from penstock.image_data_generator.file_iterators import DataFrameIterator, DirectoryIterator, FileAttributes
 from penstock.image_data_generator.iterators import NumpyArrayIterator, Parts
@@ -30,6 +31,20 @@ _GIVEN_UP = {
     "sort": "with shuffle = False the order is the DataFrame's",
     "drop_duplicates": "call drop_duplicates() on the DataFrame",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _FileArguments:
+    """Arguments that `flow_from_directory` and `flow_from_dataframe` share, checked."""
+
+    directory: str
+    class_mode: str | None
+    #: How image files become arrays.
+    shown: sources.FileSettings
+    subset: str | None
+    split: files.Split | None
+    saver: Saver
+    workers: int | None
 
 
 class ImageDataGenerator(ImageSettings):
@@ -102,19 +117,14 @@ class ImageDataGenerator(ImageSettings):
         Raises ArgumentError, a ValueError, and MissingFolderError, a FileNotFoundError.
         """
         check_choice("class_mode", class_mode, DirectoryIterator.allowed_class_modes)
-        file_settings = sources.file_settings(
-            target_size, color_mode, interpolation, keep_aspect_ratio=keep_aspect_ratio
-        )
-        split = files.split_of(subset, self._validation_split)
+        shown = sources.file_settings(target_size, color_mode, interpolation, keep_aspect_ratio=keep_aspect_ratio)
         saver = Saver(save_to_dir, save_prefix, save_format)
-        count = self._workers(workers, pool)
-        listed = files.list_directory(directory, classes, split, follow_links=follow_links)
+        ask = self._ask(directory, class_mode, shown, subset, saver, workers, pool)
+        listed = files.list_directory(directory, classes, ask.split, follow_links=follow_links)
         order = _order(len(listed.filenames), batch_size, seed, shuffle=shuffle)
-        shown = self._shown(listed, directory, class_mode, file_settings, subset, split)
-        feeder, count = sources.of_files(self, shown.filepaths, file_settings, order, count)
-        labels = targets.of_files(listed, class_mode, self.dtype)
+        parts, attributes = self._from_files(ask, listed, order, seed)
         print(f"Found {order.samples} images belonging to {len(listed.class_indices)} classes.")
-        return for_keras(DirectoryIterator)(Parts(self, order, feeder, labels, saver, seed, count), shown)
+        return for_keras(DirectoryIterator)(parts, attributes)
 
     def flow_from_dataframe(
         self,
@@ -149,54 +159,62 @@ class ImageDataGenerator(ImageSettings):
         """
         class_mode = _from_old_times(class_mode, given_up)
         check_choice("class_mode", class_mode, DataFrameIterator.allowed_class_modes)
-        file_settings = sources.file_settings(
-            target_size, color_mode, interpolation, keep_aspect_ratio=keep_aspect_ratio
-        )
-        split = files.split_of(subset, self._validation_split)
+        shown = sources.file_settings(target_size, color_mode, interpolation, keep_aspect_ratio=keep_aspect_ratio)
         saver = Saver(save_to_dir, save_prefix, save_format)
-        count = self._workers(workers, pool)
+        ask = self._ask(directory or "", class_mode, shown, subset, saver, workers, pool)
         columns = files.Columns(x_col, y_col, weight_col, class_mode)
-        listed = files.list_dataframe(dataframe, directory, columns, classes, split, validate=validate_filenames)
+        listed = files.list_dataframe(dataframe, directory, columns, classes, ask.split, validate=validate_filenames)
         order = _order(len(listed.filenames), batch_size, seed, shuffle=shuffle)
-        shown = self._shown(listed, directory or "", class_mode, file_settings, subset, split)
-        feeder, count = sources.of_files(self, shown.filepaths, file_settings, order, count)
-        labels = targets.of_files(listed, class_mode, self.dtype)
+        parts, attributes = self._from_files(ask, listed, order, seed)
         kind = "validated" if validate_filenames else "non-validated"
         belonging = "" if listed.classes is None else f" belonging to {len(listed.class_indices)} classes"
         print(f"Found {order.samples} {kind} image filenames{belonging}.")
-        return for_keras(DataFrameIterator)(Parts(self, order, feeder, labels, saver, seed, count), shown)
+        return for_keras(DataFrameIterator)(parts, attributes)
 
     def _workers(self, workers: int | None, pool: Any) -> int | None:
         count = check_workers(workers, pool)
         return self.workers if count is None else count
 
-    def _shown(
+    def _ask(
         self,
-        listed: files.Files,
         directory: str | Path,
         class_mode: str | None,
-        file_settings: sources.FileSettings,
+        shown: sources.FileSettings,
         subset: str | None,
-        split: files.Split | None,
-    ) -> FileAttributes:
-        folder = os.fspath(directory)
-        height, width, channels = file_settings.shape
-        return FileAttributes(
-            directory=folder,
+        saver: Saver,
+        workers: int | None,
+        pool: Any,
+    ) -> _FileArguments:
+        """Return the checked arguments of both methods for files. Raises ArgumentError and ArgumentTypeError."""
+        split = files.split_of(subset, self._validation_split)
+        return _FileArguments(
+            check_folder("directory", directory), class_mode, shown, subset, split, saver, self._workers(workers, pool)
+        )
+
+    def _from_files(
+        self, ask: _FileArguments, listed: files.Files, order: Order, seed: int | None
+    ) -> tuple[Parts, FileAttributes]:
+        """Return the parts of an iterator over files, and the attributes that it shows."""
+        height, width, channels = ask.shown.shape
+        attributes = FileAttributes(
+            directory=ask.directory,
             filenames=listed.filenames,
-            filepaths=[os.path.join(folder, name) for name in listed.filenames],  # noqa: PTH118 - there may be a million
+            filepaths=[os.path.join(ask.directory, name) for name in listed.filenames],  # noqa: PTH118 - a million
             class_indices=listed.class_indices,
             classes=listed.classes,
             labels=listed.classes if listed.targets is None else listed.targets,
-            class_mode=class_mode,
-            color_mode=file_settings.color_mode,
-            target_size=file_settings.size,
-            image_shape=(channels, height, width) if self.data_format == "channels_first" else file_settings.shape,
-            interpolation=file_settings.interpolation,
-            keep_aspect_ratio=file_settings.keep_aspect_ratio,
-            subset=subset,
-            split=split,
+            class_mode=ask.class_mode,
+            color_mode=ask.shown.color_mode,
+            target_size=ask.shown.size,
+            image_shape=(channels, height, width) if self.data_format == "channels_first" else ask.shown.shape,
+            interpolation=ask.shown.interpolation,
+            keep_aspect_ratio=ask.shown.keep_aspect_ratio,
+            subset=ask.subset,
+            split=ask.split,
         )
+        feeder, count = sources.of_files(self, attributes.filepaths, ask.shown, order, ask.workers)
+        labels = targets.of_files(listed, ask.class_mode, self.dtype)
+        return Parts(self, order, feeder, labels, ask.saver, seed, count), attributes
 
 
 def _from_old_times(class_mode: str | None, given_up: dict[str, Any]) -> str | None:
