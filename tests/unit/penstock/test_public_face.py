@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import os
 import pkgutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import penstock
 from penstock.protocol import errors
 from penstock.trainer.adapters import ADAPTERS
 
-#: What a bare `import penstock` may bring, beside the standard library.
+#: The modules that a bare `import penstock` imports, apart from three of the standard library.
 LIGHT = {
     "penstock",
     "penstock.protocol",
@@ -24,8 +23,6 @@ LIGHT = {
     "penstock.trainer",
     "penstock.trainer.adapters",
 }
-#: Processor seconds that `import penstock` may take: 20 ms here, and room for slower machines.
-IMPORT_S = 0.06
 
 
 def submodules() -> list[str]:
@@ -107,23 +104,18 @@ def test_a_wrong_name_is_an_attribute_error_that_suggests_the_right_one() -> Non
 
 
 def test_importing_penstock_imports_nothing_else() -> None:
-    """Of ours the version and the table of adapters, of others nothing: names come when they are asked for."""
-    program = "import sys; before = set(sys.modules); import penstock; print(*set(sys.modules) - before)"
+    """Our version and the table of adapters, and nothing that is slow to import: names come when they are asked for.
+
+    This is what keeps the import under 20 ms; a time would depend on the machine.
+    """
+    program = (
+        "import collections.abc, importlib, sys, typing\n"
+        "before = set(sys.modules)\n"
+        "import penstock\n"
+        "print(*set(sys.modules) - before)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    fresh = set(done.stdout.split())
-    assert {name for name in fresh if name.startswith("penstock")} == LIGHT
-    assert set() == {name.partition(".")[0] for name in fresh} - {"penstock"} - sys.stdlib_module_names
-
-
-def test_importing_penstock_takes_little_processor_time() -> None:
-    """The best of five interpreters: what else the machine does must not fail the test."""
-    program = "import time; start = time.process_time(); import penstock; print(time.process_time() - start)"
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-    spent_s = [
-        float(subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True).stdout)
-        for _ in range(5)
-    ]
-    assert min(spent_s) < IMPORT_S
+    assert LIGHT == set(done.stdout.split())
 
 
 def test_the_modules_of_public_names_exist() -> None:
