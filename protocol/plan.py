@@ -20,7 +20,9 @@ from penstock.protocol.spec.spec import Stream, default_task_items
 LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 64, 8_000_000
 
 #: Blocks that a window holds at most.
-_MOST_BLOCKS = 4096
+MOST_BLOCKS = 4096
+#: Tasks that `window_epochs` leaves room for: each of several workers has one to make and the next ones in hand.
+ENOUGH_TASKS = 16
 
 
 class FieldSchema(Model):
@@ -146,13 +148,22 @@ class StreamPlan(Model):
         return full + (rest >= world_size and not self.settings.drop_remainder)
 
     def window(self, world_size: int = 1) -> int:
-        """Return how many samples the sink may hold ahead of one trainer: `window_mb`, but enough never to stall.
+        """Return how many samples the sink may hold ahead of one trainer.
 
-        The number of blocks is capped: for a source of one small image, 256 MB would hold a million epochs.
+        As many as `window_mb` and `window_epochs` allow, but enough never to stall. The number of blocks is capped: for
+        a source of a million small images in tasks of one, 256 MB would be as many tasks, leased and reported each.
         """
-        least = 2 * self.settings.batch_size * world_size + 2 * self.geometry.block_samples
-        block = min(self.geometry.block_samples, self.geometry.samples_per_epoch)
-        return max(least, min(int(self.settings.window_mb * 1e6 / self.sample_bytes), _MOST_BLOCKS * block))
+        geometry = self.geometry
+        epoch = geometry.samples_per_epoch
+        task, block = (min(items * geometry.patches, epoch) for items in (geometry.task_items, geometry.block_items))
+        least = 2 * self.settings.batch_size * world_size + 2 * block
+        by_epochs = max(self.settings.window_epochs * epoch, ENOUGH_TASKS * task)
+        return max(least, min(self.window_by_mb, by_epochs, MOST_BLOCKS * block))
+
+    @property
+    def window_by_mb(self) -> int:
+        """How many samples `window_mb` holds."""
+        return int(self.settings.window_mb * 1e6 / self.sample_bytes)
 
 
 def schema_of(stream: Stream) -> tuple[FieldSchema, ...]:

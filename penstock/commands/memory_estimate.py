@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from penstock.protocol.errors import ItemError
-from penstock.protocol.plan import StreamPlan
+from penstock.protocol.plan import ENOUGH_TASKS, MOST_BLOCKS, StreamPlan
 from penstock.protocol.records import TaskKey
 from penstock.protocol.spec.roots import is_url
 from penstock.protocol.transport.shared_memory import FREE_SEGMENTS
@@ -150,11 +150,19 @@ def total(terms: Iterable[Term]) -> float:
 
 
 def _window_words(plan: StreamPlan, world_size: int) -> str:
-    mb = plan.window(world_size) * plan.sample_bytes / 1e6
-    if mb > plan.settings.window_mb:
-        least = f"window_mb = {plan.settings.window_mb:g} is less than the least"
-        return f"{least}, two batches a trainer and two blocks: {mb:,.1f} MB"
-    return f"window_mb = {plan.settings.window_mb:g}"
+    """Say what decides how large the window is, and its size unless that is `window_mb` itself."""
+    window, by_mb = plan.window(world_size), plan.window_by_mb
+    by_epochs = plan.settings.window_epochs * plan.geometry.samples_per_epoch
+    mb, epochs = f"window_mb = {plan.settings.window_mb:g}", f"window_epochs = {plan.settings.window_epochs}"
+    if window == by_mb:
+        return mb
+    if window > by_mb:
+        words = f"{mb} is less than the least, two batches a trainer and two blocks"
+    elif window > by_epochs:
+        words = f"{epochs} is less than the least, {ENOUGH_TASKS} tasks, or two batches a trainer and two blocks"
+    else:
+        words = epochs if window == by_epochs else f"{MOST_BLOCKS:,} blocks at most"
+    return f"{words}: {window * plan.sample_bytes / 1e6:,.1f} MB"
 
 
 def _workers(uses: Sequence[Use], workers: int) -> list[Term]:

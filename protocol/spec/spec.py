@@ -45,6 +45,9 @@ class Stream(Model):
     """Fraction of an epoch's items, rounded up, that may be quarantined before the stream stops; 0 to 1."""
     window_mb: float = Field(default=256.0, gt=0)
     """Memory (MB, 10^6 bytes) of samples that the sink may hold ahead of a trainer; never below two batches."""
+    window_epochs: int = Field(default=3, ge=1, le=1_000_000)
+    """Epochs that the sink may hold ahead of a trainer, where `window_mb` has room for more: small sources. Never below
+    16 tasks, so that several workers have enough to do."""
     task_items: int | None = Field(default=None, ge=1, le=4096)
     """Items in a task; default: about 4 MB of samples, whole batches where that comes near. Rounded so that tasks and
     mix windows nest."""

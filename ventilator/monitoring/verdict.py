@@ -154,13 +154,15 @@ def _worker_bound(seen: Evidence, wait: float, waited: str) -> Verdict:
     room = math.floor(seen.open) - seen.workers if seen.delivered else math.inf
     if room < 1:
         text = f"its window holds tasks for about {max(1, math.floor(seen.open))} workers: more would find none"
-        advice = "a larger window_mb, or smaller tasks (task_items), would help"
+        advice = (
+            "a larger window_mb (or window_epochs, if the source is small), or smaller tasks (task_items), would help"
+        )
         return _verdict(seen, "window-bound", f"{waited}, and {text}; {advice}")
     if not seen.trainers:
         return _verdict(seen, "worker-bound", f"{waited}; more workers, on cores of their own, would make it faster")
     more = missing_workers(seen.workers, wait)
     if more > room:
-        text = f"about {room} more of this kind would help, on cores of their own, and then a larger window_mb"
+        text = f"about {room} more of this kind would help, on cores of their own, and then a larger window"
         return _verdict(seen, "worker-bound", f"{waited}; {text}", int(room))
     plural = "" if more == 1 else "s"
     least = "at least" if wait > _MOST_WAIT else "about"

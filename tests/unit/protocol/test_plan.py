@@ -131,7 +131,7 @@ def test_a_window_holds_two_rounds_and_two_blocks_at_least(
     window: int, batch: int, mix: int, patches: int, world_size: int
 ) -> None:
     """Less would stall: a round may start anywhere in a block and end anywhere in another."""
-    plan = make_plan(window_samples=window, batch_size=batch, mix=mix, patches=patches, task_items=8)
+    plan = make_plan(items=1000, window_samples=window, batch_size=batch, mix=mix, patches=patches, task_items=8)
     least = 2 * batch * world_size + 2 * plan.geometry.block_samples
     assert max(least, window) == pytest.approx(plan.window(world_size), abs=1)
 
@@ -143,9 +143,19 @@ def test_a_result_s_token_tells_apart_plans_whose_task_numbers_mean_other_items(
     assert make_plan(batch_size=3).token == make_plan(batch_size=5).token
 
 
-def test_a_window_holds_no_more_blocks_than_anybody_needs() -> None:
-    """256 MB of a source of one tiny image would be millions of tasks, all leased and reported one by one."""
-    plan = make_plan(items=1, task_items=1, batch_size=1, window_samples=50_000_000)
-    assert 4096 == plan.window()
-    usual = make_plan(items=1000, task_items=4, batch_size=4, window_samples=400)
-    assert 400 == usual.window()
+def test_a_window_holds_no_more_epochs_and_blocks_than_anybody_needs() -> None:
+    """256 MB of one tiny image would be millions of epochs, all made ahead, leased and reported one by one."""
+    most = 50_000_000
+    assert 16 == make_plan(items=1, task_items=1, batch_size=1, window_samples=most).window()
+    assert 3 * 1000 == make_plan(items=1000, task_items=10, batch_size=4, window_samples=most).window()
+    assert 4096 * 10 == make_plan(items=10**6, task_items=10, batch_size=4, window_samples=most).window()
+    assert 400 == make_plan(items=1000, task_items=4, batch_size=4, window_samples=400).window()
+
+
+def test_a_window_of_a_small_source_holds_work_for_several_workers() -> None:
+    """A task of the default size holds many epochs of 60 images: what counts is how many there are."""
+    assert 16 * 60 == make_plan(items=60, task_items=1280, batch_size=32, window_samples=50_000_000).window()
+    assert 2 * 500 + 2 * 60 == make_plan(items=60, task_items=1280, batch_size=500).window(), "two batches always fit"
+    plan = make_plan(items=60, task_items=4, batch_size=4, window_samples=50_000_000)
+    settings = plan.settings.model_copy(update={"window_epochs": 100})
+    assert 100 * 60 == plan.model_copy(update={"settings": settings}).window()

@@ -21,7 +21,7 @@ batch_size = 6
 patches = 4
 mix = 2
 task_items = 2
-window_mb = 1.0
+window_mb = 0.03
 source = { kind = "directory", root = "photos" }
 transform = { resize = { height = 20, width = 20 }, patch = { kind = "random", height = 8, width = 12 } }
 [streams.validation]
@@ -94,7 +94,7 @@ def test_memory_is_a_sum_of_explained_terms(spec: Path, capsys: pytest.CaptureFi
         return {term["where"]: term["mb"] for term in told["memory"]}
 
     one = terms("--stream", "train", "--workers", "1", "--prefetch", "4")
-    assert one["sink, train"] == pytest.approx((1e6 // SAMPLE_BYTES + 2 * 8) * SAMPLE_BYTES / 1e6, abs=0.001)
+    assert one["sink, train"] == pytest.approx((3e4 // SAMPLE_BYTES + 2 * 8) * SAMPLE_BYTES / 1e6, abs=0.001)
     more = terms("--stream", "train", "--workers", "3", "--world-size", "2", "--prefetch", "9")
     assert more["workers, samples"] == pytest.approx(3 * one["workers, samples"], abs=0.003)
     assert more["trainers, train"] == pytest.approx(2 * 14 / 9 * one["trainers, train"], abs=0.003)
@@ -110,10 +110,27 @@ def test_how_this_host_decodes_patches_is_said(spec: Path, capsys: pytest.Captur
 
 def test_a_window_too_small_for_the_batches_is_said_so(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The bound is what the sink will really hold, not what the spec wished for."""
-    spec.write_text(SPEC.replace("window_mb = 1.0", "window_mb = 0.001"), encoding="utf-8")
+    spec.write_text(SPEC.replace("window_mb = 0.03", "window_mb = 0.001"), encoding="utf-8")
     [term] = [term for term in ask(capsys, str(spec))["memory"] if term["where"] == "sink, train"]
     assert "window_mb = 0.001 is less than the least" in term["why"]
     assert term["mb"] == pytest.approx((2 * 6 + 2 * 8 + 2 * 8) * SAMPLE_BYTES / 1e6, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("setting", "samples", "words"),
+    [
+        ("window_epochs = 10", 10 * 20, "window_epochs = 10: 0.1 MB"),
+        ("", 16 * 8, "window_epochs = 3 is less than the least, 16 tasks"),
+    ],
+)
+def test_a_window_that_epochs_bound_is_said_so(
+    setting: str, samples: int, words: str, spec: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a small source, megabytes of samples would be thousands of epochs."""
+    spec.write_text(SPEC.replace("window_mb = 0.03", setting), encoding="utf-8")
+    [term] = [term for term in ask(capsys, str(spec))["memory"] if term["where"] == "sink, train"]
+    assert words in term["why"]
+    assert term["mb"] == pytest.approx((samples + 2 * 8) * SAMPLE_BYTES / 1e6, abs=0.001)
 
 
 def test_tables_for_people_hold_the_same(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
