@@ -10,7 +10,7 @@ from typing import assert_never
 from pydantic import Field
 
 from penstock.protocol import wire
-from penstock.protocol.errors import RemoteProtocolError, SpecError, StackError
+from penstock.protocol.errors import RemoteProtocolError, SourceError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
     Drain,
@@ -82,6 +82,8 @@ class Worker:
         self._drain_by: float | None = None
         self._reachability, self._sink = SinkReachability(), ""
         self._pipelines: dict[str, Pipeline] = {}
+        #: Whether the sources of the pipelines are opened anew with the next welcome.
+        self._stale = False
         self._executor = Executor(service.hub, name)
         self._ventilator = service.hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
         hello = Hello(
@@ -138,7 +140,7 @@ class Worker:
                 case Run(task):
                     self._executor.submit(task)
                 case Withdraw():
-                    self._pipelines = {}  # another ventilator may have listed other files: open them anew
+                    self._stale = True  # another ventilator may have listed other files: open them anew
                     self._execute(self._core.withdrawn(self._executor.withdraw()))
                 case Configure(welcome):
                     self._configure(welcome)
@@ -165,6 +167,7 @@ class Worker:
         self._task_timeout_s = welcome.intervals.task_timeout_s
         roots = permitted_roots(welcome, self._settings.root, allow_outside=self._settings.allow_outside)
         self._pipelines = {plan.name: self._pipeline(plan, roots) for plan in welcome.streams}
+        self._stale = False
         # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
         self._sink = self._usable(reachable(welcome.sink, host_of(self._settings.ventilator)))
         self._executor.configure(Setup(self._pipelines, self._sink, welcome.incarnation, self._shared_bytes(welcome)))
@@ -174,10 +177,18 @@ class Worker:
         """Return the open pipeline of an equal plan, or open one.
 
         A worker is welcomed again whenever the sink changes. Sources stay open then: opening them takes time, and fails
-        where a part was deleted meanwhile, although only the part's items are lost.
+        where a part was deleted meanwhile, although only the part's items are lost. For the same reason they stay open
+        if a worker that lost the others for a while cannot open them again.
         """
         known = self._pipelines.get(plan.name)
-        return known if known and known.serves(plan, roots) else Pipeline(plan, roots)
+        if known is None or not known.serves(plan, roots):
+            return Pipeline(plan, roots)
+        if self._stale:
+            try:
+                return Pipeline(plan, roots)
+            except SourceError as error:
+                self._service.log.warning("a source stays open as it was", stream=plan.name, why=str(error))
+        return known
 
     def _usable(self, sink: str) -> str:
         """Return the sink's address, or none if no socket can connect to it: a worker waits for a better one."""

@@ -6,6 +6,7 @@ runs out of descriptors.
 """
 
 import os
+import resource
 import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,8 +23,9 @@ from penstock.protocol.storage.hdf5_open import (
     open_descriptor,
 )
 
-#: Files of parts that are open at the same time; each takes two descriptors.
-_MOST_OPEN = 64
+#: Files of parts that are open at the same time, at most; each takes two descriptors. No more than a fourth of the
+#: descriptors that the process may have, so that its sockets and its other files find some.
+_MOST_OPEN, _SHARE_OF_LIMIT = 64, 8
 
 
 class OpenFile:
@@ -57,6 +59,8 @@ class PartFiles:
         """Permit files below the folder `top` (None: anywhere); `remedy` says how others can be permitted."""
         self._top, self._remedy = top, remedy
         self._open: dict[str, OpenFile] = {}
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_open = _MOST_OPEN if limit < 0 else max(1, min(_MOST_OPEN, limit // _SHARE_OF_LIMIT))
         weakref.finalize(self, _close, self._open)
         #: What each file was when it was first opened.
         self._identities: dict[str, tuple[int, int, int]] = {}
@@ -70,7 +74,7 @@ class PartFiles:
         opened = self._open.pop(path, None)
         if opened is None:
             opened = self._open_patiently(path, part, where)
-            self._make_room(_MOST_OPEN - 1)
+            self._make_room(self._most_open - 1)
         self._open[path] = opened  # the file that was used longest ago comes first
         opened.users += 1
         try:

@@ -1,11 +1,15 @@
 """A virtual data set whose parts vanish while it is streamed: their images are quarantined, never black."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.hdf5.virtual_files import pixels, write_parts
-from support.streams import run_stack
+from support.streams import run_stack, until
+
+from penstock.launcher.stack import LocalStack
+from penstock.protocol.runtime.health import query
 
 pytestmark = pytest.mark.integration
 
@@ -13,11 +17,25 @@ PARTS, ROWS = 60, 8
 GONE = range(40, 55)
 
 
-@pytest.mark.parametrize("restarted", [(), ("sink",)])
-def test_images_of_parts_that_are_deleted_meanwhile_are_quarantined(restarted: tuple[str, ...], tmp_path: Path) -> None:
+def disturb(stack: LocalStack, disturbance: str) -> None:
+    """Kill the sink, or stop the ventilator until its worker has given it up."""
+    if disturbance == "sink killed":
+        stack.children["sink"].process.kill()
+    else:
+        ventilator = stack.children["ventilator"].process
+        ventilator.send_signal(signal.SIGSTOP)
+        try:
+            health = str(stack.run_dir / "worker-0.health")  # alone: a stopped ventilator answers no question
+            until(lambda: "waiting for the ventilator" in str(query(health).get("why")), "the loss")
+        finally:
+            ventilator.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("disturbance", ["sink killed", "ventilator lost"])
+def test_images_of_parts_that_are_deleted_meanwhile_are_quarantined(disturbance: str, tmp_path: Path) -> None:
     """All others arrive with their own pixels, and the epoch's account is right.
 
-    Also when the sink is killed then: the worker is told of the new one and goes on with the file that it has open.
+    Also when the worker is welcomed again then: it goes on with the file that it has open, and could not open it again.
     """
     path = write_parts(tmp_path, PARTS, ROWS)
     expected = pixels(PARTS * ROWS)
@@ -37,12 +55,13 @@ def test_images_of_parts_that_are_deleted_meanwhile_are_quarantined(restarted: t
             if not got:
                 for part in GONE:
                     (tmp_path / f"part{part:03}.h5").unlink()
-                for service in restarted:
-                    stack.children[service].process.kill()
+                disturb(stack, disturbance)
             assert np.array_equal(expected[batch["item"]], batch["image"])
             got += batch["item"].tolist()
         [end] = feed.epochs
     lost = [row for part in GONE for row in range(part * ROWS, (part + 1) * ROWS)]
     assert sorted(set(range(PARTS * ROWS)) - set(lost)) == got
-    before = 0 if not restarted else PARTS * ROWS - end.expected  # a new sink counts what it was asked for
+    before = (
+        0 if disturbance != "sink killed" else PARTS * ROWS - end.expected
+    )  # a new sink counts what it was asked for
     assert (PARTS * ROWS - before, len(got) - before, len(lost)) == (end.expected, end.delivered, end.quarantined)
