@@ -1,4 +1,4 @@
-"""The sink's metrics, from the statistics that it told last. Owns their names."""
+"""The names of the sink's metrics, and their values from its last statistics."""
 
 from typing import get_args
 
@@ -6,7 +6,7 @@ from penstock.protocol.records import FailureKind
 from penstock.protocol.runtime.metrics import COMMON, Definition, MetricsPage, add_common
 from penstock.protocol.stats import ReaderStats, SinkStats, StreamStats, WriterStats
 
-#: What is counted from the start, so that the first of a kind shows as an increase.
+#: Counters that start at zero, so that the first event of a kind shows as an increase.
 _OUTCOMES = ("accepted", "duplicate", "unwanted")
 _KINDS = get_args(FailureKind)
 

@@ -84,19 +84,21 @@ class SinkSettings(ServiceSettings, WriterOptions):
     """Address of `results` as workers reach it (tcp://sink:5556 in containers); default: `results`, where a wildcard
     becomes this host's address towards the ventilator, or the ventilator's own host if that is this one."""
     quarantine: str = ""
-    """File of the quarantine ledger (JSON lines); empty: only the log has it."""
+    """File of the quarantine ledger (JSON lines); empty: quarantined items appear only in the log."""
     heartbeat_s: float = Field(default=1.0, gt=0, le=3600)
-    """Seconds between heartbeats until the ventilator says otherwise."""
+    """Seconds between heartbeats until the ventilator sends its own setting."""
     silence_s: float = Field(default=5.0, gt=0, le=86400)
-    """Seconds of silence after which a peer counts as lost until the ventilator says otherwise."""
+    """Seconds of silence after which a peer counts as lost, until the ventilator sends its own setting."""
     writer: Literal["none", "hdf5"] = "none"
-    """Record a stream to `output` as well; the sink goes on serving trainers when that is done."""
+    """Format in which the sink also records a stream to `output`; it goes on serving trainers afterwards."""
     wait_for_trainers: int = Field(default=0, ge=0, le=1000)
-    """Begin to record once so many trainers read the stream: from then on they and the writer share the work."""
+    """Number of trainers of the stream for which the recording waits, so that they and the writer use the same
+    results."""
     full_disk_wait_s: float = Field(default=3600.0, ge=0, le=1e7)
-    """Seconds to wait for space when the disk is full, trainers of the stream too; then the sink ends with an error."""
+    """Seconds to wait for space when the disk is full; trainers of the stream wait as well. After that, the sink ends
+    with an error."""
     shared_memory: bool = True
-    """Let workers and trainers on this host share memory with the sink, where they can; off: all goes by sockets."""
+    """Share memory with workers and trainers on this host if possible; off: all data goes through sockets."""
 
 
 class Sink:
@@ -212,7 +214,7 @@ class Sink:
     def _ask_trainers(self, request: StoryRequest, now: float) -> None:
         """Collect the story of a task here and at the stream's trainers; `turn` sends it to the ventilator."""
         own, peers = self._core.story(request.key, now), self._core.streams.trainers(request.key.stream)
-        # One question at a time for each of the ventilator's: its number names it.
+        # Each of the ventilator's questions is collected on its own.
         asker = VENTILATOR + request.number.to_bytes(8)
         self._execute(self._stories.ask(asker, request.number, request.key, own, peers, now))
 

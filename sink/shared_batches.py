@@ -1,4 +1,4 @@
-"""Batches that trainers on this host read from shared memory: owns who can, and keeps what they have not consumed."""
+"""Batches that trainers on this host read from shared memory; keeps the memory of those that are not consumed."""
 
 from collections import deque
 from collections.abc import Container, Sequence
@@ -17,7 +17,7 @@ class Lending:
     def __init__(self) -> None:
         """Lend nothing yet. Raises OSError where there is no such memory."""
         self._probe = Segment.create(LEAST_BYTES)
-        #: For each trainer that can open our memory: what was sent and is not consumed, by its last batch's number.
+        #: For each trainer that can open our memory: memory that was sent and is not consumed, by batch number.
         self._kept: dict[bytes, _Kept] = {}
 
     @property

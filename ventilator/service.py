@@ -1,4 +1,4 @@
-"""`penstock ventilator`: lists the sources, then leases tasks over one ROUTER socket until it is told to stop."""
+"""`penstock ventilator`: lists the sources, then leases tasks over one ROUTER socket until it is asked to stop."""
 
 import sys
 import time
@@ -49,7 +49,7 @@ LEDGER_SHOWN = 200
 _OBSERVE_S, _SHOW_S = 0.2, 1.0
 #: Seconds to wait for the parts of a story; the sink waits less for its trainers.
 _STORY_S = 1.0
-#: Who may say what; a trainer, or who has a trainer's key, may look.
+#: Messages that each role may send; with a trainer's key, a program may ask for the status.
 _ACCEPTED: ByRole = {
     "worker": wire.kinds(Hello, Finished, Heartbeat, Goodbye, Story, StatusRequest),
     "sink": wire.kinds(SinkHello, Progress, ListPaths, Heartbeat, Goodbye, Story, StatusRequest),
@@ -84,11 +84,11 @@ class VentilatorSettings(ServiceSettings):
     dashboard: str = ""
     """Address of the dashboard, such as 127.0.0.1:5550; port 0: any free port; empty: no dashboard."""
     dashboard_token_file: str = ""
-    """File with the token that the dashboard asks for, made if it is missing; without one, a dashboard beyond loopback
-    makes a token for this run."""
+    """File with the token that the dashboard asks for; it is created if it is missing. Without this setting, a
+    dashboard that other hosts can reach creates a token for each run."""
     dashboard_hosts: list[str] = Field(default_factory=list)
-    """Further names by which browsers may call the dashboard's host, such as that of a proxy; the first stands in the
-    address that is logged where the dashboard listens on all."""
+    """Further names by which browsers may call the dashboard's host, such as that of a proxy. The logged address has
+    the first of them if the dashboard listens on all interfaces."""
 
 
 class Ventilator:
@@ -229,7 +229,7 @@ def serve(settings: VentilatorSettings) -> int:
 
 
 def _open_dashboard(settings: VentilatorSettings, service: Service) -> AbstractContextManager["Dashboard | None"]:
-    """Serve the page, if it is wanted; its libraries are loaded only then. Raises SpecError."""
+    """Serve the dashboard if one is configured; its libraries are imported only then. Raises SpecError."""
     if not settings.dashboard:
         return nullcontext()
     try:

@@ -1,4 +1,4 @@
-"""What a worker counts about its own work, once a task, for heartbeats and metrics.
+"""A worker's counters of its own work, updated once a task, for heartbeats and metrics.
 
 The thread that makes samples writes the numbers; the service's loop reads them.
 """
@@ -9,7 +9,7 @@ from penstock.protocol.messages import Timings
 from penstock.protocol.runtime.histogram import Histogram
 from penstock.protocol.wire import Array
 
-#: The stages of a task's way, by the fields of `Timings`.
+#: The stages of a task, by the fields of `Timings`.
 STAGES = ("read", "decode", "transform", "send")
 
 
@@ -17,7 +17,7 @@ class Counters:
     """Sums since the worker started."""
 
     def __init__(self) -> None:
-        """Have counted nothing."""
+        """Start at zero."""
         self.tasks = self.samples = self.bytes = self.items = self.failures = 0
         self.stages = {stage: Histogram() for stage in STAGES}
 

@@ -1,6 +1,6 @@
-"""The worker's two threads beside its loop: one reads ahead, one decodes, transforms and sends.
+"""Two threads of the worker: one reads files ahead, the other decodes, transforms and sends.
 
-Owns the queue of tasks and the PUSH socket to the sink.
+They share a queue of tasks with the worker's loop; the second thread has the PUSH socket to the sink.
 """
 
 import threading
@@ -21,17 +21,17 @@ from penstock.worker.imaging.pipeline import Outcome, Pipeline
 
 #: Tasks whose files are read before they are decoded: hides the storage's latency.
 _READ_AHEAD = 2
-#: Longest that a thread waits (s) before it looks whether it should stop.
+#: Longest time (s) that a thread waits before it checks whether it should stop.
 _TURN_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What tasks need: a pipeline a stream, and where results go."""
+    """The settings for tasks: a pipeline for each stream, and the sink for results."""
 
     pipelines: Mapping[str, Pipeline]
     sink: str
-    #: Which start of the sink that is.
+    #: The sink's incarnation: another one after each of its starts.
     incarnation: str = ""
     #: Most memory (bytes) to share with the sink; 0: none.
     shared_bytes: int = 0
@@ -58,16 +58,16 @@ class Executor:
         self._done: deque[Done] = deque()
         self._setup: Setup | None = None
         self._stopping = False
-        #: What killed a thread, for the loop to raise.
+        #: The error that ended a thread, for the loop to raise.
         self.error: BaseException | None = None
         #: When the task that is decoded, or read, was begun (monotonic s), and its name; None between tasks.
         self.running: tuple[float, TaskKey] | None = None
         self.reading: tuple[float, TaskKey] | None = None
-        #: Since when a result waits for a sink that takes it (monotonic s); None while none does.
+        #: Since when a result has waited for the sink (monotonic s); None while none waits.
         self.sending_since: float | None = None
-        #: Since when it waits without a link to the sink (monotonic s); a link that is merely slow is one.
+        #: Since when it has waited without a connection to the sink (monotonic s); a slow connection counts as one.
         self.cut_since: float | None = None
-        #: What was sent so far, and since when the decoder waits for something to do (monotonic s).
+        #: Counters of what was sent, and since when the decoder has waited for something to do (monotonic s).
         self.counters = Counters()
         self._free_since = time.monotonic()
         #: The task whose result waits for the sink.
@@ -104,14 +104,14 @@ class Executor:
             return tuple(task.key for task in tasks)
 
     def finished(self) -> tuple[Done, ...]:
-        """Return what was sent since the last call."""
+        """Return the units of work sent since the last call."""
         done = []
         while self._done:
             done.append(self._done.popleft())
         return tuple(done)
 
     def stats(self, now: float) -> WorkerStats:
-        """Return what was done so far and what is being done now."""
+        """Return the worker's statistics, including the task that runs now."""
         counters, running, reading, sending_since = self.counters, self.running, self.reading, self.sending_since
         stage: Stage = "idle"
         since, task = self._free_since, None
@@ -222,7 +222,7 @@ class Executor:
     def _send(
         self, pusher: Endpoint | None, loaded: _Ready, outcome: Outcome, pool: Pool, loan: Loan | None
     ) -> tuple[Endpoint | None, float]:
-        """Push a result as soon as there is a sink with room for it; give up only when told to stop."""
+        """Push a result as soon as there is a sink with room for it; give up only when the worker stops."""
         began = time.perf_counter()
         setup = self._setup
         assert setup is not None  # noqa: S101 - tasks only come after a welcome
@@ -235,7 +235,7 @@ class Executor:
             offers=pool.offers(),
         )
         result, arrays = by_reference(result, outcome.arrays)
-        if loan and len(arrays) == len(outcome.arrays):  # hardly anything survived: it travels in the message
+        if loan and len(arrays) == len(outcome.arrays):  # few samples survived: they travel in the message
             arrays = [array.copy() for array in arrays]
             loan.give_back()
         while not self._stopping:

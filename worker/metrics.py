@@ -1,4 +1,4 @@
-"""A worker's metrics, from its meter and from what it told last. Owns their names."""
+"""The names of a worker's metrics, and their values from its counters and its last statistics."""
 
 from penstock.protocol.messages import WorkerStats
 from penstock.protocol.runtime.metrics import COMMON, Definition, MetricsPage, add_common

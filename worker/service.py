@@ -42,7 +42,7 @@ from penstock.worker.sink_reachability import SinkReachability
 _FROM_VENTILATOR = wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset, StoryRequest)
 #: Exit status of a worker that is stuck in a task (EX_SOFTWARE of sysexits.h).
 _STUCK = 70
-#: Shared memory (bytes) that may be on its way or free beside what the sink holds.
+#: Shared memory (bytes) that may be in transit or free, in addition to what the sink holds.
 _SPARE_BYTES = 64_000_000
 #: Seconds that a drained worker's last result and goodbye may take to leave.
 _LEAVE_S = 2.0
@@ -201,7 +201,7 @@ class Worker:
         return sink
 
     def _shared_bytes(self, welcome: WorkerWelcome) -> int:
-        """Return how much memory to share at most: what the sink may hold ahead is all that can be in use."""
+        """Return the most memory to share: the sink's window is all that can be in use."""
         if not self._settings.shared_memory:
             return 0
         return _SPARE_BYTES + sum(2 * plan.window() * plan.sample_bytes for plan in welcome.streams)
@@ -213,7 +213,7 @@ class Worker:
         elif now > self._drain_by and not self.left:
             self._give_back("drain took too long: giving back what runs")
         elif (since := self._executor.sending_since) and now - since > self._core.live.intervals.silence_s:
-            self._give_back("no sink takes what was made: it will be made again")  # all were told to stop, most likely
+            self._give_back("no sink takes what was made: it will be made again")  # the stack is probably stopping
 
     def _give_back(self, why: str) -> None:
         if not self.left:

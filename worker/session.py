@@ -1,8 +1,8 @@
 """The worker's core: says hello, holds leased tasks in order, reports them finished, drains.
 
-Theory of operation. Tasks are handed on at once and run in the order they came; what is held is repeated in every
-heartbeat, so a lost message is found out. If the ventilator falls silent or does not know us, unstarted tasks are
-dropped (they will be leased again) and hello is said under a fresh identity. No socket, no clock, no thread.
+Theory of operation. Tasks are handed on at once and run in the order they came. Every heartbeat repeats the leases, so
+a lost message is noticed. If the ventilator falls silent or does not know us, unstarted tasks are dropped (they will be
+leased again) and hello is said under a fresh identity. No socket, no clock, no thread.
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class Configure:
-    """Take over plans and the sink's address."""
+    """Adopt the plans and the sink's address."""
 
     welcome: WorkerWelcome
 
@@ -76,7 +76,7 @@ class WorkerCoreObservation:
     blocked: str
     #: Tasks that are held.
     held: int
-    #: What the last heartbeat said of its work.
+    #: The statistics of the last heartbeat.
     stats: WorkerStats
 
 
@@ -91,14 +91,14 @@ class WorkerSession:
         self.draining = False
         #: The last events, for `story`.
         self.log = EventLog(_MOST_EVENTS)
-        #: What the last heartbeat said of this worker's work.
+        #: The statistics of the last heartbeat.
         self._stats: WorkerStats | None = None
-        #: What was handed on and is not finished, oldest first.
+        #: Leases that are not finished, oldest first.
         self.held: dict[TaskKey, None] = {}
         self._given_back: tuple[TaskKey, ...] = ()
-        #: Why no result gets to the sink, in words; empty: they do, or there is none.
+        #: Why no result reaches the sink; empty if results do, or if there is no sink.
         self.blocked = ""
-        #: Where results are pushed to, as the last welcome said.
+        #: The sink's address for results, from the last welcome.
         self._sink = ""
 
     def start(self, now: float) -> list[WorkerInstruction]:
@@ -108,7 +108,7 @@ class WorkerSession:
         return [Send(VENTILATOR, self.hello)]
 
     def receive(self, message: AnyMessage, now: float) -> list[WorkerInstruction]:
-        """Take one message from the ventilator in. Raises RemoteProtocolError if a ventilator must not send it."""
+        """Handle a message from the ventilator. Raises RemoteProtocolError if a ventilator must not send it."""
         self.live.heard_at = now
         match message:
             case WorkerWelcome():
@@ -121,7 +121,7 @@ class WorkerSession:
                 self.held.update(dict.fromkeys(task.key for task in fresh))
                 for task in fresh:
                     self.log.add(now, task.key, f"queued at {self.hello.worker}")
-                # What may kill this process is acknowledged first: a loss of a task that never came is no death of it.
+                # A task that may kill this process is acknowledged first: otherwise its arrival would be in doubt.
                 acknowledged = [self._beat()] if any(task.attempt for task in fresh) else []
                 return [*acknowledged, *(Run(task) for task in fresh)]
             case Tasks() | Heartbeat():
@@ -151,7 +151,7 @@ class WorkerSession:
         return self._leave_if_idle()
 
     def block(self, why: str) -> list[WorkerInstruction]:
-        """Handle that results do not reach the sink: others get the tasks held. An empty `why`: they do again."""
+        """Handle that results do not reach the sink: others get the leases. An empty `why`: they reach it again."""
         self.blocked = why
         if not why:
             return [Note("results get to the sink again"), self._beat()]
@@ -171,7 +171,7 @@ class WorkerSession:
     def tick(self, now: float, stats: WorkerStats | None = None) -> list[WorkerInstruction]:
         """Notice silence and send heartbeats; call it at `next_timer` or more often.
 
-        `stats`: what the worker has done so far; needed when `wants_stats` says so.
+        `stats`: the worker's statistics so far; needed if `wants_stats` returned true.
         """
         self._stats = stats or self._stats
         if self.live.lost(now):

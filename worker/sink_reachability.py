@@ -1,4 +1,4 @@
-"""Whether a worker's results get to the sink: notices that they do not, and finds out why in a thread of its own."""
+"""Notices that a worker's results do not reach the sink, and finds out why in a thread of its own."""
 
 import threading
 
@@ -6,17 +6,17 @@ from penstock.protocol.transport.reachability import why_unreachable
 
 
 class SinkReachability:
-    """For the worker's loop: it asks at every turn what is new."""
+    """Watches the connection to the sink; the worker's loop asks it at every turn."""
 
     def __init__(self) -> None:
-        """All is well so far."""
+        """Start without a problem."""
         self._inquiry: _Inquiry | None = None
         self._told = False
 
     def check(self, sink: str, cut_since: float | None, patience_s: float, now: float) -> str | None:
         """Return why no result gets to the sink at this address, empty once they do again, None if nothing is new.
 
-        `cut_since` (monotonic s): since when a result waits without any link to the sink; None: none does.
+        `cut_since` (monotonic s): since when a result has waited without a connection to the sink; None: none waits.
         """
         if cut_since is None or now - cut_since < patience_s:
             self._inquiry = None
@@ -32,12 +32,12 @@ class SinkReachability:
 
 
 class _Inquiry(threading.Thread):
-    """Finds out what is wrong with an address: looking a name up may take long, and cannot be broken off."""
+    """Finds out what is wrong with an address. Looking up a name may take long and cannot be interrupted."""
 
     def __init__(self, address: str) -> None:
         super().__init__(name="inquiry", daemon=True)
         self.address, self.found = address, "it cannot be found out why"
 
     def run(self) -> None:
-        """Ask the system."""
+        """Look the address up and try to connect."""
         self.found = why_unreachable(self.address)

@@ -2,8 +2,9 @@
 
 Theory of operation. Each trainer is a `Reader` with a cursor, and so is the recording of a stream (`recording.py`). The
 tasks between a reader's cursor and its limit (the window, less what is in flight) are wanted. Results fill the stream's
-`Store`; a reader whose next round is complete and that has credit gets its batch at once. What no reader wants any more
-is dropped. `Progress` tells the ventilator, absolutely, which wanted tasks are missing: that both confirms and limits.
+`Store`; a reader whose next round is complete and that has credit gets its batch at once. Samples that no reader wants
+any more are dropped. `Progress` tells the ventilator, absolutely, which wanted tasks are missing: that both confirms
+and limits.
 
 This module handles the ventilator's side: results, quarantined items, the link. `streams.py` holds the samples and
 readers of each stream, `trainers.py` talks to trainers. No socket, no clock, no thread: messages and `now` in,
@@ -82,7 +83,7 @@ class Assembly:
         return [Send(VENTILATOR, self.hello)]
 
     def receive(self, peer: bytes, message: AnyMessage, arrays: Sequence[Array], now: float) -> list[SinkInstruction]:
-        """Take one message in. Raises RemoteProtocolError if it is not right."""
+        """Handle a message. Raises RemoteProtocolError if it breaks the protocol."""
         self._now = now
         if isinstance(message, Result):
             return self._result(message, arrays)
@@ -171,7 +172,7 @@ class Assembly:
         return StoryPart(service="sink", events=self.log.story(key, now))
 
     def progress(self) -> list[SinkInstruction]:
-        """Return what to tell the ventilator, if anything changed; the shell decides how often to ask."""
+        """Return the progress report for the ventilator if anything changed; the shell decides how often to ask."""
         progress = self.streams.progress() if self.welcomed else None
         return [Send(VENTILATOR, progress)] if progress else []
 

@@ -25,7 +25,7 @@ class SendingCredit:
     _sizes: deque[int] = field(default_factory=deque)
 
     def update(self, consumed: int, limit: int) -> bool:
-        """Take a grant in; return whether it changed anything.
+        """Handle a grant; return whether it changed anything.
 
         Raises RemoteProtocolError if it claims to have consumed more than was sent.
         """

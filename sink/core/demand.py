@@ -1,6 +1,6 @@
-"""What the readers want: which blocks are kept, which tasks are missing, and how soon the ventilator must know.
+"""Computes what readers need: the blocks to keep, the missing tasks, and how soon the ventilator must know.
 
-`streams.py` says which readers there are; `failure_budget.py` says why a stream stopped.
+`streams.py` holds the readers; `failure_budget.py` knows why a stream stopped.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ _SHARE_OF_WINDOW = 16
 
 
 def reading(readers: Iterable[AnyConsumer], store: Store) -> list[AnyConsumer]:
-    """Return those that read a stream."""
+    """Return the consumers of a stream."""
     return [reader for reader in readers if reader.plan is store.plan]
 
 
@@ -45,22 +45,22 @@ def starts_between(store: Store, low: int, high: int) -> Iterator[int]:
 
 
 class Report:
-    """What the ventilator is told of missing tasks: absolute, and only if something changed."""
+    """Reports of missing tasks to the ventilator: absolute, and only if something changed."""
 
     def __init__(self) -> None:
-        """Have told nothing."""
-        #: Whether anything changed since the last report; whether that must be told soon.
+        """Start without a report."""
+        #: Whether anything changed since the last report; whether the ventilator must hear of it soon.
         self.changed = self.urgent = True
         self._sequence = 0
         #: The limit that the last report gave for each reader.
         self._told: dict[bytes, int] = {}
 
     def press(self) -> None:
-        """Note a change that must be told soon."""
+        """Note a change of which the ventilator must hear soon."""
         self.changed = self.urgent = True
 
     def pressing(self, readers: Mapping[bytes, Consumer], stores: Mapping[str, Store]) -> bool:
-        """Return whether changes should be told at once: what the ventilator may lease would soon run out."""
+        """Return whether to report changes at once: the ventilator would soon run out of work to lease."""
         return self.urgent or any(
             (reader.limit(stores[reader.plan.name]) - self._told.get(peer, 0)) * _SHARE_OF_WINDOW >= reader.window
             for peer, reader in readers.items()
@@ -69,7 +69,7 @@ class Report:
     def make(
         self, readers: Mapping[bytes, Consumer], stores: Mapping[str, Store], budgets: Mapping[str, Budget]
     ) -> Progress:
-        """Return what to tell now; of a stream that its budget stopped, nothing is wanted any more."""
+        """Return the report; a stream that its budget stopped needs nothing any more."""
         self.changed = self.urgent = False
         self._told = {peer: reader.limit(stores[reader.plan.name]) for peer, reader in readers.items()}
         self._sequence += 1

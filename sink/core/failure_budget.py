@@ -1,4 +1,4 @@
-"""The failure budget of one stream: how many items may be quarantined before it stops, in words.
+"""The failure budget of one stream: how many items may be quarantined before it stops, and the explanation.
 
 A failure that is not the item's fault (a custom transform that breaks its contract) stops it at once.
 """
@@ -26,12 +26,12 @@ class Budget:
         self.allowed = min(math.ceil(Fraction(str(plan.settings.failure_budget)) * plan.items), plan.items - 1)
         #: Why the stream stopped; empty while it may go on.
         self.exceeded = ""
-        #: What to refuse trainers for, once it stopped.
+        #: The refusal that trainers get once the stream has stopped; None before.
         self.kind: Literal["budget", "transform"] = "budget"
         self._failed: dict[int, dict[int, str]] = {}
 
     def count(self, epoch: int, failure: Failure) -> bool:
-        """Take a failure in; return whether it is the first of this item in this epoch."""
+        """Count a failure; return whether it is the first of this item in this epoch."""
         failed = self._failed.setdefault(epoch, {})
         if failure.item in failed:
             return False
@@ -46,7 +46,7 @@ class Budget:
 
     @property
     def refused(self) -> Refused | None:
-        """What to tell trainers once the stream stopped."""
+        """Message for trainers once the stream has stopped."""
         return Refused(kind=self.kind, reason=self.exceeded) if self.exceeded else None
 
     def _explain(self, epoch: int, failed: dict[int, str], last: Failure) -> str:

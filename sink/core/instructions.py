@@ -22,7 +22,7 @@ class LedgerEntry:
     #: Index in the whole source, and path below its root.
     item: int
     path: str
-    #: Why, in words; how often it was tried, and which worker tried it last.
+    #: Explanation; number of attempts; the worker that tried it last.
     reason: str
     attempts: int
     worker: str

@@ -1,4 +1,4 @@
-"""What the sink's core shows of itself: a frozen record for the status and the metrics."""
+"""The state of the sink's core as a frozen record, for the status and the metrics."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

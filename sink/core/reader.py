@@ -33,7 +33,7 @@ _SEGMENTS, _ALL_SEGMENTS = 64, MAX_FRAMES - 2
 
 
 class Consumer(Protocol):
-    """Who takes samples of a stream in order: a trainer's reader, or what records them."""
+    """A consumer of a stream's samples, in order: a trainer's reader, or the recording."""
 
     plan: StreamPlan
     cursor: int
@@ -49,13 +49,13 @@ class Consumer(Protocol):
         ...
 
     def limit(self, store: Store) -> int:
-        """Return the same, as far as those that it keeps step with allow."""
+        """Return that position, or a lower one if a consumer that it keeps step with has a lower one."""
         ...
 
 
 @dataclass(slots=True)
 class _Epoch:
-    """What one epoch came to so far, counted where it happens and compared at its end."""
+    """Counts of one epoch so far; compared with the expected number at its end."""
 
     expected: int
     delivered: int = 0
@@ -74,7 +74,7 @@ class Reader:
     credit: SendingCredit = field(default_factory=SendingCredit)
     #: Consumers that share their limits with this one: neither goes further than the other. The stream's recording.
     paced_with: list["Consumer"] = field(default_factory=list)
-    #: Samples sent; who waited for whom; what the training program's own clock says of that.
+    #: Samples sent; which side waited, as the sink sees it; the same by the training program's own clock.
     samples: int = 0
     waits: Waits = field(init=False)
     feed: FeedWaits | None = None
@@ -123,7 +123,7 @@ class Reader:
         return min([self.own_limit(store), *(other.own_limit(store) for other in self.paced_with)])
 
     def next(self, store: Store) -> tuple[Batch, list[Array]] | EpochEnd | None:
-        """Return what is to be sent next, as much as is complete, or None while nothing is or there is no credit.
+        """Return the complete samples to send next, or None if nothing is complete or there is no credit.
 
         An epoch's end needs no credit, or a trainer that still holds the last batch would wait for it; but the end of
         an epoch without a batch does: nothing else would hold back a stream in which hardly any item survives.

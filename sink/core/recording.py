@@ -1,4 +1,4 @@
-"""The core of writing: what is written and committed when, and where that stands.
+"""The core of writing: decides what is written and committed when, and keeps the state of that.
 
 Theory of operation. When the ventilator's welcome has brought the stream's plan, the writing thread finds out how far
 the output has come (`Open`), and a `RecordingReader` starts there: it hands samples over (`RowsJob`) and, after so many
@@ -35,12 +35,12 @@ from penstock.sink.core.writer_jobs import (
 )
 from penstock.sink.output.layout import OutputConfig
 
-#: Under which name the recorder stands among those who take samples.
+#: Name of the recorder among the consumers of samples.
 RECORDER = b"recorder"
 #: Pieces after which they are made twice as large and may take twice as long: their number stays small, and a kill
 #: costs no more than one part in so many of what is there, or than the first piece.
 _PIECES = 64
-#: Seconds for which the disk may have half a window to write before that is said.
+#: Seconds for which half a window may wait for the disk before a note says so.
 _PATIENCE_S = 2.0
 #: Seconds after which paths are asked for again.
 _ASK_AGAIN_S = 2.0
@@ -69,7 +69,7 @@ class Recording:
         """Wait for the ventilator, and then for `wait_for` trainers of the stream."""
         self.config = config
         self.state: State = "waiting"
-        #: Why it stopped; what it waits for.
+        #: Why the recording stopped; what it waits for.
         self.why = ""
         self.recorder: RecordingReader | None = None
         #: Samples that are written, that are committed, and items that failed.
@@ -77,7 +77,7 @@ class Recording:
         #: Samples that were there when this process began.
         self.resumed = 0
         self.found_finished = False
-        #: Why the disk takes nothing; whether it takes less than it is given.
+        #: Why the disk accepts nothing; whether it falls behind.
         self.full = ""
         self.slow = False
         self._pace, self._wait_for = pace, wait_for
@@ -149,21 +149,21 @@ class Recording:
         return []
 
     def list_paths(self, now: float) -> ListPaths | None:
-        """Return what to ask the ventilator for."""
+        """Return the request for item paths, if one is due."""
         if self._unlisted is None or (self._asked_at is not None and now - self._asked_at < _ASK_AGAIN_S):
             return None
         self._asked_at = now
         return ListPaths(stream=self.config.stream, start=self._unlisted)
 
     def listed(self, paths: Paths) -> list[SinkInstruction]:
-        """Take paths in; what was not asked for now is an answer to an older question."""
+        """Handle item paths; a page that was not requested answers an older question and is dropped."""
         if paths.stream != self.config.stream or paths.start != self._unlisted:
             return []
         self._unlisted = self._asked_at = None
         return [Write(PathsJob(paths.start, paths.total, paths.paths))]
 
     def serve(self, store: Store | None, now: float) -> list[SinkInstruction]:
-        """Hand over what is complete and the disk has room for."""
+        """Hand over the complete samples that the disk has room for."""
         recorder = self.recorder
         if recorder is None or self.state != "writing":
             return []
@@ -205,7 +205,7 @@ class Recording:
         """Couple with trainers of the stream that are near; return whether anything changed.
 
         Once coupled they share the lowest limit, so that each result is made once, until the trainer leaves or all is
-        handed over. Who is further away than the window goes its own way.
+        handed over. A trainer further away than the window is not coupled.
         """
         recorder = self.recorder
         if recorder is None or self.state != "writing":
@@ -221,12 +221,12 @@ class Recording:
         return begun or bool(joined)
 
     def part(self, reader: Reader) -> None:
-        """Go on without a trainer."""
+        """Uncouple from a trainer that left."""
         if self.recorder:
             self.recorder.part(reader)
 
     def stop(self, why: str) -> list[SinkInstruction]:
-        """Write no more than was handed over: the stream cannot go on."""
+        """Write only what was handed over: the stream cannot go on."""
         out = self.leave()
         self.state, self.why = "stopped", why
         if self.recorder:

@@ -35,7 +35,7 @@ class RecordingReader:
         #: Where the walk over the blocks stands; what it passed and was not handed over, `_count` samples.
         self._reached = self._count = 0
         self._walked: deque[tuple[Block, int]] = deque()
-        #: What failed and is not committed, by position.
+        #: Failures that are not committed yet, by position.
         self._lost: deque[Lost] = deque()
 
     def __repr__(self) -> str:
@@ -105,7 +105,7 @@ class RecordingReader:
         return not self._room(piece_bytes)
 
     def commit(self) -> list[Lost]:
-        """Begin another piece; return what has failed in this one."""
+        """Begin another piece; return the failures in this one."""
         self.open_rows = 0
         lost: list[Lost] = []
         while self._lost and (self._lost[0].position < self.cursor):

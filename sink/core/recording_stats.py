@@ -6,17 +6,17 @@ from penstock.sink.core.wait_clock import Waits
 
 
 class Writing:
-    """What one recording came to; every `now` is monotonic seconds."""
+    """Statistics of one recording; every `now` is monotonic seconds."""
 
     def __init__(self, recording: Recording) -> None:
-        """Watch it."""
+        """Start to watch `recording`."""
         self._recording = recording
         self._waits: Waits | None = None
         #: Seconds that the writing thread has been busy.
         self.busy_s = 0.0
 
     def look(self, now: float) -> None:
-        """Look again: it holds the stream up while what waits for the disk takes half of the window, or more."""
+        """Update: the file holds the stream up while half of the window or more waits for the disk."""
         recorder = self._recording.recorder
         if recorder is None or self._recording.state not in ("writing", "finishing"):
             return
@@ -25,7 +25,7 @@ class Writing:
         self._waits.become(now, starved=not behind)
 
     def stats(self, now: float) -> tuple[WriterStats, ...]:
-        """Return what to tell; nothing before it has begun."""
+        """Return the statistics; None before the recording has begun."""
         self.look(now)
         recording = self._recording
         recorder = recording.recorder

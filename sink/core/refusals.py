@@ -1,4 +1,4 @@
-"""Why a subscription cannot be served, in words: what was wrong, what would be right. Pure functions of the plans."""
+"""Explanations of why a subscription is refused: what was wrong and what to do. Pure functions of the plans."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ MAX_POSITION = 2**60
 
 
 def why_not(request: Subscribe, plans: Mapping[str, StreamPlan], readers: int, version: str) -> Refused | None:
-    """Return why a subscription cannot be served beside `readers` others by a sink of `version`, or None."""
+    """Return why a sink of `version` with `readers` other trainers cannot serve a subscription, or None."""
     if refused := not_here(request, plans, version):
         return refused
     plan = plans[request.stream]
@@ -44,7 +44,7 @@ def why_not(request: Subscribe, plans: Mapping[str, StreamPlan], readers: int, v
 
 
 def too_many_in_all(plan: StreamPlan, tasks: int) -> Refused | None:
-    """Return why a subscription cannot be served with which the windows span `tasks` different tasks, or None."""
+    """Return why a subscription is refused after which all windows together span `tasks` tasks, or None."""
     if tasks <= MAX_TASKS:
         return None
     reason = (
@@ -55,7 +55,7 @@ def too_many_in_all(plan: StreamPlan, tasks: int) -> Refused | None:
 
 
 def not_here(request: Subscribe | SampleRequest, plans: Mapping[str, StreamPlan], version: str) -> Refused | None:
-    """Return why nothing can be had of a stream at all, or None."""
+    """Return why a stream delivers nothing at all, or None."""
     if request.version != version:
         asking = "trainer" if isinstance(request, Subscribe) else "command"
         reason = f"this {asking} runs Penstock {request.version}, the sink {version}: install the same"
@@ -67,7 +67,7 @@ def not_here(request: Subscribe | SampleRequest, plans: Mapping[str, StreamPlan]
 
 
 def other_fingerprint(given: str, plan: StreamPlan) -> str:
-    """Return what to tell a trainer whose position belongs to another stream than this."""
+    """Return the message for a trainer whose position belongs to another stream."""
     here, older = plan.fingerprint, ""
     if version_of(given) == 1 and version_of(here) > 1:
         here = plan.fingerprint_1 or here

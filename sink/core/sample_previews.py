@@ -15,14 +15,14 @@ from penstock.protocol.wire import Array, frames_of
 from penstock.sink.core.instructions import SinkInstruction
 from penstock.sink.core.store import Store
 
-#: Most bytes that one glimpse copies: a few milliseconds of the sink's only thread.
+#: Most bytes that one reply copies: a few milliseconds of the sink's only thread.
 MOST_BYTES = 16_000_000
-#: SamplePreviews that may wait; of more, the one that asked first is forgotten.
+#: Requests that may wait; of more, the oldest is dropped.
 MOST_WAITING = 16
 
 
 class SamplePreviews:
-    """Those who asked to see samples; at most one request each."""
+    """Pending requests for samples, at most one for each peer."""
 
     def __init__(self) -> None:
         """Start without requests."""
@@ -49,12 +49,12 @@ class SamplePreviews:
         return [send for peer, request in waiting.items() for send in self.ask(peer, request, store, readers)]
 
     def forget(self, peer: bytes) -> None:
-        """Let an onlooker wait no longer."""
+        """Drop the request of a peer that left."""
         self._waiting.pop(peer, None)
 
 
 def sample_reply(store: Store, request: SampleRequest, readers: int) -> tuple[SampleReply, list[Array]]:
-    """Return what is held of the samples asked for, those at the lowest positions, in memory of their own."""
+    """Return copies of the requested samples that are held, those at the lowest positions."""
     most = max(1, min(request.count, MOST_BYTES // store.plan.sample_bytes))
     pieces: list[tuple[Int64s, Sequence[Array]]] = []
     found = 0

@@ -28,7 +28,7 @@ from penstock.sink.core.store import Store
 
 @dataclass(frozen=True, slots=True)
 class ProcessFacts:
-    """What the statistics repeat of the process."""
+    """Facts about the process that the statistics repeat."""
 
     #: How often the supervisor has started it again.
     restarts: int = 0
@@ -88,7 +88,7 @@ class SinkStatistics:
         return first
 
     def acknowledge(self, lines: int) -> None:
-        """Handle how many lines of the ledger the ventilator has; the number falls when the ventilator restarts."""
+        """Handle the number of ledger lines that the ventilator has; the number falls when the ventilator restarts."""
         self._acknowledged = lines
 
     def writer_was_busy(self, seconds: float) -> None:
@@ -102,14 +102,14 @@ class SinkStatistics:
             self._writing.look(now)
 
     def ended(self, reader: Reader, end: EpochEnd) -> None:
-        """Count what an epoch lacked; every rank says the same, so one of them counts."""
+        """Count the samples that an epoch lacked; all ranks report the same, so only one of them counts."""
         if reader.subscribe.rank == 0:
             sums = self._left.setdefault(reader.plan.name, Counter())
             sums["quarantined_samples"] += end.quarantined
             sums["dropped_samples"] += end.dropped
 
     def left(self, reader: Reader, now: float) -> None:
-        """Keep what a trainer that leaves has come to."""
+        """Keep the sums of a trainer that leaves."""
         name = reader.plan.name
         self._left.setdefault(name, Counter()).update(_sent(reader))
         starved_s, blocked_s = self._waited.get(name, (0.0, 0.0))
@@ -119,7 +119,7 @@ class SinkStatistics:
     def make(
         self, readers: Mapping[bytes, Reader], stores: Mapping[str, Store], stopped: Mapping[str, str], now: float
     ) -> SinkStats:
-        """Return what to tell now; `stopped` says why streams stopped."""
+        """Return the statistics; `stopped` says why streams stopped."""
         self.latest = SinkStats(
             results=few(self.results),
             bytes=self._bytes,

@@ -71,7 +71,7 @@ class Block:
 
 @dataclass(slots=True)
 class _TaskResults:
-    """What has come of one task."""
+    """The part of one task that has arrived."""
 
     #: (offsets of the items that survived, arrays) as they came.
     pieces: list[tuple[Sequence[int], Sequence[Array]]] = field(default_factory=list)
@@ -129,7 +129,7 @@ class Store:
         return sorted(found, key=lambda each: each[0])
 
     def reach(self, cursor: int, room: int) -> int:
-        """Return the position up to which samples may be made for who is at `cursor` and has room for so many.
+        """Return the position up to which samples may be made for a reader at `cursor` with room for so many.
 
         Failed ones take no room. Only failures between the cursor and the limit count, so the limit never rests on a
         block that may be dropped.
@@ -145,7 +145,7 @@ class Store:
         return limit
 
     def add(self, result: Result, arrays: Sequence[Array]) -> list[Failure] | None:
-        """Take a result in; return the failures that it newly reports, or None if nothing in it was new.
+        """Add a result; return the failures that it newly reports, or None if nothing in it was new.
 
         Raises RemoteProtocolError if it does not fit the stream's plan.
         """
@@ -168,7 +168,7 @@ class Store:
         return self._merge(key.ordinal, offsets, (failure,), None) is not None
 
     def drop(self, start: int) -> None:
-        """Forget the block that starts at position `start` and all that has come of it."""
+        """Forget the block that starts at position `start` and all that has arrived of it."""
         self.blocks.pop(start, None)
         self.dead.pop(start, None)
         for ordinal in self.geometry.block_tasks(start):

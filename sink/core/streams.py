@@ -1,6 +1,6 @@
-"""What the sink holds of each stream and for whom: plan, results, budget, trainers' readers and the recording.
+"""Holds each stream's plan, results, failure budget, readers and recording. Samples that no reader wants are dropped.
 
-Nothing is kept that no reader wants. `trainers.py` decides why readers come and go; `demand.py` makes the reports.
+`trainers.py` adds and removes readers; `demand.py` makes the reports.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from penstock.sink.core.store import Store
 
 
 class Streams:
-    """All streams, by name, and those who read them."""
+    """All streams, by name, and their readers."""
 
     def __init__(self, recording: Recording | None) -> None:
         """Start without streams and readers; `recording` writes one to a file, if there is one."""
@@ -30,11 +30,11 @@ class Streams:
 
     @property
     def consumers(self) -> dict[bytes, Consumer]:
-        """All who take samples: trainers, and what records a stream."""
+        """All consumers of samples: trainers' readers, and the recording."""
         return {**self.readers, **(self.recording.consumers if self.recording else {})}
 
     def replace(self, plans: Iterable[StreamPlan]) -> None:
-        """Take over what streams there are; of one that has changed nothing is kept."""
+        """Adopt the list of streams; nothing is kept of a stream that has changed."""
         found = {plan.name: plan for plan in plans}
         for name, plan in found.items():
             if self.plans.get(name) != plan:
@@ -45,11 +45,11 @@ class Streams:
             del self.plans[name], self.stores[name], self.budgets[name]
 
     def is_open(self, name: str) -> bool:
-        """Return whether it is known what streams there are, and this one's output, if it has one, is open."""
+        """Return whether the list of streams is known and this stream's output, if it has one, is open."""
         return bool(self.plans) and not (self.recording and self.recording.is_opening(name))
 
     def stopped(self) -> dict[str, str]:
-        """Return why streams stopped that did."""
+        """Return why streams stopped, by name; streams that run are left out."""
         return {name: budget.exceeded for name, budget in self.budgets.items() if budget.exceeded}
 
     def wants(self, store: Store, key: TaskKey) -> bool:
@@ -67,7 +67,7 @@ class Streams:
         return total
 
     def readers_of(self, store: Store) -> int:
-        """Return how many take a stream's samples."""
+        """Return the number of a stream's consumers."""
         return len(reading(self.consumers.values(), store))
 
     def peers(self, name: str) -> list[bytes]:
@@ -79,13 +79,13 @@ class Streams:
         return {peer: f"trainer {name}, rank {self.readers[peer].subscribe.rank}" for peer in self.peers(name)}
 
     def join(self, peer: bytes, reader: Reader) -> None:
-        """Take a trainer in."""
+        """Add a trainer."""
         self.readers[peer] = reader
         self.keep_step()
         self.report.press()
 
     def leave(self, peer: bytes) -> Reader | None:
-        """Go on without a trainer; return its place, if it had one."""
+        """Remove a trainer; return its reader, if it had one."""
         reader = self.readers.pop(peer, None)
         if reader is None:
             return None
@@ -111,7 +111,7 @@ class Streams:
         drop_unwanted(self.consumers.values(), store, store.starts())
 
     def progress(self) -> Progress | None:
-        """Return what to tell the ventilator, if anything changed."""
+        """Return the progress report for the ventilator, if anything changed."""
         return self.report.make(self.consumers, self.stores, self.budgets) if self.report.changed else None
 
     def pressing(self) -> bool:

@@ -1,6 +1,6 @@
 """The trainers' side of the sink's core: subscriptions, waiting, serving, silence, and requests for previews.
 
-`streams.py` says what is held. No socket, no clock, no thread.
+`streams.py` holds the samples. No socket, no clock, no thread.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ class _Waiting:
 
 
 class Trainers:
-    """Those who read or look, by the routing identity of their link."""
+    """Trainers and peers that ask for previews, by the routing identity of their link."""
 
     def __init__(
         self, streams: Streams, statistics: SinkStatistics, intervals: Intervals, version: str, log: EventLog
@@ -54,7 +54,7 @@ class Trainers:
         self._waiting: dict[bytes, _Waiting] = {}
 
     def receive(self, peer: bytes, message: AnyMessage, now: float) -> list[SinkInstruction]:
-        """Take one message in. Raises RemoteProtocolError if it is not right."""
+        """Handle a message. Raises RemoteProtocolError if it breaks the protocol."""
         known = self._streams.readers.get(peer) or self._waiting.get(peer)
         if known:
             known.live.heard_at = now
@@ -77,7 +77,7 @@ class Trainers:
                 raise RemoteProtocolError("unexpected", f"{type(message).__name__} from a trainer")
 
     def gone(self, peer: bytes, now: float, event: str = "trainer unreachable") -> list[SinkInstruction]:
-        """Forget one that left, or that cannot be reached any more."""
+        """Forget a peer that left, or that cannot be reached any more."""
         self._waiting.pop(peer, None)
         self.previews.forget(peer)
         return self._leave(peer, now, event)
@@ -95,20 +95,20 @@ class Trainers:
         return out
 
     def admit(self, now: float) -> list[SinkInstruction]:
-        """Let those in who waited for the ventilator or the output: with a head start, work would be done twice."""
+        """Subscribe trainers that waited for the ventilator or the output: a head start would do work twice."""
         waiting, self._waiting = self._waiting, {}
         return [each for peer, patient in waiting.items() for each in self._subscribe(peer, patient.subscribe, now)]
 
     def serve(self, stream: str, now: float) -> list[SinkInstruction]:
-        """Send all trainers of a stream what is complete and they have credit for."""
+        """Send all trainers of a stream the complete batches that they have credit for."""
         return [each for peer in self._streams.peers(stream) for each in self._serve(peer, now)]
 
     def refuse(self, stream: str, refused: Refused, now: float) -> list[SinkInstruction]:
-        """Send all trainers of a stream away."""
+        """Refuse all trainers of a stream."""
         return [each for peer in self._streams.peers(stream) for each in self._refuse(peer, refused, now)]
 
     def show(self, store: Store) -> list[SinkInstruction]:
-        """Let onlookers see a result that has just come, and may leave at once."""
+        """Answer previews from a result that has just arrived, since it may leave at once."""
         return self.previews.came(store, self._streams.readers_of(store))
 
     def adopt(self, intervals: Intervals) -> None:
@@ -118,7 +118,7 @@ class Trainers:
             reader.live.intervals = intervals
 
     def replan(self, streams: Iterable[StreamPlan], now: float) -> list[SinkInstruction]:
-        """Send those away whose stream is another one from now on, before anything of it is replaced."""
+        """Refuse the trainers whose stream has changed, before anything of it is replaced."""
         out: list[SinkInstruction] = []
         plans = {plan.name: plan for plan in streams}
         for peer, reader in list(self._streams.readers.items()):
@@ -163,7 +163,7 @@ class Trainers:
         ]
 
     def _serve(self, peer: bytes, now: float) -> list[SinkInstruction]:
-        """Send a reader all that is complete and that it has credit for."""
+        """Send a reader the complete batches that it has credit for."""
         reader = self._streams.readers.get(peer)
         if reader is None:
             return []

@@ -1,4 +1,4 @@
-"""What the recorder's core asks of the thread that writes, and what that thread tells it. Frozen records."""
+"""Jobs of the recording's core for the writing thread, and that thread's outcomes. Frozen records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Find out what is there of the output, and make ready to go on."""
+    """Open the output: find out how much of it exists, and get ready to continue."""
 
     plan: StreamPlan
 
@@ -40,10 +40,10 @@ class RowsJob:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Make what was appended last, as the samples of the positions before `stop`."""
+    """Commit what was appended, as the samples of the positions before `stop`."""
 
     stop: int
-    #: What failed before it, since the last commit.
+    #: Failures before `stop` since the last commit.
     lost: Sequence[Lost]
     #: Whether there will be no more.
     last: bool = False
@@ -67,12 +67,12 @@ Job = Open | RowsJob | Commit | PathsJob
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Here the output stands."""
+    """The output is open; this is how much of it exists."""
 
     #: Everything before is there already.
     position: int
     rows: int
-    #: Items that failed before, which count against the failure budget.
+    #: Items that failed in earlier runs; they count against the failure budget.
     lost: tuple[Lost, ...]
     #: Files of them.
     pieces: int
@@ -91,7 +91,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What was appended will last."""
+    """What was appended is committed."""
 
     position: int
     rows: int
@@ -114,14 +114,14 @@ class OutputFinished:
 
 @dataclass(frozen=True, slots=True)
 class DiskFull:
-    """The disk is full and waited for, says `why`; empty: it has space again."""
+    """The thread waits for a full disk, as `why` explains; an empty `why`: there is space again."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The output cannot be written (further); `why` says so in words."""
+    """The output cannot be written any further; `why` explains it."""
 
     why: str
 

@@ -1,4 +1,4 @@
-"""Pieces into one file: large fields chunk by chunk as they lie, compressed or not; small ones read and written."""
+"""Merges pieces into one file: copies large fields chunk by chunk, compressed or not, and rewrites small ones."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,9 +24,9 @@ def combine(  # noqa: PLR0913, PLR0917 - of one call each
     finish: Callable[[h5py.File], None],
     progress: Callable[[float], None],
 ) -> None:
-    """Write the samples of all pieces into a new file; `finish` adds what stands beside them. Raises OutputError.
+    """Write the samples of all pieces into a new file; `finish` adds the remaining data sets. Raises OutputError.
 
-    `progress` is told how much is done, 0 to 1.
+    `progress` gets the completed fraction, 0 to 1.
     """
     durable = DurableFile(path, disk)
     rows = sum(piece.rows for piece in pieces)

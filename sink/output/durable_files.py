@@ -1,4 +1,4 @@
-"""Files that survive a crash: written aside, synced, renamed. Owns the waiting for space on a full disk, and the lock.
+"""Files that survive a crash: written aside, synced, renamed. Also waits for space on a full disk, and locks an output.
 
 The HDF5 library writes through `DurableFile`: the system calls are ours, so that they let other threads run, a full
 disk is waited for at the very call that meets it, and an error never passes through the library, which would be
@@ -37,7 +37,7 @@ class Buffer(Protocol):
 
 
 class Disk:
-    """How patiently this process writes."""
+    """How long this process waits for a full disk."""
 
     def __init__(self, wait_s: float, told: Callable[[str], None]) -> None:
         """Wait up to `wait_s` seconds for space; `told(why)` is called when a wait begins, and with "" when it ends."""
@@ -72,7 +72,7 @@ class Disk:
                 return value
 
     def make_room(self, size: int, path: Path) -> None:
-        """Wait until there is space for so many bytes beside `path`, so that nothing is begun in vain."""
+        """Wait until the disk of `path` has space for so many bytes, so that nothing is begun in vain."""
 
         def look() -> None:
             free = shutil.disk_usage(path.parent).free
@@ -83,9 +83,10 @@ class Disk:
         self.patiently(look, path)
 
     def sync(self, descriptor: int, path: Path) -> None:
-        """Make what was written last. Raises OutputError.
+        """Make what was written durable. Raises OutputError.
 
-        Tried once, whatever is wrong: the system drops what it could not write, and would agree the next time.
+        Tried once, whatever is wrong: the system drops what it
+        could not write, and would agree the next time.
         """
 
         def once() -> None:
@@ -100,7 +101,7 @@ class Disk:
         self.patiently(once, path)
 
     def sync_folder(self, folder: Path) -> None:
-        """Make what was renamed in a folder last."""
+        """Make renames in a folder durable."""
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self.sync(descriptor, folder)
@@ -108,7 +109,7 @@ class Disk:
             os.close(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give a file that is synced its name, replacing what has it, and make that last."""
+        """Give a synced file its name, replacing any file of that name, durably."""
         self.patiently(lambda: source.replace(target), target)
         self.sync_folder(target.parent)
 
@@ -130,18 +131,18 @@ class DurableFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._descriptor = disk.patiently(lambda: os.open(path, flags, 0o666), path)
         self._at = 0
-        #: The first thing that went wrong: from then on nothing is written, and the library is let believe it was. It
+        #: The first error: from then on nothing is written, although the library believes so. It
         #: has no traceback, and copies of it are raised: frames would keep the library's file, and that keeps this one.
         self._error: OutputError | None = None
 
     def check(self) -> None:
-        """Raise what went wrong so far: OutputError."""
+        """Raise the first error so far: OutputError."""
         if self._error:
             raise _bare(self._error)
 
     @contextmanager
     def guard(self) -> Generator[None]:
-        """Raise what went wrong on the disk in this block, before what the library makes of it: OutputError."""
+        """Raise the disk's error in this block, instead of the library's error about it: OutputError."""
         try:
             yield
         except (OSError, KeyError, RuntimeError, ValueError):
@@ -150,7 +151,7 @@ class DurableFile:
         self.check()
 
     def finish(self) -> None:
-        """Make what was written last, and close. Raises OutputError."""
+        """Make what was written durable, and close. Raises OutputError."""
         try:
             self.check()
             self._disk.sync(self._descriptor, self.path)
@@ -217,11 +218,11 @@ class DurableFile:
         return size
 
     def flush(self) -> None:
-        """Nothing is held back; `finish` syncs."""
+        """Do nothing: no write is buffered, and `finish` syncs."""
 
 
 def _bare(error: OutputError) -> OutputError:
-    """Return a copy of an error, without where it was raised and from what."""
+    """Return a copy of an error without its traceback and its cause."""
     return type(error)(*error.args)
 
 
@@ -252,5 +253,5 @@ class Lock:
         return False
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release it."""
         os.close(self._descriptor)

@@ -22,7 +22,7 @@ class Names:
     """The file of paths, being written or finished."""
 
     def __init__(self, path: Path, disk: Disk) -> None:
-        """Look whether it is there."""
+        """Find out whether the file exists."""
         self.path, self._disk = path, disk
         self.complete = path.exists()
         self._file: Any = None
@@ -49,7 +49,7 @@ class Names:
         return start + len(paths)
 
     def close(self) -> None:
-        """Let go of an unfinished file."""
+        """Close an unfinished file."""
         if self._file is not None and self._durable is not None:
             with suppress(OSError, RuntimeError, ValueError):  # of a disk that has failed: it does not matter
                 self._file.close()

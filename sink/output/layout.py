@@ -1,6 +1,7 @@
-"""What the HDF5 file of a stream looks like, format 1: fields, chunks, attributes. Pure functions.
+"""The layout of a stream's HDF5 file, format 1: fields, chunks, attributes. Pure functions.
 
-The readers of these files rely on it: `docs/hdf5.md` says it in words.
+Readers of these files rely
+on it: `docs/hdf5.md` describes it.
 """
 
 import json
@@ -13,7 +14,7 @@ from penstock.protocol.errors import OutputError
 from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.version import __version__
 
-#: Version of the layout; another one is another number.
+#: Version of the layout; a change of the layout needs another number.
 FORMAT = 1
 #: HDF5 1.10 and newer read all that is written; virtual data sets need that, and attributes of more than 64 KB.
 LIBVER = ("v110", "v110")
@@ -26,7 +27,7 @@ _SMALL_ROWS = 8192
 #: What `compression` may say.
 COMPRESSION = r"^(none|lzf|gzip(:[1-9])?|zstd(:(1?[0-9]|2[0-2]))?|blosc2(:[0-9])?)$"
 
-#: Names in a file that are no field's.
+#: Names in a file that no field may have.
 RESERVED = ("epoch", "paths", "quarantine")
 EPOCH = FieldSchema(name="epoch", dtype="int32", shape=())
 
@@ -89,7 +90,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class OutputConfig:
-    """What is to be written, and how: the writer's options, without a stream's plan."""
+    """The writer's options, without a stream's plan."""
 
     output: str
     stream: str
@@ -103,7 +104,7 @@ class OutputConfig:
         return None if self.shard_size is None else -(-self.shard_size // layout.unit) * layout.unit
 
     def recipe(self, plan: StreamPlan) -> dict[str, Any]:
-        """Return what a run must have in common with the one that it continues."""
+        """Return the settings that a run must share with the run that it continues."""
         return {
             "format": FORMAT,
             "stream": plan.name,

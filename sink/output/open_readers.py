@@ -15,20 +15,20 @@ _GRACE_S = 0.2
 
 
 class OpenReaders:
-    """The files that an output's name stood for, as long as they may be read."""
+    """Replaced versions of an output that may still be open in readers."""
 
     def __init__(self, path: Path) -> None:
-        """Remember nothing yet."""
+        """Start without any."""
         self._path = path
         self._old: list[tuple[int, float]] = []
 
     def replaced(self, descriptor: int | None) -> None:
-        """Handle that the file that `hold` returned has lost its name."""
+        """Remember the file that `hold` returned: its name now stands for another file."""
         if descriptor is not None:
             self._old.append((descriptor, time.monotonic()))
 
     def hold(self) -> int | None:
-        """Return a descriptor of what the name stands for, before it is replaced."""
+        """Return a descriptor of the file under the name, before it is replaced."""
         try:
             return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:

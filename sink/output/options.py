@@ -1,4 +1,4 @@
-"""How a stream is written to HDF5: options that `penstock sink` and `penstock write` share, declared once."""
+"""Options for writing a stream to HDF5, shared by `penstock sink` and `penstock write`."""
 
 from pydantic import Field
 
@@ -27,5 +27,5 @@ class WriterOptions(Settings):
     """Maximum seconds between two commits. Doubled after every 64 commits."""
 
     def output_config(self) -> OutputConfig:
-        """Return what the writer is asked for."""
+        """Return the writer's configuration."""
         return OutputConfig(self.output, self.stream, self.epochs, self.compression, self.shard_size)

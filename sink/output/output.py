@@ -1,11 +1,11 @@
 """Manages an output file and its parts on disk: finds what exists, commits pieces, and merges them into one file.
 
 Theory of operation. An HDF5 file is damaged if its writer dies, so none is ever written in place. Samples
-go into *pieces*, complete HDF5 files below `OUTPUT.parts`, each written aside, synced and renamed. After each, the
-output's own name is replaced by a small file of virtual data sets over the pieces, which any HDF5 reader sees as one.
-In the end the pieces' chunks are copied, as they lie, into one file that takes the output's name, and the parts go; or,
-sharded, pieces become shards beside the output, which stays a view. Killed at any moment, the next run finds whole
-pieces, throws away what is torn and goes on from the last.
+go into *pieces*, complete HDF5 files below `OUTPUT.parts`, each written under a temporary name, synced and renamed.
+After each, the output's own name is replaced by a small file of virtual data sets over the pieces, which any HDF5
+reader sees as one. In the end the pieces' chunks are copied, as they lie, into one file that takes the output's name,
+and the parts go; or, sharded, pieces become shards in the output's folder, and the output stays a view. Killed at any
+moment, the next run finds whole pieces, throws away what is torn and goes on from the last.
 """
 
 import json
@@ -38,7 +38,7 @@ class Output:
     """One output of one stream, written by this process only."""
 
     def __init__(self, config: OutputConfig, plan: StreamPlan, disk: Disk, progress: Callable[[float], None]) -> None:
-        """Lock it and take over what is there; `progress` is told how much of the last step is done, 0 to 1.
+        """Lock it and read what exists; `progress` gets the completed fraction of the last step, 0 to 1.
 
         Raises OutputError if it must not be written.
         """
@@ -46,20 +46,20 @@ class Output:
         self.parts = parts_of(self.path)
         self.layout = Layout.of(plan)
         self.finished = False
-        #: Whether the parts are still there, although it is finished: somebody reads them.
+        #: Whether the parts still exist although the output is finished: another process reads them.
         self.left_over = False
         #: Bytes of what is committed.
         self.size = 0
-        #: What is committed, without gaps from position 0: shards first.
+        #: Committed pieces, without gaps from position 0: shards first.
         self.pieces: list[Piece] = []
         self._config, self._plan, self._disk, self._progress = config, plan, disk, progress
         self._shard_rows = config.shard_rows(self.layout)
         self._writing: PieceWriter | None = None
-        #: What was shown before, and pieces that only it refers to.
+        #: Replaced versions of the output, and the pieces that only they refer to.
         self._shown = OpenReaders(self.path)
         self._garbage: list[Path] = []
         check_place(config.output)
-        self._may_go_on()  # before anything is made beside a file that is another's
+        self._may_go_on()  # before anything is made next to another program's file
         disk.patiently(lambda: self.parts.mkdir(exist_ok=True), self.parts)
         self._lock = Lock(self.parts / "lock", disk)
         try:
@@ -86,11 +86,11 @@ class Output:
 
     @property
     def stop(self) -> int:
-        """Everything before this position is committed."""
+        """Position up to which everything is committed."""
         return self.pieces[-1].stop if self.pieces else 0
 
     def opened(self) -> Opened:
-        """Return where the output stands."""
+        """Return how much of the output exists."""
         return Opened(
             self.stop,
             self.rows,
@@ -108,7 +108,7 @@ class Output:
         self._writing.append(rows)
 
     def commit(self, commit: Commit) -> None:
-        """Make what was appended last; the last commit finishes the output. Raises OutputError."""
+        """Commit what was appended; the last commit finishes the output. Raises OutputError."""
         if commit.last and self._writing is None and self.stop < commit.stop:
             self.append(RowsJob((), 0, ()))
         if self._writing is not None:
@@ -126,7 +126,7 @@ class Output:
         self._sweep()
 
     def close(self) -> None:
-        """Let go of the output; what is not committed is lost."""
+        """Close the output; what is not committed is lost."""
         self.names.close()
         if self._writing is not None:
             self._writing.drop()
@@ -135,7 +135,7 @@ class Output:
         self._lock.release()
 
     def _may_go_on(self) -> bool:
-        """Return whether there is nothing left to do. Raises OutputError if what is there must not be touched."""
+        """Return whether there is nothing left to do. Raises OutputError if an existing file must not be touched."""
         found = look(self.path)
         if found.recipe:
             self._check_same(found.recipe, f"holds {found.rows:,} samples{' (finished)' if found.complete else ''} of")
@@ -198,7 +198,7 @@ class Output:
         if self._shard_rows:
             self._show(complete=True)
         else:
-            self._show(complete=False)  # what is committed can be read while it is put together
+            self._show(complete=False)  # what is committed can be read during the merge
             self._put_together(self.pieces, self.path, self._complete)
             self.pieces = [Piece(self.path, self._plan.fingerprint, 0, self.stop, self.rows, self.lost)]
         self.finished = True

@@ -1,6 +1,6 @@
 """One HDF5 file of consecutive samples: a piece of what is being written, or a whole shard of it.
 
-Owns how samples get into data sets, and what else a piece contains.
+Writes samples into data sets, and the attributes and quarantined items of a piece.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ class Piece:
     lost: tuple[Lost, ...]
 
     def describe(self, file: h5py.File) -> None:
-        """Write what stands in the file beside samples."""
+        """Write the file's attributes and its quarantined items."""
         file.attrs.update(
             penstock_piece=FORMAT, fingerprint=self.fingerprint, start=self.start, stop=self.stop, rows=self.rows
         )
@@ -103,7 +103,7 @@ class PieceWriter:
         return piece
 
     def drop(self) -> None:
-        """Forget it; what the library says to that, of a disk that has failed, does not matter."""
+        """Close and remove it; errors of the library on a failed disk do not matter."""
         with suppress(OSError, RuntimeError, ValueError):
             self.file.close()
         self._durable.drop()
@@ -143,7 +143,7 @@ def write_lost(file: h5py.File, lost: Sequence[Lost]) -> None:
 
 
 def read_lost(file: Any) -> tuple[Lost, ...]:  # noqa: ANN401 - h5py's types say little
-    """Return what `write_lost` wrote. Raises what h5py raises where that is not there."""
+    """Return what `write_lost` wrote. Raises h5py's errors where the group is missing."""
     group = file["quarantine"]
     columns = [group[name].asstr()[:] if dtype is _TEXT else group[name][:].tolist() for name, dtype in _QUARANTINE]
     return tuple(
@@ -157,7 +157,7 @@ def _row(epoch: int, failure: Failure) -> tuple[Any, ...]:
 
 
 def read_piece(path: Path, layout: Layout) -> Piece:
-    """Return what a finished piece holds. Raises OutputError if it is none of this layout."""
+    """Return a finished piece. Raises OutputError if the file is no piece of this layout."""
     try:
         with cast("Any", h5py.File(path, "r")) as file:
             attributes = file.attrs

@@ -1,4 +1,4 @@
-"""Where an output's parts and shards lie, and what of it may be removed: nothing that Penstock has not written."""
+"""Paths of an output's parts and shards. Removes only files that Penstock has written."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from penstock.sink.output.durable_files import Disk, Lock
 from penstock.sink.output.part_file import is_piece
 from penstock.sink.output.virtual_file import look
 
-#: What lies in the folder of parts and is ours to remove.
+#: Files in the folder of parts that Penstock may remove.
 _OURS = re.compile(r"piece-\d{12,}\.h5|recording\.json|paths\.h5|lock|.*\.tmp")
 
 
@@ -22,7 +22,7 @@ def parts_of(path: Path) -> Path:
 
 
 def shards_of(path: Path) -> list[Path]:
-    """Return the shards beside an output."""
+    """Return the shards in an output's folder."""
     name = re.compile(re.escape(path.stem) + r"-\d{5,}" + re.escape(path.suffix))
     return sorted(other for other in path.parent.iterdir() if name.fullmatch(other.name))
 
@@ -30,14 +30,14 @@ def shards_of(path: Path) -> list[Path]:
 def clear(parts: Path) -> None:
     """Remove an output's parts; files of other programs stay."""
     ours = [entry for entry in parts.iterdir() if _OURS.fullmatch(entry.name)]
-    for entry in sorted(ours, key=lambda entry: entry.name == "lock"):  # last: who takes it begins to write here
+    for entry in sorted(ours, key=lambda entry: entry.name == "lock"):  # last: its next owner begins to write here
         entry.unlink()
     with suppress(OSError):
         parts.rmdir()
 
 
 def check_place(output: str) -> None:
-    """Raise OutputError if an output cannot be written, whatever it is: before a stack is started for it."""
+    """Raise OutputError if no output can be written at this path; called before a stack is started."""
     path = Path(output).absolute()
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.parent}: make it, or give another name")
@@ -69,7 +69,7 @@ def discard(output: str) -> None:
 
 
 def read_manifest(path: Path) -> Mapping[str, Any]:
-    """Return what an output was begun with. Raises OutputError."""
+    """Return the settings that an output was begun with. Raises OutputError."""
     try:
         recipe: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The file under an output's own name: what it says of itself, and the virtual data sets over pieces or shards.
+"""The file under an output's own name: its attributes, and virtual data sets over pieces or shards.
 
 Readers see all samples as one data set per field. Paths to pieces and shards are relative to the file.
 """
@@ -21,18 +21,18 @@ from penstock.sink.output.part_file import Piece, create, write_lost
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is there under an output's name."""
+    """The file under an output's name, if there is one."""
 
-    #: Why it is not ours; empty: it is, or nothing is there.
+    #: Why it is no output of Penstock's; empty if it is one, or if there is no file.
     foreign: str = ""
-    #: What it was written by; empty: nothing is there.
+    #: The settings that it was written with; empty if there is no file.
     recipe: Mapping[str, Any] = field(default_factory=dict)
     complete: bool = False
     rows: int = 0
 
 
 def look(path: Path) -> Found:
-    """Return what is there."""
+    """Return the file under an output's name."""
     if not os.path.lexists(path):
         return Found()
     if not path.is_file():
@@ -49,7 +49,7 @@ def look(path: Path) -> Found:
 
 
 def missing_parts(data: Any) -> list[Path]:  # noqa: ANN401 - h5py has no types
-    """Return the files of a virtual data set that are not there; none if it is no virtual one."""
+    """Return the missing files of a virtual data set; none for another data set."""
     sources = data.virtual_sources() if data.is_virtual else ()
     names = dict.fromkeys(source.file_name.replace("%%", "%") for source in sources)
     folder = Path(data.file.filename).parent

@@ -1,6 +1,7 @@
-"""The thread that owns the output: takes jobs in order, does what may block, says what came of it.
+"""The thread that owns the output: takes jobs in order, does what may block, and reports outcomes.
 
-Owns that nothing the disk does holds up the sink's loop.
+So a slow disk never
+holds up the sink's loop.
 """
 
 import queue
@@ -47,7 +48,7 @@ class Writer:
         self._outcomes: deque[Outcome] = deque()
         self._disk = Disk(full_disk_wait_s, lambda why: self._tell(DiskFull(why)))
         self._output: Output | None = None
-        #: How much of putting the pieces together is done, 0 to 1; None: that has not begun.
+        #: Completed fraction of the merge of pieces, 0 to 1; None before it has begun.
         self.together: float | None = None
         #: Seconds that the thread spent writing.
         self.busy_s = 0.0
@@ -55,11 +56,11 @@ class Writer:
         self._thread.start()
 
     def give(self, job: Job) -> None:
-        """Take a job in; never waits."""
+        """Queue a job; never waits."""
         self._jobs.put(job)
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Yield what came of jobs since the last call."""
+        """Yield the outcomes of jobs since the last call."""
         while self._outcomes:
             yield self._outcomes.popleft()
 

@@ -1,4 +1,4 @@
-"""Watches whether results arrive: what has to be made again, and which workers' results do not arrive at all.
+"""Watches whether results arrive: finds results to make again, and workers whose results do not arrive at all.
 
 Part of the leases core: no socket, no clock. Theory of operation. A worker says `Finished` when a result has left it,
 not when it has arrived. The results of one worker arrive in the order in which they were sent. So a result that the
@@ -6,7 +6,7 @@ sink still misses is lost once a later one of the same worker has arrived; until
 result that arrives extends the wait for those behind it. Each repetition of a task is waited for twice as long as the
 one before: otherwise, on a line that needs more than `confirm_s` for one result, nothing but repetitions would arrive.
 
-A worker none of whose results arrives takes work away from the others, and the more the less it gets done: behind a
+A worker none of whose results arrives takes work away from the others, all the more since its tasks never end: behind a
 line that drops large packets, or with a wrong address of the sink. While there are other workers it is benched, for
 ever longer, and then tried with one task. The first result that arrives restores it.
 """
@@ -23,7 +23,7 @@ _DOUBLINGS = 4
 
 
 class Delivery:
-    """What workers have sent and the sink still misses."""
+    """Results that workers have sent and the sink still misses."""
 
     def __init__(self, workers: Workers, confirm_s: float) -> None:
         """Wait for a result for `confirm_s` seconds at first."""
@@ -34,7 +34,7 @@ class Delivery:
         work.senders.pop(peer, None)  # the latest stands last
         work.senders[peer] = work.finished_at = now
         worker = self._workers[peer]
-        if worker.misses:  # on trial: nothing more until it is known what became of this
+        if worker.misses:  # on trial: it gets nothing more until this result has arrived or is overdue
             worker.benched_until = max(worker.benched_until, now + self._confirm_s)
 
     def arrived(self, works: Iterable[Work], now: float) -> list[Note]:

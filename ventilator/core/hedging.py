@@ -18,7 +18,7 @@ class Hedging:
     """Finds what holds up a stream, and leases it again."""
 
     def __init__(self, workers: Workers, least_s: float, factor: float, log: EventLog) -> None:
-        """Be patient for `least_s` seconds at least, and for `factor` times as long as a typical task takes."""
+        """Wait at least `least_s` seconds, and `factor` times as long as a typical task takes."""
         self._workers, self._least_s, self._factor, self._log = workers, least_s, factor, log
 
     def hedge(self, queue: StreamQueue, queues: Mapping[str, StreamQueue], now: float) -> list[Instruction]:
@@ -28,7 +28,7 @@ class Hedging:
         patience = max(self._least_s, self._factor * (queue.typical_s or 0.0))
         if not head or head.ready or not holders or head.failure:
             return []
-        if head.finished_at is not None:  # hedged, made, and on its way: that is waited for
+        if head.finished_at is not None:  # hedged, made, and on its way: wait for it
             return []
         workers = self._workers
         if any(now - workers[peer].busy_since <= patience for peer in holders):

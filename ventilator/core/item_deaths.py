@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from penstock.protocol.messages import Failure, TaskKey
 from penstock.protocol.plan import StreamPlan
 
-#: Losses of which it is not known whether the worker had the task that count as much as one of which it is known.
+#: Doubtful losses, in which the task may not have reached the worker, that count as much as one certain loss.
 _DOUBTFUL = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """How a worker was lost that held a unit of work, which looked like the one that it ran."""
+    """How a worker was lost: facts about the unit of work that it probably ran."""
 
     worker: str
     #: When it got the unit (monotonic s).
@@ -37,7 +37,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """The items that one loss was counted against, as a death or as a doubtful one."""
+    """The items that one loss was counted against, and whether it was doubtful."""
 
     certain: tuple[int, ...] = ()
     doubtful: tuple[int, ...] = ()
@@ -129,7 +129,7 @@ class ItemDeaths:
         return Charge(tuple(certain), tuple(doubtful))
 
     def is_fatal(self, key: TaskKey) -> bool:
-        """Return whether a unit of work holds one item, and that has cost so many workers that it is to be given up."""
+        """Return whether a unit of work holds one item only, which cost too many workers and is to be given up."""
         if not self.is_single(key):
             return False
         count = self._counts.get(self.items(key)[0])

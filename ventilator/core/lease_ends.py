@@ -18,14 +18,14 @@ from penstock.ventilator.core.workers import Workers
 
 
 class LeaseEnds:
-    """Ends leases and makes work ready again that no worker holds any more."""
+    """Ends leases, and requeues the work that no worker holds any more."""
 
     def __init__(
         self, queues: Mapping[str, StreamQueue], workers: Workers, delivery: Delivery, poison: Poison, log: EventLog
     ) -> None:
         """Work on the leases of these `workers` and the work of these `queues`."""
         self._queues, self._workers, self._delivery, self._poison, self._log = queues, workers, delivery, poison, log
-        #: Workers that went, by how.
+        #: Workers that left or were lost, by event.
         self.lost: Counter[str] = Counter()
 
     def finish(self, peer: bytes, done: Done, now: float) -> None:
@@ -116,7 +116,7 @@ class LeaseEnds:
         return [Send(peer, Reset()), Note("queue emptied", {"worker": worker.hello.worker})]
 
     def requeue_unconfirmed(self, queue: StreamQueue, now: float) -> list[Note]:
-        """Make work ready again whose result has not arrived in time."""
+        """Requeue work whose result has not arrived in time."""
         works, notes = self._delivery.overdue(queue, now)
         for work in works:
             work.finished_at = None

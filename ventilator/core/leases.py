@@ -51,7 +51,7 @@ from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
 from penstock.ventilator.core.workers import Worker, Workers
 
-#: Heartbeats without a word after which a worker gets nothing new: dead, it would be charged for what it got.
+#: Missed heartbeats after which a worker gets nothing new: if it is dead, new work would be charged with its death.
 _QUIET_BEATS = 2.0
 
 
@@ -70,7 +70,7 @@ class LeasePolicy:
 
 
 class WorkSource(Protocol):
-    """What there is to do: the listed sources (`sources/catalog.py`), pure functions of the spec and the listing."""
+    """The listed sources (`sources/catalog.py`): pure functions of the spec and the listing."""
 
     @property
     def plans(self) -> tuple[StreamPlan, ...]:
@@ -169,7 +169,7 @@ class Leases:
         """
         out: list[Instruction] = []
         for peer, worker in self.workers.pairs():
-            if peer not in self.workers:  # it was told to say hello again, for another one's loss
+            if peer not in self.workers:  # it was reset because of another worker's loss
                 continue
             if worker.live.lost(now):
                 out += self._ends.remove(peer, "worker silent", worker.running, self.sink.peer, now)

@@ -1,4 +1,4 @@
-"""What the leases core shows of itself: frozen records for the status, the metrics and the dashboard."""
+"""The state of the leases core as frozen records, for the status, the metrics and the dashboard."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,7 +77,7 @@ class LeasesObservation:
     workers: tuple[WorkerObservation, ...]
     streams: tuple[StreamObservation, ...]
     sink: SinkObservation | None
-    #: Workers that went, by how.
+    #: Workers that left or were lost, by event.
     lost: Mapping[str, int]
     #: The quarantine ledger as far as it has come from the sink, newest line first.
     ledger: tuple[QuarantinedItem, ...]

@@ -19,16 +19,16 @@ _CHARGES = 1024
 
 
 class Poison:
-    """Charges, and who is told of the items that were given up for them."""
+    """Charges for lost workers, and the reports to the sink of items that were given up for them."""
 
     def __init__(self, queues: Mapping[str, StreamQueue], workers: Workers) -> None:
         """Start without charges."""
         self._queues, self._workers = queues, workers
-        #: What a lost worker was charged for, by its incarnation: stream and charge.
+        #: Charges of lost workers, by incarnation: stream and charge.
         self._charged: dict[str, tuple[str, Charge]] = {}
 
     def charge(self, work: Work, lost: Worker, loss: Loss, sink: bytes | None, now: float) -> list[Instruction]:
-        """Charge what a worker ran with its loss; tell the sink, if there is one, of what is given up for that."""
+        """Charge a worker's loss to the work that it ran; tell the sink, if there is one, of items given up for it."""
         queue = self._queues[work.key.stream]
         charge = queue.charge(work, loss, now)
         self._remember(lost.hello.incarnation, work.key.stream, charge)
@@ -46,18 +46,18 @@ class Poison:
         ]
 
     def refund(self, incarnation: str) -> list[Note]:
-        """Take back what a worker was charged for that has turned up again; return a note of what is not given up."""
+        """Take back the charge of a worker that has turned up again; return a note of items no longer given up."""
         stream, charge = self._charged.pop(incarnation, ("", Charge()))
         revoked = self._queues[stream].refund(charge, self._workers.is_held) if stream else []
         fields = {"stream": stream, "items": revoked, "why": "a worker that was taken for dead is back"}
         return [Note("quarantine revoked", fields, "warning")] if revoked else []
 
     def untold(self, sink: bytes) -> list[Send]:
-        """Tell the sink what it was not told yet."""
+        """Tell the sink of items given up since the last call."""
         return _tell(sink, [work for queue in self._queues.values() for work in queue.untold()])
 
     def repeat(self, sink: bytes) -> list[Send]:
-        """Tell the sink all that was given up and that it still misses: any message may have been lost."""
+        """Tell the sink of all given-up work that it still misses: any message may have been lost."""
         queues = [queue for queue in self._queues.values() if queue.deaths.poison]
         return _tell(sink, [work for queue in queues for work in queue.works.values() if work.failure])
 

@@ -16,7 +16,7 @@ _STALE = 1024
 
 
 class ReadyWork:
-    """What is ready to be leased."""
+    """Work that is ready to be leased."""
 
     def __init__(self, works: Mapping[TaskKey, Work], deaths: ItemDeaths, split: Callable[[Work], None]) -> None:
         """Start empty. `works` is all work of the stream; `split` replaces a unit by its items, each on its own."""
@@ -40,7 +40,7 @@ class ReadyWork:
         return work
 
     def top(self) -> Work | None:
-        """Return the ready work with the lowest position that holds no suspect, or None; sort out what comes before."""
+        """Return the lowest ready work that holds no suspect, or None; set suspects before it apart."""
         while self._heap:
             work = self._works.get(self._heap[0][2])
             if work is not None and work.ready and work.key not in self._suspects:
@@ -68,7 +68,7 @@ class ReadyWork:
         An item that one of the units `running` holds alone is left out: it would cost two workers at once.
         """
         if self._deaths:
-            self.top()  # what became suspect while it waited comes first, even if no worker has a free slot
+            self.top()  # items that became suspects while they waited come first, even if no worker has a free slot
         waiting = [key for key in self._suspects if (work := self._works.get(key)) and work.ready]
         self._suspects = {key for key in waiting if self._deaths.is_suspect(key)}
         for key in waiting:

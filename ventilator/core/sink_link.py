@@ -57,7 +57,7 @@ class SinkLink:
 
     @property
     def hello(self) -> SinkHello | None:
-        """What the connected sink said of itself; None while it is not connected."""
+        """The hello of the connected sink; None while it is not connected."""
         return self._connection.hello if self._connection else None
 
     @property
@@ -72,7 +72,7 @@ class SinkLink:
         return [Note("sink joined", {"results": hello.results})]
 
     def refuse(self, peer: bytes, hello: SinkHello) -> list[Instruction]:
-        """Return how to refuse a sink of another version; nothing if its version is right."""
+        """Return the refusal of a sink of another version; nothing if its version is right."""
         if hello.version == self._version:
             return []
         reason = f"this sink runs Penstock {hello.version}, the ventilator {self._version}: install the same"
@@ -99,7 +99,7 @@ class SinkLink:
         return [Send(connection.peer, Heartbeat(ledger=self.report.lines))]
 
     def needs(self, progress: Progress) -> Mapping[str, StreamNeed] | None:
-        """Return what a report says of each stream, or None if a newer report was read before.
+        """Return a report's part for each stream, or None if a newer report was read before.
 
         Raises RemoteProtocolError if it lists more tasks than MAX_MISSING, or none that make sense.
         """
@@ -117,7 +117,7 @@ class SinkLink:
         return [Send(peer, self._list_paths(message.stream, message.start))]
 
     def observe(self) -> SinkObservation | None:
-        """Return what is known of the connected sink; None while there is none."""
+        """Return the state of the connected sink; None while there is none."""
         if self._connection is None:
             return None
         hello, report = self._connection.hello, self.report

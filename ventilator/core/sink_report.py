@@ -1,4 +1,4 @@
-"""What the sink reports of itself: its statistics, and the quarantine ledger as far as it has arrived.
+"""The sink's reports: its statistics, and the quarantine ledger as far as it has arrived.
 
 Part of the leases core: no socket, no clock. Lines of the ledger are numbered by the sink, so each is kept once.
 """
@@ -11,16 +11,17 @@ from penstock.protocol.stats import LEDGER_KEPT, QuarantinedItem
 
 
 class SinkReport:
-    """The latest words of the sink; they outlive its link, so that a cut line forgets nothing."""
+    """The latest reports of the sink; they outlive its connection."""
 
     def __init__(self) -> None:
-        """Have heard nothing."""
+        """Start without a report."""
         self.stats: SinkStats | None = None
-        #: When that was said (monotonic s).
+        #: When the statistics arrived (monotonic s).
         self.at = 0.0
         self._incarnation = ""
         self._ledger: deque[QuarantinedItem] = deque(maxlen=LEDGER_KEPT)
-        #: Lines of this sink's ledger that are known, or that it has forgotten itself: how many it is told we have.
+        #: Lines of this sink's ledger that have arrived, or that the sink itself has forgotten; heartbeats to it carry
+        #: this number.
         self.lines = 0
 
     def meet(self, incarnation: str) -> None:
@@ -30,7 +31,7 @@ class SinkReport:
             self._ledger.clear()
 
     def take(self, stats: SinkStats, now: float) -> None:
-        """Take a heartbeat's statistics in."""
+        """Adopt a heartbeat's statistics."""
         self.stats, self.at = stats.model_copy(update={"ledger": ()}), now
         for line in stats.ledger:
             if line.number >= self.lines:

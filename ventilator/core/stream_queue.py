@@ -1,4 +1,4 @@
-"""The work of one stream: what is missing at the sink, what is ready to be leased, what was given up.
+"""The work of one stream: tasks missing at the sink, work ready to be leased, items that were given up.
 
 Part of the leases core: no socket, no clock. A unit of work exists exactly as long as the sink says that it is missing.
 No unit of several items holds a suspect (`item_deaths.py`) when it is leased: it is split into its items first.
@@ -37,7 +37,7 @@ class StreamQueue:
         self.spent_s: Counter[str] = Counter()
         #: Tasks that were finished, given to a second worker, and leased again after a loss.
         self.finished = self.hedged = self.repeated = 0
-        #: Since when the lowest missing task has been that.
+        #: Since when the lowest missing task has been the lowest (monotonic s).
         self.head_since = 0.0
         self.works: dict[TaskKey, Work] = {}
         self.deaths = ItemDeaths(plan, attempts)
@@ -50,7 +50,7 @@ class StreamQueue:
         self._now = 0.0
 
     def need(self, need: StreamNeed | None, held: Callable[[TaskKey], bool], now: float) -> list[Work]:
-        """Take over what the sink says is missing; `held` tells whether some worker already has a unit of work.
+        """Adopt the sink's list of missing tasks; `held` tells whether a worker has a unit of work.
 
         Return the work that is not missing any more.
         """
@@ -102,7 +102,7 @@ class StreamQueue:
         return self._ready.suspects([key for key in running if key.stream == self.plan.name])
 
     def head(self) -> Work | None:
-        """Return the missing work with the lowest position: what holds up the stream."""
+        """Return the missing work with the lowest position, which holds up the stream."""
         if not self.missing:
             return None
         for key in self._parts[self.missing[0][0]]:
@@ -124,7 +124,7 @@ class StreamQueue:
         return Timings.model_validate(dict(self.spent_s))
 
     def observe(self, is_held: Callable[[TaskKey], bool]) -> StreamObservation:
-        """Return what is shown of it; `is_held` tells whether a worker has a unit of work."""
+        """Return the state of this work as a record; `is_held` tells whether a worker has a unit of work."""
         works = self.works.values()
         return StreamObservation(
             plan=self.plan,
@@ -169,7 +169,7 @@ class StreamQueue:
         return revoked
 
     def untold(self) -> list[Work]:
-        """Return the work that was given up and that the sink was not told of, as told from now on."""
+        """Return the given-up work that the sink has not heard of; from now on it counts as reported."""
         works = [work for work in self.works.values() if work.failure and not work.told] if self.deaths.poison else []
         for work in works:
             work.told = True

@@ -15,20 +15,20 @@ class Work:
     """A unit of work that the sink misses."""
 
     key: TaskKey
-    #: When the sink began to miss it: a lease that is older was for another time that it was missed.
+    #: When the sink began to miss it: an older lease belongs to an earlier time that it was missed.
     since: float
     #: When a worker last said that its result was sent; None: not since it was last ready.
     finished_at: float | None = None
-    #: Who has sent a result of it, and when, the latest last; and how often it was made again because none arrived.
+    #: Workers that sent a result of it, and when, the latest last; how often it was made again because none arrived.
     senders: dict[bytes, float] = field(default_factory=dict)
     remade: int = 0
     #: Whether it is ready to be leased.
     ready: bool = False
     #: Set once it was given up: repeated to the sink until it is no longer missing.
     failure: Failure | None = None
-    #: Whether the sink was told of the failure at least once.
+    #: Whether the failure was reported to the sink at least once.
     told: bool = False
-    #: Version of the suspects by which its items were last found to be none of them.
+    #: Version of the list of suspects at which its items were last checked and found clear.
     checked: int = -1
 
 

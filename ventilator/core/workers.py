@@ -20,20 +20,20 @@ class Worker:
 
     hello: Hello
     live: Liveness
-    #: What it holds and since when, oldest first: the first one is what it runs.
+    #: Its leases, with their start, oldest first: it runs the first.
     held: dict[TaskKey, float] = field(default_factory=dict)
-    #: What its last heartbeat said that it holds.
+    #: The leases that its last heartbeat listed.
     acknowledged: AbstractSet[TaskKey] = frozenset()
-    #: What it said of itself last, and when.
+    #: Its last statistics, and when they came.
     stats: WorkerStats | None = None
     stats_at: float = 0.0
-    #: When it began what it runs: its last finish, or its first lease after being idle.
+    #: When it began the task that it runs: at its last finish, or at its first lease after being idle.
     busy_since: float = 0.0
     #: Holds up the stream: gets nothing new until it finishes something.
     stalled: bool = False
     #: Has missed a heartbeat or two: gets nothing new until it is heard again.
     quiet: bool = False
-    #: Why its results do not get to the sink, in its own words; empty: they do. Gets nothing new while they do not.
+    #: Why its results do not reach the sink, in its own words; empty if they do. It gets nothing new while they do not.
     blocked: str = ""
     #: When the sink was last seen to have one of its results, and when the newest of these was sent.
     arrived_at: float = 0.0
@@ -59,7 +59,7 @@ class Worker:
 
     @property
     def running(self) -> TaskKey | None:
-        """What it ran when it was last heard: the oldest that it holds.
+        """The task that it ran when it was last heard: its oldest lease.
 
         If its last report was lost, that task is done already and the charge does no harm; guessing the next one would
         charge the innocent.
@@ -67,7 +67,7 @@ class Worker:
         return next(iter(self.held), None)
 
     def observe(self, peer: bytes) -> WorkerObservation:
-        """Return what is shown of it."""
+        """Return its state as a record."""
         return WorkerObservation(
             peer=peer,
             name=self.hello.worker,
@@ -192,7 +192,7 @@ class Workers(Mapping[bytes, Worker]):
         return len(self._by_peer)
 
     def pairs(self) -> list[tuple[bytes, Worker]]:
-        """Return all peers and workers, as a copy: workers may be removed while it is walked."""
+        """Return all peers and workers, as a copy: workers may be removed during a loop over it."""
         return list(self._by_peer.items())
 
     def _let_go(self, peer: bytes, key: TaskKey) -> None:

@@ -1,1 +1,1 @@
-"""The ventilator's page: what the stack does now, for people with a browser. Optional: needs the extra `dashboard`."""
+"""The dashboard: a web page that shows the state of the whole stack. Optional: needs the extra `dashboard`."""

@@ -1,7 +1,7 @@
-"""Access to the page: tokens, host names and the headers that keep other pages out.
+"""Access to the dashboard: tokens, host names, and headers that keep other web pages out.
 
-Three doors. Beyond loopback nothing is shown without the token. A request must name this host in its `Host` header:
-another site could let its own name point here (DNS rebinding), and its pages could then read this one. And
+There are three checks. Beyond loopback nothing is shown without the token. A request must name this host in its `Host`
+header: another site could let its own name point here (DNS rebinding), and its pages could then read this one. And
 no answer may be framed, read by other origins, or run or load anything from elsewhere.
 """
 
@@ -42,14 +42,14 @@ class Access:
     """Decides about one request by its headers and its query."""
 
     def __init__(self, token: str, names: Iterable[str], port: int) -> None:
-        """Ask for `token` unless it is empty; `names` are those that this host goes by."""
+        """Ask for `token` unless it is empty; `names` are this host's names."""
         self._token = token.encode()
         self._names = {name.lower().rstrip(".") for name in names} | {"localhost"}
         #: Cookies know no ports: two dashboards on one host need two names.
         self._cookie = f"penstock-{port}"
 
     def judge(self, headers: Mapping[str, str], asked: str) -> Verdict:
-        """Return what becomes of a request with these headers and this token in its query."""
+        """Decide about a request with these headers and this token in its query."""
         if not self._is_ours(headers.get("host", "")):
             return "wrong host"
         if not self._token:
@@ -84,7 +84,7 @@ class Access:
 
 
 def page_url(address: str, port: int, token: str, hosts: Sequence[str] = ()) -> str:
-    """Return what a browser is given for a dashboard at host:port: for a wildcard the first of `hosts`, or our name."""
+    """Return the dashboard's address for browsers: in place of a wildcard, the first of `hosts` or this host's name."""
     host = address.rpartition(":")[0]
     if host in ("", "*", "0.0.0.0", "[::]"):  # noqa: S104 - compared, not bound
         host = hosts[0] if hosts else socket.gethostname()

@@ -1,6 +1,6 @@
-"""Server-sent events: what is published goes to every open page; who does not read is dropped.
+"""Server-sent events: each event goes to every open page, and a page that does not read is dropped.
 
-Owns clients and their queues, both bounded. Lives in one event loop.
+The number of pages and their queues are bounded. Everything runs in one event loop.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from starlette.types import Receive, Scope, Send
 
 #: Pages that may be open at once.
 MOST_CLIENTS = 16
-#: Events that wait for one page, a second apart: one that takes none for so long is dropped.
+#: Events that may wait for one page, one a second; a page with more is dropped.
 _MOST_WAITING = 15
-#: Without an event for so long (s), one without content says that the line is in use: to proxies, to the kernel, and to
-#: pages that wait for a ventilator which lists its sources.
+#: After so many seconds without an event, an empty one shows proxies, the kernel and waiting pages that the connection
+#: is in use; for instance while the ventilator lists its sources.
 _BEAT_S = 2.0
-#: What a page does once the line breaks: try again after so many ms.
+#: Milliseconds after which a page connects again when its connection is lost.
 _RETRY_MS = 1000
 _HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
 
@@ -30,7 +30,7 @@ class _Client:
 
     limit: asyncio.Timeout
     waiting: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(_MOST_WAITING))
-    #: It did not read, so that there is no use in saying goodbye.
+    #: Whether it was dropped because it did not read: then it gets no last event.
     slow: bool = False
 
     def end(self) -> None:
@@ -40,7 +40,7 @@ class _Client:
 
 
 def event(name: str, data: str | object) -> bytes:
-    """Return an event; `data` is JSON in one line, or what becomes that."""
+    """Return an event; `data` is JSON in one line, or a value to be encoded so."""
     text = data if isinstance(data, str) else json.dumps(data, separators=(",", ":"))
     return f"event: {name}\ndata: {text}\n\n".encode()
 
@@ -49,7 +49,7 @@ class Events:
     """The endpoint of the stream: an ASGI application."""
 
     def __init__(self, greet: Callable[[], Iterable[bytes]]) -> None:
-        """Have no clients; `greet` says what a new one gets first."""
+        """Start without clients; `greet` returns the first events of a new one."""
         self._greet = greet
         self._clients: set[_Client] = set()
         self._over = False
@@ -69,13 +69,13 @@ class Events:
                 client.end()
 
     def close(self) -> None:
-        """End all requests, and those that come yet."""
+        """End all requests, and refuse new ones."""
         self._over = True
         for client in self._clients:
             client.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, until either side has enough."""
+        """Answer a request until either side ends it."""
         if self._over or len(self._clients) >= MOST_CLIENTS:
             text = "the ventilator stops\n" if self._over else f"{MOST_CLIENTS} pages are open already: close one\n"
             await PlainTextResponse(text, 503, {"Retry-After": "10"})(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The last minutes as the charts show them, so that a reload begins with them. Owns how many; knows no page."""
+"""The numbers of the last minutes, so that the charts of a reloaded page begin with them."""
 
 from collections import deque
 from typing import Any
@@ -13,7 +13,7 @@ class History:
     """A ring of a few numbers of each snapshot."""
 
     def __init__(self) -> None:
-        """Remember nothing yet."""
+        """Start empty."""
         self._moments: deque[tuple[float, float, float, float | None, str]] = deque(maxlen=KEPT)
 
     def add(self, snapshot: Snapshot) -> None:

@@ -1,6 +1,6 @@
 """The page's addresses: HTML, scripts, the stream of events, samples, the snapshot itself. An ASGI application.
 
-Owns what stands where. Asks `access` about every request before anything else sees it.
+Checks every request with `access.py` before anything else sees it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,12 +19,12 @@ from penstock.ventilator.dashboard.events import Events
 
 #: How the page's files are served, by their endings.
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-#: Names of streams are far shorter (letters).
+#: Longest name of a stream that is looked up (letters).
 _LONGEST_NAME = 256
 
 #: Returns the last snapshot as JSON; none while the sources are listed.
 Latest = Callable[[], str | None]
-#: Returns samples of a stream, as JSON can say them.
+#: Returns samples of a stream as values for JSON.
 ShowSamples = Callable[[str], Awaitable[dict[str, Any]]]
 
 
@@ -52,10 +52,10 @@ def make_app(access: Access, events: Events, latest: Latest, samples: ShowSample
 
 
 class Guard:
-    """Lets only those requests in that `access` welcomes; every answer says what browsers must not do with it."""
+    """Answers only requests that `access.py` allows, and adds the security headers to every answer."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
-        """Stand before `app`."""
+        """Protect `app`."""
         self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

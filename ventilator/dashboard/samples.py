@@ -1,8 +1,8 @@
-"""Small pictures of what the sink holds now, for the page. Owns how often the sink is asked, and how large they are.
+"""Small pictures of samples that the sink holds, for the dashboard.
 
-Asks as an onlooker, by the ventilator's key: nothing is made or held back for it, and trainers miss nothing. One
-question at a time, at most every few seconds, and only when a page asks; the answer is shared by all pages. What draws
-(Pillow, OpenCV's neighbours) is imported with the first question, in a thread.
+Asks the sink for previews with the ventilator's key; that makes no samples, delays none and takes none from trainers.
+There is one question at a time, at most every few seconds and only when a page asks; all pages share the answer. Pillow
+and other imaging libraries are imported with the first question, in a thread.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from penstock.protocol.transport.keys import open_keys
 if TYPE_CHECKING:
     from penstock.observe.sample_client import SampleCollection
 
-#: A sink on this host may have told a wildcard, which everybody fills in.
+#: A sink on this host may report a wildcard address; the receiver replaces it by the host that it knows.
 _HERE = "127.0.0.1"
-#: Seconds that one answer is shown to everybody who asks.
+#: Seconds for which one answer is shown to all pages.
 AGAIN_S = 3.0
 #: Pictures at most, and their longest side (pixels): twice what the page shows, for dense screens.
 MOST_PICTURES, _SIDE = 24, 192
@@ -33,7 +33,7 @@ _QUALITY = 82
 #: Streams whose pictures are remembered.
 _MOST_STREAMS = 16
 
-#: Returns what an item of a stream is called (its path below the root); empty if nobody knows.
+#: Returns the name of an item of a stream (its path below the root); empty if it is not known.
 NameItem = Callable[[str, int], str]
 
 
@@ -41,17 +41,17 @@ class SampleViewer:
     """Shows samples of any stream to pages. Lives in the dashboard's event loop."""
 
     def __init__(self, keys: str) -> None:
-        """Know no sink yet; `keys` is the ventilator's key folder, or empty."""
-        #: The sink's address for trainers; empty: there is none.
+        """Start without a sink; `keys` is the ventilator's key folder, or empty."""
+        #: The sink's address for trainers; empty without a sink.
         self.sink = ""
-        #: The sink knows items by their numbers only.
+        #: Names items; the sink has only their numbers.
         self.name: NameItem = lambda _stream, _item: ""
         self._keys = keys
         self._known: dict[str, tuple[float, dict[str, Any]]] = {}
         self._asking = asyncio.Lock()
 
     async def show(self, stream: str) -> dict[str, Any]:
-        """Return pictures with what stands under them, or why there are none."""
+        """Return pictures with their captions, or why there are none."""
         async with self._asking:
             at, answer = self._known.get(stream, (0.0, {}))
             if time.monotonic() < at + AGAIN_S and answer:
@@ -107,7 +107,7 @@ def _pictures(seen: "SampleCollection", called: NameItem) -> Iterator[dict[str, 
         path = called(seen.stream, int(sample.fields["item"]))
         is_enlarged = small.shape[0] > image.shape[0]
         file = io.BytesIO()
-        # What was enlarged shows its pixels: few colours, sharp edges.
+        # Enlarged pictures show single pixels: few colours, sharp edges.
         to_picture(small, levels).save(file, "PNG" if is_enlarged else "JPEG", quality=_QUALITY)
         kind = "png" if is_enlarged else "jpeg"
         yield {

@@ -1,7 +1,8 @@
-"""The dashboard as the ventilator holds it: a server in a thread of its own, which gets a snapshot each second.
+"""The dashboard's web server, in a thread of the ventilator that gets a snapshot each second.
 
-A thread and no process: the ventilator hands over one object a second, and what the thread does with it (JSON,
-sockets, small pictures now and then) takes milliseconds. Owns the listening socket, the thread and its event loop.
+A thread is enough: the ventilator hands over one object a second, and what the thread does with it (JSON,
+sockets, small pictures now and then) takes milliseconds. This module runs the listening socket, the thread and its
+event loop.
 """
 
 import asyncio
@@ -29,11 +30,11 @@ from penstock.ventilator.dashboard.samples import NameItem, SampleViewer
 
 #: Connections at once: those of all pages, and some that come and go.
 _MOST_CONNECTIONS = 64
-#: Who takes nothing off the line for so long (ms) is cut off by the kernel.
+#: The kernel disconnects a client that acknowledges nothing for so long (ms).
 _STUCK_MS = 20_000
-#: Longest that the thread may take to leave (s); what it still does then ends with the process.
+#: Longest time (s) to wait for the thread's end; after that, it ends with the process.
 _CLOSE_S = 0.7
-#: Where uvicorn says what goes wrong, and what it says of an answer that we broke off.
+#: uvicorn's logger for errors, and its message about an answer that we broke off.
 _SERVER_LOG, _BROKEN_OFF = logging.getLogger("uvicorn.error"), "ASGI callable returned without completing response."
 
 
@@ -47,7 +48,7 @@ class Dashboard:
         samples: SampleViewer,
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
-        """Serve on a listening socket; `open_dashboard` makes all of them from settings."""
+        """Serve on a listening socket; `open_dashboard` makes the arguments from settings."""
         self._socket, self._samples = listening, samples
         self._history, self._events = History(), Events(self._greet)
         self._latest: Snapshot | None = None
@@ -73,7 +74,7 @@ class Dashboard:
         self._thread = threading.Thread(target=self._run, name="dashboard", daemon=True)
 
     def start(self) -> Self:
-        """Serve from now on."""
+        """Start to serve."""
         self._thread.start()
         return self
 
@@ -83,7 +84,7 @@ class Dashboard:
 
     def show(self, snapshot: Snapshot, sink: str) -> None:
         """Push a snapshot to all pages; `sink` is the sink's address for trainers, empty without one."""
-        with suppress(RuntimeError):  # the loop is closed: nobody looks any longer
+        with suppress(RuntimeError):  # the loop is closed: no page is open
             self._loop.call_soon_threadsafe(self._publish, snapshot, sink)
 
     def __enter__(self) -> Self:
@@ -123,7 +124,7 @@ class Dashboard:
             self._events.publish(_ledger_event(snapshot))
 
     def _greet(self) -> Iterator[bytes]:
-        """Yield what a page that has just been opened gets: all that there is."""
+        """Yield the first events of a page: all that is known."""
         yield event("history", self._history.columns())
         if self._latest is None:
             yield event("starting", {"why": "listing the sources", "version": __version__})
@@ -144,7 +145,7 @@ def _ledger_event(snapshot: Snapshot) -> bytes:
 
 
 class _Bridge(logging.Handler):
-    """Says in our log what goes wrong in the server."""
+    """Writes the server's errors to our log."""
 
     def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
         super().__init__(logging.ERROR)
@@ -164,7 +165,7 @@ def open_dashboard(
     keys: str,
     log: structlog.typing.FilteringBoundLogger,
 ) -> Dashboard:
-    """Listen, and log the address; a token that stands in no file is known from that line only. Raises SpecError."""
+    """Listen, and log the address; a token without a file appears in that line only. Raises SpecError."""
     host, _, port = address.rpartition(":")
     local = is_local(f"tcp://{address}")
     token = read_token(Path(token_file)) if token_file else "" if local else new_token()

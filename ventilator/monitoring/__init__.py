@@ -1,1 +1,1 @@
-"""What the ventilator shows of the whole stack: snapshots, metrics, and what limits the speed."""
+"""Snapshots of the whole stack, metrics, and the verdict: what limits the speed."""

@@ -1,7 +1,8 @@
-"""Turns observations into evidence: what workers and trainers did between the ends of a window of time.
+"""Turns observations into evidence: what workers and trainers did during a window of time.
 
-Sums only rise, so differences say what passed. A peer that is new, or started again, counts from where it was first
-seen; a stage that is not over counts as far as it has come. `verdict.py` draws the conclusions.
+Sums only rise, so the differences between the ends of the window are what happened in it. A peer that is new, or was
+restarted, counts from where it was first seen; a stage that is not over counts as far as it has come. `verdict.py`
+draws the conclusions.
 """
 
 from collections import Counter
@@ -14,9 +15,9 @@ from penstock.ventilator.monitoring.verdict import PATIENCE_S, Evidence, Hanging
 
 #: A task hangs if it takes this many times as long as a typical one, and longer than the verdict's patience.
 _HANGS = 4.0
-#: A trainer that was seen for less than this (s) says nothing yet.
+#: A trainer that was seen for less than this (s) is no evidence yet.
 _LEAST_S = 2.0
-#: A training program's own clock is believed once it covers this much (s).
+#: A training program's own clock is used once it covers this much (s).
 _LEAST_CLOCK_S = 0.5
 
 
@@ -59,10 +60,10 @@ class Moment:
     """All statistics that had arrived by `now`."""
 
     now: float
-    #: By peer: what it said, and when.
+    #: By peer: its statistics, and when they came.
     workers: Mapping[bytes, tuple[WorkerStats, float]]
     readers: Mapping[str, ReaderStats]
-    #: When the sink said so.
+    #: When the sink's statistics came.
     sink_at: float
     #: Batches, samples and bytes sent to all trainers so far.
     sent: Counter[str]
@@ -77,7 +78,7 @@ class Moment:
 
     @classmethod
     def of(cls, seen: LeasesObservation) -> "Moment":
-        """Return what the leases core knew when it was observed."""
+        """Return the statistics in an observation of the leases core."""
         stats = seen.sink.stats if seen.sink else None
         sent: Counter[str] = Counter()
         for stream in stats.streams if stats else ():
@@ -97,12 +98,12 @@ class Moment:
         )
 
     def worker(self, peer: bytes, past: Sequence["Moment"]) -> WorkerLately | None:
-        """Return what a worker did since it was first seen in `past`; none if nothing can be said yet."""
+        """Return the work of a worker since it was first seen in `past`; None if that is too little."""
         first = next((moment.workers[peer] for moment in past if peer in moment.workers), None)
         return _worker_between(first, self.workers[peer]) if first and peer in self.workers else None
 
     def reader(self, name: str, past: Sequence["Moment"]) -> ReaderLately | None:
-        """Return how a trainer fared since it was first seen in `past`; none if nothing can be said yet."""
+        """Return the progress of a trainer since it was first seen in `past`; None if that is too little."""
         first = next((moment for moment in past if name in moment.readers), None)
         if first is None or name not in self.readers or self.sink_at <= first.sink_at:
             return None

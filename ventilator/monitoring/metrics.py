@@ -1,9 +1,9 @@
-"""The ventilator's metrics, from its last snapshot. Owns their names."""
+"""The names of the ventilator's metrics, and their values from its last snapshot."""
 
 from penstock.protocol.runtime.metrics import COMMON, Definition, MetricsPage, add_common
 from penstock.protocol.snapshot import CAUSES, WORDS, Snapshot, StreamRow
 
-#: How workers go: counted from the start, so that the first shows as an increase.
+#: Ways in which workers are lost: counted from zero, so that the first loss shows as an increase.
 _WAYS = ("left", "unreachable", "silent", "came_back")
 
 METRICS = (

@@ -1,7 +1,7 @@
 """Makes a `Snapshot` of the whole topology once a second, from observations of the leases core.
 
-Rates and the verdict come from a window of the last seconds: sums only rise, so the differences between its ends say
-what passed. No socket and no clock: observations and the time of day come in.
+Rates and the verdict come from a window of the last seconds: sums only rise, so the differences between its ends are
+what happened in it. No socket and no clock: observations and the time of day come in.
 """
 
 from collections import deque
@@ -28,11 +28,11 @@ LEDGER_SHOWN = 100
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What the ventilator's shell knows of itself."""
+    """Facts about the ventilator's process."""
 
     version: str
     restarts: int
-    #: Counts of dropped messages, by reason: the live ones.
+    #: Counts of dropped messages, by reason, kept up to date.
     rejected: Mapping[str, int]
 
 

@@ -1,10 +1,9 @@
 """The verdict: which part limits a stack, as a sentence, and what to do about it.
 
 Theory of operation. Credit says which side waits: a trainer without credit is busy, so it is the limit itself; a
-trainer with credit and no complete batch waits for the pipeline. Then the workers' time says why: what most of it
-goes into is what limits them, and workers without tasks beside a trainer that waits mean that what they made is
-under way. `judge` is a pure function of what was seen during some seconds; `Judge` holds its word for a while, so
-that it does not flicker.
+trainer with credit and no complete batch waits for the pipeline. Then the workers' time says why: the stage that takes
+most of it limits them, and if workers have no tasks while a trainer waits, their results are still on the way. `judge`
+is a pure function of the evidence of some seconds; `Judge` keeps a verdict for a while, so that it does not flicker.
 """
 
 import math
@@ -13,19 +12,19 @@ from dataclasses import dataclass
 from penstock.protocol.snapshot import Cause, Verdict, Word
 from penstock.protocol.stats import shorten
 
-#: A trainer that waits for less than this fraction of its time is kept fed; while it is, that much more is let pass.
+#: A trainer that waits for less than this fraction of its time is kept fed; while it is, so much more is tolerated.
 FED, _STILL_FED = 0.10, 1.25
-#: What most of the workers' time goes into limits them; likewise what most items come to.
+#: Fraction of the workers' time above which a stage limits them; also of the items that fail.
 MOST = 0.5
-#: Seconds without anything delivered after which a task that takes far longer than others is said to hang, at least.
+#: Seconds without anything delivered after which a task that takes far longer than others counts as hanging.
 PATIENCE_S = 10.0
-#: Nothing is concluded from less than this (s).
+#: Evidence of less than this (s) gives no verdict.
 _LEAST_S = 2.0
-#: Waiting nearer to all of the time than this tells little of how much faster the pipeline would have to be.
+#: Above this fraction of waiting, the required speed of the pipeline cannot be estimated well.
 _MOST_WAIT = 0.95
-#: Longest sentence: it quotes what peers call themselves and their tasks.
+#: Longest sentence (characters): it quotes names of peers and tasks.
 _MOST_CHARACTERS = 1000
-#: Seconds that another word must hold before it is believed.
+#: Seconds that another verdict must hold before it replaces the current one.
 HOLD_S = 3.0
 
 
@@ -40,14 +39,14 @@ class Hanging:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was seen lately: sums over `seconds` unless it says "now"."""
+    """The evidence of the last seconds: sums over `seconds`, unless a comment says "now"."""
 
     seconds: float
-    #: How much of its time the trainer that waits most waited, by its own clock; none: no trainer, or nothing known.
+    #: Fraction of its time that the trainer that waits most waited, by its own clock; None: no trainer, or not known.
     wait_fraction: float | None = None
-    #: How much of the time the sink saw that trainer with credit and without a complete batch.
+    #: Fraction of the time that the sink saw that trainer with credit and without a complete batch.
     starved: float = 1.0
-    #: Who is there now: trainers, files that are written, workers and those whose results get nowhere, the sink.
+    #: Numbers now: trainers, files being written, workers, workers whose results do not reach the sink; the sink.
     trainers: int = 0
     writers: int = 0
     workers: int = 0
@@ -67,17 +66,17 @@ class Evidence:
     #: Tasks that are wanted now, and how many of them were made and have not arrived, on average.
     wanted: int = 0
     under_way: float = 0.0
-    #: Tasks that were wanted and not made, on average: so many workers at most had something to do.
+    #: Tasks that were wanted and not made, on average: at most so many workers had something to do.
     open: float = 0.0
-    #: Seconds that the head of the line has been the head while a trainer waits, now; a task that hangs.
+    #: Seconds, now, for which the lowest missing task has been the lowest while a trainer waits; a task that hangs.
     head_s: float = 0.0
     hanging: Hanging | None = None
-    #: How much of the time files that are written held the stream up.
+    #: Fraction of the time that files being written held the stream up.
     writer_fraction: float = 0.0
 
 
 def judge(seen: Evidence, before: Word | None = None) -> Verdict:
-    """Return what limits the stack; `before` is the last word, which it takes a little more to change."""
+    """Return what limits the stack; `before` is the last verdict, which takes a little more evidence to change."""
     if still := _standing_still(seen):
         return still
     wait = seen.wait_fraction
@@ -95,7 +94,7 @@ def judge(seen: Evidence, before: Word | None = None) -> Verdict:
 
 
 def _standing_still(seen: Evidence) -> Verdict | None:
-    """Return why nothing moves: something is missing, or there is nothing to do. None if neither holds."""
+    """Return why nothing moves: something is missing, or there is nothing to do. None if neither is so."""
     if not seen.sink:
         return _stall(seen, "no sink", "no sink is here: start one, or see its log")
     if not seen.trainers and seen.stopped:
@@ -150,7 +149,7 @@ def _held_up(seen: Evidence, wait: float) -> Verdict:
 
 
 def _worker_bound(seen: Evidence, wait: float, waited: str) -> Verdict:
-    # A window that is full of what waits for one slow task is no news about the window: then nothing is delivered.
+    # A window that is full because all wait for one slow task says nothing about the window: nothing is delivered.
     room = math.floor(seen.open) - seen.workers if seen.delivered else math.inf
     if room < 1:
         text = f"its window holds tasks for about {max(1, math.floor(seen.open))} workers: more would find none"
@@ -173,7 +172,7 @@ def _worker_bound(seen: Evidence, wait: float, waited: str) -> Verdict:
 def missing_workers(workers: int, wait_fraction: float) -> int:
     """Return how many more workers would keep a trainer fed that waits for this fraction of its time for `workers`.
 
-    It takes all that they make in the rest of its time, so it could take 1 / (1 - wait) as much.
+    It consumes all that they make in the rest of its time, so it could consume 1 / (1 - wait) as much.
     """
     enough = (1 - FED) * workers / (1 - min(wait_fraction, _MOST_WAIT))
     return max(1, math.ceil(enough - 1e-9) - workers)
@@ -203,16 +202,16 @@ def _bounded(seen: Evidence) -> float | None:
 
 
 class Judge:
-    """Holds a word until another has been true for some seconds; its numbers follow at once."""
+    """Keeps a verdict until another has held for some seconds; its numbers follow at once."""
 
     def __init__(self, now: float) -> None:
-        """Have said nothing."""
+        """Start without a verdict."""
         self.verdict = _verdict(Evidence(0.0), "starting", "nothing is known yet")
         self._since = self._doubted = now
         self._doubt: tuple[Word, Cause] | None = None
 
     def hear(self, seen: Evidence, now: float) -> Verdict:
-        """Judge what was seen lately; return the verdict."""
+        """Return the verdict on the latest evidence."""
         old = self.verdict
         new = judge(seen, old.word)
         name = (new.word, new.cause)

@@ -14,7 +14,7 @@ from penstock.sources.base import Listing, Roots, list_source
 from penstock.sources.suffixes import in_words
 from penstock.ventilator.sources.class_lists import check_class_lists
 
-#: Paths in one message: so many, and about so many characters; it holds up the ventilator for some milliseconds.
+#: Most paths in one message, and about how many characters: making it takes the ventilator some milliseconds.
 _PAGE_PATHS, _PAGE_CHARACTERS = 4096, 262_144
 
 
@@ -30,14 +30,14 @@ class Catalog:
     def __init__(self, entries: Mapping[str, _Entry], warnings: Sequence[str], notes: Sequence[str] = ()) -> None:
         """Hold what `open` found."""
         self._entries = dict(entries)
-        #: What is probably wrong with the sources, in words: class lists that differ.
+        #: Warnings about probable mistakes in the sources: class lists that differ.
         self.warnings = tuple(warnings)
-        #: What was left out, in words: files that no decoder reads.
+        #: Notes about what was left out: files that no decoder reads.
         self.notes = tuple(notes)
 
     @classmethod
     def open(cls, spec: Spec, roots: Roots, tell: Callable[[str], object] = lambda _: None) -> Self:
-        """List every source, and `tell` which one now. Raises SourceError."""
+        """List every source; `tell` gets the name of each before it is listed. Raises SourceError."""
         entries = {}
         for name, settings in spec.streams.items():
             tell(f"listing the items of stream {name!r}")
@@ -86,12 +86,12 @@ class Catalog:
         return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
 
     def name(self, stream: str, item: int) -> str:
-        """Return what an item of a stream's whole source is called; empty if there is none. From any thread."""
+        """Return the name of an item of a stream's whole source; empty if there is none. Any thread may call this."""
         entry = self._entries.get(stream)
         return entry.listing.path(item) if entry and 0 <= item < len(entry.listing) else ""
 
     def paths(self, stream: str, start: int) -> Paths:
-        """Return what the items of a stream's whole source are called, from `start` on, as many as fit a message.
+        """Return the names of the items of a stream's whole source, from `start` on, as many as fit a message.
 
         Raises RemoteProtocolError if there is no such item.
         """
@@ -115,7 +115,7 @@ class Catalog:
 
 
 def _listed(name: str, source: Source, roots: Roots) -> Listing:
-    """List one stream's source. Raises SourceError, also for what the file system says of a place that went away."""
+    """List one stream's source. Raises SourceError, also for errors of the file system."""
     try:
         return list_source(source, roots)
     except OSError as error:

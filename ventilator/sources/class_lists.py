@@ -54,7 +54,7 @@ def _compare(first: StreamPlan, second: StreamPlan) -> Iterator[str]:
 
 
 def _lists(first: StreamPlan, second: StreamPlan) -> str:
-    """Return which names only one of the streams has, in brackets."""
+    """Return the names that only one of the streams has, in brackets."""
     found = []
     for plan, other in ((first, second), (second, first)):
         known = set(other.classes)
