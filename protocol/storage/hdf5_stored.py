@@ -34,6 +34,9 @@ class StoredRows:
         #: Rows that must be unpacked together.
         self._packed = self.together if chunk_bytes(data) else 1
         self._tile = _tile(data)
+        #: For the rows of each chunk, whether all of their storage was written; None: of all, or not known yet.
+        self._written: npt.NDArray[np.bool_] | None = None
+        self._is_checked = False
         self._external = [(name, offset, size) for name, offset, size in data.external or ()]
 
     def stored(self) -> "Iterator[StoredRows]":
@@ -57,10 +60,26 @@ class StoredRows:
     def scatter(self, rows: Int64s, places: Int64s, out: Array) -> None:
         """Write `rows`, ascending, to `places` of `out`. Raises SourceError."""
         self.check()
+        self._check_written(rows)
         for first, last in runs(rows, self._packed):
             start, stop = int(rows[first]), int(rows[last - 1]) + 1
             block = self._block(start, stop)
             out[places[first:last]] = block[rows[first:last] - start]
+
+    def _check_written(self, rows: Int64s) -> None:
+        """Raise SourceError if rows have no storage: the library would deliver its fill value for them."""
+        if not self._is_checked:
+            try:
+                self._written, self._is_checked = _written(self.data), True
+            except (OSError, RuntimeError, ValueError, OverflowError) as error:  # of a damaged index
+                self.fail(int(rows[0]), int(rows[-1]), error)
+        if self._written is None or (there := self._written[rows // self.together]).all():
+            return
+        missing = rows[~there]
+        raise SourceError(
+            f"{self.name}: rows {missing[0]} to {missing[-1]} were never written, and would be read as fill values: "
+            "its writer may have been stopped; write the file again"
+        )
 
     def fail(self, first: int, last: int, error: Exception) -> NoReturn:
         """Raise SourceError for rows that cannot be read; if the file was changed, that is the reason."""
@@ -80,6 +99,29 @@ class StoredRows:
         except (OSError, RuntimeError, ValueError) as error:  # what h5py raises for damaged chunks
             self.fail(start, stop - 1, error)
         return block
+
+
+def _written(data: h5py.Dataset) -> npt.NDArray[np.bool_] | None:
+    """Return for the rows of each chunk whether all of them have storage; None if all have.
+
+    Where all have, this only counts the chunks: 0.3 s for 200,000. Otherwise it walks through them: 17 s a million.
+    """
+    if data.external or not data.size:
+        return None
+    if data.chunks is None:
+        return None if data.id.get_storage_size() else np.zeros(data.shape[0], np.bool_)
+    grid = [-(-side // chunk) for side, chunk in zip(data.shape, data.chunks, strict=True)]
+    if data.id.get_num_chunks() >= math.prod(grid):
+        return None
+    counts = np.zeros(grid[0], np.int64)
+    rows = data.chunks[0]
+
+    def count(chunk: Any) -> None:  # noqa: ANN401 - h5py's, without a type
+        counts[chunk.chunk_offset[0] // rows] += 1
+
+    data.id.chunk_iter(count)
+    whole: npt.NDArray[np.bool_] = counts == math.prod(grid[1:])
+    return whole
 
 
 def _cuts(start: int, stop: int, step: int) -> list[slice]:
