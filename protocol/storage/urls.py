@@ -7,6 +7,7 @@ not interpreted here.
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import NoReturn, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -23,8 +24,9 @@ _BACKOFF_S = (0.05, 0.3, 1.0)
 _GONE, _DENIED, _TRY_AGAIN = {404, 410}, {401, 403, 407}, {408, 425, 429, 500, 502, 503, 504}
 #: Bytes of a body that are taken at once.
 _CHUNK_BYTES = 262_144
-#: Folders deeper than this are a server that leads in circles.
-_MOST_DEEP = 64
+#: Folders deeper than this, and more of them, are links on the server that lead in circles or multiply folders: a page
+#: does not say which entries are links.
+_MOST_DEEP, _MOST_FOLDERS = 64, 200_000
 
 #: What is said of a part that a file does not hold.
 _ENDS_EARLY = "the file ends before the item does (it was cut, or the source is out of date)"
@@ -126,7 +128,7 @@ class Remote:
         """
         try:
             if self._http:
-                yield from self._walk_pages(self._place(folder), "", 0)
+                yield from self._walk_pages(self._place(folder), "", count())
                 return
             place = self._place(folder).strip("/")
             for name in self._try(lambda: cast("list[str]", self._fs.find(self._place(folder)))):
@@ -137,21 +139,28 @@ class Remote:
             place = f"{self.name}/{folder}".rstrip("/")
             raise SourceError(f"{place}: cannot list the folder: {error}") from error
 
-    def _walk_pages(self, url: str, below: str, depth: int) -> Iterator[str]:
-        """Follow the links of index pages to what lies directly below each."""
-        if depth > _MOST_DEEP:
-            raise _Final(f"folders deeper than {_MOST_DEEP}: {below}")
+    def _walk_pages(self, url: str, below: str, pages: "count[int]") -> Iterator[str]:
+        """Follow the links of index pages to what lies directly below each; `pages` numbers them."""
+        hint = "links on the server that lead in circles?"
+        if below.count("/") > _MOST_DEEP:
+            raise _Final(f"folders deeper than {_MOST_DEEP} ({hint}): {below}")
+        if next(pages) >= _MOST_FOLDERS:
+            raise _Final(f"more than {_MOST_FOLDERS:,} folders ({hint}): list the images in a manifest")
         if urlsplit(url).query:
             raise _Final("a URL with a query has no folders: list the images in a manifest")
+        try:
+            entries = self._try(lambda: cast("list[str]", self._fs.ls(url.rstrip("/") + "/", detail=False)))
+        except _Final as error:
+            raise _Final(f"{below}: {error}" if below else str(error)) from error
         start = urlsplit(url).path.rstrip("/")
-        for entry in self._try(lambda: cast("list[str]", self._fs.ls(url.rstrip("/") + "/", detail=False))):
+        for entry in entries:
             link = urlsplit(entry)
             folder, _, quoted = link.path.rstrip("/").rpartition("/")
             name = unquote(quoted)
             if folder != start or link.query or link.fragment or not name or name.startswith(".") or "/" in name:
                 continue  # sorting links, parents and what is not ours
             if link.path.endswith("/"):
-                yield from self._walk_pages(entry, f"{below}{name}/", depth + 1)
+                yield from self._walk_pages(entry, f"{below}{name}/", pages)
             else:
                 yield below + name
 

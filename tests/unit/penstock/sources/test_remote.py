@@ -220,6 +220,27 @@ def test_links_of_an_index_page_that_lead_elsewhere_are_not_followed(tmp_path: P
         assert ["cat/a.jpg"] == list(Remote(web.url).walk(""))
 
 
+def test_links_that_a_server_follows_do_not_multiply_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight folders that link to the next twice are 511 pages below a URL, and eight folders on a disk."""
+    folder = tmp_path / "cat"
+    for _level in range(8):
+        folder.mkdir()
+        (folder / "x.jpg").touch()
+        (folder / "again").symlink_to("next")
+        folder /= "next"
+    folder.mkdir()
+    for root in (str(tmp_path), f"file://{tmp_path}"):
+        assert 8 == len(listed(root))
+    monkeypatch.setattr("penstock.protocol.storage.urls._MOST_FOLDERS", 100)
+    with serve(tmp_path) as web, pytest.raises(SourceError, match=r"more than 100 folders \(links on the server"):
+        listed(web.url)
+    monkeypatch.setattr("penstock.protocol.storage.urls._MOST_DEEP", 4)
+    with serve(tmp_path) as web, pytest.raises(SourceError, match=r"folders deeper than 4 .*: cat(/(next|again)){4}"):
+        listed(web.url)
+
+
 def test_a_root_that_is_a_url_stays_one(tmp_path: Path) -> None:
     """Paths become absolute, `file://` becomes a path; secrets of a URL are not shown."""
     assert "s3://bucket/x" == absolute_root("s3://bucket/x", tmp_path)
