@@ -1,8 +1,8 @@
-"""Defines what an operation is: a change of an image, its settings, the random numbers it draws and how it is applied.
+"""Defines what all operations share, and the first of their two kinds.
 
-There are two kinds. A `Manipulation` changes a whole image and labels the samples that are cut from it. A `Step`
-changes one sample at random. Each operation is one module of `worker/imaging/operations/`, and `operation_table.py`
-lists them. The sink and the trainer read specs too and have no image library installed, so an operation's module
+A `Manipulation` changes a whole image and labels the samples that are cut from it. A `Step` (`step.py`) changes one
+sample at random. Each operation is one module below `worker/imaging/operations/`, and `operation_table.py` lists
+them. The sink and the trainer read specs too and have no image library installed, so an operation's module
 imports OpenCV, Pillow and the like inside the functions that apply it.
 """
 
@@ -14,10 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
-from penstock.protocol.spec.model import Model, Name
+from penstock.protocol.spec.model import Model
 
 Pixels = npt.NDArray[np.uint8]
-Float64s = npt.NDArray[np.float64]
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -99,36 +98,3 @@ class Manipulation(Model):
     def cell(self, patch: Size, _: Size, /) -> Size:
         """Return the size of a part of an image that holds such a patch wherever that part lies in the image."""
         return self.unturned(patch)
-
-
-class Step(Model):
-    """A random change of one sample, applied in the order in which the spec lists the steps.
-
-    A subclass adds a field `op: Literal["…"]` and its parameters. `uniforms` numbers of [0, 1) are drawn for every
-    sample, whether the step is applied or not, from a generator of the step's own: its key, the seed, the epoch, the
-    item and the patch determine it. So no step's numbers depend on which other steps there are.
-    """
-
-    p: float = Field(default=1.0, ge=0.0, le=1.0)
-    """Probability that a sample is changed; 0 to 1."""
-    key: Name | None = None
-    """Names the step's random numbers. Default: its `op`, and its number among the steps of that `op` that have no
-    key. With a key, the numbers stay the same wherever the step stands."""
-
-    @property
-    def name(self) -> str:
-        """Its `op`."""
-        return literal(type(self), "op")
-
-    @property
-    def uniforms(self) -> int:
-        """How many uniform numbers `apply` takes."""
-        return 0
-
-    @abstractmethod
-    def apply(self, pixels: Pixels, draws: Float64s) -> Pixels:
-        """Return the changed sample (height, width, channels): the same shape, uint8, maybe `pixels` itself.
-
-        `pixels` is C-contiguous and may be changed in place; `draws` holds `uniforms` numbers. Whatever cannot be done
-        is refused when the spec is read: this must not fail.
-        """

@@ -2,7 +2,7 @@
 
 The spec's models are built from this table. Operations are listed by name and loaded here, because their modules belong
 to `worker.imaging`, which may import the spec, and never the reverse. To keep it that way, such a module imports of
-Penstock at its top only `protocol.spec.operation` and what lies below; a test watches this.
+Penstock at its top only `protocol.spec.step`, `protocol.spec.operation` and what lies below; a test watches this.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,8 @@ from typing import Annotated, Any, Union
 from pydantic import Field
 
 from penstock.protocol.spec.model import Model
-from penstock.protocol.spec.operation import Manipulation, Step
+from penstock.protocol.spec.operation import Manipulation
+from penstock.protocol.spec.step import Step
 
 _OPERATIONS = "penstock.worker.imaging.operations"
 
@@ -26,7 +27,13 @@ MANIPULATIONS: dict[str, str] = {
 
 #: Steps by their `op`.
 STEPS: dict[str, str] = {
-    "flip": "flip:Flip",
+    "center_crop": "geometry.center_crop:CenterCrop",
+    "flip": "geometry.flip:Flip",
+    "letterbox": "geometry.letterbox:Letterbox",
+    "pad": "geometry.pad:Pad",
+    "random_crop": "geometry.random_crop:RandomCrop",
+    "random_resized_crop": "geometry.random_resized_crop:RandomResizedCrop",
+    "resize": "geometry.resize:Resize",
 }
 
 

@@ -58,10 +58,13 @@ class Stream(Model):
         if index >= count:
             raise ValueError(f"shard = {self.shard!r}: the first number must not exceed the second")
         patch = self.transform.patch
+        if not self.transform.framed:
+            return self
         if patch is None or patch.kind == "center":
             if self.patches != 1:
                 raise ValueError(
-                    f"patches = {self.patches} needs transform.patch.kind = 'random', 'scattered' or 'grid'"
+                    f"patches = {self.patches} needs transform.patch.kind = 'random', 'scattered' or 'grid', or "
+                    "steps without resize and patch"
                 )
         elif patch.kind == "grid" and self.patches != patch.rows * patch.columns:
             raise ValueError(

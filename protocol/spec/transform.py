@@ -13,8 +13,9 @@ from penstock.protocol.spec.custom import Custom
 from penstock.protocol.spec.manipulation import Manipulations, largest
 from penstock.protocol.spec.model import AsSides, Model
 from penstock.protocol.spec.normalize import Normalize
-from penstock.protocol.spec.operation import Manipulation, Size, Step
+from penstock.protocol.spec.operation import Manipulation, Size
 from penstock.protocol.spec.operation_table import one_of, step_models
+from penstock.protocol.spec.step import Step
 
 if TYPE_CHECKING:
     AnyStep = Step
@@ -87,7 +88,8 @@ class Transform(Model):
     augment: Augment = Augment()
     """Random changes."""
     steps: Annotated[tuple[AnyStep, ...], Field(max_length=256)] = Field(default=(), exclude_if=lambda steps: not steps)
-    """Random changes of each sample after `augment`, in this order, each a table with `op`, its parameters and `p`."""
+    """Changes of each sample, in this order, each a table with `op`, its parameters and `p`: after `resize`, `patch`
+    and `augment` where these are given, else of the decoded image."""
     normalize: Normalize | None = None
     """Turn levels into floats, in the worker or in the trainer; without it, `image` holds uint8 levels."""
     custom: tuple[Custom, ...] = ()
@@ -102,8 +104,13 @@ class Transform(Model):
     def _size_is_fixed(self) -> "Transform":
         if self.color == "rgba" and self.manipulations is not None:
             raise ValueError("color = 'rgba' has no manipulations: JPEG knows no alpha; leave one of the two out")
-        if self.resize is None and self.patch is None:
-            raise ValueError("samples need one shape: give resize = {height, width}, patch = {height, width}, or both")
+        if not self.framed:
+            self._check_unframed()
+        if self.step_size is None:
+            raise ValueError(
+                "samples need one shape: give resize = {height, width}, patch = {height, width}, or a step that makes "
+                'one of any image, such as { op = "random_resized_crop", size = 224 }'
+            )
         if self.resize and self.window.too_small == "quarantine":
             for side, least in zip(("height", "width"), self.least_size, strict=True):
                 self._check_side(side, least)
@@ -111,11 +118,11 @@ class Transform(Model):
 
     @model_validator(mode="after")
     def _changes_fit(self) -> "Transform":
-        height, width, channels = self.image_shape
-        self.augment.check(height, width)
+        if self.framed:
+            self.augment.check(self.window.height, self.window.width)
         self.augment.check_levels()
         if self.normalize is not None:
-            self.normalize.check(channels)
+            self.normalize.check(CHANNELS[self.color])
         return self
 
     @model_validator(mode="after")
@@ -124,6 +131,14 @@ class Transform(Model):
             if count > 1:
                 raise ValueError(f"{count} steps have key = {key!r}: give each a key of its own, or leave it out")
         return self
+
+    def _check_unframed(self) -> None:
+        for name, default in (("manipulations", None), ("augment", Augment())):
+            if getattr(self, name) != default:
+                raise ValueError(
+                    f"{name} changes samples of one size: give resize = {{height, width}} or patch = {{height, width}} "
+                    "for it, or change samples by steps alone"
+                )
 
     def _check_side(self, side: str, least: int) -> None:
         wanted, found = getattr(self.window, side), getattr(self.resize, side)
@@ -139,9 +154,14 @@ class Transform(Model):
                 'image, or set patch.too_small to "pad" or "resize"'
             )
 
+    @property
+    def framed(self) -> bool:
+        """Whether `resize` or `patch` give images one size before the steps; else the steps do it."""
+        return self.resize is not None or self.patch is not None
+
     @cached_property
     def window(self) -> Patch:
-        """The patch; without one, what is the same: the whole resized image."""
+        """The patch of a framed transform; without one, what is the same: the whole resized image."""
         if self.patch is not None:
             return self.patch
         assert self.resize is not None  # noqa: S101 - _size_is_fixed
@@ -192,10 +212,23 @@ class Transform(Model):
             counts[step.name] += step.key is None
         return tuple(keys)
 
+    @cached_property
+    def step_size(self) -> Size | None:
+        """Height and width of a sample's image after the steps; None if they differ from image to image."""
+        size = (self.window.height, self.window.width) if self.framed else None
+        for number, step in enumerate(self.steps):
+            try:
+                after = step.size_after(size)
+            except ValueError as error:
+                raise ValueError(f"steps.{number}: {error}") from None
+            size = after if step.p == 1.0 or after == size else None
+        return size
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape (height, width, channels) of a sample's image."""
-        return self.window.height, self.window.width, CHANNELS[self.color]
+        assert self.step_size is not None  # noqa: S101 - _size_is_fixed
+        return *self.step_size, CHANNELS[self.color]
 
     @property
     def image_names(self) -> tuple[str, ...]:

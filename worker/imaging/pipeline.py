@@ -15,19 +15,15 @@ import numpy as np
 
 from penstock.protocol import messages
 from penstock.protocol.errors import ItemError, PenstockError, TransformError
-from penstock.protocol.order import Int64s
-from penstock.protocol.philox import Float64s, uniforms
 from penstock.protocol.plan import FieldSchema, StreamPlan, schema_before
 from penstock.protocol.records import FailureKind
 from penstock.protocol.wire import Array
 from penstock.sources.base import Loaded, open_reader
-from penstock.worker.imaging.augment.apply import Augmenter
 from penstock.worker.imaging.custom import CustomTransforms
 from penstock.worker.imaging.decode import Decoder, Pixels
+from penstock.worker.imaging.makers import FramedSamples, SteppedSamples
 from penstock.worker.imaging.normalize import Normalizer, open_normalizer
 from penstock.worker.imaging.partial_jpeg import Box
-from penstock.worker.imaging.patches import Cutter
-from penstock.worker.imaging.steps import Steps
 
 #: Longest reason (characters) that a message may carry.
 _MAX_REASON = 4096
@@ -60,9 +56,7 @@ class Pipeline:
         resize = transform.resize
         self._in_parts = transform.partial_decoding and resize is None
         self._least = (resize.height, resize.width) if resize is not None and resize.dct_scaling else None
-        self._cutter = Cutter(plan.settings, plan.seed)
-        self._augmenter = Augmenter(transform.augment, transform.image_shape)
-        self._steps = Steps(transform.steps, transform.step_keys, plan.seed)
+        self._maker = FramedSamples(plan) if transform.framed else SteppedSamples(plan)
         self._images, self._shape = transform.image_names, transform.image_shape
         self._normalizer: Normalizer | None = None
         if transform.normalize is not None and transform.normalize.where == "worker":
@@ -71,8 +65,6 @@ class Pipeline:
         #: The fields before custom transforms, which may leave others.
         self._schema = schema_before(plan.settings)
         self._custom = CustomTransforms(plan.name, transform.custom, self._schema, plan.seed)
-        #: Whether a sample is the whole image, at most resized.
-        self._whole = transform.patch is None and not self._cutter.columns
 
     def serves(self, plan: StreamPlan, roots: Mapping[str, str | Path]) -> bool:
         """Return whether a pipeline of this plan, with these roots, would be equal to this one."""
@@ -106,18 +98,16 @@ class Pipeline:
         fields = self._room_for_fields(len(loaded.items), room)
         images = fields.of(self._images)
         levels = images if self._normalizer is None else self._room_for_levels(len(images), len(images[0]))
-        draws = self._draw(task.epoch, loaded.items)
+        self._maker.begin(task.epoch, loaded.items, levels)
         stack: object = loaded.contents
-        if isinstance(stack, np.ndarray) and self._whole and stack.shape[1:] == self._shape:
+        if isinstance(stack, np.ndarray) and self._maker.write_all(stack):
             made = _Made(list(range(len(stack))), [0] * len(stack), [])
-            self._augmenter.write_all(stack, levels[0])
         else:
-            made = self._make_each(task, loaded, draws, levels)
+            made = self._make_each(task, loaded)
         rows = (np.array(made.offsets, np.int64)[:, np.newaxis] * self._patches + np.arange(self._patches)).ravel()
-        for image, level in zip(images, levels, strict=True):
-            self._augmenter.finish(rows, level[: len(rows)])
-            self._steps.apply(rows, level[: len(rows)])
-            if self._normalizer is not None:
+        self._maker.finish(rows)
+        if self._normalizer is not None:
+            for image, level in zip(images, levels, strict=True):
                 self._normalizer(level[: len(rows)], image[: len(rows)])
         fields.name(loaded, made)
         arrays = fields.first(len(rows))
@@ -155,29 +145,16 @@ class Pipeline:
             self._levels = np.empty(size, np.uint8)
         return list(self._levels[:size].reshape(fields, samples, *self._shape))
 
-    def _draw(self, epoch: int, items: Int64s) -> Float64s:
-        """Draw everything that a task's samples take; return the cutter's part, (items, patches, columns)."""
-        cut, changed = self._cutter.columns, self._augmenter.columns
-        draws = uniforms(self.plan.seed, epoch, items, self._patches, cut + changed)
-        self._steps.begin(epoch, items, self._patches)
-        self._augmenter.begin(draws[..., cut:].reshape(len(items) * self._patches, changed))
-        return draws[..., :cut]
-
-    def _make_each(self, task: messages.Task, loaded: Loaded, draws: Float64s, out: Sequence[Pixels]) -> "_Made":
-        """Decode, cut and move the samples of one item after the other, filling each of `out` from the front."""
+    def _make_each(self, task: messages.Task, loaded: Loaded) -> "_Made":
+        """Decode, cut and move the samples of one item after the other, filling the room from the front."""
         made, place = _Made([], [], []), 0
         for offset, content in enumerate(loaded.contents):
             item = int(loaded.items[offset])
             kind: FailureKind = "read" if isinstance(content, ItemError) else "decode"
             try:
-                pixels = self._decode(content, task.epoch, item, draws[offset], made)
+                pixels = self._decode(content, task.epoch, item, offset, made)
                 kind = "transform"
-                cuts = self._cutter.cuts(pixels, task.epoch, item, draws[offset])
-                manipulations = []
-                for index, (cut, manipulation) in enumerate(cuts):
-                    patch, image = divmod(index, len(out))
-                    self._augmenter.write(cut, offset * self._patches + patch, out[image][place + patch])
-                    manipulations.append(manipulation)
+                manipulations = self._maker.write(pixels, offset, task.epoch, item, place)
             except ItemError as error:
                 made.failures.append(_failure(task, offset, item, loaded.paths[offset], error, kind))
                 continue  # the next item's samples take the place of what this one may have written
@@ -186,10 +163,8 @@ class Pipeline:
             place += self._patches
         return made
 
-    def _decode(
-        self, content: bytes | Pixels | ItemError, epoch: int, item: int, draws: Float64s, made: "_Made"
-    ) -> Pixels:
-        """Return the image, or as much of it as its patches need; elsewhere the pixels may be anything then."""
+    def _decode(self, content: bytes | Pixels | ItemError, epoch: int, item: int, offset: int, made: "_Made") -> Pixels:
+        """Return the image, or as much of it as its samples need; elsewhere the pixels may be anything then."""
         if isinstance(content, ItemError):
             raise content
         start = perf_counter()
@@ -197,7 +172,7 @@ class Pipeline:
             if not isinstance(content, bytes):
                 return content
             size = self._decoder.size(content) if self._in_parts else None
-            sources = self._cutter.sources(size, epoch, item, draws) if size else None
+            sources = self._maker.sources(size, offset, epoch, item) if size else None
             if sources:
                 return self._decoder.decode_parts(content, [Box(*astuple(source)) for source in sources])
             return self._decoder.decode(content, self._least)

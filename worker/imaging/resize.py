@@ -119,6 +119,14 @@ def _pad(pixels: Pixels, size: Size, patch: Patch) -> Pixels:
     )  # OpenCV drops the axis of a single channel
 
 
+def resize_pillow(pixels: Pixels, filter_: str, size: Size) -> Pixels:
+    """Return `pixels` resized to `size` by a filter of Pillow's, given by its name. Raises ItemError."""
+    out = np.empty((*size, pixels.shape[2]), np.uint8)
+    with _named(pixels, size):
+        _resize_pillow(pixels, _PILLOW[filter_], None, out)
+    return out
+
+
 def _resize_pillow(pixels: Pixels, resample: Image.Resampling, box: Box | None, out: Pixels) -> None:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     size = (out.shape[1], out.shape[0])

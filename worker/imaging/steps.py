@@ -1,4 +1,4 @@
-"""Applies a transform's steps to the samples of a task.
+"""Draws the random numbers of a transform's steps, and makes of them each sample's program.
 
 The operations themselves are in `operations/`. Each step has random numbers of its own: a step that is added, removed
 or moved changes the numbers of no other.
@@ -7,11 +7,11 @@ or moved changes the numbers of no other.
 import hashlib
 from collections.abc import Sequence
 
-import numpy as np
-
 from penstock.protocol.order import Int64s
-from penstock.protocol.philox import uniforms
-from penstock.protocol.spec.operation import Float64s, Pixels, Step
+from penstock.protocol.philox import uniforms_of
+from penstock.protocol.spec.operation import Size
+from penstock.protocol.spec.step import Float64s, Step
+from penstock.worker.imaging.program import Program, Programmer
 
 #: Purposes of steps lie above this, those of `protocol.order` below.
 _OWN = 1 << 63
@@ -25,29 +25,29 @@ def purpose_of(key: str) -> int:
 class Steps:
     """The steps of one stream; for use by one thread at a time."""
 
-    def __init__(self, steps: Sequence[Step], keys: Sequence[str], seed: int) -> None:
-        """Take a transform's `steps` and `step_keys`, and the spec's seed."""
-        self._steps, self._seed = tuple(steps), seed
-        self._purposes = [purpose_of(key) for key in keys]
+    def __init__(self, steps: Sequence[Step], keys: Sequence[str], seed: int, max_pixels: int) -> None:
+        """Take a transform's `all_steps` and `step_keys`, the spec's seed and the most pixels that a step may make."""
+        self._steps, self._seed, self._max_pixels = tuple(steps), seed, max_pixels
+        #: For each step: the number that decides on the step, then those of its own.
+        self._generators = [(purpose_of(key), 1 + step.uniforms) for step, key in zip(steps, keys, strict=True)]
         self._draws: list[Float64s] = []
+        self._chances: list[list[float]] = []
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._steps)
 
     def begin(self, epoch: int, items: Int64s, patches: int) -> None:
-        """Draw for every sample of a task: first the number that decides on the step, then those of its own."""
+        """Draw for every sample of a task."""
+        drawn = uniforms_of(self._seed, epoch, items, patches, self._generators)
         samples = len(items) * patches
-        self._draws = [
-            uniforms(self._seed, epoch, items, patches, 1 + step.uniforms, purpose).reshape(samples, -1)
-            for step, purpose in zip(self._steps, self._purposes, strict=True)
-        ]
+        self._draws = [numbers.reshape(samples, numbers.shape[2]) for numbers in drawn]
+        self._chances = [numbers[:, 0].tolist() for numbers in self._draws]
 
-    def apply(self, samples: Int64s, out: Pixels) -> None:
-        """Change `out` in place: its row k is sample number `samples[k]` of the task."""
-        for step, draws in zip(self._steps, self._draws, strict=True):
-            for row in np.flatnonzero(draws[samples, 0] < step.p).tolist():
-                changed = step.apply(out[row], draws[samples[row], 1:])
-                if changed.shape != out.shape[1:] or changed.dtype != out.dtype:
-                    raise TypeError(
-                        f"step {step.name!r} made {changed.dtype}{changed.shape} of a sample of "
-                        f"{out.dtype}{out.shape[1:]}: it must keep both"
-                    )
-                if not np.may_share_memory(changed, out[row]):
-                    out[row] = changed
+    def program(self, sample: int, image: Size) -> Program:
+        """Return what becomes of an image of this size as sample number `sample` of the task. Raises ItemError."""
+        programmer = Programmer(image, self._max_pixels)
+        for step, chances, draws in zip(self._steps, self._chances, self._draws, strict=True):
+            if chances[sample] < step.p:
+                programmer.add(step.actions(programmer.size, draws[sample, 1:]))
+        return programmer.program()

@@ -23,10 +23,11 @@ from typing import Literal
 
 import numpy as np
 
-from penstock.protocol.spec.operation import Float64s, Pixels, Step
+from penstock.protocol.spec.operation import Pixels
+from penstock.protocol.spec.step import Float64s, PixelStep
 
 
-class Add(Step):
+class Add(PixelStep):
     """Add a whole number below `below`, modulo 256."""
 
     op: Literal["add"]
@@ -110,7 +111,7 @@ def project(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     operations = package / "worker" / "imaging" / "operations"
     table = package / "protocol" / "spec" / "operation_table.py"
     (operations / "add.py").write_text(STEP)
-    insert_after(table, '    "flip": "flip:Flip",', '    "add": "add:Add",')
+    insert_after(table, '    "flip": "geometry.flip:Flip",', '    "add": "add:Add",')
     (operations / "negative.py").write_text(MANIPULATION)
     insert_after(table, '    "rot90": "rotate:Rotate",', '    "negative": "negative:Negative",')
     return folder
@@ -161,4 +162,4 @@ def test_an_operation_that_is_in_no_table_is_refused_with_those_that_are(project
         command, cwd=project, env=environment, capture_output=True, text=True, check=False, timeout=DEADLINE_S
     )
     assert "steps" in done.stderr.splitlines()[-1]
-    assert "'flip', 'add'" in done.stderr
+    assert "'flip', 'add', 'letterbox'" in done.stderr

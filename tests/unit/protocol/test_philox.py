@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.protocol.order import DRAW_CUSTOM, DRAW_PLACES, DRAW_SAMPLE, sample_generator
-from penstock.protocol.philox import uniforms
+from penstock.protocol.philox import uniforms, uniforms_of
 
 LARGEST = 2**63 - 1
 
@@ -54,3 +54,20 @@ def test_numbers_are_uniform_and_unrelated_between_samples() -> None:
     assert np.all(np.abs(drawn.mean(axis=0) - 0.5) < 5 * sigma)
     for left, right in ((drawn[:-1, 0], drawn[1:, 0]), (drawn[:, 0], drawn[:, 1])):
         assert abs(np.corrcoef(left, right)[0, 1]) < 5 / len(left) ** 0.5
+
+
+@given(
+    counts=st.lists(st.integers(0, 9), max_size=4),
+    items=st.lists(st.integers(0, LARGEST), min_size=1, max_size=4),
+    patches=st.integers(1, 3),
+)
+@example(counts=[23, 1], items=list(range(700)), patches=2)
+def test_several_generators_at_once_draw_what_each_draws_alone(
+    counts: list[int], items: list[int], patches: int
+) -> None:
+    """Any number of generators, numbers from each, and more samples than one pass holds: the same bits."""
+    generators = [(place * 2**61 + 7, count) for place, count in enumerate(counts)]
+    actual = uniforms_of(3, 5, np.array(items, np.int64), patches, generators)
+    assert len(generators) == len(actual)
+    for (purpose, count), numbers in zip(generators, actual, strict=True):
+        assert uniforms(3, 5, np.array(items, np.int64), patches, count, purpose).tobytes() == numbers.tobytes()

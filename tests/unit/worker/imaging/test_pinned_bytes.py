@@ -1,19 +1,10 @@
 """What a spec means never changes: the bytes and the settings of many transforms, pinned across releases."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.images import encode, picture
-
-from penstock.protocol.messages import Item, Task, TaskKey
-from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec.spec import Stream
-from penstock.protocol.spec.transform import Transform
-from penstock.sources.directory import DirectorySource
-from penstock.worker.imaging.pipeline import Pipeline
+from support.imaging.pinning import digests
 
 RESIZE = {"height": 24, "width": 32}
 SMALL = {"height": 20, "width": 24}
@@ -216,32 +207,8 @@ PINNED: dict[str, tuple[dict[str, Any], int, str, str]] = {
 }
 
 
-def make(root: Path, transform: dict[str, Any], patches: int) -> tuple[str, str]:
-    """Return the two digests of a transform over five pictures of several sizes."""
-    settings = Stream(
-        source=DirectorySource(kind="directory", root="photos"),
-        transform=Transform.model_validate(transform),
-        patches=patches,
-    )
-    plan = StreamPlan(name="train", seed=11, settings=settings, items=100, classes=("cat", "dog"), fingerprint="f")
-    paths = [f"{place}{suffix}" for place, suffix in enumerate((".png", ".jpg", ".png", ".jpg", ".png"))]
-    for place, path in enumerate(paths):
-        pixels = picture(place, place % 3, 60 + 7 * place, 80 - 5 * place)
-        (root / path).write_bytes(encode(pixels, "PNG" if path.endswith("png") else "JPEG"))
-    items = tuple(Item(item=1000 * place + 7, path=path, label=place % 2) for place, path in enumerate(paths))
-    task = Task(key=TaskKey(stream="train", ordinal=5), attempt=0, epoch=3, items=items)
-    outcome = Pipeline(plan, {"photos": root}).run(task)
-    assert outcome.failures == ()
-    samples = hashlib.sha256()
-    for array in outcome.arrays:
-        samples.update(array.tobytes())
-    dumped = settings.model_dump(mode="json", include={"transform"}, exclude={"transform": {"max_megapixels"}})
-    text = json.dumps(dumped, sort_keys=True, separators=(",", ":"))
-    return samples.hexdigest()[:32], hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
 @pytest.mark.parametrize("name", PINNED)
 def test_the_bytes_and_settings_of_a_transform_are_those_of_earlier_releases(name: str, tmp_path: Path) -> None:
     """Samples and fingerprint of every transform equal what the release that introduced it made."""
     transform, patches, samples, settings = PINNED[name]
-    assert (samples, settings) == make(tmp_path, transform, patches)
+    assert (samples, settings) == digests(tmp_path, transform, patches)

@@ -141,7 +141,7 @@ def test_a_bug_of_ours_is_not_swallowed(photos: Path, paths: list[str], monkeypa
             raise bug
 
         with monkeypatch.context() as patch:
-            patch.setattr(worker._cutter, "cuts", broken)
+            patch.setattr(worker._maker, "write", broken)
             with pytest.raises(type(bug), match="bug"):
                 worker.run(task)
 

@@ -1,16 +1,26 @@
-"""Steps: which samples they change, with which random numbers."""
+"""Steps: which samples they change, with which random numbers, at any number of workers."""
 
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.images import encode, picture
+from support.imaging.pipelines import make_plan
 
+from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.order import sample_generator
+from penstock.protocol.spec.step import Move
 from penstock.protocol.spec.transform import Transform
+from penstock.worker.imaging.pipeline import Pipeline
+from penstock.worker.imaging.program import Program
 from penstock.worker.imaging.steps import Steps, purpose_of
 
 ITEMS = np.arange(200, dtype=np.int64)
 SEED, EPOCH, PATCHES = 5, 2, 3
+RESIZED = {"resize": {"height": 4, "width": 5}}
 
 
 def images() -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -18,13 +28,12 @@ def images() -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(3).integers(0, 256, (len(ITEMS) * PATCHES, 4, 5, 3), np.uint8)
 
 
-def changed(steps: list[dict[str, Any]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return what steps make of `images()`."""
-    transform = Transform.model_validate({"resize": {"height": 4, "width": 5}, "steps": steps})
-    applied, result = Steps(transform.steps, transform.step_keys, SEED), images()
+def programs(steps: list[dict[str, Any]], size: tuple[int, int] = (4, 5)) -> list[Program]:
+    """Return the program of every sample for images of this size."""
+    transform = Transform.model_validate({**RESIZED, "steps": steps})
+    applied = Steps(transform.steps, transform.step_keys, SEED, 10**6)
     applied.begin(EPOCH, ITEMS, PATCHES)
-    applied.apply(np.arange(len(result)), result)
-    return result
+    return [applied.program(sample, size) for sample in range(len(ITEMS) * PATCHES)]
 
 
 def flipped(key: str, p: float = 0.5) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -40,26 +49,97 @@ def flipped(key: str, p: float = 0.5) -> np.ndarray[Any, np.dtype[np.bool_]]:
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
 def test_a_step_changes_the_samples_that_its_own_generator_chooses(p: float) -> None:
     """About the fraction `p` of them; the others stay as they are."""
-    result, before = changed([{"op": "flip", "p": p}]), images()
-    for sample, flips in enumerate(flipped("flip#0", p)):
-        assert np.array_equal(before[sample, :, ::-1] if flips else before[sample], result[sample])
+    made = zip(images(), programs([{"op": "flip", "p": p}]), flipped("flip#0", p), strict=True)
+    for before, program, flips in made:
+        assert np.array_equal(before[:, ::-1] if flips else before, program.run(before))
     assert abs(float(flipped("flip#0", p).mean()) - p) < 0.06
 
 
 def test_a_step_that_is_inserted_changes_no_other_steps_numbers() -> None:
     """Steps of different ops, or with keys, draw the same wherever they stand."""
     up = {"op": "flip", "direction": "vertical", "p": 0.5, "key": "up"}
-    both = changed([up, {"op": "flip", "p": 0.5}])
-    turned = np.where(flipped("up")[:, np.newaxis, np.newaxis, np.newaxis], images()[:, ::-1], images())
-    expected = np.where(flipped("flip#0")[:, np.newaxis, np.newaxis, np.newaxis], turned[:, :, ::-1], turned)
-    assert np.array_equal(expected, both)
+    both = programs([up, {"op": "flip", "p": 0.5}])
+    for before, program, ups, flips in zip(images(), both, flipped("up"), flipped("flip#0"), strict=True):
+        turned = before[::-1] if ups else before
+        assert np.array_equal(turned[:, ::-1] if flips else turned, program.run(before))
 
 
-def test_only_the_samples_that_are_left_are_changed() -> None:
-    """Rows are matched with samples by number, whichever items failed before."""
-    transform = Transform.model_validate({"resize": {"height": 4, "width": 5}, "steps": [{"op": "flip", "p": 0.5}]})
-    applied, rows = Steps(transform.steps, transform.step_keys, SEED), np.arange(30, 90)
-    applied.begin(EPOCH, ITEMS, PATCHES)
-    result = images()[30:90]
-    applied.apply(rows, result)
-    assert np.array_equal(changed([{"op": "flip", "p": 0.5}])[30:90], result)
+CROP = {"op": "random_resized_crop", "size": [10, 12]}
+BEFORE = [{"op": "pad", "padding": 3}, {"op": "flip", "p": 0.5}, {"op": "resize", "shorter": 30}]
+
+
+@pytest.mark.parametrize("before", BEFORE, ids=lambda step: str(step["op"]))
+def test_a_crop_draws_the_same_numbers_whatever_is_before_it(before: dict[str, Any]) -> None:
+    """Its draws are its own generator's, in the pipeline as in the step alone."""
+    transform = Transform.model_validate({"steps": [before, CROP]})
+    steps, crop = Steps(transform.steps, transform.step_keys, SEED, 10**6), transform.steps[1]
+    steps.begin(EPOCH, ITEMS[:20], 1)
+    alone = Steps(transform.steps[:1], transform.step_keys[:1], SEED, 10**6)
+    alone.begin(EPOCH, ITEMS[:20], 1)
+    pixels = picture(1, 1, 40, 50)
+    for sample in range(20):
+        draws = sample_generator(SEED, EPOCH, sample, 0, purpose_of("random_resized_crop#0")).random(23)[1:]
+        image = alone.program(sample, (40, 50)).run(pixels)
+        for action in crop.actions(image.shape[:2], draws):
+            assert isinstance(action, Move)
+            image = action.pixels(image)
+        assert np.array_equal(image, steps.program(sample, (40, 50)).run(pixels))
+
+
+#: Several operations at once, first to last: the decoded region, sizes, padding.
+RECIPE = [
+    {"op": "random_resized_crop", "size": 40},
+    {"op": "flip", "p": 0.5},
+    {"op": "random_crop", "size": 36, "padding": 2, "mode": "reflect"},
+    {"op": "center_crop", "size": [30, 32]},
+]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of images, three of them large enough to be decoded in part."""
+    folder = tmp_path_factory.mktemp("photos")
+    for place in range(15):
+        height, width = (600, 500) if place % 5 == 0 else (40 + place, 60 - place)
+        (folder / f"{place}.jpg").write_bytes(encode(picture(place, place % 3, height, width)))
+    return folder
+
+
+def digest(photos: Path, workers: int, task_items: int) -> str:
+    """Return the digest of all samples, made by so many workers from tasks of so many items."""
+    plan = make_plan({"steps": RECIPE}, patches=2)
+    tasks = []
+    for ordinal, first in enumerate(range(0, 15, task_items)):
+        items = tuple(Item(item=place, path=f"{place}.jpg", label=0) for place in range(first, first + task_items))
+        tasks.append(Task(key=TaskKey(stream="train", ordinal=ordinal), attempt=0, epoch=1, items=items))
+    pipelines = [Pipeline(plan, {"photos": photos}) for _ in range(workers)]
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = [
+            pool.submit(lambda share, pipeline: [pipeline.run(task) for task in share], tasks[place::workers], pipeline)
+            for place, pipeline in enumerate(pipelines)
+        ]
+        outcomes = {place: job.result() for place, job in enumerate(jobs)}
+    result = hashlib.sha256()
+    for place in range(len(tasks)):
+        outcome = outcomes[place % workers][place // workers]
+        assert () == outcome.failures
+        result.update(outcome.arrays[0].tobytes())
+    return result.hexdigest()
+
+
+@pytest.mark.parametrize(("workers", "task_items"), [(1, 5), (2, 3), (5, 1)])
+def test_any_number_of_workers_makes_the_same_bytes(photos: Path, workers: int, task_items: int) -> None:
+    """Samples depend on nothing but their position, wherever and in whatever company they are made."""
+    assert digest(photos, 1, 15) == digest(photos, workers, task_items)
+
+
+def test_a_stream_without_decoding_in_parts_has_the_same_bytes(photos: Path) -> None:
+    """The window of the first crop is decoded alone only where that gives the same pixels."""
+    paths = [f"{place}.jpg" for place in (0, 5, 10)]
+    items = tuple(Item(item=place, path=path, label=0) for place, path in enumerate(paths))
+    task = Task(key=TaskKey(stream="train", ordinal=0), attempt=0, epoch=0, items=items)
+    whole, part = (
+        Pipeline(make_plan({"steps": RECIPE, "partial_decoding": partial}), {"photos": photos}).run(task)
+        for partial in (False, True)
+    )
+    assert np.array_equal(whole.arrays[0], part.arrays[0])

@@ -35,7 +35,10 @@ def test_reading_a_spec_imports_no_image_library() -> None:
 @pytest.mark.parametrize(
     ("steps", "words"),
     [
-        ([{"op": "flap"}], "steps.0.op = 'flap': Input should be 'flip'"),
+        (
+            [{"op": "flap"}],
+            "steps.0: Input tag 'flap' found using 'op' does not match any of the expected tags: 'center_crop', 'flip'",
+        ),
         ([{"op": "flip", "p": 1.5}], "steps.0.p = 1.5"),
         ([{"op": "flip", "directions": "vertical"}], "did you mean 'direction'"),
         ([{"op": "flip", "key": "a"}, {"op": "flip", "key": "a"}], "2 steps have key = 'a'"),

@@ -1,0 +1,126 @@
+"""Defines a step: a random change of one sample, described by actions that the worker can combine before it acts.
+
+A step sees the size of the image and its random numbers, never the pixels, and answers with actions. So a worker knows
+all actions of a sample before it decodes the file: it decodes the region that they need, and joins neighbours into one
+(`worker/imaging/program.py`). There are three kinds of action:
+
+- `Move` moves pixels about: a crop, a resampling, a flip. Masks, boxes and keypoints have to move with the image.
+- `Levels` looks each level up in a table.
+- `Change` is any other function of the pixels that leaves the geometry alone.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from penstock.protocol.spec.model import Model, Name
+from penstock.protocol.spec.operation import Pixels, Size, literal
+
+Float64s = npt.NDArray[np.float64]
+
+
+class Move(ABC):
+    """An action that moves pixels about."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def size(self, image: Size) -> Size:
+        """Return the size of the result for an image of this size."""
+
+    @abstractmethod
+    def pixels(self, image: Pixels) -> Pixels:
+        """Return the moved image (height, width, channels), in new memory or as a view; `image` stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """An action that replaces each level by its entry in a table."""
+
+    #: The new levels, 256.
+    table: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An action on pixels that leaves the geometry alone."""
+
+    #: Takes an image (height, width, 1 or 3 channels; maybe not contiguous) that it must not modify, and returns one of
+    #: the same shape and type, maybe the same. Alpha is kept from it.
+    function: Callable[[Pixels], Pixels]
+
+
+Action = Move | Levels | Change
+
+
+class Step(Model):
+    """A random change of one sample, applied in the order in which the spec lists the steps.
+
+    A subclass adds a field `op: Literal["…"]` and its parameters. `uniforms` numbers of [0, 1) are drawn for every
+    sample, whether the step is applied or not, from a generator of the step's own: its key, the seed, the epoch, the
+    item and the patch determine it. So no step's numbers depend on which other steps there are.
+    """
+
+    p: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Probability that a sample is changed; 0 to 1."""
+    key: Name | None = None
+    """Names the step's random numbers. Default: its `op`, and its number among the steps of that `op` that have no
+    key. With a key, the numbers stay the same wherever the step stands."""
+
+    @property
+    def name(self) -> str:
+        """Its `op`."""
+        return literal(type(self), "op")
+
+    @property
+    def uniforms(self) -> int:
+        """How many uniform numbers `actions` takes."""
+        return 0
+
+    def size_after(self, image: Size | None) -> Size | None:
+        """Return the size that the step makes of an image; None if sizes differ from image to image.
+
+        Called when the spec is read. Raises ValueError if the step cannot be applied to images of this size.
+        """
+        return image
+
+    @abstractmethod
+    def actions(self, image: Size, draws: Float64s) -> Sequence[Action]:
+        """Return what is done to an image of this size, in order; `draws` holds `uniforms` numbers.
+
+        Depends on nothing else. Raises ItemError if it cannot be done to an image of this size.
+        """
+
+
+class PixelStep(Step):
+    """A step that changes the pixels and leaves the geometry alone."""
+
+    def actions(self, image: Size, draws: Float64s) -> Sequence[Action]:
+        """Return the change."""
+        del image
+        return (Change(partial(self.apply, draws=draws)),)
+
+    @abstractmethod
+    def apply(self, pixels: Pixels, draws: Float64s) -> Pixels:
+        """Return the changed image: same shape and type; `pixels` must stay as they are, and may be a view.
+
+        There are 1 or 3 channels (never alpha). This must not fail.
+        """
+
+
+class LevelStep(Step):
+    """A step that replaces each level by its entry in a table; neighbouring ones become a single table."""
+
+    def actions(self, image: Size, draws: Float64s) -> Sequence[Action]:
+        """Return the table as an action."""
+        del image
+        return (Levels(self.table(draws)),)
+
+    @abstractmethod
+    def table(self, draws: Float64s) -> Pixels:
+        """Return the new level (uint8) of each of the 256 levels."""

@@ -1,0 +1,37 @@
+"""What a step means never changes: the bytes of each operation, pinned across releases."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.imaging.pinning import digests
+
+from penstock.protocol.spec.operation_table import step_models
+
+#: Some steps, and the beginning of the SHA-256 of the samples that they make; every operation is among them.
+PINNED: list[tuple[str, list[dict[str, Any]]]] = [
+    ("55008aa4fb6bdd19b29af2b25a78b26d", [{"op": "center_crop", "size": [70, 30], "fill": 9}]),
+    ("5cf12ee5b23ee5bf2cda364782932ded", [{"op": "letterbox", "size": [40, 30]}]),
+    ("734df4888e1cee6809f5a172cbff6205", [{"op": "random_resized_crop", "size": 24}, {"op": "flip", "p": 0.5}]),
+    (
+        "5e8d7327617808047d45084b229e5f88",
+        [{"op": "pad", "padding": [1, 2, 3, 4], "mode": "reflect"}, {"op": "random_crop", "size": 40}],
+    ),
+    (
+        "47a8d74c2e23871dc3b8903560febdff",
+        [{"op": "resize", "shorter": 30, "longer": 34}, {"op": "center_crop", "size": 28}],
+    ),
+]
+
+
+@pytest.mark.parametrize(("expected", "steps"), PINNED, ids=lambda value: str(value)[8:28])
+def test_the_bytes_of_steps_are_those_of_earlier_releases(
+    expected: str, steps: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Samples equal what the release that introduced the operation made."""
+    assert expected == digests(tmp_path, {"steps": steps}, 2)[0]
+
+
+def test_every_operation_is_pinned() -> None:
+    """A new operation needs a line."""
+    assert set(step_models()) == {step["op"] for _, steps in PINNED for step in steps}

@@ -1,0 +1,180 @@
+"""Makes the samples of one decoded image after the other, in one of two ways.
+
+`FramedSamples`: `resize`, `patch` and the manipulations give samples of one size, `augment` changes them, and steps
+follow. `SteppedSamples`: steps alone, from the decoded image to the sample. `pipeline.py` decodes, and chooses.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from penstock.protocol.errors import ItemError
+from penstock.protocol.order import Int64s
+from penstock.protocol.philox import Float64s, uniforms
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec.operation import Size, Window
+from penstock.worker.imaging.augment.apply import Augmenter
+from penstock.worker.imaging.decode import Pixels
+from penstock.worker.imaging.patches import Cutter
+from penstock.worker.imaging.program import Program
+from penstock.worker.imaging.steps import Steps
+
+
+class Maker(ABC):
+    """Makes the samples of a task; for use by one thread at a time.
+
+    `begin`, then for each item `write`, or for all of them `write_all`, and at last `finish`. Samples of the task are
+    numbered by item, then by patch.
+    """
+
+    def __init__(self, plan: StreamPlan) -> None:
+        """Take a stream's plan."""
+        transform = plan.settings.transform
+        self._plan, self._patches = plan, plan.settings.patches
+        self._steps = Steps(transform.steps, transform.step_keys, plan.seed, int(transform.max_megapixels * 1e6))
+        self._out: Sequence[Pixels] = ()
+
+    def begin(self, epoch: int, items: Int64s, out: Sequence[Pixels]) -> None:
+        """Draw everything that the task's samples take; `out` holds room for them, one array an image field."""
+        self._out = out
+        if self._steps:
+            self._steps.begin(epoch, items, self._patches)
+
+    @abstractmethod
+    def sources(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
+        """Return the parts of an image of this size that the samples of item number `offset` follow from.
+
+        What lies outside of them does not matter to `write`. None if it is the whole image. Raises ItemError.
+        """
+
+    @abstractmethod
+    def write(self, pixels: Pixels, offset: int, epoch: int, item: int, row: int) -> list[int]:
+        """Make the samples of item number `offset` of the task, from row `row` of `out` on.
+
+        Returns the manipulation of each image. Raises ItemError, and then the rows may hold anything.
+        """
+
+    def write_all(self, images: Pixels) -> bool:
+        """Make the samples of all items from a stack of images, if it is a stack of samples; return whether it is."""
+        del images
+        return False
+
+    @abstractmethod
+    def finish(self, rows: Int64s) -> None:
+        """End the task: row k of `out` is sample number `rows[k]`."""
+
+
+class SteppedSamples(Maker):
+    """Makes samples by steps alone."""
+
+    def __init__(self, plan: StreamPlan) -> None:
+        """Take a stream's plan."""
+        super().__init__(plan)
+        #: The programs of one item's samples; and for which item of the task and size of its image they were made.
+        self._programs: list[Program] = []
+        self._made_for: tuple[int, Size] | None = None
+
+    def begin(self, epoch: int, items: Int64s, out: Sequence[Pixels]) -> None:
+        """Draw for the steps."""
+        super().begin(epoch, items, out)
+        self._made_for = None
+
+    def sources(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
+        """Return the window of each sample's program."""
+        del epoch, item
+        try:
+            return [program.window for program in self._programs_of(offset, image)]
+        except ItemError:  # `write` raises it again
+            return None
+
+    def write(self, pixels: Pixels, offset: int, epoch: int, item: int, row: int) -> list[int]:
+        """Run each sample's program."""
+        del epoch, item
+        for patch, program in enumerate(self._programs_of(offset, (pixels.shape[0], pixels.shape[1]))):
+            np.copyto(self._out[0][row + patch], program.run(pixels))
+        return [0] * self._patches
+
+    def finish(self, rows: Int64s) -> None:
+        """Do nothing: `write` leaves finished samples."""
+
+    def _programs_of(self, offset: int, image: Size) -> list[Program]:
+        if self._made_for != (offset, image):
+            first = offset * self._patches
+            self._programs = [self._steps.program(sample, image) for sample in range(first, first + self._patches)]
+            self._made_for = offset, image
+        return self._programs
+
+
+class FramedSamples(Maker):
+    """Makes samples that have one size before the steps."""
+
+    def __init__(self, plan: StreamPlan) -> None:
+        """Take a stream's plan."""
+        super().__init__(plan)
+        transform, window = plan.settings.transform, plan.settings.transform.window
+        self._cutter = Cutter(plan.settings, plan.seed)
+        #: Height, width and channels of a sample before the steps.
+        self._shape = window.height, window.width, transform.image_shape[2]
+        self._resized_by_steps = self._shape != transform.image_shape
+        self._augmenter = Augmenter(transform.augment, self._shape)
+        #: Whether a sample is the whole image, at most resized.
+        self._whole = transform.patch is None and not self._cutter.columns
+        self._draws: Float64s = np.empty((0, 0, 0))
+        #: Where samples are made before the steps: in their place, unless the steps change their size.
+        self._framed: Sequence[Pixels] = ()
+        self._room: Pixels = np.empty(0, np.uint8)
+        self._programs: dict[int, Program] = {}
+
+    def begin(self, epoch: int, items: Int64s, out: Sequence[Pixels]) -> None:
+        """Draw for the patches, the manipulations, the augmentation and the steps."""
+        super().begin(epoch, items, out)
+        cut, changed = self._cutter.columns, self._augmenter.columns
+        draws = uniforms(self._plan.seed, epoch, items, self._patches, cut + changed)
+        self._augmenter.begin(draws[..., cut:].reshape(len(items) * self._patches, changed))
+        self._draws = draws[..., :cut]
+        self._programs.clear()
+        self._framed = self._room_before_steps(len(out), len(out[0])) if self._resized_by_steps else out
+
+    def sources(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
+        """Return what the cutter needs."""
+        return self._cutter.sources(image, epoch, item, self._draws[offset])
+
+    def write(self, pixels: Pixels, offset: int, epoch: int, item: int, row: int) -> list[int]:
+        """Cut and move each patch."""
+        manipulations, first = [], offset * self._patches
+        for sample in range(first, first + self._patches) if self._steps else ():
+            self._programs[sample] = self._steps.program(sample, self._shape[:2])
+        for index, (cut, manipulation) in enumerate(self._cutter.cuts(pixels, epoch, item, self._draws[offset])):
+            patch, image = divmod(index, len(self._framed))
+            self._augmenter.write(cut, first + patch, self._framed[image][row + patch])
+            manipulations.append(manipulation)
+        return manipulations
+
+    def write_all(self, images: Pixels) -> bool:
+        """Move all images at once if they have the size of samples."""
+        if not self._whole or images.shape[1:] != self._shape:
+            return False
+        try:
+            for sample in range(len(images)) if self._steps else ():
+                self._programs[sample] = self._steps.program(sample, self._shape[:2])
+        except ItemError:  # `write` tells which item it is
+            return False
+        self._augmenter.write_all(images, self._framed[0])
+        return True
+
+    def finish(self, rows: Int64s) -> None:
+        """Change the levels as `augment` asks, and run the steps."""
+        for framed, out in zip(self._framed, self._out, strict=True):
+            self._augmenter.finish(rows, framed[: len(rows)])
+            for row, sample in enumerate(rows.tolist() if self._steps else ()):
+                program = self._programs[sample]
+                if program.actions or self._resized_by_steps:
+                    np.copyto(out[row], program.run(framed[row]))
+
+    def _room_before_steps(self, images: int, samples: int) -> list[Pixels]:
+        size = images * samples * math.prod(self._shape)
+        if size > self._room.size:
+            self._room = np.empty(size, np.uint8)
+        return list(self._room[:size].reshape(images, samples, *self._shape))

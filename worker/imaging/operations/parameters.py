@@ -1,0 +1,91 @@
+"""Types of parameters that several steps have, and what their uniforms stand for."""
+
+import math
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+
+def _pair(value: Any) -> Any:  # noqa: ANN401 - not checked yet
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _one_or_more(value: Any) -> Any:  # noqa: ANN401 - not checked yet
+    return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"[{value[0]:g}, {value[1]:g}]: the first number must not exceed the second")
+    return value
+
+
+def _one_or_all(value: tuple[int, ...]) -> tuple[int, ...]:
+    if len(value) == 2:  # noqa: PLR2004 - channels are 1, 3 or 4
+        raise ValueError(f"{list(value)}: give one level, or one for each channel")
+    return value
+
+
+_Side = Annotated[int, Field(ge=1, le=65_535)]
+_Level = Annotated[int, Field(ge=0, le=255)]
+#: Height and width in pixels; a single number gives both.
+Sides = Annotated[tuple[_Side, _Side], BeforeValidator(_pair)]
+#: Levels, one for all channels or one for each; a single number counts for all.
+Fill = Annotated[
+    tuple[_Level, ...], BeforeValidator(_one_or_more), Field(min_length=1, max_length=4), AfterValidator(_one_or_all)
+]
+#: Parts of an image's area.
+Fractions = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], AfterValidator(_ordered)
+]
+_Ratio = Annotated[float, Field(ge=0.05, le=20)]
+#: Widths divided by heights.
+Ratios = Annotated[tuple[_Ratio, _Ratio], AfterValidator(_ordered)]
+
+
+def between(low: float, high: float, draw: float) -> float:
+    """Return the number of [`low`, `high`) that a uniform stands for."""
+    return low + (high - low) * draw
+
+
+def whole(below: int, draw: float) -> int:
+    """Return the whole number of [0, `below`) that a uniform stands for."""
+    return min(int(draw * below), below - 1)
+
+
+def exponential(power: float) -> float:
+    """Return e^`power`, for powers of -4 to 4: the same on every host, which the C library's is not.
+
+    Taylor's polynomial; the terms left out are below 10^-17 of the result.
+    """
+    result = 1.0
+    for term in range(32, 0, -1):
+        result = 1.0 + power / term * result
+    return result
+
+
+def logarithm(value: float) -> float:
+    """Return the natural logarithm of a number of 1/20 to 20: the same on every host.
+
+    Halley's iteration from 0, which triples the right digits with each turn.
+    """
+    result = 0.0
+    for _ in range(12):
+        power = exponential(result)
+        result += 2.0 * (value - power) / (value + power)
+    return result
+
+
+def sine_cosine(degrees: float) -> tuple[float, float]:
+    """Return sine and cosine: the same on every host. Exact for multiples of 90°."""
+    quarter = round(degrees / 90.0)
+    x = (degrees - quarter * 90.0) * (math.pi / 180.0)
+    square, sine, cosine = x * x, 0.0, 0.0
+    for power in range(18, -2, -2):  # Taylor's polynomials on [-45°, 45°]; the next terms are below 10^-19
+        sign = -1.0 if power // 2 % 2 else 1.0
+        sine = sine * square + sign / math.factorial(power + 1)
+        cosine = cosine * square + sign / math.factorial(power)
+    sine *= x
+    for _ in range(quarter % 4):
+        sine, cosine = cosine, -sine
+    return sine, cosine
