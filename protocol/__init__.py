@@ -1,1 +1,1 @@
-"""What every part of Penstock shares: words, wire, order and the socket shell."""
+"""The shared base of all parts: spec, order, messages, wire format, sockets and storage."""

@@ -1,4 +1,4 @@
-"""Every error that Penstock raises. Owns the split between our faults, the user's and a peer's."""
+"""Every error that Penstock raises. Errors of Penstock itself, of the user and of a peer have different types."""
 
 
 class PenstockError(Exception):
@@ -39,7 +39,7 @@ class RemoteProtocolError(ProtocolError):
 
 
 class OutputError(PenstockError):
-    """What a stream is written to cannot be written, or must not be: the message names the file and what to do."""
+    """An output file cannot be written, or must not be: the message names the file and what to do."""
 
 
 class RefusedError(PenstockError):
@@ -59,7 +59,7 @@ class DeadlineError(PenstockError, TimeoutError):
 
 
 class StackError(PenstockError):
-    """A supervised local service could not start or died too often; the message quotes its last words."""
+    """A supervised local service could not start or died too often; the message quotes the end of its log."""
 
 
 class ArgumentError(PenstockError, ValueError):

@@ -31,12 +31,12 @@ _Event = tuple[float, str, int, int, int | None, str]
 
 
 class StoryEvent(Message):
-    """One event in the way of a task through a core."""
+    """One event of a task in a core."""
 
     ago_s: Seconds
     """Seconds between the event and the moment at which the story was asked for."""
     what: Annotated[str, StringConstraints(max_length=_MOST_CHARACTERS)]
-    """What happened, in words."""
+    """What happened."""
     item_offset: Count | None = None
     """Offset of the single item that it happened to; none if it happened to the whole task."""
 

@@ -4,8 +4,8 @@ How samples are cut into batches and tasks, memory limits, the places of roots a
 are left out: they may change between a run and its resumption.
 
 Version 2, today's, leaves out every field that has its default, so that a new optional field changes no fingerprint.
-The rule for that: the meaning of a default never changes. Version 1 held every field; it is still computed, so that a
-position or a file of that time is accepted where it says the same.
+This needs a rule: the meaning of a default never changes. Version 1 held every field; it is still computed, so that a
+position or a file of that time is accepted if it belongs to the same stream.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from penstock.protocol.spec.custom import Produced
 from penstock.protocol.spec.spec import Spec, Stream
 
 _DETERMINING: tuple[str, ...] = ("transform", "patches", "mix", "shuffle", "shard")
-#: Fields that only name what a number means, and change none.
+#: Fields that only name the meaning of numbers, and change none.
 _NAMES: dict[type[BaseModel], frozenset[str]] = {Produced: frozenset({"axes", "channels"})}
 #: The same, as pydantic excludes them.
 _NAMES_1: dict[str, Any] = {"custom": {"__all__": {"produces": {"__all__": {"axes", "channels"}}}}}

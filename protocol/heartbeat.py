@@ -25,7 +25,7 @@ class Liveness:
         return now >= self._lost_at
 
     def timer(self) -> float:
-        """Return when to look at this link next."""
+        """Return when to check this connection next."""
         return min(self.spoke_at + self.intervals.heartbeat_s, self._lost_at)
 
     @property

@@ -1,4 +1,4 @@
-"""What the cores ask their shells to do. Frozen records; the cores themselves touch no socket and no log."""
+"""Instructions of the cores to their shells. Frozen records; the cores themselves touch no socket and no log."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Reopen:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """This service cannot go on; `reason` says why in words."""
+    """This service cannot go on; `reason` explains why."""
 
     reason: str
 

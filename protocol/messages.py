@@ -55,13 +55,13 @@ class Heartbeat(Message):
     sink: Text = ""
     """Worker only: the address that it pushes results to; the ventilator repeats its welcome if that is out of date."""
     blocked: Reason = ""
-    """Worker only: why its results do not reach the sink, in words; empty if they do, or if there are none to send."""
+    """Worker only: why its results do not reach the sink; empty if they do, or if there are none to send."""
     position: Count | None = None
     """Sink to trainer only: the position up to which everything was sent; none before the subscription."""
     worker_stats: WorkerStats | None = None
     """Worker only: its counters."""
     sink_stats: SinkStats | None = None
-    """Sink to ventilator only: what it holds, and for which trainers."""
+    """Sink to ventilator only: statistics of the sink, its streams, trainers and files."""
     ledger: Count = 0
     """Ventilator to sink only: how many of this sink's quarantined items the ventilator knows."""
     ping: Ping | None = None
@@ -79,7 +79,7 @@ class Drain(Message):
     """Ventilator to a worker, or to a sink of another version: finish what runs, give back the rest, and leave."""
 
     reason: Reason
-    """Why, in words."""
+    """Explanation for people."""
 
 
 AnyMessage = (

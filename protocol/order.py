@@ -1,7 +1,6 @@
-"""Where every sample stands: epochs, positions, tasks, mix windows and each sample's random generator.
+"""The order of samples: epochs, positions, tasks, mix windows and each sample's random generator.
 
-Owns the pure functions from (seed, epoch, place) to items and from items to places. Everything costs O(1) memory,
-whatever the number of items.
+Pure functions map (seed, epoch, place) to items and back. All of them need O(1) memory, whatever the number of items.
 
 Shuffling is a keyed permutation of [0, n): a balanced Feistel network over the smallest even number of bits that holds
 n, whose values outside [0, n) walk the network's cycle until they fall inside (Black and Rogaway, "Ciphers with
@@ -30,7 +29,7 @@ _SORTED_SIZE = 4096
 #: Items of the shuffled order computed at once, so that a task of a few items does not pay for numpy's call overhead.
 _BLOCK = 4096
 
-_ITEMS, _WINDOW = 1, 2  # what a permutation is for: keeps the keys of the two uses apart
+_ITEMS, _WINDOW = 1, 2  # purposes of a permutation: they keep the keys of the two uses apart
 
 
 _GOLDEN, _MIX_A, _MIX_B = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # SplitMix64's constants
@@ -94,7 +93,7 @@ def _sorted_table(size: int, *key: int) -> Int64s:
     return table
 
 
-#: What a sample's numbers are drawn for: another word of the key each, so that no use can shift another's draws.
+#: Purposes for which a sample's numbers are drawn. Each has a key word of its own, so no use shifts another's draws.
 DRAW_SAMPLE, DRAW_PLACES, DRAW_CUSTOM, DRAW_STORED = 0, 1, 2, 3
 
 

@@ -1,8 +1,8 @@
-"""The first uniform numbers of many samples' generators at once: what `order.sample_generator` draws, vectorised.
+"""The first uniform numbers of many samples' generators at once: a vectorised `order.sample_generator`.
 
 `uniforms` asks one generator of each sample, `uniforms_of` several, such as those of a stream's steps, in one pass.
 
-Owns the arithmetic of Philox4x64-10 (Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3",
+This module computes Philox4x64-10 (Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3",
 SC11) over arrays. numpy builds a generator in about 8 µs, as much as a small image's whole augmentation takes; here
 a sample's numbers cost about half a microsecond.
 """
@@ -19,7 +19,7 @@ _Uint64s = npt.NDArray[np.uint64]
 Float64s = npt.NDArray[np.float64]
 
 _ROUNDS = 10
-#: The multipliers of counter words 0 and 2, and what the two key words grow by from round to round (Random123).
+#: The multipliers of counter words 0 and 2, and the increments of the two key words in each round (Random123).
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 _WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 _WORD = 0xFFFFFFFFFFFFFFFF

@@ -37,10 +37,10 @@ class FieldSchema(Model):
     shape: tuple[int, ...] = Field(max_length=8)
     """Shape of one sample, without the batch axis."""
     axes: Axes = ""
-    """Of an image, what the axes of `shape` are: `hwc` (height, width, channels), `chw`, or `hw`. The `frames` of
-    messages leave it and `channels` out: both sides know them from the plan, and they say nothing of bytes."""
+    """Of an image, the axes of `shape`: `hwc` (height, width, channels), `chw`, or `hw`. The `frames` of messages leave
+    it and `channels` out, since both sides know them from the plan."""
     channels: Channels = ""
-    """Of an image, what its channels are, in order: `gray`, `rgb` or `rgba`."""
+    """Of an image, its channels in order: `gray`, `rgb` or `rgba`."""
 
     @classmethod
     def of(cls, name: str, made: Produced) -> "FieldSchema":
@@ -54,7 +54,7 @@ class FieldSchema(Model):
 
 
 class StreamPlan(Model):
-    """What a stream turned out to be once its source was listed."""
+    """The plan of a stream: its spec, and facts from the listing of its source."""
 
     name: Name
     """The stream's name."""
@@ -67,17 +67,17 @@ class StreamPlan(Model):
     classes: tuple[str, ...]
     """Class names in label order."""
     fingerprint: str
-    """Digest of what determines the samples: seed, source listing, transform and order."""
+    """Digest of all that determines the samples: seed, source listing, transform and order."""
     fingerprint_1: str = ""
     """The same by the rules of version 1, by which older positions and files are recognised; empty: it has none."""
     copy_digest: str = ""
-    """What a worker compares with its own copy of the data, such as a digest of an array's shape, labels and some rows;
-    empty: nothing."""
+    """Digest that a worker compares with its own copy of the data, such as that of an array's shape, labels and some
+    rows; empty: nothing is compared."""
 
     @model_validator(mode="before")
     @classmethod
     def _take_former_name(cls, data: Any) -> Any:  # noqa: ANN401 - not checked yet
-        """Read plans that files of earlier versions hold: they call `copy_digest` `sketch`."""
+        """Read plans of older files, in which `copy_digest` is called `sketch`."""
         if isinstance(data, dict) and "sketch" in data:
             return {("copy_digest" if key == "sketch" else key): value for key, value in data.items()}
         return data
@@ -88,7 +88,7 @@ class StreamPlan(Model):
 
     @cached_property
     def token(self) -> str:
-        """What a result must agree in with the sink's plan: the samples, and which of them a task's number names."""
+        """Digest of the samples and of how tasks number them, which a result and the sink's plan must share."""
         return f"{self.fingerprint}/{self.geometry.task_items}"
 
     @cached_property  # pydantic's own method of this name is deprecated; the word is ours

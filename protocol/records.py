@@ -1,4 +1,4 @@
-"""What messages are made of: records that stand in several of them, as frozen pydantic models."""
+"""Records that several messages share, as frozen pydantic models."""
 
 from typing import Annotated, Literal
 
@@ -6,14 +6,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 #: Names, reasons and addresses on the wire are never longer than this (characters).
 Text = Annotated[str, StringConstraints(max_length=4096)]
-#: Explanations quote what peers sent: one that grew too long is cut, never a reason to fail.
+#: Explanations quote what peers sent; one that is too long is cut, which is no error.
 Reason = Annotated[str, BeforeValidator(lambda text: text[:4096] if isinstance(text, str) else text)]
 Count = Annotated[int, Field(ge=0, lt=2**62)]
-#: Longest time that a peer may tell (s; 30,000 years): sums of what many tell stay finite.
+#: Longest time that a peer may report (s; 30,000 years): sums over many peers stay finite.
 MOST_S = 1e12
 Seconds = Annotated[float, Field(ge=0, le=MOST_S, allow_inf_nan=False)]
-#: What failed about an item, as one word for counters: getting its bytes, decoding them, cutting and changing the
-#: image, a custom transform; or it killed the workers that ran it.
+#: The stage at which an item failed, as one word for counters: reading its bytes, decoding them, transforming the
+#: image, a custom transform; or the item killed its workers.
 FailureKind = Literal["read", "decode", "transform", "custom", "killed", "other"]
 
 
@@ -62,11 +62,11 @@ class Task(Message):
     key: TaskKey
     """Its name."""
     attempt: Count
-    """How many workers died while they ran it."""
+    """Number of workers that died while they ran it."""
     epoch: Count
     """Epoch that the samples are drawn for."""
     items: tuple[Item, ...]
-    """What to make samples of, in order."""
+    """Items to make samples of, in order."""
 
 
 class Failure(Message):
@@ -79,28 +79,28 @@ class Failure(Message):
     path: Text
     """Path below the root."""
     reason: Reason
-    """Why, in words."""
+    """Explanation of the failure."""
     kind: FailureKind = "other"
-    """The same as one word."""
+    """The stage that failed, as one word."""
     attempts: Count = 1
-    """How often it was tried."""
+    """Number of attempts."""
     worker: Text = ""
-    """Who tried it last."""
+    """Worker that tried it last."""
     fatal: bool = False
-    """The item is not to blame: others would fail as it did, so the stream stops at once, for this reason."""
+    """Whether the item is not to blame: other items would fail in the same way, so the stream stops at once."""
 
 
 class Timings(Message):
-    """Where a task's time went on its worker."""
+    """Times of one task on its worker, by stage."""
 
     read_s: Seconds = 0.0
-    """Waiting for bytes."""
+    """Seconds waiting for bytes."""
     decode_s: Seconds = 0.0
-    """Decoding."""
+    """Seconds decoding."""
     transform_s: Seconds = 0.0
-    """Everything after decoding."""
+    """Seconds of everything after decoding."""
     send_s: Seconds = 0.0
-    """Handing the result to the transport."""
+    """Seconds handing the result to the transport."""
 
 
 class Done(Message):
@@ -109,7 +109,7 @@ class Done(Message):
     key: TaskKey
     """Its name."""
     timings: Timings
-    """Where the time went."""
+    """Times of the unit of work, by stage."""
 
 
 class Intervals(Message):
@@ -137,16 +137,16 @@ class Reference(Message):
 
 
 class Ping(Message):
-    """Of a process that records a trace: when it speaks and what it heard last, for the round trips of `tracer`."""
+    """Times of the sender's and the receiver's last pings, from which a trace computes round trips."""
 
     process: Text
-    """Who it is, in the trace."""
+    """Name of the sender in the trace."""
     sent_s: Seconds
-    """When this was sent, by the sender's clock."""
+    """Time of sending, by the sender's clock."""
     heard_sent_s: Seconds | None = None
     """When the receiver's last ping was sent, by the receiver's clock; none: no ping of it has come yet."""
     heard_at_s: Seconds | None = None
-    """When that came, by the sender's clock."""
+    """When that ping arrived, by the sender's clock."""
 
 
 #: Where an array lies that is not in the message: which of its segments, and from which byte on.

@@ -1,7 +1,7 @@
-"""The whole topology at one moment, as the ventilator knows it: what `penstock status`, the dashboard and tests read.
+"""The state of the whole stack at one moment, which `penstock status`, the dashboard and tests read.
 
-Made once a second from heartbeats and the leases core; answers `StatusRequest`, and is JSON at `/status`. Owns what
-each value means; `ventilator/monitoring` finds the values out, and other modules show them.
+The ventilator makes a snapshot once a second from heartbeats and the leases core. It answers `StatusRequest`, and is
+JSON at `/status`. This module defines the meaning of each value; `ventilator/monitoring` computes the values.
 """
 
 from typing import Annotated, Literal, get_args
@@ -34,11 +34,11 @@ Word = Literal[
     "starting",
 ]
 WORDS: tuple[Word, ...] = get_args(Word)
-#: What a stalled stack stands still for.
+#: Why a stalled stack stands still.
 Cause = Literal["", "no worker", "no sink", "hanging task", "stopped stream", "no progress"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 Fraction = Annotated[float, Field(ge=0, le=1)]
-#: What is computed of all that peers tell.
+#: A number computed from the statistics of peers.
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -46,61 +46,62 @@ class Verdict(Message):
     """What limits the stack, and what to do."""
 
     word: Word
-    """What limits it."""
+    """What limits the stack, as one word."""
     cause: Cause = ""
-    """Of `stalled`: what is missing."""
+    """For `stalled`: what is missing."""
     sentence: Text
-    """The same in words, with numbers and what to do."""
+    """The verdict as a sentence, with numbers and what to do."""
     wait_fraction: Fraction | None = None
-    """How much of its time the trainer that waits most waited for batches, lately; none without a trainer."""
+    """Fraction of its time that the trainer that waits most waited for batches, lately; none without a trainer."""
     more_workers: Count = 0
-    """Of `worker-bound`: about how many more workers of this kind would keep the trainers fed."""
+    """For `worker-bound`: about how many more workers of this kind would keep the trainers fed."""
     for_s: Amount = 0.0
     """Seconds since this became the verdict."""
 
 
 class Flow(Message):
-    """What passes along the topology's edges per second, lately."""
+    """Flow between the services, per second, lately."""
 
     tasks: Amount = 0.0
-    """Tasks finished by workers."""
+    """Tasks finished by workers per second."""
     made: Amount = 0.0
-    """Samples from workers to the sink,"""
+    """Samples sent by workers to the sink per second."""
     made_bytes: Amount = 0.0
-    """and their bytes."""
+    """Bytes of these samples per second."""
     batches: Amount = 0.0
-    """Batches from the sink to trainers,"""
+    """Batches sent by the sink to trainers per second."""
     delivered: Amount = 0.0
-    """their samples"""
+    """Samples in these batches per second."""
     delivered_bytes: Amount = 0.0
-    """and their bytes."""
+    """Bytes of these batches per second."""
 
 
 class WorkerRow(Message):
     """One worker."""
 
     name: Text
-    """Host and process."""
+    """Host and process ID."""
     host: Text
-    """Host."""
+    """Name of the worker's host."""
     slots: Count
-    """Tasks that it wants to hold at once."""
+    """Number of tasks that the worker leases at once."""
     leases: Count
-    """Tasks that it holds."""
+    """Number of tasks that the worker holds."""
     rate: Amount = 0.0
     """Samples per second, lately."""
     busy: Fraction = 0.0
-    """How much of its time it worked or waited for files or the sink, lately; the rest it had no task."""
+    """Fraction of its time that the worker worked, or waited for files or the sink, lately; the rest of its time it had
+    no task."""
     task_s: Amount = 0.0
-    """Seconds since it began what it runs; 0 without a task."""
+    """Seconds since the worker began its current task; 0 without a task."""
     silent_s: Amount = 0.0
-    """Seconds since it was heard."""
+    """Seconds since the worker's last message."""
     hedged: bool = False
-    """It holds up the stream, and others were given what it holds."""
+    """Whether the worker holds up the stream, so that other workers got its tasks too."""
     cut_off: Text = ""
-    """Why its results do not get to the sink; empty: they do."""
+    """Why the worker's results do not reach the sink; empty if they do."""
     stats: WorkerStats = WorkerStats()
-    """What it says of itself."""
+    """The worker's own statistics."""
 
 
 class TrainerRow(Message):
@@ -109,22 +110,23 @@ class TrainerRow(Message):
     rate: Amount = 0.0
     """Samples per second, lately."""
     wait_fraction: Fraction | None = None
-    """How much of its time it waited for batches, lately: by its own clock, or as the sink sees it until it told."""
+    """Fraction of its time that the trainer waited for batches, lately: by its own clock, or as the sink sees it until
+    the trainer has reported."""
     eta_s: Amount | None = None
-    """Seconds to its epoch's end at this rate; none while nothing flows."""
+    """Seconds to the end of the trainer's epoch at this rate; none while nothing flows."""
     stats: ReaderStats
-    """What the sink says of it."""
+    """The sink's statistics of the trainer."""
 
 
 class StreamRow(Message):
     """One stream."""
 
     name: Text
-    """Its name."""
+    """Name of the stream."""
     items: Count
-    """Items in an epoch,"""
+    """Items in an epoch."""
     samples: Count
-    """and samples."""
+    """Samples in an epoch."""
     classes: Count
     """Number of classes."""
     batch_size: Count
@@ -132,27 +134,27 @@ class StreamRow(Message):
     fingerprint: Text
     """Digest of what determines the samples."""
     wanted: Count = 0
-    """Tasks that the sink misses: "to do", all told;"""
+    """Tasks that the sink is missing."""
     ready: Count = 0
-    """of them, those that no worker has,"""
+    """Missing tasks that no worker has."""
     leased: Count = 0
-    """and those that workers have."""
+    """Missing tasks that workers have."""
     head_s: Amount = 0.0
-    """Seconds that the lowest missing task has been the lowest: the age of the head of the line."""
+    """Seconds that the lowest missing task has been the lowest."""
     typical_task_s: Amount | None = None
     """Smoothed seconds that a task takes on a worker."""
     finished: Count = 0
-    """Tasks that workers have finished,"""
+    """Tasks that workers have finished."""
     hedged: Count = 0
-    """tasks that were given to a second worker because the first held up the stream,"""
+    """Tasks that were given to a second worker because the first held up the stream."""
     repeated: Count = 0
-    """and tasks that were leased again after a loss."""
+    """Tasks that were leased again after a loss."""
     given_up: Count = 0
-    """Items that killed their workers."""
+    """Items that were quarantined because they killed their workers."""
     spent: Timings = Timings()
-    """Seconds that workers spent on it, by stage."""
+    """Seconds that workers spent on the stream, by stage."""
     sink: StreamStats | None = None
-    """What the sink says of it; none without a sink."""
+    """The sink's statistics of the stream; none without a sink."""
 
 
 class SinkRow(Message):
@@ -161,17 +163,17 @@ class SinkRow(Message):
     results: Text
     """Address that workers push results to."""
     silent_s: Amount = 0.0
-    """Seconds since it was heard."""
+    """Seconds since the sink's last message."""
     outcomes: Counts = Field(default_factory=dict)
-    """Results that came in, by outcome: accepted, duplicate, unwanted."""
+    """Number of results that arrived, by outcome: accepted, duplicate, unwanted."""
     bytes: Count = 0
-    """Bytes of samples in those accepted."""
+    """Bytes of the samples in accepted results."""
     quarantined: Count = 0
-    """Lines of the ledger since it started; `Snapshot.ledger` has the newest."""
+    """Lines of the quarantine ledger since the sink started; `Snapshot.ledger` has the newest."""
     restarts: Count = 0
-    """How often its supervisor has started it again."""
+    """Number of times that the supervisor has restarted the sink."""
     rejected: Counts = Field(default_factory=dict)
-    """Messages that it dropped, by reason."""
+    """Messages that the sink dropped, by reason."""
 
 
 class Snapshot(Message):
@@ -180,13 +182,13 @@ class Snapshot(Message):
     version: Text
     """Penstock's version."""
     at: Amount
-    """When it was made: seconds since 1970 on the ventilator's clock."""
+    """When the snapshot was made: seconds since 1970 on the ventilator's clock."""
     up_s: Amount
     """Seconds since the ventilator had listed its sources."""
     verdict: Verdict
     """What limits the stack."""
     flow: Flow = Flow()
-    """What passes along its edges."""
+    """Flow between the services, per second."""
     streams: tuple[StreamRow, ...]
     """Every stream of the spec."""
     workers: tuple[WorkerRow, ...] = ()
@@ -196,11 +198,11 @@ class Snapshot(Message):
     trainers: tuple[TrainerRow, ...] = ()
     """Every trainer, by stream and rank."""
     writers: tuple[WriterStats, ...] = ()
-    """Every file that the sink writes."""
+    """Every file that the sink is writing."""
     lost: Counts = Field(default_factory=dict)
-    """Workers that went since the ventilator started: died ("worker unreachable", "worker silent") or left."""
+    """Workers lost since the ventilator started, by event: died ("worker unreachable", "worker silent") or left."""
     restarts: Count = 0
-    """How often the ventilator's supervisor has started it again."""
+    """Number of times that the supervisor has restarted the ventilator."""
     rejected: Counts = Field(default_factory=dict)
     """Messages that the ventilator dropped, by reason."""
     ledger: Annotated[tuple[QuarantinedItem, ...], Field(max_length=LEDGER_KEPT)] = ()

@@ -1,6 +1,7 @@
-"""What services tell of themselves with their heartbeats: small, bounded, absolute. Owns what each number means.
+"""The statistics that services send with their heartbeats: small, bounded, absolute.
 
-Counts and seconds only rise while a process lives. A lost message costs nothing, and rates are differences.
+This module defines what each number means. Counts and seconds only rise while a process lives, so a lost message costs
+nothing, and rates are differences.
 """
 
 from collections.abc import Mapping
@@ -12,138 +13,140 @@ from penstock.protocol.records import Count, FailureKind, Message, Seconds, Task
 
 #: Quarantined items that one heartbeat carries, and that a sink and a ventilator remember: the newest.
 LEDGER_PAGE, LEDGER_KEPT = 100, 1000
-#: Streams, trainers and files of which one heartbeat tells.
+#: Streams, trainers and files that one heartbeat reports at most.
 MOST_STREAMS = 1000
 #: Longest path, reason or name (characters) in statistics; longer ones are cut in the middle.
 MOST_CHARACTERS = 400
-#: Counts are kept by few names (outcomes, reasons), of few letters.
+#: Counts by name (outcomes, reasons) have few and short names.
 MOST_NAMES, MOST_LETTERS = 64, 64
 Counts = Annotated[
     dict[Annotated[str, StringConstraints(max_length=MOST_LETTERS)], Count], Field(max_length=MOST_NAMES)
 ]
-#: What a worker's decoding thread does: waits for a task, for bytes, works, or hands a result over.
+#: Stages of a worker's decoding thread: it waits for a task or for bytes, works, or hands a result over.
 Stage = Literal["idle", "read", "make", "send"]
 
 
 class WorkerStats(Message):
-    """A worker, since its process started."""
+    """Statistics of a worker since its process started."""
 
     tasks: Count = 0
     """Units of work whose result was sent."""
     samples: Count = 0
-    """Samples in them."""
+    """Samples in these results."""
     bytes: Count = 0
-    """Bytes of those samples."""
+    """Bytes of these samples."""
     items: Count = 0
-    """Items worked on,"""
+    """Items processed, failed ones included."""
     failures: Count = 0
-    """and those of them that could not be made into samples."""
+    """Items that could not be made into samples."""
     spent: Timings = Timings()
     """Seconds of the thread that makes samples, by stage; the rest of its time it waited for tasks."""
     stage: Stage = "idle"
-    """What that thread does now,"""
+    """Current stage of that thread."""
     stage_s: Seconds = 0.0
-    """and for how many seconds; they are not in `spent` yet."""
+    """Seconds in the current stage; they are not in `spent` yet."""
     task: TaskKey | None = None
-    """What it works on or waits for."""
+    """Task that the thread works on or waits for."""
     restarts: Count = 0
-    """How often its supervisor has started it again."""
+    """Number of times that the supervisor has restarted the worker."""
     rejected: Counts = Field(default_factory=dict)
-    """Messages that were dropped, by reason."""
+    """Messages that the worker dropped, by reason."""
 
 
 class FeedWaits(Message):
-    """A training program's own clock, as its feed measures it."""
+    """Times of a training program, measured by its feed."""
 
     batches: Count = 0
     """Batches handed to the program."""
     wait_s: Seconds = 0.0
-    """Seconds that it waited for them, the wait that is not over included."""
+    """Seconds that the program waited for batches, including a wait that is not over."""
     busy_s: Seconds = 0.0
-    """Seconds that it spent with a batch in hand."""
+    """Seconds that the program spent with a batch in hand."""
 
 
 class EpochProgress(Message):
-    """The epoch that a reader is in, from where it began to read: samples."""
+    """Samples of the epoch that a reader is in, from where it began to read."""
 
     epoch: Count
     """Number of the epoch."""
     expected: Count
-    """All that are to be accounted for."""
+    """Samples that must be accounted for."""
     delivered: Count = 0
-    """In batches that were sent, over all ranks."""
+    """Samples in batches that were sent, over all ranks."""
     quarantined: Count = 0
-    """Of items that failed, as far as the reader has come."""
+    """Samples of failed items, as far as the reader has come."""
     dropped: Count = 0
-    """Left over at the epoch's end."""
+    """Samples left over at the epoch's end."""
 
 
 class ReaderStats(Message):
-    """One trainer, as the sink sees it since it subscribed."""
+    """Statistics of one trainer, as the sink sees it, since it subscribed."""
 
     reader: Text
-    """Tells it from others, and from itself before it subscribed again."""
+    """Identifies this subscription: another one of the same trainer has another value."""
     stream: Text
-    """What it reads,"""
+    """Stream that the trainer reads."""
     rank: Count
-    """as which"""
+    """Rank of the trainer."""
     world_size: Count
-    """of how many."""
+    """Number of ranks that share the stream."""
     position: Count
-    """Everything before was sent to it."""
+    """Position up to which everything was sent to the trainer."""
     epoch: EpochProgress
-    """Where it stands in its epoch."""
+    """Progress of the trainer in its epoch."""
     batches: Count = 0
-    """Batches sent,"""
+    """Batches sent."""
     samples: Count = 0
-    """the samples in them"""
+    """Samples in these batches."""
     bytes: Count = 0
-    """and their bytes."""
+    """Bytes of these batches."""
     credit: Count = 0
-    """Batches that may be sent to it at once: it waits for them."""
+    """Batches that may be sent at once: the trainer waits for them."""
     in_flight: Count = 0
-    """Batches that were sent and that it has not consumed."""
+    """Batches that were sent and that the trainer has not consumed."""
     starved: bool = True
-    """It has credit and no batch of it is complete: it waits for the pipeline. Else the pipeline waits for it."""
+    """Whether the trainer has credit and no batch of it is complete, so that it waits for the pipeline. Otherwise the
+    pipeline waits for the trainer."""
     state_s: Seconds = 0.0
-    """Seconds since that is so; they are in the sums below."""
+    """Seconds since `starved` changed; they are included in the sums below."""
     starved_s: Seconds = 0.0
-    """Seconds that it was starved."""
+    """Seconds that the trainer was starved."""
     blocked_s: Seconds = 0.0
-    """Seconds that it had no credit to give: it was busy with what it had."""
+    """Seconds that the trainer had no credit: it was busy with its batches."""
     feed: FeedWaits | None = None
-    """What it says itself; none as long as it has not."""
+    """The trainer's own times; none until it has reported them."""
 
 
 class StreamStats(Message):
-    """One stream in the sink, since that started; trainers that left are counted."""
+    """Statistics of one stream since the sink started; trainers that left are included."""
 
     stream: Text
-    """Its name."""
+    """Name of the stream."""
     window: Count = 0
-    """Samples that may be held or on their way for the trainer that may have most; 0 without one."""
+    """Samples that may be held or in transit for the trainer with the largest window; 0 without a trainer."""
     held: Count = 0
-    """Samples that are held,"""
+    """Samples that the sink holds."""
     in_flight: Count = 0
-    """and those on their way to the trainer that has most of them there."""
+    """Samples in transit to the trainer that has most of them in transit."""
     batches: Count = 0
-    """Batches sent to trainers,"""
+    """Batches sent to trainers."""
     samples: Count = 0
-    """the samples in them"""
+    """Samples in these batches."""
     bytes: Count = 0
-    """and their bytes."""
+    """Bytes of these batches."""
     quarantined_samples: Count = 0
-    """Samples that trainers did not get because their items failed, counted for rank 0 at each epoch's end,"""
+    """Samples that trainers did not get because their items failed, counted for rank 0 at each epoch's end."""
     dropped_samples: Count = 0
-    """and those left over at the end of an epoch, likewise."""
+    """Samples left over at the end of an epoch, counted for rank 0."""
     starved_s: Seconds = 0.0
-    """Seconds that trainers had credit and no batch of theirs was complete, summed over trainers."""
+    """Seconds that trainers had credit and no complete batch, summed over trainers."""
     blocked_s: Seconds = 0.0
-    """Seconds that trainers had no credit to give, summed over trainers."""
+    """Seconds that trainers had no credit, summed over trainers."""
     quarantined: Counts = Field(default_factory=dict)
-    """Items quarantined, once an epoch, by kind of failure."""
+    """Items quarantined, counted once per epoch, by kind of failure."""
     quarantined_items: Counts = Field(default_factory=dict)
-    """Different items quarantined so far, by kind of their first failure: each is counted once, however many epochs."""
+    """Different items quarantined so far, by kind of their first failure; each is counted once, in however many epochs
+    it failed."""
     stopped: Text = ""
     """Why the stream stopped for good; empty while it runs."""
 
@@ -154,40 +157,40 @@ class QuarantinedItem(Message):
     number: Annotated[int, Field(ge=0, lt=2**62 - 1)]
     """Running number since the sink started, from 0."""
     stream: Text
-    """Where it belongs,"""
+    """Stream of the item."""
     epoch: Count
-    """when it failed,"""
+    """Epoch in which the item failed."""
     item: Count
-    """its index in the whole source"""
+    """Index of the item in the whole source."""
     path: Text
-    """and its path below the root."""
+    """Path of the item below the root."""
     kind: FailureKind
-    """What failed, as one word;"""
+    """Kind of failure, as one word."""
     reason: Text
-    """the same in a sentence."""
+    """The failure, as a sentence."""
     attempts: Count = 1
-    """How often it was tried."""
+    """Number of attempts."""
     worker: Text = ""
-    """Who tried it last."""
+    """Worker that tried the item last."""
 
 
 class WriterStats(Message):
-    """A writer, which records a stream in a file while trainers read it."""
+    """Statistics of a writer, which records a stream in a file while trainers may read it."""
 
     stream: Text
-    """What is written"""
+    """Stream that is written."""
     path: Text
-    """and where."""
+    """Path of the output."""
     state: Literal["waiting", "opening", "writing", "finishing", "finished", "stopped"] = "writing"
-    """Whether it still takes samples: it does while `writing`."""
+    """State of the recording; it takes samples only while it is `writing`."""
     position: Count = 0
-    """Everything before was handed over to be written,"""
+    """Position up to which everything was handed over to be written."""
     total: Count = 0
-    """and where it ends."""
+    """Position at which the recording ends."""
     samples: Count = 0
-    """Samples written since the sink started,"""
+    """Samples written since the sink started."""
     bytes: Count = 0
-    """and their bytes before compression."""
+    """Bytes of these samples before compression."""
     waiting: Count = 0
     """Samples that wait to be written."""
     busy_s: Seconds = 0.0
@@ -195,40 +198,40 @@ class WriterStats(Message):
     blocked_s: Seconds = 0.0
     """Seconds that the stream stood still because the file had not kept up."""
     blocked: bool = False
-    """Whether it does now."""
+    """Whether the stream stands still now because the file has not kept up."""
 
 
 class SinkStats(Message):
-    """The sink, since its process started."""
+    """Statistics of the sink since its process started."""
 
     results: Counts = Field(default_factory=dict)
-    """Results that came in, by outcome: accepted, duplicate, unwanted."""
+    """Results that arrived, by outcome: accepted, duplicate, unwanted."""
     bytes: Count = 0
-    """Bytes of samples in those that were accepted."""
+    """Bytes of the samples in accepted results."""
     streams: Annotated[tuple[StreamStats, ...], Field(max_length=MOST_STREAMS)] = ()
     """Every stream."""
     readers: Annotated[tuple[ReaderStats, ...], Field(max_length=MOST_STREAMS)] = ()
     """Every trainer."""
     writers: Annotated[tuple[WriterStats, ...], Field(max_length=MOST_STREAMS)] = ()
-    """Every file that is written."""
+    """Every file that is being written."""
     quarantined: Count = 0
     """Lines of the ledger since the sink started."""
     ledger: Annotated[tuple[QuarantinedItem, ...], Field(max_length=LEDGER_PAGE)] = ()
-    """Those that the ventilator has not heard of yet, oldest first, as many as fit."""
+    """Lines of the ledger that the ventilator has not got yet, oldest first, as many as fit."""
     restarts: Count = 0
-    """How often its supervisor has started it again."""
+    """Number of times that the supervisor has restarted the sink."""
     rejected: Counts = Field(default_factory=dict)
-    """Messages that were dropped, by reason."""
+    """Messages that the sink dropped, by reason."""
 
 
 def few(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return counts as a message may carry them: the most frequent, by names that are not too long."""
+    """Return counts as a message may carry them: the most frequent ones, with short names."""
     most = sorted(counts.items(), key=lambda pair: -pair[1])[:MOST_NAMES]
     return {name[:MOST_LETTERS]: count for name, count in most}
 
 
 def shorten(text: str, most: int = MOST_CHARACTERS) -> str:
-    """Return `text`, or its beginning and end: what is cut out of a path or a reason is least needed."""
+    """Return `text`, or its beginning and end: the middle of a path or a reason is needed least."""
     if len(text) <= most:
         return text
     half = (most - 3) // 2

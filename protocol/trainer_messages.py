@@ -1,4 +1,4 @@
-"""The messages between trainers and the sink. Owns their meaning."""
+"""The messages between trainers and the sink."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

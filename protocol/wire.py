@@ -1,4 +1,4 @@
-"""The only place where bytes become messages and messages bytes.
+"""Encodes messages as bytes and decodes them; no other module does.
 
 A message is `[kind and protocol version][JSON header][raw array frames …]`. Everything is checked against limits and
 against what the header claims *before* any array is made; arrays are views of the received frames, never copies.
@@ -82,7 +82,7 @@ def encode(message: AnyMessage, arrays: Sequence[Array] = ()) -> list[Buffer]:
 
 
 class Memory(Protocol):
-    """What opens the segments that a message refers to."""
+    """Opens the segments that a message refers to."""
 
     def open(self, reference: Reference) -> npt.NDArray[np.uint8]:
         """Return a segment's bytes, or raise RemoteProtocolError."""
@@ -114,7 +114,7 @@ def decode(frames: Sequence[Buffer], accept: Kinds, memory: Memory | None = None
 
 
 def _claims(message: AnyMessage) -> list[tuple[FieldSchema, Place | None]]:
-    """Return what a message says of each of its arrays, and where those lie that are no frames of it."""
+    """Return the description of each array of a message, and the place of those that are not in its frames."""
     claimed: Sequence[FieldSchema] = getattr(message, "frames", ())
     places: Sequence[Place | None] = message.places if isinstance(message, Result | Batch) else ()
     if not places:

@@ -14,7 +14,8 @@ class Hello(Message):
     worker: Text
     """Name for logs: host and process."""
     incarnation: Text
-    """Fresh for each start of the process, and kept when it connects again: tells a lost link from a death."""
+    """Fresh for each start of the process, and kept when it connects again: so a lost connection is not taken for a
+    death."""
     host: Text
     """Host name."""
     slots: Annotated[int, Field(ge=1, le=10_000)]

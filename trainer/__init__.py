@@ -1,4 +1,4 @@
-"""The trainer's side: the client that iterates batches, files in its place, and their faces for tf.data and Keras."""
+"""The trainer's side: feeds of a running stack and of HDF5 files, and adapters for training frameworks."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,7 @@
 """Reads command lines into settings: NAME=FOLDER to the letter, and a help text with words in place of Python's types.
 
-pydantic-settings makes the parser. It would also split what users give: a mapping at commas, quotes and braces, and it
-takes the text `None` for no value. So lists and mappings are turned into JSON here before it sees them.
+pydantic-settings makes the parser. It would also split values of users: a mapping at commas, quotes and braces; and it
+reads the text `None` as no value. So lists and mappings are turned into JSON here before it sees them.
 """
 
 import json
@@ -16,7 +16,7 @@ from penstock.protocol.errors import SpecError
 
 #: No argument of a process can be this text: every other one is a value.
 _NO_VALUE = "\0"
-#: What stands in `--help` for the value of a flag; of other flags it follows from the type.
+#: Names of values in `--help`; for other flags they follow from the type.
 _WORDS = {
     "config": "FILE",
     "keys": "FOLDER",
@@ -37,7 +37,7 @@ _WORDS = {
     "stream": "NAME",
 }
 _TYPES = {"int": "N", "float": "NUMBER", "str": "TEXT", "dict[str,str]": "NAME=FOLDER", "list[str]": "TEXT"}
-#: Defaults that say nothing: none, off, an empty text, and the constructors of empty collections.
+#: Defaults that `--help` leaves out: none, off, an empty text, and the constructors of empty collections.
 _NO_DEFAULT = re.compile(r" ?\(default(?:: (?:\0|False|)| factory: \w+)\)")
 
 
@@ -78,7 +78,7 @@ def _pairs(flag: str, given: Sequence[str]) -> Mapping[str, str]:
 
 
 def _add_argument(parser: Any, *flags: str, **options: Any) -> Any:  # noqa: ANN401 - argparse's
-    """Add an option, with its help in words."""
+    """Add an option with its help text."""
     name = next((flag.lstrip("-").replace("-", "_") for flag in flags if flag.startswith("--")), "")
     if name and options.get("metavar"):
         kind = str(options["metavar"])

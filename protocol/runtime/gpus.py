@@ -1,4 +1,4 @@
-"""What the GPUs of this machine do, by NVIDIA's management library (NVML). Owns that library's use."""
+"""Measures the GPUs of this machine with NVIDIA's management library (NVML)."""
 
 import contextlib
 import importlib
@@ -23,10 +23,10 @@ class Gpus:
     """The GPUs of this machine; none where there is no NVML or no driver."""
 
     def __init__(self) -> None:
-        """Find them."""
+        """Find the GPUs."""
         #: Names, in NVML's order.
         self.names: tuple[str, ...] = ()
-        #: Why there are none.
+        #: Why no GPU is measured.
         self.why = "nvidia-ml-py is not installed"
         self._handles: list[Any] = []
         if _NVML is None:
@@ -40,11 +40,11 @@ class Gpus:
             self._handles, self.why = [], f"NVML: {error}"
 
     def read(self) -> tuple[GpuUse, ...]:
-        """Return what each one does now."""
+        """Return the state of each GPU."""
         return tuple(self._read(handle) for handle in self._handles)
 
     def close(self) -> None:
-        """Let the library go."""
+        """Close the library."""
         if self._handles and _NVML is not None:
             self._handles = []
             with contextlib.suppress(_NVML.NVMLError):

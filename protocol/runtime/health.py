@@ -76,7 +76,7 @@ class Health:
         self._pages[path] = page
 
     def turn(self) -> None:
-        """Say that the service's loop has come round."""
+        """Note that the service's loop has turned."""
         self._turned = time.monotonic()
 
     def close(self) -> None:
@@ -99,10 +99,10 @@ class Health:
             self._server.handle_request()
 
     def answer(self) -> tuple[int, dict[str, Any]]:
-        """Return the HTTP status and what it says."""
+        """Return the HTTP status and the content of `/healthz`."""
         age = time.monotonic() - self._turned
         status = self._status() | {"loop_age_s": round(age, 3)}
-        if age > _STUCK_S and status["ready"]:  # what is not ready says better itself why
+        if age > _STUCK_S and status["ready"]:  # a service that is not ready explains it better itself
             status |= {"ready": False, "why": f"the service's loop has not turned for {age:.0f} s"}
         return (200 if status["ready"] else 503), status
 
@@ -144,7 +144,7 @@ class Health:
 class _TcpServer(ThreadingHTTPServer):
     """Binds without looking a host name up, which takes seconds where name service is slow; lets probes go.
 
-    Who connects and says nothing, or says it slowly, holds up no other, however many there are.
+    Clients that connect and send nothing, or send it slowly, delay no other, however many they are.
     """
 
     #: Connections that wait to be accepted: of more, the kernel drops some, and each tries again a second later.
@@ -171,7 +171,7 @@ class _TcpServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a probe that hung up before its answer is no event."""
+        """Log nothing: a probe that hung up before its answer is no event."""
 
     def server_bind(self) -> None:
         socketserver.TCPServer.server_bind(self)

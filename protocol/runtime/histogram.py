@@ -1,4 +1,4 @@
-"""Durations counted by size: cheap enough for every task. `metrics` exposes them."""
+"""A histogram of durations, cheap enough for every task. `metrics.py` exposes it."""
 
 from bisect import bisect_left
 
@@ -12,7 +12,7 @@ class Histogram:
     __slots__ = ("counts", "total_s")
 
     def __init__(self) -> None:
-        """Have counted nothing."""
+        """Start at zero."""
         self.counts = [0] * (len(BOUNDS_S) + 1)
         self.total_s = 0.0
 

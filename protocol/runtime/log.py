@@ -16,7 +16,7 @@ Level = Literal["debug", "info", "warning", "error"]
 Style = Literal["auto", "console", "plain", "json"]
 
 
-#: One for all loggers: they take turns by it.
+#: One lock for all loggers.
 _ERRORS: Any = ErrorStream()
 
 
@@ -72,7 +72,7 @@ def _plain(_: Any, __: str, event: MutableMapping[str, Any]) -> str:  # noqa: AN
 
 
 def _spell_out(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401 - structlog's
-    """Let no value act on the terminal; only a traceback has lines."""
+    """Escape control characters in values; only a traceback keeps its lines."""
     for name, value in event.items():
         if isinstance(value, str):
             event[name] = printable(value, "\n" if name == "exception" else "")

@@ -1,7 +1,8 @@
-"""Prometheus metrics: made from the cores' counters on request, so that counting costs what it cost before.
+"""Prometheus metrics, made from the cores' counters on request, so that counting stays cheap.
 
-Owns the format and what every service has in common; each part defines its own metrics in its folder. A metric that is
-not defined cannot be exposed, and `docs/metrics.md` is made from the definitions. No global registry, no state.
+This module has the format and the metrics that every service has; each part defines its own metrics in its folder. A
+metric that is not defined cannot be exposed, and `docs/metrics.md` is made from the definitions. No global registry, no
+state.
 """
 
 import platform
@@ -41,7 +42,8 @@ class Definition:
                 return HistogramMetricFamily(self.name, self.text, labels=self.labels)
 
 
-#: What every service exposes, in addition to the process's own `process_*` (processor time, memory, descriptors).
+#: Metrics that every service exposes, in addition to the process's own `process_*` (processor time, memory,
+#: descriptors).
 COMMON = (
     Definition("penstock_build_info", "gauge", "Always 1: the versions that run", ("service", "version", "python")),
     Definition("penstock_restarts_total", "counter", "Times that the supervisor has started this process again"),
@@ -53,7 +55,7 @@ class MetricsPage:
     """The values of one scrape."""
 
     def __init__(self, definitions: Iterable[Definition]) -> None:
-        """Know which metrics there are."""
+        """Take the definitions of the metrics."""
         self._known = {definition.name: definition for definition in definitions}
         self._families: dict[str, _Family] = {}
 
@@ -75,7 +77,7 @@ class MetricsPage:
         family.add_metric([str(label) for label in labels], histogram.cumulative(), histogram.total_s)
 
     def families(self) -> list[Metric]:
-        """Return what was added, in the order of the definitions."""
+        """Return the metrics that were added, in the order of the definitions."""
         return [self._families[name] for name in self._known if name in self._families]
 
     def _family(self, name: str, labels: Sequence[object]) -> _Family:
@@ -85,7 +87,7 @@ class MetricsPage:
 
 
 def add_common(page: MetricsPage, service: str, restarts: int, rejected: Mapping[str, int]) -> None:
-    """Add what every service exposes."""
+    """Add the metrics that every service exposes."""
     page.add("penstock_build_info", 1, service, __version__, platform.python_version())
     page.add("penstock_restarts_total", restarts)
     page.add_each("penstock_rejected_messages_total", dict.fromkeys(REASONS, 0) | dict(rejected))
@@ -95,7 +97,7 @@ class PageCollector(Collector):
     """Fills a page whenever it is asked; for a registry of one's own."""
 
     def __init__(self, definitions: Iterable[Definition], fill: Callable[[MetricsPage], None]) -> None:
-        """Keep what fills it."""
+        """Take the function that fills it."""
         self._definitions, self._fill = tuple(definitions), fill
 
     def describe(self) -> Iterable[Metric]:

@@ -1,13 +1,13 @@
-"""Text of unknown origin, made safe for a terminal: names of files can hold what moves a cursor or hides other text."""
+"""Makes text of unknown origin safe for a terminal: file names can hold control characters."""
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Return the text with what cannot be printed spelt out, such as \x1b; letters of `keep` stay as they are."""
+    r"""Return the text with unprintable characters escaped, such as \x1b; characters of `keep` stay as they are."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() or letter in keep else repr(letter)[1:-1] for letter in text)
 
 
 def say(text: str) -> None:
-    """Print a text of our own that holds names and paths: its lines stay, and nothing else acts on the terminal."""
+    """Print our own text with names and paths in it: line breaks stay, other control characters are escaped."""
     print(printable(text, keep="\n"), flush=True)

@@ -1,6 +1,6 @@
-"""What the main loops of all services share: logging, signals, health, process settings and a watch on the parent.
+"""The base of all services: logging, signals, health, the main loop, process settings and a watch on the parent.
 
-Runtime stands on `transport`: a service is its loop over a hub of sockets.
+A service is a loop over a hub of sockets (`transport`).
 """
 
 import ctypes
@@ -63,10 +63,10 @@ def allow_descriptors() -> None:
 
 
 def spare_collector() -> None:
-    """Keep the cycle collector from walking through all that a service has loaded each time that messages come in.
+    """Keep the cycle collector from walking through all loaded modules each time that messages come in.
 
-    What is there now stays to the end: `gc.freeze`. Messages refer to each other in no cycles, so that counting
-    references frees them; what does not is still found, after 20,000 objects instead of 700.
+    `gc.freeze` exempts the objects that exist now. Messages form no cycles, so counting references frees them; cycles
+    are still found, after 20,000 objects instead of 700.
     """
     gc.collect()
     gc.freeze()
@@ -74,7 +74,7 @@ def spare_collector() -> None:
 
 
 class Observed(Generic[Observation]):
-    """What a core shows of itself. The service's loop renews it, and other threads read `latest`."""
+    """The last observation of a core. The service's loop renews it, and other threads read `latest`."""
 
     def __init__(self, observe: Callable[[float], Observation], every_s: float, now: float) -> None:
         """Observe the core at `now` (monotonic s), and from then on at most once in `every_s` seconds."""
@@ -85,7 +85,7 @@ class Observed(Generic[Observation]):
     def renew(self, now: float, due: float) -> float:
         """Observe the core if it is time to; return when to turn again: at `due`, or earlier to show what changed.
 
-        Without the earlier time, what the turn has changed would stay unseen for as long as the loop then waits.
+        Without the earlier time, changes of this turn would be visible only after the loop's next wait.
         """
         if now < (again := self._at + self._every_s):
             return min(due, again)

@@ -115,7 +115,7 @@ def parse(model: type[AnySettings], arguments: Sequence[str], command: str) -> A
 
 
 def _read(path: str, command: str) -> dict[str, Any]:
-    """Return a TOML file's content; a byte-order mark, which some editors write, is none of it."""
+    """Return a TOML file's content; a byte-order mark, which some editors write, is skipped."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:

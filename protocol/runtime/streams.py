@@ -1,4 +1,4 @@
-"""Standard input, output and error of commands and services: they may be closed, full, or of a small alphabet.
+"""Standard input, output and error of commands and services: they may be closed, full, or lack characters.
 
 The next file or socket would get the number of a closed stream, as one of `>&-`, and receive what is printed. So closed
 streams are opened on /dev/null first.
@@ -12,7 +12,7 @@ from typing import TextIO
 
 
 def open_standard_streams() -> None:
-    """Open the closed ones on /dev/null, and let signs that an output's encoding lacks be spelt out."""
+    """Open closed streams on /dev/null, and escape characters that an output's encoding lacks."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         mode = os.O_RDONLY if name == "stdin" else os.O_WRONLY
         try:
@@ -41,7 +41,7 @@ class ErrorStream:
     """Standard error as it is at each moment; what cannot be written is dropped: no log line is worth the process."""
 
     def isatty(self) -> bool:
-        """Return whether people read it."""
+        """Return whether it is a terminal."""
         stream: TextIO | None = sys.stderr
         with suppress(ValueError):  # it is closed
             return stream is not None and stream.isatty()

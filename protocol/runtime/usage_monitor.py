@@ -1,14 +1,14 @@
 """Measures the machine while a program trains: processors, memory, network and GPUs, with the program's steps.
 
     with Monitor() as monitor:
-        for batch in monitor.watch(feed):                  # a plain loop: waiting and working are told apart
+        for batch in monitor.watch(feed):                  # a plain loop: waiting and working are separated
             train(batch)
     monitor.save("usage.csv")
 
     with Monitor() as monitor:                             # Keras
         model.fit(data, callbacks=[penstock.trainer.adapters.keras.Steps(monitor)])
 
-A thread samples a few times a second. Owns the numbers and their units; refuses to judge them and to draw them.
+A thread samples a few times a second. This module only measures; `penstock bench` draws the numbers.
 """
 
 import csv
@@ -41,7 +41,7 @@ _MOST_STEPS = 200_000
 _LOOK_S = 0.5
 #: Least time between two samples (s): the kernel counts processor time in hundredths of a second.
 _LEAST_INTERVAL_S = 0.05
-#: What services are called here, by the module that they run.
+#: Names of the parts, by the module that a process runs.
 _PARTS = {"penstock.ventilator": "ventilator", "penstock.sink": "sink", "penstock.worker": "workers"}
 
 
@@ -115,11 +115,11 @@ class Monitor:
         return time.perf_counter() - self._began
 
     def begin(self) -> None:
-        """Say that the program begins a step."""
+        """Note that the program begins a step."""
         self._step = time.perf_counter()
 
     def end(self) -> None:
-        """Say that the step is over."""
+        """Note that the step is over."""
         if self._step is not None:
             now = time.perf_counter()
             self.steps.append(Step(self._step - self._began, self._step - self._ended, now - self._step))
@@ -190,7 +190,7 @@ def _mean(steps: list[Step]) -> dict[str, float]:
 
 
 class _Counters:
-    """What the kernel counts, and its differences from one reading to the next."""
+    """Counters of the kernel, and their differences from one reading to the next."""
 
     def __init__(self, pid: int) -> None:
         self._cores = sorted(os.sched_getaffinity(0))
@@ -205,7 +205,7 @@ class _Counters:
         self._network = self._interfaces()
 
     def read(self, now: float, gpus: tuple[GpuUse, ...]) -> Usage:
-        """Return what happened since the last reading."""
+        """Return the differences since the last reading."""
         clock = time.perf_counter()
         seconds, self._time = max(clock - self._time, 1e-6), clock
         self._find(clock)
@@ -249,9 +249,9 @@ class _Counters:
             self._processes = []
 
     def _part(self, process: psutil.Process) -> str:
-        """Return what a process is, by its command line, which is its parent's until it has become its own program.
+        """Return the part that a process belongs to, by its command line. Raises psutil.Error.
 
-        Raises psutil.Error.
+        The command line is its parent's until it runs its own program.
         """
         if process == self._root:
             return "trainer"

@@ -1,10 +1,10 @@
-"""What an image's axes and channels are called, in the spec and in the schema."""
+"""Names of an image's axes and channels, in the spec and in the schema."""
 
 from typing import Literal
 
-#: The axes of an array in order: h height, w width, c channels; nothing where that is not said or it is no image.
+#: The axes of an array in order: h height, w width, c channels; none if they are not given or it is no image.
 Axes = Literal["", "hwc", "chw", "hw"]
-#: What the channels are, in order; nothing where that is not said or they are no colours.
+#: The channels in order; none if they are not given or are no colours.
 Channels = Literal["", "gray", "rgb", "rgba"]
 
 #: How many channels there are.

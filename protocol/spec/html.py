@@ -1,4 +1,4 @@
-"""Small pieces of HTML for notebooks: everything that is not ours is escaped, and colours suit light and dark pages.
+"""Small pieces of HTML for notebooks: every text is escaped, and colours suit light and dark pages.
 
 Text takes the page's own colour, and lines and bars are translucent, so no theme has to be known.
 """

@@ -1,4 +1,4 @@
-"""What all models of the spec and the plan share: they are immutable, and no field passes unread."""
+"""The base of all models of the spec and the plan: they are immutable, and unknown fields are refused."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 def _root_name(value: Any) -> Any:  # noqa: ANN401 - not checked yet
-    """Return a root's name as it is. Raises ValueError for a path, which is what beginners give."""
+    """Return a root's name as it is. Raises ValueError for a path, a common mistake."""
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if isinstance(path, str) and any(sign in path for sign in "/\\~."):
         raise ValueError(
@@ -37,6 +37,6 @@ RootPath = Annotated[str, BeforeValidator(lambda path: os.fspath(path) if isinst
 
 
 class Model(BaseModel):
-    """Base of the spec's models: immutable, and no field passes unread."""
+    """Base of the spec's models: immutable, and unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

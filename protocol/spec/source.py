@@ -71,7 +71,7 @@ class ForeignSource(Source):
 
 
 class HasModel(Protocol):
-    """What the spec needs of a kind."""
+    """The part of a kind that the spec uses."""
 
     @property
     def model(self) -> type[Source]:

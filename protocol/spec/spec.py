@@ -1,6 +1,6 @@
-"""The spec: what a training stream is, as pydantic models read from one TOML file.
+"""The spec: training streams as pydantic models, read from one TOML file.
 
-Owns every field's meaning, unit, default and bounds, and errors that name file, field, value and what is allowed.
+The models define every field's meaning, unit, default and bounds; errors name file, field, value and what is allowed.
 """
 
 import json
@@ -128,7 +128,7 @@ class Spec(Model):
         return self.roots | dict(given)
 
     def known_roots(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Return those of `given` that this spec knows: for a spec that was cut down to some of its streams."""
+        """Return the roots of `given` that this spec knows, for a spec that was reduced to some of its streams."""
         return {name: root for name, root in given.items() if name in self.root_names}
 
 

@@ -18,7 +18,7 @@ from penstock.protocol.spec.normalize import Normalize
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 
-#: What Keras adds to standard deviations before it divides by them.
+#: Number that Keras adds to standard deviations before it divides by them.
 EPSILON = 1e-6
 #: Images that are summed up at once: data sets are large, and float64 takes eight times their bytes.
 _IMAGES = 256
@@ -27,7 +27,7 @@ _NAMES = ("mean", "std", "zca")
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What was measured; None where it was not asked for."""
+    """The measured statistics; None for those that were not requested."""
 
     #: Mean of each channel of the rescaled samples.
     mean: Float64s | None = None
@@ -68,7 +68,7 @@ class Statistics:
 
     @classmethod
     def load(cls, path: str | Path, *, sha256: str | None = None) -> tuple[Self, str]:
-        """Return what a file holds, and the SHA-256 of its bytes. Raises SpecError, also if that is not `sha256`."""
+        """Return a file's statistics and its SHA-256. Raises SpecError, also if that is not `sha256`."""
         path = Path(path)
         try:
             content = path.read_bytes()

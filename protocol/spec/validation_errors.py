@@ -44,7 +44,7 @@ def explain(name: str, problem: ErrorDetails, model: type[BaseModel], data: obje
 
 
 def _inside(data: object, part: str | int) -> object:
-    """Return an entry of a table or a list; None for what is neither or has no such entry."""
+    """Return an entry of a table or a list; None for another value or without such an entry."""
     if isinstance(data, Mapping):
         return data.get(part)
     if isinstance(data, Sequence) and isinstance(part, int) and part < len(data):

@@ -1,4 +1,4 @@
-"""What `rows.py` asks of an array in a file, and `rows_numpy.py` and `rows_hdf5.py` provide."""
+"""Protocol of an array in a file: `rows_numpy.py` and `rows_hdf5.py` implement it, `rows.py` uses it."""
 
 from typing import Any, Protocol
 

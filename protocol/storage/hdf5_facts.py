@@ -1,6 +1,6 @@
-"""What an HDF5 file says of itself, if Penstock wrote it: owns the attributes' names and what they mean to readers.
+"""The attributes of an HDF5 file that Penstock wrote: their names, and their meaning for readers.
 
-Files of others say nothing, and are read all the same.
+Files of other programs lack them and can be read as well.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The attributes of a file; defaults where it says nothing."""
+    """The attributes of a file; defaults for those that are missing."""
 
-    #: The layout that it was written in; None: not by Penstock.
+    #: Version of the layout that it was written in; None: another program wrote it.
     format: int | None = None
     #: Penstock's version that wrote it.
     version: str = ""
@@ -35,14 +35,14 @@ class Facts:
     classes: tuple[str, ...] = ()
     #: Whether all of it is written.
     complete: bool = True
-    #: How many epochs it is to hold, and the stream's positions [start, stop).
+    #: Number of epochs when it is complete, and the stream's positions [start, stop).
     epochs: int | None = None
     start: int | None = None
     stop: int | None = None
 
 
 def read_facts(file: h5py.File, name: str) -> Facts:
-    """Return what a file says of itself. Raises SourceError for attributes that are not what they should be."""
+    """Return the attributes of a file. Raises SourceError for attributes of another type than expected."""
     said = {key: _plain(value) for key, value in file.attrs.items()}
     written = said.get("penstock_format")
     if written is not None and written != FORMAT:

@@ -27,7 +27,7 @@ _MOST_LINKS = 16
 #: Largest compressed chunk (bytes when unpacked). The library unpacks a chunk as a whole, and no other thread runs
 #: meanwhile: 64 MiB of gzip take 0.2 to 0.6 s.
 MOST_CHUNK_BYTES = 64 << 20
-#: What the HDF5 library says, and what is meant.
+#: Messages of the HDF5 library, and clearer ones.
 _REASONS = {
     "signature not found": "not an HDF5 file",
     "truncated file": "truncated: copy or write it again",

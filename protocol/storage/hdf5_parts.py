@@ -62,7 +62,7 @@ class PartFiles:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._most_open = _MOST_OPEN if limit < 0 else max(1, min(_MOST_OPEN, limit // _SHARE_OF_LIMIT))
         weakref.finalize(self, _close, self._open)
-        #: What each file was when it was first opened.
+        #: Identity of each file when it was first opened.
         self._identities: dict[str, tuple[int, int, int]] = {}
 
     @contextmanager
@@ -120,7 +120,9 @@ class PartFiles:
                 raise SourceError(
                     f"{where}: its part {part} is gone since the file was opened: open it again, it may be finished now"
                 ) from error
-            raise SourceError(f"{where} holds data of {part}, and there is no such file beside it") from error
+            raise SourceError(
+                f"{where} holds data of {part}, and that file does not exist in the same folder"
+            ) from error
         except OSError as error:
             raise _cannot_open(name, error) from error
         watch = Watch(descriptor, name)

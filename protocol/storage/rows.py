@@ -1,7 +1,7 @@
-"""Sources whose items are rows, opened: what the ventilator lists and what workers read, seen alike by both.
+"""Sources whose items are rows, opened: what the ventilator lists and what workers read, with the same result for both.
 
-Owns shapes, element types, labels, classes, subsets, and the digest by which a worker knows that its copy is the
-one that was listed.
+Handles shapes, element types, labels, classes, subsets, and the digest by which a worker recognises that its copy is
+the listed one.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from penstock.protocol.spec.source import Source
 from penstock.protocol.storage.array_types import Bools, Int32s, Levels, Stored
 from penstock.protocol.storage.labels import class_name, number_labels
 
-#: Images of more channels are no images of ours.
+#: Most channels of an image.
 _CHANNELS = (1, 3, 4)
 #: Classes that labels without names may count; more is a mistake, such as a column of identifiers.
 _MOST_CLASSES = 100_000
@@ -28,7 +28,7 @@ _MOST_CLASSES = 100_000
 _SPLIT = 0x5350_4C49_54
 #: Rows, evenly spread, that the copy's digest covers.
 _COMPARED_ROWS = 64
-#: Bytes that are looked at in one go.
+#: Bytes that are examined at once.
 _BLOCK_BYTES = 8_000_000
 
 
@@ -58,7 +58,7 @@ class SourceRows:
         return row_name(self.images.name, self.chosen, item)
 
     def read(self, items: Int64s) -> tuple[Levels, Bools | None]:
-        """Return the images of `items`, uint8 (n, height, width, channels), and which of them hold no such levels.
+        """Return the images of `items`, uint8 (n, height, width, channels), and which of them have other values.
 
         Raises ItemError if the file has been changed since it was opened.
         """

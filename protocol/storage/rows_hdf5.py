@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a source's arrays lie: a file below a root, and the data sets in it."""
+    """Location of a source's arrays: a file below a root, and the data sets in it."""
 
     path: str
     images: str
@@ -124,7 +124,7 @@ class _Opened:
 
 
 def class_names(name: str, labels: h5py.Dataset | h5py.File, file: h5py.File) -> Sequence[str] | None:
-    """Return the class names that stand beside the labels, or in the file; None for none. Raises SourceError."""
+    """Return the class names stored with the labels, or in the file; None without them. Raises SourceError."""
     for holder in (labels, file):
         if not isinstance(said := holder.attrs.get("classes", h5py.Empty("f")), h5py.Empty):
             names = np.atleast_1d(np.asarray(said)).tolist()

@@ -1,4 +1,4 @@
-"""Arrays in `.npy` and `.npz` files, mapped into memory: owns both formats and what is refused of them.
+"""Arrays in `.npy` and `.npz` files, mapped into memory.
 
 Nothing is unpickled. A worker that maps a file shares its pages with all others on the host; a member of an `.npz` that
 is compressed cannot be mapped and is held by each worker instead, up to a limit.
@@ -27,7 +27,7 @@ _HELD_BYTES = 256_000_000
 _ZIP_HEADER, _ZIP_LENGTHS = 30, 26
 #: Bit of a zip member's flags: encrypted.
 _ENCRYPTED = 1
-#: What numpy raises for headers that are no literal, or no description of an array; deeply nested ones end its parser.
+#: Errors of numpy for invalid headers; deeply nested ones end its parser.
 _BAD_HEADER = (
     ValueError,
     EOFError,

@@ -20,7 +20,7 @@ _REQUEST_S = 20.0
 _MANIFEST_S, _MANIFEST_BYTES = 3600.0, 64_000_000_000
 #: Seconds to wait before each further try.
 _BACKOFF_S = (0.05, 0.3, 1.0)
-#: HTTP: what says that the file is not there or not for us, and what says that another try may work.
+#: HTTP status codes of files that are missing or forbidden, and of failures after which another try may work.
 _GONE, _DENIED, _TRY_AGAIN = {404, 410}, {401, 403, 407}, {408, 425, 429, 500, 502, 503, 504}
 #: Bytes of a body that are taken at once.
 _CHUNK_BYTES = 262_144
@@ -28,7 +28,7 @@ _CHUNK_BYTES = 262_144
 #: does not say which entries are links.
 _MOST_DEEP, _MOST_FOLDERS = 64, 200_000
 
-#: What is said of a part that a file does not hold.
+#: Error for a part that a file does not hold.
 _ENDS_EARLY = "the file ends before the item does (it was cut, or the source is out of date)"
 
 _Result = TypeVar("_Result")
@@ -165,7 +165,7 @@ class Remote:
                 yield below + name
 
     def _place(self, path: str) -> str:
-        """Return what fsspec calls a path below the root."""
+        """Return fsspec's name of a path below the root."""
         if not self._http:
             return f"{self._root.rstrip('/')}/{path}".rstrip("/") if path else str(self._root)
         split = urlsplit(str(self._root))
@@ -240,7 +240,7 @@ class Remote:
 
 
 def _check_status(status: int, *, part: bool) -> None:
-    """Raise what a response's status means, if it is not that of a file (or of a part of one)."""
+    """Raise an error for a response's status if it is not that of a file or of a part of one."""
     if status in _GONE:
         raise FileNotFoundError
     if status in _DENIED:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from penstock.protocol.errors import SpecError
 from penstock.protocol.transport import unix_sockets
 
-#: How ZeroMQ and its users spell "all addresses of this host".
+#: Spellings of "all addresses of this host".
 _WILDCARDS = ("tcp://0.0.0.0:", "tcp://[::ffff:0.0.0.0]:", "tcp://[::]:", "tcp://*:")
 
 #: A host's name or its IPv4 address.
@@ -65,7 +65,7 @@ def on_host(address: str, host: str) -> str:
 
 
 def reachable(address: str, host: str) -> str:
-    """Return an address that can be connected to: a wildcard is replaced by `host`."""
+    """Return an address to connect to: a wildcard is replaced by `host`."""
     return on_host(address, host) if is_wildcard(address) else address
 
 

@@ -33,7 +33,7 @@ from penstock.protocol.wire import MAX_FRAMES, Array, Kinds
 DRAIN, _TURN_S = 256, 0.05
 #: Peers whose key is remembered, the latest heard ones: nothing is sent to others.
 _KNOWN_PEERS = 16_384
-#: How a handshake ends that does not succeed, and what that tells.
+#: Events of failed handshakes, and what they mean.
 _REFUSALS: dict[int, str] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it does not admit our key: unknown, revoked, or of another role",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "it uses no keys, and we do: give it --keys",
@@ -45,13 +45,13 @@ _LINKS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 #: The events that name the descriptor of a new connection.
 _OPENED = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED
 Peer = bytes
-#: Who may say what on a bound socket: a key of another role cannot even connect.
+#: Kinds of messages that each role may send to a bound socket; a key of another role cannot even connect.
 ByRole = Mapping[Role, Kinds]
 Received = tuple[Peer, AnyMessage, list[Array]]
 
 
 class Owner(Protocol):
-    """What an endpoint needs of its hub."""
+    """The part of a hub that an endpoint uses."""
 
     keys: KeyRing | None
     insecure: bool
@@ -94,7 +94,7 @@ class Endpoint:
         self._open()
 
     def __repr__(self) -> str:
-        """Show what it is and where."""
+        """Show its kind and its address."""
         return f"<{zmq.SocketType(self._kind).name} {'bound to' if self._bind else 'connected to'} {self.address}>"
 
     @property
@@ -224,7 +224,7 @@ class Endpoint:
         return key.role if key and key.role in self._roles else None
 
     def _accepted(self, first: zmq.Frame, peer: Peer) -> Kinds:
-        """Return what a message's sender may say, by its key: it may have been revoked since it connected."""
+        """Return the kinds that a message's sender may send, by its key; the key may be revoked by now."""
         public = ""
         with suppress(zmq.ZMQError):  # without a key no handshake succeeds, so this is a message without a connection
             public = str(first.get("User-Id"))

@@ -1,4 +1,4 @@
-"""Which keys may connect: answers libzmq's question for every connection of a guarded socket (ZAP, ZeroMQ's RFC 27)."""
+"""Decides which keys may connect: answers libzmq for every connection of a guarded socket (ZAP, RFC 27)."""
 
 from typing import Any
 

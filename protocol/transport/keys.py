@@ -1,4 +1,4 @@
-"""Keys and roles: reads a key folder, and says which party a key belongs to and whether it may connect.
+"""Keys and roles: reads a key folder, finds the party that a key belongs to, and decides whether it may connect.
 
 A key folder (mode 0700) has `public/NAME.toml` for each party that the stack admits, and `secret/NAME.toml` for each
 that its owner can act as (files 0600). A service's allow-list is `public/`, read again when it changes; a host that
@@ -22,7 +22,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 #: Roles that others connect to: a stack has one key of each, and every party has its public half.
 SERVERS: tuple[Role, ...] = ("ventilator", "sink")
 
-#: What a name may be: it is a file's name too.
+#: Form of a key's name, which is also the name of its file.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: A key of 32 bytes as Z85 (ZeroMQ's RFC 32).
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
@@ -127,7 +127,7 @@ class KeyRing:
         return self._by_public.get(public)
 
     def refresh(self, now: float) -> list[str]:
-        """Read the folder again if it has changed; return what is wrong with it, in words.
+        """Read the folder again if it has changed; return descriptions of what is wrong with it.
 
         A running service does not stop for a wrong file but leaves that key out; without its folder it admits no peer.
         """
@@ -198,7 +198,7 @@ def _server(folder: Path, known: dict[str, Key], role: Role) -> str:
 
 
 def _look(folder: Path) -> tuple[tuple[Any, ...], ...]:
-    """Return what changes whenever a file of the allow-list does."""
+    """Return a value that changes whenever a file of the allow-list does."""
     try:
         public = folder / "public"
         entries = [(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(public)]

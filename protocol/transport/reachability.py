@@ -1,7 +1,7 @@
-"""What this host can reach: its own address towards a peer, and why a peer's address leads nowhere, in words.
+"""Finds this host's address towards a peer, and explains why a peer's address cannot be reached.
 
-Looks names up and opens connections that say nothing, so it may take seconds: never call it from a loop that answers
-heartbeats. It uses plain TCP, no ZeroMQ.
+It looks names up and opens plain TCP connections without sending anything. That may take seconds: never call it from a
+loop that answers heartbeats.
 """
 
 import socket
@@ -28,11 +28,11 @@ def own_address(towards: str) -> str:
 
 
 def advertised(bound: str, ventilator: str, name: str) -> str:
-    """Return the address that workers are told of what is `bound` here.
+    """Return the address of what is `bound` here for workers.
 
     A wildcard becomes the address by which this host reaches the ventilator; a ventilator on this very host is reached
-    by each worker in its own way, so that it stays a wildcard, which each fills in. `name` is this host's, for want of
-    better.
+    by each worker in its own way, so that it stays a wildcard, which each fills in. `name`, this host's name, is used
+    if there is no better address.
     """
     if not is_wildcard(bound):
         return bound
@@ -45,7 +45,7 @@ def advertised(bound: str, ventilator: str, name: str) -> str:
 
 
 def why_unreachable(address: str) -> str:
-    """Return in words why no process answers at an address, as far as this host can find out."""
+    """Explain why no process answers at an address, as far as this host can find out."""
     if address.startswith("ipc://"):
         path = Path(address.removeprefix("ipc://"))
         return "its socket is there" if path.exists() else "no such socket on this host: is the sink on another one?"

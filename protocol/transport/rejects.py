@@ -6,8 +6,8 @@ import structlog
 
 from penstock.protocol.errors import RemoteProtocolError
 
-#: Why a service drops messages or lets peers not in, and what each reason means: metrics count all of them from the
-#: start, so that the first of a kind shows as an increase.
+#: Reasons for dropping messages and refusing peers, with their meanings. Metrics count all of them from zero, so that
+#: the first of a kind shows as an increase.
 REASONS = {
     "version": "of another version of the protocol: not the same release everywhere",
     "kind": "of a kind that does not exist: not from a part of Penstock",

@@ -1,6 +1,7 @@
 """Segments: pieces of memory that processes of one host share, and the arrays over them. Linux only.
 
-This module lays them out, finds, opens and seals them; `shared_memory` says which process may write into one when.
+This module lays them out, finds, opens and seals them; `shared_memory.py` decides which process may write into one, and
+when.
 """
 
 import fcntl
@@ -26,7 +27,7 @@ RETIRED = 2**62
 #: Name of the anonymous files, as `/proc/PID/fd` shows it.
 _NAME = "penstock"
 #: A segment cannot change its size any more: reading one never meets an end that moved (SIGBUS).
-#: Systems without seals have no memfd either, and `can_share` says so.
+#: Systems without seals have no memfd either: `can_share` is false there.
 _SEALS = sum(getattr(fcntl, f"F_SEAL_{name}", 0) for name in ("SHRINK", "GROW", "SEAL"))
 
 #: Largest segment that is mapped for a peer (bytes): far more than the results of one task.
@@ -133,7 +134,7 @@ class Segment:
 
     @property
     def generation(self) -> int:
-        """Which use of it the owner is in."""
+        """Number of the owner's current use of it."""
         return self._words[_GENERATION]
 
     @generation.setter

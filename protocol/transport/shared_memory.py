@@ -53,7 +53,7 @@ def by_reference(message: _Sharing, arrays: Sequence[Array]) -> tuple[_Sharing, 
 class Attachments:
     """Other processes' segments, mapped here once each, as long as they are in use."""
 
-    #: After how many uses of any segment those are unmapped that their owner has retired.
+    #: Number of uses after which segments that their owner has retired are unmapped.
     _SWEEP = 64
 
     def __init__(self, *, releases: bool, most: int = 65_536) -> None:
@@ -139,7 +139,7 @@ class Pool:
 
     #: Segments that are offered at first; later ones one by one, as all are in use.
     _FIRST = 4
-    #: Results without an answer to an offer, and seconds, after which the sink counts as one that cannot see us.
+    #: Results without an answer to an offer, and seconds, after which the sink counts as unable to open our memory.
     _PATIENCE, _PATIENCE_S = 8, 5.0
     #: Seconds after which it is tried again: the sink may have been busy, or out of descriptors.
     _RETRY_S = 60.0
@@ -187,7 +187,7 @@ class Pool:
         return Loan(fitting, fitting.generation, releases=False)
 
     def offers(self) -> tuple[Reference, ...]:
-        """Return what to offer with the next result."""
+        """Return the segments to offer with the next result."""
         if not self._tell:
             return ()
         self._tell = False

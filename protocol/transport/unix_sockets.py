@@ -28,7 +28,7 @@ def check_free(path: str) -> None:
     except (FileNotFoundError, ConnectionRefusedError):
         return  # no process serves there; a killed one may have left the file
     except TimeoutError:
-        pass  # its queue of connections is full: somebody is there
+        pass  # its queue of connections is full: a process serves it
     except OSError as error:
         raise SpecError(f"cannot bind to {path!r}: {error.strerror or error}; give another path") from error
     raise SpecError(f"cannot bind to {path!r}: another process serves there; stop it, or give a path that is free")

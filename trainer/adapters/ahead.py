@@ -1,4 +1,4 @@
-"""Prepares batches ahead of a training loop, on a thread, without losing where the loop itself stands.
+"""Prepares batches ahead of a training loop, on a thread, without losing the loop's own position.
 
 A framework copies batches to its device while a step runs, so some are always fetched that were not trained on. The
 state that `Ahead` returns is that after the last batch *yielded*: resuming from it neither skips nor repeats a batch,
@@ -139,7 +139,7 @@ class _Run(Generic[Prepared]):
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Take no more, and give none."""
+        """Accept no more batches, and return none."""
         with self._changed:
             self.stopped = True
             self._waiting.clear()

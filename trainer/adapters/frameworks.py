@@ -1,4 +1,4 @@
-"""Imports the training frameworks that adapters need, with an error that says how to install what is missing."""
+"""Imports the training frameworks that adapters need; an error says how to install a missing one."""
 
 import importlib
 from typing import Any

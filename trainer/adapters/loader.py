@@ -1,4 +1,4 @@
-"""`Loader`: what the loaders of PyTorch and JAX share, that is length, epochs and the state of what was yielded."""
+"""`Loader`: the common base of the loaders for PyTorch and JAX: length, epochs and state."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ class Loader(ABC, Generic[Item]):
             raise SpecError(f"prefetch_to_device = {prefetch_to_device}: give 1 or more")
         self.feed = feed
         self._wanted = fields
-        #: What copies batches to a device ahead; None where they stay as they are received.
+        #: Copies batches to a device ahead; None if they stay as they are received.
         self._ahead: Ahead[Any] | None = None
 
     def __repr__(self) -> str:
@@ -74,12 +74,12 @@ class Loader(ABC, Generic[Item]):
         return self._ahead.state_dict() if self._ahead else self.feed.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the batch that was yielded last before `state_dict`. Raises SpecError if it is not a state."""
+        """Continue after the batch that was yielded last before `state_dict`. Raises SpecError if it is not a state."""
         self._stop()
         self.feed.load_state_dict(state)
 
     def _stop(self) -> None:
-        """End the current iteration: what was fetched ahead is fetched again later."""
+        """End the current iteration: batches fetched ahead are fetched again later."""
         if self._ahead:
             self._ahead.stop()
 

@@ -50,7 +50,7 @@ class Samples:
     """What a loader shows as its `dataset`: how many samples an epoch has, and nothing else."""
 
     def __init__(self, feed: ResumableSource) -> None:
-        """Take the feed that knows."""
+        """Take the feed."""
         self._feed = feed
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class TorchLoader(Loader[Any]):
     It has the attributes of one that trainers look at. Workers, shuffling and sharding are the stream's.
     """
 
-    #: Of a DataLoader: processes that it starts, and what it is made of. The stack has the workers.
+    #: Attributes of a DataLoader: it starts no processes, since the stack has the workers.
     num_workers = 0
     batch_sampler = collate_fn = worker_init_fn = generator = None
 

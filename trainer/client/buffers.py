@@ -1,7 +1,7 @@
-"""Memory for batches that is used again once the program has let go of the batch that was in it.
+"""Memory for batches, used again once the program has released the batch in it.
 
 A batch of megabytes in fresh memory costs the kernel about as much for clearing its pages as copying the samples
-does. Owns when memory is free: when nothing but this module refers to it.
+does. Memory is free when only this module refers to it.
 """
 
 import math
@@ -24,15 +24,15 @@ def _references(buffers: Sequence[npt.NDArray[np.uint8]]) -> list[int]:
     return [sys.getrefcount(buffer) for buffer in buffers]
 
 
-#: References to a buffer that stands in a list and is used by nobody: interpreters count their own differently.
+#: References to an unused buffer in a list: interpreters count their own references differently.
 _FREE = _references([np.empty(0, np.uint8)])[0]
 
 
 class Buffers:
-    """Joins arrays into memory of its own. For one thread; what it returns may be let go of by any."""
+    """Joins arrays into memory of its own. For one thread; any thread may release its results."""
 
     def __init__(self) -> None:
-        """Keep nothing yet."""
+        """Start without buffers."""
         self._kept: list[npt.NDArray[np.uint8]] = []
 
     def join(self, parts: Sequence[Array]) -> Array:

@@ -1,4 +1,4 @@
-"""`Feed`: what a training program holds of a running stack. Owns what it takes to subscribe to a sink."""
+"""`Feed`: a training program's batches from a running stack; subscribes to the sink."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,8 +29,8 @@ class Feed(BatchFeed[StreamPlan]):
     `for batch in feed` yields dicts of numpy arrays, by field: `image` uint8 (n, height, width, channels), `label`
     int32 (n,), `item` int64 (n,), `patch` int32 (n,); it ends with the epoch. Iterate again for the next one.
 
-    Every wait ends after `timeout_s` with DeadlineError. RefusedError, FailureBudgetError and SpecError say in words
-    what the sink or the spec objects to. A feed must be used in the process that made it, in one place at a time.
+    Every wait ends after `timeout_s` with DeadlineError. RefusedError, FailureBudgetError and SpecError explain why the
+    sink or the spec refuses the request. A feed must be used in the process that made it, in one place at a time.
     """
 
     def __init__(  # noqa: PLR0913 - by keyword, each with a default
@@ -66,7 +66,7 @@ class Feed(BatchFeed[StreamPlan]):
         super().__init__(Cursor(where, config, timeout_s, subscribe), stats)
 
     def normalizer(self, roots: Mapping[str, str] | None = None) -> "BatchNormalizer":
-        """Return what normalises this stream's images, numpy or tensors, where the spec leaves it to the trainer.
+        """Return a normaliser of this stream's images, numpy or tensors, if the spec leaves that to the trainer.
 
         `roots` maps the spec's roots to folders here: a ZCA matrix is read from its file. Raises SpecError.
         """

@@ -14,10 +14,10 @@ _CLOSE_S = 5.0
 
 
 class Inbox:
-    """Base of what supplies a feed: `_events` and `_failed` are guarded by `_changed`."""
+    """Base of a feed's supplies: `_events` and `_failed` are guarded by `_changed`."""
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Start empty."""
         self._changed = threading.Condition()
         self._events: deque[Event] = deque()
         self._failed: BaseException | None = None
@@ -37,7 +37,7 @@ class Inbox:
             return None
 
     def nudge(self) -> None:
-        """Make a wait look again whether it is wanted."""
+        """Make a wait check again whether it is wanted."""
         with self._changed:
             self._changed.notify_all()
 
@@ -54,4 +54,4 @@ class Inbox:
             thread.join(_CLOSE_S)
 
     def _taken(self, event: Event) -> None:
-        """Do what is to be done when an event leaves; `_changed` is held."""
+        """Handle that an event is taken; `_changed` is held."""

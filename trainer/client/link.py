@@ -43,9 +43,9 @@ from penstock.trainer.client.shared_batches import Borrowing
 from penstock.trainer.feed.supply import Event, Ready
 
 _FROM_SINK = wire.kinds(TrainerWelcome, Batch, EpochEnd, Refused, Heartbeat, Reset, StoryRequest)
-#: What a refusal is raised as, by its kind; all others as RefusedError.
+#: Errors for refusals, by kind; all others are RefusedError.
 _ERRORS: dict[str, type[PenstockError]] = {"budget": FailureBudgetError, "transform": TransformError}
-#: Least time (s) between two words to the sink about how long the program has waited.
+#: Least time (s) between two reports to the sink of how long the program has waited.
 _TELL_S = 0.5
 
 
@@ -67,7 +67,7 @@ class Link(Inbox):
         """
         self._log = library_logger("trainer", stream=config.stream, rank=config.rank, sink=address)
         self._config, self._waits = config, waits
-        #: When the sink was told last how long the program has waited (monotonic s).
+        #: Time of the last report to the sink of how long the program has waited (monotonic s).
         self._told_at = 0.0
         super().__init__()
         self._consumed = 0
@@ -82,13 +82,14 @@ class Link(Inbox):
         self._socket = self._hub.dealer(address, _FROM_SINK, "sink")
         now = time.monotonic()
         self.session = Session(config, position, fingerprint, Intervals(), now)
-        #: What the program's threads see of the session, which belongs to this link's own thread.
+        #: The last observation of the session for the program's threads; the session itself belongs to this link's
+        #: thread.
         self._seen = self.session.observe(now)
         self._thread = threading.Thread(target=self._run, name=f"penstock {config.stream}", daemon=True)
         self._thread.start()
 
     def _taken(self, event: Event) -> None:
-        """Note it for the tracer."""
+        """Report the event to the tracer."""
         if self._hub.tracer and isinstance(event, Ready):
             self._hub.tracer.handed(self._config.stream, event.stop, over=False)
             self._in_hand = event.stop
@@ -109,14 +110,14 @@ class Link(Inbox):
     def advice(self) -> str:
         """What to check if nothing comes; a handshake fails where keys do not match, or one side has none."""
         refused = self._hub.rejects.counts["refused"] > 0
-        hint = "; somebody is there, but did not let us in: give keys=, and see its log" if refused else ""
+        hint = "; a service answers there, but refused the connection: give keys=, and see its log" if refused else ""
         return (
             "check that ventilator, sink and at least one worker run, and that this is the sink's address for trainers"
             + hint
         )
 
     def consumed(self) -> None:
-        """Say that one more batch is done with; the sink hears of several at once where it has credit left anyway."""
+        """Count one more batch as consumed; the sink hears of several at once while it has credit left."""
         if self._hub.tracer:
             self._hub.tracer.handed(self._config.stream, self._in_hand, over=True)
         with self._changed:
@@ -126,7 +127,7 @@ class Link(Inbox):
             self._hub.wake()
 
     def seek(self, position: int, fingerprint: str) -> None:
-        """Go on from another position: what waits here is dropped."""
+        """Continue from another position: batches that wait here are dropped."""
         with self._changed:
             self._seek = (position, fingerprint)
             self._events.clear()
@@ -175,7 +176,7 @@ class Link(Inbox):
         self._show(now)
 
     def _show(self, now: float) -> None:
-        """Let the program's threads see where the session stands; wake them once the sink has answered."""
+        """Observe the session for the program's threads; wake them once the sink has answered."""
         seen = self.session.observe(now)
         with self._changed:
             answered = seen.plan is not None and self._seen.plan is None

@@ -1,4 +1,4 @@
-"""What the trainer's core shows of itself: a frozen record for the threads of the training program."""
+"""The state of the trainer's core as a frozen record, for the threads of the training program."""
 
 from dataclasses import dataclass
 

@@ -1,8 +1,8 @@
-"""Finds this process's rank and the world size: from arguments, from the framework, or from what started the process.
+"""Finds this process's rank and the world size: from arguments, the framework or the launcher.
 
-Whatever starts the ranks of a job (torchrun, Slurm's `srun`, `mpirun`, Ray Train) tells each process its rank, so the
-program need not. Arguments win over everything. A framework that is initialised wins over the environment, and must
-not contradict the launcher that started it.
+Launchers of the ranks of a job (torchrun, Slurm's `srun`, `mpirun`, Ray Train) tell each process its rank, so the
+program need not. Arguments win over everything. A framework that is initialised wins over the environment, and must not
+contradict the launcher that started it.
 """
 
 import os
@@ -41,7 +41,7 @@ def find_rank(
     environ: Mapping[str, str] | None = None,
     modules: Mapping[str, Any] | None = None,
 ) -> Rank:
-    """Return the rank and world size to subscribe with: 0 of 1 if nothing names any.
+    """Return the rank and world size to subscribe with; 0 of 1 by default.
 
     `rank` and `world_size` are arguments; what is None comes from an initialised `torch.distributed` or
     `jax.distributed`, or from the environment of torchrun (Ray Train sets the same), Slurm, or MPI. Raises SpecError
@@ -71,7 +71,7 @@ def find_rank(
 def find_local_rank(rank: int | None, world_size: int | None) -> Rank:
     """Return the rank and world size for a feed of a stack that this process started for itself: 0 of 1 by default.
 
-    Raises SpecError if this is one of several ranks and the arguments do not say what is meant.
+    Raises SpecError if this is one of several ranks and the arguments do not say which.
     """
     found = find_rank(rank, world_size)
     if rank is None and world_size is None and found.world_size > 1:
@@ -84,7 +84,7 @@ def find_local_rank(rank: int | None, world_size: int | None) -> Rank:
 
 
 def _found(environ: Mapping[str, str], modules: Mapping[str, Any]) -> Rank | None:
-    """Return what the framework says, or else the launcher. Raises SpecError if they contradict each other."""
+    """Return the framework's numbers, or else the launcher's. Raises SpecError if they contradict each other."""
     framework = _of_torch(modules) or _of_jax(modules)
     launcher = _of_launcher(environ)
     if framework and launcher and launcher.origin.startswith("torchrun"):

@@ -34,8 +34,8 @@ from penstock.protocol.plan import LEAST_PREFETCH, StreamPlan
 from penstock.protocol.wire import Array
 from penstock.trainer.client.observation import SessionObservation
 
-#: Most times that a silence longer than agreed is borne; it doubles whenever silence ended a subscription that brought
-#: no batch: a line may take longer for one message than the silence that counts as loss.
+#: Highest factor on the silence that counts as loss. It doubles whenever silence ended a subscription without a batch:
+#: on a slow line, one message may take longer than that silence.
 _MOST_PATIENCE = 32
 #: Events that a session remembers: one a batch, and one each time that it subscribes.
 _MOST_EVENTS = 2000
@@ -71,7 +71,7 @@ SessionInstruction = Instruction | Deliver | Ended | Rejected
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionConfig:
-    """What a trainer asks for, whatever becomes of its connections."""
+    """A trainer's subscription, which outlives its connections."""
 
     stream: str
     rank: int
@@ -108,10 +108,10 @@ class Session:
         self.delivered = self.consumed = 0
         #: Of those delivered, how many came before this subscription.
         self._before = 0
-        #: Stop of the last epoch whose end was said.
+        #: End position of the last epoch that was reported as ended.
         self._ended = position
         self._patience = 1
-        #: Where we stood when the sink last said that it had sent more than we have; None: we had all.
+        #: Our position when the sink last reported that it had sent more than has arrived; None: all had arrived.
         self._behind: int | None = None
 
     def start(self, now: float) -> list[SessionInstruction]:
@@ -132,7 +132,7 @@ class Session:
         return [*self._close_epoch(), Send(SINK, subscribe)]
 
     def receive(self, message: AnyMessage, arrays: Sequence[Array], now: float) -> list[SessionInstruction]:
-        """Take one message from the sink in. Raises RemoteProtocolError if a sink must not send it."""
+        """Handle a message from the sink. Raises RemoteProtocolError if a sink must not send it."""
         self.live.heard_at = now
         if self.rejected:
             return []
@@ -194,7 +194,7 @@ class Session:
         return now + self.live.intervals.heartbeat_s / 4 if self.rejected else self.live.timer()
 
     def observe(self, now: float) -> SessionObservation:
-        """Return what the program's threads see of this core."""
+        """Return the state of this core for the program's threads."""
         counts = self.position, self.delivered, self.consumed, self.ahead, self.grant_after
         return SessionObservation(now, self.plan, self.rejected, *counts)
 
@@ -271,7 +271,7 @@ class Session:
         return []
 
     def _close_epoch(self) -> list[SessionInstruction]:
-        """Say that an epoch is over if its last batch came and its report did not."""
+        """Report an epoch as ended if its last batch came and the sink's report did not."""
         if self.plan is None or self.position <= self._ended or self.position % self.plan.geometry.samples_per_epoch:
             return []
         self._ended = self.position

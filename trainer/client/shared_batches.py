@@ -1,7 +1,6 @@
-"""A sink's shared memory, as a trainer on its host uses it: whether it can be opened, and batches copied out of it.
+"""The shared memory of a sink on this host: tries whether it can be opened, and copies batches out of it.
 
-The trainer's half of what `sink/shared_batches.py` lends. Owns when it is tried to open that memory, and that a
-batch's fields are whole and the program's own before their memory may be written again.
+`sink/shared_batches.py` is the sink's half. Batches are copied before the sink may write to their memory again.
 """
 
 from collections.abc import Sequence
@@ -17,16 +16,16 @@ from penstock.trainer.client.buffers import Buffers
 
 #: Segments of shared memory that stay mapped: each takes one of the program's file descriptors.
 _SEGMENTS = 256
-#: Seconds after which it is tried again to share memory with a sink: a message may have come too late for once.
+#: Seconds before another try to share memory with a sink: a message may have come too late once.
 _RETRY_S = 60.0
 
 
 class Borrowing:
-    """What one subscription borrows of the sink that it talks to."""
+    """Memory of the sink that one subscription reads from."""
 
     def __init__(self) -> None:
-        """Borrow nothing yet."""
-        #: What maps the sink's segments; messages are decoded through it.
+        """Start without a sink."""
+        #: Maps the sink's segments; messages are decoded with it.
         self.attachments = Attachments(releases=False, most=_SEGMENTS)
         #: Whether the sink that answered last has memory that this process can open.
         self.shares = False
@@ -38,7 +37,7 @@ class Borrowing:
         self._buffers = Buffers()
 
     def forget(self) -> None:
-        """Borrow nothing until a sink answers."""
+        """Use no shared memory until a sink answers."""
         self.shares, self._memory = False, None
 
     def meet(self, memory: Reference | None, now: float) -> None:
@@ -87,7 +86,7 @@ class Borrowing:
             if len(segments) > 1 or loan_of(segments[0]):
                 fields.append(self._buffers.join(segments))
             else:
-                segments[0].flags.writeable = True  # nobody else holds the received frame
+                segments[0].flags.writeable = True  # nothing else refers to the received frame
                 fields.append(segments[0])
         return fields
 

@@ -34,7 +34,7 @@ class BatchFeed(FrameworkLoaders, Generic[AnyPlan]):
         """Take what the batches come from; nothing is asked of it before the first use."""
         self.address, self.timeout_s = cursor.address, cursor.timeout_s
         self.stats = stats or FeedStats()
-        #: What must not be collected while this feed is held, such as the stack that feeds it.
+        #: An object to keep alive with this feed, such as the stack that feeds it.
         self.owner: object = None
         self._cursor = cursor
         close_when_forgotten(self, cursor)
@@ -198,16 +198,17 @@ class BatchFeed(FrameworkLoaders, Generic[AnyPlan]):
             self.seek(self.plan.epoch_span(epoch)[0], self._cursor.fingerprint)
 
     def track(self) -> deque[int]:
-        """Return a queue that gets the position after each batch handed out from now on, for who trains behind it.
+        """Return a queue that gets the position after each batch handed out from now on.
 
-        Who removes a position for each batch trained on knows what was trained on, whatever was fetched ahead. An epoch
-        that is left midway takes its positions out: they will not be trained on. There is one such queue a feed.
+        A program that removes a position for each batch trained on knows the position it has trained up to, however
+        many batches were fetched ahead. An epoch that is left midway takes its positions out: they will not be trained
+        on. There is one such queue a feed.
         """
         self._cursor.tracks = tracks = deque[int]()
         return tracks
 
     def fail(self, error: PenstockError) -> None:
-        """Make every wait of this feed raise `error`: the stack behind it gave up. Callable from any thread."""
+        """Make every wait of this feed raise `error`: its stack has failed. Callable from any thread."""
         self._cursor.fail(error)
 
     def close(self) -> None:
@@ -215,7 +216,7 @@ class BatchFeed(FrameworkLoaders, Generic[AnyPlan]):
         self._cursor.close()
 
     def _rest(self, mine: int, *, timed: bool) -> Iterator[dict[str, Array]]:
-        """Yield what is left of the epoch; if that is nothing, the next one."""
+        """Yield the rest of the epoch; if nothing is left, the next epoch."""
         cursor, stats, some = self._cursor, self.stats, False
         for ended in range(2):
             if cursor.finished:
@@ -249,7 +250,7 @@ class BatchFeed(FrameworkLoaders, Generic[AnyPlan]):
 
 
 class _Closeable(Protocol):
-    """What a feed holds open."""
+    """A resource that a feed keeps open."""
 
     def close(self, *, wait: bool = True) -> None:
         """Close it, and `wait` for its thread."""

@@ -22,7 +22,7 @@ KEPT_ACCOUNTS = 100
 
 
 class Cursor(Generic[AnyPlan]):
-    """A position in a stream, what brings its batches, and the claim of one iteration on both."""
+    """A position in a stream, the supply of its batches, and the claim of one iteration on both."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Cursor(Generic[AnyPlan]):
         #: Of the epoch that is being iterated: where each batch stopped, and whether its end was reached.
         self.stops = array("q")
         self.finished = True
-        #: Gets the position after each batch handed out, if anybody follows.
+        #: Gets the position after each batch handed out; None without a follower.
         self.tracks: deque[int] | None = None
         #: Number of the iteration that may take batches, and whether that number was drawn by a seek.
         self.iteration, self.sought = 0, False
@@ -69,17 +69,17 @@ class Cursor(Generic[AnyPlan]):
 
     @property
     def state(self) -> str:
-        """What ended the feed, to be appended to what it is; empty while it can be used."""
+        """How the feed ended, to be appended to its representation; empty while it can be used."""
         return ", closed" if self._closed else f", failed: {self._error}" if self._error else ""
 
     @property
     def known_plan(self) -> AnyPlan | None:
-        """What is known of the stream, without waiting."""
+        """The stream's plan, without waiting; None if it is not known yet."""
         return self._plan or (self._link.plan if self._link else None)
 
     @property
     def plan(self) -> AnyPlan:
-        """What is known of the stream; the first use waits for it."""
+        """The stream's plan; the first use waits for it."""
         if self._plan is None:
             link = self._connect()
             if not link.welcomed(self.timeout_s):

@@ -1,7 +1,7 @@
-"""A training program's metrics: what a feed has brought, and how long the program waited for it.
+"""Metrics of a training program: batches received, and how long the program waited for them.
 
-Two ways to expose them: `FeedCollector` for a program that has a registry of its own, `serve_metrics` for one that
-has none. Owns their names; they cost nothing until they are requested.
+There are two ways to expose them: `FeedCollector` for a program that has a registry of its own, `serve_metrics` for one
+that has none. Metrics cost nothing until they are requested.
 """
 
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ METRICS = (
 
 
 def fill(page: MetricsPage, stats: FeedStats, position: int, stream: str, rank: int) -> None:
-    """Fill a page with what one feed has come to."""
+    """Fill a page with the counts of one feed."""
     waits = stats.waits()
     page.add("penstock_feed_batches_total", stats.batches, stream, rank)
     page.add("penstock_feed_samples_total", stats.samples, stream, rank)

@@ -26,7 +26,7 @@ class FeedStats:
         return self.wait_s / max(self.wait_s + self.busy_s, 1e-9)
 
     def waits(self) -> FeedWaits:
-        """Return the sums up to now, what is not over included; callable from any thread."""
+        """Return the sums up to now, including what is not over; callable from any thread."""
         since, asking, wait_s, busy_s = self._since, self._asking, self.wait_s, self.busy_s
         lately = 0.0 if since is None else max(0.0, time.perf_counter() - since)
         return FeedWaits(
@@ -36,7 +36,7 @@ class FeedStats:
         )
 
     def ask(self) -> None:
-        """Say that the program asks for a batch; asking again before `receive` changes nothing."""
+        """Note that the program asks for a batch; asking again before `receive` changes nothing."""
         if not self._asking:
             self._asking, now = True, time.perf_counter()
             if self._since is not None:
@@ -44,7 +44,7 @@ class FeedStats:
             self._since = now
 
     def receive(self) -> None:
-        """Say that the program has got what it asked for: a batch, or word that the epoch is over."""
+        """Note that the program has got what it asked for: a batch, or the end of the epoch."""
         if self._asking and self._since is not None:
             self._asking, now = False, time.perf_counter()
             self.wait_s += now - self._since

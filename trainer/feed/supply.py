@@ -1,4 +1,4 @@
-"""What brings a feed its batches: what feeds and cursors ask of a subscription and of a file alike. Only types."""
+"""The protocol of a supply, which brings a feed its batches: a subscription or a file. Only types."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ Event = Ready | Ended | PenstockError
 
 
 class Supply(Protocol[Plan_co]):
-    """What brings batches, by a thread of its own: a subscription, or a file."""
+    """Brings batches by a thread of its own: a subscription, or a file."""
 
     @property
     def plan(self) -> Plan_co | None:
-        """What is known of the stream; None as long as nothing is."""
+        """The stream's plan; None until it is known."""
         ...
 
     @property
@@ -47,15 +47,15 @@ class Supply(Protocol[Plan_co]):
         ...
 
     def nudge(self) -> None:
-        """Make a wait look again whether it is wanted."""
+        """Make a wait check again whether it is wanted."""
         ...
 
     def consumed(self) -> None:
-        """Say that one more batch is done with."""
+        """Count one more batch as consumed."""
         ...
 
     def seek(self, position: int, fingerprint: str) -> None:
-        """Go on from another position: what waits here is dropped."""
+        """Continue from another position: batches that wait here are dropped."""
         ...
 
     def fail(self, error: PenstockError) -> None:

@@ -1,7 +1,7 @@
-"""What may be done to stored images as they are read: cut a part out, turn, flip; and choose among several of a sample.
+"""Changes of stored images while they are read: crops, turns, flips, and the choice among several images of a sample.
 
-Owns the draws: they follow from seed, epoch and row, as those of a live stream follow from its items. Vectorised
-over batches, in numpy.
+The random numbers follow from seed, epoch and row, as those of a live stream follow from its items. All of it is
+vectorised over batches, in numpy.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ Float64s = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is done to each image (height, width, channels) or (height, width)."""
+    """Changes of each image (height, width, channels) or (height, width)."""
 
     #: Height and width (pixels) of the part that is cut out; None: all of it.
     crop: tuple[int, int] | None = None
@@ -37,11 +37,11 @@ class Changes:
     flip: Flip = ""
 
     def __bool__(self) -> bool:
-        """Return whether anything is done."""
+        """Return whether there is any change."""
         return self.crop is not None or self.rot90 or bool(self.flip)
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return what the shape of an image becomes. Raises SpecError if that cannot be done to it."""
+        """Return the shape of a changed image. Raises SpecError if images of this shape cannot be changed so."""
         height, width = shape[:2]
         if self.crop is not None:
             if not (0 < self.crop[0] <= height and 0 < self.crop[1] <= width):

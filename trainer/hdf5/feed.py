@@ -1,7 +1,6 @@
 """`Hdf5Feed`: the batches of an HDF5 file, with no worker and no socket.
 
-Owns what it can be told and how its state is compared; it is iterated, resumed, shared among ranks and given to
-`model.fit` as the feed of a running stack is.
+Has the arguments and compares saved states; otherwise it is used like the feed of a running stack.
 """
 
 from collections.abc import Mapping
@@ -26,15 +25,15 @@ _FLIPS = ("", "horizontal", "vertical", "both")
 
 
 class Hdf5Feed(BatchFeed[FilePlan]):
-    """An HDF5 file's samples as batches: what `penstock write` wrote, or data sets of others with a row a sample.
+    """An HDF5 file's samples as batches: of an output of `penstock write`, or of another file with a row a sample.
 
     `for batch in feed` yields dicts of numpy arrays, by field: `image` (n, height, width, channels) and every other
     data set of numbers (`label`, `item`, `patch`, …), with the dtypes that the file has; it ends with the epoch, which
     is one pass over all rows. Every row comes once an epoch; the order follows from the seed and the file's chunks
     alone. Iterate again for the next epoch. A thread reads ahead.
 
-    Every wait ends after `timeout_s` with DeadlineError. SourceError says what is wrong with the file, whenever that
-    shows; RefusedError that a saved state is of another file. A feed must be used in the process that made it.
+    Every wait ends after `timeout_s` with DeadlineError. SourceError says what is wrong with the file, as soon as it is
+    noticed; RefusedError, that a saved state belongs to another file. A feed must be used in the process that made it.
 
     Examples:
         >>> feed = Hdf5Feed("patches.h5", batch_size=64)  # doctest: +SKIP
@@ -103,7 +102,7 @@ class Hdf5Feed(BatchFeed[FilePlan]):
             window_mb=window_mb,
         )
         file = SampleFile(path, wanted, allow_outside=allow_outside)
-        #: What the file says of itself: `complete`, `stream`, `fingerprint`, `plan`, …
+        #: The file's attributes: `complete`, `stream`, `fingerprint`, `plan`, …
         self.facts = file.facts
         #: Names of the images that `manipulation` chooses among, in the order of their numbers.
         self.manipulations = file.choice.names if file.choice.said else ()
@@ -132,7 +131,7 @@ class Hdf5Feed(BatchFeed[FilePlan]):
         super().seek(position, fingerprint)
 
     def normalizer(self, roots: Mapping[str, str] | None = None) -> "BatchNormalizer":
-        """Return what normalises the images, numpy or tensors, where the written spec leaves it to the trainer.
+        """Return a normaliser of the images, numpy or tensors, if the written spec leaves that to the trainer.
 
         `roots` maps the spec's roots to folders here: a ZCA matrix is read from its file. Raises SpecError.
         """

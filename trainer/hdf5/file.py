@@ -1,6 +1,6 @@
-"""An HDF5 file as a stream of samples: which data sets are fields, in which order rows come, and what names the result.
+"""An HDF5 file as a stream of samples: its fields, the order of its rows, and its fingerprint.
 
-Owns what a feed may be asked for, and the defaults that a file written by Penstock brings along.
+Also checks the arguments of a feed, with defaults from a file that Penstock wrote.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from penstock.trainer.hdf5.order import RowOrder
 from penstock.trainer.hdf5.plan import Batching, FilePlan
 from penstock.trainer.hdf5.rows import IMAGE, MANIPULATION, Choice, SampleRows
 
-#: What the unchanged image is called among those of a per-manipulation file.
+#: Name of the unchanged image in a per-manipulation file.
 _UNCHANGED = "img"
 #: Rows in a window at most, however small they are.
 _WINDOW_ROWS = 1 << 18
@@ -41,7 +41,7 @@ _BATCH_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a feed is asked for; None: as the file says."""
+    """Arguments of a feed; None: as in the file."""
 
     batch_size: int | None = None
     drop_remainder: bool | None = None
@@ -56,7 +56,7 @@ class Wanted:
     window_mb: float = 32.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant. Raises SpecError."""
+        """Check the arguments. Raises SpecError."""
         if self.batch_size is not None and self.batch_size < 1:
             raise SpecError(f"batch_size = {self.batch_size}: give 1 or more")
         if self.seed is not None and not 0 <= self.seed < 2**63:
@@ -73,7 +73,7 @@ class SampleFile:
     """A file opened for a feed."""
 
     def __init__(self, path: str | Path, wanted: Wanted, *, allow_outside: bool) -> None:
-        """Open it. Raises SourceError for the file, SpecError for what is wanted of it."""
+        """Open it. Raises SourceError for the file, SpecError for the arguments."""
         self.name = os.fspath(path)
         place = os.path.realpath(self.name)
         if not os.path.isfile(place):  # noqa: PTH113 - HDF5 would wait for a named pipe
@@ -122,7 +122,7 @@ class SampleFile:
         self._parts.close()  # opened again where they are read
 
     def _known(self, name: str) -> FieldSchema | None:
-        """Return what the spec says of a data set, if it does."""
+        """Return the spec's description of a data set, if there is one."""
         schema = self.facts.plan.schema if self.facts.plan else ()
         return next((each for each in schema if each.name == name), None)
 
@@ -219,7 +219,7 @@ class SampleFile:
         return FieldSchema(name=name, dtype=column.dtype.name, shape=column.shape[1:])
 
     def _digest(self, images: Column, sizes: tuple[int, ...]) -> str:
-        """Return what names the file: what it says of itself, and a few of its images."""
+        """Return a digest of the file: of its attributes and a few of its images."""
         facts, length = self.facts, sum(sizes)
         said = [facts.fingerprint, facts.stream, facts.start, facts.stop, length]
         result = hashlib.sha256(json.dumps([1, said, images.dtype.str, list(images.shape[1:])]).encode())
@@ -228,7 +228,7 @@ class SampleFile:
         return result.hexdigest()[:24]
 
     def _order_digest(self, order: RowOrder) -> str:
-        """Return what names the order of rows and what is done to them; how they are cut into batches is left out."""
+        """Return a digest of the order of rows and their changes; how they are cut into batches is left out."""
         changes, choice = self._wanted.changes, self.choice
         done = [changes.crop, changes.crop_at, changes.rot90, changes.flip, choice.names, choice.index]
         shuffled = [order.seed, order.run_rows, order.window_runs] if order.shuffle else [order.seed]

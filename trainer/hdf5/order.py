@@ -1,4 +1,4 @@
-"""In which order a file's rows become batches: runs, mix windows, rounds and ranks. Pure arithmetic, O(1) memory.
+"""The order in which a file's rows become batches: runs, mix windows, rounds and ranks. Pure arithmetic, O(1) memory.
 
 A *run* is consecutive rows of the file, whole chunks of them, so that it is read in one go. An epoch's runs stand
 in the order of a keyed permutation; *windows* of several runs have their rows permuted together, so that a batch

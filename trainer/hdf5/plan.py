@@ -1,4 +1,4 @@
-"""What a feed knows of a file before it reads samples: the counterpart of a stream's plan."""
+"""The plan of a file: facts that a feed knows before it reads samples; the counterpart of a stream's plan."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class FilePlan:
-    """What a feed knows of a file: what its samples are, and their order."""
+    """Facts about a file: its samples and their order."""
 
     #: The stream that was written; `hdf5` for files of others.
     name: str

@@ -1,4 +1,4 @@
-"""A file's rows as fields of samples: owns which data sets make which fields, the choice among images, and changes."""
+"""Reads a file's rows as fields of samples: maps data sets to fields, chooses among images, and changes them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ class Choice:
 
 
 class SampleRows:
-    """What a feed reads: fields by name, for any rows. For one thread; what it returns may be let go of by any."""
+    """Reads fields by name, for any rows. For one thread; any thread may release its results."""
 
     def __init__(
         self, columns: Mapping[str, Column], fields: Sequence[str], choice: Choice, changes: Changes, seed: int
     ) -> None:
-        """Take the data sets by name; `fields` are what each sample is to have."""
+        """Take the data sets by name; `fields` are the fields of each sample."""
         self._columns, self._fields, self._choice, self._changes, self._seed = columns, fields, choice, changes, seed
         self._buffers = Buffers()
 

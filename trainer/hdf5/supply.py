@@ -21,7 +21,7 @@ from penstock.trainer.hdf5.order import Rounds
 from penstock.trainer.hdf5.plan import FilePlan
 from penstock.trainer.hdf5.rows import SampleRows
 
-#: How often a thread that waits for room looks whether it is still wanted (s).
+#: How often a thread that waits for room checks whether it is still wanted (s).
 _LOOK_S = 1.0
 
 
