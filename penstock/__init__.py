@@ -139,12 +139,12 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
     """Join a running stack: return the feed of one of its streams.
 
     `address` is the sink's address for trainers: tcp://host:5557, ipc:///path, or local:trainers, where `penstock up`
-    and `penstock sink` listen on this machine unless they are told otherwise. Trainers that share a stream have a
-    `rank` and a common `world_size`; each gets equally many batches. By default, both come from torch.distributed or
-    jax, where that is initialised, or from what started the process: torchrun, Ray Train, Slurm or MPI. `prefetch` is
-    in batches (default: 4, or about 8 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError.
-    `keys` is a key folder with a trainer's key (default: PENSTOCK_KEYS, or none). Raises SpecError for arguments out
-    of range, and for ranks that contradict one another.
+    and `penstock sink` on this machine listen by default. Trainers that share a stream have a `rank` and a common
+    `world_size`; each gets equally many batches. By default, both come from torch.distributed or jax, if that is
+    initialised, or from the launcher that started the process: torchrun, Ray Train, Slurm or MPI. `prefetch` is in
+    batches (default: 4, or about 8 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError.
+    `keys` is a key folder with a trainer's key (default: PENSTOCK_KEYS, or none). Raises SpecError for arguments out of
+    range, and for ranks that contradict one another.
     """
     from penstock.trainer.client.feed import Feed  # noqa: PLC0415 - keeps `import penstock` light
 
@@ -166,7 +166,7 @@ def local(
     a mapping; `workers` is a number of processes (default: one a core); `roots` maps root names to folders; `run_dir`
     keeps logs and the quarantine ledger (default: a temporary folder); `keys` is a key folder (default: PENSTOCK_KEYS,
     or none); `dashboard` is host:port of the page, "auto" for loopback, or empty for none: `stack.dashboard` is its
-    address. Entering raises SpecError, SourceError or StackError, in words, if the stack cannot start.
+    address. Entering raises SpecError, SourceError or StackError if the stack cannot start.
 
     Examples:
         >>> with penstock.local("spec.toml", workers=4) as stack:  # doctest: +SKIP
@@ -201,7 +201,7 @@ def images(  # noqa: PLR0913 - by keyword, each with a default
     `dashboard` are as for `penstock.local`. Calling it again for the same folder replaces the streams of the call
     before.
 
-    Raises SpecError, SourceError or StackError, in words.
+    Raises SpecError, SourceError or StackError.
 
     Examples:
         >>> train, validation = penstock.images("photos", size=(96, 96), validation_split=0.2)  # doctest: +SKIP

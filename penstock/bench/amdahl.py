@@ -1,4 +1,4 @@
-"""Amdahl's law, fitted: which part of the work runs in parallel, by how much faster it gets. Pure functions.
+"""Fits Amdahl's law: estimates the part of the work that runs in parallel from measured speed-ups. Pure functions.
 
 With a fraction p of the work spread over n processors, the speed-up over one is S(n) = 1 / ((1 - p) + p / n), so
 1 - 1 / S(n) = p (1 - 1 / n): a straight line through the origin, whose least squares have a closed form.
@@ -27,7 +27,7 @@ class Amdahl:
         return 1.0 / inverse if inverse > 0.0 else math.inf
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Return the law as a sentence."""
         error = "" if math.isnan(self.error) else f" ± {self.error:.3f}"
         return f"parallel fraction {self.parallel:.3f}{error}"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-#: What is done to every image: as much as the two classes have in common, and what scripts usually ask for.
+#: Random changes of every image: supported by both classes, and usual in scripts.
 CHANGES: dict[str, Any] = {
     "rotation_range": 15,
     "width_shift_range": 0.1,
@@ -33,9 +33,9 @@ class Case:
     """One benchmark."""
 
     title: str
-    #: What is measured, in a sentence.
+    #: The measurement as a sentence.
     text: str
-    #: Batches of a run without and with training, unless the command line says.
+    #: Batches of a run without and with training, unless the command line sets them.
     batches: int
     train_batches: int
     #: Whether image files are needed.

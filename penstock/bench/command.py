@@ -26,7 +26,7 @@ from penstock.terminal.child_process import ReportingProcess
 from penstock.terminal.console import PlainColumn, PlainConsole
 from penstock.terminal.interrupts import Interrupts, interrupted
 
-#: Most workers that a run may be asked for, and most numbers of them.
+#: Most workers of a run, and most numbers of workers in a benchmark.
 _MOST_WORKERS, _MOST_NUMBERS = 512, 32
 #: Pictures a class that are drawn where a case needs files and none are given.
 _MADE = 250
@@ -49,7 +49,7 @@ def parse_workers(text: str, *, cores: int) -> list[int]:
 
 
 def prepare(settings: BenchSettings) -> tuple[Results, dict[str, Any]]:
-    """Return empty results and the order for every run. Raises SpecError and others for what cannot be run."""
+    """Return empty results and the order for every run. Raises SpecError and others for a run that is impossible."""
     if settings.epochs is not None and settings.batches is not None:
         raise SpecError(f"--epochs {settings.epochs} and --batches {settings.batches}: give one of the two")
     if missing := [name for name in ("matplotlib", "psutil") if find_spec(name) is None]:
@@ -101,7 +101,7 @@ def serve(settings: BenchSettings) -> int:
     folder = Path(settings.output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # to find out now, and not when everything has been run
+        with tempfile.TemporaryFile(dir=folder):  # fails now rather than after all runs
             pass
     except OSError as error:
         raise SpecError(f"-o {settings.output!r}: {error}; name a folder that can be written to") from error
@@ -135,7 +135,7 @@ def serve(settings: BenchSettings) -> int:
 
 
 def _run_all(results: Results, order: Mapping[str, Any], console: PlainConsole, cleanup: ExitStack) -> None:
-    """Everything that may be interrupted."""
+    """Do everything that may be interrupted."""
     settings = results.settings
     scratch = Path(
         # A short name: paths of sockets, which lie below, may have 107 bytes.

@@ -88,7 +88,7 @@ def draw_speed_ups(
 
 
 def law_label(law: Amdahl) -> str:
-    """Return what the legend says of a fitted law."""
+    """Return the legend's text for a fitted law."""
     error = "" if math.isnan(law.error) else f" ± {law.error:.2f}"
     slower = " (more workers were slower)" if law.parallel < 0.0 else ""
     return f"Amdahl, parallel fraction {law.parallel:.2f}{error}{slower}"

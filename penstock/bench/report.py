@@ -17,9 +17,9 @@ from penstock.bench.results import BenchSettings, Candidate, Results, Run
 
 #: Runs with more than one worker that it takes to fit a law: it would pass through a single one exactly.
 _LEAST_POINTS = 2
-#: Up to so many cores, a report says what that means.
+#: Up to so many cores, a report explains what that means.
 _FEW_CORES = 4
-#: A run that was timed for less (s) says little: batches that were ready before count in it, and so does any hiccup.
+#: A run that was timed for less (s) is unreliable: batches that were ready before it count, and so does any pause.
 _LEAST_S = 1.0
 #: The machine is idle while all processors and GPUs are less busy than this (percent); least seconds that are reported.
 _IDLE_PERCENT, _TOLD_S = 5.0, 1.0
@@ -208,7 +208,7 @@ def _is_idle(row: Mapping[str, float]) -> bool:
 
 
 def _gpu_columns(row: Mapping[str, float]) -> list[str]:
-    """Return the columns that say how busy each GPU is."""
+    """Return the columns with each GPU's utilisation."""
     return [name for name in row if name.startswith("gpu") and name.endswith("_percent")]
 
 
@@ -258,7 +258,7 @@ def _usage_row(run: Run, row: Mapping[str, float]) -> dict[str, object]:
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write rows whose columns may differ: what a run has none of is 0."""
+    """Write rows whose columns may differ; a missing value is 0."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval=0)

@@ -1,4 +1,4 @@
-"""What a benchmark is asked for and what it found: settings, candidates, runs and all results together.
+"""Settings, candidates, runs and results of a benchmark.
 
 `command.py` fills these, `report.py` and `plots.py` read them.
 """
@@ -22,7 +22,7 @@ class BenchSettings(Settings):
     rounds: int = Field(default=3, ge=1, le=1000)
     """Times that each number of workers runs. Rounds alternate, so that other load on the machine affects all alike."""
     epochs: float | None = Field(default=None, gt=0, le=1000)
-    """Epochs to time; default: 1; `in-memory` and `jpegs` have a default number of batches instead."""
+    """Epochs to time. Default: 1; `in-memory` and `jpegs` time a fixed number of batches instead."""
     batches: int | None = Field(default=None, ge=1, le=10_000_000)
     """Batches to time, instead of epochs."""
     warm_up: int = Field(default=20, ge=1, le=100_000)
@@ -43,7 +43,7 @@ class BenchSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What is run in every round."""
+    """One configuration, which is run in every round."""
 
     library: str
     workers: int

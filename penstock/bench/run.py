@@ -104,13 +104,13 @@ class StreamSource:
         return ((batch["image"], batch["label"]) for batch in self)
 
 
-#: Where batches come from.
+#: The source of batches.
 Source = GeneratorSource | StreamSource
 
 
 @dataclass(slots=True)
 class Stopwatch:
-    """Times `batches` batches after the first `warm_up`, and tells how far they are."""
+    """Times `batches` batches after the first `warm_up`, and reports the progress."""
 
     warm_up: int
     batches: int
@@ -123,7 +123,7 @@ class Stopwatch:
     _told: float = 0.0
 
     def lap(self) -> bool:
-        """Say that a batch was taken; return whether that was the last one."""
+        """Count a batch; return whether that was the last one."""
         self.done += 1
         now = self.monitor.now()
         self.first_s = self.first_s or now

@@ -1,4 +1,4 @@
-"""`penstock check`: prints what a spec would do, before it runs.
+"""`penstock check`: prints a spec's sizes, schema, memory bound and order before it runs.
 
 Prints tables for people, or JSON. It starts no process and decodes no image: it lists the source and reads the headers
 of a few files.
@@ -53,7 +53,7 @@ class CheckSettings(Settings):
 
 
 def describe(catalog: Catalog, plan: StreamPlan, world_size: int) -> dict[str, Any]:
-    """Return all that is known of one stream, memory aside. Raises SpecError if it can never give a batch."""
+    """Return the facts about one stream, without memory. Raises SpecError if it can never give a batch."""
     geometry, settings = plan.geometry, plan.settings
     if not (batches := plan.batches_per_epoch(world_size)):
         raise SpecError(
@@ -153,7 +153,7 @@ def serve(settings: CheckSettings) -> int:
         raise SpecError(f"--stream {settings.stream!r}: no such stream; there are: {', '.join(spec.streams)}")
     if settings.stream is not None:
         spec = spec.model_copy(update={"streams": {settings.stream: spec.streams[settings.stream]}})
-    spec = follow_links(spec, roots)  # as the stack on one host that this is about
+    spec = follow_links(spec, roots)  # as a stack on one host does
     with waiting("listing the sources") as tell:
         catalog = Catalog.open(spec, roots, tell)
     for plan in catalog.plans:

@@ -1,6 +1,6 @@
-"""`penstock doctor`: prints what this machine offers to Penstock, and what to do about what is missing.
+"""`penstock doctor`: checks this machine, and prints what is missing and how to install or configure it.
 
-It starts no service and changes nothing. Ports and Docker are asked, with deadlines.
+It starts no service and changes nothing. Ports and Docker are probed, with deadlines.
 """
 
 import errno
@@ -42,7 +42,7 @@ _OPTIONAL = (
 _ALSO = {"tensorflow": ("tensorflow-cpu",)}
 #: Ports of the services in the documentation, and of the dashboard.
 _PORTS = {5550: "dashboard", 5555: "ventilator", 5556: "results", 5557: "trainers"}
-#: Fewest open files that a stack of some workers is comfortable with.
+#: Least limit of open files that suffices for a stack of some workers.
 _FILES = 1024
 _SHM = Path("/dev/shm")  # noqa: S108 - asked, not written to
 #: Longest that Docker may take to answer (s).
@@ -161,12 +161,12 @@ def docker() -> Iterator[Finding]:
         yield Finding("Docker" if "version" == command[1] else "Compose", "ok", done.stdout.strip())
 
 
-#: All that is asked, in the order of the output.
+#: All checks, in the order of the output.
 CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (packages, decoders, memory, limits, ports, docker)
 
 
 def examine() -> list[Finding]:
-    """Ask all; a check that fails is a finding itself."""
+    """Run all checks; an error in a check is a finding itself."""
     found: list[Finding] = []
     for check in CHECKS:
         try:

@@ -1,6 +1,6 @@
-"""`penstock inspect`: what an HDF5 file holds, as tables, as JSON and as a contact sheet.
+"""`penstock inspect`: prints the content of an HDF5 file as tables or JSON, and draws a contact sheet.
 
-Owns how that is printed. Starts nothing, writes nothing but the sheet.
+It starts no process and writes no file but the sheet. `inspect_file.py` reads the file.
 """
 
 import json
@@ -42,7 +42,7 @@ class InspectSettings(Settings):
 
 
 def show(console: Console, told: Mapping[str, Any]) -> None:
-    """Print what was found."""
+    """Print the tables."""
     console.rule(told["file"], align="left")
     facts = Table.grid(padding=(0, 2))
     for key, value in _facts(told):
@@ -79,7 +79,7 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
 
 
 def _facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what is known of the file as a whole."""
+    """Return the facts about the file as a whole."""
     progress = told["progress"]
     of = f" of {progress['of']:,}" if progress["of"] else ""
     written = (
@@ -134,7 +134,7 @@ def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[
 
 
 def serve(settings: InspectSettings) -> int:
-    """Look, print, draw; return the exit status."""
+    """Read the file, print, draw; return the exit status."""
     from penstock.commands.inspect_file import Inspected  # noqa: PLC0415 - h5py is an extra, and missing it is an error in words
 
     target = None if settings.output is None else check_output(settings.output)

@@ -1,7 +1,4 @@
-"""What is in an HDF5 file: fields and how they are stored, classes and their counts, what is lost, what it was made of.
-
-Owns what `penstock inspect` knows.
-"""
+"""Reads the facts about an HDF5 file: fields and their storage, counts of classes, quarantined items, its spec."""
 
 import json
 import os
@@ -46,7 +43,7 @@ _PREPARING = {2: "shuffle", 3: "fletcher32"}
 
 
 class Inspected:
-    """An open file, and what is found in it."""
+    """An open file and its facts."""
 
     def __init__(self, path: str | Path, *, allow_outside: bool = False) -> None:
         """Open it. Raises SourceError that says why it cannot be read."""
@@ -71,13 +68,13 @@ class Inspected:
 
     @property
     def samples(self) -> int:
-        """Rows of the fields: of files of others, of the largest data set."""
+        """Number of samples; in a file of another program, rows of the largest data set."""
         known = self.facts.plan.schema[0].name if self.facts.plan else ""
         data = self.data.get(known) or max(self.data.values(), key=lambda each: each.size or 0)
         return len(data) if data.shape else 0
 
     def describe(self) -> dict[str, Any]:
-        """Return all that is known, as JSON knows it. Raises SourceError for parts that are missing or damaged."""
+        """Return all facts as values for JSON. Raises SourceError for parts that are missing or damaged."""
         facts = self.facts
         told = [self._field(name, data) for name, data in self.data.items()]
         own = Path(opened_path(self.file.id.get_vfd_handle()))
@@ -133,7 +130,7 @@ class Inspected:
         }
 
     def _progress(self) -> dict[str, Any]:
-        """Return how far the writer is, in positions of the stream (quarantined samples included)."""
+        """Return the writer's progress, in positions of the stream (quarantined samples included)."""
         facts, done = self.facts, (self.facts.stop or 0) - (self.facts.start or 0)
         wanted = facts.plan.geometry.samples_per_epoch * facts.epochs if facts.plan and facts.epochs else None
         return {"complete": facts.complete, "positions": done if facts.format else None, "of": wanted}
@@ -150,7 +147,7 @@ class Inspected:
         return {names.get(key, str(key)): count for key, count in self._counts("manipulation").items()}
 
     def _counts(self, name: str) -> dict[int, int]:
-        """Return how often each number stands in a field; nothing if there is none of whole numbers, a number a row."""
+        """Return how often each number occurs in a field; empty unless the field has one whole number a row."""
         data = self.data.get(name)
         if data is None or data.dtype.kind not in "ui" or len(data.shape) != 1:
             return {}

@@ -1,4 +1,4 @@
-"""A file's samples as a contact sheet: owns which rows are shown, and what stands under images of files of others."""
+"""Draws a file's samples as a contact sheet: chooses rows, and captions for files of other programs."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from penstock.protocol.wire import Array
 from penstock.trainer.hdf5.changes import is_image
 from penstock.trainer.hdf5.columns import Column
 
-#: Fields of a file that are told in the row above, or belong to the file and not to the sample.
+#: Fields that the title row shows, or that belong to the file and not to the sample.
 _UNTOLD = {"epoch"}
 
 
@@ -53,7 +53,7 @@ def _samples(inspected: Inspected, names: Sequence[str], rows: Int64s) -> Iterat
 
 
 def _draw_foreign(inspected: Inspected, title: str, images: Sequence[str], rows: Int64s, side: int) -> Image.Image:
-    """Draw a file of others: under each image its data set, class and row."""
+    """Draw a file of another program: under each image its data set, class and row."""
     shown = {name: _take(inspected, name, rows) for name in images}
     first = shown[images[0]]
     levels = find_range(first.dtype.name, [each for array in shown.values() for each in array])

@@ -64,7 +64,7 @@ class AddSettings(NameSettings):
     """Makes one more key."""
 
     role: Role | None = None
-    """What its owner is; default: by the name (trainer-2), else a worker."""
+    """Role of the key's owner; default: from the name (trainer-2), else worker."""
 
 
 class ExportSettings(NameSettings):

@@ -1,4 +1,4 @@
-"""How much memory a stack takes at most, term by term, each with the reason. Pure arithmetic over plans.
+"""Computes an upper bound of a stack's memory, term by term, each with its reason. Pure arithmetic over plans.
 
 The constants below describe each part's buffers; a test compares the sum with running stacks. MB are 10^6 bytes.
 """
@@ -29,7 +29,7 @@ _VENTILATOR_BYTES, _SINK_BYTES, _WORKER_BYTES = 90_000_000, 90_000_000, 130_000_
 _TASKS_MADE = 6 + FREE_SEGMENTS
 #: Tasks of a worker whose files are in memory: two read ahead, one being read, one being decoded.
 _TASKS_READ = 4
-#: Batches that a trainer holds besides those on their way: two that `dataset()` prefetches, one that is trained on, one
+#: Batches that a trainer holds besides those in transit: two that `dataset()` prefetches, one that is trained on, one
 #: that is being joined.
 _BATCHES_HELD = 4
 #: Images of this size, decoded, that a worker holds: the decoder's buffer, and the resized or converted image.
@@ -44,7 +44,7 @@ _ASKED_FOR = 8
 class Files:
     """The sizes of some of a source's files."""
 
-    #: How many were looked at and could be read.
+    #: How many were examined and could be read.
     seen: int
     #: Mean size of a file (bytes) and largest image (pixels).
     mean_bytes: int
@@ -166,7 +166,7 @@ def _window_words(plan: StreamPlan, world_size: int) -> str:
 
 
 def _workers(uses: Sequence[Use], workers: int) -> list[Term]:
-    """Return what workers hold: any mixture of streams, so the largest of each counts."""
+    """Return the memory of workers: they may hold any mixture of streams, so the largest of each counts."""
 
     def largest(sizes: Iterable[int]) -> int:
         return max(sizes, default=0)

@@ -41,7 +41,7 @@ class PreviewSettings(SheetSettings):
 
 
 def find_units(catalog: Catalog, plan: StreamPlan, wanted: range) -> list[tuple[Task, Places]]:
-    """Return each item of which samples stand at `wanted` positions, as a task, with these as (position, patch).
+    """Return each item with samples at `wanted` positions, as a task, and these samples as (position, patch).
 
     One item at a time: a mix window of a thousand items is not made for the sake of its first sixty samples.
     """

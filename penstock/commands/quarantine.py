@@ -25,7 +25,7 @@ from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.terminal.console import PlainConsole
 from penstock.terminal.words import several
 
-#: What differs from file to file within one reason: quoted bytes and numbers.
+#: Parts of a reason that differ from file to file: quoted bytes and numbers.
 _VARIES = re.compile(r"b?'(?:[^'\\]|\\.)*'|\d[\d,.]*")
 _FIELDS = ("stream", "epoch", "item", "path", "reason", "attempts")
 #: Most epochs that one line may list.
@@ -43,7 +43,7 @@ class QuarantineSettings(AddressSettings):
 
 @dataclass(slots=True)
 class Item:
-    """One item of a stream, and what its failures have in common."""
+    """One item of a stream with all its failures for one reason."""
 
     stream: str
     path: str

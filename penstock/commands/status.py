@@ -26,7 +26,7 @@ from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
 
-#: Seconds between two looks, and the longest wait for one of them once the first has come.
+#: Seconds between two updates, and the longest wait for an update after the first.
 _EVERY_S, _PATIENCE_S = 1.0, 3.0
 
 
@@ -62,8 +62,8 @@ def open_onlooker(address: str, settings: AddressSettings) -> Onlooker | WebOnlo
 
 
 def ask(onlooker: Onlooker | WebOnlooker, ledger: int = 20) -> Snapshot:
-    """Return the first snapshot, with up to `ledger` quarantined items; a terminal shows that it is waited for."""
-    with waiting(f"asking {onlooker.address.partition('?')[0]}"):  # what follows may be a token
+    """Return the first snapshot, with up to `ledger` quarantined items; meanwhile, a terminal shows a spinner."""
+    with waiting(f"asking {onlooker.address.partition('?')[0]}"):  # the rest may hold a token
         return onlooker.look(ledger)
 
 

@@ -1,7 +1,7 @@
 """Formats a snapshot for a terminal: verdict, flow, streams, workers and quarantined items.
 
 A pure function from snapshots to what rich prints. Text from a stack is shown letter by letter, and unprintable
-characters are spelt out, so that no name of a file can act on the terminal.
+characters are escaped, so that no file name can control the terminal.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ _ALARMING = {"stalled", "starting"}
 
 
 def span(seconds: float | None) -> str:
-    """Return seconds as people say them."""
+    """Return seconds in words, such as 5 min."""
     if seconds is None:
         return "–"
     if seconds < _MINUTE_S:
@@ -46,7 +46,7 @@ def share(fraction: float | None) -> str:
 
 
 def rate(value: float) -> str:
-    """Return a rate with as many digits as it deserves."""
+    """Return a rate with three significant digits or so."""
     return f"{value:.1f}" if 0 < value < 10 else f"{value:,.0f}"  # noqa: PLR2004 - digits
 
 
@@ -59,7 +59,7 @@ def size(value: float) -> str:
 
 
 def picture(snapshot: Snapshot, address: str, room: int | None = None, silent_s: float = 0.0) -> RenderableType:
-    """Return the whole picture; `room` is the number of rows to fill, `silent_s` the seconds since the last answer."""
+    """Return the whole display; `room` is the number of rows to fill, `silent_s` the seconds since the last answer."""
     parts: list[RenderableType] = []
     if silent_s:
         words = f"No answer from {address} for {silent_s:.0f} s: what you see is from then. Trying again; Ctrl-C ends."

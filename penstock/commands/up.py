@@ -20,7 +20,7 @@ from penstock.terminal.interrupts import Interrupts
 from penstock.terminal.spinner import waiting
 from penstock.terminal.words import several
 
-#: How often the stack's state is looked at (s).
+#: How often the stack's state is checked (s).
 _LOOK_S = 0.2
 
 

@@ -25,7 +25,7 @@ _STILL_S = 2.0
 
 
 class ViewSettings(SheetSettings):
-    """Draws samples that a running sink holds at the moment. Trainers lose no sample by it and do not wait."""
+    """Draws samples that a running sink holds at the moment. Trainers still receive these samples, without delay."""
 
     address: CliPositionalArg[Address] = OWN_TRAINERS
     """Address of the sink for trainers, such as tcp://host:5557; default: the sink that this user runs here."""
@@ -38,7 +38,7 @@ class ViewSettings(SheetSettings):
 
 
 def fetch_samples(settings: ViewSettings) -> tuple[StreamPlan, list[Sample]]:
-    """Return what the sink shows. Raises RefusedError, DeadlineError, or StackError if there is nothing to see."""
+    """Return the samples that the sink holds. Raises RefusedError, DeadlineError, or StackError if it has none."""
     collected = SampleCollection(settings.stream, settings.count)
     keys = open_keys(settings.keys, "trainer")
     with waiting(f"looking at what {settings.address} holds"):

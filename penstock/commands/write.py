@@ -1,6 +1,6 @@
 """`penstock write`: a stream into an HDF5 file, by a stack on this machine that ends when the file is finished.
 
-Owns what the command says while it runs and in the end. How the file is written, and survives, is the sink's.
+This module runs the stack and shows the progress; the sink writes the file.
 """
 
 import sys
@@ -23,7 +23,7 @@ from penstock.protocol.spec.spec import Spec, load_spec, parse_spec
 from penstock.sink.output.options import WriterOptions
 from penstock.terminal.interrupts import Interrupts, interrupted
 
-#: How often the sink is asked how far it is (s).
+#: How often the sink is asked for its progress (s).
 _LOOK_S = 0.25
 
 
@@ -78,7 +78,7 @@ def serve(settings: WriteSettings) -> int:
 
 
 def _follow(stack: LocalStack, display: Display) -> dict[str, Any]:
-    """Show how far the sink is until it is done; return what it says then. Raises StackError."""
+    """Show the sink's progress until it is done; return its last status. Raises StackError."""
     address = str(stack.run_dir.absolute() / "sink.health")
     while True:
         if stack.error is not None:
@@ -107,7 +107,7 @@ def _spec(settings: WriteSettings) -> Spec:
     manipulations = spec.streams[settings.stream].transform.manipulations
     if manipulations is None:
         raise SpecError(f"--layout per-manipulation: stream {settings.stream!r} has no manipulations")
-    data = spec.model_dump(mode="json", exclude_unset=True)  # unset fields stay the launcher's to decide
+    data = spec.model_dump(mode="json", exclude_unset=True)  # the launcher sets the fields that are not given
     data["streams"][settings.stream]["transform"]["manipulations"] = manipulations.all_shown().model_dump(mode="json")
     return parse_spec(data, name=settings.spec)
 

@@ -1,4 +1,4 @@
-"""How far a file is written: a bar on a terminal, plain lines elsewhere, a summary at the end."""
+"""Shows the progress of a file: a bar on a terminal, plain lines elsewhere, a summary at the end."""
 
 import time
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from penstock.terminal.console import PlainColumn, PlainConsole
 
 #: Seconds between lines where the output is no terminal.
 _LINE_S = 10.0
-#: Least seconds over which a rate is told.
+#: Least seconds over which a rate is computed.
 _RATE_S = 1.0
 
 
 class Display:
-    """Shows what the sink says of its writer."""
+    """Shows the progress that the sink reports."""
 
     def __init__(self, output: str, console: Console | None = None) -> None:
         """Show nothing yet."""
@@ -107,7 +107,7 @@ class Display:
 
 
 def summary(writer: Mapping[str, Any], elapsed_s: float, found: int | None = None) -> str:
-    """Return what a finished file came to; `found` samples of it were there before."""
+    """Return the summary of a finished file; `found` samples of it were there before."""
     samples, size = int(writer["samples"]), int(writer["bytes"])
     if writer.get("found_finished") and found is None:
         return f"{writer['output']} was finished already, with {samples:,} samples; --force writes it again"

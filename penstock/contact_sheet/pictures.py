@@ -1,4 +1,4 @@
-"""A sample's image as a picture for people: any dtype, order of axes, number of channels and size.
+"""Turns a sample's image into a picture: any dtype, order of axes, number of channels and size.
 
 Converts arrays to levels of 0 to 255 and chooses the size at which they are shown. `sheet.py` arranges the pictures.
 """
@@ -35,7 +35,7 @@ class Range:
     given: bool = False
 
     def __str__(self) -> str:
-        """Say what is shown how."""
+        """Describe the range."""
         return f"{self.low:.3g} shown as black, {self.high:.3g} as white"
 
 
@@ -96,7 +96,7 @@ def find_range(dtype: str, images: Sequence[Array]) -> Range:
 
 
 def to_picture(image: Array, shown: Range) -> Image.Image:
-    """Return an image (height, width, 1 or 3) as an RGB picture; what is no number is black."""
+    """Return an image (height, width, 1 or 3) as an RGB picture; values that are no number are black."""
     levels = image
     if (shown.low, shown.high) != (0.0, 255.0) or image.dtype != np.uint8:
         scaled = (image.astype(np.float32) - shown.low) * (255.0 / (shown.high - shown.low))

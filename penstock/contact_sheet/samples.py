@@ -17,7 +17,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.wire import Array
 
-#: Fields that stand under a picture by other words than their name, or not at all.
+#: Fields whose caption is not their name, or that have no caption.
 _WORDED = {"image", "label", "item", "patch", "manipulation"}
 #: Most samples, and most pictures, on one sheet.
 MOST = 500
@@ -40,11 +40,11 @@ class Sample:
     """One sample; or an item that failed, at the first position that is shown of it."""
 
     position: int
-    #: The item's path, or its index where that is all that is known.
+    #: The item's path, or its index if the path is not known.
     item: str
     #: The fields by name; none of a failure.
     fields: Mapping[str, Array]
-    #: Why there are none.
+    #: Why there are no fields.
     failure: str = ""
 
 
@@ -78,13 +78,13 @@ def most_samples(plan: StreamPlan, count: int) -> int:
 
 
 def save(sheet: Image.Image, path: Path) -> str:
-    """Write a sheet; return what to tell of it. Raises SpecError if it cannot be written."""
+    """Write a sheet; return a sentence about it. Raises SpecError if it cannot be written."""
     write(sheet, path)
     return f"{path}: {sheet.width} × {sheet.height} pixels"
 
 
 def lines(plan: StreamPlan, sample: Sample, image: str = "image") -> tuple[str, ...]:
-    """Return what stands under an image of a sample: label; patch and manipulation; further numbers; item."""
+    """Return the caption of a sample's image: label; patch and manipulation; further numbers; item."""
     name = PurePosixPath(sample.item).name
     if sample.failure:
         return ("quarantined", name)

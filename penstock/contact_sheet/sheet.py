@@ -30,7 +30,7 @@ _MOST_TOGETHER = 16
 _ELLIPSIS = "…"
 #: Fonts that have the letters of most scripts, looked for among the system's; else Pillow's own, which has few signs.
 _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
-#: What stands for signs that a font lacks and that no accent can be taken off.
+#: Replacement for characters that a font lacks, even without their accents.
 _SPELT = {"×": "x", "−": "-", "–": "-", "—": "-", "µ": "u", "≤": "<=", "≥": ">="}
 
 #: The kinds of file that are written, and how: text must stay sharp. Pillow writes others too, of which PDF is no
@@ -47,14 +47,14 @@ _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One picture, or in place of one the words why there is none; and the lines under it."""
+    """One picture, or an explanation why there is none, and the lines under it."""
 
     content: Image.Image | str
     lines: Sequence[str]
 
 
 def check_output(path: str) -> Path:
-    """Return where a sheet is to be written. Raises SpecError if it cannot be: before anything long is done."""
+    """Return the path of a sheet. Raises SpecError if it cannot be written; called before anything slow."""
     target = Path(path)
     if target.suffix.lower() not in _OPTIONS:
         raise SpecError(f"--output {path!r}: give a file name that ends in .png, .jpg or .webp")
@@ -123,7 +123,7 @@ def _draw_tile(sheet: Image.Image, tile: Tile, corner: tuple[int, int], size: tu
 
 
 def _draw_words(page: ImageDraw.ImageDraw, words: str, corner: tuple[int, int], size: tuple[int, int]) -> None:
-    """Fill a picture's place with the words why there is none."""
+    """Fill a picture's place with the explanation why there is none."""
     x, y = corner
     page.rectangle((x, y, x + size[0] - 1, y + size[1] - 1), _FAILED_PAGE, _FAILED_TEXT)
     lines = _wrap(_spell(words), size[0] - _GAP_PX, (size[1] - _GAP_PX) // _line_px(_OTHER_PX))
@@ -141,7 +141,7 @@ def _font(size_px: int) -> _Font:
 
 
 def _spell(text: str) -> str:
-    """Return a text in the signs that the font has, as far as others can be spelt with them."""
+    """Return a text in characters that the font has, others replaced as far as possible."""
     return "".join(map(_sign, text))
 
 
@@ -154,7 +154,7 @@ def _sign(sign: str) -> str:
 
 
 def _has(sign: str) -> bool:
-    """Return whether the font draws a sign as anything but the box that stands for what it lacks."""
+    """Return whether the font has a character, and does not draw the box for missing ones."""
     return sign.isspace() or _glyph(sign) != _glyph("\uffff")
 
 
@@ -175,7 +175,7 @@ def _longest(title: str, notes: Sequence[str]) -> int:
 
 
 def _cut(text: str, width: int, font: _Font) -> str:
-    """Return as much of a line as fits; its end is what tells files apart, so the middle goes."""
+    """Return as much of a line as fits; the middle is cut, since the ends of paths differ."""
     if font.getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 0, -1):

@@ -1,7 +1,7 @@
 """`penstock demo`: the whole pipeline on real JPEG files, training a small Keras network, in about a minute.
 
-Owns the demo's order of events, its spec, and that an interrupt at any moment leaves nothing behind: this process does
-nothing that cannot be interrupted, so TensorFlow lives in one of its own (`demo_trainer`).
+An interrupt at any moment leaves nothing behind. TensorFlow cannot be interrupted, so it runs in a process of its own
+(`training.py`).
 """
 
 import sys
@@ -84,7 +84,7 @@ def serve(settings: DemoSettings) -> int:
 
 
 def _demo(settings: DemoSettings, console: PlainConsole, cleanup: ExitStack) -> None:
-    """Everything that may be interrupted; what it leaves to `cleanup` is undone in reverse order."""
+    """Do everything that may be interrupted; `cleanup` undoes it in reverse order."""
     if settings.keep:
         scratch = Path(settings.keep).absolute()
         scratch.mkdir(parents=True, exist_ok=True)

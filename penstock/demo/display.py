@@ -21,7 +21,7 @@ class Display:
     """The live part; a context manager while epochs run."""
 
     def __init__(self, console: PlainConsole, epochs: int) -> None:
-        """Show nothing yet."""
+        """Start without a display."""
         self.console, self.epochs = console, epochs
         self._batches = 0
         self._bars: dict[int, TaskID] = {}
@@ -106,7 +106,7 @@ def summarise(console: PlainConsole, stack: LocalStack, done: Mapping[str, Any])
 
 
 def _evidence(done: Mapping[str, Any], waits: float, spent: Mapping[str, float], workers: int) -> Evidence:
-    """Return what the whole run showed, the first step left out."""
+    """Return the figures of the whole run, without the first step."""
     return Evidence(
         seconds=done["trained_s"],
         wait_fraction=waits,

@@ -18,7 +18,7 @@ _REPORT_S = 0.05
 
 
 def main() -> None:
-    """Import TensorFlow, wait for the order, train, tell."""
+    """Import TensorFlow, wait for the order, train, report."""
     obey(_train, _prepare)
 
 
@@ -85,25 +85,25 @@ class Meter:
         self._epoch = self._reported = 0.0
 
     def start(self) -> None:
-        """Training goes on."""
+        """Note that training continues."""
         self._began, self._waited = time.perf_counter(), self.feed.stats.wait_s
 
     def stop(self) -> None:
-        """Training rests."""
+        """Note that training pauses."""
         if self._began is not None:
             self.trained_s += time.perf_counter() - self._began
             self.waited_s += self.feed.stats.wait_s - self._waited
             self._began = None
 
     def epoch_began(self, epoch: int) -> None:
-        """Tell."""
+        """Report the progress."""
         self.report("epoch", epoch=epoch)
         self._epoch = time.perf_counter()
         if epoch > 0:
             self.start()
 
     def batch_ended(self, epoch: int, batch: int, logs: Mapping[str, float]) -> None:
-        """Tell, now and then."""
+        """Report the progress now and then."""
         now = time.perf_counter()
         if epoch == batch == 0:
             self.start()
@@ -123,7 +123,7 @@ def callback(meter: Meter) -> Any:  # noqa: ANN401
     import keras  # noqa: PLC0415
 
     class Callback(keras.callbacks.Callback):  # type: ignore[misc]
-        """Passes on what Keras says."""
+        """Reports the progress of Keras's `fit`."""
 
         epoch = 0
 

@@ -1,4 +1,4 @@
-"""Arrays of images given to `flow`: checks, subsets, and whether they are 8-bit images in another guise.
+"""Arrays of images given to `flow`: checks, subsets, and whether they are 8-bit images in another form.
 
 Workers change 8-bit images, and round what they make to whole levels. Scripts hold images as uint8, as floats of 0
 to 255, or divided by 255; all of these are 8-bit images times a factor, and travel as such. Rounding then costs
@@ -19,7 +19,7 @@ from penstock.protocol.errors import ArgumentError
 
 Images = npt.NDArray[Any]
 
-#: Images looked at together, so that the floats in between stay small.
+#: Images examined together, so that temporary floats stay small.
 _CHUNK = 512
 #: How far (in levels) a float may be from a whole level: a few last bits of float32.
 NEARLY = 1e-4
@@ -30,7 +30,7 @@ _FEW = 128
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """8-bit images, and what to divide them by."""
+    """8-bit images, and their divisor."""
 
     images: npt.NDArray[np.uint8]
     divisor: float
@@ -63,7 +63,7 @@ def eight_bits(images: Images) -> Levels | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Given:
-    """What `flow` was given, checked, and cut to the subset."""
+    """The arguments of `flow`, checked, and cut to the subset."""
 
     images: Images
     targets: Targets

@@ -1,7 +1,4 @@
-"""What arguments of an `ImageDataGenerator` and of its methods must be: checked at once, with the value quoted.
-
-Owns the words for values of a wrong kind.
-"""
+"""Checks arguments of an `ImageDataGenerator` and of its methods at once; errors quote the value."""
 
 import math
 import operator
@@ -71,7 +68,7 @@ def check_pair(name: str, value: Any, otherwise: str = "") -> Any:
 
 
 def check_array(name: str, value: Any, *, numbers: bool = True) -> Images:
-    """Return what was given as an array, not copied if it is one. Raises ArgumentError and ArgumentTypeError."""
+    """Return the argument as an array, not copied if it is one. Raises ArgumentError and ArgumentTypeError."""
     try:
         array = np.asarray(value)
     except ValueError as error:  # lists of unequal lengths

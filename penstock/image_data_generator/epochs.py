@@ -1,6 +1,4 @@
-"""Which batch a request of an image iterator gets: epochs, turns, and how Keras's `fit` is told from indexing by hand.
-
-Owns the place in the stream and nothing else.
+"""Decides which batch a request of an image iterator gets, and tells Keras's `fit` from indexing by hand.
 
 Keras 3 asks a `PyDataset` for batches by index, and `fit` shuffles the indices. But the stream's order is shuffled
 already, and workers make batches in that order: asked for them out of order, they would begin anew for each. So during
@@ -18,7 +16,7 @@ from penstock.protocol.errors import ArgumentError
 
 
 class _Pass(Enum):
-    """Where a pass of Keras stands."""
+    """The state of a pass of Keras."""
 
     NONE = auto()
     ANNOUNCED = auto()
@@ -27,14 +25,14 @@ class _Pass(Enum):
 
 @dataclass(slots=True)
 class Turns:
-    """The place in an endless stream of epochs of `batches` batches each."""
+    """A position in an endless stream of epochs of `batches` batches each."""
 
     batches: int
     epoch: int = 0
     #: The epoch's next batch, for `next` and for a pass.
     index: int = 0
     _pass: _Pass = _Pass.NONE
-    #: Whether this epoch was indexed by hand; whether Keras said that it is over.
+    #: Whether this epoch was indexed by hand; whether Keras has ended it.
     _indexed: bool = False
     _over: bool = False
 

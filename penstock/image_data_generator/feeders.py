@@ -29,7 +29,7 @@ STREAM, ROOT = "train", "files"
 
 
 class Feeder(Protocol):
-    """What an iterator takes its batches from; one thread at a time."""
+    """The source of an iterator's batches; for one thread at a time."""
 
     def batch(self, epoch: int, index: int) -> tuple[Images, Int64s]:
         """Return the images (samples, height, width, channels) of a batch of an epoch, and their items (int64)."""
@@ -93,7 +93,7 @@ Change = Callable[[Images, npt.NDArray[np.float64]], Images]
 
 
 class Changed:
-    """What another feeder gives, changed in this process by a function: for what workers cannot do."""
+    """Batches of another feeder, changed in this process by a function, for changes that workers cannot make."""
 
     def __init__(self, feeder: Feeder, order: Order, columns: int, change: Change) -> None:
         """Take the function, and how many uniforms it is given: the same that a worker would draw."""
@@ -111,19 +111,19 @@ class Changed:
 
 
 def change_by(settings: Augment) -> tuple[int, Change]:
-    """Return the columns and the function that make of floating-point images what workers make of 8-bit ones."""
+    """Return the number of uniforms, and a function that changes float images as workers change 8-bit ones."""
     return columns(settings), lambda images, draws: change_randomly(images, settings, draws)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """What is changed at random: image files, or 8-bit images of an array."""
+    """The images to change at random: files, or 8-bit images of an array."""
 
     #: The spec's transform.
     transform: Mapping[str, Any]
     #: For workers: the spec's source, with objects (`images`, `frame`) as `penstock.local` takes them.
     source: Mapping[str, Any]
-    #: For this process: the path of an item below the root, or
+    #: For this process, one of these: the path of an item below the root;
     path: Callable[[int], str] | None = None
     #: all images (count, height, width, channels).
     images: npt.NDArray[np.uint8] | None = None
@@ -136,7 +136,7 @@ def stream_of(transform: Mapping[str, Any], order: Order, source: Mapping[str, A
         "transform": dict(transform),
         "shuffle": order.shuffle,
         "batch_size": order.batch_size,
-        "failure_budget": 0.0,  # as in Keras: an image that cannot be read ends the run, in words
+        "failure_budget": 0.0,  # as in Keras: an image that cannot be read ends the run with an error
     }
 
 

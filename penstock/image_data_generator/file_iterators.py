@@ -10,7 +10,7 @@ from penstock.image_data_generator.iterators import ImageIterator, Parts
 
 @dataclass(frozen=True, slots=True)
 class FileAttributes:
-    """What an iterator of files shows of itself, under Keras's names."""
+    """Public attributes of an iterator of files, under Keras's names."""
 
     directory: str
     filenames: Sequence[str]
@@ -33,10 +33,10 @@ class FileIterator(ImageIterator):
     """Batches of image files."""
 
     def __init__(self, parts: Parts, shown: FileAttributes) -> None:
-        """Show what was listed."""
+        """Set the public attributes."""
         super().__init__(parts)
         self.directory = shown.directory
-        #: Paths below the folder, and as they are opened.
+        #: Paths below the folder, and full paths.
         self.filenames, self.filepaths = list(shown.filenames), list(shown.filepaths)
         self.class_indices, self.classes, self.labels = shown.class_indices, shown.classes, shown.labels
         self.num_classes, self.class_mode = len(shown.class_indices), shown.class_mode
@@ -53,7 +53,7 @@ class DirectoryIterator(FileIterator):
 
 
 class DataFrameIterator(FileIterator):
-    """Batches of the files that a DataFrame names: what `ImageDataGenerator.flow_from_dataframe` returns."""
+    """Batches of the files that a DataFrame names, as `ImageDataGenerator.flow_from_dataframe` returns them."""
 
     allowed_class_modes: ClassVar[tuple[str | None, ...]] = (
         "categorical",

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from penstock.image_data_generator.checks import check_classes, check_folder
 from penstock.protocol.errors import ArgumentError, ArgumentTypeError, MissingFolderError
 
-#: Ends of the names of image files, in any case.
+#: Suffixes of image files, in any case.
 ENDINGS = ("png", "jpg", "jpeg", "bmp", "ppm", "tif", "tiff")
 #: Class modes without classes: the target is something else, or there is none.
 CLASSLESS = frozenset({"input", "multi_output", "raw", None})
@@ -28,15 +28,15 @@ Split = tuple[float, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Files:
-    """What was found."""
+    """The listed files."""
 
-    #: Below the folder, as scripts print them.
+    #: Paths below the folder, as scripts print them.
     filenames: list[str]
     #: Class name: index; empty without classes.
     class_indices: dict[str, int]
     #: For each file an index, or a list of indices; None without classes.
     classes: Any
-    #: The targets that stand in the DataFrame itself (`raw`: an array, `multi_output`: a list of arrays).
+    #: Targets from the DataFrame itself (`raw`: an array, `multi_output`: a list of arrays).
     targets: Any = None
     weights: npt.NDArray[Any] | None = None
 
@@ -67,7 +67,7 @@ def list_directory(
     folder = check_folder("directory", directory)
     if not Path(folder).is_dir():
         raise MissingFolderError(
-            f"{folder!r} is not a folder: flow_from_directory needs one that holds a folder a class"
+            f"{folder!r} is not a folder: flow_from_directory needs a folder with one subfolder per class"
         )
     names = check_classes(classes) or sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
     filenames: list[str] = []
@@ -101,7 +101,7 @@ def _images(folder: str, name: str, *, follow_links: bool) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns of a DataFrame hold what."""
+    """The columns of a DataFrame by purpose."""
 
     x: str
     y: Any

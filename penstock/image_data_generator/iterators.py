@@ -30,18 +30,18 @@ _NOT_ELSEWHERE = "it has worker processes of its own; leave `use_multiprocessing
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an iterator is put together from."""
+    """The parts of an iterator."""
 
     generator: ImageSettings
     order: Order
     feeder: Feeder
     targets: Targets
     saver: Saver
-    #: As the script gave it.
+    #: The seed argument, unchanged.
     seed: int | None
     #: Worker processes; 0: none.
     workers: int
-    #: What levels are divided by: see `image_arrays`.
+    #: Divisor of the levels: see `arrays.py`.
     divisor: float = 1.0
 
 
@@ -49,12 +49,12 @@ class ImageIterator:
     """Batches without end, in a new order every epoch; also a sequence of an epoch's batches.
 
     A batch is `images`, `(images, labels)` or `(images, labels, weights)`; images are floats (samples, height, width,
-    channels), or channels first if the generator says so. `next` goes on for ever, `len` is the number of batches of an
-    epoch, and `iterator[i]` is batch i of the current epoch. May be shared by threads. `close`, leaving a `with` block,
-    forgetting the iterator and the end of the program stop its worker processes.
+    channels), or channels first if the generator is set so. `next` goes on for ever, `len` is the number of batches of
+    an epoch, and `iterator[i]` is batch i of the current epoch. May be shared by threads. `close`, leaving a `with`
+    block, forgetting the iterator and the end of the program stop its worker processes.
     """
 
-    #: Ends of the names of image files, under Keras's name.
+    #: Suffixes of image files, under Keras's name.
     white_list_formats: ClassVar[tuple[str, ...]] = ENDINGS
 
     def __init__(self, parts: Parts) -> None:
@@ -78,7 +78,7 @@ class ImageIterator:
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
-        """Show sizes and place."""
+        """Show the sizes and the position."""
         where = f"{self.worker_processes} worker processes" if self.worker_processes else "this process"
         return (
             f"<{type(self).__name__} of {self.n} samples in batches of {self.batch_size}, made by {where}, at batch "
@@ -104,7 +104,7 @@ class ImageIterator:
         return next(self)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return batch `index` of the current epoch; in Keras's `fit`, the epoch's next batch (see `image_turns`).
+        """Return batch `index` of the current epoch; in Keras's `fit`, the epoch's next batch (see `epochs.py`).
 
         Raises ArgumentError, a ValueError, if the epoch has no such batch.
         """
@@ -130,7 +130,7 @@ class ImageIterator:
 
     @property
     def num_batches(self) -> int:
-        """Batches of an epoch. Keras reads this right before each pass, and is told from other readers by it."""
+        """Batches of an epoch. Keras reads this right before each pass; no other reader does."""
         with self.lock:
             self._turns.announce()
         return self._turns.batches

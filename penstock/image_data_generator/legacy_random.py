@@ -1,6 +1,6 @@
-"""Random numbers for single images, drawn call by call as Keras's class draws them: one seed gives both the same.
+"""Random numbers for single images, drawn in the order of Keras's class, so one seed gives the same numbers.
 
-Owns the kind and the order of the calls of numpy's legacy generators. Workers draw otherwise (`protocol.philox`),
+Uses numpy's legacy generators. Workers draw otherwise (`protocol.philox`),
 since their numbers follow from epoch and sample alone.
 """
 
@@ -21,7 +21,7 @@ class _Call(NamedTuple):
 
     #: Of 0 to `choices` - 1; 0: a uniform of [0, 1).
     choices: int = 0
-    #: Whether it counts: whether to flip is drawn for flips that nobody asked for, too.
+    #: Whether the number is used: Keras also draws numbers for flips that are off.
     used: bool = True
 
 
@@ -36,7 +36,7 @@ def generator(seed: Any) -> Any:
 
 
 def draw(random: Any, settings: Augment, images: int) -> Float64s:
-    """Return uniforms (images, columns) for `worker.parameters.draw`, which makes of them what Keras would draw."""
+    """Return uniforms (images, columns) from which workers compute the parameters that Keras would draw."""
     calls = tuple(_calls(settings))
     numbers = [[_number(random, call.choices) for call in calls] for _ in range(images)]
     used = [call.used for call in calls]

@@ -1,6 +1,6 @@
 """Image iterators as Keras 3's `fit`, `evaluate` and `predict` take them: as a `keras.utils.PyDataset`.
 
-Owns the import of Keras, which takes seconds and is optional.
+Keras, which is optional and takes seconds to import, is imported here.
 """
 
 import importlib.util
@@ -21,7 +21,7 @@ def for_keras(kind: type[Kind]) -> type[Kind]:
     return cast("type[Kind]", _KINDS[kind])
 
 
-#: Classes made by `for_keras`, by what they were made of.
+#: Classes made by `for_keras`, by their base.
 _KINDS: dict[type[ImageIterator], type[ImageIterator]] = {}
 
 
@@ -30,7 +30,7 @@ def _with_keras(kind: type[ImageIterator]) -> type[ImageIterator]:
         return kind
     try:
         import keras  # noqa: PLC0415 - takes seconds
-    except ImportError:  # its backend is missing, so nobody can call `fit`
+    except ImportError:  # its backend is missing, so `fit` cannot be called
         return kind
     base = getattr(keras.utils, "PyDataset", None)
     if base is None:  # Keras 2 takes any iterator, given `steps_per_epoch`

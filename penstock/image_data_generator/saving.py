@@ -1,7 +1,4 @@
-"""Writes what an image iterator yields as picture files (`save_to_dir`).
-
-Owns their names and levels, and checks where they go before the first is made.
-"""
+"""Writes an image iterator's images as picture files (`save_to_dir`); checks the folder before the first is made."""
 
 import hashlib
 from dataclasses import dataclass
@@ -24,9 +21,9 @@ _OPAQUE = ("jpg", "jpeg", "bmp", "ppm")
 
 @dataclass(frozen=True, slots=True)
 class Saver:
-    """Where pictures go: `{folder}/{prefix}_{item}_{number}.{suffix}`."""
+    """Folder, names and format of pictures: `{folder}/{prefix}_{item}_{number}.{suffix}`."""
 
-    #: None or empty: nowhere.
+    #: None or empty: no pictures are written.
     folder: str | Path | None
     prefix: str
     suffix: str

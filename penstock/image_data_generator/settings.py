@@ -1,7 +1,4 @@
-"""What an `ImageDataGenerator` is told, and what it does to single images: draw, change, normalise.
-
-Owns the arguments' meanings and the words for wrong ones.
-"""
+"""The arguments of an `ImageDataGenerator`, and its methods for single images: draw, change, normalise."""
 
 import sys
 import warnings
@@ -131,7 +128,7 @@ class ImageSettings:
         self.augmentation()
 
     def _imply(self) -> None:
-        """Set what others need, and say so, as Keras does."""
+        """Turn on settings that others need, with a warning, as Keras does."""
 
         def override(name: str, by: str, *, value: bool) -> None:
             if bool(getattr(self, name)) != value:

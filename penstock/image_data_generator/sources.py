@@ -1,7 +1,4 @@
-"""From what `ImageDataGenerator` was told to the feeder that makes it: the spec's source and transform, and who works.
-
-Owns the choice between worker processes and this process.
-"""
+"""Makes the feeder of an iterator: chooses its source, its transform, and worker processes or none."""
 
 import os
 import re
@@ -33,7 +30,7 @@ _SENT = {1: "gray", 3: "rgb"}
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
 #: The highest of 8 bits' levels.
 _HIGHEST = 255
-#: What Python makes of a file name's bytes that are not UTF-8.
+#: Characters that stand for bytes of a file name that are not UTF-8.
 _NOT_TEXT = re.compile("[\ud800-\udfff]")
 
 
@@ -74,7 +71,7 @@ def file_settings(target_size: Any, color_mode: str, interpolation: str, *, keep
 def of_files(
     generator: ImageSettings, paths: Sequence[str], files: FileSettings, order: Order, workers: int | None
 ) -> tuple[Feeder, int]:
-    """Return who reads files, resizes them and changes them at random, and the number of processes that takes."""
+    """Return a feeder that reads, resizes and randomly changes files, and its number of worker processes."""
     here = os.getcwd()  # noqa: PTH109 - before the script goes elsewhere
     for path in paths:
         _check_path(path if path.startswith("/") else f"{here}/{path}")
@@ -122,17 +119,17 @@ def _check_path(path: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ArrayFeeder:
-    """A feeder of changed images of an array, and what an iterator must know of it."""
+    """A feeder of changed images of an array, with its divisor and its number of workers."""
 
     feeder: Feeder
-    #: What the images must be divided by.
+    #: Divisor of the images' values.
     divisor: float
     #: Worker processes.
     workers: int
 
 
 def of_arrays(generator: ImageSettings, images: Images, order: Order, workers: int | None) -> ArrayFeeder:
-    """Return who changes images (count, height, width, channels) at random."""
+    """Return a feeder that randomly changes images (count, height, width, channels)."""
     plain = Unchanged(images, order)
     if generator.transforms_itself:
         return ArrayFeeder(_changed_by(generator, plain, order), 1.0, 0)

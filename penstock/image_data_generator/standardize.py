@@ -1,6 +1,6 @@
 """Normalisation as the retired Keras `ImageDataGenerator` does it, on whole batches, and the statistics it needs.
 
-Owns `standardize` and `fit`: rescaling, centring, dividing by the deviation and whitening, in Keras's order.
+Implements `standardize` and `fit`: rescaling, centring, dividing by the deviation and whitening, in Keras's order.
 Statistics are population statistics (ddof 0); 1e-6 keeps a division from failing.
 """
 
@@ -21,7 +21,7 @@ _CHANNELS = (1, 3, 4)
 
 
 class Settings(Protocol):
-    """What of an `ImageDataGenerator` normalisation reads and `fit` writes; scripts set these attributes too."""
+    """Attributes of an `ImageDataGenerator` that normalisation reads and `fit` writes; scripts set them too."""
 
     featurewise_center: bool
     samplewise_center: bool
@@ -70,7 +70,7 @@ def standardize_batch(settings: Settings, batch: Images) -> Images:
 
 
 def _normalize(settings: Settings, x: Images, axes: tuple[int, ...] | None) -> Images:
-    """Do all that follows `preprocessing_function`; `axes` are those of "samplewise" statistics."""
+    """Do all steps after `preprocessing_function`; `axes` are those of "samplewise" statistics."""
     if settings.rescale:
         x *= settings.rescale
     if settings.samplewise_center:

@@ -1,6 +1,6 @@
-"""What an image iterator gives beside the images: labels by class mode, other inputs, sample weights.
+"""Adds labels by class mode, other inputs and sample weights to an image iterator's images.
 
-Owns the lookup by item: workers know no labels, so labels of any shape and type cost nothing on their way.
+They are looked up by item in this process: workers have no labels, so labels of any shape and type cost no transfer.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ Images = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Targets:
-    """Everything that is looked up by item."""
+    """All arrays that are looked up by item."""
 
     #: Arrays of the whole source, one row an item: one array, or a list of arrays for several outputs; None: no labels.
     y: Any = None
     #: Whether the images are their own labels.
     images: bool = False
-    #: More inputs of the model beside the images.
+    #: Further inputs of the model.
     inputs: Sequence[Images] = field(default_factory=tuple)
     weights: Any = None
 
@@ -56,7 +56,7 @@ def of_files(files: Files, class_mode: str | None, dtype: Any) -> Targets:
 
 
 class _OneHot:
-    """Rows of a matrix that would be too large to keep: 1 in each item's class or classes."""
+    """Computes rows of a one-hot matrix that would be too large to keep."""
 
     def __init__(self, classes: Sequence[Any], count: int, dtype: Any) -> None:
         self._classes, self._count, self._dtype = classes, count, dtype

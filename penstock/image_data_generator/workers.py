@@ -28,7 +28,7 @@ Images = npt.NDArray[Any]
 #: Batches are taken from workers in pieces of up to this size (bytes), where they are smaller: a message costs about as
 #: much as copying this.
 _CHUNK_BYTES = 1_000_000
-#: Batches that Keras looks at, for their shapes, before it begins.
+#: Batches that Keras reads for their shapes before it begins.
 _LOOKED_AT = 2
 
 
@@ -45,7 +45,7 @@ class Workers:
         self._size = _batches_in_a_chunk(source, order)
         self._chunks = replace(order, batch_size=order.batch_size * self._size)
         self._feed: Feed | None = None
-        #: The stack's list of what could not be read.
+        #: The stack's quarantine ledger.
         self._ledger = Path()
         self._stop: Callable[[], object] = lambda: None
         self._coming: Iterator[dict[str, Array]] = iter(())
@@ -55,7 +55,7 @@ class Workers:
         self._kept: dict[tuple[int, int], Images] = {}
 
     def batch(self, epoch: int, index: int) -> tuple[Images, Int64s]:
-        """Take the batch from the workers; out of turn, they begin anew there. Raises FailureBudgetError and others."""
+        """Take the batch from the workers; out of order, they begin anew. Raises FailureBudgetError and others."""
         number, place = divmod(index, self._size)
         if (epoch, number) not in self._kept:
             first = [key for key in self._kept if key[0] == epoch and key[1] * self._size < _LOOKED_AT]
@@ -77,7 +77,7 @@ class Workers:
             if fields is None:  # the epoch before this one was over
                 self._coming = iter(feed)
                 fields = next(self._coming)
-        except FailureBudgetError as error:  # in the words of a spec, which the user has not written
+        except FailureBudgetError as error:  # the original error quotes a spec, which the user has not written
             raise _failure(self._ledger) or error from None
         items = order.items(epoch, index)
         if not np.array_equal(items, fields["item"]):

@@ -1,4 +1,4 @@
-"""Where the services of a stack on this machine meet."""
+"""Addresses of the services of a stack on this machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the services of a stack meet."""
+    """Addresses of the services of a stack."""
 
     ventilator: str
     results: str

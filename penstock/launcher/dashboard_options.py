@@ -14,7 +14,7 @@ from penstock.protocol.errors import SpecError
 from penstock.protocol.transport.addresses import is_local
 from penstock.ventilator.dashboard.access import page_url, read_token
 
-#: Where the dashboard of `auto` is, if the port is free.
+#: Port of the dashboard for `auto`, if it is free.
 AUTO_HOST, AUTO_PORT = "127.0.0.1", 5550
 
 

@@ -11,7 +11,7 @@ from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import MissingFolderError, SpecError
 from penstock.trainer.client.feed import Feed
 
-#: Names of the folder with validation images beside `train`, as data sets have them.
+#: Usual names of the folder with validation images next to `train`.
 _VALIDATION = ("validation", "valid", "val", "held-out")
 
 
@@ -19,7 +19,8 @@ class Images:
     """A folder's training and validation streams, ready to iterate; made by `penstock.images`.
 
     `train, validation = penstock.images(...)` unpacks the two feeds; `data.train` and `data.validation` are the same.
-    The stack behind them stops at `stop()`, at the end of a `with` block, or once none of the three is held any more.
+    The stack behind them stops at `stop()`, at the end of a `with` block, or once nothing refers to any of the three
+    any more.
     """
 
     def __init__(self, stack: LocalStack) -> None:
@@ -115,7 +116,7 @@ def _sides(size: Any) -> dict[str, int]:  # noqa: ANN401 - not checked yet
 
 
 def _validation_folder(place: Path) -> str:
-    """Return the name of the folder with validation images if `place` holds one beside `train`; else an empty text."""
+    """Return the name of the folder with validation images if `place` holds `train` and one; else an empty text."""
     if not (place / "train").is_dir():
         return ""
     return next((name for name in _VALIDATION if (place / name).is_dir()), "")

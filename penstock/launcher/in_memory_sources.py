@@ -1,4 +1,4 @@
-"""Puts the arrays and data frames of a spec where the services of a local stack can read them.
+"""Stores the arrays and data frames of a spec where the services of a local stack can read them.
 
 Arrays are copied once, into sealed anonymous memory (memfd) in the `.npy` format, which every worker maps through
 `/proc/PID/fd`: nothing has a name that a crash could leave behind, and the kernel frees the memory with the last
@@ -36,7 +36,7 @@ class Given:
     """The arrays and frames of one spec."""
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Start empty."""
         self._arrays: dict[str, Array] = {}
         self._frames: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._descriptors: list[int] = []

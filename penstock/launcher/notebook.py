@@ -10,7 +10,7 @@ from penstock.terminal.words import several
 
 
 class Stack(Protocol):
-    """What is shown of a stack."""
+    """The part of a stack that is shown."""
 
     workers: int
 
@@ -30,7 +30,7 @@ class Stack(Protocol):
         ...
 
     def snapshot(self) -> Snapshot:
-        """Return how it stands. Raises StackError."""
+        """Return its snapshot. Raises StackError."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""What one start of a stack holds: its processes, run folder, sockets and memory. `stack.py` decides what they are."""
+"""The resources of one start of a stack: processes, run folder, sockets and memory. `stack.py` has their settings."""
 
 import os
 import shutil
@@ -75,15 +75,12 @@ class Running:
         self.supervisor.add(name, service_command(service, known))
 
     def health(self, name: str) -> str:
-        """Return the path of the socket where the process that has this name now answers."""
+        """Return the path of the health socket of the process that has this name now."""
         times = self._names[name]
         return str(self.folder / (f"{name}.health" if times <= 1 else f"{name}.{times}.health"))
 
     def wait_until_listed(self) -> list[str]:
-        """Wait for the ventilator to list the sources; return what is odd about them.
-
-        Raises StackError if a service gives up, and DeadlineError.
-        """
+        """Wait until the sources are listed; return warnings about them. Raises StackError and DeadlineError."""
         assert self.supervisor  # noqa: S101 - `open` made it
         told: dict[str, Any] = {}
 

@@ -33,7 +33,7 @@ from penstock.trainer.client.ranks import find_local_rank
 
 __all__ = ["Addresses", "LocalStack"]
 
-#: Stacks that `start` began, by what they stream: starting the same again replaces the older one.
+#: Stacks that `start` began, by their streams, roots and run folder: starting the same again replaces the older one.
 _STARTED: "weakref.WeakValueDictionary[Hashable, LocalStack]" = weakref.WeakValueDictionary()
 
 
@@ -56,9 +56,9 @@ class LocalStack:
     ) -> None:
         """Check the spec; start nothing yet. `options` are extra settings by service, as in {"worker": {"slots": 4}}.
 
-        `warn` is given warnings about the sources, in place of Python's. `keys` is a key folder with all four roles;
-        default: PENSTOCK_KEYS, or none: its own sockets are in a folder of its own. `dashboard` is host:port of the
-        page, "auto" for a port of loopback, or empty for none.
+        `warn` gets warnings about the sources; default: they become Python's warnings. `keys` is a key folder with all
+        four roles; default: PENSTOCK_KEYS, or none: its own sockets are in a folder of its own. `dashboard` is
+        host:port of the page, "auto" for a port of loopback, or empty for none.
 
         Raises SpecError.
         """
@@ -67,7 +67,7 @@ class LocalStack:
         self._given = Given()
         self.spec = as_spec(self._given.extract(spec) if isinstance(spec, Mapping) else spec)
         self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
-        #: Why the stack gave up; None while it is well.
+        #: The error that stopped the stack; None while it is well.
         self.error: PenstockError | None = None
         self._roots = {name: absolute_root(str(root), Path.cwd()) for name, root in (roots or {}).items()}
         self.spec.map_roots(self._roots)
@@ -81,7 +81,7 @@ class LocalStack:
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         #: Held while the set of feeds is used; the collector may stop a stack on the thread that holds it.
         self._lock = threading.RLock()
-        #: Given the warnings about the sources; default: Python's warnings.
+        #: Gets the warnings about the sources; default: Python's warnings.
         self._warn = warn
         #: The process that runs the stack.
         self._pid = os.getpid()
@@ -109,7 +109,7 @@ class LocalStack:
 
         It runs until `stop`, or until nothing refers to it or its feeds any more, or the program ends. Starting a stack
         of the same streams, roots and run folder again replaces the one that was started before: its feeds are closed.
-        Does nothing if the stack runs. Raises SpecError, SourceError or StackError, in words, if it cannot start.
+        Does nothing if the stack runs. Raises SpecError, SourceError or StackError if it cannot start.
         """
         if not self.running:
             key = (tuple(self.spec.streams), tuple(sorted((self.spec.roots | self._roots).items())), self._given_dir)
@@ -149,7 +149,7 @@ class LocalStack:
 
     @property
     def addresses(self) -> Addresses:
-        """Where the services meet. Raises StackError before the first start."""
+        """The services' addresses. Raises StackError before the first start."""
         return self._started().addresses
 
     @property
@@ -257,7 +257,7 @@ class LocalStack:
             raise
 
     def _start(self) -> list[str]:
-        """Start the services and wait until the sources are listed; return what is odd about them."""
+        """Start the services and wait until the sources are listed; return warnings about them."""
         self._roots |= self._given.write(self.run_dir / "given", self.spec.roots | self._roots)
         spec = self.spec
         if self.addresses.is_one_host:

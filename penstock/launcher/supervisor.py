@@ -1,4 +1,4 @@
-"""Restarts processes that die, gives up with their last words when they cannot run, stops them within a deadline.
+"""Restarts processes that die, gives up with the end of their log if they cannot run, stops them within a deadline.
 
 Works for any command; `stack.py` supplies those of a stack.
 """
@@ -19,15 +19,15 @@ from penstock.launcher.logs import limit_log
 from penstock.protocol.errors import DeadlineError, StackError
 from penstock.protocol.transport.own_files import open_own
 
-#: Exit status of a service that says in words why it cannot run: starting it again would not help.
+#: Exit status of a service that has explained why it cannot run: a restart would not help.
 _REFUSED = 2
 #: A process that dies this many times within `_WITHIN_S` seconds is not started again.
 _DEATHS, _WITHIN_S = 20, 60.0
 #: First and longest pause (s) before a dead process is started again; it doubles with every recent death.
 _PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
-#: How often processes are looked at (s): while one waits to be started again, and where the kernel tells of each end.
+#: How often processes are checked (s): while one waits for its restart, and if the kernel reports each end.
 _LOOK_S, _LONG_LOOK_S = 0.02, 0.5
-#: How much of the end of a log (bytes) is read for a process's last words.
+#: How much of the end of a log (bytes) is read for a process's last message.
 _LAST_BYTES = 8192
 #: Seconds for the first to stop on SIGTERM, then for the others, before SIGKILL.
 _DRAIN_S, _STOP_S = 2.0, 1.0
@@ -48,7 +48,7 @@ class Child:
     given_up: bool = False
 
     def last_words(self) -> str:
-        """Return the end of its log, as far as it is in a file; what it said in words rather than its log lines."""
+        """Return the end of its log file: its error message if there is one, rather than log lines."""
         if self.log is None:
             return "see its log above"
         with self.log.open("rb") as file:
@@ -62,7 +62,7 @@ class Supervisor:
     """A set of children and the thread that watches them."""
 
     def __init__(self, gave_up: Callable[[str, str], None], log_dir: Path | None) -> None:
-        """Watch nothing yet. `gave_up(name, why)` is called once; logs go to `log_dir`, or to this process's stderr."""
+        """Start without processes. `gave_up(name, why)` is called once; logs go to `log_dir`, or else to stderr."""
         self.children: dict[str, Child] = {}
         #: Those that were removed and have not left yet.
         self._leaving: list[Child] = []

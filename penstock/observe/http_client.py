@@ -37,7 +37,7 @@ class WebOnlooker:
         """Do nothing."""
 
     def look(self, ledger: int = 20) -> Snapshot:
-        """Return how the stack stands, with at most `ledger` of the quarantined items that are served there.
+        """Return the stack's snapshot, with at most `ledger` of the quarantined items that are served there.
 
         Raises DeadlineError, RefusedError without the right token, RemoteProtocolError if that is no ventilator.
         """

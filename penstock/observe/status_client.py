@@ -22,7 +22,7 @@ _AGAIN_S = 1.0
 
 
 class Onlooker:
-    """A line to a ventilator; a context manager. Nothing is made or held back for it."""
+    """A connection to a ventilator; a context manager. It makes no samples and delays none."""
 
     def __init__(self, address: str, keys: str = "", timeout_s: float = 10.0) -> None:
         """Connect to tcp://host:5555, ipc:///path or local:NAME; `keys` is a key folder with a trainer's key.
@@ -38,7 +38,7 @@ class Onlooker:
             raise
 
     def __enter__(self) -> Self:
-        """Return the line itself."""
+        """Return the client itself."""
         return self
 
     def __exit__(
@@ -48,7 +48,7 @@ class Onlooker:
         self.close()
 
     def look(self, ledger: int = 20, story: TaskKey | None = None) -> Snapshot:
-        """Return how the stack stands, with up to `ledger` (at most 1000) of the newest quarantined items.
+        """Return the stack's snapshot, with up to `ledger` (at most 1000) of the newest quarantined items.
 
         With a `story`, also what happened to that task lately; the ventilator asks workers, sink and trainers for it.
 
@@ -77,6 +77,6 @@ class Onlooker:
         )
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._endpoint.close()
         self._hub.close()

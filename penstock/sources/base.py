@@ -1,4 +1,4 @@
-"""What a kind of source is made of: its model, its listing and its reader.
+"""The parts of a kind of source: its model, its listing and its reader.
 
 `protocol.spec.source` has the table of kinds. The ventilator calls `list_source`, workers call `open_reader`.
 """
@@ -46,7 +46,7 @@ class Listing(ABC):
     #: Digest of the items (at least their names, order, labels and classes): equal digests, equal listings. It enters
     #: the stream's fingerprint.
     digest: str
-    #: What a worker compares with its own copy of the data before it reads; empty: it compares nothing.
+    #: Digest that a worker compares with its own copy of the data before it reads; empty: it compares nothing.
     copy_digest: str = ""
     #: Whether a task carries its items. False: workers find them by number (`StreamPlan.indices`); messages are small.
     carries_items: bool = True
@@ -101,7 +101,7 @@ class Loaded:
     #: How the ledger and messages name each item.
     paths: Sequence[str]
     #: Bytes of an image file, pixels (height, width, channels), or why there is neither; one array of pixels (items,
-    #: height, width, channels) if the source holds arrays and no item failed. Taking one may mean to wait for it.
+    #: height, width, channels) if the source holds arrays and no item failed. Taking one may wait for it.
     contents: Sequence[bytes | npt.NDArray[np.uint8] | ItemError] | npt.NDArray[np.uint8]
 
     @property
@@ -114,7 +114,7 @@ class Reader(Protocol):
     """Reads the items of a stream's tasks on a worker; one object serves one thread at a time."""
 
     def read(self, task: Task) -> Loaded:
-        """Return what the task's items contain. What is wrong with an item is an ItemError in its place."""
+        """Return the contents of the task's items. An item that cannot be read has an ItemError in its place."""
         ...
 
 
@@ -128,7 +128,7 @@ class SourceKind:
     list_items: Callable[[Any, Roots], Listing]
     #: Opens the reader of a stream; raises SourceError. The source's root is among the roots.
     open_reader: Callable[[Any, StreamPlan, Roots], Reader]
-    #: Whether `list_items` heeds `validation_split` and `subset`; a kind that does not refuses them.
+    #: Whether `list_items` supports `validation_split` and `subset`; otherwise a spec with them is refused.
     splits: bool = False
     #: Whether `allow_outside` is only about symbolic links. Then `penstock up` and `penstock.local` follow them where
     #: the spec does not say. A kind whose files can name other files leaves that to the spec.
@@ -158,7 +158,7 @@ def list_source(source: Source, roots: Roots) -> Listing:
 
 
 def open_reader(plan: StreamPlan, roots: Roots) -> Reader:
-    """Return what reads a stream's items on this host.
+    """Return the reader of a stream's items on this host.
 
     Raises SpecError if the root has no entry or the kind is not installed, SourceError if the source cannot be opened.
     """

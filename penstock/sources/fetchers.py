@@ -30,7 +30,7 @@ class Fetchers:
         self._running = self._pending = 0
 
     def map(self, call: Callable[[_Argument], _Result], arguments: Sequence[_Argument]) -> "Coming[_Result]":
-        """Return what `call` will have returned for each argument; first come, first served."""
+        """Return the future results of `call` for each argument; first come, first served."""
         futures: list[Future[_Result]] = [Future() for _ in arguments]
         with self._lock:
             self._pending += len(futures)
@@ -69,7 +69,7 @@ class Coming(Sequence[_Result]):
     """Results on their way: reading one waits for it, and raises what its call raised."""
 
     def __init__(self, futures: Sequence[Future[_Result]]) -> None:
-        """Take what will hold the results."""
+        """Take the futures."""
         self._futures = futures
         #: Seconds that were spent on waiting for results.
         self.waited_s = 0.0

@@ -1,7 +1,7 @@
 """The items of a source of image files, compactly: paths, labels, classes and their digest.
 
 A hundred million items must fit in memory, so there is no Python object an item: paths stand one after the other in one
-buffer, with numpy arrays for where each starts and for the labels (about 12 bytes an item besides its path).
+buffer, with numpy arrays for where each starts and for the labels (about 12 bytes an item in addition to its path).
 """
 
 import hashlib
@@ -119,7 +119,7 @@ def _digest(
 
 
 def subset_of(source: Source, listing: FileListing, where: str) -> FileListing:
-    """Return the part of a listing that the source asks for; `where` begins the message of the SourceError."""
+    """Return the subset of a listing that the source selects; `where` begins the message of the SourceError."""
     if source.subset == "all":
         return listing
     part = listing.split(source.validation_split, validation=source.subset == "validation")

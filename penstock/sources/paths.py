@@ -1,4 +1,4 @@
-"""Places on this host that a listing looks at: whether they are there, how messages show them, where links may lead."""
+"""Paths on this host for listings: whether they exist, how messages show them, where links may lead."""
 
 # Paths are bytes here: names are taken as they are on disk.
 # ruff: noqa: PTH116, PTH118
@@ -48,7 +48,7 @@ class Guard:
 
 
 def cannot_read(place: bytes, error: OSError) -> SourceError:
-    """Return the error for a place that cannot be listed or entered."""
+    """Return the error for a folder that cannot be listed or entered."""
     return SourceError(f"{show(place)}: cannot read the folder: {error.strerror or error}")
 
 

@@ -28,13 +28,13 @@ class RowListing(Listing):
     #: Class index of each item; -1 without labels.
     labels: Int32s
     digest: str
-    #: What workers compare with their copy.
+    #: Digest that workers compare with their copy.
     copy_digest: str
     #: How messages name the array, and the row of each item (None: the item's own number).
     name: str
     chosen: Int64s | None
     image_size: ImageSize | None
-    #: Rows follow from the plan.
+    #: Workers compute rows from the plan.
     carries_items: bool = False
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Which items of each class belong to the validation side of a split: decided by a hash of each item's file."""
+"""Splits off validation items of each class, by a hash of each item's file."""
 
 import hashlib
 from collections.abc import Iterable

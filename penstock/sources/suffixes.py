@@ -1,4 +1,4 @@
-"""Tells the images among the files of a folder by their suffix, as nothing is opened while a source is listed."""
+"""Recognises image files by their suffix, since no file is opened while a source is listed."""
 
 from collections.abc import Mapping
 from functools import cache

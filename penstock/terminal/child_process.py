@@ -22,7 +22,7 @@ from penstock.protocol.errors import DeadlineError, PenstockError, StackError
 _SILENCE_S = 300.0
 #: Longest that the process may take to leave (s).
 _LEAVE_S = 5.0
-#: How often the condition of `reports` is looked at (s).
+#: How often `reports` calls `check` (s).
 _LOOK_S = 0.2
 
 Report = Callable[..., None]
@@ -54,7 +54,7 @@ class ReportingProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it the hard way: it keeps nothing that is worth a farewell."""
+        """Kill it: it has nothing to save."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
@@ -62,13 +62,13 @@ class ReportingProcess:
                 pipe.close()
 
     def order(self, **what: Any) -> None:  # noqa: ANN401 - whatever JSON can say
-        """Tell it what to do."""
+        """Send it its order."""
         assert self.process.stdin  # noqa: S101 - a pipe was asked for
         self.process.stdin.write(json.dumps(what).encode() + b"\n")
         self.process.stdin.flush()
 
     def reports(self, check: Callable[[], object] = lambda: None) -> Iterator[dict[str, Any]]:
-        """Yield what it reports, to its end; `check` is called again and again, and may raise.
+        """Yield its reports until it ends; `check` is called repeatedly and may raise.
 
         Raises StackError if it fails, and DeadlineError if it falls silent.
         """

@@ -1,4 +1,4 @@
-"""The console of every command: text appears letter by letter as it is, whatever files and classes are called.
+"""The console of every command: text appears exactly as it is, even if file and class names look like markup.
 
 rich would take `[…]` for markup and `:name:` for an emoji, and pass control characters on to the terminal.
 """
@@ -17,7 +17,7 @@ _KEPT = "\n"
 
 
 class PlainConsole(Console):
-    """A console without markup; what cannot be printed is spelt out. Styles are given by rich's own objects."""
+    """A console without markup; unprintable characters are escaped. Styles are given by rich's own objects."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         """Print to standard output, or error."""

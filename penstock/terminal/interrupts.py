@@ -37,7 +37,7 @@ class Interrupts:
 
     @property
     def status(self) -> int:
-        """The exit status that says so: 130 after Ctrl-C, 0 without a signal."""
+        """The exit status: 130 after Ctrl-C, 0 without a signal."""
         return 0 if self.seen is None else 128 + self.seen
 
     @contextmanager

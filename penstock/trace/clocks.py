@@ -1,4 +1,4 @@
-"""Whose clock says what: from the round trips between traced processes to one time for all. Pure functions.
+"""Aligns the clocks of traced processes by the round trips between them. Pure functions.
 
 As in NTP (RFC 5905, section 8): a ping leaves A at t1, comes to B at t2; B's next leaves at t3 and comes to A at t4.
 Then B's clock is ahead of A's by ((t2 - t1) + (t3 - t4)) / 2, and that is wrong by at most half the round trip
@@ -36,7 +36,7 @@ class RoundTrip:
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """What to add to a clock's times to get the reference's."""
+    """Offset to add to a clock's times to get the reference's."""
 
     seconds: float
     #: Largest error (s); None: unknown, since the offset comes from the hosts' wall clocks.

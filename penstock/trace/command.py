@@ -46,7 +46,7 @@ class TraceSettings(Settings):
 
 
 def to_events(processes: Sequence[Process], found: Sequence[Way]) -> dict[str, Any]:
-    """Return the whole file's content: events, and in `otherData` what is known of the clocks."""
+    """Return the whole file's content: events, and the clocks' offsets in `otherData`."""
     starts = [span.begin for way in found for span in way.spans]
     zero = min(starts, default=0.0)
     numbers = {each.name: number for number, each in enumerate(processes, _WAYS + 1)}
@@ -116,7 +116,7 @@ def _way_events(found: Sequence[Way], zero: float) -> Iterator[Event]:
 def _thread_events(
     processes: Sequence[Process], found: Sequence[Way], numbers: dict[str, int], zero: float
 ) -> Iterator[Event]:
-    """Yield what each worker's threads did, and the trainers' steps."""
+    """Yield the stages of each worker's threads, and the trainers' steps."""
     places = {stage: thread for thread, stages in enumerate(_THREADS.values(), 1) for stage in stages}
     workers = {f"{each.host}/{each.pid}": each for each in processes if each.service == "worker"}
     for way in found:
