@@ -7,7 +7,7 @@ PYTHON ?= python3
 JOBS ?= 2
 #: More arguments for pytest, for instance ARGS='-k leases -x'.
 ARGS ?=
-#: What .venv holds beside the base.
+#: Extras that .venv holds.
 EXTRAS := tf-cpu,parquet,hdf5,url,dashboard,bench
 
 STAMP := .venv/.set-up-in

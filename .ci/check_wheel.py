@@ -1,6 +1,6 @@
 """Check of the built wheel in a fresh environment that holds only the base dependencies. Owns build/wheel and its venv.
 
-The tests run on an editable install, which finds files that a wheel lacks, and beside TensorFlow, which hides a missing
+The tests run on an editable install, which finds files that a wheel lacks, and with TensorFlow, which hides a missing
 dependency. Here nothing of the repository is in reach.
 """
 

@@ -1,10 +1,10 @@
-"""What decoding less than a whole JPEG saves, beside TensorFlow's crop; and what scaled decoding does to pixels.
+"""What decoding less than a whole JPEG saves, compared with TensorFlow's crop; and what scaled decoding does to pixels.
 
     python benchmarks/decode.py [--parts regions,scaling,differences] [--rounds 5] [--data FOLDER] [--out decode.json]
 
 A ratio is of processor time: decoding the whole photo with simplejpeg over decoding what the patches need, both in one
 round, one after the other; per photo the median of the rounds, and of those the median, the lowest and the highest are
-printed. `--data` is a folder with `cats-dogs/` and `camera/`; default: ../shared/data beside the repository.
+printed. `--data` is a folder with `cats-dogs/` and `camera/`; default: ../shared/data next to the repository.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 The *limit* is the same kernel (`worker.pipeline.Pipeline`) looping in one process a core with nothing handed over.
 Limit and pipeline take turns within one run; a ratio is of neighbours in time, and medians are printed. `--data` is a
-folder with `cats-dogs/` and `camera/`; default: ../shared/data beside the repository.
+folder with `cats-dogs/` and `camera/`; default: ../shared/data next to the repository.
 """
 
 import argparse
@@ -235,7 +235,7 @@ def main() -> None:
         show("tasks/s that the ventilator leases and has confirmed", report["dispatch"])
     if "throughput" in parts:
         report["throughput"] = measure_throughput(given.rounds, given.seconds)
-        show("bytes/s through the sink, beside a bare pyzmq relay", report["throughput"])
+        show("bytes/s through the sink, and through a bare pyzmq relay", report["throughput"])
     given.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 

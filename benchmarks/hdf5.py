@@ -1,4 +1,4 @@
-"""What a recorded stream saves: reading it back, beside decoding the JPEGs again and beside a sequential h5py read.
+"""What a recorded stream saves: reading it back, compared with decoding the JPEGs again and with a sequential h5py read.
 
     python benchmarks/hdf5.py [--rounds 5] [--seconds 5] [--parts reading,writing] [--cold] [--out hdf5.json]
 
@@ -6,7 +6,7 @@ The files are written from one stream by `penstock write`. Both sides of a ratio
 printed. *Decoding* is the workers' own kernel in one process a core; *sequential* is `data[i : i + batch]` of images
 and labels from the first to the last. The feed gives shuffled batches to a program that does nothing with them. The
 first epoch of a feed is not timed: it makes the buffers that all others use. `--data` is a folder with `cats-dogs/`;
-default: ../shared/data beside the repository, or generated JPEGs where there is none.
+default: ../shared/data next to the repository, or generated JPEGs where there is none.
 """
 
 import argparse

@@ -5,7 +5,7 @@
 Every variant of a case does the same work on the same images; the variants take turns, round by round, on one core,
 and a ratio is of the two times of one round. Times are the process's CPU time, which other programs disturb least.
 Medians are printed, with the lowest and the highest ratio. `--data` is a folder with `cats-dogs/` and `camera/`;
-default: ../shared/data beside the repository.
+default: ../shared/data next to the repository.
 """
 
 import argparse

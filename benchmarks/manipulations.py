@@ -1,4 +1,4 @@
-"""Patches of manipulated camera photos on one core: ten from one decode, beside one a decode with whole-image Pillow.
+"""Patches of manipulated camera photos on one core: ten from one decode, or one a decode with whole-image Pillow.
 
 Both sides cut 224×224 at random places under the nine cases of the IEEE SP Cup 2018 (unchanged and eight manipulations,
 evenly). The other side does what a patch generator usually does: for each patch it decodes the photo, manipulates all

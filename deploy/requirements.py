@@ -1,4 +1,4 @@
-"""Prints what an image must hold beside Penstock itself, one requirement a line, from pyproject.toml.
+"""Prints what an image must hold in addition to Penstock, one requirement a line, from pyproject.toml.
 
     python requirements.py [base] [EXTRA ...] > requirements.txt
 

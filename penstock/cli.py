@@ -45,7 +45,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit status: 0 done, 2 wrong usage or an error in words, 130 interrupted."""
+    """Run one command; return its exit status: 0 done, 2 wrong usage or an error, 130 interrupted."""
     open_standard_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:

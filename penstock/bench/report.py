@@ -89,7 +89,7 @@ def _text(results: Results, law: amdahl.Amdahl | None, pictures: Sequence[str]) 
         lines += [f"![{caption}]({name})", ""]
     lines += ["## The machine", "", *(f"- {name}: {fact}." for name, fact in machine.describe().items()), ""]
     lines += _caution()
-    lines += ["Every run is in [runs.csv](runs.csv), what the machine did meanwhile in [usage.csv](usage.csv).", ""]
+    lines += ["Every run is in [runs.csv](runs.csv), the machine's utilisation in [usage.csv](usage.csv).", ""]
     return "\n".join(lines)
 
 

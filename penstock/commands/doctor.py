@@ -173,7 +173,7 @@ def examine() -> list[Finding]:
             found += check()
         except (ImportError, OSError) as error:
             found.append(
-                Finding(check.__name__, "problem", str(error), "install what is named, or see its documentation")
+                Finding(check.__name__, "problem", str(error), "install the named package, or see its documentation")
             )
     return found
 

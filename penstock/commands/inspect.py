@@ -135,7 +135,7 @@ def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[
 
 def serve(settings: InspectSettings) -> int:
     """Read the file, print, draw; return the exit status."""
-    from penstock.commands.inspect_file import Inspected  # noqa: PLC0415 - h5py is an extra, and missing it is an error in words
+    from penstock.commands.inspect_file import Inspected  # noqa: PLC0415 - h5py is an extra, and its absence has an error message
 
     target = None if settings.output is None else check_output(settings.output)
     inspected = Inspected(settings.file, allow_outside=settings.allow_outside)

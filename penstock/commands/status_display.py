@@ -32,7 +32,7 @@ _ALARMING = {"stalled", "starting"}
 
 
 def span(seconds: float | None) -> str:
-    """Return seconds in words, such as 5 min."""
+    """Return a duration for people, such as 5 min."""
     if seconds is None:
         return "–"
     if seconds < _MINUTE_S:

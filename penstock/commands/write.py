@@ -87,7 +87,7 @@ def _follow(stack: LocalStack, display: Display) -> dict[str, Any]:
         state = writer.get("state")
         if state == "stopped":
             raise StackError(
-                f"{writer['why']}. What is written so far can be read; the same command goes on from there"
+                f"{writer['why']}. The file can be read as far as it is written; the same command continues from there"
             )
         if state == "finished":
             return writer

@@ -83,7 +83,7 @@ def take(x: Any, y: Any, sample_weight: Any, subset: str | None, split: float, *
         for each in values:
             if each is not None and len(each) != len(images):  # in Keras's words, which scripts and tests look for
                 raise ArgumentError(
-                    f"{what} should have the same length, and there are {len(images)} images beside an array of shape "
+                    f"{what} should have the same length, and there are {len(images)} images and an array of shape "
                     f"{each.shape}"
                 )
     if part := split_of(subset, split):

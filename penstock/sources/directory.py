@@ -75,8 +75,8 @@ def _list_classes(source: DirectorySource, tree: ClassFolders) -> FileListing:
     """List class by class."""
     classes = source.classes if source.classes is not None else tuple(name.decode() for name in sorted(tree.folders))
     if not classes:
-        beside = tree.passed_over[UNCLASSIFIED]
-        hint = f", but {beside} images: put each class into a folder of its own" if beside else ""
+        loose = tree.passed_over[UNCLASSIFIED]
+        hint = f", but {loose} images: put each class into a folder of its own" if loose else ""
         raise SourceError(f"{tree.name} holds no folder that could be a class{hint}")
     builder = ListingBuilder()
     for label, name in enumerate(classes):

@@ -120,9 +120,7 @@ class PartFiles:
                 raise SourceError(
                     f"{where}: its part {part} is gone since the file was opened: open it again, it may be finished now"
                 ) from error
-            raise SourceError(
-                f"{where} holds data of {part}, and that file does not exist in the same folder"
-            ) from error
+            raise SourceError(f"{where} holds data of {part}, and there is no such file next to it") from error
         except OSError as error:
             raise _cannot_open(name, error) from error
         watch = Watch(descriptor, name)

@@ -36,7 +36,7 @@ def resolve(address: str) -> str:
 def own_folder() -> Path:
     """Return this user's folder for sockets: below XDG_RUNTIME_DIR if that is set, otherwise /tmp/penstock-UID."""
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    folder = Path(runtime, "penstock") if runtime else Path(f"/tmp/penstock-{os.geteuid()}")  # noqa: S108 - TMPDIR may differ between terminals; who owns the folder is checked
+    folder = Path(runtime, "penstock") if runtime else Path(f"/tmp/penstock-{os.geteuid()}")  # noqa: S108 - TMPDIR may differ between terminals; the folder's owner is checked
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()

@@ -19,7 +19,7 @@ REASONS = {
     "address": "an address of a peer that no socket can connect to",
     "key": "from a peer whose key is unknown, revoked or of another role",
     "refused": "a server did not admit this process: it uses keys and we do not, does not know ours, or is no Penstock",
-    "shared": "shared memory that cannot be reached, or is not as it is said to be",
+    "shared": "shared memory that cannot be opened, or is not as the message describes it",
     "stale": "shared memory that has been given back since",
     "plan": "a result made by another spec",
     "result": "a result that does not fit its task or the schema",

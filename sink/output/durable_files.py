@@ -94,7 +94,7 @@ class Disk:
                 os.fsync(descriptor)
             except OSError as error:
                 raise OutputError(
-                    f"{path}: what was written may not last: {error.strerror or error}; see to the disk, then give the "
+                    f"{path}: the data written may be lost: {error.strerror or error}; see to the disk, then give the "
                     "same command again: it goes on where this one stopped"
                 ) from error
 

@@ -162,7 +162,7 @@ class Output:
             rows, stop = len(file[EPOCH.name]), int(file.attrs["stop"])
             if gone := missing_parts(file[EPOCH.name]):
                 raise OutputError(
-                    f"{self.path}: finished, but its shard {gone[0]} is gone (what it held reads as zeros): bring it "
+                    f"{self.path}: finished, but its shard {gone[0]} is gone (its samples read as zeros): bring it "
                     "back, or write all anew (--force)"
                 )
             self.pieces = [Piece(self.path, self._plan.fingerprint, 0, stop, rows, read_lost(file))]

@@ -70,6 +70,6 @@ class Feed(BatchFeed[StreamPlan]):
 
         `roots` maps the spec's roots to folders here: a ZCA matrix is read from its file. Raises SpecError.
         """
-        from penstock.trainer.adapters.normalize import batch_normalizer  # noqa: PLC0415 - only who asks needs it
+        from penstock.trainer.adapters.normalize import batch_normalizer  # noqa: PLC0415 - needed only here
 
         return batch_normalizer(self.plan, roots)

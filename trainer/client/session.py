@@ -265,7 +265,7 @@ class Session:
         if sent is None or (sent <= self.position and self.plan is not None):
             self._behind = None
         elif self._behind == self.position:
-            return self._again(f"what was sent up to {sent} did not come", now)
+            return self._again(f"batches that the sink sent, up to {sent}, did not arrive", now)
         else:
             self._behind = self.position
         return []

@@ -135,7 +135,7 @@ class Hdf5Feed(BatchFeed[FilePlan]):
 
         `roots` maps the spec's roots to folders here: a ZCA matrix is read from its file. Raises SpecError.
         """
-        from penstock.trainer.adapters.normalize import batch_normalizer  # noqa: PLC0415 - only who asks needs it
+        from penstock.trainer.adapters.normalize import batch_normalizer  # noqa: PLC0415 - needed only here
 
         if self.facts.plan is None:
             raise SpecError(f"{self.address}: the file does not say how its images are normalised: do it in the model")

@@ -89,5 +89,5 @@ class Delivery:
         worker.misses += 1
         worker.benched_until = now + pause_s
         self._workers.offer(peer)
-        words = f"others make what it sent; from now on it gets one task at a time, after {pause_s:.0f} s"
+        words = f"other workers repeat its tasks; after {pause_s:.0f} s it gets one task at a time"
         return Note("results do not arrive", {"worker": worker.hello.worker, "then": words}, "warning")

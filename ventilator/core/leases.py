@@ -295,5 +295,5 @@ class Leases:
             queue.validate()
             for key, work in queue.works.items():
                 leased = self.workers.is_held(key)
-                assert work.ready or leased or work.finished_at is not None or work.failure, f"{key} is nobody's"  # noqa: S101
+                assert work.ready or leased or work.finished_at is not None or work.failure, f"{key} is lost"  # noqa: S101
         self.workers.validate()

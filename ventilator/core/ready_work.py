@@ -107,4 +107,4 @@ class ReadyWork:
         standing = {each[:2] for each in self._heap}
         for key, work in self._works.items():
             stands = key in self._suspects or entry(key)[:2] in standing
-            assert not work.ready or stands, f"{key} is ready and nobody will lease it"  # noqa: S101
+            assert not work.ready or stands, f"{key} is ready and will never be leased"  # noqa: S101

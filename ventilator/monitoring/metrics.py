@@ -29,7 +29,7 @@ METRICS = (
     Definition(
         "penstock_ventilator_tasks",
         "gauge",
-        "Tasks that the sink misses: ready for a worker, leased to one, or under way to the sink",
+        "Tasks that the sink misses: ready for a worker, leased to one, or finished and on the way to the sink",
         ("stream", "state"),
     ),
     Definition("penstock_ventilator_tasks_finished_total", "counter", "Tasks that workers have finished", ("stream",)),

@@ -129,19 +129,19 @@ def _held_up(seen: Evidence, wait: float) -> Verdict:
         text = f"{share:.0%} of the items worked on were quarantined: see the ledger, repair or remove them"
         return _verdict(seen, "quarantine-bound", f"{waited}, and {text}")
     if seen.trainers and seen.starved < MOST * wait:
-        text = "what was sent to it is under way: the network between sink and trainer, or the trainer's own host"
+        text = "its batches are on the way: the network between sink and trainer, or the trainer's own host, is slow"
         return _verdict(seen, "sink-bound", f"{waited}, and {text}")
     if 2 * seen.cut_off > seen.workers:
         text = f"{seen.cut_off} of {seen.workers} workers cannot reach the sink: see their logs"
         return _verdict(seen, "sink-bound", f"{waited}, and {text}")
     if seen.idle_s > MOST * total_s and seen.under_way >= 1:
-        text = f"the workers had no task for {seen.idle_s / total_s:.0%} of theirs: what they made is under way"
+        text = f"the workers had no task for {seen.idle_s / total_s:.0%} of theirs: their results are on the way"
         return _verdict(
-            seen, "sink-bound", f"{waited}, and {text} to the sink, or waits there: the network, or the sink"
+            seen, "sink-bound", f"{waited}, and {text} to the sink, or wait there: the network or the sink is slow"
         )
     if seen.send_s > MOST * busy_s:
         text = f"the workers spent {seen.send_s / busy_s:.0%} of theirs handing results over: the sink, or the network"
-        return _verdict(seen, "sink-bound", f"{waited}, and {text} to it")
+        return _verdict(seen, "sink-bound", f"{waited}, and {text} to it, is slow")
     if seen.read_s > MOST * busy_s:
         text = f"the workers spent {seen.read_s / busy_s:.0%} of theirs waiting for files: faster storage would help"
         return _verdict(seen, "read-bound", f"{waited}, and {text}, more workers only if it serves more at once")

@@ -91,7 +91,7 @@ def test_what_the_disk_could_not_keep_is_never_asked_for_twice(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail_once)
-        with pytest.raises(OutputError, match=r"what was written may not last: No space .* give the same command"):
+        with pytest.raises(OutputError, match=r"the data written may be lost: No space .* give the same command"):
             write(output_config(folder), FaultyDisk(wait_s=60.0))
     assert at + 1 == calls
     write(output_config(folder), FaultyDisk())

@@ -53,7 +53,7 @@ def seen(**changes: Any) -> Evidence:
         (seen(send_s=8.1), "sink-bound", "", "handing results over"),
         (seen(make_s=1.0, idle_s=7.0, under_way=2.0), "sink-bound", "", "no task for 88%"),
         (seen(make_s=1.0, idle_s=7.0), "worker-bound", "", ""),
-        (seen(starved=0.2), "sink-bound", "", "under way"),
+        (seen(starved=0.2), "sink-bound", "", "on the way"),
         (seen(workers=3, cut_off=2), "sink-bound", "", "2 of 3 workers cannot reach the sink"),
         (seen(failed=51), "quarantine-bound", "", "51% of the items"),
         (seen(failed=50), "worker-bound", "", ""),
