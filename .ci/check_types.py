@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NAMESPACE = Path("build/ns")
 LINKS = NAMESPACE / "penstock"
-#: Folders of scripts and tests, examined in addition to the packages. pyright skips hidden folders: .ci is seen through a link.
+#: Folders of scripts and tests, also examined. pyright skips hidden folders: .ci is seen through a link.
 SCRIPTS = (Path("tests"), Path("benchmarks"), Path("docs"), Path("examples"), Path("deploy"), NAMESPACE / "ci")
 
 

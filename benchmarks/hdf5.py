@@ -1,4 +1,4 @@
-"""What a recorded stream saves: reading it back, compared with decoding the JPEGs again and with a sequential h5py read.
+"""What a recorded stream saves: reading it, compared with decoding the JPEGs again and with a sequential h5py read.
 
     python benchmarks/hdf5.py [--rounds 5] [--seconds 5] [--parts reading,writing] [--cold] [--out hdf5.json]
 

@@ -1,7 +1,9 @@
 """Plain words: phrases that a reader has to read twice are refused in documentation and docstrings."""
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ BANNED = {
     r"\b(?:nobody|everybody|somebody|anybody)\b": "name the part: no trainer, all services, a supervisor",
     r"\bfore(?:tells?|told|telling)\b": "predict, or print the upper bound of",
     r"\btakes? in that\b": "handle",
+    r"\bbeside\b": "next to, besides, or in addition to",
     r"\b(?:is|are) said of\b": "name the subject",
     r"\bthat is told\b": "that receives",
     r"\b(?:stops?|stopped|refused|ends?|fails?|leaves?) [^.;:]{0,40}\bin words\b": "with an explanation",
@@ -27,14 +30,18 @@ SOURCES = ("penstock", "protocol", "sink", "trainer", "ventilator", "worker")
 
 
 def texts(folder: str) -> Iterator[tuple[str, str]]:
-    """Yield each docstring of a folder's modules, those of fields included: its place and its words."""
+    """Yield each docstring, message and comment of a folder's modules: its place and its words."""
     for file in sorted((ROOT / folder).rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        source = file.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
             match node:
-                case ast.Expr(value=ast.Constant(value=str(text))):
+                case ast.Constant(value=str(text)):
                     yield f"{file.relative_to(ROOT)}:{node.lineno}", text
                 case _:
                     pass
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                yield f"{file.relative_to(ROOT)}:{token.start[0]}", token.string
 
 
 def pages() -> Iterator[tuple[str, str]]:
@@ -61,10 +68,10 @@ def test_pages_use_plain_words() -> None:
     assert [] == [each for place, text in there for each in found(place, text)]
 
 
-def test_docstrings_use_plain_words() -> None:
-    """Docstrings hold none of the refused phrases."""
+def test_sources_use_plain_words() -> None:
+    """Docstrings, messages and comments hold none of the refused phrases."""
     there = [(place, text) for folder in SOURCES for place, text in texts(folder)]
-    assert len(there) > 1000
+    assert len(there) > 10_000
     assert [] == [each for place, text in there for each in found(place, text)]
 
 

@@ -1,4 +1,4 @@
-"""Warps of red, green and blue with a fourth, unused channel beside them, which OpenCV samples in less time than three.
+"""Warps of red, green and blue and a fourth, unused channel, which OpenCV samples in less time than three.
 
 Owns two tricks of speed alone; what is sampled where is the matter of `warp`, and the bytes are those of its `sample`.
 `WideWarp` does one image after the other, for images large enough that the conversion pays. `StackWarp` does some
