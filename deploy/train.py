@@ -65,8 +65,10 @@ def main() -> int:
 
 def train(sink: str, folder: Path, say: Say) -> None:
     """Train as many epochs as are wanted in all; save the model. Raises PenstockError, OSError."""
-    from penstock.demo.training import build  # noqa: PLC0415 - TensorFlow takes seconds: SIGTERM is handled by now
+    from penstock.demo.training import build  # noqa: PLC0415 - SIGTERM is handled by now
+    from penstock.trainer.adapters.tf import import_tensorflow  # noqa: PLC0415
 
+    import_tensorflow()  # takes seconds, in which the other services start
     with ExitStack() as opened:
         feeds = (penstock.connect(sink, name, timeout_s=PATIENCE_S) for name in ("train", "validation"))
         train, validation = (opened.enter_context(feed) for feed in feeds)

@@ -18,6 +18,8 @@ Style = Literal["auto", "console", "plain", "json"]
 
 #: One lock for all loggers.
 _ERRORS: Any = ErrorStream()
+#: The style that this process was configured with, if it was: what the library writes into its log looks the same.
+_styles: list[Style] = []
 
 
 def style_from(name: str | None) -> Style:
@@ -27,6 +29,7 @@ def style_from(name: str | None) -> Style:
 
 def configure(service: str, level: Level, style: Style) -> structlog.typing.FilteringBoundLogger:
     """Set logging up for this process and return the service's logger; every line names the service."""
+    _styles[:] = [style]
     structlog.configure(
         processors=_processors(style),
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -38,10 +41,13 @@ def configure(service: str, level: Level, style: Style) -> structlog.typing.Filt
 
 
 def library_logger(service: str, **known: object) -> structlog.typing.FilteringBoundLogger:
-    """Return a logger for code inside a user's program: the same lines, and the program's own logging left alone."""
+    """Return a logger for code inside a user's program: the same lines, and the program's own logging left alone.
+
+    The style is that of `configure` where this process called it, else console on a terminal and JSON elsewhere.
+    """
     logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(_ERRORS),
-        processors=_processors("auto"),
+        processors=_processors(next(iter(_styles), "auto")),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     ).bind(service=service, **known)
     return logger
