@@ -4,8 +4,8 @@
 
 FFmpeg's libraries give way to libraries with the same functions, of which each ends the program and says why: nothing
 here decodes video, and without them `import cv2` would fail. OpenBLAS gives way to Debian's LAPACK and BLAS, which
-compute the same. If OpenCV does not pass a trial afterwards, everything is put back, and the image is larger. Needs gcc,
-nm and Debian's liblapack3.
+compute the same. If OpenCV does not pass a trial afterwards, everything is put back, and the image is larger. Needs
+gcc, nm and Debian's liblapack3.
 """
 
 import re
@@ -73,7 +73,9 @@ def slim(module: Path, libraries: Path, scratch: Path) -> None:
     wanted = undefined(module)
     for name in FFMPEG:
         library = only(libraries.glob(f"lib{name}-*"))
-        version, functions = next((key, names) for key, names in wanted.items() if key.startswith(f"LIB{name.upper()}_"))
+        version, functions = next(
+            (key, names) for key, names in wanted.items() if key.startswith(f"LIB{name.upper()}_")
+        )
         source, script = scratch / f"{name}.c", scratch / f"{name}.map"
         source.write_text(STUB.format(functions="\n".join(f"void {each}(void) {{ refuse(); }}" for each in functions)))
         script.write_text(f"{version} {{ global: *; }};\n")

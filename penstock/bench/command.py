@@ -4,7 +4,6 @@ Schedules the runs, each in a fresh process; an interrupt keeps the runs that ar
 `report.py` writes the report.
 """
 
-import os
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ from penstock.bench.cases import CASES
 from penstock.bench.results import BenchSettings, Candidate, Results, Run
 from penstock.demo.images import make_samples
 from penstock.protocol.errors import PenstockError, SpecError
+from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.runtime.service import run
 from penstock.protocol.spec.spec import load_spec
 from penstock.terminal.child_process import ReportingProcess
@@ -54,7 +54,7 @@ def prepare(settings: BenchSettings) -> tuple[Results, dict[str, Any]]:
         raise SpecError(f"--epochs {settings.epochs} and --batches {settings.batches}: give one of the two")
     if missing := [name for name in ("matplotlib", "psutil") if find_spec(name) is None]:
         raise PenstockError(f"penstock bench needs {' and '.join(missing)}: pip install 'penstock[bench]'")
-    workers = parse_workers(settings.workers, cores=len(os.sched_getaffinity(0)))
+    workers = parse_workers(settings.workers, cores=len(usable_cores()))
     case = CASES.get(settings.spec)
     if (settings.train or case) and (missing := [n for n in ("tensorflow", "keras") if find_spec(n) is None]):
         raise PenstockError(

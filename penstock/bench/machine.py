@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 
+from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.runtime.gpus import Gpus
 from penstock.protocol.version import __version__
 
@@ -29,7 +30,7 @@ def describe() -> dict[str, str]:
     versions = ", ".join(f"{name} {found}" for name in _PACKAGES if (found := _version(name)))
     load = os.getloadavg()[0]
     facts = {
-        "Processor": f"{_processor()}; {len(os.sched_getaffinity(0))} cores may be used",
+        "Processor": f"{_processor()}; {len(usable_cores())} cores may be used",
         "Memory": f"{psutil.virtual_memory().total / 1e9:.0f} GB",
         "GPU": ", ".join(gpus.names) or f"none ({gpus.why})",
         "System": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",

@@ -4,7 +4,6 @@ Holds the words and tables; `plots.py` draws the pictures.
 """
 
 import csv
-import os
 import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from penstock.bench import amdahl, machine
 from penstock.bench.plots import MOST_ROUNDS, draw_durations, draw_speed_ups, draw_usage
 from penstock.bench.results import BenchSettings, Candidate, Results, Run
+from penstock.protocol.runtime.cores import usable_cores
 
 #: Runs with more than one worker that it takes to fit a law: it would pass through a single one exactly.
 _LEAST_POINTS = 2
@@ -41,7 +41,7 @@ def write_report(results: Results, folder: Path) -> None:
 
 def cores() -> int:
     """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(usable_cores())
 
 
 def speed_ups(results: Results) -> list[tuple[Candidate, float]]:

@@ -5,7 +5,6 @@ of a few files.
 """
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from penstock.launcher.links import follow_links
 from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.plan import StreamPlan, schema_before
+from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.spec.spec import load_spec
@@ -159,7 +159,7 @@ def serve(settings: CheckSettings) -> int:
     for plan in catalog.plans:
         CustomTransforms(plan.name, plan.settings.transform.custom, schema_before(plan.settings), plan.seed)
     told = [describe(catalog, plan, settings.world_size) for plan in catalog.plans]
-    workers = len(os.sched_getaffinity(0)) if settings.workers is None else settings.workers
+    workers = len(usable_cores()) if settings.workers is None else settings.workers
     uses = [Use(plan, catalog.listing(plan.name), look_at(catalog, plan, roots)) for plan in catalog.plans]
     terms = estimate(uses, workers=workers, world_size=settings.world_size, prefetch=settings.prefetch)
     if settings.json_:

@@ -21,9 +21,10 @@ from typing import Literal
 from pydantic import Field
 from rich.text import Text
 
+from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
-from penstock.protocol.transport.segments import can_share
+from penstock.protocol.transport.segments import can_share, has_anonymous_files
 from penstock.protocol.version import __version__
 from penstock.terminal.console import PlainConsole
 
@@ -99,20 +100,24 @@ def memory() -> Iterator[Finding]:
     if can_share():
         yield Finding("shared memory", "ok", "used between processes of one user (memfd, through /proc)")
     else:
+        why = f"on {platform.system()} {platform.machine()}" if has_anonymous_files() else "without memfd and /proc"
         advice = "everything works, and samples are copied through sockets; Linux on x86-64 shares memory"
-        yield Finding("shared memory", "hint", f"not used on {platform.system()} {platform.machine()}", advice)
+        yield Finding("shared memory", "hint", f"not used {why}", advice)
     if _SHM.is_dir():
         space, mode = os.statvfs(_SHM), _SHM.stat().st_mode & 0o7777
         size = f"{space.f_frsize * space.f_blocks / 1e9:.1f} GB, mode {mode:o}"
         yield Finding(str(_SHM), "ok", f"{size} (not needed: Penstock's shared memory has no file)")
     if sys.platform != "linux":
-        advice = "`penstock.local` runs; usage of processes, process names and SCHED_BATCH are missing"
-        yield Finding("system", "hint", f"{platform.system()} is not tested", advice)
+        advice = (
+            "`penstock.local` is made to run here, without shared memory, without SCHED_BATCH for workers, and without "
+            "the guard against messages that never end"
+        )
+        yield Finding("system", "hint", f"Penstock is tested on Linux, not on {platform.system()}", advice)
 
 
 def limits() -> Iterator[Finding]:
     """Cores, and how many files a process may open."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(usable_cores())
     yield Finding("cores", "ok", f"{cores} for this process")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     few = most != resource.RLIM_INFINITY and most < _FILES

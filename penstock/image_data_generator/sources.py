@@ -15,6 +15,7 @@ from penstock.image_data_generator.feeders import Changed, Feeder, InProcessFeed
 from penstock.image_data_generator.settings import ImageSettings
 from penstock.image_data_generator.workers import Workers
 from penstock.protocol.errors import ArgumentError
+from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.spec.augment import Augment
 
 Images = npt.NDArray[Any]
@@ -186,5 +187,5 @@ def _changed_by(generator: ImageSettings, feeder: Feeder, order: Order) -> Feede
 
 def _made(source: Source, order: Order, workers: int | None, few: int) -> tuple[Feeder, int]:
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if order.samples >= few else 0
+        workers = len(usable_cores()) if order.samples >= few else 0
     return (Workers(source, order, workers), workers) if workers else (InProcessFeeder(source, order), 0)

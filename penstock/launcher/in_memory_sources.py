@@ -2,7 +2,8 @@
 
 Arrays are copied once, into sealed anonymous memory (memfd) in the `.npy` format, which every worker maps through
 `/proc/PID/fd`: nothing has a name that a crash could leave behind, and the kernel frees the memory with the last
-process that has it open. Frames become CSV manifests in the run folder. No data frame library is imported.
+process that has it open. On systems without memfd or `/proc` they become files in the run folder, as frames become CSV
+manifests. No data frame library is imported.
 """
 
 import csv
@@ -11,7 +12,7 @@ import os
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +22,14 @@ from penstock.protocol.errors import SpecError
 from penstock.protocol.storage.labels import class_name
 from penstock.protocol.storage.rows import to_levels
 from penstock.protocol.transport.own_files import make_own_folder, open_own
+from penstock.protocol.transport.segments import has_anonymous_files
 
 #: Name of the root below which given arrays and frames lie.
 ROOT = "given"
 #: Bytes that are copied in one go.
 _BLOCK_BYTES = 8_000_000
 #: Sealed memory can neither change nor shrink: a worker that maps it always sees the same bytes.
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+_SEALS = sum(getattr(fcntl, f"F_SEAL_{name}", 0) for name in ("SHRINK", "GROW", "WRITE", "SEAL"))
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +42,7 @@ class Given:
         self._arrays: dict[str, Array] = {}
         self._frames: dict[str, tuple[Any, dict[str, Any]]] = {}
         self._descriptors: list[int] = []
+        self._files: list[Path] = []
         #: Kinds of source that may be given as objects, and what replaces the objects by names of files.
         self._taken_from: dict[object, Callable[[str, dict[str, Any]], None]] = {
             "arrays": self._take_arrays,
@@ -69,19 +72,26 @@ class Given:
         self.close()
         make_own_folder(folder)
         for name, array in self._arrays.items():
-            descriptor = in_memory(array, name)
-            self._descriptors.append(descriptor)
-            link = folder / name
-            link.unlink(missing_ok=True)
-            link.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+            place = folder / name
+            place.unlink(missing_ok=True)
+            if has_anonymous_files():
+                descriptor = in_memory(array, name)
+                self._descriptors.append(descriptor)
+                place.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+            else:
+                self._files.append(place)
+                with open_own(place, "wb") as file:
+                    _write_array(file, array, name)
         for name, (frame, source) in self._frames.items():
             _write_frame(folder / name, frame, source, roots)
         return {ROOT: str(folder)}
 
     def close(self) -> None:
-        """Free the memory; processes that map it keep it."""
+        """Free the memory, and files that stand for it; processes that map it keep it."""
         while self._descriptors:
             os.close(self._descriptors.pop())
+        while self._files:
+            self._files.pop().unlink(missing_ok=True)
 
     def _stream(self, name: str, stream: Any) -> Any:  # noqa: ANN401 - not checked yet
         source = stream.get("source") if isinstance(stream, Mapping) else None
@@ -117,24 +127,31 @@ class Given:
 def in_memory(array: Array, name: str) -> int:
     """Return the descriptor of sealed anonymous memory that holds an array as a `.npy` file; the caller closes it.
 
-    Images (three axes or more) of another type than uint8 are stored as uint8. Raises SpecError if they hold numbers
-    that are not whole or not within 0 to 255, or if the array holds Python objects.
+    Raises SpecError as `_write_array`.
     """
-    images = array.ndim > 2  # noqa: PLR2004 - (N, height, width) and (N, height, width, channels)
-    if array.dtype.kind not in "uifb" or not array.ndim:
-        raise SpecError(f"{name}: an array of dtype {array.dtype} and shape {array.shape}: give numbers")
-    dtype = np.dtype(np.uint8) if images else array.dtype
     descriptor = os.memfd_create(f"penstock-{name}"[:200], os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         with open(descriptor, "wb", closefd=False) as file:
-            header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
-            npy.write_array_header_1_0(file, header)
-            file.writelines(block.data for block in _blocks(array, name, images=images))
+            _write_array(file, array, name)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _write_array(file: IO[bytes], array: Array, name: str) -> None:
+    """Write an array as a `.npy` file. Images (three axes or more) of another type than uint8 are stored as uint8.
+
+    Raises SpecError if they hold numbers that are not whole or not within 0 to 255, or if the array holds objects.
+    """
+    images = array.ndim > 2  # noqa: PLR2004 - (N, height, width) and (N, height, width, channels)
+    if array.dtype.kind not in "uifb" or not array.ndim:
+        raise SpecError(f"{name}: an array of dtype {array.dtype} and shape {array.shape}: give numbers")
+    dtype = np.dtype(np.uint8) if images else array.dtype
+    header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
+    npy.write_array_header_1_0(file, header)
+    file.writelines(block.data for block in _blocks(array, name, images=images))
 
 
 def _blocks(array: Array, name: str, *, images: bool) -> Iterator[Array]:

@@ -17,11 +17,13 @@ from penstock.launcher.addresses import Addresses
 from penstock.launcher.dashboard_options import DashboardOptions, DashboardPlan, lay_out
 from penstock.launcher.in_memory_sources import Given
 from penstock.launcher.links import follow_links
+from penstock.launcher.missing_features import missing_features
 from penstock.launcher.notebook import stack_html
 from penstock.launcher.running import Running
 from penstock.launcher.service_command import settings_of_services
 from penstock.launcher.supervisor import Child, Supervisor
 from penstock.protocol.errors import PenstockError, SpecError, StackError
+from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.roots import absolute_root
 from penstock.protocol.spec.spec import Spec, as_spec
@@ -66,7 +68,7 @@ class LocalStack:
             raise SpecError(f"workers = {workers}: give 0 or more")
         self._given = Given()
         self.spec = as_spec(self._given.extract(spec) if isinstance(spec, Mapping) else spec)
-        self.workers = len(os.sched_getaffinity(0)) if workers is None else workers
+        self.workers = len(usable_cores()) if workers is None else workers
         #: The error that stopped the stack; None while it is well.
         self.error: PenstockError | None = None
         self._roots = {name: absolute_root(str(root), Path.cwd()) for name, root in (roots or {}).items()}
@@ -250,7 +252,7 @@ class LocalStack:
         try:
             run.open(weakref.WeakMethod(self._gave_up), keep_logs=not self._inherit_logs)
             self._page = lay_out(self._page_options, self.run_dir)
-            for text in self._start():
+            for text in [*missing_features(), *self._start()]:
                 (self._warn or _warn)(text)
         except BaseException:
             self.stop()

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,8 +73,10 @@ class Supervisor:
         self._lock = threading.RLock()
         #: Neither an event nor a condition: the collector may stop a supervisor on its own thread, inside their locks.
         self._stopping = False
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        weakref.finalize(self, os.close, self._wake).atexit = False  # `stop` may be called at exit, and needs it
+        self._woken, self._waker = os.pipe()
+        for half in (self._woken, self._waker):
+            os.set_blocking(half, False)
+            weakref.finalize(self, os.close, half).atexit = False  # `stop` may be called at exit, and needs them
         self._thread = threading.Thread(target=self._watch, name="penstock supervisor", daemon=True)
         self._thread.start()
 
@@ -82,7 +85,7 @@ class Supervisor:
         log = self._log_dir / f"{name}.log" if self._log_dir else None
         with self._lock:
             self.children[name] = Child(name, command, self._spawn(command, log, 0), log)
-        os.eventfd_write(self._wake, 1)
+        self._wake()
 
     def remove(self, name: str) -> None:
         """Ask a process to drain and leave; it is not started again."""
@@ -107,7 +110,7 @@ class Supervisor:
     def stop(self, first: str) -> None:
         """Stop all, processes whose name starts with `first` before the others; none is left after a deadline."""
         self._stopping = True
-        os.eventfd_write(self._wake, 1)
+        self._wake()
         if self._thread is not threading.current_thread():
             self._thread.join()
         with self._lock:
@@ -116,6 +119,10 @@ class Supervisor:
             early += self._leaving
         _end(early, _DRAIN_S)
         _end(late, _STOP_S)
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):  # the pipe is full: it will wake up
+            os.write(self._waker, b".")
 
     def _watch(self) -> None:
         while not self._wait():
@@ -152,12 +159,12 @@ class Supervisor:
         return self._stopping
 
     def _sleep(self, seconds: float, processes: Sequence[int]) -> None:
-        """Sleep until a process ends (seen by its descriptor), `_wake` is written to, or `seconds` have passed."""
+        """Sleep until a process ends (seen by its descriptor), `_wake` is called, or `seconds` have passed."""
         poll = select.poll()
-        for descriptor in (self._wake, *processes):
+        for descriptor in (self._woken, *processes):
             poll.register(descriptor, select.POLLIN)
-        if (self._wake, select.POLLIN) in poll.poll(seconds * 1000):
-            os.eventfd_read(self._wake)
+        if (self._woken, select.POLLIN) in poll.poll(seconds * 1000):
+            os.read(self._woken, select.PIPE_BUF)
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from penstock.protocol.errors import ItemError
+from penstock.protocol.storage.confined_files import FIND_FLAGS, opened_path, reopen
 
 #: Errors that a network filesystem, a tired disk or a host short of file descriptors gives once and not again.
 _TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
@@ -106,21 +107,21 @@ def _read_rest(descriptor: int, content: bytes, size: int) -> bytes:
 
 def _open(root: bytes, path: bytes, *, allow_outside: bool) -> int:
     """Return a descriptor of a regular file; what is none, or lies outside, is found and never opened."""
-    found = os.open(root + b"/" + path, os.O_PATH | os.O_CLOEXEC)
+    found = os.open(root + b"/" + path, FIND_FLAGS)
     try:
         if not allow_outside:
-            _check_inside(root, found)
+            _check_inside(root, found, path)
         kind = stat.S_IFMT(os.fstat(found).st_mode)
         if kind != stat.S_IFREG:
             raise ItemError(f"not a file but {_KINDS.get(kind, 'something else')}")
-        return os.open(b"/proc/self/fd/%d" % found, _FLAGS)  # the very file that was checked, whatever its name is now
+        return reopen(found, _FLAGS)  # the very file that was checked, whatever its name is now
     finally:
         os.close(found)
 
 
-def _check_inside(root: bytes, found: int) -> None:
+def _check_inside(root: bytes, found: int, path: bytes) -> None:
     # The kernel says where the open file lies, so no link can be swapped after the check.
-    place = os.readlink(b"/proc/self/fd/%d" % found)  # noqa: PTH115 - bytes
+    place = os.fsencode(opened_path(found, os.fsdecode(root + b"/" + path)))
     if _inside(place, _resolve(root)):
         return
     _resolve.cache_clear()  # the root may have been mounted or linked anew since it was resolved

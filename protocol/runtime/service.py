@@ -30,6 +30,8 @@ Observation = TypeVar("Observation")
 
 #: Longest wait of a loop (s): bounds how late a missing parent is noticed.
 _LONGEST_WAIT_S = 0.5
+#: Files that a process may open at most on macOS, whatever its limits say (OPEN_MAX).
+_OPEN_FILES = 10_240
 
 
 def keep_freed_memory() -> None:
@@ -59,7 +61,10 @@ def let_computation_run() -> None:
 def allow_descriptors() -> None:
     """Raise the limit of open files as far as we may: each connection takes one, each segment of shared memory too."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except ValueError:  # macOS says that there is no limit, and has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, most))
 
 
 def spare_collector() -> None:

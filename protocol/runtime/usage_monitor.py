@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from penstock.protocol.errors import PenstockError, SpecError
+from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.runtime.gpus import Gpus, GpuUse
 
 try:
@@ -193,7 +194,7 @@ class _Counters:
     """Counters of the kernel, and their differences from one reading to the next."""
 
     def __init__(self, pid: int) -> None:
-        self._cores = sorted(os.sched_getaffinity(0))
+        self._cores = usable_cores()
         self._root = psutil.Process(pid)
         self._processes: list[psutil.Process] = []
         self._parts: dict[psutil.Process, str] = {}

@@ -37,13 +37,18 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def can_share() -> bool:
-    """Return whether this process may share memory: on Linux, on x86-64.
+    """Return whether this process may share memory: on Linux with /proc, on x86-64.
 
     A reader copies samples and then compares the generation; a consumer reads them and then sets `released`. x86-64
     keeps the order of stores, and that of loads. Other processors, such as ARM, need barriers for that, which Python
     does not have: there, samples travel in messages.
     """
-    return hasattr(os, "memfd_create") and platform.machine().lower() in ("x86_64", "amd64")
+    return has_anonymous_files() and platform.machine().lower() in ("x86_64", "amd64")
+
+
+def has_anonymous_files() -> bool:
+    """Return whether this system has files without names that other processes open: memfd, and /proc to find them."""
+    return hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
 
 
 class Segment:

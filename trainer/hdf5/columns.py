@@ -96,7 +96,8 @@ class DirectRows(StoredRows):
         memory = _bytes_of(out)
         targets = (places * size).tolist()
         stretches = list(self._stretches(rows))
-        for first, last, offset in stretches:  # a slow disk finds out at once what will be read
+        for first, last, offset in stretches if hasattr(os, "posix_fadvise") else ():
+            # A slow disk finds out at once what will be read.
             os.posix_fadvise(self._descriptor, offset, (last - first) * size, os.POSIX_FADV_WILLNEED)
         for first, last, offset in stretches:
             for start in range(first, last, _MOST_BUFFERS):
