@@ -27,13 +27,16 @@ MANIPULATIONS: dict[str, str] = {
 
 #: Steps by their `op`.
 STEPS: dict[str, str] = {
+    "affine": "geometry.affine:RandomAffine",
     "center_crop": "geometry.center_crop:CenterCrop",
     "flip": "geometry.flip:Flip",
     "letterbox": "geometry.letterbox:Letterbox",
     "pad": "geometry.pad:Pad",
+    "perspective": "geometry.perspective:RandomPerspective",
     "random_crop": "geometry.random_crop:RandomCrop",
     "random_resized_crop": "geometry.random_resized_crop:RandomResizedCrop",
     "resize": "geometry.resize:Resize",
+    "rotate": "geometry.rotate:RandomRotation",
 }
 
 

@@ -6,9 +6,10 @@ differs between CPUs), so it is switched off. Importing this module also ends Op
 worker process per core.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -125,6 +126,17 @@ def resize_pillow(pixels: Pixels, filter_: str, size: Size) -> Pixels:
     with _named(pixels, size):
         _resize_pillow(pixels, _PILLOW[filter_], None, out)
     return out
+
+
+def transform_pillow(
+    pixels: Pixels, method: Literal["AFFINE", "PERSPECTIVE"], data: Sequence[float], filter_: str, fill: Sequence[int]
+) -> Pixels:
+    """Return `pixels` mapped by Pillow's `transform` with the size that they have; `fill` holds a level a channel."""
+    gray = pixels.shape[2] == 1
+    image = Image.fromarray(pixels[..., 0] if gray else pixels)
+    color = fill[0] if gray else tuple(fill)
+    moved = image.transform(image.size, Image.Transform[method], data, _PILLOW[filter_], fillcolor=color)
+    return np.asarray(moved).reshape(pixels.shape)
 
 
 def _resize_pillow(pixels: Pixels, resample: Image.Resampling, box: Box | None, out: Pixels) -> None:

@@ -14,7 +14,12 @@ def _one_or_more(value: Any) -> Any:  # noqa: ANN401 - not checked yet
     return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+def _symmetric(value: Any) -> Any:  # noqa: ANN401 - not checked yet
+    return (-value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def ordered(value: tuple[float, float]) -> tuple[float, float]:
+    """Return a pair whose first number does not exceed the second. Raises ValueError."""
     if value[0] > value[1]:
         raise ValueError(f"[{value[0]:g}, {value[1]:g}]: the first number must not exceed the second")
     return value
@@ -34,13 +39,16 @@ Sides = Annotated[tuple[_Side, _Side], BeforeValidator(_pair)]
 Fill = Annotated[
     tuple[_Level, ...], BeforeValidator(_one_or_more), Field(min_length=1, max_length=4), AfterValidator(_one_or_all)
 ]
+_Degree = Annotated[float, Field(ge=-360, le=360)]
+#: Least and greatest angle; a single number a stands for [-a, a].
+Degrees = Annotated[tuple[_Degree, _Degree], BeforeValidator(_symmetric), AfterValidator(ordered)]
 #: Parts of an image's area.
 Fractions = Annotated[
-    tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], AfterValidator(_ordered)
+    tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], AfterValidator(ordered)
 ]
 _Ratio = Annotated[float, Field(ge=0.05, le=20)]
 #: Widths divided by heights.
-Ratios = Annotated[tuple[_Ratio, _Ratio], AfterValidator(_ordered)]
+Ratios = Annotated[tuple[_Ratio, _Ratio], AfterValidator(ordered)]
 
 
 def between(low: float, high: float, draw: float) -> float:

@@ -8,8 +8,18 @@ from support.imaging.pinning import digests
 
 from penstock.protocol.spec.operation_table import step_models
 
+RESIZE = {"op": "resize", "size": [40, 48]}
 #: Some steps, and the beginning of the SHA-256 of the samples that they make; every operation is among them.
 PINNED: list[tuple[str, list[dict[str, Any]]]] = [
+    (
+        "1ed17bedd465f1e795e8aa543c1c62ed",
+        [RESIZE, {"op": "rotate", "degrees": 30, "filter": "bilinear", "fill": [9, 8, 7]}],
+    ),
+    ("94aa3e5d33e424db750ffe1826548f57", [RESIZE, {"op": "perspective"}]),
+    (
+        "2c3257cb93c189f4b2aee9b04f461e33",
+        [RESIZE, {"op": "affine", "degrees": 9, "translate": [0.1, 0.2], "scale": [0.8, 1.2], "shear_x": [-5, 5]}],
+    ),
     ("55008aa4fb6bdd19b29af2b25a78b26d", [{"op": "center_crop", "size": [70, 30], "fill": 9}]),
     ("5cf12ee5b23ee5bf2cda364782932ded", [{"op": "letterbox", "size": [40, 30]}]),
     ("734df4888e1cee6809f5a172cbff6205", [{"op": "random_resized_crop", "size": 24}, {"op": "flip", "p": 0.5}]),

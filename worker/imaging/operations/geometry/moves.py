@@ -10,6 +10,8 @@ from penstock.protocol.spec.step import Move
 
 #: Filters of Pillow; all but `nearest` widen with the reduction (antialias).
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+#: How Pillow's `transform` samples pixels: without antialias.
+Sampling = Literal["nearest", "bilinear", "bicubic"]
 #: How padding continues an image: one colour; aaa|abcd|ddd; dcb|abcd|cba; cba|abcd|dcb.
 PadMode = Literal["constant", "edge", "reflect", "symmetric"]
 #: Level of each channel outside the image; a single one counts for all.
@@ -100,6 +102,48 @@ class Pad(Move):
         value = levels_outside(self.fill, image.shape[2])
         padded = cv2.copyMakeBorder(image, self.top, self.bottom, self.left, self.right, border, value=value)
         return padded.reshape(height, width, image.shape[2]).astype(np.uint8, copy=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Affine(Move):
+    """Maps the image by an affine matrix, as Pillow's `transform` does; its size stays."""
+
+    #: Where a pixel (x, y) of the result lies in the image, in pixels: (a x + b y + c, d x + e y + f).
+    matrix: tuple[float, float, float, float, float, float]
+    filter: Sampling
+    fill: Fill
+
+    def size(self, image: Size) -> Size:
+        """Return the image's size."""
+        return image
+
+    def pixels(self, image: Pixels) -> Pixels:
+        """Return the mapped image."""
+        from penstock.worker.imaging.resize import transform_pillow
+
+        fill = levels_outside(self.fill, image.shape[2])
+        return transform_pillow(image, "AFFINE", self.matrix, self.filter, fill)
+
+
+@dataclass(frozen=True, slots=True)
+class Perspective(Move):
+    """Maps the image by a perspective, as Pillow's `transform` does; its size stays."""
+
+    #: Where (x, y) of the result lies in the image: ((a x + b y + c) / n, (d x + e y + f) / n) with n = g x + h y + 1.
+    coefficients: tuple[float, ...]
+    filter: Sampling
+    fill: Fill
+
+    def size(self, image: Size) -> Size:
+        """Return the image's size."""
+        return image
+
+    def pixels(self, image: Pixels) -> Pixels:
+        """Return the mapped image."""
+        from penstock.worker.imaging.resize import transform_pillow
+
+        fill = levels_outside(self.fill, image.shape[2])
+        return transform_pillow(image, "PERSPECTIVE", self.coefficients, self.filter, fill)
 
 
 def levels_outside(fill: Fill, channels: int) -> tuple[int, ...]:
