@@ -24,7 +24,17 @@ from penstock.commands.view import ViewSettings
 from penstock.commands.write import WriteSettings
 from penstock.demo.command import DemoSettings
 from penstock.protocol.runtime.metrics import COMMON, Definition
-from penstock.protocol.spec import augment, custom, manipulation, normalize, operation_table, source, spec, transform
+from penstock.protocol.spec import (
+    augment,
+    custom,
+    manipulation,
+    normalize,
+    operation_table,
+    recipe,
+    source,
+    spec,
+    transform,
+)
 from penstock.protocol.transport.rejects import REASONS
 from penstock.sink import metrics as sink_metrics
 from penstock.sink.service import SinkSettings
@@ -49,6 +59,7 @@ _SPEC: dict[str, type[BaseModel]] = {
         for kind, model in operation_table.manipulation_models().items()
     },
     "`[streams.NAME.transform.augment]`": augment.Augment,
+    "`[streams.NAME.transform.recipe]`": recipe.Recipe,
     **{
         f'`[[streams.NAME.transform.steps]]`, op = "{op}"': model for op, model in operation_table.step_models().items()
     },

@@ -7,6 +7,7 @@ of a few files.
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import Field
@@ -23,6 +24,7 @@ from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.spec.spec import load_spec
+from penstock.protocol.spec.step_list import list_steps
 from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
 from penstock.ventilator.sources.catalog import Catalog
@@ -71,6 +73,7 @@ def describe(catalog: Catalog, plan: StreamPlan, world_size: int) -> dict[str, A
         "batches_per_epoch": batches,
         "tasks_per_epoch": geometry.tasks_per_epoch,
         "items_per_task": geometry.task_items,
+        "steps": [asdict(step) for step in list_steps(settings.transform)],
         "schema": [field.model_dump() | {"bytes": field.sample_bytes} for field in plan.schema],
         "order": [entry for epoch in (0, 1) for entry in _order(catalog, plan, epoch)],
     }
@@ -112,6 +115,8 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
     if len(counts) > _CLASSES:
         counts = [*counts[:_CLASSES], ("…", f"{len(counts) - _CLASSES:,} more", "")]
     _print(console, f"{len(told['classes']):,} classes", ("label", "class", "items"), counts)
+    steps = [(step["field"], step["op"], _in_words(step["parameters"]), f"{step['p']:g}") for step in told["steps"]]
+    _print(console, "steps, in order", ("field", "op", "parameters", "p"), steps)
     rows = [
         (
             field["name"],
@@ -133,6 +138,10 @@ def show_memory(console: Console, terms: Sequence[Term]) -> None:
     console.rule("memory of all streams at once", align="left")
     rows = [(term.what, f"{term.mb:,.1f}", term.why) for term in terms]
     _print(console, "", ("where", "MB, at most", "why"), [*rows, ("sum", f"{total(terms):,.1f}", "")])
+
+
+def _in_words(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {json.dumps(value)}" for name, value in parameters.items())
 
 
 def _print(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

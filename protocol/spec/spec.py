@@ -134,7 +134,7 @@ class Spec(Model):
 
 def _ops(transform: Transform) -> Iterator[str]:
     """Yield the names of a transform's steps."""
-    return (str(getattr(step, "op", "")) for step in transform.steps)
+    return (step.name for step in transform.all_steps)
 
 
 def _root_names(data: object) -> Iterator[str]:

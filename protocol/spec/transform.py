@@ -5,7 +5,7 @@ from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from penstock.protocol.spec.augment import Augment
 from penstock.protocol.spec.axes import CHANNELS, Axes
@@ -15,6 +15,7 @@ from penstock.protocol.spec.model import AsSides, Model
 from penstock.protocol.spec.normalize import Normalize
 from penstock.protocol.spec.operation import Manipulation, Size
 from penstock.protocol.spec.operation_table import one_of, step_models
+from penstock.protocol.spec.recipe import Recipe, by_name
 from penstock.protocol.spec.step import Step
 
 if TYPE_CHECKING:
@@ -87,6 +88,11 @@ class Transform(Model):
     """Labelled changes of the whole image, of which each sample shows one, or all."""
     augment: Augment = Augment()
     """Random changes."""
+    recipe: Annotated[Recipe | None, BeforeValidator(by_name)] = Field(
+        default=None, exclude_if=lambda recipe: recipe is None
+    )
+    """A well-known sequence of steps that goes before `steps`, such as `{ name = "imagenet-train", size = 224 }`; or
+    only its name."""
     steps: Annotated[tuple[AnyStep, ...], Field(max_length=256)] = Field(default=(), exclude_if=lambda steps: not steps)
     """Changes of each sample, in this order, each a table with `op`, its parameters and `p`: after `resize`, `patch`
     and `augment` where these are given, else of the decoded image."""
@@ -108,8 +114,8 @@ class Transform(Model):
             self._check_unframed()
         if self.step_size is None:
             raise ValueError(
-                "samples need one shape: give resize = {height, width}, patch = {height, width}, or a step that makes "
-                'one of any image, such as { op = "random_resized_crop", size = 224 }'
+                "samples need one shape: give resize = {height, width}, patch = {height, width}, a recipe, or a step "
+                'that makes one of any image, such as { op = "random_resized_crop", size = 224 }'
             )
         if self.resize and self.window.too_small == "quarantine":
             for side, least in zip(("height", "width"), self.least_size, strict=True):
@@ -203,11 +209,16 @@ class Transform(Model):
         return self.capacity((max(self.resize.height, least[0]), max(self.resize.width, least[1])))
 
     @cached_property
+    def all_steps(self) -> tuple[Step, ...]:
+        """The steps of the recipe, and then `steps`."""
+        return (*(self.recipe.steps if self.recipe is not None else ()), *self.steps)
+
+    @cached_property
     def step_keys(self) -> tuple[str, ...]:
         """What names each step's random numbers: its `key`, or its `op` and its number among those without one."""
         counts: Counter[str] = Counter()
         keys = []
-        for step in self.steps:
+        for step in self.all_steps:
             keys.append(step.key or f"{step.name}#{counts[step.name]}")
             counts[step.name] += step.key is None
         return tuple(keys)
@@ -216,11 +227,11 @@ class Transform(Model):
     def step_size(self) -> Size | None:
         """Height and width of a sample's image after the steps; None if they differ from image to image."""
         size = (self.window.height, self.window.width) if self.framed else None
-        for number, step in enumerate(self.steps):
+        for step, key in zip(self.all_steps, self.step_keys, strict=True):
             try:
                 after = step.size_after(size)
             except ValueError as error:
-                raise ValueError(f"steps.{number}: {error}") from None
+                raise ValueError(f"step {key}: {error}") from None
             size = after if step.p == 1.0 or after == size else None
         return size
 

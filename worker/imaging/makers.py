@@ -33,7 +33,7 @@ class Maker(ABC):
         """Take a stream's plan."""
         transform = plan.settings.transform
         self._plan, self._patches = plan, plan.settings.patches
-        self._steps = Steps(transform.steps, transform.step_keys, plan.seed, int(transform.max_megapixels * 1e6))
+        self._steps = Steps(transform.all_steps, transform.step_keys, plan.seed, int(transform.max_megapixels * 1e6))
         self._out: Sequence[Pixels] = ()
 
     def begin(self, epoch: int, items: Int64s, out: Sequence[Pixels]) -> None:

@@ -70,6 +70,24 @@ def test_sizes_classes_and_schema_follow_from_spec_and_files(spec: Path, capsys:
     assert train["fingerprint"] != validation["fingerprint"]
 
 
+def test_the_steps_of_a_recipe_are_told(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A recipe's steps with all their parameters, for people and in JSON; other fields as the steps they stand for."""
+    train, _ = ask(capsys, str(spec))["streams"]
+    assert ["resize", "random_crop"] == [step["op"] for step in train["steps"]]
+    line = next(line for line in SPEC.splitlines() if line.startswith("transform"))
+    spec.write_text(SPEC.replace(line, 'transform = { recipe = "cifar-train" }', 1), encoding="utf-8")
+    first, second = ask(capsys, str(spec), "--stream", "train")["streams"][0]["steps"]
+    assert ("recipe", "random_crop", [32, 32], 1.0) == (
+        first["field"],
+        first["op"],
+        first["parameters"]["size"],
+        first["p"],
+    )
+    assert ("flip", 0.5) == (second["op"], second["p"])
+    assert 0 == main([str(spec), "--stream", "train"])
+    assert "padding = [4, 4, 4, 4]" in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_order_names_positions_paths_labels_and_patches(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The first samples of two epochs: within a mix window, patches of its items; unshuffled, the source's order."""
     train, validation = ask(capsys, str(spec))["streams"]

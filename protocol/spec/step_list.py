@@ -1,0 +1,67 @@
+"""Lists what a transform does to an image, in order, as if all of it had been written as steps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from penstock.protocol.spec.transform import Transform
+
+_PATCHES = {"center": "center_crop", "random": "random_crop", "scattered": "scattered_crop", "grid": "grid_crop"}
+_OF_WARPS = ("rotation_range", "width_shift_range", "height_shift_range", "shear_range", "zoom_range")
+_WITH_WARPS = ("fill_mode", "cval", "interpolation_order", "axes")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedStep:
+    """One thing that is done to an image."""
+
+    #: The field of the transform that asks for it, such as `resize` or `steps.0`.
+    field: str
+    #: What is done: the `op` of a step, or a word of the same kind for a field that is not a step.
+    op: str
+    parameters: dict[str, Any]
+    #: Probability that it is done.
+    p: float = 1.0
+
+
+def list_steps(transform: Transform) -> list[ListedStep]:
+    """Return everything that changes the pixels before they are normalised, in order."""
+    return [*_before_steps(transform), *_steps(transform)]
+
+
+def _before_steps(transform: Transform) -> Iterator[ListedStep]:
+    if transform.resize is not None:
+        size = {"size": [transform.resize.height, transform.resize.width]}
+        yield ListedStep("resize", "resize", size | _given(transform.resize, {"height", "width"}))
+    if transform.patch is not None:
+        size = {"size": [transform.patch.height, transform.patch.width]}
+        parameters = size | _given(transform.patch, {"height", "width", "kind"})
+        yield ListedStep("patch", _PATCHES[transform.patch.kind], parameters)
+    if transform.manipulations is not None:
+        manipulations = transform.manipulations
+        op = "each_of" if manipulations.every else "one_of"
+        yield ListedStep("manipulations", op, {"choices": list(manipulations.names)})
+    augment = _given(transform.augment, set())
+    if warp := {name: augment[name] for name in (*_OF_WARPS, *_WITH_WARPS) if name in augment}:
+        yield ListedStep("augment", "affine", warp)
+    for direction in ("horizontal", "vertical"):
+        if augment.get(f"{direction}_flip"):
+            yield ListedStep("augment", "flip", {"direction": direction}, 0.5)
+    for name in ("channel_shift_range", "brightness_range"):
+        if name in augment:
+            yield ListedStep("augment", name.removesuffix("_range"), {"range": augment[name]})
+
+
+def _steps(transform: Transform) -> Iterator[ListedStep]:
+    of_recipe = len(transform.recipe.steps) if transform.recipe is not None else 0
+    for number, step in enumerate(transform.all_steps):
+        field = "recipe" if number < of_recipe else f"steps.{number - of_recipe}"
+        parameters = {name: value for name, value in step.model_dump(mode="json").items() if value is not None}
+        yield ListedStep(field, step.name, {n: v for n, v in parameters.items() if n not in ("op", "p")}, step.p)
+
+
+def _given(model: BaseModel, left_out: set[str]) -> dict[str, Any]:
+    """Return the fields that differ from their defaults."""
+    return model.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
