@@ -53,23 +53,35 @@ for sys.argv in json.loads(sys.argv[1]):
 
 
 @pytest.fixture
-def readme_spec(root: Path, tmp_path: Path) -> Path:
-    """Return a folder with the README's spec and a few images where it expects them."""
-    [spec] = blocks(root / "README.md", "toml")
+def photos_spec(tmp_path: Path) -> Path:
+    """Return a folder with a spec, and a few images in `photos`."""
     make_images(tmp_path / "photos", each=6, size=160)
+    spec = """
+[roots]
+photos = "photos"
+[streams.train]
+source = { kind = "directory", root = "photos" }
+transform = { resize = { height = 96, width = 96 } }
+"""
     (tmp_path / "spec.toml").write_text(spec, encoding="utf-8")
     return tmp_path
 
 
-def test_the_readmes_example_trains(root: Path, readme_spec: Path) -> None:
-    """The README's spec and its ten lines train as they are written."""
+def test_the_readmes_example_trains(root: Path, photos_spec: Path) -> None:
+    """The README's ten lines train on a folder as they are written."""
     [example] = blocks(root / "README.md", "python")
     assert len(example.strip().splitlines()) <= 10
-    (readme_spec / "example.py").write_text(example, encoding="utf-8")
-    assert "Epoch 10/10" in run(["example.py"], readme_spec)
+    (photos_spec / "example.py").write_text(example, encoding="utf-8")
+    assert "Epoch 10/10" in run(["example.py"], photos_spec)
 
 
-def test_the_guide_to_resuming_resumes(root: Path, readme_spec: Path) -> None:
+def test_what_the_readme_says_first_fits_a_screen(root: Path) -> None:
+    """What it is, for whom, two commands, ten lines of Python and one table stand before the first picture."""
+    before = (root / "README.md").read_text(encoding="utf-8").partition("![")[0]
+    assert len(before.splitlines()) <= 55
+
+
+def test_the_guide_to_resuming_resumes(root: Path, photos_spec: Path) -> None:
     """Its Keras lines, run twice for more epochs each time, continue where they stopped."""
     [example] = [block for block in blocks(root / "docs" / "resume.md", "python") if "Checkpoint(" in block]
     indented = example.replace("\n", "\n    ")
@@ -82,8 +94,8 @@ with penstock.local("spec.toml", workers=1) as stack:
     {indented}
 """
     for count in (2, 3):
-        (readme_spec / f"{count}.py").write_text(program.replace("epochs=10", f"epochs={count}"), encoding="utf-8")
-    first, again = run_in_turn(["2.py"], ["3.py"], folder=readme_spec)
+        (photos_spec / f"{count}.py").write_text(program.replace("epochs=10", f"epochs={count}"), encoding="utf-8")
+    first, again = run_in_turn(["2.py"], ["3.py"], folder=photos_spec)
     assert "Epoch 1/2" in first
     assert "Epoch 3/3" in again
     assert "Epoch 2/3" not in again
