@@ -56,6 +56,33 @@ class TaskKey(Message):
         return hash((self.stream, self.ordinal, self.item_offset))
 
 
+_Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{0,32}$")]
+
+
+class Lease(Message):
+    """Says to whom a unit of work was leased. The worker copies it into its result, where the sink checks the proof."""
+
+    issuer: Text = ""
+    """The ventilator that leased it: the `issuer` of its `LeaseKey`."""
+    holder: Count = 0
+    """The worker's number at that ventilator, which counts the workers that say hello."""
+    vouched: bool = False
+    """The ventilator knows no other worker: this one may confirm a failure that it has reported itself."""
+    names: _Digest = ""
+    """Digest of the names of the task's items; empty if the task lists none."""
+    proof: _Digest = ""
+    """Keyed digest of all this, the unit of work and the worker's name; without the key, no worker can make one."""
+
+
+class LeaseKey(Message):
+    """What the ventilator proves leases with and the sink checks them with; workers never see it."""
+
+    issuer: Text
+    """Fresh for each start of the ventilator: says which key a lease was proved with."""
+    secret: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    """The key, 16 random bytes in hexadecimal."""
+
+
 class Task(Message):
     """A leased unit of work."""
 
@@ -67,6 +94,8 @@ class Task(Message):
     """Epoch that the samples are drawn for."""
     items: tuple[Item, ...]
     """Items to make samples of, in order."""
+    lease: Lease = Lease()
+    """To whom it is leased."""
 
 
 class Failure(Message):

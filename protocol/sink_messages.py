@@ -2,7 +2,7 @@
 
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
-from penstock.protocol.records import Count, Failure, Intervals, Message, Reason, TaskKey, Text
+from penstock.protocol.records import Count, Failure, Intervals, LeaseKey, Message, Reason, TaskKey, Text
 
 
 class SinkHello(Message):
@@ -27,6 +27,9 @@ class StreamNeed(Message):
     """Ordinals of the tasks that readers want and the sink does not hold."""
     partial: tuple[tuple[Count, tuple[Count, ...]], ...] = ()
     """For each missing task of which the sink holds some items: its ordinal and the offsets of those items."""
+    doubted: tuple[tuple[Count, Count, tuple[Count, ...]], ...] = ()
+    """Failures that count only once another worker has confirmed them: the ordinal of a missing task, the offset of
+    the item, and the numbers of the workers that reported it (`Lease.holder`)."""
     stopped: Reason = ""
     """Why the stream stopped for good (its failure budget); empty while it runs."""
 
@@ -47,6 +50,8 @@ class SinkWelcome(Message):
     """Every stream."""
     intervals: Intervals
     """Heartbeats and deadlines."""
+    leases: LeaseKey
+    """Proves the leases of this ventilator."""
 
 
 class Quarantined(Message):

@@ -222,6 +222,8 @@ class SinkStats(Message):
     """Number of times that the supervisor has restarted the sink."""
     rejected: Counts = Field(default_factory=dict)
     """Messages that the sink dropped, by reason."""
+    contradicted: Counts = Field(default_factory=dict)
+    """By worker, how many of its failures did not count because another worker made the samples."""
 
 
 def few(counts: Mapping[str, int]) -> dict[str, int]:

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from penstock.protocol.plan import FieldSchema, StreamPlan
-from penstock.protocol.records import Done, Failure, Intervals, Message, Place, Reference, Task, TaskKey, Text
+from penstock.protocol.records import Done, Failure, Intervals, Lease, Message, Place, Reference, Task, TaskKey, Text
 
 
 class Hello(Message):
@@ -65,9 +65,13 @@ class Result(Message):
     plan: Text
     """`StreamPlan.token` of the plan that the worker used: under another plan the key names other samples."""
     worker: Text
-    """The worker's name."""
+    """The worker's name, as in its `Hello`."""
+    lease: Lease = Lease()
+    """The lease of the task: without it, or with another worker's, the result is dropped."""
     failures: tuple[Failure, ...] = ()
     """Items that yielded no samples. The frames hold the samples of the other items, by item and then by patch."""
+    names: tuple[Text, ...] = ()
+    """With failures: the names of the task's items as the task lists them, by which the sink checks their paths."""
     frames: tuple[FieldSchema, ...]
     """Type and whole shape of each frame, samples first."""
     memory: tuple[Reference, ...] = ()

@@ -7,13 +7,23 @@ from penstock.protocol.runtime.metrics import COMMON, Definition, MetricsPage, a
 from penstock.protocol.stats import ReaderStats, SinkStats, StreamStats, WriterStats
 
 #: Counters that start at zero, so that the first event of a kind shows as an increase.
-_OUTCOMES = ("accepted", "duplicate", "unwanted")
+_OUTCOMES = ("accepted", "duplicate", "unwanted", "stale", "withheld")
 _KINDS = get_args(FailureKind)
 
 METRICS = (
     *COMMON,
     Definition(
-        "penstock_sink_results_total", "counter", "Results that came: accepted, duplicate, unwanted", ("outcome",)
+        "penstock_sink_results_total",
+        "counter",
+        "Results that came: accepted, duplicate, unwanted; stale (leased by a ventilator that this sink never met); "
+        "withheld (all items failed, and a second worker has to confirm that)",
+        ("outcome",),
+    ),
+    Definition(
+        "penstock_sink_contradicted_failures_total",
+        "counter",
+        "Failures that did not count because another worker made the samples, by the worker that reported them",
+        ("worker",),
     ),
     Definition("penstock_sink_received_bytes_total", "counter", "Bytes of samples in accepted results"),
     Definition("penstock_sink_trainers", "gauge", "Trainers that read", ("stream",)),
@@ -78,6 +88,7 @@ def fill(page: MetricsPage, stats: SinkStats) -> None:
     """Fill a page."""
     add_common(page, "sink", stats.restarts, stats.rejected)
     page.add_each("penstock_sink_results_total", dict.fromkeys(_OUTCOMES, 0) | stats.results)
+    page.add_each("penstock_sink_contradicted_failures_total", stats.contradicted)
     page.add("penstock_sink_received_bytes_total", stats.bytes)
     for stream in stats.streams:
         _fill_stream(page, stream, [reader for reader in stats.readers if reader.stream == stream.stream])

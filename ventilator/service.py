@@ -1,7 +1,9 @@
 """`penstock ventilator`: lists the sources, then leases tasks over one ROUTER socket until it is asked to stop."""
 
+import secrets
 import sys
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, assert_never
@@ -18,6 +20,7 @@ from penstock.protocol.messages import (
     Heartbeat,
     Hello,
     Intervals,
+    LeaseKey,
     ListPaths,
     Progress,
     Refused,
@@ -106,7 +109,8 @@ class Ventilator:
             heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
         )
         policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)
-        self._core = Leases(catalog, roots, intervals, __version__, policy)
+        lease_key = LeaseKey(issuer=uuid.uuid4().hex, secret=secrets.token_hex(16))
+        self._core = Leases(catalog, roots, intervals, __version__, lease_key, policy)
         self._endpoint = service.hub.router(settings.bind, _ACCEPTED)
         self._stories = StoryDesk(_STORY_S)
         #: For the program that started the stack, which does not see this log.

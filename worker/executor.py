@@ -230,7 +230,9 @@ class Executor:
             key=loaded.task.key,
             plan=loaded.pipeline.plan.token,
             worker=self._worker,
+            lease=loaded.task.lease,
             failures=outcome.failures,
+            names=tuple(item.name for item in loaded.task.items) if outcome.failures else (),
             frames=wire.frames_of(loaded.pipeline.plan.schema, outcome.arrays),
             offers=pool.offers(),
         )

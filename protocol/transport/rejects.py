@@ -22,6 +22,7 @@ REASONS = {
     "shared": "shared memory that cannot be opened, or is not as the message describes it",
     "stale": "shared memory that has been given back since",
     "plan": "a result made by another spec",
+    "lease": "a result of a task that was not leased to its sender",
     "result": "a result that does not fit its task or the schema",
     "credit": "a trainer that has consumed more than it was sent",
     "progress": "a sink that misses more than there is",

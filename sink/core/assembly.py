@@ -33,10 +33,12 @@ from penstock.protocol.messages import (
     TaskKey,
 )
 from penstock.protocol.wire import Array
+from penstock.sink.core.failure_budget import Holder
 from penstock.sink.core.instructions import AppendToLedger, LedgerEntry, SinkInstruction
 from penstock.sink.core.observation import SinkCoreObservation
 from penstock.sink.core.recording import Recording
 from penstock.sink.core.recording_stats import Writing
+from penstock.sink.core.results.intake import Intake
 from penstock.sink.core.statistics import ProcessFacts, SinkStatistics
 from penstock.sink.core.streams import Streams
 from penstock.sink.core.trainers import Trainers
@@ -69,8 +71,9 @@ class Assembly:
         self.streams = Streams(recording)
         #: What is counted for heartbeats and metrics.
         self.statistics = SinkStatistics(Writing(recording) if recording else None, process or ProcessFacts())
-        #: Results that arrived, by outcome: accepted, duplicate, unwanted.
+        #: Results that arrived, by outcome: accepted, duplicate, unwanted, stale, withheld.
         self.results = self.statistics.results
+        self._intake = Intake(self.streams, self.results, self.statistics.contradicted, self.log)
         self.trainers = Trainers(self.streams, self.statistics, intervals, hello.version, self.log)
         self.ventilator = Liveness(intervals, now, now)
         self.welcomed = False
@@ -181,26 +184,19 @@ class Assembly:
         return self.streams.pressing()
 
     def _result(self, result: Result, arrays: Sequence[Array]) -> list[SinkInstruction]:
-        name = result.key.stream
-        store = self.streams.stores.get(name)
-        if store is None or not self.streams.wants(store, result.key):
-            self.results["unwanted"] += 1
-            self.log.add(self._now, result.key, f"result of {result.worker} arrived; no reader wants it")
+        accepted = self._intake.result(result, arrays, self._now)
+        if accepted is None:
             return []
-        if result.plan != store.plan.token:
-            raise RemoteProtocolError(
-                "plan", f"{result.key}: made by plan {result.plan!r}, this is {store.plan.token!r}"
-            )
-        failures = store.add(result, arrays)
-        if failures is None:
-            self.results["duplicate"] += 1
-            self.log.add(self._now, result.key, f"result of {result.worker} arrived again")
-            return []
-        failed = f", {len(failures)} items failed" if failures else ""
-        self.log.add(self._now, result.key, f"result of {result.worker} arrived{failed}")
-        self.statistics.accept(arrays)
-        shown = self.trainers.show(store)
-        return [*shown, *self._account(name, result.key.ordinal, failures, result.worker)]
+        name, ordinal = result.key.stream, result.key.ordinal
+        if accepted.kept:
+            self.statistics.accept(arrays)
+        if accepted.withheld:
+            self.streams.report.press()
+        shown = self.trainers.show(self.streams.stores[name])
+        alone = self._quarantine(name, ordinal, accepted.alone, accepted.worker, accepted.holder)
+        confirmed = self._quarantine(name, ordinal, accepted.confirmed, accepted.worker)
+        failed = bool(accepted.alone or accepted.confirmed)
+        return [*accepted.notes, *shown, *alone, *confirmed, *self._account(name, failed=failed)]
 
     def _quarantined(self, message: Quarantined) -> list[SinkInstruction]:
         store = self.streams.stores.get(message.key.stream)
@@ -209,22 +205,35 @@ class Assembly:
         if not store.quarantine(message.key, message.failure):
             return []
         self.log.add(self._now, message.key, f"given up by the ventilator: {message.failure.reason}")
-        return self._account(message.key.stream, message.key.ordinal, [message.failure], message.failure.worker)
+        name, failure = message.key.stream, message.failure
+        return [
+            *self._quarantine(name, message.key.ordinal, [failure], failure.worker),
+            *self._account(name, failed=True),
+        ]
 
-    def _account(self, name: str, ordinal: int, failures: Sequence[Failure], worker: str) -> list[SinkInstruction]:
-        self.streams.report.changed = True
+    def _quarantine(
+        self, name: str, ordinal: int, failures: Sequence[Failure], worker: str, holder: Holder | None = None
+    ) -> list[SinkInstruction]:
+        """Count failures, on the word of the worker `holder` alone if it is given; return what the ledger gets."""
         out: list[SinkInstruction] = []
         epoch = ordinal // self.streams.stores[name].geometry.tasks_per_epoch
         budget = self.streams.budgets[name]
         for failure in failures:
-            if budget.count(epoch, failure):
+            if budget.count(epoch, failure, holder):
                 first = self.statistics.quarantine(name, epoch, failure, worker)
                 who = failure.worker or worker
                 named = {"path": failure.path, "reason": failure.reason}
                 fields = named | failure.model_dump() | {"worker": who, "stream": name, "task": ordinal, "epoch": epoch}
                 entry = LedgerEntry(name, epoch, failure.item, failure.path, failure.reason, failure.attempts, who)
                 out += [AppendToLedger(entry), Note("quarantined", fields, "warning" if first else "debug")]
-        if failures and (refused := budget.refused):
+        return out
+
+    def _account(self, name: str, *, failed: bool) -> list[SinkInstruction]:
+        """Act on what has come of a stream: serve its readers; stop it if items failed and its budget is exceeded."""
+        self.streams.report.changed = True
+        out: list[SinkInstruction] = []
+        budget = self.streams.budgets[name]
+        if failed and (refused := budget.refused):
             self.streams.report.press()
             out.append(Note("stream stopped", {"stream": name, "reason": budget.exceeded}, "error"))
             out += self.trainers.refuse(name, refused, self._now)
@@ -276,6 +285,7 @@ class Assembly:
 
     def _welcome(self, message: SinkWelcome, now: float) -> list[SinkInstruction]:
         self.welcomed = True
+        self._intake.meet(message.leases)
         self.streams.report.press()
         self.intervals = self.ventilator.intervals = message.intervals
         self.trainers.adopt(message.intervals)

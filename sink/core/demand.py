@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from penstock.protocol import ranges
 from penstock.protocol.messages import Progress, StreamNeed
-from penstock.sink.core.failure_budget import Budget
 from penstock.sink.core.reader import Consumer
+from penstock.sink.core.results.doubts import Doubts
 from penstock.sink.core.store import Store
 
 AnyConsumer = TypeVar("AnyConsumer", bound=Consumer)
@@ -67,19 +67,23 @@ class Report:
         )
 
     def make(
-        self, readers: Mapping[bytes, Consumer], stores: Mapping[str, Store], budgets: Mapping[str, Budget]
+        self,
+        readers: Mapping[bytes, Consumer],
+        stores: Mapping[str, Store],
+        stopped: Mapping[str, str],
+        doubts: Mapping[str, Doubts],
     ) -> Progress:
-        """Return the report; a stream that its budget stopped needs nothing any more."""
+        """Return the report; a stream that has `stopped` needs nothing any more."""
         self.changed = self.urgent = False
         self._told = {peer: reader.limit(stores[reader.plan.name]) for peer, reader in readers.items()}
         self._sequence += 1
         needs = [
-            self._need(reading(readers.values(), store), store, budgets[name].exceeded)
+            self._need(reading(readers.values(), store), store, stopped.get(name, ""), doubts[name])
             for name, store in stores.items()
         ]
         return Progress(sequence=self._sequence, needs=tuple(need for need in needs if need))
 
-    def _need(self, readers: Sequence[Consumer], store: Store, stopped: str) -> StreamNeed | None:
+    def _need(self, readers: Sequence[Consumer], store: Store, stopped: str, doubts: Doubts) -> StreamNeed | None:
         dropped = store.take_dropped()
         if not readers and not stopped:
             return None
@@ -91,4 +95,5 @@ class Report:
         missing = ranges.subtract(lacking, dropped)
         self.changed |= missing != lacking
         self.urgent |= missing != lacking
-        return StreamNeed(stream=store.plan.name, missing=missing, partial=tuple(store.partial()), stopped=stopped)
+        partial, doubted = tuple(store.partial()), doubts.listed(missing)
+        return StreamNeed(stream=store.plan.name, missing=missing, partial=partial, doubted=doubted, stopped=stopped)

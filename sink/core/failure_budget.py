@@ -1,18 +1,28 @@
 """The failure budget of one stream: how many items may be quarantined before it stops, and the explanation.
 
-A failure that is not the item's fault (a custom transform that breaks its contract) stops it at once.
+A failure that is not the item's fault (a custom transform that breaks its contract) stops it at once. `doubts.py`
+decides which failures count, so that no worker can use up the budget alone.
 """
 
 import math
 from collections import Counter
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from penstock.protocol.messages import Failure, Refused
 from penstock.protocol.plan import StreamPlan
 
 #: Epochs whose failures are remembered; older ones can only come back by seeking, and are then counted anew.
 _EPOCHS = 4
+
+#: A worker as a ventilator knows it: the ventilator's `issuer` and the worker's number there.
+Holder = tuple[str, int]
+
+
+class _Counted(NamedTuple):
+    reason: str
+    #: The only worker that reported it; None: the ventilator or a second worker did, or a file records it.
+    holder: Holder | None
 
 
 class Budget:
@@ -28,14 +38,17 @@ class Budget:
         self.exceeded = ""
         #: The refusal that trainers get once the stream has stopped; None before.
         self.kind: Literal["budget", "transform"] = "budget"
-        self._failed: dict[int, dict[int, str]] = {}
+        self._failed: dict[int, dict[int, _Counted]] = {}
 
-    def count(self, epoch: int, failure: Failure) -> bool:
-        """Count a failure; return whether it is the first of this item in this epoch."""
+    def count(self, epoch: int, failure: Failure, holder: Holder | None = None) -> bool:
+        """Count a failure; return whether it is the first of this item in this epoch.
+
+        `holder`: the worker on whose word alone it rests.
+        """
         failed = self._failed.setdefault(epoch, {})
         if failure.item in failed:
             return False
-        failed[failure.item] = failure.reason
+        failed[failure.item] = _Counted(failure.reason, holder)
         if len(self._failed) > _EPOCHS:
             del self._failed[min(self._failed.keys() - {epoch})]
         if failure.fatal and not self.exceeded:
@@ -44,13 +57,28 @@ class Budget:
             self.exceeded = self._explain(epoch, failed, failure)
         return True
 
+    def has(self, epoch: int, item: int) -> bool:
+        """Return whether an item's failure is counted in this epoch."""
+        return item in self._failed.get(epoch, ())
+
+    def room(self, epoch: int) -> int:
+        """Return how many more failures of an epoch may count on one worker's word: half the budget, in all."""
+        alone = sum(counted.holder is not None for counted in self._failed.get(epoch, {}).values())
+        return min(self.allowed // 2 - alone, self.allowed - len(self._failed.get(epoch, ())))
+
+    def forgive(self, holder: Holder) -> None:
+        """Uncount what rests on this worker's word alone: another worker has contradicted it."""
+        for failed in self._failed.values():
+            for item in [item for item, counted in failed.items() if counted.holder == holder]:
+                del failed[item]
+
     @property
     def refused(self) -> Refused | None:
         """Message for trainers once the stream has stopped."""
         return Refused(kind=self.kind, reason=self.exceeded) if self.exceeded else None
 
-    def _explain(self, epoch: int, failed: dict[int, str], last: Failure) -> str:
-        reasons = Counter(failed.values()).most_common(3)
+    def _explain(self, epoch: int, failed: dict[int, _Counted], last: Failure) -> str:
+        reasons = Counter(counted.reason for counted in failed.values()).most_common(3)
         return (
             f"stream {self.plan.name!r}: {len(failed)} of {self.plan.items} items failed in epoch {epoch}, more than "
             f"failure_budget = {self.plan.settings.failure_budget} allows ({self.allowed}). Most frequent: "

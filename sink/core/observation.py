@@ -17,7 +17,7 @@ class SinkCoreObservation:
     welcomed: bool
     #: Trainers that are subscribed.
     trainers: int
-    #: Results that arrived, by outcome: accepted, duplicate, unwanted.
+    #: Results that arrived, by outcome: accepted, duplicate, unwanted, stale, withheld.
     results: Mapping[str, int]
     #: Why streams stopped, by name; streams that run are left out.
     stopped: Mapping[str, str]

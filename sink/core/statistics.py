@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from penstock.protocol.messages import EpochEnd, Failure, SinkStats
+from penstock.protocol.runtime.printable import printable
 from penstock.protocol.stats import (
     LEDGER_KEPT,
     LEDGER_PAGE,
@@ -41,8 +42,11 @@ class SinkStatistics:
 
     def __init__(self, writing: Writing | None, process: ProcessFacts) -> None:
         """Start at zero; `writing` says how far the file keeps up, if one is written."""
-        #: Results that came in, by outcome: accepted, duplicate, unwanted.
+        #: Results that came in, by outcome: accepted, duplicate, unwanted; stale if a ventilator that this sink never
+        #: met leased them; withheld if all items failed and a second worker has to confirm that.
         self.results: Counter[str] = Counter()
+        #: Failures that other workers contradicted, by worker.
+        self.contradicted: Counter[str] = Counter()
         #: The last statistics that were made: what metrics show.
         self.latest = SinkStats()
         self._writing, self._process = writing, process
@@ -77,7 +81,7 @@ class SinkStatistics:
                 stream=stream,
                 epoch=epoch,
                 item=failure.item,
-                path=shorten(failure.path),
+                path=shorten(printable(failure.path)),
                 kind=failure.kind,
                 reason=shorten(failure.reason),
                 attempts=failure.attempts,
@@ -138,6 +142,7 @@ class SinkStatistics:
             ledger=tuple(self._page()),
             restarts=self._process.restarts,
             rejected=few(self._process.rejected),
+            contradicted=few({shorten(worker): count for worker, count in self.contradicted.items()}),
         )
         return self.latest
 

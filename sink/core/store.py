@@ -4,7 +4,7 @@ Duplicates end here. A task may arrive whole or item by item, more than once, in
 counts, since equal work gives equal bytes. `reader.py` walks the blocks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.wire import Array
+from penstock.sink.core.results.pieces import Piece, first_item, runs, without
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class _TaskResults:
     """The part of one task that has arrived."""
 
     #: (offsets of the items that survived, arrays) as they came.
-    pieces: list[tuple[Sequence[int], Sequence[Array]]] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
     #: Offsets of the items that are accounted for.
     covered: set[int] = field(default_factory=set)
     #: Those of them that failed, and how.
@@ -144,28 +145,48 @@ class Store:
                 limit += (block.stop - low) - (block.count - block.index(low))
         return limit
 
-    def add(self, result: Result, arrays: Sequence[Array]) -> list[Failure] | None:
-        """Add a result; return the failures that it newly reports, or None if nothing in it was new.
-
-        Raises RemoteProtocolError if it does not fit the stream's plan.
-        """
-        offsets = self._offsets(result.key)
+    def check(self, result: Result) -> range:
+        """Return the offsets of a result's items. Raises RemoteProtocolError if it does not fit the stream's plan."""
+        offsets = self.offsets(result.key)
         failed = {failure.offset for failure in result.failures}
         if len(failed) != len(result.failures) or not failed <= set(offsets):
             raise RemoteProtocolError("result", f"{result.key}: failures {sorted(failed)} of items it does not hold")
+        items = self.plan.indices(result.key.ordinal) if failed else ()
+        for failure in result.failures:
+            if failure.item != items[failure.offset]:
+                known = f"item {failure.offset} of the task is {items[failure.offset]}"
+                raise RemoteProtocolError("result", f"{result.key}: failure of item {failure.item}; {known}")
+        self._check(result, (len(offsets) - len(failed)) * self.geometry.patches)
+        return offsets
+
+    def lacks(self, key: TaskKey) -> set[int]:
+        """Return the offsets of a unit's items that are neither here nor known to have failed."""
+        held = self._held.get(key.ordinal)
+        return set(self.offsets(key)) - (held.covered if held else set())
+
+    def add(self, key: TaskKey, failed: Collection[int], counted: Sequence[Failure], arrays: Sequence[Array]) -> None:
+        """Take in a result that was checked: `arrays` holds the samples of all items but those at the offsets `failed`.
+
+        The failures `counted` are of items that were lacking. Other items that failed stay as they are.
+        """
+        offsets = self.offsets(key)
         alive = [offset for offset in offsets if offset not in failed] if failed else offsets
-        self._check(result, len(alive) * self.geometry.patches)
-        return self._merge(result.key.ordinal, offsets, result.failures, (alive, arrays) if alive else None)
+        settled = [*alive, *(failure.offset for failure in counted)]
+        if settled:
+            self._merge(key.ordinal, settled, counted, (alive, arrays) if alive else None)
 
     def quarantine(self, key: TaskKey, failure: Failure) -> bool:
         """Count the one item of a unit of work as failed; return whether that was new.
 
         Raises RemoteProtocolError if the unit holds another item, or several.
         """
-        offsets = self._offsets(key)
+        offsets = self.offsets(key)
         if list(offsets) != [failure.offset]:
             raise RemoteProtocolError("quarantined", f"{key}: failure of item {failure.offset} in items {offsets}")
-        return self._merge(key.ordinal, offsets, (failure,), None) is not None
+        if not self.lacks(key):
+            return False
+        self._merge(key.ordinal, offsets, (failure,), None)
+        return True
 
     def drop(self, start: int) -> None:
         """Forget the block that starts at position `start` and all that has arrived of it."""
@@ -186,7 +207,8 @@ class Store:
         """Return where the blocks start of which anything is here."""
         return set(self.blocks) | {self.geometry.block_start(ordinal) for ordinal in self._held}
 
-    def _offsets(self, key: TaskKey) -> range:
+    def offsets(self, key: TaskKey) -> range:
+        """Return the offsets of a unit's items in its task. Raises RemoteProtocolError if there are none."""
         items = len(self.geometry.slots(key.ordinal))
         if key.item_offset is None:
             return range(items)
@@ -210,24 +232,24 @@ class Store:
     def _merge(
         self,
         ordinal: int,
-        offsets: range,
+        offsets: Sequence[int],
         failures: Sequence[Failure],
-        piece: tuple[Sequence[int], Sequence[Array]] | None,
-    ) -> list[Failure] | None:
+        piece: Piece | None,
+    ) -> None:
         held = self._held.get(ordinal)
-        if held and held.covered.issuperset(offsets):
-            return None
-        known = held.failed if held else {}
-        if held is None or held.covered.intersection(offsets):  # a whole task after some of its items replaces them
+        if held is None or held.covered.issubset(offsets):  # a whole task after some of its items replaces them
             held = self._held[ordinal] = _TaskResults()
+        elif piece and held.covered.intersection(offsets):  # it lacks items that are here: it fills the gaps
+            piece = without(piece, held.covered, self.geometry.patches)
         held.covered.update(offsets)
         held.failed.update((failure.offset, failure) for failure in failures)
-        if piece:
+        if piece and not held.pieces and len(held.covered) == len(self.geometry.slots(ordinal)):
             held.pieces.append(piece)
+        elif piece:  # other pieces may lie between its items
+            held.pieces += runs(piece, self.geometry.patches)
         if len(held.covered) == len(self.geometry.slots(ordinal)):
             self._complete.add(ordinal)
             self._build(self.geometry.block_start(ordinal))
-        return [failure for failure in failures if failure.offset not in known]
 
     def _build(self, start: int) -> None:
         """Make a block of the tasks that start at position `start`, if all of them are complete."""
@@ -242,7 +264,7 @@ class Store:
         whole = not any(self._held[ordinal].failed for ordinal in tasks)
         for ordinal in tasks:
             positions = None if plain and whole else self.geometry.positions(ordinal)
-            for alive, arrays in sorted(self._held[ordinal].pieces, key=_first_item):
+            for alive, arrays in sorted(self._held[ordinal].pieces, key=first_item):
                 pieces.append(arrays)
                 offsets.append(offsets[-1] + len(alive) * self.geometry.patches)
                 if positions is not None:
@@ -267,7 +289,3 @@ class Store:
             assert block.count + self.dead.get(start, 0) == block.stop - block.start  # noqa: S101
             assert block.offsets[-1] == block.count  # noqa: S101
             assert self._complete.issuperset(self.geometry.block_tasks(start))  # noqa: S101
-
-
-def _first_item(piece: tuple[Sequence[int], Sequence[Array]]) -> int:
-    return piece[0][0]

@@ -12,6 +12,7 @@ from penstock.sink.core.demand import Report, drop_unwanted, reading, starts_bet
 from penstock.sink.core.failure_budget import Budget
 from penstock.sink.core.reader import Consumer, Reader
 from penstock.sink.core.recording import Recording
+from penstock.sink.core.results.doubts import Doubts
 from penstock.sink.core.store import Store
 
 
@@ -23,6 +24,8 @@ class Streams:
         self.plans: dict[str, StreamPlan] = {}
         self.stores: dict[str, Store] = {}
         self.budgets: dict[str, Budget] = {}
+        #: Failures that count only once a second worker has confirmed them.
+        self.doubts: dict[str, Doubts] = {}
         #: Trainers' places, by the routing identity of their link.
         self.readers: dict[bytes, Reader] = {}
         self.recording = recording
@@ -41,8 +44,9 @@ class Streams:
                 self.plans[name] = plan
                 self.stores[name] = Store(plan)
                 self.budgets[name] = Budget(plan)
+                self.doubts[name] = Doubts(plan, self.budgets[name])
         for name in set(self.plans) - set(found):
-            del self.plans[name], self.stores[name], self.budgets[name]
+            del self.plans[name], self.stores[name], self.budgets[name], self.doubts[name]
 
     def is_open(self, name: str) -> bool:
         """Return whether the list of streams is known and this stream's output, if it has one, is open."""
@@ -112,7 +116,9 @@ class Streams:
 
     def progress(self) -> Progress | None:
         """Return the progress report for the ventilator, if anything changed."""
-        return self.report.make(self.consumers, self.stores, self.budgets) if self.report.changed else None
+        if not self.report.changed:
+            return None
+        return self.report.make(self.consumers, self.stores, self.stopped(), self.doubts)
 
     def pressing(self) -> bool:
         """Return whether the ventilator should hear of the changes at once: what it may lease would soon run out."""

@@ -13,6 +13,7 @@ from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
 from penstock.protocol.messages import (
     AnyMessage,
+    LeaseKey,
     Quarantined,
     SinkHello,
 )
@@ -93,6 +94,7 @@ class VentilatorProcess(Process):
             {"photos": "/photos"},
             world.scenario.intervals,
             VERSION,
+            LeaseKey(issuer=f"{self.name}/{self.generation}", secret=f"{self.generation:032x}"),
             world.scenario.policy,
         )
         world.network.bind("ventilator", self)

@@ -143,7 +143,7 @@ class WorkerProcess(Process):
             return
         rng, scenario = self.world.rng, self.world.scenario
         plan = scenario.plan(task.key.stream)
-        result, arrays = make_result(plan, task, scenario.failing[plan.name], self.name)
+        result, arrays = make_result(plan, task, scenario.failing[plan.name], self.session.hello.worker)
         self.world.network.ask(self, self._pusher, self._sink, result, arrays)
         self.running = None
         if rng.random() < scenario.crash_after_push:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from support.plans import make_plan, make_task
+from support.plans import LEASE_KEY, make_plan, make_task
 
 from penstock.protocol.messages import (
     AnyMessage,
@@ -121,6 +121,7 @@ _needs = st.builds(
     stream=_texts,
     missing=_ranges,
     partial=st.lists(st.tuples(_counts, st.lists(_counts, max_size=3).map(tuple)), max_size=3).map(tuple),
+    doubted=st.lists(st.tuples(_counts, _counts, st.lists(_counts, max_size=2).map(tuple)), max_size=3).map(tuple),
     stopped=_texts,
 )
 
@@ -154,7 +155,7 @@ PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
     Reset: st.just(Reset()),
     SinkHello: st.builds(SinkHello, incarnation=_texts, results=_texts, version=_texts),
     Progress: st.builds(Progress, sequence=_counts, needs=some(_needs)),
-    SinkWelcome: st.builds(SinkWelcome, streams=some(_plans), intervals=_intervals),
+    SinkWelcome: st.builds(SinkWelcome, streams=some(_plans), intervals=_intervals, leases=st.just(LEASE_KEY)),
     Quarantined: st.builds(Quarantined, key=some_key, failure=some_failure),
     ListPaths: st.builds(ListPaths, stream=_texts, start=_counts),
     Paths: st.builds(Paths, stream=_texts, start=_counts, total=_counts, paths=some(_texts)),

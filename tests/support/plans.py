@@ -12,7 +12,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from penstock.protocol.messages import Failure, Item, Paths, Result, Task, TaskKey
+from penstock.protocol.lease_proofs import LeaseProver
+from penstock.protocol.messages import Failure, Item, LeaseKey, Paths, Result, Task, TaskKey
 from penstock.protocol.order import Geometry
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Stream
@@ -22,6 +23,9 @@ from penstock.sources.directory import DirectorySource
 
 #: Bytes of one sample of these plans: a 1×4 gray image, label, item and patch.
 SAMPLE_BYTES = 4 + 4 + 8 + 4
+#: What the ventilators of tests prove leases with.
+LEASE_KEY = LeaseKey(issuer="v", secret="5" * 32)
+_PROVER = LeaseProver(LEASE_KEY)
 
 
 def make_plan(
@@ -75,7 +79,7 @@ def whole_source(plan: StreamPlan, place: int) -> int:
 
 
 def make_task(plan: StreamPlan, key: TaskKey, attempt: int = 0) -> Task:
-    """Return a task with its items, as a ventilator that has listed the source would."""
+    """Return a task with its items, as a ventilator that has listed the source would; leased to the worker `w`."""
     geometry = plan.geometry
     slots = geometry.slots(key.ordinal)
     if key.item_offset is not None:
@@ -86,7 +90,13 @@ def make_task(plan: StreamPlan, key: TaskKey, attempt: int = 0) -> Task:
         Item.model_construct(item=item, path=f"{item}.jpg", label=item % 2)
         for item in (whole_source(plan, place) for place in places)
     )
-    return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
+    return leased(Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items))
+
+
+def leased(task: Task, worker: str = "w", holder: int = 1, *, vouched: bool = False) -> Task:
+    """Return a task as it is leased to a worker."""
+    lease = _PROVER.lease(task.key, worker, holder, [item.name for item in task.items], vouched=vouched)
+    return task.model_copy(update={"lease": lease})
 
 
 class PlannedTasks:
@@ -137,7 +147,15 @@ def make_result(
         if item.item in failing
     )
     frames = frames_of(plan.schema, arrays)
-    result = Result.model_construct(key=task.key, plan=plan.token, worker=worker, failures=failures, frames=frames)
+    result = Result.model_construct(
+        key=task.key,
+        plan=plan.token,
+        worker=worker,
+        lease=task.lease,
+        failures=failures,
+        names=tuple(item.name for item in task.items) if failures else (),
+        frames=frames,
+    )
     return result, arrays
 
 

@@ -1,13 +1,16 @@
 """Which ready work goes to which worker: lowest position first, streams in turn by how far ahead they are.
 
-Part of the leases core: no socket, no clock.
+Part of the leases core: no socket, no clock. Each lease bears a proof (`protocol/lease_proofs.py`), which the sink
+checks. An item that a worker has failed goes to another worker if the sink asks for a second word on it.
 """
 
 from collections.abc import Mapping
 
 from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Instruction, Send
+from penstock.protocol.lease_proofs import LeaseProver
 from penstock.protocol.messages import Task, Tasks
+from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
 from penstock.ventilator.core.work import Work
@@ -17,9 +20,18 @@ from penstock.ventilator.core.workers import Workers
 class Dispatcher:
     """Leases ready work to workers with free slots."""
 
-    def __init__(self, queues: Mapping[str, StreamQueue], workers: Workers, suspects: Suspects, log: EventLog) -> None:
+    def __init__(
+        self,
+        queues: Mapping[str, StreamQueue],
+        workers: Workers,
+        suspects: Suspects,
+        prover: LeaseProver,
+        second_words: SecondWords,
+        log: EventLog,
+    ) -> None:
         """Lease the work of `queues` to `workers`; suspected work goes through `suspects`."""
         self._queues, self._workers, self._suspects, self._log = queues, workers, suspects, log
+        self._prover, self._second_words = prover, second_words
 
     def dispatch(self, now: float) -> list[Instruction]:
         """Return one message of tasks for each worker that gets any."""
@@ -29,7 +41,8 @@ class Dispatcher:
         refused: list[tuple[StreamQueue, Work]] = []
         while self._workers.free and (choice := self._next()):
             queue, work = choice
-            peer = self._workers.lease(work.key, now)
+            avoided = self._second_words.avoided(work, now) if work.doubted_by else ()
+            peer = self._workers.lease(work.key, now, avoided)
             if peer is None:
                 refused.append(choice)
             else:
@@ -41,8 +54,15 @@ class Dispatcher:
     def _lease(
         self, peer: bytes, queue: StreamQueue, work: Work, outgoing: dict[bytes, list[Task]], now: float
     ) -> None:
-        outgoing.setdefault(peer, []).append(queue.task(work))
-        self._log.add(now, work.key, f"leased to {self._workers[peer].hello.worker}")
+        worker, task = self._workers[peer], queue.task(work)
+        names = [item.name for item in task.items]
+        vouched = worker.number in work.doubted_by
+        lease = self._prover.lease(task.key, worker.hello.worker, worker.number, names, vouched=vouched)
+        leased = Task.model_construct(
+            key=task.key, attempt=task.attempt, epoch=task.epoch, items=task.items, lease=lease
+        )
+        outgoing.setdefault(peer, []).append(leased)
+        self._log.add(now, work.key, f"leased to {worker.hello.worker}")
 
     def _next(self) -> tuple[StreamQueue, Work] | None:
         """Take the ready work that comes next, of all streams."""

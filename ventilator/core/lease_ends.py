@@ -88,7 +88,7 @@ class LeaseEnds:
 
         `closed`: its connection is known to be closed; otherwise it was only silent.
         """
-        worker = self._workers.remove(peer)
+        worker = self._workers.remove(peer, now)
         self.lost[event] += 1
         name = worker.hello.worker
         fields = {"worker": name, "leases": len(worker.held), "task": running and running.model_dump()}
@@ -110,7 +110,7 @@ class LeaseEnds:
 
         There is no message that takes a single task back. What it runs already, it finishes.
         """
-        worker = self._workers.remove(peer)
+        worker = self._workers.remove(peer, now)
         for key in worker.held:
             self._again(key, now, f"{worker.hello.worker} empties its queue, which holds a suspect")
         return [Send(peer, Reset()), Note("queue emptied", {"worker": worker.hello.worker})]

@@ -20,6 +20,7 @@ from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.event_log import EventLog
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Instruction, Note, Send
+from penstock.protocol.lease_proofs import LeaseProver
 from penstock.protocol.messages import (
     AnyMessage,
     Drain,
@@ -28,6 +29,7 @@ from penstock.protocol.messages import (
     Heartbeat,
     Hello,
     Intervals,
+    LeaseKey,
     ListPaths,
     Paths,
     Progress,
@@ -46,6 +48,7 @@ from penstock.ventilator.core.hedging import Hedging
 from penstock.ventilator.core.lease_ends import LeaseEnds
 from penstock.ventilator.core.observation import LeasesObservation
 from penstock.ventilator.core.poison import Poison
+from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.sink_link import SinkLink
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
@@ -67,6 +70,8 @@ class LeasePolicy:
     hedge_s: float = 2.0
     #: Hedge only what is this many times older than a typical task.
     hedge_factor: float = 4.0
+    #: Seconds for which another worker is waited for that could confirm a failure, before the same one may.
+    second_word_s: float = 20.0
 
 
 class WorkSource(Protocol):
@@ -95,18 +100,22 @@ class Leases:
         roots: Mapping[str, str],
         intervals: Intervals,
         version: str,
+        lease_key: LeaseKey,
         policy: LeasePolicy | None = None,
     ) -> None:
-        """Start without peers and without missing tasks."""
+        """Start without peers and without missing tasks; leases are proved with `lease_key`."""
         self.plans = tuple(source.plans)
         self.policy = policy or LeasePolicy()
         #: The last events, for `story`.
         self.log = EventLog()
         self.queues = {plan.name: StreamQueue(plan, source.task, self.log, self.policy.attempts) for plan in self.plans}
         self.workers = Workers()
-        self.sink = SinkLink(self.plans, intervals, version, source.paths)
-        suspects = Suspects(self.workers, self.policy.hedge_s)
-        self._dispatcher = Dispatcher(self.queues, self.workers, suspects, self.log)
+        self.sink = SinkLink(self.plans, intervals, version, lease_key, source.paths)
+        second_words = SecondWords(self.workers, self.policy.second_word_s)
+        suspects = Suspects(self.workers, second_words, self.policy.hedge_s)
+        self._dispatcher = Dispatcher(
+            self.queues, self.workers, suspects, LeaseProver(lease_key), second_words, self.log
+        )
         self._delivery = Delivery(self.workers, self.policy.confirm_s)
         self._hedging = Hedging(self.workers, self.policy.hedge_s, self.policy.hedge_factor, self.log)
         self._poison = Poison(self.queues, self.workers)

@@ -14,6 +14,7 @@ from penstock.protocol.messages import (
     Drain,
     Heartbeat,
     Intervals,
+    LeaseKey,
     ListPaths,
     Paths,
     Progress,
@@ -44,10 +45,18 @@ class _Connection:
 class SinkLink:
     """One sink, connected or not; what it reported outlives its connection."""
 
-    def __init__(self, plans: Sequence[StreamPlan], intervals: Intervals, version: str, list_paths: PathLister) -> None:
-        """Wait for the sink."""
+    def __init__(
+        self,
+        plans: Sequence[StreamPlan],
+        intervals: Intervals,
+        version: str,
+        leases: LeaseKey,
+        list_paths: PathLister,
+    ) -> None:
+        """Wait for the sink; it checks results by the key `leases`."""
         self.report = SinkReport()
         self._plans, self._intervals, self._version, self._list_paths = plans, intervals, version, list_paths
+        self._leases = leases
         self._connection: _Connection | None = None
 
     @property
@@ -80,7 +89,7 @@ class SinkLink:
 
     def welcome(self) -> SinkWelcome:
         """Return the answer to a sink's hello."""
-        return SinkWelcome(streams=tuple(self._plans), intervals=self._intervals)
+        return SinkWelcome(streams=tuple(self._plans), intervals=self._intervals, leases=self._leases)
 
     def lose(self) -> None:
         """Forget the connection."""

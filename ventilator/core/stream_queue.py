@@ -44,6 +44,8 @@ class StreamQueue:
         #: Every missing task's units of work: itself, or its items alone; and which of the tasks are split so.
         self._parts: dict[int, list[TaskKey]] = {}
         self._split_up: set[int] = set()
+        #: Units of work on which the sink wants a second worker's word.
+        self._doubted: dict[TaskKey, Work] = {}
         self._ready = ReadyWork(self.works, self.deaths, self._split)
         self._make_task = make_task
         self._log = log
@@ -67,6 +69,7 @@ class StreamQueue:
             over += [self.works.pop(key, None) for key in self._parts.pop(ordinal)]
         for ordinal in ranges.members(fresh):
             self._add(ordinal, held)
+        over += self._doubt(need, now)
         arrived = dict(need.partial) if need else {}
         for ordinal in self._split_up:
             for key in self._parts[ordinal]:
@@ -216,6 +219,29 @@ class StreamQueue:
         self._parts[ordinal] = keys
         for key in keys:
             self.push(self._work(key))
+
+    def _doubt(self, need: StreamNeed | None, now: float) -> list[Work]:
+        """Note which items need a second worker's word: each becomes a unit of its own.
+
+        Return the tasks that were split for it: a result of each has come, except for these items.
+        """
+        split = []
+        doubted: dict[TaskKey, Work] = {}
+        for ordinal, offset, holders in need.doubted if need else ():
+            if ordinal in self._parts and ordinal not in self._split_up:
+                split.append(self.works[self._parts[ordinal][0]])
+                self._split(split[-1])
+            key = TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, item_offset=offset)
+            if work := self.works.get(key):
+                if not work.doubted_by:
+                    self._log.add(now, key, "failed; a second worker is asked")
+                    work.doubted_since = now
+                work.doubted_by = frozenset(holders)
+                doubted[key] = work
+        for key in self._doubted.keys() - doubted.keys():
+            self._doubted[key].doubted_by = frozenset()
+        self._doubted = doubted
+        return split
 
     def _restore(self, key: TaskKey, held: Callable[[TaskKey], bool]) -> None:
         work = self._work(key)

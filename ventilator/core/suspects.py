@@ -7,6 +7,7 @@ item is suspected at most once, and cleared when it runs alone.
 
 from collections.abc import Collection
 
+from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.work import Work
 from penstock.ventilator.core.workers import Worker, Workers
@@ -15,9 +16,9 @@ from penstock.ventilator.core.workers import Worker, Workers
 class Suspects:
     """Leases suspected work, to workers that are reserved for it as long as there is any."""
 
-    def __init__(self, workers: Workers, patience_s: float) -> None:
+    def __init__(self, workers: Workers, second_words: SecondWords, patience_s: float) -> None:
         """Start without reserved workers. A worker whose task takes longer than `patience_s` (s) is not waited for."""
-        self._workers = workers
+        self._workers, self._second_words = workers, second_words
         self._patience_s = patience_s
 
     def lease(self, queues: Collection[StreamQueue], now: float) -> list[tuple[bytes, StreamQueue, Work]]:
@@ -39,7 +40,12 @@ class Suspects:
     def _alone(self, work: Work, now: float) -> bytes | None:
         """Return an idle worker; without one, see that one becomes idle, and so up to half of them."""
         holders = self._workers.holders(work.key)
-        able = [(peer, worker) for peer, worker in self._workers.items() if worker.able and peer not in holders]
+        avoided = self._second_words.avoided(work, now) if work.doubted_by else ()
+        able = [
+            (peer, worker)
+            for peer, worker in self._workers.items()
+            if worker.able and peer not in holders and worker.number not in avoided
+        ]
         reserved = [(peer, worker) for peer, worker in able if worker.reserved]
         idle = next((peer for peer, worker in reserved if not worker.held), None)
         if idle is not None:

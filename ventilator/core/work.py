@@ -30,6 +30,9 @@ class Work:
     told: bool = False
     #: Version of the list of suspects at which its items were last checked and found clear.
     checked: int = -1
+    #: The numbers of the workers whose word on it another worker has to confirm, and since when that is asked.
+    doubted_by: frozenset[int] = frozenset()
+    doubted_since: float = 0.0
 
 
 def entry(key: TaskKey) -> tuple[int, int, TaskKey]:

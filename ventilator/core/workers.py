@@ -3,7 +3,8 @@
 Part of the leases core: no socket, no clock. Units of work are known here by name only; `stream_queue.py` has the rest.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.messages import Hello, TaskKey, WorkerStats
 from penstock.ventilator.core.observation import WorkerObservation
 
+#: Workers that are remembered after they went, and numbers of workers, while there are not more.
+_LEFT, _REMEMBERED = 64, 4096
 _NOBODY: frozenset[bytes] = frozenset()
 
 
@@ -20,6 +23,8 @@ class Worker:
 
     hello: Hello
     live: Liveness
+    #: Its number, which its leases bear; it keeps it when it connects again.
+    number: int = 0
     #: Its leases, with their start, oldest first: it runs the first.
     held: dict[TaskKey, float] = field(default_factory=dict)
     #: The leases that its last heartbeat listed.
@@ -95,6 +100,11 @@ class Workers(Mapping[bytes, Worker]):
         self._holders: dict[TaskKey, set[bytes]] = {}
         #: Workers that were reserved and not released.
         self.reserved = 0
+        #: Numbers of the workers that went last, and when (monotonic s).
+        self.left: deque[tuple[int, float]] = deque(maxlen=_LEFT)
+        #: The number of each start of a worker's process, those that said hello last at the end.
+        self._numbers: dict[str, int] = {}
+        self._numbered = 0
 
     @property
     def free(self) -> bool:
@@ -103,12 +113,20 @@ class Workers(Mapping[bytes, Worker]):
 
     def add(self, peer: bytes, hello: Hello, live: Liveness) -> None:
         """Add a worker."""
-        self._by_peer[peer] = Worker(hello, live)
+        number = self._numbers.pop(hello.incarnation, None)
+        if number is None:
+            self._numbered += 1
+            number = self._numbered
+        self._numbers[hello.incarnation] = number
+        if len(self._numbers) > max(_REMEMBERED, 2 * len(self._by_peer)):
+            del self._numbers[next(iter(self._numbers))]
+        self._by_peer[peer] = Worker(hello, live, number)
         self.offer(peer)
 
-    def remove(self, peer: bytes) -> Worker:
+    def remove(self, peer: bytes, now: float) -> Worker:
         """Forget a worker and end its leases; return it as it was."""
         worker = self._by_peer.pop(peer)
+        self.left.append((worker.number, now))
         self._free.pop(peer, None)
         self.reserved -= worker.reserved
         for key in worker.held:
@@ -143,10 +161,16 @@ class Workers(Mapping[bytes, Worker]):
         """Return whether a worker holds a unit of work."""
         return key in self._holders
 
-    def lease(self, key: TaskKey, now: float) -> bytes | None:
-        """Lease a unit of work to the next worker with a free slot that does not hold it yet; return that worker."""
+    def lease(self, key: TaskKey, now: float, avoided: Collection[int] = ()) -> bytes | None:
+        """Lease a unit of work to the next worker with a free slot that does not hold it yet; return that worker.
+
+        Workers with the numbers `avoided` do not get it.
+        """
         holders = self.holders(key)
-        peer = next((peer for peer in self._free if peer not in holders), None)
+        free = (peer for peer in self._free if peer not in holders)
+        if avoided:
+            free = (peer for peer in free if self._by_peer[peer].number not in avoided)
+        peer = next(free, None)
         if peer is not None:
             del self._free[peer]
             self.give(peer, key, now)

@@ -168,4 +168,5 @@ def _sink(sink: SinkObservation, stats: SinkStats, now: float) -> SinkRow:
         quarantined=stats.quarantined,
         restarts=stats.restarts,
         rejected=stats.rejected,
+        contradicted=stats.contradicted,
     )

@@ -14,7 +14,7 @@ import pytest
 import zmq
 from support.hostile import Attacker, Tap, flood, message, volley
 from support.hostile_zmtp import claim_a_frame
-from support.plans import make_plan
+from support.plans import LEASE_KEY, make_plan
 from support.streams import DEADLINE_S, Batch, digest, epochs, make_images, make_spec, run_stack, take, told, until
 
 import penstock
@@ -217,7 +217,7 @@ def test_a_false_ventilator_is_not_obeyed(service: str, tmp_path: Path) -> None:
     address, health = f"ipc://{tmp_path}/v.sock", str(tmp_path / "health")
     flags = ["--results", f"ipc://{tmp_path}/r.sock", "--bind", f"ipc://{tmp_path}/t.sock"] if service == "sink" else []
     flags += ["--heartbeat-s=0.2", f"--silence-s={DEADLINE_S}"]  # or it hangs up on who takes long to begin
-    welcome = messages.SinkWelcome(streams=(), intervals=messages.Intervals())
+    welcome = messages.SinkWelcome(streams=(), intervals=messages.Intervals(), leases=LEASE_KEY)
     attacks = volley(random.Random(7), [message(messages.Heartbeat()), message(welcome), message(messages.Reset())])
     process = subprocess.Popen(
         [sys.executable, "-m", f"penstock.{service}", "--ventilator", address, "--health", health, *flags]

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 from support.plans import (
+    LEASE_KEY,
+    leased,
     make_plan,
     make_result,
     make_task,
@@ -44,6 +46,7 @@ class CoreHarness:
         """Start at time 0, with the ventilator's welcome unless told otherwise."""
         self.plans = {plan.name: plan for plan in plans or (make_plan(),)}
         self.now = 0.0
+        self.workers = 0
         self.core = Assembly(HELLO, INTERVALS, 0.0)
         self.notes: list[Note] = []
         self.ledger: list[LedgerEntry] = []
@@ -79,7 +82,9 @@ class CoreHarness:
     def welcome(self, *plans: StreamPlan) -> list[Any]:
         """Let the ventilator's welcome arrive."""
         self.plans = {plan.name: plan for plan in plans} or self.plans
-        return self.hear(VENTILATOR, SinkWelcome(streams=tuple(self.plans.values()), intervals=INTERVALS))
+        return self.hear(
+            VENTILATOR, SinkWelcome(streams=tuple(self.plans.values()), intervals=INTERVALS, leases=LEASE_KEY)
+        )
 
     def hear(self, peer: bytes, message: Any, arrays: Sequence[Array] = ()) -> list[Any]:
         """Let a message arrive."""
@@ -91,12 +96,19 @@ class CoreHarness:
         return self.hear(peer, Subscribe(position=position, limit=limit, **fields))
 
     def result(
-        self, ordinal: int, item_offset: int | None = None, failing: frozenset[int] = frozenset(), stream: str = "train"
+        self,
+        ordinal: int,
+        item_offset: int | None = None,
+        failing: frozenset[int] = frozenset(),
+        stream: str = "train",
+        **by: Any,
     ) -> list[Any]:
-        """Let the result of a unit of work arrive."""
+        """Let the result of a unit of work arrive, by another worker than any before unless `by` says which."""
         plan = self.plans[stream]
+        self.workers += 1
         key = TaskKey(stream=stream, ordinal=ordinal, item_offset=item_offset)
-        return self.hear(b"", *make_result(plan, make_task(plan, key), failing))
+        task = leased(make_task(plan, key), **({"holder": self.workers} | by))
+        return self.hear(b"", *make_result(plan, task, failing, by.get("worker", "w")))
 
     def need(self, stream: str = "train") -> StreamNeed | None:
         """Return what the sink reports about a stream."""

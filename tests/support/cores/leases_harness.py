@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from support.plans import PlannedTasks, make_plan
+from support.plans import LEASE_KEY, PlannedTasks, make_plan
 
 from penstock.protocol import ranges
 from penstock.protocol.instructions import Instruction, Note, Send
@@ -47,6 +47,7 @@ class CoreHarness:
             {"photos": "/photos"},
             INTERVALS,
             "1.0",
+            LEASE_KEY,
             policy,
         )
         self.sequence = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.plans import SAMPLE_BYTES, epoch_samples, make_result, make_task
+from support.plans import LEASE_KEY, SAMPLE_BYTES, epoch_samples, leased, make_result, make_task
 
 from penstock.protocol import ranges
 from penstock.protocol.instructions import Failed, Note, Send
@@ -79,6 +79,7 @@ class CoreHarness:
         self.recording = Recording(self.config, pace, options.get("wait_for", 0))
         hello = SinkHello(incarnation="i", results="results", version="1.0")
         self.now = 0.0
+        self.workers = 0
         self.core = Assembly(hello, INTERVALS, 0.0, self.recording)
         self.jobs: list[Job] = []
         self.notes: list[Note] = []
@@ -89,7 +90,9 @@ class CoreHarness:
         self.made: Counter[int] = Counter()
         self._asked: list[ListPaths] = []
         self._uncommitted: list[Named] = []
-        self.take(self.core.receive(VENTILATOR, SinkWelcome(streams=(plan,), intervals=INTERVALS), (), 0.0))
+        self.take(
+            self.core.receive(VENTILATOR, SinkWelcome(streams=(plan,), intervals=INTERVALS, leases=LEASE_KEY), (), 0.0)
+        )
 
     def take(self, instructions: Sequence[SinkInstruction]) -> None:
         """Check the core; keep what it asks for."""
@@ -123,7 +126,8 @@ class CoreHarness:
     def result(self, ordinal: int, failing: frozenset[int] = frozenset()) -> None:
         """Let the result of a task arrive."""
         before = self.core.results["accepted"]
-        task = make_task(self.plan, TaskKey(stream=self.plan.name, ordinal=ordinal))
+        self.workers += 1
+        task = leased(make_task(self.plan, TaskKey(stream=self.plan.name, ordinal=ordinal)), holder=self.workers)
         result, arrays = make_result(self.plan, task, failing)
         self.take(self.core.receive(b"", result, arrays, self.now))
         self.made[ordinal] += self.core.results["accepted"] - before

@@ -22,7 +22,7 @@ from support.hostile import Attacker, Frames, message
 from support.mutations.false_server import FalseServer
 from support.mutations.mutate import mutated, still_valid, valid_messages
 from support.mutations.report import HEADING, Report
-from support.plans import make_plan
+from support.plans import LEASE_KEY, make_plan
 from support.streams import (
     DEADLINE_S,
     INTERVALS,
@@ -204,7 +204,7 @@ def _worker(count: int, rng: random.Random, valid: list[Frames], folder: Path) -
 
 
 def _sink(count: int, rng: random.Random, valid: list[Frames], folder: Path) -> Report:
-    welcome = messages.SinkWelcome(streams=(make_plan(),), intervals=_INTERVALS)
+    welcome = messages.SinkWelcome(streams=(make_plan(),), intervals=_INTERVALS, leases=LEASE_KEY)
     command = ["-m", "penstock.sink", *_flags(), "--ventilator={address}", "--health={health}"]
     command += [f"--results=ipc://{folder}/r", f"--bind=ipc://{folder}/t"]
     name = "sink: ventilator"

@@ -51,6 +51,7 @@ SINK = SinkStats(
     readers=(READER,),
     writers=(WriterStats(stream="train", path="/x.h5"),),
     rejected={"header": 1},
+    contradicted={"host/3": 1},
 )
 
 

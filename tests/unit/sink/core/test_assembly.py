@@ -3,6 +3,7 @@
 import pytest
 from support.cores.assembly_harness import HELLO, INTERVALS, CoreHarness
 from support.plans import (
+    LEASE_KEY,
     make_plan,
 )
 
@@ -63,7 +64,7 @@ def test_only_the_ventilator_may_command_the_sink() -> None:
     """A trainer cannot reset it, drain it, give it plans or quarantine items."""
     harness = CoreHarness()
     harness.subscribe()
-    welcome = SinkWelcome(streams=(), intervals=INTERVALS)
+    welcome = SinkWelcome(streams=(), intervals=INTERVALS, leases=LEASE_KEY)
     for message in (Reset(), Drain(reason="x"), welcome, harness.failure(0, 0)):
         with pytest.raises(RemoteProtocolError, match="unexpected"):
             harness.core.receive(b"t", message, (), 0.0)

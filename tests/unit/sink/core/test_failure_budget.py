@@ -1,8 +1,11 @@
 """How many items may fail before a stream stops."""
 
+from typing import Any
+
 import pytest
 from support.cores.assembly_harness import CoreHarness, items_of
 from support.plans import (
+    leased,
     make_plan,
     make_result,
     make_task,
@@ -20,6 +23,7 @@ def test_too_many_failures_stop_the_stream_in_words() -> None:
     harness.subscribe()
     harness.subscribe(b"u", position=20)
     failing = frozenset(items_of(plan, 0)[:3])
+    assert [] == harness.result(0, failing=failing)  # not on the word of one worker
     refusals = harness.result(0, failing=failing)
     assert ["budget", "budget"] == [message.kind for message in refusals]
     for word in ("'train'", "3 of 20", "failure_budget = 0.1", "(2)", "3 × cannot be decoded", "raise failure_budget"):
@@ -35,10 +39,13 @@ def test_a_failure_that_is_not_the_items_fault_stops_the_stream_at_once_for_its_
     plan = make_plan(items=20, task_items=4, failure_budget=1.0)
     harness = CoreHarness(plan)
     harness.subscribe()
-    task = make_task(plan, TaskKey(stream="train", ordinal=0))
-    result, arrays = make_result(plan, task, frozenset([task.items[1].item]))
-    fatal = result.failures[0].model_copy(update={"fatal": True, "reason": "returned image float64(3,)"})
-    told = harness.hear(b"", result.model_copy(update={"failures": (fatal,)}), arrays)
+    told: list[Any] = []
+    for worker in (1, 2):
+        assert [] == told
+        task = leased(make_task(plan, TaskKey(stream="train", ordinal=0)), holder=worker)
+        result, arrays = make_result(plan, task, frozenset([task.items[1].item]))
+        fatal = result.failures[0].model_copy(update={"fatal": True, "reason": "returned image float64(3,)"})
+        told = harness.hear(b"", result.model_copy(update={"failures": (fatal,)}), arrays)
     refusals = [*told, *harness.subscribe(b"late")]
     assert ["transform", "transform"] == [message.kind for message in refusals]
     for word in ("'train'", task.items[1].path, "returned image float64(3,)"):

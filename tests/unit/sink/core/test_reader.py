@@ -85,8 +85,8 @@ def test_epochs_without_a_batch_wait_for_credit() -> None:
     failing = frozenset(items_of(plan, 0)[:3])
     assert [(0, 2)] == harness.spans()
     harness.hear(b"t", Credit(consumed=0, limit=2))
-    harness.result(1, failing=failing)
-    harness.result(2, failing=failing)
+    for ordinal in (1, 1, 2, 2):  # so many failures take two workers' word
+        harness.result(ordinal, failing=failing)
     assert [0] == [end.epoch for end in harness.ends()]
     harness.hear(b"t", Credit(consumed=2, limit=3))
     assert [0, 1, 2] == [end.epoch for end in harness.ends()]
@@ -118,7 +118,7 @@ def test_a_batch_s_stop_does_not_depend_on_what_came_when() -> None:
     """Failures behind the last survivor may be known when it is sent or not: the position saved is the same."""
     plan = make_plan(items=8, task_items=4, batch_size=4)
     failing = frozenset(items_of(plan, 1))
-    for order in ((0, 1), (1, 0)):
+    for order in ((0, 1, 1), (1, 1, 0)):  # so many failures take two workers' word
         harness = CoreHarness(plan)
         harness.subscribe()
         for ordinal in order:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.cores.recording_harness import INTERVALS, CoreHarness, Disk, check, chunk_tinily
-from support.plans import make_plan
+from support.plans import LEASE_KEY, make_plan
 
 from penstock.protocol.instructions import Note
 from penstock.protocol.messages import (
@@ -181,6 +181,8 @@ def test_a_stream_that_its_budget_stops_is_committed_and_no_more() -> None:
     harness.work()
     harness.result(0)
     harness.result(1, frozenset(range(40)))
+    assert not harness.recording.why
+    harness.result(1, frozenset(range(40)))  # by a second worker
     assert "stopped" == harness.recording.state
     assert "failure_budget = 0.0" in harness.recording.why
     assert [RowsJob, Commit] == [type(job) for job in harness.jobs]
@@ -214,13 +216,17 @@ def test_another_spec_stops_the_writing_and_other_batches_do_not() -> None:
     harness.result(0)
     other = make_plan(items=40, batch_size=5, window_samples=100, task_items=8)
     harness.plan = other
-    harness.take(harness.core.receive(VENTILATOR, SinkWelcome(streams=(other,), intervals=INTERVALS), (), 0.0))
+    harness.take(
+        harness.core.receive(VENTILATOR, SinkWelcome(streams=(other,), intervals=INTERVALS, leases=LEASE_KEY), (), 0.0)
+    )
     harness.finish(frozenset(), np.random.default_rng(1))
     check(harness, 1, frozenset())
     again = CoreHarness(plan, Disk())
     again.work()
     foreign = make_plan(items=40, fingerprint="g")
-    again.take(again.core.receive(VENTILATOR, SinkWelcome(streams=(foreign,), intervals=INTERVALS), (), 0.0))
+    again.take(
+        again.core.receive(VENTILATOR, SinkWelcome(streams=(foreign,), intervals=INTERVALS, leases=LEASE_KEY), (), 0.0)
+    )
     assert ("stopped", True) == (again.recording.state, "its fingerprint is g now" in again.recording.why)
 
 

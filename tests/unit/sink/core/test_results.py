@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from support.cores.assembly_harness import CoreHarness, items_of
 from support.plans import (
+    leased,
     make_plan,
     make_result,
     make_task,
@@ -67,8 +68,9 @@ def test_a_result_that_does_not_fit_the_schema_is_rejected(fault: str) -> None:
         "fields": {"frames": result.frames[1:]},
         "failure": {"failures": (failure,)},
         "double": {"failures": (failure.model_copy(update={"offset": 0}),) * 2},
-        "alone": {"key": TaskKey(stream="train", ordinal=0, item_offset=4)},
+        "alone": {"key": (alone := TaskKey(stream="train", ordinal=0, item_offset=4))},
     }
+    faults["alone"]["lease"] = leased(task.model_copy(update={"key": alone})).lease
     with pytest.raises(RemoteProtocolError, match="result"):
         harness.core.receive(b"", result.model_copy(update=faults[fault]), arrays, 0.0)
     harness.core.validate()

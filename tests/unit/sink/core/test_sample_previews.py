@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.plans import SAMPLE_BYTES, epoch_samples, make_plan, make_result, make_samples, make_task
+from support.plans import (
+    LEASE_KEY,
+    SAMPLE_BYTES,
+    epoch_samples,
+    leased,
+    make_plan,
+    make_result,
+    make_samples,
+    make_task,
+)
 
 from penstock.protocol.instructions import Send
 from penstock.protocol.messages import (
@@ -40,7 +49,7 @@ def make_core(plan: StreamPlan | None) -> Assembly:
     """Return a sink's core that knows this plan, if any."""
     core = Assembly(SinkHello(incarnation="i", results="r", version="1.0"), Intervals(), 0.0)
     if plan:
-        core.receive(VENTILATOR, SinkWelcome(streams=(plan,), intervals=Intervals()), (), 0.0)
+        core.receive(VENTILATOR, SinkWelcome(streams=(plan,), intervals=Intervals(), leases=LEASE_KEY), (), 0.0)
     return core
 
 
@@ -59,8 +68,8 @@ def subscribe(core: Assembly, peer: bytes = b"t", limit: int = 100) -> None:
 def result(
     core: Assembly, plan: StreamPlan, ordinal: int, failing: frozenset[int] = frozenset()
 ) -> list[SinkInstruction]:
-    """Let a task's result arrive."""
-    task = make_task(plan, TaskKey(stream="train", ordinal=ordinal))
+    """Let a task's result arrive, by the only worker that there is."""
+    task = leased(make_task(plan, TaskKey(stream="train", ordinal=ordinal)), vouched=True)
     return hear(core, b"", *make_result(plan, task, failing))
 
 
@@ -219,7 +228,8 @@ def test_of_a_stream_that_stopped_the_reason_is_told() -> None:
     core = make_core(plan)
     subscribe(core)
     items = make_task(plan, TaskKey(stream="train", ordinal=0)).items
-    result(core, plan, 0, frozenset([items[0].item]))
+    for _ in range(2):  # the second one confirms the first
+        result(core, plan, 0, frozenset([items[0].item]))
     [send] = hear(core, b"eye", LOOK)
     assert isinstance(send, Send)
     assert isinstance(send.message, Refused)
@@ -267,7 +277,7 @@ def test_a_glimpse_has_a_size_limit(monkeypatch: pytest.MonkeyPatch, most_bytes:
     store = Store(plan)
     for ordinal in range(3):
         task = make_task(plan, TaskKey(stream="train", ordinal=ordinal))
-        store.add(*make_result(plan, task))
+        store.add(task.key, (), (), make_result(plan, task)[1])
     assert expected == len(sample_reply(store, LOOK.model_copy(update={"count": 100}), 1)[0].positions)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 import pytest
-from support.plans import PlannedTasks, make_plan, make_result, make_task
+from support.plans import LEASE_KEY, PlannedTasks, make_plan, make_result, make_task
 
 from penstock.protocol.instructions import Instruction, Send
 from penstock.protocol.messages import (
@@ -45,7 +45,7 @@ class Joined:
         """Let everybody join, at time 0."""
         self.now = 0.0
         self.plan = make_plan(items=items, failure_budget=1.0)
-        self.leases = Leases(PlannedTasks(self.plan), {}, INTERVALS, "1.0")
+        self.leases = Leases(PlannedTasks(self.plan), {}, INTERVALS, "1.0", LEASE_KEY)
         self.sink = Assembly(SinkHello(incarnation="i", results="r", version="1.0"), INTERVALS, 0.0)
         self.snapshots = Snapshots(Own("1.0", 0, {}), self.leases.observe(0.0), 1e9)
         self.held: list[TaskKey] = []

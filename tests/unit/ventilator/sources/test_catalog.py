@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.plans import PlannedTasks, make_plan
+from support.plans import LEASE_KEY, PlannedTasks, make_plan
 
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.instructions import Send
@@ -62,7 +62,7 @@ def test_there_is_no_page_of_what_is_not_there(stream: str, start: int, tmp_path
 def test_only_a_sink_is_told() -> None:
     """A worker that asks breaks the protocol; who is unknown is told to say hello."""
     plan = make_plan()
-    core = Leases(PlannedTasks(plan), {}, Intervals(), "1.0")
+    core = Leases(PlannedTasks(plan), {}, Intervals(), "1.0", LEASE_KEY)
     core.receive(b"s", SinkHello(incarnation="i", results="r", version="1.0"), 0.0)
     core.receive(b"w", Hello(worker="w", incarnation="j", host="h", slots=1, version="1.0"), 0.0)
     [send] = core.receive(b"s", ListPaths(stream="train", start=7), 0.0)
