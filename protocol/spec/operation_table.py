@@ -29,14 +29,22 @@ MANIPULATIONS: dict[str, str] = {
 STEPS: dict[str, str] = {
     "affine": "geometry.affine:RandomAffine",
     "center_crop": "geometry.center_crop:CenterCrop",
+    "color_jitter": "color.color_jitter:ColorJitter",
     "flip": "geometry.flip:Flip",
+    "gamma": "color.tables:RandomGamma",
+    "gaussian_blur": "color.gaussian_blur:GaussianBlur",
+    "grayscale": "color.grayscale:Grayscale",
+    "invert": "color.tables:Invert",
     "letterbox": "geometry.letterbox:Letterbox",
     "pad": "geometry.pad:Pad",
     "perspective": "geometry.perspective:RandomPerspective",
+    "posterize": "color.tables:Posterize",
     "random_crop": "geometry.random_crop:RandomCrop",
+    "random_erasing": "color.random_erasing:RandomErasing",
     "random_resized_crop": "geometry.random_resized_crop:RandomResizedCrop",
     "resize": "geometry.resize:Resize",
     "rotate": "geometry.rotate:RandomRotation",
+    "solarize": "color.tables:Solarize",
 }
 
 

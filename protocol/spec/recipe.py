@@ -9,16 +9,17 @@ from penstock.protocol.spec.model import Model
 from penstock.protocol.spec.operation_table import step_models
 from penstock.protocol.spec.step import Step
 
-RecipeName = Literal["imagenet-train", "imagenet-eval", "cifar-train"]
+RecipeName = Literal["imagenet-train", "imagenet-eval", "cifar-train", "simclr"]
 #: Size of the samples where the recipe's user gives none.
-_SIZES: dict[RecipeName, int] = {"imagenet-train": 224, "imagenet-eval": 224, "cifar-train": 32}
+_SIZES: dict[RecipeName, int] = {"imagenet-train": 224, "imagenet-eval": 224, "cifar-train": 32, "simclr": 224}
 
 
 class Recipe(Model):
     """A sequence of steps that goes before `steps`. What a name stands for never changes.
 
     `imagenet-train`: random_resized_crop, flip. `imagenet-eval`: resize by the shorter side (to 8/7 of `size`),
-    center_crop. `cifar-train`: random_crop with a padding of 1/8 of `size`, flip.
+    center_crop. `cifar-train`: random_crop with a padding of 1/8 of `size`, flip. `simclr`: random_resized_crop, flip,
+    color_jitter, grayscale, gaussian_blur; a stream with `patches = 2` gets two views of each image.
     """
 
     name: RecipeName
@@ -31,10 +32,14 @@ class Recipe(Model):
         """The steps that the recipe stands for."""
         size, models = self.size or _SIZES[self.name], step_models()
         flip = {"op": "flip", "p": 0.5}
+        jitter = {"op": "color_jitter", "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2, "p": 0.8}
+        blur = {"op": "gaussian_blur", "kernel_size": size // 20 * 2 + 1, "sigma": [0.1, 2.0], "p": 0.5}
+        crop = {"op": "random_resized_crop", "size": size}
         steps: dict[RecipeName, list[dict[str, Any]]] = {
-            "imagenet-train": [{"op": "random_resized_crop", "size": size}, flip],
+            "imagenet-train": [crop, flip],
             "imagenet-eval": [{"op": "resize", "shorter": round(size * 8 / 7)}, {"op": "center_crop", "size": size}],
             "cifar-train": [{"op": "random_crop", "size": size, "padding": size // 8}, flip],
+            "simclr": [crop, flip, jitter, {"op": "grayscale", "p": 0.2}, blur],
         }
         return tuple(models[step["op"]].model_validate(step) for step in steps[self.name])
 

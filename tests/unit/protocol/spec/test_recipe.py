@@ -21,6 +21,17 @@ RECIPES: list[tuple[Any, list[dict[str, Any]], tuple[int, int, int]]] = [
         (35, 35, 3),
     ),
     ("imagenet-eval", [{"op": "resize", "shorter": 256}, {"op": "center_crop", "size": 224}], (224, 224, 3)),
+    (
+        {"name": "simclr", "size": 40},
+        [
+            {"op": "random_resized_crop", "size": 40},
+            FLIP,
+            {"op": "color_jitter", "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2, "p": 0.8},
+            {"op": "grayscale", "p": 0.2},
+            {"op": "gaussian_blur", "kernel_size": 5, "p": 0.5},
+        ],
+        (40, 40, 3),
+    ),
     ("cifar-train", [{"op": "random_crop", "size": 32, "padding": 4}, FLIP], (32, 32, 3)),
 ]
 

@@ -12,6 +12,20 @@ RESIZE = {"op": "resize", "size": [40, 48]}
 #: Some steps, and the beginning of the SHA-256 of the samples that they make; every operation is among them.
 PINNED: list[tuple[str, list[dict[str, Any]]]] = [
     (
+        "2dddedfcfb8e4e7788cc996a80ec88ca",
+        [RESIZE, {"op": "color_jitter", "brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.2}],
+    ),
+    (
+        "5d9a9971998095255a37f17ff089f106",
+        [RESIZE, {"op": "gaussian_blur", "kernel_size": 9}, {"op": "grayscale", "p": 0.5}],
+    ),
+    ("a56009d1276afcda8a11af9bcf065f73", [RESIZE, {"op": "random_erasing", "value": [124, 116, 104]}]),
+    (
+        "013d52b4956b6f97e5f951ba3dcf4038",
+        [RESIZE, {"op": "gamma", "gamma": [0.5, 2]}, {"op": "posterize", "bits": 3, "p": 0.5}],
+    ),
+    ("6b555901d48622f422cc12e97120bd6d", [RESIZE, {"op": "solarize"}, {"op": "invert", "p": 0.5}]),
+    (
         "1ed17bedd465f1e795e8aa543c1c62ed",
         [RESIZE, {"op": "rotate", "degrees": 30, "filter": "bilinear", "fill": [9, 8, 7]}],
     ),

@@ -86,11 +86,15 @@ def test_a_crop_draws_the_same_numbers_whatever_is_before_it(before: dict[str, A
         assert np.array_equal(image, steps.program(sample, (40, 50)).run(pixels))
 
 
-#: Several operations at once, first to last: the decoded region, sizes, padding.
+#: Several operations of each kind at once.
 RECIPE = [
     {"op": "random_resized_crop", "size": 40},
     {"op": "flip", "p": 0.5},
+    {"op": "color_jitter", "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1},
+    {"op": "rotate", "degrees": 20, "filter": "bilinear", "p": 0.5},
+    {"op": "gaussian_blur", "kernel_size": 5, "p": 0.5},
     {"op": "random_crop", "size": 36, "padding": 2, "mode": "reflect"},
+    {"op": "random_erasing", "p": 0.5},
     {"op": "center_crop", "size": [30, 32]},
 ]
 

@@ -1,0 +1,1 @@
+"""Steps that change colours and leave the geometry alone. `blending.py` computes what several of them need."""
