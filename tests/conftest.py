@@ -10,7 +10,7 @@ from hypothesis import settings
 settings.register_profile("penstock", deadline=None, print_blob=True)
 settings.load_profile("penstock")
 
-# A shell lets what runs in its background ignore Ctrl-C, and whoever is started from there would too: tests that
+# A shell lets what runs in its background ignore Ctrl-C, and so would the programs that it starts: tests that
 # interrupt what they have started would wait for it in vain.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -24,8 +24,8 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data(root: Path) -> Path:
-    """Return the folder of real images beside the repository; a test that asks for it is skipped where it is absent."""
+    """Return the folder of real images next to the repository; without it, tests that need it are skipped."""
     path = root.parent / "shared" / "data"
     if not path.is_dir():
-        pytest.skip(f"NOT TESTED ON REAL IMAGES: {path} is not there (expected beside the repository)")
+        pytest.skip(f"NOT TESTED ON REAL IMAGES: {path} is not there (expected next to the repository)")
     return path

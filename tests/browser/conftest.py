@@ -48,7 +48,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def stack(photos: Path) -> Generator[LocalStack]:
-    """Run two workers and a second stream that nobody reads."""
+    """Run two workers and a second stream without a reader."""
     spec = make_spec(photos, train=make_stream(), validation=make_stream(patches=1))
     with run_stack(spec, workers=2, dashboard="127.0.0.1:0") as running:
         yield running

@@ -1,4 +1,4 @@
-"""The dashboard in Chromium: it shows what the ventilator knows, notices losses, and anybody can read and use it."""
+"""The dashboard in Chromium: it shows what the ventilator knows, notices losses, and is easy to read and use."""
 
 import os
 import re
@@ -102,7 +102,7 @@ def test_failed_files_are_listed_and_a_name_that_is_html_stays_text(page: Page) 
 
 
 def test_samples_are_shown_with_their_labels_and_refresh(page: Page) -> None:
-    """Real pictures of the stream that is read; other ones after a while; a stream that nobody reads has none."""
+    """Real pictures of the stream that is read; other ones after a while; a stream without a reader has none."""
     images = page.locator("#samples img")
     page.locator("#samples-title").scroll_into_view_if_needed()
     images.first.wait_for()

@@ -24,7 +24,7 @@ def until_true(page: Page, expression: str, argument: object = None) -> None:
 
 
 class Faults:
-    """What went wrong on a page, and whom it asked beside its own server."""
+    """What went wrong on a page, and which other servers than its own it asked."""
 
     def __init__(self, home: str) -> None:
         """Watch a page of the server at `home`."""

@@ -27,7 +27,7 @@ def busy_s(stack: LocalStack) -> float:
 def test_a_trainer_that_stops_stops_everything_within_the_window(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Memory stays flat within what the plan's window allows, nobody computes, and no byte is lost for it."""
+    """Memory stays flat within what the plan's window allows, no worker computes, and no byte is lost for it."""
     stream = make_stream(
         transform={"resize": {"height": 128, "width": 128}},
         patches=1,

@@ -170,7 +170,7 @@ def test_a_second_sigterm_leaves_at_once(photos: Path) -> None:
 
 
 def test_a_drain_that_takes_too_long_ends(photos: Path) -> None:
-    """After `drain_s` what runs is given back, and a thread that hangs keeps nobody from leaving."""
+    """After `drain_s` what runs is given back, and a thread that hangs does not keep the worker from leaving."""
     spec = make_spec(photos, train=make_stream(shuffle=False))
     with run_stack(spec, workers=0) as stack, stack.feed() as feed:
         process, log = start(stack, [*bad_worker(stack, HANG, path=FIRST), "--drain-s", "0.5"])

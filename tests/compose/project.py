@@ -37,7 +37,7 @@ def docker(*arguments: str | Path, check: bool = True, seconds: float = COMMAND_
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody uses, and that this was not called for before."""
+    """Return a TCP port that is not in use, and that this was not called for before."""
     for port in _PORTS:
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
@@ -136,7 +136,7 @@ class Project:
         return target
 
     def feed(self, stream: str = "train", *, keys: Path | None = None, timeout_s: float = COMMAND_S) -> Feed:
-        """Return a trainer on this machine, beside the containers, which asks for no more than two batches ahead."""
+        """Return a trainer on this machine, outside the containers, which asks for no more than two batches ahead."""
         address = f"tcp://127.0.0.1:{self.port}"
         return penstock.connect(address, stream, prefetch=2, keys=keys or self.keys(), timeout_s=timeout_s)
 

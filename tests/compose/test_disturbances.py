@@ -57,7 +57,7 @@ def feed(stack: Project) -> Iterator[Feed]:
 
 
 def test_workers_come_and_go(stack: Project, feed: Feed, reference: list[Batch]) -> None:
-    """One worker, four, two, in mid-epoch; who is sent away drains, and what it was given is lost by nobody."""
+    """One worker, four, two, in mid-epoch; who is sent away drains, and none of its tasks is lost."""
 
     def said(event: str) -> int:
         return len(stack.events("ventilator", event))
@@ -74,7 +74,7 @@ def test_workers_come_and_go(stack: Project, feed: Feed, reference: list[Batch])
     got += take(feed, ALL - 16)
     assert digest(reference) == digest(got)
     until(lambda: left + 3 == said("worker left"), "three workers to have said goodbye")
-    assert silent == said("worker silent"), "nobody was waited for"
+    assert silent == said("worker silent"), "no worker was waited for"
 
 
 def test_the_dashboard_is_there_for_who_has_its_token(stack: Project, feed: Feed) -> None:
@@ -105,7 +105,7 @@ def test_the_dashboard_is_there_for_who_has_its_token(stack: Project, feed: Feed
 def test_a_service_that_is_killed_is_started_again(
     service: str, stack: Project, feed: Feed, reference: list[Batch]
 ) -> None:
-    """Its process dies within the container, as in a crash: the engine starts it, and nobody is asked."""
+    """Its process dies within the container, as in a crash: the engine starts it, without any help."""
     got = take(feed, 7)
     victim = stack.container(service)
 

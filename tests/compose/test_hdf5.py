@@ -48,7 +48,7 @@ def test_the_file_holds_what_a_trainer_would_get(project: MakeProject, data: Pat
     with h5py.File(output / "penstock.h5") as file:
         got = {name: np.asarray(file[name]) for name in expected}
     assert digest([expected]) == digest([got])
-    assert [] == stack.run("ps", "--all", "--quiet", "trainer", check=False).split(), "nobody trains"
+    assert [] == stack.run("ps", "--all", "--quiet", "trainer", check=False).split(), "no trainer runs"
 
 
 def test_a_folder_that_cannot_be_written_to_is_said_in_words(project: MakeProject, data: Path, tmp_path: Path) -> None:

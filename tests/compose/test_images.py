@@ -15,7 +15,7 @@ from penstock.protocol.transport.keys import ROLES
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
 
-#: Prints what a container's process may do, and whether it can write beside the program.
+#: Prints what a container's process may do, and whether it can write to the program's folder.
 PROBE = """
 import json, os, pathlib
 lines = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
@@ -50,7 +50,7 @@ def inside(image: str, *program: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_only_the_trainer_has_tensorflow(name: str, images: tuple[str, ...]) -> None:
-    """Neither it nor Keras can be imported elsewhere, and no file of theirs is there; nor is pip beside the program."""
+    """Neither it nor Keras can be imported elsewhere, and no file of theirs is there; nor is pip installed."""
     del images
     program = """
 import importlib.util, pathlib, sys

@@ -98,7 +98,7 @@ def test_a_spec_that_is_wrong_is_said_in_words(project: MakeProject, data: Path,
 
 
 def test_images_that_only_their_owner_may_read_are_used_as_their_owner(project: MakeProject, tmp_path: Path) -> None:
-    """RUN_AS lets the containers run as somebody else, who then owns the keys too."""
+    """RUN_AS lets the containers run as another user, who then owns the keys too."""
     folder = make_images(tmp_path / "images", each=8)
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o700 if path.is_dir() else 0o600)

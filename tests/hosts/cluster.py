@@ -18,7 +18,7 @@ from penstock.protocol.runtime.health import query
 
 #: The tests' folder, for the training program.
 _TESTS = Path(__file__).resolve().parent.parent
-#: What the ventilator is told, beside where things lie: losses are noticed soon, and kills do not add up to poison.
+#: Settings of the ventilator besides paths: losses are noticed soon, and kills do not add up to poison.
 _VENTILATOR: Mapping[str, float] = {**INTERVALS, "confirm_s": 1.0, "hedge_s": 0.5, "attempts": 50}
 
 

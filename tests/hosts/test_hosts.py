@@ -112,7 +112,7 @@ def test_a_worker_that_cannot_reach_the_sink_says_why(
 
 @pytest.mark.parametrize("name", ["a", "trainer", "ventilator", "sink"])
 def test_a_host_that_drops_off_comes_back(cluster: Cluster, complete: Answer, name: str) -> None:
-    """Its cable is pulled out while all are busy, until everybody has noticed, and put back."""
+    """Its cable is pulled out while all are busy, until all have noticed, and put back."""
     cluster.start_all(["a", "b"])
     cluster.read(5)
     cluster.ask(BATCHES - 5)
@@ -216,7 +216,7 @@ LARGE = ("-m", "length", "--length", "800:65535")
 
 
 def test_a_line_that_drops_large_packets_does_not_eat_the_stream(cluster: Cluster, complete: Answer) -> None:
-    """A tunnel's MTU that nobody was told of: hello and heartbeats pass, results vanish, their sender wants more.
+    """A tunnel's MTU that no host knows of: hello and heartbeats pass, results vanish, their sender wants more.
 
     The ventilator notices whose results do not arrive, and leaves the work to the others until they do. Nothing is
     hedged, and no stall of a busy machine passes for a loss: what others have made first is not missed.
@@ -244,7 +244,7 @@ def test_a_line_that_drops_what_is_large_on_every_link_costs_time_only(cluster: 
 
 
 def test_links_that_a_nat_forgot_are_opened_again(cluster: Cluster, complete: Answer) -> None:
-    """No packet of a connection that exists passes any more, and nobody is told; new ones are fine."""
+    """No packet of a connection that exists passes any more, without a notice; new ones are fine."""
     cluster.start_all(["a"])
     cluster.read(5)
     links = {"a": (5555, 5556), "trainer": (5557,), "sink": (5555,)}

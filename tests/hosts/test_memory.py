@@ -24,7 +24,7 @@ time.sleep(600)
 
 
 def test_a_file_whose_path_looks_like_a_segment_is_none(tmp_path: Path) -> None:
-    """Anybody who may mount can make one: as another process sees its path, it is that of a segment."""
+    """Any user with the right to mount can make one: as another process sees its path, it is that of a segment."""
     if reason := why_not():
         pytest.skip(f"NOT TESTED ACROSS MOUNTS: {reason}")
     mount = f'mount -t tmpfs none "$0" && exec "{sys.executable}" -c "$1" "$0"'

@@ -8,6 +8,6 @@ from support.streams import held_ports
 
 @pytest.fixture
 def free_ports() -> Iterator[list[int]]:
-    """Return three TCP ports that nobody else is given while the test runs."""
+    """Return three TCP ports that no other process gets while the test runs."""
     with held_ports(3) as ports:
         yield ports

@@ -84,7 +84,7 @@ class Network:
     """All links between the processes."""
 
     def __init__(self, clock: Clock, rng: random.Random, weather: Weather, *, encoded: bool) -> None:
-        """Begin with nothing bound and nobody connected; `encoded`: every message goes through its bytes."""
+        """Begin with nothing bound and no peer connected; `encoded`: every message goes through its bytes."""
         self.clock, self.weather, self.encoded = clock, weather, encoded
         self.cuts: dict[tuple[str, str], Cut] = {}
         #: Messages by sender, kind and whole second.

@@ -75,7 +75,7 @@ class Process:
         self.world.clock.after(delay_s, act)
 
     def trace(self, text: str) -> None:
-        """Tell what happens, if anybody listens."""
+        """Report an event to the listener, if there is one."""
         if self.world.network.trace:
             self.world.network.trace(f"{self.name}: {text}")
 

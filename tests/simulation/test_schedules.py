@@ -1,7 +1,7 @@
 """Seeded schedules of the whole topology: the real cores, a simulated clock and a hostile simulated network.
 
 A failing seed is named in the failure; `SEED=1234 pytest tests/simulation -k one_seed -s` runs it alone and prints all
-that happened. What a seed found is kept as a unit test beside the core that was repaired.
+that happened. What a seed found is kept as a unit test of the core that was repaired.
 """
 
 import os

@@ -1,7 +1,7 @@
 """One schedule from its first event to the last trainer's last batch, and all that must hold meanwhile.
 
 Owns the checks that need the whole view: the sink's memory, what may be quarantined, progress after the faults, and
-that nobody talks without end. What each trainer gets is checked by the trainer's process.
+that no process talks without end. What each trainer gets is checked by the trainer's process.
 """
 
 import random
@@ -22,7 +22,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.assembly import Assembly
 from penstock.ventilator.core.leases import Leases
 
-#: Messages of one kind that one process may send in one simulated second, beside those that carry work.
+#: Messages of one kind that one process may send in one simulated second, besides those that carry work.
 _CHATTER = 100
 #: Messages that stand for work done: bounded by the work, not by this check.
 _WORK = ("Tasks", "Finished", "Result", "Batch", "Credit", "Progress", "Quarantined", "EpochEnd")
@@ -81,7 +81,7 @@ class World:
         return self.network.trace is not None or self.clock.steps % 4 == 0
 
     def _check_peace(self) -> None:
-        """Check that nothing is held for nobody once everybody has left and the last silence has expired."""
+        """Check that nothing is held without a reader once all have left and the last silence has expired."""
         end = max(self.clock.now, self.scenario.heal_at) + 2 * self.scenario.intervals.silence_s + 1.0
         while self.clock.now < end:
             self.clock.step()
@@ -198,7 +198,7 @@ class World:
             case "seek" if isinstance(process, TrainerProcess) and process.alive and not process.done:
                 process.seek(process.saves[int(fault.choice * len(process.saves))][0])
             case _:
-                pass  # it happened to somebody who is not there
+                pass  # it happened to a process that is not there
 
     def _heal(self) -> None:
         weather = self.network.weather

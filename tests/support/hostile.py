@@ -25,7 +25,7 @@ _FAILED = (
     | zmq.EVENT_DISCONNECTED
 )
 
-#: What one attacker sends with each seed, beside every kind of attack at least once.
+#: What one attacker sends with each seed, besides every kind of attack at least once.
 VOLLEY = 40
 
 

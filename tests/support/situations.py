@@ -121,7 +121,7 @@ class Line(Running):
                     threading.Thread(target=self._pass_on, args=(front, back), daemon=True).start()
 
     def _pass_on(self, front: socket.socket, back: socket.socket) -> None:
-        with front, back, suppress(OSError):  # whoever hangs up, or is not there yet, comes again
+        with front, back, suppress(OSError):  # a peer that hangs up, or is not there yet, comes again
             back.connect(self._target)
             while not self._over.is_set():
                 for source in select.select([front, back], [], [], 0.1)[0]:

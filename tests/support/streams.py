@@ -163,9 +163,9 @@ def joined(stack: LocalStack, workers: int) -> None:
 
 @contextmanager
 def held_ports(count: int) -> Generator[list[int]]:
-    """Hold TCP ports of loopback: nobody else is given them, and who asks for one of them by number can bind to it.
+    """Hold TCP ports of loopback: no other process gets them by chance, and one that asks by number can bind.
 
-    That is so because both sides allow an address to be used again, and nobody listens here.
+    That is so because both sides allow an address to be used again, and no process listens here.
     """
     with ExitStack() as opened:
         sockets = [opened.enter_context(socket.socket()) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""A terminal with somebody before it: commands run as its foreground job, keys are pressed, all that is shown is kept.
+"""A terminal with a user: commands run as its foreground job, keys are pressed, all that is shown is kept.
 
 Owns a pseudo-terminal. Knows nothing of the commands.
 """
@@ -80,7 +80,7 @@ class Terminal:
         """Wait for the command's end; return its exit status."""
 
         def is_over() -> bool:
-            """Return whether it is; what nobody reads may be what it waits for."""
+            """Return whether it is; output that is not read may block it."""
             self.text()
             return self.process.poll() is not None
 

@@ -30,7 +30,7 @@ class Web(ThreadingHTTPServer):
         self.requests: Counter[str] = Counter()
         self.open_now = self.most_at_once = 0
         self.lock = threading.Lock()
-        #: Set at the end: nobody hangs any longer.
+        #: Set at the end: no request hangs any longer.
         self.over = threading.Event()
 
     @property

@@ -25,7 +25,7 @@ class Run:
     """One `penstock write` in a session of its own."""
 
     def __init__(self, spec: Path, output: Path, *options: str, run_dir: Path | None = None) -> None:
-        """Start it; its logs and sockets are in `run_dir`, or a folder beside the output."""
+        """Start it; its logs and sockets are in `run_dir`, or a folder next to the output."""
         self.run_dir = run_dir or output.with_name(f"{output.stem}-run")
         command = [sys.executable, "-m", "penstock", "write", str(spec), "-o", str(output), *options]
         self.process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What `penstock check` foretells, held against running stacks."""
+"""The predictions of `penstock check`, compared with running stacks."""
 
 import json
 from pathlib import Path

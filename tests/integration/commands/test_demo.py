@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 #: Longest that everything may take to be gone after an interrupt (s): a stack gives its processes 3 s before it kills
 #: them, and a busy machine keeps each from its turn for a while.
 GONE_S = 15.0
-#: A demo that is not through before anybody has interrupted or killed it.
+#: A demo that is not through before the test has interrupted or killed it.
 LONG = ("--quick", "--epochs", "100000")
 #: Longest that a demo may take to reach a moment (s): TensorFlow's import on a busy machine.
 REACHED_S = 300.0
@@ -48,7 +48,7 @@ class Demo:
         return self.said.read_text(encoding="utf-8")
 
     def relatives(self) -> list[psutil.Process]:
-        """Return every process that it started, whoever they belong to by now."""
+        """Return every process that it started, whatever their parent is by now."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -143,7 +143,7 @@ def test_an_interrupt_at_any_moment_leaves_nothing_behind(folder: Path, moment: 
 
 
 def test_a_demo_that_is_killed_takes_its_processes_along(folder: Path) -> None:
-    """Services and trainer notice that whoever started them is gone."""
+    """Services and trainer notice that the process that started them is gone."""
     demo = Demo(folder, *LONG)
     until(lambda: demo.trains() or demo.process.poll() is not None, "training", REACHED_S)
     demo.process.kill()

@@ -107,7 +107,7 @@ def test_a_ventilator_that_falls_silent_is_said_to_and_comes_back(stack: LocalSt
 
 @pytest.mark.parametrize("command", ["status", "quarantine"])
 def test_who_waits_for_an_answer_sees_that_and_may_leave(command: str, tmp_path: Path) -> None:
-    """Nobody is there: it says for how long already, and whom it asks, on as many lines as it takes; Ctrl-C ends it."""
+    """No service answers: it says for how long, and which address it asks, on several lines; Ctrl-C ends it."""
     with Terminal(command, f"ipc://{tmp_path}/nobody", "--wait-s", "3600", columns=40) as terminal:
         terminal.wait_for(r"0:00:0\d asking")
         terminal.wait_for(r"\s*".join("nobody"))  # on two lines, if it is there that one ends

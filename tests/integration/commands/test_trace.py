@@ -183,7 +183,7 @@ def test_the_file_is_valid_by_its_format(tmp_path: Path, recorded: Path) -> None
 
 
 def test_rows_of_tasks_stand_in_order(recorded: Path) -> None:
-    """Viewers sort them by name, so their numbers have as many digits each; the task's own name stands beside it."""
+    """Viewers sort them by name, so their numbers have as many digits each; the task's own name follows it."""
     events = to_events(read_folder(recorded), found_in(recorded))["traceEvents"]
     shown = {
         event["name"]: event["args"]["task"] for event in events if "task" in event.get("args", {}) and "id2" in event

@@ -1,4 +1,4 @@
-"""Arrays, statistics and random changes beside Keras's own `ImageDataGenerator`."""
+"""Arrays, statistics and random changes compared with Keras's own `ImageDataGenerator`."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
     ids=["images", "labels", "inputs", "weights", "subset"],
 )
 def test_unchanged_batches_of_arrays_are_keras_s(given: dict[str, Any]) -> None:
-    """Whatever stands beside the images."""
+    """Labels, weights and further inputs."""
     theirs, ours = both(
         rescale=1 / 255, samplewise_center=True, samplewise_std_normalization=True, validation_split=0.25
     )

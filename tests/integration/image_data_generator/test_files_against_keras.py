@@ -1,4 +1,4 @@
-"""Iterators over folders and DataFrames beside Keras's own: the same listings, batches and attributes."""
+"""Iterators over folders and DataFrames compared with Keras's own: the same listings, batches and attributes."""
 
 import warnings
 from pathlib import Path

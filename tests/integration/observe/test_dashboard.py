@@ -70,7 +70,7 @@ def test_a_stack_shows_its_samples_and_failures_to_pages_and_terminals(
 
 
 def test_a_ventilator_that_stands_still_for_seconds_is_waited_for(tmp_path: Path) -> None:
-    """Nobody takes it for lost so soon: who asks how it goes hears it once the machine has time for it again."""
+    """It is not taken for lost so soon: a client that asks hears it once the machine has time for it again."""
     with run_stack(make_spec(make_images(tmp_path / "photos", each=4)), workers=0) as stack:
         ventilator = stack.children["ventilator"].process.pid
         os.kill(ventilator, signal.SIGSTOP)

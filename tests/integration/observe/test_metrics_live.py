@@ -116,7 +116,7 @@ def is_hedged(stack: LocalStack, pid: int) -> bool:
 
 
 def window_of(stack: LocalStack) -> int:
-    """Return how many samples ahead of the trainer what is wanted ends; 0: nobody says so right now."""
+    """Return how many samples ahead of the trainer what is wanted ends; 0: no service reports it right now."""
     [stream] = stack.snapshot().streams
     return stream.sink.window if stream.sink else 0
 

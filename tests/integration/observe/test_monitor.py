@@ -93,7 +93,7 @@ def test_a_stack_is_told_apart_by_its_parts(tmp_path: Path) -> None:
 def test_a_process_belongs_to_the_part_that_it_has_become() -> None:
     """One that was seen before it ran its own program, as any process between fork and exec, is not "other" for good.
 
-    And it keeps its part when it has ended and nobody has asked how yet.
+    And it keeps its part when it has ended and its parent has not waited for it yet.
     """
     becomes = f"import os, sys; input(); os.execv(sys.executable, [sys.executable, '-c', {BUSY!r}, 'penstock.worker'])"
     with Monitor(0.05) as monitor, program(becomes) as process:

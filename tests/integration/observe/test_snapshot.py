@@ -138,7 +138,7 @@ def test_a_killed_worker_goes_and_comes_back(stack: LocalStack) -> None:
 
 
 def test_who_asks_wrongly_gets_words_or_nothing(stack: LocalStack, tmp_path: Path) -> None:
-    """Another release, nobody there, more of the ledger than there can be: refused, too late, dropped and counted."""
+    """Another release, no service, more of the ledger than there can be: refused, too late, dropped and counted."""
     with Attacker(zmq.DEALER, stack.addresses.ventilator) as attacker:
         attacker.send([message(messages.StatusRequest(version="0.0.1"))])
         assert attacker.socket.poll(20_000)
@@ -179,7 +179,7 @@ def test_pages_on_tcp_speak_openmetrics_to_who_asks(stack: LocalStack) -> None:
 
 
 def get(url: str, accept: str = "*/*") -> tuple[str, str]:
-    """Return the content type and the text of the metrics beside a /healthz."""
+    """Return the content type and the text of the metrics next to a /healthz."""
     place = urlsplit(url)
     connection = HTTPConnection(place.netloc, timeout=DEADLINE_S)
     with closing(connection):

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.long]
 SOON_S = 90.0
 #: Seconds after which a verdict rests on nothing that was before it: more than its window.
 SETTLED_S = 10.0
-#: Nobody is lost, and nothing made again, because a process was slow: the slow one is what the verdict is about.
+#: No peer is lost, and nothing made again, because a process was slow: the slow one is what the verdict is about.
 PATIENT = {"silence_s": 30.0}
 #: Samples of a batch and of a task; a stream's window holds some of both.
 BATCH, TASK = 8, 4
@@ -164,7 +164,7 @@ def test_a_thin_line_between_workers_and_sink_is_named(photos: Path) -> None:
 
 
 def test_a_file_that_does_not_keep_up_is_named(tmp_path: Path) -> None:
-    """What trainers get is recorded beside, compressed as hard as can be, which takes far longer than making it."""
+    """The trainers' samples are also recorded, compressed as hard as can be, which takes far longer than making it."""
     photos = make_images(tmp_path / "photos", each=20, size=256)
     transform = {"patch": {"kind": "random", "height": 224, "width": 224}}
     stream = make_stream(transform=transform, patches=4, mix=1, task_items=4, batch_size=BATCH, window_mb=6.0)
@@ -178,7 +178,7 @@ def test_a_file_that_does_not_keep_up_is_named(tmp_path: Path) -> None:
 
 
 def test_a_task_that_never_ends_is_named_with_its_worker(photos: Path) -> None:
-    """Everybody waits for it: the sentence says who works on what, and for how long."""
+    """All wait for it: the sentence says which worker works on what, and for how long."""
     with trained(stack := run_stack(spec_of(photos, {"name": "hang", "parameters": {"item": 17}}), workers=1)):
         said = hear(stack, "stalled", "hanging task").sentence
         assert f"/{stack.children['worker-0'].process.pid} has been working on task" in said
@@ -206,7 +206,7 @@ def test_more_workers_than_the_window_has_tasks_for_are_told_of_the_window(photo
 
 
 def test_a_stack_that_stands_still_for_no_known_reason_says_so(photos: Path) -> None:
-    """Its only worker takes tasks and does nothing: it lives, nothing hangs, nobody is cut off, so no cause is true.
+    """Its only worker takes tasks and does nothing: it lives, nothing hangs, no worker is cut off, so no cause is true.
 
     A real worker joins it, and the stack goes on.
     """
@@ -234,7 +234,7 @@ def test_a_stack_that_lacks_a_part_says_which(photos: Path) -> None:
 
 
 def test_a_stream_that_stopped_says_why(tmp_path: Path) -> None:
-    """More items failed than the budget allows: nobody is served any more."""
+    """More items failed than the budget allows: no trainer is served any more."""
     folder = make_images(tmp_path / "photos", each=20, classes=("cat",))
     for number in range(8):
         (folder / "cat" / f"{number:04}.jpg").write_bytes(b"no image")

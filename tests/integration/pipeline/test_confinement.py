@@ -8,7 +8,7 @@ from support.services.running import PENSTOCK, refused, running
 
 
 def spec_of(folder: Path, **source: object) -> str:
-    """Return the path of a spec whose stream reads root `secrets`, as a ventilator of somebody else could have it."""
+    """Return the path of a spec whose stream reads root `secrets`, as a foreign ventilator could have it."""
     (folder / "class").mkdir(parents=True)
     (folder / "class" / "passwords.jpg").write_bytes(b"root:secret")
     path = folder / "spec.toml"

@@ -107,7 +107,7 @@ def test_a_transform_that_returns_another_shape_or_type_stops_its_stream_in_word
 
 
 def test_a_worker_without_the_package_refuses_to_start_in_words(photos: Path) -> None:
-    """It says what is missing and what to install; who starts the stack or trains hears it, whoever is first."""
+    """It says what is missing and what to install; the first program to start the stack or train gets the error."""
     spec = make_custom(photos, {"name": "invert"})
     with pytest.raises(StackError) as caught, run_stack(spec, 1) as stack, stack.feed() as feed:
         epochs(feed, 1)

@@ -49,7 +49,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def reference(spec: dict[str, object]) -> list[Batch]:
-    """Return two epochs that nobody disturbed."""
+    """Return two undisturbed epochs."""
     with run_stack(spec, workers=1) as stack:
         return epochs(stack.feed(), 2)
 
@@ -267,7 +267,7 @@ def _betray(
     try:
         router = context.socket(zmq.ROUTER)
         router.bind(address)
-        assert router.poll(60_000), "nobody came"
+        assert router.poll(60_000), "no peer connected"
         peer = router.recv_multipart()[0]
         for frames in attacks:
             router.send_multipart([peer, *frames])

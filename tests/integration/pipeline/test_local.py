@@ -184,7 +184,7 @@ def test_a_root_that_no_stream_has_is_refused_before_anything_starts(photos: Pat
 
 
 def test_nothing_of_the_working_folder_is_imported(photos: Path, tmp_path: Path) -> None:
-    """A program may keep a random.py there; in a shared folder it would even be somebody else's."""
+    """A program may keep a random.py there; in a shared folder it would even be another user's."""
     for name in ("random.py", "json.py", "struct.py", "penstock.py"):
         (tmp_path / name).write_text(f"from pathlib import Path\nPath({str(tmp_path)!r}, '{name}.ran').touch()\n")
     spec = json.dumps(make_spec(photos, train=make_stream()))

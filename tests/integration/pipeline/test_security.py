@@ -1,4 +1,4 @@
-"""A stack with keys: each role enters by its own key and nobody else does, while a trainer is served all along.
+"""A stack with keys: each role enters by its own key and no other peer does, while a trainer is served all along.
 
 The services are real processes on loopback; attacks are bounded in number and time.
 """
@@ -57,7 +57,7 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def reference(spec: dict[str, object]) -> str:
-    """Return the digest of an epoch without keys and without anybody else."""
+    """Return the digest of an epoch without keys and without another peer."""
     with run_stack(spec, workers=1) as stack:
         return digest(epochs(stack.feed(), 1))
 
@@ -89,7 +89,7 @@ def test_the_same_bytes_with_keys_as_without(stack: LocalStack, reference: str) 
 
 
 def test_every_socket_admits_its_roles_and_nobody_else(stack: LocalStack, reference: str, keys: Path) -> None:
-    """All of: no key, a key of nobody, each role's key, the right key for a false server, on each of three sockets."""
+    """All of: no key, an unknown key, each role's key, the right key for a false server, on each of three sockets."""
     roles: tuple[Role, ...] = ("ventilator", "sink", "worker", "trainer")
     with served(stack, reference):
         for service, kind, address, wanted in sockets(stack):

@@ -28,7 +28,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def spec_file(photos: Path) -> str:
-    """Return a spec's file beside the images."""
+    """Return a spec's file next to the images."""
     path = photos / "spec.json"
     path.write_text(json.dumps(make_spec(photos)))
     return str(path)
@@ -177,7 +177,7 @@ def test_an_address_in_use_is_said_in_words(spec_file: str, tmp_path: Path, free
 
 
 def test_a_file_that_is_no_socket_is_never_taken(spec_file: str, tmp_path: Path) -> None:
-    """Binding would remove it: somebody's data, after a slip of the keyboard."""
+    """Binding would remove it: a user's data, after a slip of the keyboard."""
     precious = tmp_path / "precious"
     precious.write_text("data")
     for flags in (["--bind", f"ipc://{precious}"], ["--bind", f"ipc://{tmp_path}/v.sock", "--health", str(precious)]):
@@ -186,7 +186,7 @@ def test_a_file_that_is_no_socket_is_never_taken(spec_file: str, tmp_path: Path)
 
 
 def test_a_socket_left_by_a_dead_service_is_taken_over(spec_file: str, tmp_path: Path) -> None:
-    """After kill -9 the file is still there, and nobody listens."""
+    """After kill -9 the file is still there, and no process listens."""
     address, health = f"ipc://{tmp_path}/v.sock", tmp_path / "health"
     command = [PENSTOCK, "ventilator", "--spec", spec_file, "--bind", address, "--health", str(health)]
     with running(command) as [process]:

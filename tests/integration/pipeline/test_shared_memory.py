@@ -66,7 +66,7 @@ def sharing(stack: LocalStack) -> dict[str, int]:
 
 def test_workers_and_trainers_of_one_host_share_memory(spec: dict[str, object], reference: list[Batch]) -> None:
     """It is used without being asked for, and changes no byte; what a trainer gets is its own to write to."""
-    others = shared_segments([os.getpid()])  # of feeds of other tests, in tracebacks that nobody has collected yet
+    others = shared_segments([os.getpid()])  # of feeds of other tests, in tracebacks that are not collected yet
     with run_stack(spec, workers=2) as stack:
         feed = stack.feed()
         got = epochs(feed, 2)

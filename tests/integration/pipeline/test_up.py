@@ -26,7 +26,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def spec_file(photos: Path) -> str:
-    """Return a spec's file beside the images."""
+    """Return a spec's file next to the images."""
     path = photos / "spec.json"
     path.write_text(json.dumps(make_spec(photos)))
     return str(path)
@@ -74,7 +74,7 @@ def test_ctrl_c_while_the_stack_starts_leaves_nothing_behind(spec_file: str, tmp
 
 
 def test_services_leave_when_their_parent_is_killed(spec_file: str, tmp_path: Path) -> None:
-    """Nobody is left to stop them: they notice, within seconds."""
+    """No process is left to stop them: they notice, within seconds."""
     with (
         running(up(spec_file, tmp_path)) as [process],
         penstock.connect(f"ipc://{tmp_path}/trainers.sock") as feed,

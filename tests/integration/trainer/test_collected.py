@@ -1,4 +1,4 @@
-"""Feeds and iterators that nobody holds any more: the collector closes them on any thread, their own included."""
+"""Feeds and iterators without a reference: the collector closes them on any thread, their own included."""
 
 import os
 import subprocess

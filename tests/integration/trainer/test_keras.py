@@ -67,7 +67,7 @@ def saved_batches(folder: Path, reference: list[str]) -> int:
 
 @pytest.fixture(scope="module")
 def undisturbed(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], str]:
-    """Return what a training that nobody disturbs does and comes to."""
+    """Return the batches and weights of an undisturbed training."""
     folder = tmp_path_factory.mktemp("undisturbed")
     return finish(start(spec, folder, 1), folder)
 

@@ -92,7 +92,7 @@ def test_an_exceeded_failure_budget_stops_fit_in_words(stack: LocalStack) -> Non
 
 
 def test_a_deadline_stops_fit_in_words(feed: Feed, photos: Path) -> None:
-    """Nobody makes the batches: the message says for what it waited, and what to check."""
+    """No worker makes the batches: the message says for what it waited, and what to check."""
     del feed
     with run_stack(make_spec(photos, train=make_stream(**SMALL)), workers=0) as idle:
         starved = idle.feed("train")

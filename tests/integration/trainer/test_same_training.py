@@ -20,7 +20,7 @@ EPOCHS, BATCHES = 2, 7
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a spec file over 2 × 25 JPEG files, one of them damaged, and beside it `patches.h5` with two epochs."""
+    """Return a spec file over 2 × 25 JPEG files, one of them damaged, and next to it `patches.h5` with two epochs."""
     folder = tmp_path_factory.mktemp("same")
     make_images(folder / "photos", each=25)
     (folder / "photos/cat/0003.jpg").write_bytes(b"no image")

@@ -143,7 +143,7 @@ def test_an_added_step_reaches_the_trainer_with_numbers_of_its_own(fields: Field
 
 
 def test_an_added_manipulation_brings_a_field_of_its_own(fields: Fields) -> None:
-    """A spec that asks for every manipulation delivers it beside the unchanged image."""
+    """A spec that asks for every manipulation delivers it with the unchanged image."""
     assert (60, 12, 16, 3) == fields["every/img"].shape
     assert np.array_equal(255 - fields["every/img"], fields["every/negative"])
 

@@ -60,7 +60,7 @@ class CoreHarness:
         return [each for each in instructions if isinstance(each, Send)]
 
     def hear(self, peer: bytes, message: Any) -> list[Any]:
-        """Let a message arrive; return the messages sent back to anybody."""
+        """Let a message arrive; return the messages sent to any peer."""
         return [send.message for send in self.take(self.leases.receive(peer, message, self.now))]
 
     def join(self, peer: bytes, slots: int = 2, incarnation: str = "") -> list[Any]:

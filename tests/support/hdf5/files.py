@@ -52,7 +52,7 @@ def write_file(
 
 
 def write_parts(path: Path, counts: tuple[int, ...] = (20, 13, 17), *, stored: str = "chunks") -> Path:
-    """Write the same samples in parts beside a file of virtual data sets over them; return that."""
+    """Write the same samples in parts next to a file of virtual data sets over them; return that."""
     total = sum(counts)
     whole = write_file(path.with_suffix(".whole"), total, stored=stored)
     with h5py.File(whole) as source:

@@ -61,7 +61,7 @@ def refused(*command: str, env: dict[str, str] | None = None) -> str:
 
 
 def ask(port: int) -> tuple[int, dict[str, Any]]:
-    """Return status and content of a health check over TCP; (0, {}) while nobody answers."""
+    """Return status and content of a health check over TCP; (0, {}) without an answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=DEADLINE_S) as answer:
             return answer.status, json.load(answer)

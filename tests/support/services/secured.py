@@ -83,7 +83,7 @@ def served(stack: LocalStack, reference: str, most_mb: float = 60) -> Generator[
             over.set()
             watcher.join()
     assert reference == digest(got)
-    assert took < 10, "nobody else is slowed for more than a moment"
+    assert took < 10, "no other peer is slowed for more than a moment"
     assert all(size < most_mb for size in most.values()), most
 
 

@@ -36,7 +36,7 @@ class Machine:
         self.program(self._bin / "docker", f"exit {status}")
 
     def engine(self, text: str) -> None:
-        """Put an engine beside the clone that is started by what `text` prints, and stopped by writing `down`."""
+        """Put an engine next to the clone that is started by what `text` prints, and stopped by writing `down`."""
         self.program(self._shared / "up", text)
         self.program(self._shared / "down", "echo engine-down >> made")
 

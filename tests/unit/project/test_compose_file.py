@@ -25,7 +25,7 @@ def test_the_dockerfile_needs_no_more_than_its_base_image(root: Path) -> None:
 
 
 def test_what_is_copied_into_images_passes_the_ignore_file(root: Path) -> None:
-    """`.dockerignore` lets in what the Dockerfile copies, and nothing beside it."""
+    """`.dockerignore` lets in what the Dockerfile copies, and nothing else."""
     copied: set[str] = set()
     for line in (root / "deploy" / "Dockerfile").read_text(encoding="utf-8").splitlines():
         if line.startswith("COPY ") and "--from" not in line:

@@ -76,7 +76,7 @@ def test_added_and_revoked_keys_reach_the_services(root: Path, volumes: Path) ->
 
 
 def test_the_dashboard_s_address_is_said_with_a_token_that_stays(root: Path, volumes: Path) -> None:
-    """Only the ventilator gets the token; whoever asks `penstock keys` something is not shown it again."""
+    """Only the ventilator gets the token; `penstock keys` does not show it again."""
     status, said = run(root, "share_keys.py", volumes)
     [(address, token)] = re.findall(r"^\S+ dashboard: (\S+)\?token=(\S+)$", said, re.MULTILINE)
     assert (0, "http://127.0.0.1:5550/") == (status, address)

@@ -59,7 +59,7 @@ def test_there_is_something_to_look_at() -> None:
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_python_compiles(block: Block) -> None:
-    """Whoever copies a block may paste it."""
+    """A reader who copies a block may paste it."""
     compile(block.text, str(block), "exec")
 
 

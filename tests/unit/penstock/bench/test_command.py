@@ -164,7 +164,7 @@ def test_every_part_of_any_panel_is_in_the_legend() -> None:
 def test_a_law_that_says_nothing_good_is_told_as_it_is(
     two_workers_s: list[float], words: str, label: str, tmp_path: Path
 ) -> None:
-    """Below 0 more workers were slower, near 0 nobody can say: in the report and in the picture's legend."""
+    """Below 0 more workers were slower, near 0 it is uncertain: in the report and in the picture's legend."""
     results = make_results()
     one, two = Candidate("penstock", 1), Candidate("penstock", 2)
     for candidate, seconds in ((one, [10.0] * 3), (two, two_workers_s)):

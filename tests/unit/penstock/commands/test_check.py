@@ -1,4 +1,4 @@
-"""`penstock check`: what it foretells follows from the spec and the files, and a bad spec is an error in words."""
+"""`penstock check`: its predictions follow from the spec and the files, and a bad spec is an error in words."""
 
 import json
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ SAMPLE_BYTES = 8 * 12 * 3 + 4 + 8 + 4
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
-    """Return a spec file beside its images: three cats, two dogs."""
+    """Return a spec file next to its images: three cats, two dogs."""
     make_images(tmp_path / "photos", each=2, size=32)
     (tmp_path / "photos/cat/0009.jpg").write_bytes((tmp_path / "photos/cat/0001.jpg").read_bytes())
     (tmp_path / "spec.toml").write_text(SPEC, encoding="utf-8")
@@ -122,7 +122,7 @@ def test_memory_is_a_sum_of_explained_terms(spec: Path, capsys: pytest.CaptureFi
 
 
 def test_how_this_host_decodes_patches_is_said(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """So that nobody wonders why one host is slower: an extension that did not compile is no error."""
+    """So that users need not wonder why one host is slower: an extension that did not compile is no error."""
     assert partial_jpeg.describe() == ask(capsys, str(spec))["jpeg_parts"]
 
 

@@ -103,7 +103,7 @@ def test_a_bad_argument_for_folders_is_refused(photos: Path, arguments: dict[str
 
 @pytest.mark.parametrize("cval", [-1, 300, 255.5])
 def test_files_are_not_filled_with_what_8_bits_cannot_hold(photos: Path, cval: float) -> None:
-    """The value is quoted; where it is never seen, it is nobody's business."""
+    """The value is quoted; where it has no effect, it is accepted."""
     arguments: dict[str, Any] = {"rotation_range": 20, "fill_mode": "constant", "cval": cval}
     with pytest.raises(ArgumentError, match=f"cval = {float(cval)}: image files have levels of 0 to 255"):
         folder(photos, arguments)

@@ -31,7 +31,7 @@ def test_an_iterator_stays_in_its_process() -> None:
         pickle.dumps(iterator)
     child = multiprocessing.get_context("fork").Process(target=ask, args=(iterator,))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks in a process with threads
         child.start()
     child.join(60)
     assert 7 == child.exitcode

@@ -25,7 +25,7 @@ def test_pictures_are_saved_as_they_are_yielded(tmp_path: Path) -> None:
 
 
 def test_a_folder_for_pictures_must_be_there(tmp_path: Path) -> None:
-    """A mistake in the name, or a format that nobody can write, is found before hours of training."""
+    """A mistake in the name, or a format that cannot be written, is found before hours of training."""
     with pytest.raises(FileNotFoundError, match=r"save_to_dir = .*nowhere"):
         flow(save_to_dir=tmp_path / "nowhere")
     with pytest.raises(TypeError, match="save_to_dir = 5: give the path of a folder"):

@@ -33,7 +33,7 @@ def test_senseless_specare_refused(arguments: dict[str, Any], words: str) -> Non
 
 @pytest.mark.parametrize("cval", [-1.0, 255.5, 300.0])
 def test_a_stream_is_not_filled_with_what_8_bits_cannot_hold(cval: float) -> None:
-    """It would be cut to 0 or 255 in silence; where it cannot be seen, it is nobody's business."""
+    """It would be cut to 0 or 255 in silence; where it has no effect, it is accepted."""
     resize = {"height": 8, "width": 8}
     seen = {"rotation_range": 20.0, "fill_mode": "constant", "cval": cval}
     with pytest.raises(ValidationError, match=f"cval = {cval}: samples have levels of 0 to 255"):

@@ -99,6 +99,6 @@ def test_names_versions_parameters_and_their_order_are_part_of_the_fingerprint()
     ],
 )
 def test_a_wrong_entry_of_the_spec_is_refused(custom: dict[str, Any], words: str) -> None:
-    """Names, numbers and fields are checked before anybody looks for code."""
+    """Names, numbers and fields are checked before the code is looked for."""
     with pytest.raises(ValidationError, match=words):
         Custom.model_validate({"name": "invert", **custom})

@@ -133,6 +133,6 @@ def test_statistics_of_nothing_are_refused() -> None:
 
 
 def test_statistics_in_json_are_plain_numbers(tmp_path: Path) -> None:
-    """Anybody can write them, and read what `save` wrote."""
+    """Any program can write them, and read what `save` wrote."""
     Statistics(mean=np.array([1.5, 2.0, 3.0]), std=np.array([0.5])).save(tmp_path / "s.json")
     assert {"mean": [1.5, 2.0, 3.0], "std": [0.5]} == json.loads((tmp_path / "s.json").read_text())

@@ -84,7 +84,7 @@ def test_a_good_spec_loads_and_its_roots_start_at_its_folder(tmp_path: Path) -> 
 def test_a_mistake_is_named_with_file_field_value_and_what_is_allowed(
     old: str, new: str, words: list[str], tmp_path: Path
 ) -> None:
-    """Whoever reads the error can repair the file without reading the code."""
+    """A user who reads the error can repair the file without reading the code."""
     assert old in GOOD
     error = broken(GOOD.replace(old, new), tmp_path)
     assert [] == [word for word in words if word not in error]

@@ -38,7 +38,7 @@ def test_a_link_out_of_the_root_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    """Nobody writes to it: opening it to read would never return."""
+    """No process writes to it: opening it to read would never return."""
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(SourceError, match="not a file"):
         confined_files.open_below(str(tmp_path), "pipe", allow_outside=False)

@@ -129,7 +129,7 @@ def test_parts_that_show_only_while_they_are_read_are_refused(part: str, tmp_pat
     for name in ("d-%b/x.h5", "part000.h5"):
         with h5py.File(tmp_path / name, "w") as file:
             file["image"] = IMAGES
-    os.mkfifo(tmp_path / "d-0/x.h5")  # whoever opened it would wait for ever
+    os.mkfifo(tmp_path / "d-0/x.h5")  # a process that opened it would wait for ever
     write_endless(tmp_path / "all.h5", part)
     words = "named by a pattern, 'd-%b/x.h5'" if "%" in part else "selection without an end"
     for read in (lambda: opened(tmp_path, labels=""), lambda: Hdf5Feed(tmp_path / "all.h5")):

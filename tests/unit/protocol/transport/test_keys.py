@@ -42,7 +42,7 @@ def test_init_makes_one_key_a_role_that_only_its_owner_can_read(folder: Path) ->
 
 
 def test_a_folder_is_never_made_over_another(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second init would lock everybody out."""
+    """A second init would lock all peers out."""
     before = {path: path.read_bytes() for path in folder.glob("*/*")}
     assert 2 == main(["init", str(folder)])
     assert "is there already" in capsys.readouterr().err
@@ -50,7 +50,7 @@ def test_a_folder_is_never_made_over_another(folder: Path, capsys: pytest.Captur
 
 
 def test_add_export_list_and_revoke(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What another host gets is one secret and three public keys; a revoked key is known to nobody."""
+    """What another host gets is one secret and three public keys; a revoked key is unknown to all."""
     keys = ["--keys", str(folder)]
     assert 0 == main(["add", "worker-7", *keys])
     assert 0 == main(["add", "trainer-b", *keys])
@@ -138,7 +138,7 @@ def test_a_key_that_others_could_use_or_that_is_none_is_refused(
 
 
 def test_a_key_of_another_user_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever owns the file can replace it."""
+    """The owner of the file can replace it."""
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     with pytest.raises(SpecError, match="belongs to user"):
         KeyRing(folder, "worker")
@@ -216,7 +216,7 @@ def test_only_loopback_and_unix_sockets_count_as_local(address: str, local: bool
 
 
 def test_a_socket_without_keys_is_not_bound_for_others() -> None:
-    """The socket itself refuses, whoever makes it."""
+    """The socket itself refuses, whatever module makes it."""
     hub = Hub(structlog.get_logger())
     try:
         with pytest.raises(SpecError, match="refusing to listen"):

@@ -45,10 +45,10 @@ def test_addresses_are_taken_apart(address: str, host: str, port: int) -> None:
 
 
 def test_an_address_that_leads_nowhere_is_explained(tmp_path: Path) -> None:
-    """An unknown name, a port where nobody listens, a missing socket; and one where somebody does listen."""
+    """An unknown name, a port without a listener, a missing socket; and one with a listener."""
     assert "cannot look 'nobody.invalid' up" in why_unreachable("tcp://nobody.invalid:5556")
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # bound, so that nobody else takes it, and deaf
+        closed.bind(("127.0.0.1", 0))  # bound, so that no other process takes it, and deaf
         refused = why_unreachable(f"tcp://127.0.0.1:{closed.getsockname()[1]}")
     assert "refused" in refused
     assert "--advertise" in refused, "loopback is this host itself"

@@ -127,7 +127,7 @@ def test_a_process_that_shares_no_memory_refuses_references(sink: Attachments) -
 
 
 def test_references_must_match_the_arrays(sink: Attachments) -> None:
-    """One reference too few, or one beside a raw frame, is a malformed message and not a crash."""
+    """One reference too few, or one together with a raw frame, is a malformed message and not a crash."""
     pool = filled_pool(sink)
     shared, left = by_reference(*make_message(take(pool)))
     frames = [bytes(frame) for frame in wire.encode(shared, left)]
@@ -146,7 +146,7 @@ def test_references_must_match_the_arrays(sink: Attachments) -> None:
 
 
 def test_a_segment_cannot_shrink_under_a_reader() -> None:
-    """Neither by its owner nor by anybody who found it: reading it never ends in SIGBUS."""
+    """Neither by its owner nor by another process that found it: reading it never ends in SIGBUS."""
     segment = Segment.create(SIZE)
     assert segment.descriptor is not None
     with pytest.raises(PermissionError):
@@ -183,7 +183,7 @@ time.sleep(600)
         os.kill(owner.pid, signal.SIGKILL)
     assert 1 == sink.count
     sink.sweep()
-    assert 0 == sink.count, "nobody can refer to it any more"
+    assert 0 == sink.count, "no process can refer to it any more"
     assert (9, 9) == (samples.min(), samples.max())
     del samples
     until(lambda: set(open_segments()) <= set(before), "the kernel to free the segment")

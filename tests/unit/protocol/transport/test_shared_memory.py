@@ -1,4 +1,4 @@
-"""Shared memory: nobody reads what is being written, nobody opens what is not a segment, nothing stays behind."""
+"""Shared memory: nothing is read while it is written, only segments are opened, nothing stays behind."""
 
 import fcntl
 
@@ -141,7 +141,7 @@ def test_a_pool_grows_while_all_is_lent_and_shrinks_when_little_is_used(sink: At
 
 
 def test_segments_whose_messages_were_lost_are_given_up(sink: Attachments) -> None:
-    """A link that was cut drops what was queued: nobody will release that, and the pool does without after a while."""
+    """A link that was cut drops what was queued: it will never be released, and the pool does without after a while."""
     pool = filled_pool(sink)
     lost = [take(pool)]
     lost += [take(pool) for _ in range(pool.count - 1)]

@@ -123,7 +123,7 @@ class AssemblyMachine(RuleBasedStateMachine):
         assert held <= windows + 2 * store.geometry.block_samples * len(readers)
 
     def teardown(self) -> None:
-        """With credit, what is missing is enough to serve everybody: the window never stalls."""
+        """With credit, what is missing is enough to serve all: the window never stalls."""
         if not hasattr(self, "harness"):
             return
         for peer in self.wanted:

@@ -17,7 +17,7 @@ from penstock.protocol.messages import (
 
 
 def test_too_many_failures_stop_the_stream_in_words() -> None:
-    """The budget, the most frequent reasons and what to do; whoever asks later is told the same."""
+    """The budget, the most frequent reasons and what to do; later requests get the same answer."""
     plan = make_plan(items=20, task_items=4, failure_budget=0.1)
     harness = CoreHarness(plan)
     harness.subscribe()
@@ -35,7 +35,7 @@ def test_too_many_failures_stop_the_stream_in_words() -> None:
 
 
 def test_a_failure_that_is_not_the_items_fault_stops_the_stream_at_once_for_its_reason() -> None:
-    """Whatever the budget allows: every other item would fail as well; whoever asks later is told the same."""
+    """Whatever the budget allows: every other item would fail as well; later requests get the same answer."""
     plan = make_plan(items=20, task_items=4, failure_budget=1.0)
     harness = CoreHarness(plan)
     harness.subscribe()

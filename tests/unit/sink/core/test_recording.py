@@ -1,4 +1,4 @@
-"""What is written and committed when, beside trainers and on disks that are slow or full."""
+"""What is written and committed when, with trainers and on disks that are slow or full."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_neither_runs_ahead_of_the_other_by_more_than_the_window() -> None:
             harness.result(task)
     reader = harness.core.streams.readers[b"t"]
     assert 0 < reader.cursor <= recorder.cursor + recorder.window
-    assert not harness.missing(), "nothing may be made for nobody"
+    assert not harness.missing(), "nothing may be made without a reader"
     assert recorder.in_flight <= recorder.window
     stood = recorder.cursor
     for _ in range(200):  # no trainer
@@ -231,7 +231,7 @@ def test_another_spec_stops_the_writing_and_other_batches_do_not() -> None:
 
 
 def test_a_finished_file_needs_nothing() -> None:
-    """Whoever finds it finished makes nothing."""
+    """A run that finds it finished makes nothing."""
     harness = CoreHarness(make_plan(), Disk(finished=True))
     harness.work()
     assert "finished" == harness.recording.state

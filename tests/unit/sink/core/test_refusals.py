@@ -15,7 +15,7 @@ def refusal(given: str, fingerprint: str, fingerprint_1: str = "") -> str:
 
 
 def test_a_position_of_an_older_release_is_accepted_where_it_says_the_same() -> None:
-    """By either fingerprint of the stream; an unknown one is quoted beside that of the same version."""
+    """By either fingerprint of the stream; an unknown one is quoted with that of the same version."""
     both = "2:new", "old"
     assert ["", "", ""] == [refusal(given, *both) for given in ("", "2:new", "old")]
     assert "belongs to fingerprint other, the sink has old: " in refusal("other", *both)

@@ -30,7 +30,7 @@ def test_a_repeated_result_is_counted_and_changes_nothing() -> None:
 
 
 def test_a_result_that_nobody_wants_is_counted_and_not_kept() -> None:
-    """Before anybody subscribed, of a stream that is not there, before the cursor or beyond the window."""
+    """Before any subscription, of a stream that is not there, before the cursor or beyond the window."""
     harness = CoreHarness(make_plan(items=1000, task_items=4, batch_size=4))
     harness.result(0)
     harness.subscribe(position=40)

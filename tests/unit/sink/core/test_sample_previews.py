@@ -74,7 +74,7 @@ def result(
 
 
 def shown(instructions: Sequence[SinkInstruction], peer: bytes = b"eye") -> list[Shown]:
-    """Return what somebody was shown."""
+    """Return the samples that a peer was shown."""
     sent = [each for each in instructions if isinstance(each, Send) and each.peer == peer]
     return [(each.message, each.arrays) for each in sent if isinstance(each.message, SampleReply)]
 
@@ -197,7 +197,7 @@ def test_readers_get_the_same_whether_somebody_looks_or_not() -> None:
 
 
 def test_nothing_is_made_for_who_only_looks() -> None:
-    """Without a reader the stream needs nothing, and the onlooker is told at once that nobody reads."""
+    """Without a reader the stream needs nothing, and the onlooker is told at once that there is no reader."""
     plan = make_plan()
     core = make_core(plan)
     [seen] = shown(hear(core, b"eye", LOOK))

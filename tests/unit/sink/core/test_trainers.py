@@ -78,7 +78,7 @@ def test_a_batch_larger_than_an_epoch_is_refused_with_drop_remainder_only() -> N
 
 
 def test_there_is_a_limit_to_trainers() -> None:
-    """A sink that is asked by everybody says so instead of serving nobody well."""
+    """A sink with too many trainers refuses more, rather than serve all of them badly."""
     harness = CoreHarness()
     for number in range(MAX_READERS):
         harness.subscribe(f"t{number}".encode())
@@ -125,7 +125,7 @@ def test_trainers_that_come_before_the_ventilator_wait() -> None:
 
 
 def test_trainers_that_wait_and_fall_silent_are_forgotten() -> None:
-    """Nobody is read for who is not there any more."""
+    """No samples are requested for a trainer that has left."""
     harness = CoreHarness(welcomed=False)
     harness.subscribe(b"a")
     harness.subscribe(b"b")
@@ -135,7 +135,7 @@ def test_trainers_that_wait_and_fall_silent_are_forgotten() -> None:
 
 
 def test_unknown_trainers_are_told_to_start_over() -> None:
-    """A sink that was restarted knows nobody."""
+    """A sink that was restarted knows no trainer."""
     harness = CoreHarness()
     assert [Reset()] == harness.hear(b"x", Credit(consumed=3, limit=5))
     assert [Reset()] == harness.hear(b"x", Heartbeat())

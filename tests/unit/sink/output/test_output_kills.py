@@ -49,7 +49,7 @@ def test_a_kill_at_any_system_call_loses_nothing_committed(
 
 
 def test_a_kill_between_a_shards_last_piece_and_the_shard_leaves_no_larger_one(tmp_path: Path) -> None:
-    """Whoever goes on makes the shard first: later pieces belong to the next."""
+    """The run that continues makes the shard first: later pieces belong to the next."""
     asked, at = output_config(tmp_path, **SHARDED), 0
     while not (tmp_path / "out-00000.h5").exists():  # the last call before which there is no shard, but all its pieces
         discard(asked.output)
@@ -65,7 +65,7 @@ def test_a_kill_between_a_shards_last_piece_and_the_shard_leaves_no_larger_one(t
 
 
 def test_parts_that_a_kill_left_beside_a_finished_output_go(tmp_path: Path) -> None:
-    """But not what somebody else has put there."""
+    """But not what another program has put there."""
     write(output_config(tmp_path), FaultyDisk())
     parts = tmp_path / "out.h5.parts"
     parts.mkdir()

@@ -38,7 +38,7 @@ def test_shards_hold_what_was_asked_for_in_whole_chunks(calm: dict[str, Array], 
 def test_shards_of_another_size_without_their_view_are_refused_and_stay(
     changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Somebody removed the output and left its shards: they are named, not mixed with others, nor overwritten."""
+    """A user removed the output and left its shards: they are named, not mixed with others, nor overwritten."""
     write(output_config(tmp_path, **SHARDED), FaultyDisk())
     (tmp_path / "out.h5").unlink()
     before = (tmp_path / "out-00000.h5").read_bytes()

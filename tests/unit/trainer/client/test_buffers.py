@@ -1,4 +1,4 @@
-"""A trainer's batches: memory is used again, and never while anybody can see it."""
+"""A trainer's batches: memory is used again, and never while the program can see it."""
 
 import numpy as np
 

@@ -22,7 +22,7 @@ class Silent(Inbox):
     advice = "there is nothing to check"
 
     def welcomed(self, timeout_s: float) -> bool:
-        """Return that nobody answers."""
+        """Return that no service answers."""
         del timeout_s
         return False
 

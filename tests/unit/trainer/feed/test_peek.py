@@ -73,13 +73,13 @@ class Counting:
         return True
 
     def nudge(self) -> None:
-        """Do nothing: nobody waits."""
+        """Do nothing: no thread waits."""
 
     def consumed(self) -> None:
         """Do nothing: there is enough."""
 
     def fail(self, error: Exception) -> None:
-        """Do nothing: nobody waits."""
+        """Do nothing: no thread waits."""
 
     def close(self, *, wait: bool = True) -> None:
         """Do nothing: there is no thread."""

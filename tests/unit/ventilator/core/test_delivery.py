@@ -107,7 +107,7 @@ def test_another_sink_begins_anew_with_every_worker(harness: CoreHarness) -> Non
 
 
 def test_a_worker_that_is_alone_is_not_benched(harness: CoreHarness) -> None:
-    """There is nobody to do better: it goes on, with one task at a time."""
+    """There is no better worker: it goes on, with one task at a time."""
     harness.miss((0, 9))
     harness.deal()
     harness.finish(b"a", key(0), key(1))

@@ -23,7 +23,7 @@ def test_a_stalled_worker_is_hedged_and_gets_nothing_more(harness: CoreHarness) 
 
 
 def test_what_is_hedged_never_goes_to_who_holds_it_already(harness: CoreHarness) -> None:
-    """A worker that recovers goes on with what it holds, and is given other work beside."""
+    """A worker that recovers goes on with what it holds, and also gets other work."""
     harness.miss((0, 4))
     harness.deal()
     harness.wait(3.0, b"a")

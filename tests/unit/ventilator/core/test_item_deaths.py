@@ -38,7 +38,7 @@ def _items(plan: StreamPlan, unit: TaskKey) -> list[int]:
 @pytest.mark.parametrize("task_items", [1, 4, 12])
 @pytest.mark.parametrize("epochs", [1, 3, 20])
 def test_an_item_costs_three_workers_however_many_epochs_the_window_holds(task_items: int, epochs: int) -> None:
-    """The units of all epochs that hold the item are split or given up with it: nobody dies of it once more."""
+    """The units of all epochs that hold the item are split or given up with it: no worker dies of it again."""
     harness = CoreHarness(make_plan(items=12, task_items=task_items))
     harness.sink()
     tasks = epochs * harness.plans["train"].geometry.tasks_per_epoch
@@ -51,7 +51,7 @@ def test_an_item_costs_three_workers_however_many_epochs_the_window_holds(task_i
 
 
 def test_units_that_run_at_the_same_time_cost_one_worker_each_and_the_item_alone_one_more() -> None:
-    """Four workers run four epochs at once; what is queued behind them is taken back and nobody else dies."""
+    """Four workers run four epochs at once; what is queued behind them is taken back and no other worker dies."""
     harness = CoreHarness(make_plan(items=12, task_items=12))
     harness.sink()
     harness.miss((0, 20))
@@ -99,7 +99,7 @@ def test_a_line_that_fails_while_nobody_dies_gives_nothing_up() -> None:
         harness.join(name, slots=1)
     harness.miss((0, 12))
     harness.deal()
-    for _ in range(60):  # heartbeats of nobody, for as long as the ventilator waits; then the next three workers
+    for _ in range(60):  # no heartbeats, for as long as the ventilator waits; then the next three workers
         harness.wait(0.25)
         harness.deal()
     assert {} == harness.leases.queues["train"].deaths.poison

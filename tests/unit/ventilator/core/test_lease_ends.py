@@ -21,7 +21,7 @@ def test_the_leases_of_a_dead_worker_go_back_to_the_front(harness: CoreHarness) 
 
 
 def test_a_worker_that_leaves_on_purpose_is_charged_with_nothing(harness: CoreHarness) -> None:
-    """Its leases go back whole: nobody died."""
+    """Its leases go back whole: no worker died."""
     harness.miss((0, 2))
     harness.deal()
     harness.hear(b"a", Goodbye(unstarted=(key(1),)))
@@ -30,7 +30,7 @@ def test_a_worker_that_leaves_on_purpose_is_charged_with_nothing(harness: CoreHa
 
 
 def test_a_worker_that_cannot_reach_the_sink_gives_up_what_it_holds_until_it_can(harness: CoreHarness) -> None:
-    """Others get it at once; nobody is charged; the ventilator says it in the worker's words."""
+    """Others get it at once; no loss is charged; the ventilator says it in the worker's words."""
     harness.join(b"b")
     harness.miss((0, 4))
     assert [key(0), key(2)] == harness.deal()[b"a"]

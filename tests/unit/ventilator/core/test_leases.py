@@ -37,7 +37,7 @@ def test_a_worker_under_a_fresh_identity_replaces_its_old_self_at_once(harness: 
 
 
 def test_unknown_peers_are_told_to_start_over(harness: CoreHarness) -> None:
-    """A ventilator that was restarted knows nobody; whoever speaks to it says hello again. Leaving needs no answer."""
+    """A restarted ventilator knows no peer; each one that sends has to say hello again. Leaving needs no answer."""
     assert [Reset()] == harness.hear(b"x", Heartbeat(running=()))
     assert [Reset()] == harness.hear(b"x", Finished(done=()))
     assert [Reset()] == harness.hear(b"x", Progress(sequence=1, needs=()))

@@ -12,7 +12,7 @@ def test_who_may_have_killed_a_worker_runs_alone(harness: CoreHarness) -> None:
         peer = f"b{turn}".encode()
         harness.join(peer, slots=3)
         for offset in range(4 if turn == 0 else 0):
-            assert {peer: [key(0, offset)]} == harness.deal(), "with nothing beside it that could be to blame"
+            assert {peer: [key(0, offset)]} == harness.deal(), "with nothing else that could be to blame"
             harness.finish(peer, key(0, offset))
         if turn == 0:
             assert [key(1), key(2), key(3)] == harness.deal()[peer]

@@ -28,7 +28,7 @@ def test_addresses_and_names_of_this_host_are_its_own(host: str) -> None:
     "host", ["", "evil.example", "evil.example:5550", "localhost.evil.example", "127.0.0.1.nip.io", "box:x"]
 )
 def test_a_name_that_is_not_ours_is_refused(host: str) -> None:
-    """It was made to point here by somebody else: DNS rebinding."""
+    """It was made to point here by another site: DNS rebinding."""
     assert "wrong host" == judge(Access("", ["box"], 5550), host)
     assert "wrong host" == judge(Access(TOKEN, ["box"], 5550), host, TOKEN), "whatever else it brings"
 

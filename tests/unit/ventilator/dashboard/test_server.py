@@ -68,7 +68,7 @@ def listen(port: int, *, beats: bool = False) -> Iterator[tuple[str, Any]]:
 
 
 def test_the_page_and_its_files_are_served(served: tuple[Dashboard, int]) -> None:
-    """Every file that the page names, with its type; nothing beside them, whatever the path tries."""
+    """Every file that the page names, with its type; nothing else, whatever the path tries."""
     _, port = served
     answer, body = get(port, "/")
     assert (200, "text/html; charset=utf-8") == (answer.status, answer.getheader("content-type"))
@@ -193,7 +193,7 @@ def test_beyond_loopback_a_token_is_made_and_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_page_that_calls_us_by_a_name_of_its_own_is_refused() -> None:
-    """Unless somebody said that this is our name."""
+    """Unless the settings give that name."""
     with serving(hosts=("stack.example",)) as (_, port, _url):
         assert 403 == get(port, "/", Host=f"evil.example:{port}")[0].status
         assert 200 == get(port, "/", Host="stack.example")[0].status
@@ -241,7 +241,7 @@ def _opens(port: int) -> bool:
 
 
 def test_a_page_that_does_not_read_is_dropped_and_the_others_go_on(served: tuple[Dashboard, int]) -> None:
-    """What waits for it is bounded; nobody waits for it."""
+    """Its queue is bounded, and no other page waits for it."""
     dashboard, port = served
     ledger = [make_line(number, "x" * 400, "y" * 400) for number in range(1000)]
     with socket.socket() as deaf:

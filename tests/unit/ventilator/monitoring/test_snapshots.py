@@ -42,7 +42,7 @@ class Joined:
     """Both cores and a snapshots; the worker and the trainer are played."""
 
     def __init__(self, batches_ahead: int = 100, items: int = 20) -> None:
-        """Let everybody join, at time 0."""
+        """Let all peers join, at time 0."""
         self.now = 0.0
         self.plan = make_plan(items=items, failure_budget=1.0)
         self.leases = Leases(PlannedTasks(self.plan), {}, INTERVALS, "1.0", LEASE_KEY)
@@ -104,7 +104,7 @@ class Joined:
         self.hear(WORKER, Finished(done=(Done(key=key, timings=MADE),)))
 
     def second(self, *, work: bool = True) -> Snapshot:
-        """Let a second pass: a task is finished, everybody says that they live, the snapshots looks."""
+        """Let a second pass: a task is finished, all send heartbeats, the snapshot is renewed."""
         for _ in range(4):
             self.now += 0.25
             self.from_sink(self.sink.tick(self.now))
@@ -152,7 +152,7 @@ def test_rates_are_those_of_the_last_seconds(joined: Joined) -> None:
 
 
 def test_an_epoch_in_progress_has_an_end_in_sight(joined: Joined) -> None:
-    """Twenty samples at four a second; where nothing flows, nobody knows."""
+    """Twenty samples at four a second; without a flow, none is known."""
     snapshot = joined.seconds(13)
     [trainer] = snapshot.trainers
     left = trainer.stats.epoch.expected - trainer.stats.epoch.delivered
