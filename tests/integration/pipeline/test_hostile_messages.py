@@ -193,7 +193,7 @@ def test_floods_of_connections_and_giant_claims_stay_bounded(
             # A sink that gets no processor for a moment may hold 64 of a peer's messages, and its C library keeps that.
             attacker.send([message(unwanted, bytes(46_080))] * 2000 + [message(RESULT, bytes(250_000))] * 400)
             got += take(feed, len(reference) - len(got))
-            until(lambda: told(stack, "sink").get("results", {}).get("unwanted", 0) >= 2000, "the sink to drop them")
+            until(lambda: rejected(stack, "sink")["lease"] >= 2000, "the sink to drop them")
         after = {part: rss_mb(stack, part) for part in before}
         for each in opened:
             each.close()
