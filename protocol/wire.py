@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from penstock.protocol import messages
 from penstock.protocol.errors import LocalProtocolError, RemoteProtocolError
-from penstock.protocol.messages import AnyMessage, Batch, Result
+from penstock.protocol.messages import AnyMessage, Batch, Result, SampleReply
 from penstock.protocol.plan import FieldSchema
 from penstock.protocol.records import Place, Reference
 
@@ -115,8 +115,10 @@ def decode(frames: Sequence[Buffer], accept: Kinds, memory: Memory | None = None
 
 def _claims(message: AnyMessage) -> list[tuple[FieldSchema, Place | None]]:
     """Return the description of each array of a message, and the place of those that are not in its frames."""
-    claimed: Sequence[FieldSchema] = getattr(message, "frames", ())
-    places: Sequence[Place | None] = message.places if isinstance(message, Result | Batch) else ()
+    if not isinstance(message, Result | Batch | SampleReply):
+        return []
+    claimed: Sequence[FieldSchema] = message.frames
+    places: Sequence[Place | None] = () if isinstance(message, SampleReply) else message.places
     if not places:
         return [(claim, None) for claim in claimed]
     if len(places) != len(claimed):

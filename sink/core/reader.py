@@ -77,6 +77,8 @@ class Reader:
     #: Samples sent; which side waited, as the sink sees it; the same by the training program's own clock.
     samples: int = 0
     waits: Waits = field(init=False)
+    #: How many samples may be ahead of it.
+    window: int = field(init=False)
     feed: FeedWaits | None = None
     #: Where the epoch that is being read ends.
     epoch_stop: int = field(init=False)
@@ -91,6 +93,7 @@ class Reader:
     def __post_init__(self) -> None:
         """Begin at the cursor."""
         self.waits = Waits(self.live.heard_at)
+        self.window = self.plan.window(self.world_size)
         batch_bytes = self.plan.settings.batch_size * self.plan.sample_bytes
         self._most = max(1, min(MAX_BATCHES, _MESSAGE_BYTES // batch_bytes))
         self._begin()
@@ -104,12 +107,7 @@ class Reader:
     def starved(self) -> bool:
         """Whether there is credit and room for another round, so that only a complete one is waited for."""
         taken = self.world_size * self.plan.settings.batch_size
-        return self.credit.available > 0 and self.credit.in_flight + taken <= self.plan.window(self.world_size)
-
-    @property
-    def window(self) -> int:
-        """How many samples may be ahead of it."""
-        return self.plan.window(self.world_size)
+        return self.credit.available > 0 and self.credit.in_flight + taken <= self.window
 
     def own_limit(self, store: Store) -> int:
         """Return the position up to which samples may be made for it; it never falls while the reader lives.

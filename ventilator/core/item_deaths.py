@@ -14,12 +14,15 @@ A worker that is silent need not be dead: the network may have failed. Therefore
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from penstock.protocol.messages import Failure, TaskKey
 from penstock.protocol.plan import StreamPlan
 
 #: Doubtful losses, in which the task may not have reached the worker, that count as much as one certain loss.
 _DOUBTFUL = 3
+#: Units of work whose items are remembered.
+_KNOWN = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class ItemDeaths:
     def __init__(self, plan: StreamPlan, limit: int) -> None:
         """Start without suspects; an item that ran alone when it caused death number `limit` may be given up."""
         self._plan, self._limit = plan, limit
+        #: The same units are asked for again and again while there are suspects.
+        self._find_items = lru_cache(maxsize=_KNOWN)(self._find)
         self._counts: dict[int, _Count] = {}
         #: Items that were given up: item to its failure.
         self.poison: dict[int, Failure] = {}
@@ -70,10 +75,12 @@ class ItemDeaths:
         """Return whether there are suspects or items that were given up."""
         return bool(self._counts or self.poison)
 
-    def items(self, key: TaskKey) -> list[int]:
+    def items(self, key: TaskKey) -> tuple[int, ...]:
         """Return the items of a unit of work."""
-        items: list[int] = self._plan.indices(key.ordinal, key.item_offset).tolist()
-        return items
+        return self._find_items(key.ordinal, key.item_offset)
+
+    def _find(self, ordinal: int, item_offset: int | None) -> tuple[int, ...]:
+        return tuple(self._plan.indices(ordinal, item_offset).tolist())
 
     def is_single(self, key: TaskKey) -> bool:
         """Return whether a unit of work holds one item."""
@@ -87,7 +94,10 @@ class ItemDeaths:
         """Return whether a unit of work holds a suspect and nothing else."""
         if not self._counts or not self.is_single(key):
             return False
-        [item] = self.items(key)
+        return self.is_suspected(self.items(key)[0])
+
+    def is_suspected(self, item: int) -> bool:
+        """Return whether an item is a suspect that was not given up."""
         return item in self._counts and item not in self.poison
 
     def failure(self, key: TaskKey) -> Failure | None:

@@ -22,8 +22,8 @@ class ReadyWork:
         """Start empty. `works` is all work of the stream; `split` replaces a unit by its items, each on its own."""
         self._works, self._deaths, self._split = works, deaths, split
         self._heap: list[tuple[int, int, TaskKey]] = []
-        #: Among others, the ready units that hold a suspect alone: `suspects.py` leases them.
-        self._suspects: set[TaskKey] = set()
+        #: Among others, the ready units that hold a suspect alone, and that item: `suspects.py` leases them.
+        self._suspects: dict[TaskKey, int] = {}
 
     def push(self, work: Work) -> None:
         """Make a unit of work ready, unless it was given up."""
@@ -60,7 +60,12 @@ class ReadyWork:
             work.failure, work.ready = failure, False
         else:
             work.ready = True
-            self._suspects.add(work.key)
+            [self._suspects[work.key]] = self._deaths.items(work.key)
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether units were set apart that hold a suspect alone, or did when that was checked last."""
+        return bool(self._suspects)
 
     def suspects(self, running: Collection[TaskKey]) -> list[Work]:
         """Return the ready work that holds a suspect alone, lowest position first: one unit of each item.
@@ -69,15 +74,13 @@ class ReadyWork:
         """
         if self._deaths:
             self.top()  # items that became suspects while they waited come first, even if no worker has a free slot
-        waiting = [key for key in self._suspects if (work := self._works.get(key)) and work.ready]
-        self._suspects = {key for key in waiting if self._deaths.is_suspect(key)}
-        for key in waiting:
-            if key not in self._suspects:
-                self._place(key)
-        busy = {self._deaths.items(key)[0] for key in running if self._suspects and self._deaths.is_suspect(key)}
+        self._review()
+        if not self._suspects:
+            return []
+        busy = {self._deaths.items(key)[0] for key in running if self._deaths.is_suspect(key)}
         chosen: dict[int, Work] = {}
         for key in sorted(self._suspects, key=entry):
-            [item] = self._deaths.items(key)
+            item = self._suspects[key]
             if item not in busy:
                 chosen.setdefault(item, self._works[key])
         return list(chosen.values())
@@ -88,9 +91,16 @@ class ReadyWork:
             self._heap = [each for each in self._heap if (work := self._works.get(each[2])) and work.ready]
             heapify(self._heap)
 
+    def _review(self) -> None:
+        """Leave out what is not ready any more, and put units whose item was acquitted back among the others."""
+        ready = {key: item for key, item in self._suspects.items() if (work := self._works.get(key)) and work.ready}
+        self._suspects = {key: item for key, item in ready.items() if self._deaths.is_suspected(item)}
+        for key in ready.keys() - self._suspects.keys() if len(ready) != len(self._suspects) else ():
+            self._place(key)
+
     def _place(self, key: TaskKey) -> None:
         if self._deaths.is_suspect(key):
-            self._suspects.add(key)
+            [self._suspects[key]] = self._deaths.items(key)
         else:
             heappush(self._heap, entry(key))
 

@@ -100,6 +100,11 @@ class StreamQueue:
         ahead = (work.key.ordinal - self.missing[0][0]) * self.geometry.task_items * self.geometry.patches
         return ahead / self.plan.window()
 
+    @property
+    def has_suspects(self) -> bool:
+        """Whether `suspects` may return anything."""
+        return bool(self.deaths) or self._ready.has_suspects
+
     def suspects(self, running: Collection[TaskKey]) -> list[Work]:
         """Return the suspected work to lease next, given the units of work that run now; see `ReadyWork.suspects`."""
         return self._ready.suspects([key for key in running if key.stream == self.plan.name])

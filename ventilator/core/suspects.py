@@ -23,6 +23,8 @@ class Suspects:
 
     def lease(self, queues: Collection[StreamQueue], now: float) -> list[tuple[bytes, StreamQueue, Work]]:
         """Lease suspected work to idle reserved workers; return each lease."""
+        if not self._workers.reserved and not any(queue.has_suspects for queue in queues):
+            return []
         moving = (worker for worker in self._workers.values() if self._moves(worker, now))
         running = [key for worker in moving for key in worker.held] if any(queue.deaths for queue in queues) else []
         waiting = [(queue, work) for queue in queues for work in queue.suspects(running)]
