@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Protocol
 
 from penstock.protocol import wire
@@ -31,7 +32,7 @@ class Clock:
     def at(self, when: float, action: Callable[[], None]) -> None:
         """Let `action` happen at `when` (s), after all that was asked for at that time before."""
         self._count += 1
-        heapq.heappush(self._heap, (max(when, self.now), self._count, action))
+        heapq.heappush(self._heap, (max(self.now, when), self._count, action))
 
     def after(self, delay_s: float, action: Callable[[], None]) -> None:
         """Let `action` happen `delay_s` seconds from now."""
@@ -92,6 +93,8 @@ class Network:
         self.trace: Callable[[str], None] | None = None
         self._rng = rng
         self._bound: dict[str, Node] = {}
+        #: Whose endpoints these are, or were last.
+        self._owners: dict[str, str] = {}
         self._open: dict[bytes, tuple[Node, str]] = {}
         self._arrivals: dict[tuple[bytes, str, bool], float] = {}
         self._parked: dict[str, list[Callable[[], None]]] = {}
@@ -100,6 +103,7 @@ class Network:
     def bind(self, endpoint: str, node: Node) -> None:
         """Let `node` be reached at `endpoint`; what waited for it arrives."""
         self._bound[endpoint] = node
+        self._owners[endpoint] = node.name
         for arrive in self._parked.pop(endpoint, []):
             self.clock.after(self._delay(), arrive)
 
@@ -113,6 +117,10 @@ class Network:
     def disconnect(self, identity: bytes) -> None:
         """Close an identity."""
         self._open.pop(identity, None)
+
+    def is_open(self, identity: bytes) -> bool:
+        """Return whether an identity is in use."""
+        return identity in self._open
 
     def vanish(self, node: Node) -> None:
         """Close everything that `node` had."""
@@ -129,13 +137,14 @@ class Network:
             dead = not node.alive or node.generation != generation or identity not in self._open
             if dead and self._rng.random() < self.weather.dies:
                 return
-            target = self._bound.get(endpoint)
-            if target is not None:
-                self._hand_over(target, endpoint, identity, message, arrays)
+            receiver = self._bound.get(endpoint)
+            if receiver is not None:
+                self._hand_over(receiver, endpoint, identity, message, arrays)
             elif not dead and self._rng.random() >= self.weather.dies:
                 self._parked.setdefault(endpoint, []).append(lambda: arrive(message, arrays))
 
-        self._carry(node, endpoint, (identity, endpoint, True), message, arrays, arrive)
+        target = self._owners.get(endpoint, endpoint)
+        self._carry(node, target, (identity, endpoint, True), message, arrays, arrive)
 
     def answer(self, node: Node, identity: bytes, message: AnyMessage, arrays: Sequence[Array] = ()) -> bool:
         """Send from an endpoint to an identity; return False if that is known to be gone."""
@@ -175,6 +184,12 @@ class Network:
         self.sent[node.name, type(message).__name__, int(self.clock.now)] += 1
         if self.trace:
             self.trace(f"{node.name} sends to {target} by {link[0].decode()}: {message!r}"[:300])
+        start = self.clock.now
+        cut = self.cuts.get((node.name, target))
+        if cut and start < cut.until:
+            if not cut.holds:
+                return
+            start = cut.until
         frames = wire.encode(message, arrays) if self.encoded else None
 
         def deliver() -> None:
@@ -183,12 +198,6 @@ class Network:
             else:
                 arrive(*wire.decode(frames, _ALL_KINDS))
 
-        start = self.clock.now
-        cut = self.cuts.get((node.name, target))
-        if cut and start < cut.until:
-            if not cut.holds:
-                return
-            start = cut.until
         copies = 1
         if self._rng.random() < self.weather.loss:
             copies = 0
@@ -204,4 +213,4 @@ class Network:
             self.clock.at(when, deliver)
 
     def _delay(self) -> float:
-        return self._rng.expovariate(1.0 / self.weather.delay_s)
+        return -log(1.0 - self._rng.random()) * self.weather.delay_s

@@ -7,6 +7,9 @@ Every process can be killed and started at any moment; everything that it will d
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, assert_never
 
+from simulation.bounds import check_memory
+from simulation.scenario import ClockPart
+from simulation.writer import BROKEN, Writer
 from support.plans import PlannedTasks
 
 from penstock.protocol.errors import RemoteProtocolError
@@ -21,6 +24,7 @@ from penstock.protocol.wire import Array
 from penstock.sink.core import assembly
 from penstock.sink.core.assembly import Assembly
 from penstock.sink.core.instructions import AppendToLedger, SinkInstruction, Write
+from penstock.sink.core.writer_jobs import Outcome
 from penstock.ventilator.core.leases import Leases
 
 if TYPE_CHECKING:
@@ -39,11 +43,17 @@ class Process:
         self.alive = False
         self.generation = 0
         self.paused_until = 0.0
+        clock = world.scenario.clocks.get(name, ClockPart())
+        self._offset, self._rate = clock.offset, clock.rate
 
     @property
     def now(self) -> float:
-        """The simulated time."""
-        return self.world.clock.now
+        """What its clock shows, which its core goes by."""
+        return self._offset + self.world.clock.now * self._rate
+
+    def jump(self, seconds: float) -> None:
+        """Let its clock jump forward."""
+        self._offset += seconds
 
     def start(self) -> None:
         """Start afresh."""
@@ -61,7 +71,10 @@ class Process:
         raise NotImplementedError
 
     def later(self, delay_s: float, action: Callable[[], None]) -> None:
-        """Do something in `delay_s` seconds, unless this process was killed by then; while it is stopped, wait."""
+        """Do something in `delay_s` seconds of its clock, unless this process was killed by then.
+
+        While it is stopped, it waits.
+        """
         generation = self.generation
 
         def act() -> None:
@@ -72,7 +85,7 @@ class Process:
             else:
                 action()
 
-        self.world.clock.after(delay_s, act)
+        self.world.clock.after(delay_s / self._rate, act)
 
     def trace(self, text: str) -> None:
         """Report an event to the listener, if there is one."""
@@ -103,22 +116,25 @@ class VentilatorProcess(Process):
     def receive(self, link: str, peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
         """Hand a message to the core."""
         del link, arrays
-        with self.world.blame(self.leases):
-            try:
-                self._execute(self.leases.receive(peer, message, self.now))
-            except RemoteProtocolError as error:
-                self.world.rejects[f"ventilator {error.reason}"] += 1
+        self.world.watch(self.leases)
+        try:
+            self._execute(self.leases.receive(peer, message, self.now))
+        except RemoteProtocolError as error:
+            self.world.rejects[f"ventilator {error.reason}"] += 1
+        self.world.blame(self.leases)
         self._turn()
 
     def _tick(self) -> None:
-        with self.world.blame(self.leases):
-            self._execute(self.leases.tick(self.now))
+        self.world.watch(self.leases)
+        self._execute(self.leases.tick(self.now))
+        self.world.blame(self.leases)
         self._turn()
         self.later(self.leases.next_timer(self.now) - self.now, self._tick)
 
     def _turn(self) -> None:
-        with self.world.blame(self.leases):
-            self._execute(self.leases.dispatch(self.now))
+        self.world.watch(self.leases)
+        self._execute(self.leases.dispatch(self.now))
+        self.world.blame(self.leases)
         if self.world.due:
             self.leases.validate()
 
@@ -149,7 +165,9 @@ class SinkProcess(Process):
         super().start()
         network = self.world.network
         hello = SinkHello(incarnation=f"sink {self.generation}", results="results", version=VERSION)
-        self.assembly = Assembly(hello, self.world.scenario.first_intervals, self.now)
+        self.writer = self.world.disk and Writer(self, self.world.disk, self._wrote)
+        recording = self.writer and self.writer.recording
+        self.assembly = Assembly(hello, self.world.scenario.first_intervals, self.now, recording)
         self._identity = network.connect(self, "ventilator")
         self._reporting = False
         network.bind("sink", self)
@@ -175,7 +193,7 @@ class SinkProcess(Process):
     def _turn(self) -> None:
         if self.world.due:
             self.assembly.validate()
-        self.world.check_memory(self.assembly)
+            check_memory(self.assembly)
         if not self._reporting:
             self._reporting = True
             self.later(0.005, self._report)
@@ -183,6 +201,11 @@ class SinkProcess(Process):
     def _report(self) -> None:
         self._reporting = False
         self._execute(self.assembly.progress())
+
+    def _wrote(self, outcome: Outcome) -> None:
+        self._execute(self.assembly.wrote(outcome, self.now))
+        if self.alive:
+            self._turn()
 
     def _execute(self, instructions: Iterable[SinkInstruction]) -> None:
         network = self.world.network
@@ -202,7 +225,14 @@ class SinkProcess(Process):
                     self.world.notes[event] += 1
                 case AppendToLedger(entry):
                     self.world.ledger[entry.stream, entry.epoch, entry.item] += 1
-                case Failed() | Write():
-                    raise AssertionError(instruction)
+                case Write(job):
+                    assert self.writer is not None
+                    self.writer.do(job)
+                case Failed(reason):
+                    assert reason == BROKEN, reason
+                    self.trace(f"ends: {reason}")
+                    self.kill()
+                    self.world.restart_later(self, 0.5)
+                    return
                 case _:
                     assert_never(instruction)

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 
 import pytest
-from simulation.scenario import make_scenario
+from simulation.families import make_scenario
 from simulation.world import InnocentQuarantined, World
 
 pytestmark = pytest.mark.simulation

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 from simulation import worker_process
+from simulation.families import make_scenario
 from simulation.network import Weather
-from simulation.scenario import make_scenario
 from simulation.world import World
 from support.plans import make_result
 

@@ -34,7 +34,7 @@ class TrainerProcess(Process):
         super().__init__(name, world)
         self.part = part
         self.plan = world.scenario.plan(part.stream)
-        self.done = False
+        self.done = self.retired = False
         #: What a checkpoint holds, as (position, fingerprint); positions that were saved before are in `saves`.
         self.saved: tuple[int, str] = (part.position, "")
         self.saves: list[tuple[int, str]] = [self.saved]
@@ -97,7 +97,7 @@ class TrainerProcess(Process):
                     self._consume()
                 case Rejected(refused):
                     self.world.refused(self, refused)
-                    self.done = True
+                    self._finish()
                     self.kill()
                 case Reopen():
                     network.disconnect(self.identity)
@@ -127,14 +127,29 @@ class TrainerProcess(Process):
         self._consume()
 
     def _save(self, position: int) -> None:
+        self.world.came()
         self._reached = position
         if self.batches % self.part.save_every == 0:
             self.saved = (position, self.plan.fingerprint)
             self.saves.append(self.saved)
         if position >= self.part.target and not self.done:
-            self.done = True
+            self._finish()
             if not self.world.scenario.lingers:
                 self.leave()
+
+    def _finish(self) -> None:
+        self.done = True
+        self.world.finished()
+
+    def retire(self) -> None:
+        """End for good: its job is resumed by others."""
+        self.retired = True
+        if not self.done:
+            self._finish()
+        if self.world.rng.random() < 0.5:
+            self.leave()
+        else:
+            self.kill()
 
     def leave(self) -> None:
         """Unsubscribe and end."""

@@ -48,7 +48,7 @@ class WorkerProcess(Process):
         self.session = WorkerSession(hello, self.world.scenario.first_intervals, self.now)
         self.queue: deque[Task] = deque()
         self.running: Task | None = None
-        self.hung = False
+        self.hung = self._computed = False
         self._sink = ""
         self.identity = network.connect(self, "ventilator")
         self._pusher = network.connect(self, "results")
@@ -116,6 +116,7 @@ class WorkerProcess(Process):
         if self.running is not None or not self.queue or not self.alive:
             return
         task = self.running = self.queue.popleft()
+        self._computed = False
         rng, scenario = self.world.rng, self.world.scenario
         took_s = scenario.task_s * self.part.slowness * rng.uniform(0.5, 1.5) * len(task.items) ** 0.5
         if any(item.item in scenario.poison[task.key.stream] for item in task.items):
@@ -124,7 +125,7 @@ class WorkerProcess(Process):
             self.later(took_s, lambda: self._finish(task, took_s))
 
         def watch() -> None:
-            if self.running is task:
+            if self.running is task and not self._computed:
                 self.trace("stuck: ends itself")
                 self._crash()
 
@@ -138,6 +139,7 @@ class WorkerProcess(Process):
         if self.hung:
             self.later(0.05, lambda: self._finish(task, took_s))
             return
+        self._computed = True
         if not self._sink:  # no sink has said hello yet
             self.later(0.2, lambda: self._finish(task, took_s))
             return

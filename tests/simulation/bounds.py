@@ -1,0 +1,62 @@
+"""What a schedule must stay within: the sink's memory, time until something comes, time in all, and messages."""
+
+from collections import Counter
+
+from simulation.scenario import Scenario
+
+from penstock.sink.core.assembly import Assembly
+
+#: How many times each of the longest waits may be waited out in a row before something comes.
+_PATIENCE = 4
+#: How many times longer everything may take in weather that never heals.
+_FOREVER = 4
+#: Messages of one kind that one process may send in one simulated second, besides those that carry work.
+_CHATTER = 100
+#: Messages that stand for work done: bounded by the work, not by this check.
+_WORK = ("Tasks", "Finished", "Result", "Batch", "Credit", "Progress", "Quarantined", "EpochEnd")
+
+
+def check_memory(assembly: Assembly) -> None:
+    """Check what the sink holds: each reader's window, and blocks that stick out of it at both ends."""
+    for name, store in assembly.streams.stores.items():
+        held = sum(len(arrays[0]) for piece in store._held.values() for _, arrays in piece.pieces)
+        readers = [reader for reader in assembly.streams.readers.values() if reader.plan.name == name]
+        block = store.geometry.block_samples
+        bound = 0
+        for recorder in assembly.recording.consumers.values() if assembly.recording else ():
+            if recorder.plan.name == name:
+                bound += max(0, recorder.window - recorder.in_flight) + 2 * block
+        for reader in readers:
+            bound += max(0, reader.window - reader.credit.in_flight) + 2 * block
+            assert reader.credit.in_flight <= reader.window, "more is on its way than the window allows"
+        assert held <= bound, f"the sink holds {held} samples of {name}, more than {bound}"
+
+
+def patience_s(scenario: Scenario) -> float:
+    """Return how long nothing may come once the trouble has ended: a few of the longest waits in a row."""
+    intervals = scenario.intervals
+    slowest = max(worker.slowness for worker in scenario.workers) * scenario.task_s * 1.5
+    task_s = slowest * max(plan.geometry.task_items for plan in scenario.plans) ** 0.5
+    waits = intervals.silence_s + intervals.task_timeout_s + scenario.policy.confirm_s + task_s
+    poison = sum(len(items) for items in scenario.poison.values())
+    return _PATIENCE * (_FOREVER if scenario.forever else 1) * waits + 20.0 * poison
+
+
+def deadline(scenario: Scenario) -> float:
+    """Return when every trainer must have reached its target, with room for every timer to expire a few times."""
+    work = 0.0
+    for part in scenario.trainers:
+        plan = scenario.plan(part.stream)
+        tasks = (part.target - part.position) / (plan.geometry.task_items * plan.settings.patches) + 2
+        longest = scenario.task_s * max(worker.slowness for worker in scenario.workers) * 1.5
+        work += tasks * longest * plan.geometry.task_items**0.5
+        work += (part.target - part.position) / part.world_size / plan.settings.batch_size * part.think_s * 2
+    poison = sum(len(items) for items in scenario.poison.values())
+    return scenario.heal_at + (100.0 + 2 * work + 20.0 * poison) * (_FOREVER if scenario.forever else 1)
+
+
+def check_chatter(sent: Counter[tuple[str, str, int]]) -> None:
+    """Check that nobody talks without end; `sent`: messages by sender, kind and whole second."""
+    for (name, kind, second), count in sent.items():
+        limit = 1000 if kind in _WORK else _CHATTER
+        assert count <= limit, f"{name} sent {count} {kind} in second {second}"
