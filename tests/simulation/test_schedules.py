@@ -1,20 +1,21 @@
 """Seeded schedules of the whole topology: the real cores, a simulated clock and a hostile simulated network.
 
-A failing seed is named in the failure; `SEED=1234 pytest tests/simulation -k one_seed -s` runs it alone and prints all
-that happened. What a seed found is kept as a unit test of the core that was repaired.
+`families.py` says what kinds of trouble there are. A failing seed is named in the failure;
+`SEED=1234 pytest tests/simulation -k one_seed -s` runs it alone and prints all that happened. What a seed found is kept
+as a unit test beside the core that was repaired.
 """
 
 import os
 from collections import Counter
 
 import pytest
-from simulation.families import make_scenario
+from simulation.families import family_of, make_scenario
 from simulation.world import InnocentQuarantined, World
 
 pytestmark = pytest.mark.simulation
 
 #: Schedules: all of them, of which so many belong to every run and the rest to the long tier; and those of one test.
-_SCHEDULES, _ALWAYS, _CHUNK = 2500, 500, 100
+_SCHEDULES, _ALWAYS, _CHUNK = 20_000, 2_000, 100
 
 
 def run(seed: int, *, trace: bool = False) -> World:
@@ -27,9 +28,8 @@ def run(seed: int, *, trace: bool = False) -> World:
     except InnocentQuarantined:
         world.notes["innocent quarantined"] += 1
     except BaseException as error:
-        error.add_note(
-            f"seed {seed} at {world.clock.now:.4f} s; alone: SEED={seed} pytest tests/simulation -k one_seed -s"
-        )
+        where = f"seed {seed} ({family_of(seed).name}) at {world.clock.now:.4f} s"
+        error.add_note(f"{where}; alone: SEED={seed} pytest tests/simulation -k one_seed -s")
         raise
     return world
 
