@@ -1,5 +1,6 @@
 """What a schedule must stay within: the sink's memory, time until something comes, time in all, and messages."""
 
+import math
 from collections import Counter
 
 from simulation.scenario import Scenario
@@ -36,7 +37,7 @@ def patience_s(scenario: Scenario) -> float:
     """Return how long nothing may come once the trouble has ended: a few of the longest waits in a row."""
     intervals = scenario.intervals
     slowest = max(worker.slowness for worker in scenario.workers) * scenario.task_s * 1.5
-    task_s = slowest * max(plan.geometry.task_items for plan in scenario.plans) ** 0.5
+    task_s = slowest * math.sqrt(max(plan.geometry.task_items for plan in scenario.plans))
     waits = intervals.silence_s + intervals.task_timeout_s + scenario.policy.confirm_s + task_s
     poison = sum(len(items) for items in scenario.poison.values())
     return _PATIENCE * (_FOREVER if scenario.forever else 1) * waits + 20.0 * poison

@@ -165,8 +165,8 @@ class SinkProcess(Process):
         super().start()
         network = self.world.network
         hello = SinkHello(incarnation=f"sink {self.generation}", results="results", version=VERSION)
-        self.writer = self.world.disk and Writer(self, self.world.disk, self._wrote)
-        recording = self.writer and self.writer.recording
+        self.writer = Writer(self, self.world.disk, self._wrote) if self.world.disk else None
+        recording = self.writer.recording if self.writer else None
         self.assembly = Assembly(hello, self.world.scenario.first_intervals, self.now, recording)
         self._identity = network.connect(self, "ventilator")
         self._reporting = False
