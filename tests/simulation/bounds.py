@@ -39,8 +39,13 @@ def patience_s(scenario: Scenario) -> float:
     slowest = max(worker.slowness for worker in scenario.workers) * scenario.task_s * 1.5
     task_s = slowest * math.sqrt(max(plan.geometry.task_items for plan in scenario.plans))
     waits = intervals.silence_s + intervals.task_timeout_s + scenario.policy.confirm_s + task_s
+    rounds_s = 0.0  # what one round of every job takes a single worker
+    for part in scenario.trainers:
+        plan = scenario.plan(part.stream)
+        samples = plan.settings.batch_size + plan.geometry.block_samples
+        rounds_s += task_s * (samples / (plan.geometry.task_items * plan.settings.patches) + 1)
     poison = sum(len(items) for items in scenario.poison.values())
-    return _PATIENCE * (_FOREVER if scenario.forever else 1) * waits + 20.0 * poison
+    return _PATIENCE * (_FOREVER if scenario.forever else 1) * (waits + rounds_s) + 20.0 * poison
 
 
 def deadline(scenario: Scenario) -> float:
