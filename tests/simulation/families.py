@@ -34,7 +34,11 @@ def anything(scenario: Scenario, rng: random.Random) -> None:
 
 
 def sustained_loss(scenario: Scenario, rng: random.Random) -> None:
-    """30 % of all messages are lost from the beginning to the end, and that never heals: each trainer gets there."""
+    """30 % of all messages are lost from the beginning to the end, and that never heals: each trainer gets there.
+
+    With the default of five heartbeats, that is: if two that are lost in a row meant a peer's loss, each link would
+    break every ten seconds.
+    """
     del rng
     scenario.weather.loss = _LOSS
 
@@ -137,7 +141,16 @@ FAMILIES = (
     Family("anything", Dice(), anything, turns=9),
     Family(
         "sustained loss",
-        replace(_QUIET, forever=True, jobs=(1,), tasks=(4, 4, 8), poison=(0, 0, 0, 1), calm=0.5, faults=(0, 0, 2)),
+        replace(
+            _QUIET,
+            forever=True,
+            silence_s=(4.0, 5.0),
+            jobs=(1,),
+            tasks=(4, 4, 8),
+            poison=(0, 0, 0, 1),
+            calm=0.5,
+            faults=(0, 0, 2),
+        ),
         sustained_loss,
     ),
     Family("partitions", replace(_QUIET, heal_s=(10.0, 30.0), poison=(0, 0, 0, 1)), partitions),
