@@ -4,8 +4,9 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from simulation.dice import Dice, draw
 from simulation.lying_worker import LyingWorkerProcess
-from simulation.scenario import WorkerPart, make_scenario
+from simulation.scenario import WorkerPart
 from simulation.worker_process import WorkerProcess
 from simulation.world import InnocentQuarantined, World
 
@@ -21,7 +22,7 @@ def lying_world(seed: int) -> World:
     The ventilator does not restart, or the liar could be the first to come back; and no item kills, or the liar could
     say that it has run what kills others.
     """
-    scenario = make_scenario(seed)
+    scenario = draw(seed, Dice())
     faults = tuple(fault for fault in scenario.faults if "ventilator" not in (fault.target, fault.other))
     policy = replace(scenario.policy, second_word_s=40.0)
     poison = {plan.name: frozenset[int]() for plan in scenario.plans}
