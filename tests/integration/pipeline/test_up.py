@@ -33,9 +33,9 @@ def spec_file(photos: Path) -> str:
 
 
 def up(spec_file: str, folder: Path, *more: str) -> list[str]:
-    """Return the command of a stack that meets in a folder."""
+    """Return the command of a stack that meets in a folder, without a dashboard, whose port others may want."""
     flags = [f"--{name}=ipc://{folder}/{name}.sock" for name in ("ventilator", "results", "trainers")]
-    return [PENSTOCK, "up", spec_file, "--workers", "2", *flags, *more]
+    return [PENSTOCK, "up", spec_file, "--workers", "2", "--dashboard", "", *flags, *more]
 
 
 def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
