@@ -1,7 +1,7 @@
 """A core's log of its last events, and the messages that collect the story of one task from the logs of all cores.
 
 Each entry is a tuple: adding one costs less than a microsecond, and text is made only when a story is asked for. The
-ventilator asks workers and the sink, and the sink asks its trainers (`story_desk.py`).
+ventilator asks workers and the sink, and the sink asks its trainers (`runtime/story_desk.py`).
 """
 
 import re

@@ -34,7 +34,7 @@ from penstock.protocol.messages import (
 from penstock.protocol.runtime.metrics import Metrics
 from penstock.protocol.runtime.service import Observed, Service, host_name, run, spare_collector
 from penstock.protocol.runtime.settings import ServiceSettings
-from penstock.protocol.story_desk import StoryDesk
+from penstock.protocol.runtime.story_desk import StoryDesk
 from penstock.protocol.transport.addresses import check_address, host_of, reachable
 from penstock.protocol.transport.own_sockets import OWN_RESULTS, OWN_TRAINERS, OWN_VENTILATOR, Address
 from penstock.protocol.transport.reachability import advertised

@@ -31,8 +31,8 @@ from penstock.protocol.messages import (
 from penstock.protocol.runtime.metrics import Metrics
 from penstock.protocol.runtime.service import Observed, Service, run, spare_collector
 from penstock.protocol.runtime.settings import ServiceSettings
+from penstock.protocol.runtime.story_desk import StoryDesk
 from penstock.protocol.spec.spec import Spec, load_spec
-from penstock.protocol.story_desk import StoryDesk
 from penstock.protocol.transport.addresses import check_exposure, check_peer_address
 from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.protocol.transport.receiving import receive_all

@@ -14,7 +14,6 @@ oldest lease holds up the stream is not waited for any longer (`hedging.py`), no
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.event_log import EventLog
@@ -31,16 +30,13 @@ from penstock.protocol.messages import (
     Intervals,
     LeaseKey,
     ListPaths,
-    Paths,
     Progress,
     Reset,
     SinkHello,
     StoryPart,
-    Task,
     TaskKey,
     WorkerWelcome,
 )
-from penstock.protocol.plan import StreamPlan
 from penstock.protocol.stats import LEDGER_KEPT, few
 from penstock.ventilator.core.delivery import Delivery
 from penstock.ventilator.core.dispatch import Dispatcher
@@ -52,6 +48,7 @@ from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.sink_link import SinkLink
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
+from penstock.ventilator.core.work import WorkSource
 from penstock.ventilator.core.workers import Worker, Workers
 
 #: Missed heartbeats after which a worker gets nothing new: if it is dead, new work would be charged with its death.
@@ -72,23 +69,6 @@ class LeasePolicy:
     hedge_factor: float = 4.0
     #: Seconds for which another worker is waited for that could confirm a failure, before the same one may.
     second_word_s: float = 20.0
-
-
-class WorkSource(Protocol):
-    """The listed sources (`sources/catalog.py`): pure functions of the spec and the listing."""
-
-    @property
-    def plans(self) -> tuple[StreamPlan, ...]:
-        """Every stream's plan."""
-        ...
-
-    def task(self, key: TaskKey, attempt: int) -> Task:
-        """Return the task that a key names."""
-        ...
-
-    def paths(self, stream: str, start: int) -> Paths:
-        """Return the paths of a stream's items from `start` on, a page of them. Raises RemoteProtocolError."""
-        ...
 
 
 class Leases:

@@ -2,12 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from penstock.protocol.messages import Failure, Task, TaskKey
+from penstock.protocol.messages import Failure, Paths, Task, TaskKey
+from penstock.protocol.plan import StreamPlan
 
 #: (key, attempts) to the task: a pure function of the plan and the source's listing. Of a source of rows only what is
 #: run alone has its item, so that it can be named; workers know the others by the plan.
 MakeTask = Callable[[TaskKey, int], Task]
+
+
+class WorkSource(Protocol):
+    """The listed sources (`sources/catalog.py`): pure functions of the spec and the listing."""
+
+    @property
+    def plans(self) -> tuple[StreamPlan, ...]:
+        """Every stream's plan."""
+        ...
+
+    def task(self, key: TaskKey, attempt: int) -> Task:
+        """Return the task that a key names."""
+        ...
+
+    def paths(self, stream: str, start: int) -> Paths:
+        """Return the paths of a stream's items from `start` on, a page of them. Raises RemoteProtocolError."""
+        ...
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@
 
 JPEGs go to libjpeg-turbo through simplejpeg, which refuses whatever libjpeg warns of; what it refuses, and every
 other format, goes to Pillow; what Pillow refuses is an ItemError. Where both decode, they give the same bytes.
-JPEG 2000 is decoded in a process of its own (`decoder_process.py`). Rules:
+JPEG 2000 is decoded in a process of its own (`jpeg2000/process.py`). Rules:
 
 - The header's size is checked before a pixel is allocated, and the work that a progressive JPEG asks for as well.
 - A truncated file, or a JPEG with lost entropy-coded data, is a failure: never an image with a grey rest.
@@ -37,8 +37,8 @@ from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.axes import CHANNELS
 from penstock.sources.image_formats import FORMATS
 from penstock.worker.imaging import png
-from penstock.worker.imaging.decoder_process import DecoderProcess
-from penstock.worker.imaging.jpeg2000 import deep_image, header_of
+from penstock.worker.imaging.jpeg2000.decode import deep_image, header_of
+from penstock.worker.imaging.jpeg2000.process import DecoderProcess
 from penstock.worker.imaging.levels import check_samples, to_levels
 from penstock.worker.imaging.limits import check_size, check_tiles
 from penstock.worker.imaging.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size

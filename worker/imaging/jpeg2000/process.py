@@ -26,7 +26,7 @@ DEADLINE_S = 60.0
 #: Longest time (seconds) that the process may take to end after its input did, before it is killed.
 _LEAVE_S = 5.0
 #: The program that the process runs.
-_PROGRAM = "penstock.worker.imaging.decoder_child"
+_PROGRAM = "penstock.worker.imaging.jpeg2000.child"
 
 #: Channels, whether orientation counts, the limit on pixels, and the length of the file that follows.
 REQUEST = struct.Struct(">B?QQ")

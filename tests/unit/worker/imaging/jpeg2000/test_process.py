@@ -94,7 +94,7 @@ def test_a_process_that_does_not_answer_is_killed(monkeypatch: pytest.MonkeyPatc
     decoder.decode(FILE)
     (process,) = set(children()) - set(before)
     os.kill(process, signal.SIGSTOP)
-    monkeypatch.setattr("penstock.worker.imaging.decoder_process.DEADLINE_S", 0.2)
+    monkeypatch.setattr("penstock.worker.imaging.jpeg2000.process.DEADLINE_S", 0.2)
     with pytest.raises(ItemError, match=r"decoding takes longer than 0\.2 s"):
         decoder.decode(FILE)
     until(lambda: process not in children(), "the process to be killed")

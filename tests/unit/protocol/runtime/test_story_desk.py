@@ -5,7 +5,7 @@ import pytest
 from penstock.protocol.event_log import MOST_TOLD, EventLog, StoryEvent, in_order
 from penstock.protocol.instructions import Send
 from penstock.protocol.messages import Story, StoryPart, StoryRequest, TaskKey
-from penstock.protocol.story_desk import StoryDesk
+from penstock.protocol.runtime.story_desk import StoryDesk
 
 KEY = TaskKey(stream="tr/ain \u00fc", ordinal=17)
 OWN = StoryPart(service="ventilator", events=(StoryEvent(ago_s=4.0, what="leased"),))

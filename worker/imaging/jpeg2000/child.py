@@ -1,4 +1,4 @@
-"""The program that `decoder_process.py` starts: reads requests from its input and writes pixels to its output."""
+"""The program that `process.py` starts: reads requests from its input and writes pixels to its output."""
 
 import resource
 import sys
@@ -8,7 +8,7 @@ import numpy as np
 
 from penstock.protocol.errors import ItemError
 from penstock.worker.imaging.decode import Decoder
-from penstock.worker.imaging.decoder_process import REPLY, REQUEST
+from penstock.worker.imaging.jpeg2000.process import REPLY, REQUEST
 from penstock.worker.imaging.limits import most_bytes
 
 #: Memory (bytes) that the process may use besides what the image's size accounts for: interpreter and libraries.
