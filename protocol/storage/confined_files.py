@@ -14,7 +14,7 @@ from penstock.protocol.errors import ItemError, SourceError
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _PROC = hasattr(os, "O_PATH") and os.path.isdir("/proc/self/fd")  # noqa: PTH112 - asked once
-#: Linux finds a file without opening it. Other systems open it, without waiting for whoever writes to a pipe.
+#: Linux finds a file without opening it. Other systems open it, without waiting for a program that writes to a pipe.
 FIND_FLAGS = (os.O_PATH if _PROC else os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) | os.O_CLOEXEC
 
 
