@@ -4,8 +4,8 @@ Theory of operation. A worker may be wrong or lie, and a lost item cannot be bro
 withheld: a fatal one, which would stop the stream; those beyond the first half of the failure budget; and every one of
 a worker that others have contradicted several times. The item stays missing, `StreamNeed.doubted` names it, and the
 ventilator leases it to another worker. If that one fails too, the failure counts. If it delivers the samples, the first
-worker is contradicted, and its failures that no other worker confirmed do not count against the budget any more. A worker's own
-word confirms nothing unless the ventilator vouches that there is no other worker (`Lease.vouched`).
+worker is contradicted, and its failures that no other worker confirmed do not count against the budget any more. A
+worker's own word confirms nothing unless the ventilator vouches that there is no other worker (`Lease.vouched`).
 """
 
 from bisect import bisect_right
