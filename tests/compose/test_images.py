@@ -1,7 +1,9 @@
 """What is in the images and what containers may do, as the engine and the containers themselves tell it."""
 
 import json
+import os
 import re
+import runpy
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,23 @@ def test_workers_have_the_compiled_extension(images: tuple[str, ...]) -> None:
     del images
     program = "from penstock.worker.imaging import partial_jpeg; print(partial_jpeg.describe())"
     assert "compiled extension" in inside(f"penstock-worker:{TAG}", program).stdout
+
+
+def test_opencv_works_without_what_was_taken_out_of_it(root: Path, images: tuple[str, ...]) -> None:
+    """Codecs, resampling, warps, LAPACK and BLAS; FFmpeg is gone, and says so if something asks for it."""
+    del images
+    trial = runpy.run_path(str(root / "deploy" / "slim_opencv.py"))["TRIAL"]
+    done = inside(f"penstock-worker:{TAG}", trial)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "decodes no video" in inside(f"penstock-worker:{TAG}", "import cv2; cv2.VideoCapture('x.mp4')").stderr
+
+
+def test_a_workers_image_stays_small(images: tuple[str, ...]) -> None:
+    """What is above the base image: packages and program (MB)."""
+    del images
+    base = os.environ.get("BASE", "python:3.11-slim")
+    sizes = docker("image", "inspect", "--format", "{{.Size}}", f"penstock-worker:{TAG}", base).split()
+    assert (int(sizes[0]) - int(sizes[1])) / 1e6 < 260
 
 
 @pytest.mark.parametrize("name", IMAGES)

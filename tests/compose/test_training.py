@@ -1,6 +1,8 @@
 """`docker compose up` as the README says it: it trains, it ends, it goes again, and it leaves nothing behind."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,18 @@ def test_a_command_without_data_does_not_go_on_with_other_images(project: MakePr
     mine.up("sink", "worker", workers=2)
     with mine.feed() as feed:
         assert 32 == len(next(iter(feed))["label"])
+
+
+def test_a_stack_on_data_is_a_project_of_its_own(root: Path, engine: None) -> None:
+    """So a command that leaves DATA out finds no container of it, and can stop none."""
+    del engine
+    unset = {name: value for name, value in os.environ.items() if name not in ("DATA", "COMPOSE_PROJECT_NAME")}
+    names = []
+    for variables in ({}, {"DATA": ""}, {"DATA": "/photos"}):
+        command = ["docker", "compose", "--project-directory", root, "config", "--format", "json"]
+        done = subprocess.run(command, env=unset | variables, capture_output=True, text=True, timeout=60, check=True)
+        names.append(json.loads(done.stdout)["name"])
+    assert ["penstock", "penstock", "penstock-data"] == names
 
 
 @pytest.mark.parametrize(
