@@ -47,12 +47,13 @@ $(STAMP): pyproject.toml setup.py worker/imaging/_jpeg_regions.c constraints.txt
 DEMO := $(if $(wildcard $(STAMP)),.venv,build/demo-venv)
 
 demo: $(DEMO)/.set-up-in
-	$(DEMO)/bin/penstock demo $${DATA:+--data "$$DATA"}
+	@$(DEMO)/bin/penstock demo $${DATA:+--data "$$DATA"}
 
 build/demo-venv/.set-up-in: pyproject.toml setup.py worker/imaging/_jpeg_regions.c constraints.txt
-	$(PYTHON) -m venv --clear build/demo-venv
-	build/demo-venv/bin/python -m pip install -q -c constraints.txt --upgrade pip
-	build/demo-venv/bin/python -m pip install -q -c constraints.txt --build-constraint constraints.txt -e '.[tf-cpu,dashboard]'
+	@echo 'Installing Penstock and TensorFlow in build/demo-venv, once: 1.7 GB, which takes minutes ...'
+	@$(PYTHON) -m venv --clear build/demo-venv
+	@build/demo-venv/bin/python -m pip install -qq -c constraints.txt --upgrade pip
+	@build/demo-venv/bin/python -m pip install -qq -c constraints.txt --build-constraint constraints.txt -e '.[tf-cpu,dashboard]'
 	@pwd -P > $@
 
 # What is published: an sdist and a wheel with libjpeg-turbo, each tried in a fresh environment.
