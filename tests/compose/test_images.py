@@ -208,7 +208,7 @@ def is_refused(stack: Project, keys: Path) -> bool:
         try:
             next(iter(feed))
         except DeadlineError as error:  # on a busy machine the first batch may take longer as well
-            return "did not let us in" in str(error)
+            return "refused the connection" in str(error)
     return False
 
 

@@ -203,7 +203,7 @@ def test_a_trainer_elsewhere_needs_its_key_only(
                 take(stranger, 1)
             return str(caught.value)
 
-        until(lambda: "did not let us in: give keys=" in why(), "the trainer to be refused, and to say so")
+        until(lambda: "refused the connection: give keys=" in why(), "the trainer to be refused, and to say so")
     monkeypatch.setenv("PENSTOCK_KEYS", folder)
     with penstock.connect(stack.address) as feed:
         assert 1 == len(take(feed, 1))
