@@ -70,7 +70,7 @@ def test_a_stack_on_data_is_a_project_of_its_own(root: Path, engine: None) -> No
     unset = {name: value for name, value in os.environ.items() if name not in ("DATA", "COMPOSE_PROJECT_NAME")}
     names = []
     for variables in ({}, {"DATA": ""}, {"DATA": "/photos"}):
-        command = ["docker", "compose", "--project-directory", root, "config", "--format", "json"]
+        command = ["docker", "compose", "--project-directory", str(root), "config", "--format", "json"]
         done = subprocess.run(command, env=unset | variables, capture_output=True, text=True, timeout=60, check=True)
         names.append(json.loads(done.stdout)["name"])
     assert ["penstock", "penstock", "penstock-data"] == names
