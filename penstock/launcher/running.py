@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from penstock.launcher.addresses import Addresses
+from penstock.launcher.forked import ForkServer, can_fork
 from penstock.launcher.in_memory_sources import Given
 from penstock.launcher.service_command import service_command
-from penstock.launcher.supervisor import Supervisor
+from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import StackError
 from penstock.protocol.runtime.health import fetch, query
 from penstock.protocol.snapshot import Snapshot
@@ -44,6 +45,7 @@ class Running:
         #: Settings of each service.
         self.settings: Mapping[str, Mapping[str, Any]] = {}
         self.supervisor: Supervisor | None = None
+        self._forks: ForkServer | None = None
         #: How often each name was given to a process: its predecessor may still drain, and answer at /healthz.
         self._names: Counter[str] = Counter()
         self.addresses = addresses or Addresses.in_folder(self.folder)
@@ -64,14 +66,16 @@ class Running:
         for address in astuple(self.addresses):
             check_address(address)
         self._bound = tuple(each for each in astuple(self.addresses) if each.startswith("ipc://"))
-        self.supervisor = Supervisor(tell, self.folder if keep_logs else None)
+        self._forks = ForkServer() if can_fork() else None
+        start = self._forks.start if self._forks else start_command
+        self.supervisor = Supervisor(tell, self.folder if keep_logs else None, start)
 
     def add(self, name: str) -> None:
         """Start a process: `ventilator`, `sink`, or `worker-` and a number."""
         assert self.supervisor  # noqa: S101 - `open` made it
         self._names[name] += 1
         service = name.partition("-")[0]
-        known = {"health": self.health(name), "parent": self._pid, **self.settings[service]}
+        known = {"health": self.health(name), **self.settings[service]}
         self.supervisor.add(name, service_command(service, known))
 
     def health(self, name: str) -> str:
@@ -121,6 +125,8 @@ class Running:
             return
         if self.supervisor:
             self.supervisor.stop(first="worker")
+        if self._forks:
+            self._forks.close()
         self._given.close()
         if self._is_temporary:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,7 +1,7 @@
 """The command line that starts a service with given settings."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from penstock.launcher.addresses import Addresses
@@ -18,6 +18,12 @@ def service_command(service: str, settings: Mapping[str, Any]) -> list[str]:
         else:  # in one word with its flag, a value may begin with a dash
             command += [f"--{flag}={each}" for each in _words(value)]
     return command
+
+
+def service_of(command: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the service and the flags of a `service_command`."""
+    _, _, _, module, *flags = command
+    return module.removeprefix("penstock."), flags
 
 
 def settings_of_services(

@@ -11,10 +11,11 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Protocol
 
 from penstock.launcher.logs import limit_log
 from penstock.protocol.errors import DeadlineError, StackError
@@ -34,13 +35,31 @@ _LAST_BYTES = 8192
 _DRAIN_S, _STOP_S = 2.0, 1.0
 
 
+class Process(Protocol):
+    """A running process, as `subprocess.Popen` and `forked.ForkedProcess` give it."""
+
+    pid: int
+    #: None while it runs.
+    returncode: int | None
+
+    def poll(self) -> int | None: ...  # noqa: D102
+    def wait(self, timeout: float | None = None) -> int: ...  # noqa: D102
+    def send_signal(self, number: int, /) -> None: ...  # noqa: D102
+    def terminate(self) -> None: ...  # noqa: D102
+    def kill(self) -> None: ...  # noqa: D102
+
+
+#: Starts a process by its command, with a file for what it prints (None: where this process prints) and an environment.
+Start = Callable[[Sequence[str], IO[bytes] | None, Mapping[str, str]], Process]
+
+
 @dataclass(slots=True)
 class Child:
     """One supervised process."""
 
     name: str
     command: Sequence[str]
-    process: subprocess.Popen[bytes]
+    process: Process
     log: Path | None
     #: When it died lately (monotonic s).
     deaths: deque[float] = field(default_factory=deque)
@@ -62,8 +81,9 @@ class Child:
 class Supervisor:
     """A set of children and the thread that watches them."""
 
-    def __init__(self, gave_up: Callable[[str, str], None], log_dir: Path | None) -> None:
+    def __init__(self, gave_up: Callable[[str, str], None], log_dir: Path | None, start: Start) -> None:
         """Start without processes. `gave_up(name, why)` is called once; logs go to `log_dir`, or else to stderr."""
+        self._start = start
         self.children: dict[str, Child] = {}
         #: Those that were removed and have not left yet.
         self._leaving: list[Child] = []
@@ -204,24 +224,25 @@ class Supervisor:
             self.failure = (child.name, why)
             self._gave_up(child.name, why)
 
-    def _spawn(self, command: Sequence[str], log: Path | None, restarts: int) -> "subprocess.Popen[bytes]":
+    def _spawn(self, command: Sequence[str], log: Path | None, restarts: int) -> Process:
         # One thread each: cores are shared out by the number of workers, not by libraries within them.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment["PENSTOCK_RESTARTS"] = str(restarts)
         environment.pop("PENSTOCK_CONFIG", None)  # it is about this process's settings, which are not the services'
-        output = open_own(log, "ab") if log else None
-        try:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=environment,
-                start_new_session=True,  # a terminal's Ctrl-C is for this process, which stops the others in order
-            )
-        finally:
-            if output:
-                output.close()
+        with open_own(log, "ab") if log else nullcontext() as output:
+            return self._start(command, output, environment)
+
+
+def start_command(command: Sequence[str], output: IO[bytes] | None, environment: Mapping[str, str]) -> Process:
+    """Start a process of its own interpreter."""
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env={**environment, "PENSTOCK_PARENT": str(os.getpid())},
+        start_new_session=True,  # a terminal's Ctrl-C is for this process, which stops the others in order
+    )
 
 
 def _end(children: Sequence[Child], seconds: float) -> None:

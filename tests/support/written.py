@@ -15,6 +15,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import psutil
 from support.streams import until
 
 from penstock.protocol.runtime.health import query
@@ -51,11 +52,11 @@ class Run:
     def children(self, service: str = "") -> list[int]:
         """Return the processes that it has started: those of one service, or all."""
         found: list[int] = []
-        for entry in Path("/proc").iterdir():
-            with suppress(OSError, IndexError, ValueError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                if parent == self.process.pid and f"penstock.{service}" in (entry / "cmdline").read_text():
-                    found.append(int(entry.name))
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                with suppress(psutil.Error):
+                    if f"penstock.{service}" in " ".join(process.cmdline()):
+                        found.append(process.pid)
         return found
 
     def kill(self, service: str) -> None:

@@ -56,7 +56,8 @@ def left(folder: Path) -> Iterator[psutil.Process]:
     """Yield the processes that a benchmark has started and not stopped."""
     for process in psutil.process_iter():
         try:
-            if process.environ().get("TMPDIR", "").startswith(str(folder / "t")) and process.status() != "zombie":
+            words = [process.environ().get("TMPDIR", ""), *process.cmdline()]
+            if any(str(folder / "t") in word for word in words) and process.status() != "zombie":
                 yield process
         except psutil.Error:
             continue  # gone meanwhile, or another user's

@@ -52,7 +52,9 @@ class Demo:
         found = []
         for process in psutil.process_iter():
             try:
-                ours = process.environ().get("TMPDIR", "").startswith(str(self.temporary))
+                # A forked service writes its command line over the environment that the kernel shows.
+                words = [process.environ().get("TMPDIR", ""), *process.cmdline()]
+                ours = any(str(self.temporary) in word for word in words)
                 if ours and process.status() != "zombie":
                     found.append(process)
             except psutil.Error:

@@ -1,0 +1,145 @@
+"""Services that a fork server starts are processes like those of a command: their status, log, folder and end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support.streams import until
+
+from penstock.launcher.forked import ForkedProcess, ForkServer, can_fork
+from penstock.launcher.service_command import service_command
+from penstock.protocol.runtime.health import query
+
+pytestmark = pytest.mark.skipif(not can_fork(), reason="services are forked on Linux only")
+
+
+@pytest.fixture(name="server")
+def fixture_server() -> Iterator[ForkServer]:
+    """Give a fork server that is closed in the end."""
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+def start(server: ForkServer, folder: Path, service: str = "worker", **settings: object) -> ForkedProcess:
+    """Start a service that finds no other; its log is in `folder`, where its health socket is too."""
+    known = {"ventilator": f"ipc://{folder}/nobody.sock", "health": str(folder / "health"), **settings}
+    with (folder / "log").open("ab") as log:
+        return server.start(service_command(service, known), log, os.environ)
+
+
+def runs(folder: Path) -> bool:
+    """Return whether the service answers at its health socket."""
+    return "pid" in query(str(folder / "health"))
+
+
+def test_a_forked_service_is_named_like_a_command_and_ends_at_a_signal(server: ForkServer, tmp_path: Path) -> None:
+    """`ps` shows the service and its flags; it has a session of its own, and SIGTERM ends it with status 0."""
+    process = start(server, tmp_path)
+    until(lambda: runs(tmp_path), "the worker to answer")
+    assert None is process.poll()
+    shown = " ".join(psutil.Process(process.pid).cmdline())
+    assert f"{sys.executable} -P -m penstock.worker" in shown
+    assert f"--health={tmp_path}/health" in shown
+    assert process.pid == os.getsid(process.pid)
+    process.terminate()
+    assert 0 == process.wait(60)
+    assert 0 == process.poll()
+    process.kill()  # nothing, and no error
+
+
+def test_a_service_that_cannot_run_says_so_in_its_log(server: ForkServer, tmp_path: Path) -> None:
+    """Status 2 and the words are those that a command would leave."""
+    process = start(server, tmp_path, slots=0)
+    assert 2 == process.wait(60)
+    assert "--slots '0'" in (tmp_path / "log").read_text()
+
+
+def test_a_killed_service_has_the_status_of_the_signal_and_others_live_on(server: ForkServer, tmp_path: Path) -> None:
+    """As `subprocess` says it; the next one is forked from the same process."""
+    (other := tmp_path / "other").mkdir()
+    first, second = start(server, tmp_path), start(server, other)
+    first.kill()
+    assert -signal.SIGKILL == first.wait(60)
+    assert None is second.poll()
+    assert psutil.Process(second.pid).ppid() == psutil.Process(start(server, tmp_path).pid).ppid()
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(0.01)
+
+
+def test_services_leave_when_the_fork_server_is_killed_and_a_new_one_is_started(
+    server: ForkServer, tmp_path: Path
+) -> None:
+    """Nobody can tell how they ended then; they count as killed."""
+    process = start(server, tmp_path)
+    until(lambda: runs(tmp_path), "the worker to answer")
+    parent = psutil.Process(process.pid).parent()
+    assert parent
+    parent.kill()
+    assert -signal.SIGKILL == process.wait(60)
+    assert "the process that started this service is gone" in (tmp_path / "log").read_text()
+    assert None is start(server, tmp_path).poll()
+
+
+def test_a_service_gets_the_folder_and_the_environment_of_now(
+    server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changed since the fork server began holds for the next service: a variable removed, another folder."""
+    monkeypatch.setenv("PENSTOCK_SLOTS", "x")
+    assert 2 == start(server, tmp_path).wait(60)
+    assert "--slots 'x'" in (tmp_path / "log").read_text()
+    monkeypatch.delenv("PENSTOCK_SLOTS")
+    (other := tmp_path / "other").mkdir()
+    monkeypatch.chdir(other)
+    process = start(server, tmp_path)
+    until(lambda: runs(tmp_path), "the worker to answer")
+    assert str(other) == psutil.Process(process.pid).cwd()
+
+
+def test_nothing_is_left_when_the_program_is_killed(tmp_path: Path) -> None:
+    """Even where a fork of the program lives on, and with it the socket to the fork server."""
+    program = (
+        "import os, sys, json, time\n"
+        "from penstock.launcher.forked import ForkServer\n"
+        "from penstock.launcher.service_command import service_command\n"
+        "server = ForkServer()\n"
+        "flags = {'ventilator': 'ipc:///nobody.sock', 'health': sys.argv[1]}\n"
+        "process = server.start(service_command('worker', flags), None, os.environ)\n"
+        "fork = os.fork()\n"
+        "if fork: print(json.dumps([process.pid, fork]), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "health")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
+        assert running.stdout
+        pid, fork = json.loads(running.stdout.readline())
+        service, parent = psutil.Process(pid), psutil.Process(pid).parent()
+        assert parent
+        running.kill()
+    try:
+        _, alive = psutil.wait_procs([service, parent], timeout=60)
+        assert [] == [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    finally:
+        os.kill(fork, signal.SIGKILL)
+
+
+def test_a_fork_server_that_stands_still_is_not_waited_for(server: ForkServer, tmp_path: Path) -> None:
+    """A status that does not arrive is not known yet; closing ends what does not leave."""
+    process = start(server, tmp_path)
+    parent = psutil.Process(process.pid).parent()
+    assert parent
+    parent.suspend()
+    process.kill()
+    began = time.monotonic()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.3)
+    assert time.monotonic() - began < 60
+    server.close()
+    assert not parent.is_running()
