@@ -61,7 +61,9 @@ def read_ledger(path: Path) -> list[Mapping[str, Any]]:
     try:
         lines = path.read_bytes().split(b"\n")  # a name may hold what ends a line of text, such as U+2028
     except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}; give a ledger's file, or the ventilator's address") from error
+        raise SourceError(
+            f"{path}: cannot be read: {error.strerror}; give a ledger's file, or the ventilator's address"
+        ) from error
     found: list[Mapping[str, Any]] = []
     for number, line in enumerate(lines[:-1], 1):
         try:

@@ -123,7 +123,9 @@ class _Server:
         self.ended = False
         with theirs:
             command = [sys.executable, "-P", "-m", "penstock.launcher.fork_server"]
-            self._process = subprocess.Popen(command, stdin=theirs, env=self._environment, start_new_session=True)
+            self._process = subprocess.Popen(
+                command, stdin=theirs.fileno(), env=self._environment, start_new_session=True
+            )
 
     def fork(self, command: Sequence[str], output: IO[bytes] | None, environment: Mapping[str, str]) -> ForkedProcess:
         """Start a service. Raises OSError."""
