@@ -23,7 +23,7 @@ _START_S = 60.0
 _STATUS_S = 0.1
 #: Longest that the fork server may take to leave (s).
 _LEAVE_S = 1.0
-#: How often a process that is waited for is looked at (s), beside what the kernel tells.
+#: How often a process that is waited for is looked at (s), in addition to what the kernel tells.
 _LOOK_S = 0.5
 
 
@@ -151,7 +151,7 @@ class _Server:
         """Return the exit status of an ended process; None if it is not here yet."""
         with self._lock:
             self._receive_until(lambda: number in self._statuses, _STATUS_S)
-            # A fork server that was killed tells nobody how its processes ended, or lets them end by themselves.
+            # A fork server that was killed tells no process how its children ended, or lets them end by themselves.
             return self._statuses.get(number, -signal.SIGKILL if self.ended else None)
 
     def close(self) -> None:
