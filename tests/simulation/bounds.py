@@ -11,6 +11,8 @@ from penstock.sink.core.assembly import Assembly
 _PATIENCE = 4
 #: How many times longer everything may take in weather that never heals.
 _FOREVER = 4
+#: The same of all that is to be done: that each next thing comes in time is checked besides.
+_ENDLESS = 20
 #: Messages of one kind that one process may send in one simulated second, besides those that carry work.
 _CHATTER = 100
 #: Messages that stand for work done: bounded by the work, not by this check.
@@ -58,7 +60,7 @@ def deadline(scenario: Scenario) -> float:
         work += tasks * longest * plan.geometry.task_items**0.5
         work += (part.target - part.position) / part.world_size / plan.settings.batch_size * part.think_s * 2
     poison = sum(len(items) for items in scenario.poison.values())
-    return scenario.heal_at + (100.0 + 2 * work + 20.0 * poison) * (_FOREVER if scenario.forever else 1)
+    return scenario.heal_at + (100.0 + 2 * work + 20.0 * poison) * (_ENDLESS if scenario.forever else 1)
 
 
 def check_chatter(sent: Counter[tuple[str, str, int]]) -> None:
