@@ -2,14 +2,19 @@
 
 libzmq keeps the frames of a message until its last one has come, without any limit, and shows nothing of them before.
 But it tells which file descriptor a connection has, and the kernel counts the bytes that it has received (TCP_INFO of
-tcp(7)). Bytes that come while no message is read are an unfinished message; a connection with too many of them is
-ended, and libzmq then frees its frames. Unix sockets have no such counter: their folder's permissions protect them.
+tcp(7)). Bytes that libzmq has taken from the kernel while no message was read are an unfinished message; a connection
+with too many of them in two sweeps in a row is ended, and libzmq then frees its frames. One sweep would not do: a busy
+process may not have read the complete messages that came since it looked last. Unix sockets have no such counter: their
+folder's permissions protect them.
 """
 
 import ctypes
+import fcntl
 import os
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,16 +29,20 @@ _SWEEP_S, _OFTEN_SWEPT = 0.1, 50
 _WHILE_BUSY = 8
 #: How many times the limit of one connection all of a socket may have together.
 _TOGETHER = 4
+#: Sweeps in a row that find too much before a connection is ended.
+_PATIENCE = 2
 
 
 @dataclass(slots=True)
 class _Connection:
     inode: int
-    #: Bytes received up to the last sweep, and of those the ones that belong to no message read since.
+    #: Bytes taken from the kernel up to the last sweep, and of those the ones that belong to no message read since.
     received: int
     pending: float = 0.0
     #: Whether a message of it was read since the last sweep.
     heard: bool = False
+    #: Sweeps in a row that found too many pending bytes.
+    over: int = 0
 
 
 class Connections:
@@ -44,6 +53,8 @@ class Connections:
         self.limit_bytes = limit_bytes
         self._open: dict[int, _Connection] = {}
         self._swept_at: float | None = None
+        #: Sweeps in a row that found too many pending bytes in all connections together.
+        self._over = 0
 
     @property
     def sweep_s(self) -> float:
@@ -75,13 +86,15 @@ class Connections:
             self._update(descriptor, elapsed)
         limit = self.limit_bytes if drained else _WHILE_BUSY * self.limit_bytes
         total = sum(connection.pending for connection in self._open.values())
+        self._over = self._over + 1 if total > _TOGETHER * limit else 0
         cut: list[str] = []
         for descriptor, connection in sorted(self._open.items(), key=lambda entry: -entry[1].pending):
-            if connection.pending <= limit and total <= _TOGETHER * limit:
-                break
-            total -= connection.pending
-            peer = self.cut(descriptor)
-            cut.append(f"{peer} sent {connection.pending:.0f} bytes of a message without its end; at most {limit}")
+            connection.over = connection.over + 1 if connection.pending > limit else 0
+            together = total > _TOGETHER * limit and self._over >= _PATIENCE
+            if connection.over >= _PATIENCE or together:
+                total -= connection.pending
+                peer = self.cut(descriptor)
+                cut.append(f"{peer} sent {connection.pending:.0f} bytes of a message without its end; at most {limit}")
         return cut
 
     def cut(self, descriptor: int) -> str:
@@ -132,8 +145,9 @@ def _abort(link: socket.socket) -> None:
 
 
 def _received(link: socket.socket) -> int:
-    """Return the bytes that the kernel has received; raise OSError where it does not count them."""
+    """Return the bytes that were taken from the kernel; raise OSError where it does not count what it has received."""
     info = link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256) if hasattr(socket, "TCP_INFO") else b""
     if len(info) < _INFO_BYTES:
         raise OSError("no TCP_INFO.tcpi_bytes_received")
-    return int(struct.unpack_from("Q", info, _RECEIVED_AT)[0])
+    waiting = fcntl.ioctl(link, termios.FIONREAD, bytes(4))
+    return int(struct.unpack_from("Q", info, _RECEIVED_AT)[0]) - int.from_bytes(waiting, sys.byteorder)

@@ -179,7 +179,8 @@ class Endpoint:
     def sweep(self, now: float) -> float:
         """Disconnect peers that send messages without end; return the seconds until the next call, 0 for never."""
         if self._connections.due(now):
-            for problem in self._connections.sweep(now, drained=self._drained):
+            drained = self._drained and not self._socket.poll(0, zmq.POLLIN)  # more may have come since
+            for problem in self._connections.sweep(now, drained=drained):
                 self._hub.rejects.add(RemoteProtocolError("unfinished", problem), repr(self), "disconnected")
         return self._connections.sweep_s
 

@@ -81,6 +81,27 @@ def test_a_message_of_too_many_frames_holds_no_turn(hub: Hub, scheme: str, tmp_p
     assert max(turns) < 2
 
 
+def test_complete_messages_that_wait_for_a_busy_service_are_not_taken_for_endless(hub: Hub) -> None:
+    """A service that computes reads nothing: what came meanwhile is more than one message may have, but complete."""
+    endpoint = hub.router("tcp://127.0.0.1:*", {"sink": wire.kinds(messages.Progress)})
+    endpoint.expect(1_000)
+    ranges = [[2 * start, 2 * start + 1] for start in range(300_000)]
+    header = b'{"sequence":1,"needs":[{"stream":"train","missing":' + str(ranges).replace(" ", "").encode() + b"}]}"
+    frames = [message(messages.Progress(sequence=1, needs=()))[0], header]
+    got, deadline = 0, time.monotonic() + 120
+    with zmq.Context() as context, context.socket(zmq.DEALER) as honest:
+        honest.connect(endpoint.address)
+        for sent in range(1, 5):
+            trackers = [honest.send_multipart(frames, copy=False, track=True) for _ in range(3)]
+            for tracker in trackers:
+                tracker.wait(60)
+            while hub.wait(0.3) or got < 3 * sent:
+                assert time.monotonic() < deadline
+                got += len(list(endpoint.receive()))
+        honest.close(linger=0)
+    assert 0 == hub.rejects.counts.total()
+
+
 def test_many_valid_messages_share_the_turns(hub: Hub, tmp_path: object) -> None:
     """Headers of the largest size that are parsed: a turn ends after a fraction of a second, not after 256 of them."""
     endpoint = hub.router(f"ipc://{tmp_path}/v.sock", {"sink": wire.kinds(messages.Progress)})
