@@ -14,8 +14,9 @@ from simulation.world import InnocentQuarantined, World
 
 pytestmark = pytest.mark.simulation
 
-#: Schedules: all of them, of which so many belong to every run and the rest to the long tier; and those of one test.
-_SCHEDULES, _ALWAYS, _CHUNK = 20_000, 2_000, 100
+#: Schedules: all of them (SCHEDULES in the environment asks for another number), of which so many belong to every run
+#: and the rest to the long tier; and those of one test.
+_SCHEDULES, _ALWAYS, _CHUNK = int(os.environ.get("SCHEDULES", "20000")), 2_000, 100
 
 
 def run(seed: int, *, trace: bool = False) -> World:

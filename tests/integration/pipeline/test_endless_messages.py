@@ -92,8 +92,8 @@ def test_complete_messages_that_wait_for_a_busy_service_are_not_taken_for_endles
     with zmq.Context() as context, context.socket(zmq.DEALER) as honest:
         honest.connect(endpoint.address)
         for sent in range(1, 5):
-            trackers = [honest.send_multipart(frames, copy=False, track=True) for _ in range(3)]
-            for tracker in trackers:
+            for tracker in [honest.send_multipart(frames, copy=False, track=True) for _ in range(3)]:
+                assert tracker
                 tracker.wait(60)
             while hub.wait(0.3) or got < 3 * sent:
                 assert time.monotonic() < deadline
