@@ -175,10 +175,9 @@ class _Server:
                 self._receive()
 
     def _receive(self) -> None:
-        try:
+        message, descriptors = b"", list[int]()
+        with suppress(ConnectionError):
             message, descriptors, _, _ = socket.recv_fds(self._socket, MOST_BYTES, 1)
-        except ConnectionError:
-            message = b""
         if not message:
             self.ended = True
             self._socket.close()
@@ -186,7 +185,7 @@ class _Server:
             return
         reply = json.loads(message)
         if "pid" in reply:
-            self._started[reply["id"]] = (reply["pid"], *descriptors)
+            self._started[reply["id"]] = (reply["pid"], descriptors[0])
         else:
             self._statuses[reply["id"]] = reply["status"]
 

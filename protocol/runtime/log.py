@@ -47,7 +47,7 @@ def library_logger(service: str, **known: object) -> structlog.typing.FilteringB
     """
     logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(_ERRORS),
-        processors=_processors(next(iter(_styles), "auto")),
+        processors=_processors(_styles[0] if _styles else "auto"),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     ).bind(service=service, **known)
     return logger

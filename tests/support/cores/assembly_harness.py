@@ -107,7 +107,8 @@ class CoreHarness:
         plan = self.plans[stream]
         self.workers += 1
         key = TaskKey(stream=stream, ordinal=ordinal, item_offset=item_offset)
-        task = leased(make_task(plan, key), **({"holder": self.workers} | by))
+        chosen: dict[str, Any] = {"holder": self.workers} | by
+        task = leased(make_task(plan, key), **chosen)
         return self.hear(b"", *make_result(plan, task, failing, by.get("worker", "w")))
 
     def need(self, stream: str = "train") -> StreamNeed | None:

@@ -12,8 +12,10 @@ import select
 import socket
 import sys
 
-_LINUX = r"memfd_|MFD_|eventfd|EFD_|pidfd_|sched_|SCHED_|posix_fadvise|POSIX_FADV|O_PATH|O_TMPFILE|pipe2|F_SEAL_"
-_LINUX += r"|F_ADD_SEALS|epoll|EPOLL|TCP_INFO|TCP_USER_TIMEOUT"
+_LINUX = (
+    r"memfd_|MFD_|eventfd|EFD_|pidfd_|sched_|SCHED_|posix_fadvise|POSIX_FADV|O_PATH|O_TMPFILE|pipe2|F_SEAL_"
+    r"|F_ADD_SEALS|epoll|EPOLL|TCP_INFO|TCP_USER_TIMEOUT"
+)
 _HIDDEN = re.compile(r"/proc/(sys|\w+/(fd|ns))(/|$)")
 
 for module in (os, fcntl, select, socket):
