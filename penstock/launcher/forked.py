@@ -1,5 +1,6 @@
 """Services that a fork server starts, as processes: the supervisor's end of `fork_server.py`."""
 
+import errno
 import json
 import math
 import os
@@ -32,9 +33,15 @@ def can_fork() -> bool:
     if not sys.platform.startswith("linux") or not hasattr(os, "pidfd_open"):
         return False
     try:
-        os.close(os.pidfd_open(os.getpid()))
+        descriptor = os.pidfd_open(os.getpid())
     except OSError:  # forbidden in some sandboxes
         return False
+    try:
+        signal.pidfd_send_signal(descriptor, 0)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
     return True
 
 
@@ -54,7 +61,11 @@ class ForkServer:
         with self._lock:
             if self._server is None or self._server.ended:
                 self._server = _Server(environment)
-            return self._server.fork(command, output, environment)
+            try:
+                return self._server.fork(command, output, environment)
+            except ConnectionError:  # it was killed
+                self._server = _Server(environment)
+                return self._server.fork(command, output, environment)
 
     def close(self) -> None:
         """End the fork server; its processes should have ended."""
@@ -117,35 +128,50 @@ class _Server:
         self._environment = dict(environment)
         self._lock = threading.RLock()
         self._asked = 0
-        self._started: dict[int, tuple[int, int]] = {}
+        #: What became of each request that waits: a process and its descriptor, or why there is none.
+        self._answers: dict[int, tuple[int, int] | OSError] = {}
         self._statuses: dict[int, int] = {}
         #: Whether it is gone.
         self.ended = False
         with theirs:
-            command = [sys.executable, "-P", "-m", "penstock.launcher.fork_server"]
+            command = [sys.executable, "-P", "-m", "penstock.launcher.fork_server", str(os.getpid())]
             self._process = subprocess.Popen(
                 command, stdin=theirs.fileno(), env=self._environment, start_new_session=True
             )
 
+    def __del__(self) -> None:
+        """Close the descriptors; not in `close`, which the collector may call while this thread waits for an answer."""
+        self._socket.close()
+        for answer in self._answers.values():
+            if not isinstance(answer, OSError):
+                os.close(answer[1])
+
     def fork(self, command: Sequence[str], output: IO[bytes] | None, environment: Mapping[str, str]) -> ForkedProcess:
-        """Start a service. Raises OSError."""
+        """Start a service. Raises ConnectionError if the fork server has ended, and OSError."""
         service, arguments = service_of(command)
         changed = {name: value for name, value in environment.items() if self._environment.get(name) != value}
         gone = {name: None for name in self._environment if name not in environment}
-        folder = os.open(".", os.O_PATH)
+        descriptors = _working_folder() | ({"log": output.fileno()} if output else {})
+        request = {"service": service, "arguments": arguments, "environment": changed | gone}
         try:
             with self._lock:
                 self._asked += 1
                 number = self._asked
-                request = {"id": number, "service": service, "arguments": arguments, "environment": changed | gone}
-                log = [output.fileno()] if output else []
-                socket.send_fds(self._socket, [json.dumps(request).encode()], [folder, *log])
-                self._receive_until(lambda: number in self._started, _START_S)
+                request |= {"id": number, "descriptors": list(descriptors)}
+                socket.send_fds(self._socket, [json.dumps(request).encode()], [*descriptors.values()])
+                self._receive_until(lambda: number in self._answers, _START_S)
+                answer = self._answers.pop(number, None)
         finally:
-            os.close(folder)
-        if number not in self._started:
-            raise OSError("the process that starts services has ended" if self.ended else f"no answer in {_START_S} s")
-        return ForkedProcess(self, number, *self._started.pop(number))
+            if "folder" in descriptors:
+                os.close(descriptors["folder"])
+        if isinstance(answer, OSError):
+            raise answer
+        if answer is None and self.ended:
+            raise ConnectionResetError("the process that starts services has ended")
+        if answer is None:
+            self.close()  # no process may start later, of which nothing is known
+            raise OSError(f"the process that starts services has not answered in {_START_S} s")
+        return ForkedProcess(self, number, *answer)
 
     def status(self, number: int) -> int | None:
         """Return the exit status of an ended process; None if it is not here yet."""
@@ -156,17 +182,19 @@ class _Server:
 
     def close(self) -> None:
         """End it."""
-        if self.ended:
-            return
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        self._wait()
+
+    def _wait(self) -> None:
+        if self.ended:
+            return
+        self.ended = True
         try:
             self._process.wait(_LEAVE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self.ended = True
 
     def _receive_until(self, condition: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -179,15 +207,29 @@ class _Server:
         with suppress(ConnectionError):
             message, descriptors, _, _ = socket.recv_fds(self._socket, MOST_BYTES, 1)
         if not message:
-            self.ended = True
-            self._socket.close()
-            self._process.wait()
+            self._wait()
             return
+        for each in descriptors:
+            os.set_inheritable(each, False)  # noqa: FBT003 - its only form
         reply = json.loads(message)
-        if "pid" in reply:
-            self._started[reply["id"]] = (reply["pid"], descriptors[0])
-        else:
-            self._statuses[reply["id"]] = reply["status"]
+        number = reply["id"]
+        if "status" in reply:
+            self._statuses[number] = reply["status"]
+        elif "error" in reply:
+            self._answers[number] = OSError(f"the process that starts services cannot start one: {reply['error']}")
+        elif descriptors:
+            self._answers[number] = (reply["pid"], *descriptors)
+        else:  # the kernel drops a descriptor that finds no room here
+            with suppress(ProcessLookupError):
+                os.kill(reply["pid"], signal.SIGKILL)
+            self._answers[number] = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def _working_folder() -> dict[str, int]:
+    try:
+        return {"folder": os.open(".", os.O_PATH)}
+    except PermissionError:  # it may not be entered; the fork server began in it
+        return {}
 
 
 def _is_readable(descriptor: int, seconds: float) -> bool:

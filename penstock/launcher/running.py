@@ -71,12 +71,17 @@ class Running:
         self.supervisor = Supervisor(tell, self.folder if keep_logs else None, start)
 
     def add(self, name: str) -> None:
-        """Start a process: `ventilator`, `sink`, or `worker-` and a number."""
+        """Start a process: `ventilator`, `sink`, or `worker-` and a number. Raises StackError."""
         assert self.supervisor  # noqa: S101 - `open` made it
         self._names[name] += 1
         service = name.partition("-")[0]
         known = {"health": self.health(name), **self.settings[service]}
-        self.supervisor.add(name, service_command(service, known))
+        try:
+            self.supervisor.add(name, service_command(service, known))
+        except OSError as error:
+            raise StackError(
+                f"{name} cannot be started: {error}; allow more processes and open files, or start fewer workers"
+            ) from error
 
     def health(self, name: str) -> str:
         """Return the path of the health socket of the process that has this name now."""

@@ -214,6 +214,7 @@ class LocalStack:
             raise StackError(f"{self!r} cannot be scaled: start it first")
         for number in range(self.workers, workers):
             self._started().add(f"worker-{number}")
+            self.workers = number + 1
         for number in range(workers, self.workers):
             self._supervisor.remove(f"worker-{number}")
         self.workers = workers

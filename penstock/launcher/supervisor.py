@@ -33,6 +33,8 @@ _LOOK_S, _LONG_LOOK_S = 0.02, 0.5
 _LAST_BYTES = 8192
 #: Seconds for the first to stop on SIGTERM, then for the others, before SIGKILL.
 _DRAIN_S, _STOP_S = 2.0, 1.0
+#: Longest wait (s) for a process to be gone after SIGKILL.
+_KILLED_S = 5.0
 
 
 class Process(Protocol):
@@ -255,4 +257,5 @@ def _end(children: Sequence[Child], seconds: float) -> None:
             child.process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             child.process.kill()
-            child.process.wait()
+            with suppress(subprocess.TimeoutExpired):  # it waits for a dead file server, or its status is not told
+                child.process.wait(_KILLED_S)

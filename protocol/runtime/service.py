@@ -179,7 +179,10 @@ def run(
     """Parse the settings of a command and run it; our own errors become one line, never a traceback."""
     open_standard_streams()
     try:
-        return serve(parse(model, sys.argv[1:] if arguments is None else arguments, command))
+        settings = parse(model, sys.argv[1:] if arguments is None else arguments, command)
+        for name in ("PENSTOCK_PARENT", "PENSTOCK_RESTARTS"):  # about this process, not those that a transform starts
+            os.environ.pop(name, None)
+        return serve(settings)
     except PenstockError as error:
         text = f"penstock {command}: {error}".replace(f"penstock {command}: penstock", "penstock")
         print(printable(text, keep="\n"), file=sys.stderr)

@@ -3,8 +3,11 @@
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
+from penstock.launcher.forked import ForkServer, can_fork
+from penstock.launcher.service_command import service_command
 from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import DeadlineError
 
@@ -19,3 +22,19 @@ def test_who_waits_in_vain_is_told_what_dies_all_the_time(tmp_path: Path) -> Non
             supervisor.wait(lambda: False, 3.0, "luck")
     finally:
         supervisor.stop(first="worker")
+
+
+@pytest.mark.skipif(not can_fork(), reason="services are forked on Linux only")
+def test_what_cannot_be_ended_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop returns although the status of a killed process never comes, as from a fork server that stands still."""
+    monkeypatch.setattr("penstock.launcher.supervisor._DRAIN_S", 0.1)
+    monkeypatch.setattr("penstock.launcher.supervisor._KILLED_S", 0.1)
+    server = ForkServer()
+    supervisor = Supervisor(lambda _name, _why: None, tmp_path, server.start)
+    supervisor.add("worker-0", service_command("worker", {"ventilator": f"ipc://{tmp_path}/none"}))
+    parent = psutil.Process(supervisor.children["worker-0"].process.pid).parent()
+    assert parent
+    parent.suspend()
+    supervisor.stop(first="worker")
+    server.close()
+    assert not parent.is_running()
