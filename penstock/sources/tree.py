@@ -47,11 +47,13 @@ class FolderTree:
             self._guard.check(start)
         seen: set[tuple[int, int]] = set()  # device and inode of each folder
         links = [(self._prefix + name + b"/", start)]
+        by_link = False  # without links, no folder is met twice, whatever numbers a file system without inodes gives
         while links:
             pending = [heapq.heappop(links)]
             while pending:
                 path, folder = pending.pop()
-                if (identity := _identity(folder)) in seen:
+                identity = _identity(folder)
+                if by_link and identity in seen:
                     continue
                 seen.add(identity)
                 for entry in _entries(folder):
@@ -63,6 +65,7 @@ class FolderTree:
                         heapq.heappush(links, found)
                     else:
                         pending.append(found)
+            by_link = True
 
     def _file(self, path: bytes, entry: os.DirEntry[bytes]) -> Iterator[bytes]:
         if is_image(entry.name):

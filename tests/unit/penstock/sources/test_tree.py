@@ -78,6 +78,14 @@ def test_folders_that_link_to_each_other_are_read_once(folders: int, tmp_path: P
     assert [f"cat/{name}/a.jpg" for name in names] == [path for path, _ in items(directory(tmp_path))]
 
 
+def test_folders_with_the_same_number_are_all_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a network file system that makes numbers up: only a link can lead to a folder that was read already."""
+    monkeypatch.setattr("penstock.sources.tree._identity", lambda _folder: (1, 0))
+    touch(tmp_path, "cat/one/a.jpg", "cat/two/b.jpg")
+    (tmp_path / "cat/one/up").symlink_to("..")
+    assert ["cat/one/a.jpg", "cat/two/b.jpg"] == [path for path, _ in items(directory(tmp_path))]
+
+
 def test_a_folder_that_only_links_reach_is_read_under_the_first_of_them(tmp_path: Path) -> None:
     """In each class that has a link to it, and the same on every host: by the links' paths."""
     touch(tmp_path, "store/deep/a.jpg", "set/cat/own.jpg", "set/dog/own.jpg")
