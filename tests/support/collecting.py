@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import penstock
+from penstock.trainer.adapters.ahead import Ahead
 
 #: Longest that the collector may take to find what was dropped, and threads to end (s).
 DEADLINE_S = 60.0
@@ -94,6 +95,25 @@ def file(folder: Path) -> None:
     Collector("penstock hdf5").drop(make)
 
 
+def ahead(folder: Path) -> None:
+    """A loader's iteration is found by the thread that prepares its batches."""
+    collector, prepared = Collector("penstock-ahead"), list[object]()
+
+    def prepare(batch: object) -> object:
+        if prepared:  # the first batch is for `make`
+            collector.go.wait(DEADLINE_S)
+        prepared.append(batch)
+        return batch
+
+    def make() -> object:
+        feed = penstock.Hdf5Feed(folder / "rows.h5", batch_size=2, window_mb=0.0001, run_mb=0.0001)
+        batches = iter(Ahead(feed, prepare, depth=64))
+        next(batches)
+        return batches
+
+    collector.drop(make)
+
+
 def iterator(folder: Path) -> None:
     """An image iterator is found by the thread that watches its workers, or by that of its feed."""
     del folder
@@ -122,6 +142,6 @@ def _stack(batches: Any) -> penstock.LocalStack:
 
 
 if __name__ == "__main__":
-    SCENARIOS = {scenario.__name__: scenario for scenario in (feed, file, iterator)}
+    SCENARIOS = {scenario.__name__: scenario for scenario in (feed, file, ahead, iterator)}
     SCENARIOS[sys.argv[1]](Path(sys.argv[2]))
     print("fine")  # noqa: T201 - what the test waits for

@@ -69,6 +69,8 @@ class Ahead(Generic[Prepared]):
         run.stop()
         if not whole:
             self._feed.load_state_dict(state)  # ends the thread's wait for a batch, too
+        if run.thread is threading.current_thread():  # the collector found a dropped iteration here: it ends after this
+            return
         run.thread.join(_END_S)
         if run.thread.is_alive():
             raise StackError(f"the thread that prepares batches ahead did not end within {_END_S:.0f} s")

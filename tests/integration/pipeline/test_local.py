@@ -188,7 +188,6 @@ def test_nothing_of_the_working_folder_is_imported(photos: Path, tmp_path: Path)
     for name in ("random.py", "json.py", "struct.py", "penstock.py"):
         (tmp_path / name).write_text(f"from pathlib import Path\nPath({str(tmp_path)!r}, '{name}.ran').touch()\n")
     spec = json.dumps(make_spec(photos, train=make_stream()))
-    spec = json.dumps(make_spec(photos, train=make_stream()))
     program = (
         "import sys; sys.path.remove('')\nimport json, penstock\n"
         f"with penstock.local(json.loads({spec!r}), workers=1) as stack:\n"
