@@ -29,7 +29,7 @@ _SWEEP_S, _OFTEN_SWEPT = 0.1, 50
 _WHILE_BUSY = 8
 #: How many times the limit of one connection all of a socket may have together.
 _TOGETHER = 4
-#: Sweeps in a row that find too much before a connection is ended.
+#: Sweeps in a row that find too much before a connection is ended; those that cannot tell do not count.
 _PATIENCE = 2
 
 
@@ -86,10 +86,10 @@ class Connections:
             self._update(descriptor, elapsed)
         limit = self.limit_bytes if drained else _WHILE_BUSY * self.limit_bytes
         total = sum(connection.pending for connection in self._open.values())
-        self._over = self._over + 1 if total > _TOGETHER * limit else 0
+        self._over = _counted(self._over, total, _TOGETHER * limit, _TOGETHER * self.limit_bytes)
         cut: list[str] = []
         for descriptor, connection in sorted(self._open.items(), key=lambda entry: -entry[1].pending):
-            connection.over = connection.over + 1 if connection.pending > limit else 0
+            connection.over = _counted(connection.over, connection.pending, limit, self.limit_bytes)
             together = total > _TOGETHER * limit and self._over >= _PATIENCE
             if connection.over >= _PATIENCE or together:
                 total -= connection.pending
@@ -122,6 +122,13 @@ class Connections:
         grown = received - connection.received - _BEATS_BYTES_S * elapsed_s
         connection.pending = 0.0 if connection.heard else max(0.0, connection.pending + grown)
         connection.received, connection.heard = received, False
+
+
+def _counted(over: int, pending: float, limit: int, drained_limit: int) -> int:
+    """Return how many sweeps in a row found too much, after one more; a busy one cannot tell between its limits."""
+    if pending > limit:
+        return over + 1
+    return over if pending > drained_limit else 0
 
 
 @contextmanager
