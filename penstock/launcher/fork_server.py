@@ -34,6 +34,9 @@ from penstock.protocol.runtime.streams import open_standard_streams
 MOST_BYTES = 1 << 20
 #: How often to look whether the supervisor's process is gone (s): a fork of it may keep the socket open.
 _LOOK_S = 0.5
+#: Signals that are for services and the program, and may be sent to all processes, as by systemd and Slurm: this one
+#: leaves when the program does, so that services can drain.
+_NOT_OURS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(slots=True)
@@ -102,6 +105,7 @@ class Server:
 def main() -> int:
     """Serve until the supervisor closes the socket; in a child, run the service."""
     open_standard_streams()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_OURS)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where the program ignores it, no child would leave its status
     control = socket.socket(fileno=os.dup(0))
     _replace(0, os.open(os.devnull, os.O_RDONLY))
@@ -121,6 +125,7 @@ def _descriptor(pid: int) -> int:
 
 def _become(request: Mapping[str, Any], descriptors: Mapping[str, int], server: int) -> None:
     """Take on what a process started by a command has of its own."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _NOT_OURS)
     os.setsid()  # a terminal's Ctrl-C is for the supervisor's process, which stops the others in order
     if "log" in descriptors:
         os.dup2(descriptors["log"], 1)

@@ -125,7 +125,7 @@ class _Server:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._environment = dict(environment)
+        self._environment, self._pid = dict(environment), os.getpid()
         self._lock = threading.RLock()
         self._asked = 0
         #: What became of each request that waits: a process and its descriptor, or why there is none.
@@ -181,7 +181,9 @@ class _Server:
             return self._statuses.get(number, -signal.SIGKILL if self.ended else None)
 
     def close(self) -> None:
-        """End it."""
+        """End it; does nothing in a forked process."""
+        if self._pid != os.getpid():
+            return
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._wait()
@@ -197,6 +199,8 @@ class _Server:
             self._process.wait()
 
     def _receive_until(self, condition: Callable[[], bool], seconds: float) -> None:
+        if self._pid != os.getpid():  # a fork of the program must not take what its parent waits for
+            return
         deadline = time.monotonic() + seconds
         while not condition() and not self.ended and (left := deadline - time.monotonic()) > 0:
             if _is_readable(self._socket.fileno(), left):
@@ -218,7 +222,7 @@ class _Server:
         elif "error" in reply:
             self._answers[number] = OSError(f"the process that starts services cannot start one: {reply['error']}")
         elif descriptors:
-            self._answers[number] = (reply["pid"], *descriptors)
+            self._answers[number] = (reply["pid"], descriptors[0])
         else:  # the kernel drops a descriptor that finds no room here
             with suppress(ProcessLookupError):
                 os.kill(reply["pid"], signal.SIGKILL)

@@ -42,7 +42,10 @@ def runs(folder: Path) -> bool:
 
 
 def test_a_forked_service_is_named_like_a_command_and_ends_at_a_signal(server: ForkServer, tmp_path: Path) -> None:
-    """`ps` shows the service and its flags; it has a session of its own, and SIGTERM ends it with status 0."""
+    """`ps` shows the service and its flags; it has a session of its own, and SIGTERM ends it with status 0.
+
+    Also where all processes get the signal, as from systemd: the fork server leaves with the program only.
+    """
     process = start(server, tmp_path)
     until(lambda: runs(tmp_path), "the worker to answer")
     assert None is process.poll()
@@ -51,6 +54,8 @@ def test_a_forked_service_is_named_like_a_command_and_ends_at_a_signal(server: F
     assert f"--health={tmp_path}/health" in shown
     assert process.pid == os.getsid(process.pid)
     assert not os.get_inheritable(process._descriptor)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(psutil.Process(process.pid).ppid(), number)
     process.terminate()
     assert 0 == process.wait(60)
     assert 0 == process.poll()
@@ -105,6 +110,24 @@ def test_a_service_gets_the_folder_and_the_environment_of_now(
     process = start(server, tmp_path)
     until(lambda: runs(tmp_path), "the worker to answer")
     assert str(other) == psutil.Process(process.pid).cwd()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_of_the_program_takes_nothing_that_its_parent_waits_for(server: ForkServer, tmp_path: Path) -> None:
+    """The status of a service arrives, although the fork asked for it first, and closed the fork server at its end."""
+    process = start(server, tmp_path)
+    process.kill()
+    assert process._has_ended(60)
+    if (fork := os.fork()) == 0:
+        try:
+            process.poll()
+            server.close()
+        finally:
+            os._exit(0)
+    os.waitpid(fork, 0)
+    assert -signal.SIGKILL == process.wait(60)
+    assert server._server
+    assert not server._server.ended
 
 
 def test_the_start_of_one_service_may_fail_while_others_run(server: ForkServer, tmp_path: Path) -> None:
