@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import IO
+from typing import IO, Any
 
 from penstock.launcher.fork_server import MOST_BYTES
 from penstock.launcher.service_command import service_of
@@ -152,7 +152,7 @@ class _Server:
         changed = {name: value for name, value in environment.items() if self._environment.get(name) != value}
         gone = {name: None for name in self._environment if name not in environment}
         descriptors = _working_folder() | ({"log": output.fileno()} if output else {})
-        request = {"service": service, "arguments": arguments, "environment": changed | gone}
+        request: dict[str, Any] = {"service": service, "arguments": arguments, "environment": changed | gone}
         try:
             with self._lock:
                 self._asked += 1
