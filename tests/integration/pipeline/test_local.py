@@ -65,11 +65,11 @@ def test_connecting_imports_no_decoder_and_no_tensorflow() -> None:
 def test_what_is_wrong_is_raised_where_the_stack_is_entered(change: dict[str, Any], words: str, photos: Path) -> None:
     """In words, by our own error, within seconds, and nothing is left running."""
     began = time.monotonic()
-    before = len(psutil.Process().children())
+    before = len(psutil.Process().children(recursive=True))
     with pytest.raises(PenstockError, match=words), penstock.local({**make_spec(photos), **change}, workers=1):
         pytest.fail("the stack must not start")
     assert time.monotonic() - began < DEADLINE_S  # and not as long as sources may take to be listed
-    assert before == len(psutil.Process().children())
+    assert before == len(psutil.Process().children(recursive=True))
 
 
 def test_a_program_ends_its_stack(photos: Path) -> None:
@@ -156,8 +156,8 @@ def test_scaling_down_and_up_again_leaves_no_process_behind(photos: Path) -> Non
         until(lambda: stack.status()["ventilator"].get("workers") == 2, "two workers")
         epochs(feed, 1)
         assert 40 * 3 == sum(len(batch["label"]) for batch in epochs(feed, 1))
-        started = psutil.Process().children()
-    assert [] == psutil.wait_procs(started, 0)[1]
+        started = psutil.Process().children(recursive=True)
+    assert [] == psutil.wait_procs(started, 10)[1]
 
 
 def test_folders_may_have_any_name(tmp_path: Path) -> None:
