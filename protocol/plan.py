@@ -147,6 +147,11 @@ class StreamPlan(Model):
         full, rest = divmod(self.geometry.samples_per_epoch, self.settings.batch_size * world_size)
         return full + (rest >= world_size and not self.settings.drop_remainder)
 
+    @property
+    def task_samples(self) -> int:
+        """Samples of a whole task: an epoch may be shorter than the task that its items would fill."""
+        return min(self.geometry.task_items * self.geometry.patches, self.geometry.samples_per_epoch)
+
     def window(self, world_size: int = 1) -> int:
         """Return how many samples the sink may hold ahead of one trainer.
 
@@ -155,9 +160,9 @@ class StreamPlan(Model):
         """
         geometry = self.geometry
         epoch = geometry.samples_per_epoch
-        task, block = (min(items * geometry.patches, epoch) for items in (geometry.task_items, geometry.block_items))
+        block = min(geometry.block_samples, epoch)
         least = 2 * self.settings.batch_size * world_size + 2 * block
-        by_epochs = max(self.settings.window_epochs * epoch, ENOUGH_TASKS * task)
+        by_epochs = max(self.settings.window_epochs * epoch, ENOUGH_TASKS * self.task_samples)
         return max(least, min(self.window_by_mb, by_epochs, MOST_BLOCKS * block))
 
     @property

@@ -35,7 +35,7 @@ def why_not(request: Subscribe, plans: Mapping[str, StreamPlan], readers: int, v
     window_bytes = plan.window(request.world_size) * plan.sample_bytes
     if window_bytes > max(MAX_WINDOW_BYTES, plan.settings.window_mb * 1e6):
         return Refused(kind="limit", reason=_too_large(request.world_size, window_bytes))
-    tasks = plan.window(request.world_size) // (plan.geometry.task_items * plan.geometry.patches)
+    tasks = plan.window(request.world_size) // plan.task_samples
     if tasks > MAX_WINDOW_TASKS:
         return Refused(kind="limit", reason=_too_many_tasks(request, plan, tasks))
     if readers >= MAX_READERS:

@@ -97,8 +97,7 @@ class StreamQueue:
         work = self._ready.top()
         if work is None:
             return None
-        ahead = (work.key.ordinal - self.missing[0][0]) * self.geometry.task_items * self.geometry.patches
-        return ahead / self.plan.window()
+        return (work.key.ordinal - self.missing[0][0]) * self.plan.task_samples / self.plan.window()
 
     @property
     def has_suspects(self) -> bool:

@@ -1,5 +1,6 @@
 """Which ready work goes to which worker, and when."""
 
+import pytest
 from support.cores.leases_harness import SINK, CoreHarness, key
 from support.plans import make_plan
 
@@ -7,6 +8,7 @@ from penstock.protocol.messages import (
     Progress,
     StreamNeed,
 )
+from penstock.protocol.plan import StreamPlan
 
 
 def test_work_is_leased_lowest_position_first_and_no_more_than_there_are_slots(harness: CoreHarness) -> None:
@@ -34,9 +36,17 @@ def test_a_worker_that_missed_heartbeats_gets_nothing_new_until_it_is_heard(harn
     assert {b"a": [key(0), key(1)]} == harness.deal()
 
 
-def test_streams_share_the_workers_by_how_far_ahead_they_are() -> None:
+@pytest.mark.parametrize(
+    "train",
+    [
+        make_plan("train", items=1000, window_samples=64),
+        # A task would hold 21 epochs of it, and holds one; its window is 16 tasks, as the other's.
+        make_plan("train", items=60, task_items=1280, window_samples=50_000_000),
+    ],
+)
+def test_streams_share_the_workers_by_how_far_ahead_they_are(train: StreamPlan) -> None:
     """The stream whose next work is nearest to its trainer, in windows, goes first: none starves."""
-    harness = CoreHarness(make_plan("train", items=100), make_plan("validation", items=100))
+    harness = CoreHarness(train, make_plan("validation", items=1000, window_samples=64))
     harness.sink()
     harness.join(b"a", slots=8)
     needs = tuple(StreamNeed(stream=name, missing=((0, 20),)) for name in harness.plans)
