@@ -15,8 +15,6 @@ from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.core.leases import LeasePolicy
 
 Range = tuple[float, float]
-#: Sizes of tasks for each size of a mix window: one must divide the other.
-_SIZES = (1, 2, 3, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,8 @@ class Dice:
     patches: tuple[int, ...] = (1, 1, 2, 3)
     batch: tuple[int, ...] = (1, 2, 3, 4, 5, 8, 13)
     mix: tuple[int, ...] = (1, 1, 2, 3, 4, 6, 8)
+    #: Sizes of tasks and mix windows: one must divide the other.
+    task_items: tuple[int, ...] = (1, 2, 3, 4, 8)
     shuffle: float = 0.8
     window_samples: tuple[int, ...] = (1, 1, 20, 60, 200)
     budget: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 0.1)
@@ -35,6 +35,7 @@ class Dice:
     failing: tuple[int, ...] = (0, 0, 1, 2, -1)
     poison: tuple[int, ...] = (0, 0, 0, 1, 1, 2)
     workers: Range = (1, 5)
+    slots: tuple[int, ...] = (1, 2, 3, 3, 8)
     slowness: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 10.0)
     jobs: tuple[int, ...] = (1, 1, 1, 2)
     ranks: tuple[int, ...] = (1, 1, 1, 2, 3)
@@ -131,7 +132,7 @@ def _plan(rng: random.Random, dice: Dice, name: str) -> StreamPlan:
         items=items,
         patches=patches,
         mix=mix,
-        task_items=rng.choice(_SIZES),
+        task_items=rng.choice(dice.task_items),
         batch_size=batch,
         drop_remainder=rng.random() < 0.3 and items * patches >= batch,
         shuffle=rng.random() < dice.shuffle,
@@ -143,7 +144,7 @@ def _plan(rng: random.Random, dice: Dice, name: str) -> StreamPlan:
 
 
 def _worker(rng: random.Random, dice: Dice) -> WorkerPart:
-    return WorkerPart(slots=rng.choice((1, 2, 3, 3, 8)), slowness=rng.choice(dice.slowness))
+    return WorkerPart(slots=rng.choice(dice.slots), slowness=rng.choice(dice.slowness))
 
 
 def _trainers(rng: random.Random, dice: Dice, plan: StreamPlan) -> list[TrainerPart]:

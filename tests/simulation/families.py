@@ -33,6 +33,12 @@ def anything(scenario: Scenario, rng: random.Random) -> None:
     del scenario, rng
 
 
+def cut_runners(scenario: Scenario, rng: random.Random) -> None:
+    """Every worker that runs one item is cut off, hedging hands it on, and nobody dies: the item is not quarantined."""
+    scenario.policy = replace(scenario.policy, hedge_s=_SOON_S)
+    _add(scenario, Fault(0.0, "cut runners", "", seconds=rng.uniform(*_CUT_S), holds=rng.random() < 0.5))
+
+
 def sustained_loss(scenario: Scenario, rng: random.Random) -> None:
     """30 % of all messages are lost from the beginning to the end, and that never heals: each trainer gets there.
 
@@ -129,6 +135,9 @@ _LOSS = 0.3
 _PARTITIONS = (1, 1, 2)
 _OUTLASTING_S = (7.0, 20.0)
 _BRIEF_S = (0.5, 6.0)
+#: How long the workers that run an item are cut off: longer than silence, shorter than twice; and when to hedge.
+_CUT_S = (6.0, 7.5)
+_SOON_S = 0.5
 #: Seconds between the deaths of one service.
 _EVERY_S = (1.5, 6.0)
 
@@ -138,7 +147,32 @@ _QUIET = Dice(calm=1.0, faults=(0,), poison=(0,), crash_after_push=(0.0,), tasks
 _ALIVE = replace(_QUIET, deadly=False, slowness=(1.0, 1.0, 1.5), task_s=(0.02, 0.1, 0.3), workers=(2, 5))
 
 FAMILIES = (
-    Family("anything", Dice(), anything, turns=9),
+    Family("anything", Dice(), anything, turns=8),
+    Family(
+        "cut runners",
+        replace(
+            _ALIVE,
+            streams=(1,),
+            items=((1, 1), (2, 6)),
+            patches=(1,),
+            batch=(1,),
+            mix=(1,),
+            task_items=(1,),
+            window_samples=(1,),
+            failing=(0,),
+            workers=(1, 7),
+            slots=(1,),
+            slowness=(1.0,),
+            jobs=(1,),
+            ranks=(1,),
+            ahead=(1,),
+            tasks=(4,),
+            task_s=(2.0,),
+            silence_s=(4.0,),
+            heal_s=(25.0, 35.0),
+        ),
+        cut_runners,
+    ),
     Family(
         "sustained loss",
         replace(

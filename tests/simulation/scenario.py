@@ -11,7 +11,7 @@ from penstock.protocol.messages import Intervals
 from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.core.leases import LeasePolicy
 
-FaultKind = Literal["kill", "pause", "seek", "hang", "cut", "join", "drain", "jump", "reshape", "disk"]
+FaultKind = Literal["kill", "pause", "seek", "hang", "cut", "join", "drain", "jump", "reshape", "disk", "cut runners"]
 
 
 @dataclass(frozen=True, slots=True)

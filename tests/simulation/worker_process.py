@@ -90,6 +90,8 @@ class WorkerProcess(Process):
             match instruction:
                 case Send(_, message):
                     network.ask(self, self.identity, "ventilator", message)
+                    if self.world.cut_runners:
+                        self.world.cut_runners.sent(self, message)
                 case Run(task):
                     self.queue.append(task)
                     self._next()

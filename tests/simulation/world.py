@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 
 from simulation import bounds
+from simulation.cut_runners import CutRunners
 from simulation.network import Clock, Cut, Network
 from simulation.processes import Process, SinkProcess, VentilatorProcess
 from simulation.scenario import Fault, Scenario, WorkerPart
@@ -41,6 +42,8 @@ class World:
         #: By (stream, item): how many workers died while it was theirs to run.
         self.deaths: Counter[tuple[str, int]] = Counter()
         self._dying: dict[bytes, TaskKey] = {}
+        #: Cuts off the workers that run an item, if a fault asks for that.
+        self.cut_runners: CutRunners | None = None
         #: Items given up although nothing is wrong with them: three workers died in their neighbourhood.
         self.innocents: set[tuple[str, int]] = set()
         self.ventilator = VentilatorProcess("ventilator", self)
@@ -181,6 +184,9 @@ class World:
             self.network.trace(f"FAULT {fault}")
         if fault.kind == "reshape":
             self._reshape(fault)
+            return
+        if fault.kind == "cut runners":
+            self.cut_runners = CutRunners(self, fault)
             return
         process = next(process for process in self._processes() if process.name == fault.target)
         match fault.kind:

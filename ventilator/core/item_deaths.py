@@ -34,7 +34,7 @@ class Loss:
     leased_at: float
     #: Whether it ever said that it had the unit.
     acknowledged: bool
-    #: Whether its connection is closed; otherwise it was only silent.
+    #: Whether its connection was closed before it fell silent: it died. Otherwise its line may have failed.
     closed: bool
 
 

@@ -86,7 +86,7 @@ class LeaseEnds:
     ) -> list[Instruction]:
         """Forget a worker and requeue its leases; `running` is charged with its loss.
 
-        `closed`: its connection is known to be closed; otherwise it was only silent.
+        `closed`: its connection was closed before it fell silent.
         """
         worker = self._workers.remove(peer, now)
         self.lost[event] += 1

@@ -145,7 +145,9 @@ class Leases:
             running = worker.running
             innocent = running and worker.held[running] == now  # it could not be sent: the worker was dead already
             charged = None if innocent else running
-            return self._ends.remove(peer, "worker unreachable", charged, self.sink.peer, now, closed=True)
+            # After a silence, the worker itself may have closed the connection: its line failed, and it lives.
+            died = not worker.quiet
+            return self._ends.remove(peer, "worker unreachable", charged, self.sink.peer, now, closed=died)
         if self.sink.peer == peer:
             return self._lose_sink("sink unreachable", now)
         return []

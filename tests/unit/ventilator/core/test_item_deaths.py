@@ -106,6 +106,22 @@ def test_a_line_that_fails_while_nobody_dies_gives_nothing_up() -> None:
     assert 1 >= max(harness.deaths().values(), default=0)
 
 
+def test_workers_that_hung_up_after_a_silence_are_one_outage() -> None:
+    """Three that run an item lose the line and give it up; that is no proof of their deaths, as a sudden end is."""
+    for heard_s, given_up in ((4.0, 0), (0.5, 1)):
+        harness = CoreHarness(make_plan(items=1, task_items=1))
+        harness.sink()
+        for name in (b"a", b"b", b"c"):
+            harness.join(name, slots=1)
+        harness.miss((0, 3))
+        for name, [unit] in harness.deal().items():
+            harness.beat(name, unit)
+        harness.wait(heard_s)
+        for name in (b"a", b"b", b"c"):
+            harness.die(name)
+        assert given_up == len(harness.leases.queues["train"].deaths.poison)
+
+
 def test_losses_of_workers_that_never_said_they_had_the_item_count_a_third() -> None:
     """Their tasks may have got lost on the line; an item that kills at once, unheard, is given up all the same."""
     harness = CoreHarness(make_plan(items=1, task_items=1))
