@@ -25,18 +25,18 @@ class SendingCredit:
     _sizes: deque[int] = field(default_factory=deque)
 
     def update(self, consumed: int, limit: int) -> bool:
-        """Handle a grant; return whether it changed anything.
+        """Handle a grant; return whether more was consumed, so that more samples may be made.
 
         Raises RemoteProtocolError if it claims to have consumed more than was sent.
         """
         if consumed > self.sent:
             raise RemoteProtocolError("credit", f"{consumed} batches consumed of {self.sent} sent")
-        changed = limit > self.limit or consumed > self.consumed
+        landed = consumed > self.consumed
         self.limit = max(self.limit, limit)
         while self.consumed < consumed:
             self.in_flight -= self._sizes.popleft()
             self.consumed += 1
-        return changed
+        return landed
 
     def spend(self, samples: int) -> None:
         """Count one batch of a round of `samples` as sent."""

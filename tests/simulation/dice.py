@@ -29,6 +29,7 @@ class Dice:
     #: Sizes of tasks and mix windows: one must divide the other.
     task_items: tuple[int, ...] = (1, 2, 3, 4, 8)
     shuffle: float = 0.8
+    drop_remainder: float = 0.3
     window_samples: tuple[int, ...] = (1, 1, 20, 60, 200)
     budget: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 0.1)
     #: Items that fail, and that kill their worker; -1: a quarter of them.
@@ -134,7 +135,7 @@ def _plan(rng: random.Random, dice: Dice, name: str) -> StreamPlan:
         mix=mix,
         task_items=rng.choice(dice.task_items),
         batch_size=batch,
-        drop_remainder=rng.random() < 0.3 and items * patches >= batch,
+        drop_remainder=rng.random() < dice.drop_remainder and items * patches >= batch,
         shuffle=rng.random() < dice.shuffle,
         shard=rng.choice(("1/1", "1/1", "2/3")),
         window_samples=rng.choice(dice.window_samples),

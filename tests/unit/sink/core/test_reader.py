@@ -191,3 +191,16 @@ def test_what_no_reader_wants_is_dropped_at_once() -> None:
     assert {4, 8, 12} == store.starts()
     harness.hear(b"b", Goodbye())
     assert set() == store.starts()
+
+
+def test_what_came_and_was_dropped_between_two_reports_is_missing_from_the_next_but_one() -> None:
+    """Otherwise the ventilator would wait for a result to arrive that had arrived, before it leases the task again."""
+    harness = CoreHarness(make_plan(items=100, task_items=4, batch_size=4))
+    harness.subscribe(b"a", limit=0)
+    assert 0 in harness.missing()
+    harness.result(0)
+    harness.hear(b"a", Goodbye())
+    harness.subscribe(b"b")
+    assert 0 not in harness.missing()
+    assert harness.core.pressing()
+    assert 0 in harness.missing()
