@@ -29,6 +29,10 @@ class LyingWorkerProcess(WorkerProcess):
         else:
             self.world.clock.after(0.1, self.start)
 
+    def _kills(self, task: Task) -> bool:
+        del task
+        return False  # it runs nothing
+
     def _finish(self, task: Task, took_s: float) -> None:
         if not self._sink:
             self.later(0.2, lambda: self._finish(task, took_s))
@@ -49,7 +53,7 @@ class LyingWorkerProcess(WorkerProcess):
         lies = frozenset(self.world.rng.sample(items, self.world.rng.randint(1, len(items))))
         scenario, name = self.world.scenario, task.key.stream
         # Of what nobody can decode it has no samples either: wrong pixels are not what this family is about.
-        failing = lies | scenario.failing[name]
+        failing = lies | scenario.dead(name)
         result, arrays = make_result(scenario.plan(name), task, failing, self.session.hello.worker)
         fatal = tuple(failure.model_copy(update={"fatal": True}) for failure in result.failures)
         self._sent.append((result.model_copy(update={"failures": fatal}), arrays))

@@ -19,14 +19,12 @@ _SCHEDULES, _ALWAYS, _CHUNK = 400, 40, 40
 def lying_world(seed: int) -> World:
     """Return a world with a liar, and an honest worker that stays.
 
-    The ventilator does not restart, or the liar could be the first to come back; and no item kills, or the liar could
-    say that it has run what kills others.
+    The ventilator does not restart, or the liar could be the first to come back.
     """
     scenario = draw(seed, Dice())
     faults = tuple(fault for fault in scenario.faults if "ventilator" not in (fault.target, fault.other))
     policy = replace(scenario.policy, second_word_s=40.0)
-    poison = {plan.name: frozenset[int]() for plan in scenario.plans}
-    world = World(replace(scenario, faults=faults, policy=policy, poison=poison))
+    world = World(replace(scenario, faults=faults, policy=policy))
     world.tolerated = frozenset({"sink lease"})
     world.workers.append(WorkerProcess("steady", world, WorkerPart(slots=2, slowness=1.0)))
     world.workers.append(LyingWorkerProcess("liar", world, WorkerPart(slots=1 + seed % 4, slowness=0.5)))

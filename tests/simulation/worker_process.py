@@ -121,7 +121,7 @@ class WorkerProcess(Process):
         self._computed = False
         rng, scenario = self.world.rng, self.world.scenario
         took_s = scenario.task_s * self.part.slowness * rng.uniform(0.5, 1.5) * len(task.items) ** 0.5
-        if any(item.item in scenario.poison[task.key.stream] for item in task.items):
+        if self._kills(task):
             self.later(took_s * rng.random(), self._crash)
         else:
             self.later(took_s, lambda: self._finish(task, took_s))
@@ -132,6 +132,9 @@ class WorkerProcess(Process):
                 self._crash()
 
         self.later(scenario.intervals.task_timeout_s, watch)
+
+    def _kills(self, task: Task) -> bool:
+        return any(item.item in self.world.scenario.poison[task.key.stream] for item in task.items)
 
     def _crash(self) -> None:
         self.kill()

@@ -3,10 +3,11 @@
 Part of the leases core: no socket, no clock. Theory of operation. An item stands in one unit of work of every epoch in
 the window, so its deaths are counted under the item. A worker that dies is charged to each item of the unit that it
 ran; an item with a charge is a *suspect* and runs alone from then on (`suspects.py`), so that only one item can be to
-blame. A suspect that a worker finishes is cleared. `stream_queue.py` decides which unit an item is run in.
+blame. A suspect that a worker finishes is cleared once the sink has the result. `stream_queue.py` decides which unit an
+item is run in.
 
 A worker that is silent need not be dead: the network may have failed. Therefore:
-- Workers that held an item at the same time and fell silent are one outage, and count once.
+- Workers that held an item at the same time and fell silent are one outage, and count once, also if they hung up then.
 - A worker says what it holds before it runs a suspect. If a silent one never said so, the task may not have reached it:
   such a loss counts only a third.
 - A worker that turns up again takes its charge back, and the item is no longer given up.
@@ -164,7 +165,7 @@ class ItemDeaths:
         return revoked
 
     def clear(self, key: TaskKey) -> None:
-        """Acquit the items of a unit of work that a worker has finished."""
+        """Acquit the items of a unit of work whose result has reached the sink."""
         for item in self.items(key) if self._counts else ():
             if item not in self.poison:
                 self._counts.pop(item, None)

@@ -36,11 +36,12 @@ class LeaseEnds:
         if queue := self._queues.get(done.key.stream):
             self._log.add(now, done.key, f"{self._workers[peer].hello.worker} sent its result")
             queue.took(done.timings)
-            queue.deaths.clear(done.key)
             work = queue.works.get(done.key)
-            if work and leased_at < work.since:  # it came, and was dropped before it was wanted again
+            if work is None:  # the sink had its result first
+                queue.deaths.clear(done.key)
+            elif leased_at < work.since:  # it came, and was dropped before it was wanted again
                 self._again(done.key, now, "its result had arrived and was dropped before")
-            elif work:
+            else:
                 self._delivery.sent(peer, work, now)
                 work.ready = False
 

@@ -66,7 +66,10 @@ class StreamQueue:
         self._log.add_ranges(now, self.plan.name, fresh, "missing at the sink")
         for ordinal in ranges.members(arrived_whole):
             self._split_up.discard(ordinal)
-            over += [self.works.pop(key, None) for key in self._parts.pop(ordinal)]
+            for key in self._parts.pop(ordinal):
+                over.append(work := self.works.pop(key, None))
+                if need and work and work.finished_at is not None:  # a worker's word alone would acquit no item
+                    self.deaths.clear(key)
         for ordinal in ranges.members(fresh):
             self._add(ordinal, held)
         over += self._doubt(need, now)
@@ -78,8 +81,7 @@ class StreamQueue:
                     self.deaths.clear(key)
                 elif key not in self.works:  # the sink had it, and dropped it with the reader that wanted it
                     self._restore(key, held)
-        self.missing = missing
-        self.stopped = need.stopped if need else self.stopped
+        self.missing, self.stopped = missing, need.stopped if need else self.stopped
         self._ready.tidy()
         return [work for work in over if work]
 

@@ -6,6 +6,7 @@ from support.plans import make_plan, make_task
 
 from penstock.protocol.messages import Finished, Goodbye, Quarantined, Reset, TaskKey
 from penstock.protocol.plan import StreamPlan
+from penstock.ventilator.core.leases import LeasePolicy
 
 
 def _kill_all(harness: CoreHarness, killer: int, *, workers: int, slots: int = 2) -> tuple[int, list[Quarantined]]:
@@ -77,7 +78,7 @@ def test_a_worker_whose_queue_holds_a_suspect_empties_it() -> None:
 
 
 def test_a_suspect_that_a_worker_finishes_is_cleared_and_its_neighbours_with_it(harness: CoreHarness) -> None:
-    """A unit that held suspects and was finished shows that none of them kills."""
+    """A unit that held suspects, was finished and reached the sink shows that none of them kills."""
     harness.join(b"b", slots=1)
     harness.miss((0, 2), (5, 7))
     harness.deal()
@@ -87,7 +88,8 @@ def test_a_suspect_that_a_worker_finishes_is_cleared_and_its_neighbours_with_it(
     for _ in range(4):
         for peer, keys in harness.deal().items():
             harness.finish(peer, *keys)
-    assert {} == harness.deaths()
+    assert harness.leases.queues["train"].deaths, "the sink still misses their samples"
+    harness.miss()
     assert not harness.leases.queues["train"].deaths
 
 
@@ -104,6 +106,29 @@ def test_a_line_that_fails_while_nobody_dies_gives_nothing_up() -> None:
         harness.deal()
     assert {} == harness.leases.queues["train"].deaths.poison
     assert 1 >= max(harness.deaths().values(), default=0)
+
+
+def test_a_worker_acquits_no_item_whose_result_never_arrives() -> None:
+    """It says between all deaths that it has finished the item that kills the others: that costs three of these."""
+    harness = CoreHarness(make_plan(items=1, task_items=1), policy=LeasePolicy(confirm_s=1.0))
+    harness.sink()
+    harness.miss((0, 1))
+    lies, deaths = 0, 0
+    while not harness.leases.queues["train"].deaths.poison:
+        harness.join(b"liar", slots=1)
+        [[unit]] = harness.deal().values()
+        harness.finish(b"liar", unit)
+        lies += 1
+        harness.wait(10.0, b"liar")
+        harness.hear(b"liar", Goodbye())
+        honest = f"w{deaths}".encode()
+        harness.join(honest, slots=1)
+        assert {honest: [unit]} == harness.deal()
+        harness.beat(honest, unit)
+        harness.die(honest)
+        deaths += 1
+        assert 3 >= deaths
+    assert (3, 3) == (lies, deaths)
 
 
 def test_workers_that_hung_up_after_a_silence_are_one_outage() -> None:
@@ -152,4 +177,6 @@ def test_what_was_given_up_for_a_worker_that_is_back_is_made_after_all(harness: 
     assert {b"back": [key(5, 0)]} == harness.deal()
     harness.hear(b"back", Finished(done=()))
     harness.finish(b"back", key(5, 0))
-    assert key(5, 0) not in harness.deaths()
+    assert key(5, 0) in harness.deaths()
+    harness.miss((5, 6), partial=((5, (0,)),))
+    assert not harness.leases.queues["train"].deaths.concerns(key(5, 0))
