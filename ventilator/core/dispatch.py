@@ -4,12 +4,12 @@ Part of the leases core: no socket, no clock. Each lease bears a proof (`protoco
 checks. An item that a worker has failed goes to another worker if the sink asks for a second word on it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Instruction, Send
 from penstock.protocol.lease_proofs import LeaseProver
-from penstock.protocol.messages import Task, Tasks
+from penstock.protocol.messages import Item, Lease, Task, Tasks
 from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
@@ -54,15 +54,14 @@ class Dispatcher:
     def _lease(
         self, peer: bytes, queue: StreamQueue, work: Work, outgoing: dict[bytes, list[Task]], now: float
     ) -> None:
-        worker, task = self._workers[peer], queue.task(work)
-        names = [item.name for item in task.items]
-        vouched = worker.number in work.doubted_by
-        lease = self._prover.lease(task.key, worker.hello.worker, worker.number, names, vouched=vouched)
-        leased = Task.model_construct(
-            key=task.key, attempt=task.attempt, epoch=task.epoch, items=task.items, lease=lease
-        )
-        outgoing.setdefault(peer, []).append(leased)
-        self._log.add(now, work.key, f"leased to {worker.hello.worker}")
+        worker = self._workers[peer]
+        name, vouched = worker.hello.worker, worker.number in work.doubted_by
+
+        def lease(items: Sequence[Item]) -> Lease:
+            return self._prover.lease(work.key, name, worker.number, [item.name for item in items], vouched=vouched)
+
+        outgoing.setdefault(peer, []).append(queue.task(work, lease))
+        self._log.add(now, work.key, f"leased to {name}")
 
     def _next(self) -> tuple[StreamQueue, Work] | None:
         """Take the ready work that comes next, of all streams."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 
 from penstock.protocol import ranges
 from penstock.protocol.event_log import EventLog
+from penstock.protocol.lease_proofs import MakeLease
 from penstock.protocol.messages import Failure, StreamNeed, Task, TaskKey, Timings
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
@@ -151,9 +152,9 @@ class StreamQueue:
             stopped=self.stopped,
         )
 
-    def task(self, work: Work) -> Task:
-        """Return the task of a unit of work."""
-        return self._make_task(work.key, self.deaths.deaths(work.key))
+    def task(self, work: Work, lease: MakeLease) -> Task:
+        """Return the task of a unit of work, with its lease."""
+        return self._make_task(work.key, self.deaths.deaths(work.key), lease)
 
     def charge(self, work: Work, loss: Loss, now: float) -> Charge:
         """Count a worker's loss against the items that it ran: they run alone from now on, or are given up."""

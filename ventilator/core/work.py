@@ -1,15 +1,23 @@
 """A unit of work that the sink misses: a task, or one item of it. Part of the leases core: no socket, no clock."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from penstock.protocol.lease_proofs import MakeLease, unleased
 from penstock.protocol.messages import Failure, Paths, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 
-#: (key, attempts) to the task: a pure function of the plan and the source's listing. Of a source of rows only what is
-#: run alone has its item, so that it can be named; workers know the others by the plan.
-MakeTask = Callable[[TaskKey, int], Task]
+
+class MakeTask(Protocol):
+    """Makes a task: a pure function of the plan and the source's listing.
+
+    Of a source of rows only what is run alone lists its item, so that it can be named; workers know the others by the
+    plan.
+    """
+
+    def __call__(self, key: TaskKey, attempt: int, lease: MakeLease = unleased) -> Task:
+        """Return the task that a key names, with its lease."""
+        ...
 
 
 class WorkSource(Protocol):
@@ -20,8 +28,8 @@ class WorkSource(Protocol):
         """Every stream's plan."""
         ...
 
-    def task(self, key: TaskKey, attempt: int) -> Task:
-        """Return the task that a key names."""
+    def task(self, key: TaskKey, attempt: int, lease: MakeLease = unleased) -> Task:
+        """Return the task that a key names, with its lease."""
         ...
 
     def paths(self, stream: str, start: int) -> Paths:

@@ -6,6 +6,7 @@ from typing import Self
 
 from penstock.protocol.errors import RemoteProtocolError, SourceError
 from penstock.protocol.fingerprint import fingerprint, fingerprint_1
+from penstock.protocol.lease_proofs import MakeLease, unleased
 from penstock.protocol.messages import Item, Paths, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.source import Source
@@ -75,15 +76,15 @@ class Catalog:
         """Return a stream's listing."""
         return self._entries[stream].listing
 
-    def task(self, key: TaskKey, attempt: int) -> Task:
-        """Return the task, or the one item alone, that `key` names.
+    def task(self, key: TaskKey, attempt: int, lease: MakeLease = unleased) -> Task:
+        """Return the task, or the one item alone, that `key` names, with its lease.
 
         A whole task holds no items where workers find them by number, so that messages stay small.
         """
         entry = self._entries[key.stream]
         epoch = key.ordinal // entry.plan.geometry.tasks_per_epoch
         items = self.items(key) if entry.listing.carries_items or key.item_offset is not None else ()
-        return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
+        return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items, lease=lease(items))
 
     def name(self, stream: str, item: int) -> str:
         """Return the name of an item of a stream's whole source; empty if there is none. Any thread may call this."""
