@@ -16,7 +16,8 @@ from contextlib import suppress
 from typing import IO, Any
 
 from penstock.launcher.fork_server import MOST_BYTES
-from penstock.launcher.service_command import service_of
+from penstock.launcher.service_command import is_service_command, service_of
+from penstock.launcher.supervisor import Process, start_command
 
 #: Longest that the fork server may take to import a service and start it (s).
 _START_S = 60.0
@@ -54,10 +55,10 @@ class ForkServer:
         self._lock = threading.RLock()
         self._server: _Server | None = None
 
-    def start(
-        self, command: Sequence[str], output: IO[bytes] | None, environment: Mapping[str, str]
-    ) -> "ForkedProcess":
-        """Start a service by its `service_command`, as `subprocess.Popen` would. Raises OSError."""
+    def start(self, command: Sequence[str], output: IO[bytes] | None, environment: Mapping[str, str]) -> Process:
+        """Start a service by its `service_command`, as `start_command` would; give that all else. Raises OSError."""
+        if not is_service_command(command):
+            return start_command(command, output, environment)
         with self._lock:
             if self._server is None or self._server.ended:
                 self._server = _Server(environment)

@@ -20,6 +20,11 @@ def service_command(service: str, settings: Mapping[str, Any]) -> list[str]:
     return command
 
 
+def is_service_command(command: Sequence[str]) -> bool:
+    """Return whether this is a `service_command`."""
+    return list(command[1:3]) == ["-P", "-m"] and command[3].startswith("penstock.")
+
+
 def service_of(command: Sequence[str]) -> tuple[str, list[str]]:
     """Return the service and the flags of a `service_command`."""
     _, _, _, module, *flags = command

@@ -32,7 +32,9 @@ def test_a_wrong_sample_fails_with_its_way_through_the_cores(monkeypatch: pytest
         return result, arrays
 
     monkeypatch.setattr(worker_process, "make_result", spoil)
-    world = World(replace(make_scenario(0), faults=(), weather=Weather()))
+    scenario = make_scenario(0)
+    none = dict.fromkeys(scenario.poison, frozenset[int]())
+    world = World(replace(scenario, faults=(), weather=Weather(), poison=none, failing=none))
     with pytest.raises(AssertionError, match="image is wrong") as failure:
         world.run()
     [note] = failure.value.__notes__
@@ -40,6 +42,6 @@ def test_a_wrong_sample_fails_with_its_way_through_the_cores(monkeypatch: pytest
     assert f"task {key.stream}/{key.ordinal}:" in note
     order = [
         note.index(words)
-        for words in ("missing at the sink", "leased to worker", "queued at worker", "arrived", "sent to rank 0 of 1")
+        for words in ("missing at the sink", "leased to worker", "queued at worker", "arrived", "sent to rank")
     ]
     assert sorted(order) == order

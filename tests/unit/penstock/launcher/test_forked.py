@@ -33,7 +33,9 @@ def start(server: ForkServer, folder: Path, service: str = "worker", **settings:
     """Start a service that finds no other; its log is in `folder`, where its health socket is too."""
     known = {"ventilator": f"ipc://{folder}/nobody.sock", "health": str(folder / "health"), **settings}
     with (folder / "log").open("ab") as log:
-        return server.start(service_command(service, known), log, os.environ)
+        process = server.start(service_command(service, known), log, os.environ)
+    assert isinstance(process, ForkedProcess)
+    return process
 
 
 def runs(folder: Path) -> bool:
