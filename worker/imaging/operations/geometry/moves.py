@@ -1,7 +1,7 @@
 """The moves that geometric steps are made of: each moves an image, whatever step asked for it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -105,31 +105,11 @@ class Pad(Move):
 
 
 @dataclass(frozen=True, slots=True)
-class Affine(Move):
-    """Maps the image by an affine matrix, as Pillow's `transform` does; its size stays."""
+class _Mapping(Move):
+    """Maps the image as a method of Pillow's `transform` does; its size stays."""
 
-    #: Where a pixel (x, y) of the result lies in the image, in pixels: (a x + b y + c, d x + e y + f).
-    matrix: tuple[float, float, float, float, float, float]
-    filter: Sampling
-    fill: Fill
-
-    def size(self, image: Size) -> Size:
-        """Return the image's size."""
-        return image
-
-    def pixels(self, image: Pixels) -> Pixels:
-        """Return the mapped image."""
-        from penstock.worker.imaging.resize import transform_pillow
-
-        fill = levels_outside(self.fill, image.shape[2])
-        return transform_pillow(image, "AFFINE", self.matrix, self.filter, fill)
-
-
-@dataclass(frozen=True, slots=True)
-class Perspective(Move):
-    """Maps the image by a perspective, as Pillow's `transform` does; its size stays."""
-
-    #: Where (x, y) of the result lies in the image: ((a x + b y + c) / n, (d x + e y + f) / n) with n = g x + h y + 1.
+    _METHOD: ClassVar[Literal["AFFINE", "PERSPECTIVE"]]
+    #: Where a pixel (x, y) of the result lies in the image, in pixels.
     coefficients: tuple[float, ...]
     filter: Sampling
     fill: Fill
@@ -143,7 +123,21 @@ class Perspective(Move):
         from penstock.worker.imaging.resize import transform_pillow
 
         fill = levels_outside(self.fill, image.shape[2])
-        return transform_pillow(image, "PERSPECTIVE", self.coefficients, self.filter, fill)
+        return transform_pillow(image, self._METHOD, self.coefficients, self.filter, fill)
+
+
+class Affine(_Mapping):
+    """Maps the image by a matrix of six coefficients: a pixel comes from (a x + b y + c, d x + e y + f)."""
+
+    __slots__ = ()
+    _METHOD = "AFFINE"
+
+
+class Perspective(_Mapping):
+    """Maps the image by eight: from ((a x + b y + c) / n, (d x + e y + f) / n) with n = g x + h y + 1."""
+
+    __slots__ = ()
+    _METHOD = "PERSPECTIVE"
 
 
 def levels_outside(fill: Fill, channels: int) -> tuple[int, ...]:
