@@ -190,12 +190,13 @@ class Assembly:
         name, ordinal = result.key.stream, result.key.ordinal
         if accepted.kept:
             self.statistics.accept(arrays)
-        if accepted.withheld:
+        word, verdict = accepted.word, accepted.verdict
+        if verdict.withheld:
             self.streams.report.press()
         shown = self.trainers.show(self.streams.stores[name])
-        alone = self._quarantine(name, ordinal, accepted.alone, accepted.worker, accepted.holder)
-        confirmed = self._quarantine(name, ordinal, accepted.confirmed, accepted.worker)
-        failed = bool(accepted.alone or accepted.confirmed)
+        alone = self._quarantine(name, ordinal, verdict.alone, word.worker, word.holder)
+        confirmed = self._quarantine(name, ordinal, verdict.confirmed, word.worker)
+        failed = bool(verdict.alone or verdict.confirmed)
         return [*accepted.notes, *shown, *alone, *confirmed, *self._account(name, failed=failed)]
 
     def _quarantined(self, message: Quarantined) -> list[SinkInstruction]:

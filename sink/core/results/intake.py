@@ -16,7 +16,6 @@ from penstock.protocol.lease_proofs import LeaseProver, digest_of
 from penstock.protocol.messages import Failure, LeaseKey, Result
 from penstock.protocol.runtime.printable import printable
 from penstock.protocol.wire import Array
-from penstock.sink.core.failure_budget import Holder
 from penstock.sink.core.results.doubts import Verdict, Word
 from penstock.sink.core.store import Store
 from penstock.sink.core.streams import Streams
@@ -31,15 +30,10 @@ _MOST_NAMES = 1000
 class Accepted:
     """What a result brought that was new."""
 
-    worker: str
-    #: Whether anything of it is kept; whether failures of it are withheld.
+    word: Word
+    verdict: Verdict
+    #: Whether anything of it is kept.
     kept: bool
-    withheld: bool
-    #: Its only holder, for failures that rest on its word alone.
-    holder: Holder
-    #: Failures that count: on one worker's word, and on that of two.
-    alone: Sequence[Failure]
-    confirmed: Sequence[Failure]
     notes: Sequence[Note]
 
 
@@ -118,15 +112,7 @@ class Intake:
         words += [f"{len(verdict.withheld)} failures wait for a second worker"] if verdict.withheld else []
         self._log.add(now, result.key, ", ".join([f"result of {word.worker} arrived", *words]))
         notes = [self._contradict(store, failure, worker, word.worker) for worker, failure in verdict.contradicted]
-        return Accepted(
-            word.worker,
-            kept,
-            bool(verdict.withheld),
-            word.holder,
-            verdict.alone,
-            verdict.confirmed,
-            notes,
-        )
+        return Accepted(word, verdict, kept, notes)
 
     def _contradict(self, store: Store, failure: Failure, worker: str, other: str) -> Note:
         name = worker if worker in self._contradicted or len(self._contradicted) < _MOST_NAMES else "others"
