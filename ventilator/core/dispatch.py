@@ -41,7 +41,7 @@ class Dispatcher:
         refused: list[tuple[StreamQueue, Work]] = []
         while self._workers.free and (choice := self._next()):
             queue, work = choice
-            avoided = self._second_words.avoided(work, now) if work.doubted_by else ()
+            avoided = self._second_words.avoided(work, now)
             peer = self._workers.lease(work.key, now, avoided)
             if peer is None:
                 refused.append(choice)

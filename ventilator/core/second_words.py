@@ -22,7 +22,7 @@ class SecondWords:
 
         They get it if there is no other worker that could take it, nor was one lately: one that was lost may come back.
         """
-        if now - work.doubted_since >= self._patience_s:
+        if not work.doubted_by or now - work.doubted_since >= self._patience_s:
             return ()
         here = (
             worker.number

@@ -42,7 +42,7 @@ class Suspects:
     def _alone(self, work: Work, now: float) -> bytes | None:
         """Return an idle worker; without one, see that one becomes idle, and so up to half of them."""
         holders = self._workers.holders(work.key)
-        avoided = self._second_words.avoided(work, now) if work.doubted_by else ()
+        avoided = self._second_words.avoided(work, now)
         able = [
             (peer, worker)
             for peer, worker in self._workers.items()
