@@ -4,12 +4,11 @@ It also sends what it was never asked for, with names and paths of its own makin
 """
 
 import json
-import threading
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import zmq
 from support.hostile import Attacker, message
+from support.situations import Running
 
 import penstock
 from penstock.protocol import messages, wire
@@ -21,37 +20,24 @@ _FROM_VENTILATOR = wire.kinds(messages.WorkerWelcome, messages.Tasks, messages.H
 NASTY = "../x\0\x1b[2J\u202e\n.jpg"
 
 
-class LyingWorker:
+class LyingWorker(Running):
     """Lies from a thread of its own while the test reads a feed."""
 
     def __init__(self, ventilator: str, results: str, *, fatal: bool) -> None:
         """Say hello; failures are `fatal`, or only failures."""
+        super().__init__()
         self._ventilator, self._results, self._fatal = ventilator, results, fatal
         self._plans: dict[str, str] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
         #: Tasks that it was leased and lied about.
         self.lies = 0
         #: Whether the ventilator has welcomed it.
         self.joined = False
 
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave."""
-        self._stop.set()
-        self._thread.join()
-
     def _run(self) -> None:
         hello = messages.Hello(worker="liar", incarnation="liar", host="h", slots=4, version=penstock.__version__)
         with Attacker(zmq.DEALER, self._ventilator) as asked, Attacker(zmq.PUSH, self._results) as told:
             asked.send([message(hello)])
-            while not self._stop.is_set():
+            while not self._over.is_set():
                 if not asked.socket.poll(round(_BEAT_S * 1000)):
                     asked.send([message(messages.Heartbeat(sink=self._results))])
                     continue
