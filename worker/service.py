@@ -213,9 +213,8 @@ class Worker:
         elif now > self._drain_by and not self.left:
             self._give_back("drain took too long: giving back what runs")
         elif (since := self._executor.sending_since) and now - since > self._core.live.intervals.silence_s:
-            self._give_back(
-                "no sink accepts the results: their tasks will be repeated"
-            )  # the stack is probably stopping
+            # The stack is probably stopping.
+            self._give_back("no sink accepts the results: their tasks will be repeated")
 
     def _give_back(self, why: str) -> None:
         if not self.left:
