@@ -34,18 +34,27 @@ class Cycle:
 class Collector:
     """Runs the collector on the threads of one name, at each call of a Python function there, once it is told to."""
 
-    def __init__(self, thread: str) -> None:
-        """Watch threads that start from now on."""
-        self._thread, self.go = thread, threading.Event()
+    def __init__(self, thread: str, function: str = "") -> None:
+        """Watch threads that start from now on; with `function`, only calls inside a function of that name."""
+        self._thread, self._function, self.go = thread, function, threading.Event()
+        #: Set once and for all when the collector may run.
+        self.begun = threading.Event()
         #: Threads that ran the collector.
         self.ran: set[str] = set()
-        threading.setprofile(self._at_call)
+        threading.setprofile(self.at_call)
 
-    def _at_call(self, frame: FrameType, event: str, argument: object) -> None:
-        del frame, argument
-        if event == "call" and self.go.is_set() and threading.current_thread().name.startswith(self._thread):
-            self.ran.add(threading.current_thread().name)
-            gc.collect()
+    def at_call(self, frame: FrameType, event: str, argument: object) -> None:
+        """Run the collector, if this is a call that is waited for: a profile function of `sys`."""
+        del argument
+        if event != "call" or not self.go.is_set() or not threading.current_thread().name.startswith(self._thread):
+            return
+        caller = frame
+        while self._function and caller.f_code.co_name != self._function:
+            if caller.f_back is None:
+                return
+            caller = caller.f_back
+        self.ran.add(threading.current_thread().name)
+        gc.collect()
 
     def drop(self, make: Callable[[], object]) -> None:
         """Make something and drop it; return when the collector has found it and its threads have ended."""
@@ -55,6 +64,7 @@ class Collector:
         Cycle(thing)
         del thing
         self.go.set()
+        self.begun.set()
         until(lambda: found() is None)
         self.go.clear()
         until(lambda: not [each for each in threading.enumerate() if each.name.startswith("penstock")])
@@ -96,12 +106,43 @@ def file(folder: Path) -> None:
 
 
 def ahead(folder: Path) -> None:
-    """A loader's iteration is found by the thread that prepares its batches."""
-    collector, prepared = Collector("penstock-ahead"), list[object]()
+    """A loader's iteration is found by the thread that prepares its batches, between two of them."""
+    _drop_iteration(folder, Collector("penstock-ahead"))
+
+
+def pulling(folder: Path) -> None:
+    """A loader's iteration is found by the thread that prepares its batches while that takes one from the feed."""
+    _drop_iteration(folder, Collector("penstock-ahead", "take"))
+
+
+def peeking(folder: Path) -> None:
+    """A loader's iteration is found by the program's own thread while that looks at the feed's next batch."""
+    collector = Collector("MainThread", "take")
+    feed = penstock.Hdf5Feed(folder / "rows.h5", batch_size=2, window_mb=0.0001, run_mb=0.0001)
+    first = feed.peek()["label"].tolist()
+
+    def make() -> object:
+        batches = iter(Ahead(feed, lambda batch: batch, depth=2))
+        next(batches)
+        return batches
+
+    gc.disable()
+    Cycle(make())
+    collector.go.set()
+    sys.setprofile(collector.at_call)
+    second = feed.peek()["label"].tolist()
+    sys.setprofile(None)
+    collector.go.clear()
+    assert collector.ran, "the collector ran elsewhere"
+    assert second == next(iter(feed))["label"].tolist() != first, "the feed is not at the batch after the yielded one"
+
+
+def _drop_iteration(folder: Path, collector: "Collector") -> None:
+    prepared = list[object]()
 
     def prepare(batch: object) -> object:
         if prepared:  # the first batch is for `make`
-            collector.go.wait(DEADLINE_S)
+            collector.begun.wait(DEADLINE_S)
         prepared.append(batch)
         return batch
 
@@ -142,6 +183,6 @@ def _stack(batches: Any) -> penstock.LocalStack:
 
 
 if __name__ == "__main__":
-    SCENARIOS = {scenario.__name__: scenario for scenario in (feed, file, ahead, iterator)}
+    SCENARIOS = {scenario.__name__: scenario for scenario in (feed, file, ahead, pulling, peeking, iterator)}
     SCENARIOS[sys.argv[1]](Path(sys.argv[2]))
     print("fine")  # noqa: T201 - what the test waits for

@@ -28,6 +28,8 @@ class Ahead(Generic[Prepared]):
         """Take a feed; nothing is fetched before the first iteration. `prepare` is called in order, on one thread."""
         self._feed, self._prepare, self._depth = feed, prepare, depth
         self._run: _Run[Prepared] | None = None
+        #: The thread of the last iteration; it may still prepare a batch that is not wanted any more.
+        self._thread: threading.Thread | None = None
 
     def __iter__(self) -> Iterator[Prepared]:
         """Yield the prepared batches up to the end of the epoch; after a break, go on with the batch after the last.
@@ -35,9 +37,11 @@ class Ahead(Generic[Prepared]):
         Raises what the feed or `prepare` raised, once the batches before it were yielded.
         """
         self.stop()
+        if self._thread:
+            self._join(self._thread)
         run = self._run = _Run(self._feed.state_dict())
         thread = threading.Thread(target=self._fill, args=(run,), name="penstock-ahead", daemon=True)
-        run.thread = thread
+        self._thread = thread
         thread.start()
         try:
             while True:
@@ -60,7 +64,10 @@ class Ahead(Generic[Prepared]):
         return self._feed.state_dict(batches=run.yielded) if run.yielded else run.began
 
     def stop(self) -> None:
-        """End the current iteration; the feed goes back to the batch after the one that was yielded last."""
+        """End the current iteration; the feed goes back to the batch after the one that was yielded last.
+
+        Waits for nothing: the collector may find a dropped iteration on any thread, that which prepares included.
+        """
         run = self._run
         if run is None:
             return
@@ -69,10 +76,12 @@ class Ahead(Generic[Prepared]):
         run.stop()
         if not whole:
             self._feed.load_state_dict(state)  # ends the thread's wait for a batch, too
-        if run.thread is threading.current_thread():  # the collector found a dropped iteration here: it ends after this
-            return
-        run.thread.join(_END_S)
-        if run.thread.is_alive():
+
+    @staticmethod
+    def _join(thread: threading.Thread) -> None:
+        """Wait until a thread that was told to stop has ended: batches are prepared one at a time."""
+        thread.join(_END_S)
+        if thread.is_alive():
             raise StackError(f"the thread that prepares batches ahead did not end within {_END_S:.0f} s")
 
     def _fill(self, run: "_Run[Prepared]") -> None:
@@ -97,8 +106,6 @@ class _Ready(Generic[Prepared]):
 
 class _Run(Generic[Prepared]):
     """One iteration: what its thread has prepared, and how far the loop has come."""
-
-    thread: threading.Thread
 
     def __init__(self, began: dict[str, Any]) -> None:
         #: The feed's state at the iteration's beginning.

@@ -16,6 +16,7 @@ from penstock.protocol.errors import AbandonedError, DeadlineError, PenstockErro
 from penstock.protocol.messages import EpochEnd
 from penstock.trainer.client.session import SubscriptionConfig
 from penstock.trainer.feed.supply import AnyPlan, Ready, Supply
+from penstock.trainer.feed.turn import Turn
 
 #: Accounts of ended epochs that are kept: the newest, about 1 KB each.
 KEPT_ACCOUNTS = 100
@@ -51,15 +52,14 @@ class Cursor(Generic[AnyPlan]):
         #: an interrupt ended that.
         self._ended_ahead, self._taking = False, False
         #: Held while an event is taken and counted; and, briefly, while the link is made, claimed or closed.
-        #: The garbage collector may close a cursor on a thread that holds the second one.
-        self.turn, self._guard = threading.Lock(), threading.RLock()
+        #: The garbage collector may move or close a cursor on a thread that holds one of them.
+        self.turn, self._guard = Turn(), threading.RLock()
         self._fingerprint = ""
         self._link: Supply[AnyPlan] | None = None
         self._plan = plan
         self._pid = os.getpid()
         self._error: PenstockError | None = None
-        self._closed = False
-        self._in_hand = False
+        self._closed, self._in_hand = False, False
 
     def __repr__(self) -> str:
         """Show stream, address and position."""
@@ -124,8 +124,7 @@ class Cursor(Generic[AnyPlan]):
         """Go on from another position; ends the current iteration."""
         self.claim()
         self.sought = True
-        with self.turn:
-            self._move(position, fingerprint)
+        self.turn.run(lambda: self._move(position, fingerprint))
 
     def next(self, mine: int) -> Ready | None:
         """Hand the next batch out, or return None where the iteration ends: with its epoch, or by a seek."""
@@ -144,6 +143,14 @@ class Cursor(Generic[AnyPlan]):
 
     def peek(self) -> Ready | None:
         """Return the next batch, perhaps the next epoch's, which stays the next one; None if a whole epoch has none."""
+        while True:
+            try:
+                return self._peek()
+            except AbandonedError:
+                if not self.sought:  # or look at the place that the feed was moved to meanwhile
+                    raise
+
+    def _peek(self) -> Ready | None:
         with self.turn, self._attempt():
             ended, self._ended_ahead = self._ended_ahead, False
             try:

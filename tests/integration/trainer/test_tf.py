@@ -131,7 +131,7 @@ def test_an_older_iteration_that_waits_in_another_thread_ends(stack: LocalStack)
 
     older = threading.Thread(target=wait, daemon=True)
     older.start()
-    until(feed._cursor.turn.locked, "the older iteration to wait")
+    until(lambda: feed._cursor.turn.taken, "the older iteration to wait")
     newer = threading.Thread(target=wait, daemon=True)
     newer.start()
     older.join(DEADLINE_S)
