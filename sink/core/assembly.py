@@ -20,7 +20,6 @@ from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
     AnyMessage,
     Drain,
-    Failure,
     Heartbeat,
     Intervals,
     Paths,
@@ -33,11 +32,11 @@ from penstock.protocol.messages import (
     TaskKey,
 )
 from penstock.protocol.wire import Array
-from penstock.sink.core.failure_budget import Holder
-from penstock.sink.core.instructions import AppendToLedger, LedgerEntry, SinkInstruction
+from penstock.sink.core.instructions import SinkInstruction
 from penstock.sink.core.observation import SinkCoreObservation
 from penstock.sink.core.recording import Recording
 from penstock.sink.core.recording_stats import Writing
+from penstock.sink.core.results.failures import Failures
 from penstock.sink.core.results.intake import Intake
 from penstock.sink.core.statistics import ProcessFacts, SinkStatistics
 from penstock.sink.core.streams import Streams
@@ -74,6 +73,7 @@ class Assembly:
         #: Results that arrived, by outcome: accepted, duplicate, unwanted, stale, withheld.
         self.results = self.statistics.results
         self._intake = Intake(self.streams, self.results, self.statistics.contradicted, self.log)
+        self._failures = Failures(self.streams, self.statistics)
         self.trainers = Trainers(self.streams, self.statistics, intervals, hello.version, self.log)
         self.ventilator = Liveness(intervals, now, now)
         self.welcomed = False
@@ -194,8 +194,8 @@ class Assembly:
         if verdict.withheld:
             self.streams.report.press()
         shown = self.trainers.show(self.streams.stores[name])
-        alone = self._quarantine(name, ordinal, verdict.alone, word.worker, word.holder)
-        confirmed = self._quarantine(name, ordinal, verdict.confirmed, word.worker)
+        alone = self._failures.count(name, ordinal, verdict.alone, word.worker, word.holder)
+        confirmed = self._failures.count(name, ordinal, verdict.confirmed, word.worker)
         failed = bool(verdict.alone or verdict.confirmed)
         return [*accepted.notes, *shown, *alone, *confirmed, *self._account(name, failed=failed)]
 
@@ -206,28 +206,9 @@ class Assembly:
         if not store.quarantine(message.key, message.failure):
             return []
         self.log.add(self._now, message.key, f"given up by the ventilator: {message.failure.reason}")
-        name, failure = message.key.stream, message.failure
-        return [
-            *self._quarantine(name, message.key.ordinal, [failure], failure.worker),
-            *self._account(name, failed=True),
-        ]
-
-    def _quarantine(
-        self, name: str, ordinal: int, failures: Sequence[Failure], worker: str, holder: Holder | None = None
-    ) -> list[SinkInstruction]:
-        """Count failures, on the word of the worker `holder` alone if it is given; return what the ledger gets."""
-        out: list[SinkInstruction] = []
-        epoch = ordinal // self.streams.stores[name].geometry.tasks_per_epoch
-        budget = self.streams.budgets[name]
-        for failure in failures:
-            if budget.count(epoch, failure, holder):
-                first = self.statistics.quarantine(name, epoch, failure, worker)
-                who = failure.worker or worker
-                named = {"path": failure.path, "reason": failure.reason}
-                fields = named | failure.model_dump() | {"worker": who, "stream": name, "task": ordinal, "epoch": epoch}
-                entry = LedgerEntry(name, epoch, failure.item, failure.path, failure.reason, failure.attempts, who)
-                out += [AppendToLedger(entry), Note("quarantined", fields, "warning" if first else "debug")]
-        return out
+        name, ordinal, failure = message.key.stream, message.key.ordinal, message.failure
+        counted = self._failures.count(name, ordinal, [failure], failure.worker)
+        return [*counted, *self._account(name, failed=True)]
 
     def _account(self, name: str, *, failed: bool) -> list[SinkInstruction]:
         """Act on what has come of a stream: serve its readers; stop it if items failed and its budget is exceeded."""
