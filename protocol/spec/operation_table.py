@@ -6,7 +6,9 @@ Penstock at its top only `protocol.spec.step`, `protocol.spec.operation` and wha
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pkgutil import resolve_name
+from types import MappingProxyType
 from typing import Annotated, Any, Union
 
 from pydantic import Field
@@ -28,8 +30,11 @@ MANIPULATIONS: dict[str, str] = {
 #: Steps by their `op`.
 STEPS: dict[str, str] = {
     "affine": "geometry.affine:RandomAffine",
+    "aug_mix": "policies.aug_mix:AugMix",
+    "auto_augment": "policies.auto_augment:AutoAugment",
     "autocontrast": "color.enhance:Autocontrast",
     "center_crop": "geometry.center_crop:CenterCrop",
+    "channel_permutation": "color.channel_permutation:ChannelPermutation",
     "color_jitter": "color.color_jitter:ColorJitter",
     "equalize": "color.enhance:Equalize",
     "flip": "geometry.flip:Flip",
@@ -37,7 +42,9 @@ STEPS: dict[str, str] = {
     "gaussian_blur": "color.gaussian_blur:GaussianBlur",
     "grayscale": "color.grayscale:Grayscale",
     "invert": "color.tables:Invert",
+    "jpeg": "color.jpeg:RandomJpeg",
     "letterbox": "geometry.letterbox:Letterbox",
+    "one_of": "policies.choices:OneOf",
     "pad": "geometry.pad:Pad",
     "perspective": "geometry.perspective:RandomPerspective",
     "posterize": "color.tables:Posterize",
@@ -49,6 +56,7 @@ STEPS: dict[str, str] = {
     "rotate": "geometry.rotate:RandomRotation",
     "sharpness": "color.enhance:Sharpness",
     "solarize": "color.tables:Solarize",
+    "some_of": "policies.choices:SomeOf",
     "trivial_augment": "policies.trivial_augment:TrivialAugment",
 }
 
@@ -58,9 +66,19 @@ def manipulation_models() -> dict[str, type[Manipulation]]:
     return _loaded(MANIPULATIONS)
 
 
-def step_models() -> dict[str, type[Step]]:
+@cache
+def step_models() -> Mapping[str, type[Step]]:
     """Return the model of every step, by its `op`."""
-    return _loaded(STEPS)
+    models: dict[str, type[Step]] = _loaded(STEPS)
+    for model in models.values():
+        # Steps that hold steps name the type of any step, which is only known now.
+        model.model_rebuild(_types_namespace={"AnyStep": one_of(models.values(), "op")})
+    return MappingProxyType(models)
+
+
+def any_step() -> object:
+    """Return the annotation for a step of any kind."""
+    return one_of(step_models().values(), "op")
 
 
 def _loaded(table: Mapping[str, str]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ all actions of a sample before it decodes the file: it decodes the region that t
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -89,12 +90,40 @@ class Step(Model):
         """
         return image
 
+    def size_drawn(self, image: Size | None) -> Size | None:
+        """Return the size that is there after the step, which is applied or not: None if the two differ.
+
+        Raises ValueError as `size_after`.
+        """
+        after = self.size_after(image)
+        return after if self.p == 1.0 or after == image else None
+
+    def generators(self, key: str) -> list[tuple[str, int]]:
+        """Return the generators that the step with this key draws from: the key of each, and how many numbers.
+
+        All numbers in a row are the one that decides whether the step is applied, and then `uniforms` for `actions`.
+        """
+        return [(key, 1 + self.uniforms)]
+
     @abstractmethod
     def actions(self, image: Size, draws: Float64s) -> Sequence[Action]:
         """Return what is done to an image of this size, in order; `draws` holds `uniforms` numbers.
 
         Depends on nothing else. Raises ItemError if it cannot be done to an image of this size.
         """
+
+
+def keys_of(steps: Iterable[Step], above: str = "") -> list[str]:
+    """Return what names each step's random numbers: its `key`, or its `op` and its number among those without one.
+
+    Without a `key`, the name of a step inside of another begins with `above`, the other's key.
+    """
+    counts: Counter[str] = Counter()
+    keys = []
+    for step in steps:
+        keys.append(step.key or f"{above}{step.name}#{counts[step.name]}")
+        counts[step.name] += step.key is None
+    return keys
 
 
 class PixelStep(Step):

@@ -58,8 +58,21 @@ def _steps(transform: Transform) -> Iterator[ListedStep]:
     of_recipe = len(transform.recipe.steps) if transform.recipe is not None else 0
     for number, step in enumerate(transform.all_steps):
         field = "recipe" if number < of_recipe else f"steps.{number - of_recipe}"
-        parameters = {name: value for name, value in step.model_dump(mode="json").items() if value is not None}
-        yield ListedStep(field, step.name, {n: v for n, v in parameters.items() if n not in ("op", "p")}, step.p)
+        yield ListedStep(field, step.name, _parameters(step.model_dump(mode="json")), step.p)
+
+
+def _parameters(dumped: dict[str, Any]) -> dict[str, Any]:
+    return {name: _held(value) for name, value in dumped.items() if value is not None and name not in ("op", "p")}
+
+
+def _held(value: Any) -> Any:  # noqa: ANN401 - of any type that JSON has
+    """Return a parameter; if it is a list of steps, with only what says what they do."""
+    if isinstance(value, list):
+        return [_held(each) for each in value]
+    if isinstance(value, dict):
+        chance = {} if value["p"] == 1.0 else {"p": value["p"]}
+        return {"op": value["op"], **_parameters(value), **chance}
+    return value
 
 
 def _given(model: BaseModel, left_out: set[str]) -> dict[str, Any]:

@@ -14,14 +14,14 @@ from penstock.protocol.spec.manipulation import Manipulations, largest
 from penstock.protocol.spec.model import AsSides, Model
 from penstock.protocol.spec.normalize import Normalize
 from penstock.protocol.spec.operation import Manipulation, Size
-from penstock.protocol.spec.operation_table import one_of, step_models
+from penstock.protocol.spec.operation_table import any_step
 from penstock.protocol.spec.recipe import Recipe, by_name
-from penstock.protocol.spec.step import Step
+from penstock.protocol.spec.step import Step, keys_of
 
 if TYPE_CHECKING:
     AnyStep = Step
 else:
-    AnyStep = one_of(step_models().values(), "op")
+    AnyStep = any_step()
 
 #: Filters of `resize`: the first six are Pillow's, which widen with the reduction (antialias); the others OpenCV's.
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area", "linear", "cubic"]
@@ -133,7 +133,8 @@ class Transform(Model):
 
     @model_validator(mode="after")
     def _steps_have_their_own_keys(self) -> "Transform":
-        for key, count in Counter(self.step_keys).items():
+        steps = zip(self.all_steps, self.step_keys, strict=True)
+        for key, count in Counter(key for step, own in steps for key, _ in step.generators(own)).items():
             if count > 1:
                 raise ValueError(f"{count} steps have key = {key!r}: give each a key of its own, or leave it out")
         return self
@@ -216,12 +217,7 @@ class Transform(Model):
     @cached_property
     def step_keys(self) -> tuple[str, ...]:
         """What names each step's random numbers: its `key`, or its `op` and its number among those without one."""
-        counts: Counter[str] = Counter()
-        keys = []
-        for step in self.all_steps:
-            keys.append(step.key or f"{step.name}#{counts[step.name]}")
-            counts[step.name] += step.key is None
-        return tuple(keys)
+        return tuple(keys_of(self.all_steps))
 
     @cached_property
     def step_size(self) -> Size | None:
@@ -229,10 +225,9 @@ class Transform(Model):
         size = (self.window.height, self.window.width) if self.framed else None
         for step, key in zip(self.all_steps, self.step_keys, strict=True):
             try:
-                after = step.size_after(size)
+                size = step.size_drawn(size)
             except ValueError as error:
                 raise ValueError(f"step {key}: {error}") from None
-            size = after if step.p == 1.0 or after == size else None
         return size
 
     @property

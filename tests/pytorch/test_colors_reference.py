@@ -1,6 +1,8 @@
 """Colour steps give the pixels of torchvision's transforms v2 on PIL images, and draw as they do."""
 
 import importlib
+import itertools
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,40 @@ def test_random_erasing_is_torchvisions_given_the_rectangle() -> None:
         value = torch.tensor([1.0, 2.0, 3.0])[:, None, None]
         expected = F.erase(pil(pixels), window.y, window.x, window.height, window.width, value)
         assert np.array_equal(np.asarray(expected), applied(step, pixels, draws))
+
+
+@pytest.mark.parametrize("quality", [1, 40, 75, 95, 100])
+def test_jpeg_is_torchvisions(quality: int) -> None:
+    """The same pixels: on PIL images torchvision compresses by Pillow, with its default chroma 4:2:0."""
+    for pixels in pictures():
+        expected = np.asarray(F.jpeg(pil(pixels), quality))
+        assert np.array_equal(expected, applied(make_step("jpeg", quality=quality), pixels))
+
+
+def test_jpeg_draws_each_quality_as_often() -> None:
+    """Uniform over the whole numbers, both ends included, as torchvision's (chi-squared)."""
+    step, theirs = make_step("jpeg", quality=[30, 39]), T.JPEG((30, 39))
+    draws = drawn(step, 100_000)[:, 0]
+    counts = np.bincount([30 + int(draw * 10) for draw in draws], minlength=40)[30:]
+    torch.manual_seed(1)
+    wanted = np.bincount([int(theirs.make_params([])["quality"]) for _ in range(10_000)], minlength=40)[30:]
+    assert stats.chi2_contingency([counts, wanted]).pvalue > LEAST_P
+    low, high = (applied(step, image(1, 16, 16), np.array([draw])) for draw in (0.0, np.nextafter(1.0, 0.0)))
+    assert np.array_equal(low, applied(make_step("jpeg", quality=30), image(1, 16, 16)))
+    assert np.array_equal(high, applied(make_step("jpeg", quality=39), image(1, 16, 16)))
+
+
+def test_channel_permutation_is_torchvisions() -> None:
+    """The same pixels for each of the six orders, each drawn as often (chi-squared)."""
+    step, pixels = make_step("channel_permutation"), image(1, 20, 31)
+    orders = list(itertools.permutations(range(3)))
+    for place, order in enumerate(orders):
+        expected = np.asarray(F.permute_channels(pil(pixels), list(order)))
+        assert np.array_equal(expected, applied(step, pixels, np.array([(place + 0.5) / 6])))
+    probe = np.array([[[0, 1, 2]]], np.uint8)
+    found = Counter(tuple(applied(step, probe, draws)[0, 0].tolist()) for draws in drawn(step, 100_000))
+    assert set(orders) == set(found)
+    assert stats.chisquare(list(found.values())).pvalue > LEAST_P
 
 
 @pytest.mark.parametrize("size", [(50, 40), (5, 200)])

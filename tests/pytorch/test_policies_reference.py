@@ -1,16 +1,20 @@
-"""RandAugment and TrivialAugment change images as torchvision's do, given what they choose."""
+"""The policies change images as torchvision's do, given what they choose."""
 
+import importlib
 from typing import Any
 
 import numpy as np
 import pytest
-from support.imaging.torchvision_reference import applied, functional, image, make_step, pil, transforms
+from support.imaging.torchvision_reference import applied, drawn, functional, image, make_step, pil, transforms
 
+from penstock.worker.imaging.operations.policies import aug_mix
 from penstock.worker.imaging.operations.policies.augmentations import NAMES, SIGNED
 
 pytestmark = pytest.mark.torch
 
 F, T = functional(), transforms()
+torch: Any = importlib.import_module("torch")
+stats: Any = importlib.import_module("scipy.stats")
 
 
 def choice(name: str) -> float:
@@ -60,6 +64,81 @@ def test_the_changes_are_torchvisions_in_its_order() -> None:
     """A uniform chooses among the same names."""
     assert tuple(T.RandAugment._AUGMENTATION_SPACE) == NAMES
     assert tuple(T.TrivialAugmentWide._AUGMENTATION_SPACE) == NAMES
+
+
+@pytest.mark.parametrize("policy", ["imagenet", "cifar10", "svhn"])
+def test_auto_augment_is_torchvisions(policy: str) -> None:
+    """Each sub-policy, each of its changes applied or not, both signs: the same pixels as torchvision's own call."""
+    step, reference = make_step("auto_augment", policy=policy), T.AutoAugment(T.AutoAugmentPolicy(policy))
+    pixels = image(3, 40, 52)
+    assert len(reference._policies) == 25
+    for place, changes in enumerate(reference._policies):
+        for sign in (0.4, 0.6):
+            picture = pil(pixels)
+            draws = [(place + 0.5) / 25]
+            for name, probability, magnitude in changes:
+                draws += [probability - 1e-9, sign]  # applied, unless the probability is 0
+                if probability:
+                    values, signed = reference._AUGMENTATION_SPACE[name]
+                    numbers = values(10, 40, 52)
+                    amount = 0.0 if numbers is None else float(numbers[magnitude])
+                    picture = reference._apply_image_or_video_transform(
+                        picture, name, -amount if signed and sign < 0.5 else amount, "nearest", reference._fill
+                    )
+            if all(probability for _, probability, _ in changes):
+                assert np.array_equal(np.asarray(picture), applied(step, pixels, np.array(draws))), changes
+            never = np.array([draws[0], changes[0][1], sign, changes[1][1], sign])  # [0, 1) is never less than 1
+            if max(changes[0][1], changes[1][1]) < 1.0:
+                assert np.array_equal(pixels, applied(step, pixels, never))
+
+
+def test_aug_mix_mixes_as_torchvision() -> None:
+    """Given chains and weights: torchvision's own sum of what its changes make of the PIL image, to the last bit."""
+    step, reference, pixels = make_step("aug_mix"), T.AugMix(), image(6, 33, 47)
+    assert tuple(reference._AUGMENTATION_SPACE) == aug_mix.NAMES
+    assert tuple(reference._PARTIAL_AUGMENTATION_SPACE) == aug_mix.NAMES[:-4]
+    for draws in drawn(step, 12):
+        chains, weights = draws[4:].reshape(3, 10), aug_mix._shares(1.0 - draws[0], draws[1:4].tolist())
+        total = torch.tensor(draws[0], dtype=torch.float32) * F.pil_to_tensor(pil(pixels))
+        for weight, numbers in zip(weights, chains, strict=True):
+            picture = pil(pixels)
+            for which, place, sign in numbers[1 : 1 + 3 * (1 + int(3 * numbers[0]))].reshape(-1, 3):
+                name = aug_mix.NAMES[int(which * 13)]
+                values, signed = reference._AUGMENTATION_SPACE[name]
+                amounts = values(10, 33, 47)
+                amount = 0.0 if amounts is None else float(amounts[int(place * 3)])
+                picture = reference._apply_image_or_video_transform(
+                    picture, name, -amount if signed and sign <= 0.5 else amount, T.InterpolationMode.BILINEAR, {}
+                )
+            total.add_(torch.tensor(float(weight)) * F.pil_to_tensor(picture))
+        expected = np.asarray(F.to_pil_image(total.to(torch.uint8)))
+        difference = np.abs(expected.astype(int) - applied(step, pixels, draws))
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 1 / 100
+
+
+def test_the_weights_of_aug_mix_are_distributed_as_torchvisions() -> None:
+    """Kolmogorov-Smirnov: the weight of the image, and that of a chain."""
+    step = make_step("aug_mix")
+    torch.manual_seed(4)
+    ones = torch.ones(20_000, 3)
+    beta = torch._sample_dirichlet(ones[:, :2])
+    chains = torch._sample_dirichlet(ones) * beta[:, 1:]
+    rows = drawn(step, 20_000)
+    shares = np.array([aug_mix._shares(1.0 - row[0], row[1:4].tolist()) for row in rows])
+    assert stats.ks_2samp(beta[:, 0].numpy(), rows[:, 0]).pvalue > 1e-3
+    for column in range(3):
+        assert stats.ks_2samp(chains[:, column].numpy(), shares[:, column]).pvalue > 1e-3
+
+
+def test_one_of_chooses_as_random_choice() -> None:
+    """By the weights, whose distribution is torchvision's `p` (chi-squared, 10^5 draws)."""
+    weights = [1.0, 2.0, 5.0]
+    step = make_step("one_of", steps=[{"op": "invert"}, {"op": "flip"}, {"op": "equalize"}], weights=weights)
+    rows = drawn(step, 100_000)
+    counts = np.bincount([step.chosen(row[:0], row[1::2].tolist())[0] for row in rows], minlength=3)
+    wanted = np.array(T.RandomChoice([None, None, None], p=weights).p) * len(rows)
+    assert stats.chisquare(counts, wanted).pvalue > 1e-3
 
 
 @pytest.mark.parametrize(

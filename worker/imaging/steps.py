@@ -1,11 +1,14 @@
 """Draws the random numbers of a transform's steps, and makes of them each sample's program.
 
 The operations themselves are in `operations/`. Each step has random numbers of its own: a step that is added, removed
-or moved changes the numbers of no other.
+or moved changes the numbers of no other. A step inside of another, such as those of `one_of`, has its own, too.
 """
 
 import hashlib
 from collections.abc import Sequence
+from itertools import chain, islice
+
+import numpy as np
 
 from penstock.protocol.order import Int64s
 from penstock.protocol.philox import uniforms_of
@@ -28,8 +31,11 @@ class Steps:
     def __init__(self, steps: Sequence[Step], keys: Sequence[str], seed: int, max_pixels: int) -> None:
         """Take a transform's `all_steps` and `step_keys`, the spec's seed and the most pixels that a step may make."""
         self._steps, self._seed, self._max_pixels = tuple(steps), seed, max_pixels
-        #: For each step: the number that decides on the step, then those of its own.
-        self._generators = [(purpose_of(key), 1 + step.uniforms) for step, key in zip(steps, keys, strict=True)]
+        #: For each step: whose numbers, in a row, are the number that decides on the step, and those of its own.
+        self._generators = [
+            [(purpose_of(name), count) for name, count in step.generators(key)]
+            for step, key in zip(steps, keys, strict=True)
+        ]
         self._draws: list[Float64s] = []
         self._chances: list[list[float]] = []
 
@@ -39,9 +45,12 @@ class Steps:
 
     def begin(self, epoch: int, items: Int64s, patches: int) -> None:
         """Draw for every sample of a task."""
-        drawn = uniforms_of(self._seed, epoch, items, patches, self._generators)
+        drawn = iter(uniforms_of(self._seed, epoch, items, patches, list(chain.from_iterable(self._generators))))
         samples = len(items) * patches
-        self._draws = [numbers.reshape(samples, numbers.shape[2]) for numbers in drawn]
+        self._draws = []
+        for generators in self._generators:
+            parts = [numbers.reshape(samples, numbers.shape[2]) for numbers in islice(drawn, len(generators))]
+            self._draws.append(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1))
         self._chances = [numbers[:, 0].tolist() for numbers in self._draws]
 
     def program(self, sample: int, image: Size) -> Program:

@@ -10,6 +10,8 @@ from penstock.protocol.spec.operation import Kernel, Manipulation, Pixels, Size,
 
 #: Side of a minimum coded unit with 4:2:0 (pixels): blocks of 8, and of 16 for the halved chroma.
 _UNIT = 16
+#: Longest side of a JPEG that libjpeg writes (pixels).
+MAX_SIDE = 65_500
 #: Pixels beyond the patch that its decoded pixels depend on: chroma is interpolated between its neighbours.
 _REACH = 2
 
@@ -48,19 +50,25 @@ class _Recompressed:
         return Window(top, left, bottom - top, right - left)
 
     def cut(self, pixels: Pixels, window: Window) -> Pixels:
-        import simplejpeg  # type: ignore[import-untyped]
-        from PIL import Image
-
         source = self.source((pixels.shape[0], pixels.shape[1]), window)
-        part, file, gray = source.of(pixels), io.BytesIO(), pixels.shape[2] == 1
-        try:
-            image = Image.fromarray(part[..., 0] if gray else part)
-            image.save(file, "JPEG", quality=self._quality, subsampling="4:2:0")
-            decoded: Pixels = simplejpeg.decode_jpeg(file.getbuffer(), "GRAY" if gray else "RGB")
-        except (OSError, ValueError, MemoryError) as error:  # sides beyond 65,500 pixels, mostly
-            size = f"{part.shape[1]} × {part.shape[0]}"
-            raise ItemError(f"cannot compress {size} pixels as a JPEG of quality {self._quality}: {error}") from error
+        decoded = recompressed(source.of(pixels), self._quality)
         return Window(window.y - source.y, window.x - source.x, window.height, window.width).of(decoded)
+
+
+def recompressed(pixels: Pixels, quality: int) -> Pixels:
+    """Return what is left of an image after compression as a JPEG. Raises ItemError."""
+    import simplejpeg  # type: ignore[import-untyped]
+    from PIL import Image
+
+    file, gray = io.BytesIO(), pixels.shape[2] == 1
+    try:
+        image = Image.fromarray(pixels[..., 0] if gray else pixels)
+        image.save(file, "JPEG", quality=quality, subsampling="4:2:0")
+        decoded: Pixels = simplejpeg.decode_jpeg(file.getbuffer(), "GRAY" if gray else "RGB")
+    except (OSError, ValueError, MemoryError) as error:  # sides beyond `MAX_SIDE`, mostly
+        size = f"{pixels.shape[1]} × {pixels.shape[0]}"
+        raise ItemError(f"cannot compress {size} pixels as a JPEG of quality {quality}: {error}") from error
+    return decoded
 
 
 def _units(start: int, length: int, side: int) -> tuple[int, int]:

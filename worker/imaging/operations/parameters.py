@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 
-def _pair(value: Any) -> Any:  # noqa: ANN401 - not checked yet
+def pair(value: Any) -> Any:  # noqa: ANN401 - not checked yet
+    """Return a whole number as the pair that it stands for."""
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -31,10 +32,11 @@ def _one_or_all(value: tuple[int, ...]) -> tuple[int, ...]:
     return value
 
 
+_LOG_2 = 0.6931471805599453
 _Side = Annotated[int, Field(ge=1, le=65_535)]
 _Level = Annotated[int, Field(ge=0, le=255)]
 #: Height and width in pixels; a single number gives both.
-Sides = Annotated[tuple[_Side, _Side], BeforeValidator(_pair)]
+Sides = Annotated[tuple[_Side, _Side], BeforeValidator(pair)]
 #: Levels, one for all channels or one for each; a single number counts for all.
 Fill = Annotated[
     tuple[_Level, ...], BeforeValidator(_one_or_more), Field(min_length=1, max_length=4), AfterValidator(_one_or_all)
@@ -82,6 +84,12 @@ def logarithm(value: float) -> float:
         power = exponential(result)
         result += 2.0 * (value - power) / (value + power)
     return result
+
+
+def waiting_time(draw: float) -> float:
+    """Return the number of an exponential distribution of mean 1 that a uniform stands for: the same on every host."""
+    part, twos = math.frexp(1.0 - draw)  # of 0 to 1, 0 not included
+    return max(0.0, -logarithm(part) - twos * _LOG_2)
 
 
 def sine_cosine(degrees: float) -> tuple[float, float]:

@@ -25,6 +25,20 @@ PINNED: list[tuple[str, list[dict[str, Any]]]] = [
         "5d9a9971998095255a37f17ff089f106",
         [RESIZE, {"op": "gaussian_blur", "kernel_size": 9}, {"op": "grayscale", "p": 0.5}],
     ),
+    ("7393992bcd4ab8c0fb5290a1f81a4147", [RESIZE, {"op": "auto_augment", "policy": "cifar10", "filter": "bilinear"}]),
+    ("709fd6eb264934293df5012a67824b05", [RESIZE, {"op": "aug_mix"}]),
+    (
+        "cf2cc92d8f2f4a6c5fb3f909a5d04f10",
+        [
+            RESIZE,
+            {"op": "one_of", "steps": [{"op": "invert"}, {"op": "gamma", "gamma": [0.5, 2]}], "weights": [1, 2]},
+            {"op": "some_of", "count": [1, 2], "steps": [{"op": "flip"}, {"op": "solarize"}, {"op": "equalize"}]},
+        ],
+    ),
+    (
+        "112d09880b6e93d3e9391613e799a0a4",
+        [RESIZE, {"op": "jpeg", "quality": [10, 90]}, {"op": "channel_permutation", "p": 0.5}],
+    ),
     ("a56009d1276afcda8a11af9bcf065f73", [RESIZE, {"op": "random_erasing", "value": [124, 116, 104]}]),
     (
         "013d52b4956b6f97e5f951ba3dcf4038",

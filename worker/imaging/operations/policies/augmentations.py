@@ -1,4 +1,4 @@
-"""The fourteen changes of the AutoAugment family, each with one magnitude, as torchvision applies them."""
+"""The changes of the AutoAugment family, each with one magnitude, as torchvision applies them."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from penstock.worker.imaging.operations.geometry.affine import affine_matrix
 from penstock.worker.imaging.operations.geometry.moves import Affine, Fill, Sampling
 from penstock.worker.imaging.operations.geometry.rotate import rotation
 
-#: The changes, in torchvision's order; a uniform chooses one.
+#: The changes of RandAugment and TrivialAugment, in torchvision's order; a uniform chooses one.
 NAMES = (
     "Identity",
     "ShearX",
@@ -49,6 +49,25 @@ def bits(bins: int, place: int, lost: int) -> float:
     return float(round(8 - place / ((bins - 1) / lost)))
 
 
+def magnitude_of(name: str, place: int, bins: int, image: Size) -> float:
+    """Return one of `bins` magnitudes of a change, without its sign, by the ranges of AutoAugment and RandAugment."""
+    match name:
+        case "ShearX" | "ShearY":
+            return spaced(0.0, 0.3, bins, place)
+        case "TranslateX" | "TranslateY":
+            return spaced(0.0, 150.0 / 331.0 * image[1 if name == "TranslateX" else 0], bins, place)
+        case "Rotate":
+            return spaced(0.0, 30.0, bins, place)
+        case "Brightness" | "Color" | "Contrast" | "Sharpness":
+            return spaced(0.0, 0.9, bins, place)
+        case "Posterize":
+            return bits(bins, place, 4)
+        case "Solarize":
+            return spaced(1.0, 0.0, bins, place)
+        case _:
+            return 0.0
+
+
 def actions(name: str, magnitude: float, image: Size, sampling: Sampling, fill: Fill) -> Sequence[Action]:
     """Return what a change of this magnitude does to an image of this size."""
     if name == "Identity":
@@ -57,6 +76,7 @@ def actions(name: str, magnitude: float, image: Size, sampling: Sampling, fill: 
         return (Affine(_matrix(name, magnitude, image), sampling, fill),)
     tables: dict[str, Callable[[], Pixels]] = {
         "Brightness": lambda: blending.brightness_table(1.0 + magnitude),
+        "Invert": lambda: 255 - _LEVELS,
         "Posterize": lambda: _LEVELS & np.uint8(256 - (1 << (8 - int(magnitude)))),
         "Solarize": lambda: np.where(_LEVELS < 255.0 * magnitude, _LEVELS, 255 - _LEVELS),
     }

@@ -9,7 +9,7 @@ from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.step import Action, Float64s, Step
 from penstock.worker.imaging.operations.geometry.moves import Sampling
 from penstock.worker.imaging.operations.parameters import Fill, whole
-from penstock.worker.imaging.operations.policies.augmentations import NAMES, SIGNED, actions, bits, spaced
+from penstock.worker.imaging.operations.policies.augmentations import NAMES, SIGNED, actions, magnitude_of
 
 _HALF = 0.5
 
@@ -56,19 +56,4 @@ class RandAugment(Step):
 
     def magnitude_of(self, name: str, image: Size) -> float:
         """Return the magnitude of a change, without its sign, in an image of this size."""
-        bins, place = self.num_magnitude_bins, self.magnitude
-        match name:
-            case "ShearX" | "ShearY":
-                return spaced(0.0, 0.3, bins, place)
-            case "TranslateX" | "TranslateY":
-                return spaced(0.0, 150.0 / 331.0 * image[1 if name == "TranslateX" else 0], bins, place)
-            case "Rotate":
-                return spaced(0.0, 30.0, bins, place)
-            case "Brightness" | "Color" | "Contrast" | "Sharpness":
-                return spaced(0.0, 0.9, bins, place)
-            case "Posterize":
-                return bits(bins, place, 4)
-            case "Solarize":
-                return spaced(1.0, 0.0, bins, place)
-            case _:
-                return 0.0
+        return magnitude_of(name, self.magnitude, self.num_magnitude_bins, image)
