@@ -9,6 +9,8 @@ from penstock.protocol.spec.operation import Pixels
 
 _LEVELS = np.arange(256, dtype=np.float32)
 _COLORS = 3
+#: Weights of red, green and blue, and what rounds, in multiples of 2^-16: those of Pillow.
+_GRAY = np.array([[19595, 38470, 7471, 32768]], np.float32) / np.float32(65536)
 
 
 def brightness_table(factor: float) -> Pixels:
@@ -27,32 +29,41 @@ def contrast(pixels: Pixels, factor: float) -> Pixels:
 
 def saturation(pixels: Pixels, factor: float) -> Pixels:
     """Return the image blended with its grey levels."""
-    from PIL import Image
+    import cv2
 
     if pixels.shape[2] != _COLORS:
         return pixels
-    image = Image.fromarray(pixels)
-    return np.asarray(Image.blend(image.convert("L").convert("RGB"), image, factor))
+    levels = gray(pixels)
+    start = cv2.merge([levels, levels, levels]).astype(np.float32)
+    blended = pixels.astype(np.float32)
+    blended -= start
+    blended *= np.float32(factor)
+    blended += start
+    if not 0.0 <= factor <= 1.0:
+        np.maximum(blended, np.float32(0), out=blended)
+        np.minimum(blended, np.float32(255), out=blended)
+    return blended.astype(np.uint8)
 
 
 def hue(pixels: Pixels, turn: float) -> Pixels:
     """Return the image with its hue moved on by `turn` of the circle, in 255 whole steps, as torchvision moves it."""
-    from PIL import Image
+    from penstock.worker.imaging.operations.color.hue import turned
 
-    if pixels.shape[2] != _COLORS:
-        return pixels
-    hsv = np.array(Image.fromarray(pixels).convert("HSV"))
-    hsv[..., 0] += np.int32(turn * 255).astype(np.uint8)
-    return np.asarray(Image.fromarray(hsv, "HSV").convert("RGB"))
+    return pixels if pixels.shape[2] != _COLORS else turned(pixels, int(turn * 255))
 
 
 def gray(pixels: Pixels) -> Pixels:
-    """Return the grey levels (height, width), as Pillow's `convert("L")`."""
-    from PIL import Image
+    """Return the grey levels (height, width), as Pillow's `convert("L")`.
+
+    All products and sums are multiples of 2^-16 below 256, which single precision holds exactly, so every CPU gives the
+    same result, in whatever order it adds.
+    """
+    import cv2
 
     if pixels.shape[2] != _COLORS:
         return pixels[..., 0]
-    return np.asarray(Image.fromarray(pixels).convert("L"))
+    levels: Pixels = cv2.transform(pixels.astype(np.float32), _GRAY).astype(np.uint8)
+    return levels.reshape(pixels.shape[:2])
 
 
 def _blend(level: int, factor: float) -> Pixels:
