@@ -3,7 +3,10 @@
 Pillow blends in single precision, drops the fraction and cuts at 0 and 255.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from penstock.protocol.spec.operation import Pixels
 
@@ -33,16 +36,20 @@ def saturation(pixels: Pixels, factor: float) -> Pixels:
 
     if pixels.shape[2] != _COLORS:
         return pixels
-    levels = gray(pixels)
-    start = cv2.merge([levels, levels, levels]).astype(np.float32)
-    blended = pixels.astype(np.float32)
+    start = gray(pixels).astype(np.float32)
+    return np.asarray(cv2.merge([_blended(plane, start, factor) for plane in cv2.split(pixels)]), np.uint8)
+
+
+def _blended(plane: Any, start: npt.NDArray[np.float32], factor: float) -> Pixels:  # noqa: ANN401 - OpenCV's array
+    blended = plane.astype(np.float32)
     blended -= start
     blended *= np.float32(factor)
     blended += start
     if not 0.0 <= factor <= 1.0:
         np.maximum(blended, np.float32(0), out=blended)
         np.minimum(blended, np.float32(255), out=blended)
-    return blended.astype(np.uint8)
+    levels: Pixels = blended.astype(np.uint8)
+    return levels
 
 
 def hue(pixels: Pixels, turn: float) -> Pixels:
