@@ -11,9 +11,8 @@ from penstock.protocol.spec.operation import Pixels, Size
 from penstock.protocol.spec.step import Action, Change, Float64s, Step
 from penstock.worker.imaging.operations.geometry.moves import Sampling
 from penstock.worker.imaging.operations.parameters import Fill, waiting_time, whole
-from penstock.worker.imaging.operations.policies.augmentations import SIGNED, actions, bits, magnitude_of, spaced
+from penstock.worker.imaging.operations.policies.augmentations import actions, bits, magnitude_of, signed, spaced
 
-_HALF = 0.5
 _BINS = 10
 #: Most changes of a chain whose depth is drawn.
 _DEPTH = 3
@@ -85,9 +84,9 @@ class AugMix(Step):
         chosen: list[Action] = []
         for at in range(1, 1 + 3 * depth, 3):
             name = names[whole(len(names), numbers[at])]
-            magnitude = self.magnitude_of(name, whole(self.severity, numbers[at + 1]), image)
-            if name in SIGNED and numbers[at + 2] <= _HALF:
-                magnitude = -magnitude
+            magnitude = signed(
+                name, self.magnitude_of(name, whole(self.severity, numbers[at + 1]), image), numbers[at + 2]
+            )
             chosen += actions(name, magnitude, image, self.filter, self.fill)
         return chosen
 

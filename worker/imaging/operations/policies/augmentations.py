@@ -31,6 +31,7 @@ NAMES = (
 )
 #: Those that go either way.
 SIGNED = frozenset(NAMES[1:10])
+_HALF = 0.5
 _LEVELS = np.arange(256, dtype=np.uint8)
 _GEOMETRY = frozenset(NAMES[1:6])
 
@@ -47,6 +48,11 @@ def spaced(low: float, high: float, bins: int, place: int) -> float:
 def bits(bins: int, place: int, lost: int) -> float:
     """Return how many bits `Posterize` keeps, from 8 down by `lost`."""
     return float(round(8 - place / ((bins - 1) / lost)))
+
+
+def signed(name: str, magnitude: float, draw: float) -> float:
+    """Return a magnitude with its sign: half of the draws make that of a change that goes either way negative."""
+    return -magnitude if name in SIGNED and draw <= _HALF else magnitude
 
 
 def magnitude_of(name: str, place: int, bins: int, image: Size) -> float:

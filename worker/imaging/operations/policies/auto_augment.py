@@ -7,9 +7,8 @@ from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.step import Action, Float64s, Step
 from penstock.worker.imaging.operations.geometry.moves import Sampling
 from penstock.worker.imaging.operations.parameters import Fill, whole
-from penstock.worker.imaging.operations.policies.augmentations import SIGNED, actions, magnitude_of
+from penstock.worker.imaging.operations.policies.augmentations import actions, magnitude_of, signed
 
-_HALF = 0.5
 _BINS = 10
 #: The change, its probability, and the place of its magnitude among `_BINS`.
 _Change = tuple[str, float, int]
@@ -148,8 +147,6 @@ class AutoAugment(Step):
         changes = policies[whole(len(policies), choice)]
         for (name, probability, place), chance, sign in zip(changes, numbers[0::2], numbers[1::2], strict=True):
             if chance < probability:
-                magnitude = magnitude_of(name, place, _BINS, image)
-                if name in SIGNED and sign <= _HALF:
-                    magnitude = -magnitude
+                magnitude = signed(name, magnitude_of(name, place, _BINS, image), sign)
                 chosen += actions(name, magnitude, image, self.filter, self.fill)
         return chosen

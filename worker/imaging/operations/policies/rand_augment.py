@@ -9,9 +9,7 @@ from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.step import Action, Float64s, Step
 from penstock.worker.imaging.operations.geometry.moves import Sampling
 from penstock.worker.imaging.operations.parameters import Fill, whole
-from penstock.worker.imaging.operations.policies.augmentations import NAMES, SIGNED, actions, magnitude_of
-
-_HALF = 0.5
+from penstock.worker.imaging.operations.policies.augmentations import NAMES, actions, magnitude_of, signed
 
 
 class RandAugment(Step):
@@ -48,9 +46,7 @@ class RandAugment(Step):
         chosen: list[Action] = []
         for choice, sign in zip(draws[0::2].tolist(), draws[1::2].tolist(), strict=True):
             name = NAMES[whole(len(NAMES), choice)]
-            magnitude = self.magnitude_of(name, image)
-            if name in SIGNED and sign <= _HALF:
-                magnitude = -magnitude
+            magnitude = signed(name, self.magnitude_of(name, image), sign)
             chosen += actions(name, magnitude, image, self.filter, self.fill)
         return chosen
 

@@ -9,9 +9,7 @@ from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.step import Action, Float64s, Step
 from penstock.worker.imaging.operations.geometry.moves import Sampling
 from penstock.worker.imaging.operations.parameters import Fill, whole
-from penstock.worker.imaging.operations.policies.augmentations import NAMES, SIGNED, actions, bits, spaced
-
-_HALF = 0.5
+from penstock.worker.imaging.operations.policies.augmentations import NAMES, actions, bits, signed, spaced
 
 
 class TrivialAugment(Step):
@@ -35,9 +33,7 @@ class TrivialAugment(Step):
         """Return the change."""
         choice, place, sign = draws.tolist()
         name = NAMES[whole(len(NAMES), choice)]
-        magnitude = self.magnitude_of(name, whole(self.num_magnitude_bins, place))
-        if name in SIGNED and sign <= _HALF:
-            magnitude = -magnitude
+        magnitude = signed(name, self.magnitude_of(name, whole(self.num_magnitude_bins, place)), sign)
         return actions(name, magnitude, image, self.filter, self.fill)
 
     def magnitude_of(self, name: str, place: int) -> float:
