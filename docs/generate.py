@@ -8,6 +8,7 @@ import types
 import typing
 from pathlib import Path
 
+from meanings import field_meanings
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -172,7 +173,7 @@ def _table(model: type[BaseModel], name: typing.Callable[[str], str]) -> list[st
     for field, info in model.model_fields.items():
         default = default_words(info.get_default(call_default_factory=True))
         words = _bounded(type_words(info.annotation), info.metadata)
-        meaning = " ".join((info.description or "").split()).replace("|", "\\|")
+        meaning = " ".join(field_meanings(model).get(field, "").split()).replace("|", "\\|")
         lines.append(f"| `{name(field)}` | {words} | {default} | {meaning} |")
     return lines
 

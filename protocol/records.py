@@ -20,7 +20,7 @@ FailureKind = Literal["read", "decode", "transform", "custom", "killed", "other"
 class Message(BaseModel):
     """Base of all messages and of the records inside them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Item(Message):

@@ -39,4 +39,4 @@ RootPath = Annotated[str, BeforeValidator(lambda path: os.fspath(path) if isinst
 class Model(BaseModel):
     """Base of the spec's models: immutable, and unknown fields are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
