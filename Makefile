@@ -7,6 +7,8 @@ PYTHON ?= python3
 JOBS ?= 2
 #: More arguments for pytest, for instance ARGS='-k leases -x'.
 ARGS ?=
+# Hundreds of tests start a Python process: none should compile everything anew, whatever the shell's environment says.
+export PYTHONDONTWRITEBYTECODE :=
 #: Extras that .venv holds.
 EXTRAS := tf-cpu,parquet,hdf5,url,dashboard,bench
 
@@ -18,7 +20,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 help:
 	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
 	@echo 'make test [ARGS=...]     run the tests'
-	@echo 'make test-TIER           a tier that needs more: long, hosts (root), browser (Chromium), compose (Docker), torch'
+	@echo 'make test-TIER           a tier that needs more: slow, long, hosts (root), browser (Chromium), compose (Docker), torch'
 	@echo 'make check               format, lint, types, layout, the built wheel in a fresh environment, the documentation'
 	@echo 'make docs                 build the documentation site in build/site, and check every link in it'
 	@echo 'make wheels              build an sdist and a wheel with libjpeg-turbo in build/dist, and try the wheel'
@@ -67,6 +69,10 @@ test: $(STAMP)
 # Tiers that `make test` leaves out; pyproject.toml says what each needs.
 test-%: $(STAMP)
 	.venv/bin/pytest -m $* $(ARGS)
+
+test-slow: $(STAMP)
+	.venv/bin/pytest -m 'slow and not compose and not hosts and not browser and not torch and not long' \
+	  -n $(JOBS) --dist worksteal $(ARGS)
 
 # Of the long tier, schedules are simulated on all cores; what uses real processes and clocks runs alone.
 test-long: $(STAMP)

@@ -246,6 +246,7 @@ def test_what_cannot_be_written_ends_in_words_before_a_stack_is_started(
     assert ["mine.h5", "spec.json"] == sorted(path.name for path in tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_goes_on_when_it_is_given_again(
     spec: dict[str, Any], reference: dict[str, Array], tmp_path: Path
 ) -> None:

@@ -1,19 +1,14 @@
 """The notebooks of `examples/`, executed by a real kernel as Jupyter does, and what a kernel leaves behind."""
 
+import importlib
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-nbformat = pytest.importorskip("nbformat", reason="NOT TESTED: nbclient and ipykernel are not installed")
-nbclient = pytest.importorskip("nbclient")
-
 pytestmark = [pytest.mark.integration, pytest.mark.long]
-#: Seconds that one cell may take.
-LIMIT_S = 180
 NOTEBOOKS = ["own_folder.ipynb", "spec_in_a_notebook.ipynb"]
 
 
@@ -30,40 +25,21 @@ def places(monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
         yield top
 
 
-@contextmanager
-def kernel(notebook: Any, places: Path) -> Generator[Any]:
-    """Yield a client whose kernel runs; afterwards it is shut down, and its temporary folder must be empty."""
-    client = nbclient.NotebookClient(
-        notebook, timeout=LIMIT_S, kernel_name="python3", resources={"metadata": {"path": str(places / "work")}}
-    )
-    with client.setup_kernel():
-        yield client
-    left = [path.name for path in (places / "temp").iterdir() if path.name.startswith("penstock")]
-    assert [] == left
-
-
-def run(client: Any, source: str) -> str:
-    """Run a cell; return the text of all its outputs."""
-    cell = nbformat.v4.new_code_cell(source)
-    client.nb.cells.append(cell)
-    return shown(client.execute_cell(cell, len(client.nb.cells) - 1))
-
-
-def shown(cell: Any) -> str:
-    """Return what a cell shows: printed text, representations and errors."""
-    parts = []
-    for output in cell.outputs:
-        parts += [output.get("text", ""), output.get("ename", ""), *output.get("data", {}).values()]
-    return "\n".join(parts)
+@pytest.fixture
+def jupyter() -> Any:
+    """Return the helpers that run cells; imported here: every run collects this file, and Jupyter is large."""
+    for name in ("nbformat", "nbclient", "ipykernel"):
+        pytest.importorskip(name, reason="NOT TESTED: nbclient and ipykernel are not installed")
+    return importlib.import_module("support.jupyter")
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs_from_top_to_bottom(root: Path, places: Path, name: str) -> None:
+def test_a_notebook_runs_from_top_to_bottom(root: Path, places: Path, jupyter: Any, name: str) -> None:
     """As it stands, without a warning or an error; it is kept without outputs."""
-    notebook = nbformat.read(root / "examples" / name, as_version=4)
+    notebook = jupyter.nbformat.read(root / "examples" / name, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    with kernel(notebook, places) as client:
+    with jupyter.kernel(notebook, places) as client:
         for index, cell in enumerate(notebook.cells):
             client.execute_cell(cell, index)
     outputs = [output for cell in code for output in cell.outputs]
@@ -74,10 +50,11 @@ def test_a_notebook_runs_from_top_to_bottom(root: Path, places: Path, name: str)
     assert "stopped" in pages[-1]
 
 
-def test_cells_may_run_twice_and_be_interrupted(places: Path) -> None:
+def test_cells_may_run_twice_and_be_interrupted(places: Path, jupyter: Any) -> None:
     """A stack is replaced, also while a cell's output shows it; an interrupt loses no batch; nothing is left behind."""
-    notebook = nbformat.v4.new_notebook()
-    with kernel(notebook, places) as client:
+    run = jupyter.run
+    notebook = jupyter.nbformat.v4.new_notebook()
+    with jupyter.kernel(notebook, places) as client:
         run(client, "import numpy as np, os, penstock, signal, threading")
         run(client, "images = np.zeros((40, 8, 8, 3), np.uint8)")
         source = "{'kind': 'arrays', 'images': images}"
@@ -90,7 +67,7 @@ def test_cells_may_run_twice_and_be_interrupted(places: Path) -> None:
         run(client, "feed = stack.feed(); got = [next(iter(feed))['item'] for _ in range(3)]")
         run(client, "ask = lambda: os.kill(os.getpid(), signal.SIGINT)  # as Jupyter's button does")
         endless = "threading.Timer(0.5, ask).start()\nwhile True:\n    batch = feed.peek()['item']"
-        with pytest.raises(nbclient.exceptions.CellExecutionError, match="KeyboardInterrupt"):
+        with pytest.raises(jupyter.nbclient.exceptions.CellExecutionError, match="KeyboardInterrupt"):
             run(client, endless)
         run(client, "rest = [batch['item'] for batch in feed]")
         told = run(client, "print(np.array_equal(np.arange(40), np.concatenate([*got, *rest])))")

@@ -54,6 +54,7 @@ def plain(text: str) -> list[str]:
     return [line.rstrip(" ─") for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_tutorial_prints_what_it_says(root: Path, tmp_path: Path, run: Run) -> None:
     """Items, schema, fingerprint and order of `penstock check`, and what the program of the third step prints."""
     rest = begin(root, tmp_path, run)

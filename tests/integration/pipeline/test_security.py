@@ -284,6 +284,7 @@ def test_a_giant_announced_before_the_handshake_costs_nothing(stack: LocalStack,
                     assert hung_up(each)
 
 
+@pytest.mark.slow
 def test_a_million_tiny_messages_change_nothing(stack: LocalStack, reference: str, keys: Path) -> None:
     """A million frames from one who is not let in; a hundred thousand messages of nonsense from one with a key."""
     before = rejected(stack, "sink")

@@ -105,6 +105,7 @@ def test_killing_a_part_that_shares_memory_changes_no_byte(
     assert digest(reference) == digest(got)
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_a_trainer_that_was_given_up_while_stopped_reads_no_overwritten_memory(
     spec: dict[str, object], root: Path

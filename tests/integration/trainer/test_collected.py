@@ -21,7 +21,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_feed_folder(tmp_path_factory.mktemp("collected"), rows=64)
 
 
-@pytest.mark.parametrize("scenario", ["feed", "file", "ahead", "pulling", "peeking", "iterator"])
+@pytest.mark.parametrize(
+    "scenario", ["feed", "file", "ahead", "pulling", "peeking", pytest.param("iterator", marks=pytest.mark.slow)]
+)
 def test_what_is_dropped_is_closed_without_a_word(folder: Path, scenario: str) -> None:
     """The scenarios of `support/collecting.py`: threads and processes end, and no finaliser prints an error."""
     command = [sys.executable, str(PROGRAM), scenario, str(folder)]

@@ -74,6 +74,7 @@ def spec_of(folder: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_a_written_file_gives_the_very_batches_of_the_live_stream(folder: Path) -> None:
     """Epoch by epoch, whatever is shuffled; shuffled, the same samples in another order."""
     with run_stack(spec_of(folder), workers=1) as stack:

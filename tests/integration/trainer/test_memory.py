@@ -41,6 +41,7 @@ def check(feed: BatchFeed[Any]) -> None:
     assert {8} == {account.delivered for account in feed.epochs}
 
 
+@pytest.mark.slow
 def test_a_feed_of_a_stack_does_not_grow() -> None:
     """Eight images of 4×4 pixels, over and over."""
     source = {"kind": "arrays", "images": np.zeros((8, 4, 4, 3), np.uint8), "labels": np.arange(8)}

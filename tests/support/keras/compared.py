@@ -9,16 +9,15 @@ from support.images import picture
 
 import penstock
 
-keras_image = pytest.importorskip(
-    "keras.src.legacy.preprocessing.image", reason="NOT COMPARED: Keras has dropped the class"
-)
-
 IMAGES = np.stack([picture(index, index % 3, 20, 24) for index in range(12)]).astype(np.float32)
 LABELS = np.arange(12) % 3
 
 
 def both(**arguments: Any) -> tuple[Any, Any]:
-    """Return Keras's generator and ours."""
+    """Return Keras's generator and ours; Keras is imported here: every run collects the tests that compare."""
+    keras_image = pytest.importorskip(
+        "keras.src.legacy.preprocessing.image", reason="NOT COMPARED: Keras has dropped the class"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of arguments that imply others: tested by themselves
         return keras_image.ImageDataGenerator(**arguments), penstock.ImageDataGenerator(**arguments)

@@ -91,6 +91,7 @@ def test_a_report_holds_every_run(tmp_path: Path) -> None:
     assert str(tmp_path) not in text
 
 
+@pytest.mark.slow
 def test_a_report_says_which_rounds_its_pictures_show(tmp_path: Path) -> None:
     """Three panels have room in a picture: of more rounds, the first."""
     for rounds, words in (
@@ -177,6 +178,7 @@ def test_a_law_that_says_nothing_good_is_told_as_it_is(
     assert law_label(law).startswith(label)
 
 
+@pytest.mark.slow
 def test_times_that_are_mostly_chance_are_called_so(tmp_path: Path) -> None:
     """Under a second, by the median of a candidate's runs; not otherwise."""
     results = make_results()
@@ -189,6 +191,7 @@ def test_times_that_are_mostly_chance_are_called_so(tmp_path: Path) -> None:
     assert "**Timed for less than 1 s: 2 workers.** Such short times are mostly chance" in report
 
 
+@pytest.mark.slow
 def test_a_report_names_runs_in_which_nothing_worked_for_a_while(tmp_path: Path) -> None:
     """Seconds without processors and GPUs are told, with the run; not with a busy GPU, nor before the timed part."""
     results = make_results()
