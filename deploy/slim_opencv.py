@@ -1,11 +1,11 @@
-"""Makes OpenCV in the images smaller, while they are built: 65 of its 153 MB are FFmpeg and a second OpenBLAS.
+"""Makes OpenCV in the images smaller, while they are built: 73 of its 153 MB are FFmpeg, libaom and a second OpenBLAS.
 
     python slim_opencv.py SITE-PACKAGES
 
-FFmpeg's libraries give way to libraries with the same functions, of which each ends the program and says why: nothing
-here decodes video, and without them `import cv2` would fail. OpenBLAS gives way to Debian's LAPACK and BLAS, which
-compute the same. If OpenCV does not pass a trial afterwards, everything is put back, and the image is larger. Needs
-gcc, nm and Debian's liblapack3.
+FFmpeg's libraries and libaom give way to libraries with the same functions, of which each ends the program and says
+why: nothing here decodes video, Pillow decodes AVIF, and without them `import cv2` would fail. OpenBLAS gives way to
+Debian's LAPACK and BLAS, which compute the same. If OpenCV does not pass a trial afterwards, everything is put back,
+and the image is larger. Needs gcc, nm and Debian's liblapack3.
 """
 
 import re
@@ -20,13 +20,14 @@ from pathlib import Path
 #: What OpenCV itself is linked with, and what only that needs.
 FFMPEG = ("avcodec", "avformat", "avutil", "swscale")
 UNUSED = ("swresample", "vpx", "crypto", "ssl", "drm", "gfortran", "quadmath")
-#: Debian's libraries that take OpenBLAS's place; the last two are Fortran's, which not every processor has both of.
+#: Debian's libraries that take OpenBLAS's place; the last two are Fortran's, which not every processor has both of, and
+#: which numpy's wheel brings too.
 LAPACK = ("liblapack.so.3", "libblas.so.3", "libgfortran.so.5", "libquadmath.so.0")
 STUB = """
 #include <stdlib.h>
 #include <unistd.h>
 static void refuse(void) {{
-    static const char words[] = "penstock: OpenCV in this image decodes no video: FFmpeg was left out\\n";
+    static const char words[] = "penstock: OpenCV in this image decodes no video and no AVIF: both were left out\\n";
     if (write(2, words, sizeof words - 1)) abort();
     abort();
 }}
@@ -36,7 +37,7 @@ static void refuse(void) {{
 TRIAL = """
 import cv2, numpy
 grey = numpy.arange(4096, dtype=numpy.uint8).reshape(64, 64)
-for name in (".png", ".jpg", ".webp", ".avif", ".tiff"):
+for name in (".png", ".jpg", ".webp", ".jp2", ".tiff"):
     coded = cv2.imencode(name, grey)[1]
     assert cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE).shape == (64, 64), name
 assert cv2.resize(grey, (20, 20), interpolation=cv2.INTER_AREA).shape == (20, 20)
@@ -72,24 +73,34 @@ def slim(module: Path, libraries: Path, scratch: Path) -> None:
     """Put the smaller libraries in place. Raises OSError, ValueError, CalledProcessError."""
     wanted = undefined(module)
     for name in FFMPEG:
-        library = only(libraries.glob(f"lib{name}-*"))
         version, functions = next(
             (key, names) for key, names in wanted.items() if key.startswith(f"LIB{name.upper()}_")
         )
-        source, script = scratch / f"{name}.c", scratch / f"{name}.map"
-        source.write_text(STUB.format(functions="\n".join(f"void {each}(void) {{ refuse(); }}" for each in functions)))
+        script = scratch / f"{name}.map"
         script.write_text(f"{version} {{ global: *; }};\n")
-        link(library, "-fno-builtin", source, f"-Wl,--version-script={script}")
+        refuse(only(libraries.glob(f"lib{name}-*")), functions, scratch, f"-Wl,--version-script={script}")
+    used = undefined(only(libraries.glob("libavif-*")))[""]
+    refuse(only(libraries.glob("libaom-*")), [name for name in used if name.startswith("aom_")], scratch)
     for name in UNUSED:
         for path in libraries.glob(f"lib{name}-*"):
             path.unlink()
     known = run("ldconfig", "-p")
     for name in LAPACK:
-        if found := re.search(rf"{re.escape(name)} .* => (\S+)$", known, re.MULTILINE):
+        stem = name.partition(".")[0]
+        if numpys := list(libraries.parent.glob(f"numpy.libs/{stem}-*")):
+            (libraries / name).symlink_to(Path("..", "numpy.libs", numpys[0].name))
+        elif found := re.search(rf"{re.escape(name)} .* => (\S+)$", known, re.MULTILINE):
             shutil.copy(found[1], libraries / name)
     # An empty library that needs the two: OpenCV asks for OpenBLAS by name.
     needed = (libraries / name for name in LAPACK[:2])
     link(only(libraries.glob("libopenblas*")), "-Wl,--no-as-needed,--allow-shlib-undefined", *needed)
+
+
+def refuse(library: Path, functions: Iterable[str], scratch: Path, *arguments: str) -> None:
+    """Put a library in place of another whose functions end the program. Raises CalledProcessError."""
+    source = scratch / "stub.c"
+    source.write_text(STUB.format(functions="\n".join(f"void {each}(void) {{ refuse(); }}" for each in functions)))
+    link(library, "-fno-builtin", source, *arguments)
 
 
 def undefined(module: Path) -> dict[str, list[str]]:
