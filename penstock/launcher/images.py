@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from penstock.launcher.arguments import check_images
 from penstock.launcher.notebook import stack_html
 from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import MissingFolderError, SpecError
@@ -73,6 +75,7 @@ class Images:
 
 def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the spec of a folder: see `penstock.images` for the options. Raises SpecError and MissingFolderError."""
+    check_images(folder, options)
     place = Path(folder).expanduser()
     if not place.is_dir():
         hint = "it is a file: for a spec call penstock.local" if place.exists() else "no such folder"
@@ -110,8 +113,8 @@ def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> d
 def _sides(size: Any) -> dict[str, int]:  # noqa: ANN401 - not checked yet
     """Return height and width. Raises SpecError."""
     sides: list[Any] = list(size) if isinstance(size, tuple | list) else [size, size]
-    if len(sides) == 2 and all(isinstance(side, int) and not isinstance(side, bool) for side in sides):  # noqa: PLR2004
-        return {"height": sides[0], "width": sides[1]}
+    if len(sides) == 2 and all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides):  # noqa: PLR2004
+        return {"height": int(sides[0]), "width": int(sides[1])}
     raise SpecError(f"size = {size!r}: give (height, width) in pixels, or one number for both")
 
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from penstock.launcher.addresses import Addresses
+from penstock.launcher.arguments import check_stack
 from penstock.launcher.dashboard_options import DashboardOptions, DashboardPlan, lay_out
 from penstock.launcher.in_memory_sources import Given
 from penstock.launcher.links import follow_links
@@ -64,11 +65,11 @@ class LocalStack:
 
         Raises SpecError.
         """
-        if workers is not None and workers < 0:
-            raise SpecError(f"workers = {workers}: give 0 or more")
+        page = dashboard if isinstance(dashboard, DashboardOptions) else DashboardOptions(dashboard)
+        check_stack(workers, roots, {"run_dir": run_dir, "keys": keys}, page.address)
         self._given = Given()
         self.spec = as_spec(self._given.extract(spec) if isinstance(spec, Mapping) else spec)
-        self.workers = len(usable_cores()) if workers is None else workers
+        self.workers = len(usable_cores()) if workers is None else int(workers)
         #: The error that stopped the stack; None while it is well.
         self.error: PenstockError | None = None
         self._roots = {name: absolute_root(str(root), Path.cwd()) for name, root in (roots or {}).items()}
@@ -78,7 +79,7 @@ class LocalStack:
         self._options = {name: dict(values) for name, values in (options or {}).items()}
         self._inherit_logs = inherit_logs
         self._keys = given_keys(keys)
-        self._page_options = dashboard if isinstance(dashboard, DashboardOptions) else DashboardOptions(dashboard)
+        self._page_options = page
         self._page = DashboardPlan({}, "")
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         #: Held while the set of feeds is used; the collector may stop a stack on the thread that holds it.

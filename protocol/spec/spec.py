@@ -5,6 +5,7 @@ The models define every field's meaning, unit, default and bounds; errors name f
 
 import json
 import math
+import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -201,7 +202,14 @@ def as_spec(spec: "str | Path | Mapping[str, Any] | Spec") -> Spec:
     """Return a spec that is given as the path of a file, as a mapping, or as it is. Raises SpecError."""
     if isinstance(spec, Spec):
         return spec
-    return parse_spec(spec) if isinstance(spec, Mapping) else load_spec(spec)
+    if isinstance(spec, Mapping):
+        return parse_spec(spec)
+    if not isinstance(spec, str | os.PathLike):
+        raise SpecError(
+            f"{spec!r} is no spec: give the path of a TOML file, or its content as a mapping; a folder of images needs "
+            "no spec: penstock.images(folder) starts its stack itself"
+        )
+    return load_spec(spec)
 
 
 def _pinned(name: str, stream: Stream, roots: Mapping[str, str]) -> Stream:

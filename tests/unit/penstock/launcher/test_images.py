@@ -1,10 +1,12 @@
 """The spec that `penstock.images` writes for a folder, and what is wrong with its arguments."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import penstock
 from penstock.launcher.images import images_spec
 from penstock.protocol.errors import MissingFolderError, PenstockError, SpecError
 from penstock.protocol.spec.spec import Spec, parse_spec
@@ -69,6 +71,9 @@ def test_folders_of_training_and_validation_are_streams(photos: Path, tmp_path_f
         ({"size": (0, 8)}, r"resize\.height = 0: .*greater than or equal to 1"),
         ({"validation_split": 20}, "validation_split = 20: give 0 to below 1"),
         ({"validation_split": "0.2"}, r"validation_split = '0\.2'"),
+        ({"augment": "flip"}, "augment = 'flip': give a mapping"),
+        ({"classes": "cats"}, "classes = 'cats': give a list"),
+        ({"classes": 3}, "classes = 3: give a list"),
         ({"augment": {"rotation": 20}}, "unknown field; did you mean 'rotation_range'"),
         ({"color": "bgr"}, "color = 'bgr'"),
         ({"batch_size": 0}, "batch_size = 0"),
@@ -86,3 +91,33 @@ def test_what_is_no_folder_is_named(photos: Path) -> None:
         spec_of(photos / "gone")
     with pytest.raises(PenstockError, match=r"it is a file: for a spec call penstock\.local"):
         spec_of(photos / "cat" / "1.jpg")
+
+
+@pytest.mark.parametrize("folder", [3, None, [1], b"photos"])
+def test_what_is_no_path_is_no_folder_of_images(folder: Any) -> None:
+    """The error quotes it and says what to give."""
+    with pytest.raises(SpecError, match=rf"penstock\.images\({re.escape(repr(folder))}\): give the path of the folder"):
+        penstock.images(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"spec": 3}, "3 is no spec: give the path of a TOML file"),
+        ({"spec": object()}, r"is no spec: .* penstock\.images\(folder\) starts its stack itself"),
+        ({"spec": b"spec.toml"}, r"b'spec\.toml' is no spec"),
+        ({"workers": "two"}, "workers = 'two': give a whole number"),
+        ({"workers": -1}, "workers = -1: give a whole number, 0 or more"),
+        ({"workers": True}, "workers = True"),
+        ({"roots": "photos"}, "roots = 'photos': give a mapping of root names to folders"),
+        ({"roots": {"images": 3}}, "roots: 'images' = 3: give a mapping"),
+        ({"run_dir": 3}, "run_dir = 3: give the path of a folder"),
+        ({"keys": 3}, "keys = 3: give the path of a folder"),
+        ({"dashboard": 3}, 'dashboard = 3: give "auto", host:port'),
+    ],
+)
+def test_arguments_of_a_stack_of_the_wrong_type_are_quoted(photos: Path, changes: dict[str, Any], words: str) -> None:
+    """With what to give; nothing is started."""
+    given: dict[str, Any] = {"spec": spec_of(photos)} | changes
+    with pytest.raises(SpecError, match=words):
+        penstock.local(**given)
