@@ -22,6 +22,7 @@ from penstock.protocol.transport.addresses import check_address, check_exposure
 from penstock.protocol.transport.connections import Connections
 from penstock.protocol.transport.keys import KeyRing, Role
 from penstock.protocol.transport.multipart import MessageReader, OversizedMessageError
+from penstock.protocol.transport.open_files import limit_explained
 from penstock.protocol.transport.own_files import made_for_owner
 from penstock.protocol.transport.rejects import Rejects
 from penstock.protocol.transport.shared_memory import Attachments
@@ -87,8 +88,6 @@ class Endpoint:
         self._connections = Connections(backlog_limit(kind, server, self._accept))
         #: Whether the last call of `receive` left nothing to be read.
         self._drained = True
-        #: A pusher only: whether it has a link to its server.
-        self.linked = False
         #: The address as it was asked for.
         self.given = address
         self._open()
@@ -239,6 +238,7 @@ class Endpoint:
                 del self._keys_of[next(iter(self._keys_of))]
         return self._roles[role]
 
+    @limit_explained()
     def _open(self) -> None:
         check_address(self.given)
         if self._bind and not self._hub.keys:
@@ -254,8 +254,7 @@ class Endpoint:
         self._reader = MessageReader(self._socket, MAX_FRAMES + 1, most_bytes)
         events = zmq.EVENT_ACCEPTED if self._bind else sum(_REFUSALS)
         events |= _LINKS if self._kind == zmq.PUSH else zmq.EVENT_CONNECTED
-        self._monitor = self._socket.get_monitor_socket(events, f"inproc://monitor-{uuid.uuid4().hex}")
-        self.linked = False
+        self._monitor, self.linked = self._socket.get_monitor_socket(events, f"inproc://{uuid.uuid4().hex}"), False
         if self._kind != zmq.PUSH:
             self._hub.watch(self._monitor, self)
         try:

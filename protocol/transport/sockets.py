@@ -15,6 +15,7 @@ import zmq
 from penstock.protocol.transport.endpoint import DRAIN, ByRole, Endpoint, Peer, Received
 from penstock.protocol.transport.gate import Gate
 from penstock.protocol.transport.keys import KeyRing, Role
+from penstock.protocol.transport.open_files import check_room
 from penstock.protocol.transport.rejects import Rejects
 from penstock.protocol.transport.shared_memory import Attachments
 from penstock.protocol.transport.tracer import Tracer
@@ -32,6 +33,7 @@ class Hub:
 
         `insecure`: bind without keys also where other hosts can connect.
         """
+        check_room()
         self.keys, self.insecure, self._log = keys, insecure, log
         self._gate: Gate | None = None
         self.context = zmq.Context()

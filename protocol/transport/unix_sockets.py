@@ -34,6 +34,21 @@ def check_free(path: str) -> None:
     raise SpecError(f"cannot bind to {path!r}: another process serves there; stop it, or give a path that is free")
 
 
+def is_deserted(address: str) -> bool:
+    """Return whether an address `ipc://PATH` surely leads nowhere: no such file, or no process listens there."""
+    if not address.startswith("ipc:///"):
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(_PROBE_S)
+            probe.connect(address.removeprefix("ipc://"))
+    except (FileNotFoundError, ConnectionRefusedError):
+        return True
+    except OSError:
+        pass  # too long a path, no right to connect, a full queue: the asker will say what is wrong
+    return False
+
+
 def discard(path: str) -> None:
     """Remove the file that a killed process left of a socket; one that is served is left alone."""
     with suppress(SpecError):
