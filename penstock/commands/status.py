@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from penstock.commands.status_display import picture
+from penstock.observe.absent import check_present
 from penstock.observe.http_client import WebOnlooker
 from penstock.observe.status_client import Onlooker
 from penstock.protocol.errors import DeadlineError, SpecError
@@ -55,9 +56,10 @@ class StatusSettings(AddressSettings):
 
 
 def open_onlooker(address: str, settings: AddressSettings) -> Onlooker | WebOnlooker:
-    """Return a client for an address of either kind. Raises SpecError."""
+    """Return a client for an address of either kind. Raises SpecError, and StackError if surely no stack is there."""
     if address.startswith(("http:", "https:")):
         return WebOnlooker(address, settings.wait_s)
+    check_present(address, "ventilator")
     return Onlooker(address, settings.keys, settings.wait_s)
 
 

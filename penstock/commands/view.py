@@ -11,6 +11,7 @@ from pydantic_settings import CliPositionalArg
 
 from penstock.contact_sheet.samples import Sample, SheetSettings, make_sheet, most_samples, save
 from penstock.contact_sheet.sheet import check_output
+from penstock.observe.absent import check_present
 from penstock.observe.sample_client import SampleCollection, collect_samples
 from penstock.protocol.errors import DeadlineError, PenstockError, StackError
 from penstock.protocol.plan import StreamPlan
@@ -64,6 +65,7 @@ def _nothing(settings: ViewSettings, collected: SampleCollection) -> PenstockErr
 def serve(settings: ViewSettings) -> int:
     """Ask the sink, draw the sheet, write it; return the exit status."""
     target = check_output(settings.output)
+    check_present(settings.address, "sink")
     plan, samples = fetch_samples(settings)
     samples = samples[: most_samples(plan, settings.count)]
     first, last = samples[0].position, samples[-1].position

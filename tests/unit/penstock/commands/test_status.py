@@ -1,6 +1,7 @@
 """What `penstock status` and `penstock quarantine` print, of snapshots and ledgers made by hand."""
 
 import json
+import socket
 from io import StringIO
 from pathlib import Path
 
@@ -119,7 +120,8 @@ def test_a_torn_last_line_is_left_out_and_any_other_is_refused(tmp_path: Path) -
         (["status", "tcp://box:99999"], "address 'tcp://box:99999': '99999' is no port"),
         (["status", "tcp://127.0.0.1:9", "--keys", "/nowhere"], "make a key folder"),
         (["quarantine", "/nowhere/quarantine.jsonl"], "No such file"),
-        (["quarantine", "ipc:///nowhere", "--wait-s", "0.2"], "no answer from ipc:///nowhere"),
+        (["quarantine", "ipc:///nowhere"], "no ventilator listens at ipc:///nowhere: check the address"),
+        (["view", "ipc:///nowhere"], "no sink listens at ipc:///nowhere"),
     ],
 )
 def test_what_leads_nowhere_is_said_in_one_line(
@@ -138,3 +140,20 @@ def test_json_can_be_read_again(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert 0 == cli.main(["quarantine", str(path), "--json"])
     [item] = json.loads(capsys.readouterr().out)
     assert ("cat/7.jpg", "the file is empty", [0]) == (item["path"], item["reason"], item["epochs"])
+
+
+@pytest.mark.parametrize(
+    ("command", "service"), [("status", "ventilator"), ("quarantine", "ventilator"), ("view", "sink")]
+)
+def test_without_a_stack_that_is_said_at_once(
+    command: str, service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is waited for, also where a killed stack left its sockets' files; the error says how to start one."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with socket.socket(socket.AF_UNIX) as left:
+        (tmp_path / "penstock").mkdir(mode=0o700)
+        left.bind(str(tmp_path / "penstock" / ("trainers" if service == "sink" else service)))
+    assert 2 == cli.main([command])
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"no stack of this user runs here (no {service} listens at ipc://{tmp_path}" in line
+    assert "start one by `penstock up SPEC`" in line
