@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.services.running import PENSTOCK, refused, running, said
-from support.streams import DEADLINE_S, gone, make_images, make_spec, take, until
+from support.streams import DEADLINE_S, gone, make_spec, take, until
 
 import penstock
 from penstock.protocol.errors import SpecError
@@ -16,20 +16,6 @@ from penstock.protocol.runtime.settings import parse
 from penstock.sink.service import SinkSettings
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return 2 × 30 JPEG files."""
-    return make_images(tmp_path_factory.mktemp("photos"), each=30)
-
-
-@pytest.fixture(scope="module")
-def spec_file(photos: Path) -> str:
-    """Return a spec's file next to the images."""
-    path = photos / "spec.json"
-    path.write_text(json.dumps(make_spec(photos)))
-    return str(path)
 
 
 def up(spec_file: str, folder: Path, *more: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.services.running import FAST, PENSTOCK, ask, refused, running, said
-from support.streams import DEADLINE_S, digest, epochs, make_images, make_spec, run_stack, take, until
+from support.streams import DEADLINE_S, digest, epochs, make_spec, run_stack, take, until
 
 import penstock
 from penstock.protocol.runtime.health import fetch, query
@@ -18,20 +18,6 @@ from penstock.sink.service import SinkSettings
 from penstock.ventilator.service import VentilatorSettings
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return 2 × 30 JPEG files."""
-    return make_images(tmp_path_factory.mktemp("photos"), each=30)
-
-
-@pytest.fixture(scope="module")
-def spec_file(photos: Path) -> str:
-    """Return a spec's file next to the images."""
-    path = photos / "spec.json"
-    path.write_text(json.dumps(make_spec(photos)))
-    return str(path)
 
 
 BUSY_VENTILATOR = """
