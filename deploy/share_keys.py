@@ -30,7 +30,15 @@ STACK = "stack"
 
 
 def main() -> int:
-    """Run; return the exit status."""
+    """Run; return the exit status. A full disk, or a volume that cannot be written, is one line."""
+    try:
+        return _share_all()
+    except OSError as error:
+        print(f"keys: cannot write its volumes: {error}: `docker system df` shows what Docker uses", file=sys.stderr)
+        return 1
+
+
+def _share_all() -> int:
     folder, arguments = Path(sys.argv[1]), sys.argv[2:]
     everything = folder / "all" / STACK
     os.environ["PENSTOCK_KEYS"] = str(everything)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic_settings import CliPositionalArg
 
-from penstock.protocol.errors import SpecError
+from penstock.protocol.errors import OutputError, SpecError
 from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
@@ -110,7 +110,11 @@ def revoke(settings: NameSettings) -> int:
         known = ", ".join(key.name for key in _public(folder)) or "none"
         raise SpecError(f"no key {name!r} in {folder}; there are: {known}")
     for half in ("public", "secret"):
-        (folder / half / f"{name}.toml").unlink(missing_ok=True)
+        file = folder / half / f"{name}.toml"
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot remove {file}: {error.strerror}; run this as the folder's owner") from error
     say(f"{name}: revoked; services that read {folder} no longer accept it; revoke it in copies of the folder, too")
     return 0
 
@@ -189,6 +193,17 @@ def _make_key(folder: Path, name: str, role: Role) -> None:
 
 
 def _write(folder: Path, key: Key) -> None:
+    """Write one key's file; it appears under its name when it is complete. Raises OutputError."""
+    try:
+        _write_file(folder, key)
+    except OSError as error:  # the disk is full, or the folder is not ours
+        raise OutputError(
+            f"cannot write the key {key.name} into {folder}: {error.strerror}; make room there, "
+            "or run this as the folder's owner, and again"
+        ) from error
+
+
+def _write_file(folder: Path, key: Key) -> None:
     lines = [f'role = "{key.role}"', f'public = "{key.public}"', *([f'secret = "{key.secret}"'] if key.secret else [])]
     fresh = folder / f".{key.name}.new"
     fresh.unlink(missing_ok=True)

@@ -5,7 +5,6 @@ The models define every field's meaning, unit, default and bounds; errors name f
 
 import json
 import math
-import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -198,13 +197,16 @@ def parse_spec(data: Mapping[str, Any], *, base: Path | None = None, name: str =
     return spec.model_copy(update={"roots": roots, "streams": streams})
 
 
-def as_spec(spec: "str | Path | Mapping[str, Any] | Spec") -> Spec:
-    """Return a spec that is given as the path of a file, as a mapping, or as it is. Raises SpecError."""
+def as_spec(spec: object) -> Spec:
+    """Return a spec that is given as the path of a file, as a mapping, or as it is. Raises SpecError.
+
+    The argument's type is checked here, since programs that call `penstock.local` need not be type-checked.
+    """
     if isinstance(spec, Spec):
         return spec
     if isinstance(spec, Mapping):
         return parse_spec(spec)
-    if not isinstance(spec, str | os.PathLike):
+    if not isinstance(spec, str | Path):
         raise SpecError(
             f"{spec!r} is no spec: give the path of a TOML file, or its content as a mapping; a folder of images needs "
             "no spec: penstock.images(folder) starts its stack itself"

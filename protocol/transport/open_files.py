@@ -3,7 +3,7 @@
 import errno
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from penstock.protocol.errors import StackError
@@ -24,7 +24,7 @@ def check_room() -> None:
 
 
 @contextmanager
-def limit_explained() -> Iterator[None]:
+def limit_explained() -> Generator[None]:
     """Raise StackError in place of an OSError or ZMQError that says that too many files are open."""
     try:
         yield

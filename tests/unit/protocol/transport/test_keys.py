@@ -49,6 +49,14 @@ def test_a_folder_is_never_made_over_another(folder: Path, capsys: pytest.Captur
     assert before == {path: path.read_bytes() for path in folder.glob("*/*")}
 
 
+def test_a_key_that_cannot_be_written_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The system's reason and the folder are in it: a full disk, or what is no file in the file's place."""
+    (folder / "secret" / ".worker-7.new").mkdir()
+    assert 2 == main(["add", "worker-7", "--keys", str(folder)])
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"cannot write the key worker-7 into {folder / 'secret'}: Is a directory; make room there" in line
+
+
 def test_add_export_list_and_revoke(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What another host gets is one secret and three public keys; a revoked key is unknown to all."""
     keys = ["--keys", str(folder)]
