@@ -113,7 +113,7 @@ def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> d
 def _sides(size: Any) -> dict[str, int]:  # noqa: ANN401 - not checked yet
     """Return height and width. Raises SpecError."""
     sides: list[Any] = list(size) if isinstance(size, tuple | list) else [size, size]
-    if len(sides) == 2 and all(isinstance(side, Integral) and not isinstance(side, bool) for side in sides):  # noqa: PLR2004
+    if len(sides) == 2 and all(not isinstance(side, bool) and isinstance(side, Integral) for side in sides):  # noqa: PLR2004
         return {"height": int(sides[0]), "width": int(sides[1])}
     raise SpecError(f"size = {size!r}: give (height, width) in pixels, or one number for both")
 
