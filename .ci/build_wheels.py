@@ -26,17 +26,6 @@ VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 #: Longest that one step may take (s).
 STEP_S = 900
 
-PROBE = """
-import pathlib, sys
-import penstock
-from penstock.worker.imaging import partial_jpeg
-assert pathlib.Path(penstock.__file__).is_relative_to(sys.prefix), penstock.__file__
-assert "compiled extension" in partial_jpeg.describe(), partial_jpeg.describe()
-loaded = {line.split()[-1] for line in open("/proc/self/maps") if "libjpeg" in line}
-assert any("penstock.libs" in path for path in loaded), f"libjpeg is not the wheel's: {loaded}"
-print(f"{sys.version.split()[0]}: penstock {penstock.__version__}, {partial_jpeg.describe()}")
-"""
-
 
 def main() -> int:
     """Build, repair and try; return the exit status."""
@@ -83,7 +72,7 @@ def try_out(wheel: Path, python: str, scratch: Path, name: str) -> bool:
     place = scratch / f"try-{name.replace('/', '-')}"
     run(python, "-m", "venv", place)
     run(place / "bin" / "python", "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel)
-    run(place / "bin" / "python", "-I", "-c", PROBE)
+    run(place / "bin" / "python", "-I", ROOT / ".ci" / "try_wheel.py")
     run(place / "bin" / "penstock", "--version")
     return True
 
