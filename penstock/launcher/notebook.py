@@ -53,7 +53,8 @@ def snapshot_html(name: str, stack: Stack, snapshot: Snapshot) -> str:
     parts.append(html.line(sentence[:1].upper() + sentence[1:]))
     parts.append(html.table(("stream", "items", "epoch", "progress", "samples/s"), _streams(snapshot)))
     busy = [f"{worker.busy:.0%}" for worker in snapshot.workers]
-    parts.append(html.line(f"workers busy: {', '.join(busy[:16])}{' …' if len(busy) > 16 else ''}"))  # noqa: PLR2004
+    if busy:  # none has reported in the first second
+        parts.append(html.line(f"workers busy: {', '.join(busy[:16])}{' …' if len(busy) > 16 else ''}"))  # noqa: PLR2004
     quarantined = snapshot.sink.quarantined if snapshot.sink else 0
     if quarantined:
         newest = f", last {snapshot.ledger[0].path}: {snapshot.ledger[0].reason}" if snapshot.ledger else ""
