@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from penstock.trainer.adapters.batches import BatchSource, ResumableSource
     from penstock.trainer.client.feed import Feed
     from penstock.trainer.feed.metrics import FeedCollector, serve_metrics
+    from penstock.trainer.feed.mixed import MixedFeed
     from penstock.trainer.hdf5.feed import Hdf5Feed
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "LocalProtocolError",
     "LocalStack",
     "MissingFolderError",
+    "MixedFeed",
     "Monitor",
     "OutputError",
     "PenstockError",
@@ -99,6 +101,7 @@ _MODULES = {
     "ImageDataGenerator": "penstock.image_data_generator.generator",
     "Images": "penstock.launcher.images",
     "LocalStack": "penstock.launcher.stack",
+    "MixedFeed": "penstock.trainer.feed.mixed",
     "Monitor": "penstock.protocol.runtime.usage_monitor",
     "ResumableSource": "penstock.trainer.adapters.batches",
     "Snapshot": "penstock.protocol.snapshot",

@@ -74,6 +74,12 @@ def exponential(power: float) -> float:
     return result
 
 
+def decay(time: float) -> float:
+    """Return e^-`time`, for times of 0 and more: the same on every host."""
+    halvings = round(time / _LOG_2)
+    return math.ldexp(exponential(halvings * _LOG_2 - time), -halvings)
+
+
 def logarithm(value: float) -> float:
     """Return the natural logarithm of a number of 1/20 to 20: the same on every host.
 
