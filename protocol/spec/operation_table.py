@@ -36,6 +36,7 @@ STEPS: dict[str, str] = {
     "center_crop": "geometry.center_crop:CenterCrop",
     "channel_permutation": "color.channel_permutation:ChannelPermutation",
     "color_jitter": "color.color_jitter:ColorJitter",
+    "elastic": "geometry.elastic:RandomElastic",
     "equalize": "color.enhance:Equalize",
     "flip": "geometry.flip:Flip",
     "gamma": "color.tables:RandomGamma",

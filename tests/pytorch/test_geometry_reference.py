@@ -113,3 +113,29 @@ def test_sines_are_right_to_the_last_digits() -> None:
         sine, cosine = sine_cosine(degrees)
         assert abs(sine - math.sin(math.radians(degrees))) < 3e-15
         assert abs(cosine - math.cos(math.radians(degrees))) < 3e-15
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["nearest", "bilinear"])
+def test_elastic_is_torchvisions(size: tuple[int, int], name: str) -> None:
+    """Given the displacements: within a level, as coordinates are rounded to 1/256 pixel; `nearest` but for halves.
+
+    Without a fill: torchvision weighs pixels at the edge twice where it has one.
+    """
+    step, pixels, key = make_step("elastic", alpha=120, sigma=4, filter=name), image(4, *size), np.array([0.37])
+    shifts = step.actions(size, key)[0].shifts(size)
+    displacement = np.stack([shifts[0] * 2 / size[1], shifts[1] * 2 / size[0]], axis=2)[np.newaxis]
+    expected = np.asarray(F.elastic(pil(pixels), torch.from_numpy(displacement), mode(name))).astype(int)
+    different = np.any(np.abs(expected - applied(step, pixels, key)) > (name == "bilinear"), axis=2)
+    assert different.mean() <= (0.0 if name == "bilinear" else 1 / 100)
+
+
+def test_displacements_are_distributed_as_torchvisions() -> None:
+    """Kolmogorov-Smirnov: those of two pixels that lie far apart, along both axes."""
+    torch.manual_seed(3)
+    step, reference, empty = make_step("elastic", sigma=2), T.ElasticTransform(sigma=2.0), torch.zeros(3, 24, 30)
+    theirs = np.array([reference.make_params([empty])["displacement"].numpy()[0] for _ in range(600)])
+    ours = np.array([step.actions((24, 30), draws)[0].shifts((24, 30)) for draws in drawn(step, 600)])
+    for row, column in ((0, 0), (12, 15)):
+        for axis, half in ((0, 15), (1, 12)):
+            assert stats.ks_2samp(theirs[:, row, column, axis] * half, ours[:, axis, row, column]).pvalue > LEAST_P

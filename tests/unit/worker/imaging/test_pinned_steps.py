@@ -50,6 +50,7 @@ PINNED: list[tuple[str, list[dict[str, Any]]]] = [
         [RESIZE, {"op": "rotate", "degrees": 30, "filter": "bilinear", "fill": [9, 8, 7]}],
     ),
     ("94aa3e5d33e424db750ffe1826548f57", [RESIZE, {"op": "perspective"}]),
+    ("254fb6791bce975bfc5ac41a074cec5a", [RESIZE, {"op": "elastic", "alpha": 90, "sigma": 3}]),
     (
         "2c3257cb93c189f4b2aee9b04f461e33",
         [RESIZE, {"op": "affine", "degrees": 9, "translate": [0.1, 0.2], "scale": [0.8, 1.2], "shear_x": [-5, 5]}],
