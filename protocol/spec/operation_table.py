@@ -38,6 +38,7 @@ STEPS: dict[str, str] = {
     "color_jitter": "color.color_jitter:ColorJitter",
     "elastic": "geometry.elastic:RandomElastic",
     "equalize": "color.enhance:Equalize",
+    "five_crop": "geometry.five_crop:FiveCrop",
     "flip": "geometry.flip:Flip",
     "gamma": "color.tables:RandomGamma",
     "gaussian_blur": "color.gaussian_blur:GaussianBlur",
@@ -58,6 +59,7 @@ STEPS: dict[str, str] = {
     "sharpness": "color.enhance:Sharpness",
     "solarize": "color.tables:Solarize",
     "some_of": "policies.choices:SomeOf",
+    "ten_crop": "geometry.five_crop:TenCrop",
     "trivial_augment": "policies.trivial_augment:TrivialAugment",
 }
 

@@ -57,6 +57,12 @@ class Stream(Model):
         index, count = self.shard_of
         if index >= count:
             raise ValueError(f"shard = {self.shard!r}: the first number must not exceed the second")
+        for step in self.transform.all_steps:
+            if self.patches % step.views:
+                raise ValueError(
+                    f"patches = {self.patches}, but step {step.name} makes {step.views} samples of each image: give "
+                    f"patches = {step.views}, or a multiple"
+                )
         patch = self.transform.patch
         if not self.transform.framed:
             return self

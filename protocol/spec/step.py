@@ -98,6 +98,16 @@ class Step(Model):
         after = self.size_after(image)
         return after if self.p == 1.0 or after == image else None
 
+    @property
+    def views(self) -> int:
+        """How many different views the step makes of an image, one a patch: the stream's `patches` is a multiple."""
+        return 1
+
+    def of_patch(self, patch: int) -> "Step":
+        """Return the step that makes the view of this patch of an image."""
+        del patch
+        return self
+
     def generators(self, key: str) -> list[tuple[str, int]]:
         """Return the generators that the step with this key draws from: the key of each, and how many numbers.
 

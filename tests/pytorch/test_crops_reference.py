@@ -130,3 +130,12 @@ def test_the_fallback_of_random_resized_crop_is_torchvisions() -> None:
         top, left, height, width = theirs.make_params([pil(image(1, *size))]).values()
         part = step.window(size, [0.3] * step.uniforms)
         assert (top, left, height, width) == (part.y, part.x, part.height, part.width)
+
+
+@pytest.mark.parametrize(("op", "reference"), [("five_crop", "FiveCrop"), ("ten_crop", "TenCrop")])
+def test_crops_of_each_patch_are_torchvisions(op: str, reference: str) -> None:
+    """In its order, of odd margins too."""
+    for size in ((40, 61), (33, 30)):
+        pixels, step = image(5, *size), make_step(op, size=[20, 25])
+        for patch, expected in enumerate(getattr(T, reference)((20, 25))(pil(pixels))):
+            assert np.array_equal(np.asarray(expected), applied(step.of_patch(patch), pixels))

@@ -7,6 +7,7 @@ or moved changes the numbers of no other. A step inside of another, such as thos
 import hashlib
 from collections.abc import Sequence
 from itertools import chain, islice
+from math import lcm
 
 import numpy as np
 
@@ -30,7 +31,12 @@ class Steps:
 
     def __init__(self, steps: Sequence[Step], keys: Sequence[str], seed: int, max_pixels: int) -> None:
         """Take a transform's `all_steps` and `step_keys`, the spec's seed and the most pixels that a step may make."""
-        self._steps, self._seed, self._max_pixels = tuple(steps), seed, max_pixels
+        self._seed, self._max_pixels = seed, max_pixels
+        #: The steps of each patch; after these, they repeat.
+        self._of_patch = [
+            tuple(step.of_patch(patch) for step in steps) for patch in range(lcm(*(step.views for step in steps)))
+        ]
+        self._patches = 1
         #: For each step: whose numbers, in a row, are the number that decides on the step, and those of its own.
         self._generators = [
             [(purpose_of(name), count) for name, count in step.generators(key)]
@@ -41,12 +47,12 @@ class Steps:
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
-        return bool(self._steps)
+        return bool(self._of_patch[0])
 
     def begin(self, epoch: int, items: Int64s, patches: int) -> None:
         """Draw for every sample of a task."""
         drawn = iter(uniforms_of(self._seed, epoch, items, patches, list(chain.from_iterable(self._generators))))
-        samples = len(items) * patches
+        self._patches, samples = patches, len(items) * patches
         self._draws = []
         for generators in self._generators:
             parts = [numbers.reshape(samples, numbers.shape[2]) for numbers in islice(drawn, len(generators))]
@@ -56,7 +62,8 @@ class Steps:
     def program(self, sample: int, image: Size) -> Program:
         """Return what becomes of an image of this size as sample number `sample` of the task. Raises ItemError."""
         programmer = Programmer(image, self._max_pixels)
-        for step, chances, draws in zip(self._steps, self._chances, self._draws, strict=True):
+        steps = self._of_patch[sample % self._patches % len(self._of_patch)]
+        for step, chances, draws in zip(steps, self._chances, self._draws, strict=True):
             if chances[sample] < step.p:
                 programmer.add(step.actions(programmer.size, draws[sample, 1:]))
         return programmer.program()

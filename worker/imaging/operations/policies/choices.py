@@ -7,6 +7,7 @@ step that is added to `one_of` takes over some samples; all others stay as they 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from math import lcm
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
@@ -44,6 +45,15 @@ class _Choice(Step):
     def uniforms(self) -> int:
         """All of them; `generators` says of which step."""
         return self.own_uniforms + sum(2 + step.uniforms for step in self.steps)
+
+    @property
+    def views(self) -> int:
+        """As many as its steps make together."""
+        return lcm(*(step.views for step in self.steps))
+
+    def of_patch(self, patch: int) -> Self:
+        """Return the choice among the steps of this patch."""
+        return self.model_copy(update={"steps": tuple(step.of_patch(patch) for step in self.steps)})
 
     def generators(self, key: str) -> list[tuple[str, int]]:
         """Return its own generator, and of each held step its own and that of the ticket."""
