@@ -184,7 +184,8 @@ def local(
 def images(  # noqa: PLR0913 - by keyword, each with a default
     folder: "str | PathLike[str]",
     *,
-    size: tuple[int, int] | int = (224, 224),
+    size: tuple[int, int] | int | None = None,
+    recipe: str | None = None,
     validation_split: float = 0.0,
     batch_size: int = 32,
     augment: Mapping[str, Any] | None = None,
@@ -197,12 +198,13 @@ def images(  # noqa: PLR0913 - by keyword, each with a default
 ) -> "Images":
     """Stream a folder of images with one subfolder per class: start workers and return the streams, ready to iterate.
 
-    `size` is (height, width) in pixels. `validation_split` is the fraction of each class that is held out; a folder
-    that holds `train` and `validation` (or `val`) needs none. `augment` are random changes of training images, by the
-    names of the spec's `augment`. `color` is "rgb", "gray" or "rgba"; `fit` is "stretch", or "cover" to keep the
-    aspect ratio; `classes` are the class names in label order (default: all subfolders, sorted); `workers` and
-    `dashboard` are as for `penstock.local`. Calling it again for the same folder replaces the streams of the call
-    before.
+    `size` is (height, width) in pixels; default: 224 × 224, or the recipe's. `recipe` names the random changes of
+    training images, such as "imagenet-train"; validation images are then prepared as that recipe wants them.
+    `validation_split` is the fraction of each class that is held out; a folder that holds `train` and `validation` (or
+    `val`) needs none. `augment` are random changes of training images in place of a recipe, by the names of the spec's
+    `augment`. `color` is "rgb", "gray" or "rgba"; `fit` is "stretch", or "cover" to keep the aspect ratio; `classes`
+    are the class names in label order (default: all subfolders, sorted); `workers` and `dashboard` are as for
+    `penstock.local`. Calling it again for the same folder replaces the streams of the call before.
 
     Raises SpecError, SourceError or StackError.
 
@@ -216,6 +218,7 @@ def images(  # noqa: PLR0913 - by keyword, each with a default
 
     options: dict[str, Any] = {
         "size": size,
+        "recipe": recipe,
         "validation_split": validation_split,
         "batch_size": batch_size,
         "augment": augment,

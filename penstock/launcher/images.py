@@ -13,6 +13,8 @@ from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import MissingFolderError, SpecError
 from penstock.trainer.client.feed import Feed
 
+#: Height and width of samples (pixels) by recipe, where they are not 224.
+_SIDES = {"cifar-train": 32}
 #: Usual names of the folder with validation images next to `train`.
 _VALIDATION = ("validation", "valid", "val", "held-out")
 
@@ -83,14 +85,11 @@ def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> d
     split = options["validation_split"]
     if isinstance(split, bool) or not isinstance(split, int | float) or not 0 <= split < 1:
         raise SpecError(f"validation_split = {split!r}: give 0 to below 1, such as 0.2")
-    size = options["size"]
-    resize = {"fit": options["fit"], **_sides(size)}
     source: dict[str, Any] = {"kind": "directory", "root": "images"}
     if options["classes"] is not None:
         source["classes"] = list(options["classes"])
     common = {"batch_size": options["batch_size"]}
-    plain = {"color": options["color"], "resize": resize}
-    changed = plain | {"augment": dict(options["augment"] or {})}
+    changed, plain = _transforms(options)
     sources = {"train": source}
     if held := _validation_folder(place):
         if split:
@@ -105,9 +104,30 @@ def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> d
             for name, subset in (("train", "training"), ("validation", "validation"))
         }
     streams: dict[str, Any] = {"train": {"source": sources["train"], "transform": changed, **common}}
+    streams["train"] |= {"patches": 2} if options["recipe"] == "simclr" else {}
     if "validation" in sources:
         streams["validation"] = {"source": sources["validation"], "transform": plain, "shuffle": False, **common}
     return {"seed": options["seed"], "roots": {"images": str(place)}, "streams": streams}
+
+
+def _transforms(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the transforms of training and of validation. Raises SpecError for options that contradict each other."""
+    recipe, color = options["recipe"], {"color": options["color"]}
+    size = _SIDES.get(recipe, 224) if options["size"] is None else options["size"]
+    sides = _sides(size)
+    if recipe is None:
+        plain = color | {"resize": {"fit": options["fit"], **sides}}
+        return plain | {"augment": dict(options["augment"] or {})}, plain
+    if options["augment"]:
+        raise SpecError(f"augment = {options['augment']!r} and recipe = {recipe!r}: give one of the two")
+    if options["fit"] != "stretch":
+        raise SpecError(f"fit = {options['fit']!r} and recipe = {recipe!r}: the recipe says how images get their size")
+    if sides["height"] != sides["width"]:
+        raise SpecError(f"size = {size!r}: the samples of recipe {recipe!r} are squares: give one number")
+    changed = color | {"recipe": {"name": recipe, "size": sides["height"]}}
+    if recipe == "cifar-train":
+        return changed, color | {"resize": sides}
+    return changed, color | {"recipe": {"name": "imagenet-eval", "size": sides["height"]}}
 
 
 def _sides(size: Any) -> dict[str, int]:  # noqa: ANN401 - not checked yet

@@ -15,7 +15,13 @@ from penstock.ventilator.sources.catalog import Catalog
 
 def spec_of(folder: Path, **changes: Any) -> Spec:
     """Return the spec of a folder."""
-    options: dict[str, Any] = {"size": (8, 6), "validation_split": 0.0, "batch_size": 4, "augment": None}
+    options: dict[str, Any] = {
+        "size": (8, 6),
+        "validation_split": 0.0,
+        "batch_size": 4,
+        "augment": None,
+        "recipe": None,
+    }
     options |= {"color": "rgb", "fit": "stretch", "classes": None, "seed": 3}
     return parse_spec(images_spec(folder, options | changes))
 
@@ -64,8 +70,34 @@ def test_folders_of_training_and_validation_are_streams(photos: Path, tmp_path_f
 
 
 @pytest.mark.parametrize(
+    ("changes", "side", "patches", "validation"),
+    [
+        ({"recipe": "imagenet-train"}, 224, 1, ["resize", "center_crop"]),
+        ({"recipe": "imagenet-train", "size": 96}, 96, 1, ["resize", "center_crop"]),
+        ({"recipe": "simclr", "size": (64, 64)}, 64, 2, ["resize", "center_crop"]),
+        ({"recipe": "cifar-train"}, 32, 1, []),
+    ],
+)
+def test_a_recipe_changes_training_images_alone(
+    photos: Path, changes: dict[str, Any], side: int, patches: int, validation: list[str]
+) -> None:
+    """Validation images have the same size, and no random changes."""
+    spec = spec_of(photos, validation_split=0.2, **({"size": None} | changes))
+    train, held = spec.streams["train"], spec.streams["validation"]
+    assert train.transform.recipe is not None
+    assert changes["recipe"] == train.transform.recipe.name
+    assert (side, side, 3) == train.transform.image_shape == held.transform.image_shape
+    assert (patches, 1) == (train.patches, held.patches)
+    assert validation == [step.name for step in held.transform.all_steps]
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"recipe": "imagenet", "size": 8}, r"recipe\.name = 'imagenet': .*'imagenet-train'"),
+        ({"recipe": "simclr", "augment": {"horizontal_flip": True}}, r"and recipe = 'simclr': give one of the two"),
+        ({"recipe": "simclr", "fit": "cover"}, r"fit = 'cover' and recipe = 'simclr'"),
+        ({"recipe": "simclr", "size": (8, 9)}, r"size = \(8, 9\): the samples of recipe 'simclr' are squares"),
         ({"size": 8.5}, r"size = 8\.5: give \(height, width\)"),
         ({"size": (8, 8, 3)}, r"size = \(8, 8, 3\): give"),
         ({"size": (0, 8)}, r"resize\.height = 0: .*greater than or equal to 1"),
