@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from penstock.bench.results import BenchSettings
 from penstock.commands.check import CheckSettings
 from penstock.commands.doctor import DoctorSettings
+from penstock.commands.init import SpecSettings
 from penstock.commands.inspect import InspectSettings
 from penstock.commands.keys import AddSettings, ExportSettings, FolderSettings, InitSettings, NameSettings
 from penstock.commands.preview import PreviewSettings
@@ -74,6 +75,7 @@ _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock worker": WorkerSettings,
     "penstock up": UpSettings,
     "penstock write": WriteSettings,
+    "penstock init": SpecSettings,
     "penstock check": CheckSettings,
     "penstock preview": PreviewSettings,
     "penstock view": ViewSettings,

@@ -25,6 +25,7 @@ class Command(NamedTuple):
 
 #: Every command, in the order of `penstock --help`.
 COMMANDS = {
+    "init": Command("penstock.commands.init", "write a commented spec for a folder of images or a manifest"),
     "check": Command("penstock.commands.check", "summarise a spec: items, batches, schema, memory, order"),
     "bench": Command("penstock.bench.command", "time a stream with 0, 1, 2 … workers; a report with pictures"),
     "demo": Command("penstock.demo.command", "train a small Keras model on generated or your own images"),

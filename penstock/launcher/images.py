@@ -91,7 +91,7 @@ def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> d
     common = {"batch_size": options["batch_size"]}
     changed, plain = _transforms(options)
     sources = {"train": source}
-    if held := _validation_folder(place):
+    if held := validation_folder(place):
         if split:
             raise SpecError(
                 f"validation_split = {split}: {os.fspath(folder)!r} has folders 'train' and {held!r} already: leave "
@@ -138,7 +138,7 @@ def _sides(size: Any) -> dict[str, int]:  # noqa: ANN401 - not checked yet
     raise SpecError(f"size = {size!r}: give (height, width) in pixels, or one number for both")
 
 
-def _validation_folder(place: Path) -> str:
+def validation_folder(place: Path) -> str:
     """Return the name of the folder with validation images if `place` holds `train` and one; else an empty text."""
     if not (place / "train").is_dir():
         return ""

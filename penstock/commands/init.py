@@ -1,0 +1,197 @@
+"""`penstock init`: looks at a folder of images or at a manifest, and writes a commented spec with a fitting recipe.
+
+It lists the source and reads the headers of a few images; it decodes none and starts no process.
+"""
+
+import json
+import math
+import statistics
+import sys
+import tomllib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+from pydantic_settings import CliPositionalArg
+
+from penstock.launcher.images import validation_folder
+from penstock.protocol.errors import MissingFolderError, SourceError, SpecError
+from penstock.protocol.messages import TaskKey
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.runtime.service import run
+from penstock.protocol.runtime.settings import Settings
+from penstock.protocol.spec.spec import Spec, parse_spec
+from penstock.sources.base import open_reader
+from penstock.ventilator.sources.catalog import Catalog
+
+#: Suffixes of manifests, and images whose headers are read.
+_MANIFESTS, _LOOKED_AT = (".csv", ".parquet"), 32
+#: Longest side (pixels) of images that are taken for CIFAR's kind; the recipe's usual size; and what others are
+#: rounded down to.
+_TINY, _USUAL, _MULTIPLE = 64, 224, 32
+
+
+class SpecSettings(Settings):
+    """Writes a commented spec for a folder of images, or for a manifest, with the recipe that fits its images."""
+
+    source: CliPositionalArg[str]
+    """Folder with one subfolder per class, or with `train` and `validation`; or a CSV or Parquet manifest."""
+    output: str = Field(default="spec.toml")
+    """File to write; it must not exist."""
+    validation_split: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Fraction of each class that is held out for validation, unless the folder holds `validation`; 0 for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was seen of a source."""
+
+    items: int
+    classes: tuple[str, ...]
+    #: Height and width of some images.
+    sizes: tuple[tuple[int, int], ...]
+
+
+def serve(settings: SpecSettings) -> int:
+    """Write the spec and say what it holds."""
+    output = Path(settings.output)
+    if output.exists():
+        raise SpecError(f"{output}: exists already: remove it, or give another file with --output")
+    root, sources = sources_of(Path(settings.source).expanduser(), settings.validation_split)
+    found = look(root, sources["train"])
+    text = spec_text(root, sources, found)
+    parse_spec_of(text)
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{output}: cannot write the spec: {error.strerror}") from error
+    recipe, size = fitting(found.sizes)
+    print(f"{output}: {found.items:,} training images in {len(found.classes):,} classes; recipe {recipe}, size {size}")
+    print(f"next: penstock check {output}")
+    return 0
+
+
+def sources_of(place: Path, split: float) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """Return the root's folder, and the source of each stream. Raises MissingFolderError and SpecError."""
+    if place.is_file():
+        if place.suffix.lower() not in _MANIFESTS:
+            raise SpecError(
+                f"{place}: no manifest: give a CSV or Parquet file with columns path and label, or a folder"
+            )
+        return place.parent, _split({"kind": "manifest", "root": "images", "path": place.name}, split)
+    if not place.is_dir():
+        raise MissingFolderError(f"{place}: no such folder; give the one that holds one subfolder per class")
+    source = {"kind": "directory", "root": "images"}
+    if held := validation_folder(place):
+        return place, {"train": source | {"path": "train"}, "validation": source | {"path": held}}
+    return place, _split(source, split)
+
+
+def _split(source: dict[str, Any], split: float) -> dict[str, dict[str, Any]]:
+    if not split:
+        return {"train": source}
+    parts = {"train": "training", "validation": "validation"}
+    return {name: source | {"validation_split": split, "subset": subset} for name, subset in parts.items()}
+
+
+def look(root: Path, source: dict[str, Any]) -> Found:
+    """List a source, and read the headers of some of its images. Raises SourceError if none can be read."""
+    stream = {"source": source, "transform": {"resize": [1, 1]}}
+    spec = parse_spec({"roots": {"images": str(root)}, "streams": {"train": stream}})
+    catalog = Catalog.open(spec, spec.roots)
+    (plan,) = catalog.plans
+    reader, sizes = open_reader(plan, spec.roots), []
+    for slot in np.unique(np.linspace(0, plan.items - 1, _LOOKED_AT).astype(int)).tolist():
+        content = reader.read(catalog.task(_key(plan, slot), 0)).contents[0]
+        if isinstance(content, bytes) and (size := _size(content)):
+            sizes.append(size)
+    if not sizes:
+        raise SourceError(f"{root}: none of the {_LOOKED_AT} images that were opened can be read; see penstock preview")
+    return Found(plan.items, plan.classes, tuple(sizes))
+
+
+def _key(plan: StreamPlan, slot: int) -> TaskKey:
+    ordinal, offset = divmod(slot, plan.geometry.task_items)
+    return TaskKey(stream=plan.name, ordinal=ordinal, item_offset=offset)
+
+
+def _size(content: bytes) -> tuple[int, int] | None:
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content)) as image:
+            return image.height, image.width
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def fitting(sizes: Sequence[tuple[int, int]]) -> tuple[str, int]:
+    """Return the recipe for images of these sizes, and the size of its samples.
+
+    Small squares of one size, such as CIFAR's, are cropped after padding; of all others, random parts are resized, to
+    no more than most images have.
+    """
+    height, width = sizes[0]
+    if len(set(sizes)) == 1 and height == width <= _TINY:
+        return "cifar-train", height
+    shorter = int(statistics.median(min(size) for size in sizes))
+    return "imagenet-train", min(_USUAL, max(_MULTIPLE, shorter // _MULTIPLE * _MULTIPLE))
+
+
+def spec_text(root: Path, sources: dict[str, dict[str, Any]], found: Found) -> str:
+    """Return the spec as TOML, with comments."""
+    ordered, (recipe, size) = sorted(found.sizes, key=math.prod), fitting(found.sizes)
+    low, high = ordered[0], ordered[-1]
+    lines = [
+        f"# {found.items:,} training images in {len(found.classes):,} classes; {len(found.sizes)} were looked at, of",
+        f"# {low[0]} × {low[1]} to {high[0]} × {high[1]} pixels (height × width).",
+        "# All fields: docs/spec.md. What this spec delivers: penstock check.",
+        "",
+        "seed = 0                        # of the order and of all random changes",
+        "",
+        "[roots]",
+        f"images = {_quoted(str(root.resolve()))}",
+    ]
+    for name, source in sources.items():
+        lines += ["", f"[streams.{name}]", "batch_size = 32"]
+        lines += [] if name == "train" else ["shuffle = false"]
+        lines += ["", f"[streams.{name}.source]", *(f"{key} = {_quoted(value)}" for key, value in source.items())]
+        lines += ["", f"[streams.{name}.transform]", *_transform(name, recipe, size)]
+    return "\n".join(lines) + "\n"
+
+
+def _transform(stream: str, recipe: str, size: int) -> list[str]:
+    if stream == "train":
+        about = {"cifar-train": "a random crop after padding; flip", "imagenet-train": "a random part, resized; flip"}
+        return [
+            f'recipe = {{ name = "{recipe}", size = {size} }}    # {about[recipe]}',
+            "# For more random changes, uncomment these lines:",
+            f"# [[streams.{stream}.transform.steps]]",
+            '# op = "trivial_augment"',
+        ]
+    if recipe == "cifar-train":
+        return [f"resize = [{size}, {size}]"]
+    return [f'recipe = {{ name = "imagenet-eval", size = {size} }}    # the middle of the resized image']
+
+
+def parse_spec_of(text: str) -> Spec:
+    """Return the spec that is written, so that a mistake in it shows before there is a file."""
+    return parse_spec(tomllib.loads(text))
+
+
+def _quoted(value: object) -> str:
+    """Return a text or number as TOML: JSON's way to write them is TOML's."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `penstock init`."""
+    return run(SpecSettings, serve, "init", arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
