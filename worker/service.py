@@ -34,6 +34,7 @@ from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.version import __version__
 from penstock.worker.confinement import permitted_roots
 from penstock.worker.executor import Executor, Setup
+from penstock.worker.imaging.map_style import import_from
 from penstock.worker.imaging.pipeline import Pipeline
 from penstock.worker.metrics import METRICS, fill
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
@@ -58,6 +59,11 @@ class WorkerSettings(ServiceSettings):
     roots given here, whatever the ventilator sends."""
     allow_outside: bool = False
     """Allow a worker with --root to follow links out of its roots where the spec asks for that."""
+    dataset: list[str] = Field(default_factory=list)
+    """module:Class of a map-style dataset that the worker may import and call; it imports no other dataset, whatever
+    the ventilator sends."""
+    import_path: list[str] = Field(default_factory=list)
+    """Folder from which datasets may be imported, in addition to those where Python looks."""
     slots: int = Field(default=3, ge=1, le=10_000)
     """Number of tasks leased at once: one runs, the others are prefetched."""
     drain_s: float = Field(default=30.0, ge=0)
@@ -82,6 +88,7 @@ class Worker:
         self._drain_by: float | None = None
         self._reachability, self._sink = SinkReachability(), ""
         self._pipelines: dict[str, Pipeline] = {}
+        import_from(settings.import_path)
         #: Whether the sources of the pipelines are opened anew with the next welcome.
         self._stale = False
         self._executor = Executor(service.hub, name)
@@ -182,10 +189,10 @@ class Worker:
         """
         known = self._pipelines.get(plan.name)
         if known is None or not known.serves(plan, roots):
-            return Pipeline(plan, roots)
+            return Pipeline(plan, roots, self._settings.dataset)
         if self._stale:
             try:
-                return Pipeline(plan, roots)
+                return Pipeline(plan, roots, self._settings.dataset)
             except SourceError as error:
                 self._service.log.warning("a source stays open as it was", stream=plan.name, why=str(error))
         return known

@@ -5,6 +5,7 @@ own while the step runs: the memory that a batch was received into is pinned onc
 never before its copy is complete and no tensor of it lives.
 """
 
+import importlib
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -228,3 +229,17 @@ class Pins:
     def _forget(self, address: int) -> None:
         if not self._seen.pop(address, True):
             self._unregister(address)
+
+
+#: Names that need a stack, from the launcher, which lies above the adapters.
+_LAUNCHED = {
+    "DataLoader": "penstock.launcher.torch_data_loader",
+    "ImportedDataset": "penstock.launcher.torch_data_loader",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the drop-in `DataLoader` when it is first asked for."""
+    if name not in _LAUNCHED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAUNCHED[name]), name)

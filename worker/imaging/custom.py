@@ -5,7 +5,7 @@ the code is what was installed on this host.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -17,6 +17,7 @@ from penstock.protocol.order import DRAW_CUSTOM, sample_generator
 from penstock.protocol.plan import FieldSchema
 from penstock.protocol.spec.custom import IDENTITY, Custom
 from penstock.protocol.wire import Array
+from penstock.worker.imaging import map_style
 
 #: The entry-point group in which packages publish their transforms.
 GROUP = "penstock.transforms"
@@ -29,12 +30,14 @@ Sample = dict[str, Array]
 Function = Callable[..., Any]
 
 
-def load(where: str, custom: Custom) -> Function:
-    """Return the function that a spec names; `where` is what errors call it by.
+def load(where: str, custom: Custom, datasets: Collection[str] = ()) -> Function:
+    """Return the function that a spec names; `where` is what errors call it by. `datasets` may be imported.
 
     Raises SpecError if it is not installed here, twice, in another version, cannot be imported or cannot be called with
     the spec's parameters.
     """
+    if custom.name == map_style.NAME:
+        return map_style.load_map_style(where, custom.parameters, datasets)
     point = _find(where, custom)
     try:
         function = point.load()
@@ -92,8 +95,15 @@ def _words(error: BaseException) -> str:
 class CustomTransforms:
     """A stream's custom transforms, one after the other; for use by one thread at a time."""
 
-    def __init__(self, stream: str, customs: Sequence[Custom], schema: Sequence[FieldSchema], seed: int) -> None:
-        """Load them; `schema` is what the first one gets. Raises SpecError."""
+    def __init__(
+        self,
+        stream: str,
+        customs: Sequence[Custom],
+        schema: Sequence[FieldSchema],
+        seed: int,
+        datasets: Collection[str] = (),
+    ) -> None:
+        """Load them; `schema` is what the first one gets, `datasets` may be imported. Raises SpecError."""
         self._seed = seed
         self._names = [field.name for field in schema]
         fields = {field.name: field for field in schema}
@@ -101,7 +111,7 @@ class CustomTransforms:
         for index, custom in enumerate(customs):
             where = f"stream {stream!r}: transform.custom[{index}] = {custom.name!r}"
             fields |= {name: FieldSchema.of(name, made) for name, made in custom.produces.items()}
-            self._steps.append(_Step(custom, load(where, custom), tuple(fields.values())))
+            self._steps.append(_Step(custom, load(where, custom, datasets), tuple(fields.values())))
         #: The fields that the last one leaves.
         self.schema = tuple(fields.values())
 

@@ -6,7 +6,7 @@ any other exception is a bug in Penstock and propagates.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -42,8 +42,11 @@ class Outcome:
 class Pipeline:
     """Makes the samples of one stream. `read` may run on one thread while `make` runs on another."""
 
-    def __init__(self, plan: StreamPlan, roots: Mapping[str, str | Path]) -> None:
-        """Map the stream's root by `roots`; raises SpecError if it has no entry, or a transform is not installed."""
+    def __init__(self, plan: StreamPlan, roots: Mapping[str, str | Path], datasets: Collection[str] = ()) -> None:
+        """Map the stream's root by `roots`; custom transforms may import `datasets`.
+
+        Raises SpecError if the root has no entry, or a transform is not installed.
+        """
         #: The plan that the samples are made by.
         self.plan = plan
         self._roots = dict(roots)
@@ -64,7 +67,7 @@ class Pipeline:
         self._levels: Pixels = np.empty(0, np.uint8)
         #: The fields before custom transforms, which may leave others.
         self._schema = schema_before(plan.settings)
-        self._custom = CustomTransforms(plan.name, transform.custom, self._schema, plan.seed)
+        self._custom = CustomTransforms(plan.name, transform.custom, self._schema, plan.seed, datasets)
 
     def serves(self, plan: StreamPlan, roots: Mapping[str, str | Path]) -> bool:
         """Return whether a pipeline of this plan, with these roots, would be equal to this one."""
