@@ -41,7 +41,9 @@ class TrainerProcess(Process):
         self.batches = 0
 
     def start(self) -> None:
-        """Connect and go on from the last checkpoint."""
+        """Connect and go on from the last checkpoint, unless the job was resumed by others before this first start."""
+        if self.retired:
+            return
         super().start()
         part, world = self.part, self.world
         config = SubscriptionConfig(part.stream, part.rank, part.world_size, part.ahead, VERSION)
