@@ -152,6 +152,10 @@ class StreamPlan(Model):
         """Samples of a whole task: an epoch may be shorter than the task that its items would fill."""
         return min(self.geometry.task_items * self.geometry.patches, self.geometry.samples_per_epoch)
 
+    def round_samples(self, world_size: int = 1) -> int:
+        """Return the most samples of a round, one batch for each of `world_size` trainers: no round leaves its epoch."""
+        return min(self.settings.batch_size * world_size, self.geometry.samples_per_epoch)
+
     def window(self, world_size: int = 1) -> int:
         """Return how many samples the sink may hold ahead of one trainer.
 
@@ -161,7 +165,7 @@ class StreamPlan(Model):
         geometry = self.geometry
         epoch = geometry.samples_per_epoch
         block = min(geometry.block_samples, epoch)
-        least = 2 * self.settings.batch_size * world_size + 2 * block
+        least = 2 * self.round_samples(world_size) + 2 * block
         by_epochs = max(self.settings.window_epochs * epoch, ENOUGH_TASKS * self.task_samples)
         return max(least, min(self.window_by_mb, by_epochs, MOST_BLOCKS * block))
 

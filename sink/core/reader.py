@@ -106,7 +106,7 @@ class Reader:
     @property
     def starved(self) -> bool:
         """Whether there is credit and room for another round, so that only a complete one is waited for."""
-        taken = self.world_size * self.plan.settings.batch_size
+        taken = self.plan.round_samples(self.world_size)
         return self.credit.available > 0 and self.credit.in_flight + taken <= self.window
 
     def own_limit(self, store: Store) -> int:

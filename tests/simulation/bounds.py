@@ -44,7 +44,7 @@ def patience_s(scenario: Scenario) -> float:
     rounds_s = 0.0  # what one round of every job takes a single worker
     for part in scenario.trainers:
         plan = scenario.plan(part.stream)
-        samples = plan.settings.batch_size + plan.geometry.block_samples
+        samples = plan.round_samples() + plan.geometry.block_samples
         rounds_s += task_s * (samples / (plan.geometry.task_items * plan.settings.patches) + 1)
     poison = sum(len(items) for items in scenario.poison.values())
     return _PATIENCE * (_FOREVER if scenario.forever else 1) * (waits + rounds_s) + 20.0 * poison

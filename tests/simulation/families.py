@@ -104,7 +104,15 @@ FAMILIES = (
     ),
     Family(
         "windows of one batch",
-        replace(_QUIET, window_samples=(1,), ahead=(1,), poison=(0, 0, 1), faults=(0, 1, 4), calm=0.5),
+        replace(
+            _QUIET,
+            window_samples=(1,),
+            batch=(1, 2, 3, 4, 5, 8, 13, 60, 5000),
+            ahead=(1,),
+            poison=(0, 0, 1),
+            faults=(0, 1, 4),
+            calm=0.5,
+        ),
         shapes.windows_of_one_batch,
     ),
     Family(
@@ -112,6 +120,7 @@ FAMILIES = (
         replace(
             _QUIET,
             items=((1, 3), (2, 7)),
+            batch=(1, 2, 3, 5, 13, 5000),
             mix=(8, 16, 64),
             epochs=6.0,
             tasks=(16, 32),

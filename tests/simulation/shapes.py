@@ -88,12 +88,15 @@ def failures_at_edges(scenario: Scenario, rng: random.Random) -> None:
 
 
 def windows_of_one_batch(scenario: Scenario, rng: random.Random) -> None:
-    """A trainer has one batch ahead and the window is the least: nothing waits for what does not fit."""
+    """A trainer has one batch ahead and the window is the least: nothing waits for what does not fit.
+
+    Some batches are larger than the epoch, which they end with.
+    """
     del scenario, rng
 
 
 def mix_beyond_the_epoch(scenario: Scenario, rng: random.Random) -> None:
-    """Mix windows and tasks are larger than the epoch: one block an epoch, and more epochs than blocks."""
+    """Mix windows, tasks and some batches are larger than the epoch: one block an epoch, and more epochs than blocks."""
     del scenario, rng
 
 

@@ -170,7 +170,8 @@ class Session:
         """Batches after whose consumption the sink should hear: it has credit for as many again, and room for more."""
         if self.plan is None:
             return 1
-        in_window = self.plan.window(self.config.world_size) // (self.plan.settings.batch_size * self.config.world_size)
+        world_size = self.config.world_size
+        in_window = self.plan.window(world_size) // self.plan.round_samples(world_size)
         return max(1, min(self.ahead // 2, in_window // 4))
 
     def consume(self, batches: int, now: float) -> list[SessionInstruction]:

@@ -155,7 +155,17 @@ def test_a_window_holds_no_more_epochs_and_blocks_than_anybody_needs() -> None:
 def test_a_window_of_a_small_source_holds_work_for_several_workers() -> None:
     """A task of the default size holds many epochs of 60 images: what counts is how many there are."""
     assert 16 * 60 == make_plan(items=60, task_items=1280, batch_size=32, window_samples=50_000_000).window()
-    assert 2 * 500 + 2 * 60 == make_plan(items=60, task_items=1280, batch_size=500).window(), "two batches always fit"
     plan = make_plan(items=60, task_items=4, batch_size=4, window_samples=50_000_000)
     settings = plan.settings.model_copy(update={"window_epochs": 100})
     assert 100 * 60 == plan.model_copy(update={"settings": settings}).window()
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_a_batch_far_larger_than_the_epoch_does_not_widen_the_window(world_size: int) -> None:
+    """A batch ends with its epoch, so that the window holds as many epochs as with a batch of an epoch's size."""
+    huge, whole = (make_plan(items=600, task_items=4, batch_size=size) for size in (1_000_000, 600))
+    assert 600 == huge.round_samples(world_size)
+    assert 2 * 600 + 2 * 4 == huge.window(world_size)
+    assert whole.window(world_size) == huge.window(world_size)
+    ample = make_plan(items=600, task_items=4, batch_size=1_000_000, window_samples=50_000_000)
+    assert 3 * 600 == ample.window(world_size)

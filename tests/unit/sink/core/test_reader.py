@@ -141,6 +141,24 @@ def test_what_is_sent_and_not_consumed_counts_against_the_window() -> None:
     assert [10, 11, 12] == harness.missing()
 
 
+def test_a_reader_whose_batch_is_larger_than_the_epoch_waits_for_the_epoch_only() -> None:
+    """It is starved while the rest of the window has room for one more epoch, and no longer."""
+    plan = make_plan(items=8, task_items=4, batch_size=1000, window_samples=1)
+    harness = CoreHarness(plan)
+    harness.subscribe()
+    [reader] = harness.core.streams.readers.values()
+    assert [(0, 16 + 8), True] == [(0, plan.window()), reader.starved]
+    for ordinal in range(4):
+        harness.result(ordinal)
+    assert [(0, 8), (8, 16)] == harness.spans()
+    assert reader.starved
+    for ordinal in (4, 5):
+        harness.result(ordinal)
+    assert [(0, 8), (8, 16), (16, 24)] == harness.spans()
+    assert not reader.starved
+    assert [] == harness.missing()
+
+
 def test_a_window_is_one_reader_s_own() -> None:
     """What is here for another reader does not go to one whose window is full of batches that it did not consume."""
     harness = CoreHarness(make_plan(items=1000, task_items=4, batch_size=4, window_samples=40))
