@@ -96,7 +96,7 @@ def windows_of_one_batch(scenario: Scenario, rng: random.Random) -> None:
 
 
 def mix_beyond_the_epoch(scenario: Scenario, rng: random.Random) -> None:
-    """Mix windows, tasks and some batches are larger than the epoch: one block an epoch, and more epochs than blocks."""
+    """Mix windows, tasks and some batches exceed the epoch: one block an epoch, and more epochs than blocks."""
     del scenario, rng
 
 
