@@ -9,11 +9,10 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -21,6 +20,7 @@ import zmq
 from support.hostile import Attacker, Frames, message
 from support.mutations.false_server import FalseServer
 from support.mutations.mutate import mutated, still_valid, valid_messages
+from support.mutations.onlooker import asked
 from support.mutations.report import HEADING, Report
 from support.plans import LEASE_KEY, make_plan
 from support.streams import (
@@ -36,7 +36,6 @@ from support.streams import (
     until,
 )
 
-import penstock
 from penstock.launcher.stack import LocalStack
 from penstock.protocol import messages
 from penstock.protocol.runtime.health import query
@@ -129,7 +128,7 @@ def _attack_bound(stack: LocalStack, report: Report, kind: int, address: str, at
     part = report.target.partition(":")[0]
     process = psutil.Process(stack.children[part].process.pid)
     before = Counter(told(stack, part)["rejected"])
-    with Attacker(kind, address) as attacker, _asked(stack, part, report):
+    with Attacker(kind, address) as attacker, asked(stack, part, report.waited):
         _send(attacks, report, process, attacker.socket.send_multipart)
     report.rejected = _settled(lambda: Counter(told(stack, part)["rejected"]))
     report.rejected.subtract(before)
@@ -167,34 +166,6 @@ def _send(
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-@contextmanager
-def _asked(stack: LocalStack, part: str, report: Report) -> Generator[None]:
-    """Ask the service for something that its loop has to answer, again and again; note the longest wait."""
-    question: messages.AnyMessage = messages.StatusRequest(version=penstock.__version__)
-    address = stack.addresses.ventilator
-    if part == "sink":
-        address = stack.addresses.trainers
-        question = messages.SampleRequest(stream="train", count=1, version=penstock.__version__)
-    stop = threading.Event()
-
-    def ask() -> None:
-        with Attacker(zmq.DEALER, address) as onlooker:
-            while not stop.wait(0.02):
-                began = time.monotonic()
-                onlooker.send([message(question)])
-                assert onlooker.socket.poll(round(DEADLINE_S * 1000)), f"{part} does not answer"
-                onlooker.socket.recv_multipart()
-                report.silent_s = max(report.silent_s, time.monotonic() - began)
-
-    thread = threading.Thread(target=ask)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _worker(count: int, rng: random.Random, valid: list[Frames], folder: Path) -> Report:

@@ -16,6 +16,10 @@ class Report:
     #: Longest (s) that the service let others wait for an answer, or was silent.
     silent_s: float = 0.0
 
+    def waited(self, seconds: float) -> None:
+        """Note how long the service let another wait."""
+        self.silent_s = max(self.silent_s, seconds)
+
     def __str__(self) -> str:
         """Return a line of a table."""
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.rejected.most_common())
