@@ -153,7 +153,7 @@ class StreamPlan(Model):
         return min(self.geometry.task_items * self.geometry.patches, self.geometry.samples_per_epoch)
 
     def round_samples(self, world_size: int = 1) -> int:
-        """Return the most samples of a round, one batch for each of `world_size` trainers: no round leaves its epoch."""
+        """Return the most samples of a round, a batch for each of `world_size` trainers: no round leaves its epoch."""
         return min(self.settings.batch_size * world_size, self.geometry.samples_per_epoch)
 
     def window(self, world_size: int = 1) -> int:

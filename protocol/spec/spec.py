@@ -44,8 +44,8 @@ class Stream(Model):
     failure_budget: float = Field(default=0.05, ge=0.0, le=1.0)
     """Fraction of an epoch's items, rounded up, that may be quarantined before the stream stops; 0 to 1."""
     window_mb: float = Field(default=256.0, gt=0)
-    """Memory (MB, 10^6 bytes) of samples that the sink may hold ahead of a trainer; never below two batches, or two epochs if
-    those are smaller."""
+    """Memory (MB, 10^6 bytes) of samples that the sink may hold ahead of a trainer; never below two batches, or two
+    epochs if those are smaller."""
     window_epochs: int = Field(default=3, ge=1, le=1_000_000)
     """Epochs that the sink may hold ahead of a trainer, where `window_mb` has room for more: small sources. Never below
     16 tasks, so that several workers have enough to do."""
