@@ -151,11 +151,11 @@ def test_a_reader_whose_batch_is_larger_than_the_epoch_waits_for_the_epoch_only(
     for ordinal in range(4):
         harness.result(ordinal)
     assert [(0, 8), (8, 16)] == harness.spans()
-    assert reader.starved
+    assert [True] == [reader.starved]
     for ordinal in (4, 5):
         harness.result(ordinal)
     assert [(0, 8), (8, 16), (16, 24)] == harness.spans()
-    assert not reader.starved
+    assert [False] == [reader.starved]
     assert [] == harness.missing()
 
 
