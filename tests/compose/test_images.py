@@ -144,7 +144,11 @@ WAITS = {
     "ventilator": {"keys": "service_completed_successfully", "images": "service_completed_successfully"},
     "worker": dict.fromkeys(("ventilator", "sink", "writer"), "service_started"),
     "sink": {"ventilator": "service_started"},
-    "trainer": {"keys": "service_completed_successfully", "images": "service_completed_successfully"},
+    "trainer": {
+        "keys": "service_completed_successfully",
+        "images": "service_completed_successfully",
+        "ventilator": "service_started",
+    },
 }
 
 
