@@ -6,8 +6,8 @@ For kinds such as archives and record files. An item takes 24 bytes of memory, w
 import hashlib
 import json
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ class SpanListing(Listing):
     lengths: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int32]
     digest: str
+    copy_digest: str = ""
+    #: What was found in the files and not listed: how many of each suffix.
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -88,10 +91,23 @@ class SpanListingBuilder:
         self._lengths.append(length)
         self._labels.append(label)
 
-    def build(self, kind: str, classes: Sequence[str]) -> SpanListing:
-        """Return the listing. The builder must not be used after."""
+    def build(
+        self,
+        kind: str,
+        classes: Sequence[str],
+        relabel: npt.NDArray[np.int32] | None = None,
+        chosen: npt.NDArray[np.bool_] | None = None,
+    ) -> SpanListing:
+        """Return the listing: of the `chosen` items only, with `relabel[label]` for each label, if these are given.
+
+        The builder must not be used after.
+        """
         of_file, labels = np.frombuffer(self._of_file, np.int32), np.frombuffer(self._labels, np.int32)
         offsets, lengths = np.frombuffer(self._offsets, np.int64), np.frombuffer(self._lengths, np.int64)
+        if relabel is not None:
+            labels = relabel[labels]
+        if chosen is not None:
+            of_file, offsets, lengths, labels = of_file[chosen], offsets[chosen], lengths[chosen], labels[chosen]
         header = json.dumps([1, kind, list(classes), self._files, len(labels)], separators=(",", ":"))
         digest = hashlib.sha256(header.encode())
         for numbers, dtype in ((of_file, "<i4"), (offsets, "<i8"), (lengths, "<i8"), (labels, "<i4")):

@@ -23,6 +23,7 @@ KINDS: dict[str, str] = {
     "manifest": "penstock.sources.manifest:KIND",
     "arrays": "penstock.sources.arrays:KIND",
     "hdf5": "penstock.sources.hdf5:KIND",
+    "tar": "penstock.sources.containers.tar:KIND",
 }
 #: Entry point group in which an installed package adds kinds: the entry's name is the kind.
 GROUP = "penstock.sources"

@@ -1,0 +1,69 @@
+"""Keeps the indexes of shards in this user's cache folder, so that each shard is walked once only.
+
+The folder is `penstock/shards` below `$XDG_CACHE_HOME` or `~/.cache`. An index that does not fit its shard's inode,
+size and time of change is made anew; so is one that cannot be read. Without a folder that can be written, every start
+walks the shards.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from penstock.protocol.storage.confined_files import Watch
+from penstock.sources.containers.tar_shard import Members, ShardIndex
+
+#: Counted up when an index of the same shard would be another one.
+_VERSION = 1
+#: A file that changed less than this ago (s) may change again at the same time of change, as coarse clocks give it.
+_SETTLED_S = 2.0
+_FORMAT: TypeAdapter[tuple[tuple[int, int, int], ShardIndex]] = TypeAdapter(tuple[tuple[int, int, int], ShardIndex])
+
+
+def cached(place: str, wanted: Members, shard: Watch, make: Callable[[], ShardIndex], now: float) -> ShardIndex:
+    """Return the index of the open shard at `place`, from the cache or made; `now` in seconds since 1970."""
+    file = _file(place, wanted)
+    if file is None:
+        return make()
+    with contextlib.suppress(OSError, ValidationError):  # none yet, or a damaged one: made below
+        identity, index = _FORMAT.validate_json(file.read_bytes())
+        if identity == shard.identity and _whole(index, wanted):
+            return index
+    index = make()
+    if now - shard.identity[2] / 1e9 > _SETTLED_S:
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
+            _write(file, _FORMAT.dump_json((shard.identity, index)))
+    return index
+
+
+def _whole(index: ShardIndex, wanted: Members) -> bool:
+    """Return whether the lists have the lengths that they must have."""
+    labels = len(index.keys) if wanted.label else 0
+    return len(index.keys) == len(index.offsets) == len(index.lengths) and labels == len(index.labels)
+
+
+def _file(place: str, wanted: Members) -> Path | None:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - leaves ~ without a home
+    if not os.path.isabs(home):  # noqa: PTH117 - text
+        return None
+    name = hashlib.sha256(json.dumps([_VERSION, os.path.realpath(place), asdict(wanted)]).encode()).hexdigest()
+    return Path(home) / "penstock/shards" / f"{name}.json"
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write a file so that other processes see it whole or not at all; only its owner may read it."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=file.parent)
+    try:
+        with open(descriptor, "wb") as opened:  # noqa: PTH123 - a descriptor
+            opened.write(content)
+        Path(name).replace(file)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
