@@ -139,6 +139,8 @@ class Sink:
         for outcome in self._writer.outcomes() if self._writer else ():
             self._execute(self._core.wrote(outcome, now))
         self._give_memory_back(now)
+        if self._trainers.reader.discarding:
+            self._core.trainers.excuse(now)
         if now >= self._tick_at:
             self._execute(self._core.tick(now, self._writer.busy_s if self._writer else 0.0))
             self._tick_at = self._core.next_timer(now)

@@ -134,6 +134,8 @@ class Ventilator:
         receive_all(
             self._endpoint, self._service.hub.rejects, lambda peer, message, _: self._receive(peer, message, now)
         )
+        if self._endpoint.reader.discarding:
+            self._core.excuse(now)
         if now >= self._tick_at:
             self._execute(self._core.tick(now), now)
             self._tick_at = self._core.next_timer(now)

@@ -111,9 +111,9 @@ class Endpoint:
             if time.monotonic() >= until:
                 return
             try:
-                frames = self._reader.read(until)
+                frames = self.reader.read(until)
             except zmq.Again:
-                self._drained = not self._reader.discarding
+                self._drained = not self.reader.discarding
                 return
             except OversizedMessageError as error:
                 self._hub.rejects.add(error, f"{_name([error.first], b'')} at {self!r}")
@@ -251,7 +251,7 @@ class Endpoint:
         if self._kind == zmq.DEALER:
             self._socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
         most_bytes = message_limit(self._kind, self._server, self._accept)
-        self._reader = MessageReader(self._socket, MAX_FRAMES + 1, most_bytes)
+        self.reader = MessageReader(self._socket, MAX_FRAMES + 1, most_bytes)
         events = zmq.EVENT_ACCEPTED if self._bind else sum(_REFUSALS)
         events |= _LINKS if self._kind == zmq.PUSH else zmq.EVENT_CONNECTED
         self._monitor, self.linked = self._socket.get_monitor_socket(events, f"inproc://{uuid.uuid4().hex}"), False

@@ -52,7 +52,7 @@ class MessageReader:
 
     @property
     def discarding(self) -> bool:
-        """Whether the rest of a message that was too large is still to be discarded."""
+        """Whether the rest of a message that was too large is still to be discarded: no peer can be heard meanwhile."""
         return self._discarding
 
     def _discard(self, until: float) -> None:

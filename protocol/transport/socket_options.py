@@ -6,6 +6,9 @@ from penstock.protocol import wire
 
 #: Messages queued for one peer before it counts as not reading: a last resort, credit and slots are far lower.
 _HIGH_WATER = 1000
+#: Messages of one peer that wait to be read by a bound socket. Further ones wait at the peer: a hostile one can fill no
+#: more than this number of the largest messages.
+_ROUTER_HIGH_WATER = 16
 #: Results queued for the sink by one worker: with that many on their way, the worker waits.
 _PUSH_HIGH_WATER = 4
 #: Results of each worker that wait to be read: more than it sends ahead, far fewer than would fill the memory.
@@ -42,7 +45,7 @@ def options(kind: int, server: str | None, accept: wire.Kinds) -> dict[int, int]
         zmq.LINGER: 0,
         zmq.MAXMSGSIZE: frame_limit(kind, server, accept),
         zmq.SNDHWM: _PUSH_HIGH_WATER if kind == zmq.PUSH else _HIGH_WATER,
-        zmq.RCVHWM: _PULL_HIGH_WATER if kind == zmq.PULL else _HIGH_WATER,
+        zmq.RCVHWM: {zmq.PULL: _PULL_HIGH_WATER, zmq.ROUTER: _ROUTER_HIGH_WATER}.get(kind, _HIGH_WATER),
         zmq.IPV6: 1,
         zmq.TCP_KEEPALIVE: 1,
         zmq.HEARTBEAT_IVL: _ZMTP_BEAT_MS,

@@ -82,6 +82,11 @@ class Trainers:
         self.previews.forget(peer)
         return self._leave(peer, now, event)
 
+    def excuse(self, now: float) -> None:
+        """Count no silence of trainers up to now: their messages could not be read."""
+        for trainer in (*self._streams.readers.values(), *self._waiting.values()):
+            trainer.live.heard_at = now
+
     def tick(self, now: float) -> list[SinkInstruction]:
         """Notice silence and send heartbeats."""
         out: list[SinkInstruction] = []

@@ -152,6 +152,12 @@ class Leases:
             return self._lose_sink("sink unreachable", now)
         return []
 
+    def excuse(self, now: float) -> None:
+        """Count no silence up to now: messages could not be read."""
+        for live in (*(worker.live for worker in self.workers.values()), self.sink.live):
+            if live:
+                live.heard_at = now
+
     def tick(self, now: float) -> list[Instruction]:
         """Notice silence, repeat what must be repeated, hedge.
 

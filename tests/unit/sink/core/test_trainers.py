@@ -152,6 +152,18 @@ def test_a_silent_trainer_is_forgotten_and_a_slow_one_is_not() -> None:
     harness.hear(b"slow", Credit(consumed=0, limit=200))
 
 
+def test_silence_of_trainers_does_not_count_while_nothing_can_be_read() -> None:
+    """A message that is too large blocks the socket until it is discarded; trainers are judged from then on."""
+    harness = CoreHarness()
+    harness.subscribe(b"t")
+    harness.wait(4.0)
+    harness.core.trainers.excuse(harness.now)
+    harness.wait(4.75)
+    assert [b"t"] == list(harness.core.streams.readers)
+    harness.wait(0.5)
+    assert {} == harness.core.streams.readers
+
+
 def test_heartbeats_tell_a_trainer_how_far_it_was_served() -> None:
     """Absolute, so that it notices a batch that was lost with no other behind it."""
     harness = CoreHarness(make_plan(task_items=4, batch_size=4))

@@ -27,6 +27,18 @@ def test_a_silent_worker_is_lost_after_silence_s_and_not_before(harness: CoreHar
     assert 1 == len(harness.noted("worker silent"))
 
 
+def test_silence_does_not_count_while_nothing_can_be_read(harness: CoreHarness) -> None:
+    """A message that is too large blocks the socket until it is discarded; its peers are judged from then on."""
+    harness.miss((0, 2))
+    harness.deal()
+    harness.wait(4.0)
+    harness.leases.excuse(harness.now)
+    harness.wait(4.75)
+    assert b"a" in harness.leases.workers
+    harness.wait(0.5)
+    assert b"a" not in harness.leases.workers
+
+
 def test_a_worker_under_a_fresh_identity_replaces_its_old_self_at_once(harness: CoreHarness) -> None:
     """Its leases need not wait until the old identity has been silent for long enough."""
     harness.miss((0, 2))
