@@ -57,7 +57,11 @@ def deadline(scenario: Scenario) -> float:
         plan = scenario.plan(part.stream)
         tasks = (part.target - part.position) / (plan.geometry.task_items * plan.settings.patches) + 2
         longest = scenario.task_s * max(worker.slowness for worker in scenario.workers) * 1.5
-        work += tasks * longest * plan.geometry.task_items**0.5
+        items, limit_s = plan.geometry.task_items, scenario.intervals.task_timeout_s
+        whole = longest * items**0.5
+        if whole > limit_s:  # a slow worker ends itself over a whole task, each time; then its items come one by one
+            whole = scenario.policy.attempts * (limit_s + scenario.intervals.silence_s) + items * longest
+        work += tasks * whole
         work += (part.target - part.position) / part.world_size / plan.settings.batch_size * part.think_s * 2
     poison = sum(len(items) for items in scenario.poison.values())
     return scenario.heal_at + (100.0 + 2 * work + 20.0 * poison) * (_ENDLESS if scenario.forever else 1)

@@ -160,9 +160,11 @@ class Network:
 
     def _hand_over(self, node: Node, link: str, peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
         if node.paused_until > self.clock.now:  # stopped: its kernel holds the message until it goes on
-            generation = node.generation
+            generation, own = node.generation, self._open.get(peer, (None,))[0] is node
 
             def resume() -> None:
+                if own and peer not in self._open:  # it has opened that link again: what waited at the old one is gone
+                    return
                 if node.alive and node.generation == generation:
                     self._hand_over(node, link, peer, message, arrays)
 

@@ -110,6 +110,7 @@ def dying_disk(scenario: Scenario, rng: random.Random) -> None:
     name, items = scenario.plans[0].name, scenario.plans[0].items
     if len(scenario.dead(name)) == items:  # the failure budget would stop it
         scenario.failing = {**scenario.failing, name: frozenset()}
+    scenario.lingers = False  # a trainer that stands still holds the file up, too: they keep step
     for _ in range(rng.randint(1, 4)):
         when, seconds = rng.uniform(0.0, scenario.heal_at), rng.uniform(0.2, 6.0)
         _add(scenario, Fault(when, "disk", "sink", seconds=seconds, holds=rng.random() < 0.5))

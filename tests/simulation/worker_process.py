@@ -141,7 +141,7 @@ class WorkerProcess(Process):
         self.world.restart_later(self, self.world.rng.uniform(0.05, 1.0))
 
     def _finish(self, task: Task, took_s: float) -> None:
-        if self.hung:
+        if self.hung and not self._computed:  # what is computed waits for the sink alone
             self.later(0.05, lambda: self._finish(task, took_s))
             return
         self._computed = True
