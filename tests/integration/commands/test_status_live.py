@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 from collections.abc import Generator
 from pathlib import Path
 
@@ -107,11 +108,17 @@ def test_a_ventilator_that_falls_silent_is_said_to_and_comes_back(stack: LocalSt
 
 @pytest.mark.parametrize("command", ["status", "quarantine"])
 def test_who_waits_for_an_answer_sees_that_and_may_leave(command: str, tmp_path: Path) -> None:
-    """No service answers: it says for how long, and which address it asks, on several lines; Ctrl-C ends it."""
-    with Terminal(command, f"ipc://{tmp_path}/nobody", "--wait-s", "3600", columns=40) as terminal:
-        terminal.wait_for(r"0:00:0\d asking")
-        terminal.wait_for(r"\s*".join("nobody"))  # on two lines, if it is there that one ends
-        terminal.press(CTRL_C)
-        assert 130 == terminal.ended()
-        assert "Traceback" not in terminal.shown
-        assert terminal.is_as_before()
+    """A process listens and does not answer: it says for how long, and which address it asks, on several lines.
+
+    Ctrl-C ends it.
+    """
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(f"{tmp_path}/nobody")
+        mute.listen()
+        with Terminal(command, f"ipc://{tmp_path}/nobody", "--wait-s", "3600", columns=40) as terminal:
+            terminal.wait_for(r"0:00:0\d asking")
+            terminal.wait_for(r"\s*".join("nobody"))  # on two lines, if it is there that one ends
+            terminal.press(CTRL_C)
+            assert 130 == terminal.ended()
+            assert "Traceback" not in terminal.shown
+            assert terminal.is_as_before()
