@@ -8,6 +8,7 @@ another number of files than there are fails the check: a wrong path would else 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -48,7 +49,9 @@ def make_links(parts: list[str]) -> None:
     wanted |= {LINKS / part: Path(part) for part in parts if part != "penstock"}
     wanted[NAMESPACE / "ci"] = Path(".ci")
     for link in LINKS.iterdir():
-        if link not in wanted or not link.exists():
+        if link.name == "__pycache__":  # of a program that read docstrings here
+            shutil.rmtree(link)
+        elif link not in wanted or not link.exists():
             link.unlink()
     for link, target in wanted.items():
         if not link.is_symlink():

@@ -6,13 +6,11 @@ from penstock.protocol import wire
 
 #: Messages queued for one peer before it counts as not reading: a last resort, credit and slots are far lower.
 _HIGH_WATER = 1000
-#: Messages of one peer that wait to be read by a bound socket. Further ones wait at the peer: a hostile one can fill no
-#: more than this number of the largest messages.
-_ROUTER_HIGH_WATER = 16
 #: Results queued for the sink by one worker: with that many on their way, the worker waits.
 _PUSH_HIGH_WATER = 4
-#: Results of each worker that wait to be read: more than it sends ahead, far fewer than would fill the memory.
-_PULL_HIGH_WATER = 64
+#: Messages of one peer that wait to be read, by the kind of a bound socket; further ones wait at the peer. Of results,
+#: more than a worker sends ahead; of both, far fewer than would fill the memory.
+_READ_HIGH_WATER: dict[int, int] = {zmq.PULL: 64, zmq.ROUTER: 16}
 #: Largest frame (bytes) that is received where arrays come. A peer that sends a larger one is disconnected.
 MAX_ARRAY_BYTES = 1 << 30
 #: Bytes that a worker may have sent of an unfinished result before the sink knows its streams.
@@ -45,7 +43,7 @@ def options(kind: int, server: str | None, accept: wire.Kinds) -> dict[int, int]
         zmq.LINGER: 0,
         zmq.MAXMSGSIZE: frame_limit(kind, server, accept),
         zmq.SNDHWM: _PUSH_HIGH_WATER if kind == zmq.PUSH else _HIGH_WATER,
-        zmq.RCVHWM: {zmq.PULL: _PULL_HIGH_WATER, zmq.ROUTER: _ROUTER_HIGH_WATER}.get(kind, _HIGH_WATER),
+        zmq.RCVHWM: _READ_HIGH_WATER.get(kind, _HIGH_WATER),
         zmq.IPV6: 1,
         zmq.TCP_KEEPALIVE: 1,
         zmq.HEARTBEAT_IVL: _ZMTP_BEAT_MS,

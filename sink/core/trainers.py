@@ -84,7 +84,8 @@ class Trainers:
 
     def excuse(self, now: float) -> None:
         """Count no silence of trainers up to now: their messages could not be read."""
-        for trainer in (*self._streams.readers.values(), *self._waiting.values()):
+        known: list[Reader | _Waiting] = [*self._streams.readers.values(), *self._waiting.values()]
+        for trainer in known:
             trainer.live.heard_at = now
 
     def tick(self, now: float) -> list[SinkInstruction]:
