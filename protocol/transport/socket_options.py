@@ -8,9 +8,9 @@ from penstock.protocol import wire
 _HIGH_WATER = 1000
 #: Results queued for the sink by one worker: with that many on their way, the worker waits.
 _PUSH_HIGH_WATER = 4
-#: Messages of one peer that wait to be read, by the kind of a bound socket; further ones wait at the peer. Of results,
-#: more than a worker sends ahead; of both, far fewer than would fill the memory.
-_READ_HIGH_WATER: dict[int, int] = {zmq.PULL: 64, zmq.ROUTER: 16}
+#: Results of each worker that wait to be read: more than it sends ahead, far fewer than would fill the memory. Other
+#: sockets must never reach their limit: libzmq 4.3.5 ends the process if a connection breaks whose queue is full.
+_PULL_HIGH_WATER = 64
 #: Largest frame (bytes) that is received where arrays come. A peer that sends a larger one is disconnected.
 MAX_ARRAY_BYTES = 1 << 30
 #: Bytes that a worker may have sent of an unfinished result before the sink knows its streams.
@@ -43,7 +43,7 @@ def options(kind: int, server: str | None, accept: wire.Kinds) -> dict[int, int]
         zmq.LINGER: 0,
         zmq.MAXMSGSIZE: frame_limit(kind, server, accept),
         zmq.SNDHWM: _PUSH_HIGH_WATER if kind == zmq.PUSH else _HIGH_WATER,
-        zmq.RCVHWM: _READ_HIGH_WATER.get(kind, _HIGH_WATER),
+        zmq.RCVHWM: _PULL_HIGH_WATER if kind == zmq.PULL else _HIGH_WATER,
         zmq.IPV6: 1,
         zmq.TCP_KEEPALIVE: 1,
         zmq.HEARTBEAT_IVL: _ZMTP_BEAT_MS,
