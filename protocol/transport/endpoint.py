@@ -254,7 +254,8 @@ class Endpoint:
         self.reader = MessageReader(self._socket, MAX_FRAMES + 1, most_bytes)
         events = zmq.EVENT_ACCEPTED if self._bind else sum(_REFUSALS)
         events |= _LINKS if self._kind == zmq.PUSH else zmq.EVENT_CONNECTED
-        self._monitor, self.linked = self._socket.get_monitor_socket(events, f"inproc://{uuid.uuid4().hex}"), False
+        self._monitor = self._socket.get_monitor_socket(events, f"inproc://{uuid.uuid4().hex}")
+        self.linked = False  # whether a pusher has a link to its server
         if self._kind != zmq.PUSH:
             self._hub.watch(self._monitor, self)
         try:

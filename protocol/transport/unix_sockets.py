@@ -22,9 +22,7 @@ def check_free(path: str) -> None:
     try:
         if not stat.S_ISSOCK(Path(path).lstat().st_mode):
             raise SpecError(f"cannot bind to {path!r}: that is a file, and no socket; give another path")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(_PROBE_S)
-            probe.connect(path)
+        _reach(path)
     except (FileNotFoundError, ConnectionRefusedError):
         return  # no process serves there; a killed one may have left the file
     except TimeoutError:
@@ -39,14 +37,19 @@ def is_deserted(address: str) -> bool:
     if not address.startswith("ipc:///"):
         return False
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(_PROBE_S)
-            probe.connect(address.removeprefix("ipc://"))
+        _reach(address.removeprefix("ipc://"))
     except (FileNotFoundError, ConnectionRefusedError):
         return True
     except OSError:
         pass  # too long a path, no right to connect, a full queue: the asker will say what is wrong
     return False
+
+
+def _reach(path: str) -> None:
+    """Connect to a process that serves `path`, and hang up. Raises OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_S)
+        probe.connect(path)
 
 
 def discard(path: str) -> None:
