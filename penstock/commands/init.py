@@ -20,13 +20,13 @@ from PIL import Image
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from penstock.launcher.images import validation_folder
+from penstock.launcher.images import split_source, validation_folder
 from penstock.protocol.errors import MissingFolderError, SourceError, SpecError
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
-from penstock.protocol.spec.spec import Spec, parse_spec
+from penstock.protocol.spec.spec import parse_spec
 from penstock.sources.base import open_reader
 from penstock.ventilator.sources.catalog import Catalog
 
@@ -66,7 +66,7 @@ def serve(settings: SpecSettings) -> int:
     root, sources = sources_of(Path(settings.source).expanduser(), settings.validation_split)
     found = look(root, sources["train"])
     text = spec_text(root, sources, found)
-    parse_spec_of(text)
+    parse_spec(tomllib.loads(text))  # a mistake in it shows before there is a file
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -94,10 +94,7 @@ def sources_of(place: Path, split: float) -> tuple[Path, dict[str, dict[str, Any
 
 
 def _split(source: dict[str, Any], split: float) -> dict[str, dict[str, Any]]:
-    if not split:
-        return {"train": source}
-    parts = {"train": "training", "validation": "validation"}
-    return {name: source | {"validation_split": split, "subset": subset} for name, subset in parts.items()}
+    return split_source(source, split) if split else {"train": source}
 
 
 def look(root: Path, source: dict[str, Any]) -> Found:
@@ -176,11 +173,6 @@ def _transform(stream: str, recipe: str, size: int) -> list[str]:
     if recipe == "cifar-train":
         return [f"resize = [{size}, {size}]"]
     return [f'recipe = {{ name = "imagenet-eval", size = {size} }}    # the middle of the resized image']
-
-
-def parse_spec_of(text: str) -> Spec:
-    """Return the spec that is written, so that a mistake in it shows before there is a file."""
-    return parse_spec(tomllib.loads(text))
 
 
 def _quoted(value: object) -> str:

@@ -99,10 +99,7 @@ def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> d
             )
         sources = {"train": source | {"path": "train"}, "validation": source | {"path": held}}
     elif split:
-        sources = {
-            name: source | {"validation_split": split, "subset": subset}
-            for name, subset in (("train", "training"), ("validation", "validation"))
-        }
+        sources = split_source(source, split)
     streams: dict[str, Any] = {"train": {"source": sources["train"], "transform": changed, **common}}
     streams["train"] |= {"patches": 2} if options["recipe"] == "simclr" else {}
     if "validation" in sources:
@@ -136,6 +133,12 @@ def _sides(size: Any) -> dict[str, int]:  # noqa: ANN401 - not checked yet
     if len(sides) == 2 and all(not isinstance(side, bool) and isinstance(side, Integral) for side in sides):  # noqa: PLR2004
         return {"height": int(sides[0]), "width": int(sides[1])}
     raise SpecError(f"size = {size!r}: give (height, width) in pixels, or one number for both")
+
+
+def split_source(source: dict[str, Any], split: float) -> dict[str, dict[str, Any]]:
+    """Return the sources of the streams `train` and `validation`, which share one source's items."""
+    subsets = {"train": "training", "validation": "validation"}
+    return {name: source | {"validation_split": split, "subset": subset} for name, subset in subsets.items()}
 
 
 def validation_folder(place: Path) -> str:

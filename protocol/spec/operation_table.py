@@ -73,9 +73,10 @@ def manipulation_models() -> dict[str, type[Manipulation]]:
 def step_models() -> Mapping[str, type[Step]]:
     """Return the model of every step, by its `op`."""
     models: dict[str, type[Step]] = _loaded(STEPS)
+    # Steps that hold steps name the type of any step, which is only known now.
+    namespace = {"AnyStep": one_of(models.values(), "op")}
     for model in models.values():
-        # Steps that hold steps name the type of any step, which is only known now.
-        model.model_rebuild(_types_namespace={"AnyStep": one_of(models.values(), "op")})
+        model.model_rebuild(_types_namespace=namespace)
     return MappingProxyType(models)
 
 

@@ -4,11 +4,11 @@ The spec holds the path and the arguments, never code. A worker imports only wha
 (`--dataset`), since importing and calling what a message names would let a false ventilator run anything.
 """
 
-import importlib
 import os
 import random
 import sys
 from collections.abc import Callable, Collection, Mapping
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -22,22 +22,18 @@ NAME = "penstock.map_style"
 Sample = dict[str, Array]
 
 
-def split_path(path: str) -> tuple[str, str]:
-    """Return module and attribute of `module:attribute`. Raises SpecError."""
+def _check_path(path: str) -> None:
+    """Raise SpecError if a path is not `module:attribute`."""
     module, colon, attribute = path.partition(":")
     if not colon or not all(part.isidentifier() for name in (module, attribute) for part in name.split(".")):
         raise SpecError(f"dataset {path!r}: give module:Class, such as my_data.photos:Photos")
-    return module, attribute
 
 
 def open_dataset(path: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the user's own class
     """Import a dataset's class, or a function that makes one, and call it. Raises SpecError."""
-    module, attribute = split_path(path)
+    _check_path(path)
     try:
-        found: Any = importlib.import_module(module)
-        for name in attribute.split("."):
-            found = getattr(found, name)
-        dataset = found(**arguments)
+        dataset = resolve_name(path)(**arguments)
     except (Exception, SystemExit) as error:  # code of the user: any error may leave it
         raise SpecError(f"dataset {path!r} cannot be made here: {type(error).__name__}: {error}") from error
     for method in ("__len__", "__getitem__"):

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 from support.hostile import message
 from support.hostile_zmtp import connect, frame, never_end
-from support.mutations.onlooker import asked
+from support.mutations.onlooker import asked, meanwhile
 from support.streams import digest, epochs, held_ports, is_alive, make_images, make_spec, told, until
 
 from penstock.launcher.stack import Addresses, LocalStack
@@ -145,7 +145,7 @@ def _measured(process: psutil.Process, flooded: Flooded) -> Generator[None]:
             while not over.wait(_MEASURE_S):
                 flooded.grew_bytes = max(flooded.grew_bytes, process.memory_info().rss - before)
 
-    with _thread(measure, over):
+    with meanwhile(measure, over):
         yield
 
 
@@ -167,20 +167,9 @@ def _reading(stack: LocalStack, flooded: Flooded) -> Generator[None]:
                     if over.is_set():
                         break
 
-    with _thread(read, over):
+    with meanwhile(read, over):
         assert began.wait(60), "the trainer got no batch"
         yield
-
-
-@contextmanager
-def _thread(work: Callable[[], None], over: threading.Event) -> Generator[None]:
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _rest() -> int:

@@ -33,10 +33,17 @@ def asked(stack: LocalStack, part: str, waited: Callable[[float], None]) -> Gene
                 onlooker.socket.recv_multipart()
                 waited(time.monotonic() - began)
 
-    thread = threading.Thread(target=ask)
+    with meanwhile(ask, stop):
+        yield
+
+
+@contextmanager
+def meanwhile(work: Callable[[], None], over: threading.Event) -> Generator[None]:
+    """Do `work` in a thread while the block lasts; it ends once `over` is set."""
+    thread = threading.Thread(target=work)
     thread.start()
     try:
         yield
     finally:
-        stop.set()
+        over.set()
         thread.join()
