@@ -10,30 +10,34 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
 from penstock.protocol.storage.confined_files import Watch
-from penstock.sources.containers.tar_shard import Members, ShardIndex
+from penstock.sources.containers.shard_index import ShardIndex
 
 #: Counted up when an index of the same shard would be another one.
-_VERSION = 1
+_VERSION = 2
 #: A file that changed less than this ago (s) may change again at the same time of change, as coarse clocks give it.
 _SETTLED_S = 2.0
 _FORMAT: TypeAdapter[tuple[tuple[int, int, int], ShardIndex]] = TypeAdapter(tuple[tuple[int, int, int], ShardIndex])
 
 
-def cached(place: str, wanted: Members, shard: Watch, make: Callable[[], ShardIndex], now: float) -> ShardIndex:
-    """Return the index of the open shard at `place`, from the cache or made; `now` in seconds since 1970."""
-    file = _file(place, wanted)
+def cached(
+    place: str, fields: Mapping[str, object], shard: Watch, make: Callable[[], ShardIndex], now: float
+) -> ShardIndex:
+    """Return the index of the open shard at `place`, from the cache or made; `now` in seconds since 1970.
+
+    `fields` are those of the source on which the index depends, in JSON's types.
+    """
+    file = _file(place, fields)
     if file is None:
         return make()
     with contextlib.suppress(OSError, ValidationError):  # none yet, or a damaged one: made below
         identity, index = _FORMAT.validate_json(file.read_bytes())
-        if identity == shard.identity and _whole(index, wanted):
+        if identity == shard.identity and index.is_whole(labelled=bool(fields["label"])):
             return index
     index = make()
     if now - shard.identity[2] / 1e9 > _SETTLED_S:
@@ -42,17 +46,11 @@ def cached(place: str, wanted: Members, shard: Watch, make: Callable[[], ShardIn
     return index
 
 
-def _whole(index: ShardIndex, wanted: Members) -> bool:
-    """Return whether the lists have the lengths that they must have."""
-    labels = len(index.keys) if wanted.label else 0
-    return len(index.keys) == len(index.offsets) == len(index.lengths) and labels == len(index.labels)
-
-
-def _file(place: str, wanted: Members) -> Path | None:
+def _file(place: str, fields: Mapping[str, object]) -> Path | None:
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - leaves ~ without a home
     if not os.path.isabs(home):  # noqa: PTH117 - text
         return None
-    name = hashlib.sha256(json.dumps([_VERSION, os.path.realpath(place), asdict(wanted)]).encode()).hexdigest()
+    name = hashlib.sha256(json.dumps([_VERSION, os.path.realpath(place), fields], sort_keys=True).encode()).hexdigest()
     return Path(home) / "penstock/shards" / f"{name}.json"
 
 

@@ -7,23 +7,15 @@ import json
 import os
 import re
 import tarfile
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from penstock.protocol.errors import SourceError
 from penstock.protocol.storage.labels import class_name
+from penstock.sources.containers.shard_index import MAGIC_BYTES, ShardIndex, refuse_compressed
 from penstock.sources.suffixes import is_image, suffix_of
 
-#: How compressed files begin, and what undoes it.
-_COMPRESSED = {
-    b"\x1f\x8b": ("gzip", "gunzip"),
-    b"BZh": ("bzip2", "bunzip2"),
-    b"\xfd7zXZ\0": ("xz", "unxz"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
-    b"\x04\x22\x4d\x18": ("lz4", "unlz4"),
-}
 #: WebDataset's members about the shard itself.
 _META = re.compile(r"(^|/)__[^/]*__($|/)")
 #: Most bytes of a label's member; a longer one is something else.
@@ -42,19 +34,6 @@ class Members:
     label: str
     #: The label's name in a JSON object; empty: the member is the label.
     label_field: str
-
-
-@dataclass(slots=True)
-class ShardIndex:
-    """The items of a shard, in its order: lists of one length."""
-
-    keys: list[str] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    #: Class name of each item; empty without labels.
-    labels: list[str] = field(default_factory=list)
-    #: Members of items that have neither image nor label: how many of each suffix.
-    passed_over: Counter[str] = field(default_factory=Counter)
 
 
 def read_shard(opened: BinaryIO, name: str, wanted: Members) -> ShardIndex:
@@ -142,13 +121,8 @@ class _ShardReader:
 
 def _members(opened: BinaryIO, name: str) -> Iterator[tarfile.TarInfo]:
     """Yield a shard's members. Raises SourceError unless it is a plain tar file with all its bytes."""
-    start, size = opened.read(8), os.fstat(opened.fileno()).st_size
-    for magic, (kind, tool) in _COMPRESSED.items():
-        if start.startswith(magic):
-            raise SourceError(
-                f"{name}: compressed with {kind}, so that no image can be read at its offset; images are compressed "
-                f"already: unpack it to a plain tar file with {tool}"
-            )
+    start, size = opened.read(MAGIC_BYTES), os.fstat(opened.fileno()).st_size
+    refuse_compressed(start, name, "a plain tar file")
     opened.seek(0)
     before = -1
     try:
