@@ -12,6 +12,7 @@ import numpy as np
 
 from penstock.protocol.errors import SourceError
 from penstock.protocol.storage.labels import GivenClasses, class_name, some, sorted_classes
+from penstock.sources.containers.columns import check_column, import_pyarrow, label_values
 from penstock.sources.file_listing import MAX_PATH_BYTES, FileListing, ListingBuilder, prefix_of
 
 #: What the listing's digest says of its kind.
@@ -103,10 +104,8 @@ def _path_problem(path: object) -> str:
 
 def _places(name: str, header: Sequence[str], columns: Columns) -> tuple[int, int]:
     """Return where the path and the label stand."""
-    for wanted, setting in ((columns.path, "path_column"), (columns.label, "label_column")):
-        if header.count(wanted) != 1:
-            count = "has no" if wanted not in header else "has more than one"
-            raise SourceError(f"{name}: {count} column {wanted!r} (source.{setting}); its columns: {some(header)}")
+    check_column(name, header, columns.path, "path_column")
+    check_column(name, header, columns.label, "label_column")
     return header.index(columns.path), header.index(columns.label)
 
 
@@ -136,24 +135,14 @@ def _csv_rows(name: str, place: bytes, columns: Columns) -> Iterator[_Row]:
 
 
 def _parquet_rows(name: str, place: bytes, columns: Columns) -> Iterator[_Row]:
-    try:
-        import pyarrow as pa  # noqa: PLC0415 - an extra, and slow to import
-        from pyarrow import parquet  # noqa: PLC0415
-    except ImportError as error:
-        raise SourceError(
-            f"{name}: reading Parquet needs pyarrow: pip install 'penstock[parquet]', or give a CSV file"
-        ) from error
+    pa = import_pyarrow(name, ", or give a CSV file")
     number = 0
     try:
-        with open(place, "rb") as opened, parquet.ParquetFile(opened) as file:
+        with open(place, "rb") as opened, pa.parquet.ParquetFile(opened) as file:
             _places(name, file.schema_arrow.names, columns)
             for batch in file.iter_batches(_PARQUET_ROWS, columns=[columns.path, columns.label]):
                 paths, labels = batch.column(columns.path), batch.column(columns.label)
-                # As float32 a fraction has few digits, as Python's float it has many.
-                short = pa.types.is_float32(labels.type) and not labels.null_count
-                for path, label in zip(
-                    paths.to_pylist(), labels.to_numpy() if short else labels.to_pylist(), strict=True
-                ):
+                for path, label in zip(paths.to_pylist(), label_values(labels), strict=True):
                     number += 1
                     yield number, path, label
     except (pa.ArrowException, OSError) as error:

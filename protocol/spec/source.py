@@ -24,6 +24,7 @@ KINDS: dict[str, str] = {
     "arrays": "penstock.sources.arrays:KIND",
     "hdf5": "penstock.sources.hdf5:KIND",
     "tar": "penstock.sources.containers.tar:KIND",
+    "parquet": "penstock.sources.containers.parquet:KIND",
 }
 #: Entry point group in which an installed package adds kinds: the entry's name is the kind.
 GROUP = "penstock.sources"

@@ -5,17 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.sources import shards
+from support.sources.shards import IMAGES, LABELS, labels, read
 from support.sources.tars import Members, sample, tar, write_tar
 from support.web import serve
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.messages import TaskKey
-from penstock.protocol.spec.spec import parse_spec
-from penstock.sources.base import Listing, open_reader
+from penstock.sources.base import open_reader
 from penstock.ventilator.sources.catalog import Catalog
-
-IMAGES = [bytes([65 + number]) * (700 * number + 1) for number in range(6)]
-LABELS = ["dog", "cat", "dog", "cat", "10", "dog"]
 
 
 @pytest.fixture
@@ -30,24 +28,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def catalog(root: Path | str, **fields: str) -> Catalog:
-    """Return the catalog of a stream that is not shuffled, one task an epoch."""
-    source = {"kind": "tar", "root": "photos", "path": "train-{00..01}.tar", **fields}
-    stream = {"source": source, "transform": {"resize": {"height": 4, "width": 4}}, "shuffle": False}
-    spec = parse_spec({"seed": 1, "roots": {"photos": str(root)}, "streams": {"train": stream}})
-    return Catalog.open(spec, spec.roots)
-
-
-def read(listed: Catalog, root: Path | str) -> list[object]:
-    """Return what a worker reads of every item, in order."""
-    [plan] = listed.plans
-    task = listed.task(TaskKey(stream="train", ordinal=0), 0)
-    return list(open_reader(plan, {"photos": str(root)}).read(task).contents)
-
-
-def labels(listing: Listing) -> list[str]:
-    """Return the class of each item."""
-    return [listing.classes[listing.label(index)] for index in range(len(listing))]
+def catalog(root: Path | str, **fields: object) -> Catalog:
+    """Return the catalog of a stream of tar shards."""
+    return shards.catalog(root, **{"kind": "tar", "path": "train-{00..01}.tar", **fields})
 
 
 def test_items_come_in_the_order_of_shards_and_members(folder: Path) -> None:

@@ -1,0 +1,105 @@
+"""Columns of tables: that they are there, what their labels are, and where a data set of Hugging Face keeps its names.
+
+pyarrow is an extra and slow to import, so that it is imported where a table is opened.
+"""
+
+# ruff: noqa: ANN401 - pyarrow has no types
+
+import json
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from penstock.protocol.errors import SourceError
+from penstock.protocol.storage.labels import class_name, some
+
+#: The field of a hub's image that holds the bytes of its file; `path` stands next to it.
+_BYTES = "bytes"
+
+
+def check_column(name: str, header: Sequence[str], wanted: str, setting: str) -> None:
+    """Raise SourceError unless a table has one column of this name, which the spec gives as `source.<setting>`."""
+    if header.count(wanted) != 1:
+        count = "has no" if wanted not in header else "has more than one"
+        raise SourceError(f"{name}: {count} column {wanted!r} (source.{setting}); its columns: {some(header)}")
+
+
+def import_pyarrow(name: str, instead: str = "") -> Any:
+    """Return pyarrow. Raises SourceError, which names the file, if it is missing; `instead` says what else helps."""
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - an extra, and slow to import
+        from pyarrow import compute, parquet  # noqa: F401, PLC0415 - become attributes of `pa`
+    except ImportError as error:
+        raise SourceError(f"{name}: reading it needs pyarrow: pip install 'penstock[parquet]'{instead}") from error
+    return pa
+
+
+@contextmanager
+def reported(name: str, kind: str) -> Generator[None]:
+    """Raise what pyarrow raises as a SourceError that names the file."""
+    pa = import_pyarrow(name)
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{name}: not a whole {kind} file: {error}; copy or write it anew") from error
+
+
+def label_values(labels: Any) -> Sequence[Any]:
+    """Return the values of a column of labels: a float32 as numpy's, whose decimals are few."""
+    pa = import_pyarrow("labels")
+    short = pa.types.is_float32(labels.type) and not labels.null_count
+    values: Sequence[Any] = labels.to_numpy(zero_copy_only=False) if short else labels.to_pylist()
+    return values
+
+
+def class_names(labels: Any, names: Sequence[str], name: str, column: str, first: int) -> Iterator[str]:
+    """Yield the class of each row from row `first` on; `names` are those of a ClassLabel, if it is one."""
+    for row, value in enumerate(label_values(labels), first):
+        where = f"{name}, row {row}: {column}"
+        if not names:
+            yield class_name(value, where)
+        elif isinstance(value, int) and 0 <= value < len(names):
+            yield names[value]
+        else:
+            raise SourceError(
+                f"{where} = {value!r}: its ClassLabel has {len(names)} names, so that a label is a number from 0 to "
+                f"{len(names) - 1}; label = '' reads no labels"
+            )
+
+
+def given_names(schema: Any, column: str) -> list[str]:
+    """Return the names of a ClassLabel, from the schema's metadata as `datasets` writes it; none if there are none."""
+    try:
+        facts = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        names = facts["info"]["features"][column]["names"]
+    except (ValueError, LookupError, TypeError):
+        return []
+    return [str(each) for each in names] if isinstance(names, list) else []
+
+
+def check_table(schema: Any, image: str, label: str, name: str) -> None:
+    """Raise SourceError unless a table has its columns, and the images are bytes or the hub's struct of them."""
+    pa = import_pyarrow(name)
+    for wanted, setting in ((image, "image"), (label, "label")):
+        if wanted:
+            check_column(name, schema.names, wanted, setting)
+    kind = schema.field(image).type
+    if pa.types.is_struct(kind) and kind.get_field_index(_BYTES) >= 0:
+        kind = kind.field(_BYTES).type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise SourceError(
+            f"{name}: column {image!r} (source.image) is {schema.field(image).type}: images are the bytes of image "
+            "files, as binary or as the hub's struct with a field 'bytes'"
+        )
+
+
+def bytes_column(schema: Any, image: str) -> str:
+    """Return the path of the column that holds the bytes of images."""
+    pa = import_pyarrow("images")
+    return f"{image}.{_BYTES}" if pa.types.is_struct(schema.field(image).type) else image
+
+
+def image_bytes(column: Any) -> Any:
+    """Return a column of images as one of binary values, which are null where there is no image."""
+    pa = import_pyarrow("images")
+    return pa.compute.struct_field(column, _BYTES) if pa.types.is_struct(column.type) else column

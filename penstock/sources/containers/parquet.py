@@ -1,0 +1,95 @@
+"""The kind "parquet": tables with the bytes of an image file in each row, as the Hugging Face hub stores them.
+
+A task names an item by its row: offset is the row, counted from 0, and length is 1.
+"""
+
+from typing import Annotated, BinaryIO, Literal
+
+from pydantic import Field
+
+from penstock.protocol.errors import SourceError
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec.roots import is_url
+from penstock.sources.base import Roots, SourceKind, root_of
+from penstock.sources.containers.columns import (
+    bytes_column,
+    check_table,
+    class_names,
+    given_names,
+    import_pyarrow,
+    reported,
+)
+from penstock.sources.containers.parquet_reader import ParquetReader
+from penstock.sources.containers.shard_index import ShardIndex
+from penstock.sources.containers.shards import ShardSource, check_copy, list_shards
+from penstock.sources.span_listing import SpanListing
+
+#: Rows whose labels are Python objects at once.
+_ROWS = 65_536
+
+
+class ParquetSource(ShardSource):
+    """Parquet files with an image in each row, as the Hugging Face hub stores them."""
+
+    kind: Literal["parquet"]
+    """Says that these are Parquet files with images in them."""
+    image: Annotated[str, Field(min_length=1)] = "image"
+    """Column with the bytes of image files: binary, or the hub's struct of `bytes` and `path`."""
+    label: str = "label"
+    """Column with the class name or number. Empty: no labels. Names and their order come from a `ClassLabel` in the
+    file's metadata, unless `classes` is given."""
+
+
+def list_parquet(source: ParquetSource, roots: Roots) -> SpanListing:
+    """Return the rows of all files. Raises SourceError."""
+    _refuse_url(source, root_of(source.root, roots))
+    return list_shards(source, roots, lambda opened, name: read_parquet(opened, name, source))
+
+
+def read_parquet(opened: BinaryIO, name: str, source: ParquetSource) -> ShardIndex:
+    """Return the rows of a file. Raises SourceError."""
+    pa = import_pyarrow(name)
+    index = ShardIndex()
+    with reported(name, "Parquet"), pa.parquet.ParquetFile(opened) as file:
+        schema, label = file.schema_arrow, source.label
+        check_table(schema, source.image, label, name)
+        _check_images(file.metadata, bytes_column(schema, source.image), name)
+        rows = file.metadata.num_rows
+        index.offsets, index.lengths = list(range(rows)), [1] * rows
+        if label:
+            index.classes = given_names(schema, label)
+            for batch in file.iter_batches(_ROWS, columns=[label]):
+                index.labels += class_names(batch.column(0), index.classes, name, label, len(index.labels))
+    return index
+
+
+def _check_images(metadata: object, column: str, name: str) -> None:
+    """Raise SourceError if the file's own statistics say that images are missing; without them, workers find out."""
+    first = 0
+    for number in range(metadata.num_row_groups):  # type: ignore[attr-defined]
+        group = metadata.row_group(number)  # type: ignore[attr-defined]
+        chunks = map(group.column, range(group.num_columns))
+        found = next(chunk for chunk in chunks if chunk.path_in_schema == column).statistics
+        if found is not None and found.has_null_count and found.null_count:
+            raise SourceError(
+                f"{name}: {found.null_count} of rows {first} to {first + group.num_rows - 1} hold no image ({column} "
+                "is null): leave these rows out, or embed the images' files when the set is written"
+            )
+        first += group.num_rows
+
+
+def open_parquet(source: ParquetSource, plan: StreamPlan, roots: Roots) -> ParquetReader:
+    """Return the reader of a stream's rows. Raises SourceError if this host has other files."""
+    root = root_of(source.root, roots)
+    _refuse_url(source, root)
+    check_copy(source, plan, root)
+    limit_bytes = int(plan.settings.transform.max_file_mb * 1e6)
+    return ParquetReader(root, source.image, allow_outside=source.allow_outside, limit_bytes=limit_bytes)
+
+
+def _refuse_url(source: ParquetSource, root: str) -> None:
+    if is_url(root):
+        raise SourceError(f"{root}/{source.path}: images in Parquet are read from files only: copy it to a folder")
+
+
+KIND = SourceKind(ParquetSource, list_parquet, open_parquet, splits=True, follows_links=True)
