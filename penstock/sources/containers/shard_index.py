@@ -12,6 +12,9 @@ _COMPRESSED = {
     b"\xfd7zXZ\0": ("xz", "unxz"),
     b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
     b"\x04\x22\x4d\x18": ("lz4", "unlz4"),
+    b"\x78\x01": ("zlib", "pigz -d"),
+    b"\x78\x9c": ("zlib", "pigz -d"),
+    b"\x78\xda": ("zlib", "pigz -d"),
 }
 #: Most bytes at the start of a file by which a compressed one is recognised.
 MAGIC_BYTES = 8
@@ -47,14 +50,10 @@ class ShardIndex:
         )
 
 
-def compression_of(start: bytes) -> tuple[str, str] | None:
-    """Return by what a file is compressed and the tool that undoes it, by its first bytes; None if it is not."""
-    return next((found for magic, found in _COMPRESSED.items() if start.startswith(magic)), None)
-
-
 def refuse_compressed(start: bytes, name: str, plain: str) -> None:
     """Raise SourceError if a file that begins with `start` is compressed; `plain` says what it must be."""
-    if found := compression_of(start):
+    found = next((found for magic, found in _COMPRESSED.items() if start.startswith(magic)), None)
+    if found is not None:
         raise SourceError(
             f"{name}: compressed with {found[0]}, so that no image can be read at its offset; images are compressed "
             f"already: unpack it to {plain} with {found[1]}"
