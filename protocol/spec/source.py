@@ -25,6 +25,7 @@ KINDS: dict[str, str] = {
     "hdf5": "penstock.sources.hdf5:KIND",
     "tar": "penstock.sources.containers.tar:KIND",
     "parquet": "penstock.sources.containers.parquet:KIND",
+    "arrow": "penstock.sources.containers.arrow:KIND",
     "tfrecord": "penstock.sources.containers.tfrecord:KIND",
 }
 #: Entry point group in which an installed package adds kinds: the entry's name is the kind.
