@@ -27,6 +27,7 @@ KINDS: dict[str, str] = {
     "parquet": "penstock.sources.containers.parquet:KIND",
     "arrow": "penstock.sources.containers.arrow:KIND",
     "tfrecord": "penstock.sources.containers.tfrecord:KIND",
+    "lmdb": "penstock.sources.containers.lmdb:KIND",
     "mds": "penstock.sources.containers.mds:KIND",
 }
 #: Entry point group in which an installed package adds kinds: the entry's name is the kind.
