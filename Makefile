@@ -20,7 +20,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 help:
 	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
 	@echo 'make test [ARGS=...]     run the tests'
-	@echo 'make test-TIER           a tier that needs more: slow, long, hosts (root), browser (Chromium), compose (Docker), torch'
+	@echo 'make test-TIER           a tier that needs more: slow, long, hosts (root), browser (Chromium), compose (Docker), torch, formats'
 	@echo 'make check               format, lint, types, layout, the built wheel in a fresh environment, the documentation'
 	@echo 'make docs                 build the documentation site in build/site, and check every link in it'
 	@echo 'make wheels              build an sdist and a wheel with libjpeg-turbo in build/dist, and try the wheel'
@@ -71,7 +71,7 @@ test-%: $(STAMP)
 	.venv/bin/pytest -m $* $(ARGS)
 
 test-slow: $(STAMP)
-	.venv/bin/pytest -m 'slow and not compose and not hosts and not browser and not torch and not long' \
+	.venv/bin/pytest -m 'slow and not compose and not hosts and not browser and not torch and not formats and not long' \
 	  -n $(JOBS) --dist worksteal $(ARGS)
 
 # Of the long tier, schedules are simulated on all cores; what uses real processes and clocks runs alone.
@@ -95,6 +95,32 @@ $(TORCH)/.set-up-in: pyproject.toml setup.py constraints.txt tests/pytorch/requi
 	$(PYTHON) -m venv $(TORCH)
 	$(TORCH_PIP) install -c constraints.txt --upgrade pip
 	$(TORCH_PIP) install -c constraints.txt --build-constraint constraints.txt -r tests/pytorch/requirements.txt -e . --group torch
+	@pwd -P > $@
+
+# The tools whose files are read, and MosaicML Streaming, whose requirements contradict those of the others.
+FORMATS := build/formats
+FORMATS_PIP := $(FORMATS)/bin/python -m pip --disable-pip-version-check
+
+ifneq ($(shell test ! -e $(FORMATS)/.set-up-in || test "$$(cat $(FORMATS)/.set-up-in)" = "$$(pwd -P)" || echo moved),)
+.PHONY: $(FORMATS)/.set-up-in
+endif
+
+test-formats: $(FORMATS)/.set-up-in $(FORMATS)-mds/.set-up-in
+	FORMATS_MDS_PYTHON=$(FORMATS)-mds/bin/python $(FORMATS)/bin/pytest -m formats tests/formats $(ARGS)
+
+$(FORMATS)/.set-up-in: pyproject.toml setup.py constraints.txt tests/formats/requirements.txt
+	rm -rf $(FORMATS)
+	$(PYTHON) -m venv $(FORMATS)
+	$(FORMATS_PIP) install -c constraints.txt --upgrade pip
+	$(FORMATS_PIP) install -c constraints.txt --build-constraint constraints.txt -r tests/formats/requirements.txt \
+	  -e '.[tf-cpu,parquet]' --group torch
+	@pwd -P > $@
+
+# It holds nothing of Penstock, so only its own requirements make it anew.
+$(FORMATS)-mds/.set-up-in: tests/formats/mds_requirements.txt
+	rm -rf $(FORMATS)-mds
+	$(PYTHON) -m venv $(FORMATS)-mds
+	$(FORMATS)-mds/bin/python -m pip --disable-pip-version-check install -r tests/formats/mds_requirements.txt
 	@pwd -P > $@
 
 check: lint types layout wheel docs
