@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-import lmdb
+import lmdb  # pyright: ignore[reportMissingImports]
 import pytest
 from formats.writers import WRITERS, Sample
 from support.images import write_images
@@ -28,7 +28,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digests(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the digest of an epoch (image, label, item) of every kind of file, in order and shuffled."""
-    sources = {name: {"root": "photos", **source} for name, (_, source) in WRITERS.items()}
+    sources: dict[str, dict[str, object]] = {
+        name: {"root": "photos", **source} for name, (_, source) in WRITERS.items()
+    }
     sources["folder"] = {"kind": "directory", "root": "photos", "classes": ["cat", "dog"]}
     streams = {
         f"{name}-{order}": make_stream(source=source, shuffle=order == "shuffled")

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from streaming import MDSWriter
+from streaming import MDSWriter  # pyright: ignore[reportMissingImports]
 
 
 def main(folder: Path, out: Path) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
-import lmdb
+import datasets  # pyright: ignore[reportMissingImports]
+import lmdb  # pyright: ignore[reportMissingImports]
 import pyarrow as pa
 import tensorflow as tf
-import webdataset
+import webdataset  # pyright: ignore[reportMissingImports]
 from pyarrow import parquet
 
 #: Python with MosaicML Streaming, which needs other versions of what the other tools need.

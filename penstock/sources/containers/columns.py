@@ -5,6 +5,7 @@ pyarrow is an extra and slow to import, so that it is imported where a table is 
 
 # ruff: noqa: ANN401 - pyarrow has no types
 
+import importlib
 import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,8 +28,9 @@ def check_column(name: str, header: Sequence[str], wanted: str, setting: str) ->
 def import_pyarrow(name: str, instead: str = "") -> Any:
     """Return pyarrow. Raises SourceError, which names the file, if it is missing; `instead` says what else helps."""
     try:
-        import pyarrow as pa  # noqa: PLC0415 - an extra, and slow to import
-        from pyarrow import compute, parquet  # noqa: F401, PLC0415 - become attributes of `pa`
+        pa = importlib.import_module("pyarrow")  # an extra, and slow to import
+        for part in ("compute", "parquet", "ipc"):
+            importlib.import_module(f"pyarrow.{part}")
     except ImportError as error:
         raise SourceError(f"{name}: reading it needs pyarrow: pip install 'penstock[parquet]'{instead}") from error
     return pa

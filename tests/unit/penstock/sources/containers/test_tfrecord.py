@@ -3,6 +3,7 @@
 import gzip
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -117,9 +118,8 @@ def test_a_file_that_was_cut_anywhere_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("compress", "kind"), [(gzip.compress, "gzip"), (zlib.compress, "zlib")])
-def test_a_compressed_file_is_refused_in_words(compress: object, kind: str, tmp_path: Path) -> None:
+def test_a_compressed_file_is_refused_in_words(compress: Callable[[bytes], bytes], kind: str, tmp_path: Path) -> None:
     """It says by what, and what to do."""
-    assert callable(compress)
     (tmp_path / "s").write_bytes(compress(sample(b"x" * 99, [1])))
     with pytest.raises(SourceError, match=f"compressed with {kind}, .* unpack it to a TFRecord file without"):
         listed(tmp_path, "tfrecord", "s")
