@@ -97,30 +97,34 @@ $(TORCH)/.set-up-in: pyproject.toml setup.py constraints.txt tests/pytorch/requi
 	$(TORCH_PIP) install -c constraints.txt --build-constraint constraints.txt -r tests/pytorch/requirements.txt -e . --group torch
 	@pwd -P > $@
 
-# The tools whose files are read, and MosaicML Streaming, whose requirements contradict those of the others.
+# The tools whose files are read, in an environment that sees .venv's packages (TensorFlow is one of them): it takes a minute.
 FORMATS := build/formats
-FORMATS_PIP := $(FORMATS)/bin/python -m pip --disable-pip-version-check
+SEES := import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))
 
 ifneq ($(shell test ! -e $(FORMATS)/.set-up-in || test "$$(cat $(FORMATS)/.set-up-in)" = "$$(pwd -P)" || echo moved),)
 .PHONY: $(FORMATS)/.set-up-in
 endif
 
-test-formats: $(FORMATS)/.set-up-in $(FORMATS)-mds/.set-up-in
-	FORMATS_MDS_PYTHON=$(FORMATS)-mds/bin/python $(FORMATS)/bin/pytest -m formats tests/formats $(ARGS)
+# Not the `pytest` of .venv, whose Python lacks the tools; -P keeps the repository off sys.path, as in `make test`.
+test-formats: $(FORMATS)/.set-up-in
+	$(FORMATS)/bin/python -P -m pytest -m formats tests/formats $(ARGS)
 
-$(FORMATS)/.set-up-in: pyproject.toml setup.py constraints.txt tests/formats/requirements.txt
+$(FORMATS)/.set-up-in: $(STAMP) tests/formats/requirements.txt
 	rm -rf $(FORMATS)
-	$(PYTHON) -m venv $(FORMATS)
-	$(FORMATS_PIP) install -c constraints.txt --upgrade pip
-	$(FORMATS_PIP) install -c constraints.txt --build-constraint constraints.txt -r tests/formats/requirements.txt \
-	  -e '.[tf-cpu,parquet]' --group torch
+	.venv/bin/python -m venv --without-pip $(FORMATS)
+	.venv/bin/python -c '$(SEES)' > $$(echo $(FORMATS)/lib/python*/site-packages)/venv.pth
+	$(FORMATS)/bin/python -m pip --disable-pip-version-check install -c constraints.txt -r tests/formats/requirements.txt
 	@pwd -P > $@
 
-# It holds nothing of Penstock, so only its own requirements make it anew.
-$(FORMATS)-mds/.set-up-in: tests/formats/mds_requirements.txt
-	rm -rf $(FORMATS)-mds
-	$(PYTHON) -m venv $(FORMATS)-mds
-	$(FORMATS)-mds/bin/python -m pip --disable-pip-version-check install -r tests/formats/mds_requirements.txt
+# MosaicML's own writer, which brings PyTorch with CUDA (6 GB): not part of CI, where the files are written by hand.
+test-formats-mosaicml: $(FORMATS)/.set-up-in $(FORMATS)-mosaicml/.set-up-in
+	FORMATS_MOSAICML_PYTHON=$(FORMATS)-mosaicml/bin/python $(FORMATS)/bin/python -P -m pytest -m formats tests/formats $(ARGS)
+
+# It holds nothing of Penstock, so only its own requirements make it anew. They contradict those of the others.
+$(FORMATS)-mosaicml/.set-up-in: tests/formats/mosaicml_requirements.txt
+	rm -rf $(FORMATS)-mosaicml
+	$(PYTHON) -m venv $(FORMATS)-mosaicml
+	$(FORMATS)-mosaicml/bin/python -m pip --disable-pip-version-check install -r tests/formats/mosaicml_requirements.txt
 	@pwd -P > $@
 
 check: lint types layout wheel docs

@@ -1,4 +1,4 @@
-"""Writes the images of a folder as MDS shards: `python write_mds.py FOLDER OUT`, by the Python of build/formats-mds."""
+"""Writes the images of a folder as MDS shards: `python write_mds.py FOLDER OUT`, by the Python of build/formats-mosaicml."""
 
 import json
 import sys

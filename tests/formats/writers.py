@@ -14,9 +14,10 @@ import pyarrow as pa
 import tensorflow as tf
 import webdataset  # pyright: ignore[reportMissingImports]
 from pyarrow import parquet
+from support.sources import mds
 
-#: Python with MosaicML Streaming, which needs other versions of what the other tools need.
-MDS_PYTHON = Path(os.environ.get("FORMATS_MDS_PYTHON", "build/formats-mds/bin/python"))
+#: Python with MosaicML Streaming, which needs other versions of what the other tools need; empty: it is not installed.
+MOSAICML_PYTHON = os.environ.get("FORMATS_MOSAICML_PYTHON", "")
 #: Seconds that a program may take to write a few images, imports of PyTorch included.
 _WRITER_S = 300
 
@@ -92,7 +93,13 @@ def write_lmdb(root: Path, samples: Samples) -> None:
 
 
 def write_mds(root: Path, samples: Samples) -> None:
-    """Write shards with MosaicML Streaming's MDSWriter, in a program of another environment."""
+    """Write shards with MosaicML Streaming's MDSWriter, in a program of another environment; else one by hand."""
+    if not MOSAICML_PYTHON:
+        (root / "mds").mkdir()
+        columns = {"image": "bytes", "label": "str", "width": "int"}
+        values = [[sample.content, sample.label.encode(), bytes(8)] for sample in samples]
+        mds.write_mds(root / "mds/shard.00000.mds", columns, values)
+        return
     folder = root / "mds-input"
     folder.mkdir()
     for number, sample in enumerate(samples):
@@ -100,7 +107,7 @@ def write_mds(root: Path, samples: Samples) -> None:
     (folder / "labels.json").write_text(json.dumps([sample.label for sample in samples]), encoding="utf-8")
     script = Path(__file__).with_name("write_mds.py")
     done = subprocess.run(
-        [MDS_PYTHON, script, folder, root / "mds"], capture_output=True, text=True, timeout=_WRITER_S, check=False
+        [MOSAICML_PYTHON, script, folder, root / "mds"], capture_output=True, text=True, timeout=_WRITER_S, check=False
     )
     assert 0 == done.returncode, done.stderr[-2000:]
 
