@@ -1,4 +1,4 @@
-"""Writes the images of a folder as MDS shards: `python write_mds.py FOLDER OUT`, by the Python of build/formats-mosaicml."""
+"""Writes a folder of images as MDS shards: `write_mds.py FOLDER OUT`, by the Python of build/formats-mosaicml."""
 
 import json
 import sys
