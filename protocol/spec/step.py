@@ -23,10 +23,12 @@ from penstock.protocol.spec.model import Model, Name
 from penstock.protocol.spec.operation import Pixels, Size, literal
 
 Float64s = npt.NDArray[np.float64]
+Points = npt.NDArray[np.float64]
+"""Places (n, 2) in an image, x and y in pixels from its upper left corner: the first pixel's centre is (0.5, 0.5)."""
 
 
 class Move(ABC):
-    """An action that moves pixels about."""
+    """An action that moves pixels about, and says where targets go: masks, boxes, points."""
 
     __slots__ = ()
 
@@ -37,6 +39,27 @@ class Move(ABC):
     @abstractmethod
     def pixels(self, image: Pixels) -> Pixels:
         """Return the moved image (height, width, channels), in new memory or as a view; `image` stays as it is."""
+
+    @abstractmethod
+    def mask(self, mask: Pixels, outside: int) -> Pixels:
+        """Return the moved mask (height, width), each pixel the nearest one's class; `outside` where there is none."""
+
+    @abstractmethod
+    def points(self, points: Points, image: Size) -> Points:
+        """Return where points of an image of this size, which lie in its `shown` part, are in the result."""
+
+    def shown(self, image: Size) -> Points:
+        """Return the part of an image of this size that the result shows, as the corners of a convex polygon."""
+        return corners_of(0.0, 0.0, image[1], image[0])
+
+    def polygon(self, corners: Points, image: Size) -> Points:
+        """Return what becomes of a convex polygon, which lies in the `shown` part; none left: no corners."""
+        return self.points(corners, image)
+
+
+def corners_of(left: float, top: float, right: float, bottom: float) -> Points:
+    """Return the corners of a rectangle, clockwise from the upper left."""
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +125,11 @@ class Step(Model):
     def views(self) -> int:
         """How many different views the step makes of an image, one a patch: the stream's `patches` is a multiple."""
         return 1
+
+    @property
+    def hides_moves(self) -> bool:
+        """Whether a `Change` of the step moves pixels, so that targets could not follow the image."""
+        return False
 
     def of_patch(self, patch: int) -> "Step":
         """Return the step that makes the view of this patch of an image."""

@@ -34,6 +34,11 @@ class Program:
     #: Height and width of the sample.
     size: Size
 
+    @property
+    def moves(self) -> tuple[Move, ...]:
+        """Everything that moves pixels, in order: what masks, boxes and points have to follow."""
+        return (Crop(self.window), *(action for action in self.actions if isinstance(action, Move)))
+
     def run(self, image: Pixels) -> Pixels:
         """Return the sample, maybe as a view of the image, which stays as it is. Raises ItemError."""
         pixels = self.window.of(image)

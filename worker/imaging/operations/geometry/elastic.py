@@ -10,7 +10,7 @@ from pydantic import Field
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Pixels, Size
-from penstock.protocol.spec.step import Action, Float64s, Move, Step
+from penstock.protocol.spec.step import Action, Float64s, Move, Points, Step, corners_of
 from penstock.worker.imaging.operations.geometry.moves import levels_outside
 from penstock.worker.imaging.operations.parameters import Fill, decay
 
@@ -42,20 +42,46 @@ class Displace(Move):
         """Return the distorted image."""
         import cv2
 
-        x, y = self.places((image.shape[0], image.shape[1]))
         method = cv2.INTER_LINEAR if self.filter == "bilinear" else cv2.INTER_NEAREST
-        value = levels_outside(self.fill, image.shape[2])
-        cv2.ipp.setUseIPP(False)
-        moved = cv2.remap(image, x, y, method, borderMode=cv2.BORDER_CONSTANT, borderValue=value)
-        return np.asarray(moved, np.uint8).reshape(image.shape)
+        places = self.places((image.shape[0], image.shape[1]), self.filter)
+        return _remapped(image, places, method, levels_outside(self.fill, image.shape[2]))
 
-    def places(self, image: Size) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def mask(self, mask: Pixels, outside: int) -> Pixels:
+        """Return the mask with the class of the nearest pixel."""
+        import cv2
+
+        return _remapped(mask, self.places((mask.shape[0], mask.shape[1]), "nearest"), cv2.INTER_NEAREST, (outside,))
+
+    def points(self, points: Points, image: Size) -> Points:
+        """Return the centres of the pixels whose own places lie nearest: the first in reading order of several."""
+        x, y = self.places(image, "bilinear")
+        moved = []
+        for left, top in points.tolist():
+            nearest = int(np.argmin((x + 0.5 - left) ** 2 + (y + 0.5 - top) ** 2))
+            row, column = divmod(nearest, image[1])
+            moved.append((column + 0.5, row + 0.5))
+        return np.array(moved, np.float64).reshape(-1, 2)
+
+    def polygon(self, corners: Points, image: Size) -> Points:
+        """Return the rectangle around the pixels that show a part of the polygon."""
+        from penstock.worker.imaging.targets.polygons import inside
+
+        x, y = self.places(image, "bilinear")
+        found = inside(corners, x + 0.5, y + 0.5)
+        rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+        if not len(rows):
+            return np.empty((0, 2))
+        return corners_of(float(columns[0]), float(rows[0]), float(columns[-1]) + 1.0, float(rows[-1]) + 1.0)
+
+    def places(
+        self, image: Size, filter_: Literal["nearest", "bilinear"]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return where each pixel of the result lies in an image of this size: its column and its row."""
         places = []
         for axis, shift in enumerate(self.shifts(image)):
             side = np.arange(image[1 - axis], dtype=np.float64)
             place = np.rint((shift + (side if axis == 0 else side[:, np.newaxis])) * _PART) / _PART
-            places.append((np.floor(place + 0.5) if self.filter == "nearest" else place).astype(np.float32))
+            places.append((np.floor(place + 0.5) if filter_ == "nearest" else place).astype(np.float32))
         return places[0], places[1]
 
     def shifts(self, image: Size) -> npt.NDArray[np.float64]:
@@ -72,6 +98,19 @@ class Displace(Move):
             smooth = cv2.sepFilter2D(centered, cv2.CV_64F, weights, weights, borderType=cv2.BORDER_REFLECT_101)
             np.multiply(smooth, self.alpha / 2.0 * unit, out)
         return shifts
+
+
+def _remapped(
+    image: Pixels,
+    places: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    method: int,
+    outside: tuple[int, ...],
+) -> Pixels:
+    import cv2
+
+    cv2.ipp.setUseIPP(False)
+    moved = cv2.remap(image, *places, method, borderMode=cv2.BORDER_CONSTANT, borderValue=outside)
+    return np.asarray(moved, np.uint8).reshape(image.shape)
 
 
 def _weights(sigma: float) -> npt.NDArray[np.float64]:

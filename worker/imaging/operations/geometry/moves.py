@@ -1,12 +1,13 @@
 """The moves that geometric steps are made of: each moves an image, whatever step asked for it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from penstock.protocol.spec.operation import Pixels, Size, Window
-from penstock.protocol.spec.step import Move
+from penstock.protocol.spec.step import Move, Points, corners_of
 
 #: Filters of Pillow; all but `nearest` widen with the reduction (antialias).
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
@@ -14,6 +15,8 @@ Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Sampling = Literal["nearest", "bilinear", "bicubic"]
 #: How padding continues an image: one colour; aaa|abcd|ddd; dcb|abcd|cba; cba|abcd|dcb.
 PadMode = Literal["constant", "edge", "reflect", "symmetric"]
+#: Least denominator of a perspective at places that it shows.
+_LEAST_DEPTH = 1e-6
 #: Level of each channel outside the image; a single one counts for all.
 Fill = tuple[int, ...]
 
@@ -32,6 +35,22 @@ class Crop(Move):
     def pixels(self, image: Pixels) -> Pixels:
         """Return the part, as a view."""
         return self.window.of(image)
+
+    def mask(self, mask: Pixels, outside: int) -> Pixels:
+        """Return the part, as a view."""
+        del outside
+        return self.window.of(mask)
+
+    def points(self, points: Points, image: Size) -> Points:
+        """Return the places in the part."""
+        del image
+        return points - np.array([self.window.x, self.window.y])
+
+    def shown(self, image: Size) -> Points:
+        """Return the part."""
+        del image
+        window = self.window
+        return corners_of(window.x, window.y, window.x + window.width, window.y + window.height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +72,16 @@ class Mirror(Move):
         flip(image, out, horizontal=self.horizontal, vertical=self.vertical)
         return out
 
+    def mask(self, mask: Pixels, outside: int) -> Pixels:
+        """Return the mirrored mask, as a view."""
+        del outside
+        return mask[:: -1 if self.vertical else 1, :: -1 if self.horizontal else 1]
+
+    def points(self, points: Points, image: Size) -> Points:
+        """Return the mirrored places."""
+        x, y = points[:, 0], points[:, 1]
+        return np.stack([image[1] - x if self.horizontal else x, image[0] - y if self.vertical else y], axis=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Scale(Move):
@@ -72,6 +101,17 @@ class Scale(Move):
 
         return image if image.shape[:2] == self.to else resize_pillow(image, self.filter, self.to)
 
+    def mask(self, mask: Pixels, outside: int) -> Pixels:
+        """Return the mask with the class of the nearest pixel."""
+        from penstock.worker.imaging.resize import resize_pillow
+
+        del outside
+        return mask if mask.shape == self.to else resize_pillow(mask[..., np.newaxis], "nearest", self.to)[..., 0]
+
+    def points(self, points: Points, image: Size) -> Points:
+        """Return the places, scaled."""
+        return points * np.array([self.to[1] / image[1], self.to[0] / image[0]])
+
 
 @dataclass(frozen=True, slots=True)
 class Pad(Move):
@@ -90,6 +130,18 @@ class Pad(Move):
 
     def pixels(self, image: Pixels) -> Pixels:
         """Return the padded image."""
+        return self._padded(image, levels_outside(self.fill, image.shape[2]))
+
+    def mask(self, mask: Pixels, outside: int) -> Pixels:
+        """Return the padded mask, continued as the image is: `outside` where that has one colour."""
+        return self._padded(mask[..., np.newaxis], (outside,))[..., 0]
+
+    def points(self, points: Points, image: Size) -> Points:
+        """Return the places in the padded image; what is repeated in the padding is no further target."""
+        del image
+        return points + np.array([self.left, self.top])
+
+    def _padded(self, image: Pixels, value: tuple[int, ...]) -> Pixels:
         import cv2
 
         border = {
@@ -99,7 +151,6 @@ class Pad(Move):
             "symmetric": cv2.BORDER_REFLECT,
         }[self.mode]
         height, width = self.size((image.shape[0], image.shape[1]))
-        value = levels_outside(self.fill, image.shape[2])
         padded = cv2.copyMakeBorder(image, self.top, self.bottom, self.left, self.right, border, value=value)
         return padded.reshape(height, width, image.shape[2]).astype(np.uint8, copy=False)
 
@@ -125,6 +176,37 @@ class _Mapping(Move):
         fill = levels_outside(self.fill, image.shape[2])
         return transform_pillow(image, self._METHOD, self.coefficients, self.filter, fill)
 
+    def mask(self, mask: Pixels, outside: int) -> Pixels:
+        """Return the mask with the class of the nearest pixel."""
+        from penstock.worker.imaging.resize import transform_pillow
+
+        return transform_pillow(mask[..., np.newaxis], self._METHOD, self.coefficients, "nearest", (outside,))[..., 0]
+
+    def shown(self, image: Size) -> Points:
+        """Return where the result's corners lie in the image."""
+        from penstock.worker.imaging.targets.polygons import beyond
+
+        matrix = self._matrix
+        # Where the denominator is not positive, a perspective shows nothing.
+        return _mapped(matrix, beyond(corners_of(0.0, 0.0, image[1], image[0]), *matrix[6:], _LEAST_DEPTH))
+
+    def points(self, points: Points, image: Size) -> Points:
+        """Return the places in the result, by the inverse matrix."""
+        del image
+        a, b, c, d, e, f, g, h, i = self._matrix
+        # The adjugate: the inverse but for a factor, which the division cancels.
+        inverse = (
+            *(e * i - f * h, c * h - b * i, b * f - c * e),
+            *(f * g - d * i, a * i - c * g, c * d - a * f),
+            *(d * h - e * g, b * g - a * h, a * e - b * d),
+        )
+        return _mapped(inverse, points)
+
+    @property
+    def _matrix(self) -> tuple[float, ...]:
+        """The coefficients as a matrix of three rows."""
+        return (*self.coefficients, *(0.0, 0.0, 1.0)[len(self.coefficients) - 6 :])
+
 
 class Affine(_Mapping):
     """Maps the image by a matrix of six coefficients: a pixel comes from (a x + b y + c, d x + e y + f)."""
@@ -138,6 +220,14 @@ class Perspective(_Mapping):
 
     __slots__ = ()
     _METHOD = "PERSPECTIVE"
+
+
+def _mapped(matrix: Sequence[float], points: Points) -> Points:
+    """Return the points that a matrix of three rows makes of points; sums in this order, so that hosts agree."""
+    a, b, c, d, e, f, g, h, i = matrix
+    x, y = points[:, 0], points[:, 1]
+    depth = g * x + h * y + i
+    return np.stack([(a * x + b * y + c) / depth, (d * x + e * y + f) / depth], axis=1)
 
 
 def levels_outside(fill: Fill, channels: int) -> tuple[int, ...]:

@@ -62,6 +62,11 @@ class AugMix(Step):
         return 1 + self.mixture_width * (2 + 3 * self._depth)
 
     @property
+    def hides_moves(self) -> bool:
+        """Its chains rotate, shear and translate, and are mixed: no place of the image has one place in the mixture."""
+        return True
+
+    @property
     def _depth(self) -> int:
         return self.chain_depth or _DEPTH
 

@@ -51,6 +51,11 @@ class _Choice(Step):
         """As many as its steps make together."""
         return lcm(*(step.views for step in self.steps))
 
+    @property
+    def hides_moves(self) -> bool:
+        """Whether one of its steps does."""
+        return any(step.hides_moves for step in self.steps)
+
     def of_patch(self, patch: int) -> Self:
         """Return the choice among the steps of this patch."""
         return self.model_copy(update={"steps": tuple(step.of_patch(patch) for step in self.steps)})

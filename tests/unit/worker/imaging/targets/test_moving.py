@@ -1,0 +1,89 @@
+"""Targets follow the image: moving one equals drawing it into the image and moving that."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support.imaging.geometric import GEOMETRIC, geometric_programs
+
+from penstock.protocol.spec.operation import Window
+from penstock.protocol.spec.operation_table import step_models
+from penstock.protocol.spec.step import Move, corners_of
+from penstock.worker.imaging.operations.geometry.moves import Affine, Crop, Mirror, Pad, Perspective, Scale
+from penstock.worker.imaging.program import Program
+from penstock.worker.imaging.targets.moving import moved_mask, moved_polygon
+
+IMAGE = (40, 48)
+IGNORE = 255
+#: Widest gap (pixels of the result) between a moved box and the drawn one, for each move that resamples it: the nearest
+#: pixel is half a pixel off, and the tip of a turned corner covers no pixel's centre.
+GAP = 1.6
+
+
+@given(st.data(), geometric_programs(IMAGE, "nearest", IGNORE))
+@settings(max_examples=60, deadline=None)
+def test_a_moved_mask_is_the_moved_image_of_it(data: st.DataObject, made: tuple[Program, list[str]]) -> None:
+    """With nearest sampling, a mask that moves is to the last pixel the image of the mask, moved by the program."""
+    mask = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 9, IMAGE, np.uint8)
+    expected = made[0].run(mask[..., np.newaxis])[..., 0]
+    assert expected.tolist() == moved_mask(made[0].moves, mask, IGNORE).tolist()
+
+
+@given(st.data(), geometric_programs(IMAGE, "nearest", 0, tuple(GEOMETRIC.keys() - {"elastic"})))
+@settings(max_examples=120, deadline=None)
+def test_a_moved_box_is_the_box_of_what_was_drawn(data: st.DataObject, made: tuple[Program, list[str]]) -> None:
+    """The rectangle around a moved box's corners is that around the pixels of a drawn box, after any program."""
+    left, top = data.draw(st.integers(0, 36)), data.draw(st.integers(0, 28))
+    right, bottom = data.draw(st.integers(left + 8, 48)), data.draw(st.integers(top + 8, 40))
+    image = np.zeros((*IMAGE, 1), np.uint8)
+    image[top:bottom, left:right] = 200
+    shown = np.argwhere(made[0].run(image)[..., 0] == 200)
+    corners, visible = moved_polygon(made[0].moves, corners_of(left, top, right, bottom), IMAGE)
+    gap = GAP * 1.5 ** len(made[1])
+    if not len(shown) or not len(corners):
+        assert not len(shown) or np.ptp(shown, axis=0).min() < gap
+        assert not len(corners) or np.ptp(corners, axis=0).min() < gap
+        return
+    assume(np.ptp(corners, axis=0).min() > gap)  # of a sliver, no pixel's centre may be shown
+    drawn = [*shown.min(axis=0)[::-1], *(shown.max(axis=0)[::-1] + 1)]
+    assert drawn == pytest.approx([*corners.min(axis=0), *corners.max(axis=0)], abs=gap)
+    assert 0.0 < visible <= 1.0
+
+
+@given(st.data(), geometric_programs(IMAGE, "nearest", 0, ("elastic",), 1))
+@settings(max_examples=15, deadline=None)
+def test_a_box_follows_an_elastic_distortion(data: st.DataObject, made: tuple[Program, list[str]]) -> None:
+    """Its rectangle is that around the pixels that show a part of it."""
+    left, top = data.draw(st.integers(0, 30)), data.draw(st.integers(0, 22))
+    image = np.zeros((*IMAGE, 1), np.uint8)
+    image[top : top + 14, left : left + 14] = 200
+    shown = np.argwhere(made[0].run(image)[..., 0] == 200)
+    corners, _ = moved_polygon(made[0].moves, corners_of(left, top, left + 14, top + 14), IMAGE)
+    drawn = [*shown.min(axis=0)[::-1], *(shown.max(axis=0)[::-1] + 1)]
+    assert drawn == pytest.approx([*corners.min(axis=0), *corners.max(axis=0)], abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("moves", "corners", "visible"),
+    [
+        ([Crop(Window(0, 10, 40, 38))], (0, 10, 10, 30), 0.5),
+        ([Mirror(horizontal=True, vertical=False)], (28, 10, 48, 30), 1.0),
+        ([Scale((80, 24), "bilinear")], (0, 20, 10, 60), 1.0),
+        ([Crop(Window(20, 0, 20, 20)), Pad(20, 0, 0, 0)], (0, 20, 20, 30), 0.5),
+        ([Affine((1.0, 0.0, 10.0, 0.0, 1.0, 0.0), "nearest", (0,))], (0, 10, 10, 30), 0.5),
+        ([Perspective((1.0, 0.0, 0.0, 0.0, 1.0, 15.0, 0.0, 0.0), "nearest", (0,))], (0, 0, 20, 15), 0.75),
+        ([Crop(Window(0, 30, 40, 18))], None, 0.0),
+    ],
+)
+def test_what_is_left_of_a_box(moves: list[Move], corners: tuple[float, ...] | None, visible: float) -> None:
+    """A box of 20 × 20 pixels at (0, 10), by hand; a part that was cut off does not come back with the padding."""
+    found, fraction = moved_polygon(moves, corners_of(0, 10, 20, 30), IMAGE)
+    assert visible == fraction
+    assert corners == ((*found.min(axis=0), *found.max(axis=0)) if len(found) else None)
+
+
+def test_every_geometric_step_is_tried() -> None:
+    """A new step that moves pixels belongs into the table of the property tests."""
+    folder = "penstock.worker.imaging.operations.geometry."
+    geometric: set[str] = {op for op, model in step_models().items() if model.__module__.startswith(folder)}
+    assert geometric == GEOMETRIC.keys()

@@ -1,0 +1,1 @@
+"""Targets that move with the image: loads them from a manifest's cells and files, and moves them by a program."""

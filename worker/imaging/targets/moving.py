@@ -1,0 +1,40 @@
+"""Moves targets by the moves of a sample's program, in the program's order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from penstock.protocol.spec.operation import Pixels, Size
+from penstock.protocol.spec.step import Move, Points
+from penstock.worker.imaging.targets.polygons import area, clipped
+
+#: A polygon needs so many corners.
+_CORNERS = 3
+
+
+def moved_mask(moves: Sequence[Move], mask: Pixels, outside: int) -> Pixels:
+    """Return the moved mask (height, width), maybe as a view; `outside` where the image does not reach."""
+    for move in moves:
+        mask = move.mask(mask, outside)
+    return mask
+
+
+def moved_polygon(moves: Sequence[Move], corners: Points, image: Size) -> tuple[Points, float]:
+    """Return the corners of a convex polygon in the result, and the visible fraction of its area.
+
+    The polygon is cut to what each move shows, so that a part once cut off does not come back. The fraction is the
+    product of those that each move leaves, each of the polygon that the move gets. Nothing visible: no corners, and 0.
+    """
+    visible = 1.0
+    for move in moves:
+        whole = abs(area(corners))
+        corners = clipped(corners, move.shown(image))
+        left = abs(area(corners)) if len(corners) >= _CORNERS else 0.0
+        if not left:
+            return np.empty((0, 2)), 0.0
+        visible *= min(1.0, left / whole)
+        corners = move.polygon(corners, image)
+        if len(corners) < _CORNERS:
+            return np.empty((0, 2)), 0.0
+        image = move.size(image)
+    return corners, visible
