@@ -9,6 +9,9 @@ Text = Annotated[str, StringConstraints(max_length=4096)]
 #: Explanations quote what peers sent; one that is too long is cut, which is no error.
 Reason = Annotated[str, BeforeValidator(lambda text: text[:4096] if isinstance(text, str) else text)]
 Count = Annotated[int, Field(ge=0, lt=2**62)]
+#: Most characters of a manifest's cell that an item carries.
+MAX_CELL = 65_536
+Cell = Annotated[str, StringConstraints(max_length=MAX_CELL)]
 #: Longest time that a peer may report (s; 30,000 years): sums over many peers stay finite.
 MOST_S = 1e12
 Seconds = Annotated[float, Field(ge=0, le=MOST_S, allow_inf_nan=False)]
@@ -34,6 +37,10 @@ class Item(Message):
     """Class index; -1 without one."""
     span: tuple[Count, Count] | None = None
     """Offset and length (bytes) of the item in its file; none: the item is the whole file."""
+    row: Count | None = None
+    """Line (of CSV and JSON lines) or row of the manifest that lists the item, if the stream has targets."""
+    cells: tuple[Cell, ...] = ()
+    """What the columns of the stream's targets hold in this row: text, or JSON of a list or a number."""
 
     @property
     def name(self) -> str:

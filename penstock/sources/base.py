@@ -77,6 +77,11 @@ class Listing(ABC):
     def counts(self) -> dict[str, int]:
         """Return how many items each class has."""
 
+    @property
+    def longest_row(self) -> int:
+        """Bytes of the longest row of the columns that targets are made of; 0 without such columns."""
+        return 0
+
     def item(self, index: int) -> Item:
         """Return an item as a task carries it."""
         return Item.model_construct(item=index, path=self.path(index), label=self.label(index))
@@ -128,6 +133,8 @@ class SourceKind:
     list_items: Callable[[Any, Roots], Listing]
     #: Opens the reader of a stream; raises SourceError. The source's root is among the roots.
     open_reader: Callable[[Any, StreamPlan, Roots], Reader]
+    #: Lists the items with the named columns of a manifest, for the stream's targets; None: the kind has no columns.
+    list_columns: Callable[[Any, Roots, Sequence[str]], Listing] | None = None
     #: Whether `list_items` supports `validation_split` and `subset`; otherwise a spec with them is refused.
     splits: bool = False
     #: Whether `allow_outside` is only about symbolic links. Then `penstock up` and `penstock.local` follow them where
@@ -141,8 +148,8 @@ def kind_of(source: Source) -> SourceKind:
     return cast("SourceKind", load_kind(source.kind_name))
 
 
-def list_source(source: Source, roots: Roots) -> Listing:
-    """Return the items of a source.
+def list_source(source: Source, roots: Roots, columns: Sequence[str] = ()) -> Listing:
+    """Return the items of a source, with the named columns of its manifest, if any.
 
     With a `subset`, the listing holds that subset only, and indices count within it. Raises SourceError and SpecError.
     """
@@ -154,7 +161,14 @@ def list_source(source: Source, roots: Roots) -> Listing:
             f"subset = {source.subset!r}: a source of kind {source.kind_name!r} cannot be split; leave subset and "
             "validation_split out"
         )
-    return kind.list_items(source, roots)
+    if not columns:
+        return kind.list_items(source, roots)
+    if kind.list_columns is None:
+        raise SourceError(
+            f"targets read column {columns[0]!r}, and a source of kind {source.kind_name!r} has no columns: list the "
+            "items in a manifest, or leave the targets out"
+        )
+    return kind.list_columns(source, roots, columns)
 
 
 def open_reader(plan: StreamPlan, roots: Roots) -> Reader:

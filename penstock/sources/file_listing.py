@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.protocol.errors import SourceError
+from penstock.protocol.records import Item
 from penstock.protocol.spec.source import Source
 from penstock.sources.base import Listing, count_classes
 from penstock.sources.split import held_out
+from penstock.sources.tables.cells import Cells, CellsBuilder
 
 #: Longest path below the root (bytes): PATH_MAX of Linux, and what a message may carry.
 MAX_PATH_BYTES = 4096
@@ -44,6 +46,8 @@ class FileListing(Listing):
     digest: str
     #: Files that were found and not listed: how many of each suffix.
     passed_over: Mapping[str, int] = field(default_factory=dict)
+    #: Columns of targets; None without targets.
+    cells: Cells | None = None
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -52,7 +56,13 @@ class FileListing(Listing):
     @property
     def held_bytes(self) -> int:
         """Memory that the listing takes."""
-        return len(self.paths) + self.starts.nbytes + self.labels.nbytes
+        held = self.cells.held_bytes if self.cells is not None else 0
+        return len(self.paths) + self.starts.nbytes + self.labels.nbytes + held
+
+    @property
+    def longest_row(self) -> int:
+        """Bytes of the longest row of the columns that targets are made of; 0 without such columns."""
+        return self.cells.longest if self.cells is not None else 0
 
     def path(self, index: int) -> str:
         """Return an item's path below the root, with `/` between parts, as it is on disk."""
@@ -61,6 +71,11 @@ class FileListing(Listing):
     def label(self, index: int) -> int:
         """Return an item's class index."""
         return int(self.labels[index])
+
+    def item(self, index: int) -> Item:
+        """Return an item as a task carries it."""
+        row, cells = self.cells.of(index) if self.cells is not None else (None, ())
+        return Item.model_construct(item=index, path=self.path(index), label=self.label(index), row=row, cells=cells)
 
     def counts(self) -> dict[str, int]:
         """Return how many items each class has."""
@@ -72,6 +87,8 @@ class FileListing(Listing):
         builder = ListingBuilder()
         for index in np.flatnonzero(chosen == validation).tolist():
             builder.add(self._raw(index), int(self.labels[index]))
+            if self.cells is not None:
+                builder.add_cells(*self.cells.of(index))
         return replace(builder.build(self.kind, self.classes), passed_over=self.passed_over)
 
     def _raw(self, index: int) -> bytes:
@@ -85,6 +102,7 @@ class ListingBuilder:
         self._paths = bytearray()
         self._lengths = array("H")
         self._labels = array("i")
+        self._cells: CellsBuilder | None = None
 
     def __len__(self) -> int:
         """Return the number of items so far."""
@@ -96,6 +114,11 @@ class ListingBuilder:
         self._lengths.append(len(path))
         self._labels.append(label)
 
+    def add_cells(self, row: int, cells: Sequence[str]) -> None:
+        """Add the row, by its number in the manifest, of the item that was added last; of all items or of none."""
+        self._cells = self._cells or CellsBuilder(len(cells))
+        self._cells.add(row, cells)
+
     def build(self, kind: str, classes: Sequence[str], relabel: npt.NDArray[np.int32] | None = None) -> FileListing:
         """Return the listing, `relabel[label]` for each label if given. The builder must not be used after."""
         starts = np.zeros(len(self) + 1, np.int64)
@@ -104,7 +127,10 @@ class ListingBuilder:
         if relabel is not None:
             labels = relabel[labels]
         digest = _digest(kind, classes, self._paths, starts, labels)
-        return FileListing(kind, tuple(classes), self._paths, starts, labels, digest)
+        cells = self._cells.build() if self._cells is not None else None
+        if cells is not None:
+            digest = hashlib.sha256(f"{digest} {cells.digest}".encode()).hexdigest()
+        return FileListing(kind, tuple(classes), self._paths, starts, labels, digest, cells=cells)
 
 
 def _digest(

@@ -1,9 +1,10 @@
-"""The kind "manifest": a CSV or Parquet file with a row for each image.
+"""The kind "manifest": a CSV, JSON lines or Parquet file with a row for each image.
 
 The order of the items is that of the rows. A manifest may name a file several times. It may have a hundred million
 rows, so the images are not looked at: a worker checks each path when it opens it.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import field_validator
@@ -21,7 +22,7 @@ from penstock.sources.remote import brought
 
 
 class ManifestSource(Source):
-    """A CSV or Parquet file with a row for each image."""
+    """A CSV, JSON lines (`.jsonl`, `.ndjson`) or Parquet file with a row for each image."""
 
     kind: Literal["manifest"]
     """Says that this is a manifest."""
@@ -34,15 +35,15 @@ class ManifestSource(Source):
     path_column: str = "path"
     """Column with the image's path."""
     label_column: str = "label"
-    """Column with the class name (or number)."""
+    """Column with the class name (or number); empty: images have no class, and `label` is -1."""
 
     _paths_stay_inside = field_validator("path", "images")(confined)
 
 
-def list_manifest(source: ManifestSource, roots: Roots) -> FileListing:
-    """Return the images that a manifest names. Raises SourceError."""
+def list_manifest(source: ManifestSource, roots: Roots, targets: Sequence[str] = ()) -> FileListing:
+    """Return the images that a manifest names, with the columns of `targets`. Raises SourceError."""
     root, holder = root_of(source.root, roots), root_of(source.manifest_root or source.root, roots)
-    columns = Columns(source.path_column, source.label_column, source.images, source.classes)
+    columns = Columns(source.path_column, source.label_column, source.images, source.classes, tuple(targets))
     if is_url(holder):
         with brought(holder, source.path, allow_outside=source.allow_outside) as (place, name):
             listing = list_rows(columns, place, name)
@@ -67,4 +68,6 @@ def _check_images(source: ManifestSource, root: str) -> None:
     Guard.of(root, source).check(images)
 
 
-KIND = SourceKind(ManifestSource, list_manifest, open_files, splits=True, follows_links=True)
+KIND = SourceKind(
+    ManifestSource, list_manifest, open_files, splits=True, follows_links=True, list_columns=list_manifest
+)

@@ -1,28 +1,19 @@
-"""Reads the rows of a manifest, CSV or Parquet, into a listing. Every error names the file and the row."""
+"""Makes a listing of the rows of a manifest. Every error names the file and the row."""
 
-# Paths are bytes here: names are taken as they are on disk.
-# ruff: noqa: PTH123
-
-import csv
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from penstock.protocol.errors import SourceError
-from penstock.protocol.storage.labels import GivenClasses, class_name, some, sorted_classes
-from penstock.sources.containers.columns import check_column, import_pyarrow, label_values
+from penstock.protocol.records import MAX_CELL
+from penstock.protocol.storage.labels import GivenClasses, class_name, sorted_classes
 from penstock.sources.file_listing import MAX_PATH_BYTES, FileListing, ListingBuilder, prefix_of
+from penstock.sources.tables.formats import Row, row_name, rows_of
 
 #: What the listing's digest says of its kind.
 _KIND = "manifest"
-
-#: Rows of a Parquet file that are Python objects at once.
-_PARQUET_ROWS = 65_536
-
-#: A row's number in the file, its path and its label, as the file has them.
-_Row = tuple[int, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,39 +21,75 @@ class Columns:
     """How a manifest is to be read."""
 
     path: str
+    #: Empty: without labels.
     label: str
     #: Folder below the root that the paths are relative to.
     images: str
     #: Class names in label order; None: all that are found.
     classes: tuple[str, ...] | None
+    #: Columns that targets are made of.
+    targets: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """All columns, and for each the setting that names it: path, label (if there is one) and then the targets."""
+        labels = {self.label: "source.label_column"} if self.label else {}
+        return {self.path: "source.path_column"} | labels | dict.fromkeys(self.others, "column of a target")
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The targets' columns that are neither the path nor the label."""
+        return tuple(column for column in self.targets if column not in (self.path, self.label))
 
 
 def list_rows(columns: Columns, place: bytes, name: str) -> FileListing:
     """Return the items of the manifest at `place`, which messages call `name`. Raises SourceError."""
-    if place.lower().endswith((b".parquet", b".pq")):
-        return _gather(columns, f"{name}, row", _parquet_rows(name, place, columns))
-    return _gather(columns, f"{name}, line", _csv_rows(name, place, columns))
+    return _gather(columns, name, rows_of(place, name, columns.wanted))
 
 
-def _gather(columns: Columns, where: str, rows: Iterator[_Row]) -> FileListing:
-    prefix = prefix_of(columns.images)
+def _gather(columns: Columns, name: str, rows: Iterator[Row]) -> FileListing:
+    prefix, order = prefix_of(columns.images), list(columns.wanted)
+    label_at = order.index(columns.label) if columns.label else 0
+    cells_at = [order.index(column) for column in columns.targets]
     builder = ListingBuilder()
     numbers = _Numbers(columns)
-    for number, path, label in rows:
-        if problem := _path_problem(path):
-            raise SourceError(f"{where} {number}: {columns.path} = {path!r}: {problem}")
+    for number, values in rows:
+        path = values[0]
+        if problem := path_problem(path):
+            raise SourceError(f"{row_name(name, number)}: {columns.path} = {path!r}: {problem}")
         raw = prefix + path.encode()
         if len(raw) > MAX_PATH_BYTES:
-            raise SourceError(f"{where} {number}: the path below the root is longer than {MAX_PATH_BYTES} bytes")
-        found = numbers.seen.get(label) if type(label) is str else None
-        builder.add(raw, numbers.of(label, f"{where} {number}") if found is None else found)
+            raise SourceError(
+                f"{row_name(name, number)}: the path below the root is longer than {MAX_PATH_BYTES} bytes"
+            )
+        if not columns.label:
+            found: int | None = -1
+        else:
+            found = numbers.seen.get(values[label_at]) if type(values[label_at]) is str else None
+        builder.add(raw, numbers.of(values[label_at], row_name(name, number)) if found is None else found)
+        if cells_at:
+            where = row_name(name, number)
+            builder.add_cells(number, [_cell(values[at], f"{where}: {order[at]}") for at in cells_at])
     if not len(builder):
-        raise SourceError(f"{where.rpartition(',')[0]}: the manifest has no rows below its header")
-    if columns.classes is not None:
-        return builder.build(_KIND, columns.classes)
+        raise SourceError(f"{name}: the manifest has no rows below its header")
+    if columns.classes is not None or not columns.label:
+        return builder.build(_KIND, columns.classes or ())
     classes = sorted_classes(numbers.names)
     ranks = {name: rank for rank, name in enumerate(classes)}
     return builder.build(_KIND, classes, np.array([ranks[name] for name in numbers.names], np.int32))
+
+
+def _cell(value: object, where: str) -> str:
+    """Return a cell as text: text as it is, nothing as empty text, all else as JSON. Raises SourceError."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
+    if len(text) > MAX_CELL:
+        raise SourceError(
+            f"{where} has {len(text)} characters, and at most {MAX_CELL} are carried to the workers: put such a target "
+            "into a file of its own"
+        )
+    return text
 
 
 class _Numbers:
@@ -88,7 +115,8 @@ class _Numbers:
         return number
 
 
-def _path_problem(path: object) -> str:
+def path_problem(path: object) -> str:
+    """Return why a manifest's path is not taken; empty if it is."""
     if not isinstance(path, str):
         return "must be text"
     if not path:
@@ -100,50 +128,3 @@ def _path_problem(path: object) -> str:
     if ".." in path and ".." in path.split("/"):
         return "must not have '..' in it"
     return ""
-
-
-def _places(name: str, header: Sequence[str], columns: Columns) -> tuple[int, int]:
-    """Return where the path and the label stand."""
-    check_column(name, header, columns.path, "path_column")
-    check_column(name, header, columns.label, "label_column")
-    return header.index(columns.path), header.index(columns.label)
-
-
-def _csv_rows(name: str, place: bytes, columns: Columns) -> Iterator[_Row]:
-    line = 0
-    try:
-        with open(place, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            path_at, label_at = _places(name, header, columns)
-            for row in reader:
-                line = reader.line_num
-                if not row:
-                    continue
-                if len(row) != len(header):  # a comma that is not quoted would shift path and label
-                    raise SourceError(
-                        f"{name}, line {line}: the row has {len(row)} fields, the header {len(header)}: {some(row)}; "
-                        "put quotes around fields that hold commas"
-                    )
-                yield line, row[path_at], row[label_at]
-    except csv.Error as error:
-        raise SourceError(f"{name}, after line {line}: not valid CSV: {error}") from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{name}: not UTF-8 text: {error}; save the manifest as UTF-8") from error
-    except OSError as error:
-        raise SourceError(f"{name}: cannot read the manifest: {error.strerror}") from error
-
-
-def _parquet_rows(name: str, place: bytes, columns: Columns) -> Iterator[_Row]:
-    pa = import_pyarrow(name, ", or give a CSV file")
-    number = 0
-    try:
-        with open(place, "rb") as opened, pa.parquet.ParquetFile(opened) as file:
-            _places(name, file.schema_arrow.names, columns)
-            for batch in file.iter_batches(_PARQUET_ROWS, columns=[columns.path, columns.label]):
-                paths, labels = batch.column(columns.path), batch.column(columns.label)
-                for path, label in zip(paths.to_pylist(), label_values(labels), strict=True):
-                    number += 1
-                    yield number, path, label
-    except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{name}: cannot read the Parquet file after row {number}: {error}") from error

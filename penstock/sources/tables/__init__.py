@@ -1,0 +1,1 @@
+"""Tables of a manifest: reads the rows of CSV, JSON lines and Parquet files, and holds the cells of targets."""
