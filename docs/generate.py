@@ -35,6 +35,7 @@ from penstock.protocol.spec import (
     recipe,
     source,
     spec,
+    target,
     transform,
 )
 from penstock.protocol.transport.rejects import REASONS
@@ -52,6 +53,8 @@ _SPEC: dict[str, type[BaseModel]] = {
     "The file": spec.Spec,
     "`[streams.NAME]`": spec.Stream,
     **{f'`[streams.NAME.source]`, kind = "{kind}"': source.load_kind(kind).model for kind in source.KINDS},
+    '`[streams.NAME.targets.FIELD]`, kind = "boxes"': target.BoxesTarget,
+    '`[streams.NAME.targets.FIELD]`, kind = "mask"': target.MaskTarget,
     "`[streams.NAME.transform]`": transform.Transform,
     "`[streams.NAME.transform.resize]`": transform.Resize,
     "`[streams.NAME.transform.patch]`": transform.Patch,

@@ -190,7 +190,7 @@ def schema_before(stream: Stream) -> tuple[FieldSchema, ...]:
     (`transform.normalize` gives type and axes); `label` int32, the class index; `item` int64, the item's index in the
     whole source; `patch` int32, which of the item's patches; and with manipulations `manipulation` int32, 0 for the
     unchanged image, then by their order in the spec. With `manipulations.every` an image for each of their names stands
-    in place of `image` and `manipulation`.
+    in place of `image` and `manipulation`. Targets follow, each with the fields of its kind.
     """
     transform = stream.transform
     dtype, shape = transform.image_field
@@ -202,6 +202,11 @@ def schema_before(stream: Stream) -> tuple[FieldSchema, ...]:
         FieldSchema(name="label", dtype="int32", shape=()),
         FieldSchema(name="item", dtype="int64", shape=()),
         FieldSchema(name="patch", dtype="int32", shape=()),
+        *(
+            FieldSchema.of(field, made)
+            for name, target in stream.targets.items()
+            for field, made in target.fields(name, transform.image_shape[:2]).items()
+        ),
     )
     if transform.manipulations is None or transform.manipulations.every:
         return fields

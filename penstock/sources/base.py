@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, cast
@@ -97,7 +97,7 @@ def count_classes(classes: Sequence[str], labels: npt.NDArray[np.int32]) -> dict
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A task's items, read: four sequences of one length, in the task's order."""
+    """A task's items, read: sequences of one length, in the task's order."""
 
     #: Index of each item in the whole source.
     items: Int64s
@@ -108,6 +108,8 @@ class Loaded:
     #: Bytes of an image file, pixels (height, width, channels), or why there is neither; one array of pixels (items,
     #: height, width, channels) if the source holds arrays and no item failed. Taking one may wait for it.
     contents: Sequence[bytes | npt.NDArray[np.uint8] | ItemError] | npt.NDArray[np.uint8]
+    #: By the name of a target: the content of each item's file, or why it cannot be had.
+    files: Mapping[str, Sequence[bytes | ItemError]] = field(default_factory=dict)
 
     @property
     def waited_s(self) -> float:

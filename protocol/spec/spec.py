@@ -18,6 +18,7 @@ from penstock.protocol.spec.model import Model, Name, RootPath
 from penstock.protocol.spec.pinning import pinned
 from penstock.protocol.spec.roots import absolute_root
 from penstock.protocol.spec.source import AnySource, check_kind
+from penstock.protocol.spec.target import MOST_NAME, AnyTarget
 from penstock.protocol.spec.transform import Transform
 from penstock.protocol.spec.validation_errors import explain
 
@@ -29,6 +30,8 @@ class Stream(Model):
     """Where the items come from."""
     transform: Transform
     """What a worker makes of each item."""
+    targets: dict[Name, AnyTarget] = Field(default_factory=dict, exclude_if=lambda targets: not targets)
+    """What moves with the image, by the name of its field: boxes and masks, from columns of a manifest."""
     patches: int = Field(default=1, ge=1, le=1_000_000)
     """Samples that each item yields."""
     mix: int = Field(default=1, ge=1, le=1_000_000)
@@ -83,6 +86,34 @@ class Stream(Model):
                 "cut fewer or smaller patches, or resize to a larger image"
             )
         return self
+
+    @model_validator(mode="after")
+    def _targets_follow(self) -> "Stream":
+        if not self.targets:
+            return self
+        if self.transform.framed:
+            raise ValueError(
+                "targets move with steps only: give resize, patch and augment as steps, such as "
+                '{ op = "letterbox", size = 640 }'
+            )
+        for step in self.transform.all_steps:
+            if step.hides_moves:
+                raise ValueError(f"targets cannot follow step {step.name}: leave it out, or leave the targets out")
+        taken = {*self.transform.image_names, "label", "item", "patch"}
+        for name, target in self.targets.items():
+            fields = target.fields(name, (1, 1))
+            if len(name) > MOST_NAME or fields.keys() & taken:
+                raise ValueError(
+                    f"target {name!r} makes the fields {', '.join(fields)}: names may have {MOST_NAME} characters, and "
+                    f"those of other fields are taken ({', '.join(sorted(taken))})"
+                )
+            taken |= fields.keys()
+        return self
+
+    @property
+    def target_columns(self) -> tuple[str, ...]:
+        """The columns that targets are made of, each once: the order of an item's cells."""
+        return tuple(dict.fromkeys(target.column for target in self.targets.values()))
 
     @property
     def shard_of(self) -> tuple[int, int]:

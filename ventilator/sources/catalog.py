@@ -9,14 +9,15 @@ from penstock.protocol.fingerprint import fingerprint, fingerprint_1
 from penstock.protocol.lease_proofs import MakeLease, unleased
 from penstock.protocol.messages import Item, Paths, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec.source import Source
-from penstock.protocol.spec.spec import Spec
+from penstock.protocol.spec.spec import Spec, Stream
 from penstock.sources.base import Listing, Roots, list_source
 from penstock.sources.suffixes import in_words
 from penstock.ventilator.sources.class_lists import check_class_lists
 
 #: Most paths in one message, and about how many characters: making it takes the ventilator some milliseconds.
 _PAGE_PATHS, _PAGE_CHARACTERS = 4096, 262_144
+#: Most bytes of targets in a task: a message's header may have 8 MB, and holds a task for each of a worker's slots.
+_TARGET_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Catalog:
         entries = {}
         for name, settings in spec.streams.items():
             tell(f"listing the items of stream {name!r}")
-            listing = _listed(name, settings.source, roots)
+            listing = _listed(name, settings, roots)
             first, stride = settings.shard_of
             items = len(range(first, len(listing), stride))
             if not items:
@@ -59,6 +60,7 @@ class Catalog:
                 fingerprint_1=fingerprint_1(spec, settings, listing.digest),
                 copy_digest=listing.copy_digest,
             )
+            _check_tasks(plan, listing)
             entries[name] = _Entry(plan, listing)
         passed_over = [
             f"stream {name!r}: {words}"
@@ -115,10 +117,21 @@ class Catalog:
         return tuple(map(entry.listing.item, indices))
 
 
-def _listed(name: str, source: Source, roots: Roots) -> Listing:
+def _check_tasks(plan: StreamPlan, listing: Listing) -> None:
+    """Raise SourceError if a task could be larger than a message because of its targets."""
+    items = plan.geometry.task_items
+    if items * listing.longest_row > _TARGET_BYTES:
+        raise SourceError(
+            f"stream {plan.name!r}: a row of the manifest has targets of {listing.longest_row} bytes, and tasks have "
+            f"{items} items: give task_items = {max(1, _TARGET_BYTES // listing.longest_row)} or less"
+        )
+
+
+def _listed(name: str, settings: Stream, roots: Roots) -> Listing:
     """List one stream's source. Raises SourceError, also for errors of the file system."""
+    source = settings.source
     try:
-        return list_source(source, roots)
+        return list_source(source, roots, settings.target_columns)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise SourceError(

@@ -85,21 +85,22 @@ class SteppedSamples(Maker):
         """Return the window of each sample's program."""
         del epoch, item
         try:
-            return [program.window for program in self._programs_of(offset, image)]
+            return [program.window for program in self.programs(offset, image)]
         except ItemError:  # `write` raises it again
             return None
 
     def write(self, pixels: Pixels, offset: int, epoch: int, item: int, row: int) -> list[int]:
         """Run each sample's program."""
         del epoch, item
-        for patch, program in enumerate(self._programs_of(offset, (pixels.shape[0], pixels.shape[1]))):
+        for patch, program in enumerate(self.programs(offset, (pixels.shape[0], pixels.shape[1]))):
             np.copyto(self._out[0][row + patch], program.run(pixels))
         return [0] * self._patches
 
     def finish(self, rows: Int64s) -> None:
         """Do nothing: `write` leaves finished samples."""
 
-    def _programs_of(self, offset: int, image: Size) -> list[Program]:
+    def programs(self, offset: int, image: Size) -> list[Program]:
+        """Return the program of each sample of item number `offset`, an image of this size. Raises ItemError."""
         if self._made_for != (offset, image):
             first = offset * self._patches
             self._programs = [self._steps.program(sample, image) for sample in range(first, first + self._patches)]

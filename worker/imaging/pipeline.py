@@ -21,9 +21,10 @@ from penstock.protocol.wire import Array
 from penstock.sources.base import Loaded, open_reader
 from penstock.worker.imaging.custom import CustomTransforms
 from penstock.worker.imaging.decode import Decoder, Pixels
-from penstock.worker.imaging.makers import FramedSamples, SteppedSamples
+from penstock.worker.imaging.makers import FramedSamples, Maker, SteppedSamples
 from penstock.worker.imaging.normalize import Normalizer, open_normalizer
 from penstock.worker.imaging.partial_jpeg import Box
+from penstock.worker.imaging.targets.makers import Targets
 
 #: Longest reason (characters) that a message may carry.
 _MAX_REASON = 4096
@@ -59,7 +60,9 @@ class Pipeline:
         resize = transform.resize
         self._in_parts = transform.partial_decoding and resize is None
         self._least = (resize.height, resize.width) if resize is not None and resize.dct_scaling else None
-        self._maker = FramedSamples(plan) if transform.framed else SteppedSamples(plan)
+        self._stepped = None if transform.framed else SteppedSamples(plan)
+        self._maker: Maker = self._stepped or FramedSamples(plan)
+        self._targets = Targets(plan)
         self._images, self._shape = transform.image_names, transform.image_shape
         self._normalizer: Normalizer | None = None
         if transform.normalize is not None and transform.normalize.where == "worker":
@@ -84,7 +87,8 @@ class Pipeline:
 
     def read(self, task: messages.Task) -> Loaded:
         """Return what each item contains, or why it cannot be had."""
-        return self._reader.read(task)
+        loaded = self._reader.read(task)
+        return self._targets.read(task, loaded, self._reader) if self._targets else loaded
 
     def room_bytes(self, items: int) -> int:
         """Return how much room (bytes) `make` needs for the samples of that many items."""
@@ -106,7 +110,7 @@ class Pipeline:
         if isinstance(stack, np.ndarray) and self._maker.write_all(stack):
             made = _Made(list(range(len(stack))), [0] * len(stack), [])
         else:
-            made = self._make_each(task, loaded)
+            made = self._make_each(task, loaded, fields)
         rows = (np.array(made.offsets, np.int64)[:, np.newaxis] * self._patches + np.arange(self._patches)).ravel()
         self._maker.finish(rows)
         if self._normalizer is not None:
@@ -148,7 +152,7 @@ class Pipeline:
             self._levels = np.empty(size, np.uint8)
         return list(self._levels[:size].reshape(fields, samples, *self._shape))
 
-    def _make_each(self, task: messages.Task, loaded: Loaded) -> "_Made":
+    def _make_each(self, task: messages.Task, loaded: Loaded, fields: "_Fields") -> "_Made":
         """Decode, cut and move the samples of one item after the other, filling the room from the front."""
         made, place = _Made([], [], []), 0
         for offset, content in enumerate(loaded.contents):
@@ -158,6 +162,9 @@ class Pipeline:
                 pixels = self._decode(content, task.epoch, item, offset, made)
                 kind = "transform"
                 manipulations = self._maker.write(pixels, offset, task.epoch, item, place)
+                if self._stepped is not None and self._targets:
+                    programs = self._stepped.programs(offset, (pixels.shape[0], pixels.shape[1]))
+                    self._targets.write(task.items[offset], offset, loaded, programs, fields.arrays, place)
             except ItemError as error:
                 made.failures.append(_failure(task, offset, item, loaded.paths[offset], error, kind))
                 continue  # the next item's samples take the place of what this one may have written
@@ -205,12 +212,13 @@ class _Fields:
     def __init__(self, schema: Sequence[FieldSchema], items: int, patches: int, room: Pixels) -> None:
         size = items * patches
         starts, _ = self.layout(schema, size)
-        self._arrays: dict[str, Array] = {
+        #: Every field by its name, whole.
+        self.arrays: dict[str, Array] = {
             field.name: room[start : start + size * field.sample_bytes].view(field.dtype).reshape(size, *field.shape)
             for field, start in zip(schema, starts, strict=True)
         }
         self._patches = patches
-        self._arrays["patch"][:] = np.tile(np.arange(patches, dtype=np.int32), items)
+        self.arrays["patch"][:] = np.tile(np.arange(patches, dtype=np.int32), items)
 
     @staticmethod
     def layout(schema: Sequence[FieldSchema], samples: int) -> tuple[list[int], int]:
@@ -223,19 +231,19 @@ class _Fields:
 
     def of(self, names: Sequence[str]) -> list[Array]:
         """Return the fields of these names, whole."""
-        return [self._arrays[name] for name in names]
+        return [self.arrays[name] for name in names]
 
     def name(self, loaded: Loaded, made: _Made) -> None:
         """Fill in the fields that say what each sample is."""
         size = len(made.offsets) * self._patches
-        self._arrays["label"][:size] = np.repeat(loaded.labels[made.offsets], self._patches)
-        self._arrays["item"][:size] = np.repeat(loaded.items[made.offsets], self._patches)
-        if "manipulation" in self._arrays:
-            self._arrays["manipulation"][:size] = made.manipulations
+        self.arrays["label"][:size] = np.repeat(loaded.labels[made.offsets], self._patches)
+        self.arrays["item"][:size] = np.repeat(loaded.items[made.offsets], self._patches)
+        if "manipulation" in self.arrays:
+            self.arrays["manipulation"][:size] = made.manipulations
 
     def first(self, samples: int) -> list[Array]:
         """Return the first `samples` of each field, in the schema's order."""
-        return [array[:samples] for array in self._arrays.values()]
+        return [array[:samples] for array in self.arrays.values()]
 
 
 def _failure(

@@ -31,8 +31,9 @@ class Program:
     window: Window
     #: What is done to this part, in order.
     actions: tuple[Action, ...]
-    #: Height and width of the sample.
+    #: Height and width of the sample, and of the image.
     size: Size
+    image: Size
 
     @property
     def moves(self) -> tuple[Move, ...]:
@@ -52,7 +53,7 @@ class Programmer:
 
     def __init__(self, image: Size, max_pixels: int) -> None:
         """Take the size of the image, and the most pixels that a step may make."""
-        self.size = image
+        self.size = self._image = image
         self._max_pixels = max_pixels
         self._window = Window(0, 0, *image)
         self._mirror = Mirror(horizontal=False, vertical=False)
@@ -79,7 +80,7 @@ class Programmer:
     def program(self) -> Program:
         """Return what has been added."""
         self._settle()
-        return Program(self._window, tuple(self._actions), self.size)
+        return Program(self._window, tuple(self._actions), self.size, self._image)
 
     def _check(self, size: Size) -> None:
         if size[0] * size[1] > max(self._max_pixels, self.size[0] * self.size[1]):

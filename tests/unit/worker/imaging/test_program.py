@@ -80,7 +80,7 @@ def test_crops_and_mirrorings_before_a_resampling_are_one_window() -> None:
     """Nothing outside of it has to be decoded."""
     mirror, crop = Mirror(horizontal=True, vertical=False), Crop(Window(10, 20, 30, 40))
     program = combined([mirror, crop, mirror, Crop(Window(1, 2, 20, 30)), Scale((5, 5), "box")], (100, 100))
-    assert Program(Window(11, 42, 20, 30), (Scale((5, 5), "box"),), (5, 5)) == program
+    assert Program(Window(11, 42, 20, 30), (Scale((5, 5), "box"),), (5, 5), (100, 100)) == program
 
 
 def test_neighbouring_tables_are_one_look_up() -> None:

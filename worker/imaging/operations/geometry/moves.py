@@ -44,7 +44,7 @@ class Crop(Move):
     def points(self, points: Points, image: Size) -> Points:
         """Return the places in the part."""
         del image
-        return points - np.array([self.window.x, self.window.y])
+        return points - np.array([self.window.x, self.window.y], np.float64)
 
     def shown(self, image: Size) -> Points:
         """Return the part."""
@@ -110,7 +110,7 @@ class Scale(Move):
 
     def points(self, points: Points, image: Size) -> Points:
         """Return the places, scaled."""
-        return points * np.array([self.to[1] / image[1], self.to[0] / image[0]])
+        return points * np.array([self.to[1] / image[1], self.to[0] / image[0]], np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Pad(Move):
     def points(self, points: Points, image: Size) -> Points:
         """Return the places in the padded image; what is repeated in the padding is no further target."""
         del image
-        return points + np.array([self.left, self.top])
+        return points + np.array([self.left, self.top], np.float64)
 
     def _padded(self, image: Pixels, value: tuple[int, ...]) -> Pixels:
         import cv2
@@ -188,7 +188,8 @@ class _Mapping(Move):
 
         matrix = self._matrix
         # Where the denominator is not positive, a perspective shows nothing.
-        return _mapped(matrix, beyond(corners_of(0.0, 0.0, image[1], image[0]), *matrix[6:], _LEAST_DEPTH))
+        whole = corners_of(0.0, 0.0, image[1], image[0])
+        return _mapped(matrix, beyond(whole, matrix[6], matrix[7], matrix[8], _LEAST_DEPTH))
 
     def points(self, points: Points, image: Size) -> Points:
         """Return the places in the result, by the inverse matrix."""

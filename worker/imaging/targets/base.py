@@ -1,0 +1,37 @@
+"""The two parts of a kind of target: its loader, and the loaded target of an item, which each sample moves."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from penstock.protocol.errors import ItemError
+from penstock.protocol.spec.operation import Size
+from penstock.protocol.spec.step import Move
+from penstock.protocol.wire import Array
+
+
+class LoadedTarget(ABC):
+    """A target of one item."""
+
+    @abstractmethod
+    def write(self, moves: Sequence[Move], out: Sequence[Array], row: int) -> None:
+        """Write the target, moved, into row `row` of its fields, in the order in which the spec's kind names them."""
+
+
+class TargetLoader(ABC):
+    """Loads a kind of target; it is made of the kind's fields in the spec."""
+
+    @abstractmethod
+    def load(self, cell: str, content: bytes | ItemError | None, image: Size) -> LoadedTarget:
+        """Return the target of an image of this size, from its cell and, if the cell names a file, from its content.
+
+        Raises ItemError, which quotes the value that is wrong.
+        """
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, cut if it is long."""
+    text = str(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+_MOST_SHOWN = 200

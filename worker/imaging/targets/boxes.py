@@ -1,0 +1,135 @@
+"""Boxes: reads them from a cell, checks them and moves them."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from penstock.protocol.errors import ItemError
+from penstock.protocol.spec.operation import Size
+from penstock.protocol.spec.step import Move, Points, corners_of
+from penstock.protocol.spec.target import BoxesTarget
+from penstock.protocol.wire import Array
+from penstock.worker.imaging.targets.base import LoadedTarget, TargetLoader, shown
+from penstock.worker.imaging.targets.moving import moved_polygon
+
+_NUMBERS = 4
+#: How far (pixels) a box may stick out of its image: tools round. It is cut there.
+_SLACK = 1.0
+#: What the visible fraction of a whole box may lack by rounding.
+_ROUNDING = 1e-6
+_FORMS = {
+    "xyxy": "[left, top, right, bottom]",
+    "xywh": "[left, top, width, height]",
+    "cxcywh": "[middle x, middle y, width, height]",
+}
+
+
+class BoxesLoader(TargetLoader):
+    """Loads boxes."""
+
+    def __init__(self, target: BoxesTarget) -> None:
+        """Take the target's fields in the spec."""
+        self._target = target
+        self._form = _FORMS[target.format]
+        self._labels = {name: label for label, name in enumerate(target.classes or ())}
+
+    def load(self, cell: str, content: bytes | ItemError | None, image: Size) -> LoadedTarget:
+        """Return the boxes of an image."""
+        del content
+        try:
+            values = json.loads(cell) if cell.strip() else []
+        except (ValueError, RecursionError) as error:
+            raise ItemError(
+                f"{shown(cell)!r} is not JSON ({error}): boxes are a list such as [{self._form}]"
+            ) from error
+        if not isinstance(values, list):
+            raise ItemError(f"{shown(values)!r} is no list: boxes are a list such as [{self._form}]")
+        if len(values) > self._target.max_boxes:
+            raise ItemError(f"{len(values)} boxes, and max_boxes = {self._target.max_boxes}: raise max_boxes")
+        loaded = [self._box(f"box {place} = {shown(value)}", value, image) for place, value in enumerate(values)]
+        return _Boxes(self._target, image, loaded)
+
+    def _box(self, where: str, value: Any, image: Size) -> "_Box":  # noqa: ANN401 - whatever JSON holds
+        length = _NUMBERS + bool(self._labels)
+        if not isinstance(value, list) or len(value) != length:
+            form = f"{self._form[:-1]}, class]" if self._labels else self._form
+            raise ItemError(f"{where}: must be {form}, {length} values")
+        numbers = [self._number(where, number) for number in value[:_NUMBERS]]
+        left, top, right, bottom = self._sides(numbers, image)
+        if not (left < right and top < bottom):
+            raise ItemError(f"{where}: is empty, from ({left:g}, {top:g}) to ({right:g}, {bottom:g}) (x, y)")
+        if min(left, top) < -_SLACK or right > image[1] + _SLACK or bottom > image[0] + _SLACK:
+            raise ItemError(
+                f"{where}: reaches from ({left:g}, {top:g}) to ({right:g}, {bottom:g}) (x, y), outside of the image, "
+                f"which has {image[1]} × {image[0]} pixels (width × height): is format = {self._target.format!r}, "
+                f"normalized = {str(self._target.normalized).lower()} right?"
+            )
+        corners = corners_of(max(0.0, left), max(0.0, top), min(image[1], right), min(image[0], bottom))
+        return _Box(corners, self._label(where, value[_NUMBERS]) if self._labels else -1)
+
+    @staticmethod
+    def _number(where: str, number: object) -> float:
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ItemError(f"{where}: {number!r} is no finite number")
+        return float(number)
+
+    def _sides(self, numbers: Sequence[float], image: Size) -> tuple[float, float, float, float]:
+        """Return left, top, right and bottom in pixels."""
+        x, y, third, fourth = numbers
+        if self._target.format == "xywh":
+            third, fourth = x + third, y + fourth
+        elif self._target.format == "cxcywh":
+            x, y, third, fourth = x - third / 2.0, y - fourth / 2.0, x + third / 2.0, y + fourth / 2.0
+        if not self._target.normalized:
+            return x, y, third, fourth
+        return x * image[1], y * image[0], third * image[1], fourth * image[0]
+
+    def _label(self, where: str, given: object) -> int:
+        if isinstance(given, str) and given in self._labels:
+            return self._labels[given]
+        if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < len(self._labels):
+            return given
+        known = ", ".join(self._labels)
+        raise ItemError(f"{where}: class {given!r} is not known; classes: {shown(known)}, or numbers from 0")
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    corners: Points
+    label: int
+
+
+class _Boxes(LoadedTarget):
+    """The boxes of one image."""
+
+    def __init__(self, target: BoxesTarget, image: Size, boxes: Sequence[_Box]) -> None:
+        self._target, self._image, self._boxes = target, image, boxes
+
+    def write(self, moves: Sequence[Move], out: Sequence[Array], row: int) -> None:
+        """Write what is left of the boxes, how many these are, and their classes."""
+        places, count = out[0][row], 0
+        labels = out[2][row] if self._target.classes is not None else None
+        places[...] = 0
+        if labels is not None:
+            labels[...] = -1
+        size = self._image
+        for move in moves:
+            size = move.size(size)
+        edge = np.array([size[1], size[0]], np.float64)
+        for box in self._boxes:
+            corners, visible = moved_polygon(moves, box.corners, self._image)
+            if not len(corners) or visible < self._target.min_visibility - _ROUNDING:
+                continue
+            first, last = np.clip(corners.min(axis=0), 0, edge), np.clip(corners.max(axis=0), 0, edge)
+            places[count] = *first, *last
+            if not (places[count, :2] < places[count, 2:]).all():  # too thin for its type
+                places[count] = 0
+                continue
+            if labels is not None:
+                labels[count] = box.label
+            count += 1
+        out[1][row] = count

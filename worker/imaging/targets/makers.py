@@ -1,0 +1,105 @@
+"""Makes the targets of a task's samples: reads the files that cells name, loads each item's targets and moves them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from penstock.protocol.errors import ItemError
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.records import Item, Task
+from penstock.protocol.spec.target import AnyTarget, BoxesTarget, Target
+from penstock.protocol.wire import Array
+from penstock.sources.base import Loaded, Reader
+from penstock.sources.file_listing import prefix_of
+from penstock.sources.manifest_rows import path_problem
+from penstock.sources.tables.formats import row_name
+from penstock.worker.imaging.program import Program
+from penstock.worker.imaging.targets.base import TargetLoader
+from penstock.worker.imaging.targets.boxes import BoxesLoader
+from penstock.worker.imaging.targets.masks import MaskLoader
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A target and its name."""
+
+    name: str
+    target: Target
+    loader: TargetLoader
+    #: Which of an item's cells holds it.
+    cell: int
+    #: Names of its fields.
+    fields: tuple[str, ...]
+
+
+class Targets:
+    """The targets of one stream."""
+
+    def __init__(self, plan: StreamPlan) -> None:
+        """Take the stream's plan."""
+        settings = plan.settings
+        columns = settings.target_columns
+        size = settings.transform.image_shape[:2]
+        self._targets = [
+            _Named(name, target, _loader(target), columns.index(target.column), tuple(target.fields(name, size)))
+            for name, target in settings.targets.items()
+        ]
+        self._manifest = str(getattr(settings.source, "path", "") or settings.source.kind_name)
+
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._targets)
+
+    def read(self, task: Task, loaded: Loaded, reader: Reader) -> Loaded:
+        """Return what was read of a task with the files that its cells name, read by the source's own reader."""
+        files: dict[str, Sequence[bytes | ItemError]] = {}
+        for named in self._targets:
+            if named.target.files_in is not None:
+                cells = [_cell(item, named.cell) for item in task.items]
+                files[named.name] = _files(task, named.target.files_in, cells, reader)
+        return replace(loaded, files=files)
+
+    def write(
+        self,
+        item: Item,
+        offset: int,
+        loaded: Loaded,
+        programs: Sequence[Program],
+        arrays: Mapping[str, Array],
+        row: int,
+    ) -> None:
+        """Write the targets of an item's samples, from row `row` on. Raises ItemError, and then rows may hold anything.
+
+        `programs` are those that made the samples' images.
+        """
+        for named in self._targets:
+            out = [arrays[name] for name in named.fields]
+            files = loaded.files.get(named.name)
+            try:
+                cell = _cell(item, named.cell)
+                target = named.loader.load(cell, files[offset] if files is not None else None, programs[0].image)
+            except ItemError as error:
+                where = f"{row_name(self._manifest, item.row)}: {named.target.column}"
+                raise ItemError(f"{where} (target {named.name}): {error}") from error
+            for patch, program in enumerate(programs):
+                target.write(program.moves, out, row + patch)
+
+
+def _loader(target: AnyTarget) -> TargetLoader:
+    return BoxesLoader(target) if isinstance(target, BoxesTarget) else MaskLoader(target)
+
+
+def _cell(item: Item, place: int) -> str:
+    return item.cells[place] if place < len(item.cells) else ""
+
+
+def _files(task: Task, folder: str, paths: Sequence[str], reader: Reader) -> Sequence[bytes | ItemError]:
+    """Return the content of each file in a folder below the root, or why it cannot be had."""
+    problems, prefix = [path_problem(path) for path in paths], prefix_of(folder).decode()
+    items = [
+        Item.model_construct(item=item.item, path=prefix + path, label=-1)
+        for item, path, problem in zip(task.items, paths, problems, strict=True)
+        if not problem
+    ]
+    contents: Iterator[Any] = iter(reader.read(task.model_copy(update={"items": tuple(items)})).contents)
+    return [ItemError(f"the path {problem}") if problem else next(contents) for problem in problems]
