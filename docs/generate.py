@@ -35,9 +35,9 @@ from penstock.protocol.spec import (
     recipe,
     source,
     spec,
-    target,
     transform,
 )
+from penstock.protocol.spec.targets import kinds
 from penstock.protocol.transport.rejects import REASONS
 from penstock.sink import metrics as sink_metrics
 from penstock.sink.service import SinkSettings
@@ -53,8 +53,7 @@ _SPEC: dict[str, type[BaseModel]] = {
     "The file": spec.Spec,
     "`[streams.NAME]`": spec.Stream,
     **{f'`[streams.NAME.source]`, kind = "{kind}"': source.load_kind(kind).model for kind in source.KINDS},
-    '`[streams.NAME.targets.FIELD]`, kind = "boxes"': target.BoxesTarget,
-    '`[streams.NAME.targets.FIELD]`, kind = "mask"': target.MaskTarget,
+    **{f'`[streams.NAME.targets.FIELD]`, kind = "{kind}"': model for kind, model in kinds.KINDS.items()},
     "`[streams.NAME.transform]`": transform.Transform,
     "`[streams.NAME.transform.resize]`": transform.Resize,
     "`[streams.NAME.transform.patch]`": transform.Patch,
@@ -139,9 +138,8 @@ def _plural(words: str) -> str:
 
 
 def _number(value: float) -> str:
-    if value == 2**63:
-        return "2^63"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value}"
+    words = f"{value:,.0f}" if float(value).is_integer() else f"{value}"
+    return "2^63" if value == 2**63 else words
 
 
 def _bounded(words: str, rules: typing.Iterable[object]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.records import Item, Task
-from penstock.protocol.spec.target import AnyTarget, BoxesTarget, Target
+from penstock.protocol.spec.targets.kinds import AnyTarget, BoxesTarget, Target
 from penstock.protocol.wire import Array
 from penstock.sources.base import Loaded, Reader
 from penstock.sources.file_listing import prefix_of

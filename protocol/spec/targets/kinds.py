@@ -100,4 +100,6 @@ class MaskTarget(Target):
         return self.folder
 
 
+#: The models by their `kind`.
+KINDS: dict[str, type[Target]] = {"boxes": BoxesTarget, "mask": MaskTarget}
 AnyTarget = Annotated[BoxesTarget | MaskTarget, Field(discriminator="kind")]

@@ -1,0 +1,1 @@
+"""Targets in the spec: what moves with the image."""
