@@ -84,12 +84,23 @@ def _cell(value: object, where: str) -> str:
     if isinstance(value, np.generic):
         value = value.item()
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
+    if not is_utf8(text):
+        raise SourceError(f"{where} = {text[:60]!r} has half a surrogate pair, which UTF-8 cannot write")
     if len(text) > MAX_CELL:
         raise SourceError(
             f"{where} has {len(text)} characters, and at most {MAX_CELL} are carried to the workers: put such a target "
             "into a file of its own"
         )
     return text
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether UTF-8 can write a text: JSON and YAML may name half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _Numbers:
@@ -106,6 +117,8 @@ class _Numbers:
     def of(self, label: object, where: str) -> int:
         """Return a label's number. Raises SourceError."""
         named = f"{where}: {self._column}"
+        if isinstance(label, str) and not is_utf8(label):
+            raise SourceError(f"{named} = {label!r} has half a surrogate pair, which UTF-8 cannot write")
         if self._given:
             number = self._given.number(label, named)
         else:
@@ -121,6 +134,8 @@ def path_problem(path: object) -> str:
         return "must be text"
     if not path:
         return "is empty"
+    if not is_utf8(path):
+        return "has half a surrogate pair, which UTF-8 cannot write"
     if path.startswith("/"):
         return "must be relative to source.images below the root, not absolute"
     if "\\" in path or "\0" in path:

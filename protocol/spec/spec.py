@@ -18,7 +18,8 @@ from penstock.protocol.spec.model import Model, Name, RootPath
 from penstock.protocol.spec.pinning import pinned
 from penstock.protocol.spec.roots import absolute_root
 from penstock.protocol.spec.source import AnySource, check_kind
-from penstock.protocol.spec.targets.kinds import MOST_NAME, AnyTarget
+from penstock.protocol.spec.targets.kinds import AnyTarget
+from penstock.protocol.spec.targets.target import MOST_NAME
 from penstock.protocol.spec.transform import Transform
 from penstock.protocol.spec.validation_errors import explain
 

@@ -11,7 +11,7 @@ import numpy as np
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.step import Move, Points, corners_of
-from penstock.protocol.spec.targets.kinds import BoxesTarget
+from penstock.protocol.spec.targets.boxes import BoxesTarget
 from penstock.protocol.wire import Array
 from penstock.worker.imaging.targets.base import LoadedTarget, TargetLoader, shown
 from penstock.worker.imaging.targets.moving import moved_polygon

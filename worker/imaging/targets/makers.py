@@ -7,7 +7,9 @@ from typing import Any
 from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.records import Item, Task
-from penstock.protocol.spec.targets.kinds import AnyTarget, BoxesTarget, Target
+from penstock.protocol.spec.targets.boxes import BoxesTarget
+from penstock.protocol.spec.targets.mask import MaskTarget
+from penstock.protocol.spec.targets.target import Target
 from penstock.protocol.wire import Array
 from penstock.sources.base import Loaded, Reader
 from penstock.sources.file_listing import prefix_of
@@ -85,8 +87,14 @@ class Targets:
                 target.write(program.moves, out, row + patch)
 
 
-def _loader(target: AnyTarget) -> TargetLoader:
-    return BoxesLoader(target) if isinstance(target, BoxesTarget) else MaskLoader(target)
+def _loader(target: Target) -> TargetLoader:
+    match target:
+        case BoxesTarget():
+            return BoxesLoader(target)
+        case MaskTarget():
+            return MaskLoader(target)
+        case _:
+            raise TypeError(f"{type(target).__name__}: no loader is known for this kind of target")
 
 
 def _cell(item: Item, place: int) -> str:

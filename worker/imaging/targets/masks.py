@@ -9,7 +9,7 @@ from PIL import Image
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Pixels, Size
 from penstock.protocol.spec.step import Move
-from penstock.protocol.spec.targets.kinds import MaskTarget
+from penstock.protocol.spec.targets.mask import MaskTarget
 from penstock.protocol.wire import Array
 from penstock.worker.imaging.pillow import REFUSALS
 from penstock.worker.imaging.targets.base import LoadedTarget, TargetLoader, shown

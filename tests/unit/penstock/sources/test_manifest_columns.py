@@ -95,6 +95,9 @@ def test_images_need_no_class(root: Path) -> None:
         ("a.jsonl", '{"path": "a.jpg", "label": "x"}\n', "no line has 'boxes'"),
         ("a.jsonl", '{"path": "a.jpg", "boxes": []}\n', "a.jsonl, line 1: label = None: a label must be"),
         ("a.jsonl", '{"label": "x", "boxes": []}\n', "a.jsonl, line 1: path = None: must be text"),
+        ("a.jsonl", '{"path": "\\ud800.jpg"}\n', "a.jsonl, line 1: path = .*surrogate"),
+        ("a.jsonl", '{"path": "a.jpg", "label": "\\ud800", "boxes": []}\n', "line 1: label = .*surrogate"),
+        ("a.jsonl", '{"path": "a.jpg", "label": "x", "boxes": "\\ud800"}\n', "line 1: boxes = .*surrogate"),
         ("a.csv", "path,label,box\n", "has no column 'boxes' .* its columns: 'path', 'label', 'box'"),
     ],
 )
