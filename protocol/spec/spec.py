@@ -32,7 +32,8 @@ class Stream(Model):
     transform: Transform
     """What a worker makes of each item."""
     targets: dict[Name, AnyTarget] = Field(default_factory=dict, exclude_if=lambda targets: not targets)
-    """What moves with the image, by the name of its field: boxes and masks, from columns of a manifest."""
+    """What goes with the image, by the name of its field: boxes, masks and keypoints move with it; labels, numbers and
+    text do not. Each comes from a column of the manifest."""
     patches: int = Field(default=1, ge=1, le=1_000_000)
     """Samples that each item yields."""
     mix: int = Field(default=1, ge=1, le=1_000_000)

@@ -46,7 +46,15 @@ class Move(ABC):
 
     @abstractmethod
     def points(self, points: Points, image: Size) -> Points:
-        """Return where points of an image of this size, which lie in its `shown` part, are in the result."""
+        """Return where points of an image of this size, which lie in its `shown` part, are in the result.
+
+        NaN for those that the result does not show.
+        """
+
+    @property
+    def reflects(self) -> bool:
+        """Whether the result is a mirror image."""
+        return False
 
     def shown(self, image: Size) -> Points:
         """Return the part of an image of this size that the result shows, as the corners of a convex polygon."""

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from penstock.protocol.spec.custom import Produced
 from penstock.protocol.spec.operation import Size
-from penstock.protocol.spec.targets.target import Target
+from penstock.protocol.spec.targets.target import Target, distinct
 
 
 class BoxesTarget(Target):
@@ -30,6 +30,8 @@ class BoxesTarget(Target):
     classes: tuple[str, ...] | None = None
     """Names of the boxes' classes in label order. Each box ends with its class then: the name, or its number here."""
 
+    _differ = field_validator("classes")(distinct)
+
     def fields(self, name: str, image: Size) -> dict[str, Produced]:
         """Return boxes, their number and maybe their classes."""
         del image
@@ -38,10 +40,3 @@ class BoxesTarget(Target):
             name: Produced(dtype="float32", shape=(self.max_boxes, 4)),
             f"{name}_count": Produced(dtype="int32", shape=()),
         } | labels
-
-    @field_validator("classes")
-    @classmethod
-    def _differ(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if classes is not None and (not classes or len(set(classes)) < len(classes)):
-            raise ValueError("name at least one class, and each once; or leave classes out if boxes have none")
-        return classes

@@ -5,9 +5,20 @@ from typing import Annotated
 from pydantic import Field
 
 from penstock.protocol.spec.targets.boxes import BoxesTarget
+from penstock.protocol.spec.targets.keypoints import KeypointsTarget
 from penstock.protocol.spec.targets.mask import MaskTarget
 from penstock.protocol.spec.targets.target import Target
+from penstock.protocol.spec.targets.values import LabelsTarget, NumbersTarget, TextTarget
 
 #: The models by their `kind`.
-KINDS: dict[str, type[Target]] = {"boxes": BoxesTarget, "mask": MaskTarget}
-AnyTarget = Annotated[BoxesTarget | MaskTarget, Field(discriminator="kind")]
+KINDS: dict[str, type[Target]] = {
+    "boxes": BoxesTarget,
+    "mask": MaskTarget,
+    "keypoints": KeypointsTarget,
+    "labels": LabelsTarget,
+    "numbers": NumbersTarget,
+    "text": TextTarget,
+}
+AnyTarget = Annotated[
+    BoxesTarget | MaskTarget | KeypointsTarget | LabelsTarget | NumbersTarget | TextTarget, Field(discriminator="kind")
+]

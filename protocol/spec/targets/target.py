@@ -30,3 +30,10 @@ class Target(Model):
     def files_in(self) -> str | None:
         """The folder below the root of the files whose paths the cells hold; None if the cells hold the target."""
         return None
+
+
+def distinct(classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the names of classes as they are; for validators. Raises ValueError if there are none, or one twice."""
+    if classes is not None and (not classes or len(set(classes)) < len(classes)):
+        raise ValueError("name at least one class, and each once; or leave classes out if there are none")
+    return classes

@@ -11,6 +11,7 @@ from PIL import Image
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.records import Task, TaskKey
 from penstock.protocol.spec.spec import Stream
+from penstock.protocol.wire import Array
 from penstock.sources.base import Listing, list_source
 from penstock.sources.manifest import ManifestSource
 from penstock.worker.imaging.pipeline import Outcome, Pipeline
@@ -26,6 +27,8 @@ STEPS: list[dict[str, Any]] = [
     {"op": "flip", "p": 0.5},
     {"op": "rotate", "degrees": 20},
 ]
+#: A step that changes nothing.
+NONE: list[dict[str, Any]] = [{"op": "center_crop", "size": SIZE}]
 #: What each image holds: left, top, right, bottom and class of two rectangles.
 BOXES: list[list[Any]] = [[4, 6, 20, 22, "cat"], [24, 10, 44, 38, "dog"]]
 
@@ -65,3 +68,24 @@ def make(root: Path, plan: StreamPlan, listing: Listing, items: Sequence[int], e
     """Return the samples of some items, made as one task."""
     task = Task(key=TaskKey(stream="train", ordinal=0), attempt=0, epoch=epoch, items=tuple(map(listing.item, items)))
     return Pipeline(plan, {"photos": str(root)}).run(task)
+
+
+def by_name(root: Path, items: Sequence[int], **settings: Any) -> dict[str, Array]:
+    """Return the fields of some items' samples, none of which may fail."""
+    plan, listing = detection(root, **settings)
+    outcome = make(root, plan, listing, items)
+    assert () == outcome.failures
+    return dict(zip((field.name for field in plan.schema), outcome.arrays, strict=True))
+
+
+def failure(
+    root: Path, row: dict[str, Any], targets: dict[str, Any] = TARGETS, others: dict[str, Any] | None = None
+) -> str:
+    """Return why the second of three items fails, the others, whose rows have `others`, being made."""
+    rows = {number: dict(others or {}) for number in range(3)}
+    write_set(root, 3, rows | {1: rows[1] | row})
+    plan, listing = detection(root, targets=targets)
+    outcome = make(root, plan, listing, range(3))
+    assert [0, 2] == outcome.arrays[2].tolist()
+    assert ["1.png"] == [failed.path for failed in outcome.failures]
+    return outcome.failures[0].reason

@@ -8,6 +8,9 @@ from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.step import Move
 from penstock.protocol.wire import Array
 
+#: How far (pixels) a place may lie outside of its image: tools round. It is moved to the edge.
+SLACK = 1.0
+
 
 class LoadedTarget(ABC):
     """A target of one item."""
@@ -26,12 +29,3 @@ class TargetLoader(ABC):
 
         Raises ItemError, which quotes the value that is wrong.
         """
-
-
-def shown(value: object) -> str:
-    """Return a value for a message, cut if it is long."""
-    text = str(value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
-
-
-_MOST_SHOWN = 200

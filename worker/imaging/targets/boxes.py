@@ -1,7 +1,5 @@
 """Boxes: reads them from a cell, checks them and moves them."""
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +11,11 @@ from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.step import Move, Points, corners_of
 from penstock.protocol.spec.targets.boxes import BoxesTarget
 from penstock.protocol.wire import Array
-from penstock.worker.imaging.targets.base import LoadedTarget, TargetLoader, shown
+from penstock.worker.imaging.targets.base import SLACK, LoadedTarget, TargetLoader
+from penstock.worker.imaging.targets.cells import ClassNames, finite, list_of, shown
 from penstock.worker.imaging.targets.moving import moved_polygon
 
 _NUMBERS = 4
-#: How far (pixels) a box may stick out of its image: tools round. It is cut there.
-_SLACK = 1.0
 #: What the visible fraction of a whole box may lack by rounding.
 _ROUNDING = 1e-6
 _FORMS = {
@@ -35,19 +32,12 @@ class BoxesLoader(TargetLoader):
         """Take the target's fields in the spec."""
         self._target = target
         self._form = _FORMS[target.format]
-        self._labels = {name: label for label, name in enumerate(target.classes or ())}
+        self._labels = ClassNames(target.classes or ())
 
     def load(self, cell: str, content: bytes | ItemError | None, image: Size) -> LoadedTarget:
         """Return the boxes of an image."""
         del content
-        try:
-            values = json.loads(cell) if cell.strip() else []
-        except (ValueError, RecursionError) as error:
-            raise ItemError(
-                f"{shown(cell)!r} is not JSON ({error}): boxes are a list such as [{self._form}]"
-            ) from error
-        if not isinstance(values, list):
-            raise ItemError(f"{shown(values)!r} is no list: boxes are a list such as [{self._form}]")
+        values = list_of(cell, f"a list of boxes such as [{self._form}]")
         if len(values) > self._target.max_boxes:
             raise ItemError(f"{len(values)} boxes, and max_boxes = {self._target.max_boxes}: raise max_boxes")
         loaded = [self._box(f"box {place} = {shown(value)}", value, image) for place, value in enumerate(values)]
@@ -58,24 +48,18 @@ class BoxesLoader(TargetLoader):
         if not isinstance(value, list) or len(value) != length:
             form = f"{self._form[:-1]}, class]" if self._labels else self._form
             raise ItemError(f"{where}: must be {form}, {length} values")
-        numbers = [self._number(where, number) for number in value[:_NUMBERS]]
+        numbers = [finite(where, number) for number in value[:_NUMBERS]]
         left, top, right, bottom = self._sides(numbers, image)
         if not (left < right and top < bottom):
             raise ItemError(f"{where}: is empty, from ({left:g}, {top:g}) to ({right:g}, {bottom:g}) (x, y)")
-        if min(left, top) < -_SLACK or right > image[1] + _SLACK or bottom > image[0] + _SLACK:
+        if min(left, top) < -SLACK or right > image[1] + SLACK or bottom > image[0] + SLACK:
             raise ItemError(
                 f"{where}: reaches from ({left:g}, {top:g}) to ({right:g}, {bottom:g}) (x, y), outside of the image, "
                 f"which has {image[1]} × {image[0]} pixels (width × height): is format = {self._target.format!r}, "
                 f"normalized = {str(self._target.normalized).lower()} right?"
             )
         corners = corners_of(max(0.0, left), max(0.0, top), min(image[1], right), min(image[0], bottom))
-        return _Box(corners, self._label(where, value[_NUMBERS]) if self._labels else -1)
-
-    @staticmethod
-    def _number(where: str, number: object) -> float:
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-            raise ItemError(f"{where}: {number!r} is no finite number")
-        return float(number)
+        return _Box(corners, self._labels.label(where, value[_NUMBERS]) if self._labels else -1)
 
     def _sides(self, numbers: Sequence[float], image: Size) -> tuple[float, float, float, float]:
         """Return left, top, right and bottom in pixels."""
@@ -87,14 +71,6 @@ class BoxesLoader(TargetLoader):
         if not self._target.normalized:
             return x, y, third, fourth
         return x * image[1], y * image[0], third * image[1], fourth * image[0]
-
-    def _label(self, where: str, given: object) -> int:
-        if isinstance(given, str) and given in self._labels:
-            return self._labels[given]
-        if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < len(self._labels):
-            return given
-        known = ", ".join(self._labels)
-        raise ItemError(f"{where}: class {given!r} is not known; classes: {shown(known)}, or numbers from 0")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.records import Item, Task
 from penstock.protocol.spec.targets.boxes import BoxesTarget
+from penstock.protocol.spec.targets.keypoints import KeypointsTarget
 from penstock.protocol.spec.targets.mask import MaskTarget
 from penstock.protocol.spec.targets.target import Target
+from penstock.protocol.spec.targets.values import LabelsTarget, NumbersTarget, TextTarget
 from penstock.protocol.wire import Array
 from penstock.sources.base import Loaded, Reader
 from penstock.sources.file_listing import prefix_of
@@ -18,7 +20,9 @@ from penstock.sources.tables.formats import row_name
 from penstock.worker.imaging.program import Program
 from penstock.worker.imaging.targets.base import TargetLoader
 from penstock.worker.imaging.targets.boxes import BoxesLoader
+from penstock.worker.imaging.targets.keypoints import KeypointsLoader
 from penstock.worker.imaging.targets.masks import MaskLoader
+from penstock.worker.imaging.targets.values import LabelsLoader, NumbersLoader, TextLoader
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,14 @@ def _loader(target: Target) -> TargetLoader:
             return BoxesLoader(target)
         case MaskTarget():
             return MaskLoader(target)
+        case KeypointsTarget():
+            return KeypointsLoader(target)
+        case LabelsTarget():
+            return LabelsLoader(target)
+        case NumbersTarget():
+            return NumbersLoader(target)
+        case TextTarget():
+            return TextLoader(target)
         case _:
             raise TypeError(f"{type(target).__name__}: no loader is known for this kind of target")
 

@@ -12,7 +12,8 @@ from penstock.protocol.spec.step import Move
 from penstock.protocol.spec.targets.mask import MaskTarget
 from penstock.protocol.wire import Array
 from penstock.worker.imaging.pillow import REFUSALS
-from penstock.worker.imaging.targets.base import LoadedTarget, TargetLoader, shown
+from penstock.worker.imaging.targets.base import LoadedTarget, TargetLoader
+from penstock.worker.imaging.targets.cells import shown
 from penstock.worker.imaging.targets.moving import moved_mask
 
 #: Formats that keep every class number as it is.

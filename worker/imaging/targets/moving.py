@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.protocol.spec.operation import Pixels, Size
 from penstock.protocol.spec.step import Move, Points
-from penstock.worker.imaging.targets.polygons import area, clipped
+from penstock.worker.imaging.targets.polygons import area, clipped, inside
 
 #: A polygon needs so many corners.
 _CORNERS = 3
@@ -17,6 +18,22 @@ def moved_mask(moves: Sequence[Move], mask: Pixels, outside: int) -> Pixels:
     for move in moves:
         mask = move.mask(mask, outside)
     return mask
+
+
+def moved_points(moves: Sequence[Move], points: Points, image: Size) -> tuple[Points, npt.NDArray[np.bool_]]:
+    """Return where points are in the result, and which of them it shows: those that every move shows."""
+    points, kept = points.copy(), np.ones(len(points), np.bool_)
+    for move in moves:
+        kept[kept] = inside(move.shown(image), points[kept, 0], points[kept, 1])
+        points[kept] = move.points(points[kept], image)
+        kept &= np.isfinite(points).all(axis=1)
+        image = move.size(image)
+    return points, kept
+
+
+def reflected(moves: Sequence[Move]) -> bool:
+    """Return whether the result is a mirror image; one that is mirrored along both axes is only turned."""
+    return sum(move.reflects for move in moves) % 2 == 1
 
 
 def moved_polygon(moves: Sequence[Move], corners: Points, image: Size) -> tuple[Points, float]:

@@ -3,6 +3,8 @@
 All arithmetic is on single numbers in a fixed order, so that every host gets the same bytes.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -44,9 +46,14 @@ def beyond(corners: Points, a: float, b: float, c: float, least: float) -> Point
     return np.array(kept, np.float64).reshape(-1, 2)
 
 
-def inside(corners: Points, x: npt.NDArray[np.float32], y: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Return which of the places (x, y) lie in a convex polygon."""
-    sides: list[list[float]] = corners.tolist() if area(corners) > 0 else corners[::-1].tolist()
+def inside(
+    corners: Points, x: npt.NDArray[np.floating[Any]], y: npt.NDArray[np.floating[Any]]
+) -> npt.NDArray[np.bool_]:
+    """Return which of the places (x, y) lie in a convex polygon, or on its edge; none in one without an area."""
+    size = area(corners)
+    if not size:
+        return np.zeros(x.shape, np.bool_)
+    sides: list[list[float]] = corners.tolist() if size > 0 else corners[::-1].tolist()
     found = np.ones(x.shape, np.bool_)
     for (left, top), (next_left, next_top) in zip(sides, sides[1:] + sides[:1], strict=True):
         found &= (next_left - left) * (y - top) - (next_top - top) * (x - left) >= 0

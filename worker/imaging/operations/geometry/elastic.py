@@ -21,6 +21,9 @@ _MOST_SIDE = 32_000
 _NOISE_BITS, _WEIGHT_BITS = 16, 18
 #: Coordinates are rounded to this part of a pixel, for the same reason: see `worker/imaging/augment/warp.py`.
 _PART = 256.0
+#: A point is shown if a pixel shows a place that is no farther off (pixels): neighbours may be so far apart where a
+#: distortion squeezes the image.
+_FARTHEST = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,15 @@ class Displace(Move):
         return _remapped(mask, self.places((mask.shape[0], mask.shape[1]), "nearest"), cv2.INTER_NEAREST, (outside,))
 
     def points(self, points: Points, image: Size) -> Points:
-        """Return the centres of the pixels whose own places lie nearest: the first in reading order of several."""
+        """Return the centres of the pixels that show the nearest places: the first in reading order of several."""
         x, y = self.places(image, "bilinear")
         moved = []
         for left, top in points.tolist():
-            nearest = int(np.argmin((x + 0.5 - left) ** 2 + (y + 0.5 - top) ** 2))
+            distances = (x + 0.5 - left) ** 2 + (y + 0.5 - top) ** 2
+            nearest = int(np.argmin(distances))
             row, column = divmod(nearest, image[1])
-            moved.append((column + 0.5, row + 0.5))
+            is_shown = distances.flat[nearest] <= _FARTHEST**2
+            moved.append((column + 0.5, row + 0.5) if is_shown else (np.nan, np.nan))
         return np.array(moved, np.float64).reshape(-1, 2)
 
     def polygon(self, corners: Points, image: Size) -> Points:

@@ -72,6 +72,11 @@ class Mirror(Move):
         flip(image, out, horizontal=self.horizontal, vertical=self.vertical)
         return out
 
+    @property
+    def reflects(self) -> bool:
+        """Whether one axis is mirrored: along both, the image is turned by 180 degrees."""
+        return self.horizontal != self.vertical
+
     def mask(self, mask: Pixels, outside: int) -> Pixels:
         """Return the mirrored mask, as a view."""
         del outside
@@ -186,10 +191,12 @@ class _Mapping(Move):
         """Return where the result's corners lie in the image."""
         from penstock.worker.imaging.targets.polygons import beyond
 
-        matrix = self._matrix
-        # Where the denominator is not positive, a perspective shows nothing.
+        g, h, i = self._matrix[6:]
+        [[x, y]] = self.points(np.array([[image[1] / 2.0, image[0] / 2.0]]), image).tolist()
+        # The whole image lies on one side of the line where the denominator is 0, its middle too.
+        side = 1.0 if g * x + h * y + i > 0.0 else -1.0
         whole = corners_of(0.0, 0.0, image[1], image[0])
-        return _mapped(matrix, beyond(whole, matrix[6], matrix[7], matrix[8], _LEAST_DEPTH))
+        return _mapped(self._matrix, beyond(whole, side * g, side * h, side * i, _LEAST_DEPTH))
 
     def points(self, points: Points, image: Size) -> Points:
         """Return the places in the result, by the inverse matrix."""

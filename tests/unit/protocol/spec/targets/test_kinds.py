@@ -12,6 +12,8 @@ from penstock.protocol.spec.spec import Spec, Stream
 
 SOURCE = {"kind": "manifest", "root": "photos", "path": "list.csv"}
 
+POSE: dict[str, Any] = {"kind": "keypoints", "column": "pose", "points": ["a", "b"]}
+
 
 def stream(targets: dict[str, Any], **transform: Any) -> Stream:
     """Return a stream with targets."""
@@ -33,6 +35,28 @@ def test_targets_are_fields_of_the_schema() -> None:
     assert ("boxes", "mask") == found.target_columns
 
 
+def test_every_kind_says_its_fields() -> None:
+    """Objects, points and their places are axes; text has a length."""
+    targets = {
+        "one": POSE,
+        "all": POSE | {"max_objects": 3},
+        "tags": {"kind": "labels", "column": "tags", "classes": ["a", "b"]},
+        "age": {"kind": "numbers", "column": "age", "dtype": "float64"},
+        "words": {"kind": "text", "column": "words", "max_bytes": 9},
+    }
+    assert [
+        ("one", "float32", (2, 2)),
+        ("one_visible", "uint8", (2,)),
+        ("all", "float32", (3, 2, 2)),
+        ("all_visible", "uint8", (3, 2)),
+        ("all_count", "int32", ()),
+        ("tags", "uint8", (2,)),
+        ("age", "float64", ()),
+        ("words", "uint8", (9,)),
+        ("words_bytes", "int32", ()),
+    ] == [(field.name, field.dtype, field.shape) for field in schema_of(stream(targets))[4:]]
+
+
 @pytest.mark.parametrize(
     ("targets", "transform", "message"),
     [
@@ -44,6 +68,10 @@ def test_targets_are_fields_of_the_schema() -> None:
         ({"m" * 60: TARGETS["mask"]}, {}, "names may have 48 characters"),
         ({"boxes": TARGETS["boxes"] | {"classes": ["a", "a"]}}, {}, "name at least one class, and each once"),
         ({"mask": TARGETS["mask"] | {"folder": "../masks"}}, {}, "must be a relative path"),
+        ({"p": POSE | {"points": ["a", "a"]}}, {}, "points has a name twice"),
+        ({"p": POSE | {"pairs": [["a", "c"]]}}, {}, "pairs has 'c', and points has no such name: a, b"),
+        ({"p": POSE | {"pairs": [["a", "b"], ["b", "a"]]}}, {}, "pairs has a name twice"),
+        ({"l": {"kind": "labels", "column": "x", "classes": ["a", "a"]}}, {}, "name at least one class, and each once"),
         ({"mask": {"kind": "cloud", "column": "x"}}, {}, "'boxes', 'mask'"),
     ],
 )

@@ -11,7 +11,7 @@ from penstock.protocol.spec.operation_table import step_models
 from penstock.protocol.spec.step import Move, corners_of
 from penstock.worker.imaging.operations.geometry.moves import Affine, Crop, Mirror, Pad, Perspective, Scale
 from penstock.worker.imaging.program import Program
-from penstock.worker.imaging.targets.moving import moved_mask, moved_polygon
+from penstock.worker.imaging.targets.moving import moved_mask, moved_points, moved_polygon, reflected
 
 IMAGE = (40, 48)
 IGNORE = 255
@@ -61,6 +61,62 @@ def test_a_box_follows_an_elastic_distortion(data: st.DataObject, made: tuple[Pr
     corners, _ = moved_polygon(made[0].moves, corners_of(left, top, left + 14, top + 14), IMAGE)
     drawn = [*shown.min(axis=0)[::-1], *(shown.max(axis=0)[::-1] + 1)]
     assert drawn == pytest.approx([*corners.min(axis=0), *corners.max(axis=0)], abs=1.0)
+
+
+@given(st.data(), geometric_programs(IMAGE, "nearest", IGNORE))
+@settings(max_examples=100, deadline=None)
+def test_a_moved_point_is_where_the_image_shows_it(data: st.DataObject, made: tuple[Program, list[str]]) -> None:
+    """An image of its own coordinates, moved by any program, says where each point has gone, and which are gone."""
+    program, ops = made
+    pixels = np.indices(IMAGE).transpose(1, 2, 0)[..., [1, 0, 0]].astype(np.uint8)
+    result = program.run(pixels)[..., :2].astype(float)
+    count, reach = len(ops), GAP * 1.5 ** len(ops)
+    points = np.array([[data.draw(st.integers(0, 47)), data.draw(st.integers(0, 39))] for _ in range(8)]) + 0.5
+    moved, kept = moved_points(program.moves, points, IMAGE)
+    rows, columns = np.indices(result.shape[:2]) + 0.5
+    inner = (rows > reach) & (rows < len(rows) - reach) & (columns > reach) & (columns < len(rows[0]) - reach)
+    for point, place, is_kept in zip(points, moved, kept, strict=True):
+        off = np.abs(result + 0.5 - point).max(axis=2)
+        if not is_kept:
+            assert not (inner & (off < 0.6)).any()
+            continue
+        assert off.min() <= 2 + count
+        shown = off <= max(0.75 * count, off.min())
+        assert np.hypot(columns[shown] - place[0], rows[shown] - place[1]).min() < reach
+
+
+def test_what_lies_beyond_the_horizon_is_followed_too() -> None:
+    """A strong perspective may have its line of zero depth between the result's first pixel and the image."""
+    coefficients = (-14.2424240112, -8.41597843171, 277.727264404, -7.09090900421, -12.8925619126, 234.0)
+    move = Perspective((*coefficients, -0.154269978404, -0.179063364863), "nearest", (IGNORE,))
+    mask = np.zeros(IMAGE, np.uint8)
+    mask[16:36, 10:40] = 1
+    rows, columns = np.nonzero(move.mask(mask, IGNORE) == 1)
+    box, visible = moved_polygon([move], corners_of(10, 16, 40, 36), IMAGE)
+    assert 1.0 == pytest.approx(visible)
+    drawn = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert drawn == pytest.approx([*box.min(axis=0), *box.max(axis=0)], abs=1.5)
+    places, kept = moved_points([move], np.array([[25.0, 26.0]]), IMAGE)
+    assert [True] == kept.tolist()
+    assert np.hypot(columns + 0.5 - places[0, 0], rows + 0.5 - places[0, 1]).min() < 1
+
+
+@pytest.mark.parametrize(
+    ("moves", "expected"),
+    [
+        ([], False),
+        ([Mirror(horizontal=True, vertical=False)], True),
+        ([Mirror(horizontal=False, vertical=True)], True),
+        ([Mirror(horizontal=True, vertical=True)], False),
+        (
+            [Mirror(horizontal=True, vertical=False), Scale((9, 9), "box"), Mirror(horizontal=False, vertical=True)],
+            False,
+        ),
+    ],
+)
+def test_a_mirror_image_is_one_that_no_turn_makes(moves: list[Move], expected: bool) -> None:  # noqa: FBT001 - a case
+    """Mirrored along one axis, left and right are exchanged; along both, or twice, they are not."""
+    assert expected == reflected(moves)
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.imaging.detection import BOXES, SIZE, STEPS, TARGETS, detection, make, write_set
-
-from penstock.protocol.wire import Array
-from penstock.worker.imaging.pipeline import Outcome
-
-NONE: list[dict[str, Any]] = [{"op": "center_crop", "size": SIZE}]
-
-
-def by_name(root: Path, items: list[int], **settings: Any) -> dict[str, Array]:
-    """Return the fields of some items' samples, none of which may fail."""
-    plan, listing = detection(root, **settings)
-    outcome = make(root, plan, listing, items)
-    assert () == outcome.failures
-    return dict(zip((field.name for field in plan.schema), outcome.arrays, strict=True))
+from support.imaging.detection import BOXES, NONE, SIZE, TARGETS, by_name, detection, failure, make, write_set
 
 
 def test_unmoved_targets_are_those_of_the_manifest(tmp_path: Path) -> None:
@@ -90,16 +77,6 @@ def test_the_same_bytes_in_tasks_of_any_size(tmp_path: Path) -> None:
     alone = [make(tmp_path, plan, listing, [item], epoch=3) for item in (0, 1, 3, 4, 5)]
     for field, arrays in enumerate(zip(*(outcome.arrays for outcome in alone), strict=True)):
         assert np.array_equal(np.concatenate(arrays), together.arrays[field])
-
-
-def failure(root: Path, row: dict[str, Any]) -> str:
-    """Return why the second of three items fails, the others being made."""
-    write_set(root, 3, {1: row})
-    plan, listing = detection(root, steps=STEPS)
-    outcome: Outcome = make(root, plan, listing, range(3))
-    assert [0, 2] == outcome.arrays[2].tolist()
-    assert ["1.png"] == [failed.path for failed in outcome.failures]
-    return outcome.failures[0].reason
 
 
 @pytest.mark.parametrize(
