@@ -21,6 +21,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.records import Item, Task
 from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import Source, check_kind, load_kind
+from penstock.sources.files import FileIdentity
 from penstock.sources.paths import is_folder
 
 #: Where each root of the spec lies for this host: a folder, or a URL.
@@ -96,6 +97,16 @@ def count_classes(classes: Sequence[str], labels: npt.NDArray[np.int32]) -> dict
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What the cache of decoded images knows of an item, or needs to know."""
+
+    #: The image from the cache; the item's content was not read then, and is empty.
+    pixels: npt.NDArray[np.uint8] | None = None
+    #: Identity of the file that the content was read from; None: it must not be kept.
+    identity: FileIdentity | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A task's items, read: sequences of one length, in the task's order."""
 
@@ -110,6 +121,8 @@ class Loaded:
     contents: Sequence[bytes | npt.NDArray[np.uint8] | ItemError] | npt.NDArray[np.uint8]
     #: By the name of a target: the content of each item's file, or why it cannot be had.
     files: Mapping[str, Sequence[bytes | ItemError]] = field(default_factory=dict)
+    #: Of each item, what the cache of decoded images knows, if the reader was asked for that; else empty.
+    known: Sequence["Known"] = ()
 
     @property
     def waited_s(self) -> float:

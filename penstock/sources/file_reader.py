@@ -1,6 +1,8 @@
 """Reads the files of a task, or parts of files, below a root of this host or below a URL."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,13 @@ import numpy as np
 from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.records import Item, Task
+from penstock.protocol.spec.operation import Pixels
 from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import Source
 from penstock.protocol.storage.urls import Remote
-from penstock.sources.base import Loaded, Reader, Roots
+from penstock.sources.base import Known, Loaded, Reader, Roots
 from penstock.sources.fetchers import REQUESTS, fetchers
-from penstock.sources.files import read_file
+from penstock.sources.files import FileIdentity, find_or_read, read_file
 
 
 class FileReader:
@@ -25,9 +28,33 @@ class FileReader:
 
     def read(self, task: Task) -> Loaded:
         """Return each item's bytes."""
-        return loaded(task, [self._read(item) for item in task.items])
+        return loaded(task, [self.content(item) for item in task.items])
 
-    def _read(self, item: Item) -> bytes | ItemError:
+    def find_or_read(self, task: Task, find: Callable[[str, FileIdentity], Pixels | None]) -> Loaded:
+        """Return each item's image if `find` has it for the item's name and its file's identity, else its bytes."""
+        found = [self._find_or_read(item, find) for item in task.items]
+        return replace(loaded(task, [content for content, _ in found]), known=[known for _, known in found])
+
+    def _find_or_read(
+        self, item: Item, find: Callable[[str, FileIdentity], Pixels | None]
+    ) -> tuple[bytes | ItemError, Known]:
+        try:
+            found = find_or_read(
+                self._root,
+                item.path,
+                self._limit_bytes,
+                allow_outside=self._allow_outside,
+                span=item.span,
+                find=partial(find, item.name),
+            )
+        except ItemError as error:
+            return error, Known()
+        if isinstance(found, tuple):
+            return found[0], Known(identity=found[1])
+        return b"", Known(pixels=found)
+
+    def content(self, item: Item) -> bytes | ItemError:
+        """Return one item's bytes."""
         try:
             return read_file(
                 self._root, item.path, self._limit_bytes, allow_outside=self._allow_outside, span=item.span

@@ -8,8 +8,10 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.storage.confined_files import FIND_FLAGS, opened_path, reopen
@@ -41,6 +43,10 @@ _REASONS = {
 
 #: Offset and length (bytes) of a part of a file; None: the whole file.
 Span = tuple[int, int] | None
+#: A file's inode, size, and times (ns) of its content's and its entry's last change: other content, another identity.
+FileIdentity = tuple[int, int, int, int]
+
+_Found = TypeVar("_Found")
 
 
 def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool, span: Span = None) -> bytes:
@@ -49,10 +55,30 @@ def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool, s
     Unless `allow_outside`, the file itself, not just its name, must lie below the root. Transient errors are
     tried again, three times within about 0.6 s. Raises ItemError for everything else.
     """
+    return _retried(lambda: _read_once(root, path, limit_bytes, allow_outside=allow_outside, span=span))
+
+
+def find_or_read(
+    root: Path,
+    path: str,
+    limit_bytes: int,
+    *,
+    allow_outside: bool,
+    span: Span,
+    find: Callable[[FileIdentity], _Found | None],
+) -> _Found | tuple[bytes, FileIdentity | None]:
+    """Return what `find` knows of a file, else its content and identity; for the rest it does what `read_file` does.
+
+    The identity is None if the file changed while it was read.
+    """
+    return _retried(lambda: _find_or_read_once(root, path, limit_bytes, allow_outside, span, find))
+
+
+def _retried(read: Callable[[], _Found]) -> _Found:
     tries = len(_BACKOFF_S) + 1
     for left in reversed(range(tries)):
         try:
-            return _read_once(root, path, limit_bytes, allow_outside=allow_outside, span=span)
+            return read()
         except OSError as error:
             if error.errno not in _TRANSIENT:
                 raise ItemError(_REASONS.get(error.errno or 0) or f"cannot read: {error.strerror or error}") from error
@@ -63,22 +89,60 @@ def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool, s
 
 
 def _read_once(root: Path, path: str, limit_bytes: int, *, allow_outside: bool, span: Span) -> bytes:
+    descriptor = _open_named(root, path, allow_outside=allow_outside)
     try:
-        descriptor = _open(os.fsencode(root), path.encode(), allow_outside=allow_outside)
-    except ValueError as error:  # a NUL character, or a lone surrogate
-        raise ItemError(f"not a possible path: {error}") from error
-    try:
-        size = os.fstat(descriptor).st_size
-        if span is not None:
-            size = _size_of_part(descriptor, size, *span)
-        elif size == 0:
-            raise ItemError("the file is empty")
-        if size > limit_bytes:
-            raise ItemError(f"{size} bytes is over the limit of {limit_bytes} bytes (transform.max_file_mb)")
-        content = os.read(descriptor, size)
-        return content if len(content) == size else _read_rest(descriptor, content, size)
+        return _content(descriptor, _checked_size(descriptor, limit_bytes, span))
     finally:
         os.close(descriptor)
+
+
+def _find_or_read_once(
+    root: Path,
+    path: str,
+    limit_bytes: int,
+    allow_outside: bool,  # noqa: FBT001 - by position, from the one call above
+    span: Span,
+    find: Callable[[FileIdentity], _Found | None],
+) -> _Found | tuple[bytes, FileIdentity | None]:
+    descriptor = _open_named(root, path, allow_outside=allow_outside)
+    try:
+        identity = _identity(descriptor)
+        size = _checked_size(descriptor, limit_bytes, span)
+        if (found := find(identity)) is not None:
+            return found
+        content = _content(descriptor, size)
+        return content, identity if _identity(descriptor) == identity else None
+    finally:
+        os.close(descriptor)
+
+
+def _open_named(root: Path, path: str, *, allow_outside: bool) -> int:
+    try:
+        return _open(os.fsencode(root), path.encode(), allow_outside=allow_outside)
+    except ValueError as error:  # a NUL character, or a lone surrogate
+        raise ItemError(f"not a possible path: {error}") from error
+
+
+def _identity(descriptor: int) -> FileIdentity:
+    status = os.fstat(descriptor)
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _checked_size(descriptor: int, limit_bytes: int, span: Span) -> int:
+    """Return how many bytes are to be read from where the descriptor stands now. Raises ItemError."""
+    size = os.fstat(descriptor).st_size
+    if span is not None:
+        size = _size_of_part(descriptor, size, *span)
+    elif size == 0:
+        raise ItemError("the file is empty")
+    if size > limit_bytes:
+        raise ItemError(f"{size} bytes is over the limit of {limit_bytes} bytes (transform.max_file_mb)")
+    return size
+
+
+def _content(descriptor: int, size: int) -> bytes:
+    content = os.read(descriptor, size)
+    return content if len(content) == size else _read_rest(descriptor, content, size)
 
 
 def _size_of_part(descriptor: int, file_bytes: int, offset: int, length: int) -> int:

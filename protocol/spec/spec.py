@@ -24,6 +24,16 @@ from penstock.protocol.spec.transform import Transform
 from penstock.protocol.spec.validation_errors import explain
 
 
+class Cache(Model):
+    """Keep on each worker's host what images are before the first random change: decoded, and resized by `resize`.
+
+    Samples are the same with and without it (docs/cache.md).
+    """
+
+    gb: float = Field(gt=0, le=1_000_000)
+    """Room (GB, 10^9 bytes) on each host. Streams share one store, which may take the sum of what they give."""
+
+
 class Stream(Model):
     """One stream: a source, a transform and how samples become batches."""
 
@@ -54,6 +64,8 @@ class Stream(Model):
     window_epochs: int = Field(default=3, ge=1, le=1_000_000)
     """Epochs that the sink may hold ahead of a trainer, where `window_mb` has room for more: small sources. Never below
     16 tasks, so that several workers have enough to do."""
+    cache: Annotated[Cache | None, Field(exclude_if=lambda cache: cache is None)] = None
+    """Keep decoded images on each worker's host, such as `{ gb = 40 }`; without it, each epoch decodes them again."""
     task_items: int | None = Field(default=None, ge=1, le=4096)
     """Items in a task; default: about 4 MB of samples, whole batches where that comes near. Rounded so that tasks and
     mix windows nest."""

@@ -1,7 +1,8 @@
 """Makes the samples of one decoded image after the other, in one of two ways.
 
 `FramedSamples`: `resize`, `patch` and the manipulations give samples of one size, `augment` changes them, and steps
-follow. `SteppedSamples`: steps alone, from the decoded image to the sample. `pipeline.py` decodes, and chooses.
+follow. `SteppedSamples`: steps alone, from the decoded image to the sample. `pipeline.py` decodes, and chooses. `Fields`
+is the memory that they are made in.
 """
 
 import math
@@ -13,8 +14,10 @@ import numpy as np
 from penstock.protocol.errors import ItemError
 from penstock.protocol.order import Int64s
 from penstock.protocol.philox import Float64s, uniforms
-from penstock.protocol.plan import StreamPlan
+from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.spec.operation import Size, Window
+from penstock.protocol.wire import Array
+from penstock.sources.base import Loaded
 from penstock.worker.imaging.augment.apply import Augmenter
 from penstock.worker.imaging.decode import Pixels
 from penstock.worker.imaging.patches import Cutter
@@ -29,11 +32,12 @@ class Maker(ABC):
     numbered by item, then by patch.
     """
 
-    def __init__(self, plan: StreamPlan) -> None:
-        """Take a stream's plan."""
+    def __init__(self, plan: StreamPlan, skipped: int = 0) -> None:
+        """Take a stream's plan, and how many of its leading steps images have gone through already."""
         transform = plan.settings.transform
         self._plan, self._patches = plan, plan.settings.patches
-        self._steps = Steps(transform.all_steps, transform.step_keys, plan.seed, int(transform.max_megapixels * 1e6))
+        steps, keys = transform.all_steps[skipped:], transform.step_keys[skipped:]
+        self._steps = Steps(steps, keys, plan.seed, int(transform.max_megapixels * 1e6))
         self._out: Sequence[Pixels] = ()
 
     def begin(self, epoch: int, items: Int64s, out: Sequence[Pixels]) -> None:
@@ -69,9 +73,9 @@ class Maker(ABC):
 class SteppedSamples(Maker):
     """Makes samples by steps alone."""
 
-    def __init__(self, plan: StreamPlan) -> None:
-        """Take a stream's plan."""
-        super().__init__(plan)
+    def __init__(self, plan: StreamPlan, skipped: int = 0) -> None:
+        """Take a stream's plan, and how many of its leading steps images have gone through already."""
+        super().__init__(plan, skipped)
         #: The programs of one item's samples; and for which item of the task and size of its image they were made.
         self._programs: list[Program] = []
         self._made_for: tuple[int, Size] | None = None
@@ -179,3 +183,47 @@ class FramedSamples(Maker):
         if size > self._room.size:
             self._room = np.empty(size, np.uint8)
         return list(self._room[:size].reshape(images, samples, *self._shape))
+
+
+#: Fields start at multiples of this many bytes: a cache line, and enough for any element type.
+_ALIGNMENT = 64
+
+
+class Fields:
+    """All the samples of a task in one piece of memory, filled from the front: what fails leaves no hole."""
+
+    def __init__(self, schema: Sequence[FieldSchema], items: int, patches: int, room: Pixels) -> None:
+        size = items * patches
+        starts, _ = self.layout(schema, size)
+        #: Every field by its name, whole.
+        self.arrays: dict[str, Array] = {
+            field.name: room[start : start + size * field.sample_bytes].view(field.dtype).reshape(size, *field.shape)
+            for field, start in zip(schema, starts, strict=True)
+        }
+        self._patches = patches
+        self.arrays["patch"][:] = np.tile(np.arange(patches, dtype=np.int32), items)
+
+    @staticmethod
+    def layout(schema: Sequence[FieldSchema], samples: int) -> tuple[list[int], int]:
+        """Return where each field starts, and how many bytes all of them take."""
+        starts, end = [], 0
+        for field in schema:
+            starts.append(end)
+            end += -(-samples * field.sample_bytes // _ALIGNMENT) * _ALIGNMENT
+        return starts, end
+
+    def of(self, names: Sequence[str]) -> list[Array]:
+        """Return the fields of these names, whole."""
+        return [self.arrays[name] for name in names]
+
+    def name(self, loaded: Loaded, offsets: list[int], manipulations: list[int]) -> None:
+        """Fill in the fields that say what each sample is, of the items at these offsets of the task."""
+        size = len(offsets) * self._patches
+        self.arrays["label"][:size] = np.repeat(loaded.labels[offsets], self._patches)
+        self.arrays["item"][:size] = np.repeat(loaded.items[offsets], self._patches)
+        if "manipulation" in self.arrays:
+            self.arrays["manipulation"][:size] = manipulations
+
+    def first(self, samples: int) -> list[Array]:
+        """Return the first `samples` of each field, in the schema's order."""
+        return [array[:samples] for array in self.arrays.values()]

@@ -6,7 +6,7 @@ any other exception is a bug in Penstock and propagates.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -15,13 +15,15 @@ import numpy as np
 
 from penstock.protocol import messages
 from penstock.protocol.errors import ItemError, PenstockError, TransformError
-from penstock.protocol.plan import FieldSchema, StreamPlan, schema_before
+from penstock.protocol.plan import StreamPlan, schema_before
 from penstock.protocol.records import FailureKind
 from penstock.protocol.wire import Array
 from penstock.sources.base import Loaded, open_reader
+from penstock.sources.file_reader import FileReader
+from penstock.worker.imaging.cache.images import Cache, open_cache
 from penstock.worker.imaging.custom import CustomTransforms
 from penstock.worker.imaging.decode import Decoder, Pixels
-from penstock.worker.imaging.makers import FramedSamples, Maker, SteppedSamples
+from penstock.worker.imaging.makers import Fields, FramedSamples, Maker, SteppedSamples
 from penstock.worker.imaging.normalize import Normalizer, open_normalizer
 from penstock.worker.imaging.partial_jpeg import Box
 from penstock.worker.imaging.targets.makers import Targets
@@ -43,8 +45,14 @@ class Outcome:
 class Pipeline:
     """Makes the samples of one stream. `read` may run on one thread while `make` runs on another."""
 
-    def __init__(self, plan: StreamPlan, roots: Mapping[str, str | Path], datasets: Collection[str] = ()) -> None:
-        """Map the stream's root by `roots`; custom transforms may import `datasets`.
+    def __init__(
+        self,
+        plan: StreamPlan,
+        roots: Mapping[str, str | Path],
+        datasets: Collection[str] = (),
+        cache: Cache | None = None,
+    ) -> None:
+        """Map the stream's root by `roots`; custom transforms may import `datasets`; `cache` keeps decoded images.
 
         Raises SpecError if the root has no entry, or a transform is not installed.
         """
@@ -62,6 +70,9 @@ class Pipeline:
         self._least = (resize.height, resize.width) if resize is not None and resize.dct_scaling else None
         self._stepped = None if transform.framed else SteppedSamples(plan)
         self._maker: Maker = self._stepped or FramedSamples(plan)
+        self._cache = open_cache(plan, roots, self._decoder, cache)
+        #: Makes samples of images from the cache, which have gone through the first steps.
+        self._rest: Maker = SteppedSamples(plan, done) if self._cache and (done := self._cache.steps) else self._maker
         self._targets = Targets(plan)
         self._images, self._shape = transform.image_names, transform.image_shape
         self._normalizer: Normalizer | None = None
@@ -87,12 +98,15 @@ class Pipeline:
 
     def read(self, task: messages.Task) -> Loaded:
         """Return what each item contains, or why it cannot be had."""
-        loaded = self._reader.read(task)
+        if self._cache is not None and isinstance(self._reader, FileReader):
+            loaded = self._reader.find_or_read(task, self._cache.find)
+        else:
+            loaded = self._reader.read(task)
         return self._targets.read(task, loaded, self._reader) if self._targets else loaded
 
     def room_bytes(self, items: int) -> int:
         """Return how much room (bytes) `make` needs for the samples of that many items."""
-        return _Fields.layout(self.plan.schema, items * self._patches)[1]
+        return Fields.layout(self.plan.schema, items * self._patches)[1]
 
     def make(self, task: messages.Task, loaded: Loaded, room: Pixels | None = None) -> Outcome:
         """Make the samples of what `read` returned; `timings.read_s` is only what was waited for in here.
@@ -105,18 +119,19 @@ class Pipeline:
         fields = self._room_for_fields(len(loaded.items), room)
         images = fields.of(self._images)
         levels = images if self._normalizer is None else self._room_for_levels(len(images), len(images[0]))
-        self._maker.begin(task.epoch, loaded.items, levels)
+        for maker in {self._maker, self._rest}:
+            maker.begin(task.epoch, loaded.items, levels)
         stack: object = loaded.contents
         if isinstance(stack, np.ndarray) and self._maker.write_all(stack):
             made = _Made(list(range(len(stack))), [0] * len(stack), [])
         else:
-            made = self._make_each(task, loaded, fields)
+            made = self._make_each(_Work(task, loaded, fields))
         rows = (np.array(made.offsets, np.int64)[:, np.newaxis] * self._patches + np.arange(self._patches)).ravel()
         self._maker.finish(rows)
         if self._normalizer is not None:
             for image, level in zip(images, levels, strict=True):
                 self._normalizer(level[: len(rows)], image[: len(rows)])
-        fields.name(loaded, made)
+        fields.name(loaded, made.offsets, made.manipulations)
         arrays = fields.first(len(rows))
         if self._custom:
             arrays = self._customise(task, loaded, made, arrays, room)
@@ -125,11 +140,11 @@ class Pipeline:
         timings = messages.Timings(read_s=read_s, decode_s=made.decode_s, transform_s=transform_s)
         return Outcome(arrays, tuple(made.failures), timings)
 
-    def _room_for_fields(self, items: int, room: Pixels) -> "_Fields":
+    def _room_for_fields(self, items: int, room: Pixels) -> Fields:
         """Return where fields are made: in `room`, or in memory of our own if custom transforms leave others there."""
         if self._schema != self.plan.schema:
-            room = np.empty(_Fields.layout(self._schema, items * self._patches)[1], np.uint8)
-        return _Fields(self._schema, items, self._patches, room)
+            room = np.empty(Fields.layout(self._schema, items * self._patches)[1], np.uint8)
+        return Fields(self._schema, items, self._patches, room)
 
     def _customise(
         self, task: messages.Task, loaded: Loaded, made: "_Made", arrays: list[Array], room: Pixels
@@ -137,7 +152,7 @@ class Pipeline:
         """Run the custom transforms; return the fields that they leave, without the items that fail here."""
         samples, out = len(arrays[0]), arrays
         if self._schema != self.plan.schema:
-            out = _Fields(self.plan.schema, len(loaded.items), self._patches, room).first(samples)
+            out = Fields(self.plan.schema, len(loaded.items), self._patches, room).first(samples)
         failed = self._custom.run(task.epoch, arrays, self._patches, out)
         for place, error in failed.items():
             offset = made.offsets[place]
@@ -152,28 +167,60 @@ class Pipeline:
             self._levels = np.empty(size, np.uint8)
         return list(self._levels[:size].reshape(fields, samples, *self._shape))
 
-    def _make_each(self, task: messages.Task, loaded: Loaded, fields: "_Fields") -> "_Made":
+    def _make_each(self, work: "_Work") -> "_Made":
         """Decode, cut and move the samples of one item after the other, filling the room from the front."""
-        made, place = _Made([], [], []), 0
-        for offset, content in enumerate(loaded.contents):
+        made, place, loaded = _Made([], [], []), 0, work.loaded
+        for offset in range(len(loaded.items)):
             item = int(loaded.items[offset])
-            kind: FailureKind = "read" if isinstance(content, ItemError) else "decode"
-            try:
-                pixels = self._decode(content, task.epoch, item, offset, made)
-                kind = "transform"
-                manipulations = self._maker.write(pixels, offset, task.epoch, item, place)
-                if self._stepped is not None and self._targets:
-                    programs = self._stepped.programs(offset, (pixels.shape[0], pixels.shape[1]))
-                    self._targets.write(task.items[offset], offset, loaded, programs, fields.arrays, place)
-            except ItemError as error:
-                made.failures.append(_failure(task, offset, item, loaded.paths[offset], error, kind))
-                continue  # the next item's samples take the place of what this one may have written
+            manipulations = self._write_cached(work, offset, place, made) if self._cache else None
+            if manipulations is None:
+                content = self._content(work, offset)
+                kind: FailureKind = "read" if isinstance(content, ItemError) else "decode"
+                try:
+                    pixels = self._decode(content, work.task.epoch, item, offset, made)
+                    kind = "transform"
+                    manipulations = self._write(self._maker, pixels, work, offset, place)
+                except ItemError as error:
+                    made.failures.append(_failure(work.task, offset, item, loaded.paths[offset], error, kind))
+                    continue  # the next item's samples take the place of what this one may have written
             made.offsets.append(offset)
             made.manipulations += manipulations
             place += self._patches
         return made
 
-    def _decode(self, content: bytes | Pixels | ItemError, epoch: int, item: int, offset: int, made: "_Made") -> Pixels:
+    def _write(self, maker: Maker, pixels: Pixels, work: "_Work", offset: int, place: int) -> list[int]:
+        """Make the samples of one image and its targets; return the manipulation of each. Raises ItemError."""
+        task, loaded = work.task, work.loaded
+        manipulations = maker.write(pixels, offset, task.epoch, int(loaded.items[offset]), place)
+        if self._stepped is not None and self._targets:
+            programs = self._stepped.programs(offset, (pixels.shape[0], pixels.shape[1]))
+            self._targets.write(task.items[offset], offset, loaded, programs, work.fields.arrays, place)
+        return manipulations
+
+    def _write_cached(self, work: "_Work", offset: int, place: int, made: "_Made") -> list[int] | None:
+        """Make the samples of one item by the cache; None if it must go the way without, which also says why it fails.
+
+        So an item fails with the same words, and at the same stage, whether there is a cache or not.
+        """
+        content, known = work.loaded.contents[offset], work.loaded.known
+        if self._cache is None or not isinstance(content, bytes):
+            return None
+        start = perf_counter()
+        try:
+            pixels = self._cache.pixels(work.loaded.paths[offset], content, known[offset] if known else None)
+            made.decode_s += perf_counter() - start
+            return None if pixels is None else self._write(self._rest, pixels, work, offset, place)
+        except ItemError:
+            return None
+
+    def _content(self, work: "_Work", offset: int) -> "Content":
+        """Return an item's content; it is read now if its image came from the cache and its samples failed."""
+        known = work.loaded.known
+        if known and known[offset].pixels is not None and isinstance(self._reader, FileReader):
+            return self._reader.content(work.task.items[offset])
+        return work.loaded.contents[offset]
+
+    def _decode(self, content: "Content", epoch: int, item: int, offset: int, made: "_Made") -> Pixels:
         """Return the image, or as much of it as its samples need; elsewhere the pixels may be anything then."""
         if isinstance(content, ItemError):
             raise content
@@ -190,6 +237,19 @@ class Pipeline:
             made.decode_s += perf_counter() - start
 
 
+#: What a reader gives of an item.
+Content = bytes | Pixels | ItemError
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A task, what was read of it, and the memory that its samples are made in."""
+
+    task: messages.Task
+    loaded: Loaded
+    fields: Fields
+
+
 @dataclass(slots=True)
 class _Made:
     """Which items became samples, in order, and what became of the others."""
@@ -200,50 +260,6 @@ class _Made:
     manipulations: list[int]
     failures: list[messages.Failure]
     decode_s: float = 0.0
-
-
-#: Fields start at multiples of this many bytes: a cache line, and enough for any element type.
-_ALIGNMENT = 64
-
-
-class _Fields:
-    """All the samples of a task in one piece of memory, filled from the front: what fails leaves no hole."""
-
-    def __init__(self, schema: Sequence[FieldSchema], items: int, patches: int, room: Pixels) -> None:
-        size = items * patches
-        starts, _ = self.layout(schema, size)
-        #: Every field by its name, whole.
-        self.arrays: dict[str, Array] = {
-            field.name: room[start : start + size * field.sample_bytes].view(field.dtype).reshape(size, *field.shape)
-            for field, start in zip(schema, starts, strict=True)
-        }
-        self._patches = patches
-        self.arrays["patch"][:] = np.tile(np.arange(patches, dtype=np.int32), items)
-
-    @staticmethod
-    def layout(schema: Sequence[FieldSchema], samples: int) -> tuple[list[int], int]:
-        """Return where each field starts, and how many bytes all of them take."""
-        starts, end = [], 0
-        for field in schema:
-            starts.append(end)
-            end += -(-samples * field.sample_bytes // _ALIGNMENT) * _ALIGNMENT
-        return starts, end
-
-    def of(self, names: Sequence[str]) -> list[Array]:
-        """Return the fields of these names, whole."""
-        return [self.arrays[name] for name in names]
-
-    def name(self, loaded: Loaded, made: _Made) -> None:
-        """Fill in the fields that say what each sample is."""
-        size = len(made.offsets) * self._patches
-        self.arrays["label"][:size] = np.repeat(loaded.labels[made.offsets], self._patches)
-        self.arrays["item"][:size] = np.repeat(loaded.items[made.offsets], self._patches)
-        if "manipulation" in self.arrays:
-            self.arrays["manipulation"][:size] = made.manipulations
-
-    def first(self, samples: int) -> list[Array]:
-        """Return the first `samples` of each field, in the schema's order."""
-        return [array[:samples] for array in self.arrays.values()]
 
 
 def _failure(

@@ -1,0 +1,59 @@
+"""Entries of the cache of decoded images whose pixels follow from their number, and a process that writes them."""
+
+import sys
+from itertools import count
+
+import numpy as np
+
+from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry, Pixels
+from penstock.worker.imaging.cache.folder import on_disk
+from penstock.worker.imaging.cache.store import Store
+
+GROUP = "group"
+
+
+def key_of(number: int) -> bytes:
+    """Return the key of entry number `number`."""
+    return number.to_bytes(20, "big")
+
+
+def identity_of(number: int, version: int = 0) -> bytes:
+    """Return the identity of its source."""
+    return number.to_bytes(16, "big") + version.to_bytes(16, "big")
+
+
+def pixels_of(number: int, version: int = 0, side: int = 64) -> Pixels:
+    """Return its pixels, three channels."""
+    rng = np.random.default_rng([number, version])
+    return rng.integers(0, 256, (side, side, 3), np.uint8)
+
+
+def put(store: Store, number: int, version: int = 0, group: str = GROUP) -> bool:
+    """Put an entry; return whether it was kept."""
+    entry = Entry(pixels_of(number, version), 0.25)
+    return store.put(group, key_of(number), identity_of(number, version), entry)
+
+
+def get(store: Store, number: int, version: int = 0, group: str = GROUP) -> Pixels | None:
+    """Return an entry's pixels, if the store has it."""
+    entry = store.get(group, key_of(number), identity_of(number, version))
+    return None if entry is None else entry.pixels
+
+
+#: Bytes on the disk of one of the entries.
+SIZE = on_disk(HEADER_BYTES + pixels_of(0).nbytes)
+
+
+def main(folder: str, numbers: int, limit_bytes: int) -> None:
+    """Put entries in a circle, of a new version each time round, until killed; print a line when the first is there."""
+    store = Store(folder, limit_bytes)
+    for turn in count():
+        number, version = turn % numbers, turn // numbers
+        kept = put(store, number, version)
+        if turn == 0:
+            sys.stdout.write(f"{kept}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,232 @@
+"""The cache is never seen in the bytes: samples and failures are the same with it and without."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.images import encode, picture, write_images
+from support.imaging.pipelines import CROPPED, RESIZED, digest, make_plan, make_task
+
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec.spec import Cache as CacheSpec
+from penstock.worker.imaging.cache.images import Cache, CacheCounts
+from penstock.worker.imaging.cache.store import Store
+from penstock.worker.imaging.pipeline import Outcome, Pipeline
+
+CENTERED = {"patch": {"kind": "center", "height": 20, "width": 24}}
+PADDED = {"patch": {"kind": "center", "height": 200, "width": 60, "too_small": "pad"}}
+INVERTED = {"op": "invert"}
+TRANSFORMS: dict[str, tuple[dict[str, Any], int]] = {
+    "resized": (RESIZED, 1),
+    "resized_gray": (RESIZED | {"color": "gray", "augment": {"horizontal_flip": True, "rotation_range": 20.0}}, 1),
+    "resized_cover": ({"resize": {"height": 24, "width": 32, "filter": "area", "fit": "cover"}}, 1),
+    "resized_dct": ({"resize": {"height": 24, "width": 32, "dct_scaling": True}}, 1),
+    "resized_cut": (RESIZED | {"patch": {"kind": "random", "height": 20, "width": 24}}, 3),
+    "resized_too_small": (RESIZED | {"patch": {"kind": "center", "height": 40, "width": 40, "too_small": "pad"}}, 1),
+    "resized_steps": (RESIZED | {"steps": [{"op": "random_crop", "size": 20}, {"op": "flip"}]}, 1),
+    "random": (CROPPED, 3),
+    "scattered": ({"patch": {"kind": "scattered", "height": 12, "width": 12}}, 4),
+    "grid": ({"patch": {"kind": "grid", "height": 20, "width": 24, "rows": 2, "columns": 3}}, 6),
+    "centered": (CENTERED | {"exif_orientation": True}, 1),
+    "centered_augmented": (CENTERED | {"augment": {"horizontal_flip": True}, "color": "rgba"}, 1),
+    "centered_padded": (PADDED, 1),
+    "centered_large": ({"patch": {"kind": "center", "height": 300, "width": 300}}, 1),
+    "random_large": ({"patch": {"kind": "random", "height": 300, "width": 300}}, 2),
+    "manipulated": (
+        {
+            "patch": {"kind": "center", "height": 20, "width": 24},
+            "manipulations": {"choices": [{"kind": "gamma", "value": 0.8}, {"kind": "resize", "value": 0.5}]},
+        },
+        1,
+    ),
+    "imagenet_train": ({"recipe": {"name": "imagenet-train", "size": 32}}, 1),
+    "imagenet_eval": ({"recipe": {"name": "imagenet-eval", "size": 32}}, 1),
+    "cifar_train": (
+        {"steps": [{"op": "resize", "size": 36}, INVERTED, {"op": "random_crop", "size": 32}, INVERTED]},
+        1,
+    ),
+    "simclr": ({"recipe": {"name": "simclr", "size": 32}}, 2),
+    "normalized": (RESIZED | {"normalize": {"samplewise_std_normalization": True}}, 1),
+    "cut_first": ({"steps": [{"op": "center_crop", "size": 300}, {"op": "random_crop", "size": 250}]}, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a root with files of every sort: small and large, odd, empty, damaged at the end, and no image."""
+    root = tmp_path_factory.mktemp("photos")
+    write_images(root, ("cat", "dog"), 2)
+    (root / "lossless.png").write_bytes(encode(picture(1), "PNG"))
+    large = encode(picture(2, 1, 600, 700), quality=90)
+    (root / "large.jpg").write_bytes(large)
+    (root / "damaged.jpg").write_bytes(large[: len(large) * 19 // 20])
+    (root / "empty.jpg").write_bytes(b"")
+    (root / "text.jpg").write_bytes(b"no image")
+    (root / "tiny.png").write_bytes(encode(picture(3, 0, 3, 2), "PNG"))
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    (root / "turned.jpg").write_bytes(encode(picture(4), exif=exif))
+    return root
+
+
+@pytest.fixture
+def paths(photos: Path) -> list[str]:
+    """Return the files below `photos`, and one that is missing."""
+    return [*sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.*")), "missing.jpg"]
+
+
+def cached_plan(transform: dict[str, Any], patches: int = 1) -> StreamPlan:
+    """Return a plan whose stream asks for a cache."""
+    plan = make_plan(transform, patches)
+    return plan.model_copy(update={"settings": plan.settings.model_copy(update={"cache": CacheSpec(gb=1.0)})})
+
+
+def cache_in(folder: Path, settled_s: float = -1e9) -> Cache:
+    """Return a cache that keeps files however young they are."""
+    return Cache(Store(str(folder), 1_000_000_000), CacheCounts(), settled_s)
+
+
+def facts(outcome: Outcome) -> tuple[str, list[tuple[int, str, str]]]:
+    """Return all bytes of the samples as a digest, and what is said of each failure."""
+    return digest(outcome.arrays), [(fault.offset, fault.kind, fault.reason) for fault in outcome.failures]
+
+
+def run_all(pipeline: Pipeline, paths: Sequence[str]) -> list[tuple[str, list[tuple[int, str, str]]]]:
+    """Return the facts of three epochs."""
+    return [facts(pipeline.run(make_task(list(paths), epoch))) for epoch in range(3)]
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_samples_and_failures_are_the_same_with_and_without(
+    photos: Path, paths: list[str], name: str, tmp_path: Path
+) -> None:
+    """Filling it, from it, and from what another process filled; damaged, empty and missing files fail in one way."""
+    transform, patches = TRANSFORMS[name]
+    plan, roots = cached_plan(transform, patches), {"photos": photos}
+    expected = run_all(Pipeline(plan, roots), paths)
+    cache = cache_in(tmp_path)
+    assert expected == run_all(Pipeline(plan, roots, cache=cache), paths)
+    assert cache.counts.hits
+    other = cache_in(tmp_path)
+    assert expected == run_all(Pipeline(plan, roots, cache=other), paths)
+    assert other.counts.written_bytes <= cache.counts.written_bytes / 3 or not other.counts.misses
+
+
+@pytest.mark.parametrize("name", ["resized", "imagenet_train", "imagenet_eval", "centered", "centered_large"])
+def test_later_epochs_decode_nothing(photos: Path, name: str, tmp_path: Path) -> None:
+    """Every image that can be made comes from the cache from the second epoch on, and none was read from its file."""
+    transform, patches = TRANSFORMS[name]
+    paths = ["large.jpg"] if name == "centered_large" else ["lossless.png", "turned.jpg"]
+    cache = cache_in(tmp_path)
+    pipeline = Pipeline(cached_plan(transform, patches), {"photos": photos}, cache=cache)
+    pipeline.run(make_task(paths, 0))
+    assert (0, len(paths)) == (cache.counts.hits, cache.counts.misses)
+    loaded = pipeline.read(make_task(paths, 1))
+    assert [b""] * len(paths) == list(loaded.contents)
+    pipeline.make(make_task(paths, 1), loaded)
+    assert (len(paths), len(paths)) == (cache.counts.hits, cache.counts.misses)
+    assert cache.counts.saved_s >= 0.0
+
+
+def test_two_transforms_and_two_roots_never_share_an_image_by_mistake(photos: Path, tmp_path: Path) -> None:
+    """Every pair of recipes and two folders with other files of the same names, all in one store, in two epochs."""
+    other = tmp_path / "other"
+    shutil.copytree(photos, other)
+    (other / "lossless.png").write_bytes(encode(picture(77), "PNG"))
+    cache, paths = cache_in(tmp_path / "cache"), ["lossless.png", "turned.jpg", "tiny.png"]
+    for _ in range(2):
+        for transform, patches in TRANSFORMS.values():
+            plan = cached_plan(transform, patches)
+            for root in (photos, other):
+                plain, task = Pipeline(plan, {"photos": root}), make_task(paths)
+                assert facts(plain.run(task)) == facts(Pipeline(plan, {"photos": root}, cache=cache).run(task))
+
+
+def test_limits_of_the_spec_hold_for_what_another_spec_has_kept(photos: Path, tmp_path: Path) -> None:
+    """A smaller max_megapixels or max_file_mb, and decoding in whole, quarantine what was kept without them."""
+    cache = cache_in(tmp_path)
+    for changes in ({}, {"max_megapixels": 0.001}, {"max_file_mb": 0.0001}, {"partial_decoding": False}):
+        plan, task = cached_plan(TRANSFORMS["centered_large"][0] | changes), make_task(["large.jpg", "damaged.jpg"])
+        expected = facts(Pipeline(plan, {"photos": photos}).run(task))
+        assert expected == facts(Pipeline(plan, {"photos": photos}, cache=cache).run(task))
+        assert expected == facts(Pipeline(plan, {"photos": photos}, cache=cache).run(task))
+
+
+@pytest.mark.parametrize("way", ["in_place", "renamed", "same_size_and_time", "gone"])
+def test_a_file_that_changes_during_the_run_is_seen(tmp_path: Path, way: str) -> None:
+    """Between any two epochs: written anew, replaced, replaced by one of the same size and time of change, removed."""
+    root = tmp_path / "root"
+    root.mkdir()
+    file, plan, task = root / "a.png", cached_plan(RESIZED), make_task(["a.png"])
+    contents = [encode(picture(number), "BMP") for number in range(4)]
+    file.write_bytes(contents[0])
+    cache = cache_in(tmp_path / "cache")
+    pipeline = Pipeline(plan, {"photos": root}, cache=cache)
+    for content in contents:
+        status = file.stat()
+        if way in ("in_place", "gone"):
+            file.write_bytes(content)
+        else:
+            (root / "fresh").write_bytes(content)
+            (root / "fresh").replace(file)
+        if way == "same_size_and_time":
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        for _ in range(2):
+            assert facts(Pipeline(plan, {"photos": root}).run(task)) == facts(pipeline.run(task))
+    assert 4 == cache.counts.hits
+    file.unlink()
+    assert facts(Pipeline(plan, {"photos": root}).run(task)) == facts(pipeline.run(task))
+
+
+def test_a_file_that_was_changed_just_now_is_not_kept(tmp_path: Path) -> None:
+    """It may change again within the tick of a coarse clock, and look the same; seconds later it is kept."""
+    (tmp_path / "a.png").write_bytes(encode(picture(0), "PNG"))
+    cache, task = cache_in(tmp_path / "cache", settled_s=3600.0), make_task(["a.png"])
+    pipeline = Pipeline(cached_plan(RESIZED), {"photos": tmp_path}, cache=cache)
+    for _ in range(2):
+        pipeline.run(task)
+    assert (0, 2, 0) == (cache.counts.hits, cache.counts.misses, cache.counts.written_bytes)
+
+
+def test_parts_of_one_file_are_images_of_their_own(tmp_path: Path) -> None:
+    """As in a tar file: the offset names the item."""
+    parts = [encode(picture(number), "PNG") for number in range(3)]
+    (tmp_path / "shard").write_bytes(b"".join(parts))
+    spans, start = [], 0
+    for part in parts:
+        spans.append((start, len(part)))
+        start += len(part)
+    task = make_task(["shard"] * 3)
+    items = tuple(item.model_copy(update={"span": span}) for item, span in zip(task.items, spans, strict=True))
+    task = task.model_copy(update={"items": items})
+    cache, plan = cache_in(tmp_path / "cache"), cached_plan(RESIZED)
+    expected = facts(Pipeline(plan, {"photos": tmp_path}).run(task))
+    for _ in range(2):
+        assert expected == facts(Pipeline(plan, {"photos": tmp_path}, cache=cache).run(task))
+    assert (3, 3) == (cache.counts.hits, cache.counts.misses)
+
+
+def test_a_reader_without_identities_is_served_by_the_digest_of_its_bytes(photos: Path, tmp_path: Path) -> None:
+    """As below a URL: other bytes are another image, whatever their name."""
+    cache, plan = cache_in(tmp_path), cached_plan(RESIZED)
+    plain, cached = Pipeline(plan, {"photos": photos}), Pipeline(plan, {"photos": photos}, cache=cache)
+    task = make_task(["same name"])
+    for hits, name in enumerate(["lossless.png", "turned.jpg"]):
+        loaded = replace(plain.read(make_task([name])), paths=["same name"])
+        for _ in range(2):
+            assert facts(plain.make(task, loaded)) == facts(cached.make(task, loaded))
+        assert (hits + 1, hits + 1) == (cache.counts.hits, cache.counts.misses)
+
+
+def test_rows_of_arrays_pass_by_the_cache(tmp_path: Path, photos: Path) -> None:
+    """They are pixels already."""
+    cache, plan = cache_in(tmp_path), cached_plan(RESIZED)
+    plain, cached = Pipeline(plan, {"photos": photos}), Pipeline(plan, {"photos": photos}, cache=cache)
+    task = make_task(["row"])
+    loaded = replace(plain.read(make_task(["lossless.png"])), contents=[np.asarray(picture(5))], paths=["row"])
+    assert facts(plain.make(task, loaded)) == facts(cached.make(task, loaded))
+    assert (0, 0) == (cache.counts.hits, cache.counts.misses)

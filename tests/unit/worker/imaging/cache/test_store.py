@@ -1,0 +1,179 @@
+"""The store of cached images: what is put comes back, whole and of the version that is asked for, or not at all."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.cache import entries
+from support.cache.entries import GROUP, get, identity_of, key_of, pixels_of, put
+
+from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry
+from penstock.worker.imaging.cache.folder import CacheError
+from penstock.worker.imaging.cache.store import Store
+
+LIMIT = 100_000_000
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Return an empty store with room for everything."""
+    opened = Store(str(tmp_path / "cache"), LIMIT)
+    yield opened
+    opened.close()
+
+
+def file_of(store: Store, number: int) -> Path:
+    """Return an entry's file."""
+    name = key_of(number).hex()
+    return store.folder / GROUP / name[:2] / name[2:]
+
+
+def test_what_is_put_comes_back_in_another_process_too(store: Store, tmp_path: Path) -> None:
+    """Pixels, shape and the seconds that they took; a second store on the same folder is what another process has."""
+    assert get(store, 1) is None
+    assert put(store, 1)
+    entry = Store(str(tmp_path / "cache"), LIMIT).get(GROUP, key_of(1), identity_of(1))
+    assert entry is not None
+    assert np.array_equal(pixels_of(1), entry.pixels)
+    assert 0.25 == entry.made_s
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 5, 4), (3, 200, 3)])
+def test_any_shape_comes_back(store: Store, shape: tuple[int, int, int]) -> None:
+    """Gray, with alpha, and a view that is not contiguous."""
+    pixels = np.arange(2 * np.prod(shape)).astype(np.uint8).reshape(shape[0], 2 * shape[1], shape[2])[:, ::2]
+    assert store.put(GROUP, key_of(1), identity_of(1), Entry(pixels, 0.0))
+    found = get(store, 1)
+    assert found is not None
+    assert np.array_equal(pixels, found)
+
+
+def test_another_version_of_the_source_is_not_served_and_takes_the_old_ones_place(store: Store) -> None:
+    """One file for an item, whatever becomes of its source."""
+    assert put(store, 1, version=0)
+    assert get(store, 1, version=1) is None
+    assert put(store, 1, version=1)
+    assert get(store, 1, version=0) is None
+    found = get(store, 1, version=1)
+    assert found is not None
+    assert np.array_equal(pixels_of(1, 1), found)
+    assert 1 == len(list((store.folder / GROUP).glob("*/*")))
+
+
+def test_two_groups_stand_side_by_side(store: Store) -> None:
+    """Two recipes have different images of the same item."""
+    assert put(store, 1, group="one")
+    assert get(store, 1, group="other") is None
+    assert put(store, 1, version=1, group="other")
+    assert get(store, 1, group="one") is not None
+    assert get(store, 1, version=1, group="other") is not None
+
+
+def test_a_damaged_entry_is_never_served(store: Store) -> None:
+    """Any byte changed, any part missing, bytes to spare, nothing at all, and the entry of another key."""
+    assert put(store, 1)
+    assert put(store, 2)
+    file, whole = file_of(store, 1), file_of(store, 1).read_bytes()
+    rng = np.random.default_rng(0)
+    for place in [*range(HEADER_BYTES), *rng.integers(HEADER_BYTES, len(whole), 100).tolist()]:
+        torn = bytearray(whole)
+        torn[place] ^= 1 << int(rng.integers(8))
+        file.write_bytes(torn)
+        assert get(store, 1) is None, place
+    for length in [0, 1, HEADER_BYTES - 1, HEADER_BYTES, len(whole) // 2, len(whole) - 1]:
+        file.write_bytes(whole[:length])
+        assert get(store, 1) is None, length
+        file.write_bytes(whole[:length] + bytes(len(whole) - length))  # a hole, as a crash of the host leaves it
+        assert get(store, 1) is None, length
+    for wrong in (whole + b"\0", file_of(store, 2).read_bytes()):
+        file.write_bytes(wrong)
+        assert get(store, 1) is None
+    assert put(store, 1)
+    assert get(store, 1) is not None
+
+
+def test_what_is_no_file_is_never_followed(store: Store, tmp_path: Path) -> None:
+    """A link or a folder in an entry's place is no entry."""
+    assert put(store, 1)
+    file = file_of(store, 1)
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    assert get(store, 1) is None
+    file.unlink()
+    file.mkdir()
+    assert get(store, 1) is None
+    assert not put(store, 1)
+    assert 1 == len(store.notes)
+
+
+@contextmanager
+def writer(folder: Path, numbers: int) -> Generator[subprocess.Popen[str]]:
+    """Run a process that puts entries until it is killed; it has put one when this yields."""
+    script = entries.__file__
+    process = subprocess.Popen(
+        [sys.executable, script, str(folder), str(numbers), str(LIMIT)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert "True\n" == process.stdout.readline()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_writer_that_is_killed_at_any_moment_leaves_nothing_torn(store: Store) -> None:
+    """Killed between any two instructions, again and again, while this process reads: whole entries or none."""
+    numbers, served = 3, 0
+    for turn in range(8):
+        with writer(store.folder.parent, numbers) as process:
+            for look in range(20 + 7 * turn):
+                served += _looks_whole(store, look % numbers)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+        for number in range(numbers):
+            served += _looks_whole(store, number)
+    assert served
+    assert put(store, 1)
+    assert get(store, 1) is not None
+
+
+def _looks_whole(store: Store, number: int) -> bool:
+    """Read an entry's file as it lies there, ask for the version that it says, and compare; return whether it came."""
+    try:
+        header = file_of(store, number).read_bytes()[:HEADER_BYTES]
+    except FileNotFoundError:
+        return False
+    assert header, "a file without content was shown"
+    version = int.from_bytes(header[24 + 20 + 16 : 24 + 20 + 32], "big")
+    pixels = get(store, number, version)
+    if pixels is None:  # the writer may have replaced it by the next version meanwhile
+        return False
+    assert np.array_equal(pixels_of(number, version), pixels)
+    return True
+
+
+def test_only_its_owner_may_write_to_the_folder(store: Store, tmp_path: Path) -> None:
+    """Else another user could plant images. The store makes its own folder so."""
+    folder = store.folder
+    assert 0 == stat.S_IMODE(folder.stat().st_mode) & 0o077
+    folder.chmod(0o777)
+    with pytest.raises(CacheError, match=r"others may write to it: give another one by --cache"):
+        Store(str(tmp_path / "cache"), LIMIT)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """The error says which, why and what to do."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(CacheError, match=r"file/cache/penstock-images-1' cannot be made: Not a directory; give a"):
+        Store(str(tmp_path / "file" / "cache"), LIMIT)
+    with pytest.raises(CacheError, match=r"'relative': give an absolute path"):
+        Store("relative", LIMIT)

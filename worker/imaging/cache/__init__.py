@@ -1,0 +1,1 @@
+"""Keeps decoded images on a worker's host: what comes before the first random change."""

@@ -1,0 +1,61 @@
+"""The format of one cached image: a header, then its pixels; a checksum covers both.
+
+An entry names its key and the identity of its source, so a torn, corrupted, misplaced or outdated file is recognised.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+Pixels = npt.NDArray[np.uint8]
+
+#: Bytes of a key and of an identity.
+KEY_BYTES, IDENTITY_BYTES = 20, 32
+_MAGIC = b"PENSTKC1"
+#: Key, identity, height, width, channels, microseconds that the image took to make.
+_FIELDS = struct.Struct(f"<{KEY_BYTES}s{IDENTITY_BYTES}sIIIQ")
+_CHECKSUM_BYTES = 16
+_CHECKED_FROM = len(_MAGIC) + _CHECKSUM_BYTES
+#: Bytes before the pixels; a multiple of 64 keeps them aligned.
+HEADER_BYTES = 128
+#: Most channels of an image.
+_CHANNELS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A cached image."""
+
+    pixels: Pixels
+    #: Seconds that reading it from its source's bytes took when it was made: what a hit saves.
+    made_s: float
+
+
+def pack(key: bytes, identity: bytes, entry: Entry) -> tuple[bytes, Pixels]:
+    """Return an entry's header and its pixels, one-dimensional, as they are written one after the other."""
+    pixels = np.ascontiguousarray(entry.pixels)
+    fields = _FIELDS.pack(key, identity, *pixels.shape, int(entry.made_s * 1e6))
+    checked = fields.ljust(HEADER_BYTES - _CHECKED_FROM, b"\0")
+    flat = pixels.reshape(-1)
+    digest = xxhash.xxh3_128(checked)
+    digest.update(flat.data)
+    return _MAGIC + digest.digest() + checked, flat
+
+
+def unpack(content: Pixels, key: bytes, identity: bytes) -> Entry | None:
+    """Return the entry that `content` holds, its pixels as a view; None unless it is whole and of this identity."""
+    if len(content) < HEADER_BYTES:
+        return None
+    header = content[:HEADER_BYTES].tobytes()
+    found_key, found_identity, height, width, channels, made_us = _FIELDS.unpack_from(header, _CHECKED_FROM)
+    expected = HEADER_BYTES + height * width * channels
+    if not header.startswith(_MAGIC) or (found_key, found_identity) != (key, identity):
+        return None
+    if len(content) != expected or not 0 < channels <= _CHANNELS:
+        return None
+    if xxhash.xxh3_128_digest(content[_CHECKED_FROM:].data) != header[len(_MAGIC) : _CHECKED_FROM]:
+        return None
+    return Entry(content[HEADER_BYTES:].reshape(height, width, channels), made_us / 1e6)

@@ -1,0 +1,116 @@
+"""The cache's folder: its places for groups and entries, and the checks of who may write to it.
+
+`<folder>/<group>/<2 letters of the key>/<rest of the key>` is an entry. A group holds the images of one recipe's
+deterministic part; `used` in it was touched when a worker last used the group. Names that begin with a dot are entries
+that are being written.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.protocol.errors import PenstockError
+
+#: Name of the layout: another layout gets another folder, so that two versions of Penstock can share a place.
+_LAYOUT = "penstock-images-1"
+#: Files beside the groups: how much is reserved, and when the cache was last tidied.
+USAGE, TIDIED = "usage", "tidied"
+#: File of a group whose time of change says when the group was last used.
+USED = "used"
+
+
+class CacheError(PenstockError):
+    """The folder cannot hold the cache of decoded images."""
+
+
+def default_folder() -> str:
+    """Return where the cache lies unless a folder is given: this user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - leaves ~ without a home
+    return str(Path(home) / "penstock")
+
+
+def open_folder(given: str) -> Path:
+    """Return the cache's own folder below the one that is given, made if it is missing. Raises CacheError.
+
+    Only its owner may write to it: images from a folder that others can write to are not to be trusted.
+    """
+    top = Path(given or default_folder())
+    folder = top / _LAYOUT
+    if not top.is_absolute():
+        raise CacheError(f"cache folder {str(top)!r}: give an absolute path, such as /var/tmp/penstock or /dev/shm")
+    try:
+        top.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise CacheError(
+            f"cache folder {str(folder)!r} cannot be made: {error.strerror}; give a folder on a local disk that this "
+            "user can write to, by --cache or PENSTOCK_CACHE"
+        ) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise CacheError(f"cache folder {str(folder)!r} is no folder: remove it, or give another one by --cache")
+    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise CacheError(
+            f"cache folder {str(folder)!r} belongs to another user or others may write to it: give another one by "
+            "--cache, or remove it"
+        )
+    return folder
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file of a group, as a walk finds it."""
+
+    path: str
+    #: Bytes on the disk.
+    bytes: int
+    #: When it was last used, or written (seconds since 1970).
+    used: float
+    #: Whether it is a whole entry; otherwise it is being written, or its writer died.
+    whole: bool
+
+
+def on_disk(size: int) -> int:
+    """Return how many bytes a file of this size takes: whole blocks of 4 KiB."""
+    return -(-size // 4096) * 4096
+
+
+def list_groups(folder: Path) -> dict[str, float]:
+    """Return the path of each group, and when it was last used (seconds since 1970)."""
+    groups = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                groups[entry.path] = _changed(f"{entry.path}/{USED}", default=entry.stat().st_mtime)
+    return groups
+
+
+def list_files(group: str) -> list[Found]:
+    """Return the files of a group; what vanishes meanwhile is left out."""
+    found: list[Found] = []
+    for shard in _folders(group):
+        try:
+            with os.scandir(shard) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    whole = not entry.name.startswith(".")
+                    found.append(Found(entry.path, on_disk(status.st_size), status.st_mtime, whole))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def _folders(group: str) -> list[str]:
+    try:
+        with os.scandir(group) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+
+
+def _changed(path: str, default: float) -> float:
+    try:
+        return os.stat(path).st_mtime  # noqa: PTH116 - as text
+    except FileNotFoundError:
+        return default

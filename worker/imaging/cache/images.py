@@ -1,0 +1,133 @@
+"""One stream's decoded images in the store: finds them, makes and keeps those that are not there, and counts both.
+
+An image is found by its item's root and name, and by the identity of its file: inode, size and times. Where there is no
+such identity, as below a URL, its bytes are read and their digest takes that place. So the store never changes what is
+made: a changed file is another image.
+"""
+
+import hashlib
+import json
+import os
+import struct
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+from penstock.protocol.plan import StreamPlan
+from penstock.sources.base import Known
+from penstock.sources.files import FileIdentity
+from penstock.worker.imaging.cache.entry import IDENTITY_BYTES, KEY_BYTES, Entry
+from penstock.worker.imaging.cache.prefix import Prefix
+from penstock.worker.imaging.cache.store import Store
+from penstock.worker.imaging.decode import Decoder, Pixels
+
+_IDENTITY = struct.Struct("<QQqq")
+#: A file that changed less than this ago (s) may change again within the same tick of a coarse clock.
+SETTLED_S = 2.0
+
+
+@dataclass(slots=True)
+class CacheCounts:
+    """Sums since the worker started, of all its streams."""
+
+    hits: int = 0
+    misses: int = 0
+    #: Bytes of pixels that came from the store, and that were put into it.
+    read_bytes: int = 0
+    written_bytes: int = 0
+    #: Seconds that the hits' images took to make, less those of finding them.
+    saved_s: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def hit(self, size: int, saved_s: float) -> None:
+        """Count an image that was found."""
+        with self._lock:
+            self.hits += 1
+            self.read_bytes += size
+            self.saved_s += max(0.0, saved_s)
+
+    def miss(self, written: int) -> None:
+        """Count an image that was made, and how many of its bytes were kept."""
+        with self._lock:
+            self.misses += 1
+            self.written_bytes += written
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A process's store, and what it counts there."""
+
+    store: Store
+    counts: CacheCounts
+    settled_s: float = SETTLED_S
+
+
+class ImageCache:
+    """The images of one stream; `find` may run on one thread while the other methods run on another."""
+
+    def __init__(self, plan: StreamPlan, root: str, decoder: Decoder, cache: Cache) -> None:
+        """Take a stream's plan, where its root lies, and the decoder of the thread that makes samples."""
+        self._store, self._counts, self._settled_s = cache.store, cache.counts, cache.settled_s
+        self._prefix = Prefix(plan, decoder)
+        #: Number of leading steps that images have gone through.
+        self.steps = self._prefix.steps
+        told = json.dumps(self._prefix.parameters, sort_keys=True)
+        self._group = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+        place = root if "://" in root else os.path.realpath(root)
+        self._root = hashlib.blake2b(os.fsencode(place), digest_size=KEY_BYTES).digest()
+
+    def find(self, name: str, identity: FileIdentity) -> Pixels | None:
+        """Return an item's image if the store has it for this identity of the item's file."""
+        return self._find(name, _IDENTITY.pack(*identity))
+
+    def pixels(self, name: str, content: bytes, known: Known | None) -> Pixels | None:
+        """Return an item's image: the one that `find` found, or made from its bytes, and kept.
+
+        None if images like this one are not kept: see `Prefix.make`. Raises ItemError.
+        """
+        if known is None:
+            digest = hashlib.blake2b(content, digest_size=IDENTITY_BYTES).digest()
+            found = self._find(name, digest)
+            return self._make(name, content, digest) if found is None else found
+        if known.pixels is not None:
+            return known.pixels
+        settled = known.identity is not None and _age_s(known.identity) > self._settled_s
+        return self._make(name, content, _IDENTITY.pack(*known.identity) if known.identity and settled else None)
+
+    def _find(self, name: str, identity: bytes) -> Pixels | None:
+        began = perf_counter()
+        entry = self._store.get(self._group, self._key(name), identity)
+        if entry is None:
+            return None
+        self._counts.hit(entry.pixels.nbytes, entry.made_s - (perf_counter() - began))
+        return entry.pixels
+
+    def _make(self, name: str, content: bytes, identity: bytes | None) -> Pixels | None:
+        began = perf_counter()
+        pixels = self._prefix.make(content)
+        if pixels is None:
+            return None
+        made_s = perf_counter() - began
+        kept = identity is not None and self._store.put(self._group, self._key(name), identity, Entry(pixels, made_s))
+        self._counts.miss(pixels.nbytes if kept else 0)
+        return pixels
+
+    def _key(self, name: str) -> bytes:
+        return hashlib.blake2b(os.fsencode(name), digest_size=KEY_BYTES, key=self._root).digest()
+
+
+def open_cache(
+    plan: StreamPlan, roots: Mapping[str, str | Path], decoder: Decoder, cache: Cache | None
+) -> ImageCache | None:
+    """Return the cache of a stream that asks for one, if the process has a store."""
+    if cache is None or plan.settings.cache is None:
+        return None
+    return ImageCache(plan, str(roots[plan.settings.source.root]), decoder, cache)
+
+
+def _age_s(identity: FileIdentity) -> float:
+    """Return how long ago a file was changed, by this host's clock."""
+    return time.time() - max(identity[2:]) / 1e9

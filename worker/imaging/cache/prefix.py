@@ -1,0 +1,132 @@
+"""Finds the part of a transform that is the same in every epoch, from the file's bytes on, and carries it out.
+
+That is decoding, and then `resize`; without it, the cut of a centred patch; or the leading steps that always apply and
+draw no random numbers. `SteppedSamples` leaves such steps out; `FramedSamples` finds that an image has its size.
+"""
+
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import Any
+
+import cv2
+import numpy as np
+import PIL
+import simplejpeg  # type: ignore[import-untyped]
+from PIL import features
+
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec.operation import Size
+from penstock.protocol.spec.step import Step
+from penstock.protocol.spec.transform import Transform
+from penstock.protocol.version import __version__
+from penstock.worker.imaging.decode import Decoder, Pixels
+from penstock.worker.imaging.partial_jpeg import Box
+from penstock.worker.imaging.patches import Cutter
+from penstock.worker.imaging.program import Program, Programmer
+from penstock.worker.imaging.resize import resize
+
+#: Counted up when the same parameters and versions would give other pixels.
+_VERSION = 1
+#: Only steps of these modules are known to depend on nothing but their parameters and Penstock's version.
+_OWN_STEPS = "penstock.worker.imaging.operations."
+#: Fields of a transform that decide what becomes of a file, whatever follows.
+_DECODING = ("color", "exif_orientation", "partial_decoding", "max_megapixels")
+_LIBRARIES = ("jpg", "jpg_2000", "libtiff", "webp", "avif", "zlib")
+_NO_DRAWS = np.empty(0)
+
+
+def fixed_steps(transform: Transform) -> int:
+    """Return how many leading steps are the same in every epoch, of a transform that has neither resize nor patch."""
+    if transform.framed:
+        return 0
+    count = 0
+    for step, key in zip(transform.all_steps, transform.step_keys, strict=True):
+        if not _is_fixed(step, key):
+            break
+        count += 1
+    return count
+
+
+def _is_fixed(step: Step, key: str) -> bool:
+    drawn = sum(numbers for _, numbers in step.generators(key))  # one of them decides whether the step applies
+    return step.p == 1.0 and drawn == 1 and step.views == 1 and type(step).__module__.startswith(_OWN_STEPS)
+
+
+def versions() -> list[str]:
+    """Return the versions of everything that turns a file into pixels."""
+    found = [f"{name} {features.version(name)}" for name in _LIBRARIES]
+    return [__version__, PIL.__version__, simplejpeg.__version__, cv2.__version__, np.__version__, *found]
+
+
+class Prefix:
+    """The deterministic part of one stream's transform; for use by one thread at a time."""
+
+    def __init__(self, plan: StreamPlan, decoder: Decoder) -> None:
+        """Take a stream's plan and the decoder to use."""
+        transform = plan.settings.transform
+        self._transform, self._decoder = transform, decoder
+        #: Number of leading steps that it holds.
+        self.steps = 0 if plan.settings.targets else fixed_steps(transform)  # targets move with the whole image
+        self._steps = transform.all_steps[: self.steps]
+        self._max_pixels = int(transform.max_megapixels * 1e6)
+        size = transform.resize
+        self._least = (size.height, size.width) if size is not None and size.dct_scaling else None
+        centred = size is None and transform.patch is not None and transform.patch.kind == "center"
+        self._cutter = Cutter(plan.settings, plan.seed) if centred and transform.manipulations is None else None
+        self._in_parts = transform.partial_decoding and size is None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that decides its pixels, besides the file."""
+        transform = self._transform
+        told: dict[str, Any] = {"version": _VERSION, "versions": versions()}
+        told |= {name: getattr(transform, name) for name in _DECODING}
+        if transform.resize is not None:
+            told["resize"] = transform.resize.model_dump(mode="json")
+        if self._cutter is not None and transform.patch is not None:
+            told["patch"] = transform.patch.model_dump(mode="json")
+        told["steps"] = [step.model_dump(mode="json") for step in self._steps]
+        return told
+
+    def make(self, content: bytes) -> Pixels | None:
+        """Return what a file's bytes become; None if that takes more work than its samples do without a cache.
+
+        That is so for large JPEGs of which other parts are decoded in every epoch. The pixels stay valid until the
+        decoder's next call. Raises ItemError.
+        """
+        image = self._decoder.size(content) if self._in_parts else None
+        if image is None:
+            pixels = self._decoder.decode(content, self._least)
+            return self._finish(pixels, self._program((pixels.shape[0], pixels.shape[1])))
+        program = self._program(image)
+        if self._cutter is not None:
+            windows = self._cutter.sources(image, 0, 0, _NO_DRAWS.reshape(1, 0))
+        elif program is not None:
+            windows = [program.window]
+        else:
+            return None
+        if windows is None:
+            return self._finish(self._decoder.decode(content), program)
+        boxes = [Box(*astuple(window)) for window in windows]
+        return self._finish(self._decoder.decode_parts(content, boxes), program)
+
+    def _program(self, image: Size) -> Program | None:
+        if not self._steps:
+            return None
+        programmer = Programmer(image, self._max_pixels)
+        for step in self._steps:
+            programmer.add(step.actions(programmer.size, _NO_DRAWS))
+        return programmer.program()
+
+    def _finish(self, pixels: Pixels, program: Program | None) -> Pixels:
+        if program is not None:
+            return program.run(pixels)
+        if self._cutter is not None:
+            cuts: Sequence[Pixels] = [cut for cut, _ in self._cutter.cuts(pixels, 0, 0, _NO_DRAWS.reshape(1, 0))]
+            return cuts[0]
+        size = self._transform.resize
+        if size is None:
+            return pixels
+        out = np.empty((size.height, size.width, pixels.shape[2]), np.uint8)
+        resize(pixels, size, out)
+        return out
