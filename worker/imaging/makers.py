@@ -1,8 +1,8 @@
 """Makes the samples of one decoded image after the other, in one of two ways.
 
 `FramedSamples`: `resize`, `patch` and the manipulations give samples of one size, `augment` changes them, and steps
-follow. `SteppedSamples`: steps alone, from the decoded image to the sample. `pipeline.py` decodes, and chooses. `Fields`
-is the memory that they are made in.
+follow. `SteppedSamples`: steps alone, from the decoded image to the sample. `pipeline.py` decodes, and chooses. Samples
+are made in the memory of `Fields`.
 """
 
 import math
