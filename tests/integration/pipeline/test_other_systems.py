@@ -12,7 +12,7 @@ from support.streams import DEADLINE_S, make_images
 pytestmark = pytest.mark.integration
 
 PROGRAM = """
-import json, os, sys, warnings
+import json, os, sys, time, warnings
 import numpy, penstock
 images = numpy.arange(12 * 8 * 8 * 3, dtype=numpy.uint8).reshape(12, 8, 8, 3)
 common = {"batch_size": 4, "shuffle": False, "transform": {"resize": {"height": 8, "width": 8}}}
@@ -26,7 +26,10 @@ with warnings.catch_warnings(record=True) as warned, penstock.local(spec, worker
         facts["same"] = [bool((batch["image"] == images[batch["label"]]).all()) for batch in feed]
     with stack.feed("files") as feed:
         facts["labels"] = [int(label) for batch in feed for label in batch["label"]]
-    facts["segments"] = stack.status()["sink"]["sharing"]["segments"]
+    until = time.monotonic() + 30
+    while not (sink := stack.status()["sink"])["ready"] and time.monotonic() < until:
+        time.sleep(0.05)  # the sink shows what it observed up to 0.1 s ago
+    facts["segments"] = sink["sharing"]["segments"]
 facts["warned"] = [str(each.message) for each in warned]
 print(json.dumps(facts))
 """
