@@ -1,28 +1,28 @@
-"""The options of ZeroMQ sockets: limits, ZeroMQ's own heartbeats and timeouts, by the kind of a socket and its use."""
+"""The options of ZeroMQ sockets: limits and timeouts, by the kind of a socket and its use."""
 
 import zmq
 
 from penstock.protocol import wire
 
-#: Messages queued for one peer before it counts as not reading: a last resort, credit and slots are far lower.
+#: Messages queued for one peer that does not read: a last resort, credit and slots are far lower.
 _HIGH_WATER = 1000
 #: Results queued for the sink by one worker: with that many on their way, the worker waits.
 _PUSH_HIGH_WATER = 4
-#: Results of each worker that wait to be read: more than it sends ahead, far fewer than would fill the memory. Other
-#: sockets must never reach their limit: libzmq 4.3.5 ends the process if a connection breaks whose queue is full.
-_PULL_HIGH_WATER = 64
+#: Messages of one peer that wait to be read, by the kind of a bound socket; further ones wait at the peer. Of results,
+#: more than a worker sends ahead; of both, far fewer than would fill the memory.
+_READ_HIGH_WATER: dict[int, int] = {zmq.PULL: 64, zmq.ROUTER: 16}
 #: Largest frame (bytes) that is received where arrays come. A peer that sends a larger one is disconnected.
 MAX_ARRAY_BYTES = 1 << 30
 #: Bytes that a worker may have sent of an unfinished result before the sink knows its streams.
 _RESULT_BACKLOG_BYTES = 256_000_000
 #: Bytes of a message besides its largest frame, where no arrays come.
 _SMALL_FRAMES_BYTES = 64_000
-#: ZMTP's own heartbeats (ms): they notice half-open TCP links on sockets that only ever send or only receive, and keep
-#: a link's entry in NATs and firewalls alive.
-_ZMTP_BEAT_MS, _ZMTP_TIMEOUT_MS = 2_000, 10_000
-#: The same timeout where arrays come: while one frame arrives, libzmq hears nothing else of the peer, and on a slow
-#: line that takes long. The sender still notices a dead link by the shorter timeout.
-_ZMTP_BULK_TIMEOUT_MS = 120_000
+#: How the kernel notices a half-open link, which is all that sockets have which only send or only receive: a link that
+#: is idle for so long (s) is probed, in such intervals (s), and is dead after so many probes without an answer. Probes
+#: also keep the link's entry in NATs and firewalls alive.
+_PROBE_AFTER_S, _PROBE_EVERY_S, _PROBES = 10, 2, 3
+#: Longest that sent bytes may wait for the peer's kernel to take them (ms).
+_UNACKNOWLEDGED_MS = 10_000
 #: Longest that a connection may take for its handshake (ms): a peer that drips bytes is disconnected, a slow line tries
 #: again.
 _HANDSHAKE_MS = 5_000
@@ -37,18 +37,22 @@ def takes_arrays(kind: int, server: str | None) -> bool:
 
 
 def options(kind: int, server: str | None, accept: wire.Kinds) -> dict[int, int]:
-    """Return a socket's options; `server` is the role it connects to, None for one that is bound."""
-    sends_arrays = kind in (zmq.PUSH, zmq.ROUTER)
+    """Return a socket's options; `server` is the role it connects to, None for one that is bound.
+
+    Never with ZMTP's own heartbeats: libzmq 4.3.5 ends the process (`!_io_error`) when it is to send one on a
+    connection that broke while its queue of received messages was full.
+    """
     found: dict[int, int] = {
         zmq.LINGER: 0,
         zmq.MAXMSGSIZE: frame_limit(kind, server, accept),
         zmq.SNDHWM: _PUSH_HIGH_WATER if kind == zmq.PUSH else _HIGH_WATER,
-        zmq.RCVHWM: _PULL_HIGH_WATER if kind == zmq.PULL else _HIGH_WATER,
+        zmq.RCVHWM: _READ_HIGH_WATER.get(kind, _HIGH_WATER),
         zmq.IPV6: 1,
         zmq.TCP_KEEPALIVE: 1,
-        zmq.HEARTBEAT_IVL: _ZMTP_BEAT_MS,
-        zmq.HEARTBEAT_TIMEOUT: _ZMTP_BULK_TIMEOUT_MS if takes_arrays(kind, server) else _ZMTP_TIMEOUT_MS,
-        zmq.HEARTBEAT_TTL: _ZMTP_BULK_TIMEOUT_MS if sends_arrays else _ZMTP_TIMEOUT_MS,  # the peer's
+        zmq.TCP_KEEPALIVE_IDLE: _PROBE_AFTER_S,
+        zmq.TCP_KEEPALIVE_INTVL: _PROBE_EVERY_S,
+        zmq.TCP_KEEPALIVE_CNT: _PROBES,
+        zmq.TCP_MAXRT: _UNACKNOWLEDGED_MS,
         zmq.HANDSHAKE_IVL: _HANDSHAKE_MS,
         zmq.CONNECT_TIMEOUT: _CONNECT_MS,
         zmq.RECONNECT_IVL: 100,
