@@ -34,6 +34,7 @@ from penstock.protocol.spec import (
     spec,
     transform,
 )
+from penstock.protocol.spec.choice import comparison, sampling
 from penstock.protocol.spec.targets import kinds
 from penstock.protocol.transport.rejects import REASONS
 from penstock.sink import metrics as sink_metrics
@@ -51,6 +52,8 @@ _SPEC: dict[str, type[BaseModel]] = {
     "`[streams.NAME]`": spec.Stream,
     **{f'`[streams.NAME.source]`, kind = "{kind}"': source.load_kind(kind).model for kind in source.KINDS},
     **{f'`[streams.NAME.targets.FIELD]`, kind = "{kind}"': model for kind, model in kinds.KINDS.items()},
+    "`[[streams.NAME.source.where]]`": comparison.Comparison,
+    "`[streams.NAME.sampling]`": sampling.Sampling,
     "`[streams.NAME.transform]`": transform.Transform,
     "`[streams.NAME.transform.resize]`": transform.Resize,
     "`[streams.NAME.transform.patch]`": transform.Patch,
@@ -99,6 +102,7 @@ _HEADINGS = {
     "choices": "Manipulation",
     "steps": "Step",
     "custom": "Custom transform",
+    "where": "Comparison of a column",
     "FIELD": "Field of a custom transform",
     "targets": "Target",
 }

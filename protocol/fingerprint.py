@@ -17,7 +17,10 @@ from pydantic import BaseModel
 from penstock.protocol.spec.custom import Produced
 from penstock.protocol.spec.spec import Spec, Stream
 
-_DETERMINING: tuple[str, ...] = ("transform", "targets", "patches", "mix", "shuffle", "shard")
+_DETERMINING_1: tuple[str, ...] = ("transform", "patches", "mix", "shuffle", "shard")
+#: Fields of a stream that came after version 1.
+_STREAM_SINCE_1: tuple[str, ...] = ("targets", "sampling")
+_DETERMINING: tuple[str, ...] = (*_DETERMINING_1, *_STREAM_SINCE_1)
 #: Fields that only name the meaning of numbers, and change none.
 _NAMES: dict[type[BaseModel], frozenset[str]] = {Produced: frozenset({"axes", "channels"})}
 #: The same, as pydantic excludes them.
@@ -38,9 +41,11 @@ def fingerprint(spec: Spec, stream: Stream, listing_digest: str) -> str:
 
 def fingerprint_1(spec: Spec, stream: Stream, listing_digest: str) -> str:
     """Return the fingerprint of the same stream by version 1; empty if that version cannot express its spec."""
-    if _is_told(stream, "targets") or any(_is_told(stream.transform, name) for name in _SINCE_1):
+    if any(_is_told(stream, name) for name in _STREAM_SINCE_1):
         return ""
-    determining = stream.model_dump(mode="json", include={*_DETERMINING} - {"transform", "targets"})
+    if any(_is_told(stream.transform, name) for name in _SINCE_1):
+        return ""
+    determining = stream.model_dump(mode="json", include={*_DETERMINING_1} - {"transform"})
     determining["transform"] = stream.transform.model_dump(
         mode="json", include=type(stream.transform).model_fields.keys() - _SINCE_1, exclude=_NAMES_1
     )

@@ -11,6 +11,8 @@ import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
 from penstock.protocol.order import Geometry, Int64s
+from penstock.protocol.sampling.groups import Groups
+from penstock.protocol.sampling.order import GroupedOrder
 from penstock.protocol.spec.axes import Axes, Channels
 from penstock.protocol.spec.custom import Produced
 from penstock.protocol.spec.model import Model, Name
@@ -23,6 +25,8 @@ LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 64, 8_000_000
 MOST_BLOCKS = 4096
 #: Tasks that `window_epochs` leaves room for: each of several workers has one to make and the next ones in hand.
 ENOUGH_TASKS = 16
+#: Items that a source may have where some come several times in an epoch.
+_MOST_ITEMS = 2**40
 
 
 class FieldSchema(Model):
@@ -63,7 +67,9 @@ class StreamPlan(Model):
     settings: Stream
     """The stream's part of the spec."""
     items: int = Field(ge=1)
-    """Items in an epoch, after sharding."""
+    """Items in an epoch, after sharding; one that comes several times counts as often."""
+    groups: Groups | None = None
+    """Groups of items that share an epoch by weight; none: every item comes once an epoch."""
     classes: tuple[str, ...]
     """Class names in label order."""
     fingerprint: str
@@ -121,11 +127,28 @@ class StreamPlan(Model):
     def indices(self, ordinal: int, item_offset: int | None = None) -> Int64s:
         """Return the items of a task, or of the one at offset `item_offset` of it, as indices in the whole source."""
         geometry = self.geometry
+        epoch, slots = ordinal // geometry.tasks_per_epoch, _part(geometry.slots(ordinal), item_offset)
+        if self._grouped is not None:
+            return self._grouped.at(epoch, slots)[0]
         first, stride = self.settings.shard_of
-        order = geometry.order(ordinal // geometry.tasks_per_epoch, geometry.slots(ordinal))
-        if item_offset is not None:
-            order = order[item_offset : item_offset + 1]
+        order = geometry.order(epoch, slots)
         return order * stride + first if stride > 1 else order
+
+    def draw_keys(self, ordinal: int, item_offset: int | None = None) -> Int64s:
+        """Return what keys the random draws of each item of a task: its index, and how often it came in the epoch.
+
+        So an item's second samples of an epoch differ from its first ones.
+        """
+        items = self.indices(ordinal, item_offset)
+        if self._grouped is None:
+            return items
+        geometry = self.geometry
+        slots = _part(geometry.slots(ordinal), item_offset)
+        return items + self._grouped.at(ordinal // geometry.tasks_per_epoch, slots)[1] * _MOST_ITEMS
+
+    @cached_property
+    def _grouped(self) -> GroupedOrder | None:
+        return GroupedOrder(self.geometry, self.groups, self.settings.shard_of) if self.groups else None
 
     @property
     def default_prefetch(self) -> int:
@@ -173,6 +196,10 @@ class StreamPlan(Model):
     def window_by_mb(self) -> int:
         """How many samples `window_mb` holds."""
         return int(self.settings.window_mb * 1e6 / self.sample_bytes)
+
+
+def _part(slots: range, item_offset: int | None) -> range:
+    return slots if item_offset is None else slots[item_offset : item_offset + 1]
 
 
 def schema_of(stream: Stream) -> tuple[FieldSchema, ...]:

@@ -38,7 +38,8 @@ class Item(Message):
     span: tuple[Count, Count] | None = None
     """Offset and length (bytes) of the item in its file; none: the item is the whole file."""
     row: Count | None = None
-    """Line (of CSV and JSON lines) or row of the manifest that lists the item, if the stream has targets."""
+    """Line (of CSV and JSON lines) or row of the manifest that lists the item, if the stream has targets; of an array,
+    the item's row, if the stream takes only some of them. None: neither, or the row follows from the plan."""
     cells: tuple[Cell, ...] = ()
     """What the columns of the stream's targets hold in this row: text, or JSON of a list or a number."""
 

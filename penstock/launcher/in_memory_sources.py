@@ -10,7 +10,7 @@ import csv
 import fcntl
 import os
 import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,6 +28,8 @@ from penstock.protocol.transport.segments import has_anonymous_files
 ROOT = "given"
 #: Bytes that are copied in one go.
 _BLOCK_BYTES = 8_000_000
+#: How data frames write a value that is missing.
+_MISSING = frozenset({"None", "nan", "NaN", "<NA>", "NaT"})
 #: Sealed memory can neither change nor shrink: a worker that maps it always sees the same bytes.
 _SEALS = sum(getattr(fcntl, f"F_SEAL_{name}", 0) for name in ("SHRINK", "GROW", "WRITE", "SEAL"))
 
@@ -185,15 +187,26 @@ def _write_frame(path: Path, frame: Any, source: Mapping[str, Any], roots: Mappi
     labels = frame[columns[1]]
     if hasattr(labels, "__array__"):
         labels = np.asarray(labels)  # float32 stays what it is
+    others = [name for name in _choosing_columns(source) if names.count(name) == 1 and name not in columns]
     with open_own(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
-        for row, (name, label) in enumerate(zip(frame[columns[0]], labels, strict=True)):
+        writer.writerow(columns + others)
+        for row, (name, label, *values) in enumerate(
+            zip(frame[columns[0]], labels, *(frame[each] for each in others), strict=True)
+        ):
             if not isinstance(name, str | os.PathLike):
                 raise SpecError(f"{path.stem}: row {row} of the frame: {columns[0]} = {name!r}: must be a path")
             writer.writerow(
                 [
                     str(name).removeprefix(folder),
                     class_name(label, f"{path.stem}: row {row} of the frame: {columns[1]}"),
+                    *("" if str(value) in _MISSING else value for value in values),
                 ]
             )
+
+
+def _choosing_columns(source: Mapping[str, Any]) -> list[str]:
+    """Return the columns that `where` and `weight_column` name, as far as a source that was not checked yet does."""
+    where = source.get("where") or ()
+    named = [each.get("column") for each in where if isinstance(each, Mapping)] if isinstance(where, Iterable) else []
+    return list(dict.fromkeys(name for name in (*named, source.get("weight_column")) if isinstance(name, str) and name))

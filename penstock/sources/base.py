@@ -54,6 +54,8 @@ class Listing(ABC):
     #: The size of an image if all are alike. None: `penstock check` reads some items to estimate it.
     image_size: ImageSize | None = None
 
+    #: Weight of each item, where the source gives them.
+    weights: npt.NDArray[np.float64] | None = None
     #: Files that were found and not listed, for the log and `penstock check`: how many of each suffix.
     passed_over: Mapping[str, int] = MappingProxyType({})
 
@@ -166,9 +168,11 @@ def kind_of(source: Source) -> SourceKind:
 def list_source(source: Source, roots: Roots, columns: Sequence[str] = ()) -> Listing:
     """Return the items of a source, with the named columns of its manifest, if any.
 
+    `rename`, `other_classes` and `limit` do not apply yet: `choice/selection.py` does that.
+
     With a `subset`, the listing holds that subset only, and indices count within it. Raises SourceError and SpecError.
     """
-    kind = kind_of(source)
+    kind, source = kind_of(source), source.unselected
     if source.classes is not None:
         _check_classes(source.classes)
     if source.subset != "all" and not kind.splits:
@@ -198,7 +202,7 @@ def open_reader(plan: StreamPlan, roots: Roots) -> Reader:
             f"stream {plan.name!r} reads root {source.root!r}, which has no folder here (mapped: {known}): "
             f"give --root {source.root}=/path"
         )
-    return kind_of(source).open_reader(source, plan, roots)
+    return kind_of(source).open_reader(source.unselected, plan, roots)
 
 
 def root_of(name: str, roots: Roots) -> str:

@@ -44,6 +44,7 @@ class FileListing(Listing):
     #: Class index of each item.
     labels: npt.NDArray[np.int32]
     digest: str
+    weights: npt.NDArray[np.float64] | None = None
     #: Files that were found and not listed: how many of each suffix.
     passed_over: Mapping[str, int] = field(default_factory=dict)
     #: Columns of targets; None without targets.
@@ -57,7 +58,8 @@ class FileListing(Listing):
     def held_bytes(self) -> int:
         """Memory that the listing takes."""
         held = self.cells.held_bytes if self.cells is not None else 0
-        return len(self.paths) + self.starts.nbytes + self.labels.nbytes + held
+        weights = 0 if self.weights is None else self.weights.nbytes
+        return len(self.paths) + self.starts.nbytes + self.labels.nbytes + held + weights
 
     @property
     def longest_row(self) -> int:
@@ -86,7 +88,8 @@ class FileListing(Listing):
         chosen = held_out(map(self._raw, range(len(self))), self.labels, fraction)
         builder = ListingBuilder()
         for index in np.flatnonzero(chosen == validation).tolist():
-            builder.add(self._raw(index), int(self.labels[index]))
+            weight = None if self.weights is None else float(self.weights[index])
+            builder.add(self._raw(index), int(self.labels[index]), weight)
             if self.cells is not None:
                 builder.add_cells(*self.cells.of(index))
         return replace(builder.build(self.kind, self.classes), passed_over=self.passed_over)
@@ -103,16 +106,19 @@ class ListingBuilder:
         self._lengths = array("H")
         self._labels = array("i")
         self._cells: CellsBuilder | None = None
+        self._weights = array("d")
 
     def __len__(self) -> int:
         """Return the number of items so far."""
         return len(self._labels)
 
-    def add(self, path: bytes, label: int) -> None:
-        """Add an item; `path` is UTF-8 and shorter than 65,536 bytes."""
+    def add(self, path: bytes, label: int, weight: float | None = None) -> None:
+        """Add an item; `path` is UTF-8 and shorter than 65,536 bytes. All items have a weight, or none."""
         self._paths += path
         self._lengths.append(len(path))
         self._labels.append(label)
+        if weight is not None:
+            self._weights.append(weight)
 
     def add_cells(self, row: int, cells: Sequence[str]) -> None:
         """Add the row, by its number in the manifest, of the item that was added last; of all items or of none."""
@@ -127,10 +133,11 @@ class ListingBuilder:
         if relabel is not None:
             labels = relabel[labels]
         digest = _digest(kind, classes, self._paths, starts, labels)
+        weights = np.frombuffer(self._weights, np.float64) if self._weights else None
         cells = self._cells.build() if self._cells is not None else None
         if cells is not None:
             digest = hashlib.sha256(f"{digest} {cells.digest}".encode()).hexdigest()
-        return FileListing(kind, tuple(classes), self._paths, starts, labels, digest, cells=cells)
+        return FileListing(kind, tuple(classes), self._paths, starts, labels, digest, weights, cells=cells)
 
 
 def _digest(

@@ -14,6 +14,7 @@ from penstock.protocol.spec.model import RootName
 from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import Source, confined
 from penstock.sources.base import Roots, SourceKind, root_of
+from penstock.sources.choice.table_rows import TableFields
 from penstock.sources.file_listing import FileListing, subset_of
 from penstock.sources.file_reader import open_files
 from penstock.sources.manifest_rows import Columns, list_rows
@@ -21,7 +22,7 @@ from penstock.sources.paths import Guard, below, is_file, is_folder, show
 from penstock.sources.remote import brought
 
 
-class ManifestSource(Source):
+class ManifestSource(TableFields, Source):
     """A CSV, JSON lines (`.jsonl`, `.ndjson`) or Parquet file with a row for each image."""
 
     kind: Literal["manifest"]
@@ -43,7 +44,7 @@ class ManifestSource(Source):
 def list_manifest(source: ManifestSource, roots: Roots, targets: Sequence[str] = ()) -> FileListing:
     """Return the images that a manifest names, with the columns of `targets`. Raises SourceError."""
     root, holder = root_of(source.root, roots), root_of(source.manifest_root or source.root, roots)
-    columns = Columns(source.path_column, source.label_column, source.images, source.classes, tuple(targets))
+    columns = Columns(source.path_column, source.label_column, source.images, source.classes, tuple(targets), source)
     if is_url(holder):
         with brought(holder, source.path, allow_outside=source.allow_outside) as (place, name):
             listing = list_rows(columns, place, name)

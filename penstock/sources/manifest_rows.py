@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from penstock.protocol.errors import SourceError
 from penstock.protocol.records import MAX_CELL
 from penstock.protocol.storage.labels import GivenClasses, class_name, sorted_classes
+from penstock.sources.choice.table_rows import RowChoice, TableFields
 from penstock.sources.file_listing import MAX_PATH_BYTES, FileListing, ListingBuilder, prefix_of
 from penstock.sources.tables.formats import Row, row_name, rows_of
 
@@ -29,12 +30,18 @@ class Columns:
     classes: tuple[str, ...] | None
     #: Columns that targets are made of.
     targets: tuple[str, ...] = ()
+    #: Which rows are items, and their weights.
+    choosing: TableFields = field(default_factory=TableFields)
 
     @property
     def wanted(self) -> dict[str, str]:
-        """All columns, and for each the setting that names it: path, label (if there is one) and then the targets."""
+        """All columns, and for each the setting that names it: path, label (if there is one) and then the others."""
+        choosing = self.choosing
+        weight = {choosing.weight_column: "source.weight_column"} if choosing.weight_column else {}
+        others = dict.fromkeys((each.column for each in choosing.where), "source.where") | weight
         labels = {self.label: "source.label_column"} if self.label else {}
-        return {self.path: "source.path_column"} | labels | dict.fromkeys(self.others, "column of a target")
+        named = {self.path: "source.path_column"} | labels
+        return named | dict.fromkeys(self.others, "column of a target") | others | named
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -52,12 +59,13 @@ def _gather(columns: Columns, name: str, rows: Iterator[Row]) -> FileListing:
     label_at = order.index(columns.label) if columns.label else 0
     cells_at = [order.index(column) for column in columns.targets]
     builder = ListingBuilder()
-    numbers = _Numbers(columns)
+    numbers, choice, empty = _Numbers(columns), RowChoice(columns.choosing), True
+    chosen_at = [order.index(column) for column in columns.choosing.choosing_columns]
     for number, values in rows:
-        path = values[0]
-        if problem := path_problem(path):
-            raise SourceError(f"{row_name(name, number)}: {columns.path} = {path!r}: {problem}")
-        raw = prefix + path.encode()
+        empty = False
+        if choice and not choice.takes([values[at] for at in chosen_at], lambda number=number: row_name(name, number)):
+            continue
+        raw = prefix + _checked_path(values[0], columns, name, number)
         if len(raw) > MAX_PATH_BYTES:
             raise SourceError(
                 f"{row_name(name, number)}: the path below the root is longer than {MAX_PATH_BYTES} bytes"
@@ -66,17 +74,27 @@ def _gather(columns: Columns, name: str, rows: Iterator[Row]) -> FileListing:
             found: int | None = -1
         else:
             found = numbers.seen.get(values[label_at]) if type(values[label_at]) is str else None
-        builder.add(raw, numbers.of(values[label_at], row_name(name, number)) if found is None else found)
+        label = numbers.of(values[label_at], row_name(name, number)) if found is None else found
+        builder.add(raw, label, choice.weights[-1] if choice.weights else None)
         if cells_at:
             where = row_name(name, number)
             builder.add_cells(number, [_cell(values[at], f"{where}: {order[at]}") for at in cells_at])
     if not len(builder):
-        raise SourceError(f"{name}: the manifest has no rows below its header")
+        reason = "the manifest has no rows below its header" if empty else "no row matches source.where"
+        raise SourceError(f"{name}: {reason}")
     if columns.classes is not None or not columns.label:
         return builder.build(_KIND, columns.classes or ())
     classes = sorted_classes(numbers.names)
     ranks = {name: rank for rank, name in enumerate(classes)}
     return builder.build(_KIND, classes, np.array([ranks[name] for name in numbers.names], np.int32))
+
+
+def _checked_path(path: object, columns: Columns, name: str, number: int) -> bytes:
+    """Return a row's path. Raises SourceError if it is none."""
+    problem = path_problem(path)
+    if problem or not isinstance(path, str):
+        raise SourceError(f"{row_name(name, number)}: {columns.path} = {path!r}: {problem or 'must be text'}")
+    return path.encode()
 
 
 def _cell(value: object, where: str) -> str:

@@ -1,6 +1,7 @@
 """Reads the rows of arrays that a task's items are. A task comes without items: its rows follow from the plan."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import overload
 
 import numpy as np
@@ -12,6 +13,7 @@ from penstock.protocol.records import Task
 from penstock.protocol.storage.array_types import Bools, Levels
 from penstock.protocol.storage.rows import SourceRows
 from penstock.sources.base import Loaded
+from penstock.sources.file_reader import loaded
 
 #: Parts of red, green and blue in gray (of 2^16): ITU-R BT.601, as Pillow's "L" and the decoder take them.
 _GRAY = np.array([19595, 38470, 7471], np.uint32)
@@ -53,16 +55,22 @@ class RowReader:
             )
 
     def read(self, task: Task) -> Loaded:
-        """Return the rows of the task's items."""
+        """Return the rows of the task's items, which carry them if the stream takes only some rows."""
+        if task.items and task.items[0].row is not None:
+            rows = np.array([-1 if item.row is None else item.row for item in task.items], np.int64)
+            if outside := [row for row in rows.tolist() if not 0 <= row < len(self._rows)]:
+                error = ItemError(f"row {outside[0]} is none of the {len(self._rows)} rows of {self._rows.images.name}")
+                return loaded(task, [error] * len(rows))
+            return replace(loaded(task, ()), contents=self._contents(rows))
         items = self._plan.indices(task.key.ordinal, task.key.item_offset)
-        paths = Paths(self._rows, items)
-        labels = self._rows.labels[items]
+        return Loaded(items, self._rows.labels[items], Paths(self._rows, items), self._contents(items))
+
+    def _contents(self, rows: Int64s) -> Levels | list[Levels | ItemError]:
         try:
-            contents = self._read(items)
+            return self._read(rows)
         except ItemError as error:
             # One by one: the others may lie in parts and chunks that can be read.
-            contents = [error] if len(items) == 1 else [self._read_alone(item) for item in items]
-        return Loaded(items, labels, paths, contents)
+            return [error] if len(rows) == 1 else [self._read_alone(row) for row in rows]
 
     def _read_alone(self, item: np.int64) -> Levels | ItemError:
         try:

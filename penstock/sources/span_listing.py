@@ -32,6 +32,7 @@ class SpanListing(Listing):
     labels: npt.NDArray[np.int32]
     digest: str
     copy_digest: str = ""
+    weights: npt.NDArray[np.float64] | None = None
     #: What was found in the files and not listed: how many of each suffix.
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
@@ -42,8 +43,8 @@ class SpanListing(Listing):
     @property
     def held_bytes(self) -> int:
         """Memory that the listing takes."""
-        arrays = (self.of_file, self.offsets, self.lengths, self.labels)
-        return sum(array.nbytes for array in arrays) + sum(map(len, self.files))
+        arrays = (self.of_file, self.offsets, self.lengths, self.labels, self.weights)
+        return sum(array.nbytes for array in arrays if array is not None) + sum(map(len, self.files))
 
     def path(self, index: int) -> str:
         """Return how messages name an item: its file, its offset and its length."""
@@ -73,6 +74,7 @@ class SpanListingBuilder:
     def __init__(self) -> None:
         self._files: list[str] = []
         self._of_file, self._offsets, self._lengths, self._labels = array("i"), array("q"), array("q"), array("i")
+        self._weights = array("d")
 
     def __len__(self) -> int:
         """Return the number of items so far."""
@@ -82,14 +84,16 @@ class SpanListingBuilder:
         """Say which file, as a path below the root, the items that follow lie in."""
         self._files.append(path)
 
-    def add(self, offset: int, length: int, label: int) -> None:
-        """Add an item. Raises SourceError if it is empty or lies before the file's start."""
+    def add(self, offset: int, length: int, label: int, weight: float | None = None) -> None:
+        """Add an item; all have a weight, or none. Raises SourceError if it is empty or before the file's start."""
         if offset < 0 or length <= 0:
             raise SourceError(f"{self._files[-1]}: an item of {length} bytes at {offset}: the file's index is damaged")
         self._of_file.append(len(self._files) - 1)
         self._offsets.append(offset)
         self._lengths.append(length)
         self._labels.append(label)
+        if weight is not None:
+            self._weights.append(weight)
 
     def build(
         self,
@@ -103,14 +107,25 @@ class SpanListingBuilder:
         The builder must not be used after.
         """
         of_file, labels = np.frombuffer(self._of_file, np.int32), np.frombuffer(self._labels, np.int32)
+        weights = np.frombuffer(self._weights, np.float64) if self._weights else None
         offsets, lengths = np.frombuffer(self._offsets, np.int64), np.frombuffer(self._lengths, np.int64)
         if relabel is not None:
             labels = relabel[labels]
         if chosen is not None:
             of_file, offsets, lengths, labels = of_file[chosen], offsets[chosen], lengths[chosen], labels[chosen]
+            weights = None if weights is None else weights[chosen]
         header = json.dumps([1, kind, list(classes), self._files, len(labels)], separators=(",", ":"))
         digest = hashlib.sha256(header.encode())
         for numbers, dtype in ((of_file, "<i4"), (offsets, "<i8"), (lengths, "<i8"), (labels, "<i4")):
             digest.update(np.ascontiguousarray(numbers.astype(dtype, copy=False)).data)
-        files = tuple(self._files)
-        return SpanListing(kind, tuple(classes), files, of_file, offsets, lengths, labels, digest.hexdigest())
+        return SpanListing(
+            kind=kind,
+            classes=tuple(classes),
+            files=tuple(self._files),
+            of_file=of_file,
+            offsets=offsets,
+            lengths=lengths,
+            labels=labels,
+            digest=digest.hexdigest(),
+            weights=weights,
+        )

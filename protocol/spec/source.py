@@ -42,6 +42,13 @@ class Source(Model):
     Image files and manifests may lie below a URL: `--root name=http://host/folder`."""
     classes: tuple[str, ...] | None = None
     """Class names in label order; default: all that are found, sorted."""
+    rename: dict[str, str] = Field(default_factory=dict)
+    """New names of classes, by the names that are found: `{ tabby = "cat", siamese = "cat" }` makes one class of two.
+    `classes` then lists the new names."""
+    other_classes: Literal["refuse", "leave_out"] = "refuse"
+    """What becomes of items whose class is not among `classes`: an error, or they are left out."""
+    limit: int | None = Field(default=None, ge=1)
+    """At most this many items, spread evenly over the source's order; default: all."""
     allow_outside: bool = False
     """Follow symbolic links that lead out of the root; otherwise such a link is an error. On one host, links of folders
     are followed unless this is set to false (docs/sources.md)."""
@@ -57,6 +64,27 @@ class Source(Model):
                 f"subset = {self.subset!r} with validation_split = {self.validation_split}: give both, or neither"
             )
         return self
+
+    @model_validator(mode="after")
+    def _others_need_classes(self) -> Self:
+        if self.other_classes == "leave_out" and self.classes is None:
+            raise ValueError("other_classes = 'leave_out' needs classes: the names of those that stay")
+        return self
+
+    @property
+    def selects(self) -> bool:
+        """Whether items of the listing are left out or renamed."""
+        return bool(self.rename) or self.other_classes == "leave_out" or self.limit is not None
+
+    @property
+    def unselected(self) -> Self:
+        """The source without that: what the ventilator lists first, and what workers read."""
+        if not self.selects:
+            return self
+        update: dict[str, object] = {"rename": {}, "other_classes": "refuse", "limit": None}
+        if self.rename or self.other_classes == "leave_out":
+            update["classes"] = None
+        return self.model_copy(update=update)
 
     @property
     def kind_name(self) -> str:

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.spec import html
+from penstock.protocol.spec.choice.sampling import Sampling
 from penstock.protocol.spec.model import Model, Name, RootPath
 from penstock.protocol.spec.pinning import pinned
 from penstock.protocol.spec.roots import absolute_root
@@ -50,6 +51,8 @@ class Stream(Model):
     """Mix window: this many consecutive items of the shuffled order have their samples permuted together."""
     shuffle: bool = True
     """A new order every epoch; false: the source's own order."""
+    sampling: Sampling | None = None
+    """How often each item comes in an epoch; default: once."""
     shard: Annotated[str, Field(pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")] = "1/1"
     """`k/n`: every n-th item starting with the k-th, for n jobs that split one source."""
     batch_size: int = Field(default=32, ge=1, le=1_000_000)

@@ -62,13 +62,17 @@ class GivenClasses:
 
     def number(self, label: object, where: str) -> int:
         """Return a label's number in the list. Raises SourceError if it is not there."""
-        if isinstance(label, str) and label in self._exact:
-            return self._exact[label]
-        name = class_name(label, where)
-        found = self._exact.get(name, self._by_value.get(name))
+        found = self.find(label, where)
         if found is None:
             raise SourceError(f"{where} = {_show(label)}: not among source.classes ({some(self._classes)})")
         return found
+
+    def find(self, label: object, where: str) -> int | None:
+        """Return a label's number in the list; None if it is not there. Raises SourceError for what is no label."""
+        if isinstance(label, str) and label in self._exact:
+            return self._exact[label]
+        name = class_name(label, where)
+        return self._exact.get(name, self._by_value.get(name))
 
 
 def number_labels(

@@ -11,6 +11,8 @@ from penstock.protocol.messages import Item, Paths, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Spec, Stream
 from penstock.sources.base import Listing, Roots, list_source
+from penstock.sources.choice.grouping import group
+from penstock.sources.choice.selection import select
 from penstock.sources.suffixes import in_words
 from penstock.ventilator.sources.class_lists import check_class_lists
 
@@ -43,21 +45,17 @@ class Catalog:
         entries = {}
         for name, settings in spec.streams.items():
             tell(f"listing the items of stream {name!r}")
-            listing = _listed(name, settings, roots)
-            first, stride = settings.shard_of
-            items = len(range(first, len(listing), stride))
-            if not items:
-                raise SourceError(
-                    f"stream {name!r}: shard {settings.shard} of {len(listing)} items is empty; use fewer shards"
-                )
+            grouped = group(settings, _listed(name, settings, roots), f"stream {name!r}")
+            listing, digest = grouped.listing, grouped.digest
             plan = StreamPlan(
                 name=name,
                 seed=spec.seed,
                 settings=settings,
-                items=items,
+                items=grouped.items,
+                groups=grouped.groups,
                 classes=tuple(listing.classes),
-                fingerprint=fingerprint(spec, settings, listing.digest),
-                fingerprint_1=fingerprint_1(spec, settings, listing.digest),
+                fingerprint=fingerprint(spec, settings, digest),
+                fingerprint_1=fingerprint_1(spec, settings, digest),
                 copy_digest=listing.copy_digest,
             )
             _check_tasks(plan, listing)
@@ -131,7 +129,7 @@ def _listed(name: str, settings: Stream, roots: Roots) -> Listing:
     """List one stream's source. Raises SourceError, also for errors of the file system."""
     source = settings.source
     try:
-        return list_source(source, roots, settings.target_columns)
+        return select(source, list_source(source, roots, settings.target_columns))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise SourceError(

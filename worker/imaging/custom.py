@@ -119,8 +119,12 @@ class CustomTransforms:
         """Whether there are any."""
         return bool(self._steps)
 
-    def run(self, epoch: int, made: Sequence[Array], patches: int, out: Sequence[Array]) -> dict[int, PenstockError]:
+    def run(
+        self, epoch: int, made: Sequence[Array], patches: int, out: Sequence[Array], keys: Sequence[int] | None = None
+    ) -> dict[int, PenstockError]:
         """Change a task's samples; return why items failed, by their place among the items of `made`.
+
+        `keys`: what keys the draws of each item of `made`, by default its index.
 
         `made` are the fields before, samples first: by item, then by patch. `out` are those after, and may be the same
         memory: the samples of the items that did not fail stand at the front of it, in order.
@@ -133,7 +137,7 @@ class CustomTransforms:
                     before = {
                         name: array[item * patches + patch, ...] for name, array in zip(self._names, made, strict=True)
                     }
-                    after = self.apply(dict(before), epoch)
+                    after = self.apply(dict(before), epoch, keys[item] if keys else None)
                     values = [_apart(after[field.name], before.get(field.name)) for field in self.schema]
                     for value, array in zip(values, out, strict=True):
                         array[row + patch, ...] = value
@@ -143,13 +147,15 @@ class CustomTransforms:
                 row += patches
         return failed
 
-    def apply(self, sample: Sample, epoch: int) -> Sample:
+    def apply(self, sample: Sample, epoch: int, key: int | None = None) -> Sample:
         """Return one sample as the last transform leaves it; the arrays given may be changed.
+
+        `key` keys its draws; default: the item's index.
 
         Raises ItemError if a transform raised, and TransformError if one returned what the spec does not say.
         """
         item, patch = (int(sample[name]) for name in IDENTITY)
-        rng = sample_generator(self._seed, epoch, item, patch, DRAW_CUSTOM)
+        rng = sample_generator(self._seed, epoch, item if key is None else key, patch, DRAW_CUSTOM)
         for step in self._steps:
             sample = step.apply(sample, rng)
             if (item, patch) != (found := tuple(int(sample[name]) for name in IDENTITY)):

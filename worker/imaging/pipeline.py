@@ -15,6 +15,7 @@ import numpy as np
 
 from penstock.protocol import messages
 from penstock.protocol.errors import ItemError, PenstockError, TransformError
+from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan, schema_before
 from penstock.protocol.records import FailureKind
 from penstock.protocol.wire import Array
@@ -119,13 +120,14 @@ class Pipeline:
         fields = self._room_for_fields(len(loaded.items), room)
         images = fields.of(self._images)
         levels = images if self._normalizer is None else self._room_for_levels(len(images), len(images[0]))
+        keys = self._draw_keys(task, loaded)
         for maker in {self._maker, self._rest}:
-            maker.begin(task.epoch, loaded.items, levels)
+            maker.begin(task.epoch, keys, levels)
         stack: object = loaded.contents
         if isinstance(stack, np.ndarray) and self._maker.write_all(stack):
             made = _Made(list(range(len(stack))), [0] * len(stack), [])
         else:
-            made = self._make_each(_Work(task, loaded, fields))
+            made = self._make_each(_Work(task, loaded, fields, keys))
         rows = (np.array(made.offsets, np.int64)[:, np.newaxis] * self._patches + np.arange(self._patches)).ravel()
         self._maker.finish(rows)
         if self._normalizer is not None:
@@ -140,6 +142,10 @@ class Pipeline:
         timings = messages.Timings(read_s=read_s, decode_s=made.decode_s, transform_s=transform_s)
         return Outcome(arrays, tuple(made.failures), timings)
 
+    def _draw_keys(self, task: messages.Task, loaded: Loaded) -> Int64s:
+        """Return what keys each item's random draws."""
+        return self.plan.draw_keys(task.key.ordinal, task.key.item_offset) if self.plan.groups else loaded.items
+
     def _room_for_fields(self, items: int, room: Pixels) -> Fields:
         """Return where fields are made: in `room`, or in memory of our own if custom transforms leave others there."""
         if self._schema != self.plan.schema:
@@ -153,7 +159,8 @@ class Pipeline:
         samples, out = len(arrays[0]), arrays
         if self._schema != self.plan.schema:
             out = Fields(self.plan.schema, len(loaded.items), self._patches, room).first(samples)
-        failed = self._custom.run(task.epoch, arrays, self._patches, out)
+        keys = self._draw_keys(task, loaded)[made.offsets].tolist()
+        failed = self._custom.run(task.epoch, arrays, self._patches, out, keys)
         for place, error in failed.items():
             offset = made.offsets[place]
             item = int(loaded.items[offset])
@@ -171,16 +178,16 @@ class Pipeline:
         """Decode, cut and move the samples of one item after the other, filling the room from the front."""
         made, place, loaded = _Made([], [], []), 0, work.loaded
         for offset in range(len(loaded.items)):
-            item = int(loaded.items[offset])
             manipulations = self._write_cached(work, offset, place, made) if self._cache else None
             if manipulations is None:
                 content = self._content(work, offset)
                 kind: FailureKind = "read" if isinstance(content, ItemError) else "decode"
                 try:
-                    pixels = self._decode(content, work.task.epoch, item, offset, made)
+                    pixels = self._decode(content, work.task.epoch, int(work.keys[offset]), offset, made)
                     kind = "transform"
                     manipulations = self._write(self._maker, pixels, work, offset, place)
                 except ItemError as error:
+                    item = int(loaded.items[offset])
                     made.failures.append(_failure(work.task, offset, item, loaded.paths[offset], error, kind))
                     continue  # the next item's samples take the place of what this one may have written
             made.offsets.append(offset)
@@ -191,7 +198,7 @@ class Pipeline:
     def _write(self, maker: Maker, pixels: Pixels, work: "_Work", offset: int, place: int) -> list[int]:
         """Make the samples of one image and its targets; return the manipulation of each. Raises ItemError."""
         task, loaded = work.task, work.loaded
-        manipulations = maker.write(pixels, offset, task.epoch, int(loaded.items[offset]), place)
+        manipulations = maker.write(pixels, offset, task.epoch, int(work.keys[offset]), place)
         if self._stepped is not None and self._targets:
             programs = self._stepped.programs(offset, (pixels.shape[0], pixels.shape[1]))
             self._targets.write(task.items[offset], offset, loaded, programs, work.fields.arrays, place)
@@ -220,7 +227,7 @@ class Pipeline:
             return self._reader.content(work.task.items[offset])
         return work.loaded.contents[offset]
 
-    def _decode(self, content: "Content", epoch: int, item: int, offset: int, made: "_Made") -> Pixels:
+    def _decode(self, content: "Content", epoch: int, key: int, offset: int, made: "_Made") -> Pixels:
         """Return the image, or as much of it as its samples need; elsewhere the pixels may be anything then."""
         if isinstance(content, ItemError):
             raise content
@@ -229,7 +236,7 @@ class Pipeline:
             if not isinstance(content, bytes):
                 return content
             size = self._decoder.size(content) if self._in_parts else None
-            sources = self._maker.sources(size, offset, epoch, item) if size else None
+            sources = self._maker.sources(size, offset, epoch, key) if size else None
             if sources:
                 return self._decoder.decode_parts(content, [Box(*astuple(source)) for source in sources])
             return self._decoder.decode(content, self._least)
@@ -248,6 +255,8 @@ class _Work:
     task: messages.Task
     loaded: Loaded
     fields: Fields
+    #: What keys each item's random draws.
+    keys: Int64s
 
 
 @dataclass(slots=True)

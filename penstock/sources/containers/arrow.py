@@ -10,10 +10,14 @@ import numpy as np
 from pydantic import Field
 
 from penstock.protocol.errors import SourceError
+from penstock.protocol.order import Int64s
 from penstock.protocol.storage.confined_files import descriptor_path
 from penstock.sources.base import Roots, SourceKind
+from penstock.sources.choice.table_rows import RowChoice, TableFields
 from penstock.sources.containers.columns import (
+    check_choice,
     check_table,
+    choose_rows,
     class_names,
     given_names,
     image_bytes,
@@ -30,7 +34,7 @@ _FILE_MAGIC = b"ARROW1"
 _STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-class ArrowSource(ShardSource):
+class ArrowSource(TableFields, ShardSource):
     """Arrow files with an image in each row: data sets that `save_to_disk` wrote, or the Hugging Face hub's cache."""
 
     kind: Literal["arrow"]
@@ -60,15 +64,27 @@ def read_arrow(opened: BinaryIO, name: str, source: ArrowSource) -> ShardIndex:
             batches = pa.ipc.open_stream(whole)
             schema = batches.schema
         check_table(schema, source.image, source.label, name)
+        check_choice(schema.names, source, name)
         index.classes = given_names(schema, source.label)
+        first, choice = 0, RowChoice(source)
         for batch in batches:
-            _add(index, batch, whole, name, source)
+            rows = choose_rows(batch, choice, source.choosing_columns, name, first)
+            _add(index, batch, whole, name, source, range(first, first + len(batch)), rows)
+            first += len(batch)
+        index.weights = choice.weights
     return index
 
 
-def _add(index: ShardIndex, batch: Any, whole: Any, name: str, source: ArrowSource) -> None:  # noqa: ANN401 - untyped
-    """Add the rows of a record batch of the file whose bytes `whole` holds."""
-    first = len(index.offsets)
+def _add(  # noqa: PLR0913, PLR0917 - a batch, its file, and which of its rows count
+    index: ShardIndex,
+    batch: Any,  # noqa: ANN401 - untyped
+    whole: Any,  # noqa: ANN401 - untyped
+    name: str,
+    source: ArrowSource,
+    numbers: range,
+    rows: Int64s | None,
+) -> None:
+    """Add the rows (None: all) of a record batch of the file whose bytes `whole` holds; its rows have the `numbers`."""
     column = batch.column(batch.schema.get_field_index(source.image))
     missing = image_bytes(column).is_null().to_numpy(zero_copy_only=False)
     images = column.field("bytes") if hasattr(column, "field") else column
@@ -78,9 +94,10 @@ def _add(index: ShardIndex, batch: Any, whole: Any, name: str, source: ArrowSour
     wide = np.dtype(np.int64 if str(images.type).startswith("large") else np.int32)
     ends = np.frombuffer(positions, wide)[images.offset : images.offset + len(images) + 1].astype(np.int64)
     lengths = np.diff(ends)
-    if len(wrong := np.flatnonzero(missing | (lengths == 0))):
+    taken = np.arange(len(batch)) if rows is None else rows
+    if len(wrong := taken[(missing | (lengths == 0))[taken]]):
         raise SourceError(
-            f"{name}, row {first + wrong[0]}: holds no image ({source.image} is null or empty): leave these rows "
+            f"{name}, row {numbers[wrong[0]]}: holds no image ({source.image} is null or empty): leave these rows "
             "out, or embed the images' files when the set is written"
         )
     begin = content.address - whole.address
@@ -89,11 +106,12 @@ def _add(index: ShardIndex, batch: Any, whole: Any, name: str, source: ArrowSour
             f"{name}: its record batches are compressed, so that no image can be read at its offset; images are "
             "compressed already: write it anew without"
         )
-    index.offsets += (ends[:-1] + begin).tolist()
-    index.lengths += lengths.tolist()
+    index.offsets += (ends[:-1] + begin)[taken].tolist()
+    index.lengths += lengths[taken].tolist()
     if source.label:
         labels = batch.column(batch.schema.get_field_index(source.label))
-        index.labels += class_names(labels, index.classes, name, source.label, first)
+        labels = labels if rows is None else labels.take(rows)
+        index.labels += class_names(labels, index.classes, name, source.label, [numbers[row] for row in taken])
 
 
 def list_arrow(source: ArrowSource, roots: Roots) -> SpanListing:

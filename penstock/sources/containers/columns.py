@@ -7,12 +7,16 @@ pyarrow is an extra and slow to import, so that it is imported where a table is 
 
 import importlib
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from penstock.protocol.errors import SourceError
+from penstock.protocol.order import Int64s
 from penstock.protocol.storage.labels import class_name, some
+from penstock.sources.choice.table_rows import RowChoice, TableFields
 
 #: The field of a hub's image that holds the bytes of its file; `path` stands next to it.
 _BYTES = "bytes"
@@ -54,9 +58,9 @@ def label_values(labels: Any) -> Sequence[Any]:
     return values
 
 
-def class_names(labels: Any, names: Sequence[str], name: str, column: str, first: int) -> Iterator[str]:
-    """Yield the class of each row from row `first` on; `names` are those of a ClassLabel, if it is one."""
-    for row, value in enumerate(label_values(labels), first):
+def class_names(labels: Any, names: Sequence[str], name: str, column: str, rows: Iterable[int]) -> Iterator[str]:
+    """Yield the class of each row, whose numbers are `rows`; `names` are those of a ClassLabel, if it is one."""
+    for row, value in zip(rows, label_values(labels), strict=False):
         where = f"{name}, row {row}: {column}"
         if not names:
             yield class_name(value, where)
@@ -77,6 +81,23 @@ def given_names(schema: Any, column: str) -> list[str]:
     except (ValueError, LookupError, TypeError):
         return []
     return [str(each) for each in names] if isinstance(names, list) else []
+
+
+def check_choice(header: Sequence[str], fields: TableFields, name: str) -> None:
+    """Raise SourceError unless a table has the columns that `where` and `weight_column` name."""
+    for comparison in fields.where:
+        check_column(name, header, comparison.column, "where")
+    if fields.weight_column:
+        check_column(name, header, fields.weight_column, "weight_column")
+
+
+def choose_rows(batch: Any, choice: RowChoice, columns: Sequence[str], name: str, first: int) -> Int64s | None:
+    """Return which rows of a record batch, whose first is row `first` of the file, are items; None: all are."""
+    if not choice:
+        return None
+    schema = batch.schema
+    values = [batch.column(schema.get_field_index(column)).to_pylist() for column in columns]
+    return np.array(choice.rows(values, name, first), np.int64)
 
 
 def check_table(schema: Any, image: str, label: str, name: str) -> None:

@@ -3,7 +3,8 @@
 A task names an item by its row: offset is the row, counted from 0, and length is 1.
 """
 
-from typing import Annotated, BinaryIO, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import Field
 
@@ -11,9 +12,12 @@ from penstock.protocol.errors import SourceError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.roots import is_url
 from penstock.sources.base import Roots, SourceKind, root_of
+from penstock.sources.choice.table_rows import RowChoice, TableFields
 from penstock.sources.containers.columns import (
     bytes_column,
+    check_choice,
     check_table,
+    choose_rows,
     class_names,
     given_names,
     import_pyarrow,
@@ -28,7 +32,7 @@ from penstock.sources.span_listing import SpanListing
 _ROWS = 65_536
 
 
-class ParquetSource(ShardSource):
+class ParquetSource(TableFields, ShardSource):
     """Parquet files with an image in each row, as the Hugging Face hub stores them."""
 
     kind: Literal["parquet"]
@@ -53,14 +57,31 @@ def read_parquet(opened: BinaryIO, name: str, source: ParquetSource) -> ShardInd
     with reported(name, "Parquet"), pa.parquet.ParquetFile(opened) as file:
         schema, label = file.schema_arrow, source.label
         check_table(schema, source.image, label, name)
-        _check_images(file.metadata, bytes_column(schema, source.image), name)
-        rows = file.metadata.num_rows
-        index.offsets, index.lengths = list(range(rows)), [1] * rows
-        if label:
-            index.classes = given_names(schema, label)
-            for batch in file.iter_batches(_ROWS, columns=[label]):
-                index.labels += class_names(batch.column(0), index.classes, name, label, len(index.labels))
+        if not source.where:  # rows without an image may be left out
+            _check_images(file.metadata, bytes_column(schema, source.image), name)
+        check_choice(schema.names, source, name)
+        index.classes = given_names(schema, label)
+        if columns := list(dict.fromkeys([*([label] if label else []), *source.choosing_columns])):
+            _add_rows(index, file.iter_batches(_ROWS, columns=columns), name, source)
+        else:
+            index.offsets = list(range(file.metadata.num_rows))
+        index.lengths = [1] * len(index.offsets)
     return index
+
+
+def _add_rows(index: ShardIndex, batches: Iterable[Any], name: str, source: ParquetSource) -> None:
+    """Add the rows that are items, with their labels and weights."""
+    first, choice, columns = 0, RowChoice(source), source.choosing_columns
+    for batch in batches:
+        rows = choose_rows(batch, choice, columns, name, first)
+        taken = batch if rows is None else batch.take(rows)
+        numbers = [first + row for row in (range(len(batch)) if rows is None else rows)]
+        index.offsets += numbers
+        if source.label:
+            labels = taken.column(taken.schema.get_field_index(source.label))
+            index.labels += class_names(labels, index.classes, name, source.label, numbers)
+        first += len(batch)
+    index.weights = choice.weights
 
 
 def _check_images(metadata: object, column: str, name: str) -> None:

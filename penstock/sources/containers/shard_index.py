@@ -31,6 +31,8 @@ class ShardIndex:
     lengths: list[int] = field(default_factory=list)
     #: Class name of each item; empty without labels.
     labels: list[str] = field(default_factory=list)
+    #: Weight of each item; empty without weights.
+    weights: list[float] = field(default_factory=list)
     #: Class names in label order, where the file gives them.
     classes: list[str] = field(default_factory=list)
     #: What was found and is no part of an item: how many of each suffix.
@@ -45,6 +47,7 @@ class ShardIndex:
         count = len(self.offsets)
         return (
             len(self.keys) in {0, count}
+            and len(self.weights) in {0, count}
             and len(self.lengths) == count
             and len(self.labels) == (count if labelled else 0)
         )

@@ -124,7 +124,7 @@ class _Gathered:
             label = -1
             if index.labels:
                 label = self._number(index.labels[number], f"{name}: item {index.key(number)!r}: label")
-            self._builder.add(offset, length, label)
+            self._builder.add(offset, length, label, index.weights[number] if index.weights else None)
             if self._source.subset != "all":
                 self._labels.append(label)
                 self._split_names.append(f"{path}/{index.key(number)}".encode())
@@ -149,7 +149,12 @@ class _Gathered:
         source = self._source
         where = f"root {source.root!r}, {source.path!r}"
         if not len(self._builder):
-            raise SourceError(f"{where}: {len(self._sizes)} shards, and no item with an image in them")
+            chosen = (
+                "no row of them matches source.where"
+                if getattr(source, "where", ())
+                else "no item with an image in them"
+            )
+            raise SourceError(f"{where}: {len(self._sizes)} shards, and {chosen}")
         classes, relabel = self._classes, None
         if classes is None:
             classes = tuple(sorted_classes(self._names))

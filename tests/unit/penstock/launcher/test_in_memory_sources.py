@@ -48,3 +48,12 @@ def test_what_is_no_frame_is_refused(tmp_path: Path, frame: Any) -> None:
     """The value is quoted."""
     with pytest.raises(SpecError, match=r"train: frame = .*: give a data frame"):
         write(tmp_path, frame)
+
+
+def test_columns_that_choose_or_weigh_rows_are_kept(tmp_path: Path) -> None:
+    """Those that `where` and `weight_column` name, once each; a value that is missing is empty."""
+    frame = pd.DataFrame({"path": ["a", "b"], "label": [1, 0], "w": [1.5, None], "n": ["x", "y"], "other": [0, 0]})
+    where = [{"column": "n", "op": "==", "value": "x"}, {"column": "label", "op": "==", "value": 1}]
+    expected = "path,label,n,w\na,1,x,1.5\nb,0,y,\n"
+    source = {"kind": "manifest", "root": "photos", "frame": frame, "where": where, "weight_column": "w"}
+    assert expected == write(tmp_path, frame, source=source)

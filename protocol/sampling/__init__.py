@@ -1,0 +1,1 @@
+"""The order of items that do not come once each in an epoch."""
