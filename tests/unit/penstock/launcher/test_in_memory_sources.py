@@ -55,5 +55,4 @@ def test_columns_that_choose_or_weigh_rows_are_kept(tmp_path: Path) -> None:
     frame = pd.DataFrame({"path": ["a", "b"], "label": [1, 0], "w": [1.5, None], "n": ["x", "y"], "other": [0, 0]})
     where = [{"column": "n", "op": "==", "value": "x"}, {"column": "label", "op": "==", "value": 1}]
     expected = "path,label,n,w\na,1,x,1.5\nb,0,y,\n"
-    source = {"kind": "manifest", "root": "photos", "frame": frame, "where": where, "weight_column": "w"}
-    assert expected == write(tmp_path, frame, source=source)
+    assert expected == write(tmp_path, frame, where=where, weight_column="w")
