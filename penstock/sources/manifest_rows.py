@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def _gather(columns: Columns, name: str, rows: Iterator[Row]) -> FileListing:
     chosen_at = [order.index(column) for column in columns.choosing.choosing_columns]
     for number, values in rows:
         empty = False
-        if choice and not choice.takes([values[at] for at in chosen_at], lambda number=number: row_name(name, number)):
+        if choice and not choice.takes([values[at] for at in chosen_at], partial(row_name, name, number)):
             continue
         raw = prefix + _checked_path(values[0], columns, name, number)
         if len(raw) > MAX_PATH_BYTES:

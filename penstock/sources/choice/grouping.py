@@ -43,7 +43,8 @@ def group(stream: Stream, listing: Listing, where: str) -> Grouped:
         raise SourceError(f"{where}: shard {stream.shard} of {len(listing)} items is empty; use fewer shards")
     if sampling is None:
         return Grouped(listing, None, items)
-    sizes, weights = [len(listing)], (1,)
+    sizes: list[int] = [len(listing)]
+    weights: tuple[int, ...] = (1,)
     if sampling.by == "class":
         listing, sizes, weights = _by_class(sampling, listing, where)
     elif sampling.by == "column":

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -71,9 +72,11 @@ class RowChoice:
         Messages call them rows `first` and so on of the file `name`.
         """
         table = zip(*columns, strict=True)
-        return [
-            row for row, values in enumerate(table) if self.takes(values, lambda row=row: f"{name}, row {first + row}")
-        ]
+        return [row for row, values in enumerate(table) if self.takes(values, partial(_row_name, name, first + row))]
+
+
+def _row_name(name: str, number: int) -> str:
+    return f"{name}, row {number}"
 
 
 def _plain(value: object) -> object:

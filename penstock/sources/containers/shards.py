@@ -149,12 +149,9 @@ class _Gathered:
         source = self._source
         where = f"root {source.root!r}, {source.path!r}"
         if not len(self._builder):
-            chosen = (
-                "no row of them matches source.where"
-                if getattr(source, "where", ())
-                else "no item with an image in them"
-            )
-            raise SourceError(f"{where}: {len(self._sizes)} shards, and {chosen}")
+            by_rows = bool(getattr(source, "where", ()))
+            problem = "no row of them matches source.where" if by_rows else "no item with an image in them"
+            raise SourceError(f"{where}: {len(self._sizes)} shards, and {problem}")
         classes, relabel = self._classes, None
         if classes is None:
             classes = tuple(sorted_classes(self._names))

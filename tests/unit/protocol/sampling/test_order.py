@@ -20,7 +20,8 @@ def make(sizes: list[int], weights: list[int], items: int, *, seed: int = 1, shu
 
 def epoch_of(order: GroupedOrder, items: int, epoch: int = 0) -> list[int]:
     """Return an epoch's items."""
-    return order.at(epoch, range(items))[0].tolist()
+    found: list[int] = order.at(epoch, range(items))[0].tolist()
+    return found
 
 
 @settings(max_examples=60, deadline=None)

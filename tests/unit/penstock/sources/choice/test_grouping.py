@@ -16,8 +16,15 @@ from penstock.sources.base import open_reader
 from penstock.ventilator.sources.catalog import Catalog
 
 #: Four cats, one dog, two eels, and the weight of each.
-ROWS = [("e1", "eel", 1), ("c1", "cat", 2), ("d1", "dog", 0), ("c2", "cat", 1), ("c3", "cat", 2), ("e2", "eel", 1)]
-ROWS = [*ROWS, ("c4", "cat", 2)]
+ROWS = [
+    ("e1", "eel", 1),
+    ("c1", "cat", 2),
+    ("d1", "dog", 0),
+    ("c2", "cat", 1),
+    ("c3", "cat", 2),
+    ("e2", "eel", 1),
+    ("c4", "cat", 2),
+]
 
 
 @pytest.fixture
