@@ -4,7 +4,6 @@ The models define every field's meaning, unit, default and bounds; errors name f
 """
 
 import json
-import math
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -279,25 +278,3 @@ def _pinned(name: str, stream: Stream, roots: Mapping[str, str]) -> Stream:
     except SpecError as error:
         raise SpecError(f"{name}.transform: {error}") from error
     return stream.model_copy(update={"transform": transform.model_copy(update={"normalize": normalize})})
-
-
-def default_task_items(stream: Stream, sample_bytes: int) -> int:
-    """Return how many items make a task: `task_items`, or about 4 MB of samples, nested with the mix window.
-
-    Whole batches where that comes near: a batch of one task's samples is passed on as it lies.
-    """
-    #: A task near this size (bytes) costs little to hand over, compared with decoding, and still balances the load.
-    target_bytes = 4_000_000
-    wanted = stream.task_items or max(1, min(1024, target_bytes // (sample_bytes * stream.patches)))
-    batch_items = stream.batch_size // math.gcd(stream.batch_size, stream.patches)
-    batch_fits = batch_items <= wanted or batch_items * stream.patches * sample_bytes <= 2 * target_bytes
-    if stream.task_items is None and batch_fits:
-        wanted = max(1, wanted // batch_items) * batch_items
-    if wanted >= stream.mix:
-        return wanted // stream.mix * stream.mix
-    return max(divisor for divisor in _divisors(stream.mix) if divisor <= wanted)
-
-
-def _divisors(number: int) -> list[int]:
-    small = [divisor for divisor in range(1, math.isqrt(number) + 1) if number % divisor == 0]
-    return small + [number // divisor for divisor in small]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.spec.spec import Spec, default_task_items, load_spec, parse_spec
+from penstock.protocol.plan import default_task_items
+from penstock.protocol.spec.spec import Spec, load_spec, parse_spec
 
 GOOD = """
 seed = 7
