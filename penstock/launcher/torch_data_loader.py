@@ -23,6 +23,24 @@ from penstock.worker.imaging.map_style import NAME, fields_of, open_dataset
 
 #: Items that are tried for the fields of a sample: the first ones may be damaged.
 _PROBED = 16
+#: Arguments of PyTorch's `DataLoader` that are refused, and what to do without each.
+_INSTEAD = {
+    "sampler": "items come once an epoch, in the order that seed= and shuffle= determine: leave it out; ranks are "
+    "found without a DistributedSampler",
+    "batch_sampler": "batches follow from batch_size=, shuffle= and drop_last=: give these",
+    "collate_fn": "workers stack samples of one dtype and shape: pad or crop in the dataset's __getitem__, or change "
+    "the batch in the training loop",
+    "worker_init_fn": "random generators are seeded for each item: open files in the dataset's __init__, which every "
+    "worker calls",
+    "generator": "the order and all draws follow from seed=: give that",
+    "pin_memory": "memory is pinned if device= is a CUDA device: give that",
+    "pin_memory_device": "memory is pinned if device= is a CUDA device: give that",
+    "prefetch_factor": "workers run ahead by themselves: leave it out, or give prefetch_to_device=",
+    "persistent_workers": "workers always persist from epoch to epoch: leave it out",
+    "multiprocessing_context": "workers are programs of their own: leave it out",
+    "timeout": "every wait has a deadline of its own: leave it out",
+    "in_order": "batches always come in order: leave it out",
+}
 _JSON: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 
@@ -128,17 +146,17 @@ class DataLoader(TorchLoader):
         failure_budget: float = 0.05,
         device: Any = None,  # noqa: ANN401 - a torch.device, or its name
         prefetch_to_device: int = 2,
+        **unsupported: object,
     ) -> None:
         """Start a stack with `num_workers` workers; None: as many as there are cores, 0: one, as there is no other way.
 
-        `dataset` is an ImportedDataset. Raises SpecError for one that workers cannot import, and StackError if the
-        stack cannot start.
+        `dataset` is an ImportedDataset. Raises SpecError for one that workers cannot import and for arguments of
+        PyTorch's `DataLoader` that have no counterpart here, and StackError if the stack cannot start.
         """
+        if given := {name: value for name, value in unsupported.items() if name not in _INSTEAD or value is not None}:
+            raise SpecError(_unsupported(given))
         if not isinstance(dataset, ImportedDataset):
-            raise SpecError(
-                f"dataset = {dataset!r}: workers import a dataset, they get none sent: give "
-                "penstock.torch.ImportedDataset(TheClass, its='arguments')"
-            )
+            raise SpecError(_not_imported(dataset))
         settings = {
             "batch_size": batch_size,
             "shuffle": shuffle,
@@ -177,6 +195,29 @@ class DataLoader(TorchLoader):
     def _packed(self, values: dict[str, Any]) -> dict[str, Any] | tuple[Any, ...]:
         """Return a batch as the dataset returns samples: a dict or a tuple."""
         return values if self._is_dict else tuple(values.values())
+
+
+def _unsupported(arguments: Mapping[str, object]) -> str:
+    """Return why arguments are refused, and what to do without them."""
+    reasons = (
+        f"{name} = {value!r}: {_INSTEAD.get(name, 'there is no such argument: see help(penstock.torch.DataLoader)')}"
+        for name, value in arguments.items()
+    )
+    return "DataLoader: " + "; ".join(reasons)
+
+
+def _not_imported(dataset: object) -> str:
+    """Return why something is refused as a dataset, and how to name it so that workers can import it."""
+    made_by = dataset if isinstance(dataset, type) else type(dataset)
+    if made_by.__module__ == "__main__":
+        instead = f"move class {made_by.__qualname__} from the script into a module of its own, and give "
+    else:
+        instead = "give "
+    name = made_by.__qualname__ if hasattr(made_by, "__getitem__") and made_by.__module__ != "builtins" else "TheClass"
+    return (
+        f"dataset = {dataset!r}: workers import a dataset and are sent no objects, pickled or otherwise: {instead}"
+        f"penstock.torch.ImportedDataset({name}, its='arguments')"
+    )
 
 
 def _import_path(made_by: Callable[..., Any]) -> str:
