@@ -233,8 +233,8 @@ class Pins:
 
 #: Names that need a stack, from the launcher, which lies above the adapters.
 _LAUNCHED = {
-    "DataLoader": "penstock.launcher.torch_data_loader",
-    "ImportedDataset": "penstock.launcher.torch_data_loader",
+    "DataLoader": "penstock.launcher.pytorch.data_loader",
+    "ImportedDataset": "penstock.launcher.pytorch.imported_dataset",
 }
 
 

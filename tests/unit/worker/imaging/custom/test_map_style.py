@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.datasets.squares import Squares
 
-from penstock.launcher.torch_data_loader import ImportedDataset
+from penstock.launcher.pytorch.imported_dataset import ImportedDataset
 from penstock.protocol.errors import SpecError
 from penstock.worker.imaging.map_style import load_map_style, open_dataset
 
