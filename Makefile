@@ -90,11 +90,12 @@ endif
 test-torch: $(TORCH)/.set-up-in
 	$(TORCH)/bin/pytest -m torch tests/pytorch $(ARGS)
 
-$(TORCH)/.set-up-in: pyproject.toml setup.py constraints.txt tests/pytorch/requirements.txt
+$(TORCH)/.set-up-in: pyproject.toml setup.py constraints.txt tests/pytorch/requirements.txt tests/pytorch/constraints.txt
 	rm -rf $(TORCH)
 	$(PYTHON) -m venv $(TORCH)
 	$(TORCH_PIP) install -c constraints.txt --upgrade pip
-	$(TORCH_PIP) install -c constraints.txt --build-constraint constraints.txt -r tests/pytorch/requirements.txt -e . --group torch
+	$(TORCH_PIP) install -c constraints.txt -c tests/pytorch/constraints.txt --build-constraint constraints.txt \
+	  -r tests/pytorch/requirements.txt -e . --group torch
 	@pwd -P > $@
 
 # The tools whose files are read, in an environment that sees .venv's packages (TensorFlow is one of them): it takes a minute.

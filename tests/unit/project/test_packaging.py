@@ -186,7 +186,8 @@ def test_the_type_check_finds_an_error_in_a_part(root: Path, folders: dict[str, 
 
 def test_the_constraints_pin_every_dependency_by_name_and_version_alone(root: Path, settings: dict[str, Any]) -> None:
     """Each direct dependency is pinned, and no line holds an address or a path."""
-    pages = [root / "constraints.txt", root / "tests" / "pytorch" / "requirements.txt"]
+    tier = root / "tests" / "pytorch"
+    pages = [root / "constraints.txt", tier / "requirements.txt", tier / "constraints.txt"]
     lines = [
         line for page in pages for line in page.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
     ]
