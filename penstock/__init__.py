@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from penstock.trainer.adapters import *  # noqa: F403 - every adapter, under the names of its table
     from penstock.trainer.adapters.batches import BatchSource, ResumableSource
     from penstock.trainer.client.feed import Feed
+    from penstock.trainer.feed.loop_log import FeedLog
     from penstock.trainer.feed.metrics import FeedCollector, serve_metrics
     from penstock.trainer.feed.mixed import MixedFeed
     from penstock.trainer.hdf5.feed import Hdf5Feed
@@ -59,6 +60,7 @@ __all__ = [
     "FailureBudgetError",
     "Feed",
     "FeedCollector",
+    "FeedLog",
     "FieldSchema",
     "Hdf5Feed",
     "ImageDataGenerator",
@@ -96,6 +98,7 @@ _MODULES = {
     "EpochEnd": "penstock.protocol.messages",
     "Feed": "penstock.trainer.client.feed",
     "FeedCollector": "penstock.trainer.feed.metrics",
+    "FeedLog": "penstock.trainer.feed.loop_log",
     "FieldSchema": "penstock.protocol.plan",
     "Hdf5Feed": "penstock.trainer.hdf5.feed",
     "ImageDataGenerator": "penstock.image_data_generator.generator",

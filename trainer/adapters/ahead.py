@@ -6,6 +6,7 @@ however many were ahead.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from penstock.protocol.errors import AbandonedError, StackError
 from penstock.protocol.wire import Array
-from penstock.trainer.adapters.batches import ResumableSource
+from penstock.trainer.adapters.batches import ResumableSource, WaitClock
 
 Prepared = TypeVar("Prepared")
 
@@ -95,6 +96,18 @@ class Ahead(Generic[Prepared]):
                 run.fail(error)
         except BaseException as error:  # noqa: BLE001 - raised where the batches are taken
             run.fail(error)
+
+
+def timed(prepare: Callable[[dict[str, Array]], Prepared], clock: WaitClock) -> Callable[[dict[str, Array]], Prepared]:
+    """Return `prepare`, with the time that it takes counted as that of the copy to a device."""
+
+    def prepare_timed(arrays: dict[str, Array]) -> Prepared:
+        began = time.perf_counter()
+        prepared = prepare(arrays)
+        clock.copied(time.perf_counter() - began)
+        return prepared
+
+    return prepare_timed
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from penstock.protocol.wire import Array
 
 
 class WaitClock(Protocol):
-    """The clock that tells how long the training loop waited for batches and how long it computed."""
+    """The clock that tells how long the training loop waited for batches and computed, and how long copies took."""
 
     def ask(self) -> None:
         """Note that the loop asks for a batch and waits from now on. Asking twice is the same as asking once."""
@@ -23,6 +23,13 @@ class WaitClock(Protocol):
 
     def receive(self) -> None:
         """Note that the loop has its batch, or knows that the epoch is over, and computes from now on."""
+        ...
+
+    def copied(self, seconds: float) -> None:
+        """Note how long the copy of a batch to the device took, while the loop computed or waited.
+
+        Called on one thread, which need not be the loop's.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from penstock.protocol.errors import PenstockError, SpecError
 from penstock.protocol.wire import Array
-from penstock.trainer.adapters.ahead import Ahead
+from penstock.trainer.adapters.ahead import Ahead, timed
 from penstock.trainer.adapters.batches import ResumableSource
 from penstock.trainer.adapters.frameworks import JAX, import_framework
 from penstock.trainer.adapters.loader import Loader
@@ -48,7 +48,7 @@ class JaxLoader(Loader[Any]):
         self._sharding = sharding
         if sharding is not None:
             self._jax = import_framework("jax", "JAX", JAX)
-            self._ahead = Ahead(feed, self._place, prefetch_to_device)
+            self._ahead = Ahead(feed, timed(self._place, feed.stats), prefetch_to_device)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the batches up to the end of the epoch; after a break, go on with the batch after the last."""

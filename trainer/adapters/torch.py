@@ -15,8 +15,8 @@ import numpy as np
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.wire import Array
-from penstock.trainer.adapters.ahead import Ahead
-from penstock.trainer.adapters.batches import ResumableSource
+from penstock.trainer.adapters.ahead import Ahead, timed
+from penstock.trainer.adapters.batches import ResumableSource, WaitClock
 from penstock.trainer.adapters.frameworks import TORCH, import_framework
 from penstock.trainer.adapters.loader import Loader
 
@@ -90,9 +90,10 @@ class TorchLoader(Loader[Any]):
         self.pin_memory = self.device.type == "cuda"
         self._channels_last = channels_last
         if self.device.type == "cuda":
-            self._ahead = Ahead(feed, _CudaCopies(torch, self.device, self._tensors).start, prefetch_to_device)
+            copies = _CudaCopies(torch, self.device, self._tensors, feed.stats)
+            self._ahead = Ahead(feed, copies.start, prefetch_to_device)
         elif self.device.type != "cpu":
-            self._ahead = Ahead(feed, self._put, prefetch_to_device)
+            self._ahead = Ahead(feed, timed(self._put, feed.stats), prefetch_to_device)
 
     @property
     def batch_size(self) -> int:
@@ -169,11 +170,15 @@ class _CudaBatch(_Moved):
 class _CudaCopies:
     """Starts copies to a CUDA device on a stream of its own, out of memory that stays pinned."""
 
-    def __init__(self, torch: Any, device: Any, tensors: Callable[[Mapping[str, Array]], dict[str, Any]]) -> None:
+    def __init__(
+        self, torch: Any, device: Any, tensors: Callable[[Mapping[str, Array]], dict[str, Any]], clock: WaitClock
+    ) -> None:
         self._torch, self._device, self._tensors = torch, device, tensors
         self._stream: Any = None
-        #: Batches whose copies may not be complete: their memory must not be written again.
-        self._copying: deque[tuple[Any, dict[str, Any]]] = deque()
+        self._clock = clock
+        #: Batches whose copies may not be complete, each with its beginning and its end on the device's own clock:
+        #: their memory must not be written again.
+        self._copying: deque[tuple[Any, Any, dict[str, Any]]] = deque()
         self._pins = Pins(self._register, self._unregister)
 
     def start(self, arrays: dict[str, Array]) -> _CudaBatch:
@@ -181,15 +186,18 @@ class _CudaCopies:
         cuda = self._torch.cuda
         if self._stream is None:
             self._stream = cuda.Stream(self._device)
-        while self._copying and self._copying[0][0].query():
-            self._copying.popleft()
+        while self._copying and self._copying[0][1].query():
+            began, copied, _ = self._copying.popleft()
+            self._clock.copied(began.elapsed_time(copied) / 1000)
         for array in arrays.values():
             self._pins.pin(array)
         host = self._tensors(arrays)
         with cuda.device(self._device), cuda.stream(self._stream):
+            began, copied = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
+            self._stream.record_event(began)
             moved = {name: tensor.to(self._device, non_blocking=True) for name, tensor in host.items()}
-            copied = self._stream.record_event()
-        self._copying.append((copied, host))
+            self._stream.record_event(copied)
+        self._copying.append((began, copied, host))
         return _CudaBatch(self._torch, moved, self._device, copied)
 
     def _register(self, address: int, size: int) -> bool:

@@ -22,6 +22,7 @@ METRICS = (
     Definition("penstock_feed_samples_total", "counter", "Samples in them", _LABELS),
     Definition("penstock_feed_wait_seconds_total", "counter", "Seconds that the program waited for batches", _LABELS),
     Definition("penstock_feed_busy_seconds_total", "counter", "Seconds that it spent with a batch in hand", _LABELS),
+    Definition("penstock_feed_copy_seconds_total", "counter", "Seconds that copies to the device took", _LABELS),
     Definition("penstock_feed_position", "gauge", "Position after the batch that was handed out last", _LABELS),
 )
 
@@ -33,6 +34,7 @@ def fill(page: MetricsPage, stats: FeedStats, position: int, stream: str, rank: 
     page.add("penstock_feed_samples_total", stats.samples, stream, rank)
     page.add("penstock_feed_wait_seconds_total", waits.wait_s, stream, rank)
     page.add("penstock_feed_busy_seconds_total", waits.busy_s, stream, rank)
+    page.add("penstock_feed_copy_seconds_total", stats.copy_s, stream, rank)
     page.add("penstock_feed_position", position, stream, rank)
 
 

@@ -17,6 +17,8 @@ class FeedStats:
     wait_s: float = 0.0
     #: Time that the program spent with batches in hand, everything between them included.
     busy_s: float = 0.0
+    #: Time that copies of batches to a device took, in addition: they run while the program computes or waits.
+    copy_s: float = 0.0
     _since: float | None = field(default=None, repr=False)
     _asking: bool = field(default=False, repr=False)
 
@@ -34,6 +36,10 @@ class FeedStats:
             wait_s=wait_s + (lately if asking else 0.0),
             busy_s=busy_s + (0.0 if asking else lately),
         )
+
+    def copied(self, seconds: float) -> None:
+        """Note how long the copy of a batch to the device took; called on one thread."""
+        self.copy_s += seconds
 
     def ask(self) -> None:
         """Note that the program asks for a batch; asking again before `receive` changes nothing."""

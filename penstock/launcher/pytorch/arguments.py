@@ -1,4 +1,4 @@
-"""Arguments of PyTorch's `DataLoader` that the drop-in has no parameter for: accepted, mapped or refused in words.
+"""Arguments of PyTorch's `DataLoader` that the drop-in has no parameter for: accepted, mapped or refused.
 
 What describes the loader as it is anyway is accepted. What would change which samples come, in what order or how they
 are stacked is refused, with what to do instead: ignoring it would silently train on something else.
@@ -43,7 +43,7 @@ def feed_options(arguments: Mapping[str, Any], workers: int | None) -> dict[str,
     return options
 
 
-def _refusal(name: str, value: object) -> str:
+def _refusal(name: str, value: Any) -> str:
     """Return why an argument is refused; empty: it is not."""
     why = ""
     if name in _INSTEAD:
@@ -51,10 +51,10 @@ def _refusal(name: str, value: object) -> str:
     elif name == "in_order":
         why = "" if value is True else "batches always come in order: leave it out"
     elif name == "timeout":
-        valid = isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) < math.inf
+        valid = not isinstance(value, bool) and isinstance(value, Real) and 0 <= float(value) < math.inf
         why = "" if valid else "give seconds, 0 or more; with 0, the feed's own deadline ends a wait"
     elif name == "prefetch_factor":
-        valid = value is None or (isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0)
+        valid = value is None or (not isinstance(value, bool) and isinstance(value, Integral) and int(value) > 0)
         why = "" if valid else "give a number of batches, 1 or more, or leave it out"
     elif name not in _WITHOUT_EFFECT:
         why = "there is no such argument: see help(penstock.torch.DataLoader)"

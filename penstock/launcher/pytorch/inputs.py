@@ -48,13 +48,13 @@ def as_input(
 
     Raises SpecError if it is none of them, MissingFolderError for a path that leads nowhere.
     """
-    is_path = isinstance(dataset, str | os.PathLike) and not isinstance(os.fspath(dataset), bytes)
-    if is_path and Path(os.fspath(dataset)).expanduser().is_dir():  # type: ignore[arg-type]
-        return _folder(Path(os.fspath(dataset)).expanduser(), transform, seed, given, fields)  # type: ignore[arg-type]
+    place = Path(os.fsdecode(dataset)).expanduser() if isinstance(dataset, str | os.PathLike) else None
+    if place is not None and place.is_dir():
+        return _folder(place, transform, seed, given, fields)
     if transform is not None:
         raise SpecError(f"transform = {transform!r}: it goes with a folder; a dataset or a spec has its own")
-    if is_path or isinstance(dataset, Mapping | Spec):
-        return _spec(dataset, stream, given, fields)
+    if place is not None or isinstance(dataset, Mapping | Spec):
+        return _spec(dataset if place is None else place, stream, given, fields)
     if isinstance(dataset, ImportedDataset):
         one = {**dataset.stream(), **_DEFAULTS, **given}
         names = fields or tuple(dataset.sample)
@@ -95,9 +95,9 @@ def _folder(folder: Path, transform: Any, seed: int, given: Mapping[str, Any], f
 
 def _spec(given_spec: Any, stream: str, given: Mapping[str, Any], fields: Any) -> Input:
     """Return a stream of a spec; other streams of it are not served."""
-    if isinstance(given_spec, str | os.PathLike) and not Path(os.fspath(given_spec)).is_file():
+    if isinstance(given_spec, Path) and not given_spec.is_file():
         raise MissingFolderError(
-            f"dataset = {os.fspath(given_spec)!r}: no such folder or file; give a folder with one subfolder per class, "
+            f"dataset = {str(given_spec)!r}: no such folder or file; give a folder with one subfolder per class, "
             "or a spec file"
         )
     if isinstance(given_spec, Mapping):
