@@ -58,6 +58,16 @@ class FrameworkLoaders:
 
         return JaxLoader(self._as_source(), sharding=sharding, fields=fields, prefetch_to_device=prefetch_to_device)
 
+    def keras(self, fields: tuple[str, ...] | None = ("image", "label")) -> Any:
+        """Return what Keras's `fit` and `evaluate` train from, one epoch an iteration, on any backend.
+
+        A `keras.utils.PyDataset` for PyTorch and JAX, a tf.data.Dataset for TensorFlow; tuples of `fields`, or dicts of
+        all of them for None. `penstock.keras.Checkpoint` saves and resumes with each.
+        """
+        from penstock.trainer.adapters.keras_dataset import keras_dataset  # noqa: PLC0415 - Keras takes seconds
+
+        return keras_dataset(self._as_source(), fields)
+
     def _as_source(self) -> "ResumableSource":
         """Return the feed itself, as what adapters take: every class that has these methods is such a source."""
         return cast("ResumableSource", self)
