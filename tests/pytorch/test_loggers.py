@@ -53,7 +53,7 @@ def test_a_loop_finds_its_numbers_in_both(stack: LocalStack, tmp_path: Path, mon
     run = wandb.init(mode="offline", project="penstock", dir=str(tmp_path))
     loader = stack.feed("train").torch("meta")
     log = penstock.FeedLog(loader, wandb=run, tensorboard=writer, every_steps=5, stack=stack)
-    logged = []
+    logged: list[dict[str, Any]] = []
     for _ in range(2):
         for _ in loader:
             logged.append(log.step(len(logged)))

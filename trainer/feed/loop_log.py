@@ -14,7 +14,6 @@ from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.transport.addresses import check_peer_address
 from penstock.protocol.transport.keys import open_keys
 from penstock.protocol.transport.own_sockets import resolve
-from penstock.trainer.adapters.batches import BatchSource
 from penstock.trainer.feed.stats import FeedStats
 
 #: Seconds that a ventilator may take to answer.
@@ -61,8 +60,7 @@ class FeedLog:
             raise SpecError("FeedLog without a target: give wandb=run, tensorboard=writer, or both")
         if every_steps < 1:
             raise SpecError(f"every_steps = {every_steps}: give 1 or more")
-        source: BatchSource = getattr(feed, "feed", feed)
-        self._stats: Any = source.stats
+        self._stats: FeedStats = getattr(feed, "feed", feed).stats
         self._wandb, self._tensorboard, self._every = wandb, tensorboard, every_steps
         self._verdict = None if stack is None else _Verdict(_asking(stack, keys))
         self._steps = 0

@@ -85,10 +85,11 @@ class _Translator:
         """Raise NoTwinError if a part does something else to tensors of this stage than to PIL images."""
         if name not in parts.STEPS and name not in _CHOICES:
             return
-        if self.stage == _LEVELS and not getattr(part, "antialias", 1):
+        if self.stage == _LEVELS and not getattr(part, "antialias", True):
             raise NoTwinError("without antialias, tensors have other pixels than PIL images: set antialias=True")
         able = {_FLOATS: _ON_FLOATS, _NORMALIZED: _ON_NORMALIZED}.get(self.stage)
-        if able is not None and (name not in able or getattr(part, "fill", 0)):
+        fill: Any = getattr(part, "fill", 0)
+        if able is not None and (name not in able or fill):
             where = "ToTensor or ToDtype" if self.stage == _FLOATS else "Normalize"
             raise NoTwinError(f"it follows {where}, and steps change levels: move it before")
 

@@ -53,7 +53,8 @@ def test_the_numbers_are_those_since_the_last_time() -> None:
 
 def test_tensorboard_gets_numbers_and_the_word_by_step() -> None:
     """Each under its own name; the word once the stack has answered, asked for on a thread."""
-    writer, stack = Target(), SimpleNamespace(snapshot=lambda: SimpleNamespace(verdict=SimpleNamespace(word="idle")))
+    writer = Target()
+    stack: Any = SimpleNamespace(snapshot=lambda: SimpleNamespace(verdict=SimpleNamespace(word="idle")))
     log = FeedLog(feed(), tensorboard=writer, every_steps=1, stack=stack)
     until(lambda: log.step().get("penstock/verdict") == "idle", "the word")
     assert {"penstock/samples_per_s", "penstock/wait_fraction", "penstock/copy_fraction", "penstock/verdict"} == {
@@ -68,7 +69,8 @@ def test_a_stack_that_does_not_answer_stops_no_training() -> None:
     def fail() -> Any:
         raise StackError("the ventilator does not say how it goes")
 
-    log = FeedLog(feed(), wandb=Target(), every_steps=1, stack=SimpleNamespace(snapshot=fail))
+    stack: Any = SimpleNamespace(snapshot=fail)
+    log = FeedLog(feed(), wandb=Target(), every_steps=1, stack=stack)
     until(lambda: log.step().get("penstock/verdict") == "unknown", "the word")
 
 
