@@ -19,7 +19,7 @@ from penstock.protocol.spec.spec import Spec, Stream
 
 _DETERMINING_1: tuple[str, ...] = ("transform", "patches", "mix", "shuffle", "shard")
 #: Fields of a stream that came after version 1.
-_STREAM_SINCE_1: tuple[str, ...] = ("targets", "sampling")
+_STREAM_SINCE_1: tuple[str, ...] = ("targets", "sampling", "shard_window")
 _DETERMINING: tuple[str, ...] = (*_DETERMINING_1, *_STREAM_SINCE_1)
 #: Fields that only name the meaning of numbers, and change none.
 _NAMES: dict[type[BaseModel], frozenset[str]] = {Produced: frozenset({"axes", "channels"})}

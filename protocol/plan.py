@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 from penstock.protocol.order import Geometry, Int64s
 from penstock.protocol.sampling.groups import Groups
 from penstock.protocol.sampling.order import GroupedOrder
+from penstock.protocol.sampling.shard_order import ShardOrder, Shards
 from penstock.protocol.spec.axes import Axes, Channels
 from penstock.protocol.spec.custom import Produced
 from penstock.protocol.spec.model import Model, Name
@@ -70,6 +71,8 @@ class StreamPlan(Model):
     """Items in an epoch, after sharding; one that comes several times counts as often."""
     groups: Groups | None = None
     """Groups of items that share an epoch by weight; none: every item comes once an epoch."""
+    shards: Shards | None = None
+    """Shards of the source, where `shuffle = "shards"`; none: the order knows none."""
     classes: tuple[str, ...]
     """Class names in label order."""
     fingerprint: str
@@ -121,7 +124,7 @@ class StreamPlan(Model):
             patches=self.settings.patches,
             mix=self.settings.mix,
             task_items=default_task_items(self.settings, self.sample_bytes),
-            shuffle=self.settings.shuffle,
+            shuffle=self.settings.shuffle is True,
         )
 
     def indices(self, ordinal: int, item_offset: int | None = None) -> Int64s:
@@ -130,6 +133,8 @@ class StreamPlan(Model):
         epoch, slots = ordinal // geometry.tasks_per_epoch, _part(geometry.slots(ordinal), item_offset)
         if self._grouped is not None:
             return self._grouped.at(epoch, slots)[0]
+        if self._sharded is not None:
+            return self._sharded.at(epoch, slots)
         first, stride = self.settings.shard_of
         order = geometry.order(epoch, slots)
         return order * stride + first if stride > 1 else order
@@ -145,6 +150,10 @@ class StreamPlan(Model):
         geometry = self.geometry
         slots = _part(geometry.slots(ordinal), item_offset)
         return items + self._grouped.at(ordinal // geometry.tasks_per_epoch, slots)[1] * _MOST_ITEMS
+
+    @cached_property
+    def _sharded(self) -> ShardOrder | None:
+        return ShardOrder(self.seed, self.shards, self.settings.shard_of) if self.shards else None
 
     @cached_property
     def _grouped(self) -> GroupedOrder | None:

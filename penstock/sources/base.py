@@ -59,6 +59,11 @@ class Listing(ABC):
     #: Files that were found and not listed, for the log and `penstock check`: how many of each suffix.
     passed_over: Mapping[str, int] = MappingProxyType({})
 
+    @property
+    def shard_sizes(self) -> tuple[int, ...]:
+        """How many items each shard has, in the source's order; empty for a source without shards."""
+        return ()
+
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of items."""

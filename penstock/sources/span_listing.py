@@ -41,6 +41,12 @@ class SpanListing(Listing):
         return len(self.labels)
 
     @property
+    def shard_sizes(self) -> tuple[int, ...]:
+        """How many items each file has; files without items are left out."""
+        counts = np.bincount(self.of_file)
+        return tuple(counts[counts > 0].tolist())
+
+    @property
     def held_bytes(self) -> int:
         """Memory that the listing takes."""
         arrays = (self.of_file, self.offsets, self.lengths, self.labels, self.weights)

@@ -7,7 +7,7 @@ import json
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -48,8 +48,11 @@ class Stream(Model):
     """Samples that each item yields."""
     mix: int = Field(default=1, ge=1, le=1_000_000)
     """Mix window: this many consecutive items of the shuffled order have their samples permuted together."""
-    shuffle: bool = True
-    """A new order every epoch; false: the source's own order."""
+    shuffle: bool | Literal["shards"] = True
+    """A new order every epoch; false: the source's own order. `shards` is a weaker shuffle for sources of shards, by
+    which workers read a few shards at a time: the shards are permuted, and items mixed within windows of them."""
+    shard_window: int = Field(default=8, ge=1, le=100_000)
+    """With `shuffle = "shards"`, how many shards make a window: more mix better, and are read at a time."""
     sampling: Sampling | None = None
     """How often each item comes in an epoch; default: once."""
     shard: Annotated[str, Field(pattern=r"^[1-9][0-9]*/[1-9][0-9]*$")] = "1/1"

@@ -53,6 +53,7 @@ class Catalog:
                 settings=settings,
                 items=grouped.items,
                 groups=grouped.groups,
+                shards=grouped.shards,
                 classes=tuple(listing.classes),
                 fingerprint=fingerprint(spec, settings, digest),
                 fingerprint_1=fingerprint_1(spec, settings, digest),

@@ -8,12 +8,15 @@ import numpy as np
 from penstock.protocol.errors import SourceError
 from penstock.protocol.order import Int64s
 from penstock.protocol.sampling.groups import Groups, Phase, whole
+from penstock.protocol.sampling.shard_order import Shards
 from penstock.protocol.spec.choice.sampling import Sampling
 from penstock.protocol.spec.spec import Stream
 from penstock.protocol.storage.labels import some
 from penstock.sources.base import Listing
 from penstock.sources.choice.selected_listing import SelectedListing, labels_of
 
+#: Shards of a source whose order goes by them: every peer knows their sizes.
+_MOST_SHARDS = 100_000
 #: Different weights that items may have: each is a group, which every peer knows.
 _MOST_WEIGHTS = 10_000
 
@@ -25,6 +28,8 @@ class Grouped:
     listing: Listing
     groups: Groups | None
     items: int
+    #: Shards of the listing, where the order goes by them.
+    shards: Shards | None = None
 
     @property
     def digest(self) -> str:
@@ -41,6 +46,8 @@ def group(stream: Stream, listing: Listing, where: str) -> Grouped:
     sampling = stream.sampling
     if not items:
         raise SourceError(f"{where}: shard {stream.shard} of {len(listing)} items is empty; use fewer shards")
+    if stream.shuffle == "shards":
+        return _by_shard(stream, listing, where)
     if sampling is None:
         return Grouped(listing, None, items)
     sizes: list[int] = [len(listing)]
@@ -59,6 +66,22 @@ def group(stream: Stream, listing: Listing, where: str) -> Grouped:
             f"sampling.epoch_items of at most {most}"
         )
     return Grouped(listing, groups, items)
+
+
+def _by_shard(stream: Stream, listing: Listing, where: str) -> Grouped:
+    if stream.sampling is not None:
+        raise SourceError(f'{where}: shuffle = "shards" with sampling: give shuffle = true, or leave sampling out')
+    sizes = listing.shard_sizes
+    if not 0 < len(sizes) <= _MOST_SHARDS:
+        raise SourceError(
+            f'{where}: shuffle = "shards" needs a source of 1 to {_MOST_SHARDS} shards (tar, parquet, arrow, tfrecord, '
+            f"mds, lmdb); kind = {stream.source.kind_name!r} has {len(sizes)}: give shuffle = true"
+        )
+    shards = Shards(sizes=sizes, window=stream.shard_window)
+    items = sum(shards.members(stream.shard_of))
+    if not items:
+        raise SourceError(f"{where}: shard {stream.shard} of shards of {max(sizes)} items is empty; use fewer shards")
+    return Grouped(listing, None, items, shards)
 
 
 def _by_class(sampling: Sampling, listing: Listing, where: str) -> tuple[Listing, list[int], tuple[int, ...]]:

@@ -32,6 +32,15 @@ class SelectedListing(Listing):
         return len(self._chosen)
 
     @property
+    def shard_sizes(self) -> tuple[int, ...]:
+        """How many of the items each shard of the listing below has, where they stand in its order."""
+        if not self._below.shard_sizes or (np.diff(self._chosen) < 0).any():
+            return ()
+        ends = np.cumsum(self._below.shard_sizes)
+        counts = np.bincount(np.searchsorted(ends, self._chosen, side="right"))
+        return tuple(counts[counts > 0].tolist())
+
+    @property
     def held_bytes(self) -> int:
         """Memory that both listings take."""
         own = self._chosen.nbytes + self.labels.nbytes + (0 if self.weights is None else self.weights.nbytes)
