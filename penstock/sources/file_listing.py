@@ -120,8 +120,8 @@ class ListingBuilder:
         if weight is not None:
             self._weights.append(weight)
 
-    def add_cells(self, row: int, cells: Sequence[str]) -> None:
-        """Add the row, by its number in the manifest, of the item that was added last; of all items or of none."""
+    def add_cells(self, row: int | None, cells: Sequence[str]) -> None:
+        """Add the row of the item that was added last, maybe with its number in the manifest; of all items or none."""
         self._cells = self._cells or CellsBuilder(len(cells))
         self._cells.add(row, cells)
 

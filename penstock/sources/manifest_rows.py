@@ -79,7 +79,7 @@ def _gather(columns: Columns, name: str, rows: Iterator[Row]) -> FileListing:
         builder.add(raw, label, choice.weights[-1] if choice.weights else None)
         if cells_at:
             where = row_name(name, number)
-            builder.add_cells(number, [_cell(values[at], f"{where}: {order[at]}") for at in cells_at])
+            builder.add_cells(number, [cell_of(values[at], f"{where}: {order[at]}") for at in cells_at])
     if not len(builder):
         reason = "the manifest has no rows below its header" if empty else "no row matches source.where"
         raise SourceError(f"{name}: {reason}")
@@ -98,7 +98,7 @@ def _checked_path(path: object, columns: Columns, name: str, number: int) -> byt
     return path.encode()
 
 
-def _cell(value: object, where: str) -> str:
+def cell_of(value: object, where: str) -> str:
     """Return a cell as text: text as it is, nothing as empty text, all else as JSON. Raises SourceError."""
     if isinstance(value, np.generic):
         value = value.item()

@@ -6,7 +6,7 @@ makes the requests.
 
 import tempfile
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,9 +46,13 @@ class RemoteTree:
 
     def images(self, name: bytes) -> Iterator[bytes]:
         """Yield the path below the root of every image in a class folder."""
+        return self.files(name, is_image)
+
+    def files(self, name: bytes, wanted: Callable[[bytes], bool]) -> Iterator[bytes]:
+        """Yield the path below the root of every wanted file in a class folder."""
         for path in self._files[name]:
             file = path.rpartition(b"/")[2]
-            if is_image(file):
+            if wanted(file):
                 yield self._prefix + path
             else:
                 self.passed_over[suffix_of(file)] += 1

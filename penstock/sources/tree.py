@@ -11,7 +11,7 @@ import errno
 import heapq
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from penstock.protocol.errors import SourceError
 from penstock.sources.file_listing import MAX_PATH_BYTES, prefix_of
@@ -37,7 +37,11 @@ class FolderTree:
                 self.passed_over[UNCLASSIFIED if is_image(entry.name) else suffix_of(entry.name)] += 1
 
     def images(self, name: bytes) -> Iterator[bytes]:
-        """Yield the path below the root of every image in a class folder, each real folder once.
+        """Yield the path below the root of every image in a class folder: see `files`."""
+        return self.files(name, is_image)
+
+    def files(self, name: bytes, wanted: Callable[[bytes], bool]) -> Iterator[bytes]:
+        """Yield the path below the root of every wanted file in a class folder, each real folder once.
 
         Folders that lie in the class folder come first, then those that links lead to, by the links' paths. So a link
         to a folder that was walked already, such as one above it, adds nothing. Raises SourceError.
@@ -58,7 +62,7 @@ class FolderTree:
                 seen.add(identity)
                 for entry in _entries(folder):
                     if not _is_folder(entry):
-                        yield from self._file(path, entry)
+                        yield from self._file(path, entry, wanted)
                         continue
                     found = (self._checked(path, entry) + b"/", entry.path)
                     if entry.is_symlink():
@@ -67,8 +71,8 @@ class FolderTree:
                         pending.append(found)
             by_link = True
 
-    def _file(self, path: bytes, entry: os.DirEntry[bytes]) -> Iterator[bytes]:
-        if is_image(entry.name):
+    def _file(self, path: bytes, entry: os.DirEntry[bytes], wanted: Callable[[bytes], bool]) -> Iterator[bytes]:
+        if wanted(entry.name):
             yield self._checked(path, entry)
         else:
             self.passed_over[suffix_of(entry.name)] += 1

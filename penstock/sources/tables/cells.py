@@ -19,15 +19,16 @@ class Cells:
     text: bytes | bytearray
     #: Where each cell starts in `text`, and where the last one ends.
     starts: npt.NDArray[np.int64]
-    #: Number of each row in the manifest.
+    #: Number of each row in the manifest; -1 without one.
     rows: npt.NDArray[np.int64]
 
-    def of(self, index: int) -> tuple[int, tuple[str, ...]]:
-        """Return the row's number in the manifest, and its cells."""
+    def of(self, index: int) -> tuple[int | None, tuple[str, ...]]:
+        """Return the row's number in the manifest, if it has one, and its cells."""
         first = index * self.columns
         edges = self.starts[first : first + self.columns + 1].tolist()
         cells = (bytes(self.text[start:end]).decode() for start, end in pairwise(edges))
-        return int(self.rows[index]), tuple(cells)
+        row = int(self.rows[index])
+        return row if row >= 0 else None, tuple(cells)
 
     @property
     def held_bytes(self) -> int:
@@ -57,13 +58,13 @@ class CellsBuilder:
         self._text = bytearray()
         self._lengths, self._rows = array("q"), array("q")
 
-    def add(self, row: int, cells: Sequence[str]) -> None:
+    def add(self, row: int | None, cells: Sequence[str]) -> None:
         """Add a row."""
         for cell in cells:
             raw = cell.encode()
             self._text += raw
             self._lengths.append(len(raw))
-        self._rows.append(row)
+        self._rows.append(-1 if row is None else row)
 
     def build(self) -> Cells:
         """Return the rows; the builder must not be used after."""

@@ -35,8 +35,11 @@ def rows_of(place: bytes, name: str, wanted: Wanted) -> Iterator[Row]:
 
 
 def row_name(path: str, number: int | None) -> str:
-    """Return how messages name a row of the table with this path: by its line, or by its number in a Parquet file."""
-    return f"{path}, {'row' if path.lower().endswith(_PARQUET_SUFFIXES) else 'line'} {number}"
+    """Return how messages name a row of the file with this path: by its line, its number in Parquet, or COCO's id."""
+    kind = (
+        "row" if path.lower().endswith(_PARQUET_SUFFIXES) else "image id" if path.lower().endswith(".json") else "line"
+    )
+    return f"{path}, {kind} {number}"
 
 
 def _places(name: str, header: Sequence[str], wanted: Wanted) -> list[int]:

@@ -19,18 +19,25 @@ class BoxesTarget(Target):
 
     kind: Literal["boxes"]
     """Says that these are boxes."""
-    format: Literal["xyxy", "xywh", "cxcywh"] = "xyxy"
-    """The four numbers: left, top, right, bottom; left, top, width, height; or middle (x, y), width, height."""
+    format: Literal["xyxy", "xywh", "cxcywh", "yolo", "voc"] = "xyxy"
+    """The four numbers: left, top, right, bottom; left, top, width, height; or middle (x, y), width, height. With
+    `yolo` and `voc`, cells hold the paths of annotation files below the root: text or XML."""
     normalized: bool = False
-    """Whether they are fractions of the image's width and height; false: pixels."""
+    """Whether they are fractions of the image's width and height, as in YOLO's files; false: pixels."""
     max_boxes: int = Field(default=100, ge=1, le=10_000)
     """Boxes that a sample has room for. An image with more is quarantined."""
     min_visibility: float = Field(default=0.0, ge=0, le=1)
     """Boxes are cut where the image is, and dropped if less than this fraction of their area is left."""
     classes: tuple[str, ...] | None = None
-    """Names of the boxes' classes in label order. Each box ends with its class then: the name, or its number here."""
+    """Names of the boxes' classes in label order. Each box ends with its class then: the name, or its number here. A
+    sixth value names the box in messages."""
 
     _differ = field_validator("classes")(distinct)
+
+    @property
+    def files_in(self) -> str | None:
+        """The root, if cells name annotation files."""
+        return "" if self.format in ("yolo", "voc") else None
 
     def fields(self, name: str, image: Size) -> dict[str, Produced]:
         """Return boxes, their number and maybe their classes."""

@@ -11,6 +11,7 @@ from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.step import Move, Points, corners_of
 from penstock.protocol.spec.targets.boxes import BoxesTarget
 from penstock.protocol.wire import Array
+from penstock.worker.imaging.targets.annotation_files import Named, Objects, objects_of, voc_objects, yolo_objects
 from penstock.worker.imaging.targets.base import SLACK, LoadedTarget, TargetLoader
 from penstock.worker.imaging.targets.cells import ClassNames, finite, list_of, shown
 from penstock.worker.imaging.targets.moving import moved_polygon
@@ -23,6 +24,11 @@ _FORMS = {
     "xywh": "[left, top, width, height]",
     "cxcywh": "[middle x, middle y, width, height]",
 }
+#: How annotation files are read, and how they write boxes.
+_FILES: dict[str, tuple[Objects, str, bool]] = {
+    "yolo": (yolo_objects, "cxcywh", True),
+    "voc": (voc_objects, "xyxy", False),
+}
 
 
 class BoxesLoader(TargetLoader):
@@ -31,23 +37,36 @@ class BoxesLoader(TargetLoader):
     def __init__(self, target: BoxesTarget) -> None:
         """Take the target's fields in the spec."""
         self._target = target
-        self._form = _FORMS[target.format]
+        file = _FILES.get(target.format)
+        self._objects, self._places, self._normalized = file or (None, target.format, target.normalized)
+        self._form = _FORMS[self._places]
         self._labels = ClassNames(target.classes or ())
 
     def load(self, cell: str, content: bytes | ItemError | None, image: Size) -> LoadedTarget:
         """Return the boxes of an image."""
-        del content
+        named = self._named(cell, content)
+        if len(named) > self._target.max_boxes:
+            raise ItemError(f"{len(named)} boxes, and max_boxes = {self._target.max_boxes}: raise max_boxes")
+        return _Boxes(self._target, image, [self._box(where, value, image) for where, value in named])
+
+    def _named(self, cell: str, content: bytes | ItemError | None) -> Sequence[Named]:
+        """Return the boxes as they are written, each with its name for messages."""
+        if self._objects is not None:
+            return objects_of(self._objects, cell, content)
         values = list_of(cell, f"a list of boxes such as [{self._form}]")
-        if len(values) > self._target.max_boxes:
-            raise ItemError(f"{len(values)} boxes, and max_boxes = {self._target.max_boxes}: raise max_boxes")
-        loaded = [self._box(f"box {place} = {shown(value)}", value, image) for place, value in enumerate(values)]
-        return _Boxes(self._target, image, loaded)
+        return [(self._name(place, value), value) for place, value in enumerate(values)]
+
+    @staticmethod
+    def _name(place: int, value: object) -> str:
+        if isinstance(value, list) and len(value) == _NUMBERS + 2:
+            return f"annotation {value[-1]} = {shown(value)}"
+        return f"box {place} = {shown(value)}"
 
     def _box(self, where: str, value: Any, image: Size) -> "_Box":  # noqa: ANN401 - whatever JSON holds
-        length = _NUMBERS + bool(self._labels)
-        if not isinstance(value, list) or len(value) != length:
+        least = _NUMBERS + bool(self._labels)
+        if not isinstance(value, list) or not least <= len(value) <= _NUMBERS + 2:
             form = f"{self._form[:-1]}, class]" if self._labels else self._form
-            raise ItemError(f"{where}: must be {form}, {length} values")
+            raise ItemError(f"{where}: must be {form}, {least} values")
         numbers = [finite(where, number) for number in value[:_NUMBERS]]
         left, top, right, bottom = self._sides(numbers, image)
         if not (left < right and top < bottom):
@@ -64,11 +83,11 @@ class BoxesLoader(TargetLoader):
     def _sides(self, numbers: Sequence[float], image: Size) -> tuple[float, float, float, float]:
         """Return left, top, right and bottom in pixels."""
         x, y, third, fourth = numbers
-        if self._target.format == "xywh":
+        if self._places == "xywh":
             third, fourth = x + third, y + fourth
-        elif self._target.format == "cxcywh":
+        elif self._places == "cxcywh":
             x, y, third, fourth = x - third / 2.0, y - fourth / 2.0, x + third / 2.0, y + fourth / 2.0
-        if not self._target.normalized:
+        if not self._normalized:
             return x, y, third, fourth
         return x * image[1], y * image[0], third * image[1], fourth * image[0]
 
