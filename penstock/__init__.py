@@ -202,7 +202,8 @@ def images(  # noqa: PLR0913 - by keyword, each with a default
     """Stream a folder of images with one subfolder per class: start workers and return the streams, ready to iterate.
 
     `size` is (height, width) in pixels; default: 224 × 224, or the recipe's. `recipe` names the random changes of
-    training images, such as "imagenet-train"; validation images are then prepared as that recipe wants them.
+    training images, such as "imagenet-train"; validation images are then prepared as that recipe wants them. With
+    "coco-detection" and "segmentation" the folder holds annotations, which become targets (docs/targets.md).
     `validation_split` is the fraction of each class that is held out; a folder that holds `train` and `validation` (or
     `val`) needs none. `augment` are random changes of training images in place of a recipe, by the names of the spec's
     `augment`. `color` is "rgb", "gray" or "rgba"; `fit` is "stretch", or "cover" to keep the aspect ratio; `classes`

@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field
 
 from penstock.contact_sheet.pictures import arrange, find_range, resize, to_picture
 from penstock.contact_sheet.sheet import Tile, draw, write
+from penstock.contact_sheet.targets import draw_targets, shown_elsewhere, target_lines
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.wire import Array
@@ -67,8 +68,8 @@ def make_sheet(title: str, plan: StreamPlan, samples: Iterable[Sample], side: in
         if sample.failure:
             tiles += [Tile(sample.failure, lines(plan, sample)), *[None] * (len(names) - 1)]
         for name, image in zip(names, images, strict=False):
-            content = f"{name} {field.shape}: no picture" if image is None else to_picture(image, levels)
-            tiles.append(Tile(content, lines(plan, sample, name)))
+            picture = None if image is None else draw_targets(to_picture(image, levels), plan, sample.fields)
+            tiles.append(Tile(picture or f"{name} {field.shape}: no picture", lines(plan, sample, name)))
     return draw(title, notes, tiles, together=len(names))
 
 
@@ -84,7 +85,7 @@ def save(sheet: Image.Image, path: Path) -> str:
 
 
 def lines(plan: StreamPlan, sample: Sample, image: str = "image") -> tuple[str, ...]:
-    """Return the caption of a sample's image: label; patch and manipulation; further numbers; item."""
+    """Return the caption of a sample's image: label; patch, manipulation; numbers; targets in words; item."""
     name = PurePosixPath(sample.item).name
     if sample.failure:
         return ("quarantined", name)
@@ -94,8 +95,10 @@ def lines(plan: StreamPlan, sample: Sample, image: str = "image") -> tuple[str, 
         change.append(_manipulation(plan, fields["manipulation"]))
     if image != "image":
         change.append(image)
-    further = [f"{key} {_number(value)}" for key, value in fields.items() if key not in _WORDED and value.ndim == 0]
-    found = (_label(plan, fields["label"]), " · ".join(change), " · ".join(further), name)
+    hidden = _WORDED | shown_elsewhere(plan)
+    further = [f"{key} {_number(value)}" for key, value in fields.items() if key not in hidden and value.ndim == 0]
+    texts = target_lines(plan, fields)
+    found = (_label(plan, fields["label"]), " · ".join(change), " · ".join(further), *texts, name)
     return tuple(line for line in found if line)
 
 
@@ -113,7 +116,7 @@ def _label(plan: StreamPlan, label: Array) -> str:
         index = int(label)
         if 0 <= index < len(plan.classes):
             return plan.classes[index]
-        return "no label" if index < 0 else str(index)
+        return ("" if plan.settings.targets else "no label") if index < 0 else str(index)
     return _number(label)
 
 

@@ -90,10 +90,10 @@ def draw(title: str, notes: Sequence[str], tiles: Sequence[Tile | None], *, toge
     inner = max(columns * step[0] - _GAP_PX, _longest(title, notes))
     sheet = Image.new("RGB", (2 * _MARGIN_PX + inner, top + rows * step[1] + _MARGIN_PX - _GAP_PX), _PAGE)
     page = ImageDraw.Draw(sheet)
-    page.text((_MARGIN_PX, _MARGIN_PX), _spell(title), _TEXT, _font(_TITLE_PX))
+    page.text((_MARGIN_PX, _MARGIN_PX), spell(title), _TEXT, font(_TITLE_PX))
     for line, note in enumerate(notes):
         y = _MARGIN_PX + _line_px(_TITLE_PX) + line * _line_px(_OTHER_PX)
-        page.text((_MARGIN_PX, y), _spell(note), _GRAY, _font(_OTHER_PX))
+        page.text((_MARGIN_PX, y), spell(note), _GRAY, font(_OTHER_PX))
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
         if tile:
@@ -115,10 +115,10 @@ def _draw_tile(sheet: Image.Image, tile: Tile, corner: tuple[int, int], size: tu
     below = y + height + _LEADING_PX
     for line, text in enumerate(tile.lines):
         size_px = _OTHER_PX if line else _FIRST_PX
-        font = _font(size_px)
-        cut = _cut(_spell(text), width, font)
+        face = font(size_px)
+        cut = _cut(spell(text), width, face)
         colour = _FAILED_TEXT if failed else (_GRAY if line else _TEXT)
-        page.text((x + (width - font.getlength(cut)) // 2, below), cut, colour, font)
+        page.text((x + (width - face.getlength(cut)) // 2, below), cut, colour, face)
         below += _line_px(size_px)
 
 
@@ -126,21 +126,22 @@ def _draw_words(page: ImageDraw.ImageDraw, words: str, corner: tuple[int, int], 
     """Fill a picture's place with the explanation why there is none."""
     x, y = corner
     page.rectangle((x, y, x + size[0] - 1, y + size[1] - 1), _FAILED_PAGE, _FAILED_TEXT)
-    lines = _wrap(_spell(words), size[0] - _GAP_PX, (size[1] - _GAP_PX) // _line_px(_OTHER_PX))
+    lines = _wrap(spell(words), size[0] - _GAP_PX, (size[1] - _GAP_PX) // _line_px(_OTHER_PX))
     for line, text in enumerate(lines):
         at = x + _GAP_PX // 2, y + _GAP_PX // 2 + line * _line_px(_OTHER_PX)
-        page.text(at, text, _FAILED_TEXT, _font(_OTHER_PX))
+        page.text(at, text, _FAILED_TEXT, font(_OTHER_PX))
 
 
 @lru_cache(maxsize=8)
-def _font(size_px: int) -> _Font:
+def font(size_px: int) -> _Font:
+    """Return a font of this size, with the letters of most scripts if the system has one."""
     for name in _FONTS:
         with suppress(OSError):
             return ImageFont.truetype(name, size_px)
     return ImageFont.load_default(size_px)
 
 
-def _spell(text: str) -> str:
+def spell(text: str) -> str:
     """Return a text in characters that the font has, others replaced as far as possible."""
     return "".join(map(_sign, text))
 
@@ -160,7 +161,7 @@ def _has(sign: str) -> bool:
 
 def _glyph(sign: str) -> bytes:
     drawn = Image.new("L", (2 * _OTHER_PX, 2 * _OTHER_PX))
-    ImageDraw.Draw(drawn).text((0, 0), sign, 255, _font(_OTHER_PX))
+    ImageDraw.Draw(drawn).text((0, 0), sign, 255, font(_OTHER_PX))
     return drawn.tobytes()
 
 
@@ -169,8 +170,8 @@ def _line_px(size_px: int) -> int:
 
 
 def _longest(title: str, notes: Sequence[str]) -> int:
-    lengths = [_font(_TITLE_PX).getlength(_spell(title))]
-    lengths += [_font(_OTHER_PX).getlength(_spell(note)) for note in notes]
+    lengths = [font(_TITLE_PX).getlength(spell(title))]
+    lengths += [font(_OTHER_PX).getlength(spell(note)) for note in notes]
     return math.ceil(max(lengths))
 
 
@@ -187,15 +188,15 @@ def _cut(text: str, width: int, font: _Font) -> str:
 
 def _wrap(text: str, width: int, most: int) -> list[str]:
     """Return a text in lines that fit, at most so many; the last one says by an ellipsis if more follows."""
-    font = _font(_OTHER_PX)
+    face = font(_OTHER_PX)
     lines: list[str] = []
     rest = text.split()
     while rest and len(lines) < most:
         count = 1
-        while count < len(rest) and font.getlength(" ".join(rest[: count + 1])) <= width:
+        while count < len(rest) and face.getlength(" ".join(rest[: count + 1])) <= width:
             count += 1
-        lines.append(_cut(" ".join(rest[:count]), width, font))
+        lines.append(_cut(" ".join(rest[:count]), width, face))
         rest = rest[count:]
     if rest and lines:
-        lines[-1] = _cut(lines[-1] + " " + _ELLIPSIS, width, font)
+        lines[-1] = _cut(lines[-1] + " " + _ELLIPSIS, width, face)
     return lines

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from penstock.launcher.annotated import recognised
 from penstock.launcher.arguments import check_images
 from penstock.launcher.notebook import stack_html
 from penstock.launcher.stack import LocalStack
@@ -14,7 +15,9 @@ from penstock.protocol.errors import MissingFolderError, SpecError
 from penstock.trainer.client.feed import Feed
 
 #: Height and width of samples (pixels) by recipe, where they are not 224.
-_SIDES = {"cifar-train": 32}
+_SIDES = {"cifar-train": 32, "coco-detection": 640, "segmentation": 512}
+#: Recipes for images with targets, which the folder has to hold.
+_ANNOTATED = ("coco-detection", "segmentation")
 #: Usual names of the folder with validation images next to `train`.
 _VALIDATION = ("validation", "valid", "val", "held-out")
 
@@ -85,6 +88,8 @@ def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> d
     split = options["validation_split"]
     if isinstance(split, bool) or not isinstance(split, int | float) or not 0 <= split < 1:
         raise SpecError(f"validation_split = {split!r}: give 0 to below 1, such as 0.2")
+    if options["recipe"] in _ANNOTATED:
+        return _annotated_spec(place, options)
     source: dict[str, Any] = {"kind": "directory", "root": "images"}
     if options["classes"] is not None:
         source["classes"] = list(options["classes"])
@@ -107,6 +112,30 @@ def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> d
     return {"seed": options["seed"], "roots": {"images": str(place)}, "streams": streams}
 
 
+def _annotated_spec(place: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the spec of a folder with annotations. Raises SpecError."""
+    recipe, split = options["recipe"], options["validation_split"]
+    if options["classes"] is not None:
+        raise SpecError(f"classes = {options['classes']!r} and recipe = {recipe!r}: the annotations name the classes")
+    found = recognised(place, recipe)
+    if found is None:
+        raise SpecError(
+            f"recipe = {recipe!r}: {str(place)!r} is in none of the layouts that are known for it (COCO, Pascal VOC, "
+            "YOLO, images beside masks): see docs/targets.md, or write a spec and call penstock.local"
+        )
+    sources = {name: {"root": "images", **source} for name, source in found.sources.items()}
+    if split and "validation" in sources:
+        raise SpecError(f"validation_split = {split}: {str(place)!r} has validation images already: leave it out")
+    if split:
+        sources = split_source(sources["train"], split)
+    common = {"batch_size": options["batch_size"], "targets": found.targets}
+    changed, plain = _transforms(options)
+    streams: dict[str, Any] = {"train": {"source": sources["train"], "transform": changed, **common}}
+    if "validation" in sources:
+        streams["validation"] = {"source": sources["validation"], "transform": plain, "shuffle": False, **common}
+    return {"seed": options["seed"], "roots": {"images": str(place)}, "streams": streams}
+
+
 def _transforms(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the transforms of training and of validation. Raises SpecError for options that contradict each other."""
     recipe, color = options["recipe"], {"color": options["color"]}
@@ -124,6 +153,8 @@ def _transforms(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     changed = color | {"recipe": {"name": recipe, "size": sides["height"]}}
     if recipe == "cifar-train":
         return changed, color | {"resize": sides}
+    if recipe in _ANNOTATED:  # with all of the image, so that no target is cut
+        return changed, color | {"steps": [{"op": "letterbox", "size": sides["height"]}]}
     return changed, color | {"recipe": {"name": "imagenet-eval", "size": sides["height"]}}
 
 

@@ -92,6 +92,7 @@ def _pictures(seen: "SampleCollection", called: NameItem) -> Iterator[dict[str, 
     """Yield the pictures as the page shows them."""
     from penstock.contact_sheet.pictures import find_range, resize, to_picture  # noqa: PLC0415
     from penstock.contact_sheet.samples import arranged, lines  # noqa: PLC0415 - as above
+    from penstock.contact_sheet.targets import draw_targets  # noqa: PLC0415 - as above
 
     assert seen.plan  # noqa: S101 - samples come with the plan that they were made by
     plan, names = seen.plan, seen.plan.settings.transform.image_names
@@ -108,7 +109,8 @@ def _pictures(seen: "SampleCollection", called: NameItem) -> Iterator[dict[str, 
         is_enlarged = small.shape[0] > image.shape[0]
         file = io.BytesIO()
         # Enlarged pictures show single pixels: few colours, sharp edges.
-        to_picture(small, levels).save(file, "PNG" if is_enlarged else "JPEG", quality=_QUALITY)
+        picture = draw_targets(to_picture(small, levels), plan, sample.fields)
+        picture.save(file, "PNG" if is_enlarged else "JPEG", quality=_QUALITY)
         kind = "png" if is_enlarged else "jpeg"
         yield {
             "position": sample.position,

@@ -22,6 +22,11 @@ TARGETS: dict[str, Any] = {
     "boxes": {"kind": "boxes", "column": "boxes", "classes": ("cat", "dog"), "max_boxes": 4, "min_visibility": 0.25},
     "mask": {"kind": "mask", "column": "mask", "folder": "masks", "classes": 3},
 }
+#: Further targets, whose columns `write_set` writes too.
+MORE_TARGETS: dict[str, Any] = {
+    "pose": {"kind": "keypoints", "column": "pose", "points": ("head", "tail"), "pairs": (("head", "tail"),)},
+    "caption": {"kind": "text", "column": "caption", "max_bytes": 24},
+}
 STEPS: list[dict[str, Any]] = [
     {"op": "random_resized_crop", "size": (32, 32), "scale": (0.3, 1.0), "filter": "nearest"},
     {"op": "flip", "p": 0.5},
@@ -44,6 +49,7 @@ def write_set(root: Path, count: int, rows: dict[int, dict[str, Any]] | None = N
         Image.fromarray(mask).save(root / f"masks/{number}.png")
         Image.fromarray(mask * 100 + number).save(root / f"{number}.png")
         row = {"path": f"{number}.png", "label": "scene", "boxes": BOXES, "mask": f"{number}.png"}
+        row |= {"pose": [BOXES[0][:2], [*BOXES[0][2:4], 1]], "caption": f"Szene {number}, süß"}
         lines.append(json.dumps(row | (rows or {}).get(number, {})) + "\n")
     (root / "list.jsonl").write_text("".join(lines))
 

@@ -92,7 +92,7 @@ def test_what_cannot_be_is_said(photos: Path, tmp_path: Path, capsys: pytest.Cap
     for source, output, words in (
         (photos, there, "exists already"),
         (photos / "gone", free, "no such folder"),
-        (photos / "cat" / "0001.jpg", free, "no manifest: give a CSV or Parquet file"),
+        (photos / "cat" / "0001.jpg", free, "no manifest: give a CSV, JSON lines or Parquet file"),
         (bad, free, "can be read; see penstock preview"),
     ):
         assert 2 == main([str(source), "--output", str(output), "--validation-split", "0"])

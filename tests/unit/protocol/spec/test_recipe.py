@@ -33,6 +33,21 @@ RECIPES: list[tuple[Any, list[dict[str, Any]], tuple[int, int, int]]] = [
         (40, 40, 3),
     ),
     ("cifar-train", [{"op": "random_crop", "size": 32, "padding": 4}, FLIP], (32, 32, 3)),
+    (
+        {"name": "coco-detection", "size": 48},
+        [
+            FLIP,
+            {"op": "color_jitter", "contrast": 0.5, "saturation": 0.5, "hue": 0.05, "p": 0.5}
+            | {"brightness": [0.875, 1.125]},
+            {"op": "letterbox", "size": 48},
+        ],
+        (48, 48, 3),
+    ),
+    (
+        {"name": "segmentation", "size": 40},
+        [{"op": "random_resized_crop", "size": 40, "scale": [0.25, 1]}, FLIP],
+        (40, 40, 3),
+    ),
 ]
 
 

@@ -1,0 +1,146 @@
+"""Draws targets over a sample's picture: boxes, masks and keypoints; and writes labels and captions as lines."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from penstock.contact_sheet.sheet import font, spell
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec.operation import Size
+from penstock.protocol.spec.targets.boxes import BoxesTarget
+from penstock.protocol.spec.targets.keypoints import KeypointsTarget
+from penstock.protocol.spec.targets.mask import MaskTarget
+from penstock.protocol.spec.targets.target import Target
+from penstock.protocol.spec.targets.values import LabelsTarget, TextTarget
+from penstock.protocol.wire import Array
+
+#: Colours of classes and objects, which repeat; red, green and blue.
+_COLOURS = (
+    (230, 25, 75),
+    (60, 180, 75),
+    (67, 99, 216),
+    (245, 130, 49),
+    (145, 30, 180),
+    (0, 165, 165),
+    (240, 50, 230),
+    (154, 99, 36),
+    (128, 128, 0),
+    (0, 0, 117),
+)
+#: Share of a mask's colour over the image; of pixels without a class, which are gray.
+_MASK_SHARE, _IGNORED = 0.45, (128, 128, 128)
+#: Size of class names, and of the picture from which lines have two pixels, three and so on.
+_TEXT_PX, _LINE_PER_PX = 11, 160
+#: Keypoints that are labelled but hidden are drawn as rings.
+_HIDDEN = 1
+
+Fields = Mapping[str, Array]
+
+
+def draw_targets(picture: Image.Image, plan: StreamPlan, fields: Fields) -> Image.Image:
+    """Return the picture of a sample's image with its targets drawn over it; `picture` may have any size."""
+    size: Size = plan.settings.transform.image_shape[:2]
+    scale = picture.width / size[1], picture.height / size[0]
+    found = [
+        (target, arrays)
+        for name, target in plan.settings.targets.items()
+        if (arrays := _fields(target, name, size, fields))
+    ]
+    for target, (mask, *_) in found:
+        if isinstance(target, MaskTarget):
+            picture = _masked(picture, mask, target)
+    page = ImageDraw.Draw(picture)
+    for target, arrays in found:
+        if isinstance(target, BoxesTarget):
+            _boxes(page, target, arrays, scale, _line(picture))
+        elif isinstance(target, KeypointsTarget):
+            _keypoints(page, arrays, scale, _line(picture))
+    return picture
+
+
+def target_lines(plan: StreamPlan, fields: Fields) -> list[str]:
+    """Return the labels and texts of a sample, one a line."""
+    lines = []
+    for name, target in plan.settings.targets.items():
+        arrays = _fields(target, name, plan.settings.transform.image_shape[:2], fields)
+        if isinstance(target, LabelsTarget) and arrays:
+            lines.append(f"{name} {', '.join(target.classes[label] for label in np.flatnonzero(arrays[0])) or 'none'}")
+        elif isinstance(target, TextTarget) and arrays:
+            text = arrays[0][: int(arrays[1])].tobytes().decode(errors="replace")
+            lines.append(f"{name} {' '.join(text.split())}")
+    return lines
+
+
+def shown_elsewhere(plan: StreamPlan) -> set[str]:
+    """Return the fields of targets that are drawn, or only say how much of another field is used."""
+    size: Size = plan.settings.transform.image_shape[:2]
+    return {
+        field
+        for name, target in plan.settings.targets.items()
+        if isinstance(target, BoxesTarget | KeypointsTarget | MaskTarget | LabelsTarget | TextTarget)
+        for field in target.fields(name, size)
+    }
+
+
+def _fields(target: Target, name: str, size: Size, fields: Fields) -> list[Array]:
+    """Return the fields of a target; none if a custom transform has left others in their place."""
+    found = []
+    for field, made in target.fields(name, size).items():
+        array = fields.get(field)
+        if array is None or array.shape != made.shape or array.dtype != made.dtype:
+            return []
+        found.append(array)
+    return found
+
+
+def _line(picture: Image.Image) -> int:
+    return 1 + max(picture.size) // _LINE_PER_PX
+
+
+def _masked(picture: Image.Image, mask: Array, target: MaskTarget) -> Image.Image:
+    colours = np.array([_COLOURS[label % len(_COLOURS)] for label in range(256)], np.uint8)
+    colours[target.ignore] = _IGNORED
+    large = np.asarray(Image.fromarray(mask).resize(picture.size, Image.Resampling.NEAREST))
+    drawn = np.asarray(picture)
+    mixed = np.rint(drawn * (1 - _MASK_SHARE) + colours[large] * _MASK_SHARE).astype(np.uint8)
+    return Image.fromarray(np.where(large[..., np.newaxis] == 0, drawn, mixed))  # class 0 is most often the background
+
+
+def _boxes(
+    page: ImageDraw.ImageDraw, target: BoxesTarget, arrays: Sequence[Array], scale: tuple[float, float], line: int
+) -> None:
+    boxes, count = arrays[0], int(arrays[1])
+    labels = arrays[2].tolist() if len(arrays) > 2 else range(len(boxes))  # noqa: PLR2004 - the third is the class
+    for (left, top, right, bottom), label in zip(boxes[:count].tolist(), labels, strict=False):
+        colour = _COLOURS[label % len(_COLOURS)]
+        corner = round(left * scale[0]), round(top * scale[1])
+        last = max(corner[0], round(right * scale[0]) - 1), max(corner[1], round(bottom * scale[1]) - 1)
+        page.rectangle((corner, last), None, colour, line)
+        if target.classes is not None and 0 <= label < len(target.classes):
+            _name(page, target.classes[label], corner, colour)
+
+
+def _name(page: ImageDraw.ImageDraw, name: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
+    """Write a class name on its colour: above the corner, or below it where there is no room."""
+    words, face = spell(name), font(_TEXT_PX)
+    left, top, right, bottom = page.textbbox((0, 0), words, face)
+    height = round(bottom - top) + 2
+    y = corner[1] - height if corner[1] >= height else corner[1]
+    page.rectangle((corner[0], y, corner[0] + round(right - left) + 3, y + height), colour)
+    page.text((corner[0] + 2 - left, y + 1 - top), words, "white", face)
+
+
+def _keypoints(page: ImageDraw.ImageDraw, arrays: Sequence[Array], scale: tuple[float, float], line: int) -> None:
+    points, states = arrays[0], arrays[1]
+    count = points.shape[-2]
+    for at, ((x, y), state) in enumerate(zip(points.reshape(-1, 2).tolist(), states.ravel().tolist(), strict=True)):
+        if not state:
+            continue
+        colour = _COLOURS[at % count % len(_COLOURS)]
+        middle, reach = (x * scale[0] - 0.5, y * scale[1] - 0.5), line + 1
+        place = (middle[0] - reach, middle[1] - reach, middle[0] + reach, middle[1] + reach)
+        if state == _HIDDEN:
+            page.ellipse(place, None, colour, line)
+        else:
+            page.ellipse(place, colour, "white", 1)

@@ -1,0 +1,95 @@
+"""Targets over pictures: each lies where its field says, at any size of the picture."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from penstock.contact_sheet.samples import Sample, lines
+from penstock.contact_sheet.targets import draw_targets
+from penstock.protocol.plan import StreamPlan, schema_of
+from penstock.protocol.spec.spec import Stream
+
+RED, GREEN, GRAY = [230, 25, 75], [60, 180, 75], [58, 58, 58]
+TARGETS: dict[str, Any] = {
+    "boxes": {"kind": "boxes", "column": "a", "max_boxes": 3},
+    "mask": {"kind": "mask", "column": "b", "classes": 3},
+    "pose": {"kind": "keypoints", "column": "c", "points": ["l", "r", "m"]},
+    "tags": {"kind": "labels", "column": "d", "classes": ["sea", "sky"]},
+    "text": {"kind": "text", "column": "e", "max_bytes": 16},
+    "age": {"kind": "numbers", "column": "f"},
+}
+
+
+def plan_of(targets: dict[str, Any]) -> StreamPlan:
+    """Return the plan of a stream of images of 40 × 60 pixels."""
+    settings = Stream.model_validate(
+        {
+            "source": {"kind": "manifest", "root": "r", "path": "m.csv"},
+            "transform": {"steps": [{"op": "letterbox", "size": [40, 60]}]},
+            "targets": targets,
+        }
+    )
+    return StreamPlan(name="t", seed=0, settings=settings, items=1, classes=(), fingerprint="f")
+
+
+def fields_of(plan: StreamPlan, **values: Any) -> dict[str, Any]:
+    """Return a sample's fields: zeros, or what is given."""
+    fields = {field.name: np.zeros(field.shape, field.dtype) for field in schema_of(plan.settings)}
+    return fields | {name: np.array(value, fields[name].dtype) for name, value in values.items()}
+
+
+def drawn(name: str, scale: int, **values: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return what is drawn of one target over a black picture of `scale` times the image's size."""
+    plan = plan_of({name: TARGETS[name]})
+    return np.asarray(draw_targets(Image.new("RGB", (60 * scale, 40 * scale)), plan, fields_of(plan, **values)))
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_box_is_drawn_on_its_outermost_pixels(scale: int) -> None:
+    """Only as many as the count says."""
+    found = drawn("boxes", scale, boxes=[[10, 5, 30, 20], [40, 5, 50, 9], [0] * 4], boxes_count=1)
+    rows, columns = np.nonzero((found == RED).all(axis=2))
+    assert [10 * scale, 5 * scale, 30 * scale, 20 * scale] == [
+        columns.min(),
+        rows.min(),
+        columns.max() + 1,
+        rows.max() + 1,
+    ]
+    assert not found[6 * scale + 2, 12 * scale + 2].any()
+    assert not (found == GREEN).all(axis=2).any()
+
+
+def test_a_mask_colours_its_classes() -> None:
+    """Class 0 is left alone; pixels without a class are gray."""
+    mask = np.zeros((40, 60), np.uint8)
+    mask[10:20, 30:40], mask[:, 50:] = 1, 255
+    found = drawn("mask", 2, mask=mask)
+    assert [27, 81, 34] == found[39, 79].tolist() == found[20, 60].tolist()
+    assert [0, 0, 0] == found[39, 80].tolist() == found[0, 0].tolist()
+    assert GRAY == found[0, 119].tolist()
+
+
+def test_keypoints_are_dots_and_rings() -> None:
+    """Hidden ones are rings; those that the sample does not show are not drawn."""
+    found = drawn("pose", 2, pose=[[10, 10], [30, 20], [0, 0]], pose_visible=[2, 1, 0])
+    assert RED == found[20, 20].tolist()
+    assert not found[40, 60].any()
+    assert (found[36:45, 56:65] == GREEN).all(axis=2).any()
+    assert not found[:5, :5].any()
+
+
+def test_words_stand_below_the_picture() -> None:
+    """Labels by name, text as it is, single numbers; what only says how much is used is left out."""
+    plan = plan_of(TARGETS)
+    text = np.frombuffer("süßes\nMeer".encode().ljust(16, b"\0"), np.uint8)
+    fields = fields_of(plan, tags=[0, 1], text=text, text_bytes=12, age=2.5, boxes_count=2, label=-1)
+    assert ("age 2.5", "tags sky", "text süßes Meer", "1.jpg") == lines(plan, Sample(0, "a/1.jpg", fields))
+
+
+def test_fields_of_another_shape_are_left_alone() -> None:
+    """A custom transform may replace a target by something else."""
+    plan = plan_of({"boxes": TARGETS["boxes"]})
+    fields = fields_of(plan) | {"boxes": np.zeros(7), "boxes_count": np.array(2, np.int32)}
+    assert not np.asarray(draw_targets(Image.new("RGB", (60, 40)), plan, fields)).any()
