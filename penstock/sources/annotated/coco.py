@@ -51,7 +51,7 @@ def list_coco(source: CocoSource, roots: Roots, columns: Sequence[str] = ()) -> 
     images = _records(content, "images", name)
     check_columns(source, columns, {*_COLUMNS, *(images[0] if images else ())})
     categories = {each.get("id"): each.get("name") for each in _records(content, "categories", name, needed=False)}
-    annotations: dict[object, list[Record]] = defaultdict(list)
+    annotations: defaultdict[object, list[Record]] = defaultdict(list)
     for each in _records(content, "annotations", name):
         if not each.get("iscrowd"):
             each["category"] = categories.get(each.get("category_id"), f"category_id {each.get('category_id')}")

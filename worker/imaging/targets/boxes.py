@@ -37,8 +37,11 @@ class BoxesLoader(TargetLoader):
     def __init__(self, target: BoxesTarget) -> None:
         """Take the target's fields in the spec."""
         self._target = target
-        file = _FILES.get(target.format)
-        self._objects, self._places, self._normalized = file or (None, target.format, target.normalized)
+        self._objects: Objects | None = None
+        self._places: str = target.format
+        self._normalized = target.normalized
+        if target.format in _FILES:
+            self._objects, self._places, self._normalized = _FILES[target.format]
         self._form = _FORMS[self._places]
         self._labels = ClassNames(target.classes or ())
 

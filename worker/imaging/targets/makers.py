@@ -85,8 +85,8 @@ class Targets:
                 cell = _cell(item, named.cell)
                 target = named.loader.load(cell, files[offset] if files is not None else None, programs[0].image)
             except ItemError as error:
-                row = item.path if item.row is None else row_name(self._manifest, item.row)
-                raise ItemError(f"{row}: {named.target.column} (target {named.name}): {error}") from error
+                where = item.path if item.row is None else row_name(self._manifest, item.row)
+                raise ItemError(f"{where}: {named.target.column} (target {named.name}): {error}") from error
             for patch, program in enumerate(programs):
                 target.write(program.moves, out, row + patch)
 
