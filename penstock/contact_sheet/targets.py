@@ -11,8 +11,9 @@ from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.targets.boxes import BoxesTarget
 from penstock.protocol.spec.targets.keypoints import KeypointsTarget
 from penstock.protocol.spec.targets.mask import MaskTarget
+from penstock.protocol.spec.targets.polygons import OutlineTarget, PolygonsTarget
 from penstock.protocol.spec.targets.target import Target
-from penstock.protocol.spec.targets.values import LabelsTarget, TextTarget
+from penstock.protocol.spec.targets.values import LabelsTarget, NumbersTarget, TextTarget
 from penstock.protocol.wire import Array
 
 #: Colours of classes and objects, which repeat; red, green and blue.
@@ -54,6 +55,8 @@ def draw_targets(picture: Image.Image, plan: StreamPlan, fields: Fields) -> Imag
     for target, arrays in found:
         if isinstance(target, BoxesTarget):
             _boxes(page, target, arrays, scale, _line(picture))
+        elif isinstance(target, OutlineTarget):
+            _outlines(page, target, arrays, scale, _line(picture))
         elif isinstance(target, KeypointsTarget):
             _keypoints(page, arrays, scale, _line(picture))
     return picture
@@ -78,7 +81,7 @@ def shown_elsewhere(plan: StreamPlan) -> set[str]:
     return {
         field
         for name, target in plan.settings.targets.items()
-        if isinstance(target, BoxesTarget | KeypointsTarget | MaskTarget | LabelsTarget | TextTarget)
+        if not isinstance(target, NumbersTarget)
         for field in target.fields(name, size)
     }
 
@@ -119,6 +122,23 @@ def _boxes(
         page.rectangle((corner, last), None, colour, line)
         if target.classes is not None and 0 <= label < len(target.classes):
             _name(page, target.classes[label], corner, colour)
+
+
+def _outlines(
+    page: ImageDraw.ImageDraw, target: OutlineTarget, arrays: Sequence[Array], scale: tuple[float, float], line: int
+) -> None:
+    """Draw polygons, or oriented boxes, which all have four corners."""
+    if isinstance(target, PolygonsTarget):
+        sizes, count, labels = arrays[1].tolist(), int(arrays[3]), arrays[4:]
+    else:
+        sizes, count, labels = [4] * len(arrays[0]), int(arrays[1]), arrays[2:]
+    for at, (corners, size) in enumerate(zip(arrays[0][:count], sizes, strict=False)):
+        label = int(labels[0][at]) if labels else at
+        colour = _COLOURS[label % len(_COLOURS)]
+        places = [(round(x * scale[0]), round(y * scale[1])) for x, y in corners[:size].tolist()]
+        page.line([*places, places[0]], colour, line)
+        if target.classes is not None:
+            _name(page, target.classes[label], min(places, key=lambda place: place[1]), colour)
 
 
 def _name(page: ImageDraw.ImageDraw, name: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:

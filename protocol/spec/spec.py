@@ -42,8 +42,8 @@ class Stream(Model):
     transform: Transform
     """What a worker makes of each item."""
     targets: dict[Name, AnyTarget] = Field(default_factory=dict, exclude_if=lambda targets: not targets)
-    """What goes with the image, by the name of its field: boxes, masks and keypoints move with it; labels, numbers and
-    text do not. Each comes from a column of the manifest."""
+    """What goes with the image, by the name of its field: boxes, polygons, masks, keypoints and further images move
+    with it; labels, numbers and text do not. Each comes from a column of the manifest."""
     patches: int = Field(default=1, ge=1, le=1_000_000)
     """Samples that each item yields."""
     mix: int = Field(default=1, ge=1, le=1_000_000)

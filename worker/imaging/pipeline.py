@@ -123,6 +123,7 @@ class Pipeline:
         keys = self._draw_keys(task, loaded)
         for maker in {self._maker, self._rest}:
             maker.begin(task.epoch, keys, levels)
+        self._targets.begin(task.epoch, keys)
         stack: object = loaded.contents
         if isinstance(stack, np.ndarray) and self._maker.write_all(stack):
             made = _Made(list(range(len(stack))), [0] * len(stack), [])

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Size
-from penstock.protocol.spec.step import Move
 from penstock.protocol.wire import Array
+from penstock.worker.imaging.program import Program
 
+#: What the visible fraction of a whole outline may lack by rounding.
+ROUNDING = 1e-6
 #: How far (pixels) a place may lie outside of its image: tools round. It is moved to the edge.
 SLACK = 1.0
 
@@ -16,8 +18,8 @@ class LoadedTarget(ABC):
     """A target of one item."""
 
     @abstractmethod
-    def write(self, moves: Sequence[Move], out: Sequence[Array], row: int) -> None:
-        """Write the target, moved, into row `row` of its fields, in the order in which the spec's kind names them."""
+    def write(self, program: Program, out: Sequence[Array], row: int) -> None:
+        """Write the target, as `program` moves it, into row `row` of its fields, in the order of the spec's kind."""
 
 
 class TargetLoader(ABC):

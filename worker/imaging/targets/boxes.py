@@ -8,17 +8,16 @@ import numpy as np
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Size
-from penstock.protocol.spec.step import Move, Points, corners_of
+from penstock.protocol.spec.step import Points, corners_of
 from penstock.protocol.spec.targets.boxes import BoxesTarget
 from penstock.protocol.wire import Array
+from penstock.worker.imaging.program import Program
 from penstock.worker.imaging.targets.annotation_files import Named, Objects, objects_of, voc_objects, yolo_objects
-from penstock.worker.imaging.targets.base import SLACK, LoadedTarget, TargetLoader
+from penstock.worker.imaging.targets.base import ROUNDING, SLACK, LoadedTarget, TargetLoader
 from penstock.worker.imaging.targets.cells import ClassNames, finite, list_of, shown
 from penstock.worker.imaging.targets.moving import moved_polygon
 
 _NUMBERS = 4
-#: What the visible fraction of a whole box may lack by rounding.
-_ROUNDING = 1e-6
 _FORMS = {
     "xyxy": "[left, top, right, bottom]",
     "xywh": "[left, top, width, height]",
@@ -107,20 +106,17 @@ class _Boxes(LoadedTarget):
     def __init__(self, target: BoxesTarget, image: Size, boxes: Sequence[_Box]) -> None:
         self._target, self._image, self._boxes = target, image, boxes
 
-    def write(self, moves: Sequence[Move], out: Sequence[Array], row: int) -> None:
+    def write(self, program: Program, out: Sequence[Array], row: int) -> None:
         """Write what is left of the boxes, how many these are, and their classes."""
         places, count = out[0][row], 0
         labels = out[2][row] if self._target.classes is not None else None
         places[...] = 0
         if labels is not None:
             labels[...] = -1
-        size = self._image
-        for move in moves:
-            size = move.size(size)
-        edge = np.array([size[1], size[0]], np.float64)
+        edge = np.array([program.size[1], program.size[0]], np.float64)
         for box in self._boxes:
-            corners, visible = moved_polygon(moves, box.corners, self._image)
-            if not len(corners) or visible < self._target.min_visibility - _ROUNDING:
+            corners, visible = moved_polygon(program.moves, box.corners, self._image)
+            if not len(corners) or visible < self._target.min_visibility - ROUNDING:
                 continue
             first, last = np.clip(corners.min(axis=0), 0, edge), np.clip(corners.max(axis=0), 0, edge)
             places[count] = *first, *last

@@ -8,9 +8,10 @@ import numpy.typing as npt
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Size
-from penstock.protocol.spec.step import Move, Points
+from penstock.protocol.spec.step import Points
 from penstock.protocol.spec.targets.keypoints import KeypointsTarget
 from penstock.protocol.wire import Array
+from penstock.worker.imaging.program import Program
 from penstock.worker.imaging.targets.base import SLACK, LoadedTarget, TargetLoader
 from penstock.worker.imaging.targets.cells import finite, list_of, shown
 from penstock.worker.imaging.targets.moving import moved_points, reflected
@@ -91,15 +92,15 @@ class _Keypoints(LoadedTarget):
     ) -> None:
         self._objects, self._mirrored, self._image = objects, mirrored, image
 
-    def write(self, moves: Sequence[Move], out: Sequence[Array], row: int) -> None:
+    def write(self, program: Program, out: Sequence[Array], row: int) -> None:
         """Write the points that the sample shows, their visibility and maybe the number of objects."""
         count = self._mirrored.size
         places, visible = out[0][row].reshape(-1, count, 2), out[1][row].reshape(-1, count)
         places[...], visible[...] = 0, 0
-        mirrored = reflected(moves)
+        mirrored = reflected(program.moves)
         for place, (points, states) in enumerate(self._objects):
             labelled = np.flatnonzero(states)
-            found, kept = moved_points(moves, points[labelled], self._image)
+            found, kept = moved_points(program.moves, points[labelled], self._image)
             at = labelled[kept]
             goal = self._mirrored[at] if mirrored else at
             places[place, goal], visible[place, goal] = found[kept], states[at]

@@ -5,11 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.protocol.errors import ItemError
+from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.records import Item, Task
 from penstock.protocol.spec.targets.boxes import BoxesTarget
+from penstock.protocol.spec.targets.image import ImageTarget
 from penstock.protocol.spec.targets.keypoints import KeypointsTarget
 from penstock.protocol.spec.targets.mask import MaskTarget
+from penstock.protocol.spec.targets.polygons import OrientedBoxesTarget, PolygonsTarget
 from penstock.protocol.spec.targets.target import Target
 from penstock.protocol.spec.targets.values import LabelsTarget, NumbersTarget, TextTarget
 from penstock.protocol.wire import Array
@@ -18,10 +21,13 @@ from penstock.sources.file_listing import prefix_of
 from penstock.sources.manifest_rows import path_problem
 from penstock.sources.tables.formats import row_name
 from penstock.worker.imaging.program import Program
+from penstock.worker.imaging.steps import Steps
 from penstock.worker.imaging.targets.base import TargetLoader
 from penstock.worker.imaging.targets.boxes import BoxesLoader
+from penstock.worker.imaging.targets.images import ImageLoader, own_colors
 from penstock.worker.imaging.targets.keypoints import KeypointsLoader
 from penstock.worker.imaging.targets.masks import MaskLoader
+from penstock.worker.imaging.targets.outlines import OrientedBoxesLoader, PolygonsLoader
 from penstock.worker.imaging.targets.values import LabelsLoader, NumbersLoader, TextLoader
 
 
@@ -36,6 +42,8 @@ class _Named:
     cell: int
     #: Names of its fields.
     fields: tuple[str, ...]
+    #: Makes its programs, which share their geometry with the samples'; None: those of the samples.
+    steps: Steps | None
 
 
 class Targets:
@@ -47,14 +55,28 @@ class Targets:
         columns = settings.target_columns
         size = settings.transform.image_shape[:2]
         self._targets = [
-            _Named(name, target, _loader(target), columns.index(target.column), tuple(target.fields(name, size)))
+            _Named(
+                name,
+                target,
+                _loader(target, plan),
+                columns.index(target.column),
+                tuple(target.fields(name, size)),
+                own_colors(plan, name) if isinstance(target, ImageTarget) and target.colors == "own" else None,
+            )
             for name, target in settings.targets.items()
         ]
+        self._patches = settings.patches
         self._manifest = str(getattr(settings.source, "path", "") or settings.source.kind_name)
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
         return bool(self._targets)
+
+    def begin(self, epoch: int, items: Int64s) -> None:
+        """Draw for what has random numbers of its own."""
+        for named in self._targets:
+            if named.steps is not None:
+                named.steps.begin(epoch, items, self._patches)
 
     def read(self, task: Task, loaded: Loaded, reader: Reader) -> Loaded:
         """Return what was read of a task with the files that its cells name, read by the source's own reader."""
@@ -88,13 +110,21 @@ class Targets:
                 where = item.path if item.row is None else row_name(self._manifest, item.row)
                 raise ItemError(f"{where}: {named.target.column} (target {named.name}): {error}") from error
             for patch, program in enumerate(programs):
-                target.write(program.moves, out, row + patch)
+                if named.steps is not None:
+                    program = named.steps.program(offset * self._patches + patch, program.image)  # noqa: PLW2901
+                target.write(program, out, row + patch)
 
 
-def _loader(target: Target) -> TargetLoader:
+def _loader(target: Target, plan: StreamPlan) -> TargetLoader:
     match target:
         case BoxesTarget():
             return BoxesLoader(target)
+        case OrientedBoxesTarget():
+            return OrientedBoxesLoader(target)
+        case PolygonsTarget():
+            return PolygonsLoader(target)
+        case ImageTarget():
+            return ImageLoader(target, plan)
         case MaskTarget():
             return MaskLoader(target)
         case KeypointsTarget():

@@ -8,10 +8,10 @@ from PIL import Image
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Pixels, Size
-from penstock.protocol.spec.step import Move
 from penstock.protocol.spec.targets.mask import MaskTarget
 from penstock.protocol.wire import Array
 from penstock.worker.imaging.pillow import REFUSALS
+from penstock.worker.imaging.program import Program
 from penstock.worker.imaging.targets.base import LoadedTarget, TargetLoader
 from penstock.worker.imaging.targets.cells import shown
 from penstock.worker.imaging.targets.moving import moved_mask
@@ -69,6 +69,6 @@ class _Mask(LoadedTarget):
     def __init__(self, mask: Pixels, ignore: int) -> None:
         self._mask, self._ignore = mask, ignore
 
-    def write(self, moves: Sequence[Move], out: Sequence[Array], row: int) -> None:
+    def write(self, program: Program, out: Sequence[Array], row: int) -> None:
         """Write the moved mask."""
-        out[0][row] = moved_mask(moves, self._mask, self._ignore)
+        out[0][row] = moved_mask(program.moves, self._mask, self._ignore)

@@ -1,13 +1,14 @@
 """Moves targets by the moves of a sample's program, in the program's order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.protocol.spec.operation import Pixels, Size
 from penstock.protocol.spec.step import Move, Points
-from penstock.worker.imaging.targets.polygons import area, clipped, inside
+from penstock.worker.imaging.operations.geometry.moves import Perspective
+from penstock.worker.imaging.targets.polygons import area, clipped, inside, is_convex
 
 #: A polygon needs so many corners.
 _CORNERS = 3
@@ -42,6 +43,25 @@ def moved_polygon(moves: Sequence[Move], corners: Points, image: Size) -> tuple[
     The polygon is cut to what each move shows, so that a part once cut off does not come back. The fraction is the
     product of those that each move leaves, each of the polygon that the move gets. Nothing visible: no corners, and 0.
     """
+    return _moved(moves, corners, image, lambda move, left, size: move.polygon(left, size))
+
+
+def moved_outline(moves: Sequence[Move], corners: Points, image: Size) -> tuple[Points, float]:
+    """Do the same for a polygon that need not be convex, whose corners alone are moved.
+
+    Where a move leaves several pieces of it, they are joined along the edge of what the move shows.
+    """
+
+    def carried(move: Move, left: Points, size: Size) -> Points:
+        found = move.points(left, size)
+        return found[np.isfinite(found).all(axis=1)]
+
+    return _moved(moves, corners, image, carried)
+
+
+def _moved(
+    moves: Sequence[Move], corners: Points, image: Size, carry: Callable[[Move, Points, Size], Points]
+) -> tuple[Points, float]:
     visible = 1.0
     for move in moves:
         whole = abs(area(corners))
@@ -50,8 +70,21 @@ def moved_polygon(moves: Sequence[Move], corners: Points, image: Size) -> tuple[
         if not left:
             return np.empty((0, 2)), 0.0
         visible *= min(1.0, left / whole)
-        corners = move.polygon(corners, image)
+        corners = carry(move, corners, image)
         if len(corners) < _CORNERS:
             return np.empty((0, 2)), 0.0
         image = move.size(image)
     return corners, visible
+
+
+def moved_corners(moves: Sequence[Move], corners: Points, image: Size) -> Points:
+    """Return where the corners of a convex polygon are in the result, also outside of it; NaN if one is nowhere.
+
+    That is so beyond the horizon of a perspective, and where an elastic distortion shows nothing near the corner.
+    """
+    for move in moves:
+        corners = move.points(corners, image)
+        if isinstance(move, Perspective) and not is_convex(corners):
+            return np.full(corners.shape, np.nan)
+        image = move.size(image)
+    return corners

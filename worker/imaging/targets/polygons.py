@@ -1,4 +1,4 @@
-"""Convex polygons: their areas, and what is left of one inside of another.
+"""Polygons: their areas, what is left of one inside of a convex one, and the same with fewer corners.
 
 All arithmetic is on single numbers in a fixed order, so that every host gets the same bytes.
 """
@@ -21,7 +21,7 @@ def area(corners: Points) -> float:
 
 
 def clipped(corners: Points, region: Points) -> Points:
-    """Return the part of a convex polygon that lies in another one, by Sutherland and Hodgman; maybe no corners."""
+    """Return the part of a polygon that lies in a convex one, by Sutherland and Hodgman; maybe no corners."""
     size = area(region)
     if not size:
         return np.empty((0, 2))
@@ -33,7 +33,7 @@ def clipped(corners: Points, region: Points) -> Points:
 
 
 def beyond(corners: Points, a: float, b: float, c: float, least: float) -> Points:
-    """Return the part of a convex polygon where a x + b y + c is not below `least`; maybe no corners."""
+    """Return the part of a polygon where a x + b y + c is not below `least`; maybe no corners."""
     kept: list[tuple[float, float]] = []
     places: list[list[float]] = corners.tolist()
     for (x, y), (next_x, next_y) in zip(places, places[1:] + places[:1], strict=True):
@@ -58,3 +58,29 @@ def inside(
     for (left, top), (next_left, next_top) in zip(sides, sides[1:] + sides[:1], strict=True):
         found &= (next_left - left) * (y - top) - (next_top - top) * (x - left) >= 0
     return found
+
+
+def is_convex(corners: Points) -> bool:
+    """Return whether a polygon turns to one side at all of its corners."""
+    places: list[list[float]] = corners.tolist()
+    turns = [
+        _doubled(before, here, after)
+        for before, here, after in zip(places, places[1:] + places[:1], places[2:] + places[:2], strict=True)
+    ]
+    return all(turn > 0 for turn in turns) or all(turn < 0 for turn in turns)
+
+
+def simplified(corners: Points, most: int) -> Points:
+    """Return a polygon with at most so many corners: those are left out first that change its area least."""
+    if len(corners) <= most:
+        return corners
+    places: list[list[float]] = corners.tolist()
+    while len(places) > most:
+        areas = [abs(_doubled(places[at - 1], places[at], places[(at + 1) % len(places)])) for at in range(len(places))]
+        del places[areas.index(min(areas))]
+    return np.array(places, np.float64)
+
+
+def _doubled(one: list[float], two: list[float], three: list[float]) -> float:
+    """Return twice the area of a triangle, negative if its corners run counterclockwise."""
+    return (two[0] - one[0]) * (three[1] - one[1]) - (three[0] - one[0]) * (two[1] - one[1])

@@ -6,9 +6,9 @@ import numpy as np
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Size
-from penstock.protocol.spec.step import Move
 from penstock.protocol.spec.targets.values import LabelsTarget, NumbersTarget, TextTarget
 from penstock.protocol.wire import Array
+from penstock.worker.imaging.program import Program
 from penstock.worker.imaging.targets.base import LoadedTarget, TargetLoader
 from penstock.worker.imaging.targets.cells import ClassNames, list_of, shown, value_of
 
@@ -19,9 +19,9 @@ class _Values(LoadedTarget):
     def __init__(self, *values: Array) -> None:
         self._values = values
 
-    def write(self, moves: Sequence[Move], out: Sequence[Array], row: int) -> None:
+    def write(self, program: Program, out: Sequence[Array], row: int) -> None:
         """Write the values."""
-        del moves
+        del program
         for field, value in zip(out, self._values, strict=True):
             field[row] = value
 

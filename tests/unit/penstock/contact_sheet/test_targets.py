@@ -93,3 +93,17 @@ def test_fields_of_another_shape_are_left_alone() -> None:
     plan = plan_of({"boxes": TARGETS["boxes"]})
     fields = fields_of(plan) | {"boxes": np.zeros(7), "boxes_count": np.array(2, np.int32)}
     assert not np.asarray(draw_targets(Image.new("RGB", (60, 40)), plan, fields)).any()
+
+
+def test_polygons_and_oriented_boxes_are_outlines() -> None:
+    """Closed, in the colour of their class; what lies inside is left alone."""
+    polygon = {"kind": "polygons", "column": "a", "max_polygons": 2, "max_points": 4, "classes": ["sea", "sky"]}
+    plan = plan_of({"p": polygon, "o": {"kind": "oriented_boxes", "column": "b", "max_boxes": 2}})
+    fields = fields_of(plan, p_points=[3, 0], p_count=1, p_label=[1, -1], o_count=1)
+    fields["p"][0, :3] = [[5, 30], [25, 30], [15, 38]]
+    fields["o"][0] = [[40, 5], [50, 15], [40, 25], [30, 15]]
+    found = np.asarray(draw_targets(Image.new("RGB", (120, 80)), plan, fields))
+    assert (found[74:76, 28:32] == GREEN).all(axis=2).any()
+    assert (found[8:12, 78:82] == RED).all(axis=2).any()
+    assert not found[66, 30].any()
+    assert not found[30, 80].any()

@@ -72,7 +72,7 @@ def test_every_kind_says_its_fields() -> None:
         ({"p": POSE | {"pairs": [["a", "c"]]}}, {}, "pairs has 'c', and points has no such name: a, b"),
         ({"p": POSE | {"pairs": [["a", "b"], ["b", "a"]]}}, {}, "pairs has a name twice"),
         ({"l": {"kind": "labels", "column": "x", "classes": ["a", "a"]}}, {}, "name at least one class, and each once"),
-        ({"mask": {"kind": "cloud", "column": "x"}}, {}, "'boxes', 'mask'"),
+        ({"mask": {"kind": "cloud", "column": "x"}}, {}, "'boxes', 'oriented_boxes', 'polygons', 'mask'"),
     ],
 )
 def test_targets_that_cannot_follow_are_refused(targets: dict[str, Any], transform: Any, message: str) -> None:

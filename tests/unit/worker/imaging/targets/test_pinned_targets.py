@@ -15,6 +15,11 @@ ROW: dict[str, Any] = {
     "pose": [[[4, 5], [30, 20, 1], [20, 10]], [[1, 1, 0], [40, 30], [24, 20]]],
     "tags": ["dog"],
     "vector": [0.1, 2.5],
+    "outlines": [
+        ["cat", [4, 5, 30, 8, 28, 30, 16, 14, 6, 28]],
+        ["dog", [30, 20, 44, 20, 37, 34], [2, 30, 9, 30, 5, 38]],
+    ],
+    "turned": [[10, 4, 30, 10, 26, 24, 6, 18]],
     "caption": "ein Fuß",
 }
 #: The beginning of the SHA-256 of the fields that each target makes, under steps of every kind of geometry.
@@ -25,6 +30,12 @@ PINNED: list[tuple[str, dict[str, Any]]] = [
     ("65f306650fa61a7259b70b13774cd61a", {"kind": "labels", "column": "tags", "classes": ["cat", "dog"]}),
     ("0b012f10fa49378491534092a2c77794", {"kind": "numbers", "column": "vector", "shape": [2]}),
     ("66845f4d3a6f5b614d5fefdbabe89a29", {"kind": "text", "column": "caption", "max_bytes": 10}),
+    (
+        "4597dca561e68c687757e465974840dc",
+        {"kind": "polygons", "column": "outlines", "classes": ["cat", "dog"], "max_points": 12},
+    ),
+    ("2ede1717cd5ce32782bc4452a86bd077", {"kind": "oriented_boxes", "column": "turned"}),
+    ("ad34bdd23379354121d2979d28f77c98", {"kind": "image", "column": "path", "color": "gray"}),
 ]
 STEPS = [
     *({"op": op, "p": 0.7, **GEOMETRIC[op]} for op in ("affine", "perspective", "elastic", "rotate", "pad", "resize")),
