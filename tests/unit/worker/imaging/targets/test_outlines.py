@@ -1,6 +1,7 @@
 """Polygons and oriented boxes: they follow the image, are simplified, and bad ones are quarantined."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ TURNED: dict[str, Any] = {"kind": "oriented_boxes", "column": "p", "max_boxes": 
 _NAMES = ("label", "object")
 
 
-def corners(numbers: list[float]) -> Points:
+def corners(numbers: Sequence[float]) -> Points:
     """Return corners given as x, y, x, y and so on."""
     return np.array(numbers, np.float64).reshape(-1, 2)
 
