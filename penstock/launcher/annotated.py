@@ -193,6 +193,6 @@ def _mask_classes(files: Sequence[Path]) -> int:
                 levels = np.asarray(image)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             continue
-        if levels.ndim == 2 and levels.dtype in (np.uint8, np.bool_):  # noqa: PLR2004 - one channel
+        if levels.ndim == 2 and levels.dtype.name in ("uint8", "bool"):  # noqa: PLR2004 - one channel
             highest = max(highest, int(levels[levels != _IGNORE].max(initial=0)))
     return highest + 1

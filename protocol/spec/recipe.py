@@ -11,8 +11,14 @@ from penstock.protocol.spec.step import Step
 
 RecipeName = Literal["imagenet-train", "imagenet-eval", "cifar-train", "simclr", "coco-detection", "segmentation"]
 #: Size of the samples where the recipe's user gives none.
-_SIZES: dict[RecipeName, int] = {"imagenet-train": 224, "imagenet-eval": 224, "cifar-train": 32, "simclr": 224}
-_SIZES |= {"coco-detection": 640, "segmentation": 512}
+_SIZES: dict[RecipeName, int] = {
+    "imagenet-train": 224,
+    "imagenet-eval": 224,
+    "cifar-train": 32,
+    "simclr": 224,
+    "coco-detection": 640,
+    "segmentation": 512,
+}
 
 
 class Recipe(Model):
