@@ -1,0 +1,94 @@
+"""The examples for PyTorch and JAX run as they are written: small, killed in the middle, and resumed."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from support.streams import run_stack, until
+
+from penstock.launcher.stack import LocalStack
+
+pytestmark = [pytest.mark.integration, pytest.mark.torch]
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+@pytest.fixture(scope="module")
+def served(photos: Path) -> Iterator[LocalStack]:
+    """Return a stack of the examples' spec, with small samples in small batches."""
+    spec: dict[str, Any] = tomllib.loads((EXAMPLES / "imagenet.toml").read_text(encoding="utf-8"))
+    spec["roots"] = {"photos": str(photos)}
+    for stream in spec["streams"].values():
+        stream["batch_size"] = 8
+        stream["transform"]["recipe"] = {"name": stream["transform"]["recipe"], "size": 32}
+    with run_stack(spec, workers=1) as running:
+        yield running
+
+
+def start(arguments: list[str], folder: Path, **more: str) -> subprocess.Popen[str]:
+    """Start a program that is told no rank."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    environ |= {"OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu", **more}
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environ,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def kill(program: subprocess.Popen[str]) -> None:
+    """Kill a program and all that it started: torchrun's ranks have sessions of their own."""
+    parent = psutil.Process(program.pid)
+    for process in (parent, *parent.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    program.communicate(timeout=60)
+
+
+def finished(program: subprocess.Popen[str]) -> str:
+    """Wait for a program's good end; return what it said."""
+    try:
+        said, why = program.communicate(timeout=300)
+    finally:
+        if program.poll() is None:
+            kill(program)
+    assert 0 == program.returncode, why[-3000:]
+    return said
+
+
+def test_two_ranks_train_and_one_process_goes_on(served: LocalStack, tmp_path: Path) -> None:
+    """By torchrun and gloo, killed after the first checkpoint; then alone, with the epoch that was broken off."""
+    command = [str(EXAMPLES / "torch_imagenet.py"), served.address, "--width=8", "--lr=0.01"]
+    saved = tmp_path / "run" / "checkpoint.pt"
+    ranks = start([*TORCHRUN, *command, "--epochs=1000", "--save-every=2"], tmp_path)
+    try:
+        until(saved.exists, "the first checkpoint", 240)
+    finally:
+        kill(ranks)
+    torch: Any = __import__("torch")
+    epoch = served.feed("train").epoch_of(int(torch.load(saved, weights_only=True)["loader"]["position"]))
+    said = finished(start([*command, f"--epochs={epoch + 2}"], tmp_path))
+    trained = re.findall(r"^epoch (\d+): loss \d+\.\d+,", said, re.MULTILINE)
+    assert [epoch, epoch + 1] == [int(number) for number in trained]
+
+
+def test_jax_trains_on_a_mesh_and_goes_on(served: LocalStack, tmp_path: Path) -> None:
+    """On four simulated devices, and after its end on one: from the next epoch on."""
+    command = [str(EXAMPLES / "jax_mesh.py"), served.address]
+    many = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    said = finished(start([*command, "--epochs=2"], tmp_path, **many))
+    assert ["0", "1"] == re.findall(r"^epoch (\d): loss \d+\.\d+ on 4 device", said, re.MULTILINE)
+    said = finished(start([*command, "--epochs=3"], tmp_path))
+    assert ["2"] == re.findall(r"^epoch (\d): loss \d+\.\d+ on 1 device", said, re.MULTILINE)
