@@ -74,11 +74,6 @@ test-slow: $(STAMP)
 	.venv/bin/pytest -m 'slow and not compose and not hosts and not browser and not torch and not formats and not long' \
 	  -n $(JOBS) --dist worksteal $(ARGS)
 
-# Of the long tier, schedules are simulated on all cores; what uses real processes and clocks runs alone.
-test-long: $(STAMP)
-	.venv/bin/pytest -m 'long and simulation' -n $(JOBS) $(ARGS)
-	.venv/bin/pytest -m 'long and not simulation' $(ARGS)
-
 # Packages of hundreds of MB have an environment of their own: `make demo` and `make test` stay light.
 TORCH := build/torch
 TORCH_PIP := $(TORCH)/bin/python -m pip --disable-pip-version-check
@@ -88,7 +83,7 @@ ifneq ($(shell test ! -e $(TORCH)/.set-up-in || test "$$(cat $(TORCH)/.set-up-in
 endif
 
 test-torch: $(TORCH)/.set-up-in
-	$(TORCH)/bin/pytest -m torch tests/pytorch $(ARGS)
+	$(TORCH)/bin/pytest -m 'torch and not long' tests/pytorch $(ARGS)
 
 $(TORCH)/.set-up-in: pyproject.toml setup.py constraints.txt tests/pytorch/requirements.txt tests/pytorch/constraints.txt
 	rm -rf $(TORCH)
@@ -127,6 +122,12 @@ $(FORMATS)-mosaicml/.set-up-in: tests/formats/mosaicml_requirements.txt
 	$(PYTHON) -m venv $(FORMATS)-mosaicml
 	$(FORMATS)-mosaicml/bin/python -m pip --disable-pip-version-check install -r tests/formats/mosaicml_requirements.txt
 	@pwd -P > $@
+
+# Of the long tier, schedules are simulated on all cores; what uses real processes and clocks runs alone.
+test-long: $(STAMP) $(TORCH)/.set-up-in
+	.venv/bin/pytest -m 'long and simulation' -n $(JOBS) $(ARGS)
+	.venv/bin/pytest -m 'long and not simulation and not torch' $(ARGS)
+	$(TORCH)/bin/pytest -m 'torch and long' tests/pytorch $(ARGS)
 
 check: lint types layout wheel docs
 
