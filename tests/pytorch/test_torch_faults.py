@@ -4,6 +4,7 @@ import importlib
 import random
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from support.streams import make_spec, make_stream, run_stack, until
 
 import penstock
 from penstock.launcher.stack import LocalStack
+from penstock.launcher.supervisor import Child
 
 pytestmark = [pytest.mark.integration, pytest.mark.torch]
 
@@ -43,6 +45,11 @@ def two_epochs(loader: Any) -> Iterator[Any]:
         yield from loader
 
 
+def runs_again(child: Child) -> bool:
+    """Return whether a part that was killed has a successor."""
+    return child.restarts > 0 and child.process.poll() is None
+
+
 @pytest.mark.chaos
 def test_killed_services_change_no_loss(photos: Path) -> None:
     """Ventilator, sink and worker, each by kill -9 in mid-epoch, with batches on their way to a device."""
@@ -55,7 +62,7 @@ def test_killed_services_change_no_loss(photos: Path) -> None:
             found += islice(got, 9)
             child = stack.children[part]
             child.process.kill()
-            until(lambda child=child: child.restarts and child.process.poll() is None, f"{part} to run again")
+            until(partial(runs_again, child), f"{part} to run again")
         found += got
     assert len(expected) > 3 * 9
     assert expected == found
@@ -65,17 +72,18 @@ def test_another_world_size_goes_on_from_one_position(stack: LocalStack) -> None
     """Two ranks train the first half of an epoch, one the rest: each item once, whichever rank's state is loaded."""
     seen: list[int] = []
     states = []
-    ranks = [penstock.connect(stack.address, "full", rank=rank, world_size=2).torch() for rank in range(2)]
+    feeds = [penstock.connect(stack.address, "full", rank=rank, world_size=2) for rank in range(2)]
+    ranks = [feed.torch() for feed in feeds]
     for batches in zip(*(islice(loader, 3) for loader in ranks), strict=True):
         seen += [int(item) for batch in batches for item in batch["item"]]
-    for loader in ranks:
+    for loader, feed in zip(ranks, feeds, strict=True):
         states.append(loader.state_dict())
-        loader.feed.close()
+        feed.close()
     for state in states:
-        alone = penstock.connect(stack.address, "full").torch()
-        alone.load_state_dict(state)
-        rest = [int(item) for batch in alone for item in batch["item"]]
-        alone.feed.close()
+        with penstock.connect(stack.address, "full") as feed:
+            alone = feed.torch()
+            alone.load_state_dict(state)
+            rest = [int(item) for batch in alone for item in batch["item"]]
         assert len(seen) == 2 * 3 * 8
         assert len(seen + rest) == len(set(seen + rest)) == 119 // 8 * 8
 
