@@ -39,6 +39,7 @@ from penstock.protocol.spec.targets import kinds
 from penstock.protocol.transport.rejects import REASONS
 from penstock.sink import metrics as sink_metrics
 from penstock.sink.service import SinkSettings
+from penstock.sources.choice import mixture
 from penstock.trace.command import TraceSettings
 from penstock.trainer.feed import metrics as feed_metrics
 from penstock.ventilator.monitoring import metrics as ventilator_metrics
@@ -52,6 +53,8 @@ _SPEC: dict[str, type[BaseModel]] = {
     "`[streams.NAME]`": spec.Stream,
     **{f'`[streams.NAME.source]`, kind = "{kind}"': source.load_kind(kind).model for kind in source.KINDS},
     **{f'`[streams.NAME.targets.FIELD]`, kind = "{kind}"': model for kind, model in kinds.KINDS.items()},
+    "`[streams.NAME.source.parts.PART]`": mixture.Part,
+    "`[[streams.NAME.source.schedule]]`": mixture.Weights,
     "`[[streams.NAME.source.where]]`": comparison.Comparison,
     "`[streams.NAME.sampling]`": sampling.Sampling,
     "`[streams.NAME.transform]`": transform.Transform,
@@ -103,6 +106,8 @@ _HEADINGS = {
     "steps": "Step",
     "custom": "Custom transform",
     "where": "Comparison of a column",
+    "PART": "Part of a mixture",
+    "schedule": "Weights of a mixture from an epoch on",
     "FIELD": "Field of a custom transform",
     "targets": "Target",
 }

@@ -17,6 +17,7 @@ from penstock.protocol.sampling.shard_order import ShardOrder, Shards
 from penstock.protocol.spec.axes import Axes, Channels
 from penstock.protocol.spec.custom import Produced
 from penstock.protocol.spec.model import Model, Name
+from penstock.protocol.spec.source import MIXTURE
 from penstock.protocol.spec.spec import Stream
 
 #: Batches that a trainer has ahead by default: at least so many, at most so many, and in between so much (bytes).
@@ -151,6 +152,12 @@ class StreamPlan(Model):
         slots = _part(geometry.slots(ordinal), item_offset)
         return items + self._grouped.at(ordinal // geometry.tasks_per_epoch, slots)[1] * _MOST_ITEMS
 
+    def parts_of(self, items: Int64s) -> Int64s | None:
+        """Return which part of a mixture each item comes from; None if the source is none."""
+        if self.groups is None or self.settings.source.kind_name != MIXTURE:
+            return None
+        return np.searchsorted(np.cumsum(self.groups.sizes), items, side="right")
+
     @cached_property
     def _sharded(self) -> ShardOrder | None:
         return ShardOrder(self.seed, self.shards, self.settings.shard_of) if self.shards else None
@@ -226,7 +233,8 @@ def schema_before(stream: Stream) -> tuple[FieldSchema, ...]:
     (`transform.normalize` gives type and axes); `label` int32, the class index; `item` int64, the item's index in the
     whole source; `patch` int32, which of the item's patches; and with manipulations `manipulation` int32, 0 for the
     unchanged image, then by their order in the spec. With `manipulations.every` an image for each of their names stands
-    in place of `image` and `manipulation`. Targets follow, each with the fields of its kind.
+    in place of `image` and `manipulation`. Targets follow, each with the fields of its kind; of a mixture, `source`
+    int32, the part of it that the item comes from, by the order of the spec.
     """
     transform = stream.transform
     dtype, shape = transform.image_field
@@ -244,6 +252,8 @@ def schema_before(stream: Stream) -> tuple[FieldSchema, ...]:
             for field, made in target.fields(name, transform.image_shape[:2]).items()
         ),
     )
+    if stream.source.kind_name == MIXTURE:
+        fields = (*fields, FieldSchema(name="source", dtype="int32", shape=()))
     if transform.manipulations is None or transform.manipulations.every:
         return fields
     return (*fields, FieldSchema(name="manipulation", dtype="int32", shape=()))

@@ -33,7 +33,10 @@ KINDS: dict[str, str] = {
     "tfrecord": "penstock.sources.containers.tfrecord:KIND",
     "lmdb": "penstock.sources.containers.lmdb:KIND",
     "mds": "penstock.sources.containers.mds:KIND",
+    "mixture": "penstock.sources.choice.mixture:KIND",
 }
+#: The kind whose samples have a field `source`, the part of the mixture that they come from.
+MIXTURE = "mixture"
 #: Entry point group in which an installed package adds kinds: the entry's name is the kind.
 GROUP = "penstock.sources"
 

@@ -216,11 +216,16 @@ class Fields:
         """Return the fields of these names, whole."""
         return [self.arrays[name] for name in names]
 
-    def name(self, loaded: Loaded, offsets: list[int], manipulations: list[int]) -> None:
-        """Fill in the fields that say what each sample is, of the items at these offsets of the task."""
+    def name(self, loaded: Loaded, offsets: list[int], manipulations: list[int], parts: Int64s | None = None) -> None:
+        """Fill in the fields that say what each sample is, of the items at these offsets of the task.
+
+        `parts`: of a mixture, the part that each item of the task comes from.
+        """
         size = len(offsets) * self._patches
         self.arrays["label"][:size] = np.repeat(loaded.labels[offsets], self._patches)
         self.arrays["item"][:size] = np.repeat(loaded.items[offsets], self._patches)
+        if parts is not None:
+            self.arrays["source"][:size] = np.repeat(parts[offsets], self._patches)
         if "manipulation" in self.arrays:
             self.arrays["manipulation"][:size] = manipulations
 

@@ -134,7 +134,7 @@ class Pipeline:
         if self._normalizer is not None:
             for image, level in zip(images, levels, strict=True):
                 self._normalizer(level[: len(rows)], image[: len(rows)])
-        fields.name(loaded, made.offsets, made.manipulations)
+        fields.name(loaded, made.offsets, made.manipulations, self.plan.parts_of(loaded.items))
         arrays = fields.first(len(rows))
         if self._custom:
             arrays = self._customise(task, loaded, made, arrays, room)

@@ -1,7 +1,8 @@
 """Puts the items of a listing into the groups that `sampling` names, and says how long an epoch of them is."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from penstock.protocol.spec.choice.sampling import Sampling
 from penstock.protocol.spec.spec import Stream
 from penstock.protocol.storage.labels import some
 from penstock.sources.base import Listing
+from penstock.sources.choice.mixture import MixtureListing, MixtureSource, groups_of
 from penstock.sources.choice.selected_listing import SelectedListing, labels_of
 
 #: Shards of a source whose order goes by them: every peer knows their sizes.
@@ -46,6 +48,8 @@ def group(stream: Stream, listing: Listing, where: str) -> Grouped:
     sampling = stream.sampling
     if not items:
         raise SourceError(f"{where}: shard {stream.shard} of {len(listing)} items is empty; use fewer shards")
+    if isinstance(listing, MixtureListing) and isinstance(stream.source, MixtureSource):
+        return _mixed(stream, stream.source, listing, where)
     if stream.shuffle == "shards":
         return _by_shard(stream, listing, where)
     if sampling is None:
@@ -57,15 +61,38 @@ def group(stream: Stream, listing: Listing, where: str) -> Grouped:
     elif sampling.by == "column":
         listing, sizes, weights = _by_column(listing, where)
     groups = Groups(sizes=tuple(sizes), phases=(Phase(weights=weights),))
-    _check_members(groups, stream, listing, where)
-    items = sampling.epoch_items or items * sampling.repeat
-    most = groups.most_even(stream.shard_of)
+    names = listing.classes if sampling.by == "class" else ()
+    return _of_length(Grouped(listing, groups, items), stream, sampling, names, where)
+
+
+def _mixed(stream: Stream, source: MixtureSource, listing: MixtureListing, where: str) -> Grouped:
+    sampling = stream.sampling or Sampling()
+    if sampling.by != "item" or stream.shuffle == "shards":
+        raise SourceError(
+            f'{where}: a mixture goes by the weights of its parts: leave sampling.by and shuffle = "shards" out'
+        )
+    groups = groups_of(source, listing.sizes, stream.shard_of)
+    items = sum(groups.members(stream.shard_of))
+    return _of_length(Grouped(listing, groups, items), stream, sampling, tuple(source.parts), where)
+
+
+def _of_length(grouped: Grouped, stream: Stream, sampling: Sampling, names: Sequence[str], where: str) -> Grouped:
+    """Return groups, of these names, with an epoch as long as sampling says. Raises SourceError if it cannot be."""
+    groups = grouped.groups
+    for number, members in enumerate(groups.members(stream.shard_of)) if groups else ():
+        if groups and members == 0 and any(phase.weights[number] for phase in groups.phases):
+            raise SourceError(
+                f"{where}: {repr(names[number]) if names else f'group {number}'} has {groups.sizes[number]} items, of "
+                f"which shard {stream.shard} gets none: give it weight 0, or use fewer shards"
+            )
+    items = sampling.epoch_items or grouped.items * sampling.repeat
+    most = groups.most_even(stream.shard_of) if groups else items
     if not sampling.replacement and items > most:
         raise SourceError(
             f"{where}: an epoch of {items} items needs some of them twice, and sampling.replacement = false: give "
             f"sampling.epoch_items of at most {most}"
         )
-    return Grouped(listing, groups, items)
+    return replace(grouped, items=items)
 
 
 def _by_shard(stream: Stream, listing: Listing, where: str) -> Grouped:
@@ -126,14 +153,3 @@ def _sorted(listing: Listing, numbers: Int64s) -> Listing:
         return listing
     chosen = np.argsort(numbers, kind="stable").astype(np.int64)
     return SelectedListing(listing, chosen, labels_of(listing)[chosen], listing.classes)
-
-
-def _check_members(groups: Groups, stream: Stream, listing: Listing, where: str) -> None:
-    for number, members in enumerate(groups.members(stream.shard_of)):
-        if members == 0 and any(phase.weights[number] for phase in groups.phases):
-            by_class = stream.sampling is not None and stream.sampling.by == "class"
-            named = f"class {listing.classes[number]!r}" if by_class else f"group {number}"
-            raise SourceError(
-                f"{where}: {named} has {groups.sizes[number]} items, of which shard {stream.shard} gets none: give it "
-                "weight 0, or use fewer shards"
-            )

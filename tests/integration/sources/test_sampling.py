@@ -45,3 +45,31 @@ def test_classes_come_by_weight_at_any_number_of_workers_and_across_a_resumption
         feed.load_state_dict(state)
         rest = take(feed, 10)
     assert digest(expected) == digest(first + rest)
+
+
+def test_a_mixture_gives_the_same_bytes_at_any_number_of_workers_and_says_where_samples_come_from(
+    tmp_path: Path,
+) -> None:
+    """Its parts' shares are exact, also with patches and mix windows."""
+    make_images(tmp_path / "photos/web", each=8, classes=("cat", "dog"))
+    make_images(tmp_path / "photos/clean", each=2, classes=("cat", "dog"))
+    parts = {
+        name: {"weight": weight, "source": {"kind": "directory", "path": name}}
+        for name, weight in (("web", 1), ("clean", 1))
+    }
+    source = {"kind": "mixture", "root": "photos", "parts": parts}
+    spec = make_spec(tmp_path / "photos", train=make_stream(source=source, batch_size=12))
+    digests = []
+    for workers in (1, 3):
+        with run_stack(spec, workers=workers) as stack:
+            batches = take(stack.feed("train"), 10)
+        digests.append(digest(batches))
+        for epoch in (batches[:5], batches[5:]):
+            parts_of = [
+                (int(part), int(item))
+                for batch in epoch
+                for part, item in zip(batch["source"], batch["item"], strict=True)
+            ]
+            assert {0: 30, 1: 30} == dict(Counter(part for part, _ in parts_of))
+            assert all((item >= 16) == (part == 1) for part, item in parts_of)
+    assert digests[0] == digests[1]
