@@ -12,7 +12,7 @@ from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import WorkerWelcome
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.service import host_name
-from penstock.protocol.spec.roots import is_url
+from penstock.protocol.spec.roots import absolute_root, is_url
 
 
 def permitted_roots(welcome: WorkerWelcome, given: Mapping[str, str], *, allow_outside: bool) -> dict[str, str]:
@@ -21,6 +21,7 @@ def permitted_roots(welcome: WorkerWelcome, given: Mapping[str, str], *, allow_o
     `given` holds the roots of `--root`. If there are any, they are all that is permitted, and a spec's
     `allow_outside = true` counts only if the worker's own `allow_outside` is set too. Raises SpecError.
     """
+    given = {name: absolute_root(root, Path.cwd()) for name, root in given.items()}
     for plan in welcome.streams:
         for name in root_names(plan):
             if given and name not in given:

@@ -6,10 +6,11 @@ that are asked for and missing) is refused here.
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from penstock.protocol.spec.augment import Finite
 from penstock.protocol.spec.model import Model, RootName
+from penstock.protocol.spec.source import confined
 
 _Numbers = Annotated[tuple[Finite, ...], Field(min_length=1)]
 
@@ -34,7 +35,7 @@ class Normalize(Model):
     """Mean of the rescaled data set: one number a channel, or one for all."""
     std: _Numbers | None = None
     """Standard deviation of the rescaled, centred data set: one number a channel, or one for all."""
-    statistics: str | None = Field(default=None, min_length=1)
+    statistics: Annotated[str, Field(min_length=1), AfterValidator(confined)] | None = None
     """A .npz or .json file that `penstock.protocol.spec.statistics.Statistics.save` wrote, below `statistics_root`;
     it gives `mean` and `std` where they are not given here, and the ZCA matrix. What it holds enters the
     fingerprint."""

@@ -16,7 +16,8 @@ from penstock.protocol.spec.statistics import Statistics
 def pinned(settings: Normalize, source: Source, roots: Mapping[str, str | Path], channels: int) -> Normalize:
     """Return settings with the mean, the deviation and the digest of their statistics file. Raises SpecError."""
     if settings.statistics is not None:
-        found, digest = Statistics.load(statistics_file(settings, source, roots), sha256=settings.statistics_sha256)
+        folder, path = statistics_file(settings, source, roots)
+        found, digest = Statistics.load(Path(folder) / path, sha256=settings.statistics_sha256)
         changes: dict[str, Any] = {"statistics_sha256": digest}
         for name in ("mean", "std"):
             numbers = getattr(found, name)
@@ -35,8 +36,8 @@ def pinned(settings: Normalize, source: Source, roots: Mapping[str, str | Path],
     return settings
 
 
-def statistics_file(settings: Normalize, source: Source, roots: Mapping[str, str | Path]) -> Path:
-    """Return where the statistics file lies on this host. Raises SpecError if its root has no folder here."""
+def statistics_file(settings: Normalize, source: Source, roots: Mapping[str, str | Path]) -> tuple[str, str]:
+    """Return the statistics' root on this host and their path below it. Raises SpecError if it has no folder here."""
     root = settings.statistics_root or getattr(source, "root", None)
     if root is None:
         raise SpecError(f"normalize.statistics = {settings.statistics!r}: say below which root, by statistics_root")
@@ -45,4 +46,4 @@ def statistics_file(settings: Normalize, source: Source, roots: Mapping[str, str
             f"normalize.statistics = {settings.statistics!r} lies below root {root!r}, which has no folder here: "
             f"give --root {root}=/path"
         )
-    return Path(roots[root]) / (settings.statistics or "")
+    return str(roots[root]), settings.statistics or ""

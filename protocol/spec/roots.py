@@ -15,6 +15,6 @@ def is_url(root: str) -> bool:
 
 def absolute_root(root: str, base: Path) -> str:
     """Return a root as it is (a URL), or as an absolute path; relative ones start at `base`."""
-    if root.startswith("file://"):
+    if root.startswith(("file://", "local://")):  # fsspec would follow links out of it
         root = unquote(urlsplit(root).path)
     return root if is_url(root) else str(base.joinpath(Path(root).expanduser()).absolute())

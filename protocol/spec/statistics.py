@@ -4,6 +4,7 @@ The files hold plain numbers: numpy's .npz without pickle, or JSON.
 """
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,9 +72,13 @@ class Statistics:
         """Return a file's statistics and its SHA-256. Raises SpecError, also if that is not `sha256`."""
         path = Path(path)
         try:
-            content = path.read_bytes()
+            return cls.parse(path, path.read_bytes(), sha256=sha256)
         except OSError as error:
             raise SpecError(f"{path}: cannot read the statistics (normalize.statistics): {error.strerror}") from error
+
+    @classmethod
+    def parse(cls, path: Path, content: bytes, *, sha256: str | None = None) -> tuple[Self, str]:
+        """Return the statistics in a file's content and its SHA-256. Raises SpecError, also if that is not `sha256`."""
         digest = hashlib.sha256(content).hexdigest()
         if sha256 not in (None, digest):
             raise SpecError(f"{path} has SHA-256 {digest}, not {sha256} as in the spec: bring the same file here")
@@ -98,7 +103,7 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
     if path.suffix == ".json":
         found = json.loads(content)
     else:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             found = dict(file)
     if not isinstance(found, dict) or set(found) - set(_NAMES) or not found:
         raise ValueError(f"it holds {sorted(found) if isinstance(found, dict) else type(found).__name__}")

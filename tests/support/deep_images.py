@@ -26,15 +26,16 @@ def tiff(
     white_is_zero: bool = False,
     sample_format: int = 1,
     tile: tuple[int, int] | None = None,
+    rows: int = 1,
 ) -> bytes:
-    """Return a gray TIFF of one row; whole bytes in `order`, others packed; `tile` is the tiles' (width, height)."""
+    """Return a gray TIFF; whole bytes in `order`, others packed; `tile` is the tiles' (width, height)."""
     types = {8: "u1", 16: "u2", 32: "u4"}
     data = np.array(samples).astype(order + types[bits]).tobytes() if bits in types else packed(samples, bits)
     places = [(322, 4, tile[0]), (323, 4, tile[1])] if tile else [(278, 3, 1)]
     tags = sorted(
         [
-            (256, 3, len(samples)),
-            (257, 3, 1),
+            (256, 3, len(samples) // rows),
+            (257, 3, rows),
             (258, 3, bits),
             (259, 3, 1),
             (262, 3, 0 if white_is_zero else 1),

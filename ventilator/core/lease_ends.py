@@ -35,7 +35,7 @@ class LeaseEnds:
             return
         if queue := self._queues.get(done.key.stream):
             self._log.add(now, done.key, f"{self._workers[peer].hello.worker} sent its result")
-            queue.took(done.timings)
+            queue.took(done.timings, now - leased_at)
             work = queue.works.get(done.key)
             if work is None:  # the sink had its result first
                 queue.deaths.clear(done.key)

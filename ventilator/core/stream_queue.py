@@ -14,6 +14,7 @@ from penstock.protocol.messages import Failure, StreamNeed, Task, TaskKey, Timin
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_S
+from penstock.protocol.runtime.printable import printable
 from penstock.ventilator.core.item_deaths import Charge, ItemDeaths, Loss
 from penstock.ventilator.core.observation import StreamObservation
 from penstock.ventilator.core.ready_work import ReadyWork
@@ -120,12 +121,12 @@ class StreamQueue:
                 return self.works[key]
         return None
 
-    def took(self, timings: Timings) -> None:
-        """Note where a task's time went on its worker."""
+    def took(self, timings: Timings, leased_s: float) -> None:
+        """Note where a task's time went on its worker, which had it for so long: more would be a lie."""
         self.finished += 1
         for name, seconds in timings:
-            self.spent_s[name] = min(MOST_S, self.spent_s[name] + seconds)
-        seconds = timings.read_s + timings.decode_s + timings.transform_s + timings.send_s
+            self.spent_s[name] = min(MOST_S, self.spent_s[name] + min(seconds, leased_s))
+        seconds = min(timings.read_s + timings.decode_s + timings.transform_s + timings.send_s, leased_s)
         self.typical_s = seconds if self.typical_s is None else (1 - _NEWEST) * self.typical_s + _NEWEST * seconds
 
     @property
@@ -199,7 +200,7 @@ class StreamQueue:
             reason=reason,
             kind="killed",
             attempts=deaths,
-            worker=worker,
+            worker=printable(worker),
         )
         for each in list(self.works.values()):
             if each is work or (each.ready and item.item in self.deaths.items(each.key)):

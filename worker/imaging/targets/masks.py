@@ -10,6 +10,7 @@ from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Pixels, Size
 from penstock.protocol.spec.targets.mask import MaskTarget
 from penstock.protocol.wire import Array
+from penstock.worker.imaging.limits import check_tiles
 from penstock.worker.imaging.pillow import REFUSALS
 from penstock.worker.imaging.program import Program
 from penstock.worker.imaging.targets.base import LoadedTarget, TargetLoader
@@ -53,6 +54,7 @@ def _decoded(where: str, content: bytes, image: Size) -> Pixels:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
             found = opened.mode, (opened.height, opened.width)
             if found[0] in _MODES and found[1] == image:  # else it is not worth decoding
+                check_tiles(opened, image[0] * image[1])
                 return np.asarray(opened).astype(np.uint8)
     except REFUSALS as error:
         raise ItemError(f"{where}: not an image of {', '.join(_FORMATS)} that can be read: {error}") from error

@@ -245,6 +245,7 @@ def test_a_root_that_is_a_url_stays_one(tmp_path: Path) -> None:
     """Paths become absolute, `file://` becomes a path; secrets of a URL are not shown."""
     assert "s3://bucket/x" == absolute_root("s3://bucket/x", tmp_path)
     assert "/data/a b" == absolute_root("file:///data/a%20b", tmp_path)
+    assert "/data" == absolute_root("local:///data", tmp_path)
     assert str(tmp_path / "x") == absolute_root("x", tmp_path)
     assert [True, True, False, False] == [is_url(each) for each in ("gs://b", "zip://a::s3://b", "/a://b", "a/b")]
     assert "http://host:80/x" == shown("http://user:secret@host:80/x?token=secret")

@@ -1,6 +1,7 @@
 """Settings of `[transform.normalize]` and the statistics they read: files, refusals, the fingerprint."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from penstock.protocol.spec.normalize import Normalize
 from penstock.protocol.spec.spec import Spec, parse_spec
 from penstock.protocol.spec.statistics import Statistics
 from penstock.protocol.spec.transform import Transform
+from penstock.sources.directory import DirectorySource
 from penstock.worker.imaging.normalize import open_normalizer
 
 
@@ -85,6 +87,26 @@ def test_a_bad_statistics_file_is_named(tmp_path: Path, content: bytes | None, w
     }
     with pytest.raises(SpecError, match=rf"streams.train.transform: .*{words}"):
         parse_spec(data)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd.json", "../s.json", "a\\b.json"])
+def test_statistics_lie_below_their_root(path: str) -> None:
+    """A spec, or a plan that a false ventilator sends, names no file elsewhere."""
+    with pytest.raises(ValidationError, match="must be a relative path"):
+        Normalize(zca_whitening=True, statistics=path)
+
+
+def test_a_worker_follows_no_link_of_statistics_out_of_their_root(tmp_path: Path) -> None:
+    """They are confined like images; only a source that may follow links does."""
+    (tmp_path / "data").mkdir()
+    Statistics(mean=np.zeros(3), zca=np.eye(48, dtype=np.float32)).save(tmp_path / "s.npz")
+    (tmp_path / "data" / "s.npz").symlink_to(tmp_path / "s.npz")
+    settings = Normalize(zca_whitening=True, statistics="s.npz", mean=(0.0,))
+    roots = {"data": str(tmp_path / "data")}
+    for allowed in (False, True):
+        source = DirectorySource(kind="directory", root="data", allow_outside=allowed)
+        with nullcontext() if allowed else pytest.raises(SpecError, match="leads outside its root"):
+            open_normalizer(settings, (4, 4, 3), source, roots)
 
 
 def test_no_pickle_is_read(tmp_path: Path) -> None:

@@ -38,11 +38,23 @@ def test_a_worker_that_is_slow_like_all_others_is_not_hedged(harness: CoreHarnes
     """Patience grows with the time that a task typically takes."""
     harness.miss((0, 9))
     harness.deal()
+    harness.now += 10.0
     harness.finish(b"a", key(0), took_s=10.0)
     harness.miss((1, 9))
     harness.wait(30.0, b"a")
     assert [] == harness.noted("hedged")
     harness.wait(12.0, b"a")
+    assert 1 == len(harness.noted("hedged"))
+
+
+def test_a_worker_that_lies_about_its_times_stops_no_hedging(harness: CoreHarness) -> None:
+    """No task took longer than the worker had it: one lie of 30,000 years would let a stream stand still for ever."""
+    harness.miss((0, 9))
+    harness.deal()
+    harness.wait(0.5, b"a")
+    harness.finish(b"a", key(0), took_s=1e12)
+    harness.miss((1, 9))
+    harness.wait(10.0, b"a")
     assert 1 == len(harness.noted("hedged"))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from support.deep_images import tiff
 from support.imaging.detection import BOXES, NONE, SIZE, TARGETS, by_name, detection, failure, make, write_set
 
 
@@ -114,6 +115,7 @@ def test_bad_boxes_are_quarantined(tmp_path: Path, boxes: object, reason: str) -
         ("color.png", "mask 'color.png': has mode RGB: a mask has one channel"),
         ("classes.png", "class 7 at x = 5, y = 3 is not known: classes = 3 are 0 to 2, and ignore = 255"),
         ("damaged.png", "mask 'damaged.png': not an image of PNG, BMP, TIFF"),
+        ("tiles.tif", "a TIFF in tiles of 40000 × 40000 pixels"),
     ],
 )
 def test_bad_masks_are_quarantined(tmp_path: Path, mask: str, reason: str) -> None:
@@ -124,6 +126,7 @@ def test_bad_masks_are_quarantined(tmp_path: Path, mask: str, reason: str) -> No
     for name, pixels in (("small", wrong[:9, :10]), ("color", np.stack([wrong] * 3, axis=2)), ("classes", wrong)):
         Image.fromarray(pixels).save(tmp_path / f"masks/{name}.png")
     (tmp_path / "masks/damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (tmp_path / "masks/tiles.tif").write_bytes(tiff([0] * (48 * 40), 8, tile=(40_000, 40_000), rows=40))
     found = failure(tmp_path, {"mask": mask})
     assert found.startswith("list.jsonl, line 2: mask (target mask): ")
     assert re.search(reason, found), found
