@@ -44,8 +44,8 @@ class LyingWorkerProcess(WorkerProcess):
                 self.world.network.ask(self, self._pusher, self._sink, result, arrays)
         self.running = None
         if rng.random() < 0.9:  # else it keeps the lease, or says that it finished what it never sent
-            lie = Timings(decode_s=1e12)
-            self._execute(self.session.finished((Done(key=task.key, timings=lie),), self.now))
+            times = Timings(decode_s=1e12)
+            self._execute(self.session.finished((Done(key=task.key, timings=times),), self.now))
         self._next()
 
     def _fail(self, task: Task) -> tuple[Result, list[Array]]:

@@ -16,6 +16,8 @@ from penstock.sources.file_reader import loaded
 
 #: Bytes of unpacked row groups that a reader keeps; a larger group is kept alone.
 CACHE_BYTES = 256_000_000
+#: Most bytes that a row group may unpack to, and how many of its rows are unpacked at once.
+MOST_BYTES, _ROWS = 2_000_000_000, 16
 #: Files that a reader keeps open.
 _FILES = 16
 
@@ -25,7 +27,7 @@ class _File:
 
     def __init__(self, root: str, path: str, image: str, *, allow_outside: bool) -> None:
         """Open it. Raises SourceError and what pyarrow raises."""
-        pa = import_pyarrow(f"{root}/{path}")
+        self._pa = pa = import_pyarrow(f"{root}/{path}")
         self.watch = Watch(open_below(root, path, allow_outside=allow_outside), path)
         self._opened = open(self.watch.descriptor, "rb", closefd=False)  # noqa: SIM115 - closed with the descriptor
         self._table = pa.parquet.ParquetFile(self._opened)
@@ -34,21 +36,40 @@ class _File:
         self.ends = np.cumsum([self._table.metadata.row_group(group).num_rows for group in groups], dtype=np.int64)
         self._column = bytes_column(self._table.schema_arrow, image)
 
-    def group(self, number: int) -> Any:
-        """Return the images of a row group."""
-        return image_bytes(self._table.read_row_group(number, columns=[self._column], use_threads=False).column(0))
+    def group(self, number: int, most_bytes: int) -> Any:
+        """Return the images of a row group. Raises ItemError if they take more memory than that.
+
+        Rows are unpacked a few at a time, since a file of a few hundred bytes may repeat one large value in each row.
+        """
+        parts, size = [], 0
+        for batch in self._table.iter_batches(_ROWS, row_groups=[number], columns=[self._column], use_threads=False):
+            parts.append(image_bytes(batch.column(0)))
+            size += parts[-1].nbytes
+            if size > most_bytes:
+                raise ItemError(
+                    f"row group {number} has more than {most_bytes / 1e6:g} MB of images, and is read as a "
+                    "whole: write smaller row groups (row_group_size)"
+                )
+        return self._pa.chunked_array(parts)
 
 
 class ParquetReader:
     """Images in the rows of Parquet files below a root of this host."""
 
     def __init__(
-        self, root: str, image: str, *, allow_outside: bool, limit_bytes: int, cache_bytes: int = CACHE_BYTES
+        self,
+        root: str,
+        image: str,
+        *,
+        allow_outside: bool,
+        limit_bytes: int,
+        cache_bytes: int = CACHE_BYTES,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         """Open no file yet. Raises SourceError if pyarrow is missing."""
         self._arrow = import_pyarrow(root)
         self._root, self._image, self._allow_outside = root, image, allow_outside
-        self._limit_bytes, self._cache_bytes = limit_bytes, cache_bytes
+        self._limit_bytes, self._cache_bytes, self._most_bytes = limit_bytes, cache_bytes, most_bytes
         self._files: OrderedDict[str, _File] = OrderedDict()
         self._groups: OrderedDict[tuple[str, int], Any] = OrderedDict()
 
@@ -106,7 +127,7 @@ class ParquetReader:
     def _group(self, path: str, file: _File, number: int) -> Any:
         group = self._groups.get((path, number))
         if group is None:
-            group = file.group(number)
+            group = file.group(number, self._most_bytes)
             while self._groups and self.cached_bytes + group.nbytes > self._cache_bytes:
                 self._groups.popitem(last=False)
             self._groups[path, number] = group

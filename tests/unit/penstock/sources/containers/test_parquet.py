@@ -128,13 +128,13 @@ def test_row_groups_are_kept_up_to_a_limit_and_read_once_a_task(
     """Whatever the order of the rows in the task; a group over the limit is kept alone."""
     write_parquet(tmp_path / "s.parquet", hub_table([bytes([65 + row]) * 1000 for row in range(8)], [0] * 8))
     groups: list[int] = []
-    original = pa.parquet.ParquetFile.read_row_group
+    original = pa.parquet.ParquetFile.iter_batches
 
-    def counted(self: object, number: int, **options: object) -> object:
-        groups.append(number)
-        return original(self, number, **options)
+    def counted(self: object, rows: int, row_groups: list[int], **options: object) -> object:
+        groups.extend(row_groups)
+        return original(self, rows, row_groups=row_groups, **options)
 
-    monkeypatch.setattr(pa.parquet.ParquetFile, "read_row_group", counted)
+    monkeypatch.setattr(pa.parquet.ParquetFile, "iter_batches", counted)
     rows = [7, 0, 5, 2, 6, 1, 3, 4]
     bounded = reader(tmp_path, cache_bytes=5000)
     contents = bounded.read(task_of(*((row, 1) for row in rows))).contents
@@ -182,3 +182,14 @@ def test_a_url_and_another_copy_are_refused(folder: Path, tmp_path_factory: pyte
     write_parquet(other / "train-00.parquet", hub_table([b"x"], [0]))
     with pytest.raises(SourceError, match="other names or sizes"):
         read(catalog(folder, kind="parquet", path="train-*.parquet"), other)
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
+    """One value of 4 MB that 200 rows share takes a few hundred bytes of a file, and would take 800 MB of memory."""
+    images = pa.array([bytes(4_000_000)] * 200)
+    write_parquet(tmp_path / "s.parquet", pa.table({"image": images}), rows=200, compression="zstd")
+    assert (tmp_path / "s.parquet").stat().st_size < 2000
+    opened = ParquetReader(str(tmp_path), "image", allow_outside=False, limit_bytes=10**7, most_bytes=8_000_000)
+    [content] = opened.read(task_of((7, 1))).contents
+    assert isinstance(content, ItemError)
+    assert "row group 0 has more than 8 MB of images" in str(content)
