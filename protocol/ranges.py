@@ -71,6 +71,17 @@ def members(ranges: Ranges) -> Iterator[int]:
         yield from range(start, stop)
 
 
+def lowest(ranges: Ranges, count: int) -> Ranges:
+    """Return the `count` lowest integers of `ranges`, or all if there are fewer."""
+    result: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if count <= 0:
+            break
+        result.append((start, min(stop, start + count)))
+        count -= stop - start
+    return tuple(result)
+
+
 def size(ranges: Ranges) -> int:
     """Return how many integers `ranges` holds."""
     return sum(stop - start for start, stop in ranges)

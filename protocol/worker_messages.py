@@ -18,7 +18,7 @@ class Hello(Message):
     death."""
     host: Text
     """Host name."""
-    slots: Annotated[int, Field(ge=1, le=10_000)]
+    slots: Annotated[int, Field(ge=1, le=256)]
     """How many tasks it wants to hold at once."""
     version: Text
     """Penstock's version."""

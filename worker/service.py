@@ -64,7 +64,7 @@ class WorkerSettings(ServiceSettings):
     the ventilator sends."""
     import_path: list[str] = Field(default_factory=list)
     """Folder from which datasets may be imported, in addition to those where Python looks."""
-    slots: int = Field(default=3, ge=1, le=10_000)
+    slots: int = Field(default=3, ge=1, le=256)
     """Number of tasks leased at once: one runs, the others are prefetched."""
     drain_s: float = Field(default=30.0, ge=0)
     """Maximum seconds of a drain; after that, running tasks are returned to the ventilator."""

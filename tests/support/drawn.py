@@ -133,9 +133,7 @@ def some(of: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 #: How to draw each kind of message that carries no arrays.
 PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
-    Hello: st.builds(
-        Hello, worker=_texts, incarnation=_texts, host=_texts, slots=st.integers(1, 10_000), version=_texts
-    ),
+    Hello: st.builds(Hello, worker=_texts, incarnation=_texts, host=_texts, slots=st.integers(1, 256), version=_texts),
     Finished: st.builds(Finished, done=some(st.builds(Done, key=some_key, timings=_timings))),
     Heartbeat: st.builds(
         Heartbeat,

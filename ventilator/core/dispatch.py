@@ -4,7 +4,7 @@ Part of the leases core: no socket, no clock. Each lease bears a proof (`protoco
 checks. An item that a worker has failed goes to another worker if the sink asks for a second word on it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Instruction, Send
@@ -15,6 +15,9 @@ from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
 from penstock.ventilator.core.work import Work
 from penstock.ventilator.core.workers import Workers
+
+#: Most tasks in one message, without targets.
+_TASKS = 16
 
 
 class Dispatcher:
@@ -34,7 +37,7 @@ class Dispatcher:
         self._prover, self._second_words = prover, second_words
 
     def dispatch(self, now: float) -> list[Instruction]:
-        """Return one message of tasks for each worker that gets any."""
+        """Return messages of tasks for each worker that gets any."""
         outgoing: dict[bytes, list[Task]] = {}
         for reserved, queue, work in self._suspects.lease(self._queues.values(), now):
             self._lease(reserved, queue, work, outgoing, now)
@@ -49,7 +52,7 @@ class Dispatcher:
                 self._lease(peer, queue, work, outgoing, now)
         for queue, work in refused:
             queue.push(work)
-        return [Send(peer, Tasks.model_construct(tasks=tuple(tasks))) for peer, tasks in outgoing.items()]
+        return [Send(peer, message) for peer, tasks in outgoing.items() for message in _messages(tasks)]
 
     def _lease(
         self, peer: bytes, queue: StreamQueue, work: Work, outgoing: dict[bytes, list[Task]], now: float
@@ -74,3 +77,10 @@ class Dispatcher:
             queue = self._queues[min(leads)[1]]
         work = queue.pop()
         return (queue, work) if work else None
+
+
+def _messages(tasks: Sequence[Task]) -> Iterator[Tasks]:
+    """Put tasks into messages whose headers a worker accepts (8 MB): a task may have 1 MB of targets, 6 MB as JSON."""
+    most = 1 if any(task.items and task.items[0].cells for task in tasks) else _TASKS
+    for start in range(0, len(tasks), most):
+        yield Tasks.model_construct(tasks=tuple(tasks[start : start + most]))

@@ -26,8 +26,9 @@ from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.core.observation import SinkObservation
 from penstock.ventilator.core.sink_report import SinkReport
 
-#: Tasks of one stream that a sink may miss at once; more would stop the ventilator from answering other peers.
-MAX_MISSING = 2**22
+#: Tasks of one stream that are taken from a report, the lowest: far more than workers hold at once, and few enough that
+#: other peers hear from the ventilator in between. The next report brings the others.
+MOST_MISSING = 2**15
 
 #: (stream, first item) to a page of item paths; for a sink that writes a file.
 PathLister = Callable[[str, int], Paths]
@@ -108,18 +109,23 @@ class SinkLink:
         return [Send(connection.peer, Heartbeat(ledger=self.report.lines))]
 
     def needs(self, progress: Progress) -> Mapping[str, StreamNeed] | None:
-        """Return a report's part for each stream, or None if a newer report was read before.
+        """Return a report's part for each stream, with its lowest tasks, or None if a newer report was read before.
 
-        Raises RemoteProtocolError if it lists more tasks than MAX_MISSING, or none that make sense.
+        Raises RemoteProtocolError if it lists no tasks that make sense.
         """
         assert self._connection is not None  # noqa: S101 - only the connected sink's reports are read
         if progress.sequence <= self._connection.sequence:
             return None
         for need in progress.needs:
-            if not ranges.is_normal(need.missing) or ranges.size(need.missing) > MAX_MISSING:
-                raise RemoteProtocolError("progress", f"{need.stream}: no list of at most {MAX_MISSING} tasks")
+            if not ranges.is_normal(need.missing):
+                raise RemoteProtocolError("progress", f"{need.stream}: no list of tasks")
         self._connection.sequence = progress.sequence
-        return {need.stream: need for need in progress.needs}
+        return {
+            need.stream: need
+            if ranges.size(need.missing) <= MOST_MISSING
+            else need.model_copy(update={"missing": ranges.lowest(need.missing, MOST_MISSING)})
+            for need in progress.needs
+        }
 
     def paths(self, peer: bytes, message: ListPaths) -> list[Instruction]:
         """Return the page of item paths that was asked for."""

@@ -30,6 +30,12 @@ def test_subtraction_is_that_of_sets(left: set[int], right: set[int]) -> None:
     assert of(left - right) == ranges.subtract(of(left), of(right))
 
 
+@given(st.sets(st.integers(0, 60)), st.integers(0, 70))
+def test_the_lowest_are_those_of_the_sorted_set(numbers: set[int], count: int) -> None:
+    """As many as there are, if there are fewer."""
+    assert sorted(numbers)[:count] == list(ranges.members(ranges.lowest(ranges.from_sorted(sorted(numbers)), count)))
+
+
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40))))
 def test_normalising_unites_any_pairs(pairs: list[tuple[int, int]]) -> None:
     """Pairs in any order that overlap, touch or are empty become the ranges of their union."""

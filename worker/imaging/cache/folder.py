@@ -14,7 +14,7 @@ from penstock.protocol.errors import PenstockError
 
 #: Name of the layout: another layout gets another folder, so that two versions of Penstock can share a place.
 _LAYOUT = "penstock-images-1"
-#: Files beside the groups: how much is reserved, and when the cache was last tidied.
+#: Files next to the groups: how much is reserved, and when the cache was last tidied.
 USAGE, TIDIED = "usage", "tidied"
 #: File of a group whose time of change says when the group was last used.
 USED = "used"

@@ -20,6 +20,15 @@ def test_work_is_leased_lowest_position_first_and_no_more_than_there_are_slots(h
     assert {b"a": [key(5)]} == harness.deal()
 
 
+def test_many_tasks_are_sent_in_several_messages(harness: CoreHarness) -> None:
+    """A worker with many slots gets all of its tasks, and no message that is too large for it to accept."""
+    harness.join(b"b", slots=200)
+    harness.miss((0, 300))
+    sends = harness.take(harness.leases.dispatch(harness.now))
+    sizes = [len(send.message.tasks) for send in sends if send.peer == b"b"]
+    assert [16] * 12 + [8] == sizes
+
+
 def test_workers_are_served_in_turn(harness: CoreHarness) -> None:
     """Neighbouring tasks go to different workers, so that the head of the stream is worked on by all."""
     harness.join(b"b")

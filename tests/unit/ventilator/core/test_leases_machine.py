@@ -115,7 +115,7 @@ class LeasesMachine(RuleBasedStateMachine):
         for peer in list(harness.leases.workers):
             harness.hear(peer, Goodbye())
         harness.miss(*((n, n + 1) for n in self.missing))
-        harness.join(b"last", slots=1000)
+        harness.join(b"last", slots=256)
         harness.wait(11.0, b"last", step_s=1.0)
         given: set[TaskKey] = set()
         harness.deal()
