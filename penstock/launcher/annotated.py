@@ -1,4 +1,4 @@
-"""Recognises annotated data sets: the layouts of COCO, Pascal VOC and YOLO, and folders of masks beside images.
+"""Recognises annotated data sets: the layouts of COCO, Pascal VOC and YOLO, and folders of masks next to images.
 
 `penstock init` and `penstock.images` ask it for the sources and targets of a folder; it starts nothing.
 """
@@ -47,7 +47,7 @@ def recognised(place: Path, recipe: str | None = None) -> Annotated | None:
 
     Raises SpecError if it is in one, and its class names or annotations cannot be read.
     """
-    for layout in (_coco, _voc, _yolo, _beside):
+    for layout in (_coco, _voc, _yolo, _paired):
         for found in layout(place):
             if recipe in (None, found.recipe):
                 return found
@@ -161,14 +161,14 @@ def _yolo(place: Path) -> Iterator[Annotated]:
     yield _detection(sources, {"column": "labels", "format": "yolo"}, yolo_names(place, labels), most)
 
 
-def _beside(place: Path) -> Iterator[Annotated]:
+def _paired(place: Path) -> Iterator[Annotated]:
     images, masks = place / "images", place / "masks"
     if not images.is_dir() or not masks.is_dir():
         return
     parts = _by_stream(name for name in _folders(images) if (masks / name).is_dir())
     paths = {stream: f"/{name}" for stream, name in parts.items()} if "train" in parts else {"train": ""}
     sources = {
-        stream: {"kind": "beside", "path": f"images{path}", "beside": {"mask": f"masks{path}"}}
+        stream: {"kind": "paired", "path": f"images{path}", "paired": {"mask": f"masks{path}"}}
         for stream, path in paths.items()
     }
     found = sorted(path for path in (place / f"masks{paths['train']}").rglob("*") if path.is_file())

@@ -121,7 +121,7 @@ def _annotated_spec(place: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     if found is None:
         raise SpecError(
             f"recipe = {recipe!r}: {str(place)!r} is in none of the layouts that are known for it (COCO, Pascal VOC, "
-            "YOLO, images beside masks): see docs/targets.md, or write a spec and call penstock.local"
+            "YOLO, images next to masks): see docs/targets.md, or write a spec and call penstock.local"
         )
     sources = {name: {"root": "images", **source} for name, source in found.sources.items()}
     if split and "validation" in sources:

@@ -22,7 +22,7 @@ from penstock.worker.imaging.pipeline import Pipeline
 
 
 def write_masks(root: Path, count: int) -> None:
-    """Write images beside masks, for training and validation."""
+    """Write images next to masks, for training and validation."""
     for part in ("train", "val"):
         write_images(root / f"images/{part}", [f"{number}.jpg" for number in range(count)])
         (root / f"masks/{part}").mkdir(parents=True)
@@ -34,7 +34,7 @@ SETS: dict[str, tuple[Callable[[Path, int], None], str, list[str]]] = {
     "coco": (write_coco, "coco-detection", ["train"]),
     "voc": (write_voc, "coco-detection", ["train"]),
     "yolo": (write_yolo, "coco-detection", ["train", "validation"]),
-    "beside": (write_masks, "segmentation", ["train", "validation"]),
+    "paired": (write_masks, "segmentation", ["train", "validation"]),
 }
 
 

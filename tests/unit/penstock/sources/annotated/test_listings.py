@@ -60,7 +60,7 @@ def test_voc_lists_a_set_of_images(tmp_path: Path) -> None:
     ]
 
 
-def test_yolo_finds_the_labels_beside_the_images(tmp_path: Path) -> None:
+def test_yolo_finds_the_labels_next_to_the_images(tmp_path: Path) -> None:
     """An image without a label file has no objects; the folder of labels follows from that of the images."""
     write_yolo(tmp_path, 3, {1: None})
     found = listed(tmp_path, {"kind": "yolo", "path": "images/train"}, "labels")
@@ -72,11 +72,11 @@ def test_yolo_finds_the_labels_beside_the_images(tmp_path: Path) -> None:
     assert ("labels/train/000.txt",) == listed(tmp_path, elsewhere, "labels").item(0).cells
 
 
-def test_files_beside_images_have_their_names(tmp_path: Path) -> None:
+def test_paired_files_have_their_names(tmp_path: Path) -> None:
     """At any depth; suffixes may differ."""
     write_images(tmp_path / "images/town", ["a.jpg", "b.jpg"])
     write_images(tmp_path / "masks/town", ["a.png"], "PNG")
-    found = listed(tmp_path, {"kind": "beside", "path": "images", "beside": {"mask": "masks"}}, "mask")
+    found = listed(tmp_path, {"kind": "paired", "path": "images", "paired": {"mask": "masks"}}, "mask")
     assert [("masks/town/a.png",), ("",)] == [found.item(index).cells for index in range(2)]
 
 
@@ -106,7 +106,7 @@ def test_a_split_keeps_the_columns(tmp_path: Path) -> None:
         (COCO | {"path": "none.json"}, "", "none.json: no such file"),
         ({"kind": "yolo", "path": "images/none"}, "", "images/none: no such folder"),
         ({"kind": "voc"}, "", "ImageSets/Main/train.txt: no such file"),
-        ({"kind": "beside", "path": "images", "beside": {"mask": "masks"}}, "", "masks: no such folder"),
+        ({"kind": "paired", "path": "images", "paired": {"mask": "masks"}}, "", "masks: no such folder"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, fields: dict[str, Any], content: str, message: str) -> None:
@@ -114,7 +114,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, fields: dict[str, Any], content:
     write_images(tmp_path / "images", ["a.jpg"])
     (tmp_path / "annotations").mkdir()
     (tmp_path / COCO["path"]).write_text(content)
-    columns = tuple(fields.get("beside", ()))
+    columns = tuple(fields.get("paired", ()))
     with pytest.raises(SourceError, match=message):
         listed(tmp_path, fields, *columns)
 
@@ -123,8 +123,8 @@ def test_unknown_columns_and_double_names_are_refused(tmp_path: Path) -> None:
     """The message lists the columns that there are, or the two files."""
     write_images(tmp_path / "images", ["a.jpg"])
     write_images(tmp_path / "masks", ["a.png", "a.bmp"], "PNG")
-    fields = {"kind": "beside", "path": "images", "beside": {"mask": "masks"}}
-    with pytest.raises(SourceError, match="read column 'boxes', and this source of kind 'beside' has: 'mask'"):
+    fields = {"kind": "paired", "path": "images", "paired": {"mask": "masks"}}
+    with pytest.raises(SourceError, match="read column 'boxes', and this source of kind 'paired' has: 'mask'"):
         listed(tmp_path, fields, "boxes")
     with pytest.raises(SourceError, match=r"'masks/a\.bmp' and 'masks/a\.png' have one name but for the suffix"):
         listed(tmp_path, fields, "mask")

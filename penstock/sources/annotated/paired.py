@@ -1,4 +1,4 @@
-"""The source kinds "beside" and "yolo": a folder of images, and files of the same names in other folders."""
+"""The source kinds "paired" and "yolo": a folder of images, and files of the same names in other folders."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
@@ -17,18 +17,18 @@ from penstock.sources.suffixes import is_image
 _Folder = Annotated[str, Field(min_length=1), AfterValidator(confined)]
 
 
-class BesideSource(Source):
-    """A folder of images, at any depth, and files of the same names in folders beside it, such as masks.
+class PairedSource(Source):
+    """A folder of images, at any depth, and files of the same names in folders next to it, such as masks.
 
-    Each entry of `beside` is a column for targets, and holds the path below the root of the file that has the image's
+    Each entry of `paired` is a column for targets, and holds the path below the root of the file that has the image's
     name but for the suffix; it is empty for an image without one. Images have no class: `label` is -1.
     """
 
-    kind: Literal["beside"]
-    """Says that these are images with files beside them."""
+    kind: Literal["paired"]
+    """Says that these are images with files next to them."""
     path: _Folder
     """Folder of the images below the root, such as `images/train`."""
-    beside: dict[Name, _Folder] = Field(min_length=1)
+    paired: dict[Name, _Folder] = Field(min_length=1)
     """Folder below the root for each column, such as `{ mask = "masks/train" }`."""
 
 
@@ -58,10 +58,10 @@ class YoloSource(Source):
         return "/".join([*parts[:last], "labels", *parts[last + 1 :]])
 
 
-def list_beside(source: BesideSource, roots: Roots, columns: Sequence[str] = ()) -> FileListing:
-    """Return the images of a folder, with the files beside them. Raises SourceError."""
-    check_columns(source, columns, source.beside.keys())
-    folders = {column: (source.beside[column], "") for column in columns}
+def list_paired(source: PairedSource, roots: Roots, columns: Sequence[str] = ()) -> FileListing:
+    """Return the images of a folder, with the files next to them. Raises SourceError."""
+    check_columns(source, columns, source.paired.keys())
+    folders = {column: (source.paired[column], "") for column in columns}
     return _list(source, source.path, folders, roots)
 
 
@@ -95,7 +95,7 @@ def _by_stem(source: Source, roots: Roots, folder: str, suffix: str) -> dict[byt
         if other != file:
             raise SourceError(
                 f"root {source.root!r}: {other.decode()!r} and {file.decode()!r} have one name but for the suffix: "
-                "keep one of them beside the image"
+                "keep one of them next to the image"
             )
     return found
 
@@ -106,5 +106,5 @@ def _stem(file: bytes, folder: str) -> bytes:
     return head + slash + (name.rpartition(b".")[0] or name)
 
 
-BESIDE = SourceKind(BesideSource, list_beside, open_files, splits=True, follows_links=True, list_columns=list_beside)
+PAIRED = SourceKind(PairedSource, list_paired, open_files, splits=True, follows_links=True, list_columns=list_paired)
 YOLO = SourceKind(YoloSource, list_yolo, open_files, splits=True, follows_links=True, list_columns=list_yolo)
