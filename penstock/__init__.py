@@ -157,13 +157,14 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
     return Feed(address, stream, rank=rank, world_size=world_size, prefetch=prefetch, timeout_s=timeout_s, keys=keys)
 
 
-def local(
+def local(  # noqa: PLR0913 - by keyword, each with a default
     spec: "str | Path | Mapping[str, Any] | Spec",
     *,
     workers: int | None = None,
     roots: "Mapping[str, str | PathLike[str]] | None" = None,
     run_dir: "str | Path | None" = None,
     keys: "str | Path | None" = None,
+    cache: "str | PathLike[str] | None" = None,
     dashboard: str = "",
 ) -> "LocalStack":
     """Run a whole stack on this machine while a `with` block lasts, or from `start()` to `stop()`.
@@ -171,8 +172,9 @@ def local(
     For a folder of images without a spec, call `penstock.images`. `spec` is the path of a TOML file, or its content as
     a mapping; `workers` is a number of processes (default: one a core); `roots` maps root names to folders; `run_dir`
     keeps logs and the quarantine ledger (default: a temporary folder); `keys` is a key folder (default: PENSTOCK_KEYS,
-    or none); `dashboard` is host:port of the page, "auto" for loopback, or empty for none: `stack.dashboard` is its
-    address. Entering raises SpecError, SourceError or StackError if the stack cannot start.
+    or none); `cache` is the folder for decoded images of streams that have `cache` (default: PENSTOCK_CACHE, or
+    penstock in the user's cache folder); `dashboard` is host:port of the page, "auto" for loopback, or empty for none:
+    `stack.dashboard` is its address. Entering raises SpecError, SourceError or StackError if the stack cannot start.
 
     Examples:
         >>> with penstock.local("spec.toml", workers=4) as stack:  # doctest: +SKIP
@@ -181,7 +183,7 @@ def local(
     """
     from penstock.launcher.stack import LocalStack  # noqa: PLC0415 - keeps `import penstock` light
 
-    return LocalStack(spec, workers=workers, roots=roots, run_dir=run_dir, keys=keys, dashboard=dashboard)
+    return LocalStack(spec, workers=workers, roots=roots, run_dir=run_dir, keys=keys, cache=cache, dashboard=dashboard)
 
 
 def images(  # noqa: PLR0913 - by keyword, each with a default

@@ -26,6 +26,25 @@ Counts = Annotated[
 Stage = Literal["idle", "read", "make", "send"]
 
 
+class CacheStats(Message):
+    """Statistics of a worker's cache of decoded images since its process started."""
+
+    hits: Count = 0
+    """Images that were found in the cache."""
+    misses: Count = 0
+    """Images that were decoded because the cache did not have them."""
+    read_bytes: Count = 0
+    """Bytes of the images that were found."""
+    written_bytes: Count = 0
+    """Bytes of the images that were put into the cache."""
+    saved_s: Seconds = 0.0
+    """Seconds of decoding and resizing that the hits saved, less the seconds that finding them took."""
+    held_bytes: Count = 0
+    """Bytes that the host's cache takes now, about: the workers of a host share one."""
+    limit_bytes: Count = 0
+    """Bytes that the host's cache may take."""
+
+
 class WorkerStats(Message):
     """Statistics of a worker since its process started."""
 
@@ -47,6 +66,8 @@ class WorkerStats(Message):
     """Seconds in the current stage; they are not in `spent` yet."""
     task: TaskKey | None = None
     """Task that the thread works on or waits for."""
+    cache: CacheStats | None = None
+    """The cache of decoded images; none unless a stream has one and the worker could open it."""
     restarts: Count = 0
     """Number of times that the supervisor has restarted the worker."""
     rejected: Counts = Field(default_factory=dict)

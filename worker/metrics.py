@@ -17,6 +17,11 @@ METRICS = (
         "Seconds of each task by stage: read (waiting for files), decode, transform, send (waiting for the sink)",
         ("stage",),
     ),
+    Definition("penstock_worker_cache_images_total", "counter", "Images by the cache: hit, miss", ("outcome",)),
+    Definition("penstock_worker_cache_read_bytes_total", "counter", "Bytes of images found in the cache"),
+    Definition("penstock_worker_cache_written_bytes_total", "counter", "Bytes of images put into the cache"),
+    Definition("penstock_worker_cache_saved_seconds_total", "counter", "Seconds of decoding that hits saved"),
+    Definition("penstock_worker_cache_held_bytes", "gauge", "Bytes of the host's cache, which its workers share"),
     Definition("penstock_worker_current_task_seconds", "gauge", "Age of what is being made, read or sent now"),
 )
 
@@ -32,4 +37,10 @@ def fill(page: MetricsPage, counters: Counters, stats: WorkerStats, held: int) -
     page.add("penstock_worker_leases", held)
     for stage, histogram in counters.stages.items():
         page.add_histogram("penstock_worker_stage_seconds", histogram, stage)
+    if (cache := stats.cache) is not None:
+        page.add_each("penstock_worker_cache_images_total", {"hit": cache.hits, "miss": cache.misses})
+        page.add("penstock_worker_cache_read_bytes_total", cache.read_bytes)
+        page.add("penstock_worker_cache_written_bytes_total", cache.written_bytes)
+        page.add("penstock_worker_cache_saved_seconds_total", cache.saved_s)
+        page.add("penstock_worker_cache_held_bytes", cache.held_bytes)
     page.add("penstock_worker_current_task_seconds", 0.0 if stats.stage == "idle" else stats.stage_s)

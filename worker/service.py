@@ -33,7 +33,9 @@ from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.version import __version__
 from penstock.worker.confinement import permitted_roots
+from penstock.worker.decoded_images import DecodedImages
 from penstock.worker.executor import Executor, Setup
+from penstock.worker.imaging.cache.images import Cache
 from penstock.worker.imaging.map_style import import_from
 from penstock.worker.imaging.pipeline import Pipeline
 from penstock.worker.metrics import METRICS, fill
@@ -64,6 +66,9 @@ class WorkerSettings(ServiceSettings):
     the ventilator sends."""
     import_path: list[str] = Field(default_factory=list)
     """Folder from which datasets may be imported, in addition to those where Python looks."""
+    cache: str = ""
+    """Folder for decoded images of streams with `cache`, shared by the workers of this host: on a local disk, or
+    /dev/shm; default: penstock in the user's cache folder."""
     slots: int = Field(default=3, ge=1, le=256)
     """Number of tasks leased at once: one runs, the others are prefetched."""
     drain_s: float = Field(default=30.0, ge=0)
@@ -88,6 +93,7 @@ class Worker:
         self._drain_by: float | None = None
         self._reachability, self._sink = SinkReachability(), ""
         self._pipelines: dict[str, Pipeline] = {}
+        self._decoded = DecodedImages(settings.cache, service.log)
         import_from(settings.import_path)
         #: Whether the sources of the pipelines are opened anew with the next welcome.
         self._stale = False
@@ -120,6 +126,7 @@ class Worker:
             self._drain(now)
         self._check_sink(now)
         self._check_stuck(now)
+        self._decoded.log_notes()
         self.observed = self._core.observe(now)
         return self._core.next_timer()
 
@@ -137,6 +144,7 @@ class Worker:
         if not ended:  # a thread that hangs in a read or a decode keeps its socket, and nothing but this ends it
             self._service.log.error("a task does not end: leaving without it")
             os._exit(_STUCK)
+        self._decoded.close()
 
     def _execute(self, instructions: Iterable[WorkerInstruction]) -> None:
         """Carry out what the core asks for."""
@@ -168,19 +176,21 @@ class Worker:
 
     def _stats(self, now: float) -> WorkerStats:
         known = {"restarts": self._settings.restarts, "rejected": few(self._service.hub.rejects.counts)}
+        known |= {"cache": self._decoded.stats()}
         return self._executor.stats(now).model_copy(update=known)
 
     def _configure(self, welcome: WorkerWelcome) -> None:
         self._task_timeout_s = welcome.intervals.task_timeout_s
         roots = permitted_roots(welcome, self._settings.root, allow_outside=self._settings.allow_outside)
-        self._pipelines = {plan.name: self._pipeline(plan, roots) for plan in welcome.streams}
+        cache = self._decoded.open(welcome.streams)
+        self._pipelines = {plan.name: self._pipeline(plan, roots, cache) for plan in welcome.streams}
         self._stale = False
         # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
         self._sink = self._usable(reachable(welcome.sink, host_of(self._settings.ventilator)))
         self._executor.configure(Setup(self._pipelines, self._sink, welcome.incarnation, self._shared_bytes(welcome)))
         self._service.log.info("welcomed", streams=sorted(self._pipelines), sink=self._sink or "(none yet)")
 
-    def _pipeline(self, plan: StreamPlan, roots: Mapping[str, str]) -> Pipeline:
+    def _pipeline(self, plan: StreamPlan, roots: Mapping[str, str], cache: Cache | None) -> Pipeline:
         """Return the open pipeline of an equal plan, or open one.
 
         A worker is welcomed again whenever the sink changes. Sources stay open then: opening them takes time, and fails
@@ -189,10 +199,10 @@ class Worker:
         """
         known = self._pipelines.get(plan.name)
         if known is None or not known.serves(plan, roots):
-            return Pipeline(plan, roots, self._settings.dataset)
+            return Pipeline(plan, roots, self._settings.dataset, cache)
         if self._stale:
             try:
-                return Pipeline(plan, roots, self._settings.dataset)
+                return Pipeline(plan, roots, self._settings.dataset, cache)
             except SourceError as error:
                 self._service.log.warning("a source stays open as it was", stream=plan.name, why=str(error))
         return known

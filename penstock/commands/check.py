@@ -15,6 +15,7 @@ from pydantic_settings import CliPositionalArg
 from rich.console import Console
 from rich.table import Table
 
+from penstock.commands.cache_estimate import estimate_cache
 from penstock.commands.memory_estimate import Term, Use, estimate, look_at, total
 from penstock.launcher.links import follow_links
 from penstock.protocol.errors import SpecError
@@ -129,6 +130,8 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
         for field in told["schema"]
     ]
     _print(console, "schema of a sample", ("field", "dtype", "shape", "axes", "channels", "bytes"), rows)
+    console.print(told["cache"]["sentence"], markup=False, highlight=False)
+    console.print()
     order = [tuple(str(value) for value in entry.values()) for entry in told["order"]]
     _print(console, "first samples of two epochs", ("epoch", "position", "path", "label", "class", "patch"), order)
 
@@ -170,6 +173,9 @@ def serve(settings: CheckSettings) -> int:
     told = [describe(catalog, plan, settings.world_size) for plan in catalog.plans]
     workers = len(usable_cores()) if settings.workers is None else settings.workers
     uses = [Use(plan, catalog.listing(plan.name), look_at(catalog, plan, roots)) for plan in catalog.plans]
+    for stream, use in zip(told, uses, strict=True):
+        cache = estimate_cache(use.plan, use.files.images)
+        stream["cache"] = cache.as_json() | {"sentence": cache.sentence}
     terms = estimate(uses, workers=workers, world_size=settings.world_size, prefetch=settings.prefetch)
     if settings.json_:
         memory = [{"where": term.what, "mb": round(term.mb, 3), "why": term.why} for term in terms]

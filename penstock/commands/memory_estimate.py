@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from penstock.commands.cache_estimate import ImageFile, estimate_cache
 from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import ENOUGH_TASKS, MOST_BLOCKS, StreamPlan
 from penstock.protocol.records import TaskKey
@@ -51,6 +52,8 @@ class Files:
     largest_pixels: int
     #: Most memory (bytes) that decoding one of them takes, as its format and size say.
     decoding_bytes: int
+    #: Size of each image file; empty if the source holds pixels.
+    images: tuple[ImageFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,32 +86,46 @@ def look_at(catalog: Catalog, plan: StreamPlan, roots: Roots) -> Files:
         return Files(len(listing), alike.bytes, alike.pixels, _DECODED * 3 * alike.pixels)
     reader = open_reader(plan, roots)
     count = _ASKED_FOR if is_url(str(roots[plan.settings.source.root])) else _LOOKED_AT
-    sizes, pixels, decoding = [0], [0], [0]
+    found: list[_Measured] = []
     for slot in np.unique(np.linspace(0, plan.items - 1, count).astype(int)).tolist():
         ordinal, offset = divmod(slot, plan.geometry.task_items)
         task = catalog.task(TaskKey(stream=plan.name, ordinal=ordinal, item_offset=offset), 0)
         measured = _measure(reader.read(task).contents[0])
         if measured is not None:
-            sizes.append(measured[0])
-            pixels.append(measured[1])
-            decoding.append(measured[2])
-    seen = len(sizes) - 1
-    return Files(seen, sum(sizes) // max(seen, 1), max(pixels), max(decoding))
+            found.append(measured)
+    return Files(
+        len(found),
+        sum(each.bytes for each in found) // max(len(found), 1),
+        max((each.pixels for each in found), default=0),
+        max((each.decoding_bytes for each in found), default=0),
+        tuple(each.image for each in found if each.image is not None),
+    )
 
 
-def _measure(content: bytes | npt.NDArray[np.uint8] | ItemError) -> tuple[int, int, int] | None:
-    """Return an item's size (bytes), its pixels and the bytes that decoding takes; None if it cannot be read."""
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """An item's size (bytes), its pixels and the bytes that decoding takes; its image if it is a file."""
+
+    bytes: int
+    pixels: int
+    decoding_bytes: int
+    image: ImageFile | None = None
+
+
+def _measure(content: bytes | npt.NDArray[np.uint8] | ItemError) -> _Measured | None:
+    """Return an item's sizes; None if it cannot be read."""
     if isinstance(content, np.ndarray):
         pixels = content.shape[0] * content.shape[1]
-        return content.nbytes, pixels, _DECODED * 3 * pixels
+        return _Measured(content.nbytes, pixels, _DECODED * 3 * pixels)
     if isinstance(content, ItemError):
         return None
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content)) as image:
             pixels, kind = image.width * image.height, image.format
+            file = ImageFile(image.height, image.width, kind in ("JPEG", "MPO"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    return len(content), pixels, usual_bytes(kind, pixels)
+    return _Measured(len(content), pixels, usual_bytes(kind, pixels), file)
 
 
 def estimate(uses: Sequence[Use], *, workers: int, world_size: int, prefetch: int | None) -> list[Term]:
@@ -173,7 +190,7 @@ def _workers(uses: Sequence[Use], workers: int) -> list[Term]:
 
     items = [min(use.plan.geometry.task_items, use.plan.items) for use in uses]
     tasks = [count * use.plan.settings.patches * use.plan.sample_bytes for count, use in zip(items, uses, strict=True)]
-    read = [count * use.files.mean_bytes for count, use in zip(items, uses, strict=True)]
+    read = [count * _read_bytes(use) for count, use in zip(items, uses, strict=True)]
     pixels = largest(use.files.largest_pixels for use in uses)
     seen = sum(use.files.seen for use in uses)
     working = largest(size.working_bytes for use in uses if (size := use.listing.image_size) is not None)
@@ -201,6 +218,13 @@ def _workers(uses: Sequence[Use], workers: int) -> list[Term]:
             f"one as large as max_megapixels allows takes up to {worst_mb:,} MB ({worst})",
         ),
     ]
+
+
+def _read_bytes(use: Use) -> int:
+    """Return the mean bytes of an item that was read: its file, or its image from the cache."""
+    if use.plan.settings.cache is None:
+        return use.files.mean_bytes
+    return max(use.files.mean_bytes, estimate_cache(use.plan, use.files.images).image_bytes)
 
 
 def _count(number: int, what: str) -> str:

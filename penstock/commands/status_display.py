@@ -65,8 +65,9 @@ def picture(snapshot: Snapshot, address: str, room: int | None = None, silent_s:
         words = f"No answer from {address} for {silent_s:.0f} s: what you see is from then. Trying again; Ctrl-C ends."
         parts += [Text(words, "bold red"), Text()]
     parts += [*_verdict(snapshot), Text(), _flow(snapshot), Text(), _streams(snapshot), Text()]
-    rows = None if room is None else max(_FEWEST_WORKERS, room - _OTHER_ROWS - len(snapshot.streams))
-    parts += [_workers(snapshot.workers, rows), Text(), *_quarantine(snapshot, address)]
+    cache = list(_cache(snapshot.workers))
+    rows = None if room is None else max(_FEWEST_WORKERS, room - _OTHER_ROWS - len(snapshot.streams) - len(cache))
+    parts += [_workers(snapshot.workers, rows), *cache, Text(), *_quarantine(snapshot, address)]
     return Group(*parts)
 
 
@@ -146,6 +147,19 @@ def _workers(workers: Sequence[WorkerRow], rows: int | None) -> RenderableType:
     if len(shown) < len(workers):
         table.add_row(Text(f"and {len(workers) - len(shown):,} more", "dim"))
     return table
+
+
+def _cache(workers: Sequence[WorkerRow]) -> Iterator[RenderableType]:
+    """Yield a line about the caches of decoded images; the workers of a host share one."""
+    caches = [(worker.host, worker.stats.cache) for worker in workers if worker.stats.cache is not None]
+    if not caches:
+        return
+    hits, misses = sum(cache.hits for _, cache in caches), sum(cache.misses for _, cache in caches)
+    by_host = {host: (cache.held_bytes, cache.limit_bytes) for host, cache in caches}
+    held, limit = (sum(sizes) for sizes in zip(*by_host.values(), strict=True))
+    words = f"{share(hits / (hits + misses) if hits + misses else None)} of the images came from the cache"
+    saved = f"{span(sum(cache.saved_s for _, cache in caches))} of decoding saved"
+    yield Text(f"{words}, {saved}; it holds {size(held)} of {size(limit)}", "dim")
 
 
 def _quarantine(snapshot: Snapshot, address: str) -> Iterator[RenderableType]:

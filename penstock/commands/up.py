@@ -49,6 +49,9 @@ class UpSettings(Settings):
     """Directory for task traces, to be read by `penstock trace`; empty: no traces."""
     trace_every: int = Field(default=1, ge=1)
     """Trace one task in this many."""
+    cache: str = ""
+    """Folder for decoded images of streams with `cache`: on a local disk, or /dev/shm; default: penstock in the user's
+    cache folder."""
     dashboard: str = "auto"
     """host:port of the dashboard; `auto`: 127.0.0.1:5550, or another port if that is taken; empty: none."""
     dashboard_token_file: str = ""
@@ -70,6 +73,7 @@ def serve(settings: UpSettings) -> int:
         options=_options(settings),
         inherit_logs=settings.run_dir is None,
         keys=settings.keys,
+        cache=settings.cache or None,
         warn=_warn if settings.run_dir else lambda _: None,  # else the ventilator's log says it here
         dashboard=DashboardOptions(settings.dashboard, settings.dashboard_token_file, settings.dashboard_hosts),
     )

@@ -22,6 +22,7 @@ _WORDS = {
     "keys": "FOLDER",
     "run_dir": "FOLDER",
     "trace": "FOLDER",
+    "cache": "FOLDER",
     "keep": "FOLDER",
     "data": "FOLDER",
     "output": "FILE",

@@ -28,6 +28,7 @@ class WorkerLately:
     seconds: float
     read_s: float
     make_s: float
+    decode_s: float
     send_s: float
     items: int
     failed: int
@@ -138,6 +139,8 @@ def collect(seen: LeasesObservation, past: Sequence[Moment]) -> Evidence:
         stopped="; ".join(stream.stopped for stream in seen.streams if stream.stopped),
         read_s=sum(worker.read_s for worker in workers),
         make_s=sum(worker.make_s for worker in workers),
+        decode_s=sum(worker.decode_s for worker in workers),
+        cached=any(worker.stats is not None and worker.stats.cache is not None for worker in seen.workers),
         send_s=sum(worker.send_s for worker in workers),
         idle_s=sum(worker.idle_s for worker in workers),
         items=sum(worker.items for worker in workers),
@@ -187,6 +190,7 @@ def _worker_between(first: tuple[WorkerStats, float], last: tuple[WorkerStats, f
         seconds=seconds,
         read_s=spent["read"],
         make_s=spent["make"],
+        decode_s=max(0.0, new.spent.decode_s - old.spent.decode_s),
         send_s=spent["send"],
         items=max(0, new.items - old.items),
         failed=max(0, new.failures - old.failures),

@@ -59,6 +59,9 @@ class Evidence:
     make_s: float = 0.0
     send_s: float = 0.0
     idle_s: float = 0.0
+    #: Of the seconds for making samples, those for decoding; and whether a cache of decoded images is in use.
+    decode_s: float = 0.0
+    cached: bool = False
     #: Items worked on, and those of them that failed; samples that trainers got or files took.
     items: int = 0
     failed: int = 0
@@ -145,7 +148,15 @@ def _held_up(seen: Evidence, wait: float) -> Verdict:
     if seen.read_s > MOST * busy_s:
         text = f"the workers spent {seen.read_s / busy_s:.0%} of theirs waiting for files: faster storage would help"
         return _verdict(seen, "read-bound", f"{waited}, and {text}, more workers only if it serves more at once")
-    return _worker_bound(seen, wait, waited)
+    return _worker_bound(seen, wait, waited + _decoding(seen, busy_s))
+
+
+def _decoding(seen: Evidence, busy_s: float) -> str:
+    """Return advice for workers that mostly decode what a cache could keep."""
+    if seen.cached or seen.decode_s <= MOST * busy_s:
+        return ""
+    share = f" and the workers spent {seen.decode_s / busy_s:.0%} of theirs decoding"
+    return f"{share}, which a cache may save from the second epoch on (penstock check says how large it would be)"
 
 
 def _worker_bound(seen: Evidence, wait: float, waited: str) -> Verdict:

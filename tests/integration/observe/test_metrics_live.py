@@ -67,6 +67,14 @@ ventilator penstock_ventilator_workers_gone_total how=unreachable
 ventilator penstock_ventilator_tasks_repeated_total stream=train
 worker penstock_restarts_total
 """
+_CACHED = """
+worker penstock_worker_cache_images_total outcome=hit
+worker penstock_worker_cache_images_total outcome=miss
+worker penstock_worker_cache_read_bytes_total
+worker penstock_worker_cache_written_bytes_total
+worker penstock_worker_cache_saved_seconds_total
+worker penstock_worker_cache_held_bytes
+"""
 _NONSENSE = """
 ventilator penstock_rejected_messages_total reason=version
 sink penstock_rejected_messages_total reason=version
@@ -127,14 +135,16 @@ def test_each_quantity_moves_when_it_is_provoked(tmp_path: Path, monkeypatch: py
     photos = make_images(tmp_path / "photos", each=15)
     (photos / "cat" / "0003.jpg").write_bytes(b"no image")
     (photos / "dog" / "0004.jpg").write_bytes(b"")
-    stream = make_stream(drop_remainder=True, batch_size=17, window_mb=0.8)
+    stream = make_stream(drop_remainder=True, batch_size=17, window_mb=0.8, cache={"gb": 0.1})
     # What workers hold takes them seconds: they have tasks however slow the others are.
     stream["transform"]["custom"] = [{"name": "dawdle", "parameters": {"seconds": 0.05}}]
     patient = {"silence_s": 3600.0}
-    stack = run_stack(make_spec(photos, train=stream), workers=2, ventilator=patient)
+    cache = {"cache": str(tmp_path / "cache")}
+    stack = run_stack(make_spec(photos, train=stream), workers=2, ventilator=patient, worker=cache)
     with stack, Trainer(stack.feed()) as trainer:
         seen = Scrapes(stack)
         seen.wait_for(_QUIET)
+        seen.wait_for(_CACHED)
 
         trainer.step_s = 2.0
         seen.wait_for(_BUSY_TRAINER)

@@ -1,7 +1,7 @@
 // The rows of streams, workers and the quarantine ledger.
 
 import { fill, find, make, say, show } from "./dom.js";
-import { count, percent, rate, several, span, sum } from "./words.js";
+import { bytes, count, percent, rate, several, span, sum } from "./words.js";
 
 // Lines of the ledger that the ventilator sends at most.
 const MOST_SHOWN = 200;
@@ -93,6 +93,18 @@ function workerRow(worker, most) {
   };
 }
 
+// A line about the caches of decoded images; the workers of a host share one.
+function cacheLine(workers) {
+  const caching = workers.filter((worker) => worker.stats.cache);
+  if (!caching.length) return "";
+  const total = (name) => sum(caching.map((worker) => worker.stats.cache[name]));
+  const hosts = [...new Map(caching.map((worker) => [worker.host, worker.stats.cache])).values()];
+  const [held, limit] = ["held_bytes", "limit_bytes"].map((name) => sum(hosts.map((cache) => cache[name])));
+  const asked = total("hits") + total("misses");
+  return `Cache: ${percent(asked ? total("hits") / asked : null)} hits · ${span(total("saved_s"))} of decoding saved · ` +
+    `${bytes(held)} of ${bytes(limit)}`;
+}
+
 export class Workers {
   constructor(changed) {
     this.table = find("workers");
@@ -123,6 +135,9 @@ export class Workers {
     fill(this.table.tBodies[0], [...now.workers].sort(order).map((worker) => workerRow(worker, most)));
     show(this.table.parentElement, now.workers.length > 0);
     show(find("workers-none"), !now.workers.length);
+    const cache = cacheLine(now.workers);
+    say(find("cache"), cache);
+    show(find("cache"), Boolean(cache));
   }
 }
 

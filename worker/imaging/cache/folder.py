@@ -35,7 +35,7 @@ def open_folder(given: str) -> Path:
 
     Only its owner may write to it: images from a folder that others can write to are not to be trusted.
     """
-    top = Path(given or default_folder())
+    top = Path(given or default_folder()).expanduser()
     folder = top / _LAYOUT
     if not top.is_absolute():
         raise CacheError(f"cache folder {str(top)!r}: give an absolute path, such as /var/tmp/penstock or /dev/shm")

@@ -14,13 +14,14 @@ import PIL
 import simplejpeg  # type: ignore[import-untyped]
 from PIL import features
 
+from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.step import Step
 from penstock.protocol.spec.transform import Transform
 from penstock.protocol.version import __version__
 from penstock.worker.imaging.decode import Decoder, Pixels
-from penstock.worker.imaging.partial_jpeg import Box
+from penstock.worker.imaging.partial_jpeg import MIN_PIXELS, Box
 from penstock.worker.imaging.patches import Cutter
 from penstock.worker.imaging.program import Program, Programmer
 from penstock.worker.imaging.resize import resize
@@ -52,6 +53,38 @@ def _is_fixed(step: Step, key: str) -> bool:
     return step.p == 1.0 and drawn == 1 and step.views == 1 and type(step).__module__.startswith(_OWN_STEPS)
 
 
+def kept_size(plan: StreamPlan, image: Size, *, jpeg: bool) -> Size | None:
+    """Return the size of what is kept of an image of this size; None if it is not kept, or makes no sample."""
+    transform = plan.settings.transform
+    if transform.resize is not None:
+        return transform.resize.height, transform.resize.width
+    steps = 0 if plan.settings.targets else fixed_steps(transform)
+    if steps:
+        try:
+            program = _program(transform, steps, image)
+        except ItemError:
+            return None
+        return program.size
+    if _is_centred(transform):
+        return transform.window.height, transform.window.width
+    in_parts = jpeg and transform.partial_decoding and transform.color != "rgba" and image[0] * image[1] >= MIN_PIXELS
+    return None if in_parts else image
+
+
+def _is_centred(transform: Transform) -> bool:
+    """Return whether a sample is the centre of the decoded image, and nothing chooses among manipulations of it."""
+    centred = transform.patch is not None and transform.patch.kind == "center"
+    return centred and transform.resize is None and transform.manipulations is None
+
+
+def _program(transform: Transform, steps: int, image: Size) -> Program:
+    """Return what the leading steps do to an image of this size. Raises ItemError."""
+    programmer = Programmer(image, int(transform.max_megapixels * 1e6))
+    for step in transform.all_steps[:steps]:
+        programmer.add(step.actions(programmer.size, _NO_DRAWS))
+    return programmer.program()
+
+
 def versions() -> list[str]:
     """Return the versions of everything that turns a file into pixels."""
     found = [f"{name} {features.version(name)}" for name in _LIBRARIES]
@@ -67,12 +100,9 @@ class Prefix:
         self._transform, self._decoder = transform, decoder
         #: Number of leading steps that it holds.
         self.steps = 0 if plan.settings.targets else fixed_steps(transform)  # targets move with the whole image
-        self._steps = transform.all_steps[: self.steps]
-        self._max_pixels = int(transform.max_megapixels * 1e6)
         size = transform.resize
         self._least = (size.height, size.width) if size is not None and size.dct_scaling else None
-        centred = size is None and transform.patch is not None and transform.patch.kind == "center"
-        self._cutter = Cutter(plan.settings, plan.seed) if centred and transform.manipulations is None else None
+        self._cutter = Cutter(plan.settings, plan.seed) if _is_centred(transform) else None
         self._in_parts = transform.partial_decoding and size is None
 
     @property
@@ -85,7 +115,7 @@ class Prefix:
             told["resize"] = transform.resize.model_dump(mode="json")
         if self._cutter is not None and transform.patch is not None:
             told["patch"] = transform.patch.model_dump(mode="json")
-        told["steps"] = [step.model_dump(mode="json") for step in self._steps]
+        told["steps"] = [step.model_dump(mode="json") for step in transform.all_steps[: self.steps]]
         return told
 
     def make(self, content: bytes) -> Pixels | None:
@@ -111,12 +141,7 @@ class Prefix:
         return self._finish(self._decoder.decode_parts(content, boxes), program)
 
     def _program(self, image: Size) -> Program | None:
-        if not self._steps:
-            return None
-        programmer = Programmer(image, self._max_pixels)
-        for step in self._steps:
-            programmer.add(step.actions(programmer.size, _NO_DRAWS))
-        return programmer.program()
+        return _program(self._transform, self.steps, image) if self.steps else None
 
     def _finish(self, pixels: Pixels, program: Program | None) -> Pixels:
         if program is not None:

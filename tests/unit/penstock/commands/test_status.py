@@ -15,6 +15,7 @@ from penstock.commands.status_display import picture, span
 from penstock.protocol.errors import SourceError
 from penstock.protocol.runtime.printable import printable
 from penstock.protocol.snapshot import Snapshot, Verdict
+from penstock.protocol.stats import CacheStats, WorkerStats
 
 HOSTILE = "cat/\x1b[2J[red]<b>\x9b31m.jpg"
 
@@ -60,6 +61,19 @@ def test_where_there_are_more_workers_than_rows_the_rest_is_counted() -> None:
     assert "and 39 more" in text
     assert len(text.splitlines()) <= 30
     assert "box/49" in show(make_snapshot(workers=50)), "all of them where nothing limits"
+
+
+def test_the_caches_of_several_hosts_are_one_line() -> None:
+    """Hits of all workers; the size of each host's cache once, for its workers share it."""
+    cache = CacheStats(hits=300, misses=100, saved_s=90.0, held_bytes=5 * 10**9, limit_bytes=10**10)
+    snapshot = make_snapshot(workers=4)
+    rows = [
+        row.model_copy(update={"host": f"box{number % 2}", "stats": WorkerStats(cache=cache)})
+        for number, row in enumerate(snapshot.workers)
+    ]
+    shown = show(snapshot.model_copy(update={"workers": tuple(rows)}), width=120)
+    assert "75% of the images came from the cache, 6 min of decoding saved; it holds 10 GB of 20 GB" in shown
+    assert "cache" not in show(snapshot)
 
 
 def test_a_stack_without_anybody_is_shown_too() -> None:

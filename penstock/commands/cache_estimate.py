@@ -1,0 +1,82 @@
+"""Estimates what a cache of decoded images would hold of a stream, from the sizes of some of its images."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec.axes import CHANNELS
+from penstock.worker.imaging.cache.entry import HEADER_BYTES
+from penstock.worker.imaging.cache.folder import on_disk
+from penstock.worker.imaging.cache.prefix import fixed_steps, kept_size
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """The size of an image file that was looked at."""
+
+    height: int
+    width: int
+    jpeg: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CacheEstimate:
+    """What a cache of decoded images holds of a stream."""
+
+    #: What is kept of an image, in words.
+    kept: str
+    #: Fraction of the images that were looked at that are kept.
+    fraction: float
+    #: Mean size of a kept image on the disk (bytes), and of all that are kept of the stream (GB).
+    image_bytes: int
+    gb: float
+    #: What the stream gives the cache (GB); None: it has none.
+    given_gb: float | None
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as `penstock check --json` shows it."""
+        return asdict(self)
+
+    @property
+    def sentence(self) -> str:
+        """What `penstock check` says."""
+        if not self.fraction:
+            return f"cache: {self.kept}"
+        part = "" if self.fraction == 1.0 else f" of {self.fraction:.0%} of the images"
+        size = f"{self.image_bytes:,} bytes each, {self.gb:,.2f} GB in all"
+        if self.given_gb is None:
+            fits = "this stream has none; with one, each image is decoded once, not once an epoch"
+        elif self.given_gb >= self.gb:
+            fits = f"they fit into cache.gb = {self.given_gb:g}"
+        else:
+            fits = f"cache.gb = {self.given_gb:g} holds {self.given_gb / self.gb:.0%} of them"
+        return f"cache: {self.kept}{part}, {size}; {fits}"
+
+
+def estimate_cache(plan: StreamPlan, images: Sequence[ImageFile]) -> CacheEstimate:
+    """Return the estimate for a stream, of whose images these were looked at."""
+    settings, transform = plan.settings, plan.settings.transform
+    given = None if settings.cache is None else settings.cache.gb
+    sizes = [kept_size(plan, (image.height, image.width), jpeg=image.jpeg) for image in images]
+    kept = [size for size in sizes if size is not None]
+    if not images:
+        return CacheEstimate("nothing is kept: the source holds pixels, not image files", 0.0, 0, 0.0, given)
+    if not kept:
+        why = "nothing is kept: images are large, and other parts of them are decoded in every epoch"
+        return CacheEstimate(why, 0.0, 0, 0.0, given)
+    channels = CHANNELS[transform.color]
+    mean = sum(on_disk(HEADER_BYTES + height * width * channels) for height, width in kept) // len(kept)
+    fraction = len(kept) / len(sizes)
+    return CacheEstimate(_words(plan), fraction, mean, mean * plan.items * fraction / 1e9, given)
+
+
+def _words(plan: StreamPlan) -> str:
+    transform = plan.settings.transform
+    if transform.resize is not None:
+        return f"images resized to {transform.resize.height} × {transform.resize.width} are kept"
+    if transform.framed and transform.patch is not None and transform.patch.kind == "center":
+        return "the centre of each image is kept" if transform.manipulations is None else "decoded images are kept"
+    if not plan.settings.targets and (steps := fixed_steps(transform)):
+        names = ", ".join(step.name for step in transform.all_steps[:steps])
+        return f"images after {names} are kept"
+    return "decoded images are kept"

@@ -1,0 +1,70 @@
+"""The cache of decoded images in a whole stack: workers share it, are killed, and no batch shows that it is there."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
+
+import penstock
+from penstock.launcher.stack import LocalStack
+
+pytestmark = pytest.mark.integration
+
+RESIZED = make_stream(transform={"resize": {"height": 24, "width": 24}}, patches=1, batch_size=8)
+
+
+def with_cache(stream: dict[str, Any]) -> dict[str, Any]:
+    """Return a stream with a cache."""
+    return stream | {"cache": {"gb": 0.1}}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of 2 × 20 JPEG files, settled: none may change again within a clock's tick."""
+    return make_images(tmp_path_factory.mktemp("photos"), each=20)
+
+
+@pytest.fixture(scope="module")
+def reference(photos: Path) -> dict[str, list[Batch]]:
+    """Return three epochs of two streams, made without a cache."""
+    spec = make_spec(photos, train=make_stream(), validation=RESIZED)
+    with run_stack(spec, workers=1) as stack:
+        return {name: epochs(stack.feed(name), 3) for name in ("train", "validation")}
+
+
+def hits(stack: LocalStack) -> int:
+    """Return how many images workers that live now found."""
+    caches = [row.stats.cache for row in stack.snapshot().workers]
+    return sum(cache.hits for cache in caches if cache is not None)
+
+
+def test_workers_share_one_cache_and_killing_them_changes_no_byte(
+    photos: Path, reference: dict[str, list[Batch]], tmp_path: Path
+) -> None:
+    """Two workers fill it, one is killed in the first epoch; later epochs come from it, byte by byte the same."""
+    spec = make_spec(photos, train=with_cache(make_stream()), validation=with_cache(RESIZED))
+    with run_stack(spec, workers=2, worker={"cache": str(tmp_path)}) as stack:
+        feed = stack.feed("train")
+        first = take(feed, 3)
+        os.kill(stack.children["worker-0"].process.pid, signal.SIGKILL)
+        got = {"train": first + epochs(feed, 3), "validation": epochs(stack.feed("validation"), 3)}
+        until(lambda: hits(stack), "images from the cache")
+    for name, batches in reference.items():
+        assert digest(batches) == digest(got[name]), name
+
+
+def test_a_folder_that_cannot_hold_it_does_not_stop_the_training(
+    photos: Path, reference: dict[str, list[Batch]], tmp_path: Path
+) -> None:
+    """The log names the folder; batches are the same."""
+    (tmp_path / "file").write_bytes(b"")
+    spec = make_spec(photos, train=with_cache(make_stream()))
+    with penstock.local(spec, workers=1, run_dir=tmp_path / "run", cache=tmp_path / "file") as stack:
+        batches = epochs(stack.feed("train"), 3)
+        log = (tmp_path / "run" / "worker-0.log").read_text()
+    assert digest(reference["train"]) == digest(batches)
+    assert 1 == log.count("no cache of decoded images")
+    assert "file/penstock-images-1' cannot be made: " in log

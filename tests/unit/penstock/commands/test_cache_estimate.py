@@ -1,0 +1,57 @@
+"""What `penstock check` says of a cache, compared with what a worker then keeps."""
+
+from pathlib import Path
+
+import pytest
+from support.cache.pipelines import TRANSFORMS, cache_in, cached_plan
+from support.images import encode, picture
+from support.imaging.pipelines import make_task
+
+from penstock.commands.cache_estimate import ImageFile, estimate_cache
+from penstock.worker.imaging.cache.folder import list_files, list_groups
+from penstock.worker.imaging.pipeline import Pipeline
+
+#: Height and width of each image.
+SIZES = [(60, 80), (64, 64), (100, 40), (600, 700)]
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_the_estimate_is_what_is_kept(name: str, tmp_path: Path) -> None:
+    """Every recipe: the bytes on the disk, and which images are kept at all."""
+    transform, patches = TRANSFORMS[name]
+    plan, names = cached_plan(transform, patches), []
+    for number, (height, width) in enumerate(SIZES):
+        names.append(f"{number}.jpg")
+        (tmp_path / names[-1]).write_bytes(encode(picture(number, 0, height, width)))
+    estimate = estimate_cache(plan, [ImageFile(height, width, jpeg=True) for height, width in SIZES])
+    cache = cache_in(tmp_path / "cache")
+    outcome = Pipeline(plan, {"photos": tmp_path}, cache=cache).run(make_task(names))
+    files = [file for group in list_groups(cache.store.folder) for file in list_files(group)]
+    assert round(estimate.fraction * len(SIZES)) - len(outcome.failures) <= len(files)
+    assert len(files) <= round(estimate.fraction * len(SIZES))
+    if len(files) == round(estimate.fraction * len(SIZES)):
+        assert sum(file.bytes for file in files) // len(files) == estimate.image_bytes
+        assert estimate.gb == pytest.approx(plan.items / len(SIZES) * sum(file.bytes for file in files) / 1e9, rel=1e-3)
+
+
+def test_the_sentence_says_whether_it_fits() -> None:
+    """Without a cache, with one that is large enough, and with one that holds a part; and where there is nothing."""
+    plan = cached_plan(TRANSFORMS["resized"][0])
+    settings = plan.settings
+    images = [ImageFile(60, 80, jpeg=True)]
+
+    def said(gb: float | None) -> str:
+        cache = None if gb is None or settings.cache is None else settings.cache.model_copy(update={"gb": gb})
+        changed = plan.model_copy(update={"settings": settings.model_copy(update={"cache": cache})})
+        return estimate_cache(changed, images).sentence
+
+    start = "cache: images resized to 24 × 32 are kept, 4,096 bytes each, 0.00 GB in all; "
+    assert start + "this stream has none; with one, each image is decoded once, not once an epoch" == said(None)
+    assert start + "they fit into cache.gb = 1" == said(1.0)
+    assert start + "cache.gb = 0.0001 holds 24% of them" == said(0.0001)
+    assert "cache: nothing is kept: the source holds pixels, not image files" == estimate_cache(plan, []).sentence
+    large = cached_plan(*TRANSFORMS["random_large"])
+    assert (
+        "other parts of them are decoded in every epoch"
+        in estimate_cache(large, [ImageFile(999, 999, jpeg=True)]).sentence
+    )
