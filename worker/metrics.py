@@ -2,6 +2,7 @@
 
 from penstock.protocol.messages import WorkerStats
 from penstock.protocol.runtime.metrics import COMMON, Definition, MetricsPage, add_common
+from penstock.protocol.stats import CacheStats
 from penstock.worker.counters import Counters
 
 METRICS = (
@@ -37,10 +38,10 @@ def fill(page: MetricsPage, counters: Counters, stats: WorkerStats, held: int) -
     page.add("penstock_worker_leases", held)
     for stage, histogram in counters.stages.items():
         page.add_histogram("penstock_worker_stage_seconds", histogram, stage)
-    if (cache := stats.cache) is not None:
-        page.add_each("penstock_worker_cache_images_total", {"hit": cache.hits, "miss": cache.misses})
-        page.add("penstock_worker_cache_read_bytes_total", cache.read_bytes)
-        page.add("penstock_worker_cache_written_bytes_total", cache.written_bytes)
-        page.add("penstock_worker_cache_saved_seconds_total", cache.saved_s)
-        page.add("penstock_worker_cache_held_bytes", cache.held_bytes)
+    cache = stats.cache or CacheStats()
+    page.add_each("penstock_worker_cache_images_total", {"hit": cache.hits, "miss": cache.misses})
+    page.add("penstock_worker_cache_read_bytes_total", cache.read_bytes)
+    page.add("penstock_worker_cache_written_bytes_total", cache.written_bytes)
+    page.add("penstock_worker_cache_saved_seconds_total", cache.saved_s)
+    page.add("penstock_worker_cache_held_bytes", cache.held_bytes)
     page.add("penstock_worker_current_task_seconds", 0.0 if stats.stage == "idle" else stats.stage_s)
