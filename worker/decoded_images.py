@@ -3,9 +3,9 @@
 Without a folder that can hold it, a worker goes on without the cache: it makes the same samples, only more slowly.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
+from penstock.protocol.instructions import Note
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.stats import CacheStats
 from penstock.worker.imaging.cache.folder import CacheError
@@ -13,22 +13,10 @@ from penstock.worker.imaging.cache.images import Cache, CacheCounts
 from penstock.worker.imaging.cache.store import Store
 
 
-class Log(Protocol):
-    """The part of a service's log that is used here."""
-
-    def info(self, event: str, /, **facts: object) -> object:
-        """Log an event."""
-        ...
-
-    def warning(self, event: str, /, **facts: object) -> object:
-        """Log a warning."""
-        ...
-
-
 class DecodedImages:
     """A worker's cache of decoded images; the service's loop calls all methods."""
 
-    def __init__(self, folder: str, log: Log) -> None:
+    def __init__(self, folder: str, log: Callable[[Note], object]) -> None:
         """Take the folder of the settings; open nothing before a stream asks for it."""
         self._folder, self._log = folder, log
         self._limit_bytes = 0
@@ -50,7 +38,7 @@ class DecodedImages:
     def log_notes(self) -> None:
         """Log what the store has to say."""
         while self._cache is not None and self._cache.store.notes:
-            self._log.warning(self._cache.store.notes.popleft())
+            self._log(Note(self._cache.store.notes.popleft(), {}, "warning"))
 
     def stats(self) -> CacheStats | None:
         """Return the counts since the worker started; None without a cache."""
@@ -77,7 +65,9 @@ class DecodedImages:
             store = Store(self._folder, self._limit_bytes)
         except (CacheError, OSError) as error:
             self._failed = True
-            self._log.warning("no cache of decoded images: every epoch decodes them again", why=str(error))
+            text = "no cache of decoded images: every epoch decodes them again"
+            self._log(Note(text, {"why": str(error)}, "warning"))
             return
         self._cache = Cache(store, CacheCounts())
-        self._log.info("decoded images are kept", folder=str(store.folder), gb=self._limit_bytes / 1e9)
+        facts = {"folder": str(store.folder), "gb": self._limit_bytes / 1e9}
+        self._log(Note("decoded images are kept", facts, "info"))

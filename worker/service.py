@@ -93,7 +93,7 @@ class Worker:
         self._drain_by: float | None = None
         self._reachability, self._sink = SinkReachability(), ""
         self._pipelines: dict[str, Pipeline] = {}
-        self._decoded = DecodedImages(settings.cache, service.log)
+        self._decoded = DecodedImages(settings.cache, service.note)
         import_from(settings.import_path)
         #: Whether the sources of the pipelines are opened anew with the next welcome.
         self._stale = False

@@ -1,0 +1,155 @@
+"""What the cache of decoded images saves: the kernel's rate without it, while it fills, and in later epochs.
+
+    python benchmarks/cache.py [--rounds 5] [--out cache.json] [--folder /dev/shm]
+
+One process runs `worker.imaging.pipeline.Pipeline` over all items of a case: an epoch without a cache, an epoch that
+fills an empty one, and the epoch after that; the three take turns, and medians are printed. Clock and processor time
+are both shown: on a machine that is not quiet, only the second says anything. `--data` is a folder with `cats-dogs/`
+and `camera/`; default: ../shared/data next to the repository. The files are read once before the first round.
+"""
+
+import argparse
+import io
+import json
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.records import TaskKey
+from penstock.protocol.spec.spec import Spec, parse_spec
+from penstock.ventilator.sources.catalog import Catalog
+from penstock.worker.imaging.cache.images import Cache, CacheCounts
+from penstock.worker.imaging.cache.store import Store
+from penstock.worker.imaging.pipeline import Pipeline
+
+_ROOT = Path(__file__).resolve().parent.parent
+#: Photos of 500 × 400 that are made of the others, as ImageNet has them.
+_PHOTOS, _WIDTH, _HEIGHT = 400, 500, 400
+_LIMIT_BYTES = 8_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A stream to measure."""
+
+    name: str
+    spec: Spec
+
+
+def cases(data: Path, made: Path) -> list[Case]:
+    """Return what to measure; photos of ImageNet's size are written below `made`."""
+
+    def case(name: str, root: Path, path: str, **stream: Any) -> Case:  # noqa: ANN401 - a stream's fields
+        where = {"classes": ["camera"]} if path == "camera" else {"path": path}
+        source = {"kind": "directory", "root": "data", **where}
+        stream = {"source": source, "cache": {"gb": _LIMIT_BYTES / 1e9}} | stream
+        return Case(name, parse_spec({"seed": 1, "roots": {"data": str(root)}, "streams": {"train": stream}}))
+
+    _make_photos(data / "cats-dogs", made / "photos")
+    resized = {"height": 150, "width": 150, "filter": "area"}
+    changes = {"rotation_range": 20.0, "zoom_range": 0.2, "horizontal_flip": True}
+    centre = {"patch": {"kind": "center", "height": 224, "width": 224}}
+    return [
+        case("cats-dogs to 150×150", data, "cats-dogs", transform={"resize": resized}),
+        case("cats-dogs to 150×150, augmented", data, "cats-dogs", transform={"resize": resized, "augment": changes}),
+        case("imagenet-train from 500×400", made, "photos", transform={"recipe": "imagenet-train"}),
+        case("camera photos, centre 224×224", data, "camera", transform=centre),
+    ]
+
+
+def _make_photos(source: Path, folder: Path) -> None:
+    (folder / "all").mkdir(parents=True)
+    for number, path in enumerate(sorted(source.glob("*/*.jpg"))[:_PHOTOS]):
+        with Image.open(path) as image:
+            out = io.BytesIO()
+            image.convert("RGB").resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
+        (folder / "all" / f"{number:04}.jpg").write_bytes(out.getvalue())
+
+
+def epoch(plan: StreamPlan, catalog: Catalog, pipeline: Pipeline, number: int) -> tuple[float, float]:
+    """Make an epoch's samples; return milliseconds a sample, by the clock and by the processor."""
+    tasks, samples = plan.geometry.tasks_per_epoch, 0
+    clock, processor = time.perf_counter(), time.process_time()
+    for ordinal in range(number * tasks, (number + 1) * tasks):
+        samples += len(pipeline.run(catalog.task(TaskKey(stream="train", ordinal=ordinal), 0)).arrays[0])
+    return (time.perf_counter() - clock) * 1e3 / samples, (time.process_time() - processor) * 1e3 / samples
+
+
+def measure(case: Case, rounds: int, folder: Path) -> dict[str, Any]:
+    """Measure a case in alternating rounds."""
+    catalog = Catalog.open(case.spec, case.spec.roots)
+    [plan] = catalog.plans
+    plain = Pipeline(plan, case.spec.roots)
+    epoch(plan, catalog, plain, 0)
+    found: dict[str, list[tuple[float, float]]] = {"without": [], "filling": [], "later": []}
+    hits = held = 0
+    for turn in range(rounds):
+        place = Path(tempfile.mkdtemp(prefix="penstock-cache-", dir=folder))
+        try:
+            cache = Cache(Store(str(place), _LIMIT_BYTES), CacheCounts(), settled_s=-1e9)
+            cached = Pipeline(plan, case.spec.roots, cache=cache)
+            found["without"].append(epoch(plan, catalog, plain, 2 * turn))
+            found["filling"].append(epoch(plan, catalog, cached, 2 * turn))
+            found["later"].append(epoch(plan, catalog, cached, 2 * turn + 1))
+            hits += cache.counts.hits
+            held = cache.store.used_bytes()
+            cache.store.close()
+        finally:
+            shutil.rmtree(place)
+    return _row(case.name, plan.items, found, hits / rounds, held)
+
+
+def _row(name: str, items: int, found: dict[str, list[tuple[float, float]]], hits: float, held: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"case": name, "items": items, "hits": hits, "held_mb": held / 1e6}
+    for place, kind in enumerate(("clock", "cpu")):
+        taken = {part: [each[place] for each in times] for part, times in found.items()}
+        row |= {f"{part}_{kind}_ms": statistics.median(times) for part, times in taken.items()}
+        filling = [one / other for one, other in zip(taken["filling"], taken["without"], strict=True)]
+        later = [one / other for one, other in zip(taken["without"], taken["later"], strict=True)]
+        row |= {f"filling_{kind}_ratio": statistics.median(filling), f"later_{kind}_speedup": statistics.median(later)}
+        row |= {f"filling_{kind}_ratios": filling, f"later_{kind}_speedups": later}
+    return row
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print a table for the clock, and one for processor time."""
+    for kind in ("clock", "cpu"):
+        table = Table(title=f"milliseconds a sample in one process, {kind}")
+        for column in ("case", "without", "filling", "later", "filling / without", "without / later"):
+            table.add_column(column, justify="left" if column == "case" else "right")
+        for row in rows:
+            keys = [f"{part}_{kind}_ms" for part in ("without", "filling", "later")]
+            ratios = f"{row[f'filling_{kind}_ratio']:.3f}", f"{row[f'later_{kind}_speedup']:.1f}"
+            table.add_row(row["case"], *(f"{row[key]:.3f}" for key in keys), *ratios)
+        Console(width=120).print(table)
+
+
+def main() -> None:
+    """Measure all cases, print tables, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--data", type=Path, default=_ROOT.parent / "shared" / "data")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the cache lies")
+    parser.add_argument("--out", type=Path, default=Path("cache.json"))
+    given = parser.parse_args()
+    if not given.data.is_dir():
+        parser.error(f"--data {given.data}: no such folder; give one with cats-dogs/ and camera/")
+    with tempfile.TemporaryDirectory() as made:
+        rows = [measure(case, given.rounds, given.folder) for case in cases(given.data, Path(made))]
+    show(rows)
+    report = {"python": platform.python_version(), "cpu": platform.processor(), "cases": rows}
+    given.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
