@@ -16,9 +16,9 @@ from penstock.worker.imaging.cache.store import Store
 class DecodedImages:
     """A worker's cache of decoded images; the service's loop calls all methods."""
 
-    def __init__(self, folder: str, log: Callable[[Note], object]) -> None:
-        """Take the folder of the settings; open nothing before a stream asks for it."""
-        self._folder, self._log = folder, log
+    def __init__(self, folder: str, most_gb: float | None, log: Callable[[Note], object]) -> None:
+        """Take the folder and the most room of the settings; open nothing before a stream asks for it."""
+        self._folder, self._most_gb, self._log = folder, most_gb, log
         self._limit_bytes = 0
         self._failed = False
         self._cache: Cache | None = None
@@ -26,7 +26,8 @@ class DecodedImages:
     def open(self, plans: Sequence[StreamPlan]) -> Cache | None:
         """Return the cache that these streams share, if one of them asks for it and it can be had."""
         wanted = [plan.settings.cache for plan in plans]
-        self._limit_bytes = int(sum(cache.gb for cache in wanted if cache is not None) * 1e9)
+        gb = sum(cache.gb for cache in wanted if cache is not None)
+        self._limit_bytes = int((gb if self._most_gb is None else min(gb, self._most_gb)) * 1e9)
         if not self._limit_bytes:
             return None
         if self._cache is not None:

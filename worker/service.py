@@ -69,6 +69,9 @@ class WorkerSettings(ServiceSettings):
     cache: str = ""
     """Folder for decoded images of streams with `cache`, shared by the workers of this host: on a local disk, or
     /dev/shm; default: penstock in the user's cache folder."""
+    cache_gb: float | None = Field(default=None, ge=0)
+    """Most room (GB, 10^9 bytes) for decoded images on this host, whatever the spec says; 0: keep none; default: what
+    the spec's streams ask for."""
     slots: int = Field(default=3, ge=1, le=256)
     """Number of tasks leased at once: one runs, the others are prefetched."""
     drain_s: float = Field(default=30.0, ge=0)
@@ -93,7 +96,7 @@ class Worker:
         self._drain_by: float | None = None
         self._reachability, self._sink = SinkReachability(), ""
         self._pipelines: dict[str, Pipeline] = {}
-        self._decoded = DecodedImages(settings.cache, service.note)
+        self._decoded = DecodedImages(settings.cache, settings.cache_gb, service.note)
         import_from(settings.import_path)
         #: Whether the sources of the pipelines are opened anew with the next welcome.
         self._stale = False

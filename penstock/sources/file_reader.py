@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import final
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from penstock.sources.fetchers import REQUESTS, fetchers
 from penstock.sources.files import FileIdentity, find_or_read, read_file
 
 
+@final
 class FileReader:
     """Files below a root of this host."""
 

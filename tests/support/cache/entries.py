@@ -28,6 +28,15 @@ def pixels_of(number: int, version: int = 0, side: int = 64) -> Pixels:
     return rng.integers(0, 256, (side, side, 3), np.uint8)
 
 
+class User:
+    """Stands for a stream that uses a group."""
+
+    def __init__(self, store: Store, group: str = GROUP) -> None:
+        """Use it for as long as this object lives."""
+        self.group = group
+        store.add_user(self)
+
+
 def put(store: Store, number: int, version: int = 0, group: str = GROUP) -> bool:
     """Put an entry; return whether it was kept."""
     entry = Entry(pixels_of(number, version), 0.25)

@@ -75,9 +75,11 @@ class ImageCache:
         #: Number of leading steps that images have gone through.
         self.steps = self._prefix.steps
         told = json.dumps(self._prefix.parameters, sort_keys=True)
-        self._group = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+        #: The group of its images in the store: one for each set of parameters and versions.
+        self.group = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
         place = root if "://" in root else os.path.realpath(root)
         self._root = hashlib.blake2b(os.fsencode(place), digest_size=KEY_BYTES).digest()
+        cache.store.add_user(self)
 
     def find(self, name: str, identity: FileIdentity) -> Pixels | None:
         """Return an item's image if the store has it for this identity of the item's file."""
@@ -99,7 +101,7 @@ class ImageCache:
 
     def _find(self, name: str, identity: bytes) -> Pixels | None:
         began = perf_counter()
-        entry = self._store.get(self._group, self._key(name), identity)
+        entry = self._store.get(self.group, self._key(name), identity)
         if entry is None:
             return None
         self._counts.hit(entry.pixels.nbytes, entry.made_s - (perf_counter() - began))
@@ -111,7 +113,7 @@ class ImageCache:
         if pixels is None:
             return None
         made_s = perf_counter() - began
-        kept = identity is not None and self._store.put(self._group, self._key(name), identity, Entry(pixels, made_s))
+        kept = identity is not None and self._store.put(self.group, self._key(name), identity, Entry(pixels, made_s))
         self._counts.miss(pixels.nbytes if kept else 0)
         return pixels
 

@@ -7,11 +7,14 @@ growing for a while and says why, once.
 """
 
 import os
+import secrets
 import threading
 import time
+import weakref
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -29,6 +32,15 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
+class User(Protocol):
+    """A stream that uses the store."""
+
+    @property
+    def group(self) -> str:
+        """The group of its images."""
+        ...
+
+
 class Store:
     """This process's access to the store; `get` and `put` may run on different threads."""
 
@@ -39,11 +51,20 @@ class Store:
         #: Guards the budget.
         self._lock = threading.Lock()
         self._closed_until = 0.0
-        self._touched: dict[str, float] = {}
+        self._touched = -_TOUCH_S
+        #: The groups that streams of this process use; all of them stay in use while one of them is used.
+        self._users: weakref.WeakSet[User] = weakref.WeakSet()
+        self._token = secrets.token_hex(8)
         self._said: set[str] = set()
         self._written = 0
         #: What the log should say, each once: why the store does not grow.
         self.notes: deque[str] = deque()
+
+    def add_user(self, user: User) -> None:
+        """Keep a user's group from counting as unused, for as long as the user lives and any group is used."""
+        with self._lock:
+            self._users.add(user)
+            self._touched = -_TOUCH_S
 
     def resize(self, limit_bytes: int) -> None:
         """Set how much the store may hold."""
@@ -78,7 +99,7 @@ class Store:
             return None
         finally:
             os.close(descriptor)
-        self._touch(group)
+        self._touch()
         return unpack(content, key, identity)
 
     def put(self, group: str, key: bytes, identity: bytes, entry: Entry) -> bool:
@@ -100,7 +121,7 @@ class Store:
         if replaced:
             with self._lock:
                 self._budget.give_back(replaced)
-        self._touch(group)
+        self._touch()
         return True
 
     def _write(self, group: str, key: bytes, parts: tuple[bytes, Pixels]) -> int:
@@ -108,11 +129,12 @@ class Store:
         path = self._path(group, key)
         shard, _, name = path.rpartition("/")
         self._written += 1
-        fresh = f"{shard}/.{os.getpid()}-{threading.get_ident()}-{self._written}-{name[:8]}"
+        fresh = f"{shard}/.{self._token}-{self._written}-{name[:8]}"
         try:
             descriptor = os.open(fresh, _CREATE, 0o600)
         except FileNotFoundError:
-            os.makedirs(shard, mode=0o700, exist_ok=True)  # noqa: PTH103 - as text
+            _make_folder(shard)
+            self._touched = -_TOUCH_S  # the group may be new
             descriptor = os.open(fresh, _CREATE, 0o600)
         try:
             try:
@@ -131,16 +153,19 @@ class Store:
         name = key.hex()
         return f"{self.folder}/{group}/{name[:2]}/{name[2:]}"
 
-    def _touch(self, group: str) -> None:
-        """Say that a group is in use, now and then."""
+    def _touch(self) -> None:
+        """Say that the groups are in use, now and then."""
         now = time.monotonic()
-        if now - self._touched.get(group, -_TOUCH_S) < _TOUCH_S:
+        if now - self._touched < _TOUCH_S:
             return
-        self._touched[group] = now
-        with suppress(OSError):  # it counts as unused earlier then
-            descriptor = os.open(f"{self.folder}/{group}/{USED}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.utime(descriptor)
-            os.close(descriptor)
+        with self._lock:
+            self._touched = now
+            groups = {user.group for user in self._users}
+        for group in groups:
+            with suppress(OSError):  # none yet, or it counts as unused earlier
+                descriptor = os.open(f"{self.folder}/{group}/{USED}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                os.utime(descriptor)
+                os.close(descriptor)
 
     def _pause(self, error: OSError) -> None:
         """Stop growing for a while; say why, once a reason."""
@@ -151,6 +176,16 @@ class Store:
             self.notes.append(
                 f"the cache of decoded images in {self.folder} does not grow: {why}; images are decoded as without it"
             )
+
+
+def _make_folder(path: str) -> None:
+    """Make a folder; mostly the one above it is there already."""
+    try:
+        os.mkdir(path, 0o700)  # noqa: PTH102 - as text
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(path, mode=0o700, exist_ok=True)  # noqa: PTH103 - as text
 
 
 def _write_all(descriptor: int, parts: tuple[bytes, Pixels]) -> None:

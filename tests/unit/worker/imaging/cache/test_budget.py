@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.cache.entries import GROUP, SIZE, get, put
+from support.cache.entries import GROUP, SIZE, User, get, put
 
 from penstock.worker.imaging.cache.budget import Ages
 from penstock.worker.imaging.cache.folder import USED, list_files
@@ -60,15 +60,31 @@ def test_two_processes_share_one_limit(tmp_path: Path) -> None:
 def test_a_recipe_that_is_not_used_any_more_gives_way(tmp_path: Path) -> None:
     """Two spec versions stand side by side while both are used; then the old one makes room for the new one."""
     old = Store(str(tmp_path), 12 * SIZE, EAGER)
+    user = User(old, "old")
     assert all(put(old, number, group="old") for number in range(12))
     new = reopened(old, 12 * SIZE)
     assert not put(new, 100, group="new")
     assert all(get(old, number, group="old") is not None for number in range(12))
+    assert "old" == user.group
     make_old(old, "old", 3600.0)
     new = reopened(old, 12 * SIZE)
     assert all(put(new, number, group="new") for number in range(100, 103))
     assert bytes_in(new) <= 12 * SIZE
     assert all(get(new, number, group="new") is not None for number in range(100, 103))
+
+
+def test_streams_of_one_worker_stay_in_use_together(tmp_path: Path) -> None:
+    """A validation stream is not read for an hour, and its images stay while the worker reads the training stream."""
+    store = Store(str(tmp_path), 12 * SIZE, EAGER)
+    users = [User(store, "train"), User(store, "validation")]
+    assert all(put(store, number, group=users[number % 2].group) for number in range(12))
+    for user in users:
+        make_old(store, user.group, 3600.0)
+    again = reopened(store, 12 * SIZE)
+    users = [User(again, user.group) for user in users]
+    assert get(again, 0, group="train") is not None
+    assert not put(again, 100, group="train")
+    assert all(get(again, number, group=users[number % 2].group) is not None for number in range(12))
 
 
 def test_an_entry_that_nobody_asked_for_in_a_day_gives_way(tmp_path: Path) -> None:
