@@ -10,6 +10,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from penstock.launcher.addresses import Addresses
+from penstock.launcher.arguments import cache_options
 from penstock.launcher.dashboard_options import DashboardOptions, is_installed
 from penstock.launcher.stack import LocalStack
 from penstock.protocol.runtime.printable import say
@@ -73,7 +74,6 @@ def serve(settings: UpSettings) -> int:
         options=_options(settings),
         inherit_logs=settings.run_dir is None,
         keys=settings.keys,
-        cache=settings.cache or None,
         warn=_warn if settings.run_dir else lambda _: None,  # else the ventilator's log says it here
         dashboard=DashboardOptions(settings.dashboard, settings.dashboard_token_file, settings.dashboard_hosts),
     )
@@ -98,7 +98,7 @@ def _options(settings: UpSettings) -> dict[str, dict[str, Any]]:
     """Return the services' options other than addresses."""
     traced = {"trace": settings.trace, "trace_every": settings.trace_every} if settings.trace else {}
     listening = {"insecure": settings.insecure, **traced}
-    return {"ventilator": listening, "sink": listening, "worker": traced}
+    return {"ventilator": listening, "sink": listening, "worker": traced | cache_options(settings.cache or None)}
 
 
 def _where_to_look(stack: LocalStack, settings: UpSettings) -> str:

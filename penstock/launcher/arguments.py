@@ -3,9 +3,11 @@
 import os
 from collections.abc import Mapping
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 from penstock.protocol.errors import SpecError
+from penstock.protocol.spec.roots import absolute_root
 
 
 def check_stack(workers: object, roots: object, folders: Mapping[str, object], dashboard: object) -> None:
@@ -19,6 +21,15 @@ def check_stack(workers: object, roots: object, folders: Mapping[str, object], d
             raise SpecError(f"{name} = {path!r}: give the path of a folder, or leave it out")
     if not isinstance(dashboard, str):
         raise SpecError(f'dashboard = {dashboard!r}: give "auto", host:port such as "127.0.0.1:5550", or ""')
+
+
+def cache_options(folder: "str | os.PathLike[str] | None") -> dict[str, str]:
+    """Return a worker's options for a folder of decoded images; none: the default's. Raises SpecError."""
+    if folder is None:
+        return {}
+    if not isinstance(folder, str | os.PathLike):
+        raise SpecError(f"cache = {folder!r}: give the path of a folder, or leave it out")
+    return {"cache": absolute_root(os.fspath(folder), Path.cwd())}
 
 
 def _check_roots(roots: object) -> None:

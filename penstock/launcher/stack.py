@@ -54,7 +54,6 @@ class LocalStack:
         options: Mapping[str, Mapping[str, Any]] | None = None,
         inherit_logs: bool = False,
         keys: str | Path | None = None,
-        cache: str | os.PathLike[str] | None = None,
         dashboard: str | DashboardOptions = "",
         warn: Callable[[str], object] | None = None,
     ) -> None:
@@ -67,7 +66,7 @@ class LocalStack:
         Raises SpecError.
         """
         page = dashboard if isinstance(dashboard, DashboardOptions) else DashboardOptions(dashboard)
-        check_stack(workers, roots, {"run_dir": run_dir, "keys": keys, "cache": cache}, page.address)
+        check_stack(workers, roots, {"run_dir": run_dir, "keys": keys}, page.address)
         self._given = Given()
         self.spec = as_spec(self._given.extract(spec) if isinstance(spec, Mapping) else spec)
         self.workers = len(usable_cores()) if workers is None else int(workers)
@@ -78,8 +77,6 @@ class LocalStack:
         self._given_dir = Path(run_dir) if run_dir else None
         self._addresses = addresses
         self._options = {name: dict(values) for name, values in (options or {}).items()}
-        if cache is not None:
-            self._options.setdefault("worker", {})["cache"] = absolute_root(os.fspath(cache), Path.cwd())
         self._inherit_logs = inherit_logs
         self._keys = given_keys(keys)
         self._page_options = page
