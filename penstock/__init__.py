@@ -181,9 +181,13 @@ def local(  # noqa: PLR0913 - by keyword, each with a default
         ...     for batch in stack.feed("train"):
         ...         train(batch["image"], batch["label"])
     """
-    from penstock.launcher.stack import LocalStack  # noqa: PLC0415 - keeps `import penstock` light
+    from penstock.launcher.arguments import cache_options  # noqa: PLC0415 - keeps `import penstock` light
+    from penstock.launcher.stack import LocalStack  # noqa: PLC0415
 
-    return LocalStack(spec, workers=workers, roots=roots, run_dir=run_dir, keys=keys, cache=cache, dashboard=dashboard)
+    options = {"worker": cache_options(cache)}
+    return LocalStack(
+        spec, workers=workers, roots=roots, run_dir=run_dir, keys=keys, options=options, dashboard=dashboard
+    )
 
 
 def images(  # noqa: PLR0913 - by keyword, each with a default
