@@ -23,7 +23,7 @@ def check_stack(workers: object, roots: object, folders: Mapping[str, object], d
         raise SpecError(f'dashboard = {dashboard!r}: give "auto", host:port such as "127.0.0.1:5550", or ""')
 
 
-def cache_options(folder: "str | os.PathLike[str] | None") -> dict[str, str]:
+def cache_options(folder: object) -> dict[str, str]:
     """Return a worker's options for a folder of decoded images; none: the default's. Raises SpecError."""
     if folder is None:
         return {}
