@@ -9,7 +9,7 @@ of the stream. Killed and started again, it continues with the very next batch.
 """
 
 import argparse
-import pickle
+import json
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,14 @@ def main() -> None:
     mesh = Mesh(np.array(jax.devices()), ("batch",))
     divided, whole = NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
     step = jax.jit(train_step, donate_argnums=(0, 1))  # the loader keeps no reference to a batch
-    file = options.run / f"jax-{jax.process_index()}.pickle"
+    file = options.run / f"jax-{jax.process_index()}.npz"
     with penstock.connect(options.sink, "train") as feed:
         loader = feed.jax(divided, fields=("image", "label"))
         parameters = initial(len(feed.classes))
         if file.exists():
-            parameters, state = pickle.loads(file.read_bytes())  # noqa: S301 - this program wrote it
-            loader.load_state_dict(state)
+            with np.load(file) as saved:
+                parameters = {name: saved[name] for name in parameters}
+                loader.load_state_dict(json.loads(str(saved["position"])))
         parameters = jax.device_put(parameters, whole)
         for epoch in range(feed.upcoming_epoch(), options.epochs):
             loss: Any = jnp.nan
@@ -90,8 +91,9 @@ def main() -> None:
 def save(file: Path, parameters: Parameters, loader: Any) -> None:  # noqa: ANN401 - JAX has no types here
     """Save the parameters and the position in one file, which is replaced when it is complete."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.with_suffix(".new").write_bytes(pickle.dumps((jax.device_get(parameters), loader.state_dict())))
-    file.with_suffix(".new").replace(file)
+    new = file.with_suffix(".new.npz")  # numpy adds .npz to other names
+    np.savez(new, position=json.dumps(loader.state_dict()), **jax.device_get(parameters))
+    new.replace(file)
 
 
 if __name__ == "__main__":
