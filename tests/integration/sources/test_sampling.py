@@ -23,6 +23,7 @@ def samples(batches: list[Batch]) -> list[tuple[int, int, bytes]]:
     ]
 
 
+@pytest.mark.slow
 def test_classes_come_by_weight_at_any_number_of_workers_and_across_a_resumption(tmp_path: Path) -> None:
     """And no two samples of an epoch are alike, though an item comes six times in it."""
     make_images(tmp_path / "photos", each=4, classes=("cat",))

@@ -62,7 +62,7 @@ def test_every_folder_with_an_init_file_is_mapped_to_a_package(root: Path, folde
     assert expected == set(folders.values())
 
 
-@pytest.mark.parametrize("compiler", [None, "/bin/false", "/no/such/compiler"])
+@pytest.mark.parametrize("compiler", [pytest.param(None, marks=pytest.mark.slow), "/bin/false", "/no/such/compiler"])
 def test_the_wheel_holds_every_module(
     root: Path, folders: dict[str, str], tmp_path: Path, compiler: str | None
 ) -> None:

@@ -48,6 +48,7 @@ def bound(kind: str) -> Generator[tuple[subprocess.Popen[str], tuple[str, int]]]
             child.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "peer"), [("PULL", "PUSH"), ("ROUTER", "DEALER")])
 def test_a_connection_that_breaks_while_its_queue_is_full_ends_no_process(kind: str, peer: str) -> None:
     """The messages that were queued can be read afterwards.

@@ -127,7 +127,7 @@ class LeasesMachine(RuleBasedStateMachine):
         assert {key for key, work in works.items() if not work.failure} == given
 
 
-LeasesMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
+LeasesMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=30)
 
 
 TestLeasesMachine = LeasesMachine.TestCase
