@@ -45,8 +45,8 @@ class CacheEstimate:
         part = "" if self.fraction == 1.0 else f" of {self.fraction:.0%} of the images"
         size = f"{self.image_bytes:,} bytes each, {self.gb:,.2f} GB in all"
         if self.given_gb is None:
-            fits = "this stream has none; with one, each image is decoded once, not once an epoch"
-        elif self.given_gb >= self.gb:
+            return f"cache: none; with one, {self.kept}{part}, {size}, and decoded once, not once an epoch"
+        if self.given_gb >= self.gb:
             fits = f"they fit into cache.gb = {self.given_gb:g}"
         else:
             fits = f"cache.gb = {self.given_gb:g} holds {self.given_gb / self.gb:.0%} of them"

@@ -45,10 +45,10 @@ def test_the_sentence_says_whether_it_fits() -> None:
         changed = plan.model_copy(update={"settings": settings.model_copy(update={"cache": cache})})
         return estimate_cache(changed, images).sentence
 
-    start = "cache: images resized to 24 × 32 are kept, 4,096 bytes each, 0.00 GB in all; "
-    assert start + "this stream has none; with one, each image is decoded once, not once an epoch" == said(None)
-    assert start + "they fit into cache.gb = 1" == said(1.0)
-    assert start + "cache.gb = 0.0001 holds 24% of them" == said(0.0001)
+    kept = "images resized to 24 × 32 are kept, 4,096 bytes each, 0.00 GB in all"
+    assert f"cache: none; with one, {kept}, and decoded once, not once an epoch" == said(None)
+    assert f"cache: {kept}; they fit into cache.gb = 1" == said(1.0)
+    assert f"cache: {kept}; cache.gb = 0.0001 holds 24% of them" == said(0.0001)
     assert "cache: nothing is kept: the source holds pixels, not image files" == estimate_cache(plan, []).sentence
     large = cached_plan(*TRANSFORMS["random_large"])
     assert (
