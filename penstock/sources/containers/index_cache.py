@@ -16,12 +16,11 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from penstock.protocol.storage.confined_files import Watch
+from penstock.protocol.storage.user_cache import SETTLED_S, user_cache_folder
 from penstock.sources.containers.shard_index import ShardIndex
 
 #: Counted up when an index of the same shard would be another one.
 _VERSION = 2
-#: A file that changed less than this ago (s) may change again at the same time of change, as coarse clocks give it.
-_SETTLED_S = 2.0
 _FORMAT: TypeAdapter[tuple[tuple[int, int, int], ShardIndex]] = TypeAdapter(tuple[tuple[int, int, int], ShardIndex])
 
 
@@ -40,18 +39,18 @@ def cached(
         if identity == shard.identity and index.is_whole(labelled=bool(fields["label"])):
             return index
     index = make()
-    if now - shard.identity[2] / 1e9 > _SETTLED_S:
+    if now - shard.identity[2] / 1e9 > SETTLED_S:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
             _write(file, _FORMAT.dump_json((shard.identity, index)))
     return index
 
 
 def _file(place: str, fields: Mapping[str, object]) -> Path | None:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - leaves ~ without a home
-    if not os.path.isabs(home):  # noqa: PTH117 - text
+    folder = user_cache_folder()
+    if not folder.is_absolute():
         return None
     name = hashlib.sha256(json.dumps([_VERSION, os.path.realpath(place), fields], sort_keys=True).encode()).hexdigest()
-    return Path(home) / "penstock/shards" / f"{name}.json"
+    return folder / "shards" / f"{name}.json"
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.protocol.errors import PenstockError
+from penstock.protocol.storage.user_cache import user_cache_folder
 
 #: Name of the layout: another layout gets another folder, so that two versions of Penstock can share a place.
 _LAYOUT = "penstock-images-1"
@@ -24,18 +25,12 @@ class CacheError(PenstockError):
     """The folder cannot hold the cache of decoded images."""
 
 
-def default_folder() -> str:
-    """Return where the cache lies unless a folder is given: this user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - leaves ~ without a home
-    return str(Path(home) / "penstock")
-
-
 def open_folder(given: str) -> Path:
     """Return the cache's own folder below the one that is given, made if it is missing. Raises CacheError.
 
     Only its owner may write to it: images from a folder that others can write to are not to be trusted.
     """
-    top = Path(given or default_folder()).expanduser()
+    top = Path(given or user_cache_folder()).expanduser()
     folder = top / _LAYOUT
     if not top.is_absolute():
         raise CacheError(f"cache folder {str(top)!r}: give an absolute path, such as /var/tmp/penstock or /dev/shm")

@@ -17,6 +17,7 @@ from pathlib import Path
 from time import perf_counter
 
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.storage.user_cache import SETTLED_S
 from penstock.sources.base import Known
 from penstock.sources.files import FileIdentity
 from penstock.worker.imaging.cache.entry import IDENTITY_BYTES, KEY_BYTES, Entry
@@ -25,8 +26,6 @@ from penstock.worker.imaging.cache.store import Store
 from penstock.worker.imaging.decode import Decoder, Pixels
 
 _IDENTITY = struct.Struct("<QQqq")
-#: A file that changed less than this ago (s) may change again within the same tick of a coarse clock.
-SETTLED_S = 2.0
 
 
 @dataclass(slots=True)
