@@ -3,7 +3,7 @@
 The random numbers of a batch depend on its place in the stream alone. `Mix.draw` makes six numbers of them, which
 travel with each sample as one more field; `mix_images` and `mix_labels` need no others. They run where the batch is: on
 numpy arrays, or on tensors of TensorFlow, PyTorch or JAX, also on a device and in compiled functions.
-`mixing_arrays.py` holds what the frameworks call differently, `trainer/feed/mixed.py` the feed that adds the field.
+`arrays.py` holds what the frameworks call differently, `trainer/feed/mixed.py` the feed that adds the field.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from penstock.protocol.errors import SpecError
 from penstock.protocol.plan import FieldSchema
 from penstock.protocol.wire import Array
-from penstock.trainer.adapters.mixing_arrays import arrays_of
+from penstock.trainer.adapters.arrays import arrays_of
 from penstock.worker.imaging.operations.parameters import decay, sine_cosine, waiting_time, whole
 
 #: The field that says how a sample is mixed. Its six numbers are the sample's share of the pixels outside the box, its

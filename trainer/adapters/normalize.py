@@ -1,70 +1,105 @@
 """Normalisation on the trainer's side, for streams whose spec says `normalize.where = "trainer"`.
 
-Does what `worker/imaging/normalize.py` does, as one TensorFlow function of a whole batch: uint8 travels, and the
-trainer's device does the arithmetic. TensorFlow is imported on first use.
+Does what `worker/imaging/normalize.py` does, in numpy, TensorFlow, PyTorch or JAX, on a whole batch: uint8 travels, and
+the trainer's device does the arithmetic. `arrays.py` holds what the frameworks call differently.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.statistics import EPSILON
+from penstock.trainer.adapters.arrays import Arrays, arrays_of
 from penstock.worker.imaging.normalize import Normalizer, open_normalizer
 
-if TYPE_CHECKING:
-    import tensorflow as tf
+#: To channels before the sides, and back.
+_FIRST, _LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 class BatchNormalizer:
-    """Normalises batches of uint8 images: `normalizer(batch["image"])`, numpy to numpy, tensor to tensor.
+    """Normalises batches of images: `normalizer(batch["image"])`, numpy to numpy, tensor to tensor where it lies.
 
-    Images are (samples, height, width, channels); the result has the dtype and the axes of the spec. Called in a
-    model or a training step, it runs on their device; in `Dataset.map`, on the host.
+    Takes images as the feed or its loader gives them, and returns what it would give if a worker normalised: arrays and
+    TensorFlow's tensors with the axes of the spec, PyTorch's tensors always (n, channels, height, width). Works in a
+    model, a training step or a compiled function, on their device; in `Dataset.map`, on the host.
     """
 
     def __init__(self, plain: Normalizer) -> None:
         """Take the normaliser that a worker would use."""
         self.plain = plain
-        self._zca: Any = None
+        #: PyTorch's constants by name and device: they are copied to a device once, not with each batch.
+        self._constants: dict[tuple[str, Any], Any] = {}
 
     def __call__(self, images: Any) -> Any:
-        """Return the normalised batch. Raises SpecError if images are no uint8 batch of the stream's shape."""
+        """Return the normalised batch. Raises SpecError if images are no batch of the stream's shape.
+
+        Of numpy only uint8 is taken. Tensors may be of another type too, since models convert what they are given:
+        their numbers must be levels from 0 to 255 all the same.
+        """
         if isinstance(images, np.ndarray):
             if images.dtype != np.uint8 or images.shape[1:] != self.plain.shape:
-                raise SpecError(
-                    f"images of {images.dtype} {images.shape}: normalise batches of uint8 (samples, "
-                    f"{', '.join(map(str, self.plain.shape))}), as they come from the feed"
-                )
+                raise self._unfit(images)
             return self.plain(images)
         return self.tensor(images)
 
-    def tensor(self, images: "tf.Tensor") -> "tf.Tensor":
-        """Return a normalised tensor; for use inside `tf.function`, `Dataset.map` and models."""
-        from penstock.trainer.adapters.tf import import_tensorflow  # noqa: PLC0415 - TensorFlow takes seconds
-
-        tf, plain, settings = import_tensorflow(), self.plain, self.plain.settings
-        values = tf.cast(images, tf.float32)
+    def tensor(self, images: Any) -> Any:
+        """Return a normalised tensor of TensorFlow, PyTorch or JAX; for use inside compiled functions and models."""
+        arrays, plain, settings = arrays_of(images), self.plain, self.plain.settings
+        first = self._channels_first(images, arrays)
+        values = arrays.floats(arrays.transpose(images, _LAST) if first else images)
         scale: Any = plain.rescale
         if settings.centers_samples:
-            values -= tf.reduce_mean(values, axis=(1, 2, 3), keepdims=True)
+            values = values - arrays.means(values)
             if settings.samplewise_std_normalization:
-                variance = tf.reduce_mean(tf.square(values), axis=(1, 2, 3), keepdims=True)
-                scale = plain.rescale / (abs(plain.rescale) * tf.sqrt(variance) + EPSILON)
-        values *= scale
+                variance = arrays.means(values * values)
+                scale = plain.rescale / (abs(plain.rescale) * arrays.roots(variance) + EPSILON)
+        values = values * scale
         if settings.centers_features:
-            values -= tf.constant(plain.mean, tf.float32)
+            values = values - self._constant("mean", plain.mean, arrays, values)
         if settings.scales_features:
-            values *= tf.constant(plain.scale, tf.float32)
+            values = values * self._constant("scale", plain.scale, arrays, values)
         if plain.zca is not None:
-            flat = tf.reshape(values, (-1, plain.zca.shape[0]))
-            values = tf.reshape(tf.matmul(flat, tf.constant(plain.zca)), (-1, *plain.shape))
-        if settings.data_format == "channels_first":
-            values = tf.transpose(values, (0, 3, 1, 2))
-        return tf.cast(values, settings.dtype)
+            flat = arrays.reshape(values, (-1, plain.zca.shape[0]))
+            white = arrays.product(flat, self._constant("zca", plain.zca, arrays, values))
+            values = arrays.reshape(white, (-1, *plain.shape))
+        if first or settings.data_format == "channels_first":
+            values = arrays.transpose(values, _FIRST)
+        return arrays.cast(values, settings.dtype)
+
+    def _channels_first(self, images: Any, arrays: Arrays) -> bool:
+        """Return whether images have their channels before their sides, as those of PyTorch's loader.
+
+        Raises SpecError if they are no batch of this stream; sides that a graph does not know may be anything.
+        """
+        height, width, channels = self.plain.shape
+        orders = [((height, width, channels), False)]
+        if arrays.channels_first:
+            orders.insert(0, ((channels, height, width), True))
+        if getattr(images.shape, "rank", 0) is None:  # TensorFlow's, of which nothing is known
+            return False
+        shape = tuple(images.shape)
+        for order, first in orders:
+            if len(shape) == 4 and all(side in (None, wanted) for side, wanted in zip(shape[1:], order, strict=True)):  # noqa: PLR2004 - samples and these
+                return first
+        raise self._unfit(images)
+
+    def _constant(self, name: str, numbers: Any, arrays: Arrays, values: Any) -> Any:
+        if not arrays.channels_first:  # frameworks that trace: a kept constant would belong to one trace
+            return arrays.constant(numbers, values)
+        key = (name, values.device)
+        if key not in self._constants:
+            self._constants[key] = arrays.constant(numbers, values)
+        return self._constants[key]
+
+    def _unfit(self, images: Any) -> SpecError:
+        return SpecError(
+            f"images of {images.dtype} {tuple(images.shape)}: normalise batches of uint8 (samples, "
+            f"{', '.join(map(str, self.plain.shape))}), as they come from the feed"
+        )
 
 
 def batch_normalizer(plan: StreamPlan, roots: Mapping[str, str | Path] | None = None) -> BatchNormalizer:
