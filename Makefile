@@ -15,12 +15,13 @@ EXTRAS := tf-cpu,parquet,hdf5,url,dashboard,bench
 STAMP := .venv/.set-up-in
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo wheels test check lint types layout wheel docs audit sbom format constraints clean
+.PHONY: help setup demo wheels test bench-kernels check lint types layout wheel docs audit sbom format constraints clean
 
 help:
 	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
 	@echo 'make test [ARGS=...]     run the tests'
 	@echo 'make test-TIER           a tier that needs more: slow, long, hosts (root), browser (Chromium), compose (Docker), torch, formats'
+	@echo 'make bench-kernels       compare the kernels with torchvision and Albumentations on one core'
 	@echo 'make check               format, lint, types, layout, the built wheel in a fresh environment, the documentation'
 	@echo 'make docs                 build the documentation site in build/site, and check every link in it'
 	@echo 'make wheels              build an sdist and a wheel with libjpeg-turbo in build/dist, and try the wheel'
@@ -91,6 +92,25 @@ $(TORCH)/.set-up-in: pyproject.toml setup.py constraints.txt tests/pytorch/requi
 	$(TORCH_PIP) install -c constraints.txt --upgrade pip
 	$(TORCH_PIP) install -c constraints.txt -c tests/pytorch/constraints.txt --build-constraint constraints.txt \
 	  -r tests/pytorch/requirements.txt -e . --group torch
+	@pwd -P > $@
+
+# What benchmarks/kernels.py compares the kernels with: torchvision and Albumentations.
+KERNELS := build/kernels
+KERNELS_PIP := $(KERNELS)/bin/python -m pip --disable-pip-version-check
+
+ifneq ($(shell test ! -e $(KERNELS)/.set-up-in || test "$$(cat $(KERNELS)/.set-up-in)" = "$$(pwd -P)" || echo moved),)
+.PHONY: $(KERNELS)/.set-up-in
+endif
+
+bench-kernels: $(KERNELS)/.set-up-in
+	$(KERNELS)/bin/python benchmarks/kernels.py $(ARGS)
+
+$(KERNELS)/.set-up-in: pyproject.toml setup.py constraints.txt benchmarks/requirements.txt tests/pytorch/constraints.txt
+	rm -rf $(KERNELS)
+	$(PYTHON) -m venv $(KERNELS)
+	$(KERNELS_PIP) install -c constraints.txt --upgrade pip
+	$(KERNELS_PIP) install -c constraints.txt -c tests/pytorch/constraints.txt --build-constraint constraints.txt \
+	  -r benchmarks/requirements.txt -e .
 	@pwd -P > $@
 
 # The tools whose files are read, in an environment that sees .venv's packages (TensorFlow is one of them): it takes a minute.

@@ -1,11 +1,14 @@
-"""The kernels' speed on one core, compared with hand-written loops and Keras's ImageDataGenerator in one process.
+"""The kernels' speed on one core, compared with hand-written loops and with other libraries in one process.
 
     python benchmarks/kernels.py [--only cats-dogs,arrays,...] [--rounds 7] [--data FOLDER] [--out kernels.json]
 
+Cases of Keras and TensorFlow run in .venv; those of `kernel_recipes.py` (torchvision, Albumentations) in the
+environment of `make bench-kernels`. What is not installed is left out, and named.
+
 Every variant of a case does the same work on the same images; the variants take turns, round by round, on one core,
 and a ratio is of the two times of one round. Times are the process's CPU time, which other programs disturb least.
-Medians are printed, with the lowest and the highest ratio. `--data` is a folder with `cats-dogs/` and `camera/`;
-default: ../shared/data next to the repository.
+Medians are printed, with the lowest and the highest ratio, and the median ratio by the clock. `--data` is a folder with
+`cats-dogs/` and `camera/`; default: ../shared/data next to the repository.
 """
 
 import argparse
@@ -13,27 +16,25 @@ import json
 import os
 import platform
 import statistics
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
+import kernel_recipes
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
+from kernel_case import OURS, Case, pipeline, task_of
 from rich.console import Console
 from rich.table import Table
 
-from penstock.protocol.messages import Item, Task, TaskKey
-from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec.spec import Stream
+from penstock.protocol.messages import Task, TaskKey
 from penstock.sources.base import Loaded
-from penstock.worker.imaging.pipeline import Pipeline
 
 _ROOT = Path(__file__).resolve().parent.parent
-_OURS = "penstock"
 #: What both sides draw: Keras's arguments are our fields.
 _CHANGES: dict[str, Any] = {
     "rotation_range": 20.0,
@@ -43,33 +44,6 @@ _CHANGES: dict[str, Any] = {
     "channel_shift_range": 20.0,
     "horizontal_flip": True,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One piece of work, done in several ways."""
-
-    title: str
-    #: What is counted.
-    unit: str
-    #: Ways to do it, by name: how many samples a call makes, and the call.
-    variants: Mapping[str, tuple[int, Callable[[], object]]]
-    #: (of which variant, over which variant, at least), of their rates.
-    aims: tuple[tuple[str, str, float], ...]
-
-
-def pipeline(transform: Mapping[str, Any], root: Path, patches: int = 1) -> Pipeline:
-    """Return our kernel for a transform, reading below `root`."""
-    source = {"kind": "directory", "root": "data"}
-    stream = Stream.model_validate({"source": source, "transform": transform, "patches": patches})
-    plan = StreamPlan(name="train", seed=1, settings=stream, items=1, classes=("one",), fingerprint="")
-    return Pipeline(plan, {"data": root})
-
-
-def task_of(files: list[Path], root: Path) -> Task:
-    """Return a task of all files."""
-    items = tuple(Item(item=place, path=file.relative_to(root).as_posix(), label=0) for place, file in enumerate(files))
-    return Task(key=TaskKey(stream="train", ordinal=0), attempt=0, epoch=0, items=items)
 
 
 def cats_dogs(data: Path) -> Case:
@@ -87,12 +61,12 @@ def cats_dogs(data: Path) -> Case:
         f"cats-dogs: decode, {side}×{side}, rotation, shifts, zoom, flip, channel shift",
         "images",
         {
-            _OURS: (len(files), lambda: ours.run(task)),
+            OURS: (len(files), lambda: ours.run(task)),
             "penstock, DCT scaling": (len(files), lambda: scaled.run(task)),
             "hand-written": (len(files), lambda: [_by_hand(file.read_bytes(), side, rng) for file in files]),
             "Keras": (96, lambda: [next(keras) for _ in range(3)]),
         },
-        ((_OURS, "hand-written", 0.95), ("penstock, DCT scaling", "Keras", 5.0), ("hand-written", "Keras", 3.2)),
+        ((OURS, "hand-written", 0.95), ("penstock, DCT scaling", "Keras", 5.0), ("hand-written", "Keras", 3.2)),
     )
 
 
@@ -155,11 +129,11 @@ def arrays(data: Path) -> Case:
         f"{side}×{side}×3 arrays: rotation, shifts, flip, zoom, channel shift, float32 batches of 32",
         "images",
         {
-            _OURS: (count, make),
+            OURS: (count, make),
             "hand-written": (count, by_hand),
             "Keras": (1024, lambda: [next(flow) for _ in range(32)]),
         },
-        ((_OURS, "Keras", 15.0),),
+        ((OURS, "Keras", 15.0),),
     )
 
 
@@ -189,11 +163,11 @@ def center(data: Path) -> Case:
         f"camera photos: one centred {side}×{side} patch",
         "patches",
         {
-            _OURS: (len(files), lambda: ours.run(task)),
+            OURS: (len(files), lambda: ours.run(task)),
             "simplejpeg, all of it": (len(files), whole),
             "tf.image.decode_and_crop_jpeg": (len(files), cropped),
         },
-        ((_OURS, "tf.image.decode_and_crop_jpeg", 1.0), (_OURS, "simplejpeg, all of it", 2.9)),
+        ((OURS, "tf.image.decode_and_crop_jpeg", 1.0), (OURS, "simplejpeg, all of it", 2.9)),
     )
 
 
@@ -204,58 +178,84 @@ def _keras(**more: Any) -> Any:  # noqa: ANN401 - Keras has no types
     return ImageDataGenerator(**(_CHANGES | more))
 
 
+#: Cases of .venv; those of `make bench-kernels` also get a folder for files that they make.
 CASES: dict[str, Callable[[Path], Case]] = {"cats-dogs": cats_dogs, "arrays": arrays, "center": center}
+RECIPES: dict[str, Callable[[Path, Path], Case]] = {
+    "imagenet": kernel_recipes.imagenet,
+    "rand-augment": kernel_recipes.rand_augment,
+    "large-photos": kernel_recipes.large_photos,
+    "detection": kernel_recipes.detection,
+    "detection-large": kernel_recipes.detection_large,
+    "detection-colors": kernel_recipes.detection_colors,
+}
+#: Samples a second by processor time and by the clock, one pair a round.
+Rates = Mapping[str, list[tuple[float, float]]]
 
 
-def measure(case: Case, rounds: int) -> dict[str, list[float]]:
-    """Return the rates of each variant, one a round; the first round warms up and is not counted."""
-    rates: dict[str, list[float]] = {name: [] for name in case.variants}
+def measure(case: Case, rounds: int) -> Rates:
+    """Return the rates of each variant; the first round warms up and is not counted."""
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in case.variants}
     for number in range(rounds + 1):
         for name, (count, work) in case.variants.items():
-            start = time.process_time()
+            start = time.process_time(), time.perf_counter()
             work()
             if number:
-                rates[name].append(count / (time.process_time() - start))
+                rates[name].append((count / (time.process_time() - start[0]), count / (time.perf_counter() - start[1])))
     return rates
 
 
-def report(case: Case, rates: Mapping[str, list[float]], console: Console) -> dict[str, Any]:
+def report(case: Case, rates: Rates, console: Console) -> dict[str, Any]:
     """Print a case's table and its aims; return both for the file."""
     table = Table(title=case.title, title_justify="left")
     for column in (f"{case.unit}/s on one core", "median", "µs each", "of ours"):
         table.add_column(column, justify="left" if column[0] != "m" else "right")
-    medians = {name: statistics.median(values) for name, values in rates.items()}
+    medians = {name: statistics.median(rate for rate, _ in values) for name, values in rates.items()}
     for name, rate in medians.items():
-        table.add_row(name, f"{rate:,.0f}", f"{1e6 / rate:,.1f}", f"{rate / medians[_OURS]:.3f}")
+        table.add_row(name, f"{rate:,.0f}", f"{1e6 / rate:,.1f}", f"{rate / medians[OURS]:.3f}")
     console.print(table)
     aims = []
     for one, other, least in case.aims:
-        ratios = [a / b for a, b in zip(rates[one], rates[other], strict=True)]
-        ratio = statistics.median(ratios)
-        aims.append({"of": one, "over": other, "aim": least, "ratio": ratio, "low": min(ratios), "high": max(ratios)})
+        pairs = list(zip(rates[one], rates[other], strict=True))
+        ratios = [a[0] / b[0] for a, b in pairs]
+        ratio, by_clock = statistics.median(ratios), statistics.median(a[1] / b[1] for a, b in pairs)
+        found = {"ratio": ratio, "low": min(ratios), "high": max(ratios), "by_clock": by_clock}
+        aims.append({"of": one, "over": other, "aim": least, **found})
         console.print(
-            f"  {one} / {other}: {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}), aim {least}: "
-            f"{'met' if ratio >= least else 'NOT MET'}"
+            f"  {one} / {other}: {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}; by the clock {by_clock:.2f}), "
+            f"aim {least}: {'met' if ratio >= least else 'NOT MET'}"
         )
     return {"title": case.title, "rates": medians, "aims": aims}
+
+
+def case_of(name: str, data: Path, made: Path) -> Case | None:
+    """Return a case; None, and say why, if one of the packages that it compares with is not installed."""
+    try:
+        return CASES[name](data) if name in CASES else RECIPES[name](data, made)
+    except ModuleNotFoundError as error:
+        print(f"{name}: left out, because {error.name} is not installed")
+        return None
 
 
 def main() -> None:
     """Measure the chosen cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(CASES), help="cases, with commas between")
+    parser.add_argument("--only", default=",".join((*CASES, *RECIPES)), help="cases, with commas between")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--data", type=Path, default=_ROOT.parent / "shared" / "data")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    names = options.only.split(",")
+    if unknown := [name for name in names if name not in CASES and name not in RECIPES]:
+        parser.error(f"--only {','.join(unknown)}: no such case; there are {', '.join((*CASES, *RECIPES))}")
     warnings.simplefilter("ignore")  # Keras calls SciPy by a deprecated name
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     console = Console(width=120)
     found = {}
-    for name in options.only.split(","):
-        case = CASES[name](options.data)
-        found[name] = report(case, measure(case, options.rounds), console)
+    with tempfile.TemporaryDirectory() as made:
+        for name in names:
+            if (case := case_of(name, options.data, Path(made))) is not None:
+                found[name] = report(case, measure(case, options.rounds), console)
     if options.out:
         host = {
             "cpu": platform.processor() or platform.machine(),
