@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from value_words import bounded, default_words, type_words
 
 from penstock.bench.results import BenchSettings
+from penstock.commands.autoscale import AutoscaleSettings
 from penstock.commands.check import CheckSettings
 from penstock.commands.doctor import DoctorSettings
 from penstock.commands.init import SpecSettings
@@ -86,6 +87,7 @@ _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock view": ViewSettings,
     "penstock inspect": InspectSettings,
     "penstock status": StatusSettings,
+    "penstock autoscale": AutoscaleSettings,
     "penstock quarantine": QuarantineSettings,
     "penstock doctor": DoctorSettings,
     "penstock bench": BenchSettings,

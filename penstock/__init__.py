@@ -160,7 +160,7 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
 def local(  # noqa: PLR0913 - by keyword, each with a default
     spec: "str | Path | Mapping[str, Any] | Spec",
     *,
-    workers: int | None = None,
+    workers: "int | str | tuple[int, int] | None" = None,
     roots: "Mapping[str, str | PathLike[str]] | None" = None,
     run_dir: "str | Path | None" = None,
     keys: "str | Path | None" = None,
@@ -170,11 +170,12 @@ def local(  # noqa: PLR0913 - by keyword, each with a default
     """Run a whole stack on this machine while a `with` block lasts, or from `start()` to `stop()`.
 
     For a folder of images without a spec, call `penstock.images`. `spec` is the path of a TOML file, or its content as
-    a mapping; `workers` is a number of processes (default: one a core); `roots` maps root names to folders; `run_dir`
-    keeps logs and the quarantine ledger (default: a temporary folder); `keys` is a key folder (default: PENSTOCK_KEYS,
-    or none); `cache` is the folder for decoded images of streams that have `cache` (default: PENSTOCK_CACHE, or
-    penstock in the user's cache folder); `dashboard` is host:port of the page, "auto" for loopback, or empty for none:
-    `stack.dashboard` is its address. Entering raises SpecError, SourceError or StackError if the stack cannot start.
+    a mapping; `workers` is a number of processes (default: one a core), "auto" for as many as are needed, up to one a
+    core, or bounds such as (1, 16); `roots` maps root names to folders; `run_dir` keeps logs and the quarantine ledger
+    (default: a temporary folder); `keys` is a key folder (default: PENSTOCK_KEYS, or none); `cache` is the folder for
+    decoded images of streams that have `cache` (default: PENSTOCK_CACHE, or penstock in the user's cache folder);
+    `dashboard` is host:port of the page, "auto" for loopback, or empty for none: `stack.dashboard` is its address.
+    Entering raises SpecError, SourceError or StackError if the stack cannot start.
 
     Examples:
         >>> with penstock.local("spec.toml", workers=4) as stack:  # doctest: +SKIP
@@ -202,7 +203,7 @@ def images(  # noqa: PLR0913 - by keyword, each with a default
     fit: str = "stretch",
     classes: Sequence[str] | None = None,
     seed: int = 0,
-    workers: int | None = None,
+    workers: "int | str | tuple[int, int] | None" = None,
     dashboard: str = "",
 ) -> "Images":
     """Stream a folder of images with one subfolder per class: start workers and return the streams, ready to iterate.

@@ -35,6 +35,7 @@ COMMANDS = {
     "inspect": Command("penstock.commands.inspect", "describe an HDF5 file, and draw its samples"),
     "up": Command("penstock.commands.up", "run a supervised stack on this machine"),
     "status": Command("penstock.commands.status", "show the state of a running stack, and its bottleneck"),
+    "autoscale": Command("penstock.commands.autoscale", "run a command whenever another number of workers is needed"),
     "quarantine": Command("penstock.commands.quarantine", "list the items that failed, and why"),
     "trace": Command("penstock.trace.command", "join recorded traces into a file for the Perfetto viewer"),
     "doctor": Command("penstock.commands.doctor", "check this machine: versions, decoders, memory, limits, ports"),

@@ -59,6 +59,21 @@ class Verdict(Message):
     """Seconds since this became the verdict."""
 
 
+class Scaling(Message):
+    """How many workers there should be: for whatever starts and stops workers, which follows this number."""
+
+    wanted: Count | None = None
+    """Number of workers that there should be, damped and within the bounds; none until it is known."""
+    least: Count = 1
+    """Fewest workers that are asked for."""
+    most: Count | None = None
+    """Most workers that are asked for; none: no bound."""
+    sentence: Text = ""
+    """Why the number was changed to what it is, with what it costs and brings."""
+    for_s: Amount = 0.0
+    """Seconds since the number changed."""
+
+
 class Flow(Message):
     """Flow between the services, per second, lately."""
 
@@ -189,6 +204,8 @@ class Snapshot(Message):
     """Seconds since the ventilator had listed its sources."""
     verdict: Verdict
     """What limits the stack."""
+    scaling: Scaling = Scaling()
+    """How many workers there should be."""
     flow: Flow = Flow()
     """Flow between the services, per second."""
     streams: tuple[StreamRow, ...]

@@ -40,6 +40,7 @@ from penstock.protocol.transport.sockets import ByRole
 from penstock.protocol.version import __version__
 from penstock.ventilator.core.leases import LeasePolicy, Leases
 from penstock.ventilator.monitoring.metrics import METRICS, fill
+from penstock.ventilator.monitoring.scaling import ScalingPolicy
 from penstock.ventilator.monitoring.snapshots import Own, Snapshots
 from penstock.ventilator.sources.catalog import Catalog
 
@@ -84,6 +85,14 @@ class VentilatorSettings(ServiceSettings):
     """Minimum seconds for which a task blocks the stream before a second worker gets it too."""
     hedge_factor: float = Field(default=4.0, ge=1)
     """A task is given to a second worker only if it has run this many times longer than a typical task."""
+    workers_least: int = Field(default=1, ge=0)
+    """Fewest workers that the status asks for; 0: none while no trainer reads."""
+    workers_most: int = Field(default=0, ge=0)
+    """Most workers that the status asks for; 0: no bound."""
+    workers_up_s: float = Field(default=10.0, gt=0)
+    """Seconds for which more workers must be needed before the status asks for them."""
+    workers_down_s: float = Field(default=60.0, gt=0)
+    """Seconds for which fewer workers must be enough before the status asks for fewer."""
     dashboard: str = ""
     """Address of the dashboard, such as 127.0.0.1:5550; port 0: any free port; empty: no dashboard."""
     dashboard_token_file: str = ""
@@ -100,6 +109,9 @@ class Ventilator:
     def __init__(self, service: Service, settings: VentilatorSettings, dashboard: "Dashboard | None") -> None:
         """List the sources, then bind and serve the pages. Raises SpecError and SourceError."""
         self._service, self._dashboard = service, dashboard
+        scaling = ScalingPolicy(
+            settings.workers_least, settings.workers_most, settings.workers_up_s, settings.workers_down_s
+        )
         spec = load_spec(settings.spec)
         roots = spec.map_roots(settings.root)
         if not service.hub.keys:
@@ -124,7 +136,7 @@ class Ventilator:
         self._tick_at = self._shown_at = now = time.monotonic()
         #: What the status shows.
         self.observed = Observed(self._core.observe, _OBSERVE_S, now)
-        own = Own(__version__, settings.restarts, service.hub.rejects.counts)
+        own = Own(__version__, settings.restarts, service.hub.rejects.counts, scaling)
         self._snapshots = Snapshots(own, self.observed.latest, time.time())
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self._snapshots.snapshot)).answer)
         service.health.serve("/status", lambda _: self._as_json(), private=True)

@@ -25,7 +25,7 @@ _NAME = 20
 #: Newest quarantined items that are shown, and fewest workers where there is little room.
 _LINES, _FEWEST_WORKERS = 3, 4
 #: Rows that everything but streams and workers takes.
-_OTHER_ROWS = 16
+_OTHER_ROWS = 17
 _MINUTE_S, _HOUR_S = 100, 6000
 _STAGES = {"idle": "idle", "read": "reading", "make": "making", "send": "sending"}
 _ALARMING = {"stalled", "starting"}
@@ -78,6 +78,11 @@ def _verdict(snapshot: Snapshot) -> Iterator[RenderableType]:
     yield Text.assemble((word.capitalize(), style), (f"  for {span(verdict.for_s)}", "dim"))
     sentence = printable(verdict.sentence.removeprefix(f"{verdict.word}: "))
     yield Text(sentence[:1].upper() + sentence[1:])
+    scaling = snapshot.scaling
+    if scaling.wanted is not None:
+        most = "" if scaling.most is None else f" of at most {scaling.most}"
+        since = f"for {span(scaling.for_s)}: {printable(scaling.sentence)}"
+        yield Text(f"{several(scaling.wanted, 'worker')}{most} wanted, {since}", "dim")
 
 
 def _flow(snapshot: Snapshot) -> RenderableType:

@@ -30,8 +30,9 @@ class UpSettings(Settings):
 
     spec: CliPositionalArg[str]
     """Path of the spec (TOML)."""
-    workers: int | None = Field(default=None, ge=0)
-    """Number of worker processes; default: one per core."""
+    workers: int | str | None = None
+    """Number of worker processes; `auto`: as many as are needed, from one to one per core; 2-8: between these bounds;
+    default: one per core."""
     root: dict[str, str] = Field(default_factory=dict)
     """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
     run_dir: str | None = None

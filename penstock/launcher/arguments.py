@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,8 @@ from penstock.protocol.errors import SpecError
 from penstock.protocol.spec.roots import absolute_root
 
 
-def check_stack(workers: object, roots: object, folders: Mapping[str, object], dashboard: object) -> None:
+def check_stack(roots: object, folders: Mapping[str, object], dashboard: object) -> None:
     """Raise SpecError where an argument of `penstock.local` is of the wrong type; `folders` are by argument name."""
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, Integral) or int(workers) < 0):
-        raise SpecError(f"workers = {workers!r}: give a whole number, 0 or more; without it there is one per core")
     if roots is not None:
         _check_roots(roots)
     for name, path in folders.items():

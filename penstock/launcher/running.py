@@ -21,8 +21,9 @@ from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import StackError
 from penstock.protocol.runtime.health import fetch, query
 from penstock.protocol.snapshot import Snapshot
+from penstock.protocol.spec.spec import Spec
 from penstock.protocol.transport.addresses import check_address
-from penstock.protocol.transport.own_files import make_own_folder
+from penstock.protocol.transport.own_files import make_own_folder, open_own
 from penstock.protocol.transport.unix_sockets import discard
 
 #: Seconds that the ventilator may take to list its sources.
@@ -70,6 +71,19 @@ class Running:
         start = self._forks.start if self._forks else start_command
         self.supervisor = Supervisor(tell, self.folder if keep_logs else None, start)
 
+    def write(self, spec: Spec) -> str:
+        """Write the spec for the ventilator; return the file's path."""
+        path = self.folder / "spec.json"
+        with open_own(path, "w", encoding="utf-8") as file:
+            file.write(spec.model_dump_json())
+        return str(path)
+
+    def begin(self, workers: int) -> None:
+        """Start all services, with `settings`. Raises StackError."""
+        self.add("ventilator")
+        self.add("sink")
+        self.scale(workers)
+
     def add(self, name: str) -> None:
         """Start a process: `ventilator`, `sink`, or `worker-` and a number. Raises StackError."""
         assert self.supervisor  # noqa: S101 - `open` made it
@@ -82,6 +96,19 @@ class Running:
             raise StackError(
                 f"{name} cannot be started: {error}; allow more processes and open files, or start fewer workers"
             ) from error
+
+    @property
+    def workers(self) -> int:
+        """How many workers are kept running."""
+        return sum(name.startswith("worker-") for name in self._processes())
+
+    def scale(self, workers: int) -> None:
+        """Keep this many workers running: start more, or drain the newest. Raises StackError."""
+        assert self.supervisor  # noqa: S101 - `open` made it
+        for number in range(self.workers, workers):
+            self.add(f"worker-{number}")
+        for number in range(workers, self.workers):
+            self.supervisor.remove(f"worker-{number}")
 
     def health(self, name: str) -> str:
         """Return the path of the health socket of the process that has this name now."""

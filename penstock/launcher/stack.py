@@ -23,13 +23,12 @@ from penstock.launcher.notebook import stack_html
 from penstock.launcher.running import Running
 from penstock.launcher.service_command import settings_of_services
 from penstock.launcher.supervisor import Child, Supervisor
+from penstock.launcher.worker_count import WorkerCount, Workers, follow_ventilator
 from penstock.protocol.errors import PenstockError, SpecError, StackError
-from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.roots import absolute_root
 from penstock.protocol.spec.spec import Spec, as_spec
 from penstock.protocol.transport.keys import given_keys
-from penstock.protocol.transport.own_files import open_own
 from penstock.terminal.words import several
 from penstock.trainer.client.feed import Feed
 from penstock.trainer.client.ranks import find_local_rank
@@ -47,7 +46,7 @@ class LocalStack:
         self,
         spec: str | Path | Mapping[str, Any] | Spec,
         *,
-        workers: int | None = None,
+        workers: Workers | None = None,
         roots: Mapping[str, str | os.PathLike[str]] | None = None,
         run_dir: str | Path | None = None,
         addresses: Addresses | None = None,
@@ -66,10 +65,12 @@ class LocalStack:
         Raises SpecError.
         """
         page = dashboard if isinstance(dashboard, DashboardOptions) else DashboardOptions(dashboard)
-        check_stack(workers, roots, {"run_dir": run_dir, "keys": keys}, page.address)
+        check_stack(roots, {"run_dir": run_dir, "keys": keys}, page.address)
         self._given = Given()
         self.spec = as_spec(self._given.extract(spec) if isinstance(spec, Mapping) else spec)
-        self.workers = len(usable_cores()) if workers is None else int(workers)
+        self._count = WorkerCount.of(workers)
+        #: How many workers are to run now.
+        self.workers = self._count.first
         #: The error that stopped the stack; None while it is well.
         self.error: PenstockError | None = None
         self._roots = {name: absolute_root(str(root), Path.cwd()) for name, root in (roots or {}).items()}
@@ -187,15 +188,8 @@ class LocalStack:
         place = find_local_rank(rank, world_size)
         if stream not in self.spec.streams:
             raise SpecError(f"no stream {stream!r} in the spec; there are: {', '.join(self.spec.streams)}")
-        feed = Feed(
-            self.address,
-            stream,
-            rank=place.rank,
-            world_size=place.world_size,
-            prefetch=prefetch,
-            timeout_s=timeout_s,
-            keys=self._keys,
-        )
+        ranks = {"rank": place.rank, "world_size": place.world_size}
+        feed = Feed(self.address, stream, **ranks, prefetch=prefetch, timeout_s=timeout_s, keys=self._keys)
         feed.owner = self  # the stack runs as long as one of its feeds is held
         if self._pid != os.getpid():  # a forked process's feed: that process closes it
             return feed
@@ -206,19 +200,27 @@ class LocalStack:
         return feed
 
     def scale(self, workers: int) -> None:
-        """Run this many workers from now on: start more, or drain the newest. Raises StackError if it does not run."""
+        """Run this many workers from now on: start more, or drain the newest.
+
+        Raises StackError if the stack does not run, or scales by itself.
+        """
+        if self._count.bounds:
+            raise StackError(f"{self!r} scales by itself: start it with a number of workers to scale it by hand")
+        self._scale(workers)
+
+    def _scale(self, workers: int) -> None:
         if self._pid != os.getpid():
+            here = os.getpid()
             raise StackError(
-                f"{self!r} is run by process {self._pid}, and this is {os.getpid()}, forked from it: scale it there"
+                f"{self!r} is run by process {self._pid}, and this is {here}, forked from it: scale it there"
             )
-        if not self.running or not self._supervisor:
+        if not self.running:
             raise StackError(f"{self!r} cannot be scaled: start it first")
-        for number in range(self.workers, workers):
-            self._started().add(f"worker-{number}")
-            self.workers = number + 1
-        for number in range(workers, self.workers):
-            self._supervisor.remove(f"worker-{number}")
-        self.workers = workers
+        run = self._started()
+        try:
+            run.scale(workers)
+        finally:
+            self.workers = run.workers
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Return what each service answers at /healthz; `{"ready": False, "why": …}` from one that does not."""
@@ -266,18 +268,14 @@ class LocalStack:
         spec = self.spec
         if self.addresses.is_one_host:
             spec = follow_links(spec, spec.roots | self._roots)
-        with open_own(self.run_dir / "spec.json", "w", encoding="utf-8") as file:
-            file.write(spec.model_dump_json())
         run = self._started()
-        ventilator = {"spec": str(self.run_dir / "spec.json"), "root": self._roots, **self._page.settings}
+        ventilator = {"spec": run.write(spec), "root": self._roots, **self._page.settings, **self._count.settings}
         own: dict[str, dict[str, Any]] = {"ventilator": ventilator, "sink": {"quarantine": str(self.quarantine)}}
         run.settings = settings_of_services(self.addresses, {"keys": self._keys}, own, self._options)
-        for name in ("ventilator", "sink", *(f"worker-{number}" for number in range(self.workers))):
-            run.add(name)
+        run.begin(self.workers)
+        if self._count.bounds:
+            follow_ventilator(run, weakref.WeakMethod(self._scale))
         return run.wait_until_listed()
-
-    def _health(self, name: str) -> str:
-        return self._started().health(name)
 
     def _started(self) -> Running:
         if self._run is None:

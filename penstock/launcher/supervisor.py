@@ -103,9 +103,11 @@ class Supervisor:
         self._thread.start()
 
     def add(self, name: str, command: Sequence[str]) -> None:
-        """Start a process and keep it running."""
+        """Start a process and keep it running. Raises StackError while all are being stopped."""
         log = self._log_dir / f"{name}.log" if self._log_dir else None
         with self._lock:
+            if self._stopping:
+                raise StackError(f"{name} is not started: the stack is being stopped")
             self.children[name] = Child(name, command, self._spawn(command, log, 0), log)
         self._wake()
 

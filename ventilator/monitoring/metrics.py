@@ -14,6 +14,11 @@ METRICS = (
         "penstock_workers_missing", "gauge", "About how many more workers would keep the trainers fed, if worker-bound"
     ),
     Definition(
+        "penstock_workers_wanted",
+        "gauge",
+        "How many workers there should be, damped, for an autoscaler to follow",
+    ),
+    Definition(
         "penstock_trainer_wait_ratio", "gauge", "How much of its time a trainer waited, lately", ("stream", "rank")
     ),
     Definition("penstock_ventilator_workers", "gauge", "Workers that are here"),
@@ -63,6 +68,8 @@ def fill(page: MetricsPage, snapshot: Snapshot) -> None:
     page.add_each("penstock_verdict", {word: float(word == verdict.word) for word in WORDS})
     page.add_each("penstock_stalled", {cause: float(cause == verdict.cause) for cause in CAUSES if cause})
     page.add("penstock_workers_missing", verdict.more_workers)
+    if snapshot.scaling.wanted is not None:  # an autoscaler must not follow a number that is not known
+        page.add("penstock_workers_wanted", snapshot.scaling.wanted)
     waits: dict[tuple[str, int], float] = {}
     for trainer in snapshot.trainers:  # two jobs may read a stream as the same rank
         place = trainer.stats.stream, trainer.stats.rank

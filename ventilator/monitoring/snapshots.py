@@ -6,7 +6,7 @@ what happened in it. No socket and no clock: observations and the time of day co
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from penstock.protocol.messages import SinkStats, StoryPart
 from penstock.protocol.snapshot import Flow, SinkRow, Snapshot, StreamRow, TrainerRow, WorkerRow
@@ -18,6 +18,7 @@ from penstock.ventilator.core.observation import (
     WorkerObservation,
 )
 from penstock.ventilator.monitoring.evidence import Moment, collect
+from penstock.ventilator.monitoring.scaling import Scaler, ScalingPolicy
 from penstock.ventilator.monitoring.verdict import Judge
 
 #: Seconds that rates and the verdict look back.
@@ -34,6 +35,8 @@ class Own:
     restarts: int
     #: Counts of dropped messages, by reason, kept up to date.
     rejected: Mapping[str, int]
+    #: Bounds and patience of the number of workers.
+    scaling: ScalingPolicy = field(default_factory=ScalingPolicy)
 
 
 class Snapshots:
@@ -44,6 +47,7 @@ class Snapshots:
         self._own, self._began = own, seen.now
         self._window: deque[Moment] = deque()
         self._judge = Judge(seen.now)
+        self._scaler = Scaler(own.scaling, seen.now)
         self._ledger: tuple[QuarantinedItem, ...] = ()
         self.snapshot = self._make(seen, at)
 
@@ -65,11 +69,14 @@ class Snapshots:
         stats = (seen.sink.stats if seen.sink else None) or SinkStats()
         workers = [_worker(worker, past, seen.now) for worker in seen.workers]
         trainers = [_trainer(reader, past) for reader in stats.readers]
+        evidence = collect(seen, past)
+        verdict = self._judge.hear(evidence, seen.now)
         return Snapshot(
             version=self._own.version,
             at=at,
             up_s=max(0.0, seen.now - self._began),
-            verdict=self._judge.hear(collect(seen, past), seen.now),
+            verdict=verdict,
+            scaling=self._scaler.hear(evidence, verdict, seen.now),
             flow=_flow(past),
             streams=tuple(_stream(stream, stats, seen.now) for stream in seen.streams),
             workers=tuple(sorted(workers, key=lambda row: row.name)),

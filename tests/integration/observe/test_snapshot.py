@@ -78,7 +78,7 @@ def test_the_snapshot_is_the_same_by_every_way(stack: LocalStack) -> None:
     assert 2 == len(snapshot.workers)
     assert [("train", 0)] == [(trainer.stats.stream, trainer.stats.rank) for trainer in snapshot.trainers]
     assert ("application/json", True) == (
-        fetch(stack._health("ventilator"), "/status", DEADLINE_S)[0],
+        fetch(stack._started().health("ventilator"), "/status", DEADLINE_S)[0],
         bool(snapshot.sink),
     )
     with Onlooker(stack.addresses.ventilator) as onlooker:

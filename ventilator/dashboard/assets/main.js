@@ -33,6 +33,12 @@ function showVerdict() {
   document.title = `${capital(word)} – Penstock`;
 }
 
+function showScaling() {
+  const { wanted, most, sentence, for_s: seconds } = now.scaling;
+  const bound = most === null ? "" : ` of at most ${most}`;
+  say(find("scaling"), wanted === null ? "" : `${several(wanted, "worker")}${bound} wanted, for ${span(seconds)}: ${sentence}.`);
+}
+
 function showFigures() {
   say(find("figure-delivered"), rate(now.flow.delivered));
   say(find("figure-wait"), percent(now.verdict.wait_fraction));
@@ -46,6 +52,7 @@ function showFigures() {
 function showAll() {
   if (!now) return;
   showVerdict();
+  showScaling();
   showFigures();
   drawTopology(now);
   showCharts(history);

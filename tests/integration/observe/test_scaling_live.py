@@ -1,0 +1,73 @@
+"""Workers that come and go by themselves: real stacks that scale up from nothing, down to what is needed, and drain."""
+
+import shlex
+import sys
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from support.services.running import FAST, PENSTOCK, running
+from support.streams import OPTIONS, digest, run_stack, take, until
+
+from penstock.launcher.stack import LocalStack
+from penstock.protocol.errors import StackError
+
+pytestmark = pytest.mark.integration
+
+#: A small engine: keeps as many `penstock worker` processes as it is told, by their process IDs in a folder.
+ENGINE = """
+import os, signal, subprocess, sys
+from pathlib import Path
+
+folder, wanted, *command = Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+running = sorted(folder.glob("*.pid"))
+for file in running[wanted:]:
+    os.kill(int(file.name.removesuffix(".pid")), signal.SIGTERM)
+    file.unlink()
+for _ in range(len(running), wanted):
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    (folder / f"{process.pid}.pid").touch()
+"""
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Generator[Path]:
+    """Return the engine's program, which keeps process IDs in its folder; no worker is left behind."""
+    program = tmp_path / "engine.py"
+    program.write_text(ENGINE)
+    yield program
+    for file in tmp_path.glob("*.pid"):
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(int(file.name.removesuffix(".pid"))).kill()
+
+
+def test_autoscale_brings_the_first_worker_by_the_engines_command(spec_file: str, engine: Path) -> None:
+    """A stack without workers gets one within seconds of its first trainer, by a command that starts workers."""
+    with run_stack(spec_file, workers=0) as stack:
+        worker = [PENSTOCK, "worker", "--ventilator", stack.addresses.ventilator, *FAST]
+        start = [sys.executable, str(engine), str(engine.parent), "{workers}", *worker]
+        command = [PENSTOCK, "autoscale", stack.addresses.ventilator, "--apply", shlex.join(start), "--most", "2"]
+        with running(command), stack.feed() as feed:
+            assert 3 == len(take(feed, 3))
+            assert 1 == len(list(engine.parent.glob("*.pid")))
+
+
+@pytest.mark.slow
+def test_a_local_stack_lets_workers_go_that_a_slow_trainer_does_not_need(spec_file: str) -> None:
+    """From two workers to one, with the reason; the trainer gets the same bytes as with two throughout."""
+    with run_stack(spec_file, workers=2) as stack, stack.feed() as feed:
+        expected = digest(take(feed, 200))
+    patience = {**OPTIONS, "ventilator": {**OPTIONS["ventilator"], "workers_up_s": 3600.0, "workers_down_s": 5.0}}
+    with LocalStack(spec_file, workers=(1, 2), options=patience) as stack, stack.feed() as feed:
+        with pytest.raises(StackError, match="scales by itself"):
+            stack.scale(1)
+        batches = take(feed, 5)
+        until(lambda: stack.workers == 1, "one worker only")
+        until(lambda: len(stack.snapshot().workers) == 1, "the other one's leave")
+        scaling = stack.snapshot().scaling
+        batches += take(feed, 195)
+        assert expected == digest(batches)
+    assert (1, 1, 2) == (scaling.wanted, scaling.least, scaling.most)
+    assert "1 instead of 2: 2 workers worked" in scaling.sentence
