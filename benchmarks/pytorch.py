@@ -219,7 +219,7 @@ def measure_rates(made: Path, given: argparse.Namespace) -> list[dict[str, Any]]
 def first_batch(whose: str, made: Path, workers: int) -> None:
     """Print the seconds that the first batch took; what both need is imported before."""
     imported()
-    penstock.local, penstock.torch  # noqa: B018 - each name is imported when it is first used
+    _ = penstock.local, penstock.torch  # each name is imported when it is first used
     began = time.perf_counter()
     if whose == "DataLoader":
         next(iter(torchs_loader("photos", made, workers)))

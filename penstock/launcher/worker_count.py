@@ -55,9 +55,9 @@ class WorkerCount:
             case [int(least), int(most)] if most >= max(1, least):
                 return cls(max(least, min(most, cores)), (least, most))
             case [int(), int()]:
-                hint = "the second number is the most, at least 1 and not below the first"
-                raise SpecError(f"workers = {given!r}: {hint}")
-        raise SpecError(f"workers = {given!r}: {_HINT}")
+                raise SpecError(f"workers = {given!r}: the second number is the most: 1 or more, not below the first")
+            case _:
+                raise SpecError(f"workers = {given!r}: {_HINT}")
 
 
 def _number(value: object) -> int | None:

@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.torch]
 PROGRAM = Path(__file__).parent / "kept_training.py"
 #: What is killed, each as often as another.
 KINDS = ("rank", "worker", "sink")
-#: Longest that the training may go without a further step (s): torchrun notices a death, starts new ranks and they import
-#: PyTorch, join each other and subscribe, while the machine may be busy.
+#: Longest that the training may go without a further step (s): torchrun notices a death, starts new ranks, and they
+#: import PyTorch, join each other and subscribe, while the machine may be busy.
 PATIENCE_S = 120.0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.services.running import FAST, PENSTOCK, running
-from support.streams import OPTIONS, digest, run_stack, take, until
+from support.streams import OPTIONS, digest, make_spec, run_stack, take, until
 
 from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import StackError
@@ -43,9 +43,9 @@ def engine(tmp_path: Path) -> Generator[Path]:
             psutil.Process(int(file.name.removesuffix(".pid"))).kill()
 
 
-def test_autoscale_brings_the_first_worker_by_the_engines_command(spec_file: str, engine: Path) -> None:
+def test_autoscale_brings_the_first_worker_by_the_engines_command(photos: Path, engine: Path) -> None:
     """A stack without workers gets one within seconds of its first trainer, by a command that starts workers."""
-    with run_stack(spec_file, workers=0) as stack:
+    with run_stack(make_spec(photos), workers=0) as stack:
         worker = [PENSTOCK, "worker", "--ventilator", stack.addresses.ventilator, *FAST]
         start = [sys.executable, str(engine), str(engine.parent), "{workers}", *worker]
         command = [PENSTOCK, "autoscale", stack.addresses.ventilator, "--apply", shlex.join(start), "--most", "2"]
@@ -55,12 +55,12 @@ def test_autoscale_brings_the_first_worker_by_the_engines_command(spec_file: str
 
 
 @pytest.mark.slow
-def test_a_local_stack_lets_workers_go_that_a_slow_trainer_does_not_need(spec_file: str) -> None:
+def test_a_local_stack_lets_workers_go_that_a_slow_trainer_does_not_need(photos: Path) -> None:
     """From two workers to one, with the reason; the trainer gets the same bytes as with two throughout."""
-    with run_stack(spec_file, workers=2) as stack, stack.feed() as feed:
+    with run_stack(make_spec(photos), workers=2) as stack, stack.feed() as feed:
         expected = digest(take(feed, 200))
     patience = {**OPTIONS, "ventilator": {**OPTIONS["ventilator"], "workers_up_s": 3600.0, "workers_down_s": 5.0}}
-    with LocalStack(spec_file, workers=(1, 2), options=patience) as stack, stack.feed() as feed:
+    with LocalStack(make_spec(photos), workers=(1, 2), options=patience) as stack, stack.feed() as feed:
         with pytest.raises(StackError, match="scales by itself"):
             stack.scale(1)
         batches = take(feed, 5)

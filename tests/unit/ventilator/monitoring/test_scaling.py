@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from support.recorded_demands import KERAS_WITH_VALIDATION
+from support.cores.recorded_demands import KERAS_WITH_VALIDATION
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.snapshot import Scaling
@@ -224,10 +224,10 @@ def test_the_first_worker_is_asked_for_at_once_and_the_last_is_let_go() -> None:
 def test_nothing_is_said_before_anything_is_known() -> None:
     """After a restart of the ventilator, workers that are still coming back are not let go."""
     scaler = Scaler(ScalingPolicy(), 0.0)
-    here = [0, 3, 9, 16, 16]
-    for now, workers in enumerate(here):
-        seen = Evidence(2.0, workers=workers)
-        assert scaler.hear(seen, judge(seen), float(now)).wanted is None
+    for now, workers in enumerate([0, 3, 9, 16, 16]):
+        coming = Evidence(2.0, workers=workers)
+        assert scaler.hear(coming, judge(coming), float(now)).wanted is None
+    seen = Evidence(2.0, workers=16)
     settled = [scaler.hear(seen, judge(seen), float(now)).wanted for now in range(5, 16)]
     assert 16 == settled[-1]
     assert {None, 16} == set(settled)
