@@ -13,7 +13,7 @@ from penstock.launcher.stack import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.torch]
 
-PROGRAM = Path(__file__).parent / "keras_training.py"
+PROGRAM = Path(__file__).parent / "programs" / "keras_training.py"
 
 
 @pytest.mark.parametrize("backend", ["torch", "jax"])

@@ -17,10 +17,10 @@ from penstock.launcher.stack import LocalStack
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.torch]
 
-PROGRAM = Path(__file__).parent / "kept_training.py"
+PROGRAM = Path(__file__).parent / "programs" / "kept_training.py"
 #: What is killed, each as often as another.
 KINDS = ("rank", "worker", "sink")
-#: Longest that the training may go without a further step (s): torchrun notices a death, starts new ranks, and they
+#: Longest that the training may go without a further step (s): torchrun notices a death and starts new ranks, which
 #: import PyTorch, join each other and subscribe, while the machine may be busy.
 PATIENCE_S = 120.0
 
@@ -34,10 +34,13 @@ class Job:
         self.stack, self.folder = stack, folder
         command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1000"]
         environ = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+        # Else torchrun 2.13 keeps one store for all restarts, where new ranks find the addresses of dead ones: gloo
+        # then tries these in vain, or waits for ever.
+        environ |= {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
         with (folder / "log").open("w") as log:
             self.torchrun = subprocess.Popen(
                 [sys.executable, *command, "--monitor-interval=0.1", str(PROGRAM), stack.address, str(folder)],
-                env=environ | {"OMP_NUM_THREADS": "1"},
+                env=environ,
                 stdout=log,
                 stderr=log,
             )

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.torch]
 
 torch: Any = importlib.import_module("torch")
 
-TRAINER = Path(__file__).parent / "ranks.py"
+TRAINER = Path(__file__).parent / "programs" / "ranks.py"
 
 
 def numbers(batch: dict[str, Any]) -> list[int]:

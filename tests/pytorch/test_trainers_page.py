@@ -1,17 +1,15 @@
 """The snippets of docs/trainers.md: each framework's own checkpoint resumes in mid-epoch with the very next batch."""
 
-import importlib
-import re
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.imaging.torchvision_reference import transforms
+from support.trainers.snippets import SNIPPETS, torch, train
 
 from penstock.launcher.stack import LocalStack
-
-transforms()  # timm imports torchvision
-torch: Any = importlib.import_module("torch")
 
 pytestmark = [
     pytest.mark.integration,
@@ -20,50 +18,11 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),
 ]
 
-PAGE = Path(__file__).parents[2] / "docs" / "trainers.md"
-SNIPPETS = dict(
-    re.findall(r'```python title="(\w+)_training\.py"\n(.*?)```', PAGE.read_text(encoding="utf-8"), re.DOTALL)
-)
+PROGRAM = Path(__file__).parent / "programs" / "snippet_rank.py"
 #: Batches of an epoch, and how many a run of two epochs gets before it is cut off: after a checkpoint of 5 or 10.
 EPOCH, CUT = 15, 12
-
-
-class Cut(BaseException):
-    """The end of a process that is killed, as far as a framework sees it."""
-
-
-class Network(torch.nn.Module):  # type: ignore[misc]
-    """A small network that notes the loss-relevant sum of each batch, and is cut off before its step `cut`."""
-
-    def __init__(self, cut: int) -> None:
-        super().__init__()
-        torch.manual_seed(3)
-        self.layers = torch.nn.Sequential(
-            torch.nn.Conv2d(3, 4, 5, stride=4),
-            torch.nn.AdaptiveAvgPool2d(2),
-            torch.nn.Flatten(),
-            torch.nn.Linear(16, 2),
-        )
-        self.cut, self.seen = cut, list[float]()
-
-    def forward(self, images: Any) -> Any:
-        """Return the logits."""
-        if len(self.seen) == self.cut:
-            raise Cut
-        self.seen.append(round(float(images.double().sum()), 3))
-        return self.layers(images)
-
-
-def train(name: str, stack: LocalStack, folder: Path, cut: int) -> Network:
-    """Run a snippet up to the step `cut`; return the network."""
-    names: dict[str, Any] = {"__name__": f"{name}_training"}
-    exec(compile(SNIPPETS[name], f"{PAGE.name}:{name}", "exec"), names)  # noqa: S102 - what the page says
-    network = Network(cut)
-    try:
-        names["train"](network, stack.address, folder)
-    except Cut:
-        assert len(network.seen) == cut
-    return network
+#: The same of each of two ranks.
+HALF = 8
 
 
 def test_each_framework_has_a_snippet() -> None:
@@ -79,12 +38,49 @@ def test_a_run_that_is_cut_off_goes_on_with_the_very_next_batch(
     monkeypatch.chdir(tmp_path)
     for run in ("whole", "cut"):
         (tmp_path / run).mkdir()
-    whole = train(name, stack, tmp_path / "whole", cut=-1)
+    whole = train(name, stack.address, tmp_path / "whole", cut=-1)
     assert 2 * EPOCH == len(whole.seen) == len(set(whole.seen))
-    before = train(name, stack, tmp_path / "cut", CUT)
-    after = train(name, stack, tmp_path / "cut", cut=-1)
+    before = train(name, stack.address, tmp_path / "cut", CUT)
+    after = train(name, stack.address, tmp_path / "cut", cut=-1)
     saved = len(whole.seen) - len(after.seen)
     assert (whole.seen[:CUT], 10) == (before.seen, saved)
     assert whole.seen[saved:] == after.seen
     for expected, got in zip(whole.parameters(), after.parameters(), strict=True):
         assert torch.equal(expected.cpu(), got.cpu())
+
+
+# One snippet saves after every 5 steps, the other after 5 steps of each epoch.
+@pytest.mark.parametrize(("name", "saved"), [("lightning", 10), ("accelerate", 5)])
+def test_two_ranks_that_are_cut_off_go_on_with_the_very_next_batch(
+    stack: LocalStack, tmp_path: Path, name: str, saved: int
+) -> None:
+    """Two processes of torchrun with gloo, told no rank: each sees its own batches, once, and both the same weights."""
+    whole = two_ranks(name, stack, tmp_path / "whole", cut=-1)
+    seen = [sums for rank in whole for sums in rank["seen"]]
+    assert 2 * 2 * HALF == len(seen) == len(set(seen))
+    before = two_ranks(name, stack, tmp_path / "cut", CUT)
+    after = two_ranks(name, stack, tmp_path / "cut", cut=-1)
+    for expected, first, rest in zip(whole, before, after, strict=True):
+        assert expected["seen"][:CUT] == first["seen"]
+        assert expected["seen"][saved:] == rest["seen"]
+        assert whole[0]["weights"] == expected["weights"] == rest["weights"]
+
+
+def two_ranks(name: str, stack: LocalStack, folder: Path, cut: int) -> list[dict[str, list[float]]]:
+    """Run a snippet in two processes; return what each of them saw, and its weights."""
+    folder.mkdir(exist_ok=True)
+    environ = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environ |= {"ACCELERATE_USE_CPU": "true"}  # as `accelerate launch --cpu` says it
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(PROGRAM)]
+    ran = subprocess.run(
+        [*command, name, stack.address, str(folder), str(cut)],
+        env=environ,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert 0 == ran.returncode, ran.stderr[-3000:]
+    return [json.loads((folder / f"rank{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]

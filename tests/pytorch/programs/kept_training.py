@@ -1,7 +1,7 @@
 """One rank of a DDP training that may be killed at any moment: `kept_training.py ADDRESS FOLDER`, started by torchrun.
 
-After each step both ranks write down, by the position after it, which items they trained on; then rank 0 saves model,
-optimizer and position in one file. A rank that starts finds that file. Steps that were trained on and not saved are
+After each step both ranks write down, by the position after it, which items they trained on; then rank 0 saves the
+model and the position in one file. A rank that starts finds that file. Steps that were trained on and not saved are
 trained on again, and must see the same items. Ends with the epoch in which a file `enough` appears in the folder.
 """
 
@@ -27,28 +27,27 @@ def main(address: str, folder: Path) -> None:
     model: Any = torch.nn.parallel.DistributedDataParallel(
         torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(48, 2))
     )
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     file = folder / "checkpoint.pt"
     with penstock.connect(address, "train", timeout_s=WAIT_S) as feed:
         loader = feed.torch()
         if file.exists():
             states = torch.load(file, weights_only=True)
             model.module.load_state_dict(states["model"])
-            optimizer.load_state_dict(states["optimizer"])
             loader.load_state_dict(states["loader"])
         enough = torch.zeros(1)
         while not enough:
             for batch in loader:
                 loss = torch.nn.functional.cross_entropy(model(batch["image"].float() / 255), batch["label"].long())
-                optimizer.zero_grad()
+                model.zero_grad()
                 loss.backward()
-                optimizer.step()
+                with torch.no_grad():  # not torch.optim: its first step imports for seconds
+                    for parameter in model.parameters():
+                        parameter.sub_(0.01 * parameter.grad)
                 state = loader.state_dict()
                 write_down(folder / "steps", state["position"], feed.rank, batch)
                 dist.barrier()
                 if feed.rank == 0:
-                    states = {"model": model.module.state_dict(), "optimizer": optimizer.state_dict(), "loader": state}
-                    torch.save(states, file.with_suffix(".new"))
+                    torch.save({"model": model.module.state_dict(), "loader": state}, file.with_suffix(".new"))
                     file.with_suffix(".new").replace(file)
                     (folder / "position.new").write_text(str(state["position"]))
                     (folder / "position.new").replace(folder / "position")
