@@ -30,12 +30,12 @@ from penstock.protocol.spec import (
     manipulation,
     normalize,
     operation_table,
-    recipe,
     source,
     spec,
     transform,
 )
 from penstock.protocol.spec.choice import comparison, sampling
+from penstock.protocol.spec.sequences import recipe, view
 from penstock.protocol.spec.targets import kinds
 from penstock.protocol.transport.rejects import REASONS
 from penstock.sink import metrics as sink_metrics
@@ -68,6 +68,7 @@ _SPEC: dict[str, type[BaseModel]] = {
     },
     "`[streams.NAME.transform.augment]`": augment.Augment,
     "`[streams.NAME.transform.recipe]`": recipe.Recipe,
+    "`[streams.NAME.transform.views.NAME]`": view.View,
     **{
         f'`[[streams.NAME.transform.steps]]`, op = "{op}"': model for op, model in operation_table.step_models().items()
     },
@@ -128,6 +129,8 @@ def _table(model: type[BaseModel], name: typing.Callable[[str], str]) -> list[st
 def _heading(place: str) -> str:
     """Return a short heading for a place in the spec, as in `[streams.NAME.source]`, kind = "directory"."""
     inside, _, kind = place.partition(", ")
+    if ".views." in inside:
+        return "View"
     last = "targets" if "targets" in inside else re.split(r"[.\[\]`]+", inside.strip("`[]"))[-1]
     heading = _HEADINGS.get(last, last[:1].upper() + last[1:])
     return heading + (f": {kind.split(chr(34))[1]}" if kind else "")

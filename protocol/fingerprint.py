@@ -26,7 +26,7 @@ _NAMES: dict[type[BaseModel], frozenset[str]] = {Produced: frozenset({"axes", "c
 #: The same, as pydantic excludes them.
 _NAMES_1: dict[str, Any] = {"custom": {"__all__": {"produces": {"__all__": {"axes", "channels"}}}}}
 #: Fields of `transform` that came after version 1, which cannot express them.
-_SINCE_1 = frozenset({"recipe", "steps"})
+_SINCE_1 = frozenset({"recipe", "steps", "views"})
 #: Defaults of `transform` that were others in version 1.
 _DEFAULTS_1 = {"max_megapixels": 200.0}
 #: How a fingerprint of version 2 begins; one of version 1 is only a digest.

@@ -233,24 +233,21 @@ def schema_before(stream: Stream) -> tuple[FieldSchema, ...]:
     (`transform.normalize` gives type and axes); `label` int32, the class index; `item` int64, the item's index in the
     whole source; `patch` int32, which of the item's patches; and with manipulations `manipulation` int32, 0 for the
     unchanged image, then by their order in the spec. With `manipulations.every` an image for each of their names stands
-    in place of `image` and `manipulation`. Targets follow, each with the fields of its kind; of a mixture, `source`
-    int32, the part of it that the item comes from, by the order of the spec.
+    in place of `image` and `manipulation`; with `views`, their images stand in place of `image`. Targets follow, each
+    with the fields of its kind; of a mixture, `source` int32, the part of it that the item comes from, by the order of
+    the spec.
     """
     transform = stream.transform
-    dtype, shape = transform.image_field
     fields = (
         *(
             FieldSchema(name=name, dtype=dtype, shape=shape, axes=transform.image_axes, channels=transform.color)
             for name in transform.image_names
+            for dtype, shape in [transform.image_field(name)]
         ),
         FieldSchema(name="label", dtype="int32", shape=()),
         FieldSchema(name="item", dtype="int64", shape=()),
         FieldSchema(name="patch", dtype="int32", shape=()),
-        *(
-            FieldSchema.of(field, made)
-            for name, target in stream.targets.items()
-            for field, made in target.fields(name, transform.image_shape[:2]).items()
-        ),
+        *(FieldSchema.of(field, made) for placed in stream.placed_targets for field, made in placed.fields.items()),
     )
     if stream.source.kind_name == MIXTURE:
         fields = (*fields, FieldSchema(name="source", dtype="int32", shape=()))

@@ -24,8 +24,8 @@ from penstock.protocol.plan import StreamPlan, schema_before
 from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
+from penstock.protocol.spec.sequences.step_list import list_steps
 from penstock.protocol.spec.spec import load_spec
-from penstock.protocol.spec.step_list import list_steps
 from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
 from penstock.ventilator.sources.catalog import Catalog
@@ -75,6 +75,7 @@ def describe(catalog: Catalog, plan: StreamPlan, world_size: int) -> dict[str, A
         "tasks_per_epoch": geometry.tasks_per_epoch,
         "items_per_task": geometry.task_items,
         "steps": [asdict(step) for step in list_steps(settings.transform)],
+        "mixing": settings.transform.recipe.mixing if settings.transform.recipe else {},
         "schema": [field.model_dump() | {"bytes": field.sample_bytes} for field in plan.schema],
         "order": [entry for epoch in (0, 1) for entry in _order(catalog, plan, epoch)],
     }
@@ -116,8 +117,7 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
     if len(counts) > _CLASSES:
         counts = [*counts[:_CLASSES], ("…", f"{len(counts) - _CLASSES:,} more", "")]
     _print(console, f"{len(told['classes']):,} classes", ("label", "class", "items"), counts)
-    steps = [(step["field"], step["op"], _in_words(step["parameters"]), f"{step['p']:g}") for step in told["steps"]]
-    _print(console, "steps, in order", ("field", "op", "parameters", "p"), steps)
+    _show_steps(console, told)
     rows = [
         (
             field["name"],
@@ -134,6 +134,20 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
     console.print()
     order = [tuple(str(value) for value in entry.values()) for entry in told["order"]]
     _print(console, "first samples of two epochs", ("epoch", "position", "path", "label", "class", "patch"), order)
+
+
+def _show_steps(console: Console, told: Mapping[str, Any]) -> None:
+    columns = ("image", "field", "op", "parameters", "p")
+    rows = [
+        (step["images"] or "all", step["field"], step["op"], _in_words(step["parameters"]), f"{step['p']:g}")
+        for step in told["steps"]
+    ]
+    first = 0 if any(step["images"] for step in told["steps"]) else 1
+    _print(console, "steps, in order", columns[first:], [row[first:] for row in rows])
+    if told["mixing"]:
+        arguments = ", ".join(f"{name}={value:g}" for name, value in told["mixing"].items())
+        console.print(f"the recipe mixes batches, at the trainer: penstock.MixedFeed(feed, {arguments})", markup=False)
+        console.print()
 
 
 def show_memory(console: Console, terms: Sequence[Term]) -> None:

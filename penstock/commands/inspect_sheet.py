@@ -8,7 +8,7 @@ from PIL import Image
 
 from penstock.commands.inspect_file import Inspected
 from penstock.contact_sheet.pictures import arrange, find_range, resize, to_picture
-from penstock.contact_sheet.samples import MOST, Sample, make_sheet
+from penstock.contact_sheet.samples import MOST, Sample, make_sheet, picture_names
 from penstock.contact_sheet.sheet import Tile, draw
 from penstock.protocol.errors import SpecError
 from penstock.protocol.order import Int64s
@@ -29,8 +29,8 @@ def draw_file(inspected: Inspected, count: int, side: int) -> Image.Image:
     plan = inspected.facts.plan
     known = [field.name for field in plan.schema] if plan else []
     images = [name for name, data in inspected.data.items() if data.shape and is_image(data.shape[1:], data.dtype)]
-    if plan and set(plan.settings.transform.image_names) <= set(inspected.data):
-        images = list(plan.settings.transform.image_names)
+    if plan and set(picture_names(plan)) <= set(inspected.data):
+        images = list(picture_names(plan))
     if not images or not inspected.samples:
         raise SpecError(f"{inspected.name}: no images to draw; it holds: {names_of(inspected.file)}")
     count = min(count, inspected.samples, max(1, MOST // len(images)))

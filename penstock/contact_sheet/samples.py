@@ -5,17 +5,19 @@ Shared by `penstock preview`, `penstock view` and the dashboard.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 from pydantic import AliasChoices, Field
 
-from penstock.contact_sheet.pictures import arrange, find_range, resize, to_picture
+from penstock.contact_sheet.pictures import Range, arrange, find_range, resize, to_picture
 from penstock.contact_sheet.sheet import Tile, draw, write
 from penstock.contact_sheet.targets import draw_targets, shown_elsewhere, target_lines
-from penstock.protocol.plan import StreamPlan
+from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.runtime.settings import Settings
+from penstock.protocol.spec.targets.image import ImageTarget
 from penstock.protocol.wire import Array
 
 #: Fields whose caption is not their name, or that have no caption.
@@ -51,16 +53,14 @@ class Sample:
 
 def make_sheet(title: str, plan: StreamPlan, samples: Iterable[Sample], side: int) -> Image.Image:
     """Return the sheet of samples, in the order of their positions; all images of one stand in a row."""
-    names = plan.settings.transform.image_names
+    names = picture_names(plan)
     shown: list[tuple[Sample, Sequence[Array | None]]] = []
     for sample in samples:
         found = [] if sample.failure else [arranged(plan, sample, name) for name in names]
         shown.append((sample, [None if image is None else resize(image, side) for image in found]))
     shown.sort(key=lambda pair: pair[0].position)
-    field = plan.schema[0]
-    levels = find_range(field.dtype, [image for _, images in shown for image in images if image is not None])
-    others = f" and {len(names) - 1} manipulations" if len(names) > 1 else ""
-    notes = [f"{field.name}{others}: {field.dtype} {field.shape}{'' if levels.given else f', {levels}'}"]
+    levels = ranges(plan, ((name, image) for _, images in shown for name, image in zip(names, images, strict=False)))
+    notes = [_note(plan, names, levels)]
     if failed := sum(bool(sample.failure) for sample, _ in shown):
         notes.append(f"{failed} item{'s' if failed > 1 else ''} could not be made: quarantined when the stream runs")
     tiles: list[Tile | None] = []
@@ -68,14 +68,52 @@ def make_sheet(title: str, plan: StreamPlan, samples: Iterable[Sample], side: in
         if sample.failure:
             tiles += [Tile(sample.failure, lines(plan, sample)), *[None] * (len(names) - 1)]
         for name, image in zip(names, images, strict=False):
-            picture = None if image is None else draw_targets(to_picture(image, levels), plan, sample.fields)
-            tiles.append(Tile(picture or f"{name} {field.shape}: no picture", lines(plan, sample, name)))
+            shown_as = None if image is None else to_picture(image, levels[name])
+            picture = None if shown_as is None else draw_targets(shown_as, plan, sample.fields, name)
+            tiles.append(Tile(picture or f"{name} {_field(plan, name).shape}: no picture", lines(plan, sample, name)))
     return draw(title, notes, tiles, together=len(names))
+
+
+def picture_names(plan: StreamPlan) -> tuple[str, ...]:
+    """Return the fields of a sample that are shown, in order: each image, and next to it its further images."""
+    further: dict[str, list[str]] = {}
+    for placed in plan.settings.placed_targets:
+        if isinstance(placed.target, ImageTarget):
+            further.setdefault(placed.image, []).append(placed.field)
+    return tuple(name for image in plan.settings.transform.image_names for name in (image, *further.get(image, ())))
+
+
+def ranges(plan: StreamPlan, images: Iterable[tuple[str, Array | None]]) -> dict[str, Range]:
+    """Return the range that each field is shown in: the same for all of one type."""
+    dtypes = {name: _field(plan, name).dtype for name in picture_names(plan)}
+    found: dict[str, list[Array]] = {dtype: [] for dtype in dtypes.values()}
+    for name, image in images:
+        if image is not None:
+            found[dtypes[name]].append(image)
+    levels = {dtype: find_range(dtype, each) for dtype, each in found.items()}
+    return {name: levels[dtype] for name, dtype in dtypes.items()}
+
+
+def _field(plan: StreamPlan, name: str) -> FieldSchema:
+    return next(field for field in plan.schema if field.name == name)
+
+
+def _note(plan: StreamPlan, names: Sequence[str], levels: Mapping[str, Range]) -> str:
+    """Say what the images are: neighbours of one type and shape together."""
+    told = []
+    for (dtype, shape), group in groupby(names, lambda name: (_field(plan, name).dtype, _field(plan, name).shape)):
+        alike = list(group)
+        others = f" to {alike[-1]}" if len(alike) > 1 else ""
+        if len(alike) > 1 and plan.settings.transform.manipulations is not None:
+            others = f" and {len(alike) - 1} manipulations"
+        shown = levels[alike[0]]
+        told.append(f"{alike[0]}{others}: {dtype} {shape}{'' if shown.given else f', {shown}'}")
+    return "; ".join(told)
 
 
 def most_samples(plan: StreamPlan, count: int) -> int:
     """Return how many of `count` samples go on one sheet: each shows as many pictures as it has images."""
-    return min(count, max(1, MOST // len(plan.settings.transform.image_names)))
+    return min(count, max(1, MOST // len(picture_names(plan))))
 
 
 def save(sheet: Image.Image, path: Path) -> str:
@@ -97,14 +135,14 @@ def lines(plan: StreamPlan, sample: Sample, image: str = "image") -> tuple[str, 
         change.append(image)
     hidden = _WORDED | shown_elsewhere(plan)
     further = [f"{key} {_number(value)}" for key, value in fields.items() if key not in hidden and value.ndim == 0]
-    texts = target_lines(plan, fields)
+    texts = target_lines(plan, fields) if image == picture_names(plan)[0] else ()
     found = (_label(plan, fields["label"]), " · ".join(change), " · ".join(further), *texts, name)
     return tuple(line for line in found if line)
 
 
 def arranged(plan: StreamPlan, sample: Sample, name: str) -> Array | None:
     """Return an image of a sample as it is drawn, (height, width, 1 or 3), or None if it is none."""
-    axes = next(field.axes for field in plan.schema if field.name == name)
+    axes = _field(plan, name).axes
     # If a custom transform makes it and the spec says no axes, its shape has to.
     return arrange(sample.fields[name], channels_first=axes == "chw" if axes else None)
 

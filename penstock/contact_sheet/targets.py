@@ -11,8 +11,8 @@ from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.targets.boxes import BoxesTarget
 from penstock.protocol.spec.targets.keypoints import KeypointsTarget
 from penstock.protocol.spec.targets.mask import MaskTarget
+from penstock.protocol.spec.targets.placed import PlacedTarget
 from penstock.protocol.spec.targets.polygons import OutlineTarget, PolygonsTarget
-from penstock.protocol.spec.targets.target import Target
 from penstock.protocol.spec.targets.values import LabelsTarget, NumbersTarget, TextTarget
 from penstock.protocol.wire import Array
 
@@ -39,15 +39,17 @@ _HIDDEN = 1
 Fields = Mapping[str, Array]
 
 
-def draw_targets(picture: Image.Image, plan: StreamPlan, fields: Fields) -> Image.Image:
-    """Return the picture of a sample's image with its targets drawn over it; `picture` may have any size."""
-    size: Size = plan.settings.transform.image_shape[:2]
-    scale = picture.width / size[1], picture.height / size[0]
+def draw_targets(picture: Image.Image, plan: StreamPlan, fields: Fields, image: str = "image") -> Image.Image:
+    """Return the picture of one of a sample's images with its targets drawn over it; `picture` may have any size."""
     found = [
-        (target, arrays)
-        for name, target in plan.settings.targets.items()
-        if (arrays := _fields(target, name, size, fields))
+        (placed.target, arrays)
+        for placed in plan.settings.placed_targets
+        if placed.image == image and (arrays := _fields(placed, fields))
     ]
+    if not found:
+        return picture
+    size: Size = plan.settings.transform.image_shapes[image][:2]
+    scale = picture.width / size[1], picture.height / size[0]
     for target, (mask, *_) in found:
         if isinstance(target, MaskTarget):
             picture = _masked(picture, mask, target)
@@ -65,31 +67,27 @@ def draw_targets(picture: Image.Image, plan: StreamPlan, fields: Fields) -> Imag
 def target_lines(plan: StreamPlan, fields: Fields) -> list[str]:
     """Return the labels and texts of a sample, one a line."""
     lines = []
-    for name, target in plan.settings.targets.items():
-        arrays = _fields(target, name, plan.settings.transform.image_shape[:2], fields)
+    for placed in plan.settings.placed_targets:
+        target, arrays = placed.target, _fields(placed, fields)
         if isinstance(target, LabelsTarget) and arrays:
-            lines.append(f"{name} {', '.join(target.classes[label] for label in np.flatnonzero(arrays[0])) or 'none'}")
+            labels = ", ".join(target.classes[label] for label in np.flatnonzero(arrays[0]))
+            lines.append(f"{placed.name} {labels or 'none'}")
         elif isinstance(target, TextTarget) and arrays:
             text = arrays[0][: int(arrays[1])].tobytes().decode(errors="replace")
-            lines.append(f"{name} {' '.join(text.split())}")
+            lines.append(f"{placed.name} {' '.join(text.split())}")
     return lines
 
 
 def shown_elsewhere(plan: StreamPlan) -> set[str]:
     """Return the fields of targets that are drawn, or only say how much of another field is used."""
-    size: Size = plan.settings.transform.image_shape[:2]
-    return {
-        field
-        for name, target in plan.settings.targets.items()
-        if not isinstance(target, NumbersTarget)
-        for field in target.fields(name, size)
-    }
+    placed = plan.settings.placed_targets
+    return {field for each in placed if not isinstance(each.target, NumbersTarget) for field in each.fields}
 
 
-def _fields(target: Target, name: str, size: Size, fields: Fields) -> list[Array]:
+def _fields(placed: PlacedTarget, fields: Fields) -> list[Array]:
     """Return the fields of a target; none if a custom transform has left others in their place."""
     found = []
-    for field, made in target.fields(name, size).items():
+    for field, made in placed.fields.items():
         array = fields.get(field)
         if array is None or array.shape != made.shape or array.dtype != made.dtype:
             return []

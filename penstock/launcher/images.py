@@ -12,10 +12,11 @@ from penstock.launcher.arguments import check_images
 from penstock.launcher.notebook import stack_html
 from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import MissingFolderError, SpecError
+from penstock.protocol.spec.sequences.recipe import SIZES
 from penstock.trainer.client.feed import Feed
 
-#: Height and width of samples (pixels) by recipe, where they are not 224.
-_SIDES = {"cifar-train": 32, "coco-detection": 640, "segmentation": 512}
+#: Height and width of samples (pixels) without a recipe.
+_SIDE = 224
 #: Recipes for images with targets, which the folder has to hold.
 _ANNOTATED = ("coco-detection", "segmentation")
 #: Usual names of the folder with validation images next to `train`.
@@ -139,7 +140,7 @@ def _annotated_spec(place: Path, options: Mapping[str, Any]) -> dict[str, Any]:
 def _transforms(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the transforms of training and of validation. Raises SpecError for options that contradict each other."""
     recipe, color = options["recipe"], {"color": options["color"]}
-    size = _SIDES.get(recipe, 224) if options["size"] is None else options["size"]
+    size = SIZES.get(recipe, _SIDE) if options["size"] is None else options["size"]
     sides = _sides(size)
     if recipe is None:
         plain = color | {"resize": {"fit": options["fit"], **sides}}
@@ -151,11 +152,22 @@ def _transforms(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     if sides["height"] != sides["width"]:
         raise SpecError(f"size = {size!r}: the samples of recipe {recipe!r} are squares: give one number")
     changed = color | {"recipe": {"name": recipe, "size": sides["height"]}}
+    return changed, color | _without_chance(recipe, sides)
+
+
+def _without_chance(recipe: str, sides: dict[str, int]) -> dict[str, Any]:
+    """Return how images of validation get the size of a recipe's samples."""
+    size = sides["height"]
     if recipe == "cifar-train":
-        return changed, color | {"resize": sides}
+        return {"resize": sides}
+    if recipe == "keras-imagedatagenerator":
+        return {"resize": sides | {"filter": "nearest"}}
     if recipe in _ANNOTATED:  # with all of the image, so that no target is cut
-        return changed, color | {"steps": [{"op": "letterbox", "size": sides["height"]}]}
-    return changed, color | {"recipe": {"name": "imagenet-eval", "size": sides["height"]}}
+        return {"steps": [{"op": "letterbox", "size": size}]}
+    if recipe == "timm-a1":  # 95 % of the shorter side, as its authors test
+        shorter = {"op": "resize", "shorter": round(size / 0.95), "filter": "bicubic"}
+        return {"steps": [shorter, {"op": "center_crop", "size": size}]}
+    return {"recipe": {"name": "imagenet-eval", "size": size}}
 
 
 def _sides(size: Any) -> dict[str, int]:  # noqa: ANN401 - not checked yet

@@ -60,6 +60,7 @@ STEPS: dict[str, str] = {
     "solarize": "color.tables:Solarize",
     "some_of": "policies.choices:SomeOf",
     "ten_crop": "geometry.five_crop:TenCrop",
+    "timm_rand_augment": "policies.timm_rand_augment:TimmRandAugment",
     "trivial_augment": "policies.trivial_augment:TrivialAugment",
 }
 

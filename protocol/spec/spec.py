@@ -6,6 +6,7 @@ The models define every field's meaning, unit, default and bounds; errors name f
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from penstock.protocol.spec.pinning import pinned
 from penstock.protocol.spec.roots import absolute_root
 from penstock.protocol.spec.source import AnySource, check_kind
 from penstock.protocol.spec.targets.kinds import AnyTarget
+from penstock.protocol.spec.targets.placed import PlacedTarget, placed_targets
 from penstock.protocol.spec.targets.target import MOST_NAME
 from penstock.protocol.spec.transform import Transform
 from penstock.protocol.spec.validation_errors import explain
@@ -80,7 +82,7 @@ class Stream(Model):
         index, count = self.shard_of
         if index >= count:
             raise ValueError(f"shard = {self.shard!r}: the first number must not exceed the second")
-        for step in self.transform.all_steps:
+        for step in self.transform.every_step:
             if self.patches % step.views:
                 raise ValueError(
                     f"patches = {self.patches}, but step {step.name} makes {step.views} samples of each image: give "
@@ -115,19 +117,24 @@ class Stream(Model):
                 "targets move with steps only: give resize, patch and augment as steps, such as "
                 '{ op = "letterbox", size = 640 }'
             )
-        for step in self.transform.all_steps:
+        for step in self.transform.every_step:
             if step.hides_moves:
                 raise ValueError(f"targets cannot follow step {step.name}: leave it out, or leave the targets out")
         taken = {*self.transform.image_names, "label", "item", "patch"}
-        for name, target in self.targets.items():
-            fields = target.fields(name, (1, 1))
-            if len(name) > MOST_NAME or fields.keys() & taken:
+        for placed in self.placed_targets:
+            if len(placed.field) > MOST_NAME or placed.fields.keys() & taken:
                 raise ValueError(
-                    f"target {name!r} makes the fields {', '.join(fields)}: names may have {MOST_NAME} characters, and "
-                    f"those of other fields are taken ({', '.join(sorted(taken))})"
+                    f"target {placed.name!r} makes the fields {', '.join(placed.fields)}: names may have "
+                    f"{MOST_NAME} characters, and those of other fields are taken ({', '.join(sorted(taken))})"
                 )
-            taken |= fields.keys()
+            taken |= placed.fields.keys()
         return self
+
+    @cached_property
+    def placed_targets(self) -> tuple[PlacedTarget, ...]:
+        """The targets of a sample, each with the image that it goes with."""
+        sizes = {name: shape[:2] for name, shape in self.transform.image_shapes.items()}
+        return tuple(placed_targets(self.targets, sizes, views=bool(self.transform.all_views)))
 
     @property
     def target_columns(self) -> tuple[str, ...]:
@@ -158,11 +165,11 @@ class Spec(Model):
         rows = []
         for name, stream in self.streams.items():
             source, transform = stream.source, stream.transform
-            shape = " × ".join(map(str, transform.image_shape))
+            shapes = dict.fromkeys(" × ".join(map(str, shape)) for shape in transform.image_shapes.values())
             facts = (
                 name,
                 f"{source.kind_name} in {self.roots.get(source.root, source.root)}",
-                shape,
+                ", ".join(shapes),
                 stream.batch_size,
             )
             changes = ", ".join([*transform.augment.model_dump(exclude_defaults=True), *_ops(transform)])
@@ -191,7 +198,7 @@ class Spec(Model):
 
 def _ops(transform: Transform) -> Iterator[str]:
     """Yield the names of a transform's steps."""
-    return (step.name for step in transform.all_steps)
+    return (step.name for step in transform.every_step)
 
 
 def _root_names(data: object) -> Iterator[str]:

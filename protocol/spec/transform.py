@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -11,11 +11,12 @@ from penstock.protocol.spec.augment import Augment
 from penstock.protocol.spec.axes import CHANNELS, Axes
 from penstock.protocol.spec.custom import Custom
 from penstock.protocol.spec.manipulation import Manipulations, largest
-from penstock.protocol.spec.model import AsSides, Model
+from penstock.protocol.spec.model import AsSides, Model, Name
 from penstock.protocol.spec.normalize import Normalize
 from penstock.protocol.spec.operation import Manipulation, Size
 from penstock.protocol.spec.operation_table import any_step
-from penstock.protocol.spec.recipe import Recipe, by_name
+from penstock.protocol.spec.sequences.recipe import Recipe, by_name, with_frame
+from penstock.protocol.spec.sequences.view import ImageSteps, View, check_views, image_steps
 from penstock.protocol.spec.step import Step, keys_of
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ class Transform(Model):
     steps: Annotated[tuple[AnyStep, ...], Field(max_length=256)] = Field(default=(), exclude_if=lambda steps: not steps)
     """Changes of each sample, in this order, each a table with `op`, its parameters and `p`: after `resize`, `patch`
     and `augment` where these are given, else of the decoded image."""
+    views: dict[Name, View] = Field(default_factory=dict, exclude_if=lambda views: not views)
+    """Several images made of each one, by name, in place of `image`: each has steps of its own after `steps`, and a
+    size of its own. With a recipe's views, these are further ones."""
     normalize: Normalize | None = None
     """Turn levels into floats, in the worker or in the trainer; without it, `image` holds uint8 levels."""
     custom: tuple[Custom, ...] = ()
@@ -106,17 +110,26 @@ class Transform(Model):
     max_file_mb: float = Field(default=256.0, gt=0)
     """Files larger than this (MB, 10^6 bytes) are quarantined unread."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe_may_frame(cls, data: Any) -> Any:  # noqa: ANN401 - not checked yet
+        return with_frame(data)
+
     @model_validator(mode="after")
     def _size_is_fixed(self) -> "Transform":
         if self.color == "rgba" and self.manipulations is not None:
             raise ValueError("color = 'rgba' has no manipulations: JPEG knows no alpha; leave one of the two out")
         if not self.framed:
             self._check_unframed()
-        if self.step_size is None:
-            raise ValueError(
-                "samples need one shape: give resize = {height, width}, patch = {height, width}, a recipe, or a step "
-                'that makes one of any image, such as { op = "random_resized_crop", size = 224 }'
-            )
+        if self.all_views:
+            check_views(self.recipe, self.steps, self.views, framed=self.framed)
+        for image, size in zip(self.images, self.image_sizes, strict=True):
+            if size is None:
+                where = f"view {image.name!r}: " if self.all_views else ""
+                raise ValueError(
+                    f"{where}samples need one shape: give resize = {{height, width}}, patch = {{height, width}}, a "
+                    'recipe, or a step that makes one of any image, such as { op = "random_resized_crop", size = 224 }'
+                )
         if self.resize and self.window.too_small == "quarantine":
             for side, least in zip(("height", "width"), self.least_size, strict=True):
                 self._check_side(side, least)
@@ -129,14 +142,18 @@ class Transform(Model):
         self.augment.check_levels()
         if self.normalize is not None:
             self.normalize.check(CHANNELS[self.color])
+            if self.normalize.zca_whitening and len({*self.image_shapes.values()}) > 1:
+                raise ValueError(
+                    "normalize.zca_whitening has a matrix for one size, and views have several: leave it out"
+                )
         return self
 
     @model_validator(mode="after")
     def _steps_have_their_own_keys(self) -> "Transform":
-        steps = zip(self.all_steps, self.step_keys, strict=True)
-        for key, count in Counter(key for step, own in steps for key, _ in step.generators(own)).items():
-            if count > 1:
-                raise ValueError(f"{count} steps have key = {key!r}: give each a key of its own, or leave it out")
+        for image in self.images:
+            for key, count in Counter(image.generators()).items():
+                if count > 1:
+                    raise ValueError(f"{count} steps have key = {key!r}: give each a key of its own, or leave it out")
         return self
 
     def _check_unframed(self) -> None:
@@ -220,26 +237,45 @@ class Transform(Model):
         return tuple(keys_of(self.all_steps))
 
     @cached_property
-    def step_size(self) -> Size | None:
-        """Height and width of a sample's image after the steps; None if they differ from image to image."""
+    def all_views(self) -> dict[str, View]:
+        """The views of the recipe, and then `views`."""
+        tables = self.recipe.view_tables if self.recipe is not None else {}
+        return {name: View.model_validate(table) for name, table in tables.items()} | self.views
+
+    @cached_property
+    def images(self) -> tuple[ImageSteps, ...]:
+        """A sample's images, in order: `image`; one for each manipulation, if it shows them all; or its views."""
+        if self.all_views:
+            return tuple(image_steps(self.all_steps, self.all_views))
+        names = self.manipulations.names if self.manipulations and self.manipulations.every else ("image",)
+        return tuple(ImageSteps(name, self.all_steps, self.step_keys, ("",) * len(self.all_steps)) for name in names)
+
+    @property
+    def every_step(self) -> tuple[Step, ...]:
+        """The steps that all images share, and then those of each view, once."""
+        return (*self.all_steps, *(step for view in self.all_views.values() for step in view.all_steps))
+
+    @cached_property
+    def image_sizes(self) -> tuple[Size | None, ...]:
+        """Height and width of each image after its steps; None if they differ from image to image."""
         size = (self.window.height, self.window.width) if self.framed else None
-        for step, key in zip(self.all_steps, self.step_keys, strict=True):
-            try:
-                size = step.size_drawn(size)
-            except ValueError as error:
-                raise ValueError(f"step {key}: {error}") from None
-        return size
+        return tuple(image.size(size) for image in self.images)
+
+    @cached_property
+    def image_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Shape (height, width, channels) of each of a sample's images, by name."""
+        sizes = [size for size in self.image_sizes if size is not None]  # all of them: _size_is_fixed
+        return {image.name: (*size, CHANNELS[self.color]) for image, size in zip(self.images, sizes, strict=True)}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Shape (height, width, channels) of a sample's image."""
-        assert self.step_size is not None  # noqa: S101 - _size_is_fixed
-        return *self.step_size, CHANNELS[self.color]
+        """Shape (height, width, channels) of a sample's image, of several of the first."""
+        return next(iter(self.image_shapes.values()))
 
     @property
     def image_names(self) -> tuple[str, ...]:
-        """Names of a sample's images, in order: `image`; or one for each manipulation, if it shows them all."""
-        return self.manipulations.names if self.manipulations and self.manipulations.every else ("image",)
+        """Names of a sample's images, in order."""
+        return tuple(image.name for image in self.images)
 
     @property
     def image_axes(self) -> Axes:
@@ -248,10 +284,9 @@ class Transform(Model):
         turned = normalize is not None and normalize.where == "worker" and normalize.data_format == "channels_first"
         return "chw" if turned else "hwc"
 
-    @property
-    def image_field(self) -> tuple[str, tuple[int, int, int]]:
-        """Element type and shape of a sample's image as it leaves the worker."""
-        normalize = self.normalize
+    def image_field(self, name: str) -> tuple[str, tuple[int, int, int]]:
+        """Element type and shape of one of a sample's images as it leaves the worker."""
+        normalize, shape = self.normalize, self.image_shapes[name]
         if normalize is None or normalize.where == "trainer":
-            return "uint8", self.image_shape
-        return normalize.dtype, normalize.shape(*self.image_shape)
+            return "uint8", shape
+        return normalize.dtype, normalize.shape(*shape)

@@ -28,9 +28,10 @@ class BatchNormalizer:
     model, a training step or a compiled function, on their device; in `Dataset.map`, on the host.
     """
 
-    def __init__(self, plain: Normalizer) -> None:
-        """Take the normaliser that a worker would use."""
+    def __init__(self, plain: Normalizer, *others: Normalizer) -> None:
+        """Take the normaliser that a worker would use; of a stream with views, one for each shape."""
         self.plain = plain
+        self._of_shape = {each.shape: each for each in (plain, *others)}
         #: PyTorch's constants by name and device: they are copied to a device once, not with each batch.
         self._constants: dict[tuple[str, Any], Any] = {}
 
@@ -41,9 +42,10 @@ class BatchNormalizer:
         their numbers must be levels from 0 to 255 all the same.
         """
         if isinstance(images, np.ndarray):
-            if images.dtype != np.uint8 or images.shape[1:] != self.plain.shape:
+            plain = self._of_shape.get(images.shape[1:])
+            if images.dtype != np.uint8 or plain is None:
                 raise self._unfit(images)
-            return self.plain(images)
+            return plain(images)
         return self.tensor(images)
 
     def tensor(self, images: Any) -> Any:
@@ -75,10 +77,9 @@ class BatchNormalizer:
 
         Raises SpecError if they are no batch of this stream; sides that a graph does not know may be anything.
         """
-        height, width, channels = self.plain.shape
-        orders = [((height, width, channels), False)]
+        orders = [(shape, False) for shape in self._of_shape]
         if arrays.channels_first:
-            orders.insert(0, ((channels, height, width), True))
+            orders = [((channels, height, width), True) for height, width, channels in self._of_shape] + orders
         if getattr(images.shape, "rank", 0) is None:  # TensorFlow's, of which nothing is known
             return False
         shape = tuple(images.shape)
@@ -96,9 +97,10 @@ class BatchNormalizer:
         return self._constants[key]
 
     def _unfit(self, images: Any) -> SpecError:
+        shapes = " or ".join(f"(samples, {', '.join(map(str, shape))})" for shape in self._of_shape)
         return SpecError(
-            f"images of {images.dtype} {tuple(images.shape)}: normalise batches of uint8 (samples, "
-            f"{', '.join(map(str, self.plain.shape))}), as they come from the feed"
+            f"images of {images.dtype} {tuple(images.shape)}: normalise batches of uint8 {shapes}, as they come from "
+            "the feed"
         )
 
 
@@ -111,8 +113,13 @@ def batch_normalizer(plan: StreamPlan, roots: Mapping[str, str | Path] | None = 
     if settings is None or settings.where != "trainer":
         found = "no [transform.normalize]" if settings is None else 'where = "worker": its batches are normalised'
         raise SpecError(f'stream {plan.name!r} has {found}; set where = "trainer" to normalise here')
-    shape = plan.settings.transform.image_shape
-    images = [field for field in plan.schema if field.name in plan.settings.transform.image_names]
-    if any((image.dtype, image.shape) != ("uint8", shape) for image in images):
-        raise SpecError(f"stream {plan.name!r}: its custom transforms leave no uint8 image of {shape} to normalise")
-    return BatchNormalizer(open_normalizer(settings, shape, plan.settings.source, roots or {}))
+    shapes = plan.settings.transform.image_shapes
+    for field in plan.schema:
+        if field.name in shapes and (field.dtype, field.shape) != ("uint8", shapes[field.name]):
+            raise SpecError(
+                f"stream {plan.name!r}: its custom transforms leave no uint8 image of {shapes[field.name]} to normalise"
+            )
+    normalizers = [
+        open_normalizer(settings, shape, plan.settings.source, roots or {}) for shape in dict.fromkeys(shapes.values())
+    ]
+    return BatchNormalizer(*normalizers)

@@ -160,8 +160,12 @@ class SampleFile:
             if not self._wanted.fields:
                 raise SpecError(f"fields = (): give some of {names_of(self._file)}; or None for all")
             return tuple(dict.fromkeys(self._wanted.fields))
-        made = (IMAGE, MANIPULATION) if self.choice.said else (IMAGE,)
         images = image_sets(self._found, self.facts)
+        made: tuple[str, ...] = (IMAGE, MANIPULATION) if self.choice.said else (IMAGE,)
+        if self._has_views and self._wanted.image is None:
+            if self._wanted.changes:
+                raise SpecError(f"{self.name}: crop, rot90 and flip change one image, and it holds views: give image=")
+            made = images
         some = [
             name
             for name, data in self._found.items()
@@ -170,6 +174,14 @@ class SampleFile:
         ]
         usual = ("label", "item", "patch", MANIPULATION, "epoch")
         return (*made, *sorted(some, key=lambda name: (usual.index(name) if name in usual else len(usual), name)))
+
+    @property
+    def _has_views(self) -> bool:
+        """Whether samples have several images, all of which belong to them."""
+        plan = self.facts.plan
+        return bool(
+            plan and plan.settings.transform.all_views and {*plan.settings.transform.image_names} <= {*self._found}
+        )
 
     def _length(self) -> int:
         """Return the number of samples; of a file that is being written, of those that have all fields."""
@@ -215,8 +227,11 @@ class SampleFile:
             return FieldSchema(name=name, dtype=column.dtype.name, shape=image, axes=axes, channels=channels)
         if name == MANIPULATION and self.choice.said:
             return FieldSchema(name=name, dtype="int32", shape=())
-        column = self._columns[name]
-        return FieldSchema(name=name, dtype=column.dtype.name, shape=column.shape[1:])
+        column, known = self._columns[name], self._known(name)
+        dtype, shape = column.dtype.name, column.shape[1:]
+        if known is not None and (known.dtype, known.shape) == (dtype, shape):
+            return known
+        return FieldSchema(name=name, dtype=dtype, shape=shape)
 
     def _digest(self, images: Column, sizes: tuple[int, ...]) -> str:
         """Return a digest of the file: of its attributes and a few of its images."""

@@ -90,26 +90,26 @@ def _nothing(why: str) -> dict[str, Any]:
 
 def _pictures(seen: "SampleCollection", called: NameItem) -> Iterator[dict[str, Any]]:
     """Yield the pictures as the page shows them."""
-    from penstock.contact_sheet.pictures import find_range, resize, to_picture  # noqa: PLC0415
-    from penstock.contact_sheet.samples import arranged, lines  # noqa: PLC0415 - as above
+    from penstock.contact_sheet.pictures import resize, to_picture  # noqa: PLC0415
+    from penstock.contact_sheet.samples import arranged, lines, picture_names, ranges  # noqa: PLC0415 - as above
     from penstock.contact_sheet.targets import draw_targets  # noqa: PLC0415 - as above
 
     assert seen.plan  # noqa: S101 - samples come with the plan that they were made by
-    plan, names = seen.plan, seen.plan.settings.transform.image_names
+    plan, names = seen.plan, picture_names(seen.plan)
     shown = [
         (sample, name, image)
         for sample in seen.samples
         for name in names
         if (image := arranged(plan, sample, name)) is not None
     ][:MOST_PICTURES]
-    levels = find_range(plan.schema[0].dtype, [image for _, _, image in shown])
+    levels = ranges(plan, ((name, image) for _, name, image in shown))
     for sample, name, image in shown:
         small = resize(image, _SIDE)
         path = called(seen.stream, int(sample.fields["item"]))
         is_enlarged = small.shape[0] > image.shape[0]
         file = io.BytesIO()
         # Enlarged pictures show single pixels: few colours, sharp edges.
-        picture = draw_targets(to_picture(small, levels), plan, sample.fields)
+        picture = draw_targets(to_picture(small, levels[name]), plan, sample.fields, name)
         picture.save(file, "PNG" if is_enlarged else "JPEG", quality=_QUALITY)
         kind = "png" if is_enlarged else "jpeg"
         yield {

@@ -36,15 +36,18 @@ class Maker(ABC):
         """Take a stream's plan, and how many of its leading steps images have gone through already."""
         transform = plan.settings.transform
         self._plan, self._patches = plan, plan.settings.patches
-        steps, keys = transform.all_steps[skipped:], transform.step_keys[skipped:]
-        self._steps = Steps(steps, keys, plan.seed, int(transform.max_megapixels * 1e6))
+        limit = int(transform.max_megapixels * 1e6)
+        images = transform.images if transform.all_views else transform.images[:1]
+        #: The steps of each view; without views one, for all images.
+        self._views = [Steps.of(image, plan.seed, limit, skipped) for image in images]
         self._out: Sequence[Pixels] = ()
 
     def begin(self, epoch: int, items: Int64s, out: Sequence[Pixels]) -> None:
         """Draw everything that the task's samples take; `out` holds room for them, one array an image field."""
         self._out = out
-        if self._steps:
-            self._steps.begin(epoch, items, self._patches)
+        for steps in self._views:
+            if steps:
+                steps.begin(epoch, items, self._patches)
 
     @abstractmethod
     def sources(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
@@ -71,13 +74,13 @@ class Maker(ABC):
 
 
 class SteppedSamples(Maker):
-    """Makes samples by steps alone."""
+    """Makes samples by steps alone: the image of each, or its views."""
 
     def __init__(self, plan: StreamPlan, skipped: int = 0) -> None:
         """Take a stream's plan, and how many of its leading steps images have gone through already."""
         super().__init__(plan, skipped)
         #: The programs of one item's samples; and for which item of the task and size of its image they were made.
-        self._programs: list[Program] = []
+        self._programs: list[list[Program]] = []
         self._made_for: tuple[int, Size] | None = None
 
     def begin(self, epoch: int, items: Int64s, out: Sequence[Pixels]) -> None:
@@ -86,28 +89,32 @@ class SteppedSamples(Maker):
         self._made_for = None
 
     def sources(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
-        """Return the window of each sample's program."""
+        """Return the window of each program."""
         del epoch, item
         try:
-            return [program.window for program in self.programs(offset, image)]
+            return [program.window for programs in self.programs(offset, image) for program in programs]
         except ItemError:  # `write` raises it again
             return None
 
     def write(self, pixels: Pixels, offset: int, epoch: int, item: int, row: int) -> list[int]:
-        """Run each sample's program."""
+        """Run each program."""
         del epoch, item
-        for patch, program in enumerate(self.programs(offset, (pixels.shape[0], pixels.shape[1]))):
-            np.copyto(self._out[0][row + patch], program.run(pixels))
+        for out, programs in zip(self._out, self.programs(offset, (pixels.shape[0], pixels.shape[1])), strict=True):
+            for patch, program in enumerate(programs):
+                np.copyto(out[row + patch], program.run(pixels))
         return [0] * self._patches
 
     def finish(self, rows: Int64s) -> None:
         """Do nothing: `write` leaves finished samples."""
 
-    def programs(self, offset: int, image: Size) -> list[Program]:
-        """Return the program of each sample of item number `offset`, an image of this size. Raises ItemError."""
+    def programs(self, offset: int, image: Size) -> list[list[Program]]:
+        """Return, for each view, the program of each sample of item number `offset`, an image of this size.
+
+        Raises ItemError.
+        """
         if self._made_for != (offset, image):
-            first = offset * self._patches
-            self._programs = [self._steps.program(sample, image) for sample in range(first, first + self._patches)]
+            samples = range(offset * self._patches, (offset + 1) * self._patches)
+            self._programs = [[steps.program(sample, image) for sample in samples] for steps in self._views]
             self._made_for = offset, image
         return self._programs
 
@@ -118,6 +125,7 @@ class FramedSamples(Maker):
     def __init__(self, plan: StreamPlan) -> None:
         """Take a stream's plan."""
         super().__init__(plan)
+        [self._steps] = self._views
         transform, window = plan.settings.transform, plan.settings.transform.window
         self._cutter = Cutter(plan.settings, plan.seed)
         #: Height, width and channels of a sample before the steps.

@@ -8,6 +8,8 @@ any other exception is a bug in Penstock and propagates.
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass, replace
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from time import perf_counter
 
@@ -75,10 +77,13 @@ class Pipeline:
         #: Makes samples of images from the cache, which have gone through the first steps.
         self._rest: Maker = SteppedSamples(plan, done) if self._cache and (done := self._cache.steps) else self._maker
         self._targets = Targets(plan)
-        self._images, self._shape = transform.image_names, transform.image_shape
-        self._normalizer: Normalizer | None = None
+        self._shapes = transform.image_shapes
+        #: One for each image of a sample; none if the worker does not normalise.
+        self._normalizers: list[Normalizer] = []
         if transform.normalize is not None and transform.normalize.where == "worker":
-            self._normalizer = open_normalizer(transform.normalize, self._shape, plan.settings.source, roots)
+            open_one = partial(open_normalizer, transform.normalize, source=plan.settings.source, roots=roots)
+            known = {shape: open_one(shape) for shape in set(self._shapes.values())}
+            self._normalizers = [known[shape] for shape in self._shapes.values()]
         self._levels: Pixels = np.empty(0, np.uint8)
         #: The fields before custom transforms, which may leave others.
         self._schema = schema_before(plan.settings)
@@ -118,8 +123,8 @@ class Pipeline:
         if room is None:
             room = np.empty(self.room_bytes(len(loaded.items)), np.uint8)
         fields = self._room_for_fields(len(loaded.items), room)
-        images = fields.of(self._images)
-        levels = images if self._normalizer is None else self._room_for_levels(len(images), len(images[0]))
+        images = fields.of(tuple(self._shapes))
+        levels = self._room_for_levels(len(images[0])) if self._normalizers else images
         keys = self._draw_keys(task, loaded)
         for maker in {self._maker, self._rest}:
             maker.begin(task.epoch, keys, levels)
@@ -131,9 +136,8 @@ class Pipeline:
             made = self._make_each(_Work(task, loaded, fields, keys))
         rows = (np.array(made.offsets, np.int64)[:, np.newaxis] * self._patches + np.arange(self._patches)).ravel()
         self._maker.finish(rows)
-        if self._normalizer is not None:
-            for image, level in zip(images, levels, strict=True):
-                self._normalizer(level[: len(rows)], image[: len(rows)])
+        for normalizer, image, level in zip(self._normalizers, images, levels, strict=bool(self._normalizers)):
+            normalizer(level[: len(rows)], image[: len(rows)])
         fields.name(loaded, made.offsets, made.manipulations, self.plan.parts_of(loaded.items))
         arrays = fields.first(len(rows))
         if self._custom:
@@ -168,12 +172,16 @@ class Pipeline:
             made.failures.append(_failure(task, offset, item, loaded.paths[offset], error, "custom"))
         return [array[: samples - len(failed) * self._patches] for array in out]
 
-    def _room_for_levels(self, fields: int, samples: int) -> list[Pixels]:
-        """Return memory of our own, where the uint8 images of so many fields are made before they are normalised."""
-        size = fields * samples * math.prod(self._shape)
-        if size > self._levels.size:
-            self._levels = np.empty(size, np.uint8)
-        return list(self._levels[:size].reshape(fields, samples, *self._shape))
+    def _room_for_levels(self, samples: int) -> list[Pixels]:
+        """Return memory of our own, where the uint8 images of so many samples are made before they are normalised."""
+        ends = list(accumulate(samples * math.prod(shape) for shape in self._shapes.values()))
+        if ends[-1] > self._levels.size:
+            self._levels = np.empty(ends[-1], np.uint8)
+        starts = [0, *ends]
+        return [
+            self._levels[start:end].reshape(samples, *shape)
+            for start, end, shape in zip(starts, ends, self._shapes.values(), strict=False)
+        ]
 
     def _make_each(self, work: "_Work") -> "_Made":
         """Decode, cut and move the samples of one item after the other, filling the room from the front."""

@@ -14,6 +14,7 @@ import numpy as np
 from penstock.protocol.order import Int64s
 from penstock.protocol.philox import uniforms_of
 from penstock.protocol.spec.operation import Size
+from penstock.protocol.spec.sequences.view import ImageSteps
 from penstock.protocol.spec.step import Float64s, Step
 from penstock.worker.imaging.program import Program, Programmer
 
@@ -29,8 +30,13 @@ def purpose_of(key: str) -> int:
 class Steps:
     """The steps of one stream; for use by one thread at a time."""
 
-    def __init__(self, steps: Sequence[Step], keys: Sequence[str], seed: int, max_pixels: int) -> None:
-        """Take a transform's `all_steps` and `step_keys`, the spec's seed and the most pixels that a step may make."""
+    def __init__(
+        self, steps: Sequence[Step], keys: Sequence[str], seed: int, max_pixels: int, scopes: Sequence[str] = ()
+    ) -> None:
+        """Take an image's steps and their keys, the spec's seed and the most pixels that a step may make.
+
+        `scopes` say what goes before the names of each step's generators: by default, nothing.
+        """
         self._seed, self._max_pixels = seed, max_pixels
         #: The steps of each patch; after these, they repeat.
         self._of_patch = [
@@ -39,11 +45,16 @@ class Steps:
         self._patches = 1
         #: For each step: whose numbers, in a row, are the number that decides on the step, and those of its own.
         self._generators = [
-            [(purpose_of(name), count) for name, count in step.generators(key)]
-            for step, key in zip(steps, keys, strict=True)
+            [(purpose_of(scope + name), count) for name, count in step.generators(key)]
+            for step, key, scope in zip(steps, keys, scopes or ("",) * len(keys), strict=True)
         ]
         self._draws: list[Float64s] = []
         self._chances: list[list[float]] = []
+
+    @classmethod
+    def of(cls, image: ImageSteps, seed: int, max_pixels: int, skipped: int = 0) -> "Steps":
+        """Return the steps of one image of a sample, without so many of the first ones."""
+        return cls(image.steps[skipped:], image.keys[skipped:], seed, max_pixels, image.scopes[skipped:])
 
     def __bool__(self) -> bool:
         """Return whether there are any."""

@@ -90,7 +90,8 @@ def _folder(folder: Path, transform: Any, seed: int, given: Mapping[str, Any], f
         made = {"steps": steps}
     stream = {"source": {"kind": "directory", "root": "images"}, "transform": made, **_DEFAULTS, **given}
     spec = _of_one(stream, seed, roots={"images": str(folder.absolute())})
-    return Input(spec, fields=fields or _PAIR, finish=finish, long_labels=True)
+    names = as_spec(spec).streams["train"].transform.image_names  # of a transform with views, all of them
+    return Input(spec, fields=fields or (*names, "label"), finish=finish, long_labels=True)
 
 
 def _spec(given_spec: Any, stream: str, given: Mapping[str, Any], fields: Any) -> Input:

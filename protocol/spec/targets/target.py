@@ -5,6 +5,7 @@ library. `worker/imaging/targets/` loads targets and moves them.
 """
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -19,6 +20,8 @@ MOST_NAME = 48
 class Target(Model):
     """A target of each image. The table's name is the name of its field; a kind may add further fields."""
 
+    #: Whether it moves with the image: then each view of an image has a target of its own.
+    MOVES: ClassVar[bool] = True
     column: str = Field(min_length=1)
     """Column of the manifest that holds it."""
 

@@ -1,6 +1,6 @@
 """The target kinds that no step changes: several labels, numbers and text."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -16,6 +16,7 @@ class LabelsTarget(Target):
     an image without classes.
     """
 
+    MOVES: ClassVar[bool] = False
     kind: Literal["labels"]
     """Says that these are labels."""
     classes: tuple[str, ...] = Field(min_length=1, max_length=1_000_000)
@@ -38,6 +39,7 @@ class NumbersTarget(Target):
     quarantined, and so are numbers that the type cannot hold.
     """
 
+    MOVES: ClassVar[bool] = False
     kind: Literal["numbers"]
     """Says that these are numbers."""
     dtype: Literal["float32", "float64", "int32", "int64", "uint8"] = "float32"
@@ -58,6 +60,7 @@ class TextTarget(Target):
     step changes it. So every column can be passed through to the trainer.
     """
 
+    MOVES: ClassVar[bool] = False
     kind: Literal["text"]
     """Says that this is text."""
     max_bytes: int = Field(default=256, ge=1, le=65_536)

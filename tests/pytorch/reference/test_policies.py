@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.imaging.torchvision_reference import applied, drawn, functional, image, make_step, pil, transforms
 
-from penstock.worker.imaging.operations.policies import aug_mix
+from penstock.worker.imaging.operations.policies import aug_mix, timm_rand_augment
 from penstock.worker.imaging.operations.policies.augmentations import NAMES, SIGNED
 
 pytestmark = pytest.mark.torch
@@ -154,3 +155,59 @@ def test_changes_by_the_histogram_are_torchvisions(settings: dict[str, Any], ref
     """The same pixels."""
     for pixels in (image(1, 40, 61), image(2, 7, 5), np.full((4, 4, 3), 77, np.uint8), image(3, 30, 30) // 3 + 40):
         assert np.array_equal(np.asarray(reference(pil(pixels))), applied(make_step(**settings), pixels))
+
+
+#: timm's names of what Penstock's step calls otherwise.
+TIMM_NAMES = {"TranslateX": "TranslateXRel", "TranslateY": "TranslateYRel"} | {
+    name: f"{name}Increasing" for name in ("Posterize", "Solarize", "Color", "Contrast", "Brightness", "Sharpness")
+}
+
+
+def test_timm_rand_augment_chooses_among_timms_changes() -> None:
+    """In its order, by its policy of the name "rand-m7-mstd0.5-inc1": two changes, each with probability one half."""
+    policy = timm_policy().rand_augment_transform("rand-m7-mstd0.5-inc1", {})
+    assert [TIMM_NAMES.get(name, name) for name in timm_rand_augment.NAMES] == [op.name for op in policy.ops]
+    assert {(0.5, 7, 0.5)} == {(op.prob, op.magnitude, op.magnitude_std) for op in policy.ops}
+    step = make_step("timm_rand_augment", magnitude=7)
+    assert (policy.num_layers, 0.5) == (step.num_ops, step.magnitude_std)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (40, 90)])
+@pytest.mark.parametrize("name", timm_rand_augment.NAMES)
+def test_timm_rand_augment_is_timms(name: str, size: tuple[int, int]) -> None:
+    """Each change at several magnitudes, both ways: the same pixels; of turned ones, one of 400 by one level."""
+    pixels, timm = image(1, *size), timm_policy()
+    step = make_step("timm_rand_augment", num_ops=1)
+    hparams = {"interpolation": Image.Resampling.BICUBIC, "img_mean": (124, 116, 104)}
+    place = (timm_rand_augment.NAMES.index(name) + 0.5) / len(timm_rand_augment.NAMES)
+    for magnitude in (0.0, 0.3, 4.8, 7.0, 9.99, 10.0)[: -1 if name == "Posterize" else None]:  # 0 bits: Pillow refuses
+        exact = make_step("timm_rand_augment", num_ops=1, magnitude=magnitude, magnitude_std=0)
+        theirs_of = timm.AugmentOp(TIMM_NAMES.get(name, name), 1.0, magnitude, hparams)
+        ours = [applied(exact, pixels, np.array([place, 0.5, 0.3, 0.3, sign])) for sign in (0.5, 0.6)]
+        found = {np.asarray(theirs_of(pil(pixels))).tobytes() for _ in range(24)}  # its sign is drawn, too
+        if name != "Rotate":
+            assert {each.tobytes() for each in ours} == found, magnitude
+            continue
+        for each in ours:
+            differences = [np.abs(np.frombuffer(other, np.uint8).astype(int) - each.ravel()) for other in found]
+            assert min(int(difference.max()) for difference in differences) <= 1, magnitude
+            assert min(float((difference > 0).mean()) for difference in differences) <= 1 / 400, magnitude
+    assert np.array_equal(pixels, applied(step, pixels, np.array([place, 0.51, 0.3, 0.3, 0.4])))
+
+
+def test_timm_rand_augment_draws_as_timm() -> None:
+    """10^5 magnitudes are normally distributed and cut at both ends; all changes are chosen alike."""
+    step = make_step("timm_rand_augment", num_ops=1, magnitude=9, magnitude_std=1.5)
+    rows = drawn(step, 100_000)
+    magnitudes = np.array([step.magnitude_of(*row) for row in rows[:, 2:4].tolist()])
+    normal = stats.norm(9, 1.5)
+    inside = magnitudes[magnitudes < 10]
+    assert stats.kstest(inside, lambda value: normal.cdf(value) / normal.cdf(10)).pvalue > 1e-3
+    assert stats.binomtest(int((magnitudes == 10).sum()), len(rows), normal.sf(10)).pvalue > 1e-3
+    counts = np.bincount((rows[:, 0] * len(timm_rand_augment.NAMES)).astype(int))
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def timm_policy() -> Any:
+    """Return timm's module of policies."""
+    return importlib.import_module("timm.data.auto_augment")

@@ -55,11 +55,16 @@ def write_set(root: Path, count: int, rows: dict[int, dict[str, Any]] | None = N
 
 
 def detection(
-    root: Path, *, targets: dict[str, Any] = TARGETS, steps: Sequence[dict[str, Any]] = STEPS, patches: int = 1
+    root: Path,
+    *,
+    targets: dict[str, Any] = TARGETS,
+    steps: Sequence[dict[str, Any]] = STEPS,
+    patches: int = 1,
+    views: dict[str, Any] | None = None,
 ) -> tuple[StreamPlan, Listing]:
     """Return the plan and the listing of a stream of such a set."""
     source = ManifestSource(kind="manifest", root="photos", path="list.jsonl")
-    transform = {"color": "gray", "steps": list(steps)}
+    transform = {"color": "gray", "steps": list(steps), "views": views or {}}
     stream = Stream.model_validate(
         {"source": source, "transform": transform, "targets": targets, "patches": patches, "batch_size": 2}
     )

@@ -79,7 +79,11 @@ def merged(around: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
     result = dict(around)
     for key, value in shown.items():
         whole = not isinstance(value, dict) or not isinstance(result.get(key), dict)
-        sized = bool({"resize", "patch"} & value.keys()) or "targets" in shown if isinstance(value, dict) else False
+        sized = (
+            bool({"resize", "patch", "views"} & value.keys()) or "targets" in shown
+            if isinstance(value, dict)
+            else False
+        )
         whole |= key == "source" or (key == "transform" and sized)
         result[key] = value if whole else merged(result[key], value)
     return result

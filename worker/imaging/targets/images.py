@@ -1,6 +1,7 @@
 """Further images: decodes their files, checks their size, and makes them by the programs of the samples."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -61,14 +62,15 @@ class _Image(LoadedTarget):
         np.copyto(out[0][row], program.run(self._pixels))
 
 
-def own_colors(plan: StreamPlan, name: str) -> Steps:
-    """Return a stream's steps with the same geometry, and colours drawn for the image of this name alone."""
+def own_colors(plan: StreamPlan, image: int, name: str) -> Steps:
+    """Return the steps of one of a sample's images with the same geometry, and colours of this further image alone."""
     transform = plan.settings.transform
-    keys = [
+    counterpart = transform.images[image]
+    keys = (
         f"{key}/{name}" if _is_color(step) else key
-        for step, key in zip(transform.all_steps, transform.step_keys, strict=True)
-    ]
-    return Steps(transform.all_steps, keys, plan.seed, int(transform.max_megapixels * 1e6))
+        for step, key in zip(counterpart.steps, counterpart.keys, strict=True)
+    )
+    return Steps.of(replace(counterpart, keys=tuple(keys)), plan.seed, int(transform.max_megapixels * 1e6))
 
 
 def _is_color(step: Step) -> bool:

@@ -33,13 +33,23 @@ from penstock.worker.imaging.targets.values import LabelsLoader, NumbersLoader, 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A target and its name."""
+    """A target, its name, and where it goes."""
 
     name: str
     target: Target
     loader: TargetLoader
     #: Which of an item's cells holds it.
     cell: int
+    #: One for each view that it moves with; without views, one.
+    places: tuple["_Place", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A target with one image of a sample."""
+
+    #: Which of the sample's images.
+    image: int
     #: Names of its fields.
     fields: tuple[str, ...]
     #: Makes its programs, which share their geometry with the samples'; None: those of the samples.
@@ -53,16 +63,15 @@ class Targets:
         """Take the stream's plan."""
         settings = plan.settings
         columns = settings.target_columns
-        size = settings.transform.image_shape[:2]
+        places: dict[str, list[_Place]] = {name: [] for name in settings.targets}
+        images = settings.transform.image_names
+        for placed in settings.placed_targets:
+            own = isinstance(placed.target, ImageTarget) and placed.target.colors == "own"
+            image = images.index(placed.image)
+            steps = own_colors(plan, image, placed.name) if own else None
+            places[placed.name].append(_Place(image, tuple(placed.fields), steps))
         self._targets = [
-            _Named(
-                name,
-                target,
-                _loader(target, plan),
-                columns.index(target.column),
-                tuple(target.fields(name, size)),
-                own_colors(plan, name) if isinstance(target, ImageTarget) and target.colors == "own" else None,
-            )
+            _Named(name, target, _loader(target, plan), columns.index(target.column), tuple(places[name]))
             for name, target in settings.targets.items()
         ]
         self._patches = settings.patches
@@ -74,9 +83,9 @@ class Targets:
 
     def begin(self, epoch: int, items: Int64s) -> None:
         """Draw for what has random numbers of its own."""
-        for named in self._targets:
-            if named.steps is not None:
-                named.steps.begin(epoch, items, self._patches)
+        for place in (place for named in self._targets for place in named.places):
+            if place.steps is not None:
+                place.steps.begin(epoch, items, self._patches)
 
     def read(self, task: Task, loaded: Loaded, reader: Reader) -> Loaded:
         """Return what was read of a task with the files that its cells name, read by the source's own reader."""
@@ -92,27 +101,29 @@ class Targets:
         item: Item,
         offset: int,
         loaded: Loaded,
-        programs: Sequence[Program],
+        programs: Sequence[Sequence[Program]],
         arrays: Mapping[str, Array],
         row: int,
     ) -> None:
         """Write the targets of an item's samples, from row `row` on. Raises ItemError, and then rows may hold anything.
 
-        `programs` are those that made the samples' images.
+        `programs` are those that made the samples' images: for each view, one a sample.
         """
+        size = programs[0][0].image
         for named in self._targets:
-            out = [arrays[name] for name in named.fields]
             files = loaded.files.get(named.name)
             try:
                 cell = _cell(item, named.cell)
-                target = named.loader.load(cell, files[offset] if files is not None else None, programs[0].image)
+                target = named.loader.load(cell, files[offset] if files is not None else None, size)
             except ItemError as error:
                 where = item.path if item.row is None else row_name(self._manifest, item.row)
                 raise ItemError(f"{where}: {named.target.column} (target {named.name}): {error}") from error
-            for patch, program in enumerate(programs):
-                if named.steps is not None:
-                    program = named.steps.program(offset * self._patches + patch, program.image)  # noqa: PLW2901
-                target.write(program, out, row + patch)
+            for place in named.places:
+                out = [arrays[name] for name in place.fields]
+                for patch, program in enumerate(programs[place.image]):
+                    if place.steps is not None:
+                        program = place.steps.program(offset * self._patches + patch, size)  # noqa: PLW2901
+                    target.write(program, out, row + patch)
 
 
 def _loader(target: Target, plan: StreamPlan) -> TargetLoader:

@@ -76,6 +76,9 @@ def test_folders_of_training_and_validation_are_streams(photos: Path, tmp_path_f
         ({"recipe": "imagenet-train", "size": 96}, 96, 1, ["resize", "center_crop"]),
         ({"recipe": "simclr", "size": (64, 64)}, 64, 2, ["resize", "center_crop"]),
         ({"recipe": "cifar-train"}, 32, 1, []),
+        ({"recipe": "dino", "size": 56}, 56, 1, ["resize", "center_crop"]),
+        ({"recipe": "timm-a1"}, 224, 1, ["resize", "center_crop"]),
+        ({"recipe": "keras-imagedatagenerator"}, 256, 1, []),
     ],
 )
 def test_a_recipe_changes_training_images_alone(

@@ -7,8 +7,8 @@ import pytest
 from support.imaging.pinning import digests
 
 from penstock.protocol.errors import SpecError
+from penstock.protocol.spec.sequences.step_list import list_steps
 from penstock.protocol.spec.spec import parse_spec
-from penstock.protocol.spec.step_list import list_steps
 from penstock.protocol.spec.transform import Transform
 
 FLIP = {"op": "flip", "p": 0.5}
@@ -33,6 +33,15 @@ RECIPES: list[tuple[Any, list[dict[str, Any]], tuple[int, int, int]]] = [
         (40, 40, 3),
     ),
     ("cifar-train", [{"op": "random_crop", "size": 32, "padding": 4}, FLIP], (32, 32, 3)),
+    (
+        {"name": "timm-a1", "size": 40},
+        [
+            {"op": "random_resized_crop", "size": 40, "filter": "bicubic"},
+            FLIP,
+            {"op": "timm_rand_augment", "magnitude": 7, "magnitude_std": 0.5, "fill": [124, 116, 104]},
+        ],
+        (40, 40, 3),
+    ),
     (
         {"name": "coco-detection", "size": 48},
         [
@@ -62,6 +71,21 @@ def test_a_recipe_is_its_steps(
     assert digests(tmp_path, {"steps": steps}, 2)[0] == digests(tmp_path, {"recipe": recipe}, 2)[0]
     more = Transform.model_validate({"recipe": recipe, "steps": [FLIP]})
     assert [*long.step_keys, f"flip#{steps.count(FLIP)}"] == list(more.step_keys)
+
+
+def test_the_keras_recipe_is_its_fields(tmp_path: Path) -> None:
+    """`resize` and `augment` as Keras's examples have them; tables in the spec replace the recipe's, one by one."""
+    augment: dict[str, Any] = {"rotation_range": 40, "width_shift_range": 0.2, "height_shift_range": 0.2}
+    augment |= {"shear_range": 0.2, "zoom_range": 0.2, "horizontal_flip": True, "axes": "keras"}
+    long = {"resize": {"height": 40, "width": 40, "filter": "nearest"}, "augment": augment}
+    recipe = {"name": "keras-imagedatagenerator", "size": 40}
+    short = Transform.model_validate({"recipe": recipe})
+    assert (40, 40, 3) == short.image_shape
+    assert digests(tmp_path, long, 1)[0] == digests(tmp_path, {"recipe": recipe}, 1)[0]
+    assert short == Transform.model_validate_json(short.model_dump_json())
+    assert (256, 256, 3) == Transform.model_validate({"recipe": "keras-imagedatagenerator"}).image_shape
+    other = Transform.model_validate({"recipe": recipe, "resize": [20, 30], "steps": [FLIP]})
+    assert ((20, 30, 3), short.augment) == (other.image_shape, other.augment)
 
 
 def test_a_spec_with_a_recipe_survives_being_sent() -> None:

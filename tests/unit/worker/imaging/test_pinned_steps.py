@@ -14,6 +14,7 @@ RESIZE = {"op": "resize", "size": [40, 48]}
 #: Some steps, and the beginning of the SHA-256 of the samples that they make; every operation is among them.
 PINNED: list[tuple[str, list[dict[str, Any]]]] = [
     ("3b4dcc482514b436b6c315f42227d3b6", [RESIZE, {"op": "rand_augment"}]),
+    ("d64002aa1d6944a5df4c49ec6aad1d45", [RESIZE, {"op": "timm_rand_augment", "num_ops": 4}]),
     ("e95162ed358e9a123a72f0c8f8f1e554", [RESIZE, {"op": "trivial_augment"}]),
     (
         "02a3660555266543c1fbcfb109a90f57",

@@ -9,8 +9,8 @@ from support.imaging.pipelines import make_plan
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.spec.operation_table import step_models
+from penstock.protocol.spec.sequences.step_list import list_steps
 from penstock.protocol.spec.spec import parse_spec
-from penstock.protocol.spec.step_list import list_steps
 from penstock.protocol.spec.transform import Transform
 from penstock.worker.imaging.steps import Steps
 

@@ -1,11 +1,15 @@
 """Lists what a transform does to an image, in order, as if all of it had been written as steps."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 from pydantic import BaseModel
 
+from penstock.protocol.spec.sequences.recipe import Recipe
+from penstock.protocol.spec.sequences.view import View
+from penstock.protocol.spec.step import Step
 from penstock.protocol.spec.transform import Transform
 
 _PATCHES = {"center": "center_crop", "random": "random_crop", "scattered": "scattered_crop", "grid": "grid_crop"}
@@ -24,6 +28,8 @@ class ListedStep:
     parameters: dict[str, Any]
     #: Probability that it is done.
     p: float = 1.0
+    #: The images of a sample that it is done to, where views have steps of their own; empty: all of them.
+    images: str = ""
 
 
 def list_steps(transform: Transform) -> list[ListedStep]:
@@ -55,9 +61,28 @@ def _before_steps(transform: Transform) -> Iterator[ListedStep]:
 
 
 def _steps(transform: Transform) -> Iterator[ListedStep]:
-    of_recipe = len(transform.recipe.steps) if transform.recipe is not None else 0
-    for number, step in enumerate(transform.all_steps):
-        field = "recipe" if number < of_recipe else f"steps.{number - of_recipe}"
+    yield from _of("", transform.recipe, transform.all_steps)
+    of_recipe = transform.recipe.view_tables if transform.recipe is not None else {}
+    for names, view in _alike(transform):
+        name = names[0]
+        fields = [field for each in names for field in transform.all_views[each].fields(each)]
+        images = f"{fields[0]} to {fields[-1]}" if len(fields) > 2 else " and ".join(fields)  # noqa: PLR2004
+        prefix = "recipe" if name in of_recipe else f"views.{name}"
+        for listed in _of(f"{prefix}.", view.recipe, view.all_steps):
+            yield replace(listed, field="recipe" if name in of_recipe else listed.field, images=images)
+
+
+def _alike(transform: Transform) -> Iterator[tuple[list[str], View]]:
+    """Yield the views, neighbours with equal steps together, by their names."""
+    for _, group in groupby(transform.all_views.items(), key=lambda named: (named[1].recipe, named[1].steps)):
+        views = list(group)
+        yield [name for name, _ in views], views[0][1]
+
+
+def _of(prefix: str, recipe: Recipe | None, steps: Sequence[Step]) -> Iterator[ListedStep]:
+    of_recipe = len(recipe.steps) if recipe is not None else 0
+    for number, step in enumerate(steps):
+        field = f"{prefix}recipe" if number < of_recipe else f"{prefix}steps.{number - of_recipe}"
         yield ListedStep(field, step.name, _parameters(step.model_dump(mode="json")), step.p)
 
 
