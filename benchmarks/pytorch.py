@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class SmallImages:
 
 def torchs_loader(case: str, made: Path, workers: int) -> Any:  # noqa: ANN401 - PyTorch's
     """Return PyTorch's own loader of a case: uint8 tensors, as ours."""
-    data, datasets, transforms = imported()
+    data, datasets, transforms, _ = imported()
     if case == "photos":
         steps = [transforms.RandomResizedCrop(224), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
         dataset: Any = datasets.ImageFolder(str(made / "photos"), transforms.Compose(steps))
@@ -126,20 +127,16 @@ def torchs_loader(case: str, made: Path, workers: int) -> Any:  # noqa: ANN401 -
     return data.DataLoader(dataset, size, shuffle=True, num_workers=workers, persistent_workers=True)
 
 
-def imported() -> tuple[Any, Any, Any]:
+@cache
+def imported() -> tuple[Any, Any, Any, Any]:
     """Return PyTorch's and torchvision's modules. The import of torchvision asks for compiled operators, never used."""
     library = importlib.import_module("torch.library").Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         with suppress(RuntimeError):  # they are there
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _KEPT.append(library)
     names = ("torch.utils.data", "torchvision.datasets", "torchvision.transforms.v2")
     data, datasets, transforms = map(importlib.import_module, names)
-    return data, datasets, transforms
-
-
-#: Definitions live as long as their library.
-_KEPT: list[Any] = []
+    return data, datasets, transforms, library  # definitions live as long as their library
 
 
 def rate(batches: Iterable[Any], size: int, seconds: float) -> float:

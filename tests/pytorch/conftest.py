@@ -10,7 +10,7 @@ from support.streams import make_images, make_spec, make_stream, run_stack
 from penstock.launcher.stack import LocalStack
 
 #: Other tiers do without PyTorch and JAX, and leave these tests out anyway.
-collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]
+collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py", "*/test_*.py"]
 
 
 @pytest.fixture(scope="session")
