@@ -12,6 +12,9 @@ export PYTHONDONTWRITEBYTECODE :=
 #: Extras that .venv holds.
 EXTRAS := tf-cpu,parquet,hdf5,url,dashboard,bench
 
+#: What is compiled when Penstock is installed.
+COMPILED := worker/imaging/_jpeg_regions.c $(wildcard worker/imaging/compiled/*.[ch])
+
 STAMP := .venv/.set-up-in
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
@@ -38,7 +41,7 @@ endif
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml setup.py worker/imaging/_jpeg_regions.c constraints.txt
+$(STAMP): pyproject.toml setup.py $(COMPILED) constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Penstock needs Python 3.11 or newer, and this is %s: try make PYTHON=python3.12" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@if test -e $(STAMP) && test "$$(cat $(STAMP))" != "$$(pwd -P)"; then rm -rf .venv; fi
 	$(PYTHON) -m venv .venv
@@ -52,7 +55,7 @@ DEMO := $(if $(wildcard $(STAMP)),.venv,build/demo-venv)
 demo: $(DEMO)/.set-up-in
 	@$(DEMO)/bin/penstock demo $${DATA:+--data "$$DATA"}
 
-build/demo-venv/.set-up-in: pyproject.toml setup.py worker/imaging/_jpeg_regions.c constraints.txt
+build/demo-venv/.set-up-in: pyproject.toml setup.py $(COMPILED) constraints.txt
 	@echo 'Installing Penstock and TensorFlow in build/demo-venv, once: 1.7 GB, which takes minutes ...'
 	@$(PYTHON) -m venv --clear build/demo-venv
 	@build/demo-venv/bin/python -m pip install -qq -c constraints.txt --upgrade pip
@@ -105,7 +108,7 @@ endif
 bench-kernels: $(KERNELS)/.set-up-in
 	$(KERNELS)/bin/python benchmarks/kernels.py $(ARGS)
 
-$(KERNELS)/.set-up-in: pyproject.toml setup.py constraints.txt benchmarks/requirements.txt tests/pytorch/constraints.txt
+$(KERNELS)/.set-up-in: pyproject.toml setup.py $(COMPILED) constraints.txt benchmarks/requirements.txt tests/pytorch/constraints.txt
 	rm -rf $(KERNELS)
 	$(PYTHON) -m venv $(KERNELS)
 	$(KERNELS_PIP) install -c constraints.txt --upgrade pip

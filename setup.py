@@ -1,11 +1,28 @@
-"""The one compiled part. Owns how it is built; all else of the package is in pyproject.toml.
+"""The compiled parts. Owns how they are built; all else of the package is in pyproject.toml.
 
-Without a C compiler, Python's headers or those of libjpeg-turbo (Debian: libjpeg-dev), setuptools warns and goes on:
-the package works without it, more slowly and with the same bytes (docs/decoding.md). It would stand in pyproject.toml,
-were extensions there not experimental still.
+Without a C compiler, Python's headers or, for the first of them, those of libjpeg-turbo (Debian: libjpeg-dev),
+setuptools warns and goes on: the package works without them, more slowly and with the same bytes (docs/decoding.md).
+They would stand in pyproject.toml, were extensions there not experimental still.
 """
 
 from setuptools import Extension, setup
+
+#: Vectors, but no operation of floating-point numbers other than those written down: the bytes depend on none.
+_LOOPS = ["-O3", "-fno-wrapv", "-ffp-contract=off", "-fno-trapping-math"]
+
+
+def _loops(name: str) -> Extension:
+    """Return an extension of loops over pixels."""
+    folder = "worker/imaging/compiled"
+    return Extension(
+        f"penstock.worker.imaging.compiled.{name}",
+        [f"{folder}/{name}.c"],
+        depends=[f"{folder}/_image.h"],
+        extra_compile_args=_LOOPS,
+        optional=True,
+        py_limited_api=True,
+    )
+
 
 setup(
     ext_modules=[
@@ -15,7 +32,9 @@ setup(
             libraries=["jpeg"],
             optional=True,
             py_limited_api=True,
-        )
+        ),
+        _loops("_resampling"),
+        _loops("_colors"),
     ],
     # One build serves every Python from 3.11 on.
     options={"bdist_wheel": {"py_limited_api": "cp311"}},

@@ -8,7 +8,7 @@ box is of single precision, so almost all weights would differ. So the weights a
 operations in the same order; the sums are of integers, in which no order matters.
 
 Since version 13 Pillow changes the height first where that loses far more pixels than the width (python-pillow/Pillow,
-pull request 9549; the rule in `_height_first` was found by trying sizes). Older versions start with the width.
+pull request 9549; the rule in `height_first` was found by trying sizes). Older versions start with the width.
 """
 
 import cv2
@@ -39,7 +39,7 @@ def resize_part(pixels: Pixels, size: tuple[int, int], y: int, x: int, height: i
     source = pixels[top:bottom, left:right]
     starts_y, weights_y = _weights(pixels.shape[0], size[0], y, height)
     starts_x, weights_x = _weights(pixels.shape[1], size[1], x, width)
-    if _height_first(pixels.shape[:2], size):
+    if height_first(pixels.shape[:2], size):
         high = _sums(source, starts_y - top, weights_y)
         return _transpose(_sums(_transpose(high), starts_x - left, weights_x))
     wide = _transpose(_sums(_transpose(source), starts_x - left, weights_x))
@@ -52,7 +52,8 @@ def source_span(size_in: int, size_out: int, first: int, count: int) -> tuple[in
     return int(starts[0]), int(stops[1])
 
 
-def _height_first(source: tuple[int, ...], size: tuple[int, int]) -> bool:
+def height_first(source: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Return whether Pillow changes the height before the width."""
     return source[0] - size[0] > max(0, 2 * (source[1] - size[1]))
 
 

@@ -6,6 +6,7 @@ differs between CPUs), so it is switched off. Importing this module also ends Op
 worker process per core.
 """
 
+import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -18,6 +19,8 @@ from PIL import Image
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.transform import Patch, Resize
+from penstock.worker.imaging.bicubic import height_first
+from penstock.worker.imaging.compiled import loops
 from penstock.worker.imaging.decode import Pixels
 
 cv2.setNumThreads(0)
@@ -30,6 +33,10 @@ _PILLOW = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+#: Those of the compiled loop, which gives the same pixels, and their numbers there.
+_COMPILED = {Image.Resampling.BOX: 0, Image.Resampling.BILINEAR: 1, Image.Resampling.BICUBIC: 2}
+#: Pixels from the origin, up to which Pillow computes places in multiples of 2^-16 (it does so up to 2^15).
+_FARTHEST = 32_000
 _OPENCV = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 _BORDERS = {
     "reflect": cv2.BORDER_REFLECT,
@@ -132,14 +139,59 @@ def transform_pillow(
     pixels: Pixels, method: Literal["AFFINE", "PERSPECTIVE"], data: Sequence[float], filter_: str, fill: Sequence[int]
 ) -> Pixels:
     """Return `pixels` mapped by Pillow's `transform` with the size that they have; `fill` holds a level a channel."""
+    if method == "AFFINE" and filter_ == "nearest" and loops.RESAMPLING is not None and loops.fits(pixels):
+        moved = _nearest(pixels, data, fill)
+        if moved is not None:
+            return moved
     gray = pixels.shape[2] == 1
     image = Image.fromarray(pixels[..., 0] if gray else pixels)
     color = fill[0] if gray else tuple(fill)
-    moved = image.transform(image.size, Image.Transform[method], data, _PILLOW[filter_], fillcolor=color)
-    return np.asarray(moved).reshape(pixels.shape)
+    result = image.transform(image.size, Image.Transform[method], data, _PILLOW[filter_], fillcolor=color)
+    return np.asarray(result).reshape(pixels.shape)
+
+
+def _nearest(pixels: Pixels, data: Sequence[float], fill: Sequence[int]) -> Pixels | None:
+    """Return the nearest pixels under an affine map, or None if Pillow does not compute their places in integers."""
+    a, b, c, d, e, f = data
+    height, width = pixels.shape[:2]
+    farthest = max(
+        abs(k * x + m * y + n) for k, m, n in ((a, b, c), (d, e, f)) for x in (-1, width) for y in (-1, height)
+    )
+    if not farthest < _FARTHEST:
+        return None
+    out = np.empty(pixels.shape, np.uint8)
+    if len(set(fill)) == 1:
+        out.fill(fill[0])
+    else:
+        out[...] = fill
+    if b == d == 0:  # Pillow adds up floating-point numbers here: only whole pixels are sure to be the same
+        return _translated(pixels, int(c), int(f), out) if a == e == 1 and c == int(c) and f == int(f) else None
+    numbers = (a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5)
+    loops.RESAMPLING.sample(pixels, out, *(math.floor(number * 65536.0 + 0.5) for number in numbers))
+    return out
+
+
+def _translated(pixels: Pixels, right: int, down: int, out: Pixels) -> Pixels:
+    """Write the pixels from (`right`, `down`) on to the beginning of `out`, as far as there are any; return it."""
+    height, width = pixels.shape[:2]
+    rows, columns = max(0, height - abs(down)), max(0, width - abs(right))
+    y, x = max(0, down), max(0, right)
+    to_y, to_x = max(0, -down), max(0, -right)
+    out[to_y : to_y + rows, to_x : to_x + columns] = pixels[y : y + rows, x : x + columns]
+    return out
 
 
 def _resize_pillow(pixels: Pixels, resample: Image.Resampling, box: Box | None, out: Pixels) -> None:
+    if (
+        resample in _COMPILED
+        and box is None
+        and loops.RESAMPLING is not None
+        and loops.fits(pixels)
+        and loops.fits(out)
+    ):
+        first = height_first((pixels.shape[0], pixels.shape[1]), (out.shape[0], out.shape[1]))
+        loops.RESAMPLING.resize(pixels, out, _COMPILED[resample], first)
+        return
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     size = (out.shape[1], out.shape[0])
     out[...] = np.asarray(image.resize(size, resample, box=box)).reshape(out.shape)

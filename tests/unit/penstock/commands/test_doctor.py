@@ -19,7 +19,16 @@ def test_versions_decoders_memory_limits_ports_and_docker_are_all_told(capsys: p
     """As JSON and as lines; nothing on this machine keeps Penstock from working."""
     assert 0 == doctor.main(["--json"])
     told = {finding["what"]: finding for finding in json.loads(capsys.readouterr().out)}
-    assert {"penstock", "packages", "parts of JPEGs", "shared memory", "open files", "port 5555", "Docker"} <= set(told)
+    assert {
+        "penstock",
+        "packages",
+        "parts of JPEGs",
+        "loops over pixels",
+        "shared memory",
+        "open files",
+        "port 5555",
+        "Docker",
+    } <= set(told)
     assert all(finding["advice"] for finding in told.values() if finding["state"] != "ok")
     assert 0 == doctor.main([])
     assert f"Python {platform.python_version()}" in capsys.readouterr().out

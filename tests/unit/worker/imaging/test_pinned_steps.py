@@ -7,6 +7,7 @@ import pytest
 from support.imaging.pinning import digests
 
 from penstock.protocol.spec.operation_table import step_models
+from penstock.worker.imaging.compiled import loops
 
 #: Samples that a step makes of each image; 2 of all others.
 VIEWS = {"five_crop": 5, "ten_crop": 10}
@@ -79,6 +80,16 @@ def test_the_bytes_of_steps_are_those_of_earlier_releases(
     expected: str, steps: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     """Samples equal what the release that introduced the operation made."""
+    assert expected == digests(tmp_path, {"steps": steps}, VIEWS.get(steps[-1]["op"], 2))[0]
+
+
+@pytest.mark.parametrize(("expected", "steps"), PINNED, ids=lambda value: str(value)[8:28])
+def test_the_bytes_of_steps_need_no_compiled_loops(
+    expected: str, steps: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples are the same on a host without a C compiler."""
+    monkeypatch.setattr(loops, "COLORS", None)
+    monkeypatch.setattr(loops, "RESAMPLING", None)
     assert expected == digests(tmp_path, {"steps": steps}, VIEWS.get(steps[-1]["op"], 2))[0]
 
 

@@ -23,6 +23,11 @@ def brightness_table(factor: float) -> Pixels:
 
 def contrast(pixels: Pixels, factor: float) -> Pixels:
     """Return the image blended with its own mean grey."""
+    from penstock.worker.imaging.compiled import loops
+
+    if loops.COLORS is not None and loops.fits(pixels):
+        loops.COLORS.contrast(pixels, out := loops.new(pixels), factor)
+        return out
     import cv2
 
     mean = int(int(gray(pixels).sum(dtype=np.int64)) / (pixels.shape[0] * pixels.shape[1]) + 0.5)
@@ -32,10 +37,15 @@ def contrast(pixels: Pixels, factor: float) -> Pixels:
 
 def saturation(pixels: Pixels, factor: float) -> Pixels:
     """Return the image blended with its grey levels."""
-    import cv2
-
     if pixels.shape[2] != _COLORS:
         return pixels
+    from penstock.worker.imaging.compiled import loops
+
+    if loops.COLORS is not None and loops.fits(pixels):
+        loops.COLORS.saturate(pixels, out := loops.new(pixels), factor)
+        return out
+    import cv2
+
     start = gray(pixels).astype(np.float32)
     return np.asarray(cv2.merge([_blended(plane, start, factor) for plane in cv2.split(pixels)]), np.uint8)
 

@@ -1,7 +1,7 @@
 """The changes of the AutoAugment family, each with one magnitude, as torchvision applies them."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -55,6 +55,7 @@ def signed(name: str, magnitude: float, draw: float) -> float:
     return -magnitude if name in SIGNED and draw <= _HALF else magnitude
 
 
+@lru_cache(maxsize=1024)
 def magnitude_of(name: str, place: int, bins: int, image: Size) -> float:
     """Return one of `bins` magnitudes of a change, without its sign, by the ranges of AutoAugment and RandAugment."""
     match name:
@@ -74,8 +75,9 @@ def magnitude_of(name: str, place: int, bins: int, image: Size) -> float:
             return 0.0
 
 
+@lru_cache(maxsize=4096)
 def actions(name: str, magnitude: float, image: Size, sampling: Sampling, fill: Fill) -> Sequence[Action]:
-    """Return what a change of this magnitude does to an image of this size."""
+    """Return what a change of this magnitude does to an image of this size; remembered, as magnitudes are few."""
     if name == "Identity":
         return ()
     if name in _GEOMETRY:

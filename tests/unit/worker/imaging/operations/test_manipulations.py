@@ -121,7 +121,7 @@ def test_pillow_starts_with_the_height_exactly_where_we_do() -> None:
             pixels = texture(3, height, 30 + lost, 3)
             expected = np.asarray(image_of(pixels).resize((size[1], size[0]), Image.Resampling.BICUBIC))
             assert np.array_equal(expected, bicubic.resize_part(pixels, size, 0, 0, *size)), (height, lost)
-            orders.add(bicubic._height_first(pixels.shape[:2], size))
+            orders.add(bicubic.height_first(pixels.shape[:2], size))
     assert {False, True} == orders
 
 
