@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from penstock.protocol.instructions import Note
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.stats import CacheStats
-from penstock.worker.imaging.cache.folder import CacheError
+from penstock.protocol.storage.cache_folder import CacheError
 from penstock.worker.imaging.cache.images import Cache, CacheCounts
 from penstock.worker.imaging.cache.store import Store
 

@@ -38,6 +38,7 @@ from penstock.worker.executor import Executor, Setup
 from penstock.worker.imaging.cache.images import Cache
 from penstock.worker.imaging.map_style import import_from
 from penstock.worker.imaging.pipeline import Pipeline
+from penstock.worker.kept_shards import KeptShards
 from penstock.worker.metrics import METRICS, fill
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
 from penstock.worker.sink_reachability import SinkReachability
@@ -67,11 +68,11 @@ class WorkerSettings(ServiceSettings):
     import_path: list[str] = Field(default_factory=list)
     """Folder from which datasets may be imported, in addition to those where Python looks."""
     cache: str = ""
-    """Folder for decoded images of streams with `cache`, shared by the workers of this host: on a local disk, or
-    /dev/shm; default: penstock in the user's cache folder."""
+    """Folder for decoded images of streams with `cache`, and for whole shards of sources with `cache_gb`, shared by the
+    workers of this host: on a local disk, or /dev/shm; default: penstock in the user's cache folder."""
     cache_gb: float | None = Field(default=None, ge=0)
-    """Most room (GB, 10^9 bytes) for decoded images on this host, whatever the spec says; 0: keep none; default: what
-    the spec's streams ask for."""
+    """Most room (GB, 10^9 bytes) for decoded images on this host, and for whole shards of each source, whatever the
+    spec says; 0: keep none; default: what the spec asks for."""
     slots: int = Field(default=3, ge=1, le=256)
     """Number of tasks leased at once: one runs, the others are prefetched."""
     drain_s: float = Field(default=30.0, ge=0)
@@ -97,6 +98,7 @@ class Worker:
         self._reachability, self._sink = SinkReachability(), ""
         self._pipelines: dict[str, Pipeline] = {}
         self._decoded = DecodedImages(settings.cache, settings.cache_gb, service.note)
+        self._kept_shards = KeptShards(settings.cache, settings.cache_gb, service.note)
         import_from(settings.import_path)
         #: Whether the sources of the pipelines are opened anew with the next welcome.
         self._stale = False
@@ -130,6 +132,7 @@ class Worker:
         self._check_sink(now)
         self._check_stuck(now)
         self._decoded.log_notes()
+        self._kept_shards.log_notes(self._pipelines.values())
         self.observed = self._core.observe(now)
         return self._core.next_timer()
 
@@ -202,10 +205,10 @@ class Worker:
         """
         known = self._pipelines.get(plan.name)
         if known is None or not known.serves(plan, roots):
-            return Pipeline(plan, roots, self._settings.dataset, cache)
+            return self._kept_shards.open(Pipeline(plan, roots, self._settings.dataset, cache))
         if self._stale:
             try:
-                return Pipeline(plan, roots, self._settings.dataset, cache)
+                return self._kept_shards.open(Pipeline(plan, roots, self._settings.dataset, cache))
             except SourceError as error:
                 self._service.log.warning("a source stays open as it was", stream=plan.name, why=str(error))
         return known

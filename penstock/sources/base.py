@@ -5,12 +5,12 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -142,6 +142,20 @@ class Reader(Protocol):
 
     def read(self, task: Task) -> Loaded:
         """Return the contents of the task's items. An item that cannot be read has an ItemError in its place."""
+        ...
+
+
+@runtime_checkable
+class KeepsShards(Protocol):
+    """A reader that can keep whole shards of a URL on this host's disk."""
+
+    @property
+    def notes(self) -> deque[str]:
+        """What the log should say of them, each once."""
+        ...
+
+    def keep_shards(self, folder: str, most_gb: float | None) -> None:
+        """Keep them in a folder (empty: this user's cache folder), in no more than `most_gb`. Raises CacheError."""
         ...
 
 

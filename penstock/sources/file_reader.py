@@ -1,7 +1,8 @@
 """Reads the files of a task, or parts of files, below a root of this host or below a URL."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -18,6 +19,22 @@ from penstock.protocol.storage.urls import Remote
 from penstock.sources.base import Known, Loaded, Reader, Roots
 from penstock.sources.fetchers import REQUESTS, fetchers
 from penstock.sources.files import FileIdentity, find_or_read, read_file
+from penstock.sources.url_files.groups import InPlace, by_file, together
+from penstock.sources.url_files.shard_store import ShardStore
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRoom:
+    """How much of a host's disk a source's whole shards may take."""
+
+    #: Which source: its path below the root.
+    source: str
+    gb: float
+
+    def open(self, remote: Remote, folder: str, most_gb: float | None) -> ShardStore:
+        """Return the source's store in a folder, which takes no more than `most_gb` if given. Raises CacheError."""
+        gb = self.gb if most_gb is None else min(self.gb, most_gb)
+        return ShardStore(remote, self.source, int(gb * 1e9), folder)
 
 
 @final
@@ -69,24 +86,69 @@ class UrlReader:
     """Files below a URL, many at once, so that a server's latency costs little.
 
     Threads fetch the files of all tasks that a worker reads ahead. A task counts as read when its files are asked for;
-    taking one of its contents waits for that one only, and `Loaded.waited_s` says how long.
+    taking one of its contents waits for that one only, and `Loaded.waited_s` says how long. Parts of one file that lie
+    together are one request. With room for whole shards, these are fetched and kept on this host's disk.
     """
 
-    def __init__(self, url: str, *, allow_outside: bool, limit_bytes: int, requests: int = REQUESTS) -> None:
-        """Open no connection yet; `requests` are made at once at most. Raises SourceError if a package is missing."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        allow_outside: bool,
+        limit_bytes: int,
+        requests: int = REQUESTS,
+        room: ShardRoom | None = None,
+    ) -> None:
+        """Open no connection yet; `requests` are made at once at most, and whole shards kept if there is `room`.
+
+        Raises SourceError if a package is missing.
+        """
         self._remote = Remote(url, allow_outside=allow_outside)
-        self._limit_bytes = limit_bytes
+        self._limit_bytes, self._room = limit_bytes, room
         self._fetchers = fetchers(requests)
+        self._shards: ShardStore | None = None
+
+    def keep_shards(self, folder: str, most_gb: float | None = None) -> None:
+        """Keep whole shards in a folder of this host, if the source gives room for them. Raises CacheError."""
+        if self._room is not None:
+            self._shards = self._room.open(self._remote, folder, most_gb)
+
+    @property
+    def notes(self) -> deque[str]:
+        """What the log should say of kept shards."""
+        return deque() if self._shards is None else self._shards.notes
 
     def read(self, task: Task) -> Loaded:
         """Ask for each item; its bytes may still be on their way."""
-        return loaded(task, self._fetchers.map(self._read, task.items))
+        groups = together(task.items) if self._shards is None else by_file(task.items)
+        items = [[task.items[place] for place in group] for group in groups]
+        return loaded(task, InPlace(self._fetchers.map(self._read, items), groups))
 
-    def _read(self, item: Item) -> bytes | ItemError:
+    def _read(self, items: Sequence[Item]) -> list[bytes | ItemError]:
+        """Return the contents of a whole file, or of parts of one file."""
+        path, spans = items[0].path, [item.span for item in items if item.span is not None]
         try:
-            return self._remote.read(item.path, self._limit_bytes, item.span)
+            if not spans:
+                return [self._remote.read(path, self._limit_bytes)]
+            if self._shards is None:
+                return self._remote.read_spans(path, self._limit_bytes, spans)
         except ItemError as error:
-            return error
+            return [error] * len(items)
+        kept = self._shards.read(path, self._limit_bytes, spans)
+        return self._read_apart(items) if kept is None else kept
+
+    def _read_apart(self, items: Sequence[Item]) -> list[bytes | ItemError]:
+        """Request parts of a shard that is not kept, as few requests as can be."""
+        found: list[bytes | ItemError] = [b""] * len(items)
+        for group in together(items):
+            spans = [items[place].span or (0, 0) for place in group]
+            try:
+                contents = self._remote.read_spans(items[0].path, self._limit_bytes, spans)
+            except ItemError as error:
+                contents = [error] * len(group)
+            for place, content in zip(group, contents, strict=True):
+                found[place] = content
+        return found
 
 
 def loaded(task: Task, contents: Sequence[bytes | ItemError]) -> Loaded:
@@ -99,9 +161,9 @@ def loaded(task: Task, contents: Sequence[bytes | ItemError]) -> Loaded:
     )
 
 
-def open_files(source: Source, plan: StreamPlan, roots: Roots) -> Reader:
+def open_files(source: Source, plan: StreamPlan, roots: Roots, room: ShardRoom | None = None) -> Reader:
     """Return the reader of a stream whose items are files, or parts of files. Raises SourceError."""
     root, limit_bytes = str(roots[source.root]), int(plan.settings.transform.max_file_mb * 1e6)
     if is_url(root):
-        return UrlReader(root, allow_outside=source.allow_outside, limit_bytes=limit_bytes)
+        return UrlReader(root, allow_outside=source.allow_outside, limit_bytes=limit_bytes, room=room)
     return FileReader(Path(root), allow_outside=source.allow_outside, limit_bytes=limit_bytes)

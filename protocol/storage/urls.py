@@ -5,37 +5,41 @@ credentials come from where that package looks for them, never from a spec. File
 not interpreted here.
 """
 
+import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import NoReturn, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from penstock.protocol.errors import ItemError, SourceError
+from penstock.protocol.storage.url_answers import (
+    ENDS_EARLY,
+    AskLaterError,
+    Final,
+    RemoteIdentity,
+    check_status,
+    part_bytes,
+    part_of,
+    size_told,
+    tag_of,
+)
 
 #: Seconds that one request may take.
 _REQUEST_S = 20.0
 #: Seconds that bringing a manifest here may take, and its largest size (bytes).
 _MANIFEST_S, _MANIFEST_BYTES = 3600.0, 64_000_000_000
-#: Seconds to wait before each further try.
+#: Seconds to wait before each further try; each pause is drawn between a half and one and a half of it, so that
+#: workers that a server turned away do not all come back at once.
 _BACKOFF_S = (0.05, 0.3, 1.0)
-#: HTTP status codes of files that are missing or forbidden, and of failures after which another try may work.
-_GONE, _DENIED, _TRY_AGAIN = {404, 410}, {401, 403, 407}, {408, 425, 429, 500, 502, 503, 504}
 #: Bytes of a body that are taken at once.
 _CHUNK_BYTES = 262_144
 #: Folders deeper than this, and more of them, are links on the server that lead in circles or multiply folders: a page
 #: does not say which entries are links.
 _MOST_DEEP, _MOST_FOLDERS = 64, 200_000
 
-#: Error for a part that a file does not hold.
-_ENDS_EARLY = "the file ends before the item does (it was cut, or the source is out of date)"
-
 _Result = TypeVar("_Result")
-
-
-class _Final(Exception):  # noqa: N818 - never leaves this module
-    """A failure that another try cannot mend; its text is the reason."""
 
 
 def shown(url: str) -> str:
@@ -90,21 +94,49 @@ class Remote:
 
         Raises ItemError, whose message can stand in the quarantine ledger as it is.
         """
-        if path.startswith("/") or "\\" in path or ".." in PurePosixPath(path).parts:
-            raise ItemError("leads outside its root (by '..' or '\\')")
-        if span is not None and span[1] > limit_bytes:
-            raise ItemError(f"{span[1]} bytes is over the limit of {limit_bytes} bytes (transform.max_file_mb)")
-        try:
-            content = self._try(lambda: self._once(self._place(path), limit_bytes, span))
-        except _Final as error:
-            raise ItemError(str(error)) from error
+        if span is not None:
+            content = self.read_spans(path, limit_bytes, [span])[0]
+            if isinstance(content, ItemError):
+                raise content
+            return content
+        content = self._read(path, limit_bytes, None)
         if len(content) > limit_bytes:
             raise ItemError(f"more than the limit of {limit_bytes} bytes (transform.max_file_mb)")
-        if span is not None and len(content) < span[1]:
-            raise ItemError(f"{_ENDS_EARLY}: only {len(content)} of {span[1]} bytes came from offset {span[0]}")
         if not content:
             raise ItemError("the file is empty")
         return content
+
+    def read_spans(self, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]]) -> list[bytes | ItemError]:
+        """Return the parts of a file at these (offset, length), or why one cannot be had, by a single request.
+
+        It also brings what lies between them. Raises ItemError if nothing of it can be had.
+        """
+        taken = [span for span in spans if 0 < span[1] <= limit_bytes]
+        begin = min((offset for offset, _ in taken), default=0)
+        end = max((offset + length for offset, length in taken), default=0)
+        content = self._read(path, limit_bytes, (begin, end - begin)) if taken else b""
+        view = memoryview(content)
+        return [part_of(view, begin, span, limit_bytes) for span in spans]
+
+    def identity(self, path: str) -> RemoteIdentity:
+        """Return a file's size and what tells it from another one of its name, by one request. Raises ItemError."""
+        self._check(path)
+        try:
+            return self._try(lambda: self._identity(self._place(path)))
+        except Final as error:
+            raise ItemError("the file is empty" if str(error) == ENDS_EARLY else str(error)) from error
+
+    def _read(self, path: str, limit_bytes: int, span: tuple[int, int] | None) -> bytes:
+        self._check(path)
+        try:
+            return self._try(lambda: self._once(self._place(path), limit_bytes, span))
+        except Final as error:
+            raise ItemError(str(error)) from error
+
+    @staticmethod
+    def _check(path: str) -> None:
+        if path.startswith("/") or "\\" in path or ".." in PurePosixPath(path).parts:
+            raise ItemError("leads outside its root (by '..' or '\\')")
 
     def fetch(self, path: str, file: Path) -> None:
         """Copy a file of any size to this host. Raises SourceError."""
@@ -118,7 +150,7 @@ class Remote:
 
         try:
             self._try(copy)
-        except _Final as error:
+        except Final as error:
             raise SourceError(f"{self.name}/{path}: {error}") from error
 
     def walk(self, folder: str) -> Iterator[str]:
@@ -135,7 +167,7 @@ class Remote:
                 below = name.strip("/").removeprefix(place).lstrip("/")
                 if not any(part.startswith(".") for part in below.split("/")):
                     yield below
-        except _Final as error:
+        except Final as error:
             place = f"{self.name}/{folder}".rstrip("/")
             raise SourceError(f"{place}: cannot list the folder: {error}") from error
 
@@ -143,15 +175,15 @@ class Remote:
         """Follow the links of index pages to what lies directly below each; `pages` numbers them."""
         hint = "links on the server that lead in circles?"
         if below.count("/") > _MOST_DEEP:
-            raise _Final(f"folders deeper than {_MOST_DEEP} ({hint}): {below}")
+            raise Final(f"folders deeper than {_MOST_DEEP} ({hint}): {below}")
         if next(pages) >= _MOST_FOLDERS:
-            raise _Final(f"more than {_MOST_FOLDERS:,} folders ({hint}): list the images in a manifest")
+            raise Final(f"more than {_MOST_FOLDERS:,} folders ({hint}): list the images in a manifest")
         if urlsplit(url).query:
-            raise _Final("a URL with a query has no folders: list the images in a manifest")
+            raise Final("a URL with a query has no folders: list the images in a manifest")
         try:
             entries = self._try(lambda: cast("list[str]", self._fs.ls(url.rstrip("/") + "/", detail=False)))
-        except _Final as error:
-            raise _Final(f"{below}: {error}" if below else str(error)) from error
+        except Final as error:
+            raise Final(f"{below}: {error}" if below else str(error)) from error
         start = urlsplit(url).path.rstrip("/")
         for entry in entries:
             link = urlsplit(entry)
@@ -172,17 +204,33 @@ class Remote:
         return urlunsplit(split._replace(path=f"{split.path.rstrip('/')}/{quote(path)}"))
 
     def _once(self, place: str, limit_bytes: int, span: tuple[int, int] | None) -> bytes:
-        from fsspec.asyn import sync  # noqa: PLC0415 - as above
-
         if self._http:
             content = bytearray()
             self._http_get(place, limit_bytes, content.extend, _REQUEST_S, span)
             return bytes(content)
         start, end = (0, limit_bytes + 1) if span is None else (span[0], span[0] + span[1])
+        found = cast("bytes", self._call("cat_file", place, start=start, end=end))
+        if span is not None and len(found) > span[1]:
+            raise ConnectionError(f"asked for {span[1]} bytes from {span[0]}, and {len(found)} came")
+        return found
+
+    def _identity(self, place: str) -> RemoteIdentity:
+        if not self._http:
+            facts: Mapping[str, object] = self._call("info", place)
+            size = facts.get("size")
+            if not isinstance(size, int) or facts.get("type") == "directory":
+                raise Final("no file, or one whose size is not told")
+            return RemoteIdentity(size, tag_of(facts))
+        headers = self._http_get(place, 1, lambda _: None, _REQUEST_S, (0, 1))
+        return RemoteIdentity(size_told(headers), tag_of(headers))
+
+    def _call(self, name: str, place: str, **options: int) -> Any:  # noqa: ANN401 - whatever the file system returns
+        """Call a function of a file system that is not HTTP's: with a deadline, if it can be given one."""
+        from fsspec.asyn import sync  # noqa: PLC0415 - as above
+
         if self._fs.async_impl:
-            call = self._fs._cat_file  # noqa: SLF001 - the coroutine, which can be given a deadline
-            return cast("bytes", sync(self._fs.loop, call, place, start=start, end=end, timeout=_REQUEST_S))
-        return cast("bytes", self._fs.cat_file(place, start=start, end=end))
+            return sync(self._fs.loop, getattr(self._fs, f"_{name}"), place, timeout=_REQUEST_S, **options)
+        return getattr(self._fs, name)(place, **options)
 
     def _http_get(
         self,
@@ -191,67 +239,58 @@ class Remote:
         take: Callable[[bytes], object],
         within_s: float,
         span: tuple[int, int] | None = None,
-    ) -> None:
+    ) -> Mapping[str, str]:
         from fsspec.asyn import sync  # noqa: PLC0415 - as above
 
-        sync(self._fs.loop, self._get, url, limit_bytes, take, span, timeout=within_s)
+        return cast("Mapping[str, str]", sync(self._fs.loop, self._get, url, limit_bytes, take, span, timeout=within_s))
 
     async def _get(
         self, url: str, limit_bytes: int, take: Callable[[bytes], object], span: tuple[int, int] | None
-    ) -> None:
+    ) -> Mapping[str, str]:
         """Ask for a file by HTTP, one request; `take` gets it part by part, no more than the limit and a part."""
         session = await self._fs.set_session()
         headers = {"Accept-Encoding": "identity", "Range": f"bytes={span[0]}-{sum(span) - 1}"} if span else {}
         async with session.get(
             self._fs.encode_url(url), allow_redirects=self._allow_outside, headers=headers
         ) as response:
-            _check_status(response.status, part=span is not None)
-            if (response.content_length or 0) > limit_bytes:
-                raise _Final(
+            told: Mapping[str, str] = response.headers
+            check_status(response.status, told, part=span is not None)
+            wanted = None if span is None else part_bytes(told, span)
+            if wanted is None and (response.content_length or 0) > limit_bytes:
+                raise Final(
                     f"{response.content_length} bytes is over the limit of {limit_bytes} bytes (transform.max_file_mb)"
                 )
             size = 0
             async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                take(chunk)
                 size += len(chunk)
-                if size > limit_bytes:
+                if wanted is not None and size > wanted:
                     break
+                take(chunk)
+                if wanted is None and size > limit_bytes:
+                    break
+            if wanted not in (None, size):
+                raise ConnectionError(f"asked for {wanted} bytes from {(span or (0, 0))[0]}, and {size} came")
+            return told
 
     def _try(self, call: Callable[[], _Result]) -> _Result:
         tries = len(_BACKOFF_S) + 1
         for left in reversed(range(tries)):
             try:
                 return call()
-            except _Final:
+            except Final:
                 raise
             except FileNotFoundError as error:
-                raise _Final("no such file (it vanished, or the source is out of date)") from error
+                raise Final("no such file (it vanished, or the source is out of date)") from error
             except PermissionError as error:
-                raise _Final("permission denied: the worker may not read it") from error
+                raise Final("permission denied: the worker may not read it") from error
             except Exception as error:  # noqa: BLE001 - each file system raises errors of its own
                 if not left:
                     self._give_up(error, tries)
-                time.sleep(_BACKOFF_S[-left])
+                pause_s = _BACKOFF_S[-left] * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+                time.sleep(max(pause_s, error.after_s if isinstance(error, AskLaterError) else 0.0))
         raise AssertionError("unreachable")
 
     def _give_up(self, error: Exception, tries: int) -> NoReturn:
+        kind = "ConnectionError" if isinstance(error, AskLaterError) else type(error).__name__
         words = f"no answer within {_REQUEST_S:g} s" if isinstance(error, TimeoutError) else one_line(error)
-        raise _Final(f"cannot read, {tries} times tried: {type(error).__name__}: {words}") from error
-
-
-def _check_status(status: int, *, part: bool) -> None:
-    """Raise an error for a response's status if it is not that of a file or of a part of one."""
-    if status in _GONE:
-        raise FileNotFoundError
-    if status in _DENIED:
-        raise PermissionError
-    if status == 416:  # noqa: PLR2004 - range not satisfiable
-        raise _Final(_ENDS_EARLY)
-    if 300 <= status < 400:  # noqa: PLR2004 - redirections
-        raise _Final(f"leads elsewhere (HTTP status {status}): allow_outside = true permits it")
-    if status in _TRY_AGAIN:
-        raise ConnectionError(f"HTTP status {status}")
-    if part and status == 200:  # noqa: PLR2004 - OK: the whole file
-        raise _Final("the server gives whole files only (it ignores HTTP Range): serve the files from another one")
-    if status != (206 if part else 200):
-        raise _Final(f"HTTP status {status}")
+        raise Final(f"cannot read, {tries} times tried: {kind}: {words}") from error

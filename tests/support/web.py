@@ -3,6 +3,8 @@
 Owns sockets and threads of its own; knows nothing of Penstock.
 """
 
+import socket
+import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -12,8 +14,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-#: What a server does to a path's n-th request (from 0): an HTTP status, "truncate", "hang", "redirect", or "whole" to
-#: ignore a Range header; "": serve it.
+#: What a server does to a path's n-th request (from 0): an HTTP status, "truncate", "hang", "redirect", "reset" to cut
+#: the connection, "whole" to ignore a Range header, "short" or "shifted" to send another part; "": serve it.
 Mischief = Callable[[str, int], int | str]
 
 
@@ -28,6 +30,8 @@ class Web(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
         self.latency_s, self.mischief = latency_s, mischief
         self.requests: Counter[str] = Counter()
+        #: Bytes of parts that were sent, and whether answers say which content a file has.
+        self.part_bytes, self.dated = 0, True
         self.open_now = self.most_at_once = 0
         self.lock = threading.Lock()
         #: Set at the end: no request hangs any longer.
@@ -70,8 +74,8 @@ class _Handler(SimpleHTTPRequestHandler):
                 web.open_now -= 1
 
     def _serve(self, what: int | str) -> None:
-        if what == "" and "Range" in self.headers:
-            self._serve_part()
+        if what in {"", "short", "shifted"} and "Range" in self.headers:
+            self._serve_part(what)
         elif what in {"", "whole"}:
             super().do_GET()
         elif isinstance(what, int):
@@ -81,6 +85,9 @@ class _Handler(SimpleHTTPRequestHandler):
             self.send_header("Location", "/elsewhere" + self.path)
             self.send_header("Content-Length", "0")
             self.end_headers()
+        elif what == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
         elif what == "hang":
             self.web.over.wait(60)
             self.close_connection = True
@@ -92,9 +99,15 @@ class _Handler(SimpleHTTPRequestHandler):
             self.wfile.write(content[: len(content) // 2])
             self.close_connection = True
 
-    def _serve_part(self) -> None:
-        content = Path(self.translate_path(self.path)).read_bytes()
+    def _serve_part(self, what: int | str) -> None:
+        file = Path(self.translate_path(self.path))
+        if not file.is_file():
+            self.send_error(404)
+            return
+        content = file.read_bytes()
         first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+        last -= what == "short"
+        first += what == "shifted"
         if first >= len(content):
             self.send_error(416)
             return
@@ -102,8 +115,12 @@ class _Handler(SimpleHTTPRequestHandler):
         self.send_response(206)
         self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(part)))
+        if self.web.dated:
+            self.send_header("ETag", f'"{file.stat().st_mtime_ns}"')
         self.end_headers()
         self.wfile.write(part)
+        with self.web.lock:
+            self.web.part_bytes += len(part)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
         """Be quiet."""

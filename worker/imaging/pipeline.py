@@ -6,6 +6,7 @@ any other exception is a bug in Penstock and propagates.
 """
 
 import math
+from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass, replace
 from functools import partial
@@ -21,7 +22,7 @@ from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan, schema_before
 from penstock.protocol.records import FailureKind
 from penstock.protocol.wire import Array
-from penstock.sources.base import Loaded, open_reader
+from penstock.sources.base import KeepsShards, Loaded, open_reader
 from penstock.sources.file_reader import FileReader
 from penstock.worker.imaging.cache.images import Cache, open_cache
 from penstock.worker.imaging.custom import CustomTransforms
@@ -92,6 +93,16 @@ class Pipeline:
     def serves(self, plan: StreamPlan, roots: Mapping[str, str | Path]) -> bool:
         """Return whether a pipeline of this plan, with these roots, would be equal to this one."""
         return self.plan == plan and self._roots == dict(roots)
+
+    def keep_shards(self, folder: str, most_gb: float | None) -> None:
+        """Keep whole shards of a URL in a folder of this host, if the source gives room for them. Raises CacheError."""
+        if isinstance(self._reader, KeepsShards):
+            self._reader.keep_shards(folder, most_gb)
+
+    @property
+    def notes(self) -> deque[str]:
+        """What the log should say of kept shards, each once."""
+        return self._reader.notes if isinstance(self._reader, KeepsShards) else deque()
 
     def run(self, task: messages.Task) -> Outcome:
         """Read the task's items and make its samples."""

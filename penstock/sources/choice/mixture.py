@@ -24,7 +24,7 @@ from penstock.protocol.storage.labels import GivenClasses, sorted_classes
 from penstock.sources.base import Listing, Reader, Roots, SourceKind, count_classes, list_source, root_of
 from penstock.sources.choice.selected_listing import labels_of
 from penstock.sources.choice.selection import select
-from penstock.sources.containers.shards import ShardSource, check_copy
+from penstock.sources.containers.shards import ShardSource, check_copy, shard_room
 from penstock.sources.file_reader import open_files
 
 #: Kinds whose items are files, or parts of files, that any worker reads by their names.
@@ -193,7 +193,7 @@ def open_mixture(source: MixtureSource, plan: StreamPlan, roots: Roots) -> Reade
         if isinstance(part.source, ShardSource) and not is_url(root):
             one = part.source.model_copy(update={"allow_outside": source.allow_outside})
             check_copy(one, plan.model_copy(update={"copy_digest": digest}), root)
-    return open_files(source, plan, roots)
+    return open_files(source, plan, roots, shard_room(*(part.source for part in source.parts.values())))
 
 
 KIND = SourceKind(MixtureSource, list_mixture, open_mixture, follows_links=True)

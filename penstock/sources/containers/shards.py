@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.plan import StreamPlan
@@ -26,7 +26,7 @@ from penstock.sources.base import Reader, Roots, root_of
 from penstock.sources.containers.index_cache import cached
 from penstock.sources.containers.shard_index import ShardIndex
 from penstock.sources.containers.shard_names import expand, find_shards
-from penstock.sources.file_reader import open_files
+from penstock.sources.file_reader import ShardRoom, open_files
 from penstock.sources.remote import brought
 from penstock.sources.span_listing import SpanListing, SpanListingBuilder
 from penstock.sources.split import held_out
@@ -43,6 +43,9 @@ class ShardSource(Source):
     commas, and files that wildcards match are sorted."""
     label: str = ""
     """Where an item's label stands; empty: no labels."""
+    cache_gb: float = Field(default=0.0, ge=0.0)
+    """Below a URL: room (GB) on each worker's host for whole shards, which its workers share; those that were used
+    longest ago are removed first. 0: workers request the bytes of each image."""
 
     _paths_stay_inside = field_validator("path")(confined)
 
@@ -60,7 +63,7 @@ class ShardSource(Source):
 
     def index_fields(self) -> dict[str, Any]:
         """Return the fields on which the index of a file depends."""
-        return self.model_dump(mode="json", exclude={"path", *Source.model_fields})
+        return self.model_dump(mode="json", exclude={"path", "cache_gb", *Source.model_fields})
 
 
 def list_shards(source: ShardSource, roots: Roots, read: ReadShard) -> SpanListing:
@@ -194,4 +197,14 @@ def open_shards(source: ShardSource, plan: StreamPlan, roots: Roots) -> Reader:
     root = root_of(source.root, roots)
     if not is_url(root):
         check_copy(source, plan, root)
-    return open_files(source, plan, roots)
+    return open_files(source, plan, roots, shard_room(source))
+
+
+def shard_room(*sources: Source) -> ShardRoom | None:
+    """Return the room that sources below one root give to whole shards together; None without."""
+    given = [source for source in sources if isinstance(source, ShardSource) and source.cache_gb]
+    return (
+        ShardRoom(" ".join(source.path for source in given), sum(source.cache_gb for source in given))
+        if given
+        else None
+    )

@@ -1,4 +1,4 @@
-"""The cache's folder: its places for groups and entries, and the checks of who may write to it.
+"""The cache's folder: its places for groups and entries.
 
 `<folder>/<group>/<2 letters of the key>/<rest of the key>` is an entry. A group holds the images of one recipe's
 deterministic part; `used` in it was touched when a worker last used the group. Names that begin with a dot are entries
@@ -6,14 +6,12 @@ that are being written.
 """
 
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.protocol.errors import PenstockError
-from penstock.protocol.storage.user_cache import user_cache_folder
+from penstock.protocol.storage import cache_folder
 
-#: Name of the layout: another layout gets another folder, so that two versions of Penstock can share a place.
+#: Name of the layout.
 _LAYOUT = "penstock-images-1"
 #: Files next to the groups: how much is reserved, and when the cache was last tidied.
 USAGE, TIDIED = "usage", "tidied"
@@ -21,36 +19,9 @@ USAGE, TIDIED = "usage", "tidied"
 USED = "used"
 
 
-class CacheError(PenstockError):
-    """The folder cannot hold the cache of decoded images."""
-
-
 def open_folder(given: str) -> Path:
-    """Return the cache's own folder below the one that is given, made if it is missing. Raises CacheError.
-
-    Only its owner may write to it: images from a folder that others can write to are not to be trusted.
-    """
-    top = Path(given or user_cache_folder()).expanduser()
-    folder = top / _LAYOUT
-    if not top.is_absolute():
-        raise CacheError(f"cache folder {str(top)!r}: give an absolute path, such as /var/tmp/penstock or /dev/shm")
-    try:
-        top.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-    except OSError as error:
-        raise CacheError(
-            f"cache folder {str(folder)!r} cannot be made: {error.strerror}; give a folder on a local disk that this "
-            "user can write to, by --cache or PENSTOCK_CACHE"
-        ) from error
-    if not stat.S_ISDIR(found.st_mode):
-        raise CacheError(f"cache folder {str(folder)!r} is no folder: remove it, or give another one by --cache")
-    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise CacheError(
-            f"cache folder {str(folder)!r} belongs to another user or others may write to it: give another one by "
-            "--cache, or remove it"
-        )
-    return folder
+    """Return the cache's own folder below the one that is given, made if it is missing. Raises CacheError."""
+    return cache_folder.open_folder(given, _LAYOUT)
 
 
 @dataclass(frozen=True, slots=True)

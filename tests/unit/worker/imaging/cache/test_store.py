@@ -14,8 +14,8 @@ import pytest
 from support.cache import entries
 from support.cache.entries import GROUP, get, identity_of, key_of, pixels_of, put
 
+from penstock.protocol.storage.cache_folder import CacheError
 from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry
-from penstock.worker.imaging.cache.folder import CacheError
 from penstock.worker.imaging.cache.store import Store
 
 LIMIT = 100_000_000

@@ -1,0 +1,239 @@
+"""Keeps whole shards of a root that is a URL on this host's disk, for all workers of the host, up to a limit.
+
+A shard is one file, named by its path and by what the server says of its content (size, ETag, time of change), so a
+shard that was written anew is another file. It is fetched under another name, synced and renamed: a reader sees it
+whole or not at all, whenever a worker is killed. The worker that fetches a shard holds the kernel's lock of the file;
+the others wait for it, and take over if it dies. What was used longest ago is removed first.
+
+The store never fails a training: where it cannot keep a shard, it says why, once, and the images are requested one by
+one.
+"""
+
+import errno
+import hashlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.protocol.errors import ItemError
+from penstock.protocol.storage.cache_folder import CacheError, open_folder
+from penstock.protocol.storage.url_answers import part_of
+from penstock.protocol.storage.urls import Remote
+from penstock.sources.fetchers import fetchers
+from penstock.sources.url_files.shard_room import Room, lock
+
+#: Name of the layout.
+_LAYOUT = "penstock-shards-1"
+#: Bytes of one request for a part of a shard, and how many of them a shard may have at once.
+_PIECE_BYTES, _AT_ONCE = 8_000_000, 4
+#: Shards that a process fetches at once.
+_SHARDS_AT_ONCE = 4
+#: How often (s) a worker looks whether another one has fetched a shard; and after how long without a byte it gives up.
+_LOOK_S, _STALL_S = 0.05, 60.0
+#: Seconds for which a shard that could not be kept is not tried again, and in which a use is not told again.
+_PAUSE_S, _TOUCH_S = 30.0, 1.0
+_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+
+Spans = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """What is known of a shard."""
+
+    #: Name of its file in the store.
+    name: str
+    size: int
+
+
+class ShardStore:
+    """The kept shards of one source; may be used by several threads at once."""
+
+    def __init__(self, remote: Remote, source: str, limit_bytes: int, folder: str = "") -> None:
+        """Open the store of a `source`, which is its path below the root, in `folder`. Raises CacheError."""
+        self._remote = remote
+        digest = hashlib.sha256(f"{remote.name}\0{source}".encode()).hexdigest()[:32]
+        self._folder = open_folder(folder, _LAYOUT) / digest
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise CacheError(f"cache folder {str(self._folder)!r} cannot be made: {error.strerror}") from error
+        self._room = Room(self._folder, limit_bytes)
+        self._fetching = threading.Semaphore(_SHARDS_AT_ONCE)
+        #: Guards what follows; each shard has a lock of its own, held while it is looked for.
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._known: dict[str, _Shard] = {}
+        self._not_before: dict[str, float] = {}
+        self._said: set[str] = set()
+        #: What the log should say, each once.
+        self.notes: deque[str] = deque()
+        #: Shards that this process fetched.
+        self.fetched = 0
+
+    def open(self, path: str) -> int | None:
+        """Return a descriptor of a whole shard, which the caller closes; fetch it if need be. None: it is not kept."""
+        with self._lock:
+            mine = self._locks.setdefault(path, threading.Lock())
+            shard = self._known.get(path)
+        if shard is not None and (found := self._open(shard)) is not None:
+            return found
+        with mine:
+            if time.monotonic() < self._not_before.get(path, 0.0):
+                return None
+            try:
+                shard = self._known.get(path) or self._look_up(path)
+                found = self._open(shard)
+                return found if found is not None else self._fetch(path, shard)
+            except ItemError as error:
+                self._pass_over(path, str(error))
+            except OSError as error:
+                self._pass_over(path, error.strerror or str(error))
+            return None
+
+    def read(self, path: str, limit_bytes: int, spans: Spans) -> list[bytes | ItemError] | None:
+        """Return parts of a shard, or why one cannot be had; None if the shard is not kept."""
+        descriptor = self.open(path)
+        if descriptor is None:
+            return None
+        try:
+            return [
+                part_of(
+                    memoryview(os.pread(descriptor, min(length, limit_bytes), offset)),
+                    offset,
+                    (offset, length),
+                    limit_bytes,
+                )
+                for offset, length in spans
+            ]
+        except OSError as error:
+            self._pass_over(path, error.strerror or str(error))
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _look_up(self, path: str) -> _Shard:
+        """Ask the server which content the shard has now. Raises ItemError."""
+        identity = self._remote.identity(path)
+        if not identity.tag:
+            raise ItemError("the server tells neither an ETag nor a time of change, so that a change would not show")
+        name = hashlib.sha256(f"{path}\0{identity.size}\0{identity.tag}".encode()).hexdigest()[:32]
+        shard = _Shard(f"{name}.shard", identity.size)
+        with self._lock:
+            self._known[path] = shard
+        return shard
+
+    def _open(self, shard: _Shard) -> int | None:
+        """Return a descriptor of a shard that is there, and tell that it was used."""
+        try:
+            descriptor = os.open(self._folder / shard.name, _OPEN)
+        except FileNotFoundError:
+            return None
+        status = os.fstat(descriptor)
+        if status.st_size != shard.size:  # damaged by a crash of the host
+            os.close(descriptor)
+            with suppress(FileNotFoundError):
+                (self._folder / shard.name).unlink()
+            return None
+        if time.time() - status.st_mtime > _TOUCH_S:
+            with suppress(OSError):
+                os.utime(descriptor)
+        return descriptor
+
+    def _fetch(self, path: str, shard: _Shard) -> int | None:
+        """Fetch a shard, or wait until another worker has. Raises ItemError and OSError."""
+        part = self._folder / f".{shard.name}.part"
+        while True:
+            descriptor = os.open(part, _CREATE, 0o600)
+            try:
+                if self._locked(descriptor, part, shard) and _is_still(part, descriptor):
+                    return self._fetch_into(descriptor, path, shard, part)
+            finally:
+                os.close(descriptor)
+            if (found := self._open(shard)) is not None:
+                return found
+
+    def _locked(self, descriptor: int, part: Path, shard: _Shard) -> bool:
+        """Return True with the lock of a part, or False once its shard is there. Raises ItemError if nothing comes."""
+        while not lock(descriptor):
+            if (self._folder / shard.name).exists():
+                return False
+            with suppress(FileNotFoundError):
+                if time.time() - part.stat().st_mtime > _STALL_S:
+                    raise ItemError(f"another worker fetches it, and nothing came for {_STALL_S:g} s")
+            time.sleep(_LOOK_S)
+        return True
+
+    def _fetch_into(self, descriptor: int, path: str, shard: _Shard, part: Path) -> int | None:
+        """Fill the locked part, and rename it. Raises ItemError and OSError."""
+        if (found := self._open(shard)) is not None:
+            part.unlink()
+            return found
+        try:
+            if not self._room.take(descriptor, shard.size):
+                part.unlink()
+                self._pass_over(path, "it does not fit beside the shards in use; cache_gb may be too small", say=False)
+                return None
+            with self._fetching:
+                self._fill(descriptor, path, shard)
+            self._check_unchanged(path, shard)
+            os.fsync(descriptor)
+            part.rename(self._folder / shard.name)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                part.unlink()
+            raise
+        self.fetched += 1
+        return self._open(shard)
+
+    def _check_unchanged(self, path: str, shard: _Shard) -> None:
+        """Raise ItemError if the server has another content by now."""
+        if self._look_up(path) != shard:
+            raise ItemError("it was changed while it was fetched")
+
+    def _fill(self, descriptor: int, path: str, shard: _Shard) -> None:
+        """Request a shard, some parts at once."""
+
+        def piece(offset: int) -> None:
+            length = min(_PIECE_BYTES, shard.size - offset)
+            [content] = self._remote.read_spans(path, length, [(offset, length)])
+            if isinstance(content, ItemError):
+                raise content
+            _write_all(descriptor, content, offset)
+
+        offsets = range(0, shard.size, _PIECE_BYTES)
+        for first in range(0, len(offsets), _AT_ONCE):
+            list(fetchers(_AT_ONCE * _SHARDS_AT_ONCE).map(piece, offsets[first : first + _AT_ONCE]))
+
+    def _pass_over(self, path: str, why: str, *, say: bool = True) -> None:
+        """Leave a shard to single requests for a while."""
+        with self._lock:
+            self._not_before[path] = time.monotonic() + _PAUSE_S
+            self._known.pop(path, None)
+            if why in self._said or not say:
+                return
+            self._said.add(why)
+        self.notes.append(f"{self._remote.name}/{path} is not kept in {self._folder}: {why}; its images are requested")
+
+
+def _is_still(part: Path, descriptor: int) -> bool:
+    """Return whether an open part still has its name: the worker that had the lock may have renamed it."""
+    try:
+        return os.path.samestat(part.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _write_all(descriptor: int, content: bytes, offset: int) -> None:
+    view, done = memoryview(content), 0
+    while done < len(view):
+        written = os.pwrite(descriptor, view[done:], offset + done)
+        if not written:
+            raise OSError(errno.EIO, "the disk takes nothing")
+        done += written

@@ -1,0 +1,36 @@
+"""Lets streams keep whole shards of roots that are URLs on this host, and says what becomes of that.
+
+Without a folder that can hold them, a worker goes on without: it makes the same samples from more requests.
+"""
+
+from collections.abc import Callable, Iterable
+
+from penstock.protocol.errors import PenstockError
+from penstock.protocol.instructions import Note
+from penstock.protocol.storage.cache_folder import CacheError
+from penstock.worker.imaging.pipeline import Pipeline
+
+
+class KeptShards:
+    """What the worker's settings say about whole shards."""
+
+    def __init__(self, folder: str, most_gb: float | None, log: Callable[[Note], object]) -> None:
+        """Take the folder of all caches, and the most room that this host gives whatever the spec says."""
+        self._folder, self._most_gb, self._log = folder, most_gb, log
+
+    def open(self, pipeline: Pipeline) -> Pipeline:
+        """Return the pipeline, which keeps whole shards from now on if its source gives room for them."""
+        if self._most_gb == 0:
+            return pipeline
+        try:
+            pipeline.keep_shards(self._folder, self._most_gb)
+        except (CacheError, OSError) as error:
+            why = str(error) if isinstance(error, PenstockError) else error.strerror or str(error)
+            self._log(Note("whole shards are not kept: their images are requested", {"why": why}, "warning"))
+        return pipeline
+
+    def log_notes(self, pipelines: Iterable[Pipeline]) -> None:
+        """Log what the stores have to say."""
+        for pipeline in pipelines:
+            while notes := pipeline.notes:
+                self._log(Note(notes.popleft(), {}, "warning"))
