@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from penstock.protocol.errors import PenstockError
 from penstock.protocol.instructions import Note
 from penstock.protocol.storage.cache_folder import CacheError
+from penstock.sources.base import KeepsShards
 from penstock.worker.imaging.pipeline import Pipeline
 
 
@@ -23,7 +24,8 @@ class KeptShards:
         if self._most_gb == 0:
             return pipeline
         try:
-            pipeline.keep_shards(self._folder, self._most_gb)
+            if isinstance(pipeline.reader, KeepsShards):
+                pipeline.reader.keep_shards(self._folder, self._most_gb)
         except (CacheError, OSError) as error:
             why = str(error) if isinstance(error, PenstockError) else error.strerror or str(error)
             self._log(Note("whole shards are not kept: their images are requested", {"why": why}, "warning"))
@@ -32,5 +34,5 @@ class KeptShards:
     def log_notes(self, pipelines: Iterable[Pipeline]) -> None:
         """Log what the stores have to say."""
         for pipeline in pipelines:
-            while notes := pipeline.notes:
-                self._log(Note(notes.popleft(), {}, "warning"))
+            while isinstance(pipeline.reader, KeepsShards) and pipeline.reader.notes:
+                self._log(Note(pipeline.reader.notes.popleft(), {}, "warning"))

@@ -6,7 +6,6 @@ any other exception is a bug in Penstock and propagates.
 """
 
 import math
-from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import astuple, dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan, schema_before
 from penstock.protocol.records import FailureKind
 from penstock.protocol.wire import Array
-from penstock.sources.base import KeepsShards, Loaded, open_reader
+from penstock.sources.base import Loaded, open_reader
 from penstock.sources.file_reader import FileReader
 from penstock.worker.imaging.cache.images import Cache, open_cache
 from penstock.worker.imaging.custom import CustomTransforms
@@ -63,7 +62,8 @@ class Pipeline:
         #: The plan that the samples are made by.
         self.plan = plan
         self._roots = dict(roots)
-        self._reader = open_reader(plan, roots)
+        #: Reads the items.
+        self.reader = open_reader(plan, roots)
         transform = plan.settings.transform
         self._patches = plan.settings.patches
         self._decoder = Decoder(
@@ -94,16 +94,6 @@ class Pipeline:
         """Return whether a pipeline of this plan, with these roots, would be equal to this one."""
         return self.plan == plan and self._roots == dict(roots)
 
-    def keep_shards(self, folder: str, most_gb: float | None) -> None:
-        """Keep whole shards of a URL in a folder of this host, if the source gives room for them. Raises CacheError."""
-        if isinstance(self._reader, KeepsShards):
-            self._reader.keep_shards(folder, most_gb)
-
-    @property
-    def notes(self) -> deque[str]:
-        """What the log should say of kept shards, each once."""
-        return self._reader.notes if isinstance(self._reader, KeepsShards) else deque()
-
     def run(self, task: messages.Task) -> Outcome:
         """Read the task's items and make its samples."""
         start = perf_counter()
@@ -115,11 +105,11 @@ class Pipeline:
 
     def read(self, task: messages.Task) -> Loaded:
         """Return what each item contains, or why it cannot be had."""
-        if self._cache is not None and isinstance(self._reader, FileReader):
-            loaded = self._reader.find_or_read(task, self._cache.find)
+        if self._cache is not None and isinstance(self.reader, FileReader):
+            loaded = self.reader.find_or_read(task, self._cache.find)
         else:
-            loaded = self._reader.read(task)
-        return self._targets.read(task, loaded, self._reader) if self._targets else loaded
+            loaded = self.reader.read(task)
+        return self._targets.read(task, loaded, self.reader) if self._targets else loaded
 
     def room_bytes(self, items: int) -> int:
         """Return how much room (bytes) `make` needs for the samples of that many items."""
@@ -243,8 +233,8 @@ class Pipeline:
     def _content(self, work: "_Work", offset: int) -> "Content":
         """Return an item's content; it is read now if its image came from the cache and its samples failed."""
         known = work.loaded.known
-        if known and known[offset].pixels is not None and isinstance(self._reader, FileReader):
-            return self._reader.content(work.task.items[offset])
+        if known and known[offset].pixels is not None and isinstance(self.reader, FileReader):
+            return self.reader.content(work.task.items[offset])
         return work.loaded.contents[offset]
 
     def _decode(self, content: "Content", epoch: int, key: int, offset: int, made: "_Made") -> Pixels:
