@@ -1,6 +1,6 @@
 """Shards and tables on a server that speaks S3 (moto's, on this machine) give the samples of the folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import boto3  # pyright: ignore[reportMissingImports]
@@ -13,7 +13,7 @@ from support.streams import digest, epochs, make_spec, make_stream, run_stack
 pytestmark = pytest.mark.formats
 
 #: Sources by name.
-SOURCES = {
+SOURCES: Mapping[str, Mapping[str, object]] = {
     "tar": {"kind": "tar", "path": "tar-*.tar"},
     "tar-kept": {"kind": "tar", "path": "tar-*.tar", "cache_gb": 0.1},
     "arrow-kept": {"kind": "arrow", "path": "arrow/data-*.arrow", "cache_gb": 0.1},
