@@ -34,7 +34,8 @@ _USAGE = """usage: penstock keys <command> [options]
   add NAME [--role ROLE]    create one more key, such as worker-7 or trainer-2
   revoke NAME               revoke a key; running services refuse it within a second
   list                      print names, roles and public keys
-  export NAME DIR           copy one key, and the public ones it needs, into a new folder for another host
+  export NAME DIR           copy one key, and the public ones it needs, into a new folder for another host;
+                            with --bundle into one file, for the secrets of Docker Swarm or Kubernetes
 
 All but init take --keys DIR or PENSTOCK_KEYS; default: ./keys."""
 
@@ -72,6 +73,8 @@ class ExportSettings(NameSettings):
 
     target: CliPositionalArg[str]
     """Folder to make; copy it to the other host."""
+    bundle: bool = False
+    """Write one file instead, for the secrets of Docker Swarm or Kubernetes; --keys takes its path as well."""
 
 
 def init(settings: InitSettings) -> int:
@@ -139,6 +142,10 @@ def export(settings: ExportSettings) -> int:
         wanted = _public(folder)
     else:
         wanted = [key for key in _public(folder) if key.role in SERVERS or key.name == secret.name]
+    if settings.bundle:
+        _write_bundle(target, wanted, secret)
+        say(f"{target}: {secret.name}, a {secret.role}'s key; give the file to the engine as a secret")
+        return 0
     _make_folder(target)
     for key in wanted:
         _write(target / "public", key)
@@ -204,15 +211,34 @@ def _write(folder: Path, key: Key) -> None:
 
 
 def _write_file(folder: Path, key: Key) -> None:
-    lines = [f'role = "{key.role}"', f'public = "{key.public}"', *([f'secret = "{key.secret}"'] if key.secret else [])]
     fresh = folder / f".{key.name}.new"
     fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    _write_new(fresh, _lines(key))
+    fresh.rename(folder / f"{key.name}.toml")
+
+
+def _write_bundle(path: Path, public: Sequence[Key], secret: Key) -> None:
+    """Write keys as one file, which must not be there. Raises OutputError."""
+    lines = []
+    for half, keys in (("public", public), ("secret", [secret])):
+        for key in keys:
+            lines += [f'[{half}."{key.name}"]', *_lines(key), ""]
+    try:
+        _write_new(path, lines[:-1])
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}; give the path of a new file") from error
+
+
+def _lines(key: Key) -> list[str]:
+    return [f'role = "{key.role}"', f'public = "{key.public}"', *([f'secret = "{key.secret}"'] if key.secret else [])]
+
+
+def _write_new(path: Path, lines: Sequence[str]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write("\n".join(lines) + "\n")
         file.flush()
         os.fsync(descriptor)
-    fresh.rename(folder / f"{key.name}.toml")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,10 @@ A key folder (mode 0700) has `public/NAME.toml` for each party that the stack ad
 that its owner can act as (files 0600). A service's allow-list is `public/`, read again when it changes; a host that
 only runs workers needs the public halves of the ventilator and the sink, and a worker's secret. The files are plain
 text. The gate asks this module about every connection, and endpoints about every message.
+
+The same content in one file, a bundle, is what engines such as Docker Swarm and Kubernetes hand to containers as a
+secret: its tables are `[public.NAME]` and `[secret.NAME]`. It may belong to root, be readable for its group and be
+reached through a link, as these engines place it.
 """
 
 import os
@@ -27,8 +31,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: A key of 32 bytes as Z85 (ZeroMQ's RFC 32).
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _KEY_LETTERS, _GROUP = 40, 5
-#: A key's file is far smaller (bytes).
-_MOST_BYTES = 4096
+#: A key's file is far smaller (bytes); so is a bundle of thousands of keys.
+_MOST_BYTES, _MOST_BUNDLE_BYTES = 4096, 1 << 20
 #: How often (s) a running service looks whether its folder has changed.
 LOOK_S = 0.25
 
@@ -80,16 +84,21 @@ def check_folder(path: Path) -> None:
 
 def read_key(path: Path, *, secret: bool) -> Key:
     """Return the key in a file of `public/` or `secret/`. Raises SpecError that names the file and what to do."""
-    check_name(path.stem)
-    found = _parse(path, _read(path))
+    return _as_key(str(path), path.stem, _parse(path, _read(path)), secret=secret)
+
+
+def _as_key(path: str, name: str, found: object, *, secret: bool) -> Key:
+    """Return the key that a table holds. Raises SpecError."""
+    check_name(name)
+    table: dict[str, Any] = found if isinstance(found, dict) else {}
     wanted = {"role", "public", "secret"} if secret else {"role", "public"}
-    role, public = found.get("role"), found.get("public")
-    if set(found) != wanted or not is_role(role) or not is_key(public) or (secret and not is_key(found["secret"])):
+    role, public = table.get("role"), table.get("public")
+    if set(table) != wanted or not is_role(role) or not is_key(public) or (secret and not is_key(table["secret"])):
         raise SpecError(
             f"{path}: not a key: it must have {', '.join(sorted(wanted))}; the role is one of {', '.join(ROLES)}, keys "
             "are 40 letters of Z85. Make it again: `penstock keys revoke`, then `penstock keys add`"
         )
-    return Key(path.stem, role, public, found["secret"] if secret else "")
+    return Key(name, role, public, table["secret"] if secret else "")
 
 
 def key_files(folder: Path) -> Iterator[Path]:
@@ -100,12 +109,11 @@ def key_files(folder: Path) -> Iterator[Path]:
 
 
 class KeyRing:
-    """A key folder as one part uses it: its own key, those of the services, and the keys that may connect."""
+    """A key folder or bundle as one part uses it: its own key, those of the services, and the keys that may connect."""
 
     def __init__(self, folder: str | Path, role: Role) -> None:
         """Read it. Raises SpecError if a mode, an owner or a key is wrong, or if `role` has no secret key in it."""
         self.folder, self.role = Path(folder), role
-        check_folder(self.folder)
         self._by_public, problems = _read_public(self.folder)
         if problems:
             raise SpecError(problems[0])
@@ -139,7 +147,6 @@ class KeyRing:
             return []
         self._seen = seen
         try:
-            check_folder(self.folder)
             self._by_public, problems = _read_public(self.folder)
         except (SpecError, OSError) as error:
             self._by_public, problems = {}, [f"{error}: no peer is admitted until then"]
@@ -156,25 +163,44 @@ def given_keys(keys: str | Path | None) -> str:
     return os.environ.get("PENSTOCK_KEYS", "") if keys is None else str(keys)
 
 
+def _read_half(folder: Path, half: str) -> tuple[list[tuple[str, Key]], list[str]]:
+    """Return the public or the secret keys with the places where they stand, and what is wrong with others.
+
+    Raises SpecError for a bundle with any fault.
+    """
+    secret = half == "secret"
+    if folder.is_file():
+        tables = _parse(folder, _read_bundle(folder)).get(half, {})
+        items = tables.items() if isinstance(tables, dict) else [(half, tables)]
+        places = [(f"{folder}: [{half}.{name}]", name, found) for name, found in items]
+        return [(place, _as_key(place, name, found, secret=secret)) for place, name, found in places], []
+    check_folder(folder)
+    keys, problems = [], []
+    for path in key_files(folder / half):
+        try:
+            keys.append((str(path), read_key(path, secret=secret)))
+        except SpecError as error:
+            problems.append(str(error))
+    return keys, problems
+
+
 def _read_public(folder: Path) -> tuple[dict[str, Key], list[str]]:
     found: dict[str, Key] = {}
     doubled: set[str] = set()
-    problems = []
-    for path in key_files(folder / "public"):
-        try:
-            key = read_key(path, secret=False)
-        except SpecError as error:
-            problems.append(str(error))
-            continue
+    keys, problems = _read_half(folder, "public")
+    for place, key in keys:
         if key.public in found:
             doubled.add(key.public)
-            problems.append(f"{path}: the same key as {found[key.public].name!r}: remove one of the two")
+            problems.append(f"{place}: the same key as {found[key.public].name!r}: remove one of the two")
         found[key.public] = key
     return {public: key for public, key in found.items() if public not in doubled}, problems
 
 
 def _own(folder: Path, role: Role) -> Key:
-    keys = [read_key(path, secret=True) for path in key_files(folder / "secret")]
+    found, problems = _read_half(folder, "secret")
+    if problems:
+        raise SpecError(problems[0])
+    keys = [key for _, key in found]
     own = [key for key in keys if key.role == role]
     if len(own) > 1:  # the one that init has made
         own = [key for key in own if key.name == role]
@@ -200,6 +226,9 @@ def _server(folder: Path, known: dict[str, Key], role: Role) -> str:
 def _look(folder: Path) -> tuple[tuple[Any, ...], ...]:
     """Return a value that changes whenever a file of the allow-list does."""
     try:
+        if folder.is_file():
+            status = folder.stat()
+            return ((status.st_ino, status.st_ctime_ns, status.st_mode, status.st_size),)
         public = folder / "public"
         entries = [(entry.name, entry.stat(follow_symlinks=False)) for entry in os.scandir(public)]
         entries += [("", folder.lstat()), ("public", public.lstat())]
@@ -222,6 +251,26 @@ def _read(path: Path) -> str:
             raise SpecError(f"{path}: not the file of a key; remove it")
         _check_owner(path, status, "600")
         return file.read(_MOST_BYTES).decode("ascii", "replace")
+
+
+def _read_bundle(path: Path) -> str:
+    """Return a bundle's text, of the very file that was checked."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror}; the user who runs the service must be able to read it") from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BUNDLE_BYTES:
+            raise SpecError(f"{path}: not a bundle of keys; make one by `penstock keys export NAME FILE --bundle`")
+        if status.st_uid not in (0, os.geteuid()):
+            raise SpecError(f"{path} belongs to user {status.st_uid}: give it to root or to the user of the service")
+        if status.st_mode & 0o027:
+            raise SpecError(
+                f"{path} has mode {stat.S_IMODE(status.st_mode):04o}: others could use it; give it 0400, or 0440 where "
+                "its group is the service's (defaultMode in Kubernetes, mode in a Swarm stack)"
+            )
+        return file.read(_MOST_BUNDLE_BYTES).decode("ascii", "replace")
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
