@@ -7,9 +7,11 @@ import numpy.typing as npt
 
 from penstock.protocol.spec.operation import Pixels, Size
 from penstock.protocol.spec.step import Move, Points
-from penstock.worker.imaging.operations.geometry.moves import Perspective
-from penstock.worker.imaging.targets.polygons import area, clipped, inside, is_convex
+from penstock.worker.imaging.operations.geometry.moves import Crop, Mirror, Pad, Perspective, Scale
+from penstock.worker.imaging.targets.polygons import area, areas, clipped, inside, is_convex
 
+#: Moves that show an upright rectangle of the image.
+_UPRIGHT = (Crop, Mirror, Scale, Pad)
 #: A polygon needs so many corners.
 _CORNERS = 3
 
@@ -44,6 +46,24 @@ def moved_polygon(moves: Sequence[Move], corners: Points, image: Size) -> tuple[
     product of those that each move leaves, each of the polygon that the move gets. Nothing visible: no corners, and 0.
     """
     return _moved(moves, corners, image, lambda move, left, size: move.polygon(left, size))
+
+
+def moved_polygons(moves: Sequence[Move], polygons: Points, image: Size) -> list[tuple[Points, float]]:
+    """Return what `moved_polygon` does for each of several convex polygons (n, corners, 2).
+
+    Those that no move cuts are moved all at once, by the same operations on each number.
+    """
+    corners, size = polygons, image
+    uncut = np.full(len(polygons), all(type(move) in _UPRIGHT for move in moves))
+    for move in moves if uncut.any() else ():
+        region = move.shown(size)
+        uncut &= ((region[0] <= corners) & (corners <= region[2])).all(axis=(1, 2)) & (areas(corners) != 0)
+        corners = move.points(corners.reshape(-1, 2), size).reshape(corners.shape)
+        size = move.size(size)
+    return [
+        (moved, 1.0) if whole else moved_polygon(moves, given, image)
+        for moved, given, whole in zip(corners, polygons, uncut.tolist(), strict=True)
+    ]
 
 
 def moved_outline(moves: Sequence[Move], corners: Points, image: Size) -> tuple[Points, float]:

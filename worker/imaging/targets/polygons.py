@@ -20,6 +20,16 @@ def area(corners: Points) -> float:
     return total / 2.0
 
 
+def areas(polygons: Points) -> Points:
+    """Return the `area` of each polygon (n, corners, 2), by the same operations."""
+    x, y = polygons[..., 0], polygons[..., 1]
+    total = np.zeros(len(polygons))
+    for here in range(polygons.shape[1]):
+        after = (here + 1) % polygons.shape[1]
+        total += x[:, here] * y[:, after] - x[:, after] * y[:, here]
+    return total / 2.0
+
+
 def clipped(corners: Points, region: Points) -> Points:
     """Return the part of a polygon that lies in a convex one, by Sutherland and Hodgman; maybe no corners."""
     size = area(region)
