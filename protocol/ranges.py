@@ -55,6 +55,11 @@ def subtract(left: Ranges, right: Ranges) -> Ranges:
     return tuple(result)
 
 
+def intersect(left: Ranges, right: Ranges) -> Ranges:
+    """Return what is in both."""
+    return subtract(left, subtract(left, right))
+
+
 def is_normal(ranges: Ranges) -> bool:
     """Return whether `ranges` are sorted, disjoint, not touching and hold no negative number."""
     previous = -1

@@ -25,6 +25,10 @@ class StreamNeed(Message):
     """Name of the stream."""
     missing: Ranges
     """Ordinals of the tasks that readers want and the sink does not hold."""
+    came: Ranges = ()
+    """Ordinals of tasks that have come: those that the sink holds whole, the lowest of them, and those that it held and
+    dropped since its last report. A task may also end to be missing because its reader went elsewhere, so only this
+    acquits an item that workers died of. If the report is lost, such an item only runs alone once more."""
     partial: tuple[tuple[Count, tuple[Count, ...]], ...] = ()
     """For each missing task of which the sink holds some items: its ordinal and the offsets of those items."""
     doubted: tuple[tuple[Count, Count, tuple[Count, ...]], ...] = ()

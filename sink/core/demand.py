@@ -14,6 +14,8 @@ from penstock.sink.core.store import Store
 
 AnyConsumer = TypeVar("AnyConsumer", bound=Consumer)
 
+#: Ranges of tasks that came, the lowest, that one report names.
+_MOST_CAME = 4096
 #: A report is pressing once a reader's limit has moved by the window over this.
 _SHARE_OF_WINDOW = 16
 
@@ -84,16 +86,22 @@ class Report:
         return Progress(sequence=self._sequence, needs=tuple(need for need in needs if need))
 
     def _need(self, readers: Sequence[Consumer], store: Store, stopped: str, doubts: Doubts) -> StreamNeed | None:
-        dropped = store.take_dropped()
-        if not readers and not stopped:
+        dropped, complete = store.take_dropped(), store.complete()
+        if not readers and not stopped and not dropped:
             return None
         spans = [store.geometry.tasks_between(reader.cursor, reader.limit(store)) for reader in readers]
         wanted = ranges.normalise([] if stopped else spans)
-        lacking = ranges.subtract(wanted, store.complete())
+        lacking = ranges.subtract(wanted, complete)
         # What came and was dropped again (one reader had it, another wants it now) is not missing once, and then again:
         # otherwise the ventilator could not tell that it came, and would wait for it to be confirmed.
         missing = ranges.subtract(lacking, dropped)
         self.changed |= missing != lacking
         self.urgent |= missing != lacking
-        partial, doubted = tuple(store.partial()), doubts.listed(missing)
-        return StreamNeed(stream=store.plan.name, missing=missing, partial=partial, doubted=doubted, stopped=stopped)
+        return StreamNeed(
+            stream=store.plan.name,
+            missing=missing,
+            came=ranges.normalise((*complete, *dropped))[:_MOST_CAME],
+            partial=tuple(store.partial()),
+            doubted=doubts.listed(missing),
+            stopped=stopped,
+        )

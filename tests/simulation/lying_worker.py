@@ -1,4 +1,4 @@
-"""A simulated worker that lies: it says that items fail fatally, and sends what it was not asked for."""
+"""Simulated workers that lie: about what fails, about what they were asked for, and about what they have finished."""
 
 from typing import TYPE_CHECKING
 
@@ -73,3 +73,24 @@ class LyingWorkerProcess(WorkerProcess):
         result, arrays = self._fail(forged.model_copy(update={"lease": lease}))
         self._sent.pop()
         return result, arrays
+
+
+class ClaimingWorkerProcess(WorkerProcess):
+    """Says of the items that kill its peers that it has finished them, and sends nothing; else it is honest."""
+
+    def _kills(self, task: Task) -> bool:
+        del task
+        return False
+
+    def _finish(self, task: Task, took_s: float) -> None:
+        if not super()._kills(task):
+            super()._finish(task, took_s)
+            return
+
+        def claim() -> None:
+            self.running = None
+            self._execute(self.session.finished((Done(key=task.key, timings=Timings()),), self.now))
+            self._next()
+
+        # Some lies come when the trainer that wanted the item has gone, others before that.
+        self.later(self.world.rng.choice((0.0, self.world.rng.uniform(0.0, 3.0))), claim)

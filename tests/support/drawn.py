@@ -120,6 +120,7 @@ _needs = st.builds(
     StreamNeed,
     stream=_texts,
     missing=_ranges,
+    came=_ranges,
     partial=st.lists(st.tuples(_counts, st.lists(_counts, max_size=3).map(tuple)), max_size=3).map(tuple),
     doubted=st.lists(st.tuples(_counts, _counts, st.lists(_counts, max_size=2).map(tuple)), max_size=3).map(tuple),
     stopped=_texts,

@@ -37,9 +37,9 @@ class LeaseEnds:
             self._log.add(now, done.key, f"{self._workers[peer].hello.worker} sent its result")
             queue.took(done.timings, now - leased_at)
             work = queue.works.get(done.key)
-            if work is None:  # the sink had its result first
-                queue.deaths.clear(done.key)
-            elif leased_at < work.since:  # it came, and was dropped before it was wanted again
+            if work is None:  # the sink had its result first, or no reader wants it any more
+                return
+            if leased_at < work.since:  # it came, and was dropped before it was wanted again
                 self._again(done.key, now, "its result had arrived and was dropped before")
             else:
                 self._delivery.sent(peer, work, now)

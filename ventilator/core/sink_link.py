@@ -117,7 +117,7 @@ class SinkLink:
         if progress.sequence <= self._connection.sequence:
             return None
         for need in progress.needs:
-            if not ranges.is_normal(need.missing):
+            if not (ranges.is_normal(need.missing) and ranges.is_normal(need.came)):
                 raise RemoteProtocolError("progress", f"{need.stream}: no list of tasks")
         self._connection.sequence = progress.sequence
         return {

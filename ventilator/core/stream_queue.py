@@ -68,10 +68,10 @@ class StreamQueue:
         self._log.add_ranges(now, self.plan.name, fresh, "missing at the sink")
         for ordinal in ranges.members(arrived_whole):
             self._split_up.discard(ordinal)
-            for key in self._parts.pop(ordinal):
-                over.append(work := self.works.pop(key, None))
-                if need and work and work.finished_at is not None:  # a worker's word alone would acquit no item
-                    self.deaths.clear(key)
+            over += [self.works.pop(key, None) for key in self._parts.pop(ordinal)]
+        # No worker's word acquits an item: what is not missing any more may have come, or lost its reader.
+        for ordinal in ranges.members(ranges.intersect(arrived_whole, need.came) if need and self.deaths else ()):
+            self.deaths.clear(TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, item_offset=None))
         for ordinal in ranges.members(fresh):
             self._add(ordinal, held)
         over += self._doubt(need, now)
@@ -79,8 +79,9 @@ class StreamQueue:
         for ordinal in self._split_up:
             for key in self._parts[ordinal]:
                 if key.item_offset in arrived.get(ordinal, ()):
-                    over.append(self.works.pop(key, None))
-                    self.deaths.clear(key)
+                    if work := self.works.pop(key, None):  # that it came earlier acquits it of no later death
+                        over.append(work)
+                        self.deaths.clear(key)
                 elif key not in self.works:  # the sink had it, and dropped it with the reader that wanted it
                     self._restore(key, held)
         self.missing, self.stopped = missing, need.stopped if need else self.stopped

@@ -74,9 +74,11 @@ class CoreHarness:
         return self.hear(peer, SinkHello(incarnation=peer.decode(), results=results, version="1.0"))
 
     def miss(self, *spans: tuple[int, int], stream: str = "train", peer: bytes = SINK, **more: Any) -> list[Any]:
-        """Let the sink say which tasks it misses."""
+        """Let the sink say which tasks it misses; what it missed before has come unless `came` says otherwise."""
         self.sequence += 1
-        need = StreamNeed(stream=stream, missing=ranges.normalise(spans), **more)
+        missing = ranges.normalise(spans)
+        told = {"came": ranges.subtract(self.leases.queues[stream].missing, missing)} | more
+        need = StreamNeed(stream=stream, missing=missing, **told)
         return self.hear(peer, Progress(sequence=self.sequence, needs=(need,)))
 
     def deal(self) -> dict[bytes, list[TaskKey]]:

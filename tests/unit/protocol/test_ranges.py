@@ -30,6 +30,12 @@ def test_subtraction_is_that_of_sets(left: set[int], right: set[int]) -> None:
     assert of(left - right) == ranges.subtract(of(left), of(right))
 
 
+@given(_numbers, _numbers)
+def test_intersection_is_that_of_sets(left: set[int], right: set[int]) -> None:
+    """Intersect returns what both hold, in normal form."""
+    assert of(left & right) == ranges.intersect(of(left), of(right))
+
+
 @given(st.sets(st.integers(0, 60)), st.integers(0, 70))
 def test_the_lowest_are_those_of_the_sorted_set(numbers: set[int], count: int) -> None:
     """As many as there are, if there are fewer."""

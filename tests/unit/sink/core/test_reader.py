@@ -211,6 +211,33 @@ def test_what_no_reader_wants_is_dropped_at_once() -> None:
     assert set() == store.starts()
 
 
+def test_a_report_names_what_has_come_and_not_what_lost_its_reader() -> None:
+    """What is held, and once what was delivered or dropped since the last report; no task of which a part came."""
+    harness = CoreHarness(make_plan(items=100, task_items=4, batch_size=4))
+    harness.subscribe(b"a")
+    for ordinal in (0, 1, 3):
+        harness.result(ordinal)
+    harness.result(2, 1)
+    told = [harness.need(), harness.need()]
+    assert [((0, 2), (3, 4)), ((3, 4),)] == [need.came for need in told if need]
+    harness.hear(b"a", Goodbye())
+    last = harness.need()
+    assert last
+    assert ((), ((3, 4),)) == (last.missing, last.came), "of task 2 only a part has come"
+
+
+def test_a_report_tells_what_came_last_although_its_reader_has_left() -> None:
+    """A trainer that has all it wanted leaves at once; the next report after that has nothing to say."""
+    harness = CoreHarness(make_plan(items=100, task_items=4, batch_size=4))
+    harness.subscribe(b"a")
+    harness.result(0)
+    harness.hear(b"a", Goodbye())
+    need = harness.need()
+    assert need
+    assert ((), ((0, 1),)) == (need.missing, need.came)
+    assert None is harness.need()
+
+
 def test_what_came_and_was_dropped_between_two_reports_is_missing_from_the_next_but_one() -> None:
     """Otherwise the ventilator would wait for a result to arrive that had arrived, before it leases the task again."""
     harness = CoreHarness(make_plan(items=100, task_items=4, batch_size=4))

@@ -19,6 +19,7 @@ _needs = st.builds(
     messages.StreamNeed,
     stream=st.sampled_from(["train", "", "other"]),
     missing=some(st.tuples(_numbers, _numbers)),
+    came=some(st.tuples(_numbers, _numbers)),
     partial=some(st.tuples(_numbers, some(_numbers))),
     stopped=st.text(max_size=8),
 )

@@ -131,6 +131,62 @@ def test_a_worker_acquits_no_item_whose_result_never_arrives() -> None:
     assert (3, 3) == (lies, deaths)
 
 
+@pytest.mark.parametrize("says_so_late", [False, True])
+def test_a_claim_to_have_finished_what_nobody_wants_any_more_acquits_no_item(*, says_so_late: bool) -> None:
+    """The trainer seeks elsewhere, before or after the lie: the item still costs no more than three workers."""
+    harness = CoreHarness(make_plan(items=1, task_items=1))
+    harness.sink()
+    for deaths in range(3):
+        harness.miss((deaths, deaths + 1), came=())
+        harness.join(b"liar", slots=1)
+        [[unit]] = harness.deal().values()
+        if says_so_late:
+            harness.miss(came=())
+            harness.finish(b"liar", unit)
+        else:
+            harness.finish(b"liar", unit)
+            harness.miss(came=())
+        harness.miss((deaths, deaths + 1), came=())
+        harness.hear(b"liar", Goodbye())
+        honest = f"w{deaths}".encode()
+        harness.join(honest, slots=1)
+        [[unit]] = harness.deal().values()
+        harness.beat(honest, unit)
+        harness.die(honest)
+    assert {0} == set(harness.leases.queues["train"].deaths.poison)
+
+
+def test_a_result_that_comes_acquits_although_no_worker_says_that_it_was_sent(harness: CoreHarness) -> None:
+    """Its worker's word may be lost, and does not matter."""
+    harness.miss((0, 1))
+    harness.hear(b"a", Goodbye())
+    harness.join(b"b", slots=1)
+    harness.deal()
+    harness.die(b"b")
+    harness.miss((0, 1), partial=((0, (0, 2)),))
+    assert {key(0, 1), key(0, 3)} == set(harness.deaths())
+    harness.miss()
+    assert not harness.leases.queues["train"].deaths
+
+
+def test_an_item_that_came_once_is_not_acquitted_of_what_it_does_later() -> None:
+    """The sink repeats what it holds of a task; the item stands in a later epoch, too, and kills there."""
+    harness = CoreHarness(make_plan(items=2, task_items=2))
+    harness.sink()
+    harness.miss((0, 2))
+    names = iter(range(100))
+    kill_for(harness, key(0), names)
+    [killer] = harness.leases.queues["train"].deaths.items(key(0, 0))
+    held = ((0, (0,)),)
+    harness.miss((0, 2), partial=held)
+    [later] = [unit for unit in (key(1, 0), key(1, 1)) if [killer] == _items(harness.plans["train"], unit)]
+    kill_for(harness, later, names)
+    charged = harness.deaths()
+    assert later in charged
+    harness.miss((0, 2), partial=held)
+    assert charged == harness.deaths()
+
+
 def test_workers_that_hung_up_after_a_silence_are_one_outage() -> None:
     """Three that run an item lose the line and give it up; that is no proof of their deaths, as a sudden end is."""
     for heard_s, given_up in ((4.0, 0), (0.5, 1)):

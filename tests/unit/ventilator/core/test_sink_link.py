@@ -30,10 +30,13 @@ def test_stale_progress_is_ignored(harness: CoreHarness) -> None:
     assert {b"a": [key(4), key(5)]} == harness.deal()
 
 
-@pytest.mark.parametrize("missing", [((3, 3),), ((5, 4),), ((0, 2), (1, 3))])
-def test_progress_that_makes_no_sense_is_rejected(harness: CoreHarness, missing: tuple[tuple[int, int], ...]) -> None:
+@pytest.mark.parametrize("field", ["missing", "came"])
+@pytest.mark.parametrize("tasks", [((3, 3),), ((5, 4),), ((0, 2), (1, 3)), ((-1, 2),)])
+def test_progress_that_makes_no_sense_is_rejected(
+    harness: CoreHarness, field: str, tasks: tuple[tuple[int, int], ...]
+) -> None:
     """Nothing that a sink says can stop the ventilator from answering others."""
-    need = StreamNeed(stream="train", missing=missing)
+    need = StreamNeed.model_validate({"stream": "train", "missing": ((0, 1),), field: tasks})
     with pytest.raises(RemoteProtocolError, match="progress"):
         harness.leases.receive(SINK, Progress(sequence=9, needs=(need,)), harness.now)
     harness.leases.validate()
