@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from penstock.protocol.errors import SourceError
 
+#: Most characters of a class name, and of a label in a message.
+_MOST_NAME, _MOST_SHOWN = 1024, 200
 #: Text that reads as a number; longer ones are identifiers.
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 #: Such text whose spelling does not matter: without leading zeros.
@@ -26,6 +28,11 @@ def class_name(label: object, where: str) -> str:
     if isinstance(label, str):
         if not label:
             raise SourceError(f"{where} = '': the label is empty")
+        if len(label) > _MOST_NAME:
+            raise SourceError(
+                f"{where} = {_show(label)}: a label of {len(label)} characters; a class name has at most {_MOST_NAME}: "
+                "name the column with the labels"
+            )
         return _shortest(label) if _NUMBER.fullmatch(label) and _PLAIN.fullmatch(label) else label
     if isinstance(label, float | np.floating):
         if math.isfinite(label):
@@ -104,7 +111,8 @@ def some(names: Sequence[str], most: int = 20) -> str:
 
 def _show(label: object) -> str:
     """Return a label for a message, without the names of numpy's types."""
-    return repr(label.item() if isinstance(label, np.generic) else label)
+    shown = repr(label.item() if isinstance(label, np.generic) else label)
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}…"
 
 
 def _shortest(text: str) -> str:

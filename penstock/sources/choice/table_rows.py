@@ -10,8 +10,8 @@ from penstock.protocol.errors import SourceError
 from penstock.protocol.spec.choice.comparison import Comparison
 from penstock.protocol.spec.model import Model
 
-#: Different values of a column whose comparison is remembered.
-_KNOWN = 65_536
+#: Different values of a column whose comparison is remembered, and the longest text among them.
+_KNOWN, _LONGEST = 65_536, 256
 
 
 class TableFields(Model):
@@ -58,7 +58,7 @@ class RowChoice:
                 found = None
             if found is None:
                 found = comparison.matches(value, f"{where()}: {comparison.column}")
-                if len(known) < _KNOWN:
+                if len(known) < _KNOWN and not (isinstance(value, str) and len(value) > _LONGEST):
                     known[value] = found
             if not found:
                 return False
@@ -88,7 +88,7 @@ def _plain(value: object) -> object:
 
 def _weight(value: object, where: Callable[[], str]) -> float:
     try:
-        weight = float(value) if isinstance(value, str) else float(value or 0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        weight = float(value[:_LONGEST]) if isinstance(value, str) else float(value or 0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError):
         weight = math.nan
     if value is None or not 0 <= weight < math.inf:

@@ -14,8 +14,10 @@ from penstock.protocol.order import Int64s
 from penstock.protocol.storage.confined_files import descriptor_path
 from penstock.sources.base import Roots, SourceKind
 from penstock.sources.choice.table_rows import RowChoice, TableFields
+from penstock.sources.containers.arrow_messages import refuse_compressed_batches
 from penstock.sources.containers.columns import (
     check_choice,
+    check_listed,
     check_table,
     choose_rows,
     class_names,
@@ -30,6 +32,8 @@ from penstock.sources.span_listing import SpanListing
 
 #: How a file with an index at its end begins; a stream of batches has no such mark.
 _FILE_MAGIC = b"ARROW1"
+#: Where the stream of batches begins in such a file.
+_FILE_START = 8
 #: How a stream ends: the mark of a message, without one.
 _STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
@@ -54,17 +58,18 @@ def read_arrow(opened: BinaryIO, name: str, source: ArrowSource) -> ShardIndex:
     if not start:
         raise SourceError(f"{name}: the file is empty; copy or write it anew")
     with reported(name, "Arrow"), pa.memory_map(descriptor_path(opened.fileno())) as mapped:
-        whole = mapped.read_buffer()
+        whole = stream = mapped.read_buffer()
         if start == _FILE_MAGIC:
-            file = pa.ipc.open_file(whole)
-            schema, batches = file.schema, map(file.get_batch, range(file.num_record_batches))
-        else:
-            if whole.size < len(_STREAM_END) or bytes(whole[-len(_STREAM_END) :]) != _STREAM_END:
-                raise SourceError(f"{name}: cut short, or no Arrow file: the mark of a stream's end is missing")
-            batches = pa.ipc.open_stream(whole)
-            schema = batches.schema
+            pa.ipc.open_file(whole)  # raises if the index at the end is cut off
+            stream = whole[_FILE_START:]
+        elif whole.size < len(_STREAM_END) or bytes(whole[-len(_STREAM_END) :]) != _STREAM_END:
+            raise SourceError(f"{name}: cut short, or no Arrow file: the mark of a stream's end is missing")
+        refuse_compressed_batches(pa, stream, name)
+        batches = pa.ipc.open_stream(stream)
+        schema = batches.schema
         check_table(schema, source.image, source.label, name)
         check_choice(schema.names, source, name)
+        check_listed(schema, [*([source.label] if source.label else []), *source.choosing_columns], name)
         index.classes = given_names(schema, source.label)
         first, choice = 0, RowChoice(source)
         for batch in batches:
@@ -86,6 +91,7 @@ def _add(  # noqa: PLR0913, PLR0917 - a batch, its file, and which of its rows c
 ) -> None:
     """Add the rows (None: all) of a record batch of the file whose bytes `whole` holds; its rows have the `numbers`."""
     column = batch.column(batch.schema.get_field_index(source.image))
+    column.validate(full=True)
     missing = image_bytes(column).is_null().to_numpy(zero_copy_only=False)
     images = column.field("bytes") if hasattr(column, "field") else column
     _, positions, content = images.buffers()
@@ -102,10 +108,7 @@ def _add(  # noqa: PLR0913, PLR0917 - a batch, its file, and which of its rows c
         )
     begin = content.address - whole.address
     if not 0 <= begin <= whole.size - content.size:
-        raise SourceError(
-            f"{name}: its record batches are compressed, so that no image can be read at its offset; images are "
-            "compressed already: write it anew without"
-        )
+        raise SourceError(f"{name}: its images do not lie in it: copy or write it anew")
     index.offsets += (ends[:-1] + begin)[taken].tolist()
     index.lengths += lengths[taken].tolist()
     if source.label:

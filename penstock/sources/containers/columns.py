@@ -20,6 +20,8 @@ from penstock.sources.choice.table_rows import RowChoice, TableFields
 
 #: The field of a hub's image that holds the bytes of its file; `path` stands next to it.
 _BYTES = "bytes"
+#: Most bytes of text in the lists of one batch.
+MOST_LIST_BYTES = 256_000_000
 
 
 def check_column(name: str, header: Sequence[str], wanted: str, setting: str) -> None:
@@ -46,24 +48,69 @@ def reported(name: str, kind: str) -> Generator[None]:
     pa = import_pyarrow(name)
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{name}: not a whole {kind} file: {error}; copy or write it anew") from error
 
 
-def label_values(labels: Any) -> Sequence[Any]:
-    """Return the values of a column of labels: a float32 as numpy's, whose decimals are few."""
-    pa = import_pyarrow("labels")
-    short = pa.types.is_float32(labels.type) and not labels.null_count
-    values: Sequence[Any] = labels.to_numpy(zero_copy_only=False) if short else labels.to_pylist()
+def column_values(column: Any, name: str) -> Sequence[Any]:
+    """Return the values of a column: of a dictionary, equal ones as one object; a float32 as numpy's (few decimals).
+
+    Raises SourceError, which begins with `name`, if lists of text take too much memory, and pyarrow's error if the
+    column is damaged.
+    """
+    pa = import_pyarrow(name)
+    column.validate(full=True)
+    if pa.types.is_dictionary(column.type):
+        known = [*column_values(column.dictionary, name), None]
+        places = column.indices.cast(pa.int64()).fill_null(len(known) - 1)
+        return [known[place] for place in places.to_numpy(zero_copy_only=False).tolist()]
+    _check_lists(pa, column, name)
+    short = pa.types.is_float32(column.type) and not column.null_count
+    values: Sequence[Any] = column.to_numpy(zero_copy_only=False) if short else column.to_pylist()
     return values
+
+
+def check_listed(schema: Any, columns: Iterable[str], name: str) -> None:
+    """Raise SourceError if a column's type lets rows share their bytes: listing them would multiply these."""
+    pa = import_pyarrow(name)
+    for column in columns:
+        kind = plain = schema.field(column).type
+        while _is_list(pa, plain) or pa.types.is_dictionary(plain):
+            plain = plain.value_type
+        if pa.types.is_nested(plain) or pa.types.is_run_end_encoded(plain) or str(plain).endswith("_view"):
+            raise SourceError(
+                f"{name}: column {column!r} is {kind}: a column of text or numbers, or lists of them, is read"
+            )
+
+
+def _is_list(pa: Any, kind: Any) -> bool:
+    return any(check(kind) for check in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
+
+
+def _check_lists(pa: Any, column: Any, name: str) -> None:
+    """Raise SourceError if a column of lists of dictionaries unpacks to too much: the text is there once only."""
+    if not _is_list(pa, column.type):
+        return
+    while _is_list(pa, column.type):
+        column = column.flatten()
+    if pa.types.is_dictionary(column.type) and (pa.types.is_string(column.type.value_type)):
+        lengths = pa.compute.binary_length(column.dictionary).cast(pa.int64())
+        size = pa.compute.sum(lengths.take(column.indices)).as_py() or 0
+        if size > MOST_LIST_BYTES:
+            raise SourceError(
+                f"{name}: lists of text in {column.type} unpack to {size / 1e6:,.0f} MB a batch; at most "
+                f"{MOST_LIST_BYTES / 1e6:.0f}: write shorter lists"
+            )
 
 
 def class_names(labels: Any, names: Sequence[str], name: str, column: str, rows: Iterable[int]) -> Iterator[str]:
     """Yield the class of each row, whose numbers are `rows`; `names` are those of a ClassLabel, if it is one."""
-    for row, value in zip(rows, label_values(labels), strict=False):
+    found: dict[str, str] = {}
+    for row, value in zip(rows, column_values(labels, name), strict=False):
         where = f"{name}, row {row}: {column}"
         if not names:
-            yield class_name(value, where)
+            label = class_name(value, where)
+            yield found.setdefault(label, label)
         elif isinstance(value, int) and 0 <= value < len(names):
             yield names[value]
         else:
@@ -96,7 +143,7 @@ def choose_rows(batch: Any, choice: RowChoice, columns: Sequence[str], name: str
     if not choice:
         return None
     schema = batch.schema
-    values = [batch.column(schema.get_field_index(column)).to_pylist() for column in columns]
+    values = [column_values(batch.column(schema.get_field_index(column)), name) for column in columns]
     return np.array(choice.rows(values, name, first), np.int64)
 
 

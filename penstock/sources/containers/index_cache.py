@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,8 +21,10 @@ from penstock.protocol.storage.user_cache import SETTLED_S, user_cache_folder
 from penstock.sources.containers.shard_index import ShardIndex
 
 #: Counted up when an index of the same shard would be another one.
-_VERSION = 2
-_FORMAT: TypeAdapter[tuple[tuple[int, int, int], ShardIndex]] = TypeAdapter(tuple[tuple[int, int, int], ShardIndex])
+_VERSION = 3
+#: What identifies the shard; its index without labels; the different labels, and which of them each item has.
+_Entry = tuple[tuple[int, int, int], ShardIndex, list[str], list[int]]
+_FORMAT: TypeAdapter[_Entry] = TypeAdapter(_Entry)
 
 
 def cached(
@@ -34,14 +37,17 @@ def cached(
     file = _file(place, fields)
     if file is None:
         return make()
-    with contextlib.suppress(OSError, ValidationError):  # none yet, or a damaged one: made below
-        identity, index = _FORMAT.validate_json(file.read_bytes())
+    with contextlib.suppress(OSError, ValidationError, IndexError):  # none yet, or a damaged one: made below
+        identity, index, names, numbers = _FORMAT.validate_json(file.read_bytes())
+        index.labels = [names[number] for number in numbers]
         if identity == shard.identity and index.is_whole(labelled=bool(fields["label"])):
             return index
     index = make()
     if now - shard.identity[2] / 1e9 > SETTLED_S:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
-            _write(file, _FORMAT.dump_json((shard.identity, index)))
+            numbers = {label: number for number, label in enumerate(dict.fromkeys(index.labels))}
+            entry = (shard.identity, replace(index, labels=[]), list(numbers), [numbers[each] for each in index.labels])
+            _write(file, _FORMAT.dump_json(entry))
     return index
 
 

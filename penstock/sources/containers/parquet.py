@@ -3,6 +3,7 @@
 A task names an item by its row: offset is the row, counted from 0, and length is 1.
 """
 
+import os
 from collections.abc import Iterable
 from typing import Annotated, Any, BinaryIO, Literal
 
@@ -16,6 +17,7 @@ from penstock.sources.choice.table_rows import RowChoice, TableFields
 from penstock.sources.containers.columns import (
     bytes_column,
     check_choice,
+    check_listed,
     check_table,
     choose_rows,
     class_names,
@@ -27,9 +29,10 @@ from penstock.sources.containers.parquet_reader import ParquetReader
 from penstock.sources.containers.shard_index import ShardIndex
 from penstock.sources.containers.shards import ShardSource, check_copy, list_shards
 from penstock.sources.span_listing import SpanListing
+from penstock.sources.tables.parquet_pages import text_batches
 
-#: Rows whose labels are Python objects at once.
-_ROWS = 65_536
+#: Bytes of the file that a row takes at least: more rows than that would only fill the memory.
+_ROW_BYTES = 8
 
 
 class ParquetSource(TableFields, ShardSource):
@@ -60,9 +63,11 @@ def read_parquet(opened: BinaryIO, name: str, source: ParquetSource) -> ShardInd
         if not source.where:  # rows without an image may be left out
             _check_images(file.metadata, bytes_column(schema, source.image), name)
         check_choice(schema.names, source, name)
+        _check_rows(file.metadata.num_rows, os.fstat(opened.fileno()).st_size, name)
         index.classes = given_names(schema, label)
         if columns := list(dict.fromkeys([*([label] if label else []), *source.choosing_columns])):
-            _add_rows(index, file.iter_batches(_ROWS, columns=columns), name, source)
+            check_listed(schema, columns, name)
+            _add_rows(index, text_batches(opened, file.metadata, columns, name), name, source)
         else:
             index.offsets = list(range(file.metadata.num_rows))
         index.lengths = [1] * len(index.offsets)
@@ -84,13 +89,25 @@ def _add_rows(index: ShardIndex, batches: Iterable[Any], name: str, source: Parq
     index.weights = choice.weights
 
 
+def _check_rows(rows: int, size: int, name: str) -> None:
+    """Raise SourceError if a file has more rows than images could lie in so many bytes: each takes memory here."""
+    if rows * _ROW_BYTES > size:
+        raise SourceError(
+            f"{name}: {rows} rows in a file of {size} bytes: a row with an image takes {_ROW_BYTES} bytes or more; "
+            "write each image once"
+        )
+
+
 def _check_images(metadata: object, column: str, name: str) -> None:
     """Raise SourceError if the file's own statistics say that images are missing; without them, workers find out."""
     first = 0
     for number in range(metadata.num_row_groups):  # type: ignore[attr-defined]
         group = metadata.row_group(number)  # type: ignore[attr-defined]
         chunks = map(group.column, range(group.num_columns))
-        found = next(chunk for chunk in chunks if chunk.path_in_schema == column).statistics
+        chunk = next((chunk for chunk in chunks if chunk.path_in_schema == column), None)
+        if chunk is None:
+            raise SourceError(f"{name}: not a whole Parquet file: row group {number} has no {column}; write it anew")
+        found = chunk.statistics
         if found is not None and found.has_null_count and found.null_count:
             raise SourceError(
                 f"{name}: {found.null_count} of rows {first} to {first + group.num_rows - 1} hold no image ({column} "

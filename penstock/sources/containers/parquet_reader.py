@@ -103,7 +103,7 @@ class ParquetReader:
             content = group[row - (int(file.ends[number - 1]) if number else 0)].as_py()
         except SourceError as error:
             raise ItemError(str(error)) from error
-        except (self._arrow.ArrowException, OSError) as error:
+        except (self._arrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise ItemError(f"cannot read the row's group: {error}") from error
         if not content:
             raise ItemError("the row holds no image: it is null" if content is None else "the item is empty")

@@ -1,0 +1,181 @@
+"""Reads columns of text of a Parquet file in bounded memory, however small the file that they are repeated in.
+
+pyarrow allocates what a page's header claims, and a page of a few hundred bytes may claim two gigabytes. So the headers
+are read first; each is a struct of Thrift's compact protocol.
+"""
+
+import importlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from penstock.protocol.errors import SourceError
+
+#: Most bytes that one page of text may unpack to: pyarrow's own pages have 1 MB, or 1,024 values that are longer.
+MOST_PAGE_BYTES = 128_000_000
+#: Most rows that are unpacked together, and bytes that they may take where values may share their beginnings: no
+#: value is longer than its page.
+_MOST_ROWS, _BATCH_BYTES = 65_536, 64_000_000
+#: Bytes in which a header is looked for at first, and the largest one; most structs in structs.
+_FIRST, _LARGEST, _DEPTH = 4096, 1_000_000, 8
+#: Encodings DELTA_LENGTH_BYTE_ARRAY and DELTA_BYTE_ARRAY; in the latter, values may begin as the one before does.
+_DELTA = frozenset({6, 7})
+#: Fields of a page header: sizes of the page, and the header of a data page of either version with its encoding.
+_UNPACKED, _PACKED, _DATA = 2, 3, ((5, 2), (8, 4))
+#: Types of the compact protocol, and how many bytes those of fixed size take.
+_TRUE, _FALSE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 8, 9, 10, 11, 12
+_INTEGERS, _FIXED = frozenset({4, 5, 6}), {3: 1, 7: 8}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page's header says."""
+
+    unpacked: int
+    packed: int
+    is_delta: bool
+
+
+def text_batches(opened: BinaryIO, metadata: Any, columns: Sequence[str], name: str) -> Iterator[Any]:  # noqa: ANN401
+    """Yield these columns of an open Parquet file in record batches, repeated text as dictionaries where that goes.
+
+    Raises SourceError, which begins with `name`, if a page would take too much memory, and what pyarrow raises.
+    """
+    parquet = importlib.import_module("pyarrow.parquet")
+    chunks = [
+        chunk
+        for group in map(metadata.row_group, range(metadata.num_row_groups))
+        for chunk in map(group.column, range(group.num_columns))
+        if not {chunk.path_in_schema, chunk.path_in_schema.split(".")[0]}.isdisjoint(columns)
+    ]
+    rows = _rows_at_once(opened.fileno(), chunks, name)
+    dictionaries = None if rows else list({chunk.path_in_schema for chunk in chunks})
+    with parquet.ParquetFile(opened, metadata=metadata, read_dictionary=dictionaries) as file:
+        yield from file.iter_batches(rows or _MOST_ROWS, columns=list(columns))
+
+
+def _rows_at_once(descriptor: int, chunks: Sequence[Any], name: str) -> int | None:
+    """Return how many rows of these column chunks of an open Parquet file may be unpacked together.
+
+    None: any number, if repeated text is read as a dictionary, which pyarrow cannot do in the other cases. Raises
+    SourceError, which begins with `name`, if a page would take too much memory or its header is damaged.
+    """
+    largest, delta = 1, False
+    for chunk in chunks:
+        start = chunk.data_page_offset
+        if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
+            start = chunk.dictionary_page_offset
+        for page in _pages(descriptor, start, start + chunk.total_compressed_size, name):
+            if page.unpacked > MOST_PAGE_BYTES:
+                raise SourceError(
+                    f"{name}: a page of column {chunk.path_in_schema!r} unpacks to {page.unpacked / 1e6:,.0f} MB; "
+                    f"at most {MOST_PAGE_BYTES / 1e6:.0f}: write it with smaller pages (data_page_size)"
+                )
+            largest, delta = max(largest, page.unpacked), delta or page.is_delta
+    return min(_MOST_ROWS, max(1, _BATCH_BYTES // largest)) if delta else None
+
+
+def _pages(descriptor: int, start: int, stop: int, name: str) -> Iterator[Page]:
+    """Yield the pages that lie between two places of a file."""
+    at = start
+    while at < stop:
+        header, size = _header(descriptor, at, name)
+        page = _page(header)
+        if page is None:
+            raise SourceError(f"{name}: not a whole Parquet file: the page at byte {at} has no sizes; write it anew")
+        yield page
+        at += size + page.packed
+
+
+def _header(descriptor: int, at: int, name: str) -> tuple[dict[int, Any], int]:
+    for size in (_FIRST, _LARGEST):
+        try:
+            return Compact(os.pread(descriptor, size, at)).struct()
+        except (IndexError, OverflowError):
+            continue  # it is longer, or damaged
+    raise SourceError(f"{name}: not a whole Parquet file: no page at byte {at}; copy or write it anew")
+
+
+def _page(header: dict[int, Any]) -> Page | None:
+    sizes = header.get(_UNPACKED), header.get(_PACKED)
+    if not all(isinstance(size, int) and size >= 0 for size in sizes):
+        return None
+    data = [header[field].get(encoding) for field, encoding in _DATA if isinstance(header.get(field), dict)]
+    return Page(*sizes, is_delta=not _DELTA.isdisjoint(data))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Compact:
+    """Parses a struct; raises IndexError where the bytes end, and OverflowError where it is too deep or too large."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def struct(self) -> tuple[dict[int, Any], int]:
+        """Return the integers and structs of the struct at the beginning, by field, and its length in bytes."""
+        return self._struct(0), self._at
+
+    def _struct(self, depth: int) -> dict[int, Any]:
+        if depth > _DEPTH:
+            raise OverflowError
+        fields: dict[int, Any] = {}
+        number = 0
+        while head := self._byte():
+            number = number + (head >> 4) if head >> 4 else self._integer()
+            fields[number] = self._value(head & 15, depth)
+        return fields
+
+    def _value(self, kind: int, depth: int) -> Any:  # noqa: ANN401 - an integer, a struct, or nothing
+        if kind in {_TRUE, _FALSE}:
+            return None
+        if kind in _INTEGERS:
+            return self._integer()
+        if kind == _STRUCT:
+            return self._struct(depth + 1)
+        if kind in {_LIST, _SET}:
+            head = self._byte()
+            count, of = head >> 4, head & 15
+            self._values([of], self._varint() if count == 15 else count, depth)  # noqa: PLR2004 - says that it follows
+        elif kind == _MAP:
+            if count := self._varint():
+                kinds = self._byte()
+                self._values([kinds >> 4, kinds & 15], count, depth)
+        elif kind == _BINARY:
+            self._skip(self._varint())
+        elif kind in _FIXED:
+            self._skip(_FIXED[kind])
+        else:
+            raise OverflowError
+        return None
+
+    def _values(self, kinds: list[int], count: int, depth: int) -> None:
+        for _ in range(count):
+            for kind in kinds:
+                if kind in {_TRUE, _FALSE}:
+                    self._byte()
+                else:
+                    self._value(kind, depth + 1)
+
+    def _byte(self) -> int:
+        self._at += 1
+        return self._data[self._at - 1]
+
+    def _skip(self, count: int) -> None:
+        self._at += count
+        if self._at > len(self._data):
+            raise IndexError
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:  # noqa: PLR2004 - the last byte
+                return value
+            if shift > 63:  # noqa: PLR2004 - of 64 bits
+                raise OverflowError
+
+    def _integer(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
