@@ -112,6 +112,11 @@ class ListingBuilder:
         """Return the number of items so far."""
         return len(self._labels)
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that the items take so far."""
+        return len(self._paths) + 12 * len(self._labels) + (self._cells.held_bytes if self._cells else 0)
+
     def add(self, path: bytes, label: int, weight: float | None = None) -> None:
         """Add an item; `path` is UTF-8 and shorter than 65,536 bytes. All items have a weight, or none."""
         self._paths += path

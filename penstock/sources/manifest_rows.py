@@ -1,6 +1,7 @@
 """Makes a listing of the rows of a manifest. Every error names the file and the row."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +13,7 @@ from penstock.protocol.records import MAX_CELL
 from penstock.protocol.storage.labels import GivenClasses, class_name, sorted_classes
 from penstock.sources.choice.table_rows import RowChoice, TableFields
 from penstock.sources.file_listing import MAX_PATH_BYTES, FileListing, ListingBuilder, prefix_of
-from penstock.sources.tables.formats import Row, row_name, rows_of
+from penstock.sources.tables.formats import Row, most_listed, row_name, rows_of
 
 #: What the listing's digest says of its kind.
 _KIND = "manifest"
@@ -52,10 +53,10 @@ class Columns:
 
 def list_rows(columns: Columns, place: bytes, name: str) -> FileListing:
     """Return the items of the manifest at `place`, which messages call `name`. Raises SourceError."""
-    return _gather(columns, name, rows_of(place, name, columns.wanted))
+    return _gather(columns, name, rows_of(place, name, columns.wanted), most_listed(place))
 
 
-def _gather(columns: Columns, name: str, rows: Iterator[Row]) -> FileListing:
+def _gather(columns: Columns, name: str, rows: Iterator[Row], most_bytes: float = math.inf) -> FileListing:
     prefix, order = prefix_of(columns.images), list(columns.wanted)
     label_at = order.index(columns.label) if columns.label else 0
     cells_at = [order.index(column) for column in columns.targets]
@@ -80,6 +81,11 @@ def _gather(columns: Columns, name: str, rows: Iterator[Row]) -> FileListing:
         if cells_at:
             where = row_name(name, number)
             builder.add_cells(number, [cell_of(values[at], f"{where}: {order[at]}") for at in cells_at])
+        if builder.held_bytes > most_bytes:
+            raise SourceError(
+                f"{row_name(name, number)}: the listing so far takes {builder.held_bytes / 1e6:,.0f} MB, more than a "
+                "file of this size should need: write each path once, or give a CSV file"
+            )
     if not len(builder):
         reason = "the manifest has no rows below its header" if empty else "no row matches source.where"
         raise SourceError(f"{name}: {reason}")

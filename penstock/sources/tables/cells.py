@@ -58,6 +58,11 @@ class CellsBuilder:
         self._text = bytearray()
         self._lengths, self._rows = array("q"), array("q")
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory that the rows take so far."""
+        return len(self._text) + 8 * (len(self._lengths) + len(self._rows))
+
     def add(self, row: int | None, cells: Sequence[str]) -> None:
         """Add a row."""
         for cell in cells:

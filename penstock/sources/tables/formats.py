@@ -5,6 +5,7 @@
 
 import csv
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,9 +15,9 @@ from penstock.protocol.storage.labels import some
 from penstock.sources.containers.columns import check_listed, column_values, import_pyarrow
 from penstock.sources.tables.parquet_pages import text_batches
 
-#: Bytes of memory that a row of a Parquet file takes besides its text. All rows may take so many bytes, and so many
-#: times the file's size in addition, since text may be repeated there for next to nothing.
-_ROW_BYTES, _LISTED_BYTES, _LISTED_SHARE = 16, 100_000_000, 200
+#: Bytes of memory that the listing of a Parquet file may take, and so many times the file's size in addition: text may
+#: be repeated there for next to nothing.
+_LISTED_BYTES, _LISTED_SHARE = 100_000_000, 200
 
 #: A row's number in the file, and its values in the order of the wanted columns.
 Row = tuple[int, Sequence[Any]]
@@ -35,6 +36,15 @@ def rows_of(place: bytes, name: str, wanted: Wanted) -> Iterator[Row]:
     elif place.lower().endswith(tuple(map(str.encode, _JSON_SUFFIXES))):
         read = _json_rows
     return read(name, place, wanted)
+
+
+def most_listed(place: bytes) -> float:
+    """Return how many bytes the listing of a table may take. Text of the others takes as many bytes in the file."""
+    is_parquet = place.lower().endswith(tuple(map(str.encode, _PARQUET_SUFFIXES)))
+    try:
+        return _LISTED_BYTES + _LISTED_SHARE * os.stat(place).st_size if is_parquet else math.inf  # noqa: PTH116
+    except OSError:  # opening it says so in words
+        return math.inf
 
 
 def row_name(path: str, number: int | None) -> str:
@@ -105,27 +115,15 @@ def _json_rows(name: str, place: bytes, wanted: Wanted) -> Iterator[Row]:
 
 def _parquet_rows(name: str, place: bytes, wanted: Wanted) -> Iterator[Row]:
     pa = import_pyarrow(name, ", or give a CSV file")
-    number = listed = 0
+    number = 0
     try:
         with open(place, "rb") as opened, pa.parquet.ParquetFile(opened) as file:
             _places(name, file.schema_arrow.names, wanted)
             check_listed(file.schema_arrow, wanted, name)
-            most = _LISTED_BYTES + _LISTED_SHARE * os.fstat(opened.fileno()).st_size
             for batch in text_batches(opened, file.metadata, list(wanted), name):
                 columns = [column_values(batch.column(column), name) for column in wanted]
                 for values in zip(*columns, strict=True):
                     number += 1
-                    listed += _ROW_BYTES + sum(map(_text_bytes, values))
                     yield number, values
-                    if listed > most:
-                        raise SourceError(
-                            f"{name}, row {number}: the rows so far take {listed / 1e6:,.0f} MB, {_LISTED_SHARE} times "
-                            "the file or more: write each path once, or give a CSV file"
-                        )
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{name}: cannot read the Parquet file after row {number}: {error}") from error
-
-
-def _text_bytes(value: object) -> int:
-    """Return about how many bytes of text a listing keeps of a value."""
-    return len(value) if isinstance(value, str) else len(repr(value)) if isinstance(value, list) else 0

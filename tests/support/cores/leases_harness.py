@@ -77,7 +77,7 @@ class CoreHarness:
         """Let the sink say which tasks it misses; what it missed before has come unless `came` says otherwise."""
         self.sequence += 1
         missing = ranges.normalise(spans)
-        told = {"came": ranges.subtract(self.leases.queues[stream].missing, missing)} | more
+        told: dict[str, Any] = {"came": ranges.subtract(self.leases.queues[stream].missing, missing)} | more
         need = StreamNeed(stream=stream, missing=missing, **told)
         return self.hear(peer, Progress(sequence=self.sequence, needs=(need,)))
 
