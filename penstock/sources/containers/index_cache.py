@@ -45,8 +45,8 @@ def cached(
     index = make()
     if now - shard.identity[2] / 1e9 > SETTLED_S:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
-            numbers = {label: number for number, label in enumerate(dict.fromkeys(index.labels))}
-            entry = (shard.identity, replace(index, labels=[]), list(numbers), [numbers[each] for each in index.labels])
+            known = {label: number for number, label in enumerate(dict.fromkeys(index.labels))}
+            entry = (shard.identity, replace(index, labels=[]), list(known), [known[each] for each in index.labels])
             _write(file, _FORMAT.dump_json(entry))
     return index
 

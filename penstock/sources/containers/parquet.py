@@ -65,7 +65,8 @@ def read_parquet(opened: BinaryIO, name: str, source: ParquetSource) -> ShardInd
         check_choice(schema.names, source, name)
         _check_rows(file.metadata.num_rows, os.fstat(opened.fileno()).st_size, name)
         index.classes = given_names(schema, label)
-        if columns := list(dict.fromkeys([*([label] if label else []), *source.choosing_columns])):
+        columns: list[str] = list(dict.fromkeys([*([label] if label else []), *source.choosing_columns]))
+        if columns:
             check_listed(schema, columns, name)
             _add_rows(index, text_batches(opened, file.metadata, columns, name), name, source)
         else:
