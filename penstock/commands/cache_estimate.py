@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.axes import CHANNELS
 from penstock.worker.imaging.cache.entry import HEADER_BYTES
-from penstock.worker.imaging.cache.folder import on_disk
 from penstock.worker.imaging.cache.prefix import fixed_steps, kept_size
 
 
@@ -65,7 +64,7 @@ def estimate_cache(plan: StreamPlan, images: Sequence[ImageFile]) -> CacheEstima
         why = "nothing is kept: images are large, and other parts of them are decoded in every epoch"
         return CacheEstimate(why, 0.0, 0, 0.0, given)
     channels = CHANNELS[transform.color]
-    mean = sum(on_disk(HEADER_BYTES + height * width * channels) for height, width in kept) // len(kept)
+    mean = sum(HEADER_BYTES + height * width * channels for height, width in kept) // len(kept)
     fraction = len(kept) / len(sizes)
     return CacheEstimate(_words(plan), fraction, mean, mean * plan.items * fraction / 1e9, given)
 

@@ -67,4 +67,4 @@ def test_a_folder_that_cannot_hold_it_does_not_stop_the_training(
         log = (tmp_path / "run" / "worker-0.log").read_text()
     assert digest(reference["train"]) == digest(batches)
     assert 1 == log.count("no cache of decoded images")
-    assert "file/penstock-images-1' cannot be made: " in log
+    assert "file/penstock-images-2' cannot be made: " in log

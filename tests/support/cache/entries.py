@@ -1,20 +1,23 @@
 """Entries of the cache of decoded images whose pixels follow from their number, and a process that writes them."""
 
+import hashlib
 import sys
 from itertools import count
 
 import numpy as np
 
 from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry, Pixels
-from penstock.worker.imaging.cache.folder import on_disk
+from penstock.worker.imaging.cache.hints import UNIT_BYTES
 from penstock.worker.imaging.cache.store import Store
 
 GROUP = "group"
+#: Versions of an entry that `main` writes, in turn.
+VERSIONS = 3
 
 
 def key_of(number: int) -> bytes:
     """Return the key of entry number `number`."""
-    return number.to_bytes(20, "big")
+    return hashlib.blake2b(number.to_bytes(8, "big"), digest_size=20).digest()
 
 
 def identity_of(number: int, version: int = 0) -> bytes:
@@ -33,7 +36,7 @@ class User:
 
     def __init__(self, store: Store, group: str = GROUP) -> None:
         """Use it for as long as this object lives."""
-        self.group = group
+        self.group, self.items = group, 1000
         store.add_user(self)
 
 
@@ -49,15 +52,15 @@ def get(store: Store, number: int, version: int = 0, group: str = GROUP) -> Pixe
     return None if entry is None else entry.pixels
 
 
-#: Bytes on the disk of one of the entries.
-SIZE = on_disk(HEADER_BYTES + pixels_of(0).nbytes)
+#: Bytes that one of the entries takes.
+SIZE = -(-(HEADER_BYTES + pixels_of(0).nbytes) // UNIT_BYTES) * UNIT_BYTES
 
 
 def main(folder: str, numbers: int, limit_bytes: int) -> None:
-    """Put entries in a circle, of a new version each time round, until killed; print a line when the first is there."""
+    """Put entries in a circle, of another version each time round, until killed; print a line when one is there."""
     store = Store(folder, limit_bytes)
     for turn in count():
-        number, version = turn % numbers, turn // numbers
+        number, version = turn % numbers, turn // numbers % VERSIONS
         kept = put(store, number, version)
         if turn == 0:
             sys.stdout.write(f"{kept}\n")

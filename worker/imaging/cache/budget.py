@@ -5,8 +5,8 @@ dies gives back, and which is never waited for: without it an image is not kept 
 pieces, so that the lock is seldom needed. What a killed process had reserved, or replaced, makes the count too high;
 tidying counts anew.
 
-When the limit is reached, entries give way in this order: those of groups that no worker has used for ten minutes,
-then those that were not used for a day. If there are none, no more images are taken in. That is on purpose: an epoch
+When the limit is reached, segments give way in this order: those of groups that no worker has used for ten minutes,
+then those of which nothing was used for a day. If there are none, no more images are taken in. On purpose: an epoch
 visits every image once, so what was used longest ago is what is needed next, and evicting it would leave no hits.
 """
 
@@ -37,10 +37,8 @@ class Ages:
 
     #: A group that no worker has used for so long.
     group_s: float = 600.0
-    #: An entry of a group in use.
-    entry_s: float = 86_400.0
-    #: A file that is being written: its writer is dead.
-    writing_s: float = 600.0
+    #: A segment of a group in use.
+    segment_s: float = 86_400.0
     #: Least time between two tidyings; and the part of the time that they may take.
     pause_s: float = 60.0
     share: float = 0.01
@@ -73,7 +71,7 @@ class Budget:
         return True
 
     def give_back(self, size: int) -> None:
-        """Return bytes that were taken and not used, or whose entry is gone."""
+        """Return bytes that were taken and not used."""
         self._left += size
 
     def used_bytes(self) -> int:
@@ -130,17 +128,17 @@ class Budget:
         return not 0 <= now - last < max(self._ages.pause_s, took / self._ages.share)
 
     def _remove(self, now: float) -> int:
-        """Remove dead files, and if little room is left what gives way; return how many bytes remain."""
+        """Remove what gives way, if little room is left; return how many bytes remain."""
         total, unused, old = 0, list[Found](), list[Found]()
-        for group, used in list_groups(self._folder).items():
+        groups = list_groups(self._folder)
+        for group, used in groups.items():
             for file in list_files(group):
-                if not file.whole and now - file.used > self._ages.writing_s:
-                    _unlink(file.path)
+                if not file.segment:
                     continue
                 total += file.bytes
-                if file.whole and now - used > self._ages.group_s:
+                if now - used > self._ages.group_s:
                     unused.append(file)
-                elif file.whole and now - file.used > self._ages.entry_s:
+                elif now - file.used > self._ages.segment_s:
                     old.append(file)
         goal = self.limit_bytes - self.limit_bytes // 4
         for file in sorted(unused, key=lambda file: file.used) + sorted(old, key=lambda file: file.used):
@@ -148,7 +146,21 @@ class Budget:
                 break
             _unlink(file.path)
             total -= file.bytes
+        for group, used in groups.items():
+            if now - used > self._ages.group_s:
+                _remove_empty(group)
         return total
+
+
+def _remove_empty(group: str) -> None:
+    """Remove a group of which no segment is left."""
+    files = list_files(group)
+    if any(file.segment for file in files):
+        return
+    for file in files:
+        _unlink(file.path)
+    with suppress(OSError):  # a worker makes a file in it just now
+        os.rmdir(group)  # noqa: PTH106 - as text
 
 
 def _check_disk(folder: Path, wanted: int) -> None:

@@ -26,6 +26,8 @@ from penstock.worker.imaging.cache.store import Store
 from penstock.worker.imaging.decode import Decoder, Pixels
 
 _IDENTITY = struct.Struct("<QQqq")
+#: Keys that are remembered.
+_KEYS = 1024
 
 
 @dataclass(slots=True)
@@ -71,6 +73,8 @@ class ImageCache:
         """Take a stream's plan, where its root lies, and the decoder of the thread that makes samples."""
         self._store, self._counts, self._settled_s = cache.store, cache.counts, cache.settled_s
         self._prefix = Prefix(plan, decoder)
+        #: How many images it may have.
+        self.items = plan.items
         #: Number of leading steps that images have gone through.
         self.steps = self._prefix.steps
         told = json.dumps(self._prefix.parameters, sort_keys=True)
@@ -78,6 +82,8 @@ class ImageCache:
         self.group = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
         place = root if "://" in root else os.path.realpath(root)
         self._root = hashlib.blake2b(os.fsencode(place), digest_size=KEY_BYTES).digest()
+        #: The keys of the last items: each is asked for twice.
+        self._keys: dict[str, bytes] = {}
         cache.store.add_user(self)
 
     def find(self, name: str, identity: FileIdentity) -> Pixels | None:
@@ -117,7 +123,13 @@ class ImageCache:
         return pixels
 
     def _key(self, name: str) -> bytes:
-        return hashlib.blake2b(os.fsencode(name), digest_size=KEY_BYTES, key=self._root).digest()
+        key = self._keys.get(name)
+        if key is None:
+            key = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=KEY_BYTES, key=self._root).digest()
+            if len(self._keys) >= _KEYS:
+                self._keys.clear()
+            self._keys[name] = key
+        return key
 
 
 def open_cache(

@@ -1,6 +1,8 @@
 """The store of cached images: what is put comes back, whole and of the version that is asked for, or not at all."""
 
+import hashlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -12,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.cache import entries
-from support.cache.entries import GROUP, get, identity_of, key_of, pixels_of, put
+from support.cache.entries import GROUP, VERSIONS, get, identity_of, key_of, pixels_of, put
 
 from penstock.protocol.storage.cache_folder import CacheError
 from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry
+from penstock.worker.imaging.cache.hints import Hints, Place
 from penstock.worker.imaging.cache.store import Store
 
 LIMIT = 100_000_000
@@ -29,10 +32,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-def file_of(store: Store, number: int) -> Path:
-    """Return an entry's file."""
-    name = key_of(number).hex()
-    return store.folder / GROUP / name[:2] / name[2:]
+def segments(store: Store) -> list[Path]:
+    """Return the files that hold the entries."""
+    return list((store.folder / GROUP).glob("*.pixels"))
+
+
+def reopened(store: Store) -> Store:
+    """Return the store as another process opens it."""
+    return Store(str(store.folder.parent), LIMIT)
 
 
 def test_what_is_put_comes_back_in_another_process_too(store: Store, tmp_path: Path) -> None:
@@ -56,7 +63,7 @@ def test_any_shape_comes_back(store: Store, shape: tuple[int, int, int]) -> None
 
 
 def test_another_version_of_the_source_is_not_served_and_takes_the_old_ones_place(store: Store) -> None:
-    """One file for an item, whatever becomes of its source."""
+    """One place in the index for an item, whatever becomes of its source."""
     assert put(store, 1, version=0)
     assert get(store, 1, version=1) is None
     assert put(store, 1, version=1)
@@ -64,7 +71,6 @@ def test_another_version_of_the_source_is_not_served_and_takes_the_old_ones_plac
     found = get(store, 1, version=1)
     assert found is not None
     assert np.array_equal(pixels_of(1, 1), found)
-    assert 1 == len(list((store.folder / GROUP).glob("*/*")))
 
 
 def test_two_groups_stand_side_by_side(store: Store) -> None:
@@ -77,10 +83,10 @@ def test_two_groups_stand_side_by_side(store: Store) -> None:
 
 
 def test_a_damaged_entry_is_never_served(store: Store) -> None:
-    """Any byte changed, any part missing, bytes to spare, nothing at all, and the entry of another key."""
+    """Any byte changed, any part missing, a hole, nothing at all, and the entry of another key in its place."""
     assert put(store, 1)
-    assert put(store, 2)
-    file, whole = file_of(store, 1), file_of(store, 1).read_bytes()
+    file = segments(store)[0]
+    whole = file.read_bytes()
     rng = np.random.default_rng(0)
     for place in [*range(HEADER_BYTES), *rng.integers(HEADER_BYTES, len(whole), 100).tolist()]:
         torn = bytearray(whole)
@@ -92,25 +98,82 @@ def test_a_damaged_entry_is_never_served(store: Store) -> None:
         assert get(store, 1) is None, length
         file.write_bytes(whole[:length] + bytes(len(whole) - length))  # a hole, as a crash of the host leaves it
         assert get(store, 1) is None, length
-    for wrong in (whole + b"\0", file_of(store, 2).read_bytes()):
-        file.write_bytes(wrong)
-        assert get(store, 1) is None
-    assert put(store, 1)
+    other = reopened(store)
+    assert put(other, 2)
+    [fresh] = set(segments(store)) - {file}
+    file.write_bytes(fresh.read_bytes())
+    assert get(store, 1) is None
+    file.write_bytes(whole)
     assert get(store, 1) is not None
 
 
-def test_what_is_no_file_is_never_followed(store: Store, tmp_path: Path) -> None:
-    """A link or a folder in an entry's place is no entry."""
+def test_a_damaged_index_costs_hits_and_serves_nothing_wrong(store: Store) -> None:
+    """It is a hint: random bytes, a cut file and an empty one lead to whole entries of the right key, or to none."""
+    numbers = range(40)
+    assert all(put(store, number) for number in numbers)
+    [index] = (store.folder / GROUP).glob("index-*")
+    whole, rng = index.read_bytes(), np.random.default_rng(1)
+    for turn in range(60):
+        damaged = bytearray(whole[: int(rng.integers(len(whole) + 1))] if turn % 2 else whole)
+        for place in rng.integers(0, max(1, len(damaged)), 200).tolist() if damaged else ():
+            damaged[place] = int(rng.integers(256))
+        index.write_bytes(damaged)
+        for number in numbers:
+            found = get(store, number)
+            assert found is None or np.array_equal(pixels_of(number), found)
+    index.write_bytes(b"")
+    assert [None] * 40 == [get(store, number) for number in numbers]
+    assert all(put(store, number) for number in numbers)
+    assert all(get(store, number) is not None for number in numbers)
+
+
+def test_more_entries_than_the_index_was_made_for_are_found_or_made_again(store: Store) -> None:
+    """Its buckets overflow: some entries are lost to it, none is mistaken for another, and the latest is there."""
+    hints = Hints(str(store.folder), 1)
+    keys = [hashlib.sha256(bytes([number % 256, number // 256])).digest() for number in range(8000)]
+    for number, key in enumerate(keys):
+        hints.set(key, Place(number, 64, 64))
+        assert Place(number, 64, 64) in hints.find(key)
+    found = sum(Place(number, 64, 64) in hints.find(key) for number, key in enumerate(keys))
+    assert 8 * 512 * 0.8 < found <= 8 * 512
+    hints.close()
+
+
+def test_a_source_that_grew_gets_a_larger_index_and_keeps_what_it_had(store: Store) -> None:
+    """The smaller index is read as well."""
+    small = Hints(str(store.folder), 1000)
+    small.set(key_of(1), Place(7, 64, 64))
+    large = Hints(str(store.folder), 100_000)
+    large.set(key_of(2), Place(8, 64, 64))
+    again = Hints(str(store.folder), 1000)
+    assert ([Place(7, 64, 64)], [Place(8, 64, 64)]) == (again.find(key_of(1)), again.find(key_of(2)))
+    assert 2 == len(list(store.folder.glob("index-*")))
+    for hints in (small, large, again):
+        hints.close()
+
+
+def test_a_segment_that_is_no_file_is_never_followed(store: Store, tmp_path: Path) -> None:
+    """A link or a folder in its place holds no entry."""
     assert put(store, 1)
-    file = file_of(store, 1)
+    [file] = segments(store)
     file.rename(tmp_path / "elsewhere")
     file.symlink_to(tmp_path / "elsewhere")
-    assert get(store, 1) is None
+    assert get(reopened(store), 1) is None
     file.unlink()
     file.mkdir()
+    assert get(reopened(store), 1) is None
+
+
+def test_a_cache_that_is_emptied_during_the_run_is_made_anew(store: Store) -> None:
+    """Its folder may be deleted at any time."""
+    assert put(store, 1)
+    shutil.rmtree(store.folder / GROUP)
+    store._touched = -1e9  # what a minute does
     assert get(store, 1) is None
-    assert not put(store, 1)
-    assert 1 == len(store.notes)
+    assert put(store, 1)
+    assert get(store, 1) is not None
+    assert get(reopened(store), 1) is not None
+    assert not store.notes
 
 
 @contextmanager
@@ -147,18 +210,14 @@ def test_a_writer_that_is_killed_at_any_moment_leaves_nothing_torn(store: Store)
 
 
 def _looks_whole(store: Store, number: int) -> bool:
-    """Read an entry's file as it lies there, ask for the version that it says, and compare; return whether it came."""
-    try:
-        header = file_of(store, number).read_bytes()[:HEADER_BYTES]
-    except FileNotFoundError:
-        return False
-    assert header, "a file without content was shown"
-    version = int.from_bytes(header[24 + 20 + 16 : 24 + 20 + 32], "big")
-    pixels = get(store, number, version)
-    if pixels is None:  # the writer may have replaced it by the next version meanwhile
-        return False
-    assert np.array_equal(pixels_of(number, version), pixels)
-    return True
+    """Ask for the latest versions that the writer may have put, and compare; return whether one came."""
+    served = False
+    for version in range(VERSIONS):
+        pixels = get(store, number, version)
+        if pixels is not None:
+            served = True
+            assert np.array_equal(pixels_of(number, version), pixels)
+    return served
 
 
 def test_only_its_owner_may_write_to_the_folder(store: Store, tmp_path: Path) -> None:
@@ -173,7 +232,7 @@ def test_only_its_owner_may_write_to_the_folder(store: Store, tmp_path: Path) ->
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """The error says which, why and what to do."""
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(CacheError, match=r"file/cache/penstock-images-1' cannot be made: Not a directory; give a"):
+    with pytest.raises(CacheError, match=r"file/cache/penstock-images-2' cannot be made: Not a directory; give a"):
         Store(str(tmp_path / "file" / "cache"), LIMIT)
     with pytest.raises(CacheError, match=r"'relative': give an absolute path"):
         Store("relative", LIMIT)
