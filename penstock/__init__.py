@@ -204,6 +204,8 @@ def images(  # noqa: PLR0913 - by keyword, each with a default
     classes: Sequence[str] | None = None,
     seed: int = 0,
     workers: "int | str | tuple[int, int] | None" = None,
+    cache_gb: float | None = None,
+    cache: "str | PathLike[str] | None" = None,
     dashboard: str = "",
 ) -> "Images":
     """Stream a folder of images with one subfolder per class: start workers and return the streams, ready to iterate.
@@ -214,8 +216,9 @@ def images(  # noqa: PLR0913 - by keyword, each with a default
     `validation_split` is the fraction of each class that is held out; a folder that holds `train` and `validation` (or
     `val`) needs none. `augment` are random changes of training images in place of a recipe, by the names of the spec's
     `augment`. `color` is "rgb", "gray" or "rgba"; `fit` is "stretch", or "cover" to keep the aspect ratio; `classes`
-    are the class names in label order (default: all subfolders, sorted); `workers` and `dashboard` are as for
-    `penstock.local`. Calling it again for the same folder replaces the streams of the call before.
+    are the class names in label order (default: all subfolders, sorted). With `cache_gb`, images are decoded once and
+    kept, up to so many GB (docs/cache.md). `workers`, `cache` and `dashboard` are as for `penstock.local`. Calling it
+    again for the same folder replaces the streams of the call before.
 
     Raises SpecError, SourceError or StackError.
 
@@ -224,7 +227,8 @@ def images(  # noqa: PLR0913 - by keyword, each with a default
         >>> for batch in train:  # doctest: +SKIP
         ...     step(batch["image"], batch["label"])
     """
-    from penstock.launcher.images import Images, images_spec  # noqa: PLC0415 - keeps `import penstock` light
+    from penstock.launcher.arguments import cache_options  # noqa: PLC0415 - keeps `import penstock` light
+    from penstock.launcher.images import Images, images_spec, with_cache  # noqa: PLC0415
     from penstock.launcher.stack import LocalStack  # noqa: PLC0415
 
     options: dict[str, Any] = {
@@ -235,4 +239,5 @@ def images(  # noqa: PLR0913 - by keyword, each with a default
         "augment": augment,
     }
     options |= {"color": color, "fit": fit, "classes": classes, "seed": seed}
-    return Images(LocalStack(images_spec(folder, options), workers=workers, dashboard=dashboard).start())
+    spec, kept = with_cache(images_spec(folder, options), cache_gb, cache), {"worker": cache_options(cache)}
+    return Images(LocalStack(spec, workers=workers, options=kept, dashboard=dashboard).start())

@@ -17,6 +17,8 @@ from penstock.trainer.client.feed import Feed
 
 #: Height and width of samples (pixels) without a recipe.
 _SIDE = 224
+#: Most that `cache_gb` may be, as `cache.gb` in a spec.
+_MOST_GB = 1_000_000
 #: Recipes for images with targets, which the folder has to hold.
 _ANNOTATED = ("coco-detection", "segmentation")
 #: Usual names of the folder with validation images next to `train`.
@@ -111,6 +113,19 @@ def images_spec(folder: str | os.PathLike[str], options: Mapping[str, Any]) -> d
     if "validation" in sources:
         streams["validation"] = {"source": sources["validation"], "transform": plain, "shuffle": False, **common}
     return {"seed": options["seed"], "roots": {"images": str(place)}, "streams": streams}
+
+
+def with_cache(spec: dict[str, Any], gb: Any, folder: object) -> dict[str, Any]:  # noqa: ANN401 - not checked yet
+    """Return a spec whose streams keep decoded images, `gb` in all; none if that is None. Raises SpecError."""
+    if gb is None:
+        if folder is not None:
+            raise SpecError(f"cache = {folder!r}: also say how much it may hold, such as cache_gb=40")
+        return spec
+    if isinstance(gb, bool) or not isinstance(gb, int | float) or not 0 < gb <= _MOST_GB:
+        raise SpecError(f"cache_gb = {gb!r}: give how much decoded images may take (GB), such as 40, or leave it out")
+    streams = spec["streams"]
+    cache = {"gb": gb / len(streams)}  # they share one folder, which may hold the sum
+    return spec | {"streams": {name: stream | {"cache": cache} for name, stream in streams.items()}}
 
 
 def _annotated_spec(place: Path, options: Mapping[str, Any]) -> dict[str, Any]:

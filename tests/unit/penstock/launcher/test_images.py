@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import penstock
-from penstock.launcher.images import images_spec
+from penstock.launcher.images import images_spec, with_cache
 from penstock.protocol.errors import MissingFolderError, PenstockError, SpecError
 from penstock.protocol.spec.spec import Spec, parse_spec
 from penstock.ventilator.sources.catalog import Catalog
@@ -52,6 +52,20 @@ def test_without_a_split_there_is_one_stream(photos: Path) -> None:
     spec = spec_of(photos, size=12, classes=("dog",))
     [plan] = Catalog.open(spec, spec.roots).plans
     assert ("train", 10, ("dog",), (12, 12, 3)) == (plan.name, plan.items, plan.classes, plan.schema[0].shape)
+
+
+def test_a_cache_is_shared_by_the_streams(photos: Path) -> None:
+    """Together they may take what is given; without a size there is none, and a folder alone is no size."""
+    options = {"size": 8, "batch_size": 4, "augment": None, "recipe": None, "color": "rgb", "fit": "stretch"}
+    plain = images_spec(photos, options | {"validation_split": 0.2, "classes": None, "seed": 3})
+    kept = [stream.cache for stream in parse_spec(with_cache(plain, 40, "/fast")).streams.values()]
+    assert [20.0, 20.0] == [cache.gb for cache in kept if cache is not None]
+    assert plain == with_cache(plain, None, None)
+    with pytest.raises(SpecError, match=r"cache = '/fast': also say how much it may hold, such as cache_gb=40"):
+        with_cache(plain, None, "/fast")
+    for wrong in (0, -1, True, "40", float("nan")):
+        with pytest.raises(SpecError, match=r"cache_gb = .*: give how much decoded images may take"):
+            with_cache(plain, wrong, None)
 
 
 @pytest.mark.parametrize("name", ["validation", "valid", "val"])
