@@ -44,7 +44,8 @@ class Hints:
         found = {_bits_of(name) for name in os.listdir(group) if name.startswith(_PREFIX)}  # noqa: PTH208 - as text
         #: Index files, the largest first: descriptor and number of buckets.
         self._tables: list[tuple[int, int]] = []
-        for each in sorted({*found, *([] if max(found, default=0) >= bits else [bits])}, reverse=True):
+        wanted = {bits} if max(found, default=0) < bits else set[int]()
+        for each in sorted(found | wanted, reverse=True):
             if each:
                 descriptor = os.open(f"{group}/{_PREFIX}{each}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 self._tables.append((descriptor, 1 << each))

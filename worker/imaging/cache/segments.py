@@ -8,7 +8,6 @@ import errno
 import os
 import secrets
 import time
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -37,7 +36,7 @@ class Writer:
         self._descriptor = -1
         self._segment = self._end = 0
 
-    def append(self, parts: Sequence[bytes | Pixels], size: int, limit_bytes: int) -> Place:
+    def append(self, parts: tuple[bytes, Pixels], size: int, limit_bytes: int) -> Place:
         """Write an entry of `size` bytes in all, in a fresh segment if this one is full. Raises OSError."""
         full = self._end + size > min(_MOST_BYTES, limit_bytes // _PART)
         if self._descriptor < 0 or (full and self._end):
@@ -118,8 +117,8 @@ def path_of(group: str, segment: int) -> str:
     return f"{group}/{segment:08x}{SEGMENT}"
 
 
-def _write_all(descriptor: int, parts: Sequence[bytes | Pixels], size: int, start: int) -> None:
-    done = os.pwritev(descriptor, parts, start)
+def _write_all(descriptor: int, parts: tuple[bytes, Pixels], size: int, start: int) -> None:
+    done = os.pwritev(descriptor, [parts[0], parts[1].data], start)
     if done == size:
         return
     content = b"".join(bytes(part) for part in parts)
