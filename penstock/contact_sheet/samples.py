@@ -70,7 +70,8 @@ def make_sheet(title: str, plan: StreamPlan, samples: Iterable[Sample], side: in
         for name, image in zip(names, images, strict=False):
             shown_as = None if image is None else to_picture(image, levels[name])
             picture = None if shown_as is None else draw_targets(shown_as, plan, sample.fields, name)
-            tiles.append(Tile(picture or f"{name} {_field(plan, name).shape}: no picture", lines(plan, sample, name)))
+            content = picture or f"{name} {_field(plan, name).shape}: no picture"
+            tiles.append(Tile(content, lines(plan, sample, name), texts(plan, sample, name)))
     return draw(title, notes, tiles, together=len(names))
 
 
@@ -103,7 +104,7 @@ def _note(plan: StreamPlan, names: Sequence[str], levels: Mapping[str, Range]) -
     told = []
     for (dtype, shape), group in groupby(names, lambda name: (_field(plan, name).dtype, _field(plan, name).shape)):
         alike = list(group)
-        others = f" to {alike[-1]}" if len(alike) > 1 else ""
+        others = f" {'and' if len(alike) == 2 else 'to'} {alike[-1]}" if len(alike) > 1 else ""  # noqa: PLR2004
         if len(alike) > 1 and plan.settings.transform.manipulations is not None:
             others = f" and {len(alike) - 1} manipulations"
         shown = levels[alike[0]]
@@ -123,7 +124,7 @@ def save(sheet: Image.Image, path: Path) -> str:
 
 
 def lines(plan: StreamPlan, sample: Sample, image: str = "image") -> tuple[str, ...]:
-    """Return the caption of a sample's image: label; patch, manipulation; numbers; targets in words; item."""
+    """Return the caption of a sample's image: label; patch, manipulation; numbers; item."""
     name = PurePosixPath(sample.item).name
     if sample.failure:
         return ("quarantined", name)
@@ -135,9 +136,15 @@ def lines(plan: StreamPlan, sample: Sample, image: str = "image") -> tuple[str, 
         change.append(image)
     hidden = _WORDED | shown_elsewhere(plan)
     further = [f"{key} {_number(value)}" for key, value in fields.items() if key not in hidden and value.ndim == 0]
-    texts = target_lines(plan, fields) if image == picture_names(plan)[0] else ()
-    found = (_label(plan, fields["label"]), " · ".join(change), " · ".join(further), *texts, name)
+    if plan.settings.transform.manipulations is None and image != picture_names(plan)[0]:
+        further = []  # they stand under the first
+    found = (_label(plan, fields["label"]), " · ".join(change), " · ".join(further), name)
     return tuple(line for line in found if line)
+
+
+def texts(plan: StreamPlan, sample: Sample, image: str = "image") -> list[str]:
+    """Return the targets of a sample in words: its labels and captions. They stand under the first of its images."""
+    return target_lines(plan, sample.fields) if image == picture_names(plan)[0] else []
 
 
 def arranged(plan: StreamPlan, sample: Sample, name: str) -> Array | None:

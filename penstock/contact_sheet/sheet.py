@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ _ASPECT = 1.5
 #: Most tiles that a row holds for belonging together.
 _MOST_TOGETHER = 16
 _ELLIPSIS = "…"
+#: Lines of a longer text at most.
+_TEXT_LINES = 4
 #: Fonts that have the letters of most scripts, looked for among the system's; else Pillow's own, which has few signs.
 _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
 #: Replacement for characters that a font lacks, even without their accents.
@@ -51,6 +54,8 @@ class Tile:
 
     content: Image.Image | str
     lines: Sequence[str]
+    #: Longer texts below these, such as captions, each broken into a few lines.
+    texts: Sequence[str] = ()
 
 
 def check_output(path: str) -> Path:
@@ -77,17 +82,17 @@ def draw(title: str, notes: Sequence[str], tiles: Sequence[Tile | None], *, toge
     A row holds whole groups of `together` tiles, unless a group is wider than a screen.
     """
     pictures = [tile.content for tile in tiles if tile and isinstance(tile.content, Image.Image)]
-    width = max([_COLUMN_PX, *(picture.width for picture in pictures)])
     height = max([picture.height for picture in pictures], default=_COLUMN_PX)
-    lines = max((len(tile.lines) for tile in tiles if tile), default=0)
-    text_height = _line_px(_FIRST_PX) + max(0, lines - 1) * _line_px(_OTHER_PX)
-    step = width + _GAP_PX, height + text_height + _GAP_PX
+    widths = _widths(tiles, together if together <= _MOST_TOGETHER else 1)
+    words = [_below(tile, widths[index % len(widths)]) for index, tile in enumerate(tiles)]
+    text_height = _line_px(_FIRST_PX) + max(0, max(map(len, words), default=0) - 1) * _line_px(_OTHER_PX)
+    step = sum(widths) / len(widths) + _GAP_PX, height + text_height + _GAP_PX
     columns = max(1, min(len(tiles), round(math.sqrt(len(tiles) * _ASPECT * step[1] / step[0]))))
-    if together <= _MOST_TOGETHER:
-        columns = max(1, columns // together) * together
+    columns = max(1, columns // len(widths)) * len(widths)
     rows = math.ceil(len(tiles) / columns)
     top = 2 * _MARGIN_PX + _line_px(_TITLE_PX) + len(notes) * _line_px(_OTHER_PX)
-    inner = max(columns * step[0] - _GAP_PX, _longest(title, notes))
+    starts = [0, *accumulate(width + _GAP_PX for width in widths * (columns // len(widths)))]
+    inner = max(starts[-1] - _GAP_PX, _longest(title, notes))
     sheet = Image.new("RGB", (2 * _MARGIN_PX + inner, top + rows * step[1] + _MARGIN_PX - _GAP_PX), _PAGE)
     page = ImageDraw.Draw(sheet)
     page.text((_MARGIN_PX, _MARGIN_PX), spell(title), _TEXT, font(_TITLE_PX))
@@ -97,28 +102,51 @@ def draw(title: str, notes: Sequence[str], tiles: Sequence[Tile | None], *, toge
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
         if tile:
-            _draw_tile(sheet, tile, (_MARGIN_PX + column * step[0], top + row * step[1]), (width, height))
+            corner = (_MARGIN_PX + starts[column], top + row * step[1])
+            _draw_tile(sheet, tile.content, words[index], corner, (widths[column % len(widths)], height))
     return sheet
 
 
-def _draw_tile(sheet: Image.Image, tile: Tile, corner: tuple[int, int], size: tuple[int, int]) -> None:
+def _widths(tiles: Sequence[Tile | None], together: int) -> list[int]:
+    """Return the width of each place in a group: of its widest picture."""
+    widths = [_COLUMN_PX] * together
+    for index, tile in enumerate(tiles):
+        if tile and isinstance(tile.content, Image.Image):
+            widths[index % together] = max(widths[index % together], tile.content.width)
+    return widths
+
+
+def _below(tile: Tile | None, width: int) -> list[str]:
+    """Return the lines under a tile, each of which fits."""
+    if tile is None:
+        return []
+    lines = [_cut(spell(text), width, font(_OTHER_PX if line else _FIRST_PX)) for line, text in enumerate(tile.lines)]
+    return lines + [line for text in tile.texts for line in _wrap(spell(text), width, _TEXT_LINES)]
+
+
+def _draw_tile(
+    sheet: Image.Image,
+    content: Image.Image | str,
+    lines: Sequence[str],
+    corner: tuple[int, int],
+    size: tuple[int, int],
+) -> None:
     page = ImageDraw.Draw(sheet)
     x, y = corner
     width, height = size
-    failed = isinstance(tile.content, str)
-    if isinstance(tile.content, str):
-        _draw_words(page, tile.content, corner, size)
+    failed = isinstance(content, str)
+    if isinstance(content, str):
+        _draw_words(page, content, corner, size)
     else:
-        left, upper = x + (width - tile.content.width) // 2, y + (height - tile.content.height) // 2
-        page.rectangle((left - 1, upper - 1, left + tile.content.width, upper + tile.content.height), None, _FRAME)
-        sheet.paste(tile.content, (left, upper))
+        left, upper = x + (width - content.width) // 2, y + (height - content.height) // 2
+        page.rectangle((left - 1, upper - 1, left + content.width, upper + content.height), None, _FRAME)
+        sheet.paste(content, (left, upper))
     below = y + height + _LEADING_PX
-    for line, text in enumerate(tile.lines):
+    for line, text in enumerate(lines):
         size_px = _OTHER_PX if line else _FIRST_PX
         face = font(size_px)
-        cut = _cut(spell(text), width, face)
         colour = _FAILED_TEXT if failed else (_GRAY if line else _TEXT)
-        page.text((x + (width - face.getlength(cut)) // 2, below), cut, colour, face)
+        page.text((x + (width - face.getlength(text)) // 2, below), text, colour, face)
         below += _line_px(size_px)
 
 

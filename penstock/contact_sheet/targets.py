@@ -39,8 +39,13 @@ _HIDDEN = 1
 Fields = Mapping[str, Array]
 
 
-def draw_targets(picture: Image.Image, plan: StreamPlan, fields: Fields, image: str = "image") -> Image.Image:
-    """Return the picture of one of a sample's images with its targets drawn over it; `picture` may have any size."""
+def draw_targets(
+    picture: Image.Image, plan: StreamPlan, fields: Fields, image: str = "image", name_share: float = 0.0
+) -> Image.Image:
+    """Return the picture of one of a sample's images with its targets drawn over it; `picture` may have any size.
+
+    Names of classes have this share of its longest side as their height, and 11 pixels at least.
+    """
     found = [
         (placed.target, arrays)
         for placed in plan.settings.placed_targets
@@ -53,14 +58,14 @@ def draw_targets(picture: Image.Image, plan: StreamPlan, fields: Fields, image: 
     for target, (mask, *_) in found:
         if isinstance(target, MaskTarget):
             picture = _masked(picture, mask, target)
-    page = ImageDraw.Draw(picture)
+    page, sizes = ImageDraw.Draw(picture), (_line(picture), max(_TEXT_PX, round(max(picture.size) * name_share)))
     for target, arrays in found:
         if isinstance(target, BoxesTarget):
-            _boxes(page, target, arrays, scale, _line(picture))
+            _boxes(page, target, arrays, scale, sizes)
         elif isinstance(target, OutlineTarget):
-            _outlines(page, target, arrays, scale, _line(picture))
+            _outlines(page, target, arrays, scale, sizes)
         elif isinstance(target, KeypointsTarget):
-            _keypoints(page, arrays, scale, _line(picture))
+            _keypoints(page, arrays, scale, sizes[0])
     return picture
 
 
@@ -109,44 +114,56 @@ def _masked(picture: Image.Image, mask: Array, target: MaskTarget) -> Image.Imag
 
 
 def _boxes(
-    page: ImageDraw.ImageDraw, target: BoxesTarget, arrays: Sequence[Array], scale: tuple[float, float], line: int
+    page: ImageDraw.ImageDraw,
+    target: BoxesTarget,
+    arrays: Sequence[Array],
+    scale: tuple[float, float],
+    sizes: tuple[int, int],
 ) -> None:
+    """Draw boxes; `sizes` are those of lines and of names (pixels)."""
     boxes, count = arrays[0], int(arrays[1])
     labels = arrays[2].tolist() if len(arrays) > 2 else range(len(boxes))  # noqa: PLR2004 - the third is the class
     for (left, top, right, bottom), label in zip(boxes[:count].tolist(), labels, strict=False):
         colour = _COLOURS[label % len(_COLOURS)]
         corner = round(left * scale[0]), round(top * scale[1])
         last = max(corner[0], round(right * scale[0]) - 1), max(corner[1], round(bottom * scale[1]) - 1)
-        page.rectangle((corner, last), None, colour, line)
+        page.rectangle((corner, last), None, colour, sizes[0])
         if target.classes is not None and 0 <= label < len(target.classes):
-            _name(page, target.classes[label], corner, colour)
+            _name(page, target.classes[label], corner, colour, sizes[1])
 
 
 def _outlines(
-    page: ImageDraw.ImageDraw, target: OutlineTarget, arrays: Sequence[Array], scale: tuple[float, float], line: int
+    page: ImageDraw.ImageDraw,
+    target: OutlineTarget,
+    arrays: Sequence[Array],
+    scale: tuple[float, float],
+    sizes: tuple[int, int],
 ) -> None:
-    """Draw polygons, or oriented boxes, which all have four corners."""
+    """Draw polygons, or oriented boxes, which all have four corners; `sizes` as for boxes."""
     if isinstance(target, PolygonsTarget):
-        sizes, count, labels = arrays[1].tolist(), int(arrays[3]), arrays[4:]
+        corner_counts, count, labels = arrays[1].tolist(), int(arrays[3]), arrays[4:]
     else:
-        sizes, count, labels = [4] * len(arrays[0]), int(arrays[1]), arrays[2:]
-    for at, (corners, size) in enumerate(zip(arrays[0][:count], sizes, strict=False)):
+        corner_counts, count, labels = [4] * len(arrays[0]), int(arrays[1]), arrays[2:]
+    for at, (corners, size) in enumerate(zip(arrays[0][:count], corner_counts, strict=False)):
         label = int(labels[0][at]) if labels else at
         colour = _COLOURS[label % len(_COLOURS)]
         places = [(round(x * scale[0]), round(y * scale[1])) for x, y in corners[:size].tolist()]
-        page.line([*places, places[0]], colour, line)
+        page.line([*places, places[0]], colour, sizes[0])
         if target.classes is not None:
-            _name(page, target.classes[label], min(places, key=lambda place: place[1]), colour)
+            _name(page, target.classes[label], min(places, key=lambda place: place[1]), colour, sizes[1])
 
 
-def _name(page: ImageDraw.ImageDraw, name: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    """Write a class name on its colour: above the corner, or below it where there is no room."""
-    words, face = spell(name), font(_TEXT_PX)
+def _name(
+    page: ImageDraw.ImageDraw, name: str, corner: tuple[int, int], colour: tuple[int, int, int], size_px: int
+) -> None:
+    """Write a class name on its colour: above the corner, or below it where there is no room, and further left."""
+    words, face = spell(name), font(size_px)
     left, top, right, bottom = page.textbbox((0, 0), words, face)
-    height = round(bottom - top) + 2
+    width, height = round(right - left) + 3, round(bottom - top) + 2
+    x = max(0, min(corner[0], page.im.size[0] - 1 - width))
     y = corner[1] - height if corner[1] >= height else corner[1]
-    page.rectangle((corner[0], y, corner[0] + round(right - left) + 3, y + height), colour)
-    page.text((corner[0] + 2 - left, y + 1 - top), words, "white", face)
+    page.rectangle((x, y, x + width, y + height), colour)
+    page.text((x + 2 - left, y + 1 - top), words, "white", face)
 
 
 def _keypoints(page: ImageDraw.ImageDraw, arrays: Sequence[Array], scale: tuple[float, float], line: int) -> None:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 _HERE = "127.0.0.1"
 #: Seconds for which one answer is shown to all pages.
 AGAIN_S = 3.0
-#: Pictures at most, and their longest side (pixels): twice what the page shows, for dense screens.
-MOST_PICTURES, _SIDE = 24, 192
+#: Pictures at most, and their longest side (pixels), with targets too: twice what the page shows, for dense screens.
+MOST_PICTURES, _SIDE, _SIDE_WITH_TARGETS = 24, 192, 304
+#: Pictures with targets at most, and the size of class names as a part of their longest side.
+_MOST_WITH_TARGETS, _NAME_SHARE = 12, 0.07
 #: Longest wait for the sink (s): where nothing is held, it shows the next result that comes.
 _WAIT_S = 2.0
 #: Quality of JPEG pictures.
@@ -76,7 +78,9 @@ class SampleViewer:
         except PenstockError as error:
             return _nothing(str(error))
         if seen.samples:
-            return {"why": "", "pictures": list(_pictures(seen, self.name))}
+            assert seen.plan  # noqa: S101 - samples come with the plan that they were made by
+            is_large = bool(seen.plan.settings.targets)  # class names are to be read
+            return {"why": "", "large": is_large, "pictures": list(_pictures(seen, self.name))}
         if seen.has_readers is None:
             return _nothing(f"the sink did not answer at {sink}")
         return _nothing(
@@ -91,7 +95,7 @@ def _nothing(why: str) -> dict[str, Any]:
 def _pictures(seen: "SampleCollection", called: NameItem) -> Iterator[dict[str, Any]]:
     """Yield the pictures as the page shows them."""
     from penstock.contact_sheet.pictures import resize, to_picture  # noqa: PLC0415
-    from penstock.contact_sheet.samples import arranged, lines, picture_names, ranges  # noqa: PLC0415 - as above
+    from penstock.contact_sheet.samples import arranged, lines, picture_names, ranges, texts  # noqa: PLC0415 - as above
     from penstock.contact_sheet.targets import draw_targets  # noqa: PLC0415 - as above
 
     assert seen.plan  # noqa: S101 - samples come with the plan that they were made by
@@ -101,20 +105,22 @@ def _pictures(seen: "SampleCollection", called: NameItem) -> Iterator[dict[str, 
         for sample in seen.samples
         for name in names
         if (image := arranged(plan, sample, name)) is not None
-    ][:MOST_PICTURES]
+    ][: _MOST_WITH_TARGETS if plan.settings.targets else MOST_PICTURES]
     levels = ranges(plan, ((name, image) for _, name, image in shown))
     for sample, name, image in shown:
-        small = resize(image, _SIDE)
+        small = resize(image, _SIDE_WITH_TARGETS if plan.settings.targets else _SIDE)
         path = called(seen.stream, int(sample.fields["item"]))
         is_enlarged = small.shape[0] > image.shape[0]
         file = io.BytesIO()
         # Enlarged pictures show single pixels: few colours, sharp edges.
-        picture = draw_targets(to_picture(small, levels[name]), plan, sample.fields, name)
+        picture = draw_targets(to_picture(small, levels[name]), plan, sample.fields, name, _NAME_SHARE)
         picture.save(file, "PNG" if is_enlarged else "JPEG", quality=_QUALITY)
         kind = "png" if is_enlarged else "jpeg"
         yield {
             "position": sample.position,
+            "starts_row": len(names) > 1 and name == names[0],
             "path": path,
             "lines": lines(plan, replace(sample, item=path or sample.item), name),
+            "texts": texts(plan, sample, name),
             "picture": f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}",
         }

@@ -61,8 +61,9 @@ export class Samples {
     }
   }
 
-  show({ why, pictures }) {
+  show({ why, large, pictures }) {
     const place = find("samples");
+    if (pictures.length) place.classList.toggle("large", Boolean(large));
     if (pictures.length) place.replaceChildren(...pictures.map(tile));
     const none = find("samples-none");
     show(none, !pictures.length);
@@ -70,10 +71,11 @@ export class Samples {
   }
 }
 
-function tile({ position, path, lines, picture }) {
+function tile({ position, path, lines, texts, picture, starts_row: startsRow }) {
   const [first, ...more] = lines.flatMap((line) => line.split(" · "));
   const title = path ? `${path}, position ${position}` : `position ${position}`;
-  return make("figure", { class: "sample" },
-    make("img", { src: picture, alt: [...lines.slice(0, -1), path || lines.at(-1)].join(", "), title, decoding: "async" }),
-    make("figcaption", {}, make("b", {}, first), ...more.map((line) => make("span", {}, line))));
+  return make("figure", { class: startsRow ? "sample starts-row" : "sample" },
+    make("img", { src: picture, alt: [...lines.slice(0, -1), ...texts, path || lines.at(-1)].join(", "), title, decoding: "async" }),
+    make("figcaption", {}, make("b", {}, first), ...more.map((line) => make("span", {}, line)),
+      ...texts.map((text) => make("span", { class: "text", title: text }, text))));
 }

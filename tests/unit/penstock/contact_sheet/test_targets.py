@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from penstock.contact_sheet.samples import Sample, lines
+from penstock.contact_sheet.samples import Sample, lines, texts
 from penstock.contact_sheet.targets import draw_targets
 from penstock.protocol.plan import StreamPlan, schema_of
 from penstock.protocol.spec.spec import Stream
@@ -85,7 +85,9 @@ def test_words_stand_below_the_picture() -> None:
     plan = plan_of(TARGETS)
     text = np.frombuffer("süßes\nMeer".encode().ljust(16, b"\0"), np.uint8)
     fields = fields_of(plan, tags=[0, 1], text=text, text_bytes=12, age=2.5, boxes_count=2, label=-1)
-    assert ("age 2.5", "tags sky", "text süßes Meer", "1.jpg") == lines(plan, Sample(0, "a/1.jpg", fields))
+    sample = Sample(0, "a/1.jpg", fields)
+    assert ("age 2.5", "1.jpg") == lines(plan, sample)
+    assert ["tags sky", "text süßes Meer"] == texts(plan, sample)
 
 
 def test_fields_of_another_shape_are_left_alone() -> None:
