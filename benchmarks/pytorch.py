@@ -236,7 +236,7 @@ def measure_first(made: Path, given: argparse.Namespace) -> list[dict[str, Any]]
     for _ in range(given.rounds):
         others, row = Disturbance(), {}
         for whose in ("DataLoader", "Penstock"):
-            command = [sys.executable, "-P", __file__, "--first", whose, "--made", str(made)]
+            command = [sys.executable, __file__, "--first", whose, "--made", str(made)]
             command += ["--workers", str(given.workers)]
             ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
             row[whose] = float(ran.stdout)
