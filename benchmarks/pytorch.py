@@ -1,6 +1,6 @@
 """PyTorch's `DataLoader` and Penstock's loop of tensors, side by side, with the same number of worker processes.
 
-    build/torch/bin/python benchmarks/pytorch.py [--rounds 5] [--seconds 4] [--parts loop,rate,first] [--out torch.json]
+    build/torch/bin/python benchmarks/pytorch.py [--rounds 5] [--seconds 3] [--parts loop,rate,first] [--out torch.json]
 
 loop: samples a second of a loop over `feed.torch()` and of one over the feed's arrays, both over the limit: the bare
 kernel, once a core. rate: samples a second of both loaders, on photos and on small arrays. first: seconds from making a
@@ -257,7 +257,7 @@ def main() -> None:
     """Measure what was asked for, print tables, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--parts", default="loop,rate,first")
     parser.add_argument("--data", type=Path, default=_ROOT.parent / "shared" / "data")

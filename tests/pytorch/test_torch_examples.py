@@ -1,5 +1,6 @@
 """The examples for PyTorch and JAX run as they are written: small, killed in the middle, and resumed."""
 
+import json
 import os
 import re
 import subprocess
@@ -10,8 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image, ImageDraw
 from support.streams import run_stack, until
 
 from penstock.launcher.stack import LocalStack
@@ -82,6 +85,54 @@ def test_two_ranks_train_and_one_process_goes_on(served: LocalStack, tmp_path: P
     said = finished(start([*command, f"--epochs={epoch + 2}"], tmp_path))
     trained = re.findall(r"^epoch (\d+): loss \d+\.\d+,", said, re.MULTILINE)
     assert [epoch, epoch + 1] == [int(number) for number in trained]
+
+
+def test_a_detector_finds_what_it_was_shown(tmp_path: Path) -> None:
+    """Ellipses and rectangles on noise, in the layout of COCO: it finds most after some epochs, also resumed."""
+    shown = write_shapes(tmp_path / "set", count=96)
+    spec: dict[str, Any] = tomllib.loads((EXAMPLES / "detection.toml").read_text(encoding="utf-8"))
+    spec["roots"] = {"photos": str(shown)}
+    train = spec["streams"]["train"]
+    train["transform"]["recipe"]["size"] = 64
+    train["targets"]["boxes"]["classes"] = list(SHAPES)
+    with run_stack(spec, workers=1) as running:
+        command = [str(EXAMPLES / "torch_detection.py"), running.address, "--width=16", "--rate=0.005"]
+        said = finished(start([*command, "--epochs=6"], tmp_path)) + finished(
+            start([*command, "--epochs=12"], tmp_path)
+        )
+    trained = re.findall(r"^epoch (\d+): loss \d+\.\d+, (\d+)% found", said, re.MULTILINE)
+    assert list(range(12)) == [int(epoch) for epoch, _ in trained]
+    assert int(trained[0][1]) < 50 < int(trained[-1][1])
+
+
+#: Classes of the set that is made for the detector.
+SHAPES = ("ellipse", "rectangle")
+
+
+def write_shapes(root: Path, count: int) -> Path:
+    """Write images of one or two bright shapes on dark noise, and their boxes; return the folder."""
+    rng = np.random.default_rng(3)
+    images, annotations = [], []
+    (root / "train2017").mkdir(parents=True)
+    (root / "annotations").mkdir()
+    for number in range(count):
+        width, height = (int(side) for side in rng.integers(64, 96, 2))
+        picture = Image.fromarray(rng.integers(0, 80, (height, width, 3), np.uint8))
+        for _ in range(int(rng.integers(1, 3))):
+            side = rng.integers(20, 40, 2)
+            left, top = (int(rng.integers(0, most - one)) for most, one in zip((width, height), side, strict=True))
+            box = [left, top, left + int(side[0]), top + int(side[1])]
+            label = int(rng.integers(0, 2))
+            color = tuple(int(level) for level in rng.integers(150, 256, 3))
+            getattr(ImageDraw.Draw(picture), SHAPES[label])(box, fill=color)
+            bounds = {"bbox": [left, top, int(side[0]), int(side[1])], "area": int(side.prod()), "iscrowd": 0}
+            annotations.append(bounds | {"id": len(annotations), "image_id": number, "category_id": label + 1})
+        images.append({"id": number, "file_name": f"{number}.jpg", "width": width, "height": height})
+        picture.save(root / "train2017" / f"{number}.jpg", quality=95)
+    categories = [{"id": number, "name": name} for number, name in enumerate(SHAPES, 1)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (root / "annotations/instances_train2017.json").write_text(json.dumps(content))
+    return root
 
 
 def test_jax_trains_on_a_mesh_and_goes_on(served: LocalStack, tmp_path: Path) -> None:
