@@ -10,6 +10,7 @@ Killed at any moment and started again, the training continues with the very nex
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch  # pyright: ignore[reportMissingImports]
 from torch import nn  # pyright: ignore[reportMissingImports]
@@ -108,28 +109,30 @@ def main() -> None:
     file = options.run / "detection.pt"
     with penstock.connect(options.sink, "train") as feed:
         loader = feed.torch(device)
-        model = Detector(len(feed.plan.settings.targets["boxes"].classes), options.width).to(device)
+        boxes: Any = feed.plan.settings.targets["boxes"]
+        model = Detector(len(boxes.classes), options.width).to(device)
         optimizer = torch.optim.AdamW(model.parameters(), options.rate)
-        parts = {"model": model, "optimizer": optimizer, "loader": loader}
+        parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "loader": loader}
         if file.exists():
             for name, state in torch.load(file, map_location=device, weights_only=True).items():
                 parts[name].load_state_dict(state)
         for epoch in range(feed.upcoming_epoch(), options.epochs):
-            found = []
+            losses, found = [], []
             for number, batch in enumerate(loader, 1):
                 loss, right = loss_of(model, batch)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
+                losses.append(loss.detach())
                 found.append(right)
                 if number % options.save_every == 0:
                     save(file, parts)
             save(file, parts)
-            part = torch.stack(found).mean()
-            print(f"epoch {epoch}: loss {loss.item():.3f}, {part:.0%} found, waited {feed.stats.wait_fraction:.0%}")
+            mean, part = (float(torch.stack(numbers).mean()) for numbers in (losses, found))
+            print(f"epoch {epoch}: loss {mean:.3f}, {part:.0%} found, waited {feed.stats.wait_fraction:.0%}")
 
 
-def save(file: Path, parts: dict[str, nn.Module]) -> None:
+def save(file: Path, parts: dict[str, Any]) -> None:
     """Save model, optimizer and position in one file, which is replaced when it is complete."""
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save({name: part.state_dict() for name, part in parts.items()}, file.with_suffix(".new"))
