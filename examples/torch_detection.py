@@ -46,7 +46,7 @@ class Detector(nn.Module):  # type: ignore[misc]
         """Return logits (n, places, classes) and boxes (n, places, 4) for images as they come from the workers."""
         seen = self.body(images.float() / 127.5 - 1)
         reaches = nn.functional.softplus(self.reaches(seen)).flatten(2).transpose(1, 2) * STRIDE
-        middles = places(*seen.shape[2:], device=seen.device)
+        middles = places(seen.shape[2], seen.shape[3], seen.device)
         boxes = torch.cat([middles - reaches[..., :2], middles + reaches[..., 2:]], -1)
         return self.chances(seen).flatten(2).transpose(1, 2), boxes
 

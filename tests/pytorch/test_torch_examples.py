@@ -112,7 +112,8 @@ SHAPES = ("ellipse", "rectangle")
 def write_shapes(root: Path, count: int) -> Path:
     """Write images of one or two bright shapes on dark noise, and their boxes; return the folder."""
     rng = np.random.default_rng(3)
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     (root / "train2017").mkdir(parents=True)
     (root / "annotations").mkdir()
     for number in range(count):
