@@ -12,6 +12,7 @@ from value_words import bounded, default_words, type_words
 from penstock.bench.results import BenchSettings
 from penstock.commands.autoscale import AutoscaleSettings
 from penstock.commands.check import CheckSettings
+from penstock.commands.convert import ConvertSettings
 from penstock.commands.doctor import DoctorSettings
 from penstock.commands.init import SpecSettings
 from penstock.commands.inspect import InspectSettings
@@ -82,6 +83,7 @@ _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock worker": WorkerSettings,
     "penstock up": UpSettings,
     "penstock write": WriteSettings,
+    "penstock convert": ConvertSettings,
     "penstock init": SpecSettings,
     "penstock check": CheckSettings,
     "penstock preview": PreviewSettings,

@@ -32,6 +32,7 @@ COMMANDS = {
     "preview": Command("penstock.commands.preview", "draw a stream's first samples on a contact sheet"),
     "view": Command("penstock.commands.view", "draw the samples in a running sink on a contact sheet"),
     "write": Command("penstock.commands.write", "write a stream to an HDF5 file, to train from without workers"),
+    "convert": Command("penstock.commands.convert", "write a source's images into tar shards or Parquet files"),
     "inspect": Command("penstock.commands.inspect", "describe an HDF5 file, and draw its samples"),
     "up": Command("penstock.commands.up", "run a supervised stack on this machine"),
     "status": Command("penstock.commands.status", "show the state of a running stack, and its bottleneck"),

@@ -1,7 +1,7 @@
 """`penstock check`: prints a spec's sizes, schema, memory bound and order before it runs.
 
-Prints tables for people, or JSON. It starts no process and decodes no image: it lists the source and reads the headers
-of a few files.
+Prints tables for people, or JSON. It starts no process: it lists the source, reads the headers of a few files, and
+decodes a few to compare the time with that of reading them.
 """
 
 import json
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock.commands.cache_estimate import estimate_cache
+from penstock.commands.converting.advice import time_reading
 from penstock.commands.memory_estimate import Term, Use, estimate, look_at, total
 from penstock.launcher.links import follow_links
 from penstock.protocol.errors import SpecError
@@ -130,7 +131,9 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
         for field in told["schema"]
     ]
     _print(console, "schema of a sample", ("field", "dtype", "shape", "axes", "channels", "bytes"), rows)
-    console.print(told["cache"]["sentence"], markup=False, highlight=False)
+    for fact in ("cache", "reading"):
+        if told[fact] and told[fact]["sentence"]:
+            console.print(told[fact]["sentence"], markup=False, highlight=False)
     console.print()
     order = [tuple(str(value) for value in entry.values()) for entry in told["order"]]
     _print(console, "first samples of two epochs", ("epoch", "position", "path", "label", "class", "patch"), order)
@@ -190,6 +193,8 @@ def serve(settings: CheckSettings) -> int:
     for stream, use in zip(told, uses, strict=True):
         cache = estimate_cache(use.plan, use.files.images)
         stream["cache"] = cache.as_json() | {"sentence": cache.sentence}
+        reading = time_reading(catalog, use.plan, roots)
+        stream["reading"] = None if reading is None else reading.as_json()
     terms = estimate(uses, workers=workers, world_size=settings.world_size, prefetch=settings.prefetch)
     if settings.json_:
         memory = [{"where": term.what, "mb": round(term.mb, 3), "why": term.why} for term in terms]

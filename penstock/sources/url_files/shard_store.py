@@ -178,7 +178,9 @@ class ShardStore:
         try:
             if not self._room.take(descriptor, shard.size):
                 part.unlink()
-                self._pass_over(path, "it does not fit beside the shards in use; cache_gb may be too small", say=False)
+                self._pass_over(
+                    path, "there is no room for it next to the shards in use; cache_gb may be too small", say=False
+                )
                 return None
             with self._fetching:
                 self._fill(descriptor, path, shard)

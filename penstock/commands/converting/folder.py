@@ -1,0 +1,84 @@
+"""The folder that shards are written into: whose they are, which are there, and what failed.
+
+`convert.json` says of which items and by which settings the shards are made. So an interrupted conversion goes on with
+the shards that are missing, and shards of two conversions never lie in one folder.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from penstock.protocol.errors import SpecError
+
+#: File that says what the shards are made of, and the lock of the program that writes them.
+_FACTS, _LOCK = "convert.json", ".convert.lock"
+_VERSION = 1
+
+
+class OutputFolder:
+    """A folder of shards, of which this program writes those that are missing."""
+
+    def __init__(self, place: Path, facts: Mapping[str, Any]) -> None:
+        """Take the folder; `facts` are all that decides the shards but how many items each has. Raises SpecError."""
+        self.place, self._facts = place, {"version": _VERSION, **facts}
+
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Make the folder, and hold it while the block lasts. Raises SpecError if another program does."""
+        try:
+            self.place.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise SpecError(f"{self.place}: cannot write into the folder: {error.strerror}") from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SpecError(f"{self.place}: another penstock convert writes into it; wait for its end") from None
+            yield
+        finally:
+            os.close(descriptor)
+
+    def known_shard_items(self) -> int | None:
+        """Return how many items a shard of this folder has; None if it is new. Raises SpecError if it is another's."""
+        try:
+            known = json.loads((self.place / _FACTS).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if others := [each.name for each in self.place.iterdir() if not each.name.startswith(".")]:
+                raise SpecError(
+                    f"{self.place}: holds other files, such as {min(others)!r}: give a new folder"
+                ) from None
+            return None
+        except ValueError as error:
+            raise SpecError(f"{self.place / _FACTS}: damaged: {error}; give a new folder") from error
+        count = known.pop("shard_items", None)
+        if known != json.loads(json.dumps(self._facts)) or not isinstance(count, int) or count < 1:
+            changed = sorted(name for name in {*known, *self._facts} if known.get(name) != self._facts.get(name))
+            raise SpecError(
+                f"{self.place}: holds shards that were made of other items, or by other settings (changed: "
+                f"{', '.join(changed) or 'shard_items'}): give a new folder, or the settings of that time"
+            )
+        return count
+
+    def begin(self, shard_items: int) -> None:
+        """Say what the shards of this folder are."""
+        part = self.place / f".{_FACTS}.part"
+        text = json.dumps({**self._facts, "shard_items": shard_items}, indent=2, ensure_ascii=False)
+        part.write_text(text + "\n", encoding="utf-8")
+        part.rename(self.place / _FACTS)
+
+    def failures_file(self, shard: str) -> Path:
+        """Return the file that lists what a shard lacks; without it, the shard has all its items."""
+        return self.place / f"{Path(shard).stem}.failed.jsonl"
+
+    def failures(self, shard: str) -> list[dict[str, Any]]:
+        """Return what a shard lacks."""
+        try:
+            lines = self.failures_file(shard).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in lines]
