@@ -29,7 +29,7 @@ class Reading:
 
     def as_json(self) -> dict[str, object]:
         """Return it as `penstock check --json` shows it."""
-        return asdict(self) | {"sentence": self.sentence}
+        return {**asdict(self), "sentence": self.sentence}
 
     @property
     def sentence(self) -> str:

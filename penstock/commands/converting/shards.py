@@ -86,9 +86,9 @@ def write_parquet(opened: Any, samples: Iterable[Sample], classes: Sequence[str]
     # Images are compressed already; a dictionary of them would only cost.
     with pa.parquet.ParquetWriter(opened, schema, compression="NONE", use_dictionary=False) as writer:
         while group := list(islice(left, _GROUP_ROWS)):
-            rows = {"image": [{"bytes": each.image.content, "path": each.path} for each in group]}
+            rows: dict[str, list[Any]] = {"image": [{"bytes": each.image.content, "path": each.path} for each in group]}
             if classes:
-                rows["label"] = [each.label for each in group]  # type: ignore[assignment]
+                rows["label"] = [each.label for each in group]
             writer.write_table(pa.table(rows, schema=schema), row_group_size=_GROUP_ROWS)
 
 
