@@ -1,11 +1,14 @@
 """Well-formed messages of every kind, with numbers and addresses at their extremes, against running services."""
 
+import psutil
 import pytest
 import zmq
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.drawn import drawn
 from support.hostile import Attacker, message
+from support.mutations.attack import cpu_s
+from support.mutations.extremes import KINDS, extreme_messages, introduction
 from support.streams import digest, epochs, make_images, make_spec, run_stack, take, told, until
 
 import penstock
@@ -72,6 +75,57 @@ def test_extreme_numbers_end_no_service(stack: LocalStack) -> None:
         attack()
         assert 1 < len(epochs(stack.feed(), 1))
         assert {} == {name: child.restarts for name, child in stack.children.items() if child.restarts}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_number_and_text_at_its_extremes_ends_no_service(name: str, stack: LocalStack) -> None:
+    """From a peer that is admitted anew before each message: nothing restarts, and a trainer gets the same epoch.
+
+    No fifty of them take a service a second of processor time, so none does.
+    """
+    kind = zmq.PUSH if name == "sink: results" else zmq.DEALER
+    part = name.partition(",")[0].partition(":")[0]
+    with stack:
+        reference = digest(epochs(stack.feed(), 1))
+        addresses = stack.addresses
+        address = {"sink: results": addresses.results, "sink: trainers": addresses.trainers}.get(
+            name, addresses.ventilator
+        )
+        process = psutil.Process(stack.children[part].process.pid)
+        sent, longest, used = 0, 0.0, cpu_s(process)
+        with Attacker(kind, address) as attacker:
+            for frames in extreme_messages(name):
+                attacker.send([*introduction(name, addresses), frames])
+                sent += 1
+                if sent % 50 == 0:
+                    longest, used = max(longest, cpu_s(process) - used), cpu_s(process)
+        assert sent > 50
+        assert longest < 1
+        assert reference == digest(epochs(stack.feed(), 1))
+        assert {} == {name: child.restarts for name, child in stack.children.items() if child.restarts}
+
+
+def test_tasks_that_no_epoch_will_reach_end_no_worker(stack: LocalStack) -> None:
+    """A false sink misses tasks up to the last number that a message may carry: workers make them, or say why not."""
+    with stack:
+        reference = digest(epochs(stack.feed(), 1))
+        for first in (2**31, 2**53, 2**60, 2**61, 2**62 - 3):
+            need = messages.StreamNeed(stream="train", missing=((first, first + 2),))
+            report = message(messages.Progress(sequence=1, needs=(need,)))
+            unwanted = _unwanted(stack)
+            with Attacker(zmq.DEALER, stack.addresses.ventilator) as attacker:
+
+                def come(unwanted: int = unwanted, report: list[bytes] = report, attacker: Attacker = attacker) -> bool:
+                    attacker.send([*introduction("ventilator, as a sink", stack.addresses), report])
+                    return _unwanted(stack) > unwanted
+
+                until(come, "a result of them to reach the sink, which wants none")
+        assert reference == digest(epochs(stack.feed(), 1))
+        assert {} == {name: child.restarts for name, child in stack.children.items() if child.restarts}
+
+
+def _unwanted(stack: LocalStack) -> int:
+    return int(told(stack, "sink")["results"].get("unwanted", 0))
 
 
 def _with_version(drawn_message: messages.AnyMessage) -> messages.AnyMessage:

@@ -152,18 +152,19 @@ def _send(
     attacks: Generator[Frames], report: Report, process: psutil.Process, send: Callable[[Frames], object]
 ) -> None:
     """Send in blocks; the socket's high-water mark holds the sender back."""
-    used = _cpu_s(process)
+    used = cpu_s(process)
     for frames in attacks:
         send(frames)
         report.sent += 1
         if report.sent % _BLOCK == 0:
-            now_used = _cpu_s(process)
-            report.block_cpu_s = max(report.block_cpu_s, now_used - used)
+            now_used = cpu_s(process)
+            report.blockcpu_s = max(report.blockcpu_s, now_used - used)
             used = now_used
     assert is_alive(process), report
 
 
-def _cpu_s(process: psutil.Process) -> float:
+def cpu_s(process: psutil.Process) -> float:
+    """Return the processor time (s) that a process has used."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
