@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator
 
-import psutil
 import pytest
 import structlog
 import zmq
 from support.hostile import Attacker, message
 from support.hostile_zmtp import never_end
+from support.services.peaks import begin_peak, peak_bytes
 from support.streams import digest, epochs, make_images, make_spec, run_stack, take, told, until
 
 from penstock.launcher.stack import Addresses
@@ -35,11 +35,11 @@ def test_the_sender_of_a_message_without_end_is_disconnected(
         for port, kind, part in zip(
             free_ports, ("DEALER", "PUSH", "DEALER"), ("ventilator", "sink", "sink"), strict=True
         ):
-            process = psutil.Process(stack.children[part].process.pid)
-            before = process.memory_info().rss
+            pid = stack.children[part].process.pid
+            before = begin_peak(pid)
             sent = never_end(("127.0.0.1", port), kind, 7_900_000 if part == "ventilator" else 120_000, MOST_BYTES)
             assert sent < MOST_BYTES / 2, (part, kind)
-            assert process.memory_info().rss - before < 300e6, (part, kind)
+            assert peak_bytes(pid) - before < 300e6, (part, kind)
         until(lambda: told(stack, "ventilator")["rejected"].get("unfinished"), "the ventilator to count it")
         until(lambda: told(stack, "sink")["rejected"].get("unfinished", 0) >= 2, "the sink to count both")
         got += list(feed)

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import zmq
 from support.hostile import Attacker, Tap, flood, message, volley
 from support.hostile_zmtp import claim_a_frame
 from support.plans import LEASE_KEY, make_plan
+from support.services.peaks import begin_peak, peak_bytes
 from support.streams import DEADLINE_S, Batch, digest, epochs, make_images, make_spec, run_stack, take, told, until
 
 import penstock
@@ -57,11 +57,6 @@ def reference(spec: dict[str, object]) -> list[Batch]:
 def rejected(stack: LocalStack, part: str) -> Counter[str]:
     """Return what a part has dropped, by reason, as /healthz says."""
     return Counter(told(stack, part)["rejected"])
-
-
-def rss_mb(stack: LocalStack, part: str) -> float:
-    """Return the memory of a part."""
-    return psutil.Process(stack.children[part].process.pid).memory_info().rss / 1e6
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -180,7 +175,8 @@ def test_floods_of_connections_and_giant_claims_stay_bounded(
     with run_stack(spec, workers=2, addresses=addresses) as stack:
         feed = stack.feed()
         got = take(feed, 5)
-        before = {part: rss_mb(stack, part) for part in ("ventilator", "sink")}
+        pids = {part: stack.children[part].process.pid for part in ("ventilator", "sink")}
+        before = {part: begin_peak(pid) / 1e6 for part, pid in pids.items()}
         opened: list[socket.socket] = []
         for port, kind in zip(free_ports, ("DEALER", "PUSH", "DEALER"), strict=True):
             opened += flood(("127.0.0.1", port), 200, rng)
@@ -194,7 +190,7 @@ def test_floods_of_connections_and_giant_claims_stay_bounded(
             attacker.send([message(unwanted, bytes(46_080))] * 2000 + [message(RESULT, bytes(250_000))] * 400)
             got += take(feed, len(reference) - len(got))
             until(lambda: rejected(stack, "sink")["lease"] >= 2000, "the sink to drop them")
-        after = {part: rss_mb(stack, part) for part in before}
+        after = {part: peak_bytes(pid) / 1e6 for part, pid in pids.items()}
         for each in opened:
             each.close()
     assert digest(reference) == digest(got)

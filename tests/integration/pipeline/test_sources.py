@@ -12,8 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
+from support.services.peaks import peak_bytes
 from support.streams import (
     DEADLINE_S,
     Batch,
@@ -133,7 +133,7 @@ def test_one_small_image_gives_batches_at_once(tmp_path: Path) -> None:
         feed, begun = stack.feed(), time.monotonic()
         assert 500 == len(take(feed, 500))
         assert time.monotonic() - begun < DEADLINE_S
-        assert max(psutil.Process(child.process.pid).memory_info().rss for child in stack.children.values()) < 300e6
+        assert max(peak_bytes(child.process.pid) for child in stack.children.values()) < 300e6
 
 
 def test_a_frame_gives_what_its_manifest_gives(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import psutil
 from support.hostile import message
 from support.hostile_zmtp import connect, frame, never_end
 from support.mutations.onlooker import asked, meanwhile
+from support.services.peaks import begin_peak, peak_bytes
 from support.streams import digest, epochs, held_ports, is_alive, make_images, make_spec, told, until
 
 from penstock.launcher.stack import Addresses, LocalStack
@@ -31,8 +32,8 @@ _SOCKETS = {
     "sink: results": ("sink", "PUSH", messages.Result),
     "sink: trainers": ("sink", "DEALER", messages.Subscribe),
 }
-#: Size of the frames of a message without an end; seconds between two measurements of memory, and without an attack.
-_FRAME_BYTES, _MEASURE_S, _REST_S = 8_000_000, 0.01, 2.0
+#: Size of the frames of a message without an end; seconds without an attack.
+_FRAME_BYTES, _REST_S = 8_000_000, 2.0
 #: Answers and batches that come after an attack before it counts as dealt with: more batches than may be on their
 #: way when it begins.
 _ANSWERS, _BATCHES = 3, 100
@@ -138,15 +139,9 @@ def _lost(stack: LocalStack) -> int:
 @contextmanager
 def _measured(process: psutil.Process, flooded: Flooded) -> Generator[None]:
     """Measure by how much a process grows while the block lasts."""
-    before, over = process.memory_info().rss, threading.Event()
-
-    def measure() -> None:
-        with suppress(psutil.NoSuchProcess):
-            while not over.wait(_MEASURE_S):
-                flooded.grew_bytes = max(flooded.grew_bytes, process.memory_info().rss - before)
-
-    with meanwhile(measure, over):
-        yield
+    before = begin_peak(process.pid)
+    yield
+    flooded.grew_bytes = max(0, peak_bytes(process.pid) - before)
 
 
 @contextmanager

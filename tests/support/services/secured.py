@@ -14,9 +14,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import zmq
 from support.hostile import Attacker
+from support.services.peaks import begin_peak, peak_bytes
 from support.services.running import FAST
 from support.streams import digest, take, told
 
@@ -56,32 +56,16 @@ def rejected(stack: LocalStack, part: str) -> Counter[str]:
 @contextmanager
 def served(stack: LocalStack, reference: str, most_mb: float = 60) -> Generator[None]:
     """Read an epoch while the block's attack runs: the same bytes come, and no service's memory grows much."""
-
-    def rss_mb() -> dict[str, float]:
-        names = ("ventilator", "sink")
-        return {name: psutil.Process(stack.children[name].process.pid).memory_info().rss / 1e6 for name in names}
-
     with stack.feed() as feed:
         got = take(feed, 3)
-        before, most = rss_mb(), dict[str, float]()
-        over = threading.Event()
-
-        def watch() -> None:
-            while not over.wait(0.05):
-                for name, size in rss_mb().items():
-                    most[name] = max(most.get(name, 0.0), size - before[name])
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        try:
-            yield
-            began = time.monotonic()
-            got += take(feed, 5)
-            took = time.monotonic() - began
-            got += [batch for batch in feed]  # noqa: C416 - to the end of this epoch
-        finally:
-            over.set()
-            watcher.join()
+        pids = {name: stack.children[name].process.pid for name in ("ventilator", "sink")}
+        before = {name: begin_peak(pid) for name, pid in pids.items()}
+        yield
+        began = time.monotonic()
+        got += take(feed, 5)
+        took = time.monotonic() - began
+        got += [batch for batch in feed]  # noqa: C416 - to the end of this epoch
+        most = {name: (peak_bytes(pid) - before[name]) / 1e6 for name, pid in pids.items()}
     assert reference == digest(got)
     assert took < 10, "no other peer is slowed for more than a moment"
     assert all(size < most_mb for size in most.values()), most

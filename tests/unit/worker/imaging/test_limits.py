@@ -1,5 +1,6 @@
 """Attacks on memory and time by small files: what is refused, and what the rest takes at most."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ Image.new(mode, (side, side)).save(path, image_format, **options)
 #: Decodes a file; prints the growth of its memory (bytes) and the longest that another thread waited: seconds in which
 #: this program ran, so that others on the machine do not count.
 MEASURE = """
-import resource, sys, threading, time
+import sys, threading, time
+from support.services.peaks import begin_peak, peak_bytes
 from penstock.worker.imaging.decode import Decoder
 longest, done = [0.0], threading.Event()
 def beat():
@@ -32,19 +34,20 @@ def beat():
 thread = threading.Thread(target=beat)
 data = open(sys.argv[1], "rb").read()
 decoder = Decoder("rgb")
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = begin_peak()
 thread.start()
 decoder.decode(data)
 done.set()
 thread.join()
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, longest[0])
+print(peak_bytes() - before, longest[0])
 """
 
 
 def run(program: str, *arguments: str) -> str:
     """Return what a program prints."""
     command = [sys.executable, "-c", program, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=environment).stdout
 
 
 @pytest.mark.parametrize(
