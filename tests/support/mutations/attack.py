@@ -158,7 +158,7 @@ def _send(
         report.sent += 1
         if report.sent % _BLOCK == 0:
             now_used = cpu_s(process)
-            report.blockcpu_s = max(report.blockcpu_s, now_used - used)
+            report.block_cpu_s = max(report.block_cpu_s, now_used - used)
             used = now_used
     assert is_alive(process), report
 
