@@ -87,6 +87,24 @@ def test_two_ranks_train_and_one_process_goes_on(served: LocalStack, tmp_path: P
     assert [epoch, epoch + 1] == [int(number) for number in trained]
 
 
+def test_views_of_images_teach_without_labels(photos: Path, tmp_path: Path) -> None:
+    """DINO's views, of two sizes, on two ranks and then on one: each epoch once; views of an image grow alike."""
+    spec: dict[str, Any] = tomllib.loads((EXAMPLES / "dino.toml").read_text(encoding="utf-8"))
+    spec["roots"] = {"photos": str(photos)}
+    train = spec["streams"]["train"]
+    train["transform"]["recipe"] |= {"size": 32, "local_views": 2}
+    train["batch_size"] = 8
+    with run_stack(spec, workers=1) as running:
+        command = [str(EXAMPLES / "torch_dino.py"), running.address, "--width=8", "--outputs=64", "--rate=0.002"]
+        said = finished(start([*TORCHRUN, *command, "--epochs=2"], tmp_path))
+        said += finished(start([*command, "--epochs=6"], tmp_path))
+    trained = re.findall(r"^epoch (\d+): loss (\d+\.\d+), (\d+)% found", said, re.MULTILINE)
+    assert list(range(6)) == [int(epoch) for epoch, *_ in trained]
+    losses = [float(loss) for _, loss, _ in trained]
+    assert losses[-1] < losses[1]  # in the first epoch the centre is not yet that of the outputs
+    assert np.mean([int(found) for *_, found in trained]) > 100 / 8  # what chance would find
+
+
 def test_a_detector_finds_what_it_was_shown(tmp_path: Path) -> None:
     """Ellipses and rectangles on noise, in the layout of COCO: it finds most after some epochs, also resumed."""
     shown = write_shapes(tmp_path / "set", count=96)
