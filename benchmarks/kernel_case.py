@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Stream
@@ -32,6 +34,12 @@ def pipeline(transform: Mapping[str, Any], root: Path, patches: int = 1) -> Pipe
     stream = Stream.model_validate({"source": source, "transform": transform, "patches": patches})
     plan = StreamPlan(name="train", seed=1, settings=stream, items=1, classes=("one",), fingerprint="")
     return Pipeline(plan, {"data": root})
+
+
+def worker(pipeline: Pipeline, items: int) -> Callable[[Task], object]:
+    """Return what makes a task's samples as a worker does: in memory that is used again and again."""
+    room = np.empty(pipeline.room_bytes(items), np.uint8)
+    return lambda task: pipeline.make(task, pipeline.read(task), room)
 
 
 def task_of(files: list[Path], root: Path, cells: list[tuple[str, ...]] | None = None, epoch: int = 0) -> Task:

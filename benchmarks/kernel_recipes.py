@@ -1,8 +1,8 @@
 """Today's training recipes for `kernels.py`, beside torchvision, Albumentations and hand-written loops.
 
-These need the environment that `make bench-kernels` makes. Every library has one thread. Both sides read the same
-files, which are in the page cache, and leave uint8 pixels of the same size; what differs is said at each case. Random
-numbers are each library's own, of the same distributions.
+These need the environment that `make bench-kernels` makes. Every library has one thread, and puts batches together in
+memory that is used again. Both sides read the same files, which are in the page cache, and leave uint8 pixels of the
+same size; what differs is said at each case. Random numbers are each library's own, of the same distributions.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import simplejpeg  # type: ignore[import-untyped]
-from kernel_case import OURS, Case, pipeline, task_of
+from kernel_case import OURS, Case, pipeline, task_of, worker
 from PIL import Image
 
 from penstock.protocol.messages import Task, TaskKey
@@ -43,14 +43,16 @@ def imagenet(data: Path, made: Path) -> Case:
     """
     files = photos(data / "cats-dogs", made / "imagenet", (500, 400), 128)
     steps = [_CROP, _FLIP, {"op": "color_jitter", **_JITTER}, {"op": "random_erasing", "p": 0.25, "value": _MEAN}]
-    ours, task = pipeline({"steps": steps}, made), task_of(files, made)
+    ours, task = worker(pipeline({"steps": steps}, made), len(files)), task_of(files, made)
     torch, v2, _ = _torch()
     jitter, erasing = v2.ColorJitter(**_JITTER), v2.RandomErasing(0.25, value=_MEAN)
     moves = v2.Compose([v2.RandomResizedCrop(_SIDE), v2.RandomHorizontalFlip()])
     rng, window = np.random.default_rng(1), _windows()
 
+    room = torch.empty((len(files), 3, _SIDE, _SIDE), dtype=torch.uint8)
+
     def by_hand() -> object:
-        return torch.stack([one_by_hand(file.read_bytes()) for file in files])
+        return torch.stack([one_by_hand(file.read_bytes()) for file in files], out=room)
 
     def one_by_hand(content: bytes) -> object:
         pixels: Any = simplejpeg.decode_jpeg(content)
@@ -60,7 +62,7 @@ def imagenet(data: Path, made: Path) -> Case:
         return erasing(jitter(torch.from_numpy(part).permute(2, 0, 1)))
 
     def on_pil() -> object:
-        return torch.stack([one_on_pil(file.read_bytes()) for file in files])
+        return torch.stack([one_on_pil(file.read_bytes()) for file in files], out=room)
 
     def one_on_pil(content: bytes) -> object:
         image = jitter(moves(Image.open(io.BytesIO(content)).convert("RGB")))
@@ -70,7 +72,7 @@ def imagenet(data: Path, made: Path) -> Case:
         "imagenet-train: 500×400 JPEGs, random_resized_crop 224, flip, color_jitter, random_erasing",
         "images",
         {
-            OURS: (len(files), lambda: ours.run(task)),
+            OURS: (len(files), lambda: ours(task)),
             "simplejpeg, OpenCV, torchvision on tensors": (len(files), by_hand),
             "torchvision on PIL": (len(files), on_pil),
         },
@@ -108,12 +110,12 @@ def large_photos(data: Path, made: Path) -> Case:
     del made
     root = data / "camera"
     files = sorted(root.glob("*.jpg"))
-    ours = pipeline({"steps": [_CROP]}, root)
+    ours = worker(pipeline({"steps": [_CROP]}, root), len(files))
     turn, window = [0], _windows()
 
     def run() -> object:
         turn[0] += 1
-        return ours.run(task_of(files, root, epoch=turn[0]))
+        return ours(task_of(files, root, epoch=turn[0]))
 
     def whole(resize: Callable[[Pixels], object]) -> Callable[[], object]:
         return lambda: [resize(window(simplejpeg.decode_jpeg(file.read_bytes()))) for file in files]
@@ -157,7 +159,8 @@ def _detection(data: Path, made: Path, size: tuple[int, int], before: list[dict[
     side, root = 640, made / f"detection-{size[0]}"
     files = photos(data / "cats-dogs", root, size, 96)
     boxes = [_boxes(number, size) for number in range(len(files))]
-    ours, task = _with_boxes(root, files, boxes, [*before, {"op": "letterbox", "size": side}])
+    kernel, task = _with_boxes(root, files, boxes, [*before, {"op": "letterbox", "size": side}])
+    ours, room = worker(kernel, len(files)), np.empty((len(files), side, side, 3), np.uint8)
     albumentations: Any = importlib.import_module("albumentations")
     changes = []
     for step in before:
@@ -179,13 +182,13 @@ def _detection(data: Path, made: Path, size: tuple[int, int], before: list[dict[
             theirs(image=cv2.imread(str(file), cv2.IMREAD_COLOR_RGB), bboxes=found, labels=labels)
             for file, found in zip(files, boxes, strict=True)
         ]
-        return np.stack([sample["image"] for sample in samples])
+        return np.stack([sample["image"] for sample in samples], out=room)
 
     others = ", ".join(step["op"] for step in before)
     return Case(
         f"{size[0]}×{size[1]} JPEGs with 7 boxes: {others + ', ' if others else ''}letterbox 640",
         "images",
-        {OURS: (len(files), lambda: ours.run(task)), "Albumentations": (len(files), by_albumentations)},
+        {OURS: (len(files), lambda: ours(task)), "Albumentations": (len(files), by_albumentations)},
         ((OURS, "Albumentations", 2.0),),
     )
 

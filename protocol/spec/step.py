@@ -40,6 +40,10 @@ class Move(ABC):
     def pixels(self, image: Pixels) -> Pixels:
         """Return the moved image (height, width, channels), in new memory or as a view; `image` stays as it is."""
 
+    def write(self, image: Pixels, out: Pixels) -> None:
+        """Write the moved image into `out`, which has its shape; the rows of `out` may have gaps between them."""
+        np.copyto(out, self.pixels(image))
+
     @abstractmethod
     def mask(self, mask: Pixels, outside: int) -> Pixels:
         """Return the moved mask (height, width), each pixel the nearest one's class; `outside` where there is none."""

@@ -101,7 +101,7 @@ class SteppedSamples(Maker):
         del epoch, item
         for out, programs in zip(self._out, self.programs(offset, (pixels.shape[0], pixels.shape[1])), strict=True):
             for patch, program in enumerate(programs):
-                np.copyto(out[row + patch], program.run(pixels))
+                program.write(pixels, out[row + patch])
         return [0] * self._patches
 
     def finish(self, rows: Int64s) -> None:
@@ -184,7 +184,7 @@ class FramedSamples(Maker):
             for row, sample in enumerate(rows.tolist() if self._steps else ()):
                 program = self._programs[sample]
                 if program.actions or self._resized_by_steps:
-                    np.copyto(out[row], program.run(framed[row]))
+                    program.write(framed[row], out[row])
 
     def _room_before_steps(self, images: int, samples: int) -> list[Pixels]:
         size = images * samples * math.prod(self._shape)

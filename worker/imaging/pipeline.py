@@ -7,7 +7,7 @@ any other exception is a bug in Penstock and propagates.
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -248,7 +248,9 @@ class Pipeline:
             size = self._decoder.size(content) if self._in_parts else None
             sources = self._maker.sources(size, offset, epoch, key) if size else None
             if sources:
-                return self._decoder.decode_parts(content, [Box(*astuple(source)) for source in sources])
+                return self._decoder.decode_parts(
+                    content, [Box(each.y, each.x, each.height, each.width) for each in sources]
+                )
             return self._decoder.decode(content, self._least)
         finally:
             made.decode_s += perf_counter() - start

@@ -9,7 +9,7 @@ What is combined gives the pixels of the single actions, one after the other, to
 Resamplings are not merged: a result of two in a row has the pixels of two.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,7 +18,7 @@ import numpy as np
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Pixels, Size, Window
 from penstock.protocol.spec.step import Action, Change, Levels, Move
-from penstock.worker.imaging.operations.geometry.moves import Crop, Mirror
+from penstock.worker.imaging.operations.geometry.moves import Crop, Mirror, Pad
 
 _COLORS = 3
 
@@ -42,8 +42,23 @@ class Program:
 
     def run(self, image: Pixels) -> Pixels:
         """Return the sample, maybe as a view of the image, which stays as it is. Raises ItemError."""
+        return self._run(image, self.actions)
+
+    def write(self, image: Pixels, out: Pixels) -> None:
+        """Write the sample into `out`, which has its shape; the last moves write there themselves. Raises ItemError."""
+        if self.actions and isinstance(last := self.actions[-1], Move):
+            before = self.actions[:-1]
+            if isinstance(last, Pad) and last.has_one_color and before and isinstance(other := before[-1], Move):
+                other.write(self._run(image, before[:-1]), last.inner(out))
+                last.frame(out)
+            else:
+                last.write(self._run(image, before), out)
+        else:
+            np.copyto(out, self._run(image, self.actions))
+
+    def _run(self, image: Pixels, actions: Sequence[Action]) -> Pixels:
         pixels = self.window.of(image)
-        for action in self.actions:
+        for action in actions:
             pixels = action.pixels(pixels) if isinstance(action, Move) else _colors_changed(action, pixels)
         return pixels
 

@@ -15,7 +15,7 @@ from penstock.worker.imaging.program import Program
 from penstock.worker.imaging.targets.annotation_files import Named, Objects, objects_of, voc_objects, yolo_objects
 from penstock.worker.imaging.targets.base import ROUNDING, SLACK, LoadedTarget, TargetLoader
 from penstock.worker.imaging.targets.cells import ClassNames, finite, list_of, shown
-from penstock.worker.imaging.targets.moving import moved_polygons
+from penstock.worker.imaging.targets.moving import moved_bounds
 
 _NUMBERS = 4
 _FORMS = {
@@ -136,20 +136,13 @@ class _Boxes(LoadedTarget):
 
     def write(self, program: Program, out: Sequence[Array], row: int) -> None:
         """Write what is left of the boxes, how many these are, and their classes."""
-        places = out[0][row]
-        places[...] = 0
-        moved = moved_polygons(program.moves, self._corners, self._image)
-        kept = [bool(len(corners)) and visible >= self._target.min_visibility - ROUNDING for corners, visible in moved]
-        edge = np.array([program.size[1], program.size[0]], np.float64)
-        bounds = np.zeros((len(moved), 4), places.dtype)
-        for number, (corners, _) in enumerate(moved):
-            if kept[number]:
-                bounds[number, :2] = np.minimum(np.maximum(corners.min(axis=0), 0), edge)
-                bounds[number, 2:] = np.minimum(np.maximum(corners.max(axis=0), 0), edge)
-        chosen = np.array(kept, np.bool_) & (bounds[:, :2] < bounds[:, 2:]).all(axis=1)  # not too thin for their type
-        count = int(chosen.sum())
-        places[:count] = bounds[chosen]
+        bounds, visible = moved_bounds(program.moves, self._corners, self._image, program.size)
+        found = bounds.astype(out[0].dtype)
+        kept = visible >= self._target.min_visibility - ROUNDING
+        kept &= visible >= 0.0
+        kept &= (found[:, :2] < found[:, 2:]).all(axis=1)  # others are too thin for their type
+        count = int(kept.sum())
+        out[0][row][:count], out[0][row][count:] = found[kept], 0
         if self._target.classes is not None:
-            out[2][row][...] = -1
-            out[2][row][:count] = self._labels[chosen]
+            out[2][row][:count], out[2][row][count:] = self._labels[kept], -1
         out[1][row] = count

@@ -48,22 +48,30 @@ def moved_polygon(moves: Sequence[Move], corners: Points, image: Size) -> tuple[
     return _moved(moves, corners, image, lambda move, left, size: move.polygon(left, size))
 
 
-def moved_polygons(moves: Sequence[Move], polygons: Points, image: Size) -> list[tuple[Points, float]]:
-    """Return what `moved_polygon` does for each of several convex polygons (n, corners, 2).
+def moved_bounds(moves: Sequence[Move], polygons: Points, image: Size, result: Size) -> tuple[Points, Points]:
+    """Return the upright rectangles around what `moved_polygon` makes of several convex polygons (n, corners, 2).
 
-    Those that no move cuts are moved all at once, by the same operations on each number.
+    They are (n, 4), inside of the result: least x and y, greatest x and y; and then the visible fractions, -1 where
+    nothing is left. Polygons that no move cuts are moved all at once, by the same operations on each number.
     """
     corners, size = polygons, image
     uncut = np.full(len(polygons), all(type(move) in _UPRIGHT for move in moves))
     for move in moves if uncut.any() else ():
+        if isinstance(move, Scale) and move.to == size:
+            continue
         region = move.shown(size)
         uncut &= ((region[0] <= corners) & (corners <= region[2])).all(axis=(1, 2)) & (areas(corners) != 0)
         corners = move.points(corners.reshape(-1, 2), size).reshape(corners.shape)
         size = move.size(size)
-    return [
-        (moved, 1.0) if whole else moved_polygon(moves, given, image)
-        for moved, given, whole in zip(corners, polygons, uncut.tolist(), strict=True)
-    ]
+    edge = np.array([result[1], result[0]], np.float64)
+    bounds = np.clip(np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1), 0, np.tile(edge, 2))
+    visible = np.ones(len(polygons))
+    for number in np.flatnonzero(~uncut).tolist():
+        left, part = moved_polygon(moves, polygons[number], image)
+        visible[number] = part if len(left) else -1.0
+        if len(left):
+            bounds[number] = *np.clip(left.min(axis=0), 0, edge), *np.clip(left.max(axis=0), 0, edge)
+    return bounds, visible
 
 
 def moved_outline(moves: Sequence[Move], corners: Points, image: Size) -> tuple[Points, float]:

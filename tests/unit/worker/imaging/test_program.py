@@ -114,3 +114,30 @@ def test_a_change_that_makes_another_shape_is_a_bug() -> None:
     """It must not reach the sample's memory."""
     with pytest.raises(TypeError, match=r"uint8\(2, 4, 3\) of uint8\(4, 4, 3\)"):
         combined([Change(lambda pixels: pixels[:2])], (4, 4)).run(picture(3, 1, 4, 4))
+
+
+WRITTEN: list[list[Action]] = [
+    [],
+    [Crop(Window(2, 3, 20, 30))],
+    [Scale((24, 18), "bilinear")],
+    [Scale((24, 18), "lanczos"), Pad(3, 0, 4, 1, "constant", (9, 8, 7))],
+    [Crop(Window(2, 3, 20, 30)), Pad(0, 5, 0, 0, "constant", (4,))],
+    [Mirror(horizontal=True, vertical=True), Pad(2, 2, 2, 2, "edge")],
+    [Scale((40, 50), "bilinear"), Pad(0, 0, 0, 0)],
+    [Levels(255 - np.arange(256, dtype=np.uint8)), Pad(1, 2, 3, 4)],
+    [Pad(1, 2, 3, 4), Pad(4, 3, 2, 1, "reflect"), Levels(255 - np.arange(256, dtype=np.uint8))],
+]
+
+
+@pytest.mark.parametrize("actions", WRITTEN, ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_sample_is_written_as_it_is_returned(actions: list[Action], channels: int) -> None:
+    """Whatever the last actions are, which write to the sample's place themselves; and nothing beside it."""
+    pixels = np.random.default_rng(4).integers(0, 256, (40, 50, channels), np.uint8)
+    programmer = Programmer((40, 50), 10**6)
+    programmer.add(actions)
+    expected = programmer.program().run(pixels)
+    room = np.full((expected.shape[0], expected.shape[1] + 2, channels), 77, np.uint8)
+    programmer.program().write(pixels, room[:, 1:-1])
+    assert np.array_equal(expected, room[:, 1:-1])
+    assert {77} == {*room[:, 0].ravel().tolist(), *room[:, -1].ravel().tolist()}

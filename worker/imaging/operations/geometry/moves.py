@@ -106,6 +106,15 @@ class Scale(Move):
 
         return image if image.shape[:2] == self.to else resize_pillow(image, self.filter, self.to)
 
+    def write(self, image: Pixels, out: Pixels) -> None:
+        """Write the resampled image."""
+        from penstock.worker.imaging.resize import resize_pillow
+
+        if image.shape[:2] == self.to:
+            np.copyto(out, image)
+        else:
+            resize_pillow(image, self.filter, self.to, out)
+
     def mask(self, mask: Pixels, outside: int) -> Pixels:
         """Return the mask with the class of the nearest pixel."""
         from penstock.worker.imaging.resize import resize_pillow
@@ -145,6 +154,32 @@ class Pad(Move):
         """Return the places in the padded image; what is repeated in the padding is no further target."""
         del image
         return points + np.array([self.left, self.top], np.float64)
+
+    @property
+    def has_one_color(self) -> bool:
+        """Whether what is added does not depend on the image."""
+        return self.mode == "constant"
+
+    def write(self, image: Pixels, out: Pixels) -> None:
+        """Write the padded image."""
+        if self.has_one_color:
+            np.copyto(self.inner(out), image)
+            self.frame(out)
+        else:
+            np.copyto(out, self.pixels(image))
+
+    def inner(self, out: Pixels) -> Pixels:
+        """Return the part of a padded image that holds the image."""
+        return out[self.top : out.shape[0] - self.bottom, self.left : out.shape[1] - self.right]
+
+    def frame(self, out: Pixels) -> None:
+        """Write what is added, of one colour, around the image."""
+        row = np.empty(out.shape[1:], np.uint8)
+        row[...] = levels_outside(self.fill, out.shape[2])
+        out[: self.top] = out[out.shape[0] - self.bottom :] = row
+        middle = out[self.top : out.shape[0] - self.bottom]
+        middle[:, : self.left] = row[: self.left]
+        middle[:, out.shape[1] - self.right :] = row[: self.right]
 
     def _padded(self, image: Pixels, value: tuple[int, ...]) -> Pixels:
         import cv2

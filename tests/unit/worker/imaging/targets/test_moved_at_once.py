@@ -11,7 +11,7 @@ from penstock.protocol.spec.operation import Window
 from penstock.protocol.spec.targets.boxes import BoxesTarget
 from penstock.worker.imaging.operations.geometry.moves import Affine, Crop, Mirror, Pad, Scale
 from penstock.worker.imaging.targets.boxes import BoxesLoader
-from penstock.worker.imaging.targets.moving import moved_polygon, moved_polygons
+from penstock.worker.imaging.targets.moving import moved_bounds, moved_polygon
 
 IMAGE = (120, 170)
 MOVES = {
@@ -24,14 +24,20 @@ MOVES = {
 @pytest.mark.parametrize("name", MOVES)
 def test_polygons_move_together_as_each_moves_alone(name: str) -> None:
     """Inside, on the edge, cut, gone, and without an area."""
-    rng = np.random.default_rng(5)
+    rng, size = np.random.default_rng(5), IMAGE
+    for move in MOVES[name]:
+        size = move.size(size)
     start = rng.integers(-5, 150, (200, 2)) + rng.random((200, 2)) * (rng.random((200, 1)) < 0.5)
     end = start + rng.integers(0, 90, (200, 2))
     left, top, right, bottom = start[:, 0], start[:, 1], end[:, 0], end[:, 1]
     polygons = np.stack([left, top, right, top, right, bottom, left, bottom], axis=1).reshape(-1, 4, 2)
-    for given, (corners, visible) in zip(polygons, moved_polygons(MOVES[name], polygons, IMAGE), strict=True):
-        expected, share = moved_polygon(MOVES[name], given, IMAGE)
-        assert (expected.tobytes(), share) == (corners.tobytes(), visible)
+    for given, bounds, visible in zip(polygons, *moved_bounds(MOVES[name], polygons, IMAGE, size), strict=True):
+        corners, share = moved_polygon(MOVES[name], given, IMAGE)
+        if len(corners):
+            first, last = np.clip(corners.min(axis=0), 0, size[::-1]), np.clip(corners.max(axis=0), 0, size[::-1])
+            assert [*first.tolist(), *last.tolist(), share] == [*bounds.tolist(), visible]
+        else:
+            assert visible == -1.0
 
 
 @pytest.mark.parametrize("form", ["xyxy", "xywh", "cxcywh"])
