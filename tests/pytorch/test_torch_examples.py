@@ -101,7 +101,7 @@ def test_views_of_images_teach_without_labels(photos: Path, tmp_path: Path) -> N
     trained = re.findall(r"^epoch (\d+): loss (\d+\.\d+), (\d+)% found", said, re.MULTILINE)
     assert list(range(6)) == [int(epoch) for epoch, *_ in trained]
     losses = [float(loss) for _, loss, _ in trained]
-    assert losses[-1] < losses[1]  # in the first epoch the centre is not yet that of the outputs
+    assert losses[-1] < losses[2]  # before, the centre is not yet that of the outputs
     assert np.mean([int(found) for *_, found in trained]) > 100 / 8  # what chance would find
 
 
