@@ -27,7 +27,7 @@ HALF = 8
 
 def test_each_framework_has_a_snippet() -> None:
     """The page was read."""
-    assert {"lightning", "accelerate", "trainer", "timm"} == set(SNIPPETS)
+    assert {"lightning", "accelerate", "trainer", "timm", "flax"} == set(SNIPPETS)
 
 
 @pytest.mark.parametrize("name", ["lightning", "accelerate", "trainer", "timm"])
