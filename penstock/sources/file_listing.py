@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,18 @@ def prefix_of(folder: str) -> bytes:
     return "".join(f"{part}/" for part in parts).encode()
 
 
+class MappedPages(Protocol):
+    """Pages of a mapped file, which become resident when they are used."""
+
+    def used(self) -> None:
+        """Say that an item was looked up."""
+        ...
+
+    def give_back(self) -> None:
+        """Let go of all pages."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FileListing(Listing):
     """Image files in the source's own order."""
@@ -38,7 +51,7 @@ class FileListing(Listing):
     kind: str
     classes: tuple[str, ...]
     #: All paths, UTF-8, one after the other.
-    paths: bytes | bytearray
+    paths: bytes | bytearray | memoryview
     #: Where each path starts in `paths`, and where the last one ends.
     starts: npt.NDArray[np.int64]
     #: Class index of each item.
@@ -49,6 +62,8 @@ class FileListing(Listing):
     passed_over: Mapping[str, int] = field(default_factory=dict)
     #: Columns of targets; None without targets.
     cells: Cells | None = None
+    #: Where the listing lies in a mapped file; None: in memory of its own.
+    pages: "MappedPages | None" = None
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -57,6 +72,8 @@ class FileListing(Listing):
     @property
     def held_bytes(self) -> int:
         """Memory that the listing takes."""
+        if self.pages is not None:
+            return 0
         held = self.cells.held_bytes if self.cells is not None else 0
         weights = 0 if self.weights is None else self.weights.nbytes
         return len(self.paths) + self.starts.nbytes + self.labels.nbytes + held + weights
@@ -77,11 +94,16 @@ class FileListing(Listing):
     def item(self, index: int) -> Item:
         """Return an item as a task carries it."""
         row, cells = self.cells.of(index) if self.cells is not None else (None, ())
+        if self.pages is not None:
+            self.pages.used()
         return Item.model_construct(item=index, path=self.path(index), label=self.label(index), row=row, cells=cells)
 
     def counts(self) -> dict[str, int]:
         """Return how many items each class has."""
-        return count_classes(self.classes, self.labels)
+        found = count_classes(self.classes, self.labels)
+        if self.pages is not None:
+            self.pages.give_back()
+        return found
 
     def split(self, fraction: float, *, validation: bool) -> "FileListing":
         """Return one side of a split of each class; the order stays, and indices count within the side."""
@@ -143,6 +165,20 @@ class ListingBuilder:
         if cells is not None:
             digest = hashlib.sha256(f"{digest} {cells.digest}".encode()).hexdigest()
         return FileListing(kind, tuple(classes), self._paths, starts, labels, digest, weights, cells=cells)
+
+
+def made_of(
+    kind: str,
+    classes: Sequence[str],
+    relabel: npt.NDArray[np.int32] | None,
+    paths: bytearray,
+    starts: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int32],
+) -> FileListing:
+    """Return the listing of these items, `relabel[label]` for each label if given."""
+    if relabel is not None:
+        labels = relabel[labels]
+    return FileListing(kind, tuple(classes), paths, starts, labels, _digest(kind, classes, paths, starts, labels), None)
 
 
 def _digest(

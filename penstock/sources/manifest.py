@@ -20,6 +20,7 @@ from penstock.sources.file_reader import open_files
 from penstock.sources.manifest_rows import Columns, list_rows
 from penstock.sources.paths import Guard, below, is_file, is_folder, show
 from penstock.sources.remote import brought
+from penstock.sources.tables.listing_index import indexed
 
 
 class ManifestSource(TableFields, Source):
@@ -47,7 +48,7 @@ def list_manifest(source: ManifestSource, roots: Roots, targets: Sequence[str] =
     columns = Columns(source.path_column, source.label_column, source.images, source.classes, tuple(targets), source)
     if is_url(holder):
         with brought(holder, source.path, allow_outside=source.allow_outside) as (place, name):
-            listing = list_rows(columns, place, name)
+            return _subset(source, list_rows(columns, place, name))
     else:
         place = below(holder, source.path)
         if not is_file(place):
@@ -58,8 +59,23 @@ def list_manifest(source: ManifestSource, roots: Roots, targets: Sequence[str] =
         Guard.of(holder, source).check(place)
         if not is_url(root):
             _check_images(source, root)
-        listing = list_rows(columns, place, show(place))
+        return _indexed(source, columns, place)
+
+
+def _subset(source: ManifestSource, listing: FileListing) -> FileListing:
     return subset_of(source, listing, f"root {source.root!r}, {source.path!r}")
+
+
+def _indexed(source: ManifestSource, columns: Columns, place: bytes) -> FileListing:
+    """Return the items of a manifest on this host, from the index of a former start if there is one."""
+
+    def make() -> FileListing:
+        return _subset(source, list_rows(columns, place, show(place)))
+
+    if columns.targets or columns.choosing.choosing_columns:
+        return make()
+    fields = {"path_column", "label_column", "images", "classes", "validation_split", "subset"}
+    return indexed(place, source.model_dump(mode="json", include=fields), make)
 
 
 def _check_images(source: ManifestSource, root: str) -> None:

@@ -14,6 +14,7 @@ from penstock.sources.base import Listing, Roots, list_source
 from penstock.sources.choice.grouping import group
 from penstock.sources.choice.selection import select
 from penstock.sources.suffixes import in_words
+from penstock.sources.tables.progress import telling
 from penstock.ventilator.sources.class_lists import check_class_lists
 
 #: Most paths in one message, and about how many characters: making it takes the ventilator some milliseconds.
@@ -45,7 +46,9 @@ class Catalog:
         entries = {}
         for name, settings in spec.streams.items():
             tell(f"listing the items of stream {name!r}")
-            grouped = group(settings, _listed(name, settings, roots), f"stream {name!r}")
+            with telling(lambda text, name=name: tell(f"listing the items of stream {name!r}: {text}")):
+                listed = _listed(name, settings, roots)
+            grouped = group(settings, listed, f"stream {name!r}")
             listing, digest = grouped.listing, grouped.digest
             plan = StreamPlan(
                 name=name,

@@ -1,0 +1,139 @@
+"""Lists a CSV manifest by whole columns, ten times faster than row by row, where nothing in it needs a closer look.
+
+That is a file without quotes and carriage returns, of which only the path and the label are wanted. With whatever else
+is found (a value that is missing, a path that may lead outside, a row of another length), the caller reads the rows one
+by one: that gives the same listing, or the error that names the row.
+"""
+
+# ruff: noqa: ANN401 - pyarrow has no types
+
+import importlib
+import io
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.protocol.errors import SourceError
+from penstock.sources.file_listing import MAX_PATH_BYTES
+from penstock.sources.tables.progress import told
+
+#: Bytes that are parsed at once, on all cores.
+_BLOCK_BYTES = 64_000_000
+#: What a path must not hold, wherever it stands in the file; and what makes CSV more than lines and commas.
+_UNSAFE, _NOT_PLAIN = (b"\\", b"\0", b".."), (b'"', b"\r")
+
+
+class NotPlainError(Exception):
+    """The file needs to be read row by row."""
+
+
+class WholeColumns:
+    """The paths and labels of a manifest, gathered block by block."""
+
+    def __init__(self, prefix: bytes, number: Callable[[object, str], int]) -> None:
+        """Take what stands before every path, and what numbers a label."""
+        self._prefix, self._number = prefix, number
+        self.paths = bytearray()
+        self._lengths: list[npt.NDArray[np.int64]] = []
+        self._labels: list[npt.NDArray[np.int32]] = []
+        self._rows = 0
+
+    def add(self, paths: Any, labels: Any, name: str) -> None:
+        """Add the rows of a block: columns of pyarrow; `labels` may be None. Raises NotPlainError and SourceError."""
+        pa = importlib.import_module("pyarrow")
+        compute = importlib.import_module("pyarrow.compute")
+        if paths.null_count:
+            raise NotPlainError
+        if self._prefix:
+            paths = compute.binary_join_element_wise(self._prefix.decode(), paths, "")
+        for chunk in paths.chunks:
+            self._add_paths(pa, chunk)
+        if labels is None:
+            self._labels.append(np.full(len(paths), -1, np.int32))
+            self._rows += len(paths)
+            return
+        if labels.null_count:
+            raise NotPlainError
+        for chunk in labels.chunks:
+            encoded = chunk.dictionary_encode()
+            numbers = [self._number(value, name) for value in encoded.dictionary.to_pylist()]
+            self._labels.append(np.array(numbers, np.int32)[encoded.indices.to_numpy(zero_copy_only=False)])
+        self._rows += len(paths)
+
+    def _add_paths(self, pa: Any, chunk: Any) -> None:
+        if not len(chunk):
+            return
+        wide = np.dtype(np.int64 if pa.types.is_large_string(chunk.type) else np.int32)
+        _, positions, content = chunk.buffers()
+        ends = np.frombuffer(positions, wide)[chunk.offset : chunk.offset + len(chunk) + 1].astype(np.int64)
+        lengths = np.diff(ends)
+        text = np.frombuffer(content, np.uint8)
+        first = text[ends[:-1] + len(self._prefix)] if (lengths > len(self._prefix)).all() else None
+        if first is None or lengths.max() > MAX_PATH_BYTES or (first == ord("/")).any():
+            raise NotPlainError
+        self.paths += memoryview(text)[ends[0] : ends[-1]]
+        self._lengths.append(lengths)
+
+    def listed(self) -> tuple[bytearray, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Return all paths, where each starts, and the labels. Raises NotPlainError if there are no rows."""
+        if not self._rows:
+            raise NotPlainError
+        starts = np.zeros(self._rows + 1, np.int64)
+        np.cumsum(np.concatenate(self._lengths), out=starts[1:])
+        return self.paths, starts, np.concatenate(self._labels)
+
+
+def gather(
+    place: bytes, name: str, path: str, label: str, prefix: bytes, number: Callable[[object, str], int]
+) -> WholeColumns:
+    """Return the columns of the manifest at `place`. Raises NotPlainError and SourceError."""
+    columns = WholeColumns(prefix, number)
+    try:
+        importlib.import_module("pyarrow.csv")
+        pa = importlib.import_module("pyarrow")
+    except ImportError:
+        raise NotPlainError from None
+    try:
+        for paths, labels in _blocks(pa, place, path, label):
+            columns.add(paths, labels, name)
+    except (pa.ArrowException, OSError, UnicodeError, SourceError) as error:  # told by whoever reads row by row
+        raise NotPlainError from error
+    return columns
+
+
+def _blocks(pa: Any, place: bytes, path: str, label: str) -> Iterator[tuple[Any, Any]]:
+    """Yield the wanted columns of each block of a CSV file. Raises NotPlainError."""
+    with open(place, "rb") as opened:  # noqa: PTH123 - bytes
+        size = os.fstat(opened.fileno()).st_size
+        if not size:
+            raise NotPlainError
+        with mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+            header = mapped[: mapped.find(b"\n") + 1].decode("utf-8-sig").rstrip("\n").split(",")
+            if header.count(path) != 1 or (label and header.count(label) != 1):
+                raise NotPlainError
+            begin = mapped.find(b"\n") + 1
+            while begin < size:
+                end = mapped.rfind(b"\n", begin, begin + _BLOCK_BYTES) + 1 if size - begin > _BLOCK_BYTES else size
+                if end <= begin or any(mapped.find(each, begin, end) >= 0 for each in (*_UNSAFE, *_NOT_PLAIN)):
+                    raise NotPlainError
+                told(f"{100 * begin // size} % of the manifest")
+                with memoryview(mapped) as view, view[begin:end] as block:
+                    yield _block(pa, block, header, path, label)
+                begin = end
+
+
+def _block(pa: Any, block: memoryview, header: list[str], path: str, label: str) -> tuple[Any, Any]:
+    wanted = [path, label] if label else [path]
+    table = pa.csv.read_csv(
+        io.BytesIO(block),
+        read_options=pa.csv.ReadOptions(column_names=header, block_size=4_000_000),
+        parse_options=pa.csv.ParseOptions(quote_char=False),
+        convert_options=pa.csv.ConvertOptions(
+            include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=False
+        ),
+    )
+    return table.column(path), table.column(label) if label else None

@@ -1,0 +1,147 @@
+"""The index of a large manifest: later starts do not read the manifest, and never see another one's items."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.sources import manifest
+from penstock.sources.base import Listing, list_source
+from penstock.sources.manifest import ManifestSource
+from penstock.sources.tables import listing_index
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a root with an old manifest of 300 rows; indexes are kept of small ones, too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(listing_index, "LEAST_BYTES", 1)
+    write(tmp_path, 300)
+    return tmp_path
+
+
+def write(root: Path, rows: int, age_s: float = 100.0) -> None:
+    """Write a manifest that was changed so long ago."""
+    lines = [f"a/{number}.jpg,{'cat' if number % 3 else 'dog'}" for number in range(rows)]
+    (root / "m.csv").write_text("\n".join(["path,label", *lines]), encoding="utf-8")
+    then = (root / "m.csv").stat().st_mtime - age_s
+    os.utime(root / "m.csv", (then, then))
+
+
+def listed(root: Path, **fields: Any) -> Listing:
+    """List the manifest."""
+    return list_source(ManifestSource(kind="manifest", root="r", path="m.csv", **fields), {"r": str(root)})
+
+
+def facts(listing: Listing) -> list[object]:
+    """Return all that a listing says."""
+    items = [listing.item(index) for index in range(len(listing))]
+    return [listing.digest, listing.classes, listing.counts(), items]
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the list to which each reading of a manifest is added."""
+    done: list[str] = []
+    real = manifest.list_rows
+
+    def list_rows(*arguments: Any) -> Any:
+        done.append(arguments[2])
+        return real(*arguments)
+
+    monkeypatch.setattr(manifest, "list_rows", list_rows)
+    return done
+
+
+def test_a_later_start_reads_no_manifest(root: Path, reads: list[str]) -> None:
+    """And lists the same; what it holds takes no memory of its own."""
+    first = facts(listed(root))
+    again = listed(root)
+    assert first == facts(again)
+    assert 0 == again.held_bytes
+    assert 1 == len(reads)
+
+
+def test_without_an_index_the_listing_is_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the cache folder cannot be written."""
+    found = facts(listed(root))
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert found == facts(listed(root))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"label_column": ""},
+        {"classes": ("dog", "cat")},
+        {"path_column": "label", "label_column": "path"},
+        {"validation_split": 0.2, "subset": "training"},
+        {"validation_split": 0.2, "subset": "validation"},
+    ],
+)
+def test_other_settings_have_an_index_of_their_own(
+    fields: dict[str, Any], root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each lists what it lists without an index."""
+    listed(root)
+    first = facts(listed(root, **fields))
+    assert first == facts(listed(root, **fields))
+    assert 2 == len(reads)
+    monkeypatch.setattr(listing_index, "LEAST_BYTES", 10**9)
+    assert first == facts(listed(root, **fields))
+
+
+def test_a_changed_manifest_is_read_again(root: Path, reads: list[str]) -> None:
+    """Changed in place or replaced; one that changed a moment ago is not kept yet."""
+    before = facts(listed(root))
+    write(root, 200)
+    assert 200 == len(listed(root))
+    write(root, 100, age_s=0.0)
+    assert [100, 100] == [len(listed(root)), len(listed(root))]
+    assert 4 == len(reads)
+    write(root, 300)
+    assert before == facts(listed(root))
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "boot", "header"])
+def test_a_damaged_index_is_made_anew(
+    damage: str, root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut, overwritten, of another start of the host."""
+    first = facts(listed(root))
+    [file] = (root / "cache/penstock/listings").iterdir()
+    content = file.read_bytes()
+    if damage == "boot":
+        monkeypatch.setattr(listing_index, "_boot", lambda: "another")
+    else:
+        changed = {
+            "cut": content[:-1],
+            "text": b"x" * 5000,
+            "empty": b"",
+            "header": content[:19] + b"{}\n" + content[22:],
+        }
+        file.write_bytes(changed[damage])
+    assert first == facts(listed(root))
+    assert first == facts(listed(root))
+    assert 2 == len(reads)
+
+
+def test_targets_and_choices_have_no_index(root: Path, reads: list[str]) -> None:
+    """Their columns are not kept in it."""
+    where = [{"column": "label", "op": "==", "value": "cat"}]
+    assert [200, 200] == [len(listed(root, where=where)) for _ in range(2)]
+    assert 2 == len(reads)
+    assert not (root / "cache").exists()
+
+
+def test_pages_are_given_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many items; they come again when they are needed."""
+    listed(root)
+    again = listed(root)
+    given: list[int] = []
+    real = listing_index.Pages.give_back
+    monkeypatch.setattr(listing_index, "_GIVE_BACK", 10)
+    monkeypatch.setattr(listing_index.Pages, "give_back", lambda pages: (given.append(1), real(pages))[1])
+    assert [f"a/{index}.jpg" for index in range(25)] == [again.item(index).path for index in range(25)]
+    assert 2 == len(given)

@@ -1,0 +1,120 @@
+"""A manifest that is listed by whole columns is what its rows say, and every other one is left to its rows."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.protocol.errors import SourceError
+from penstock.sources import manifest_rows
+from penstock.sources.base import Listing, list_source
+from penstock.sources.manifest import ManifestSource
+from penstock.sources.tables import whole_columns
+
+#: What a cell may hold: plain text, and all that needs a closer look.
+CELLS = [
+    "a/b.jpg",
+    "ü.jpg",
+    "x",
+    "7",
+    "7.0",
+    "007",
+    "-1",
+    "cat",
+    " ",
+    "",
+    "/a",
+    "..",
+    "a/../b",
+    "a..b",
+    "\\",
+    '"q"',
+    "\t",
+]
+
+
+def listed(root: Path, **fields: Any) -> Listing | str:
+    """List the manifest, or return its error."""
+    source = ManifestSource(kind="manifest", root="photos", path="m.csv", **fields)
+    try:
+        return list_source(source, {"photos": str(root)})
+    except SourceError as error:
+        return str(error)
+
+
+def same(root: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> bool:
+    """Check that both ways give the same; return whether whole columns were taken."""
+    taken: list[bool] = []
+
+    def gather(*arguments: Any) -> whole_columns.WholeColumns:
+        found = whole_columns.gather(*arguments)
+        found.listed()
+        taken.append(True)
+        return found
+
+    def refuse(*_: Any) -> whole_columns.WholeColumns:
+        raise whole_columns.NotPlainError
+
+    monkeypatch.setattr(manifest_rows, "gather", gather)
+    fast = listed(root, **fields)
+    monkeypatch.setattr(manifest_rows, "gather", refuse)
+    slow = listed(root, **fields)
+    if isinstance(fast, Listing) and isinstance(slow, Listing):
+        assert slow.digest == fast.digest
+        assert slow.classes == fast.classes
+        assert [slow.item(index) for index in range(len(slow))] == [fast.item(index) for index in range(len(fast))]
+    else:
+        assert slow == fast
+    return bool(taken)
+
+
+@pytest.mark.parametrize(
+    ("fields", "taken"),
+    [
+        ({}, 1),
+        ({"label_column": ""}, 1),
+        ({"images": "x/y"}, 1),
+        ({"classes": ("dog", "cat", "7", "é")}, 1),
+        ({"classes": ("dog",)}, 0),
+        ({"label_column": "more"}, 0),
+        ({"path_column": "label", "label_column": "path"}, 1),
+        ({"where": [{"column": "label", "op": "==", "value": "cat"}]}, 0),
+    ],
+)
+def test_plain_manifests_are_listed_by_columns(
+    fields: dict[str, Any], taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In several blocks, with blank lines, a byte-order mark and numbers that are one class."""
+    monkeypatch.setattr(whole_columns, "_BLOCK_BYTES", 100)
+    (tmp_path / "x/y").mkdir(parents=True)
+    labels = ["cat", "7", "7.0", "é", "dog"]
+    rows = [f"train/{number}.jpg,{number},{labels[number % 5]}" for number in range(50)]
+    text = "\n".join(["\ufeffpath,more_,label", *rows[:20], "", "", *rows[20:]])
+    (tmp_path / "m.csv").write_text(text, encoding="utf-8")
+    assert bool(taken) == same(tmp_path, monkeypatch, **fields)
+
+
+def test_any_manifest_is_listed_alike_or_refused_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six hundred small ones, of cells that need a closer look; some of each kind are taken by columns."""
+    rng, taken = random.Random(3), 0
+    monkeypatch.setattr(whole_columns, "_BLOCK_BYTES", 24)
+    for _ in range(600):
+        cells = rng.sample(CELLS, rng.randint(1, 3)) if rng.random() < 0.7 else CELLS[:4]
+        lines = [
+            ",".join(rng.choice(cells) for _ in range(2 + (rng.random() < 0.02))) for _ in range(rng.randint(0, 6))
+        ]
+        header = rng.choice(["path,label", "path,label", "label,path", "path", "path,path,label", "path,label,"])
+        end = rng.choice(["\n", "\n", "\n", "\r\n"])
+        (tmp_path / "m.csv").write_text(
+            end.join([header, *lines]) + rng.choice(["", end]), encoding="utf-8", newline=""
+        )
+        taken += same(tmp_path, monkeypatch, label_column=rng.choice(["label", "label", ""]))
+    assert 30 < taken < 570
+
+
+def test_what_is_not_utf8_is_left_to_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the header, a path, a label, or a column that nobody wants."""
+    for content in (b"path,label\n\xff.jpg,cat\n", b"path,label\na,\xff\n", b"path,label,\xff\na,b,c\n", b"\xff"):
+        (tmp_path / "m.csv").write_bytes(content)
+        assert not same(tmp_path, monkeypatch)
