@@ -1,4 +1,4 @@
-"""Lets a listing that takes long say how far it is, to whoever shows that."""
+"""Lets a listing that takes long say how far it is, to the program that shows that."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager

@@ -100,7 +100,7 @@ def gather(
     try:
         for paths, labels in _blocks(pa, place, path, label):
             columns.add(paths, labels, name)
-    except (pa.ArrowException, OSError, UnicodeError, SourceError) as error:  # told by whoever reads row by row
+    except (pa.ArrowException, OSError, UnicodeError, SourceError) as error:  # told where the rows are read
         raise NotPlainError from error
     return columns
 
