@@ -72,7 +72,8 @@ def _list_columns(columns: Columns, place: bytes, name: str) -> FileListing:
     """Return the items of a manifest by whole columns. Raises NotPlainError."""
     numbers = _Numbers(columns)
     gathered = gather(place, name, columns.path, columns.label, prefix_of(columns.images), numbers.of)
-    return made_of(_KIND, *_classes(columns, numbers), *gathered.listed())
+    (classes, relabel), (paths, starts, labels) = _classes(columns, numbers), gathered.listed()
+    return made_of(_KIND, classes, relabel, paths, starts, labels)
 
 
 def _gather(columns: Columns, name: str, rows: Iterator[Row], most_bytes: float = math.inf) -> FileListing:

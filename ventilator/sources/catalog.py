@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from penstock.protocol.errors import RemoteProtocolError, SourceError
@@ -46,7 +47,7 @@ class Catalog:
         entries = {}
         for name, settings in spec.streams.items():
             tell(f"listing the items of stream {name!r}")
-            with telling(lambda text, name=name: tell(f"listing the items of stream {name!r}: {text}")):
+            with telling(partial(_tell_more, tell, name)):
                 listed = _listed(name, settings, roots)
             grouped = group(settings, listed, f"stream {name!r}")
             listing, digest = grouped.listing, grouped.digest
@@ -117,6 +118,10 @@ class Catalog:
         entry = self._entries[key.stream]
         indices = entry.plan.indices(key.ordinal, key.item_offset).tolist()
         return tuple(map(entry.listing.item, indices))
+
+
+def _tell_more(tell: Callable[[str], object], name: str, text: str) -> None:
+    tell(f"listing the items of stream {name!r}: {text}")
 
 
 def _check_tasks(plan: StreamPlan, listing: Listing) -> None:

@@ -75,7 +75,7 @@ class WholeColumns:
         first = text[ends[:-1] + len(self._prefix)] if (lengths > len(self._prefix)).all() else None
         if first is None or lengths.max() > MAX_PATH_BYTES or (first == ord("/")).any():
             raise NotPlainError
-        self.paths += memoryview(text)[ends[0] : ends[-1]]
+        self.paths += text[ends[0] : ends[-1]].data
         self._lengths.append(lengths)
 
     def listed(self) -> tuple[bytearray, npt.NDArray[np.int64], npt.NDArray[np.int32]]:

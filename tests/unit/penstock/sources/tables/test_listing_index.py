@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from penstock.sources import manifest
+from penstock.sources import manifest_rows
 from penstock.sources.base import Listing, list_source
 from penstock.sources.manifest import ManifestSource
 from penstock.sources.tables import listing_index
@@ -44,13 +44,13 @@ def facts(listing: Listing) -> list[object]:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the list to which each reading of a manifest is added."""
     done: list[str] = []
-    real = manifest.list_rows
+    real = manifest_rows.list_rows
 
     def list_rows(*arguments: Any) -> Any:
         done.append(arguments[2])
         return real(*arguments)
 
-    monkeypatch.setattr(manifest, "list_rows", list_rows)
+    monkeypatch.setattr("penstock.sources.manifest.list_rows", list_rows)
     return done
 
 
@@ -142,6 +142,11 @@ def test_pages_are_given_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     given: list[int] = []
     real = listing_index.Pages.give_back
     monkeypatch.setattr(listing_index, "_GIVE_BACK", 10)
-    monkeypatch.setattr(listing_index.Pages, "give_back", lambda pages: (given.append(1), real(pages))[1])
+
+    def give_back(pages: listing_index.Pages) -> None:
+        given.append(1)
+        real(pages)
+
+    monkeypatch.setattr(listing_index.Pages, "give_back", give_back)
     assert [f"a/{index}.jpg" for index in range(25)] == [again.item(index).path for index in range(25)]
     assert 2 == len(given)
