@@ -42,6 +42,8 @@ from penstock.protocol.runtime.health import query
 
 #: Messages between two measurements.
 _BLOCK = 100
+#: Looks at a count that must all be the same before nothing more is expected.
+_LOOKS = 10
 #: Share of the attacks that begin as a message of a kind that belongs on the socket.
 _BELONGING = 0.85
 _INTERVALS = messages.Intervals(heartbeat_s=INTERVALS["heartbeat_s"], silence_s=DEADLINE_S)
@@ -136,13 +138,13 @@ def _attack_bound(stack: LocalStack, report: Report, kind: int, address: str, at
 
 
 def _settled(count: Callable[[], Counter[str]]) -> Counter[str]:
-    """Return the count once it does not change any more."""
+    """Return the count once it has not changed for a while, in which a service gets its turn on any busy machine."""
     found = [count()]
 
     def stands_still() -> bool:
         time.sleep(0.2)  # between two counts
         found.append(count())
-        return found[-1] == found[-2]
+        return len(found) > _LOOKS and all(each == found[-1] for each in found[-_LOOKS:])
 
     until(stands_still, "the count to settle")
     return found[-1]
