@@ -9,6 +9,7 @@ from support.drawn import drawn
 from support.hostile import Attacker, message
 from support.mutations.attack import cpu_s
 from support.mutations.extremes import KINDS, extreme_messages, introduction
+from support.mutations.mutate import still_valid
 from support.streams import digest, epochs, make_images, make_spec, run_stack, take, told, until
 
 import penstock
@@ -92,14 +93,17 @@ def test_every_number_and_text_at_its_extremes_ends_no_service(name: str, stack:
             name, addresses.ventilator
         )
         process = psutil.Process(stack.children[part].process.pid)
-        sent, longest, used = 0, 0.0, cpu_s(process)
+        sent = wrong = 0
+        longest, used, before = 0.0, cpu_s(process), _rejected(stack, part)
         with Attacker(kind, address) as attacker:
             for frames in extreme_messages(name):
                 attacker.send([*introduction(name, addresses), frames])
                 sent += 1
+                wrong += still_valid(frames, KINDS[name]) is None
                 if sent % 50 == 0:
                     longest, used = max(longest, cpu_s(process) - used), cpu_s(process)
-        assert sent > 50
+            until(lambda: _rejected(stack, part) - before >= wrong, "what is no message to be counted")
+        assert sent > wrong > 50
         assert longest < 1
         assert reference == digest(epochs(stack.feed(), 1))
         assert {} == {name: child.restarts for name, child in stack.children.items() if child.restarts}
@@ -122,6 +126,10 @@ def test_tasks_that_no_epoch_will_reach_end_no_worker(stack: LocalStack) -> None
                 until(come, "a result of them to reach the sink, which wants none")
         assert reference == digest(epochs(stack.feed(), 1))
         assert {} == {name: child.restarts for name, child in stack.children.items() if child.restarts}
+
+
+def _rejected(stack: LocalStack, part: str) -> int:
+    return sum(told(stack, part)["rejected"].values())
 
 
 def _unwanted(stack: LocalStack) -> int:

@@ -43,7 +43,7 @@ from penstock.protocol.runtime.health import query
 #: Messages between two measurements.
 _BLOCK = 100
 #: Looks at a count that must all be the same before nothing more is expected.
-_LOOKS = 10
+_LOOKS = 5
 #: Share of the attacks that begin as a message of a kind that belongs on the socket.
 _BELONGING = 0.85
 _INTERVALS = messages.Intervals(heartbeat_s=INTERVALS["heartbeat_s"], silence_s=DEADLINE_S)
@@ -132,7 +132,8 @@ def _attack_bound(stack: LocalStack, report: Report, kind: int, address: str, at
     before = Counter(told(stack, part)["rejected"])
     with Attacker(kind, address) as attacker, asked(stack, part, report.waited):
         _send(attacks, report, process, attacker.socket.send_multipart)
-    report.rejected = _settled(lambda: Counter(told(stack, part)["rejected"]))
+        # Meanwhile it stays connected: what it has sent would be lost with a connection on which an answer fails.
+        report.rejected = _settled(lambda: Counter(told(stack, part)["rejected"]))
     report.rejected.subtract(before)
     return report
 
