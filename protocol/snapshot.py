@@ -27,6 +27,7 @@ Word = Literal[
     "window-bound",
     "read-bound",
     "sink-bound",
+    "copy-bound",
     "writer-bound",
     "quarantine-bound",
     "stalled",
@@ -127,6 +128,9 @@ class TrainerRow(Message):
     wait_fraction: Fraction | None = None
     """Fraction of its time that the trainer waited for batches, lately: by its own clock, or as the sink sees it until
     the trainer has reported."""
+    copy_fraction: Fraction | None = None
+    """Time that copies of its batches to a device took, as a fraction of the trainer's time, lately; they run while it
+    computes or waits. None until it has reported."""
     eta_s: Amount | None = None
     """Seconds to the end of the trainer's epoch at this rate; none while nothing flows."""
     stats: ReaderStats

@@ -83,6 +83,8 @@ class FeedWaits(Message):
     """Seconds that the program waited for batches, including a wait that is not over."""
     busy_s: Seconds = 0.0
     """Seconds that the program spent with a batch in hand."""
+    copy_s: Seconds = 0.0
+    """Seconds that copies of batches to the device took; they run while the program computes or waits."""
 
 
 class EpochProgress(Message):

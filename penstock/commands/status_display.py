@@ -25,7 +25,7 @@ _NAME = 20
 #: Newest quarantined items that are shown, and fewest workers where there is little room.
 _LINES, _FEWEST_WORKERS = 3, 4
 #: Rows that everything but streams and workers takes.
-_OTHER_ROWS = 17
+_OTHER_ROWS = 16
 _MINUTE_S, _HOUR_S = 100, 6000
 _STAGES = {"idle": "idle", "read": "reading", "make": "making", "send": "sending"}
 _ALARMING = {"stalled", "starting"}
@@ -64,9 +64,11 @@ def picture(snapshot: Snapshot, address: str, room: int | None = None, silent_s:
     if silent_s:
         words = f"No answer from {address} for {silent_s:.0f} s: what you see is from then. Trying again; Ctrl-C ends."
         parts += [Text(words, "bold red"), Text()]
-    parts += [*_verdict(snapshot), Text(), _flow(snapshot), Text(), _streams(snapshot), Text()]
-    cache = list(_cache(snapshot.workers))
-    rows = None if room is None else max(_FEWEST_WORKERS, room - _OTHER_ROWS - len(snapshot.streams) - len(cache))
+    parts += [*_verdict(snapshot), Text(), _flow(snapshot), Text(), _streams(snapshot)]
+    copies, cache = list(_copies(snapshot.trainers)), list(_cache(snapshot.workers))
+    parts += [*copies, Text()]
+    others = _OTHER_ROWS + len(snapshot.streams) + len(cache) + len(copies) + (snapshot.scaling.wanted is not None)
+    rows = None if room is None else max(_FEWEST_WORKERS, room - others)
     parts += [_workers(snapshot.workers, rows), *cache, Text(), *_quarantine(snapshot, address)]
     return Group(*parts)
 
@@ -127,6 +129,14 @@ def _trainer(stream: StreamRow, trainer: TrainerRow) -> Sequence[RenderableType]
     counts = f"{done:,} of {epoch.expected:,}"
     waits = share(trainer.wait_fraction)
     return (name, str(epoch.epoch + 1), bar, counts, rate(trainer.rate), waits, span(trainer.eta_s))
+
+
+def _copies(trainers: Sequence[TrainerRow]) -> Iterator[RenderableType]:
+    """Yield one line for the trainer whose copies to its device take most of its time, if any has a device."""
+    busiest = max(trainers, key=lambda trainer: trainer.copy_fraction or 0.0, default=None)
+    if busiest and busiest.copy_fraction:
+        name = printable(busiest.stats.stream) + (f" {busiest.stats.rank}" if busiest.stats.world_size > 1 else "")
+        yield Text(f"{name}: copies to its device took {share(busiest.copy_fraction)} of its time", "dim")
 
 
 def _workers(workers: Sequence[WorkerRow], rows: int | None) -> RenderableType:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.streams import until
 
 import penstock
 from penstock.launcher.stack import LocalStack
@@ -57,6 +58,7 @@ def test_a_loop_finds_its_numbers_in_both(stack: LocalStack, tmp_path: Path, mon
     for _ in range(2):
         for _ in loader:
             logged.append(log.step(len(logged)))
+    until(lambda: any(trainer.copy_fraction for trainer in stack.snapshot().trainers), "the copies to be reported")
     run.finish()
     writer.close()
     expected = {step: each for step, each in enumerate(logged) if each}

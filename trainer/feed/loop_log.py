@@ -98,7 +98,7 @@ class _Moment:
     def __init__(self, stats: FeedStats) -> None:
         """Take them."""
         waits = stats.waits()
-        self.wait_s, self.busy_s, self.copy_s, self.samples = waits.wait_s, waits.busy_s, stats.copy_s, stats.samples
+        self.wait_s, self.busy_s, self.copy_s, self.samples = waits.wait_s, waits.busy_s, waits.copy_s, stats.samples
 
 
 def rates(before: _Moment, now: _Moment) -> dict[str, float]:

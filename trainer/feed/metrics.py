@@ -34,7 +34,7 @@ def fill(page: MetricsPage, stats: FeedStats, position: int, stream: str, rank: 
     page.add("penstock_feed_samples_total", stats.samples, stream, rank)
     page.add("penstock_feed_wait_seconds_total", waits.wait_s, stream, rank)
     page.add("penstock_feed_busy_seconds_total", waits.busy_s, stream, rank)
-    page.add("penstock_feed_copy_seconds_total", stats.copy_s, stream, rank)
+    page.add("penstock_feed_copy_seconds_total", waits.copy_s, stream, rank)
     page.add("penstock_feed_position", position, stream, rank)
 
 

@@ -35,6 +35,7 @@ class FeedStats:
             batches=self.batches,
             wait_s=wait_s + (lately if asking else 0.0),
             busy_s=busy_s + (0.0 if asking else lately),
+            copy_s=self.copy_s,
         )
 
     def copied(self, seconds: float) -> None:

@@ -54,6 +54,8 @@ class ReaderLately:
     rate: float
     wait_fraction: float | None
     starved: float
+    #: Time of copies to its device, as a fraction of its own time; None until it has reported.
+    copy_fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,11 @@ def collect(seen: LeasesObservation, past: Sequence[Moment]) -> Evidence:
     workers = [lately for peer in last.workers if (lately := last.worker(peer, past))]
     found = [reader for name in last.readers if (reader := last.reader(name, past))]
     waits = [
-        (reader.wait_fraction, reader.starved)
+        (reader.wait_fraction, reader.starved, reader.copy_fraction or 0.0)
         for reader in found
         if reader.wait_fraction is not None and reader.seconds >= _LEAST_S
     ]
-    wait_fraction, starved = max(waits, default=(None, 1.0), key=lambda pair: pair[0] or 0.0)
+    wait_fraction, starved, copy_fraction = max(waits, default=(None, 1.0, 0.0), key=lambda each: each[0] or 0.0)
     stats = seen.sink.stats if seen.sink else None
     seconds = last.now - first.now
     delivered = last.sent["samples"] - first.sent["samples"] + last.written - first.written
@@ -131,6 +133,7 @@ def collect(seen: LeasesObservation, past: Sequence[Moment]) -> Evidence:
         seconds=seconds,
         wait_fraction=wait_fraction,
         starved=starved,
+        copy_fraction=copy_fraction,
         trainers=len(last.readers),
         writers=sum(writer.state == "writing" for writer in stats.writers) if stats else 0,
         workers=len(seen.workers),
@@ -201,15 +204,19 @@ def _worker_between(first: tuple[WorkerStats, float], last: tuple[WorkerStats, f
 def _reader_between(old: ReaderStats, new: ReaderStats, seconds: float) -> ReaderLately:
     starved_s, blocked_s = new.starved_s - old.starved_s, new.blocked_s - old.blocked_s
     starved = _fraction(starved_s, blocked_s)
-    wait_fraction = starved
+    wait_fraction, copy_fraction = starved, None
     if old.feed and new.feed:
-        own = _fraction(new.feed.wait_s - old.feed.wait_s, new.feed.busy_s - old.feed.busy_s, _LEAST_CLOCK_S)
-        wait_fraction = starved if own is None else own
+        waited_s, busy_s = new.feed.wait_s - old.feed.wait_s, new.feed.busy_s - old.feed.busy_s
+        own = _fraction(waited_s, busy_s, _LEAST_CLOCK_S)
+        if own is not None:
+            wait_fraction = own
+            copy_fraction = min(1.0, max(0.0, new.feed.copy_s - old.feed.copy_s) / (waited_s + busy_s))
     return ReaderLately(
         seconds=seconds,
         rate=max(0, new.samples - old.samples) / seconds,
         wait_fraction=wait_fraction,
         starved=1.0 if starved is None else starved,
+        copy_fraction=copy_fraction,
     )
 
 

@@ -138,6 +138,7 @@ def _trainer(reader: ReaderStats, past: tuple[Moment, ...]) -> TrainerRow:
     return TrainerRow(
         rate=lately.rate,
         wait_fraction=lately.wait_fraction,
+        copy_fraction=lately.copy_fraction,
         eta_s=left / rate if rate > 0 else None,
         stats=reader,
     )

@@ -46,6 +46,8 @@ class Evidence:
     wait_fraction: float | None = None
     #: Fraction of the time that the sink saw that trainer with credit and without a complete batch.
     starved: float = 1.0
+    #: Time that copies to its device took, as a fraction of that trainer's time.
+    copy_fraction: float = 0.0
     #: Numbers now: trainers, files being written, workers, workers whose results do not reach the sink; the sink.
     trainers: int = 0
     writers: int = 0
@@ -131,6 +133,9 @@ def _held_up(seen: Evidence, wait: float) -> Verdict:
         share = seen.failed / max(seen.items, seen.failed)  # a worker may tell of more failures than items
         text = f"{share:.0%} of the items worked on were quarantined: see the ledger, repair or remove them"
         return _verdict(seen, "quarantine-bound", f"{waited}, and {text}")
+    if seen.trainers and seen.starved < MOST * wait and seen.copy_fraction > MOST:
+        text = f"copies to its device took {seen.copy_fraction:.0%}: smaller samples (uint8, normalised by the trainer)"
+        return _verdict(seen, "copy-bound", f"{waited}, and {text}, or larger batches, would help")
     if seen.trainers and seen.starved < MOST * wait:
         text = "its batches are on the way: the network between sink and trainer, or the trainer's own host, is slow"
         return _verdict(seen, "sink-bound", f"{waited}, and {text}")

@@ -25,7 +25,8 @@ function progress(epoch) {
 function trainerRow(stream, trainer, alone) {
   const { stats } = trainer;
   const who = stats.world_size > 1 ? `rank ${stats.rank} of ${stats.world_size}` : alone ? "" : "a trainer of its own";
-  const wait = percent(trainer.wait_fraction);
+  const copies = trainer.copy_fraction ? ` · copies ${percent(trainer.copy_fraction)}` : "";
+  const wait = `${percent(trainer.wait_fraction)}${copies}`;
   return {
     key: `${stream.name}\n${stats.reader}`,
     cells: [

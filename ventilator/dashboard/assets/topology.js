@@ -7,7 +7,7 @@ import { bytes, count, percent, rate, several, sum } from "./words.js";
 // Where the stack stands still or is held up, by the verdict's word (and, of `stalled`, its cause).
 const LIMITS = {
   "trainer-bound": "trainers", "worker-bound": "workers", "window-bound": "sink", "read-bound": "workers", "quarantine-bound": "workers",
-  "sink-bound": "sink", "writer-bound": "writers", "idle": "trainers",
+  "sink-bound": "sink", "copy-bound": "trainers", "writer-bound": "writers", "idle": "trainers",
 };
 const CAUSES = { "no worker": "workers", "no sink": "sink", "hanging task": "workers" };
 

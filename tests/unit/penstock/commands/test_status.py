@@ -49,6 +49,17 @@ def test_all_that_matters_fits_a_terminal_of_80_columns() -> None:
     assert max(len(line) for line in text.splitlines()) <= 80
 
 
+def test_the_copies_to_a_device_stand_next_to_the_waiting() -> None:
+    """Where a trainer reports some; elsewhere there is no line for them."""
+    snapshot = make_snapshot()
+    [trainer] = snapshot.trainers
+    copying = snapshot.model_copy(update={"trainers": (trainer.model_copy(update={"copy_fraction": 0.61}),)})
+    text = show(copying)
+    assert "train: copies to its device took 61% of its time" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "copies" not in show(snapshot)
+
+
 def test_failures_that_come_again_in_every_epoch_are_not_taken_for_files() -> None:
     """One damaged file that fails in a hundred epochs is one item."""
     text = " ".join(show(make_snapshot(ledger=[make_line(0), make_line(0, epoch=1)])).split())

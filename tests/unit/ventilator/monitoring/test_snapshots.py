@@ -184,10 +184,11 @@ def test_a_trainers_own_clock_goes_before_the_sinks(joined: Joined) -> None:
     assert 1.0 == joined.snapshots.snapshot.trainers[0].wait_fraction
     for second in range(1, 12):
         credit = joined.sink.streams.readers[TRAINER].credit
-        waits = FeedWaits(batches=second, wait_s=0.25 * second, busy_s=0.75 * second)
+        waits = FeedWaits(batches=second, wait_s=0.25 * second, busy_s=0.75 * second, copy_s=0.5 * second)
         joined.credit(Credit(consumed=credit.consumed, limit=credit.limit, feed=waits))
         joined.second()
     assert pytest.approx(0.25) == joined.snapshots.snapshot.trainers[0].wait_fraction
+    assert pytest.approx(0.5) == joined.snapshots.snapshot.trainers[0].copy_fraction
     assert pytest.approx(0.25) == joined.snapshots.snapshot.verdict.wait_fraction
 
 
@@ -283,7 +284,7 @@ def test_no_number_that_a_peer_may_send_ends_the_ventilator(joined: Joined) -> N
         joined.hear(name, Finished(done=tuple(Done(key=key, timings=spent) for key in joined.held)))
         joined.hear(name, Heartbeat(running=(), sink="r", worker_stats=joined.stats))
     sent = joined.sink.streams.readers[TRAINER].credit
-    waits = FeedWaits(batches=most, wait_s=most_s, busy_s=most_s)
+    waits = FeedWaits(batches=most, wait_s=most_s, busy_s=most_s, copy_s=most_s)
     joined.credit(Credit(consumed=sent.consumed, limit=sent.limit, feed=waits))
     snapshot = joined.second(work=False)
     assert snapshot == Snapshot.model_validate_json(snapshot.model_dump_json())
