@@ -42,7 +42,7 @@ from penstock.worker.imaging.jpeg2000.process import DecoderProcess
 from penstock.worker.imaging.levels import check_samples, to_levels
 from penstock.worker.imaging.limits import check_size, check_tiles
 from penstock.worker.imaging.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size
-from penstock.worker.imaging.partial_jpeg import MIN_PIXELS, Box, Frame, decode_boxes, frame_of
+from penstock.worker.imaging.partial_jpeg import MIN_PIXELS, Box, Frame, decode_boxes, decode_reduced, frame_of
 from penstock.worker.imaging.pillow import REFUSALS, prepare_pillow, refusal_of
 from penstock.worker.imaging.signatures import looks_like
 
@@ -128,8 +128,10 @@ class Decoder:
         self._frame, self._turned = frame, jpeg_orientation(data) if self._exif_orientation else 1
         return turned_size(frame.height, frame.width, self._turned)
 
-    def decode_parts(self, data: bytes, boxes: Sequence[Box]) -> Pixels:
+    def decode_parts(self, data: bytes, boxes: Sequence[Box], reduction: int = 1) -> Pixels:
         """Return what `decode` does, but for the pixels outside of the boxes, which may be anything.
+
+        With a `reduction` of 2, 4 or 8, an undamaged image that is stored upright comes at 1/`reduction` of its size.
 
         `size` must just have been asked for this image, and every box (at least one) lie inside it. Damage below the
         lowest box, as the image is stored, may go unseen. Raises ItemError.
@@ -140,6 +142,10 @@ class Decoder:
         shape = frame.height, frame.width, channels
         stored = [stored_box(box, frame.height, frame.width, orientation) for box in boxes]
         pixels = self._buffer(frame.height * frame.width * channels).reshape(shape)
+        if reduction > 1 and orientation == 1:
+            height, width = -(-frame.height // reduction), -(-frame.width // reduction)
+            small = pixels.ravel()[: height * width * channels].reshape(height, width, channels)
+            return small if decode_reduced(data, frame, stored, small, reduction) else self.decode(data)
         if not decode_boxes(data, frame, stored, pixels):
             return self.decode(data)
         if orientation == 1:

@@ -21,7 +21,7 @@ from penstock.sources.base import Loaded
 from penstock.worker.imaging.augment.apply import Augmenter
 from penstock.worker.imaging.decode import Pixels
 from penstock.worker.imaging.patches import Cutter
-from penstock.worker.imaging.program import Program
+from penstock.worker.imaging.program import Program, reduced
 from penstock.worker.imaging.steps import Steps
 
 
@@ -41,6 +41,11 @@ class Maker(ABC):
         #: The steps of each view; without views one, for all images.
         self._views = [Steps.of(image, plan.seed, limit, skipped) for image in images]
         self._out: Sequence[Pixels] = ()
+
+    @property
+    def reduction(self) -> int:
+        """By how much the decoder may reduce the image that `sources` was asked for last: 1, 2, 4 or 8."""
+        return 1
 
     def begin(self, epoch: int, items: Int64s, out: Sequence[Pixels]) -> None:
         """Draw everything that the task's samples take; `out` holds room for them, one array an image field."""
@@ -99,13 +104,29 @@ class SteppedSamples(Maker):
     def write(self, pixels: Pixels, offset: int, epoch: int, item: int, row: int) -> list[int]:
         """Run each program."""
         del epoch, item
-        for out, programs in zip(self._out, self.programs(offset, (pixels.shape[0], pixels.shape[1])), strict=True):
+        image = self.size_of(offset, pixels)
+        reduction = 1 if image == pixels.shape[:2] else self.reduction
+        for out, programs in zip(self._out, self.programs(offset, image), strict=True):
             for patch, program in enumerate(programs):
-                program.write(pixels, out[row + patch])
+                program.write(pixels, out[row + patch], reduction)
         return [0] * self._patches
 
     def finish(self, rows: Int64s) -> None:
         """Do nothing: `write` leaves finished samples."""
+
+    @property
+    def reduction(self) -> int:
+        """As much as every program permits."""
+        return min(program.reduction for programs in self._programs for program in programs)
+
+    def size_of(self, offset: int, pixels: Pixels) -> Size:
+        """Return the size of the image of item number `offset`, which its decoder may have reduced."""
+        size = pixels.shape[0], pixels.shape[1]
+        if self._made_for is not None and self._made_for[0] == offset:
+            image = self._made_for[1]
+            if self.reduction > 1 and size == reduced(image, self.reduction):
+                return image
+        return size
 
     def programs(self, offset: int, image: Size) -> list[list[Program]]:
         """Return, for each view, the program of each sample of item number `offset`, an image of this size.

@@ -176,6 +176,13 @@ def decode_boxes(data: bytes, frame: Frame, boxes: Sequence[Box], out: Pixels) -
     return by_top_rows(data, frame, end, out[:rows])
 
 
+def decode_reduced(data: bytes, frame: Frame, boxes: Sequence[Box], out: Pixels, reduction: int) -> bool:
+    """Do the work of `decode_boxes` at 1/`reduction` of the size (2, 4 or 8), which `out` has."""
+    rows = frame.rows(boxes)
+    end = len(data) if rows == frame.height else frame.end(data, rows)
+    return end is not None and by_top_rows(data, frame, end, out[: -(-rows // reduction)], rows)
+
+
 def _covered(frame: Frame, boxes: Sequence[Box]) -> int:
     """Return the area that the extension decodes: all bands of rows with boxes, across all columns with boxes."""
     unit = frame.unit_height
@@ -194,19 +201,20 @@ def by_extension(data: bytes, frame: Frame, boxes: Sequence[Box], out: Pixels) -
     return _EXTENSION.regions(data, frame.height_at, rows, frame.width, corners, out, out.shape[2]) is None
 
 
-def by_top_rows(data: bytes, frame: Frame, end: int, out: Pixels) -> bool:
-    """Decode as many of the first rows as `out` has; tell whether they are undamaged.
+def by_top_rows(data: bytes, frame: Frame, end: int, out: Pixels, of: int | None = None) -> bool:
+    """Decode as many of the first rows as `out` has; tell whether they are undamaged. With `of`, they are reduced rows.
 
     This is done by a copy of the file, up to `end`, whose header claims no more rows. Of data that is left over libjpeg
     complains when it has all the rows; simplejpeg raises what libjpeg said first, so there was no damage before that.
     """
-    rows = out.shape[0]
+    rows = out.shape[0] if of is None else of
     file: bytes | bytearray = data
     try:
         if rows < frame.height:
             file = bytearray(data[:end] if data[end - 2 : end] == _EOI else data[:end] + _EOI)
             file[frame.height_at : frame.height_at + 2] = rows.to_bytes(2, "big")
-        simplejpeg.decode_jpeg(file, "GRAY" if out.shape[2] == 1 else "RGB", buffer=out)
+        space = "GRAY" if out.shape[2] == 1 else "RGB"
+        simplejpeg.decode_jpeg(file, space, min_height=out.shape[0], min_width=out.shape[1], buffer=out)
     except ValueError as error:
         return rows < frame.height and _LEFT_OVER.fullmatch(str(error)) is not None
     except MemoryError:

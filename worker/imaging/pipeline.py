@@ -210,7 +210,7 @@ class Pipeline:
         task, loaded = work.task, work.loaded
         manipulations = maker.write(pixels, offset, task.epoch, int(work.keys[offset]), place)
         if self._stepped is not None and self._targets:
-            programs = self._stepped.programs(offset, (pixels.shape[0], pixels.shape[1]))
+            programs = self._stepped.programs(offset, self._stepped.size_of(offset, pixels))
             self._targets.write(task.items[offset], offset, loaded, programs, work.fields.arrays, place)
         return manipulations
 
@@ -248,9 +248,8 @@ class Pipeline:
             size = self._decoder.size(content) if self._in_parts else None
             sources = self._maker.sources(size, offset, epoch, key) if size else None
             if sources:
-                return self._decoder.decode_parts(
-                    content, [Box(each.y, each.x, each.height, each.width) for each in sources]
-                )
+                boxes = [Box(each.y, each.x, each.height, each.width) for each in sources]
+                return self._decoder.decode_parts(content, boxes, self._maker.reduction)
             return self._decoder.decode(content, self._least)
         finally:
             made.decode_s += perf_counter() - start

@@ -18,7 +18,7 @@ import numpy as np
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Pixels, Size, Window
 from penstock.protocol.spec.step import Action, Change, Levels, Move
-from penstock.worker.imaging.operations.geometry.moves import Crop, Mirror, Pad
+from penstock.worker.imaging.operations.geometry.moves import Crop, Mirror, Pad, Scale
 
 _COLORS = 3
 
@@ -40,13 +40,33 @@ class Program:
         """Everything that moves pixels, in order: what masks, boxes and points have to follow."""
         return (Crop(self.window), *(action for action in self.actions if isinstance(action, Move)))
 
+    @property
+    def reduction(self) -> int:
+        """By how much a JPEG may be reduced by its decoder (1, 2, 4 or 8), where a step permits that.
+
+        No side of the window becomes shorter by it than the resampling makes it.
+        """
+        first = self.actions[0] if self.actions else None
+        if isinstance(first, Scale) and first.dct_scaling:
+            for reduction in (8, 4, 2):
+                if self.window.height >= reduction * first.to[0] and self.window.width >= reduction * first.to[1]:
+                    return reduction
+        return 1
+
     def run(self, image: Pixels) -> Pixels:
         """Return the sample, maybe as a view of the image, which stays as it is. Raises ItemError."""
         return self._run(image, self.actions)
 
-    def write(self, image: Pixels, out: Pixels) -> None:
-        """Write the sample into `out`, which has its shape; the last moves write there themselves. Raises ItemError."""
-        if self.actions and isinstance(last := self.actions[-1], Move):
+    def write(self, image: Pixels, out: Pixels, reduction: int = 1) -> None:
+        """Write the sample into `out`, which has its shape; the last moves write there themselves. Raises ItemError.
+
+        `image` is given at 1/`reduction` of its size, of which `self.reduction` is a multiple.
+        """
+        if reduction > 1:
+            first = self.actions[0]
+            assert isinstance(first, Scale)  # noqa: S101 - else `reduction` is 1
+            np.copyto(out, _applied(self.actions[1:], first.of_reduced(image, self.window, reduction)))
+        elif self.actions and isinstance(last := self.actions[-1], Move):
             before = self.actions[:-1]
             if isinstance(last, Pad) and last.has_one_color and before and isinstance(other := before[-1], Move):
                 other.write(self._run(image, before[:-1]), last.inner(out))
@@ -57,10 +77,7 @@ class Program:
             np.copyto(out, self._run(image, self.actions))
 
     def _run(self, image: Pixels, actions: Sequence[Action]) -> Pixels:
-        pixels = self.window.of(image)
-        for action in actions:
-            pixels = action.pixels(pixels) if isinstance(action, Move) else _colors_changed(action, pixels)
-        return pixels
+        return _applied(actions, self.window.of(image))
 
 
 class Programmer:
@@ -127,6 +144,17 @@ class Programmer:
         if not self._actions and (self._mirror.horizontal or self._mirror.vertical):
             self._actions.append(self._mirror)
             self._mirror = Mirror(horizontal=False, vertical=False)
+
+
+def reduced(size: Size, reduction: int) -> Size:
+    """Return the size of an image that its decoder reduces: what is left over makes a pixel."""
+    return -(-size[0] // reduction), -(-size[1] // reduction)
+
+
+def _applied(actions: Iterable[Action], pixels: Pixels) -> Pixels:
+    for action in actions:
+        pixels = action.pixels(pixels) if isinstance(action, Move) else _colors_changed(action, pixels)
+    return pixels
 
 
 def _part(outer: Window, inner: Window) -> Window:

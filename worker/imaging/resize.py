@@ -127,15 +127,17 @@ def _pad(pixels: Pixels, size: Size, patch: Patch) -> Pixels:
     )  # OpenCV drops the axis of a single channel
 
 
-def resize_pillow(pixels: Pixels, filter_: str, size: Size, out: Pixels | None = None) -> Pixels:
+def resize_pillow(
+    pixels: Pixels, filter_: str, size: Size, out: Pixels | None = None, box: Box | None = None
+) -> Pixels:
     """Return `pixels` resized to `size` by a filter of Pillow's, given by its name. Raises ItemError.
 
-    The result is in `out`, if that is given.
+    The result is in `out`, if that is given; it is of a part, if `box` is given.
     """
     if out is None:
         out = np.empty((*size, pixels.shape[2]), np.uint8)
     with _named(pixels, size):
-        _resize_pillow(pixels, _PILLOW[filter_], None, out)
+        _resize_pillow(pixels, _PILLOW[filter_], box, out)
     return out
 
 

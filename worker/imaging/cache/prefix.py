@@ -38,14 +38,19 @@ _NO_DRAWS = np.empty(0)
 
 def fixed_steps(transform: Transform) -> int:
     """Return how many leading steps are the same in every epoch, of a transform that has neither resize nor patch."""
-    if transform.framed:
-        return 0
+    if transform.framed or any(map(_may_reduce, transform.all_steps)):
+        return 0  # in the second case, the size at which an image is decoded depends on what is drawn
     count = 0
     for step, key in zip(transform.all_steps, transform.step_keys, strict=True):
         if not _is_fixed(step, key):
             break
         count += 1
     return count
+
+
+def _may_reduce(step: Step) -> bool:
+    """Return whether a step, or one that it holds, lets the decoder reduce the image."""
+    return getattr(step, "dct_scaling", False) or any(map(_may_reduce, getattr(step, "steps", ())))
 
 
 def _is_fixed(step: Step, key: str) -> bool:

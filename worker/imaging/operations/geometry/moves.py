@@ -94,6 +94,8 @@ class Scale(Move):
 
     to: Size
     filter: Filter
+    #: Whether a JPEG may be reduced by its decoder before.
+    dct_scaling: bool = False
 
     def size(self, image: Size) -> Size:
         """Return the new size."""
@@ -105,6 +107,16 @@ class Scale(Move):
         from penstock.worker.imaging.resize import resize_pillow
 
         return image if image.shape[:2] == self.to else resize_pillow(image, self.filter, self.to)
+
+    def of_reduced(self, image: Pixels, window: Window, reduction: int) -> Pixels:
+        """Return what is made of a window of an image, which is given at 1/`reduction` of its size."""
+        from penstock.worker.imaging.resize import resize_pillow
+
+        x, y = window.x / reduction, window.y / reduction
+        right, bottom = (window.x + window.width) / reduction, (window.y + window.height) / reduction
+        left, top = int(x), int(y)  # eighths of pixels, which Pillow's single precision holds exactly
+        part = image[top : -int(-bottom // 1), left : -int(-right // 1)]
+        return resize_pillow(part, self.filter, self.to, box=(x - left, y - top, right - left, bottom - top))
 
     def write(self, image: Pixels, out: Pixels) -> None:
         """Write the resampled image."""
