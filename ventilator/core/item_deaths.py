@@ -22,8 +22,8 @@ from penstock.protocol.plan import StreamPlan
 
 #: Doubtful losses, in which the task may not have reached the worker, that count as much as one certain loss.
 _DOUBTFUL = 3
-#: Units of work whose items are remembered.
-_KNOWN = 4096
+#: Tasks whose items are remembered.
+_KNOWN = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,15 @@ class ItemDeaths:
     def __init__(self, plan: StreamPlan, limit: int) -> None:
         """Start without suspects; an item that ran alone when it caused death number `limit` may be given up."""
         self._plan, self._limit = plan, limit
-        #: The same units are asked for again and again while there are suspects.
+        #: The same tasks are asked for again and again while there are suspects, item by item once they are split.
         self._find_items = lru_cache(maxsize=_KNOWN)(self._find)
         self._counts: dict[int, _Count] = {}
         #: Items that were given up: item to its failure.
         self.poison: dict[int, Failure] = {}
         #: Grows with every new suspect: a unit of work that was checked at an older version must be checked again.
         self.version = 0
+        #: Items that are no suspects any more, since `ready_work.py` last looked.
+        self.acquitted: set[int] = set()
 
     def __bool__(self) -> bool:
         """Return whether there are suspects or items that were given up."""
@@ -78,10 +80,11 @@ class ItemDeaths:
 
     def items(self, key: TaskKey) -> tuple[int, ...]:
         """Return the items of a unit of work."""
-        return self._find_items(key.ordinal, key.item_offset)
+        items = self._find_items(key.ordinal)
+        return items if key.item_offset is None else items[key.item_offset : key.item_offset + 1]
 
-    def _find(self, ordinal: int, item_offset: int | None) -> tuple[int, ...]:
-        return tuple(self._plan.indices(ordinal, item_offset).tolist())
+    def _find(self, ordinal: int) -> tuple[int, ...]:
+        return tuple(self._plan.indices(ordinal).tolist())
 
     def is_single(self, key: TaskKey) -> bool:
         """Return whether a unit of work holds one item."""
@@ -162,10 +165,11 @@ class ItemDeaths:
                 revoked.append(item)
             if count and not count.certain + count.doubtful:
                 del self._counts[item]
+                self.acquitted.add(item)
         return revoked
 
     def clear(self, key: TaskKey) -> None:
         """Acquit the items of a unit of work whose result has reached the sink."""
         for item in self.items(key) if self._counts else ():
-            if item not in self.poison:
-                self._counts.pop(item, None)
+            if item not in self.poison and self._counts.pop(item, None):
+                self.acquitted.add(item)

@@ -43,9 +43,10 @@ class StreamQueue:
         self.head_since = 0.0
         self.works: dict[TaskKey, Work] = {}
         self.deaths = ItemDeaths(plan, attempts)
-        #: Every missing task's units of work: itself, or its items alone; and which of the tasks are split so.
+        #: Every missing task's units of work: itself, or its items alone; and of those that are split, which items have
+        #: arrived.
         self._parts: dict[int, list[TaskKey]] = {}
-        self._split_up: set[int] = set()
+        self._split_up: dict[int, set[int]] = {}
         #: Units of work on which the sink wants a second worker's word.
         self._doubted: dict[TaskKey, Work] = {}
         self._ready = ReadyWork(self.works, self.deaths, self._split)
@@ -67,7 +68,7 @@ class StreamQueue:
         self._log.add_ranges(now, self.plan.name, arrived_whole, "no longer missing at the sink")
         self._log.add_ranges(now, self.plan.name, fresh, "missing at the sink")
         for ordinal in ranges.members(arrived_whole):
-            self._split_up.discard(ordinal)
+            self._split_up.pop(ordinal, None)
             over += [self.works.pop(key, None) for key in self._parts.pop(ordinal)]
         # No worker's word acquits an item: what is not missing any more may have come, or lost its reader.
         for ordinal in ranges.members(ranges.intersect(arrived_whole, need.came) if need and self.deaths else ()):
@@ -76,14 +77,16 @@ class StreamQueue:
             self._add(ordinal, held)
         over += self._doubt(need, now)
         arrived = dict(need.partial) if need else {}
-        for ordinal in self._split_up:
-            for key in self._parts[ordinal]:
-                if key.item_offset in arrived.get(ordinal, ()):
-                    if work := self.works.pop(key, None):  # that it came earlier acquits it of no later death
-                        over.append(work)
-                        self.deaths.clear(key)
-                elif key not in self.works:  # the sink had it, and dropped it with the reader that wanted it
-                    self._restore(key, held)
+        for ordinal, before in self._split_up.items():
+            keys = self._parts[ordinal]
+            here = {offset for offset in arrived.get(ordinal, ()) if offset < len(keys)}
+            for offset in sorted(here - before):  # that it came earlier acquits it of no later death
+                key = keys[offset]
+                over.append(self.works.pop(key))
+                self.deaths.clear(key)
+            for offset in sorted(before - here):  # the sink had it, and dropped it with the reader that wanted it
+                self._restore(keys[offset], held)
+            self._split_up[ordinal] = here
         self.missing, self.stopped = missing, need.stopped if need else self.stopped
         self._ready.tidy()
         return [work for work in over if work]
@@ -220,7 +223,7 @@ class StreamQueue:
         ordinal = work.key.ordinal
         self._log.add(self._now, work.key, "split into its items")
         del self.works[work.key]
-        self._split_up.add(ordinal)
+        self._split_up[ordinal] = set()
         keys = [
             TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, item_offset=offset)
             for offset in range(len(self.geometry.slots(ordinal)))
@@ -265,8 +268,11 @@ class StreamQueue:
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
         assert self._parts.keys() == set(ranges.members(self.missing))  # noqa: S101
-        assert self._split_up == {n for n, [key, *_] in self._parts.items() if key.item_offset is not None}  # noqa: S101
+        assert self._split_up.keys() == {n for n, [key, *_] in self._parts.items() if key.item_offset is not None}  # noqa: S101
         known = 0
+        for ordinal, arrived in self._split_up.items():
+            gone = {key.item_offset for key in self._parts[ordinal] if key not in self.works}
+            assert gone == arrived, f"task {ordinal}: {gone} of its items are no work, {arrived} have arrived"  # noqa: S101
         for ordinal, keys in self._parts.items():
             for key in keys:
                 assert key.ordinal == ordinal  # noqa: S101

@@ -1,6 +1,7 @@
 """Work that has cost a worker its life runs alone, on reserved workers."""
 
 from support.cores.leases_harness import CoreHarness, key
+from support.plans import make_plan
 
 
 def test_who_may_have_killed_a_worker_runs_alone(harness: CoreHarness) -> None:
@@ -50,3 +51,30 @@ def test_workers_that_were_reserved_take_any_work_again(harness: CoreHarness) ->
     harness.deal()
     assert 0 == harness.leases.workers.reserved
     assert 2 == len(harness.leases.workers[b"b"].held)
+
+
+def test_a_death_with_a_whole_epoch_is_got_over_in_few_steps() -> None:
+    """One task is a source's epoch: all its items are suspects in each epoch, each run alone once, in order.
+
+    The items of no task are looked up twice, and no more units are offered at once than workers could take soon.
+    """
+    harness = CoreHarness(make_plan(items=80, task_items=80))
+    harness.sink()
+    harness.join(b"a", slots=1)
+    harness.miss((0, 6))
+    assert {b"a": [key(0)]} == harness.deal()
+    harness.die(b"a")
+    harness.join(b"b", slots=1)
+    queue = harness.leases.queues["train"]
+    arrived: list[int] = []
+    while len(arrived) < 80:
+        assert len(queue.suspects(())) <= 64
+        assert {b"b": [key(0, len(arrived))]} == harness.deal()
+        harness.finish(b"b", key(0, len(arrived)))
+        arrived.append(len(arrived))
+        harness.miss((0, 6), partial=((0, tuple(arrived)),))
+    assert {} == harness.deaths()
+    harness.miss((1, 6), came=((0, 1),))
+    assert [] == queue.suspects(())
+    assert {b"b": [key(1, 0)]} == harness.deal(), "what was split goes on in order, with all slots"
+    assert queue.deaths._find_items.cache_info().misses <= 6
