@@ -24,6 +24,8 @@ _BUSY = 0.8
 _SETTLE_S, _LONGEST_SETTLE_S = 10.0, 60.0
 #: The wanted number grows by this many at least, whatever it was.
 _LEAST_STEP = 2
+#: A gain below this fraction of the time is not known well enough to be told as a number.
+_TOLD = 0.05
 #: Longest sentence (characters).
 _MOST_CHARACTERS = 500
 
@@ -160,4 +162,5 @@ def _price_of_more(seen: Evidence, verdict: Verdict) -> str:
     more = verdict.more_workers
     plural = "" if more == 1 else "s"
     share = (1 - wait) / (1 - FED)
-    return f"{waited}; {more} more worker{plural}, a core each, would make its epochs take {share:.0%} of the time"
+    gain = f"take {share:.0%} of the time" if share >= _TOLD else "far shorter"
+    return f"{waited}; {more} more worker{plural}, a core each, would make its epochs {gain}"

@@ -260,3 +260,5 @@ def test_the_reason_tells_the_price() -> None:
     assert why == (
         "the trainer waited 50% of its time; 4 more workers, a core each, would make its epochs take 56% of the time"
     )
+    _, why = needed(hungry := replace(BUSY, wait_fraction=1.0), judge(hungry)) or (0, "")
+    assert why.endswith("more workers, a core each, would make its epochs far shorter")
