@@ -1,0 +1,129 @@
+"""The stack of `deploy/swarm.yml` on a real swarm of one node, as docs/swarm.md says it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from compose.project import COMMAND_S, TAG, docker, free_port
+from support.services.running import PENSTOCK, running
+from support.streams import Batch, digest, take, until
+
+import penstock
+from penstock.commands.keys import main as keys
+from penstock.trainer.client.feed import Feed
+
+pytestmark = [pytest.mark.compose, pytest.mark.slow]
+
+#: Batches of two epochs.
+ALL = 46
+
+
+class Swarm:
+    """A deployed stack."""
+
+    def __init__(self, name: str, ports: tuple[int, int], bundles: Path) -> None:
+        """Deploy nothing: the stack of this name is there."""
+        self.name, (self.port, self.status_port), self.bundles = name, ports, bundles
+
+    def feed(self) -> Feed:
+        """Return a trainer on this machine, which asks for no more than two batches ahead."""
+        address, bundle = f"tcp://127.0.0.1:{self.port}", self.bundles / "trainer.keys"
+        return penstock.connect(address, "train", prefetch=2, keys=bundle, timeout_s=COMMAND_S)
+
+    def scale(self, workers: int) -> None:
+        """Let the swarm run a number of workers."""
+        docker("service", "scale", "--detach", f"{self.name}_worker={workers}")
+
+    def containers(self, part: str) -> list[str]:
+        """Return the ids of a part's running containers."""
+        return docker("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name={self.name}_{part}").split()
+
+    def kill(self, part: str) -> None:
+        """Kill a part's container, and wait until the swarm has another one."""
+        [killed, *_] = self.containers(part)
+        docker("kill", killed)
+        until(lambda: set(self.containers(part)) - {killed}, f"another {part}", COMMAND_S)
+
+
+@pytest.fixture(scope="module")
+def node(engine: None) -> Iterator[None]:
+    """Make the engine a swarm of one node, unless it is in one."""
+    del engine
+    mine = "inactive" in docker("info", "--format", "{{.Swarm.LocalNodeState}}")
+    if mine:
+        docker("swarm", "init", "--advertise-addr", "127.0.0.1")
+    yield
+    if mine:
+        docker("swarm", "leave", "--force")
+
+
+@pytest.fixture
+def swarm(root: Path, images: tuple[str, ...], node: None, data: Path, spec: Path, tmp_path: Path) -> Iterator[Swarm]:
+    """Return a running stack without workers."""
+    del images, node
+    assert 0 == keys(["init", str(tmp_path / "keys")])
+    for part in ("ventilator", "sink", "worker", "trainer"):
+        assert 0 == keys(["export", part, str(tmp_path / f"{part}.keys"), "--bundle", "--keys", str(tmp_path / "keys")])
+    name, ports = f"penstock-test-{os.getpid()}", (free_port(), free_port())
+    known = {"DATA": data, "SPEC": spec, "KEYS": tmp_path, "TAG": TAG, "WORKERS": 0}
+    given = {name: str(value) for name, value in (known | {"PORT": ports[0], "STATUS_PORT": ports[1]}).items()}
+    command = ["docker", "stack", "deploy", "--resolve-image", "never", "--compose-file", "deploy/swarm.yml", name]
+    subprocess.run(command, cwd=root, env=os.environ | given, check=True, timeout=COMMAND_S)
+    yield Swarm(name, ports, tmp_path)
+    docker("stack", "rm", name)
+    mine = f"label=com.docker.stack.namespace={name}"
+    until(lambda: not docker("ps", "--quiet", "--filter", mine).strip(), "the containers' end", COMMAND_S)
+    until(lambda: not docker("network", "ls", "--quiet", "--filter", mine).strip(), "the network's end", COMMAND_S)
+
+
+def test_a_swarm_trains_through_kills_scaling_and_a_rollout(swarm: Swarm, reference: list[Batch]) -> None:
+    """Two epochs while workers come and go, while a container of each kind is killed and the workers are rolled out.
+
+    The first worker is brought by `penstock autoscale`; the bytes are those of an undisturbed local run.
+    """
+    apply = f"docker service scale --detach {swarm.name}_worker={{workers}}"
+    address, bundle = f"tcp://127.0.0.1:{swarm.status_port}", swarm.bundles / "trainer.keys"
+    patience = str(COMMAND_S)
+    command = [
+        PENSTOCK,
+        "autoscale",
+        address,
+        "--keys",
+        str(bundle),
+        "--wait-s",
+        patience,
+        "--apply",
+        apply,
+        "--most",
+        "1",
+    ]
+    with swarm.feed() as feed:
+        with running(command):
+            got = take(feed, 3)
+            assert 1 == len(swarm.containers("worker"))
+        swarm.scale(3)
+        got += take(feed, 5)
+        for part in ("worker", "sink", "ventilator"):
+            swarm.kill(part)
+            got += take(feed, 6)
+        old = set(swarm.containers("worker"))
+        docker("service", "update", "--force", "--detach", f"{swarm.name}_worker")
+        got += take(feed, 6)
+        until(lambda: not old & set(swarm.containers("worker")), "other workers than before", COMMAND_S)
+        swarm.scale(1)
+        got += take(feed, ALL - len(got))
+    assert digest(reference) == digest(got)
+
+
+def test_a_stack_without_its_variables_is_refused_in_words(root: Path, engine: None) -> None:
+    """The variable is named with what it is for."""
+    del engine
+    assert shutil.which("docker")
+    command = ["docker", "stack", "deploy", "--compose-file", "deploy/swarm.yml", "penstock-test-none"]
+    unset = {name: value for name, value in os.environ.items() if name not in ("DATA", "KEYS")}
+    done = subprocess.run(command, cwd=root, env=unset, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+    assert 0 != done.returncode
+    assert "set DATA to the folder of images" in done.stderr
