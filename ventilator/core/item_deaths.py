@@ -171,5 +171,6 @@ class ItemDeaths:
     def clear(self, key: TaskKey) -> None:
         """Acquit the items of a unit of work whose result has reached the sink."""
         for item in self.items(key) if self._counts else ():
-            if item not in self.poison and self._counts.pop(item, None):
+            if self.is_suspected(item):
+                del self._counts[item]
                 self.acquitted.add(item)

@@ -43,8 +43,7 @@ class StreamQueue:
         self.head_since = 0.0
         self.works: dict[TaskKey, Work] = {}
         self.deaths = ItemDeaths(plan, attempts)
-        #: Every missing task's units of work: itself, or its items alone; and of those that are split, which items have
-        #: arrived.
+        #: Every missing task's units of work: itself, or its items alone; of these, which have arrived.
         self._parts: dict[int, list[TaskKey]] = {}
         self._split_up: dict[int, set[int]] = {}
         #: Units of work on which the sink wants a second worker's word.
@@ -72,7 +71,7 @@ class StreamQueue:
             over += [self.works.pop(key, None) for key in self._parts.pop(ordinal)]
         # No worker's word acquits an item: what is not missing any more may have come, or lost its reader.
         for ordinal in ranges.members(ranges.intersect(arrived_whole, need.came) if need and self.deaths else ()):
-            self.deaths.clear(TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, item_offset=None))
+            self.deaths.clear(_unit(self.plan, ordinal))
         for ordinal in ranges.members(fresh):
             self._add(ordinal, held)
         over += self._doubt(need, now)
@@ -80,10 +79,9 @@ class StreamQueue:
         for ordinal, before in self._split_up.items():
             keys = self._parts[ordinal]
             here = {offset for offset in arrived.get(ordinal, ()) if offset < len(keys)}
-            for offset in sorted(here - before):  # that it came earlier acquits it of no later death
-                key = keys[offset]
+            for key in (keys[offset] for offset in sorted(here - before)):
                 over.append(self.works.pop(key))
-                self.deaths.clear(key)
+                self.deaths.clear(key)  # that it came earlier acquits it of no later death
             for offset in sorted(before - here):  # the sink had it, and dropped it with the reader that wanted it
                 self._restore(keys[offset], held)
             self._split_up[ordinal] = here
@@ -193,7 +191,7 @@ class StreamQueue:
     def _give_up(self, work: Work, worker: str) -> None:
         """Give up the one item of a unit of work, wherever it is missing."""
         offset = work.key.item_offset or 0
-        named = TaskKey.model_construct(stream=self.plan.name, ordinal=work.key.ordinal, item_offset=offset)
+        named = _unit(self.plan, work.key.ordinal, offset)
         deaths = self.deaths.deaths(work.key)
         [item] = self._make_task(named, deaths).items
         reason = f"its worker died {deaths} times while it ran this item"
@@ -212,7 +210,7 @@ class StreamQueue:
                 self._ready.isolate(each)
 
     def _add(self, ordinal: int, held: Callable[[TaskKey], bool]) -> None:
-        work = self._work(TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, item_offset=None))
+        work = self._work(_unit(self.plan, ordinal))
         self._parts[ordinal] = [work.key]
         if self.deaths.poison and self.deaths.concerns(work.key):
             self._ready.isolate(work)
@@ -224,10 +222,7 @@ class StreamQueue:
         self._log.add(self._now, work.key, "split into its items")
         del self.works[work.key]
         self._split_up[ordinal] = set()
-        keys = [
-            TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, item_offset=offset)
-            for offset in range(len(self.geometry.slots(ordinal)))
-        ]
+        keys = [_unit(self.plan, ordinal, offset) for offset in range(len(self.geometry.slots(ordinal)))]
         self._parts[ordinal] = keys
         for key in keys:
             self.push(self._work(key))
@@ -243,7 +238,7 @@ class StreamQueue:
             if ordinal in self._parts and ordinal not in self._split_up:
                 split.append(self.works[self._parts[ordinal][0]])
                 self._split(split[-1])
-            key = TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, item_offset=offset)
+            key = _unit(self.plan, ordinal, offset)
             if work := self.works.get(key):
                 if not work.doubted_by:
                     self._log.add(now, key, "failed; a second worker is asked")
@@ -271,8 +266,7 @@ class StreamQueue:
         assert self._split_up.keys() == {n for n, [key, *_] in self._parts.items() if key.item_offset is not None}  # noqa: S101
         known = 0
         for ordinal, arrived in self._split_up.items():
-            gone = {key.item_offset for key in self._parts[ordinal] if key not in self.works}
-            assert gone == arrived, f"task {ordinal}: {gone} of its items are no work, {arrived} have arrived"  # noqa: S101
+            assert arrived == {k.item_offset for k in self._parts[ordinal] if k not in self.works}  # noqa: S101
         for ordinal, keys in self._parts.items():
             for key in keys:
                 assert key.ordinal == ordinal  # noqa: S101
@@ -280,3 +274,8 @@ class StreamQueue:
                 known += key in self.works
         assert known == len(self.works), "work for what is not missing"  # noqa: S101
         self._ready.validate()
+
+
+def _unit(plan: StreamPlan, ordinal: int, item_offset: int | None = None) -> TaskKey:
+    """Return the name of a task or of one item of it; its numbers come from the plan and need no check."""
+    return TaskKey.model_construct(stream=plan.name, ordinal=ordinal, item_offset=item_offset)
