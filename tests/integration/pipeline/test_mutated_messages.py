@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from support.mutations.attack import attack_everything
+from support.mutations.faults import every_fault
 from support.mutations.report import Report
 
 pytestmark = pytest.mark.integration
@@ -37,3 +38,15 @@ def test_mutated_messages_end_no_service(tmp_path: Path) -> None:
 def test_many_mutated_messages_end_no_service(tmp_path: Path) -> None:
     """The same with 9,000; docs/security.md has the table of a million."""
     check(list(attack_everything(9_000, 2, tmp_path, examples=20)), 9_000)
+
+
+@pytest.mark.long
+def test_attacks_that_once_ended_or_swelled_services_do_no_more(tmp_path: Path) -> None:
+    """One of each kind: nothing restarts, trainers get their bytes, and memory grows by little; docs/security.md."""
+    found = list(every_fault(tmp_path))
+    assert {1, 3, 4, 5, 6, 7, 8, 9} == {fault.number for fault in found}
+    for fault in found:
+        assert fault.grew_mb < (900 if fault.now == "decoded" else 100), fault
+        assert fault.waited_s < 5, fault
+    [budget] = [fault for fault in found if fault.number == 5]
+    assert "4 of 4 runs stop, after 33, 33, 33, 33 failures in all" == budget.now
