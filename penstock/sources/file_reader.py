@@ -18,7 +18,7 @@ from penstock.protocol.spec.source import Source
 from penstock.protocol.storage.urls import Remote
 from penstock.sources.base import Known, Loaded, Reader, Roots
 from penstock.sources.fetchers import REQUESTS, fetchers
-from penstock.sources.files import FileIdentity, find_or_read, read_file
+from penstock.sources.files import FileIdentity, find_or_read, read_file, read_parts
 from penstock.sources.url_files.groups import InPlace, by_file, together
 from penstock.sources.url_files.shard_store import ShardStore
 
@@ -46,8 +46,22 @@ class FileReader:
         self._root, self._allow_outside, self._limit_bytes = root, allow_outside, limit_bytes
 
     def read(self, task: Task) -> Loaded:
-        """Return each item's bytes."""
-        return loaded(task, [self.content(item) for item in task.items])
+        """Return each item's bytes; a file of which several parts are wanted is opened once."""
+        found: list[bytes | ItemError] = [b""] * len(task.items)
+        for group in by_file(task.items):
+            for place, content in zip(group, self._contents([task.items[place] for place in group]), strict=True):
+                found[place] = content
+        return loaded(task, found)
+
+    def _contents(self, items: Sequence[Item]) -> list[bytes | ItemError]:
+        """Return the contents of a whole file, or of parts of one file."""
+        spans = [item.span for item in items if item.span is not None]
+        if not spans:
+            return [self.content(items[0])]
+        try:
+            return read_parts(self._root, items[0].path, self._limit_bytes, spans, allow_outside=self._allow_outside)
+        except ItemError as error:
+            return [error] * len(items)
 
     def find_or_read(self, task: Task, find: Callable[[str, FileIdentity], Pixels | None]) -> Loaded:
         """Return each item's image if `find` has it for the item's name and its file's identity, else its bytes."""

@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -41,6 +41,9 @@ _REASONS = {
 }
 
 
+#: Bytes behind a run of parts that the kernel is asked to read ahead: a file that is opened anew has no memory of the
+#: run before.
+_AHEAD_BYTES = 4_000_000
 #: Offset and length (bytes) of a part of a file; None: the whole file.
 Span = tuple[int, int] | None
 #: A file's inode, size, and times (ns) of its content's and its entry's last change: other content, another identity.
@@ -56,6 +59,13 @@ def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool, s
     tried again, three times within about 0.6 s. Raises ItemError for everything else.
     """
     return _retried(lambda: _read_once(root, path, limit_bytes, allow_outside=allow_outside, span=span))
+
+
+def read_parts(
+    root: Path, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], *, allow_outside: bool
+) -> list[bytes | ItemError]:
+    """Return parts of a file, or why one cannot be had; for the rest it does what `read_file` does, opening it once."""
+    return _retried(lambda: _read_parts_once(root, path, limit_bytes, spans, allow_outside=allow_outside))
 
 
 def find_or_read(
@@ -94,6 +104,40 @@ def _read_once(root: Path, path: str, limit_bytes: int, *, allow_outside: bool, 
         return _content(descriptor, _checked_size(descriptor, limit_bytes, span))
     finally:
         os.close(descriptor)
+
+
+def _read_parts_once(
+    root: Path, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], *, allow_outside: bool
+) -> list[bytes | ItemError]:
+    descriptor = _open_named(root, path, allow_outside=allow_outside)
+    try:
+        begin, end = min(offset for offset, _ in spans), max(offset + length for offset, length in spans)
+        if end - begin <= 2 * sum(length for _, length in spans):  # they are read in a run, and so is what follows
+            _read_ahead(descriptor, begin, end - begin + _AHEAD_BYTES)
+        size = os.fstat(descriptor).st_size
+        return [_part(descriptor, size, limit_bytes, span) for span in spans]
+    finally:
+        os.close(descriptor)
+
+
+def _read_ahead(descriptor: int, offset: int, length: int) -> None:
+    """Ask the kernel to read a part of a file meanwhile, where the system can be asked."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
+
+
+def _part(descriptor: int, size: int, limit_bytes: int, span: tuple[int, int]) -> bytes | ItemError:
+    offset, length = span
+    try:
+        if length > limit_bytes or not 0 < length <= size - offset:
+            _checked_size(descriptor, limit_bytes, span)
+        content = os.pread(descriptor, length, offset)
+        if len(content) < length:  # the kernel stops at 2 GiB, and at the new end of a file that shrank
+            os.lseek(descriptor, offset + len(content), os.SEEK_SET)
+            content = _read_rest(descriptor, content, length)
+    except ItemError as error:
+        return error
+    return content
 
 
 def _find_or_read_once(

@@ -104,16 +104,18 @@ class _Handler(SimpleHTTPRequestHandler):
         if not file.is_file():
             self.send_error(404)
             return
-        content = file.read_bytes()
+        size = file.stat().st_size
         first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
         last -= what == "short"
         first += what == "shifted"
-        if first >= len(content):
+        if first >= size:
             self.send_error(416)
             return
-        part = content[first : last + 1]
+        with file.open("rb") as opened:
+            opened.seek(first)
+            part = opened.read(last + 1 - first)
         self.send_response(206)
-        self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(content)}")
+        self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{size}")
         self.send_header("Content-Length", str(len(part)))
         if self.web.dated:
             self.send_header("ETag", f'"{file.stat().st_mtime_ns}"')

@@ -53,7 +53,10 @@ class Room:
             left = disk.f_bavail * disk.f_frsize - size
             if left < min(_LEFT_BYTES, _LEFT_PART * disk.f_blocks * disk.f_frsize):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
-            os.posix_fallocate(descriptor, 0, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, size)
+            else:  # macOS
+                os.ftruncate(descriptor, size)
             return True
 
     def _make(self, size: int) -> bool:
