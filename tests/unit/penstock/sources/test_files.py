@@ -20,7 +20,7 @@ from support.streams import DEADLINE_S
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.storage.confined_files import open_below
-from penstock.sources.files import read_file, read_parts
+from penstock.sources.files import read_file
 
 LIMIT_BYTES = 1_000_000
 
@@ -285,23 +285,3 @@ def test_failed_reads_leave_no_file_open(folder: Path) -> None:
         with suppress(FileNotFoundError):  # that of this very loop, or of a thread of an earlier test
             left.append(str(descriptor.readlink()))
     assert [] == [place for place in left if place.startswith(str(folder.parent))]
-
-
-def test_parts_of_a_file_are_read_together_and_fail_apart(tmp_path: Path) -> None:
-    """In the order in which they are asked for; a file that cannot be opened fails as a whole."""
-    content = bytes(range(256)) * 40
-    (tmp_path / "shard").write_bytes(content)
-    spans = [(100, 50), (0, 7), (10_200, 60), (5, 0), (3, 3000), (10_239, 1), (100, 50)]
-    found = read_parts(tmp_path, "shard", 2000, spans, allow_outside=False)
-    words = {
-        2: "the file ends before the item does: it has 10240 bytes, the item ends at 10260",
-        3: "the item is empty",
-        4: "3000 bytes is over the limit of 2000 bytes",
-    }
-    for number, (offset, length) in enumerate(spans):
-        if number in words:
-            assert words[number] in str(found[number])
-        else:
-            assert content[offset : offset + length] == found[number]
-    with pytest.raises(ItemError, match="no such file"):
-        read_parts(tmp_path, "none", 2000, spans, allow_outside=False)
