@@ -3,9 +3,10 @@
     build/torch/bin/python benchmarks/pytorch.py [--rounds 5] [--seconds 3] [--parts loop,rate,first] [--out torch.json]
 
 loop: samples a second of a loop over `feed.torch()` and of one over the feed's arrays, both over the limit: the bare
-kernel, once a core. rate: samples a second of both loaders, on photos and on small arrays. first: seconds from making a
-loader to its first batch, in a fresh process that has imported everything. Everything takes turns within one run;
-ratios are of neighbours in time, medians are printed, and a round that something else disturbed is marked.
+kernel, once a core. rate: samples a second of both loaders, on photos and on small arrays. first: seconds to the first
+batch in a fresh process, since it began and since it has imported what it needs (`first_batch.py`). Everything takes
+turns within one run; ratios are of neighbours in time, medians are printed, and a round that something else disturbed
+is marked. Unset PYTHONDONTWRITEBYTECODE, or Penstock's processes compile its sources each time.
 
 It needs torch and torchvision (`make build/torch/.set-up-in`). It is not called torch.py, because scripts beside it
 would then import it in place of PyTorch. `--data` is a folder with `cats-dogs/`; default: ../shared/data.
@@ -213,36 +214,26 @@ def measure_rates(made: Path, given: argparse.Namespace) -> list[dict[str, Any]]
     return rows
 
 
-def first_batch(whose: str, made: Path, workers: int) -> None:
-    """Print the seconds that the first batch took; what both need is imported before."""
-    imported()
-    _ = penstock.local, penstock.torch  # each name is imported when it is first used
-    began = time.perf_counter()
-    if whose == "DataLoader":
-        next(iter(torchs_loader("photos", made, workers)))
-        print(time.perf_counter() - began)
-        return
-    loader = penstock.torch.DataLoader(
-        str(made / "photos"), _BATCH, shuffle=True, num_workers=workers, transform="imagenet-train"
-    )
-    next(iter(loader))
-    print(time.perf_counter() - began)
-    loader.close()
-
-
 def measure_first(made: Path, given: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure the time to the first batch, of photos."""
-    found = []
+    """Measure the time to the first batch, of photos, in fresh processes."""
+    found: list[list[dict[str, float]]] = [[], []]
     for _ in range(given.rounds):
-        others, row = Disturbance(), {}
+        others, rows = Disturbance(), [dict[str, float](), dict[str, float]()]
         for whose in ("DataLoader", "Penstock"):
-            command = [sys.executable, __file__, "--first", whose, "--made", str(made)]
-            command += ["--workers", str(given.workers)]
+            command = [sys.executable, str(Path(__file__).with_name("first_batch.py")), whose]
+            command += [str(made / "photos"), str(given.workers)]
             ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-            row[whose] = float(ran.stdout)
-        found.append(row | {"others": others.share()})
-    ratio = statistics.median(each["Penstock"] / each["DataLoader"] for each in found)
-    return [{"case": "photos, seconds"} | medians(found) | {"ratio": ratio, "rounds": found}]
+            for row, seconds in zip(rows, json.loads(ran.stdout), strict=True):
+                row[whose] = seconds
+        share = {"others": others.share()}
+        for rounds, row in zip(found, rows, strict=True):
+            rounds.append(row | share)
+    return [
+        {"case": case}
+        | medians(each)
+        | {"ratio": statistics.median(row["Penstock"] / row["DataLoader"] for row in each), "rounds": each}
+        for case, each in zip(("since the process began", "since the imports"), found, strict=True)
+    ]
 
 
 def medians(found: list[dict[str, float]]) -> dict[str, Any]:
@@ -262,12 +253,7 @@ def main() -> None:
     parser.add_argument("--parts", default="loop,rate,first")
     parser.add_argument("--data", type=Path, default=_ROOT.parent / "shared" / "data")
     parser.add_argument("--out", type=Path, default=Path("torch.json"))
-    parser.add_argument("--first", help=argparse.SUPPRESS)
-    parser.add_argument("--made", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.first:
-        first_batch(given.first, given.made, given.workers)
-        return
     if not (given.data / "cats-dogs").is_dir():
         parser.error(f"--data {given.data}: no such folder, or it has no cats-dogs/")
     parts = {
