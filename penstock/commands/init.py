@@ -99,13 +99,13 @@ def serve(settings: SpecSettings) -> int:
     else:
         root, sources = place, _annotated_sources(annotated, settings.validation_split)
     found = look(root, sources["train"], annotated)
-    text = spec_text(root, sources, found)
+    recipe, size = found.fitting
+    text = spec_text(root, sources, found, recipe, size)
     parse_spec(tomllib.loads(text))  # a mistake in it shows before there is a file
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SpecError(f"{output}: cannot write the spec: {error.strerror}") from error
-    recipe, size = found.fitting
     print(f"{output}: {found.items:,} training images in {found.class_count:,} classes; recipe {recipe}, size {size}")
     print(f"next: penstock check {output}")
     return 0
@@ -178,9 +178,9 @@ def fitting(sizes: Sequence[tuple[int, int]]) -> tuple[str, int]:
     return "imagenet-train", min(_USUAL, max(_MULTIPLE, shorter // _MULTIPLE * _MULTIPLE))
 
 
-def spec_text(root: Path, sources: dict[str, dict[str, Any]], found: Found) -> str:
+def spec_text(root: Path, sources: dict[str, dict[str, Any]], found: Found, recipe: str, size: int) -> str:
     """Return the spec as TOML, with comments."""
-    ordered, (recipe, size) = sorted(found.sizes, key=math.prod), found.fitting
+    ordered = sorted(found.sizes, key=math.prod)
     low, high = ordered[0], ordered[-1]
     lines = [
         f"# {found.items:,} training images in {found.class_count:,} classes; {len(found.sizes)} were looked at, of",

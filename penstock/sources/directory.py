@@ -4,8 +4,9 @@ Items are ordered class by class, and in a class by the bytes of their paths.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal, Protocol
 
@@ -20,7 +21,11 @@ from penstock.sources.file_reader import open_files
 from penstock.sources.paths import Guard, below, exists, is_folder, show
 from penstock.sources.remote import RemoteTree
 from penstock.sources.suffixes import UNCLASSIFIED, suffixes
+from penstock.sources.tables.progress import told
 from penstock.sources.tree import FolderTree
+
+#: Class folders that are walked at once.
+_AT_ONCE = 8
 
 
 class DirectorySource(Source):
@@ -79,12 +84,9 @@ def _list_classes(source: DirectorySource, tree: ClassFolders) -> FileListing:
         hint = f", but {loose} images: put each class into a folder of its own" if loose else ""
         raise SourceError(f"{tree.name} holds no folder that could be a class{hint}")
     builder = ListingBuilder()
-    for label, name in enumerate(classes):
-        if name.encode() not in tree.folders:
-            known = ", ".join(sorted(map(show, tree.folders))[:20]) or "none"
-            raise SourceError(f"class {name!r} has no folder in {tree.name}; folders there: {known}")
+    for label, (name, paths) in enumerate(_walked(classes, tree)):
         before = len(builder)
-        for path in sorted(tree.images(name.encode())):
+        for path in paths:
             if len(path) > MAX_PATH_BYTES:
                 raise SourceError(f"{tree.name}: {show(path)}: the path is longer than {MAX_PATH_BYTES} bytes")
             builder.add(path, label)
@@ -95,6 +97,25 @@ def _list_classes(source: DirectorySource, tree: ClassFolders) -> FileListing:
                 "remove the folder, or give the classes to use as source.classes"
             )
     return replace(builder.build(source.kind, classes), passed_over=dict(tree.passed_over))
+
+
+def _walked(classes: Sequence[str], tree: ClassFolders) -> Iterator[tuple[str, list[bytes]]]:
+    """Yield each class with its images' paths, sorted. Raises SourceError.
+
+    Some folders are walked at once, since a network file system answers late; never more than are soon needed.
+    """
+
+    def images(name: str) -> list[bytes]:
+        if name.encode() not in tree.folders:
+            known = ", ".join(sorted(map(show, tree.folders))[:20]) or "none"
+            raise SourceError(f"class {name!r} has no folder in {tree.name}; folders there: {known}")
+        return sorted(tree.images(name.encode()))
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for first in range(0, len(classes), _AT_ONCE):
+            told(f"{100 * first // len(classes)} % of the classes")
+            part = classes[first : first + _AT_ONCE]
+            yield from zip(part, pool.map(images, part), strict=True)
 
 
 KIND = SourceKind(DirectorySource, list_directory, open_files, splits=True, follows_links=True)

@@ -5,6 +5,7 @@ makes the requests.
 """
 
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from collections.abc import Set as AbstractSet
@@ -27,6 +28,8 @@ class RemoteTree:
         self._prefix = prefix_of(folder)
         #: Files that were found and not listed: how many of each suffix, and how many images in no class folder.
         self.passed_over: Counter[str] = Counter()
+        #: Guards the counts: several class folders may be looked through at once.
+        self._lock = threading.Lock()
         self._files: dict[bytes, list[bytes]] = {}
         for path in remote.walk(folder):
             try:
@@ -55,7 +58,8 @@ class RemoteTree:
             if wanted(file):
                 yield self._prefix + path
             else:
-                self.passed_over[suffix_of(file)] += 1
+                with self._lock:
+                    self.passed_over[suffix_of(file)] += 1
 
 
 @contextmanager

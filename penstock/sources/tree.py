@@ -10,6 +10,7 @@ the host's file system lists its folders.
 import errno
 import heapq
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -29,6 +30,8 @@ class FolderTree:
         self.folders: set[bytes] = set()
         #: Files that were found and not listed: how many of each suffix, and how many images in no class folder.
         self.passed_over: Counter[str] = Counter()
+        #: Guards the counts: several class folders may be walked at once.
+        self._lock = threading.Lock()
         for entry in _entries(place):
             if _is_folder(entry):
                 self.folders.add(entry.name)
@@ -75,7 +78,8 @@ class FolderTree:
         if wanted(entry.name):
             yield self._checked(path, entry)
         else:
-            self.passed_over[suffix_of(entry.name)] += 1
+            with self._lock:
+                self.passed_over[suffix_of(entry.name)] += 1
 
     def _checked(self, path: bytes, entry: os.DirEntry[bytes]) -> bytes:
         """Return the path below the root of what lies in the folder `path`. Raises SourceError."""

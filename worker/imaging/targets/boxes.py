@@ -14,7 +14,7 @@ from penstock.protocol.wire import Array
 from penstock.worker.imaging.program import Program
 from penstock.worker.imaging.targets.annotation_files import Named, Objects, objects_of, voc_objects, yolo_objects
 from penstock.worker.imaging.targets.base import ROUNDING, SLACK, LoadedTarget, TargetLoader
-from penstock.worker.imaging.targets.cells import ClassNames, finite, list_of, shown
+from penstock.worker.imaging.targets.cells import ClassNames, check_boxes, finite, list_of, shown
 from penstock.worker.imaging.targets.moving import moved_bounds
 
 _NUMBERS = 4
@@ -52,8 +52,7 @@ class BoxesLoader(TargetLoader):
             values: list[Any] = [value for _, value in named]
         else:
             values = list_of(cell, f"a list of boxes such as [{self._form}]")
-        if len(values) > self._target.max_boxes:
-            raise ItemError(f"{len(values)} boxes, and max_boxes = {self._target.max_boxes}: raise max_boxes")
+        check_boxes(len(values), self._target.max_boxes)
         found = self._all(values, image)
         if found is None:  # one by one, to say which of them is wrong
             named = named or [(self._name(place, value), value) for place, value in enumerate(values)]

@@ -26,6 +26,12 @@ def value_of(cell: str, form: str) -> Any:  # noqa: ANN401 - whatever JSON holds
         raise ItemError(f"{shown(cell)!r} is not JSON ({error}): give {form}") from error
 
 
+def check_boxes(count: int, most: int) -> None:
+    """Raise ItemError if an image has more boxes than the target has room for."""
+    if count > most:
+        raise ItemError(f"{count} boxes, and max_boxes = {most}: raise max_boxes")
+
+
 def list_of(cell: str, form: str) -> list[Any]:
     """Return the list that a cell holds; no entries of an empty one. Raises ItemError."""
     values = value_of(cell, form)

@@ -14,7 +14,7 @@ from penstock.protocol.wire import Array
 from penstock.worker.imaging.program import Program
 from penstock.worker.imaging.targets.annotation_files import Named, objects_of, yolo_objects
 from penstock.worker.imaging.targets.base import ROUNDING, SLACK, LoadedTarget, TargetLoader
-from penstock.worker.imaging.targets.cells import ClassNames, finite, list_of, shown
+from penstock.worker.imaging.targets.cells import ClassNames, check_boxes, finite, list_of, shown
 from penstock.worker.imaging.targets.moving import moved_corners, moved_outline, moved_polygon
 from penstock.worker.imaging.targets.polygons import area, simplified
 
@@ -139,8 +139,7 @@ class OrientedBoxesLoader(TargetLoader):
     def load(self, cell: str, content: bytes | ItemError | None, image: Size) -> LoadedTarget:
         """Return the boxes of an image."""
         named = self._reader.named(cell, content)
-        if len(named) > (most := self._target.max_boxes):
-            raise ItemError(f"{len(named)} boxes, and max_boxes = {most}: raise max_boxes")
+        check_boxes(len(named), self._target.max_boxes)
         found = [self._box(place, where, value, image) for place, (where, value) in enumerate(named)]
         return _OrientedBoxes(self._target, image, found)
 
