@@ -55,12 +55,12 @@ def moved_bounds(moves: Sequence[Move], polygons: Points, image: Size, result: S
     nothing is left. Polygons that no move cuts are moved all at once, by the same operations on each number.
     """
     corners, size = polygons, image
-    uncut = np.full(len(polygons), all(type(move) in _UPRIGHT for move in moves))
+    uncut = (areas(polygons) != 0) & all(type(move) in _UPRIGHT for move in moves)
     for move in moves if uncut.any() else ():
         if isinstance(move, Scale) and move.to == size:
             continue
         region = move.shown(size)
-        uncut &= ((region[0] <= corners) & (corners <= region[2])).all(axis=(1, 2)) & (areas(corners) != 0)
+        uncut &= ((region[0] <= corners) & (corners <= region[2])).all(axis=(1, 2))
         corners = move.points(corners.reshape(-1, 2), size).reshape(corners.shape)
         size = move.size(size)
     edge = np.array([result[1], result[0]], np.float64)
