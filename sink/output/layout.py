@@ -148,7 +148,7 @@ def attributes(plan: StreamPlan, config: OutputConfig, stop: int, *, complete: b
         "penstock_format": FORMAT,
         "penstock_version": __version__,
         "stream": plan.name,
-        "spec": json.dumps(plan.model_dump(mode="json"), sort_keys=True),
+        "spec": json.dumps(plan.model_dump(mode="json")),  # views and targets keep their order
         "seed": plan.seed,
         "fingerprint": plan.fingerprint,
         "classes": list(plan.classes),

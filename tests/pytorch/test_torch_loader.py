@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.streams import digest
+from support.streams import digest, make_spec, make_stream, run_stack
 
 from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import SpecError
@@ -160,3 +160,20 @@ def test_two_ranks_of_torchrun_share_the_stream(stack: LocalStack, tmp_path: Pat
     assert np.array_equal(parts[0]["weights"], parts[1]["weights"])
     items = np.sort(np.concatenate([part["items"] for part in parts]))
     assert 119 == len(np.unique(items)) == len(items)
+
+
+def test_views_are_tensors_of_their_own_shapes(photos: Path) -> None:
+    """Of a folder with the recipe "dino" a batch is a tuple of all views and the label; normalised by their shapes."""
+    loader = importlib.import_module("penstock").torch.DataLoader(
+        photos, batch_size=4, transform="dino", num_workers=1, failure_budget=0.1
+    )
+    with loader:
+        *views, label = next(iter(loader))
+    assert [(4, 3, 224, 224)] * 2 + [(4, 3, 96, 96)] * 6 == [tuple(view.shape) for view in views]
+    assert torch.int64 == label.dtype
+    transform = {"recipe": {"name": "dino", "size": 56}, "normalize": {"rescale": 1 / 255, "where": "trainer"}}
+    with run_stack(make_spec(photos, train=make_stream(transform=transform, patches=1)), 1) as stack:
+        feed = stack.feed()
+        batch, normalize = next(iter(feed.torch())), feed.normalizer()
+    for name in ("global_2", "local_6"):
+        assert torch.allclose(batch[name].float() / 255, normalize(batch[name]), atol=1e-6)

@@ -13,7 +13,7 @@ from PIL import Image
 from support.streams import digest, epochs, make_images, make_spec, make_stream, run_stack
 
 from penstock.commands.inspect import main
-from penstock.protocol.errors import SourceError
+from penstock.protocol.errors import SourceError, SpecError
 from penstock.trainer import Hdf5Feed
 
 pytestmark = pytest.mark.integration
@@ -49,7 +49,8 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with photos, one of them damaged, a spec, and two files written from it.
 
-    `sharded.h5` holds two epochs in compressed shards, `several.h5` an image for each manipulation.
+    `sharded.h5` holds two epochs in compressed shards, `several.h5` an image for each manipulation,
+    `views.h5` two views of one size and one of another.
     """
     folder = tmp_path_factory.mktemp("written")
     make_images(folder / "photos", each=IMAGES // 2)
@@ -60,11 +61,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transform = {**train["transform"], "patch": {"kind": "random", "height": 24, "width": 24}}
     train["transform"]["normalize"] = {"rescale": 1 / 255, "where": "trainer"}
     several = make_stream(transform={**transform, "manipulations": {"choices": choices, "every": True}}, **common)
-    spec = make_spec(folder / "photos", train=train, several=several)
+    crop = {"op": "random_resized_crop", "size": 20}
+    steps = {"whole": {"steps": [crop]}, "part": {"count": 2, "steps": [{**crop, "size": [10, 12]}]}}
+    views = make_stream(transform={"views": steps}, **common)
+    spec = make_spec(folder / "photos", train=train, several=several, views=views)
     (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
     sharded = ["--epochs", str(EPOCHS), "--shard-size", "32", "--compression", "zstd"]
     write(folder, "sharded.h5", *sharded)
     write(folder, "several.h5", "--stream", "several")
+    write(folder, "views.h5", "--stream", "views")
     return folder
 
 
@@ -234,3 +239,25 @@ def test_a_missing_shard_is_named(folder: Path, tmp_path: Path, capsys: pytest.C
     with pytest.raises(SourceError, match=r"sharded-00000.h5, and there is no such file"):
         Hdf5Feed(tmp_path / "sharded.h5")
     assert "sharded-00000.h5, and there is no such file" in refusal(capsys, tmp_path / "sharded.h5")
+
+
+def test_a_file_of_views_gives_all_of_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each field has the bytes that the stream gives; one alone may be chosen as `image`, and changed."""
+    spec = json.loads((folder / "spec.json").read_text())
+    with run_stack(spec, 1) as stack, stack.feed("views") as feed:
+        expected = epochs(feed, 1)
+    with Hdf5Feed(folder / "views.h5", shuffle=False) as feed:
+        found, schema = epochs(feed, 1), {field.name: field for field in feed.schema}
+    names = ("whole", "part_1", "part_2")
+    assert ["whole", "part_1", "part_2", "label", "item", "patch", "epoch"] == list(schema)
+    assert [("hwc", "rgb")] * 3 == [(schema[name].axes, schema[name].channels) for name in names]
+    for name in (*names, "item", "patch"):
+        wanted, got = (np.concatenate([batch[name] for batch in batches]) for batches in (expected, found))
+        assert np.array_equal(wanted, got), name
+    with Hdf5Feed(folder / "views.h5", shuffle=False, image="part_2", crop=(8, 8)) as feed:
+        assert (8, 8, 3) == feed.schema[0].shape
+    with pytest.raises(SpecError, match="crop, rot90 and flip change one image, and it holds views: give image="):
+        Hdf5Feed(folder / "views.h5", crop=(8, 8))
+    inspect(capsys, folder / "views.h5", "-o", folder / "views.png", "--count", "4")
+    with Image.open(folder / "views.png") as sheet:
+        assert sheet.width > 3 * 128

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from support.imaging.detection import MORE_TARGETS, TARGETS, write_set
 from support.streams import Batch, digest, epochs, make_images, run_stack, take
 
 from penstock.launcher.stack import LocalStack
+from penstock.protocol.errors import SpecError
 from penstock.protocol.spec.sequences.recipe import RecipeName
 
 ANNOTATED = ("coco-detection", "segmentation")
@@ -95,3 +97,30 @@ def test_every_recipe_gives_the_same_bytes(tmp_path: Path) -> None:
                 feed.load_state_dict(states[name])
                 resumed[name] = digest(first_of[name] + take(feed, len(reference[name]) - 3))
     assert expected == resumed
+
+
+@pytest.mark.slow
+def test_frameworks_get_every_view(tmp_path: Path) -> None:
+    """TensorFlow's and Keras's data sets hold views by name or as tuples; the usual pair is refused in words."""
+    transform = {"recipe": {"name": "dino", "size": 28}, "normalize": {"rescale": 1 / 255, "where": "trainer"}}
+    stream = recipe_stream("dino") | {"transform": transform}
+    make_images(tmp_path / "photos", each=5)
+    with run_stack({"roots": {"photos": str(tmp_path / "photos")}, "streams": {"train": stream}}, 1) as stack:
+        feed = stack.feed()
+        first, normalize = next(iter(feed)), feed.normalizer()
+        feed.seek(0)
+        by_name = next(iter(feed.dataset(None)))
+        assert {name: array.shape for name, array in first.items()} == {
+            name: tuple(tensor.shape) for name, tensor in by_name.items()
+        }
+        for name in ("global_1", "local_3"):
+            assert np.allclose(first[name] / np.float32(255), normalize(by_name[name]).numpy(), atol=1e-6)
+            assert np.allclose(first[name] / np.float32(255), normalize(first[name]), atol=1e-6)
+        feed.seek(0)
+        assert [(5, 28, 28, 3), (5, 12, 12, 3)] == [
+            tuple(each.shape) for each in next(iter(feed.keras(("global_2", "local_1"))))
+        ]
+        with pytest.raises(
+            SpecError, match=r"fields = \('image', 'label'\): give a tuple of global_1, global_2, local"
+        ):
+            feed.dataset()

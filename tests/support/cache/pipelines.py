@@ -44,6 +44,17 @@ TRANSFORMS: dict[str, tuple[dict[str, Any], int]] = {
         1,
     ),
     "simclr": ({"recipe": {"name": "simclr", "size": 32}}, 2),
+    "dino": ({"recipe": {"name": "dino", "size": 28}}, 1),
+    "views": (
+        {
+            "steps": [{"op": "resize", "shorter": 40}],
+            "views": {
+                "a": {"count": 2, "steps": [{"op": "random_crop", "size": 20}]},
+                "b": {"recipe": "imagenet-eval"},
+            },
+        },
+        2,
+    ),
     "normalized": (RESIZED | {"normalize": {"samplewise_std_normalization": True}}, 1),
     "cut_first": ({"steps": [{"op": "center_crop", "size": 300}, {"op": "random_crop", "size": 250}]}, 1),
 }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from penstock.contact_sheet.samples import Sample, lines, texts
+from penstock.contact_sheet.samples import Sample, lines, make_sheet, picture_names, ranges, texts
 from penstock.contact_sheet.targets import draw_targets
 from penstock.protocol.plan import StreamPlan, schema_of
 from penstock.protocol.spec.spec import Stream
@@ -109,3 +109,42 @@ def test_polygons_and_oriented_boxes_are_outlines() -> None:
     assert (found[8:12, 78:82] == RED).all(axis=2).any()
     assert not found[66, 30].any()
     assert not found[30, 80].any()
+
+
+def plan_with(transform: dict[str, Any], targets: dict[str, Any]) -> StreamPlan:
+    """Return the plan of a stream with this transform and these targets."""
+    source = {"kind": "manifest", "root": "r", "path": "m.csv"}
+    settings = Stream.model_validate({"source": source, "transform": transform, "targets": targets})
+    return StreamPlan(name="t", seed=0, settings=settings, items=1, classes=(), fingerprint="f")
+
+
+def test_further_images_and_views_stand_next_to_each_other() -> None:
+    """Each image, and its further ones after it; targets are drawn over their own view; words stand under the first."""
+    box, right = TARGETS["boxes"], {"kind": "image", "column": "g"}
+    steps = [{"op": "resize", "size": [20, 30]}]
+    plan = plan_with(
+        {"views": {"near": {"count": 2, "steps": steps}, "far": {"steps": [{"op": "resize", "size": 10}]}}},
+        {"boxes": box, "right": right, "text": TARGETS["text"], "age": TARGETS["age"]},
+    )
+    names = picture_names(plan)
+    assert ("near_1", "near_1_right", "near_2", "near_2_right", "far", "far_right") == names
+    fields = fields_of(plan, near_2_boxes=[[2, 2, 9, 9], [0] * 4, [0] * 4], near_2_boxes_count=1, label=-1)
+    drawn_over = [
+        np.asarray(draw_targets(Image.new("RGB", (30, 20)), plan, fields, name)).any()
+        for name in ("near_1", "near_2", "near_2_right", "far")
+    ]
+    assert [False, True, False, False] == drawn_over
+    sample = Sample(0, "a/1.jpg", fields)
+    assert [1, 0, 0] == [len(texts(plan, sample, name)) for name in names[:3]]
+    assert [("near_1", "age 0", "1.jpg"), ("near_2", "1.jpg")] == [lines(plan, sample, name) for name in names[:3:2]]
+    sheet = make_sheet("t", plan, [sample, Sample(1, "b.jpg", {}, "damaged")], 64)
+    assert sheet.width >= 6 * 128
+
+
+def test_floats_are_shown_in_a_range_of_their_own() -> None:
+    """A further image holds levels, whatever `normalize` makes of the image."""
+    transform = {"steps": [{"op": "resize", "size": 8}], "normalize": {"rescale": 1 / 255}}
+    plan = plan_with(transform, {"right": {"kind": "image", "column": "g"}})
+    image = np.linspace(0, 1, 192, dtype=np.float32).reshape(8, 8, 3)
+    found = ranges(plan, [("image", image), ("right", np.zeros((8, 8, 3), np.uint8))])
+    assert [(0.0, 1.0), (0.0, 255.0)] == [(found[name].low, found[name].high) for name in ("image", "right")]

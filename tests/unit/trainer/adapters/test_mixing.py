@@ -31,10 +31,16 @@ def batch(count: int = 7) -> tuple[Any, Any, Any]:
     return images, np.arange(count, dtype=np.int32) % 5, numbers
 
 
-@pytest.mark.parametrize("alpha", [0.2, 0.5, 1.0, 8.0])
-def test_shares_are_distributed_by_beta(alpha: float) -> None:
+@pytest.mark.parametrize(
+    ("alpha", "count"),
+    [
+        *((alpha, 3000) for alpha in (0.2, 0.5, 1.0, 8.0)),
+        *(pytest.param(alpha, 100_000, marks=pytest.mark.slow) for alpha in (0.2, 1.0)),
+    ],
+)
+def test_shares_are_distributed_by_beta(alpha: float, count: int) -> None:
     """Kolmogorov-Smirnov against SciPy's distribution."""
-    shares = [symmetric_beta(alpha, first, second) for first, second in np.random.default_rng(2).random((3000, 2))]
+    shares = [symmetric_beta(alpha, first, second) for first, second in np.random.default_rng(2).random((count, 2))]
     assert stats.kstest(shares, stats.beta(alpha, alpha).cdf).pvalue > 1e-3
 
 
@@ -54,10 +60,10 @@ def test_draws_are_pinned() -> None:
 
 def test_settings_choose_what_a_batch_gets() -> None:
     """Chi-squared: none, mixup and CutMix as often as `p` and `switch` say; one alone is always that one."""
-    drawn = np.array([Mix(mixup=1.0, cutmix=1.0, switch=0.25, p=0.8).draw(row, 50, 60) for row in rows(4000)])
+    drawn = np.array([Mix(mixup=1.0, cutmix=1.0, switch=0.25, p=0.8).draw(row, 50, 60) for row in rows(100_000)])
     none, mixup = (drawn[:, 1] == 1.0) & (drawn[:, 5] == 0), drawn[:, 0] < 1.0
     counts = [none.sum(), mixup.sum(), (~none & ~mixup).sum()]
-    assert stats.chisquare(counts, [800, 2400, 800]).pvalue > 1e-3
+    assert stats.chisquare(counts, [20_000, 60_000, 20_000]).pvalue > 1e-3
     assert all(Mix(cutmix=1.0).draw(row, 50, 60)[0] == 1.0 for row in rows(50))
     assert all(not Mix(mixup=1.0).draw(row, 50, 60)[2:].any() for row in rows(50))
     assert all(Mix().draw(row, 50, 60).tolist() == [1, 1, 0, 0, 0, 0] for row in rows(5))

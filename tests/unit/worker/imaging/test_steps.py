@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from support.images import encode, picture
 from support.imaging.pipelines import make_plan
 
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.order import sample_generator
+from penstock.protocol.philox import uniforms_of
 from penstock.protocol.spec.step import Move
 from penstock.protocol.spec.transform import Transform
 from penstock.worker.imaging.pipeline import Pipeline
@@ -53,6 +55,19 @@ def test_a_step_changes_the_samples_that_its_own_generator_chooses(p: float) -> 
     for before, program, flips in made:
         assert np.array_equal(before[:, ::-1] if flips else before, program.run(before))
     assert abs(float(flipped("flip#0", p).mean()) - p) < 0.06
+
+
+def test_the_numbers_of_steps_are_uniform_and_apart() -> None:
+    """10^5 samples' numbers of two steps, and of two views: Kolmogorov-Smirnov each, and no two go together."""
+    items = np.arange(100_000, dtype=np.int64)
+    keys = ("flip#0", "flip#1", "view/global_1/flip#0", "view/global_2/flip#0")
+    drawn = uniforms_of(SEED, EPOCH, items, 1, [(purpose_of(key), 2) for key in keys])
+    columns = np.concatenate([numbers.reshape(len(items), 2) for numbers in drawn], axis=1)
+    for column in columns.T:
+        assert stats.kstest(column, "uniform").pvalue > 1e-3
+    together = np.corrcoef(columns.T) - np.eye(columns.shape[1])
+    assert float(np.abs(together).max()) < 4 / np.sqrt(len(items))
+    assert stats.chisquare(np.bincount((columns[:, 0] < 0.3).astype(int)), [70_000, 30_000]).pvalue > 1e-3
 
 
 def test_a_step_that_is_inserted_changes_no_other_steps_numbers() -> None:
