@@ -92,7 +92,7 @@ def test_jpeg_draws_each_quality_as_often() -> None:
     draws = drawn(step, 100_000)[:, 0]
     counts = np.bincount([30 + int(draw * 10) for draw in draws], minlength=40)[30:]
     torch.manual_seed(1)
-    wanted = np.bincount([int(theirs.make_params([])["quality"]) for _ in range(10_000)], minlength=40)[30:]
+    wanted = np.bincount([int(theirs.make_params([])["quality"]) for _ in range(100_000)], minlength=40)[30:]
     assert stats.chi2_contingency([counts, wanted]).pvalue > LEAST_P
     low, high = (applied(step, image(1, 16, 16), np.array([draw])) for draw in (0.0, np.nextafter(1.0, 0.0)))
     assert np.array_equal(low, applied(make_step("jpeg", quality=30), image(1, 16, 16)))
@@ -118,9 +118,9 @@ def test_random_erasing_draws_as_torchvision(size: tuple[int, int]) -> None:
     step, theirs = make_step("random_erasing"), T.RandomErasing()
     torch.manual_seed(5)
     picture = pil(image(1, *size))
-    rows = [theirs.make_params([picture]) for _ in range(10_000)]
+    rows = [theirs.make_params([picture]) for _ in range(20_000)]
     wanted = np.array([[row[name] for name in "ijhw"] for row in rows if row["v"] is not None])
-    windows = [step.window(size, draws.tolist()) for draws in drawn(step, 50_000)]
+    windows = [step.window(size, draws.tolist()) for draws in drawn(step, 100_000)]
     found = np.array([(window.y, window.x, window.height, window.width) for window in windows if window is not None])
     for column in range(4):
         assert stats.ks_2samp(wanted[:, column], found[:, column]).pvalue > LEAST_P
@@ -135,3 +135,12 @@ def test_gaussian_blur_is_torchvisions_within_a_level(side: int, sigma: float) -
     expected = np.asarray(F.gaussian_blur(pil(pixels), [side, side], [sigma, sigma])).astype(int)
     found = applied(make_step("gaussian_blur", kernel_size=side, sigma=[sigma, sigma]), pixels)
     assert np.abs(expected - found).max() <= 1
+
+
+def test_a_blur_draws_as_torchvision() -> None:
+    """The standard deviation is uniform over the same range: Kolmogorov-Smirnov, 10^5 draws of each."""
+    step, theirs = make_step("gaussian_blur", kernel_size=9, sigma=[0.3, 1.7]), T.GaussianBlur(9, (0.3, 1.7))
+    torch.manual_seed(6)
+    wanted = np.array([theirs.make_params([])["sigma"][0] for _ in range(100_000)])
+    found = np.array([between(*step.sigma, draw) for draw in drawn(step, 100_000)[:, 0].tolist()])
+    assert stats.ks_2samp(wanted, found).pvalue > LEAST_P

@@ -91,7 +91,7 @@ def test_random_crop_draws_every_place_alike() -> None:
     """Rows and columns are uniform: chi-squared over all places."""
     step = make_step("random_crop", size=28, padding=2)
     places = np.zeros((5, 7))
-    for draws in drawn(step, DRAWS // 10):
+    for draws in drawn(step, DRAWS):
         window = step.actions((28, 30), draws)[1].window
         places[window.y, window.x] += 1
     assert stats.chisquare(places.ravel()).pvalue > LEAST_P

@@ -82,7 +82,7 @@ def test_perspective_is_torchvisions(size: tuple[int, int], name: str) -> None:
 def test_the_corners_of_a_perspective_are_distributed_as_torchvisions() -> None:
     """Each coordinate of each corner is uniform over the same whole numbers: chi-squared."""
     step, size = make_step("perspective"), (21, 34)
-    found = np.array([np.ravel(step.corners(size, draws.tolist())) for draws in drawn(step, 20_000)])
+    found = np.array([np.ravel(step.corners(size, draws.tolist())) for draws in drawn(step, 100_000)])
     down, across = int(0.5 * 10) + 1, int(0.5 * 17) + 1
     left, right, top, bottom = range(across), range(34 - across, 34), range(down), range(21 - down, 21)
     for column, values in enumerate((left, top, right, top, right, bottom, left, bottom)):
@@ -92,11 +92,11 @@ def test_the_corners_of_a_perspective_are_distributed_as_torchvisions() -> None:
 
 
 def test_affine_draws_as_torchvision() -> None:
-    """Angle, translation, scale and shear: Kolmogorov-Smirnov against 10^4 draws of its own."""
+    """Angle, translation, scale and shear: Kolmogorov-Smirnov against 10^5 draws of its own."""
     theirs = T.RandomAffine(30, (0.1, 0.3), (0.5, 2.0), (-10, 10, -5, 5))
     torch.manual_seed(3)
     picture = pil(image(1, 300, 400))
-    rows = [theirs.make_params([picture]) for _ in range(10_000)]
+    rows = [theirs.make_params([picture]) for _ in range(100_000)]
     step = make_step("affine", degrees=30, translate=[0.1, 0.3], scale=[0.5, 2], shear_x=[-10, 10], shear_y=[-5, 5])
     draws = drawn(step, 100_000)
     ranges = [(-30, 30), (-40, 40), (-90, 90), (0.5, 2.0), (-10, 10), (-5, 5)]
@@ -131,11 +131,21 @@ def test_elastic_is_torchvisions(size: tuple[int, int], name: str) -> None:
 
 
 def test_displacements_are_distributed_as_torchvisions() -> None:
-    """Kolmogorov-Smirnov: those of two pixels that lie far apart, along both axes."""
+    """Kolmogorov-Smirnov: 10^5 of pixels that lie ten apart, further than the smoothing reaches, along both axes."""
     torch.manual_seed(3)
-    step, reference, empty = make_step("elastic", sigma=2), T.ElasticTransform(sigma=2.0), torch.zeros(3, 24, 30)
-    theirs = np.array([reference.make_params([empty])["displacement"].numpy()[0] for _ in range(600)])
-    ours = np.array([step.actions((24, 30), draws)[0].shifts((24, 30)) for draws in drawn(step, 600)])
-    for row, column in ((0, 0), (12, 15)):
-        for axis, half in ((0, 15), (1, 12)):
-            assert stats.ks_2samp(theirs[:, row, column, axis] * half, ours[:, axis, row, column]).pvalue > LEAST_P
+    step, reference, empty = make_step("elastic", sigma=1), T.ElasticTransform(sigma=1.0), torch.zeros(3, 600, 800)
+    theirs = np.array([reference.make_params([empty])["displacement"].numpy()[0, 5::10, 5::10] for _ in range(21)])
+    fields = (step.actions((600, 800), draws)[0].shifts((600, 800)) for draws in drawn(step, 21))
+    ours = np.array([[shifts[5::10, 5::10] for shifts in field] for field in fields])
+    assert ours[:, 0].size > 100_000
+    for axis, half in ((0, 400), (1, 300)):
+        assert stats.ks_2samp(theirs[..., axis].ravel() * half, ours[:, axis].ravel()).pvalue > LEAST_P
+
+
+def test_a_rotation_draws_as_torchvision() -> None:
+    """The angle is uniform over the same range: Kolmogorov-Smirnov, 10^5 draws of each."""
+    step, theirs = make_step("rotate", degrees=[-20, 70]), T.RandomRotation((-20, 70))
+    torch.manual_seed(6)
+    wanted = np.array([theirs.make_params([])["angle"] for _ in range(100_000)])
+    found = np.array([between(*step.degrees, draw) for draw in drawn(step, 100_000)[:, 0].tolist()])
+    assert stats.ks_2samp(wanted, found).pvalue > LEAST_P

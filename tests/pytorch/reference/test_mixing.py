@@ -50,17 +50,18 @@ def test_batches_are_mixed_as_torchvision_mixes_them(kind: str, seed: int) -> No
 
 
 def test_shares_and_boxes_are_distributed_as_torchvisions() -> None:
-    """Kolmogorov-Smirnov: shares of both, and the ends of the boxes."""
+    """Kolmogorov-Smirnov: 10^5 shares of both, and the ends of 10^5 boxes, against 20,000 of theirs."""
     torch.manual_seed(7)
     images = torch.zeros(2, 3, *SIZE)
     for alpha in (0.2, 1.0):
         mixup = T.MixUp(alpha=alpha, num_classes=2)
-        theirs = [mixup.make_params([images])["lam"] for _ in range(4000)]
-        ours = [symmetric_beta(alpha, *row) for row in np.random.default_rng(1).random((4000, 2))]
-        assert stats.ks_2samp(theirs, ours).pvalue > 1e-3
+        theirs = [mixup.make_params([images])["lam"] for _ in range(20_000)]
+        ours = [symmetric_beta(alpha, *row) for row in np.random.default_rng(1).random((100_000, 2))]
+        # Torch draws in single precision, where a share that is nearly 1 is 1: one of 50 for an alpha of 0.2.
+        assert stats.ks_2samp(np.round(theirs, 5), np.round(ours, 5)).pvalue > 1e-3
     cutmix = T.CutMix(alpha=1.0, num_classes=2)
-    boxes = [cutmix.make_params([images]) for _ in range(4000)]
-    rows = np.array([Mix(cutmix=1.0).draw(row, *SIZE) for row in np.random.default_rng(2).random((4000, UNIFORMS))])
+    boxes = [cutmix.make_params([images]) for _ in range(20_000)]
+    rows = np.array([Mix(cutmix=1.0).draw(row, *SIZE) for row in np.random.default_rng(2).random((100_000, UNIFORMS))])
     assert stats.ks_2samp([float(each["lam_adjusted"]) for each in boxes], rows[:, 1]).pvalue > 1e-3
     for place, column in enumerate((4, 2, 5, 3)):  # left, top, right, bottom
         assert stats.ks_2samp([int(each["box"][place]) for each in boxes], rows[:, column]).pvalue > 1e-3

@@ -1,6 +1,7 @@
 """The policies change images as torchvision's do, given what they choose."""
 
 import importlib
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from PIL import Image
 from support.imaging.torchvision_reference import applied, drawn, functional, image, make_step, pil, transforms
 
-from penstock.worker.imaging.operations.policies import aug_mix, timm_rand_augment
-from penstock.worker.imaging.operations.policies.augmentations import NAMES, SIGNED
+from penstock.worker.imaging.operations.parameters import whole
+from penstock.worker.imaging.operations.policies import aug_mix, auto_augment, timm_rand_augment
+from penstock.worker.imaging.operations.policies.augmentations import NAMES, SIGNED, magnitude_of, signed
 
 pytestmark = pytest.mark.torch
 
@@ -122,14 +124,69 @@ def test_the_weights_of_aug_mix_are_distributed_as_torchvisions() -> None:
     """Kolmogorov-Smirnov: the weight of the image, and that of a chain."""
     step = make_step("aug_mix")
     torch.manual_seed(4)
-    ones = torch.ones(20_000, 3)
+    ones = torch.ones(100_000, 3)
     beta = torch._sample_dirichlet(ones[:, :2])
     chains = torch._sample_dirichlet(ones) * beta[:, 1:]
-    rows = drawn(step, 20_000)
+    rows = drawn(step, 100_000)
     shares = np.array([aug_mix._shares(1.0 - row[0], row[1:4].tolist()) for row in rows])
     assert stats.ks_2samp(beta[:, 0].numpy(), rows[:, 0]).pvalue > 1e-3
     for column in range(3):
         assert stats.ks_2samp(chains[:, column].numpy(), shares[:, column]).pvalue > 1e-3
+
+
+def choices_of(reference: Any) -> Counter[Any]:
+    """Return how often torchvision's policy chose each sequence of changes and magnitudes, in 20,000 calls."""
+    counts: Counter[Any] = Counter()
+    chosen: list[tuple[str, float]] = []
+
+    def record(picture: Any, name: str, magnitude: float, **_: Any) -> Any:
+        chosen.append((name, round(float(magnitude), 6)))
+        return picture
+
+    reference._apply_image_or_video_transform = record
+    picture = pil(image(1, 20, 30))
+    torch.manual_seed(8)
+    for _ in range(20_000):
+        chosen.clear()
+        reference(picture)
+        counts[tuple(chosen)] += 1
+    return counts
+
+
+def alike(ours: Counter[Any], theirs: Counter[Any]) -> bool:
+    """Return whether two samples of choices may be of one distribution (chi-squared); rare choices count as one."""
+    names = [name for name, count in (ours + theirs).items() if count >= 40]
+    table = [[counts[name] for name in names] for counts in (ours, theirs)]
+    table = [[*row, 1 + counts.total() - sum(row)] for row, counts in zip(table, (ours, theirs), strict=True)]
+    return bool(stats.chi2_contingency(table).pvalue > 1e-3)
+
+
+@pytest.mark.parametrize("op", ["rand_augment", "trivial_augment"])
+def test_policies_draw_as_torchvision(op: str) -> None:
+    """Which change, which magnitude, which sign: 10^5 draws against 20,000 of theirs."""
+    reference = T.RandAugment(1, 9) if op == "rand_augment" else T.TrivialAugmentWide()
+    amounts = {name: values(31, 20, 30) for name, (values, _) in reference._AUGMENTATION_SPACE.items()}
+    ours: Counter[Any] = Counter()
+    for draws in drawn(make_step(op, **({"num_ops": 1} if op == "rand_augment" else {})), 100_000).tolist():
+        name = NAMES[whole(len(NAMES), draws[0])]
+        place = 9 if op == "rand_augment" else whole(31, draws[1])
+        found = amounts[name]
+        ours[((name, round(signed(name, 0.0 if found is None else float(found[place]), draws[-1]), 6)),)] += 1
+    assert alike(ours, choices_of(reference))
+
+
+@pytest.mark.parametrize("policy", ["imagenet", "cifar10", "svhn"])
+def test_auto_augment_draws_as_torchvision(policy: str) -> None:
+    """Which sub-policy, which of its changes, and their signs: 10^5 draws against 20,000 of theirs."""
+    ours: Counter[Any] = Counter()
+    for row in drawn(make_step("auto_augment", policy=policy), 100_000).tolist():
+        chosen = []
+        changes = auto_augment.POLICIES[policy][whole(25, row[0])]
+        for (name, probability, place), chance, sign in zip(changes, row[1::2], row[2::2], strict=True):
+            if chance < probability:
+                chosen.append((name, round(signed(name, magnitude_of(name, place, 10, (20, 30)), sign), 6)))
+        ours[tuple(chosen)] += 1
+    assert alike(ours, choices_of(T.AutoAugment(T.AutoAugmentPolicy(policy))))
 
 
 def test_one_of_chooses_as_random_choice() -> None:
