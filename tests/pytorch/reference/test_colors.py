@@ -142,5 +142,5 @@ def test_a_blur_draws_as_torchvision() -> None:
     step, theirs = make_step("gaussian_blur", kernel_size=9, sigma=[0.3, 1.7]), T.GaussianBlur(9, (0.3, 1.7))
     torch.manual_seed(6)
     wanted = np.array([theirs.make_params([])["sigma"][0] for _ in range(100_000)])
-    found = np.array([between(*step.sigma, draw) for draw in drawn(step, 100_000)[:, 0].tolist()])
+    found = np.array([between(step.sigma[0], step.sigma[1], draw) for draw in drawn(step, 100_000)[:, 0].tolist()])
     assert stats.ks_2samp(wanted, found).pvalue > LEAST_P

@@ -147,5 +147,5 @@ def test_a_rotation_draws_as_torchvision() -> None:
     step, theirs = make_step("rotate", degrees=[-20, 70]), T.RandomRotation((-20, 70))
     torch.manual_seed(6)
     wanted = np.array([theirs.make_params([])["angle"] for _ in range(100_000)])
-    found = np.array([between(*step.degrees, draw) for draw in drawn(step, 100_000)[:, 0].tolist()])
+    found = np.array([between(step.degrees[0], step.degrees[1], draw) for draw in drawn(step, 100_000)[:, 0].tolist()])
     assert stats.ks_2samp(wanted, found).pvalue > LEAST_P

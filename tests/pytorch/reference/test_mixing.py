@@ -62,7 +62,8 @@ def test_shares_and_boxes_are_distributed_as_torchvisions() -> None:
     cutmix = T.CutMix(alpha=1.0, num_classes=2)
     boxes = [cutmix.make_params([images]) for _ in range(20_000)]
     rows = np.array([Mix(cutmix=1.0).draw(row, *SIZE) for row in np.random.default_rng(2).random((100_000, UNIFORMS))])
-    assert stats.ks_2samp([float(each["lam_adjusted"]) for each in boxes], rows[:, 1]).pvalue > 1e-3
+    kept = [float(each["lam_adjusted"]) for each in boxes]  # fractions of whole pixels: float32 has others nearby
+    assert stats.ks_2samp(np.round(kept, 5), np.round(rows[:, 1].astype(float), 5)).pvalue > 1e-3
     for place, column in enumerate((4, 2, 5, 3)):  # left, top, right, bottom
         assert stats.ks_2samp([int(each["box"][place]) for each in boxes], rows[:, column]).pvalue > 1e-3
 
