@@ -125,7 +125,7 @@ def given_names(schema: Any, column: str) -> list[str]:
     try:
         facts = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         names = facts["info"]["features"][column]["names"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return []
     return [str(each) for each in names] if isinstance(names, list) else []
 

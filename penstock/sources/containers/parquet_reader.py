@@ -13,6 +13,7 @@ from penstock.protocol.storage.confined_files import Watch, open_below
 from penstock.sources.base import Loaded
 from penstock.sources.containers.columns import bytes_column, image_bytes, import_pyarrow
 from penstock.sources.file_reader import loaded
+from penstock.sources.tables.parquet_pages import check_images
 
 #: Bytes of unpacked row groups that a reader keeps; a larger group is kept alone.
 CACHE_BYTES = 256_000_000
@@ -41,6 +42,10 @@ class _File:
 
         Rows are unpacked a few at a time, since a file of a few hundred bytes may repeat one large value in each row.
         """
+        row_group = self._table.metadata.row_group(number)
+        for chunk in map(row_group.column, range(row_group.num_columns)):
+            if chunk.path_in_schema == self._column:
+                check_images(self.watch.descriptor, chunk, "cannot read the row's group")
         parts, size = [], 0
         for batch in self._table.iter_batches(_ROWS, row_groups=[number], columns=[self._column], use_threads=False):
             parts.append(image_bytes(batch.column(0)))

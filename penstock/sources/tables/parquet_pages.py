@@ -14,6 +14,8 @@ from penstock.protocol.errors import SourceError
 
 #: Most bytes that one page of text may unpack to: pyarrow's own pages have 1 MB, or 1,024 values that are longer.
 MOST_PAGE_BYTES = 128_000_000
+#: How many times as much a larger page of images may unpack to.
+_IMAGE_SHARE = 20
 #: Most rows that are unpacked together, and bytes that they may take where values may share their beginnings: no
 #: value is longer than its page.
 _MOST_ROWS, _BATCH_BYTES = 65_536, 64_000_000
@@ -55,6 +57,16 @@ def text_batches(opened: BinaryIO, metadata: Any, columns: Sequence[str], name: 
         yield from file.iter_batches(rows or _MOST_ROWS, columns=list(columns))
 
 
+def check_images(descriptor: int, chunk: Any, name: str) -> None:  # noqa: ANN401 - untyped
+    """Raise SourceError, which begins with `name`, if a page of images of an open file is small and unpacks to much."""
+    for page in _pages(descriptor, chunk, name):
+        if page.unpacked > max(MOST_PAGE_BYTES, _IMAGE_SHARE * page.packed):
+            raise SourceError(
+                f"{name}: a page of images unpacks from {page.packed / 1e6:,.1f} to {page.unpacked / 1e6:,.0f} MB, and "
+                f"above {MOST_PAGE_BYTES / 1e6:.0f} MB at most {_IMAGE_SHARE} times as much is read: write small pages"
+            )
+
+
 def _rows_at_once(descriptor: int, chunks: Sequence[Any], name: str) -> int | None:
     """Return how many rows of these column chunks of an open Parquet file may be unpacked together.
 
@@ -63,10 +75,7 @@ def _rows_at_once(descriptor: int, chunks: Sequence[Any], name: str) -> int | No
     """
     largest, delta = 1, False
     for chunk in chunks:
-        start = chunk.data_page_offset
-        if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
-            start = chunk.dictionary_page_offset
-        for page in _pages(descriptor, start, start + chunk.total_compressed_size, name):
+        for page in _pages(descriptor, chunk, name):
             if page.unpacked > MOST_PAGE_BYTES:
                 raise SourceError(
                     f"{name}: a page of column {chunk.path_in_schema!r} unpacks to {page.unpacked / 1e6:,.0f} MB; "
@@ -76,9 +85,12 @@ def _rows_at_once(descriptor: int, chunks: Sequence[Any], name: str) -> int | No
     return min(_MOST_ROWS, max(1, _BATCH_BYTES // largest)) if delta else None
 
 
-def _pages(descriptor: int, start: int, stop: int, name: str) -> Iterator[Page]:
-    """Yield the pages that lie between two places of a file."""
-    at = start
+def _pages(descriptor: int, chunk: Any, name: str) -> Iterator[Page]:  # noqa: ANN401 - untyped
+    """Yield the pages of a column chunk."""
+    at = chunk.data_page_offset
+    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
+        at = chunk.dictionary_page_offset
+    stop = at + chunk.total_compressed_size
     while at < stop:
         header, size = _header(descriptor, at, name)
         page = _page(header)

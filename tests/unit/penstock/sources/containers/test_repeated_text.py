@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.services.peaks import begin_peak, peak_bytes
 from support.sources.shards import labels, listed
 from support.sources.tables import write_arrow, write_parquet
 
-from penstock.protocol.errors import SourceError
+from penstock.protocol.errors import ItemError, SourceError
+from penstock.protocol.messages import TaskKey
+from penstock.protocol.records import Item, Task
+from penstock.sources.containers.parquet_reader import ParquetReader
 from penstock.sources.tables import parquet_pages
 
 pa = pytest.importorskip("pyarrow")
@@ -109,6 +113,35 @@ def test_what_unpacks_to_much_is_refused_before_it_does(tmp_path: Path) -> None:
     assert re.search(r"path\.parquet, row \d+: the listing so far takes \d+ MB, more than a file of this size", path[1])
     assert max(page[0], packed[0]) < 20
     assert path[0] < 250, "what it allows to any file, twice: the buffer of paths grows by copying"
+
+
+def test_a_small_page_of_images_that_unpacks_to_much_is_refused_unread(tmp_path: Path) -> None:
+    """A worker quarantines its items; a large page of images that are compressed already is read."""
+    zeros = pa.array([bytes(1_000_000)] * 140)
+    write_parquet(
+        tmp_path / "s.parquet",
+        pa.table({"image": zeros}),
+        140,
+        compression="zstd",
+        use_dictionary=False,
+        data_page_size=2**31 - 1,
+    )
+    assert (tmp_path / "s.parquet").stat().st_size < 100_000
+    reader = ParquetReader(str(tmp_path), "image", allow_outside=False, limit_bytes=10**7)
+    item = Item(item=0, path="s.parquet", label=0, span=(7, 1))
+    task = Task(key=TaskKey(stream="s", ordinal=0), attempt=0, epoch=0, items=(item,))
+    before = begin_peak()
+    [content] = reader.read(task).contents
+    assert isinstance(content, ItemError)
+    assert "cannot read the row's group: a page of images unpacks from 0.0 to 140 MB" in str(content)
+    assert peak_bytes() - before < 50e6
+
+
+def test_metadata_of_the_hub_that_is_nested_too_deeply_gives_no_names(tmp_path: Path) -> None:
+    """As any other metadata that is not the hub's."""
+    table = pa.table({"image": images(50), "label": ["cat"] * 50})
+    write_parquet(tmp_path / "s.parquet", table.replace_schema_metadata({b"huggingface": b"[" * 100_000}))
+    assert ("cat",) == listed(tmp_path, "parquet", "s.parquet").classes
 
 
 def test_more_rows_than_bytes_are_refused(tmp_path: Path) -> None:
