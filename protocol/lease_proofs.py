@@ -49,7 +49,7 @@ class LeaseProver:
     def _prove(self, key: TaskKey, worker: str, holder: int, names: str, *, vouched: bool) -> str:
         keyed = self._keyed.copy()
         # Of the texts in it, only the last one, the worker's own name, may hold anything.
-        content = f"{key.stream}\0{key.ordinal}\0{key.item_offset}\0{holder}\0{vouched}\0{names}\0{worker}"
+        content = f"{key.stream}\0{key.ordinal}\0{key.which}\0{holder}\0{vouched}\0{names}\0{worker}"
         keyed.update(content.encode(errors="surrogatepass"))
         return keyed.hexdigest()
 

@@ -29,6 +29,8 @@ MOST_BLOCKS = 4096
 ENOUGH_TASKS = 16
 #: Items that a source may have where some come several times in an epoch.
 _MOST_ITEMS = 2**40
+#: Which items of a task are meant: the one at an offset, those at some offsets, or all.
+Which = int | tuple[int, ...] | None
 
 
 class FieldSchema(Model):
@@ -128,10 +130,12 @@ class StreamPlan(Model):
             shuffle=self.settings.shuffle is True,
         )
 
-    def indices(self, ordinal: int, item_offset: int | None = None) -> Int64s:
-        """Return the items of a task, or of the one at offset `item_offset` of it, as indices in the whole source."""
+    def indices(self, ordinal: int, which: Which = None) -> Int64s:
+        """Return the items of a task, or of those at some offsets of it, as indices in the whole source."""
+        if isinstance(which, tuple):
+            return self.indices(ordinal)[list(which)]
         geometry = self.geometry
-        epoch, slots = ordinal // geometry.tasks_per_epoch, _part(geometry.slots(ordinal), item_offset)
+        epoch, slots = ordinal // geometry.tasks_per_epoch, _part(geometry.slots(ordinal), which)
         if self._grouped is not None:
             return self._grouped.at(epoch, slots)[0]
         if self._sharded is not None:
@@ -140,16 +144,18 @@ class StreamPlan(Model):
         order = geometry.order(epoch, slots)
         return order * stride + first if stride > 1 else order
 
-    def draw_keys(self, ordinal: int, item_offset: int | None = None) -> Int64s:
+    def draw_keys(self, ordinal: int, which: Which = None) -> Int64s:
         """Return what keys the random draws of each item of a task: its index, and how often it came in the epoch.
 
         So an item's second samples of an epoch differ from its first ones.
         """
-        items = self.indices(ordinal, item_offset)
+        if isinstance(which, tuple):
+            return self.draw_keys(ordinal)[list(which)]
+        items = self.indices(ordinal, which)
         if self._grouped is None:
             return items
         geometry = self.geometry
-        slots = _part(geometry.slots(ordinal), item_offset)
+        slots = _part(geometry.slots(ordinal), which)
         return items + self._grouped.at(ordinal // geometry.tasks_per_epoch, slots)[1] * _MOST_ITEMS
 
     def parts_of(self, items: Int64s) -> Int64s | None:

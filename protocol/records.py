@@ -50,18 +50,31 @@ class Item(Message):
 
 
 class TaskKey(Message):
-    """The name of a unit of work: a task, or one item of it when that is retried alone."""
+    """The name of a unit of work: a task, one item of it when that is retried alone, or several of its items."""
 
     stream: Text
     """Name of the stream."""
     ordinal: Count
     """Number of the task in the endless stream: epoch × tasks per epoch + index."""
     item_offset: Count | None = None
-    """Offset in the task of the one item that this unit holds; none: all of them."""
+    """Offset in the task of the one item that this unit holds; none: all of them, or those at `offsets`."""
+    offsets: Annotated[tuple[Count, ...], Field(max_length=4096)] = ()
+    """Offsets, ascending, of the items that this unit holds, if the task was cut by the hosts that keep images."""
 
     def __hash__(self) -> int:
-        """Hash by the three fields: cheaper than pydantic's, and keys are looked up for every task."""
-        return hash((self.stream, self.ordinal, self.item_offset))
+        """Hash by the fields: cheaper than pydantic's, and keys are looked up for every task."""
+        return hash((self.stream, self.ordinal, self.item_offset, self.offsets))
+
+    @property
+    def which(self) -> int | tuple[int, ...] | None:
+        """The offset of its one item, the offsets of its items, or none: all of the task's."""
+        return self.offsets or self.item_offset
+
+    def offset_of(self, place: int) -> int:
+        """Return the offset in the whole task of this unit's item number `place`."""
+        if self.offsets:
+            return self.offsets[place]
+        return place if self.item_offset is None else self.item_offset
 
 
 _Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{0,32}$")]

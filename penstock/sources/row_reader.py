@@ -62,7 +62,7 @@ class RowReader:
                 error = ItemError(f"row {outside[0]} is none of the {len(self._rows)} rows of {self._rows.images.name}")
                 return loaded(task, [error] * len(rows))
             return replace(loaded(task, ()), contents=self._contents(rows))
-        items = self._plan.indices(task.key.ordinal, task.key.item_offset)
+        items = self._plan.indices(task.key.ordinal, task.key.which)
         return Loaded(items, self._rows.labels[items], Paths(self._rows, items), self._contents(items))
 
     def _contents(self, rows: Int64s) -> Levels | list[Levels | ItemError]:

@@ -172,7 +172,7 @@ class Tracer:
         arrivals = self._arrivals.get(key.stream)
         if arrivals is None:
             return
-        if key.item_offset is not None or key.ordinal not in arrivals:  # the sink drops later copies of a whole task
+        if key.which is not None or key.ordinal not in arrivals:  # the sink drops later copies of a whole task
             arrivals[key.ordinal] = now
         while len(arrivals) > _ARRIVALS:
             del arrivals[next(iter(arrivals))]
@@ -245,8 +245,9 @@ class Tracer:
 
 
 def name_of(key: TaskKey) -> str:
-    """Return a task's name in a trace: stream/ordinal, and .offset of one item alone."""
-    return f"{key.stream}/{key.ordinal}" + ("" if key.item_offset is None else f".{key.item_offset}")
+    """Return a task's name in a trace: stream/ordinal, and .offset of one item alone, .first+ of a part."""
+    part = f".{key.offsets[0]}+" if key.offsets else "" if key.item_offset is None else f".{key.item_offset}"
+    return f"{key.stream}/{key.ordinal}{part}"
 
 
 def _low(plan: StreamPlan, ordinal: int) -> int:

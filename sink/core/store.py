@@ -145,7 +145,7 @@ class Store:
                 limit += (block.stop - low) - (block.count - block.index(low))
         return limit
 
-    def check(self, result: Result) -> range:
+    def check(self, result: Result) -> Sequence[int]:
         """Return the offsets of a result's items. Raises RemoteProtocolError if it does not fit the stream's plan."""
         offsets = self.offsets(result.key)
         failed = {failure.offset for failure in result.failures}
@@ -207,9 +207,13 @@ class Store:
         """Return where the blocks start of which anything is here."""
         return set(self.blocks) | {self.geometry.block_start(ordinal) for ordinal in self._held}
 
-    def offsets(self, key: TaskKey) -> range:
+    def offsets(self, key: TaskKey) -> Sequence[int]:
         """Return the offsets of a unit's items in its task. Raises RemoteProtocolError if there are none."""
         items = len(self.geometry.slots(key.ordinal))
+        if key.offsets:
+            if key.offsets[-1] >= items or list(key.offsets) != sorted(set(key.offsets)):
+                raise RemoteProtocolError("result", f"{key}: its task has {items} items")
+            return key.offsets
         if key.item_offset is None:
             return range(items)
         if key.item_offset >= items:

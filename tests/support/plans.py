@@ -86,6 +86,8 @@ def make_task(plan: StreamPlan, key: TaskKey, attempt: int = 0) -> Task:
         slots = slots[key.item_offset : key.item_offset + 1]
     epoch = key.ordinal // geometry.tasks_per_epoch
     places = geometry.order(epoch, slots).tolist()
+    if key.offsets:
+        places = [places[offset] for offset in key.offsets]
     items = tuple(
         Item.model_construct(item=item, path=f"{item}.jpg", label=item % 2)
         for item in (whole_source(plan, place) for place in places)
@@ -143,8 +145,8 @@ def make_result(
         plan, task.epoch, [item for item in alive for _ in range(count)], list(range(count)) * len(alive)
     )
     failures = tuple(
-        Failure(offset=offset, item=item.item, path=item.path, reason="cannot be decoded")
-        for offset, item in enumerate(task.items, task.key.item_offset or 0)
+        Failure(offset=task.key.offset_of(place), item=item.item, path=item.path, reason="cannot be decoded")
+        for place, item in enumerate(task.items)
         if item.item in failing
     )
     frames = frames_of(plan.schema, arrays)

@@ -88,7 +88,7 @@ class Catalog:
         """
         entry = self._entries[key.stream]
         epoch = key.ordinal // entry.plan.geometry.tasks_per_epoch
-        items = self.items(key) if entry.listing.carries_items or key.item_offset is not None else ()
+        items = self.items(key) if entry.listing.carries_items or key.which is not None else ()
         return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items, lease=lease(items))
 
     def name(self, stream: str, item: int) -> str:
@@ -116,7 +116,7 @@ class Catalog:
     def items(self, key: TaskKey) -> tuple[Item, ...]:
         """Return the items of a task, or of the one item alone, that `key` names."""
         entry = self._entries[key.stream]
-        indices = entry.plan.indices(key.ordinal, key.item_offset).tolist()
+        indices = entry.plan.indices(key.ordinal, key.which).tolist()
         return tuple(map(entry.listing.item, indices))
 
 

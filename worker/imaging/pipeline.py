@@ -150,7 +150,7 @@ class Pipeline:
 
     def _draw_keys(self, task: messages.Task, loaded: Loaded) -> Int64s:
         """Return what keys each item's random draws."""
-        return self.plan.draw_keys(task.key.ordinal, task.key.item_offset) if self.plan.groups else loaded.items
+        return self.plan.draw_keys(task.key.ordinal, task.key.which) if self.plan.groups else loaded.items
 
     def _room_for_fields(self, items: int, room: Pixels) -> Fields:
         """Return where fields are made: in `room`, or in memory of our own if custom transforms leave others there."""
@@ -286,7 +286,7 @@ def _failure(
     task: messages.Task, offset: int, item: int, path: str, error: PenstockError, kind: FailureKind
 ) -> messages.Failure:
     return messages.Failure(
-        offset=offset if task.key.item_offset is None else task.key.item_offset,
+        offset=task.key.offset_of(offset),
         item=item,
         path=path,
         reason=str(error)[:_MAX_REASON],

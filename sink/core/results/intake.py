@@ -126,14 +126,14 @@ class Intake:
         self._log.add(now, result.key, f"result of {printable(result.worker)} arrived; {why}")
 
 
-def _check_names(result: Result, offsets: range) -> None:
+def _check_names(result: Result, offsets: Sequence[int]) -> None:
     """Raise RemoteProtocolError if the failures name other files than the task listed."""
     if not result.lease.names:
         return
     if digest_of(result.names) != result.lease.names or len(result.names) != len(offsets):
         raise RemoteProtocolError("result", f"{result.key}: {len(result.names)} names, not those of its task")
     for failure in result.failures:
-        name = result.names[failure.offset - offsets[0]]
+        name = result.names[offsets.index(failure.offset)]
         if failure.path != name:
             raise RemoteProtocolError("result", f"{result.key}: failure of {failure.path!r}, which is {name!r}")
 

@@ -98,7 +98,7 @@ class CoreHarness:
     def result(
         self,
         ordinal: int,
-        item_offset: int | None = None,
+        item_offset: int | tuple[int, ...] | None = None,
         failing: frozenset[int] = frozenset(),
         stream: str = "train",
         **by: Any,
@@ -106,7 +106,8 @@ class CoreHarness:
         """Let the result of a unit of work arrive, by another worker than any before unless `by` says which."""
         plan = self.plans[stream]
         self.workers += 1
-        key = TaskKey(stream=stream, ordinal=ordinal, item_offset=item_offset)
+        which = {"offsets" if isinstance(item_offset, tuple) else "item_offset": item_offset}
+        key = TaskKey.model_validate({"stream": stream, "ordinal": ordinal} | which)
         chosen: dict[str, Any] = {"holder": self.workers} | by
         task = leased(make_task(plan, key), **chosen)
         return self.hear(b"", *make_result(plan, task, failing, by.get("worker", "w")))

@@ -29,6 +29,51 @@ def test_a_repeated_result_is_counted_and_changes_nothing() -> None:
     assert {"accepted": 2, "duplicate": 2} == dict(harness.core.results)
 
 
+def test_parts_of_a_task_make_the_batch_of_the_whole() -> None:
+    """In any order, one twice, one beside items of its own: the samples lie as if the task had come at once."""
+    whole, parts = (CoreHarness(make_plan(items=8, task_items=8, batch_size=8)) for _ in range(2))
+    for harness in (whole, parts):
+        harness.subscribe()
+    whole.result(0)
+    parts.result(0, (1, 2, 6))
+    need = parts.need()
+    assert need is not None
+    assert ((0, (1, 2, 6)),) == need.partial
+    parts.result(0, (1, 2, 6))
+    parts.result(0, 4)
+    parts.result(0, (0, 4, 5, 7))
+    assert b"t" not in parts.got
+    parts.result(0, 3)
+    assert whole.got == parts.got
+    assert {"accepted": 4, "duplicate": 1} == dict(parts.core.results)
+
+
+def test_failures_of_a_part_are_those_of_its_items() -> None:
+    """By their offsets in the whole task; its other items are delivered."""
+    plan = make_plan(items=8, task_items=8, batch_size=8)
+    harness = CoreHarness(plan)
+    harness.subscribe()
+    items = plan.indices(0).tolist()
+    harness.result(0, (1, 4, 6), failing=frozenset({items[4]}))
+    harness.result(0, (0, 2, 3, 5, 7))
+    assert [items[4]] == [entry.item for entry in harness.ledger]
+    assert [items[place] for place in (0, 1, 2, 3, 5, 6, 7)] == harness.got[b"t"][0][1]
+
+
+@pytest.mark.parametrize("offsets", [(2, 1), (1, 1), (3, 4)])
+def test_a_part_that_no_task_has_is_rejected(offsets: tuple[int, ...]) -> None:
+    """Offsets ascend, and lie in the task."""
+    plan = make_plan(task_items=4)
+    harness = CoreHarness(plan)
+    harness.subscribe()
+    task = make_task(plan, TaskKey(stream="train", ordinal=0))
+    wrong = TaskKey(stream="train", ordinal=0, offsets=offsets)
+    result, arrays = make_result(plan, task)
+    lease = leased(task.model_copy(update={"key": wrong})).lease
+    with pytest.raises(RemoteProtocolError, match="its task has 4 items"):
+        harness.core.receive(b"", result.model_copy(update={"key": wrong, "lease": lease}), arrays, 0.0)
+
+
 def test_a_result_that_nobody_wants_is_counted_and_not_kept() -> None:
     """Before any subscription, of a stream that is not there, before the cursor or beyond the window."""
     harness = CoreHarness(make_plan(items=1000, task_items=4, batch_size=4))
