@@ -157,6 +157,12 @@ FAMILIES = (
         ),
         shapes.empty_epochs,
     ),
+    Family(
+        "caching hosts",
+        Dice(items=((8, 30), (20, 70)), task_items=(8, 16, 24), mix=(1, 1, 2, 4, 8), workers=(2, 6)),
+        shapes.caching_hosts,
+        turns=2,
+    ),
 )
 #: A round, in which the turns of a family that has several are spread evenly.
 _TURNS = tuple(

@@ -9,6 +9,8 @@ from dataclasses import replace
 from simulation.scenario import Fault, Scenario
 from support.plans import epoch_samples, whole_source
 
+from penstock.protocol.spec.spec import Cache
+
 #: Share of messages that is lost for good.
 _LOSS = 0.3
 #: How many partitions there are, and how long each lasts: longer than silence, confirmation and a task's time allow.
@@ -145,3 +147,12 @@ def _cut(scenario: Scenario, apart: list[str], when: float, seconds: float, *, h
     others = [name for name in scenario.names if name not in apart]
     for one, other in ((one, other) for one in apart for other in others):
         _add(scenario, Fault(when, "cut", one, other, seconds, holds), Fault(when, "cut", other, one, seconds, holds))
+
+
+def caching_hosts(scenario: Scenario, rng: random.Random) -> None:
+    """Each worker is a host that keeps decoded images: tasks are cut by them, and come together again."""
+    del rng
+    scenario.plans = tuple(
+        plan.model_copy(update={"settings": plan.settings.model_copy(update={"cache": Cache(gb=1.0)})})
+        for plan in scenario.plans
+    )

@@ -1,7 +1,8 @@
 """Which ready work goes to which worker: lowest position first, streams in turn by how far ahead they are.
 
 Part of the leases core: no socket, no clock. Each lease bears a proof (`protocol/lease_proofs.py`), which the sink
-checks. An item that a worker has failed goes to another worker if the sink asks for a second word on it.
+checks. An item that a worker has failed goes to another worker if the sink asks for a second word on it. Where hosts
+keep decoded images, a worker gets work that is at home on its host first (`homes.py`), and any other if there is none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,12 +11,17 @@ from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Instruction, Send
 from penstock.protocol.lease_proofs import LeaseProver
 from penstock.protocol.messages import Item, Lease, Task, Tasks
+from penstock.ventilator.core.homes import Homes
 from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
 from penstock.ventilator.core.work import Work
 from penstock.ventilator.core.workers import Workers
 
+#: A worker that holds so many tasks, one that it runs and one that it reads ahead, waits for work that is at home.
+_ENOUGH = 2
+#: Least time (s) between two searches for homes: workers may come and go as often as they like.
+_HOMES_S = 1.0
 #: Most tasks in one message, without targets.
 _TASKS = 16
 
@@ -34,20 +40,24 @@ class Dispatcher:
     ) -> None:
         """Lease the work of `queues` to `workers`; suspected work goes through `suspects`."""
         self._queues, self._workers, self._suspects, self._log = queues, workers, suspects, log
+        self._homes = next((homes for queue in queues.values() if (homes := queue.parts.homes) is not None), Homes())
+        self._version, self._homed_at = 0, -_HOMES_S
         self._prover, self._second_words = prover, second_words
 
     def dispatch(self, now: float) -> list[Instruction]:
         """Return messages of tasks for each worker that gets any."""
         outgoing: dict[bytes, list[Task]] = {}
+        self._find_homes(now)
         for reserved, queue, work in self._suspects.lease(self._queues.values(), now):
             self._lease(reserved, queue, work, outgoing, now)
         refused: list[tuple[StreamQueue, Work]] = []
         while self._workers.free and (choice := self._next()):
-            queue, work = choice
+            queue, work, wanted = choice
             avoided = self._second_words.avoided(work, now)
-            peer = self._workers.lease(work.key, now, avoided)
+            host = queue.parts.home(work.key) if wanted else ""
+            peer = self._workers.lease(work.key, now, avoided, host, wanted)
             if peer is None:
-                refused.append(choice)
+                refused.append((queue, work))
             else:
                 self._lease(peer, queue, work, outgoing, now)
         for queue, work in refused:
@@ -66,17 +76,37 @@ class Dispatcher:
         outgoing.setdefault(peer, []).append(queue.task(work, lease))
         self._log.add(now, work.key, f"leased to {name}")
 
-    def _next(self) -> tuple[StreamQueue, Work] | None:
-        """Take the ready work that comes next, of all streams."""
+    def _next(self) -> tuple[StreamQueue, Work, bytes] | None:
+        """Take the ready work that comes next, of all streams, and if homes matter the worker that it was taken for."""
+        queue = self._foremost()
+        if queue is None:
+            return None
+        if not self._homes:
+            work = queue.pop()
+            return (queue, work, b"") if work else None
+        for peer in self._workers.waiting():
+            worker = self._workers[peer]
+            work = queue.pop(worker.hello.host, elsewhere=len(worker.held) < _ENOUGH)
+            if work:
+                return queue, work, peer
+        return None
+
+    def _foremost(self) -> StreamQueue | None:
+        """Return the stream whose next ready work is the least ahead of its trainer."""
         if len(self._queues) == 1:
-            [queue] = self._queues.values()
-        else:
-            leads = [(lead, name) for name, queue in self._queues.items() if (lead := queue.lead()) is not None]
-            if not leads:
-                return None
-            queue = self._queues[min(leads)[1]]
-        work = queue.pop()
-        return (queue, work) if work else None
+            return next(iter(self._queues.values()))
+        leads = [(lead, name) for name, queue in self._queues.items() if (lead := queue.lead()) is not None]
+        return self._queues[min(leads)[1]] if leads else None
+
+    def _find_homes(self, now: float) -> None:
+        """Find homes anew if workers came or went, where a stream keeps decoded images."""
+        if self._version == self._workers.version or now < self._homed_at + _HOMES_S:
+            return
+        self._version, self._homed_at = self._workers.version, now
+        kept = [queue for queue in self._queues.values() if queue.parts.homes is not None]
+        if kept and self._homes.update(self._workers.hosts()):
+            for queue in kept:
+                queue.rehome()
 
 
 def _messages(tasks: Sequence[Task]) -> Iterator[Tasks]:

@@ -80,15 +80,17 @@ class ItemDeaths:
 
     def items(self, key: TaskKey) -> tuple[int, ...]:
         """Return the items of a unit of work."""
-        items = self._find_items(key.ordinal)
-        return items if key.item_offset is None else items[key.item_offset : key.item_offset + 1]
+        items, which = self._find_items(key.ordinal), key.which
+        if which is None:
+            return items
+        return tuple(items[offset] for offset in which) if isinstance(which, tuple) else items[which : which + 1]
 
     def _find(self, ordinal: int) -> tuple[int, ...]:
         return tuple(self._plan.indices(ordinal).tolist())
 
     def is_single(self, key: TaskKey) -> bool:
         """Return whether a unit of work holds one item."""
-        return key.item_offset is not None or len(self._plan.geometry.slots(key.ordinal)) == 1
+        return key.item_offset is not None or (not key.offsets and len(self._plan.geometry.slots(key.ordinal)) == 1)
 
     def concerns(self, key: TaskKey) -> bool:
         """Return whether a unit of work holds a suspect or an item that was given up."""

@@ -41,6 +41,7 @@ from penstock.protocol.stats import LEDGER_KEPT, few
 from penstock.ventilator.core.delivery import Delivery
 from penstock.ventilator.core.dispatch import Dispatcher
 from penstock.ventilator.core.hedging import Hedging
+from penstock.ventilator.core.homes import Homes
 from penstock.ventilator.core.lease_ends import LeaseEnds
 from penstock.ventilator.core.observation import LeasesObservation
 from penstock.ventilator.core.poison import Poison
@@ -88,7 +89,10 @@ class Leases:
         self.policy = policy or LeasePolicy()
         #: The last events, for `story`.
         self.log = EventLog()
-        self.queues = {plan.name: StreamQueue(plan, source.task, self.log, self.policy.attempts) for plan in self.plans}
+        homes = Homes()
+        self.queues = {
+            plan.name: StreamQueue(plan, source.task, self.log, self.policy.attempts, homes) for plan in self.plans
+        }
         self.workers = Workers()
         self.sink = SinkLink(self.plans, intervals, version, lease_key, source.paths)
         second_words = SecondWords(self.workers, self.policy.second_word_s)

@@ -7,10 +7,11 @@ source makes thousands of units that stand apart, so they are looked at one by o
 
 from collections.abc import Callable, Collection, Mapping
 from heapq import heapify, heappop, heappush
+from itertools import chain
 
 from penstock.protocol.messages import TaskKey
 from penstock.ventilator.core.item_deaths import ItemDeaths
-from penstock.ventilator.core.work import Work, entry
+from penstock.ventilator.core.work import Entry, Work, entry
 
 #: Entries of the heap that may be out of date (in addition to as many as there is work) before it is made anew.
 _STALE = 1024
@@ -21,15 +22,25 @@ _OFFERED = 64
 class ReadyWork:
     """Work that is ready to be leased."""
 
-    def __init__(self, works: Mapping[TaskKey, Work], deaths: ItemDeaths, split: Callable[[Work], None]) -> None:
-        """Start empty. `works` is all work of the stream; `split` replaces a unit by its items, each on its own."""
-        self._works, self._deaths, self._split = works, deaths, split
-        self._heap: list[tuple[int, int, TaskKey]] = []
+    def __init__(
+        self,
+        works: Mapping[TaskKey, Work],
+        deaths: ItemDeaths,
+        split: Callable[[Work], None],
+        home: Callable[[TaskKey], str],
+    ) -> None:
+        """Start empty. `works` is all work of the stream; `split` replaces a unit by its items, each on its own.
+
+        `home` says which host has a unit's items; empty: any.
+        """
+        self._works, self._deaths, self._split, self._home = works, deaths, split, home
+        #: A heap for each home.
+        self._heaps: dict[str, list[Entry]] = {}
         #: The units that hold a suspect alone, and that item; among them all ready ones. `suspects.py` leases them.
         self._apart: dict[TaskKey, int] = {}
         #: The same by item, and in a heap; entries that are in `_apart` no more are out of date.
         self._by_item: dict[int, set[TaskKey]] = {}
-        self._apart_heap: list[tuple[int, int, TaskKey]] = []
+        self._apart_heap: list[Entry] = []
 
     def push(self, work: Work) -> None:
         """Make a unit of work ready, unless it was given up."""
@@ -37,26 +48,67 @@ class ReadyWork:
             work.ready = True
             self._place(work.key)
 
-    def pop(self) -> Work | None:
-        """Take the ready work with the lowest position that holds no suspect, or None."""
+    def pop(self, host: str = "", far: int = 0, *, elsewhere: bool = True) -> Work | None:
+        """Take the ready work with the lowest position that holds no suspect, or None.
+
+        With a `host`, take what is at home there, or anywhere, first: unless the lowest of all is more than `far` tasks
+        behind, or there is none; then only if `elsewhere`.
+        """
         work = self.top()
-        if work:
-            heappop(self._heap)
-            work.ready = False
+        home = self._lowest()
+        if work is None or home is None:
+            return None
+        if host and home not in ("", host):
+            near = [(heap[0], at) for at in ("", host) if (heap := self._heaps.get(at)) and self._top_of(heap)]
+            if near and min(near)[0][0] - work.key.ordinal <= far:
+                home = min(near)[1]
+            elif not elsewhere:
+                return None
+            work = self._top_of(self._heaps[home])  # looking at one may have set others' work apart
+        if work is None:
+            return self.pop(host, far, elsewhere=elsewhere)
+        heappop(self._heaps[home])
+        work.ready, work.tried = False, True
         return work
 
     def top(self) -> Work | None:
         """Return the lowest ready work that holds no suspect, or None; set suspects before it apart."""
-        while self._heap:
-            work = self._works.get(self._heap[0][2])
+        while (lowest := self._lowest()) is not None:
+            heap = self._heaps[lowest]
+            first = heap[0]
+            work = self._top_of(heap)
+            if work is not None and heap[0] is first:  # else another heap's first entry may be lower now
+                return work
+        return None
+
+    def _lowest(self) -> str | None:
+        """Return the home whose first entry is the lowest."""
+        if len(self._heaps) == 1:
+            [home] = self._heaps
+            return home if self._heaps[home] else None
+        return min((home for home, heap in self._heaps.items() if heap), key=lambda h: self._heaps[h][0], default=None)
+
+    def _top_of(self, heap: list[Entry]) -> Work | None:
+        while heap:
+            work = self._works.get(heap[0][3])
             if work is not None and work.ready and work.key not in self._apart:
                 if self._is_clean(work):
                     return work
-                heappop(self._heap)
+                heappop(heap)
                 self.isolate(work)
             else:
-                heappop(self._heap)
+                heappop(heap)
         return None
+
+    def rehome(self) -> None:
+        """Find the home of all ready work anew."""
+        entries = list(chain.from_iterable(self._heaps.values()))
+        self._heaps = {}
+        for each in entries:
+            if (work := self._works.get(each[3])) and work.ready:
+                self._heaps.setdefault(self._home_of(work), []).append(each)
+        for heap in self._heaps.values():
+            heapify(heap)
 
     def isolate(self, work: Work) -> None:
         """Set work apart that holds a suspect or an item that was given up: together with other items, it is split."""
@@ -85,10 +137,10 @@ class ReadyWork:
             return []
         busy = {self._deaths.items(key)[0] for key in running if self._deaths.is_suspect(key)}
         chosen: dict[int, Work] = {}
-        passed: list[tuple[int, int, TaskKey]] = []
+        passed: list[Entry] = []
         while self._apart_heap and len(chosen) < _OFFERED:
             each = heappop(self._apart_heap)
-            key = each[2]
+            key = each[3]
             if key not in self._apart or (passed and each == passed[-1]):
                 continue
             work = self._works.get(key)
@@ -104,9 +156,8 @@ class ReadyWork:
 
     def tidy(self) -> None:
         """Make the heaps anew if most of their entries are out of date."""
-        if len(self._heap) > 2 * len(self._works) + _STALE:
-            self._heap = [each for each in self._heap if (work := self._works.get(each[2])) and work.ready]
-            heapify(self._heap)
+        if sum(map(len, self._heaps.values())) > 2 * len(self._works) + _STALE:
+            self.rehome()
         if len(self._apart_heap) > 2 * len(self._apart) + _STALE:
             self._apart_heap = [entry(key) for key in self._apart]
             heapify(self._apart_heap)
@@ -118,14 +169,20 @@ class ReadyWork:
             for key in () if self._deaths.is_suspected(item) else list(self._by_item.get(item, ())):
                 self._forget(key)
                 if (work := self._works.get(key)) and work.ready:
-                    heappush(self._heap, entry(key))
+                    self._queue(work)
 
     def _place(self, key: TaskKey) -> None:
         if self._deaths.is_suspect(key):
             self._set_apart(key)
         else:
             self._forget(key)
-            heappush(self._heap, entry(key))
+            self._queue(self._works[key])
+
+    def _queue(self, work: Work) -> None:
+        home = self._home_of(work)
+        if home not in self._heaps:
+            self._heaps[home] = []
+        heappush(self._heaps[home], entry(work.key))
 
     def _set_apart(self, key: TaskKey) -> None:
         if key not in self._apart:
@@ -144,6 +201,10 @@ class ReadyWork:
         if not keys:
             del self._by_item[item]
 
+    def _home_of(self, work: Work) -> str:
+        """Return where a unit of work is at home; anywhere if a worker has had it: it is late."""
+        return "" if work.tried else self._home(work.key)
+
     def _is_clean(self, work: Work) -> bool:
         """Return whether a unit of work holds neither a suspect nor an item that was given up."""
         if work.checked != self._deaths.version:
@@ -154,7 +215,8 @@ class ReadyWork:
 
     def validate(self) -> None:
         """Raise AssertionError if something is ready that could not be leased."""
-        standing, apart = ({each[:2] for each in heap} for heap in (self._heap, self._apart_heap))
+        standing = {each[3] for heap in self._heaps.values() for each in heap}
+        apart = {each[3] for each in self._apart_heap}
         for key, work in self._works.items():
-            stands = entry(key)[:2] in (apart if key in self._apart else standing)
+            stands = key in (apart if key in self._apart else standing)
             assert not work.ready or stands, f"{key} is ready and will never be leased"  # noqa: S101

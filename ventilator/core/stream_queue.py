@@ -5,7 +5,7 @@ No unit of several items holds a suspect (`item_deaths.py`) when it is leased: i
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from penstock.protocol import ranges
 from penstock.protocol.event_log import EventLog
@@ -15,8 +15,10 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_S
 from penstock.protocol.runtime.printable import printable
+from penstock.ventilator.core.homes import Homes
 from penstock.ventilator.core.item_deaths import Charge, ItemDeaths, Loss
 from penstock.ventilator.core.observation import StreamObservation
+from penstock.ventilator.core.parts import Parts
 from penstock.ventilator.core.ready_work import ReadyWork
 from penstock.ventilator.core.work import MakeTask, Work
 
@@ -27,8 +29,13 @@ _NEWEST = 0.1
 class StreamQueue:
     """The work of one stream, lowest position first."""
 
-    def __init__(self, plan: StreamPlan, make_task: MakeTask, log: EventLog, attempts: int = 3) -> None:
-        """Start with nothing missing. An item is given up once `attempts` workers have died running it."""
+    def __init__(
+        self, plan: StreamPlan, make_task: MakeTask, log: EventLog, attempts: int = 3, homes: Homes | None = None
+    ) -> None:
+        """Start with nothing missing. An item is given up once `attempts` workers have died running it.
+
+        If the stream keeps decoded images, tasks are cut by their items' `homes`.
+        """
         self.plan = plan
         self.geometry = plan.geometry
         self.missing: Ranges = ()
@@ -43,12 +50,11 @@ class StreamQueue:
         self.head_since = 0.0
         self.works: dict[TaskKey, Work] = {}
         self.deaths = ItemDeaths(plan, attempts)
-        #: Every missing task's units of work: itself, or its items alone; of these, which have arrived.
-        self._parts: dict[int, list[TaskKey]] = {}
-        self._split_up: dict[int, set[int]] = {}
+        #: Every missing task's units of work.
+        self.parts = Parts(plan, homes)
         #: Units of work on which the sink wants a second worker's word.
         self._doubted: dict[TaskKey, Work] = {}
-        self._ready = ReadyWork(self.works, self.deaths, self._split)
+        self._ready = ReadyWork(self.works, self.deaths, self._split, self.parts.home)
         self._make_task = make_task
         self._log = log
         self._now = 0.0
@@ -67,36 +73,40 @@ class StreamQueue:
         self._log.add_ranges(now, self.plan.name, arrived_whole, "no longer missing at the sink")
         self._log.add_ranges(now, self.plan.name, fresh, "missing at the sink")
         for ordinal in ranges.members(arrived_whole):
-            self._split_up.pop(ordinal, None)
-            over += [self.works.pop(key, None) for key in self._parts.pop(ordinal)]
+            over += [self.works.pop(key, None) for key in self.parts.remove(ordinal)]
         # No worker's word acquits an item: what is not missing any more may have come, or lost its reader.
         for ordinal in ranges.members(ranges.intersect(arrived_whole, need.came) if need and self.deaths else ()):
             self.deaths.clear(_unit(self.plan, ordinal))
         for ordinal in ranges.members(fresh):
             self._add(ordinal, held)
         over += self._doubt(need, now)
-        arrived = dict(need.partial) if need else {}
-        for ordinal, before in self._split_up.items():
-            keys = self._parts[ordinal]
-            here = {offset for offset in arrived.get(ordinal, ()) if offset < len(keys)}
-            for key in (keys[offset] for offset in sorted(here - before)):
-                over.append(self.works.pop(key))
-                self.deaths.clear(key)  # that it came earlier acquits it of no later death
-            for offset in sorted(before - here):  # the sink had it, and dropped it with the reader that wanted it
-                self._restore(keys[offset], held)
-            self._split_up[ordinal] = here
+        came, again = self.parts.arrive(dict(need.partial) if need else {}, self.works)
+        for key in came:
+            if work := self.works.pop(key, None):  # that it came earlier acquits it of no later death
+                over.append(work)
+                self.deaths.clear(key)
+        for work in map(self._work, again):
+            if not held(work.key):
+                self.push(work)
         self.missing, self.stopped = missing, need.stopped if need else self.stopped
         self._ready.tidy()
         return [work for work in over if work]
+
+    def rehome(self) -> None:
+        """Cut the tasks that wait whole by their items' homes, and find the homes of all ready work anew."""
+        for work in [work for work in self.works.values() if work.ready and work.key.which is None]:
+            if keys := self.parts.by_home(work.key.ordinal):
+                self._replace(work, keys)
+        self._ready.rehome()
 
     def push(self, work: Work) -> None:
         """Make a unit of work ready for a lease (again)."""
         work.finished_at = None
         self._ready.push(work)
 
-    def pop(self) -> Work | None:
-        """Take the ready work with the lowest position that holds no suspect, or None."""
-        return self._ready.pop()
+    def pop(self, host: str = "", *, elsewhere: bool = True) -> Work | None:
+        """Take the ready work with the lowest position that holds no suspect, or None; see `ReadyWork.pop`."""
+        return self._ready.pop(host, ranges.size(self.missing) // 2 if host else 0, elsewhere=elsewhere)
 
     def lead(self) -> float | None:
         """Return how far the next ready work is ahead of the trainer, in windows; None: nothing is ready."""
@@ -118,7 +128,7 @@ class StreamQueue:
         """Return the missing work with the lowest position, which holds up the stream."""
         if not self.missing:
             return None
-        for key in self._parts[self.missing[0][0]]:
+        for key in self.parts.units(self.missing[0][0]):
             if key in self.works:
                 return self.works[key]
         return None
@@ -210,22 +220,28 @@ class StreamQueue:
                 self._ready.isolate(each)
 
     def _add(self, ordinal: int, held: Callable[[TaskKey], bool]) -> None:
-        work = self._work(_unit(self.plan, ordinal))
-        self._parts[ordinal] = [work.key]
-        if self.deaths.poison and self.deaths.concerns(work.key):
+        work = self._work(self.parts.add(ordinal))
+        if self.parts.homes and not held(work.key) and (keys := self.parts.by_home(ordinal)):
+            self._replace(work, keys)
+        elif self.deaths.poison and self.deaths.concerns(work.key):
             self._ready.isolate(work)
         elif not held(work.key):
             self.push(work)
 
     def _split(self, work: Work) -> None:
-        ordinal = work.key.ordinal
         self._log.add(self._now, work.key, "split into its items")
+        self._replace(work, self.parts.single(work.key))
+
+    def _replace(self, work: Work, keys: Sequence[TaskKey]) -> None:
+        """Put other units of work in the place of one."""
         del self.works[work.key]
-        self._split_up[ordinal] = set()
-        keys = [_unit(self.plan, ordinal, offset) for offset in range(len(self.geometry.slots(ordinal)))]
-        self._parts[ordinal] = keys
-        for key in keys:
-            self.push(self._work(key))
+        work.ready = False
+        self.parts.replace(work.key, keys)
+        for part in [self._work(key) for key in keys]:
+            if self.deaths.poison and self.deaths.concerns(part.key):
+                self._ready.isolate(part)
+            else:
+                self.push(part)
 
     def _doubt(self, need: StreamNeed | None, now: float) -> list[Work]:
         """Note which items need a second worker's word: each becomes a unit of its own.
@@ -235,10 +251,11 @@ class StreamQueue:
         split = []
         doubted: dict[TaskKey, Work] = {}
         for ordinal, offset, holders in need.doubted if need else ():
-            if ordinal in self._parts and ordinal not in self._split_up:
-                split.append(self.works[self._parts[ordinal][0]])
-                self._split(split[-1])
-            key = _unit(self.plan, ordinal, offset)
+            unit = self.parts.holding(ordinal, offset)
+            if unit and (work := self.works.get(unit)):
+                split.append(work)
+                self._split(work)
+            key = TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, item_offset=offset)
             if work := self.works.get(key):
                 if not work.doubted_by:
                     self._log.add(now, key, "failed; a second worker is asked")
@@ -250,11 +267,6 @@ class StreamQueue:
         self._doubted = doubted
         return split
 
-    def _restore(self, key: TaskKey, held: Callable[[TaskKey], bool]) -> None:
-        work = self._work(key)
-        if not held(key):
-            self.push(work)
-
     def _work(self, key: TaskKey) -> Work:
         work = self.works[key] = Work(key, self._now)
         work.failure = self.deaths.failure(key)
@@ -262,17 +274,7 @@ class StreamQueue:
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
-        assert self._parts.keys() == set(ranges.members(self.missing))  # noqa: S101
-        assert self._split_up.keys() == {n for n, [key, *_] in self._parts.items() if key.item_offset is not None}  # noqa: S101
-        known = 0
-        for ordinal, arrived in self._split_up.items():
-            assert arrived == {k.item_offset for k in self._parts[ordinal] if k not in self.works}  # noqa: S101
-        for ordinal, keys in self._parts.items():
-            for key in keys:
-                assert key.ordinal == ordinal  # noqa: S101
-                assert key.item_offset is not None or key in self.works, f"{key} is missing and no work"  # noqa: S101
-                known += key in self.works
-        assert known == len(self.works), "work for what is not missing"  # noqa: S101
+        self.parts.validate(ranges.members(self.missing), self.works)
         self._ready.validate()
 
 

@@ -37,6 +37,10 @@ class WorkSource(Protocol):
         ...
 
 
+#: Ordinal, offset of the first item, offsets of a part, and the key; no two keys are equal in the first three.
+Entry = tuple[int, int, tuple[int, ...], TaskKey]
+
+
 @dataclass(slots=True)
 class Work:
     """A unit of work that the sink misses."""
@@ -51,6 +55,8 @@ class Work:
     remade: int = 0
     #: Whether it is ready to be leased.
     ready: bool = False
+    #: Whether it was taken to be leased at least once.
+    tried: bool = False
     #: Set once it was given up: repeated to the sink until it is no longer missing.
     failure: Failure | None = None
     #: Whether the failure was reported to the sink at least once.
@@ -62,6 +68,7 @@ class Work:
     doubted_since: float = 0.0
 
 
-def entry(key: TaskKey) -> tuple[int, int, TaskKey]:
+def entry(key: TaskKey) -> Entry:
     """Return a key's entry in the heap of ready work: by position."""
-    return (key.ordinal, -1 if key.item_offset is None else key.item_offset, key)
+    first = key.offsets[0] if key.offsets else -1 if key.item_offset is None else key.item_offset
+    return (key.ordinal, first, key.offsets, key)

@@ -3,7 +3,7 @@
 Part of the leases core: no socket, no clock. Units of work are known here by name only; `stream_queue.py` has the rest.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -102,6 +102,8 @@ class Workers(Mapping[bytes, Worker]):
         self.reserved = 0
         #: Numbers of the workers that went last, and when (monotonic s).
         self.left: deque[tuple[int, float]] = deque(maxlen=_LEFT)
+        #: Grows when a worker comes or goes.
+        self.version = 0
         #: The number of each start of a worker's process, those that said hello last at the end.
         self._numbers: dict[str, int] = {}
         self._numbered = 0
@@ -121,12 +123,14 @@ class Workers(Mapping[bytes, Worker]):
         if len(self._numbers) > max(_REMEMBERED, 2 * len(self._by_peer)):
             del self._numbers[next(iter(self._numbers))]
         self._by_peer[peer] = Worker(hello, live, number)
+        self.version += 1
         self.offer(peer)
 
     def remove(self, peer: bytes, now: float) -> Worker:
         """Forget a worker and end its leases; return it as it was."""
         worker = self._by_peer.pop(peer)
         self.left.append((worker.number, now))
+        self.version += 1
         self._free.pop(peer, None)
         self.reserved -= worker.reserved
         for key in worker.held:
@@ -161,16 +165,31 @@ class Workers(Mapping[bytes, Worker]):
         """Return whether a worker holds a unit of work."""
         return key in self._holders
 
-    def lease(self, key: TaskKey, now: float, avoided: Collection[int] = ()) -> bytes | None:
+    def waiting(self) -> list[bytes]:
+        """Return the workers with a free slot, in the order in which they are served."""
+        return list(self._free)
+
+    def hosts(self) -> Counter[str]:
+        """Return how many workers each host has."""
+        return Counter(worker.hello.host for worker in self._by_peer.values())
+
+    def lease(
+        self, key: TaskKey, now: float, avoided: Collection[int] = (), host: str = "", wanted: bytes = b""
+    ) -> bytes | None:
         """Lease a unit of work to the next worker with a free slot that does not hold it yet; return that worker.
 
-        Workers with the numbers `avoided` do not get it.
+        Workers with the numbers `avoided` do not get it. One on `host` comes first, if that is given, then `wanted`.
         """
         holders = self.holders(key)
         free = (peer for peer in self._free if peer not in holders)
         if avoided:
             free = (peer for peer in free if self._by_peer[peer].number not in avoided)
-        peer = next(free, None)
+        if wanted:
+            able = list(free)
+            at_home = (peer for peer in able if self._by_peer[peer].hello.host == host)
+            peer = next(at_home, wanted if wanted in able else able[0] if able else None)
+        else:
+            peer = next(free, None)
         if peer is not None:
             del self._free[peer]
             self.give(peer, key, now)

@@ -1,12 +1,17 @@
 """The cache of decoded images in a whole stack: workers share it, are killed, and no batch shows that it is there."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
+from support.streams import Batch, digest, epochs, joined, make_images, make_spec, make_stream, run_stack, take, until
 
 import penstock
 from penstock.launcher.stack import LocalStack
@@ -54,6 +59,44 @@ def test_workers_share_one_cache_and_killing_them_changes_no_byte(
         until(lambda: hits(stack), "images from the cache")
     for name, batches in reference.items():
         assert digest(batches) == digest(got[name]), name
+
+
+@contextmanager
+def worker_elsewhere(stack: LocalStack, folder: Path) -> Generator[None]:
+    """Run a further worker as on a host of another name, with a cache of its own."""
+    named = ["unshare", "--user", "--map-root-user", "--uts", "sh", "-c", 'hostname elsewhere && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*named, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this host lets no test change a host's name for itself")
+    worker = [sys.executable, "-m", "penstock.worker", "--ventilator", stack.addresses.ventilator]
+    process = subprocess.Popen([*named, *worker, "--cache", str(folder), "--log-level", "error"])
+    try:
+        yield
+    finally:
+        process.terminate()
+        assert 0 == process.wait(30)
+
+
+def test_tasks_that_are_cut_by_hosts_give_the_same_bytes(
+    photos: Path, reference: dict[str, list[Batch]], tmp_path: Path
+) -> None:
+    """Two hosts with a cache each: both find images, and batches are those of one worker without a cache."""
+    spec = make_spec(photos, train=with_cache(make_stream(task_items=20)))
+    with (
+        run_stack(spec, workers=1, worker={"cache": str(tmp_path / "one")}) as stack,
+        worker_elsewhere(stack, tmp_path / "two"),
+    ):
+        joined(stack, 2)
+        batches = epochs(stack.feed("train"), 3)
+        until(lambda: 2 == len(found := found_by_host(stack)) and all(found.values()), "both hosts to find images")
+        work = [row.stats for row in stack.snapshot().workers]
+    assert digest(reference["train"]) == digest(batches)
+    assert sum(stats.items for stats in work) < 20 * sum(stats.tasks for stats in work), "no task was cut"
+
+
+def found_by_host(stack: LocalStack) -> dict[str, int]:
+    """Return how many images each host's workers found."""
+    caches = {row.host: row.stats.cache for row in stack.snapshot().workers}
+    return {host: cache.hits for host, cache in caches.items() if cache is not None}
 
 
 def test_a_folder_that_cannot_hold_it_does_not_stop_the_training(

@@ -63,10 +63,10 @@ class CoreHarness:
         """Let a message arrive; return the messages sent to any peer."""
         return [send.message for send in self.take(self.leases.receive(peer, message, self.now))]
 
-    def join(self, peer: bytes, slots: int = 2, incarnation: str = "") -> list[Any]:
+    def join(self, peer: bytes, slots: int = 2, incarnation: str = "", host: str = "h") -> list[Any]:
         """Let a worker say hello."""
         name = incarnation or peer.decode()
-        return self.hear(peer, Hello(worker=name, incarnation=name, host="h", slots=slots, version="1.0"))
+        return self.hear(peer, Hello(worker=name, incarnation=name, host=host, slots=slots, version="1.0"))
 
     def sink(self, peer: bytes = SINK, results: str = "results") -> list[Any]:
         """Let a sink say hello."""

@@ -1,0 +1,125 @@
+"""The units of work that each missing task of a stream is divided into: itself, or parts of it, down to single items.
+
+Part of the leases core: no socket, no clock. A task is cut by its items' homes (`homes.py`) if its stream keeps decoded
+images, and into single items where one of them is suspected or doubted. `stream_queue.py` says when.
+"""
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+
+from penstock.protocol.messages import TaskKey
+from penstock.protocol.plan import StreamPlan
+from penstock.ventilator.core.homes import Homes
+
+
+class Parts:
+    """Which units of work the missing tasks consist of."""
+
+    def __init__(self, plan: StreamPlan, homes: Homes | None) -> None:
+        """Start without tasks; `homes` are those of the items, if the stream keeps decoded images."""
+        self._plan = plan
+        self.homes = homes if plan.settings.cache is not None else None
+        self._units: dict[int, list[TaskKey]] = {}
+        #: Of the tasks that are divided: each item's unit, and the offsets of the items that the sink has.
+        self._unit_of: dict[int, dict[int, TaskKey]] = {}
+        self._here: dict[int, set[int]] = {}
+
+    def add(self, ordinal: int) -> TaskKey:
+        """Add a task, undivided; return its name."""
+        key = TaskKey.model_construct(stream=self._plan.name, ordinal=ordinal, item_offset=None)
+        self._units[ordinal] = [key]
+        return key
+
+    def remove(self, ordinal: int) -> list[TaskKey]:
+        """Forget a task; return its units."""
+        self._unit_of.pop(ordinal, None)
+        self._here.pop(ordinal, None)
+        return self._units.pop(ordinal)
+
+    def units(self, ordinal: int) -> Sequence[TaskKey]:
+        """Return a task's units."""
+        return self._units.get(ordinal, ())
+
+    def replace(self, key: TaskKey, keys: Sequence[TaskKey]) -> None:
+        """Put other units in the place of one."""
+        units = self._units[key.ordinal]
+        place = units.index(key)
+        self._units[key.ordinal] = [*units[:place], *keys, *units[place + 1 :]]
+        unit_of = self._unit_of.setdefault(key.ordinal, {})
+        unit_of.update((offset, unit) for unit in keys for offset in _offsets(unit))
+        if here := self._here.get(
+            key.ordinal
+        ):  # what has come of the old unit comes to the new ones with the next report
+            here.difference_update(offset for unit in keys for offset in _offsets(unit))
+
+    def arrive(
+        self, arrived: Mapping[int, tuple[int, ...]], works: Container[TaskKey]
+    ) -> tuple[list[TaskKey], list[TaskKey]]:
+        """Adopt which items of divided tasks the sink has.
+
+        Return the units that are there, and those among the others that are not among the `works`: the sink had them,
+        and dropped them with the reader that wanted them.
+        """
+        came, again = list[TaskKey](), list[TaskKey]()
+        for ordinal in [*self._here, *(ordinal for ordinal in arrived if ordinal not in self._here)]:
+            unit_of = self._unit_of.get(ordinal)
+            if unit_of is None:
+                continue
+            before = self._here.get(ordinal, set())
+            here = {offset for offset in arrived.get(ordinal, ()) if offset in unit_of}
+            fresh = dict.fromkeys(unit_of[offset] for offset in sorted(here - before))
+            came += [key for key in fresh if here.issuperset(_offsets(key))]
+            gone = dict.fromkeys(unit_of[offset] for offset in sorted(before - here))
+            again += [key for key in gone if key not in works]
+            if here:
+                self._here[ordinal] = here
+            else:
+                self._here.pop(ordinal, None)
+        return came, again
+
+    def single(self, key: TaskKey) -> list[TaskKey]:
+        """Return the names of a unit's items, each on its own."""
+        offsets = key.offsets or range(len(self._plan.geometry.slots(key.ordinal)))
+        return [self._name(key.ordinal, (offset,)) for offset in offsets]
+
+    def by_home(self, ordinal: int) -> list[TaskKey]:
+        """Return the names of a task's parts by its items' homes; none if it stays whole."""
+        groups = self.homes.cut(self._plan.indices(ordinal)) if self.homes else []
+        return [self._name(ordinal, offsets) for offsets in groups]
+
+    def home(self, key: TaskKey) -> str:
+        """Return the host that keeps most of a unit's images; empty if that is not known."""
+        return self.homes.home(self._plan.indices(key.ordinal, key.which)) if self.homes else ""
+
+    def holding(self, ordinal: int, offset: int) -> TaskKey | None:
+        """Return the unit of several items that holds this one."""
+        for key in self._units.get(ordinal, ()):
+            if key.item_offset is None and (not key.offsets or offset in key.offsets):
+                return key
+        return None
+
+    def _name(self, ordinal: int, offsets: tuple[int, ...]) -> TaskKey:
+        alone, several = (offsets[0], ()) if len(offsets) == 1 else (None, offsets)
+        return TaskKey.model_construct(stream=self._plan.name, ordinal=ordinal, item_offset=alone, offsets=several)
+
+    def validate(self, missing: Iterable[int], known: Iterable[TaskKey]) -> None:
+        """Raise AssertionError if these are not the units of the missing tasks: all of them, but for what has come."""
+        works = set(known)
+        assert self._units.keys() == set(missing)  # noqa: S101
+        assert self._unit_of.keys() == {n for n, [key, *_] in self._units.items() if key.which is not None}  # noqa: S101
+        assert self._here.keys() <= self._unit_of.keys()  # noqa: S101
+        found = 0
+        for ordinal, keys in self._units.items():
+            divided, here = self._unit_of.get(ordinal, {}), self._here.get(ordinal, set())
+            assert divided == {offset: key for key in keys for offset in _offsets(key)}  # noqa: S101
+            assert not divided or len(divided) == len(self._plan.geometry.slots(ordinal))  # noqa: S101
+            for key in keys:
+                came = key.which is not None and here.issuperset(_offsets(key))
+                assert key.ordinal == ordinal  # noqa: S101
+                assert came != (key in works), f"{key} is missing and no work, or came and is work"  # noqa: S101
+                found += key in works
+        assert found == len(works), "work for what is not missing"  # noqa: S101
+
+
+def _offsets(key: TaskKey) -> tuple[int, ...]:
+    """Return the offsets of a part; none of a whole task."""
+    return key.offsets or (() if key.item_offset is None else (key.item_offset,))
