@@ -4,8 +4,8 @@ Part of the leases core: no socket, no clock. Theory of operation. Each item has
 workers now: the host of the highest weighted rendezvous hash (Thaler and Ravishankar, 1998; weights by Schindelhain and
 Schomaker, 2005). It follows from the item and the hosts' names alone: nothing is remembered, a restarted ventilator
 finds the same homes, and a host that joins or leaves changes no home but those that it gets or had. With a full shuffle
-a task holds items of all homes, so it is cut: into a part for each home. A home is a preference and no more: whoever
-has a free slot gets work, from elsewhere if there is none at home.
+a task holds items of all homes, so it is cut: into a part for each home. A home is a preference and no more: a worker
+with a free slot gets work, from elsewhere if there is none at home.
 """
 
 from collections.abc import Mapping
