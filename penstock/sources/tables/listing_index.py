@@ -29,8 +29,9 @@ _MAGIC = b"penstock listing 1\n"
 _ALIGN = 4096
 #: A manifest with fewer bytes is read so fast that an index would only take room.
 LEAST_BYTES = 4_000_000
-#: After so many items, the pages that they touched are given back: else all of a large listing would become resident.
-_GIVE_BACK = 1024
+#: After so many items, the pages that they touched are given back: a look-up may map 2 MB around it, so that all of a
+#: large listing would become resident.
+_GIVE_BACK = 32
 
 
 class Pages:

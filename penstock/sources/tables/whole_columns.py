@@ -8,8 +8,6 @@ by one: that gives the same listing, or the error that names the row.
 # ruff: noqa: ANN401 - pyarrow has no types
 
 import importlib
-import io
-import mmap
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -58,8 +56,8 @@ class WholeColumns:
             return
         if labels.null_count:
             raise NotPlainError
-        for chunk in labels.chunks:
-            encoded = chunk.dictionary_encode()
+        if len(labels):
+            encoded = labels.combine_chunks().dictionary_encode()
             numbers = [self._number(value, name) for value in encoded.dictionary.to_pylist()]
             self._labels.append(np.array(numbers, np.int32)[encoded.indices.to_numpy(zero_copy_only=False)])
         self._rows += len(paths)
@@ -107,29 +105,33 @@ def gather(
 
 def _blocks(pa: Any, place: bytes, path: str, label: str) -> Iterator[tuple[Any, Any]]:
     """Yield the wanted columns of each block of a CSV file. Raises NotPlainError."""
-    with open(place, "rb") as opened:  # noqa: PTH123 - bytes
+    with open(place, "rb", buffering=0) as opened:  # noqa: PTH123 - bytes
         size = os.fstat(opened.fileno()).st_size
-        if not size:
+        first = os.pread(opened.fileno(), _BLOCK_BYTES, 0)
+        begin = first.find(b"\n") + 1
+        header = first[:begin].decode("utf-8-sig").rstrip("\n").split(",")
+        if header.count(path) != 1 or (label and header.count(label) != 1) or _is_special(first[:begin]):
             raise NotPlainError
-        with mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as mapped:
-            header = mapped[: mapped.find(b"\n") + 1].decode("utf-8-sig").rstrip("\n").split(",")
-            if header.count(path) != 1 or (label and header.count(label) != 1):
+        while begin < size:
+            block = os.pread(opened.fileno(), _BLOCK_BYTES, begin)
+            if begin + len(block) < size:
+                block = block[: block.rfind(b"\n") + 1]
+            if not block or _is_special(block):
                 raise NotPlainError
-            begin = mapped.find(b"\n") + 1
-            while begin < size:
-                end = mapped.rfind(b"\n", begin, begin + _BLOCK_BYTES) + 1 if size - begin > _BLOCK_BYTES else size
-                if end <= begin or any(mapped.find(each, begin, end) >= 0 for each in (*_UNSAFE, *_NOT_PLAIN)):
-                    raise NotPlainError
-                told(f"{100 * begin // size} % of the manifest")
-                with memoryview(mapped) as view, view[begin:end] as block:
-                    yield _block(pa, block, header, path, label)
-                begin = end
+            told(f"{100 * begin // size} % of the manifest")
+            yield _block(pa, block, header, path, label)
+            begin += len(block)
 
 
-def _block(pa: Any, block: memoryview, header: list[str], path: str, label: str) -> tuple[Any, Any]:
+def _is_special(block: bytes) -> bool:
+    """Return whether a part of the file needs a closer look."""
+    return any(each in block for each in (*_UNSAFE, *_NOT_PLAIN))
+
+
+def _block(pa: Any, block: bytes, header: list[str], path: str, label: str) -> tuple[Any, Any]:
     wanted = [path, label] if label else [path]
     table = pa.csv.read_csv(
-        io.BytesIO(block),
+        pa.BufferReader(block),
         read_options=pa.csv.ReadOptions(column_names=header, block_size=4_000_000),
         parse_options=pa.csv.ParseOptions(quote_char=False),
         convert_options=pa.csv.ConvertOptions(
