@@ -21,6 +21,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from penstock.launcher.annotated import Annotated, recognised
+from penstock.launcher.annotated_table import recognised_table
 from penstock.launcher.images import split_source, validation_folder
 from penstock.protocol.errors import MissingFolderError, SourceError, SpecError
 from penstock.protocol.messages import TaskKey
@@ -52,7 +53,8 @@ class SpecSettings(Settings):
 
     source: CliPositionalArg[str]
     """Folder with one subfolder per class, or with `train` and `validation`, or with annotations in the layout of COCO,
-    Pascal VOC or YOLO, or with `images` and `masks`; or a CSV, JSON lines or Parquet manifest."""
+    Pascal VOC or YOLO, or with `images` and `masks`; or a CSV, JSON lines or Parquet
+    manifest, with columns `path` and `label`, or a column `boxes` or `mask`."""
     output: str = Field(default="spec.toml")
     """File to write; it must not exist."""
     validation_split: float = Field(default=0.1, ge=0.0, lt=1.0)
@@ -93,11 +95,12 @@ def serve(settings: SpecSettings) -> int:
     if output.exists():
         raise SpecError(f"{output}: exists already: remove it, or give another file with --output")
     place = Path(settings.source).expanduser()
-    annotated = recognised(place) if place.is_dir() else None
+    annotated = recognised(place) if place.is_dir() else recognised_table(place) if place.is_file() else None
     if annotated is None:
         root, sources = sources_of(place, settings.validation_split)
     else:
-        root, sources = place, _annotated_sources(annotated, settings.validation_split)
+        root = place if place.is_dir() else place.parent
+        sources = _annotated_sources(annotated, settings.validation_split)
     found = look(root, sources["train"], annotated)
     recipe, size = found.fitting
     text = spec_text(root, sources, found, recipe, size)

@@ -54,16 +54,20 @@ def recognised(place: Path, recipe: str | None = None) -> Annotated | None:
     return None
 
 
-def _detection(
+def detection(
     sources: dict[str, dict[str, Any]], boxes: dict[str, Any], classes: Sequence[str], most: int
 ) -> Annotated:
+    """Return a data set of boxes."""
     target = {"kind": "boxes", **boxes, "classes": list(classes), "max_boxes": max(_MAX_BOXES, most)}
     return Annotated("coco-detection", sources, {"boxes": target})
 
 
-def _segmentation(sources: dict[str, dict[str, Any]], masks: Sequence[Path]) -> Annotated:
-    target = {"kind": "mask", "column": "mask", "classes": _mask_classes(masks), "ignore": _IGNORE}
-    return Annotated("segmentation", sources, {"mask": target})
+def segmentation(
+    sources: dict[str, dict[str, Any]], masks: Sequence[Path], *, column: str = "mask", folder: str = ""
+) -> Annotated:
+    """Return a data set of masks, some of which are read to count the classes."""
+    target = {"kind": "mask", "column": column, "classes": _mask_classes(masks), "ignore": _IGNORE}
+    return Annotated("segmentation", sources, {"mask": target | ({"folder": folder} if folder else {})})
 
 
 def _by_stream(names: Iterable[str]) -> dict[str, str]:
@@ -93,7 +97,7 @@ def _coco(place: Path) -> Iterator[Annotated]:
         raise SpecError(
             f"{file}: not COCO's annotations, with images, annotations and categories: {type(error).__name__}: {error}"
         ) from error
-    yield _detection(sources, {"column": "boxes", "format": "xywh"}, classes, max(counts.values(), default=0))
+    yield detection(sources, {"column": "boxes", "format": "xywh"}, classes, max(counts.values(), default=0))
 
 
 def _voc(place: Path) -> Iterator[Annotated]:
@@ -103,9 +107,9 @@ def _voc(place: Path) -> Iterator[Annotated]:
         path = "" if top == place else top.relative_to(place).as_posix()
         if (top / "Annotations").is_dir() and (sources := _voc_sets(top, path, "Main")):
             classes, most = _voc_facts([top / f"Annotations/{name}.xml" for name in _listed(top, sources)])
-            yield _detection(sources, {"column": "annotation", "format": "voc"}, classes, most)
+            yield detection(sources, {"column": "annotation", "format": "voc"}, classes, most)
         if (top / "SegmentationClass").is_dir() and (sources := _voc_sets(top, path, "Segmentation")):
-            yield _segmentation(sources, [top / f"SegmentationClass/{name}.png" for name in _listed(top, sources)])
+            yield segmentation(sources, [top / f"SegmentationClass/{name}.png" for name in _listed(top, sources)])
 
 
 def _voc_sets(top: Path, path: str, folder: str) -> dict[str, dict[str, Any]]:
@@ -158,7 +162,7 @@ def _yolo(place: Path) -> Iterator[Annotated]:
     sources = {stream: {"kind": "yolo", "path": pairs[name][0]} for stream, name in parts.items()}
     lines = [file.read_text(encoding="utf-8-sig", errors="replace").split("\n") for file in labels.rglob("*.txt")]
     most = max(sum(bool(line.strip()) for line in each) for each in lines)
-    yield _detection(sources, {"column": "labels", "format": "yolo"}, yolo_names(place, labels), most)
+    yield detection(sources, {"column": "labels", "format": "yolo"}, yolo_names(place, labels), most)
 
 
 def _paired(place: Path) -> Iterator[Annotated]:
@@ -173,7 +177,7 @@ def _paired(place: Path) -> Iterator[Annotated]:
     }
     found = sorted(path for path in (place / f"masks{paths['train']}").rglob("*") if path.is_file())
     if found:
-        yield _segmentation(sources, found)
+        yield segmentation(sources, found)
 
 
 def _folders(place: Path) -> list[str]:

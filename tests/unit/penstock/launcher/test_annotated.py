@@ -1,5 +1,6 @@
 """Folders of annotated images: what `penstock init` and `penstock.images` make of them."""
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.imaging.annotated import mask, write_coco, write_images, write_voc, write_yolo
+from support.imaging.detection import write_set
 
 from penstock.commands.init import main
 from penstock.launcher.annotated import Annotated, recognised
+from penstock.launcher.annotated_table import recognised_table
 from penstock.launcher.class_names import yolo_names
 from penstock.launcher.images import images_spec
 from penstock.protocol.errors import SpecError
@@ -164,3 +167,40 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     write_masks(tmp_path / "c", 1)
     with pytest.raises(SpecError, match="has validation images already"):
         spec_of(tmp_path / "c", recipe="segmentation", validation_split=0.5)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_manifest_with_boxes_is_recognised(kind: str, tmp_path: Path) -> None:
+    """By its column, in every form of table; classes are those that its boxes name, in order."""
+    write_set(tmp_path, 3, {1: {"boxes": []}})
+    rows = [json.loads(line) for line in (tmp_path / "list.jsonl").read_text().splitlines()]
+    place = tmp_path / f"list.{kind}"
+    if kind == "csv":
+        lines = [["path", "boxes"], *([row["path"], json.dumps(row["boxes"])] for row in rows)]
+        with place.open("w", newline="") as file:
+            csv.writer(file).writerows(lines)
+    elif kind == "parquet":
+        table = {name: [json.dumps(row[name]) if name == "boxes" else row[name] for row in rows] for name in rows[0]}
+        table = {name: table[name] for name in ("path", "boxes")}
+        pytest.importorskip("pyarrow.parquet").write_table(pytest.importorskip("pyarrow").table(table), place)
+    found = recognised_table(place)
+    assert found is not None
+    expected: dict[str, Any] = {"kind": "boxes", "column": "boxes", "classes": ["cat", "dog"], "max_boxes": 100}
+    assert ("coco-detection", {"boxes": expected}) == (found.recipe, found.targets)
+    source = {"kind": "manifest", "path": place.name}
+    assert {"train": source if kind == "jsonl" else source | {"label_column": ""}} == found.sources
+
+
+def test_a_manifest_with_masks_is_recognised_by_its_files(tmp_path: Path) -> None:
+    """In a folder `masks`; a column of another kind of value is none, and neither is a table of paths and labels."""
+    write_set(tmp_path, 3)
+    rows = [json.loads(line) for line in (tmp_path / "list.jsonl").read_text().splitlines()]
+    place = tmp_path / "some.jsonl"
+    place.write_text("".join(json.dumps({"path": row["path"], "mask": row["mask"]}) + "\n" for row in rows))
+    found = recognised_table(place)
+    assert found is not None
+    expected = {"kind": "mask", "column": "mask", "classes": 3, "ignore": 255, "folder": "masks"}
+    assert ("segmentation", {"mask": expected}) == (found.recipe, found.targets)
+    for row in ({"boxes": "many"}, {"boxes": [[1, 2, 3, 4]]}, {"mask": "none.png"}, {"label": "cat"}):
+        place.write_text(json.dumps({"path": "0.png", **row}) + "\n")
+        assert recognised_table(place) is None, row
