@@ -20,8 +20,8 @@ from PIL import Image
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
-from penstock.launcher.annotated import Annotated, recognised
-from penstock.launcher.annotated_table import recognised_table
+from penstock.launcher.annotations.folders import Annotated, recognised
+from penstock.launcher.annotations.tables import recognised_table
 from penstock.launcher.images import split_source, validation_folder
 from penstock.protocol.errors import MissingFolderError, SourceError, SpecError
 from penstock.protocol.messages import TaskKey

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from penstock.launcher.annotated import recognised
+from penstock.launcher.annotations.folders import recognised
 from penstock.launcher.arguments import check_images
 from penstock.launcher.notebook import stack_html
 from penstock.launcher.stack import LocalStack

@@ -13,9 +13,9 @@ from support.imaging.annotated import mask, write_coco, write_images, write_voc,
 from support.imaging.detection import write_set
 
 from penstock.commands.init import main
-from penstock.launcher.annotated import Annotated, recognised
-from penstock.launcher.annotated_table import recognised_table
-from penstock.launcher.class_names import yolo_names
+from penstock.launcher.annotations.class_names import yolo_names
+from penstock.launcher.annotations.folders import Annotated, recognised
+from penstock.launcher.annotations.tables import recognised_table
 from penstock.launcher.images import images_spec
 from penstock.protocol.errors import SpecError
 from penstock.protocol.records import TaskKey

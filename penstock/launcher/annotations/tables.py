@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from penstock.launcher.annotated import Annotated, detection, segmentation
+from penstock.launcher.annotations.folders import Annotated, detection, segmentation
 from penstock.sources.containers.columns import import_pyarrow
 from penstock.sources.tables.formats import rows_of
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from penstock.launcher.class_names import yolo_names
+from penstock.launcher.annotations.class_names import yolo_names
 from penstock.protocol.errors import ItemError, SpecError
 from penstock.worker.imaging.targets.annotation_files import voc_objects
 

@@ -1,0 +1,1 @@
+"""Recognises data sets with annotations: folders in known layouts, and manifests."""
