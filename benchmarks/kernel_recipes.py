@@ -8,7 +8,7 @@ same size; what differs is said at each case. Random numbers are each library's 
 import importlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -154,7 +154,11 @@ def detection_colors(data: Path, made: Path) -> Case:
 
 
 def _detection(data: Path, made: Path, size: tuple[int, int], before: list[dict[str, Any]]) -> Case:
-    """Albumentations reduces without antialias, by OpenCV; its colours are rounded otherwise than Pillow's."""
+    """Albumentations reduces without antialias, by OpenCV; its colours are rounded otherwise than Pillow's.
+
+    It does not decode: its users read files by OpenCV, whose decoder takes nearly twice as long as simplejpeg's here.
+    The second pair begins with decoded images.
+    """
     side, root = 640, made / f"detection-{size[0]}"
     files = photos(data / "cats-dogs", root, size, 96)
     boxes = [_boxes(number, size) for number in range(len(files))]
@@ -174,21 +178,30 @@ def _detection(data: Path, made: Path, size: tuple[int, int], before: list[dict[
         ],
         bbox_params=albumentations.BboxParams("pascal_voc", label_fields=["labels"]),
     )
-    labels = np.zeros(len(boxes[0]), np.int64)
+    labels, count = np.zeros(len(boxes[0]), np.int64), len(files)
 
-    def by_albumentations() -> object:
-        samples = [
-            theirs(image=cv2.imread(str(file), cv2.IMREAD_COLOR_RGB), bboxes=found, labels=labels)
-            for file, found in zip(files, boxes, strict=True)
-        ]
+    def by_albumentations(images: Iterable[Any]) -> object:
+        samples = [theirs(image=image, bboxes=found, labels=labels) for image, found in zip(images, boxes, strict=True)]
         return np.stack([sample["image"] for sample in samples], out=room)
+
+    def of_files() -> object:
+        return by_albumentations(cv2.imread(str(file), cv2.IMREAD_COLOR_RGB) for file in files)
+
+    decoded = np.stack([np.asarray(Image.open(file)) for file in files])
+    loaded = Loaded(np.arange(count), np.zeros(count, np.int32), [""] * count, decoded)
+    own_room = np.empty(kernel.room_bytes(count), np.uint8)
 
     others = ", ".join(step["op"] for step in before)
     return Case(
         f"{size[0]}×{size[1]} JPEGs with 7 boxes: {others + ', ' if others else ''}letterbox 640",
         "images",
-        {OURS: (len(files), lambda: ours(task)), "Albumentations": (len(files), by_albumentations)},
-        ((OURS, "Albumentations", 2.0),),
+        {
+            OURS: (count, lambda: ours(task)),
+            "Albumentations": (count, of_files),
+            f"{OURS}, decoded": (count, lambda: kernel.make(task, loaded, own_room)),
+            "Albumentations, decoded": (count, lambda: by_albumentations(decoded)),
+        },
+        ((OURS, "Albumentations", 2.0), (f"{OURS}, decoded", "Albumentations, decoded", 2.0)),
     )
 
 
