@@ -19,7 +19,7 @@ from penstock.protocol.records import TaskKey, Timings
 from penstock.protocol.runtime import metrics
 from penstock.protocol.runtime.histogram import BOUNDS_S, Histogram
 from penstock.protocol.runtime.metrics import Definition, Metrics, MetricsPage
-from penstock.protocol.snapshot import Snapshot, StreamRow, TrainerRow, Verdict, WorkerRow
+from penstock.protocol.snapshot import Scaling, Snapshot, StreamRow, TrainerRow, Verdict, WorkerRow
 from penstock.protocol.stats import ReaderStats, SinkStats, StreamStats, WorkerStats, WriterStats
 from penstock.protocol.transport.rejects import REASONS
 from penstock.sink import metrics as sink_metrics
@@ -37,6 +37,7 @@ SNAPSHOT = Snapshot(
     at=1e9,
     up_s=60.0,
     verdict=Verdict(word="worker-bound", sentence="worker-bound: …", wait_fraction=0.5, more_workers=3),
+    scaling=Scaling(wanted=4),
     streams=(
         StreamRow(name="train", items=100, samples=100, classes=2, batch_size=4, fingerprint="f", wanted=9, ready=2),
     ),
