@@ -76,8 +76,8 @@ def test_a_loop_finds_its_numbers_in_both(stack: LocalStack, tmp_path: Path, mon
     assert words
     assert "unknown" not in words
     # The run is finished when its process has everything, which it then writes.
-    steps = until(lambda: found if len(found := records(tmp_path)) >= len(expected) else [], "the run's file")
-    got = {each["_step"]: {name: each[name] for name in expected[each["_step"]]} for each in steps}
+    until(lambda: len(records(tmp_path)) >= len(expected), "the run's file")
+    got = {each["_step"]: {name: each[name] for name in expected[each["_step"]]} for each in records(tmp_path)}
     assert expected == got
     board: Any = importlib.import_module("tensorboard.backend.event_processing.event_accumulator").EventAccumulator(
         str(tmp_path / "board")
