@@ -61,11 +61,11 @@ def test_a_loop_finds_its_numbers_in_both(stack: LocalStack, tmp_path: Path, mon
         for _ in loader:
             logged.append(log.step(len(logged)))
 
-    def shown() -> bool:
+    def reported() -> bool:
         """Train on, and return whether the ventilator shows the time of copies."""
         return bool(list(loader)) and any(trainer.copy_fraction for trainer in stack.snapshot().trainers)
 
-    until(shown, "the copies to be reported")
+    until(reported, "the copies to be reported")
     run.finish()
     writer.close()
     expected = {step: each for step, each in enumerate(logged) if each}
