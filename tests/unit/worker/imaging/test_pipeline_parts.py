@@ -86,8 +86,9 @@ class Spoiling:
         self._decode_parts = pipeline._decoder.decode_parts
         self.calls = 0
 
-    def __call__(self, data: bytes, boxes: Sequence[Box]) -> Pixels:
-        """Spoil what the decoder gave."""
+    def __call__(self, data: bytes, boxes: Sequence[Box], reduction: int = 1) -> Pixels:
+        """Spoil what the decoder gave, which is not reduced here."""
+        assert 1 == reduction
         self.calls += 1
         pixels = self._decode_parts(data, boxes)
         spoiled = np.random.default_rng(self.calls).integers(0, 256, pixels.shape, np.uint8)
