@@ -118,7 +118,7 @@ class Store:
         for ordinal in sorted(self._held):
             positions = self.geometry.positions(ordinal)
             for alive, arrays in self._held[ordinal].pieces:
-                yield positions[alive].ravel(), arrays
+                yield positions[list(alive)].ravel(), arrays
 
     def failures(self, start: int) -> list[tuple[int, Failure]]:
         """Return the items that failed in the block that starts at `start`: first position and failure, ascending."""

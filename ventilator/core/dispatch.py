@@ -78,24 +78,26 @@ class Dispatcher:
 
     def _next(self) -> tuple[StreamQueue, Work, bytes] | None:
         """Take the ready work that comes next, of all streams, and if homes matter the worker that it was taken for."""
-        queue = self._foremost()
-        if queue is None:
-            return None
-        if not self._homes:
-            work = queue.pop()
-            return (queue, work, b"") if work else None
-        for peer in self._workers.waiting():
-            worker = self._workers[peer]
-            work = queue.pop(worker.hello.host, elsewhere=len(worker.held) < _ENOUGH)
-            if work:
+        for peer in self._workers.waiting() if self._homes else (b"",):
+            host, elsewhere = "", True
+            if peer:
+                worker = self._workers[peer]
+                host, elsewhere = worker.hello.host, len(worker.held) < _ENOUGH
+            queue = self._foremost(host, elsewhere=elsewhere)
+            work = queue and queue.pop(host, elsewhere=elsewhere)
+            if queue and work:
                 return queue, work, peer
         return None
 
-    def _foremost(self) -> StreamQueue | None:
-        """Return the stream whose next ready work is the least ahead of its trainer."""
+    def _foremost(self, host: str, *, elsewhere: bool) -> StreamQueue | None:
+        """Return the stream whose work for a worker of this host is the least ahead of its trainer."""
         if len(self._queues) == 1:
             return next(iter(self._queues.values()))
-        leads = [(lead, name) for name, queue in self._queues.items() if (lead := queue.lead()) is not None]
+        leads = [
+            (lead, name)
+            for name, queue in self._queues.items()
+            if (lead := queue.lead(host, elsewhere=elsewhere)) is not None
+        ]
         return self._queues[min(leads)[1]] if leads else None
 
     def _find_homes(self, now: float) -> None:

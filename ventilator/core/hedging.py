@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Instruction, Note
 from penstock.ventilator.core.stream_queue import StreamQueue
+from penstock.ventilator.core.work import Work
 from penstock.ventilator.core.workers import Workers
 
 
@@ -23,16 +24,11 @@ class Hedging:
 
     def hedge(self, queue: StreamQueue, queues: Mapping[str, StreamQueue], now: float) -> list[Instruction]:
         """Lease again all that a worker holds whose current task holds up the stream far longer than is typical."""
-        head = queue.head()
-        holders = self._workers.holders(head.key) if head else ()
         patience = max(self._least_s, self._factor * (queue.typical_s or 0.0))
-        if not head or head.ready or not holders or head.failure:
+        head = next((work for work in queue.heads() if self._hangs(work, now, patience)), None)
+        if head is None:
             return []
-        if head.finished_at is not None:  # hedged, made, and on its way: wait for it
-            return []
-        workers = self._workers
-        if any(now - workers[peer].busy_since <= patience for peer in holders):
-            return []
+        workers, holders = self._workers, self._workers.holders(head.key)
         out: list[Instruction] = []
         for peer in holders:
             worker = workers[peer]
@@ -49,3 +45,12 @@ class Hedging:
             fields = {"worker": worker.hello.worker, "stream": queue.plan.name, "task": head.key.ordinal}
             out.append(Note("hedged", fields | {"age_s": round(now - worker.busy_since, 3)}, "warning"))
         return out
+
+    def _hangs(self, work: Work, now: float, patience: float) -> bool:
+        """Return whether all workers that hold a unit of work have finished nothing for longer than that (s)."""
+        holders = self._workers.holders(work.key)
+        if work.ready or not holders or work.failure:
+            return False
+        if work.finished_at is not None:  # hedged, made, and on its way: wait for it
+            return False
+        return all(now - self._workers[peer].busy_since > patience for peer in holders)

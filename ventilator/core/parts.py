@@ -92,10 +92,11 @@ class Parts:
 
     def holding(self, ordinal: int, offset: int) -> TaskKey | None:
         """Return the unit of several items that holds this one."""
-        for key in self._units.get(ordinal, ()):
-            if key.item_offset is None and (not key.offsets or offset in key.offsets):
-                return key
-        return None
+        unit_of = self._unit_of.get(ordinal)
+        if unit_of is None:
+            return next(iter(self.units(ordinal)), None)
+        key = unit_of.get(offset)
+        return key if key and key.offsets else None
 
     def _name(self, ordinal: int, offsets: tuple[int, ...]) -> TaskKey:
         alone, several = (offsets[0], ()) if len(offsets) == 1 else (None, offsets)

@@ -54,6 +54,21 @@ class ReadyWork:
         With a `host`, take what is at home there, or anywhere, first: unless the lowest of all is more than `far` tasks
         behind, or there is none; then only if `elsewhere`.
         """
+        found = self._choose(host, far, elsewhere=elsewhere)
+        if found is None:
+            return None
+        home, work = found
+        heappop(self._heaps[home])
+        work.ready, work.tried = False, True
+        return work
+
+    def find(self, host: str = "", far: int = 0, *, elsewhere: bool = True) -> Work | None:
+        """Return the work that `pop` would take."""
+        found = self._choose(host, far, elsewhere=elsewhere)
+        return found and found[1]
+
+    def _choose(self, host: str, far: int, *, elsewhere: bool) -> tuple[str, Work] | None:
+        """Return what `pop` takes, and the home that it is kept under."""
         work = self.top()
         home = self._lowest()
         if work is None or home is None:
@@ -65,11 +80,7 @@ class ReadyWork:
             elif not elsewhere:
                 return None
             work = self._top_of(self._heaps[home])  # looking at one may have set others' work apart
-        if work is None:
-            return self.pop(host, far, elsewhere=elsewhere)
-        heappop(self._heaps[home])
-        work.ready, work.tried = False, True
-        return work
+        return (home, work) if work else self._choose(host, far, elsewhere=elsewhere)
 
     def top(self) -> Work | None:
         """Return the lowest ready work that holds no suspect, or None; set suspects before it apart."""

@@ -106,11 +106,15 @@ class StreamQueue:
 
     def pop(self, host: str = "", *, elsewhere: bool = True) -> Work | None:
         """Take the ready work with the lowest position that holds no suspect, or None; see `ReadyWork.pop`."""
-        return self._ready.pop(host, ranges.size(self.missing) // 2 if host else 0, elsewhere=elsewhere)
+        return self._ready.pop(host, self._far(host), elsewhere=elsewhere)
 
-    def lead(self) -> float | None:
-        """Return how far the next ready work is ahead of the trainer, in windows; None: nothing is ready."""
-        work = self._ready.top()
+    def _far(self, host: str) -> int:
+        """Return how many tasks behind the lowest one a host's own work may be."""
+        return ranges.size(self.missing) // 2 if host else 0
+
+    def lead(self, host: str = "", *, elsewhere: bool = True) -> float | None:
+        """Return how far the work that `pop` would take is ahead of the trainer, in windows; None: it takes none."""
+        work = self._ready.find(host, self._far(host), elsewhere=elsewhere)
         if work is None:
             return None
         return (work.key.ordinal - self.missing[0][0]) * self.plan.task_samples / self.plan.window()
@@ -124,14 +128,10 @@ class StreamQueue:
         """Return the suspected work to lease next, given the units of work that run now; see `ReadyWork.suspects`."""
         return self._ready.suspects([key for key in running if key.stream == self.plan.name])
 
-    def head(self) -> Work | None:
-        """Return the missing work with the lowest position, which holds up the stream."""
-        if not self.missing:
-            return None
-        for key in self.parts.units(self.missing[0][0]):
-            if key in self.works:
-                return self.works[key]
-        return None
+    def heads(self) -> list[Work]:
+        """Return the missing work of the lowest task, which holds up the stream."""
+        units = self.parts.units(self.missing[0][0]) if self.missing else ()
+        return [self.works[key] for key in units if key in self.works]
 
     def took(self, timings: Timings, leased_s: float) -> None:
         """Note where a task's time went on its worker, which had it for so long: more would be a lie."""
@@ -222,7 +222,7 @@ class StreamQueue:
     def _add(self, ordinal: int, held: Callable[[TaskKey], bool]) -> None:
         work = self._work(self.parts.add(ordinal))
         if self.parts.homes and not held(work.key) and (keys := self.parts.by_home(ordinal)):
-            self._replace(work, keys)
+            self._replace(work, keys, held)
         elif self.deaths.poison and self.deaths.concerns(work.key):
             self._ready.isolate(work)
         elif not held(work.key):
@@ -232,15 +232,15 @@ class StreamQueue:
         self._log.add(self._now, work.key, "split into its items")
         self._replace(work, self.parts.single(work.key))
 
-    def _replace(self, work: Work, keys: Sequence[TaskKey]) -> None:
-        """Put other units of work in the place of one."""
+    def _replace(self, work: Work, keys: Sequence[TaskKey], held: Callable[[TaskKey], bool] = lambda _: False) -> None:
+        """Put other units of work in the place of one; those that a worker has `held` on to are not ready."""
         del self.works[work.key]
         work.ready = False
         self.parts.replace(work.key, keys)
         for part in [self._work(key) for key in keys]:
             if self.deaths.poison and self.deaths.concerns(part.key):
                 self._ready.isolate(part)
-            else:
+            elif not held(part.key):
                 self.push(part)
 
     def _doubt(self, need: StreamNeed | None, now: float) -> list[Work]:

@@ -84,15 +84,15 @@ class Doubts:
                 self._doubts.setdefault(ordinal, {}).setdefault(failure.offset, _Doubt(failure, word))
             else:
                 alone.append(failure)
-        failed = {failure.offset for failure in failures}
+        failed, held = {failure.offset for failure in failures}, set(offsets)
         contradicted = [
             doubt
             for offset, doubt in known.items()
-            if offset in offsets and offset not in failed and _is_second(word, doubt)
+            if offset in held and offset not in failed and _is_second(word, doubt)
         ]
         for doubt in contradicted:
             self._contradict(doubt.word.holder)
-        self._settle(ordinal, set(offsets) - withheld)
+        self._settle(ordinal, held - withheld)
         told = tuple((doubt.word.worker, doubt.failure) for doubt in contradicted)
         return Verdict(frozenset(withheld), tuple(alone), tuple(confirmed), told)
 

@@ -132,8 +132,9 @@ def _check_names(result: Result, offsets: Sequence[int]) -> None:
         return
     if digest_of(result.names) != result.lease.names or len(result.names) != len(offsets):
         raise RemoteProtocolError("result", f"{result.key}: {len(result.names)} names, not those of its task")
+    names = dict(zip(offsets, result.names, strict=True)) if result.failures else {}
     for failure in result.failures:
-        name = result.names[offsets.index(failure.offset)]
+        name = names[failure.offset]
         if failure.path != name:
             raise RemoteProtocolError("result", f"{result.key}: failure of {failure.path!r}, which is {name!r}")
 

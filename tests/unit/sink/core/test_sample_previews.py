@@ -1,95 +1,33 @@
 """Those who only look at the sink: they see what is there, and no reader is served otherwise because of them."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cores.previews import LOOK, check, hear, make_core, result, shown, subscribe
 from support.plans import (
-    LEASE_KEY,
     SAMPLE_BYTES,
-    epoch_samples,
     leased,
     make_plan,
     make_result,
-    make_samples,
     make_task,
 )
 
 from penstock.protocol.instructions import Send
 from penstock.protocol.messages import (
-    AnyMessage,
     Batch,
     Credit,
     Failure,
     Goodbye,
-    Intervals,
     Refused,
-    SampleReply,
-    SampleRequest,
-    SinkHello,
-    SinkWelcome,
-    Subscribe,
     TaskKey,
 )
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.wire import Array
-from penstock.sink.core.assembly import VENTILATOR, Assembly
 from penstock.sink.core.instructions import SinkInstruction
 from penstock.sink.core.sample_previews import MOST_WAITING, sample_reply
 from penstock.sink.core.store import Store
-
-LOOK = SampleRequest(stream="train", count=7, version="1.0")
-Shown = tuple[SampleReply, Sequence[Array]]
-
-
-def make_core(plan: StreamPlan | None) -> Assembly:
-    """Return a sink's core that knows this plan, if any."""
-    core = Assembly(SinkHello(incarnation="i", results="r", version="1.0"), Intervals(), 0.0)
-    if plan:
-        core.receive(VENTILATOR, SinkWelcome(streams=(plan,), intervals=Intervals(), leases=LEASE_KEY), (), 0.0)
-    return core
-
-
-def hear(core: Assembly, peer: bytes, message: AnyMessage, arrays: Sequence[Array] = ()) -> list[SinkInstruction]:
-    """Let a message arrive; check the core."""
-    out = core.receive(peer, message, arrays, 0.0)
-    core.validate()
-    return out
-
-
-def subscribe(core: Assembly, peer: bytes = b"t", limit: int = 100) -> None:
-    """Let a trainer subscribe."""
-    hear(core, peer, Subscribe(stream="train", limit=limit, version="1.0"))
-
-
-def result(
-    core: Assembly, plan: StreamPlan, ordinal: int, failing: frozenset[int] = frozenset()
-) -> list[SinkInstruction]:
-    """Let a task's result arrive, by the only worker that there is."""
-    task = leased(make_task(plan, TaskKey(stream="train", ordinal=ordinal)), vouched=True)
-    return hear(core, b"", *make_result(plan, task, failing))
-
-
-def shown(instructions: Sequence[SinkInstruction], peer: bytes = b"eye") -> list[Shown]:
-    """Return the samples that a peer was shown."""
-    sent = [each for each in instructions if isinstance(each, Send) and each.peer == peer]
-    return [(each.message, each.arrays) for each in sent if isinstance(each.message, SampleReply)]
-
-
-def check(plan: StreamPlan, seen: Shown) -> tuple[int, ...]:
-    """Check that every field is that of the sample at its position; return the positions."""
-    message, arrays = seen
-    size = plan.geometry.samples_per_epoch
-    samples = [
-        epoch_samples(plan.geometry, (0, 1), position // size)[position % size] for position in message.positions
-    ]
-    expected = make_samples(plan, 0, [sample.item for sample in samples], [sample.patch for sample in samples])
-    for field, array, other in zip(message.frames, arrays, expected, strict=True):
-        np.testing.assert_array_equal(other, array, field.name)
-    return message.positions
 
 
 def test_an_onlooker_sees_the_first_samples_that_are_held() -> None:
@@ -102,6 +40,23 @@ def test_an_onlooker_sees_the_first_samples_that_are_held() -> None:
     [seen] = shown(hear(core, b"eye", LOOK))
     assert (4, 5, 6, 7, 12, 13, 14) == check(plan, seen)
     assert 1 == seen[0].readers
+
+
+@pytest.mark.parametrize("patches", [1, 3])
+@pytest.mark.parametrize("offsets", [(0,), (1, 2), (1, 2, 6)])
+def test_an_onlooker_sees_the_samples_of_a_part_of_a_task(patches: int, offsets: tuple[int, ...]) -> None:
+    """At once if the part is here, and as soon as it comes if the onlooker waits for it; each at its own position."""
+    plan = make_plan(items=8, task_items=8, batch_size=8, patches=patches)
+    part = leased(make_task(plan, TaskKey(stream="train", ordinal=0, offsets=offsets)), vouched=True)
+    if len(offsets) == 1:
+        part = leased(make_task(plan, TaskKey(stream="train", ordinal=0, item_offset=offsets[0])), vouched=True)
+    core = make_core(plan)
+    subscribe(core, limit=0)
+    assert [] == shown(hear(core, b"waits", LOOK), b"waits")
+    [waited] = shown(hear(core, b"", *make_result(plan, part)), b"waits")
+    [seen] = shown(hear(core, b"eye", LOOK))
+    expected = sorted(plan.geometry.positions(0)[list(offsets)].ravel().tolist())[: LOOK.count]
+    assert tuple(expected) == check(plan, seen) == check(plan, waited)
 
 
 def test_an_onlooker_may_go_on_after_what_it_has_seen() -> None:

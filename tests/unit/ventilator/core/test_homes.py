@@ -1,14 +1,14 @@
 """Work goes to the host that keeps its images, tasks are cut for that, and nobody waits for it."""
 
 from collections import Counter
-from itertools import chain
+from itertools import chain, groupby
 
 import numpy as np
 import pytest
 from support.cores.leases_harness import CoreHarness, key
 from support.plans import make_plan
 
-from penstock.protocol.messages import TaskKey
+from penstock.protocol.messages import Goodbye, Progress, StreamNeed, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Cache
 from penstock.ventilator.core.homes import Homes
@@ -160,3 +160,101 @@ def test_a_part_whose_worker_dies_is_run_item_by_item(hosts: CoreHarness) -> Non
     units = hosts.leases.queues["train"].parts.units(0)
     assert {*part.offsets} == {unit.item_offset for unit in units if unit.item_offset is not None}
     assert [*dealt[b"right"]] == [unit for unit in units if unit.offsets]
+
+
+def miss(harness: CoreHarness, **spans: tuple[int, int]) -> None:
+    """Let the sink say which tasks it misses of each stream."""
+    harness.sequence += 1
+    needs = tuple(StreamNeed(stream=name, missing=(span,)) for name, span in spans.items())
+    harness.hear(b"sink", Progress(sequence=harness.sequence, needs=needs))
+
+
+def two_streams(*, both_keep: bool) -> CoreHarness:
+    """Return a core with two streams, of which one or both keep decoded images."""
+    one, other = (make_plan(name, items=20_000, task_items=20, window_samples=1280) for name in ("A", "B"))
+    harness = CoreHarness(caching(one), caching(other) if both_keep else other)
+    harness.sink()
+    return harness
+
+
+@pytest.mark.parametrize("both_keep", [True, False])
+def test_streams_take_turns_at_a_worker_whatever_waits_for_other_hosts(*, both_keep: bool) -> None:
+    """Work of one stream that waits for a busy host's own worker does not let that stream, or the other, starve."""
+    harness = two_streams(both_keep=both_keep)
+    for host in ("x", "y"):
+        harness.join(host.encode(), slots=3, host=host)
+    miss(harness, A=(0, 64), B=(0, 64))
+    got = [unit.stream for unit in harness.deal()[b"y"]]
+    for _ in range(20):
+        harness.finish(b"y", next(iter(harness.leases.workers[b"y"].held)))
+        got += [unit.stream for unit in harness.deal().get(b"y", [])]
+    runs = [len(list(run)) for _, run in groupby(got)]
+    assert max(runs) <= 6, got
+
+
+def test_no_slot_stays_free_while_another_stream_has_work_for_it() -> None:
+    """One stream has only what a full host keeps; the workers of other hosts take the other stream's work."""
+    harness = two_streams(both_keep=False)
+    harness.join(b"x", slots=1, host="x")
+    harness.join(b"y", slots=8, host="y")
+    miss(harness, A=(0, 2))
+    harness.finish(b"y", *harness.deal()[b"y"])
+    harness.join(b"z", slots=8, host="z")
+    miss(harness, A=(0, 6), B=(0, 30))
+    harness.deal()
+    workers = harness.leases.workers
+    assert [0, 0, 0] == [workers[peer].free for peer in (b"x", b"y", b"z")]
+    assert any(work.ready for work in harness.leases.queues["B"].works.values()), "there was more than slots"
+
+
+def test_parts_that_workers_hold_are_not_leased_again_when_the_sink_comes_back() -> None:
+    """As whole tasks are not: the results are on their way."""
+    harness = CoreHarness(caching(make_plan(items=2000, task_items=20)))
+    harness.sink()
+    for host in ("left", "right"):
+        harness.join(host.encode(), slots=3, host=host)
+    harness.miss((0, 2))
+    assert {b"left", b"right"} == set(harness.deal())
+    harness.hear(b"sink", Goodbye())
+    harness.now += 0.5
+    harness.sink()
+    harness.miss((0, 2))
+    assert {} == harness.deal()
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_part_that_hangs_is_hedged_whatever_became_of_the_task_s_other_parts(*, arrived: bool) -> None:
+    """Also if another part's result was lost: it does not hide the one that hangs."""
+    harness = CoreHarness(caching(make_plan(items=2000, task_items=20)))
+    harness.sink()
+    for peer, host in ((b"left", "left"), (b"right", "right"), (b"third", "left")):
+        harness.join(peer, slots=3, host=host)
+    harness.miss((0, 1))
+    dealt = harness.deal()
+    first, second = harness.leases.queues["train"].parts.units(0)[:2]
+    [quick] = [peer for peer, units in dealt.items() if first in units]
+    harness.finish(quick, first)
+    if arrived:
+        harness.miss((0, 1), came=(), partial=((0, first.offsets),))
+    while not harness.noted("hedged") and harness.now < 8.0:
+        harness.wait(0.5, *harness.leases.workers)
+    assert harness.noted("hedged"), f"{second} hangs"
+
+
+def test_an_item_that_needs_a_second_word_is_found_in_its_part() -> None:
+    """The part that holds it becomes single items, and no other part does."""
+    harness = CoreHarness(caching(make_plan(items=2000, task_items=20)))
+    harness.sink()
+    for host in ("left", "right"):
+        harness.join(host.encode(), slots=3, host=host)
+    harness.miss((0, 1))
+    harness.deal()
+    parts = harness.leases.queues["train"].parts
+    first, *others = parts.units(0)
+    offset = first.offsets[-1]
+    assert first == parts.holding(0, offset)
+    assert parts.holding(0, 20) is None
+    harness.miss((0, 1), doubted=((0, offset, (1,)),))
+    assert [*(key(0, each) for each in first.offsets), *others] == list(parts.units(0))
+    assert parts.holding(0, offset) is None
+    assert parts.holding(0, others[0].offsets[0]) == others[0]
