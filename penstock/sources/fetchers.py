@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import cache
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, overload
@@ -73,6 +73,10 @@ class Coming(Sequence[_Result]):
         self._futures = futures
         #: Seconds that were spent on waiting for results.
         self.waited_s = 0.0
+
+    def wait(self) -> None:
+        """Wait until every call has returned or failed, and raise nothing of it."""
+        wait(self._futures)
 
     def __len__(self) -> int:
         """Return how many there are, without waiting."""

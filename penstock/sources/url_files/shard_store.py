@@ -200,7 +200,10 @@ class ShardStore:
             raise ItemError("it was changed while it was fetched")
 
     def _fill(self, descriptor: int, path: str, shard: _Shard) -> None:
-        """Request a shard, some parts at once."""
+        """Request a shard, some parts at once. Raises ItemError and OSError; then no part is on its way any more.
+
+        The caller closes the descriptor, whose number may be another file's a moment later: no part may write by then.
+        """
 
         def piece(offset: int) -> None:
             length = min(_PIECE_BYTES, shard.size - offset)
@@ -211,7 +214,9 @@ class ShardStore:
 
         offsets = range(0, shard.size, _PIECE_BYTES)
         for first in range(0, len(offsets), _AT_ONCE):
-            list(fetchers(_AT_ONCE * _SHARDS_AT_ONCE).map(piece, offsets[first : first + _AT_ONCE]))
+            coming = fetchers(_AT_ONCE * _SHARDS_AT_ONCE).map(piece, offsets[first : first + _AT_ONCE])
+            coming.wait()
+            list(coming)  # raises the first error
 
     def _pass_over(self, path: str, why: str, *, say: bool = True) -> None:
         """Leave a shard to single requests for a while."""

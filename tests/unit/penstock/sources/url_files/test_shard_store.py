@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -147,6 +147,27 @@ def test_a_shard_that_cannot_be_fetched_leaves_nothing(web: Web, tmp_path: Path)
     assert [] == kept(tmp_path)
     assert "permission denied" in opened.notes[0]
     assert web.requests["/0.tar"] <= 5
+
+
+def test_a_part_that_fails_waits_for_those_beside_it(web: Web, tmp_path: Path) -> None:
+    """The shard's file is closed only then: a late part would be written into whichever file has its number by now."""
+    late, came = threading.Event(), []
+
+    class FirstFails(Remote):
+        def read_spans(self, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]]) -> list[bytes | ItemError]:
+            if spans[0][0] == 0:
+                raise ItemError("the first part is refused")
+            assert late.wait(30)
+            found = super().read_spans(path, limit_bytes, spans)
+            came.append(spans[0][0])
+            return found
+
+    opened = ShardStore(FirstFails(web.url), "*.tar", 10 * SIZE, str(tmp_path / "kept"))
+    threading.Timer(0.3, late.set).start()
+    assert read(opened, "0.tar") is None
+    assert [70_000, 140_000, 210_000] == sorted(came)
+    assert [] == kept(tmp_path)
+    assert "the first part is refused" in opened.notes[0]
 
 
 def test_a_worker_that_is_killed_while_it_fetches_leaves_the_shard_to_others(web: Web, tmp_path: Path) -> None:
