@@ -4,6 +4,7 @@ This module reads the settings and shows the progress; `converting/` does the wo
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
+from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import MIXTURE
 from penstock.protocol.spec.spec import Spec, Stream, load_spec, parse_spec
 from penstock.terminal.console import PlainColumn, PlainConsole
@@ -84,14 +86,6 @@ def _convert(settings: ConvertSettings, cleanup: ExitStack) -> int:
     with waiting("listing the source") as tell:
         catalog = Catalog.open(spec, roots, tell)
     (plan,) = catalog.plans
-    facts = {
-        "items": plan.items,
-        "source": catalog.listing(name).digest,
-        "to": settings.to,
-        "shard_mb": settings.shard_mb,
-        "resize": settings.resize,
-        "quality": settings.quality,
-    }
     work = Work(
         catalog,
         plan,
@@ -100,6 +94,16 @@ def _convert(settings: ConvertSettings, cleanup: ExitStack) -> int:
         write_tar if settings.to == "tar" else write_parquet,
         lambda number, count: _name(settings.to, name, number, count),
     )
+    facts = _decoding(spec.streams[name]) | {
+        "stream": name,
+        "roots": {each: _real(roots[each]) for each in sorted(spec.root_names)},
+        "items": plan.items,
+        "source": catalog.listing(name).digest,
+        "to": settings.to,
+        "shard_mb": settings.shard_mb,
+        "resize": settings.resize,
+        "quality": settings.quality,
+    }
     folder = OutputFolder(Path(settings.output), facts)
     cleanup.enter_context(folder.locked())
     shard_items = folder.known_shard_items()
@@ -178,17 +182,27 @@ def _spec(settings: ConvertSettings) -> tuple[str, Spec]:
         raise SpecError(f"--stream {name!r}: no such stream; there are: {known}")
     stream = spec.streams[name]
     _check(name, stream)
-    kept = {"color", "exif_orientation", "max_megapixels", "max_file_mb"}
-    transform = stream.transform.model_dump(mode="json", include=kept)
     plain = {
         "source": stream.source.model_dump(mode="json", exclude_unset=True),
-        "transform": {**transform, "resize": {"height": 1, "width": 1}},
+        "transform": {**_decoding(stream), "resize": {"height": 1, "width": 1}},
         "failure_budget": stream.failure_budget,
         "shuffle": False,
         "task_items": _TASK_ITEMS,
     }
     data = spec.model_dump(mode="json", include={"roots"}) | {"streams": {name: plain}}
     return name, parse_spec(data, name=settings.spec)
+
+
+def _decoding(stream: Stream) -> dict[str, Any]:
+    """Return the settings that say how images are read and decoded."""
+    return stream.transform.model_dump(
+        mode="json", include={"color", "exif_orientation", "max_megapixels", "max_file_mb"}
+    )
+
+
+def _real(root: str) -> str:
+    """Return where a root is, whatever links lead there."""
+    return root if is_url(root) else os.path.realpath(root)
 
 
 def _check(name: str, stream: Stream) -> None:

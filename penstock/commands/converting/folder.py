@@ -67,7 +67,7 @@ class OutputFolder:
     def begin(self, shard_items: int) -> None:
         """Say what the shards of this folder are."""
         part = self.place / f".{_FACTS}.part"
-        text = json.dumps({**self._facts, "shard_items": shard_items}, indent=2, ensure_ascii=False)
+        text = json.dumps({**self._facts, "shard_items": shard_items}, indent=2)
         part.write_text(text + "\n", encoding="utf-8")
         part.rename(self.place / _FACTS)
 

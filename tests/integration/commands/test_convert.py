@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -190,3 +191,28 @@ def test_mistakes_are_told(
     assert "holds other files, such as 'cat'" in capsys.readouterr().err
     assert 2 == main([str(spec)])
     assert "give a folder for the shards" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        ("resize = [8, 8]", 'resize = [8, 8], color = "gray"', "color"),
+        ("resize = [8, 8]", "resize = [8, 8], exif_orientation = true", "exif_orientation"),
+        ("resize = [8, 8]", "resize = [8, 8], max_megapixels = 0.5", "max_megapixels"),
+        ("resize = [8, 8]", "resize = [8, 8], max_file_mb = 0.5", "max_file_mb"),
+        ('/photos"', '/others"', "roots"),
+        ("streams.train", "streams.test", "stream"),
+    ],
+)
+def test_shards_of_two_conversions_are_never_mixed(
+    old: str, new: str, changed: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever decides their bytes or names: the decoding, the root even if it has equal names, the stream's name."""
+    shutil.copytree(photos, tmp_path / "others")
+    spec, out = write_spec(tmp_path, photos), tmp_path / "out"
+    assert 0 == main([str(spec), "-o", str(out), "--quality", "70"])
+    spec.write_text(spec.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    (out / "train-000000.tar").unlink()
+    assert 2 == main([str(spec), "-o", str(out), "--quality", "70"])
+    assert f"(changed: {changed})" in capsys.readouterr().err
+    assert [] == list(out.glob("*.tar"))
