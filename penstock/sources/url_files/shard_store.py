@@ -82,20 +82,20 @@ class ShardStore:
         with self._lock:
             mine = self._locks.setdefault(path, threading.Lock())
             shard = self._known.get(path)
-        if shard is not None and (found := self._open(shard)) is not None:
-            return found
-        with mine:
-            if time.monotonic() < self._not_before.get(path, 0.0):
-                return None
-            try:
+        try:
+            if shard is not None and (found := self._open(shard)) is not None:
+                return found
+            with mine:
+                if time.monotonic() < self._not_before.get(path, 0.0):
+                    return None
                 shard = self._known.get(path) or self._look_up(path)
                 found = self._open(shard)
                 return found if found is not None else self._fetch(path, shard)
-            except ItemError as error:
-                self._pass_over(path, str(error))
-            except OSError as error:
-                self._pass_over(path, error.strerror or str(error))
-            return None
+        except ItemError as error:
+            self._pass_over(path, str(error))
+        except OSError as error:
+            self._pass_over(path, error.strerror or str(error))
+        return None
 
     def read(self, path: str, limit_bytes: int, spans: Spans) -> list[bytes | ItemError] | None:
         """Return parts of a shard, or why one cannot be had; None if the shard is not kept."""
@@ -135,7 +135,11 @@ class ShardStore:
             descriptor = os.open(self._folder / shard.name, _OPEN)
         except FileNotFoundError:
             return None
-        status = os.fstat(descriptor)
+        try:
+            status = os.fstat(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
         if status.st_size != shard.size:  # damaged by a crash of the host
             os.close(descriptor)
             with suppress(FileNotFoundError):

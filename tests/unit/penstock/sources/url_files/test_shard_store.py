@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -202,6 +203,28 @@ def test_a_full_disk_is_a_note_and_no_error(web: Web, tmp_path: Path, monkeypatc
     assert read(opened, "0.tar") is None
     assert [] == kept(tmp_path)
     assert "No space left on device" in opened.notes[0]
+
+
+def test_a_kept_shard_that_cannot_be_opened_is_a_note_and_no_error(web: Web, tmp_path: Path) -> None:
+    """A host short of file descriptors, or a link in the shard's place: the images are requested instead."""
+    opened = store(web, tmp_path)
+    assert parts("0.tar") == read(opened, "0.tar")
+    assert parts("1.tar") == read(opened, "1.tar")
+    free = os.dup(0)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        assert read(opened, "0.tar") is None
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for path in (tmp_path / "kept").rglob("*.shard"):
+        path.unlink()
+        path.symlink_to(tmp_path / "served/0.tar")
+    assert read(opened, "1.tar") is None
+    assert ["Too many open files", "Too many levels of symbolic links"] == [
+        note.split(": ")[-1].partition(";")[0] for note in opened.notes
+    ]
 
 
 def test_a_folder_that_others_can_write_to_is_not_trusted(web: Web, tmp_path: Path) -> None:
