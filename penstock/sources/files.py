@@ -9,7 +9,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +20,8 @@ from penstock.protocol.storage.confined_files import FIND_FLAGS, opened_path, re
 _TRANSIENT = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EMFILE, errno.ENFILE})
 #: Seconds to wait before each further try.
 _BACKOFF_S = (0.02, 0.1, 0.5)
+#: Seconds that parts of one file may spend on failing when each is read alone; the rest is given up then.
+_APART_S = 10.0
 
 # O_NONBLOCK: a file that is leased to another process is tried again rather than waited for.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -64,8 +66,23 @@ def read_file(root: Path, path: str, limit_bytes: int, *, allow_outside: bool, s
 def read_parts(
     root: Path, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], *, allow_outside: bool
 ) -> list[bytes | ItemError]:
-    """Return parts of a file, or why one cannot be had; for the rest it does what `read_file` does, opening it once."""
-    return _retried(lambda: _read_parts_once(root, path, limit_bytes, spans, allow_outside=allow_outside))
+    """Return parts of a file, or why one cannot be had; for the rest it does what `read_file` does, opening it once.
+
+    Where the tries do not bring all parts, as on a disk with a bad sector, each one is tried once more by itself.
+    """
+
+    def read(part: Callable[[int, int, tuple[int, int]], bytes | ItemError]) -> list[bytes | ItemError]:
+        return _read_parts_once(root, path, spans, part, allow_outside=allow_outside)
+
+    try:
+        return _retried(lambda: read(partial(_part, limit_bytes)))
+    except ItemError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise
+        try:
+            return read(_Apart(limit_bytes))
+        except OSError:  # the file cannot be opened
+            raise error from error.__cause__
 
 
 def find_or_read(
@@ -107,15 +124,21 @@ def _read_once(root: Path, path: str, limit_bytes: int, *, allow_outside: bool, 
 
 
 def _read_parts_once(
-    root: Path, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], *, allow_outside: bool
+    root: Path,
+    path: str,
+    spans: Sequence[tuple[int, int]],
+    part: Callable[[int, int, tuple[int, int]], bytes | ItemError],
+    *,
+    allow_outside: bool,
 ) -> list[bytes | ItemError]:
+    """Open a file, and return what `part` reads from its descriptor and size for each part. Raises OSError."""
     descriptor = _open_named(root, path, allow_outside=allow_outside)
     try:
         begin, end = min(offset for offset, _ in spans), max(offset + length for offset, length in spans)
         if end - begin <= 2 * sum(length for _, length in spans):  # they are read in a run, and so is what follows
             _read_ahead(descriptor, begin, end - begin + _AHEAD_BYTES)
         size = os.fstat(descriptor).st_size
-        return [_part(descriptor, size, limit_bytes, span) for span in spans]
+        return [part(descriptor, size, span) for span in spans]
     finally:
         os.close(descriptor)
 
@@ -126,7 +149,7 @@ def _read_ahead(descriptor: int, offset: int, length: int) -> None:
         os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
 
 
-def _part(descriptor: int, size: int, limit_bytes: int, span: tuple[int, int]) -> bytes | ItemError:
+def _part(limit_bytes: int, descriptor: int, size: int, span: tuple[int, int]) -> bytes | ItemError:
     offset, length = span
     try:
         if length > limit_bytes or not 0 < length <= size - offset:
@@ -138,6 +161,26 @@ def _part(descriptor: int, size: int, limit_bytes: int, span: tuple[int, int]) -
     except ItemError as error:
         return error
     return content
+
+
+class _Apart:
+    """Reads parts of a file each by itself: one that cannot be read is an error of its own, for a bounded time."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._failing_s = 0.0
+        self._last: ItemError | None = None
+
+    def __call__(self, descriptor: int, size: int, span: tuple[int, int]) -> bytes | ItemError:
+        if self._last is not None and self._failing_s >= _APART_S:
+            return self._last
+        began = time.monotonic()
+        try:
+            return _part(self._limit_bytes, descriptor, size, span)
+        except OSError as error:
+            self._failing_s += time.monotonic() - began
+            self._last = ItemError(f"cannot read: {error.strerror or error}")
+            return self._last
 
 
 def _find_or_read_once(

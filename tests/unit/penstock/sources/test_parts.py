@@ -1,5 +1,8 @@
 """Parts of one file, which a worker reads with the file opened once."""
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,3 +29,53 @@ def test_parts_of_a_file_are_read_together_and_fail_apart(tmp_path: Path) -> Non
             assert content[offset : offset + length] == found[number]
     with pytest.raises(ItemError, match="no such file"):
         read_parts(tmp_path, "none", 2000, spans, allow_outside=False)
+
+
+@pytest.fixture
+def bad_sector(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
+    """Return what lets the disk fail at some offsets from now on; it gives the list of the offsets that are read.
+
+    No disk here fails when it is asked to, so the error is put where the kernel would give it.
+    """
+    pread = os.pread
+
+    def fail(*bad: int) -> list[int]:
+        asked: list[int] = []
+
+        def failing(descriptor: int, length: int, offset: int) -> bytes:
+            asked.append(offset)
+            if offset in bad:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return pread(descriptor, length, offset)
+
+        monkeypatch.setattr("penstock.sources.files.os.pread", failing)
+        return asked
+
+    return fail
+
+
+SPANS = [(1000 * number, 1000) for number in range(16)]
+
+
+def test_a_bad_sector_loses_the_part_that_it_is_in(tmp_path: Path, bad_sector: Callable[..., list[int]]) -> None:
+    """Those beside it are read, each once more; the bad one is tried no more often than a file is, and once alone."""
+    content = os.urandom(16_000)
+    (tmp_path / "shard").write_bytes(content)
+    asked = bad_sector(5000)
+    found = read_parts(tmp_path, "shard", 2000, SPANS, allow_outside=False)
+    assert "cannot read: Input/output error" == str(found.pop(5))
+    assert [content[offset : offset + length] for offset, length in SPANS if offset != 5000] == found
+    assert 5 == asked.count(5000)
+    assert 1 == asked.count(15_000)
+
+
+def test_a_disk_that_fails_everywhere_is_given_up(
+    tmp_path: Path, bad_sector: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that failing parts take is bounded for all of them together: here, one is too long already."""
+    monkeypatch.setattr("penstock.sources.files._APART_S", 0.0)
+    (tmp_path / "shard").write_bytes(bytes(16_000))
+    asked = bad_sector(*range(0, 16_000, 1000))
+    found = read_parts(tmp_path, "shard", 2000, SPANS, allow_outside=False)
+    assert ["cannot read: Input/output error"] * 16 == [str(each) for each in found]
+    assert [0] * 5 == asked
