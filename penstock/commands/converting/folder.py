@@ -78,7 +78,7 @@ class OutputFolder:
     def failures(self, shard: str) -> list[dict[str, Any]]:
         """Return what a shard lacks."""
         try:
-            lines = self.failures_file(shard).read_text(encoding="utf-8").splitlines()
+            text = self.failures_file(shard).read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines]
+        return [json.loads(line) for line in text.split("\n") if line]  # a path may hold other ends of lines

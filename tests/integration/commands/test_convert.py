@@ -216,3 +216,18 @@ def test_shards_of_two_conversions_are_never_mixed(
     assert 2 == main([str(spec), "-o", str(out), "--quality", "70"])
     assert f"(changed: {changed})" in capsys.readouterr().err
     assert [] == list(out.glob("*.tar"))
+
+
+@pytest.mark.parametrize("letter", ["\u2028", "\u2029", "\x85", "\n"])
+def test_paths_with_any_letters_are_listed_and_read_again(
+    letter: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those that end a line elsewhere; the same command then finds all shards."""
+    (photos / f"cat/a{letter}a.jpg").write_bytes((photos / "cat/0001.png").read_bytes())
+    (photos / f"cat/a{letter}b.jpg").write_bytes(b"gone")
+    spec, out = write_spec(tmp_path, photos), tmp_path / "out"
+    assert 43 == len(converted(capsys, str(spec), "-o", str(out), status=1))
+    assert 1 == main([str(spec), "-o", str(out)])
+    text = capsys.readouterr().out
+    assert "1 of 1 shards are there" in text
+    assert "1 image left out in all" in text
