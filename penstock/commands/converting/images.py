@@ -15,6 +15,8 @@ from penstock.worker.imaging.signatures import looks_like
 
 #: Quality of images that are made smaller, if none is given; and the filter that makes them smaller.
 _QUALITY, _FILTER = 90, "lanczos"
+#: Longest side (pixels) that libjpeg writes.
+_JPEG_SIDE = 65_500
 #: Suffixes by the formats' names, as Pillow calls them.
 _SUFFIXES = {
     "JPEG": "jpg",
@@ -90,6 +92,9 @@ class Recoder:
         return resize_pillow(pixels, _FILTER, (max(shorter, round(height * scale)), max(shorter, round(width * scale))))
 
     def _encoded(self, pixels: Pixels) -> ImageFile:
+        height, width = pixels.shape[:2]
+        if max(height, width) > _JPEG_SIDE:
+            raise ItemError(f"{width} × {height} pixels: a JPEG has at most {_JPEG_SIDE} a side")
         space = "GRAY" if pixels.shape[2] == 1 else "RGB"
         content = simplejpeg.encode_jpeg(
             np.ascontiguousarray(pixels), self._recoding.quality or _QUALITY, colorspace=space, colorsubsampling="420"

@@ -231,3 +231,15 @@ def test_paths_with_any_letters_are_listed_and_read_again(
     text = capsys.readouterr().out
     assert "1 of 1 shards are there" in text
     assert "1 image left out in all" in text
+
+
+def test_an_image_too_long_for_jpeg_is_left_out(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As any other that cannot be converted; the rest is written."""
+    (photos / "cat/long.png").write_bytes(encode(Image.new("RGB", (65_501, 4)), "PNG"))
+    (photos / "cat/less.png").write_bytes(encode(Image.new("RGB", (65_500, 4)), "PNG"))
+    spec, out = write_spec(tmp_path, photos), tmp_path / "out"
+    assert 43 == len(converted(capsys, str(spec), "-o", str(out), "--quality", "80", status=1))
+    [failed] = [json.loads(file.read_text(encoding="utf-8")) for file in out.glob("*.failed.jsonl")]
+    assert ("cat/long.png", "65501 × 4 pixels: a JPEG has at most 65500 a side") == (failed["path"], failed["reason"])
