@@ -25,7 +25,10 @@ class Watch:
         """Take over the descriptor; `name` stands in messages."""
         self._close = weakref.finalize(self, os.close, descriptor)
         self.descriptor, self._name = descriptor, name
-        self._opened = self._status()
+        status = os.fstat(descriptor)
+        self._opened = _content_of(status)
+        #: When the file was changed last (ns), which cannot be set back; a new name or mode is such a change, too.
+        self.last_change_ns = status.st_ctime_ns
         #: Size of the file in bytes.
         self.size = self._opened[1]
 
@@ -37,7 +40,7 @@ class Watch:
     @property
     def changed(self) -> bool:
         """Whether the file was written to since it was opened; a file that was replaced by another stays unchanged."""
-        return self._status() != self._opened
+        return _content_of(os.fstat(self.descriptor)) != self._opened
 
     def check(self) -> None:
         """Raise ItemError if the file was written to since it was opened."""
@@ -48,9 +51,9 @@ class Watch:
         """Close the descriptor now; closing twice does no harm."""
         self._close()
 
-    def _status(self) -> tuple[int, int, int]:
-        status = os.fstat(self.descriptor)
-        return status.st_ino, status.st_size, status.st_mtime_ns
+
+def _content_of(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def open_below(root: str, path: str, *, allow_outside: bool) -> int:

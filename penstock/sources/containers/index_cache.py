@@ -1,7 +1,7 @@
 """Keeps the indexes of shards in this user's cache folder, so that each shard is walked once only.
 
 The folder is `penstock/shards` below `$XDG_CACHE_HOME` or `~/.cache`. An index that does not fit its shard's inode,
-size and time of change is made anew; so is one that cannot be read. Without a folder that can be written, every start
+size and times of change is made anew; so is one that cannot be read. Without a folder that can be written, every start
 walks the shards.
 """
 
@@ -21,9 +21,9 @@ from penstock.protocol.storage.user_cache import SETTLED_S, user_cache_folder
 from penstock.sources.containers.shard_index import ShardIndex
 
 #: Counted up when an index of the same shard would be another one.
-_VERSION = 3
+_VERSION = 4
 #: What identifies the shard; its index without labels; the different labels, and which of them each item has.
-_Entry = tuple[tuple[int, int, int], ShardIndex, list[str], list[int]]
+_Entry = tuple[tuple[int, int, int, int], ShardIndex, list[str], list[int]]
 _FORMAT: TypeAdapter[_Entry] = TypeAdapter(_Entry)
 
 
@@ -37,16 +37,17 @@ def cached(
     file = _file(place, fields)
     if file is None:
         return make()
+    identity = (*shard.identity, shard.last_change_ns)
     with contextlib.suppress(OSError, ValidationError, IndexError):  # none yet, or a damaged one: made below
-        identity, index, names, numbers = _FORMAT.validate_json(file.read_bytes())
+        indexed, index, names, numbers = _FORMAT.validate_json(file.read_bytes())
         index.labels = [names[number] for number in numbers]
-        if identity == shard.identity and index.is_whole(labelled=bool(fields["label"])):
+        if indexed == identity and index.is_whole(labelled=bool(fields["label"])):
             return index
     index = make()
     if now - shard.identity[2] / 1e9 > SETTLED_S:
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
             known = {label: number for number, label in enumerate(dict.fromkeys(index.labels))}
-            entry = (shard.identity, replace(index, labels=[]), list(known), [known[each] for each in index.labels])
+            entry = (identity, replace(index, labels=[]), list(known), [known[each] for each in index.labels])
             _write(file, _FORMAT.dump_json(entry))
     return index
 

@@ -1,7 +1,7 @@
 """Keeps the listing of a large manifest in a file that later starts map into memory, so that they take no time.
 
 The file lies in `penstock/listings` in the user's cache folder, and all services of the host share its pages. It counts
-only for a manifest with the same inode, size and time of change, and for the same columns; and only until the host is
+only for a manifest with the same inode, size and times of change, and for the same columns; and only until the host is
 started anew, so that it need not be synced: a crash of the host may tear it. Without a folder that can be written,
 every start reads the manifest.
 """
@@ -62,19 +62,23 @@ def indexed(place: bytes, told: Mapping[str, Any], make: Callable[[], FileListin
     real = os.fsdecode(os.path.realpath(place))
     name = hashlib.sha256(json.dumps([real, dict(told)], sort_keys=True).encode(errors="surrogateescape")).hexdigest()
     file = folder / "listings" / name
-    identity = [status.st_ino, status.st_size, status.st_mtime_ns]
+    identity, now = _identity(status), time.time()
     if (found := _open(file, identity)) is not None:
         return found
     listing = make()
-    if listing.weights is not None or listing.cells is not None or time.time() - status.st_mtime < SETTLED_S:
+    if listing.weights is not None or listing.cells is not None or now - status.st_mtime < SETTLED_S:
         return listing
-    after = os.stat(place)  # noqa: PTH116 - as above
-    if [after.st_ino, after.st_size, after.st_mtime_ns] != identity:
+    if _identity(os.stat(place)) != identity:  # noqa: PTH116 - as above
         return listing
     with suppress(OSError):  # an index that cannot be written costs time only
         _write(file, identity, listing)
         return _open(file, identity) or listing
     return listing
+
+
+def _identity(status: os.stat_result) -> list[int]:
+    """Return what another content has another of: the time of change may be set back, the last one may not."""
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _write(file: Path, identity: list[int], listing: FileListing) -> None:
@@ -117,18 +121,17 @@ def _open(file: Path, identity: list[int]) -> FileListing | None:
     """Return the listing of an index if it is whole and of this manifest."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:  # none yet
-        return None
-    try:
-        status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid() or not status.st_size:
-            return None
-        mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-    finally:
-        os.close(descriptor)
-    try:
+        try:
+            status = os.fstat(descriptor)
+            if status.st_uid != os.geteuid() or not status.st_size:
+                return None
+            mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+        finally:
+            os.close(descriptor)
         return _listing(mapped, identity)
-    except (ValueError, LookupError, TypeError):  # damaged: made anew
+    except OSError:  # none yet, or one that cannot be mapped: some file systems cannot, and memory may be short
+        return None
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):  # damaged: made anew
         return None
 
 

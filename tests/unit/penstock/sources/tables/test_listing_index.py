@@ -1,5 +1,6 @@
 """The index of a large manifest: later starts do not read the manifest, and never see another one's items."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,48 @@ def test_a_changed_manifest_is_read_again(root: Path, reads: list[str]) -> None:
     assert before == facts(listed(root))
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "empty", "boot", "header"])
+def test_a_change_whose_time_was_set_back_is_seen(root: Path) -> None:
+    """As by a tool that writes labels in place and keeps the file's date: the same inode, size and time of change."""
+    before, manifest = listed(root), root / "m.csv"
+    status = manifest.stat()
+    text = manifest.read_text(encoding="utf-8").replace(",dog", ",fox")
+    while manifest.stat().st_ctime_ns == status.st_ctime_ns:  # the kernel's clock has ticks
+        manifest.write_text(text, encoding="utf-8")
+        os.utime(manifest, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    assert (status.st_ino, status.st_size) == (manifest.stat().st_ino, manifest.stat().st_size)
+    assert ("cat", "dog") == before.classes
+    assert ("cat", "fox") == listed(root).classes
+
+
+def test_a_manifest_that_is_new_when_its_listing_begins_is_not_kept(
+    root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the listing takes: the file may change during it at the same time by a coarse clock."""
+    write(root, 50, age_s=0.0)
+    changed = (root / "m.csv").stat().st_mtime
+    monkeypatch.setattr("time.time", lambda: changed + 1 + 60 * len(reads))
+    assert 50 == len(listed(root))
+    assert not (root / "cache").exists()
+    assert [50, 50] == [len(listed(root)), len(listed(root))]
+    assert 2 == len(reads)
+
+
+@pytest.mark.parametrize("errno_", [errno.ENODEV, errno.ENOMEM])
+def test_an_index_that_cannot_be_mapped_is_not_used(
+    errno_: int, root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system that maps no files, or where memory is short: the manifest is read."""
+    first = facts(listed(root))
+
+    def mmap(*_: Any, **__: Any) -> None:
+        raise OSError(errno_, os.strerror(errno_))
+
+    monkeypatch.setattr("mmap.mmap", mmap)
+    assert first == facts(listed(root))
+    assert 2 == len(reads)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "boot", "header", "endless", "deep"])
 def test_a_damaged_index_is_made_anew(
     damage: str, root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +162,8 @@ def test_a_damaged_index_is_made_anew(
             "text": b"x" * 5000,
             "empty": b"",
             "header": content[:19] + b"{}\n" + content[22:],
+            "endless": content.replace(b'"items": 300', b'"items":1e999'),
+            "deep": content[:19] + b"[" * 100_000 + b"\n" + content,
         }
         file.write_bytes(changed[damage])
     assert first == facts(listed(root))
