@@ -79,6 +79,7 @@ def same(root: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> bool:
         ({"classes": ("dog",)}, 0),
         ({"label_column": "more"}, 0),
         ({"path_column": "label", "label_column": "path"}, 1),
+        ({"label_column": "path"}, 1),
         ({"where": [{"column": "label", "op": "==", "value": "cat"}]}, 0),
     ],
 )
@@ -115,6 +116,37 @@ def test_any_manifest_is_listed_alike_or_refused_alike(tmp_path: Path, monkeypat
 
 def test_what_is_not_utf8_is_left_to_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the header, a path, a label, or a column that nobody wants."""
-    for content in (b"path,label\n\xff.jpg,cat\n", b"path,label\na,\xff\n", b"path,label,\xff\na,b,c\n", b"\xff"):
+    for content in (
+        b"path,label\n\xff.jpg,cat\n",
+        b"path,label\na,\xff\n",
+        b"path,label,\xff\na,b,c\n",
+        b"\xff",
+        b"path,label,note\na,b,\xff\n",
+        b"path,label,note\na,b,\xed\xa0\x80\n",
+    ):
         (tmp_path / "m.csv").write_bytes(content)
         assert not same(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "text", ["\ufeffa,x\nb,y\n", "a,\ufeffx\nb,y\n", "a,x\n\ufeffb,y\nc,y\n", "a,x\n\ufeff\nb,y\n"]
+)
+@pytest.mark.parametrize("header", ["path,label\n", "\ufeffpath,label\n", "label,path\n"])
+def test_a_byte_order_mark_within_a_manifest_is_part_of_the_text(
+    header: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a block begins, too; only at the very beginning of the file it is none."""
+    monkeypatch.setattr(whole_columns, "_BLOCK_BYTES", 20)
+    (tmp_path / "m.csv").write_bytes((header + text).encode())
+    assert not same(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(("length", "taken"), [(131_000, 1), (131_073, 0), (4_500_000, 0)])
+def test_a_field_is_as_long_as_the_rows_permit(
+    length: int, taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a column that is not wanted, on the first line or a later one."""
+    long, short = f"a,x,{'n' * length}", "b,y,"
+    for lines in ([long, short], [short, long], [short] * 9 + [long] + [short] * 9):
+        (tmp_path / "m.csv").write_text("\n".join(["path,label,note", *lines]), encoding="utf-8")
+        assert bool(taken) == same(tmp_path, monkeypatch)
