@@ -93,9 +93,12 @@ class Conversion:
         write_shard(self._folder.place / name, samples(), self._work.plan.classes, self._work.write)
 
     def _check(self, number: int, failures: list[dict[str, Any]]) -> None:
-        """Raise SourceError if too much of a shard failed: then rather the storage is at fault than the images."""
+        """Raise SourceError if too much of a shard failed: then rather the storage is at fault than the images.
+
+        A single item may always be broken, also if it is the shard's only one.
+        """
         count, budget = len(self.items(number)), self._work.plan.settings.failure_budget
-        if len(failures) > max(1, budget * count) or len(failures) == count:
+        if len(failures) > max(1, budget * count) or len(failures) == count > 1:
             first = failures[0]
             raise SourceError(
                 f"{len(failures)} of {count} items of {self.names[number]} cannot be converted, and failure_budget = "

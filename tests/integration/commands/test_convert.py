@@ -243,3 +243,20 @@ def test_an_image_too_long_for_jpeg_is_left_out(
     assert 43 == len(converted(capsys, str(spec), "-o", str(out), "--quality", "80", status=1))
     [failed] = [json.loads(file.read_text(encoding="utf-8")) for file in out.glob("*.failed.jsonl")]
     assert ("cat/long.png", "65501 × 4 pixels: a JPEG has at most 65500 a side") == (failed["path"], failed["reason"])
+
+
+@pytest.mark.parametrize("to", ["tar", "parquet"])
+@pytest.mark.parametrize("broken", ["cat/00000.jpg", "dog/00001.jpg"])
+def test_a_shard_whose_only_item_is_broken_is_empty(
+    broken: str, to: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first one or the last; the shards are read with it, and the same command finds nothing to do."""
+    write_images(tmp_path / "photos", ("cat", "dog"), 2)
+    (tmp_path / "photos" / broken).write_bytes(b"gone")
+    arguments = [str(write_spec(tmp_path, tmp_path / "photos")), "-o", str(tmp_path / "out"), "--to", to]
+    found = converted(capsys, *arguments, "--shard-mb", "0.001", status=1)
+    files = sorted((tmp_path / "photos").rglob("*.jpg"))
+    assert [(file.read_bytes(), file.parent.name) for file in files if file.read_bytes() != b"gone"] == found
+    assert 4 == len(list((tmp_path / "out").glob(f"*.{to}")))
+    assert 1 == main([*arguments, "--shard-mb", "0.001"])
+    assert "4 of 4 shards are there" in capsys.readouterr().out
