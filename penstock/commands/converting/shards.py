@@ -9,18 +9,18 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from penstock.commands.converting.images import ImageFile
 from penstock.protocol.errors import SpecError
 
-#: Rows of a row group: workers read whole groups.
-_GROUP_ROWS = 100
+#: Rows of a row group, at most, and bytes of its images after which it ends: workers read whole groups, and the
+#: writer holds one.
+_GROUP_ROWS, _GROUP_BYTES = 100, 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,26 @@ def write_parquet(opened: Any, samples: Iterable[Sample], classes: Sequence[str]
         columns.append(("label", pa.int64()))
     told = json.dumps({"info": {"features": features}})
     schema = pa.schema(columns, metadata={"huggingface": told})
-    left = iter(samples)
     # Images are compressed already; a dictionary of them would only cost.
     with pa.parquet.ParquetWriter(opened, schema, compression="NONE", use_dictionary=False) as writer:
-        while group := list(islice(left, _GROUP_ROWS)):
+        for group in _groups(samples):
             rows: dict[str, list[Any]] = {"image": [{"bytes": each.image.content, "path": each.path} for each in group]}
             if classes:
                 rows["label"] = [each.label for each in group]
             writer.write_table(pa.table(rows, schema=schema), row_group_size=_GROUP_ROWS)
+
+
+def _groups(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Yield the samples of each row group."""
+    group, size = list[Sample](), 0
+    for sample in samples:
+        group.append(sample)
+        size += len(sample.image.content)
+        if len(group) == _GROUP_ROWS or size >= _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def import_pyarrow() -> Any:  # noqa: ANN401 - untyped
