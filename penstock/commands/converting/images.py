@@ -56,10 +56,11 @@ class Recoder:
     def __init__(self, transform: Transform, recoding: Recoding) -> None:
         """Take the transform of the stream, which says how images are decoded."""
         self._recoding = recoding
-        self._exif = transform.exif_orientation
         self._decoder = Decoder(
             "rgb" if transform.color == "rgba" else transform.color,
-            exif_orientation=True,  # a JPEG that is written anew has no EXIF
+            # A JPEG that is written anew has no EXIF, so the stream decodes it to the same pixels as before. With
+            # the setting off, pixels stay as they lie, as the stream decodes the images that keep their bytes.
+            exif_orientation=transform.exif_orientation,
             max_megapixels=transform.max_megapixels,
         )
 

@@ -24,6 +24,7 @@ from penstock.protocol.messages import TaskKey
 from penstock.protocol.spec.spec import parse_spec
 from penstock.sources.base import open_reader
 from penstock.ventilator.sources.catalog import Catalog
+from penstock.worker.imaging.decode import Decoder
 
 pytestmark = pytest.mark.integration
 
@@ -260,3 +261,24 @@ def test_a_shard_whose_only_item_is_broken_is_empty(
     assert 4 == len(list((tmp_path / "out").glob(f"*.{to}")))
     assert 1 == main([*arguments, "--shard-mb", "0.001"])
     assert "4 of 4 shards are there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("exif", ["true", "false"])
+def test_images_written_anew_lie_as_the_stream_decodes_them(
+    exif: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that are made smaller, and those that keep their bytes: all turned by EXIF, or none."""
+    tag = Image.Exif()
+    tag[0x0112] = 6  # turned by a quarter
+    (tmp_path / "photos/cat").mkdir(parents=True)
+    for name, (height, width) in {"big": (100, 150), "small": (40, 60)}.items():
+        content = encode(picture(3, 0, height, width), exif=tag)
+        (tmp_path / f"photos/cat/{name}.jpg").write_bytes(content)
+    spec = write_spec(tmp_path, tmp_path / "photos")
+    setting = f"resize = [8, 8], exif_orientation = {exif}"
+    spec.write_text(spec.read_text(encoding="utf-8").replace("resize = [8, 8]", setting), encoding="utf-8")
+    found = converted(capsys, str(spec), "-o", str(tmp_path / "out"), "--resize", "40")
+    decoder = Decoder("rgb", exif_orientation=exif == "true")
+    assert 2 * [(60, 40, 3) if exif == "true" else (40, 60, 3)] == [
+        decoder.decode(content).shape for content, _ in found
+    ]
