@@ -191,4 +191,4 @@ constraints: $(STAMP)
 	mv build/constraints.txt constraints.txt
 
 clean:
-	rm -rf .venv build *.egg-info worker/imaging/*.so
+	rm -rf .venv build *.egg-info worker/imaging/*.so worker/imaging/compiled/*.so

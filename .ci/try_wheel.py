@@ -1,4 +1,4 @@
-"""Tries an installed wheel: it is imported from its environment, has the compiled decoder, and its own libjpeg-turbo.
+"""Tries an installed wheel: it is imported from its environment, has the compiled code, and its own libjpeg-turbo.
 
     python -I .ci/try_wheel.py
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import penstock
 from penstock.worker.imaging import partial_jpeg
+from penstock.worker.imaging.compiled import loops
 
 
 def main() -> None:
@@ -19,6 +20,8 @@ def main() -> None:
         sys.exit(f"penstock is not the installed one: {place}")
     if "compiled extension" not in decoder:
         sys.exit(f"the wheel lacks the compiled decoder: {decoder}")
+    if loops.COLORS is None or loops.RESAMPLING is None:
+        sys.exit("the wheel lacks the compiled loops over pixels (worker/imaging/compiled)")
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     loaded = {line.split()[-1] for line in lines if "libjpeg" in line}
     if not any("penstock.libs" in path for path in loaded):

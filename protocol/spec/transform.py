@@ -79,7 +79,8 @@ class Transform(Model):
     """Turn the image as its EXIF orientation tag says."""
     partial_decoding: bool = True
     """Decode no more of a large JPEG than its patches need. Pixels are the same, but damage below the lowest patch goes
-    unseen, where `false` quarantines such a file (docs/decoding.md)."""
+    unseen, where `false` quarantines such a file (docs/decoding.md). With `false`, a step's `dct_scaling` does
+    nothing."""
     resize: Annotated[Resize | None, AsSides] = None
     """Resize first, such as to `{ height = 224, width = 224 }` or `[224, 224]`; without it patches come from the
     full-size image."""

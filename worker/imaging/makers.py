@@ -204,8 +204,10 @@ class FramedSamples(Maker):
             self._augmenter.finish(rows, framed[: len(rows)])
             for row, sample in enumerate(rows.tolist() if self._steps else ()):
                 program = self._programs[sample]
-                if program.actions or self._resized_by_steps:
+                if self._resized_by_steps:
                     program.write(framed[row], out[row])
+                elif program.actions:  # in place: no move may read what it has written
+                    np.copyto(out[row], program.run(framed[row]))
 
     def _room_before_steps(self, images: int, samples: int) -> list[Pixels]:
         size = images * samples * math.prod(self._shape)

@@ -26,6 +26,8 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg  # type: ignore[import-untyped]
 
+from penstock.protocol.errors import ItemError
+
 Pixels = npt.NDArray[np.uint8]
 
 #: Images below this many pixels are decoded whole: what a header costs twice is then as much as what is saved.
@@ -217,6 +219,8 @@ def by_top_rows(data: bytes, frame: Frame, end: int, out: Pixels, of: int | None
         simplejpeg.decode_jpeg(file, space, min_height=out.shape[0], min_width=out.shape[1], buffer=out)
     except ValueError as error:
         return rows < frame.height and _LEFT_OVER.fullmatch(str(error)) is not None
-    except MemoryError:
+    except MemoryError as error:
+        if of is not None:  # all of it, at its full size, would be other bytes
+            raise ItemError("there is not enough memory to decode the image at a part of its size") from error
         return False
     return True

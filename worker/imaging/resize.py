@@ -161,7 +161,7 @@ def _nearest(pixels: Pixels, data: Sequence[float], fill: Sequence[int]) -> Pixe
     a, b, c, d, e, f = data
     height, width = pixels.shape[:2]
     farthest = max(
-        abs(k * x + m * y + n) for k, m, n in ((a, b, c), (d, e, f)) for x in (-1, width) for y in (-1, height)
+        abs(k * x + m * y + n) for k, m, n in ((a, b, c), (d, e, f)) for x in (-1, width + 1) for y in (-1, height + 1)
     )
     if not farthest < _FARTHEST:
         return None

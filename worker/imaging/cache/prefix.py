@@ -38,7 +38,7 @@ _NO_DRAWS = np.empty(0)
 
 def fixed_steps(transform: Transform) -> int:
     """Return how many leading steps are the same in every epoch, of a transform that has neither resize nor patch."""
-    if transform.framed or any(map(_may_reduce, transform.all_steps)):
+    if transform.framed or any(map(_may_reduce, transform.every_step)):
         return 0  # in the second case, the size at which an image is decoded depends on what is drawn
     count = 0
     for step, key in zip(transform.all_steps, transform.step_keys, strict=True):

@@ -234,7 +234,7 @@ static void sampled(const Image *in, const Image *out, const int m[6]) {
   Place row = {m[2], m[5]};
   for (int y = 0; y < out->height; y++, row.x += m[1], row.y += m[4]) {
     int first = 0, stop = out->width;
-    Place at = row, end = {row.x + m[0] * (stop - 1), row.y + m[3] * (stop - 1)};
+    Place at = row, end = {(int)(row.x + (int64_t)m[0] * (stop - 1)), (int)(row.y + (int64_t)m[3] * (stop - 1))};
     for (; first < stop && !is_inside(in, at); first++) at.x += m[0], at.y += m[3];
     for (; first < stop && !is_inside(in, end); stop--) end.x -= m[0], end.y -= m[3];
     u8 *to = out->pixels + out->stride * (size_t)y + (size_t)first * CHANNELS;

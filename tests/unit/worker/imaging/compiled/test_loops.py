@@ -9,6 +9,7 @@ from support.images import Pixels, picture
 
 from penstock.worker.imaging.compiled import loops
 from penstock.worker.imaging.operations.color import blending, enhance
+from penstock.worker.imaging.operations.geometry.affine import affine_matrix
 from penstock.worker.imaging.resize import resize_pillow, transform_pillow
 
 pytestmark = pytest.mark.skipif(
@@ -87,6 +88,18 @@ def test_random_maps_are_those_of_pillow() -> None:
         data = tuple((rng.normal(0, 1, 6) * (1, 1, 60, 1, 1, 60)).tolist())
         moved = image.transform(image.size, Image.Transform.AFFINE, data, Image.Resampling.NEAREST, fillcolor=(1, 1, 1))
         assert np.array_equal(np.asarray(moved), transform_pillow(pixels, "AFFINE", data, "nearest", (1, 1, 1))), data
+
+
+def test_a_map_that_leads_just_too_far_is_left_to_pillow() -> None:
+    """At the border of what the loop takes, half a pixel decides."""
+    pixels = picture(1, 2, 16, 16)
+    for step in range(400):
+        data = (1.0, 0.0, 31_970.0 + step / 16, 300.0, 1.0, 0.0)
+        moved = Image.fromarray(pixels).transform((16, 16), Image.Transform.AFFINE, data, Image.Resampling.NEAREST)
+        assert np.array_equal(np.asarray(moved), transform_pillow(pixels, "AFFINE", data, "nearest", (0, 0, 0))), data
+    data = affine_matrix((16, 16), 0.3, (-8, -8), 0.01, (87, 0))
+    moved = Image.fromarray(pixels).transform((16, 16), Image.Transform.AFFINE, data, Image.Resampling.NEAREST)
+    assert np.array_equal(np.asarray(moved), transform_pillow(pixels, "AFFINE", data, "nearest", (0, 0, 0)))
 
 
 def test_loops_take_no_memory_that_is_no_image() -> None:

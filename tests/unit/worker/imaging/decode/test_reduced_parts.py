@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image
 from support.images import picture
 
+from penstock.protocol.errors import ItemError
 from penstock.protocol.messages import Item, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.operation import Window
@@ -135,6 +137,24 @@ def test_nothing_is_cached_that_depends_on_what_is_drawn() -> None:
 
     assert [1, 0] == [kept(CROP), kept(CROP | {"dct_scaling": True})]
     assert [1, 0] == [kept({"op": "one_of", "steps": [CROP | {"dct_scaling": scaling}]}) for scaling in (False, True)]
+    for scaling in (False, True):
+        views = {name: {"steps": [CROP | {"dct_scaling": scaling}]} for name in ("one", "two")}
+        transform = {"steps": [crop], "views": views}
+        stream = Stream.model_validate({"source": {"kind": "directory", "root": "photos"}, "transform": transform})
+        assert int(not scaling) == fixed_steps(stream.transform)
+
+
+def test_a_lack_of_memory_makes_no_other_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding all of the image instead would give other bytes on a host that is short of memory for a moment."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    decoder, data = Decoder("rgb"), jpeg()
+    assert (HEIGHT, WIDTH) == decoder.size(data)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", refuse)
+    with pytest.raises(ItemError, match="not enough memory"):
+        decoder.decode_parts(data, [Box(0, 0, 500, 500)], 8)
 
 
 def test_boxes_follow_the_part_of_the_whole_image(tmp_path: Path) -> None:
