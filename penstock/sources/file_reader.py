@@ -19,6 +19,7 @@ from penstock.protocol.storage.urls import Remote
 from penstock.sources.base import Known, Loaded, Reader, Roots
 from penstock.sources.fetchers import REQUESTS, fetchers
 from penstock.sources.files import FileIdentity, find_or_read, read_file, read_parts
+from penstock.sources.url_files.apart import read_together
 from penstock.sources.url_files.groups import InPlace, by_file, together
 from penstock.sources.url_files.shard_store import ShardStore
 
@@ -141,13 +142,13 @@ class UrlReader:
     def _read(self, items: Sequence[Item]) -> list[bytes | ItemError]:
         """Return the contents of a whole file, or of parts of one file."""
         path, spans = items[0].path, [item.span for item in items if item.span is not None]
-        try:
-            if not spans:
+        if not spans:
+            try:
                 return [self._remote.read(path, self._limit_bytes)]
-            if self._shards is None:
-                return self._remote.read_spans(path, self._limit_bytes, spans)
-        except ItemError as error:
-            return [error] * len(items)
+            except ItemError as error:
+                return [error]
+        if self._shards is None:
+            return read_together(self._remote, path, self._limit_bytes, spans)
         kept = self._shards.read(path, self._limit_bytes, spans)
         return self._read_apart(items) if kept is None else kept
 
@@ -156,10 +157,7 @@ class UrlReader:
         found: list[bytes | ItemError] = [b""] * len(items)
         for group in together(items):
             spans = [items[place].span or (0, 0) for place in group]
-            try:
-                contents = self._remote.read_spans(items[0].path, self._limit_bytes, spans)
-            except ItemError as error:
-                contents = [error] * len(group)
+            contents = read_together(self._remote, items[0].path, self._limit_bytes, spans)
             for place, content in zip(group, contents, strict=True):
                 found[place] = content
         return found

@@ -27,6 +27,10 @@ class Final(Exception):  # noqa: N818 - never leaves this package
     """A failure that another try cannot mend; its text is the reason."""
 
 
+class TriesOver(Final):
+    """A failure that another try could have mended; none of them did."""
+
+
 class AskLaterError(ConnectionError):
     """A failure that may pass; the server said after how many seconds."""
 

@@ -19,6 +19,7 @@ from penstock.protocol.storage.url_answers import (
     AskLaterError,
     Final,
     RemoteIdentity,
+    TriesOver,
     check_status,
     part_bytes,
     part_of,
@@ -33,6 +34,7 @@ _MANIFEST_S, _MANIFEST_BYTES = 3600.0, 64_000_000_000
 #: Seconds to wait before each further try; each pause is drawn between a half and one and a half of it, so that
 #: workers that a server turned away do not all come back at once.
 _BACKOFF_S = (0.05, 0.3, 1.0)
+_TRIES = len(_BACKOFF_S) + 1
 #: Bytes of a body that are taken at once.
 _CHUNK_BYTES = 262_144
 #: Folders deeper than this, and more of them, are links on the server that lead in circles or multiply folders: a page
@@ -106,7 +108,9 @@ class Remote:
             raise ItemError("the file is empty")
         return content
 
-    def read_spans(self, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]]) -> list[bytes | ItemError]:
+    def read_spans(
+        self, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], tries: int = _TRIES
+    ) -> list[bytes | ItemError]:
         """Return the parts of a file at these (offset, length), or why one cannot be had, by a single request.
 
         It also brings what lies between them. Raises ItemError if nothing of it can be had.
@@ -114,7 +118,7 @@ class Remote:
         taken = [span for span in spans if 0 < span[1] <= limit_bytes]
         begin = min((offset for offset, _ in taken), default=0)
         end = max((offset + length for offset, length in taken), default=0)
-        content = self._read(path, limit_bytes, (begin, end - begin)) if taken else b""
+        content = self._read(path, limit_bytes, (begin, end - begin), tries) if taken else b""
         view = memoryview(content)
         return [part_of(view, begin, span, limit_bytes) for span in spans]
 
@@ -126,10 +130,10 @@ class Remote:
         except Final as error:
             raise ItemError("the file is empty" if str(error) == ENDS_EARLY else str(error)) from error
 
-    def _read(self, path: str, limit_bytes: int, span: tuple[int, int] | None) -> bytes:
+    def _read(self, path: str, limit_bytes: int, span: tuple[int, int] | None, tries: int = _TRIES) -> bytes:
         self._check(path)
         try:
-            return self._try(lambda: self._once(self._place(path), limit_bytes, span))
+            return self._try(lambda: self._once(self._place(path), limit_bytes, span), tries)
         except Final as error:
             raise ItemError(str(error)) from error
 
@@ -272,8 +276,7 @@ class Remote:
                 raise ConnectionError(f"asked for {wanted} bytes from {(span or (0, 0))[0]}, and {size} came")
             return told
 
-    def _try(self, call: Callable[[], _Result]) -> _Result:
-        tries = len(_BACKOFF_S) + 1
+    def _try(self, call: Callable[[], _Result], tries: int = _TRIES) -> _Result:
         for left in reversed(range(tries)):
             try:
                 return call()
@@ -293,4 +296,4 @@ class Remote:
     def _give_up(self, error: Exception, tries: int) -> NoReturn:
         kind = "ConnectionError" if isinstance(error, AskLaterError) else type(error).__name__
         words = f"no answer within {_REQUEST_S:g} s" if isinstance(error, TimeoutError) else one_line(error)
-        raise Final(f"cannot read, {tries} times tried: {kind}: {words}") from error
+        raise TriesOver(f"cannot read, {tries} times tried: {kind}: {words}") from error

@@ -30,6 +30,8 @@ class Web(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
         self.latency_s, self.mischief = latency_s, mischief
         self.requests: Counter[str] = Counter()
+        #: Offset of a byte in every file that cannot be sent: a request for it is answered with HTTP status 500.
+        self.bad_byte: int | None = None
         #: Bytes of parts that were sent, and whether answers say which content a file has.
         self.part_bytes, self.dated = 0, True
         self.open_now = self.most_at_once = 0
@@ -110,6 +112,9 @@ class _Handler(SimpleHTTPRequestHandler):
         first += what == "shifted"
         if first >= size:
             self.send_error(416)
+            return
+        if self.web.bad_byte is not None and first <= self.web.bad_byte <= last:
+            self.send_error(500)
             return
         with file.open("rb") as opened:
             opened.seek(first)

@@ -8,7 +8,7 @@ from support.web import Mischief, serve
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.messages import Item, Task, TaskKey
-from penstock.sources.file_reader import UrlReader
+from penstock.sources.file_reader import ShardRoom, UrlReader
 from penstock.sources.url_files.groups import GAP_BYTES, MOST_BYTES, by_file, together
 
 CONTENT = random.Random(1).randbytes(600_000)
@@ -80,6 +80,35 @@ def test_a_request_that_fails_is_made_again(mischief: int | str, folder: Path, m
     with serve(folder, mischief=first) as web:
         assert [CONTENT[7:16], CONTENT[20:30]] == read(web.url, ((7, 9), (20, 10)))
         assert 2 == web.requests["/shard"]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_part_that_a_server_cannot_send_fails_alone(kept: bool, folder: Path, tmp_path: Path) -> None:
+    """After the tries of the request for all, each part is asked for once; also those of a shard that is not kept."""
+    spans = [(1000 * number, 1000) for number in range(16)]
+    with serve(folder) as web:
+        web.bad_byte = 5500
+        files = UrlReader(web.url, allow_outside=False, limit_bytes=10**6, room=ShardRoom("*", 1.0) if kept else None)
+        files.keep_shards(str(tmp_path / "kept"))
+        before = 0
+        if kept:
+            assert files.read(task((9000, 10))).contents[0] == CONTENT[9000:9010]  # its shard is asked for, in vain
+            before = web.requests["/shard"]
+        found = list(files.read(task(*spans)).contents)
+        assert 4 + 16 == web.requests["/shard"] - before
+    assert "cannot read, 4 times tried: ConnectionError: HTTP status 500" == str(found.pop(5))
+    assert [CONTENT[offset : offset + length] for offset, length in spans if offset != 5000] == found
+
+
+def test_a_server_that_sends_nothing_is_not_asked_for_each_part(folder: Path) -> None:
+    """Some more requests fail, however many parts there are; for a file that is not there, none."""
+    spans = tuple((1000 * number, 1000) for number in range(100))
+    with serve(folder, mischief=lambda *_: 503) as web:
+        assert {"cannot read, 4 times tried: ConnectionError: HTTP status 503"} == set(read(web.url, spans))
+        assert 4 + 8 == web.requests["/shard"]
+    with serve(folder, mischief=lambda *_: 404) as web:
+        assert {"no such file (it vanished, or the source is out of date)"} == set(read(web.url, spans))
+        assert 1 == web.requests["/shard"]
 
 
 def test_wrong_parts_that_stay_are_told(folder: Path) -> None:
