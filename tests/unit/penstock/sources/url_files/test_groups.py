@@ -83,7 +83,7 @@ def test_a_request_that_fails_is_made_again(mischief: int | str, folder: Path, m
 
 
 @pytest.mark.parametrize("kept", [False, True])
-def test_a_part_that_a_server_cannot_send_fails_alone(kept: bool, folder: Path, tmp_path: Path) -> None:
+def test_a_part_that_a_server_cannot_send_fails_alone(*, kept: bool, folder: Path, tmp_path: Path) -> None:
     """After the tries of the request for all, each part is asked for once; also those of a shard that is not kept."""
     spans = [(1000 * number, 1000) for number in range(16)]
     with serve(folder) as web:
