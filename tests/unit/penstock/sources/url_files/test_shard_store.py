@@ -155,11 +155,13 @@ def test_a_part_that_fails_waits_for_those_beside_it(web: Web, tmp_path: Path) -
     late, came = threading.Event(), []
 
     class FirstFails(Remote):
-        def read_spans(self, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]]) -> list[bytes | ItemError]:
+        def read_spans(
+            self, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], tries: int = 4
+        ) -> list[bytes | ItemError]:
             if spans[0][0] == 0:
                 raise ItemError("the first part is refused")
             assert late.wait(30)
-            found = super().read_spans(path, limit_bytes, spans)
+            found = super().read_spans(path, limit_bytes, spans, tries)
             came.append(spans[0][0])
             return found
 
