@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from penstock.protocol.storage.confined_files import Watch
-from penstock.protocol.storage.user_cache import SETTLED_S, user_cache_folder
+from penstock.protocol.storage.user_cache import SETTLED_S, user_cache_folder, write_whole
 from penstock.sources.containers.shard_index import ShardIndex
 
 #: Counted up when an index of the same shard would be another one.
@@ -48,7 +47,7 @@ def cached(
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time only
             known = {label: number for number, label in enumerate(dict.fromkeys(index.labels))}
             entry = (identity, replace(index, labels=[]), list(known), [known[each] for each in index.labels])
-            _write(file, _FORMAT.dump_json(entry))
+            write_whole(file, [_FORMAT.dump_json(entry)])
     return index
 
 
@@ -58,16 +57,3 @@ def _file(place: str, fields: Mapping[str, object]) -> Path | None:
         return None
     name = hashlib.sha256(json.dumps([_VERSION, os.path.realpath(place), fields], sort_keys=True).encode()).hexdigest()
     return folder / "shards" / f"{name}.json"
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file so that other processes see it whole or not at all; only its owner may read it."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=file.parent)
-    try:
-        with open(descriptor, "wb") as opened:  # noqa: PTH123 - a descriptor
-            opened.write(content)
-        Path(name).replace(file)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise

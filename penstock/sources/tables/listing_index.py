@@ -2,25 +2,25 @@
 
 The file lies in `penstock/listings` in the user's cache folder, and all services of the host share its pages. It counts
 only for a manifest with the same inode, size and times of change, and for the same columns; and only until the host is
-started anew, so that it need not be synced: a crash of the host may tear it. Without a folder that can be written,
-every start reads the manifest.
+started anew, so that it need not be synced: a crash of the host may tear it. Hosts that share a home have an index
+each. Without a folder that can be written, every start reads the manifest.
 """
 
 import hashlib
 import json
 import mmap
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from penstock.protocol.storage.user_cache import SETTLED_S, user_cache_folder
+from penstock.protocol.storage.user_cache import SETTLED_S, sweep, user_cache_folder, write_whole
 from penstock.sources.file_listing import FileListing
 
 #: How an index begins; counted up when the same manifest would get another one.
@@ -29,6 +29,8 @@ _MAGIC = b"penstock listing 1\n"
 _ALIGN = 4096
 #: A manifest with fewer bytes is read so fast that an index would only take room.
 LEAST_BYTES = 4_000_000
+#: After so long (s) without a start that used it, an index of another host, or of another start of it, is removed.
+_UNUSED_S = 90 * 86400.0
 #: After so many items, the pages that they touched are given back: a look-up may map 2 MB around it, so that all of a
 #: large listing would become resident.
 _GIVE_BACK = 32
@@ -61,7 +63,7 @@ def indexed(place: bytes, told: Mapping[str, Any], make: Callable[[], FileListin
         return make()
     real = os.fsdecode(os.path.realpath(place))
     name = hashlib.sha256(json.dumps([real, dict(told)], sort_keys=True).encode(errors="surrogateescape")).hexdigest()
-    file = folder / "listings" / name
+    file = folder / "listings" / f"{name}{_host()}"
     identity, now = _identity(status), time.time()
     if (found := _open(file, identity)) is not None:
         return found
@@ -93,20 +95,19 @@ def _write(file: Path, identity: list[int], listing: FileListing) -> None:
         "path_bytes": len(listing.paths),
     }
     start = _MAGIC + json.dumps(header).encode() + b"\n"
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(dir=file.parent)
-    try:
-        with open(descriptor, "wb") as opened:  # noqa: PTH123 - a descriptor
-            opened.write(start.ljust(-(-len(start) // _ALIGN) * _ALIGN))
-            opened.writelines(
-                np.ascontiguousarray(numbers.astype(kind, copy=False)).data
-                for numbers, kind in ((listing.starts, "<i8"), (listing.labels, "<i4"))
-            )
-            opened.write(listing.paths)
-        Path(part).replace(file)
-    except OSError:
-        Path(part).unlink(missing_ok=True)
-        raise
+    arrays = ((listing.starts, "<i8"), (listing.labels, "<i4"))
+    columns = (np.ascontiguousarray(numbers.astype(kind, copy=False)).data for numbers, kind in arrays)
+    write_whole(file, chain([start.ljust(-(-len(start) // _ALIGN) * _ALIGN)], columns, [listing.paths]))
+    sweep(file.parent, "*", _UNUSED_S, _host())
+
+
+def _host() -> str:
+    """Return how the names of this host's indexes end.
+
+    Hosts that share a home must not replace each other's: a network file system takes the pages from those who mapped
+    the file before.
+    """
+    return f".{_boot() or os.uname().nodename}"
 
 
 def _boot() -> str:
@@ -126,6 +127,8 @@ def _open(file: Path, identity: list[int]) -> FileListing | None:
             if status.st_uid != os.geteuid() or not status.st_size:
                 return None
             mapped = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+            with suppress(OSError):
+                os.utime(descriptor)  # in use: not swept
         finally:
             os.close(descriptor)
         return _listing(mapped, identity)

@@ -171,6 +171,32 @@ def test_a_damaged_index_is_made_anew(
     assert 2 == len(reads)
 
 
+def test_hosts_that_share_a_home_keep_each_others_index(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network file system would take the pages of a replaced one away; what nobody used for 90 days is removed."""
+    listed(root)
+    [first] = (root / "cache/penstock/listings").iterdir()
+    inode = first.stat().st_ino
+    monkeypatch.setattr(listing_index, "_boot", lambda: "another")
+    listed(root)
+    assert inode == first.stat().st_ino
+    [second] = set(first.parent.iterdir()) - {first}
+    long_ago = first.stat().st_mtime - 91 * 86400
+    for file in (first, second):
+        os.utime(file, (long_ago, long_ago))
+    write(root, 200)
+    listed(root)
+    assert [second] == list(first.parent.iterdir())
+
+
+def test_an_index_in_use_is_not_old(root: Path) -> None:
+    """Each start that maps it says so in its date."""
+    listed(root)
+    [file] = (root / "cache/penstock/listings").iterdir()
+    os.utime(file, (10**9, 10**9))
+    listed(root)
+    assert 10**9 < file.stat().st_mtime
+
+
 def test_targets_and_choices_have_no_index(root: Path, reads: list[str]) -> None:
     """Their columns are not kept in it."""
     where = [{"column": "label", "op": "==", "value": "cat"}]
