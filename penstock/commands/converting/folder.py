@@ -14,8 +14,8 @@ from typing import Any
 
 from penstock.protocol.errors import SpecError
 
-#: File that says what the shards are made of, and the lock of the program that writes them.
-_FACTS, _LOCK = "convert.json", ".convert.lock"
+#: File that says what the shards are made of, its name while it is written, and the lock of the program that writes.
+_FACTS, _PART, _LOCK = "convert.json", ".convert.json.part", ".convert.lock"
 _VERSION = 1
 
 
@@ -28,9 +28,10 @@ class OutputFolder:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Make the folder, and hold it while the block lasts. Raises SpecError if another program does."""
+        """Make the folder, and hold it while the block lasts. Raises SpecError first if it is another's."""
         try:
             self.place.mkdir(parents=True, exist_ok=True)
+            self._check_ours()
             descriptor = os.open(self.place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise SpecError(f"{self.place}: cannot write into the folder: {error.strerror}") from error
@@ -45,16 +46,17 @@ class OutputFolder:
 
     def known_shard_items(self) -> int | None:
         """Return how many items a shard of this folder has; None if it is new. Raises SpecError if it is another's."""
+        facts = self.place / _FACTS
         try:
-            known = json.loads((self.place / _FACTS).read_text(encoding="utf-8"))
+            known = json.loads(facts.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            if others := [each.name for each in self.place.iterdir() if not each.name.startswith(".")]:
-                raise SpecError(
-                    f"{self.place}: holds other files, such as {min(others)!r}: give a new folder"
-                ) from None
             return None
+        except OSError as error:
+            raise SpecError(f"{facts}: cannot be read: {error.strerror}") from error
         except ValueError as error:
-            raise SpecError(f"{self.place / _FACTS}: damaged: {error}; give a new folder") from error
+            raise SpecError(f"{facts}: damaged: {error}; give a new folder") from error
+        if not isinstance(known, dict):
+            raise SpecError(f"{facts}: not written by penstock convert, it holds {known!r:.60}: give a new folder")
         count = known.pop("shard_items", None)
         if known != json.loads(json.dumps(self._facts)) or not isinstance(count, int) or count < 1:
             changed = sorted(name for name in {*known, *self._facts} if known.get(name) != self._facts.get(name))
@@ -64,9 +66,16 @@ class OutputFolder:
             )
         return count
 
+    def _check_ours(self) -> None:
+        """Raise SpecError if the folder holds files, and none that says that they are of a conversion."""
+        names = {each.name for each in self.place.iterdir()}
+        others = names - {_LOCK, _PART}
+        if others and _FACTS not in names:
+            raise SpecError(f"{self.place}: holds other files, such as {min(others)!r}: give a new folder")
+
     def begin(self, shard_items: int) -> None:
         """Say what the shards of this folder are."""
-        part = self.place / f".{_FACTS}.part"
+        part = self.place / _PART
         text = json.dumps({**self._facts, "shard_items": shard_items}, indent=2)
         part.write_text(text + "\n", encoding="utf-8")
         part.rename(self.place / _FACTS)
