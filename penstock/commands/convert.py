@@ -6,7 +6,7 @@ This module reads the settings and shows the progress; `converting/` does the wo
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.spec.roots import is_url
-from penstock.protocol.spec.source import MIXTURE
+from penstock.protocol.spec.source import MIXTURE, Source
 from penstock.protocol.spec.spec import Spec, Stream, load_spec, parse_spec
 from penstock.terminal.console import PlainColumn, PlainConsole
 from penstock.terminal.interrupts import Interrupts, interrupted
@@ -83,6 +83,7 @@ def _convert(settings: ConvertSettings, cleanup: ExitStack) -> int:
     name, spec = _spec(settings)
     roots = spec.map_roots(settings.root)
     spec = follow_links(spec, roots)  # as a stack on one host does
+    _check_apart(settings.output, spec.streams[name].source, roots)
     with waiting("listing the source") as tell:
         catalog = Catalog.open(spec, roots, tell)
     (plan,) = catalog.plans
@@ -144,9 +145,9 @@ def _summarise(conversion: Conversion, folder: OutputFolder, classes: Sequence[s
         f"{settings.output}: {several(items, 'image')} in {several(len(conversion.names), 'shard')}, "
         f"{size / 1e6:,.1f} MB; to read them:"
     )
-    say(f'\n[roots]\nshards = "{folder.place.resolve()}"\n\n[streams.train.source]')
+    say(f"\n[roots]\nshards = {_toml(str(folder.place.resolve()))}\n\n[streams.train.source]")
     for field, value in _source(settings.to, conversion.names, classes).items():
-        say(f"{field} = {json.dumps(value, ensure_ascii=False)}")
+        say(f"{field} = {_toml(value)}")
     for each in failures[:3]:
         say(f"\nleft out: {each['path']}: {each['reason']}")
     if failures:
@@ -163,6 +164,12 @@ def _source(to: str, names: Sequence[str], classes: Sequence[str]) -> dict[str, 
     if to == "tar":
         fields |= {"label": "json", "label_field": "label"}
     return fields | {"classes": list(classes)}
+
+
+def _toml(value: object) -> str:
+    """Return a text or a list of texts as TOML: as JSON writes them, but for letters that a terminal does not show."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in text)
 
 
 def _name(to: str, stream: str, number: int, count: int) -> str:
@@ -211,6 +218,18 @@ def _check(name: str, stream: Stream) -> None:
         raise SpecError(f"stream {name!r} has targets, and shards hold images and labels only: keep its manifest")
     if stream.source.kind_name == MIXTURE:
         raise SpecError(f"stream {name!r} is a mixture: convert its parts one by one")
+
+
+def _check_apart(output: str, source: Source, roots: Mapping[str, str]) -> None:
+    """Raise SpecError for an output folder in a tree of class folders: it would become one of them."""
+    root = roots.get(source.root, "")
+    if source.kind_name != "directory" or not root or is_url(root):
+        return
+    tree = Path(root, getattr(source, "path", "")).resolve()
+    if tree in Path(output).resolve().parents:
+        raise SpecError(
+            f"--output {output!r} lies in {str(tree)!r}, whose folders are the source's classes: give one elsewhere"
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

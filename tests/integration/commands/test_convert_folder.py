@@ -1,5 +1,6 @@
 """`penstock convert` leaves folders alone that are not its own, and says why it refuses one."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,28 @@ def test_a_list_of_facts_that_is_none_is_told(
     (tmp_path / "out/convert.json").write_text(text, encoding="utf-8")
     assert 2 == main([spec, "-o", str(tmp_path / "out")])
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("letter", ['"', "\\", "\x7f", "\u2028", "\U000e0001", "é"])
+def test_the_printed_source_is_toml_whatever_the_folder_is_called(
+    letter: str, spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also with quotes, backslashes and letters that a terminal does not show."""
+    (tmp_path / "photos/cat").rename(tmp_path / f"photos/c{letter}t")
+    assert 0 == main([spec, "-o", str(tmp_path / f"sh{letter}rds")])
+    text = capsys.readouterr().out
+    printed = tomllib.loads(text[text.index("[roots]") :])
+    assert str(tmp_path / f"sh{letter}rds") == printed["roots"]["shards"]
+    assert [f"c{letter}t", "dog"] == printed["streams"]["train"]["source"]["classes"]
+
+
+def test_shards_in_the_tree_that_is_converted_are_refused(
+    spec: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their folder would be a class when the command goes on; next to the tree they may lie."""
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    for out in (tmp_path / "photos/shards", tmp_path / "link/cat/shards"):
+        assert 2 == main([spec, "-o", str(out)])
+        assert f"'{out}' lies in '{tmp_path / 'photos'}', whose folders are" in capsys.readouterr().err
+        assert not out.exists()
+    assert 0 == main([spec, "-o", str(tmp_path / "photos-in-shards")])
