@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 from typing import Literal, Protocol
 
 from pydantic import field_validator
@@ -46,6 +47,8 @@ class ClassFolders(Protocol):
     name: str
     #: Files that were found and not listed: how many of each suffix, and how many images in no class folder.
     passed_over: Counter[str]
+    #: Set when no walk is needed any more: each ends at its next entry.
+    stopped: Event
 
     @property
     def folders(self) -> AbstractSet[bytes]:
@@ -102,7 +105,8 @@ def _list_classes(source: DirectorySource, tree: ClassFolders) -> FileListing:
 def _walked(classes: Sequence[str], tree: ClassFolders) -> Iterator[tuple[str, list[bytes]]]:
     """Yield each class with its images' paths, sorted. Raises SourceError.
 
-    Some folders are walked at once, since a network file system answers late; never more than are soon needed.
+    Some folders are walked at once, since a network file system answers late; never more than are soon needed. After an
+    error, or Ctrl-C, those under way are not walked to their end.
     """
 
     def images(name: str) -> list[bytes]:
@@ -112,10 +116,15 @@ def _walked(classes: Sequence[str], tree: ClassFolders) -> Iterator[tuple[str, l
         return sorted(tree.images(name.encode()))
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for first in range(0, len(classes), _AT_ONCE):
-            told(f"{100 * first // len(classes)} % of the classes")
-            part = classes[first : first + _AT_ONCE]
-            yield from zip(part, pool.map(images, part), strict=True)
+        try:
+            for first in range(0, len(classes), _AT_ONCE):
+                told(f"{100 * first // len(classes)} % of the classes")
+                part = classes[first : first + _AT_ONCE]
+                yield from zip(part, pool.map(images, part), strict=True)
+        except BaseException:  # also when the caller raises
+            tree.stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 KIND = SourceKind(DirectorySource, list_directory, open_files, splits=True, follows_links=True)

@@ -30,6 +30,8 @@ class RemoteTree:
         self.passed_over: Counter[str] = Counter()
         #: Guards the counts: several class folders may be looked through at once.
         self._lock = threading.Lock()
+        #: Set: all walks end at their next file.
+        self.stopped = threading.Event()
         self._files: dict[bytes, list[bytes]] = {}
         for path in remote.walk(folder):
             try:
@@ -52,8 +54,10 @@ class RemoteTree:
         return self.files(name, is_image)
 
     def files(self, name: bytes, wanted: Callable[[bytes], bool]) -> Iterator[bytes]:
-        """Yield the path below the root of every wanted file in a class folder."""
+        """Yield the path below the root of every wanted file in a class folder. Ends early once `stopped` is set."""
         for path in self._files[name]:
+            if self.stopped.is_set():
+                return
             file = path.rpartition(b"/")[2]
             if wanted(file):
                 yield self._prefix + path

@@ -32,6 +32,8 @@ class FolderTree:
         self.passed_over: Counter[str] = Counter()
         #: Guards the counts: several class folders may be walked at once.
         self._lock = threading.Lock()
+        #: Set: all walks end at their next entry.
+        self.stopped = threading.Event()
         for entry in _entries(place):
             if _is_folder(entry):
                 self.folders.add(entry.name)
@@ -47,7 +49,8 @@ class FolderTree:
         """Yield the path below the root of every wanted file in a class folder, each real folder once.
 
         Folders that lie in the class folder come first, then those that links lead to, by the links' paths. So a link
-        to a folder that was walked already, such as one above it, adds nothing. Raises SourceError.
+        to a folder that was walked already, such as one above it, adds nothing. Once `stopped` is set, it ends early.
+        Raises SourceError.
         """
         start = os.path.join(self._place, name)
         if os.path.islink(start):
@@ -64,6 +67,8 @@ class FolderTree:
                     continue
                 seen.add(identity)
                 for entry in _entries(folder):
+                    if self.stopped.is_set():
+                        return
                     if not _is_folder(entry):
                         yield from self._file(path, entry, wanted)
                         continue

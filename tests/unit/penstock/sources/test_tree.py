@@ -1,5 +1,9 @@
 """Walks of class folders: where links lead, and what is read once."""
 
+import os
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +11,7 @@ from support.images import open_to_all, unprivileged
 from support.sources.listings import directory, items, manifest, touch
 
 from penstock.protocol.errors import SourceError
+from penstock.sources import tree
 
 
 def test_links_inside_the_root_are_followed(tmp_path: Path) -> None:
@@ -130,3 +135,31 @@ def test_a_manifest_in_a_folder_that_may_not_be_entered_is_named(tmp_path: Path)
     (tmp_path / "lists").chmod(0o600)
     with unprivileged(), pytest.raises(SourceError, match=r"lists/m\.csv: cannot look at it: Permission denied"):
         manifest(tmp_path, path="lists/m.csv")
+
+
+@pytest.mark.parametrize("error", [SourceError, KeyboardInterrupt, None])
+def test_after_an_error_or_an_interrupt_no_folder_is_walked_to_its_end(
+    error: type[BaseException] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a walk ends so or its result is refused, as of a class without images; another would last a minute."""
+    touch(tmp_path, "a/a.txt", "endless/a.txt")
+    real, begun, ended = tree._entries, threading.Event(), []
+
+    def entries(folder: bytes) -> Iterator[os.DirEntry[bytes]]:
+        if folder.endswith(b"/endless"):
+            begun.set()
+            deadline = time.monotonic() + 60
+            [entry] = real(folder)
+            while time.monotonic() < deadline:
+                yield entry
+            ended.append("walked to its end")
+        elif folder.endswith(b"/a"):
+            assert begun.wait(60)
+            if error:
+                raise error
+        yield from real(folder)
+
+    monkeypatch.setattr(tree, "_entries", entries)
+    with pytest.raises(error or SourceError):
+        directory(tmp_path)
+    assert [] == ended
