@@ -75,7 +75,7 @@ def test_systemd_takes_a_unit_and_finds_it_confined(part: str, folder: Path, tmp
         pytest.skip("NOT VERIFIED BY SYSTEMD: systemd-analyze is not here")
     unit = tmp_path / PARTS[part][0]
     command = Path(sys.executable).with_name("penstock")
-    unit.write_text((folder / unit.name).read_text().replace(INSTALLED, str(command)))
+    unit.write_text((folder / unit.name).read_text().replace(INSTALLED, f'"{command}"'))  # it may have a space
     analyze = ["systemd-analyze", "--no-pager"]
     verified = subprocess.run([*analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
     assert (0, "") == (verified.returncode, verified.stdout + verified.stderr)
