@@ -151,7 +151,7 @@ def needed(seen: Evidence, verdict: Verdict) -> tuple[int, str] | None:
     busy = 1 - seen.idle_s / total_s
     enough = min(here, max(1, math.ceil(busy * here / _BUSY - 1e-9)))
     if enough < here:
-        return enough, f"{here} workers worked {busy:.0%} of their time, so {enough} make as much"
+        return enough, f"{here} workers worked {busy:.0%} of their time, so {enough} would make as much"
     return here, f"{verdict.word}, and {here} workers are busy {busy:.0%} of their time"
 
 
