@@ -18,31 +18,26 @@ from support.deep_images import chunk, tiff
 #: Decodes an image, or opens a data set; prints the growth of its memory (bytes), the longest that another thread
 #: waited (s of this program's processor time), and what came of it.
 _MEASURE = """
-import sys, threading, time
+import sys, time
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.sources.hdf5 import Hdf5Source, open_set
 from penstock.worker.imaging.decode import Decoder
 from support.services.peaks import begin_peak, peak_bytes
-longest, done = [0.0], threading.Event()
-def beat():
-    last = time.process_time()
-    while not done.wait(0.002):
-        longest[0], last = max(longest[0], time.process_time() - last), time.process_time()
-thread = threading.Thread(target=beat)
+from support.services.stalls import longest_gap
 folder, name = sys.argv[1:]
 data, decoder, before = open(f"{folder}/{name}", "rb").read(), Decoder("rgb"), begin_peak()
-thread.start()
-try:
-    if name.endswith("h5"):
-        open_set(Hdf5Source(kind="hdf5", root="data", path=name, labels=""), folder)
-    else:
-        decoder.decode(data)
-    found = "decoded"
-except (ItemError, SourceError) as error:
-    found = "refused: " + str(error).replace(folder, "")
-done.set()
-thread.join()
-print(peak_bytes() - before, longest[0], found)
+found = "decoded"
+def read():
+    global found
+    try:
+        if name.endswith("h5"):
+            open_set(Hdf5Source(kind="hdf5", root="data", path=name, labels=""), folder)
+        else:
+            decoder.decode(data)
+    except (ItemError, SourceError) as error:
+        found = "refused: " + str(error).replace(folder, "")
+gap = longest_gap(read, time.process_time)
+print(peak_bytes() - before, gap, found)
 """
 #: Side of a PNG at the default limit of 100 megapixels, and of a WebP beyond it.
 _PNG_SIDE, _WEBP_SIDE = 10_000, 16_383

@@ -23,23 +23,15 @@ Image.new(mode, (side, side)).save(path, image_format, **options)
 #: Decodes a file; prints the growth of its memory (bytes) and the longest that another thread waited: seconds in which
 #: this program ran, so that others on the machine do not count.
 MEASURE = """
-import sys, threading, time
+import sys, time
 from support.services.peaks import begin_peak, peak_bytes
+from support.services.stalls import longest_gap
 from penstock.worker.imaging.decode import Decoder
-longest, done = [0.0], threading.Event()
-def beat():
-    last = time.process_time()
-    while not done.wait(0.002):
-        longest[0], last = max(longest[0], time.process_time() - last), time.process_time()
-thread = threading.Thread(target=beat)
 data = open(sys.argv[1], "rb").read()
 decoder = Decoder("rgb")
 before = begin_peak()
-thread.start()
-decoder.decode(data)
-done.set()
-thread.join()
-print(peak_bytes() - before, longest[0])
+gap = longest_gap(lambda: decoder.decode(data), time.process_time)
+print(peak_bytes() - before, gap)
 """
 
 

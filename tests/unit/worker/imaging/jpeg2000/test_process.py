@@ -5,13 +5,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
 
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
 from support.images import encode, picture
+from support.services.stalls import longest_gap
 from support.streams import until
 
 from penstock.protocol.errors import ItemError
@@ -24,23 +24,6 @@ FILE = encode(PICTURE, "JPEG2000")
 def children() -> list[int]:
     """Return the processes that this one has started."""
     return [child.pid for child in psutil.Process().children()]
-
-
-def longest_gap(call: Callable[[], object]) -> float:
-    """Return the longest time (seconds) that another thread waited for its turn while `call` ran."""
-    longest, done = [0.0], threading.Event()
-
-    def beat() -> None:
-        last = time.monotonic()
-        while not done.wait(0.002):
-            longest[0], last = max(longest[0], time.monotonic() - last), time.monotonic()
-
-    thread = threading.Thread(target=beat)
-    thread.start()
-    call()
-    done.set()
-    thread.join()
-    return longest[0]
 
 
 def test_one_process_decodes_one_file_after_the_other_and_ends_with_the_decoder() -> None:
