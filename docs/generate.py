@@ -17,6 +17,7 @@ from penstock.commands.doctor import DoctorSettings
 from penstock.commands.init import SpecSettings
 from penstock.commands.inspect import InspectSettings
 from penstock.commands.keys import AddSettings, ExportSettings, FolderSettings, InitSettings, NameSettings
+from penstock.commands.planning.command import PlanSettings
 from penstock.commands.preview import PreviewSettings
 from penstock.commands.quarantine import QuarantineSettings
 from penstock.commands.status import StatusSettings
@@ -94,6 +95,7 @@ _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock quarantine": QuarantineSettings,
     "penstock doctor": DoctorSettings,
     "penstock bench": BenchSettings,
+    "penstock plan": PlanSettings,
     "penstock trace": TraceSettings,
     "penstock demo": DemoSettings,
     "penstock keys init": InitSettings,

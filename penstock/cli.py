@@ -28,6 +28,7 @@ COMMANDS = {
     "init": Command("penstock.commands.init", "write a commented spec for a folder of images or a manifest"),
     "check": Command("penstock.commands.check", "summarise a spec: items, batches, schema, memory, order"),
     "bench": Command("penstock.bench.command", "time a stream with 0, 1, 2 … workers; a report with pictures"),
+    "plan": Command("penstock.commands.planning.command", "tell how many workers and sinks a large job needs"),
     "demo": Command("penstock.demo.command", "train a small Keras model on generated or your own images"),
     "preview": Command("penstock.commands.preview", "draw a stream's first samples on a contact sheet"),
     "view": Command("penstock.commands.view", "draw the samples in a running sink on a contact sheet"),

@@ -21,7 +21,7 @@ from penstock.demo.images import make_samples
 from penstock.protocol.errors import PenstockError, SpecError
 from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.runtime.service import run
-from penstock.protocol.spec.spec import load_spec
+from penstock.protocol.spec.spec import load_spec, only_stream
 from penstock.terminal.child_process import ReportingProcess
 from penstock.terminal.console import PlainColumn, PlainConsole
 from penstock.terminal.interrupts import Interrupts, interrupted
@@ -78,8 +78,6 @@ def prepare(settings: BenchSettings) -> tuple[Results, dict[str, Any]]:
             if getattr(settings, name):
                 raise SpecError(f"--{name}: {settings.spec!r} is no spec; leave it out")
     else:
-        from penstock.bench.run import only_stream  # noqa: PLC0415 - needs psutil, which was looked for above
-
         spec = load_spec(settings.spec)
         spec.map_roots(settings.root)  # refuses names of roots that no stream has
         [(name, stream)] = only_stream(spec, settings.stream).streams.items()

@@ -21,7 +21,7 @@ from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import SpecError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.usage_monitor import Monitor
-from penstock.protocol.spec.spec import Spec, load_spec
+from penstock.protocol.spec.spec import load_spec, only_stream
 from penstock.terminal.child_process import Report, obey
 
 #: Least time between two reports of progress (s).
@@ -163,14 +163,6 @@ def _open(order: Mapping[str, Any], cleanup: ExitStack) -> Source:
     fed = stack.feed(next(iter(spec.streams)))
     cleanup.enter_context(fed)
     return StreamSource(fed.plan, lambda _: iter(fed))
-
-
-def only_stream(spec: Spec, stream: str | None) -> Spec:
-    """Return the spec with one stream; None: its first. Raises SpecError."""
-    name = stream or next(iter(spec.streams))
-    if name not in spec.streams:
-        raise SpecError(f"--stream {name!r}: no such stream; there are: {', '.join(spec.streams)}")
-    return spec.model_copy(update={"streams": {name: spec.streams[name]}})
 
 
 def _drain(source: Source, watch: Stopwatch) -> None:

@@ -196,6 +196,14 @@ class Spec(Model):
         return {name: root for name, root in given.items() if name in self.root_names}
 
 
+def only_stream(spec: Spec, stream: str | None) -> Spec:
+    """Return the spec with one stream; None: its first. Raises SpecError."""
+    name = stream or next(iter(spec.streams))
+    if name not in spec.streams:
+        raise SpecError(f"--stream {name!r}: no such stream; there are: {', '.join(spec.streams)}")
+    return spec.model_copy(update={"streams": {name: spec.streams[name]}})
+
+
 def _ops(transform: Transform) -> Iterator[str]:
     """Yield the names of a transform's steps."""
     return (step.name for step in transform.every_step)
