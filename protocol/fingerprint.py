@@ -14,8 +14,10 @@ from typing import Any, Literal, get_origin
 
 from pydantic import BaseModel
 
+from penstock.protocol.spec.choice.part_transforms import own_transforms
 from penstock.protocol.spec.custom import Produced
 from penstock.protocol.spec.spec import Spec, Stream
+from penstock.protocol.spec.transform import Transform
 
 _DETERMINING_1: tuple[str, ...] = ("transform", "patches", "mix", "shuffle", "shard")
 #: Fields of a stream that came after version 1.
@@ -36,12 +38,14 @@ _PREFIX_2 = "2:"
 def fingerprint(spec: Spec, stream: Stream, listing_digest: str) -> str:
     """Return the fingerprint of a stream of `spec`, by version 2."""
     determining = {name: _told(getattr(stream, name)) for name in _DETERMINING if _is_told(stream, name)}
+    if own := _other_transforms(stream):
+        determining["part_transforms"] = {name: _told(transform) for name, transform in own.items()}
     return _PREFIX_2 + _digest([2, spec.seed, determining, listing_digest])
 
 
 def fingerprint_1(spec: Spec, stream: Stream, listing_digest: str) -> str:
     """Return the fingerprint of the same stream by version 1; empty if that version cannot express its spec."""
-    if any(_is_told(stream, name) for name in _STREAM_SINCE_1):
+    if any(_is_told(stream, name) for name in _STREAM_SINCE_1) or _other_transforms(stream):
         return ""
     if any(_is_told(stream.transform, name) for name in _SINCE_1):
         return ""
@@ -58,6 +62,11 @@ def fingerprint_1(spec: Spec, stream: Stream, listing_digest: str) -> str:
 def version_of(fingerprint: str) -> int:
     """Return the version by which a fingerprint was made."""
     return 2 if fingerprint.startswith(_PREFIX_2) else 1
+
+
+def _other_transforms(stream: Stream) -> dict[str, Transform]:
+    """Return the transforms of a mixture's parts that are not the stream's: an equal one makes the same samples."""
+    return {name: own for name, own in own_transforms(stream.source).items() if own != stream.transform}
 
 
 def _told(value: Any) -> Any:  # noqa: ANN401 - whatever a spec can hold

@@ -8,17 +8,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from penstock.protocol.order import Geometry, Int64s
 from penstock.protocol.sampling.groups import Groups
 from penstock.protocol.sampling.order import GroupedOrder
 from penstock.protocol.sampling.shard_order import ShardOrder, Shards
-from penstock.protocol.spec.axes import Axes, Channels
-from penstock.protocol.spec.custom import Produced
+from penstock.protocol.spec.choice.part_transforms import with_transform
 from penstock.protocol.spec.model import Model, Name
+from penstock.protocol.spec.schema import FieldSchema, schema_before, schema_of
 from penstock.protocol.spec.source import MIXTURE
 from penstock.protocol.spec.spec import Stream
+from penstock.protocol.spec.transform import Transform
+
+__all__ = ["FieldSchema", "StreamPlan", "Which", "default_task_items", "schema_before", "schema_of"]
 
 #: Batches that a trainer has ahead by default: at least so many, at most so many, and in between so much (bytes).
 LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 64, 8_000_000
@@ -31,34 +34,6 @@ ENOUGH_TASKS = 16
 _MOST_ITEMS = 2**40
 #: Which items of a task are meant: the one at an offset, those at some offsets, or all.
 Which = int | tuple[int, ...] | None
-
-
-class FieldSchema(Model):
-    """One field of a sample."""
-
-    model_config = ConfigDict(strict=True)
-
-    name: Name
-    """Name, such as `image`."""
-    dtype: str = Field(pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))$")
-    """Numpy's name of the element type."""
-    shape: tuple[int, ...] = Field(max_length=8)
-    """Shape of one sample, without the batch axis."""
-    axes: Axes = ""
-    """Of an image, the axes of `shape`: `hwc` (height, width, channels), `chw`, or `hw`. The `frames` of messages leave
-    it and `channels` out, since both sides know them from the plan."""
-    channels: Channels = ""
-    """Of an image, its channels in order: `gray`, `rgb` or `rgba`."""
-
-    @classmethod
-    def of(cls, name: str, made: Produced) -> "FieldSchema":
-        """Return a field as a custom transform leaves it."""
-        return cls(name=name, dtype=made.dtype, shape=made.shape, axes=made.axes, channels=made.channels)
-
-    @property
-    def sample_bytes(self) -> int:
-        """Bytes of one sample's field."""
-        return np.dtype(self.dtype).itemsize * math.prod(self.shape)
 
 
 class StreamPlan(Model):
@@ -93,6 +68,12 @@ class StreamPlan(Model):
         if isinstance(data, dict) and "sketch" in data:
             return {("copy_digest" if key == "sketch" else key): value for key, value in data.items()}
         return data
+
+    def with_transform(self, transform: Transform) -> "StreamPlan":
+        """Return the plan with another transform that makes the same fields; for the parts of a mixture."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
+        fields["settings"] = with_transform(self.settings, transform)
+        return StreamPlan.model_construct(self.model_fields_set, **fields)
 
     def is_of(self, fingerprint: str) -> bool:
         """Return whether a position or file with this fingerprint belongs to this stream."""
@@ -222,44 +203,6 @@ class StreamPlan(Model):
 
 def _part(slots: range, item_offset: int | None) -> range:
     return slots if item_offset is None else slots[item_offset : item_offset + 1]
-
-
-def schema_of(stream: Stream) -> tuple[FieldSchema, ...]:
-    """Return the fields of a stream's samples: those of `schema_before`, as the spec's custom transforms leave them."""
-    fields = {field.name: field for field in schema_before(stream)}
-    for custom in stream.transform.custom:
-        fields |= {name: FieldSchema.of(name, made) for name, made in custom.produces.items()}
-    return tuple(fields.values())
-
-
-def schema_before(stream: Stream) -> tuple[FieldSchema, ...]:
-    """Return the fields of a stream's samples before custom transforms.
-
-    `image` uint8 (height, width, channels), the channels those of `transform.color`, unless the worker normalises it
-    (`transform.normalize` gives type and axes); `label` int32, the class index; `item` int64, the item's index in the
-    whole source; `patch` int32, which of the item's patches; and with manipulations `manipulation` int32, 0 for the
-    unchanged image, then by their order in the spec. With `manipulations.every` an image for each of their names stands
-    in place of `image` and `manipulation`; with `views`, their images stand in place of `image`. Targets follow, each
-    with the fields of its kind; of a mixture, `source` int32, the part of it that the item comes from, by the order of
-    the spec.
-    """
-    transform = stream.transform
-    fields = (
-        *(
-            FieldSchema(name=name, dtype=dtype, shape=shape, axes=transform.image_axes, channels=transform.color)
-            for name in transform.image_names
-            for dtype, shape in [transform.image_field(name)]
-        ),
-        FieldSchema(name="label", dtype="int32", shape=()),
-        FieldSchema(name="item", dtype="int64", shape=()),
-        FieldSchema(name="patch", dtype="int32", shape=()),
-        *(FieldSchema.of(field, made) for placed in stream.placed_targets for field, made in placed.fields.items()),
-    )
-    if stream.source.kind_name == MIXTURE:
-        fields = (*fields, FieldSchema(name="source", dtype="int32", shape=()))
-    if transform.manipulations is None or transform.manipulations.every:
-        return fields
-    return (*fields, FieldSchema(name="manipulation", dtype="int32", shape=()))
 
 
 def default_task_items(stream: Stream, sample_bytes: int) -> int:

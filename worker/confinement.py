@@ -44,9 +44,10 @@ def permitted_roots(welcome: WorkerWelcome, given: Mapping[str, str], *, allow_o
 def root_names(plan: StreamPlan) -> Iterator[str]:
     """Yield the names of the roots that a worker reads for a stream: its source's, and that of its statistics."""
     yield plan.settings.source.root
-    normalize = plan.settings.transform.normalize
-    if normalize is not None and normalize.statistics_root is not None:
-        yield normalize.statistics_root
+    for transform in plan.settings.transforms:
+        normalize = transform.normalize
+        if normalize is not None and normalize.statistics_root is not None:
+            yield normalize.statistics_root
 
 
 def _check_folder(name: str, roots: Mapping[str, str]) -> None:

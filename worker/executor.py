@@ -17,7 +17,8 @@ from penstock.protocol.transport.shared_memory import Pool, by_reference
 from penstock.protocol.transport.sockets import Endpoint, Hub
 from penstock.sources.base import Loaded
 from penstock.worker.counters import Counters
-from penstock.worker.imaging.pipeline import Outcome, Pipeline
+from penstock.worker.imaging.parts.pipeline import AnyPipeline
+from penstock.worker.imaging.pipeline import Outcome
 
 #: Tasks whose files are read before they are decoded: hides the storage's latency.
 _READ_AHEAD = 2
@@ -29,7 +30,7 @@ _TURN_S = 0.2
 class Setup:
     """The settings for tasks: a pipeline for each stream, and the sink for results."""
 
-    pipelines: Mapping[str, Pipeline]
+    pipelines: Mapping[str, AnyPipeline]
     sink: str
     #: The sink's incarnation: another one after each of its starts.
     incarnation: str = ""
@@ -41,7 +42,7 @@ class Setup:
 class _Ready:
     task: Task
     contents: Loaded
-    pipeline: Pipeline
+    pipeline: AnyPipeline
     read_s: float
 
 

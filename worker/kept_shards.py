@@ -9,7 +9,7 @@ from penstock.protocol.errors import PenstockError
 from penstock.protocol.instructions import Note
 from penstock.protocol.storage.cache_folder import CacheError
 from penstock.sources.base import KeepsShards
-from penstock.worker.imaging.pipeline import Pipeline
+from penstock.worker.imaging.parts.pipeline import AnyPipeline
 
 
 class KeptShards:
@@ -19,20 +19,21 @@ class KeptShards:
         """Take the folder of all caches, and the most room that this host gives whatever the spec says."""
         self._folder, self._most_gb, self._log = folder, most_gb, log
 
-    def open(self, pipeline: Pipeline) -> Pipeline:
+    def open(self, pipeline: AnyPipeline) -> AnyPipeline:
         """Return the pipeline, which keeps whole shards from now on if its source gives room for them."""
         if self._most_gb == 0:
             return pipeline
         try:
-            if isinstance(pipeline.reader, KeepsShards):
-                pipeline.reader.keep_shards(self._folder, self._most_gb)
+            for reader in pipeline.readers:
+                if isinstance(reader, KeepsShards):
+                    reader.keep_shards(self._folder, self._most_gb)
         except (CacheError, OSError) as error:
             why = str(error) if isinstance(error, PenstockError) else error.strerror or str(error)
             self._log(Note("whole shards are not kept: their images are requested", {"why": why}, "warning"))
         return pipeline
 
-    def log_notes(self, pipelines: Iterable[Pipeline]) -> None:
+    def log_notes(self, pipelines: Iterable[AnyPipeline]) -> None:
         """Log what the stores have to say."""
-        for pipeline in pipelines:
-            while isinstance(pipeline.reader, KeepsShards) and pipeline.reader.notes:
-                self._log(Note(pipeline.reader.notes.popleft(), {}, "warning"))
+        for reader in (reader for pipeline in pipelines for reader in pipeline.readers):
+            while isinstance(reader, KeepsShards) and reader.notes:
+                self._log(Note(reader.notes.popleft(), {}, "warning"))

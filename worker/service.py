@@ -37,7 +37,7 @@ from penstock.worker.decoded_images import DecodedImages
 from penstock.worker.executor import Executor, Setup
 from penstock.worker.imaging.cache.images import Cache
 from penstock.worker.imaging.map_style import import_from
-from penstock.worker.imaging.pipeline import Pipeline
+from penstock.worker.imaging.parts.pipeline import AnyPipeline, open_pipeline
 from penstock.worker.kept_shards import KeptShards
 from penstock.worker.metrics import METRICS, fill
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
@@ -96,7 +96,7 @@ class Worker:
         self.left = False
         self._drain_by: float | None = None
         self._reachability, self._sink = SinkReachability(), ""
-        self._pipelines: dict[str, Pipeline] = {}
+        self._pipelines: dict[str, AnyPipeline] = {}
         self._decoded = DecodedImages(settings.cache, settings.cache_gb, service.note)
         self._kept_shards = KeptShards(settings.cache, settings.cache_gb, service.note)
         import_from(settings.import_path)
@@ -196,7 +196,7 @@ class Worker:
         self._executor.configure(Setup(self._pipelines, self._sink, welcome.incarnation, self._shared_bytes(welcome)))
         self._service.log.info("welcomed", streams=sorted(self._pipelines), sink=self._sink or "(none yet)")
 
-    def _pipeline(self, plan: StreamPlan, roots: Mapping[str, str], cache: Cache | None) -> Pipeline:
+    def _pipeline(self, plan: StreamPlan, roots: Mapping[str, str], cache: Cache | None) -> AnyPipeline:
         """Return the open pipeline of an equal plan, or open one.
 
         A worker is welcomed again whenever the sink changes. Sources stay open then: opening them takes time, and fails
@@ -205,10 +205,10 @@ class Worker:
         """
         known = self._pipelines.get(plan.name)
         if known is None or not known.serves(plan, roots):
-            return self._kept_shards.open(Pipeline(plan, roots, self._settings.dataset, cache))
+            return self._kept_shards.open(open_pipeline(plan, roots, self._settings.dataset, cache))
         if self._stale:
             try:
-                return self._kept_shards.open(Pipeline(plan, roots, self._settings.dataset, cache))
+                return self._kept_shards.open(open_pipeline(plan, roots, self._settings.dataset, cache))
             except SourceError as error:
                 self._service.log.warning("a source stays open as it was", stream=plan.name, why=str(error))
         return known

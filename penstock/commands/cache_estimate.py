@@ -1,10 +1,11 @@
 """Estimates what a cache of decoded images would hold of a stream, from the sizes of some of its images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.axes import CHANNELS
+from penstock.sources.choice.mixture import MixtureSource
 from penstock.worker.imaging.cache.entry import HEADER_BYTES
 from penstock.worker.imaging.cache.prefix import fixed_steps, kept_size
 
@@ -16,6 +17,8 @@ class ImageFile:
     height: int
     width: int
     jpeg: bool
+    #: The part of a mixture that it belongs to.
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +57,33 @@ class CacheEstimate:
 
 def estimate_cache(plan: StreamPlan, images: Sequence[ImageFile]) -> CacheEstimate:
     """Return the estimate for a stream, of whose images these were looked at."""
-    settings, transform = plan.settings, plan.settings.transform
+    settings, plans = plan.settings, dict(_plans_of_parts(plan))
     given = None if settings.cache is None else settings.cache.gb
-    sizes = [kept_size(plan, (image.height, image.width), jpeg=image.jpeg) for image in images]
+    numbered = list(plans.values())
+    sizes = [kept_size(numbered[image.part], (image.height, image.width), jpeg=image.jpeg) for image in images]
     kept = [size for size in sizes if size is not None]
     if not images:
         return CacheEstimate("nothing is kept: the source holds pixels, not image files", 0.0, 0, 0.0, given)
     if not kept:
         why = "nothing is kept: images are large, and other parts of them are decoded in every epoch"
         return CacheEstimate(why, 0.0, 0, 0.0, given)
-    channels = CHANNELS[transform.color]
+    channels = CHANNELS[settings.transform.color]
     mean = sum(HEADER_BYTES + height * width * channels for height, width in kept) // len(kept)
     fraction = len(kept) / len(sizes)
-    return CacheEstimate(_words(plan), fraction, mean, mean * plan.items * fraction / 1e9, given)
+    words = {name: _words(mine) for name, mine in plans.items()}
+    alike = len({*words.values()}) == 1
+    told = _words(plan) if alike else "; ".join(f"of part {name}, {each}" for name, each in words.items())
+    return CacheEstimate(told, fraction, mean, mean * plan.items * fraction / 1e9, given)
+
+
+def _plans_of_parts(plan: StreamPlan) -> Iterator[tuple[str, StreamPlan]]:
+    """Yield the name of each part of a mixture with the plan of its transform; without parts, the plan alone."""
+    source = plan.settings.source
+    if not isinstance(source, MixtureSource):
+        yield "", plan
+        return
+    for name, part in source.parts.items():
+        yield name, plan if part.transform is None else plan.with_transform(part.transform)
 
 
 def _words(plan: StreamPlan) -> str:

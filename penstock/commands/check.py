@@ -27,6 +27,7 @@ from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.spec.sequences.step_list import list_steps
 from penstock.protocol.spec.spec import load_spec
+from penstock.sources.choice.mixture import MixtureSource
 from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
 from penstock.ventilator.sources.catalog import Catalog
@@ -76,10 +77,24 @@ def describe(catalog: Catalog, plan: StreamPlan, world_size: int) -> dict[str, A
         "tasks_per_epoch": geometry.tasks_per_epoch,
         "items_per_task": geometry.task_items,
         "steps": [asdict(step) for step in list_steps(settings.transform)],
+        "parts": _parts(plan),
         "mixing": settings.transform.recipe.mixing if settings.transform.recipe else {},
         "schema": [field.model_dump() | {"bytes": field.sample_bytes} for field in plan.schema],
         "order": [entry for epoch in (0, 1) for entry in _order(catalog, plan, epoch)],
     }
+
+
+def _parts(plan: StreamPlan) -> list[dict[str, Any]]:
+    """Return the parts of a mixture: their names, items, and steps; no steps if they are those of the stream."""
+    source = plan.settings.source
+    if not isinstance(source, MixtureSource) or plan.groups is None:
+        return []
+    return [
+        {"part": name, "items": items, "steps": None if own is None else [asdict(step) for step in list_steps(own)]}
+        for (name, own), items in zip(
+            ((name, part.transform) for name, part in source.parts.items()), plan.groups.sizes, strict=True
+        )
+    ]
 
 
 def _order(catalog: Catalog, plan: StreamPlan, epoch: int) -> list[dict[str, Any]]:
@@ -118,7 +133,14 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
     if len(counts) > _CLASSES:
         counts = [*counts[:_CLASSES], ("…", f"{len(counts) - _CLASSES:,} more", "")]
     _print(console, f"{len(told['classes']):,} classes", ("label", "class", "items"), counts)
-    _show_steps(console, told)
+    parts = {part["part"]: part["steps"] for part in told["parts"]}
+    if None in parts.values() or not parts:
+        others = [name for name, steps in parts.items() if steps is None]
+        _show_steps(console, told["steps"], f"of {', '.join(others)}" if len(others) < len(parts) else "")
+    for name, steps in parts.items():
+        if steps is not None:
+            _show_steps(console, steps, f"of {name}")
+    _show_mixing(console, told["mixing"])
     rows = [
         (
             field["name"],
@@ -139,16 +161,21 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
     _print(console, "first samples of two epochs", ("epoch", "position", "path", "label", "class", "patch"), order)
 
 
-def _show_steps(console: Console, told: Mapping[str, Any]) -> None:
+def _show_steps(console: Console, steps: Sequence[Mapping[str, Any]], whose: str) -> None:
+    """Print what a transform does; `whose` names the parts of a mixture that have it, if not all do."""
     columns = ("image", "field", "op", "parameters", "p")
     rows = [
         (step["images"] or "all", step["field"], step["op"], _in_words(step["parameters"]), f"{step['p']:g}")
-        for step in told["steps"]
+        for step in steps
     ]
-    first = 0 if any(step["images"] for step in told["steps"]) else 1
-    _print(console, "steps, in order", columns[first:], [row[first:] for row in rows])
-    if told["mixing"]:
-        arguments = ", ".join(f"{name}={value:g}" for name, value in told["mixing"].items())
+    first = 0 if any(step["images"] for step in steps) else 1
+    title = f"steps {whose}, in order" if whose else "steps, in order"
+    _print(console, title, columns[first:], [row[first:] for row in rows])
+
+
+def _show_mixing(console: Console, mixing: Mapping[str, float]) -> None:
+    if mixing:
+        arguments = ", ".join(f"{name}={value:g}" for name, value in mixing.items())
         console.print(f"the recipe mixes batches, at the trainer: penstock.MixedFeed(feed, {arguments})", markup=False)
         console.print()
 
@@ -185,7 +212,7 @@ def serve(settings: CheckSettings) -> int:
     spec = follow_links(spec, roots)  # as a stack on one host does
     with waiting("listing the sources") as tell:
         catalog = Catalog.open(spec, roots, tell)
-    for plan in catalog.plans:
+    for plan in (each.with_transform(own) for each in catalog.plans for own in each.settings.transforms):
         CustomTransforms(plan.name, plan.settings.transform.custom, schema_before(plan.settings), plan.seed)
     told = [describe(catalog, plan, settings.world_size) for plan in catalog.plans]
     workers = len(usable_cores()) if settings.workers is None else settings.workers

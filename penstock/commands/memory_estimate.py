@@ -90,7 +90,8 @@ def look_at(catalog: Catalog, plan: StreamPlan, roots: Roots) -> Files:
     for slot in np.unique(np.linspace(0, plan.items - 1, count).astype(int)).tolist():
         ordinal, offset = divmod(slot, plan.geometry.task_items)
         task = catalog.task(TaskKey(stream=plan.name, ordinal=ordinal, item_offset=offset), 0)
-        measured = _measure(reader.read(task).contents[0])
+        part = plan.parts_of(np.array([task.items[0].item]))
+        measured = _measure(reader.read(task).contents[0], 0 if part is None else int(part[0]))
         if measured is not None:
             found.append(measured)
     return Files(
@@ -112,8 +113,8 @@ class _Measured:
     image: ImageFile | None = None
 
 
-def _measure(content: bytes | npt.NDArray[np.uint8] | ItemError) -> _Measured | None:
-    """Return an item's sizes; None if it cannot be read."""
+def _measure(content: bytes | npt.NDArray[np.uint8] | ItemError, part: int) -> _Measured | None:
+    """Return the sizes of an item of some part of a mixture, or of no mixture; None if it cannot be read."""
     if isinstance(content, np.ndarray):
         pixels = content.shape[0] * content.shape[1]
         return _Measured(content.nbytes, pixels, _DECODED * 3 * pixels)
@@ -122,7 +123,7 @@ def _measure(content: bytes | npt.NDArray[np.uint8] | ItemError) -> _Measured | 
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content)) as image:
             pixels, kind = image.width * image.height, image.format
-            file = ImageFile(image.height, image.width, kind in ("JPEG", "MPO"))
+            file = ImageFile(image.height, image.width, kind in ("JPEG", "MPO"), part)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     return _Measured(len(content), pixels, usual_bytes(kind, pixels), file)
@@ -196,7 +197,8 @@ def _workers(uses: Sequence[Use], workers: int) -> list[Term]:
     working = largest(size.working_bytes for use in uses if (size := use.listing.image_size) is not None)
     packed = [Term("workers, chunks", workers * working, f"{workers} × compressed arrays or chunks, unpacked")]
     decoding = largest(use.files.decoding_bytes for use in uses)
-    limit = max((use.plan.settings.transform.max_megapixels for use in uses), default=0.0)
+    transforms = [transform for use in uses for transform in use.plan.settings.transforms]
+    limit = max((transform.max_megapixels for transform in transforms), default=0.0)
     worst = max(COSTS, key=lambda kind: most_bytes(kind, int(limit * 1e6)))
     worst_mb = most_bytes(worst, int(limit * 1e6)) // 1_000_000
     return [

@@ -11,6 +11,7 @@ from penstock.protocol.errors import SpecError
 from penstock.protocol.spec.normalize import Normalize
 from penstock.protocol.spec.source import Source
 from penstock.protocol.spec.statistics import Statistics
+from penstock.protocol.spec.transform import Transform
 
 
 def pinned(settings: Normalize, source: Source, roots: Mapping[str, str | Path], channels: int) -> Normalize:
@@ -34,6 +35,17 @@ def pinned(settings: Normalize, source: Source, roots: Mapping[str, str | Path],
     except ValueError as error:
         raise SpecError(str(error)) from None
     return settings
+
+
+def with_statistics(name: str, transform: Transform, source: Source, roots: Mapping[str, str | Path]) -> Transform:
+    """Return a transform with what its statistics file holds. Raises SpecError, which begins with the name."""
+    if transform.normalize is None:
+        return transform
+    try:
+        normalize = pinned(transform.normalize, source, roots, transform.image_shape[2])
+    except SpecError as error:
+        raise SpecError(f"{name}: {error}") from error
+    return transform.model_copy(update={"normalize": normalize})
 
 
 def statistics_file(settings: Normalize, source: Source, roots: Mapping[str, str | Path]) -> tuple[str, str]:

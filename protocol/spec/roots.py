@@ -1,6 +1,7 @@
 """Roots as a spec names them: a folder or a URL. `protocol/storage/urls.py` reads files below a URL."""
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -18,3 +19,16 @@ def absolute_root(root: str, base: Path) -> str:
     if root.startswith(("file://", "local://")):  # fsspec would follow links out of it
         root = unquote(urlsplit(root).path)
     return root if is_url(root) else str(base.joinpath(Path(root).expanduser()).absolute())
+
+
+def root_names(data: object) -> Iterator[str]:
+    """Yield the values of all fields of a dumped spec that name a root: `root`, `manifest_root` and the like."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if (key == "root" or str(key).endswith("_root")) and isinstance(value, str):
+                yield value
+            else:
+                yield from root_names(value)
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from root_names(value)

@@ -5,7 +5,7 @@ The models define every field's meaning, unit, default and bounds; errors name f
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,10 +14,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.spec import html
+from penstock.protocol.spec.choice.part_transforms import check_part_transforms, own_transforms, with_own_transforms
 from penstock.protocol.spec.choice.sampling import Sampling
 from penstock.protocol.spec.model import Model, Name, RootPath
-from penstock.protocol.spec.pinning import pinned
-from penstock.protocol.spec.roots import absolute_root
+from penstock.protocol.spec.pinning import with_statistics
+from penstock.protocol.spec.roots import absolute_root, root_names
 from penstock.protocol.spec.source import AnySource, check_kind
 from penstock.protocol.spec.targets.kinds import AnyTarget
 from penstock.protocol.spec.targets.placed import PlacedTarget, placed_targets
@@ -130,9 +131,23 @@ class Stream(Model):
             taken |= placed.fields.keys()
         return self
 
-    @cached_property
+    @model_validator(mode="after")
+    def _samples_of_parts_are_alike(self) -> "Stream":
+        check_part_transforms(self)
+        return self
+
+    @property
+    def transforms(self) -> tuple[Transform, ...]:
+        """The stream's transform, and those of the parts of its mixture that have one of their own."""
+        return (self.transform, *own_transforms(self.source).values())
+
+    @property
     def placed_targets(self) -> tuple[PlacedTarget, ...]:
         """The targets of a sample, each with the image that it goes with."""
+        return self._placed_targets
+
+    @cached_property
+    def _placed_targets(self) -> tuple[PlacedTarget, ...]:
         sizes = {name: shape[:2] for name, shape in self.transform.image_shapes.items()}
         return tuple(placed_targets(self.targets, sizes, views=bool(self.transform.all_views)))
 
@@ -172,7 +187,9 @@ class Spec(Model):
                 ", ".join(shapes),
                 stream.batch_size,
             )
-            changes = ", ".join([*transform.augment.model_dump(exclude_defaults=True), *_ops(transform)])
+            changes = ", ".join(
+                [*transform.augment.model_dump(exclude_defaults=True), *(step.name for step in transform.every_step)]
+            )
             rows.append(tuple(html.text(fact) for fact in (*facts, changes or "none")))
         columns = ("stream", "source", "sample", "batch size", "random changes")
         return html.box("Spec", f"seed {self.seed}", html.table(columns, rows))
@@ -180,7 +197,7 @@ class Spec(Model):
     @property
     def root_names(self) -> set[str]:
         """Names of all roots that the spec knows: those in `roots`, and those that streams ask for."""
-        return {*self.roots, *_root_names(self.model_dump()["streams"])}
+        return {*self.roots, *root_names(self.model_dump()["streams"])}
 
     def map_roots(self, given: Mapping[str, str]) -> dict[str, str]:
         """Return where each root lies when `given` goes before `roots`. Raises SpecError for a name that is unknown."""
@@ -202,24 +219,6 @@ def only_stream(spec: Spec, stream: str | None) -> Spec:
     if name not in spec.streams:
         raise SpecError(f"--stream {name!r}: no such stream; there are: {', '.join(spec.streams)}")
     return spec.model_copy(update={"streams": {name: spec.streams[name]}})
-
-
-def _ops(transform: Transform) -> Iterator[str]:
-    """Yield the names of a transform's steps."""
-    return (step.name for step in transform.every_step)
-
-
-def _root_names(data: object) -> Iterator[str]:
-    """Yield the values of all fields of a dumped spec that name a root: `root`, `manifest_root` and the like."""
-    if isinstance(data, Mapping):
-        for key, value in data.items():
-            if (key == "root" or str(key).endswith("_root")) and isinstance(value, str):
-                yield value
-            else:
-                yield from _root_names(value)
-    elif isinstance(data, list | tuple):
-        for value in data:
-            yield from _root_names(value)
 
 
 def load_spec(path: str | Path) -> Spec:
@@ -287,12 +286,11 @@ def as_spec(spec: object) -> Spec:
 
 
 def _pinned(name: str, stream: Stream, roots: Mapping[str, str]) -> Stream:
-    """Return a stream with what its statistics file holds. Raises SpecError."""
-    transform = stream.transform
-    if transform.normalize is None:
-        return stream
-    try:
-        normalize = pinned(transform.normalize, stream.source, roots, transform.image_shape[2])
-    except SpecError as error:
-        raise SpecError(f"{name}.transform: {error}") from error
-    return stream.model_copy(update={"transform": transform.model_copy(update={"normalize": normalize})})
+    """Return a stream with what its statistics files hold. Raises SpecError."""
+    transform = with_statistics(f"{name}.transform", stream.transform, stream.source, roots)
+    parts = {
+        part: with_statistics(f"{name}.source.parts.{part}.transform", own, stream.source, roots)
+        for part, own in own_transforms(stream.source).items()
+    }
+    source = with_own_transforms(stream.source, parts) if parts else stream.source
+    return stream.model_copy(update={"transform": transform, "source": source})

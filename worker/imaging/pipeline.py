@@ -21,7 +21,7 @@ from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan, schema_before
 from penstock.protocol.records import FailureKind
 from penstock.protocol.wire import Array
-from penstock.sources.base import Loaded, open_reader
+from penstock.sources.base import Loaded, Reader, open_reader
 from penstock.sources.file_reader import FileReader
 from penstock.worker.imaging.cache.images import Cache, open_cache
 from penstock.worker.imaging.custom import CustomTransforms
@@ -54,16 +54,20 @@ class Pipeline:
         roots: Mapping[str, str | Path],
         datasets: Collection[str] = (),
         cache: Cache | None = None,
+        reader: Reader | None = None,
     ) -> None:
         """Map the stream's root by `roots`; custom transforms may import `datasets`; `cache` keeps decoded images.
 
-        Raises SpecError if the root has no entry, or a transform is not installed.
+        `reader`: what reads the items, if it is not to be opened here. Raises SpecError if the root has no entry, or a
+        transform is not installed.
         """
         #: The plan that the samples are made by.
         self.plan = plan
         self._roots = dict(roots)
         #: Reads the items.
-        self.reader = open_reader(plan, roots)
+        self.reader = reader or open_reader(plan, roots)
+        #: All that reads items.
+        self.readers = (self.reader,)
         transform = plan.settings.transform
         self._patches = plan.settings.patches
         self._decoder = Decoder(

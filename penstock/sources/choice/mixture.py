@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -14,32 +15,39 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from penstock.protocol.errors import SourceError
+from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.records import Item
 from penstock.protocol.sampling.groups import Groups, Phase, whole
 from penstock.protocol.spec.model import Model, Name
 from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import AnySource, Source
+from penstock.protocol.spec.transform import Transform
 from penstock.protocol.storage.labels import GivenClasses, sorted_classes
-from penstock.sources.base import Listing, Reader, Roots, SourceKind, count_classes, list_source, root_of
+from penstock.sources.base import Listing, Reader, Roots, SourceKind, count_classes, kind_of, list_source, root_of
+from penstock.sources.choice.mixed_reader import MixedReader
 from penstock.sources.choice.selected_listing import labels_of
 from penstock.sources.choice.selection import select
 from penstock.sources.containers.shards import ShardSource, check_copy, shard_room
 from penstock.sources.file_reader import open_files
 
 #: Kinds whose items are files, or parts of files, that any worker reads by their names.
-_MIXED = ("directory", "manifest", "tar", "arrow", "tfrecord", "lmdb", "mds")
+_FILES = ("directory", "manifest", "coco", "voc", "yolo", "paired", "tar", "arrow", "tfrecord", "lmdb", "mds")
+#: Those, and kinds with a reader of their own.
+_MIXED = (*_FILES, "parquet")
 
 
 class Part(Model):
     """A source of a mixture, and its share of an epoch."""
 
     source: AnySource
-    """The source, of kind `directory`, `manifest`, `tar`, `arrow`, `tfrecord`, `lmdb` or `mds`. Its root is that of the
-    mixture."""
+    """The source, of any kind but `arrays`, `hdf5` and `mixture`. Its root is that of the mixture."""
     weight: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Share of an epoch relative to the other parts, whatever their sizes. All parts have one, or none: then each has
     as many places as it has items, so that every item comes once."""
+    transform: Transform | None = Field(default=None, exclude_if=lambda transform: transform is None)
+    """What a worker makes of this part's items; default: the stream's transform, of which every part makes the same
+    fields. Sizes, colours and element types of the result are those of the stream's transform, all else may differ."""
 
 
 class Weights(Model):
@@ -103,6 +111,16 @@ class MixtureSource(Source):
                 raise ValueError(f"schedule from epoch {each.from_epoch}: give a weight for each of {known}")
         return self
 
+    @property
+    def own_transforms(self) -> dict[str, Transform]:
+        """The transforms of the parts that have one of their own, by the part's name."""
+        return {name: part.transform for name, part in self.parts.items() if part.transform is not None}
+
+    def with_transforms(self, transforms: Mapping[str, Transform]) -> "MixtureSource":
+        """Return the source whose parts of these names have these transforms, and the others none."""
+        parts = {name: part.model_copy(update={"transform": transforms.get(name)}) for name, part in self.parts.items()}
+        return self.model_copy(update={"parts": parts})
+
 
 def _with_root(part: object, root: object) -> object:
     """Return a part, not checked yet, whose source has this root unless it names one."""
@@ -141,6 +159,11 @@ class MixtureListing(Listing):
         """Memory that all listings take."""
         return self.labels.nbytes + sum(listing.held_bytes for listing in self._parts)
 
+    @property
+    def longest_row(self) -> int:
+        """Bytes of the longest row of the columns that targets are made of."""
+        return max(listing.longest_row for listing in self._parts)
+
     def path(self, index: int) -> str:
         """Return how messages name an item."""
         part = int(np.searchsorted(self._starts, index, side="right")) - 1
@@ -173,27 +196,76 @@ def groups_of(source: MixtureSource, sizes: Sequence[int], shard: tuple[int, int
     return Groups(sizes=tuple(sizes), phases=(Phase(weights=first), *later))
 
 
-def list_mixture(source: MixtureSource, roots: Roots) -> MixtureListing:
-    """Return the items of all parts. Raises SourceError, which names the part."""
+def list_mixture(source: MixtureSource, roots: Roots, columns: Sequence[str] = ()) -> MixtureListing:
+    """Return the items of all parts, with the columns that targets are made of. Raises SourceError, with the part."""
     listings = {}
     for name, part in source.parts.items():
         try:
             one = part.source.model_copy(update={"allow_outside": source.allow_outside})
-            listings[name] = select(one, list_source(one, roots))
+            listings[name] = select(one, list_source(one, roots, columns))
         except SourceError as error:
             raise SourceError(f"part {name!r}: {error}") from error
     return MixtureListing(listings, source.classes)
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Parts of a mixture whose items are read and transformed alike."""
+
+    #: Their numbers.
+    parts: tuple[int, ...]
+    transform: Transform
+
+
+def ways_of(plan: StreamPlan, *, transforms: bool = True) -> list[Way]:
+    """Return the parts of a plan's mixture by how their items are read and, with `transforms`, transformed."""
+    source, ways = plan.settings.source, list[tuple[object, Way]]()
+    for number, part in enumerate(source.parts.values() if isinstance(source, MixtureSource) else ()):
+        transform = (part.transform if transforms else None) or plan.settings.transform
+        key = (transform, number if part.source.kind_name not in _FILES else -1)
+        for place, (known, way) in enumerate(ways):
+            if known == key:
+                ways[place] = (key, Way((*way.parts, number), transform))
+                break
+        else:
+            ways.append((key, Way((number,), transform)))
+    return [way for _, way in ways]
+
+
+def way_of_part(ways: Sequence[Way]) -> Int64s:
+    """Return the number of each part's way."""
+    found = np.empty(sum(len(way.parts) for way in ways), np.int64)
+    for number, way in enumerate(ways):
+        found[list(way.parts)] = number
+    return found
+
+
+def open_way(plan: StreamPlan, way: Way, roots: Roots) -> Reader:
+    """Return the reader of some parts of a plan's mixture. Raises SourceError if other shards were listed."""
+    source = plan.settings.source
+    assert isinstance(source, MixtureSource)  # noqa: S101 - it has ways
+    root, parts = root_of(source.root, roots), list(source.parts.values())
+    digests = json.loads(plan.copy_digest) if plan.copy_digest else [""] * len(parts)
+    chosen = []
+    for number in way.parts:
+        one = parts[number].source.model_copy(update={"allow_outside": source.allow_outside})
+        mine = plan.model_copy(update={"copy_digest": digests[number]})
+        if one.kind_name not in _FILES:
+            return kind_of(one).open_reader(one.unselected, mine, roots)
+        if isinstance(one, ShardSource) and not is_url(root):
+            check_copy(one, mine, root)
+        chosen.append(one)
+    return open_files(source, plan, roots, shard_room(*chosen))
+
+
 def open_mixture(source: MixtureSource, plan: StreamPlan, roots: Roots) -> Reader:
-    """Return the reader of all parts' files. Raises SourceError if this host has other shards than were listed."""
-    root = root_of(source.root, roots)
-    digests = json.loads(plan.copy_digest) if plan.copy_digest else []
-    for part, digest in zip(source.parts.values(), digests, strict=True):
-        if isinstance(part.source, ShardSource) and not is_url(root):
-            one = part.source.model_copy(update={"allow_outside": source.allow_outside})
-            check_copy(one, plan.model_copy(update={"copy_digest": digest}), root)
-    return open_files(source, plan, roots, shard_room(*(part.source for part in source.parts.values())))
+    """Return the reader of all parts' items. Raises SourceError if this host has other shards than were listed."""
+    del source
+    ways = ways_of(plan, transforms=False)
+    readers = [open_way(plan, way, roots) for way in ways]
+    if len(readers) == 1 or plan.groups is None:
+        return readers[0]
+    return MixedReader(readers, way_of_part(ways), np.cumsum(plan.groups.sizes))
 
 
-KIND = SourceKind(MixtureSource, list_mixture, open_mixture, follows_links=True)
+KIND = SourceKind(MixtureSource, list_mixture, open_mixture, list_columns=list_mixture, follows_links=True)

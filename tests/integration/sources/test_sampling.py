@@ -2,9 +2,13 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from support.streams import Batch, digest, make_images, make_spec, make_stream, run_stack, take
+
+from penstock.protocol.errors import PenstockError
 
 pytestmark = pytest.mark.integration
 
@@ -73,3 +77,46 @@ def test_a_mixture_gives_the_same_bytes_at_any_number_of_workers_and_says_where_
         assert {0: 30, 1: 30} == dict(Counter(part for part, _ in parts_of))
         assert all((item >= 16) == (part == 1) for part, item in parts_of)
     assert digests[0] == digests[1]
+
+
+@pytest.mark.slow
+def test_parts_with_transforms_of_their_own_make_the_same_bytes_everywhere(tmp_path: Path) -> None:
+    """At 1, 2 and 5 workers, resumed in the midst of an epoch at another number, with bad items in both parts.
+
+    Each part's items look as its own transform makes them.
+    """
+    for folder in ("web", "clean"):
+        make_images(tmp_path / "photos" / folder, each=8, classes=("cat", "dog"))
+        (tmp_path / "photos" / folder / "cat" / "bad.jpg").write_bytes(b"no image")
+    parts: dict[str, Any] = {name: {"source": {"kind": "directory", "path": name}} for name in ("web", "clean")}
+    parts["clean"]["transform"] = {
+        "steps": [{"op": "random_crop", "size": [32, 40]}, {"op": "equalize"}, {"op": "posterize", "bits": 1}]
+    }
+    source = {"kind": "mixture", "root": "photos", "parts": parts}
+    stream = make_stream(source=source, batch_size=12, failure_budget=0.2)
+    spec = make_spec(tmp_path / "photos", train=stream)
+    digests, per_epoch = [], 32 * 3 // 12
+    for workers in (1, 2, 5):
+        with run_stack(spec, workers=workers) as stack:
+            feed = stack.feed("train")
+            batches = take(feed, 2 * per_epoch)
+        digests.append(digest(batches))
+        for batch in batches:
+            for part, image in zip(batch["source"], batch["image"], strict=True):
+                assert (2 >= len(np.unique(image))) == (part == 1)
+    assert 1 == len({*digests})
+    with run_stack(spec, workers=3) as stack:
+        feed = stack.feed("train")
+        first = take(feed, per_epoch + 3)
+        state = feed.state_dict()
+    with run_stack(spec, workers=2) as stack:
+        feed = stack.feed("train")
+        feed.load_state_dict(state)
+        rest = take(feed, per_epoch - 3)
+    assert digests[0] == digest(first + rest)
+    parts["clean"].pop("transform")
+    with run_stack(spec, workers=1) as stack:
+        feed = stack.feed("train")
+        feed.load_state_dict(state)
+        with pytest.raises(PenstockError, match="fingerprint"):
+            next(iter(feed))

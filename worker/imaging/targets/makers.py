@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from penstock.protocol.errors import ItemError
 from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
@@ -17,6 +19,7 @@ from penstock.protocol.spec.targets.target import Target
 from penstock.protocol.spec.targets.values import LabelsTarget, NumbersTarget, TextTarget
 from penstock.protocol.wire import Array
 from penstock.sources.base import Loaded, Reader
+from penstock.sources.choice.mixture import MixtureSource
 from penstock.sources.file_listing import prefix_of
 from penstock.sources.manifest_rows import path_problem
 from penstock.sources.tables.formats import row_name
@@ -75,11 +78,18 @@ class Targets:
             for name, target in settings.targets.items()
         ]
         self._patches = settings.patches
-        self._manifest = str(getattr(settings.source, "path", "") or settings.source.kind_name)
+        self._plan = plan
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
         return bool(self._targets)
+
+    def _manifest(self, item: Item) -> str:
+        """Return what messages call the file that lists an item."""
+        source, part = self._plan.settings.source, self._plan.parts_of(np.array([item.item]))
+        if part is not None and isinstance(source, MixtureSource):
+            source = list(source.parts.values())[int(part[0])].source
+        return str(getattr(source, "path", "") or source.kind_name)
 
     def begin(self, epoch: int, items: Int64s) -> None:
         """Draw for what has random numbers of its own."""
@@ -116,7 +126,7 @@ class Targets:
                 cell = _cell(item, named.cell)
                 target = named.loader.load(cell, files[offset] if files is not None else None, size)
             except ItemError as error:
-                where = item.path if item.row is None else row_name(self._manifest, item.row)
+                where = item.path if item.row is None else row_name(self._manifest(item), item.row)
                 raise ItemError(f"{where}: {named.target.column} (target {named.name}): {error}") from error
             for place in named.places:
                 out = [arrays[name] for name in place.fields]

@@ -231,3 +231,24 @@ def test_roots_of_the_command_line_go_before_the_specs(
     make_images(tmp_path / "elsewhere", each=7, size=16)
     train, _ = ask(capsys, str(spec), "--root", f"photos={tmp_path / 'elsewhere'}")["streams"]
     assert {"cat": 7, "dog": 7} == train["classes"]
+
+
+def test_the_steps_of_each_part_of_a_mixture_are_told(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Once for the parts that take the stream's transform, and once for each that has one of its own."""
+    own = 'transform = { steps = [{ op = "resize", size = [8, 12] }, { op = "grayscale" }] }'
+    cat, dog = (f'source = {{ kind = "directory", path = "{name}" }}' for name in ("cat", "dog"))
+    mixture = f'{{ kind = "mixture", root = "photos", parts = {{ cat = {{ {cat} }}, dog = {{ {dog}, {own} }} }} }}'
+    for folder in ("cat", "dog"):
+        make_images(spec.parent / "photos" / folder, each=1, size=32)
+    source = next(line for line in SPEC.splitlines() if line.startswith("source"))
+    spec.write_text(SPEC.replace(source, f"source = {mixture}", 1), encoding="utf-8")
+    [told] = ask(capsys, str(spec), "--stream", "train")["streams"]
+    assert [("cat", 2, None), ("dog", 2, ["resize", "grayscale"])] == [
+        (part["part"], part["items"], part["steps"] and [step["op"] for step in part["steps"]])
+        for part in told["parts"]
+    ]
+    assert ["resize", "random_crop"] == [step["op"] for step in told["steps"]]
+    assert 0 == main([str(spec), "--stream", "train"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert words.index("steps of cat, in order") < words.index("random_crop") < words.index("steps of dog, in order")
+    assert words.index("steps of dog, in order") < words.index("grayscale")

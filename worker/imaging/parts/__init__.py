@@ -1,0 +1,1 @@
+"""Samples of mixtures whose parts are read or transformed in different ways."""
