@@ -30,6 +30,8 @@ LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 64, 8_000_000
 MOST_BLOCKS = 4096
 #: Tasks that `window_epochs` leaves room for: each of several workers has one to make and the next ones in hand.
 ENOUGH_TASKS = 16
+#: By default, an epoch has about so many tasks or more, unless they had fewer than so many items.
+_TASKS_AN_EPOCH, _FEW_ITEMS = 64, 16
 #: Items that a source may have where some come several times in an epoch.
 _MOST_ITEMS = 2**40
 #: Which items of a task are meant: the one at an offset, those at some offsets, or all.
@@ -107,7 +109,7 @@ class StreamPlan(Model):
             items=self.items,
             patches=self.settings.patches,
             mix=self.settings.mix,
-            task_items=default_task_items(self.settings, self.sample_bytes),
+            task_items=default_task_items(self.settings, self.sample_bytes, self.items),
             shuffle=self.settings.shuffle is True,
         )
 
@@ -205,21 +207,27 @@ def _part(slots: range, item_offset: int | None) -> range:
     return slots if item_offset is None else slots[item_offset : item_offset + 1]
 
 
-def default_task_items(stream: Stream, sample_bytes: int) -> int:
-    """Return how many items make a task: `task_items`, or about 4 MB of samples, nested with the mix window.
+def default_task_items(stream: Stream, sample_bytes: int, items: int) -> int:
+    """Return how many items make a task: `task_items`, or by size, nested with the mix window.
 
-    Whole batches where that comes near: a batch of one task's samples is passed on as it lies.
+    By size: about 4 MB of samples, but no more than a 64th of the epoch's items, so that the first batch is there soon,
+    all workers have work and a lost task is little; yet at least 16 items, where 4 MB hold them. Whole batches where
+    that comes near: a batch of one task's samples is passed on as it lies.
     """
     #: A task near this size (bytes) costs little to hand over, compared with decoding, and still balances the load.
     target_bytes = 4_000_000
-    wanted = stream.task_items or max(1, min(1024, target_bytes // (sample_bytes * stream.patches)))
+    by_bytes = max(1, target_bytes // (sample_bytes * stream.patches))
+    wanted = stream.task_items or min(1024, by_bytes, max(_FEW_ITEMS, items // _TASKS_AN_EPOCH))
     batch_items = stream.batch_size // math.gcd(stream.batch_size, stream.patches)
     batch_fits = batch_items <= wanted or batch_items * stream.patches * sample_bytes <= 2 * target_bytes
     if stream.task_items is None and batch_fits:
         wanted = max(1, wanted // batch_items) * batch_items
     if wanted >= stream.mix:
         return wanted // stream.mix * stream.mix
-    return max(divisor for divisor in _divisors(stream.mix) if divisor <= wanted)
+    nested = max(divisor for divisor in _divisors(stream.mix) if divisor <= wanted)
+    if stream.task_items is None and 4 * nested < min(_FEW_ITEMS, wanted) and stream.mix <= min(1024, by_bytes):
+        return stream.mix  # a prime number, such as 997: better one large task than tasks of one item
+    return nested
 
 
 def _divisors(number: int) -> list[int]:

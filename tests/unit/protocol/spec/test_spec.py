@@ -176,10 +176,18 @@ def stream(task_items: int | None, mix: int, patches: int = 1) -> Any:
     return Spec.model_validate({"streams": {"train": settings}}).streams["train"]
 
 
-@given(st.none() | st.integers(1, 4096), st.integers(1, 1000), st.integers(1, 50), st.integers(1, 10**8))
-def test_tasks_and_mix_windows_always_nest(task_items: int | None, mix: int, patches: int, sample_bytes: int) -> None:
+@given(
+    st.none() | st.integers(1, 4096),
+    st.integers(1, 1000),
+    st.integers(1, 50),
+    st.integers(1, 10**8),
+    st.integers(1, 10**9),
+)
+def test_tasks_and_mix_windows_always_nest(
+    task_items: int | None, mix: int, patches: int, sample_bytes: int, count: int
+) -> None:
     """Whatever is asked for, one divides the other, and a task is never larger than asked for unless `mix` needs it."""
-    items = default_task_items(stream(task_items, mix, patches), sample_bytes)
+    items = default_task_items(stream(task_items, mix, patches), sample_bytes, count)
     assert items >= 1
     assert items % mix == 0 or mix % items == 0
     if task_items is not None:
@@ -193,11 +201,26 @@ def test_tasks_and_mix_windows_always_nest(task_items: int | None, mix: int, pat
 def test_a_task_holds_whole_batches_where_that_comes_near(batch_size: int, patches: int, sample_bytes: int) -> None:
     """About 4 MB, at most twice as many, and no batch is cut by a task's end unless a batch is larger than that."""
     settings = stream(None, 1, patches).model_copy(update={"batch_size": batch_size})
-    items = default_task_items(settings, sample_bytes)
+    items = default_task_items(settings, sample_bytes, 10**9)
     near = 2 * (4_000_000 // (sample_bytes * patches)) * patches * sample_bytes
     if math.lcm(batch_size, patches) * sample_bytes < near and items < 512:
         assert items * patches % batch_size == 0
     assert items == 1 or items * patches * sample_bytes <= 8_000_000
+
+
+@given(st.integers(1, 300), st.integers(1, 100_000), st.integers(1, 10**6))
+def test_an_epoch_has_many_tasks(batch_size: int, sample_bytes: int, count: int) -> None:
+    """A task is a 64th of the epoch's items or less, unless that were fewer than 16 or cut a batch."""
+    settings = stream(None, 1).model_copy(update={"batch_size": batch_size})
+    items = default_task_items(settings, sample_bytes, count)
+    assert items <= max(count // 64, 16, batch_size)
+
+
+@pytest.mark.parametrize(("mix", "expected"), [(997, 997), (1000, 10), (900, 15), (13, 13), (5, 15)])
+def test_a_mix_window_without_fitting_parts_is_one_task(mix: int, expected: int) -> None:
+    """Tasks of one item each would cost more than they gain: 997 is a prime number, 1000 is not."""
+    settings = stream(None, mix).model_copy(update={"batch_size": 4096})
+    assert expected == default_task_items(settings, 3000, 1000)
 
 
 def test_a_mapping_is_checked_like_a_file() -> None:
