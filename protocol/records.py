@@ -37,6 +37,8 @@ class Item(Message):
     """Class index; -1 without one."""
     span: tuple[Count, Count] | None = None
     """Offset and length (bytes) of the item in its file; none: the item is the whole file."""
+    content: Annotated[str, StringConstraints(max_length=64)] = ""
+    """Of a part of a file below a URL, what tells the content that was listed from another one; none: nothing does."""
     row: Count | None = None
     """Line (of CSV and JSON lines) or row of the manifest that lists the item, if the stream has targets; of an array,
     the item's row, if the stream takes only some of them. None: neither, or the row follows from the plan."""

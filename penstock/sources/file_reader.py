@@ -148,8 +148,8 @@ class UrlReader:
             except ItemError as error:
                 return [error]
         if self._shards is None:
-            return read_together(self._remote, path, self._limit_bytes, spans)
-        kept = self._shards.read(path, self._limit_bytes, spans)
+            return read_together(self._remote, path, self._limit_bytes, spans, items[0].content)
+        kept = self._shards.read(path, self._limit_bytes, spans, items[0].content)
         return self._read_apart(items) if kept is None else kept
 
     def _read_apart(self, items: Sequence[Item]) -> list[bytes | ItemError]:
@@ -157,7 +157,7 @@ class UrlReader:
         found: list[bytes | ItemError] = [b""] * len(items)
         for group in together(items):
             spans = [items[place].span or (0, 0) for place in group]
-            contents = read_together(self._remote, items[0].path, self._limit_bytes, spans)
+            contents = read_together(self._remote, items[0].path, self._limit_bytes, spans, items[0].content)
             for place, content in zip(group, contents, strict=True):
                 found[place] = content
         return found

@@ -33,6 +33,8 @@ class SpanListing(Listing):
     digest: str
     copy_digest: str = ""
     weights: npt.NDArray[np.float64] | None = None
+    #: What tells the content of each file from another one, below a URL; empty: nothing does.
+    tags: tuple[str, ...] = ()
     #: What was found in the files and not listed: how many of each suffix.
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
@@ -66,9 +68,11 @@ class SpanListing(Listing):
 
     def item(self, index: int) -> Item:
         """Return an item as a task carries it: its file, and where it lies there."""
+        file = self.of_file[index]
         return Item.model_construct(
             item=index,
-            path=self.files[self.of_file[index]],
+            path=self.files[file],
+            content=self.tags[file] if self.tags else "",
             label=int(self.labels[index]),
             span=(int(self.offsets[index]), int(self.lengths[index])),
         )
@@ -79,6 +83,7 @@ class SpanListingBuilder:
 
     def __init__(self) -> None:
         self._files: list[str] = []
+        self._tags: list[str] = []
         self._of_file, self._offsets, self._lengths, self._labels = array("i"), array("q"), array("q"), array("i")
         self._weights = array("d")
 
@@ -86,9 +91,10 @@ class SpanListingBuilder:
         """Return the number of items so far."""
         return len(self._labels)
 
-    def begin_file(self, path: str) -> None:
-        """Say which file, as a path below the root, the items that follow lie in."""
+    def begin_file(self, path: str, tag: str = "") -> None:
+        """Say which file, as a path below the root, the items that follow lie in, and which content of it is meant."""
         self._files.append(path)
+        self._tags.append(tag)
 
     def add(self, offset: int, length: int, label: int, weight: float | None = None) -> None:
         """Add an item; all have a weight, or none. Raises SourceError if it is empty or before the file's start."""
@@ -134,4 +140,5 @@ class SpanListingBuilder:
             labels=labels,
             digest=digest.hexdigest(),
             weights=weights,
+            tags=tuple(self._tags) if any(self._tags) else (),
         )

@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from penstock.protocol.errors import ItemError
 
@@ -14,13 +15,19 @@ from penstock.protocol.errors import ItemError
 _GONE, _DENIED, _TRY_AGAIN = {404, 410}, {401, 403, 407}, {408, 425, 429, 500, 502, 503, 504}
 #: What a server says of the part that it sends: first and last byte, and the file's size or `*`.
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-#: Facts about a file that change with its content, as file systems of fsspec and HTTP call them, in small letters.
-_FACTS = frozenset({"etag", "content-md5", "digest", "last-modified", "lastmodified", "md5hash", "crc32c", "mtime"})
+#: Facts about a file that change with its content, as file systems of fsspec and HTTP call them, in small letters; an
+#: ETag alone counts where there is one, because answers with a part of a file may lack the others.
+_FACTS = frozenset({"last-modified", "lastmodified", "md5hash", "crc32c", "mtime"})
+#: A file that changed less than this ago (s) may change again within the second that HTTP tells.
+_SETTLED_S = 10.0
 #: Longest time (s) for which a server's wish to be asked later is heeded.
 _MOST_LATER_S = 5.0
 
 #: Error for a part that a file does not hold.
 ENDS_EARLY = "the file ends before the item does (it was cut, or the source is out of date)"
+
+#: Error for a part of a file that is not the one that was listed.
+REPLACED = "the file was replaced since it was listed: start again, so that it is listed anew"
 
 
 class Final(Exception):  # noqa: N818 - never leaves this package
@@ -45,8 +52,10 @@ class RemoteIdentity:
     """What tells a file below a URL from another one of the same name."""
 
     size: int
-    #: Digest of what else the server says of it, such as its ETag and its time of change.
+    #: Digest of what else the server says of it, such as its ETag; empty: nothing that a change would show in.
     tag: str
+    #: Whether another content is sure to have another tag.
+    settled: bool = True
 
 
 def check_status(status: int, headers: Mapping[str, str], *, part: bool) -> None:
@@ -95,8 +104,35 @@ def size_told(headers: Mapping[str, str]) -> int:
 
 def tag_of(facts: Mapping[str, object]) -> str:
     """Return the digest of those facts about a file that change with its content; empty if none is told."""
-    told = sorted((name.lower(), str(value)) for name, value in facts.items() if name.lower() in _FACTS)
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:32] if told else ""
+    known = {name.lower(): str(value) for name, value in facts.items() if value is not None}
+    if etag := known.get("etag", "").removeprefix("W/").strip('"'):
+        return _digest(etag)
+    told = sorted((name, value) for name, value in known.items() if name in _FACTS)
+    return _digest(repr(told)) if told else ""
+
+
+def is_settled(facts: Mapping[str, object], now: float) -> bool:
+    """Return whether another content of a file is sure to have another tag; `now` in seconds since 1970."""
+    known = {name.lower(): value for name, value in facts.items() if value is not None}
+    if known.get("etag"):
+        return True
+    changed = known.get("last-modified")
+    if not isinstance(changed, str):
+        return False
+    try:
+        return now - parsedate_to_datetime(changed).timestamp() > _SETTLED_S
+    except ValueError:
+        return False
+
+
+def check_content(tag: str, wanted: str) -> None:
+    """Raise Final unless what came is of the content that is meant."""
+    if tag != wanted:
+        raise Final(REPLACED)
+
+
+def _digest(told: str) -> str:
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def part_of(content: memoryview, begin: int, span: tuple[int, int], limit_bytes: int) -> bytes | ItemError:

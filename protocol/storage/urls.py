@@ -7,36 +7,28 @@ not interpreted here.
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn, TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from penstock.protocol.errors import ItemError, SourceError
+from penstock.protocol.storage import url_requests
 from penstock.protocol.storage.url_answers import (
     ENDS_EARLY,
     AskLaterError,
     Final,
     RemoteIdentity,
     TriesOver,
-    check_status,
-    part_bytes,
     part_of,
-    size_told,
-    tag_of,
 )
+from penstock.protocol.storage.url_requests import S3, Http, Requests
 
-#: Seconds that one request may take.
-_REQUEST_S = 20.0
-#: Seconds that bringing a manifest here may take, and its largest size (bytes).
-_MANIFEST_S, _MANIFEST_BYTES = 3600.0, 64_000_000_000
 #: Seconds to wait before each further try; each pause is drawn between a half and one and a half of it, so that
 #: workers that a server turned away do not all come back at once.
 _BACKOFF_S = (0.05, 0.3, 1.0)
 _TRIES = len(_BACKOFF_S) + 1
-#: Bytes of a body that are taken at once.
-_CHUNK_BYTES = 262_144
 #: Folders deeper than this, and more of them, are links on the server that lead in circles or multiply folders: a page
 #: does not say which entries are links.
 _MOST_DEEP, _MOST_FOLDERS = 64, 200_000
@@ -84,7 +76,8 @@ class Remote:
             ) from error
         protocols = self._fs.protocol if isinstance(self._fs.protocol, tuple) else (self._fs.protocol,)
         self._http = "http" in protocols or "https" in protocols
-        self._allow_outside = allow_outside
+        kind = Http if self._http else S3 if "s3" in protocols and hasattr(self._fs, "_call_s3") else Requests
+        self._requests = kind(self._fs, allow_outside=allow_outside)
         self.name = shown(url)
         try:
             self._place("")
@@ -109,16 +102,17 @@ class Remote:
         return content
 
     def read_spans(
-        self, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], tries: int = _TRIES
+        self, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], tries: int = _TRIES, tag: str = ""
     ) -> list[bytes | ItemError]:
         """Return the parts of a file at these (offset, length), or why one cannot be had, by a single request.
 
-        It also brings what lies between them. Raises ItemError if nothing of it can be had.
+        It also brings what lies between them. With a `tag`, parts of another content of the file are refused. Raises
+        ItemError if nothing of it can be had.
         """
         taken = [span for span in spans if 0 < span[1] <= limit_bytes]
         begin = min((offset for offset, _ in taken), default=0)
         end = max((offset + length for offset, length in taken), default=0)
-        content = self._read(path, limit_bytes, (begin, end - begin), tries) if taken else b""
+        content = self._read(path, limit_bytes, (begin, end - begin), tries, tag) if taken else b""
         view = memoryview(content)
         return [part_of(view, begin, span, limit_bytes) for span in spans]
 
@@ -126,14 +120,16 @@ class Remote:
         """Return a file's size and what tells it from another one of its name, by one request. Raises ItemError."""
         self._check(path)
         try:
-            return self._try(lambda: self._identity(self._place(path)))
+            return self._try(lambda: self._requests.identity(self._place(path)))
         except Final as error:
             raise ItemError("the file is empty" if str(error) == ENDS_EARLY else str(error)) from error
 
-    def _read(self, path: str, limit_bytes: int, span: tuple[int, int] | None, tries: int = _TRIES) -> bytes:
+    def _read(
+        self, path: str, limit_bytes: int, span: tuple[int, int] | None, tries: int = _TRIES, tag: str = ""
+    ) -> bytes:
         self._check(path)
         try:
-            return self._try(lambda: self._once(self._place(path), limit_bytes, span), tries)
+            return self._try(lambda: self._requests.part(self._place(path), limit_bytes, span, tag), tries)
         except Final as error:
             raise ItemError(str(error)) from error
 
@@ -146,11 +142,7 @@ class Remote:
         """Copy a file of any size to this host. Raises SourceError."""
 
         def copy() -> None:
-            if not self._http:
-                self._fs.get_file(self._place(path), str(file))
-                return
-            with file.open("wb") as opened:
-                self._http_get(self._place(path), _MANIFEST_BYTES, opened.write, _MANIFEST_S)
+            self._requests.copy(self._place(path), file)
 
         try:
             self._try(copy)
@@ -207,75 +199,6 @@ class Remote:
         split = urlsplit(str(self._root))
         return urlunsplit(split._replace(path=f"{split.path.rstrip('/')}/{quote(path)}"))
 
-    def _once(self, place: str, limit_bytes: int, span: tuple[int, int] | None) -> bytes:
-        if self._http:
-            content = bytearray()
-            self._http_get(place, limit_bytes, content.extend, _REQUEST_S, span)
-            return bytes(content)
-        start, end = (0, limit_bytes + 1) if span is None else (span[0], span[0] + span[1])
-        found = cast("bytes", self._call("cat_file", place, start=start, end=end))
-        if span is not None and len(found) > span[1]:
-            raise ConnectionError(f"asked for {span[1]} bytes from {span[0]}, and {len(found)} came")
-        return found
-
-    def _identity(self, place: str) -> RemoteIdentity:
-        if not self._http:
-            facts: Mapping[str, object] = self._call("info", place)
-            size = facts.get("size")
-            if not isinstance(size, int) or facts.get("type") == "directory":
-                raise Final("no file, or one whose size is not told")
-            return RemoteIdentity(size, tag_of(facts))
-        headers = self._http_get(place, 1, lambda _: None, _REQUEST_S, (0, 1))
-        return RemoteIdentity(size_told(headers), tag_of(headers))
-
-    def _call(self, name: str, place: str, **options: int) -> Any:  # noqa: ANN401 - whatever the file system returns
-        """Call a function of a file system that is not HTTP's: with a deadline, if it can be given one."""
-        from fsspec.asyn import sync  # noqa: PLC0415 - as above
-
-        if self._fs.async_impl:
-            return sync(self._fs.loop, getattr(self._fs, f"_{name}"), place, timeout=_REQUEST_S, **options)
-        return getattr(self._fs, name)(place, **options)
-
-    def _http_get(
-        self,
-        url: str,
-        limit_bytes: int,
-        take: Callable[[bytes], object],
-        within_s: float,
-        span: tuple[int, int] | None = None,
-    ) -> Mapping[str, str]:
-        from fsspec.asyn import sync  # noqa: PLC0415 - as above
-
-        return cast("Mapping[str, str]", sync(self._fs.loop, self._get, url, limit_bytes, take, span, timeout=within_s))
-
-    async def _get(
-        self, url: str, limit_bytes: int, take: Callable[[bytes], object], span: tuple[int, int] | None
-    ) -> Mapping[str, str]:
-        """Ask for a file by HTTP, one request; `take` gets it part by part, no more than the limit and a part."""
-        session = await self._fs.set_session()
-        headers = {"Accept-Encoding": "identity", "Range": f"bytes={span[0]}-{sum(span) - 1}"} if span else {}
-        async with session.get(
-            self._fs.encode_url(url), allow_redirects=self._allow_outside, headers=headers
-        ) as response:
-            told: Mapping[str, str] = response.headers
-            check_status(response.status, told, part=span is not None)
-            wanted = None if span is None else part_bytes(told, span)
-            if wanted is None and (response.content_length or 0) > limit_bytes:
-                raise Final(
-                    f"{response.content_length} bytes is over the limit of {limit_bytes} bytes (transform.max_file_mb)"
-                )
-            size = 0
-            async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-                size += len(chunk)
-                if wanted is not None and size > wanted:
-                    break
-                take(chunk)
-                if wanted is None and size > limit_bytes:
-                    break
-            if wanted not in (None, size):
-                raise ConnectionError(f"asked for {wanted} bytes from {(span or (0, 0))[0]}, and {size} came")
-            return told
-
     def _try(self, call: Callable[[], _Result], tries: int = _TRIES) -> _Result:
         for left in reversed(range(tries)):
             try:
@@ -295,5 +218,5 @@ class Remote:
 
     def _give_up(self, error: Exception, tries: int) -> NoReturn:
         kind = "ConnectionError" if isinstance(error, AskLaterError) else type(error).__name__
-        words = f"no answer within {_REQUEST_S:g} s" if isinstance(error, TimeoutError) else one_line(error)
+        words = f"no answer within {url_requests.REQUEST_S:g} s" if isinstance(error, TimeoutError) else one_line(error)
         raise TriesOver(f"cannot read, {tries} times tried: {kind}: {words}") from error

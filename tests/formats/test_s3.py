@@ -10,12 +10,19 @@ from moto.server import ThreadedMotoServer  # pyright: ignore[reportMissingImpor
 from support.images import write_images
 from support.streams import digest, epochs, make_spec, make_stream, run_stack
 
+from penstock.protocol.messages import TaskKey
+from penstock.protocol.spec.spec import parse_spec
+from penstock.sources.base import open_reader
+from penstock.ventilator.sources.catalog import Catalog
+
 pytestmark = pytest.mark.formats
 
 #: Sources by name.
 SOURCES: Mapping[str, Mapping[str, object]] = {
     "tar": {"kind": "tar", "path": "tar-*.tar"},
     "tar-kept": {"kind": "tar", "path": "tar-*.tar", "cache_gb": 0.1},
+    "parquet": {"kind": "parquet", "path": "hub.parquet"},
+    "parquet-kept": {"kind": "parquet", "path": "hub.parquet", "cache_gb": 0.1},
     "arrow-kept": {"kind": "arrow", "path": "arrow/data-*.arrow", "cache_gb": 0.1},
     "tfrecord": {"kind": "tfrecord", "path": "train-*-of-00001", "label": "image/class/text"},
 }
@@ -61,4 +68,22 @@ def test_a_bucket_gives_the_samples_of_the_folder(bucket: Path) -> None:
         found = {name: digest(epochs(stack.feed(name), 1)) for name in streams}
     assert dict.fromkeys(streams, expected) == found
     kept = list((bucket.parent / "cache/penstock/penstock-shards-1").rglob("*.shard"))
-    assert len(list(bucket.glob("tar-*.tar"))) + len(list(bucket.glob("arrow/*.arrow"))) == len(kept)
+    assert len(list(bucket.glob("tar-*.tar"))) + len(list(bucket.glob("arrow/*.arrow"))) + 1 == len(kept)
+    indexes = list((bucket.parent / "cache/penstock/shards").iterdir())
+    assert len(kept) + len(list(bucket.glob("train-*"))) <= len(indexes)
+
+
+def test_an_object_that_is_replaced_under_a_run_is_noticed(bucket: Path) -> None:
+    """Each answer with a part of it carries its ETag: no image of another content comes, and the reason is told."""
+    client = boto3.client("s3")
+    for kind, path in (("tar", "replaced.tar"), ("parquet", "replaced.parquet")):
+        one = next(iter(bucket.glob("tar-*.tar"))) if kind == "tar" else bucket / "hub.parquet"
+        client.upload_file(str(one), "photos", path)
+        stream = {**make_stream(source={"kind": kind, "root": "photos", "path": path}), "shuffle": False}
+        spec = parse_spec({"roots": {"photos": "s3://photos"}, "streams": {"train": stream}})
+        catalog = Catalog.open(spec, spec.roots)
+        task = catalog.task(TaskKey(stream="train", ordinal=0), 0)
+        assert all(isinstance(each, bytes) for each in open_reader(catalog.plans[0], spec.roots).read(task).contents)
+        client.put_object(Bucket="photos", Key=path, Body=one.read_bytes() + bytes(1))
+        words = {str(each) for each in open_reader(catalog.plans[0], spec.roots).read(task).contents}
+        assert {"the file was replaced since it was listed: start again, so that it is listed anew"} == words

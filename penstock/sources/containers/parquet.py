@@ -4,7 +4,8 @@ A task names an item by its row: offset is the row, counted from 0, and length i
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import Annotated, Any, BinaryIO, Literal
 
 from pydantic import Field
@@ -12,6 +13,8 @@ from pydantic import Field
 from penstock.protocol.errors import SourceError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.roots import is_url
+from penstock.protocol.storage.url_answers import RemoteIdentity
+from penstock.protocol.storage.urls import Remote
 from penstock.sources.base import Roots, SourceKind, root_of
 from penstock.sources.choice.table_rows import RowChoice, TableFields
 from penstock.sources.containers.columns import (
@@ -25,9 +28,11 @@ from penstock.sources.containers.columns import (
     import_pyarrow,
     reported,
 )
+from penstock.sources.containers.parquet_files import LocalFiles, RemoteFiles
+from penstock.sources.containers.parquet_parts import with_columns
 from penstock.sources.containers.parquet_reader import ParquetReader
 from penstock.sources.containers.shard_index import ShardIndex
-from penstock.sources.containers.shards import ShardSource, check_copy, list_shards
+from penstock.sources.containers.shards import ShardSource, check_copy, list_shards, shard_room
 from penstock.sources.span_listing import SpanListing
 from penstock.sources.tables.parquet_pages import text_batches
 
@@ -49,8 +54,14 @@ class ParquetSource(TableFields, ShardSource):
 
 def list_parquet(source: ParquetSource, roots: Roots) -> SpanListing:
     """Return the rows of all files. Raises SourceError."""
-    _refuse_url(source, root_of(source.root, roots))
-    return list_shards(source, roots, lambda opened, name: read_parquet(opened, name, source))
+
+    @contextmanager
+    def bring(remote: Remote, path: str, identity: RemoteIdentity) -> Generator[BinaryIO]:
+        columns = [*([source.label] if source.label else []), *source.choosing_columns]
+        with with_columns(remote, path, identity, columns) as copy:
+            yield copy.opened
+
+    return list_shards(source, roots, lambda opened, name: read_parquet(opened, name, source), bring)
 
 
 def read_parquet(opened: BinaryIO, name: str, source: ParquetSource) -> ShardIndex:
@@ -120,15 +131,15 @@ def _check_images(metadata: object, column: str, name: str) -> None:
 def open_parquet(source: ParquetSource, plan: StreamPlan, roots: Roots) -> ParquetReader:
     """Return the reader of a stream's rows. Raises SourceError if this host has other files."""
     root = root_of(source.root, roots)
-    _refuse_url(source, root)
-    check_copy(source, plan, root)
     limit_bytes = int(plan.settings.transform.max_file_mb * 1e6)
-    return ParquetReader(root, source.image, allow_outside=source.allow_outside, limit_bytes=limit_bytes)
-
-
-def _refuse_url(source: ParquetSource, root: str) -> None:
+    files: LocalFiles | RemoteFiles
     if is_url(root):
-        raise SourceError(f"{root}/{source.path}: images in Parquet are read from files only: copy it to a folder")
+        remote = Remote(root, allow_outside=source.allow_outside)
+        files = RemoteFiles(remote, source.image, shard_room(source))
+    else:
+        check_copy(source, plan, root)
+        files = LocalFiles(root, source.image, allow_outside=source.allow_outside)
+    return ParquetReader(files, limit_bytes=limit_bytes)
 
 
 KIND = SourceKind(ParquetSource, list_parquet, open_parquet, splits=True, follows_links=True)

@@ -2,139 +2,166 @@
 
 # ruff: noqa: ANN401 - pyarrow has no types
 
-from collections import OrderedDict
-from typing import Any
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.records import Item, Task
-from penstock.protocol.storage.confined_files import Watch, open_below
 from penstock.sources.base import Loaded
-from penstock.sources.containers.columns import bytes_column, image_bytes, import_pyarrow
+from penstock.sources.containers.columns import import_pyarrow
+from penstock.sources.containers.parquet_files import KeptFile, LocalFile, LocalFiles, RemoteFile, RemoteFiles
+from penstock.sources.fetchers import fetchers
 from penstock.sources.file_reader import loaded
-from penstock.sources.tables.parquet_pages import check_images
 
 #: Bytes of unpacked row groups that a reader keeps; a larger group is kept alone.
 CACHE_BYTES = 256_000_000
-#: Most bytes that a row group may unpack to, and how many of its rows are unpacked at once.
-MOST_BYTES, _ROWS = 2_000_000_000, 16
-#: Files that a reader keeps open.
-_FILES = 16
+#: Most bytes that a row group may unpack to.
+MOST_BYTES = 2_000_000_000
+#: A row group: its file's path, and its number.
+_Key = tuple[str, int]
+_Opened = LocalFile | RemoteFile | KeptFile
 
-
-class _File:
-    """An open Parquet file."""
-
-    def __init__(self, root: str, path: str, image: str, *, allow_outside: bool) -> None:
-        """Open it. Raises SourceError and what pyarrow raises."""
-        self._pa = pa = import_pyarrow(f"{root}/{path}")
-        self.watch = Watch(open_below(root, path, allow_outside=allow_outside), path)
-        self._opened = open(self.watch.descriptor, "rb", closefd=False)  # noqa: SIM115 - closed with the descriptor
-        self._table = pa.parquet.ParquetFile(self._opened)
-        groups = range(self._table.metadata.num_row_groups)
-        #: Number of the first row behind each row group.
-        self.ends = np.cumsum([self._table.metadata.row_group(group).num_rows for group in groups], dtype=np.int64)
-        self._column = bytes_column(self._table.schema_arrow, image)
-
-    def group(self, number: int, most_bytes: int) -> Any:
-        """Return the images of a row group. Raises ItemError if they take more memory than that.
-
-        Rows are unpacked a few at a time, since a file of a few hundred bytes may repeat one large value in each row.
-        """
-        row_group = self._table.metadata.row_group(number)
-        for chunk in map(row_group.column, range(row_group.num_columns)):
-            if chunk.path_in_schema == self._column:
-                check_images(self.watch.descriptor, chunk, "cannot read the row's group")
-        parts, size = [], 0
-        for batch in self._table.iter_batches(_ROWS, row_groups=[number], columns=[self._column], use_threads=False):
-            parts.append(image_bytes(batch.column(0)))
-            size += parts[-1].nbytes
-            if size > most_bytes:
-                raise ItemError(
-                    f"row group {number} has more than {most_bytes / 1e6:g} MB of images, and is read as a "
-                    "whole: write smaller row groups (row_group_size)"
-                )
-        return self._pa.chunked_array(parts)
+_Argument = TypeVar("_Argument")
+_Result = TypeVar("_Result")
 
 
 class ParquetReader:
-    """Images in the rows of Parquet files below a root of this host."""
+    """Images in the rows of Parquet files below a root."""
 
     def __init__(
         self,
-        root: str,
-        image: str,
+        files: LocalFiles | RemoteFiles,
         *,
-        allow_outside: bool,
         limit_bytes: int,
         cache_bytes: int = CACHE_BYTES,
         most_bytes: int = MOST_BYTES,
     ) -> None:
         """Open no file yet. Raises SourceError if pyarrow is missing."""
-        self._arrow = import_pyarrow(root)
-        self._root, self._image, self._allow_outside = root, image, allow_outside
+        self._arrow = import_pyarrow("images")
+        self._source = files
         self._limit_bytes, self._cache_bytes, self._most_bytes = limit_bytes, cache_bytes, most_bytes
-        self._files: OrderedDict[str, _File] = OrderedDict()
-        self._groups: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._files: OrderedDict[str, _Opened] = OrderedDict()
+        self._groups: OrderedDict[_Key, Any] = OrderedDict()
 
     @property
     def cached_bytes(self) -> int:
         """Bytes of the row groups that are kept."""
         return sum(group.nbytes for group in self._groups.values())
 
+    def keep_shards(self, folder: str, most_gb: float | None) -> None:
+        """Keep whole files in a folder, if the source is a URL and gives room for them. Raises CacheError."""
+        if isinstance(self._source, RemoteFiles):
+            self._source.keep_shards(folder, most_gb)
+
+    @property
+    def notes(self) -> deque[str]:
+        """What the log should say of kept files."""
+        return self._source.notes if isinstance(self._source, RemoteFiles) else deque()
+
     def read(self, task: Task) -> Loaded:
         """Return the image of each item's row; the rows of one row group are read together."""
         contents: list[bytes | ItemError] = [b""] * len(task.items)
+        files = self._open([item.path for item in task.items], {item.path: item.content for item in task.items})
+        wanted: OrderedDict[_Key, list[tuple[int, int]]] = OrderedDict()
         for place in sorted(
             range(len(task.items)), key=lambda at: (task.items[at].path, task.items[at].span or (0, 0))
         ):
+            item = task.items[place]
             try:
-                contents[place] = self._read(task.items[place])
+                key, row = self._find(item, files[item.path])
+                wanted.setdefault(key, []).append((place, row))
             except ItemError as error:
                 contents[place] = error
+        keys = list(wanted)
+        for first in range(0, len(keys), self._source.AT_ONCE):
+            some = keys[first : first + self._source.AT_ONCE]
+            for key, group in zip(some, self._load(some, files), strict=True):
+                for place, row in wanted[key]:
+                    contents[place] = group if isinstance(group, ItemError) else self._content(group, row)
         return loaded(task, contents)
 
-    def _read(self, item: Item) -> bytes:
+    @staticmethod
+    def _find(item: Item, file: _Opened | ItemError) -> tuple[_Key, int]:
+        """Return the row group of an item, and its row there. Raises ItemError."""
         if item.span is None:
             raise ItemError("a row of a Parquet file was expected, and not a whole file")
+        if isinstance(file, ItemError):
+            raise file
+        file.check(item.content)
         row = item.span[0]
-        try:
-            file = self._file(item.path)
-            number = int(np.searchsorted(file.ends, row, side="right"))
-            if number == len(file.ends):
-                raise ItemError(f"the file has {file.ends[-1] if number else 0} rows, and the item is row {row}")
-            group = self._group(item.path, file, number)
-            content = group[row - (int(file.ends[number - 1]) if number else 0)].as_py()
-        except SourceError as error:
-            raise ItemError(str(error)) from error
-        except (self._arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise ItemError(f"cannot read the row's group: {error}") from error
+        number = int(np.searchsorted(file.ends, row, side="right"))
+        if number == len(file.ends):
+            raise ItemError(f"the file has {file.ends[-1] if number else 0} rows, and the item is row {row}")
+        return (item.path, number), row - (int(file.ends[number - 1]) if number else 0)
+
+    def _content(self, group: Any, row: int) -> bytes | ItemError:
+        content = group[row].as_py() if row < len(group) else b""
         if not content:
-            raise ItemError("the row holds no image: it is null" if content is None else "the item is empty")
+            return ItemError("the row holds no image: it is null" if content is None else "the item is empty")
         if len(content) > self._limit_bytes:
-            raise ItemError(
+            return ItemError(
                 f"{len(content)} bytes is over the limit of {self._limit_bytes} bytes (transform.max_file_mb)"
             )
         return bytes(content)
 
-    def _file(self, path: str) -> _File:
-        file = self._files.get(path)
-        if file is None:
-            file = _File(self._root, path, self._image, allow_outside=self._allow_outside)
-            self._files[path] = file
-            if len(self._files) > _FILES:
-                self._files.popitem(last=False)
-        self._files.move_to_end(path)
-        file.watch.check()
-        return file
+    def _open(self, paths: Sequence[str], tags: Mapping[str, str]) -> dict[str, _Opened | ItemError]:
+        """Return each file, or why it cannot be opened; those that are not open are opened at once."""
+        source, names = self._source, list(dict.fromkeys(paths))
+        missing = [path for path in names if path not in self._files]
 
-    def _group(self, path: str, file: _File, number: int) -> Any:
-        group = self._groups.get((path, number))
-        if group is None:
-            group = file.group(number, self._most_bytes)
+        def opened(path: str) -> _Opened | ItemError:
+            try:
+                return source.open(path, tags[path]) if isinstance(source, RemoteFiles) else source.open(path)
+            except SourceError as error:
+                return ItemError(str(error))
+            except ItemError as error:
+                return error
+            except (self._arrow.ArrowException, OSError) as error:
+                return ItemError(f"cannot read the row's group: {error}")
+
+        fresh = dict(zip(missing, self._at_once(opened, missing), strict=True))
+        files: dict[str, _Opened | ItemError] = {}
+        for path in names:
+            files[path] = found = fresh[path] if path in fresh else self._files[path]
+            if not isinstance(found, ItemError):
+                self._files[path] = found
+                self._files.move_to_end(path)
+        while len(self._files) > source.MOST_OPEN:
+            self._files.popitem(last=False)
+        return files
+
+    def _load(self, keys: Sequence[_Key], files: Mapping[str, _Opened | ItemError]) -> list[Any]:
+        """Return the images of row groups, or why they cannot be had; those that are not kept are read at once."""
+        missing = [key for key in keys if key not in self._groups]
+
+        def read(key: _Key) -> Any:
+            file = files[key[0]]
+            try:
+                return file if isinstance(file, ItemError) else file.group(key[1], self._most_bytes)
+            except SourceError as error:
+                return ItemError(str(error))
+            except ItemError as error:
+                return error
+            except (self._arrow.ArrowException, OSError, UnicodeDecodeError) as error:
+                return ItemError(f"cannot read the row's group: {error}")
+
+        found = dict(zip(missing, self._at_once(read, missing), strict=True))
+        groups = [found[key] if key in found else self._groups[key] for key in keys]
+        for key, group in zip(keys, groups, strict=True):
+            if not isinstance(group, ItemError):
+                self._keep(key, group)
+        return groups
+
+    def _at_once(self, call: Callable[[_Argument], _Result], arguments: Sequence[_Argument]) -> Iterable[_Result]:
+        most = self._source.AT_ONCE
+        return map(call, arguments) if len(arguments) < 2 or most == 1 else fetchers(most).map(call, arguments)  # noqa: PLR2004 - a single one
+
+    def _keep(self, key: _Key, group: Any) -> None:
+        if key not in self._groups:
             while self._groups and self.cached_bytes + group.nbytes > self._cache_bytes:
                 self._groups.popitem(last=False)
-            self._groups[path, number] = group
-        self._groups.move_to_end((path, number))
-        return group
+            self._groups[key] = group
+        self._groups.move_to_end(key)

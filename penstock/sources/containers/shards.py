@@ -22,12 +22,13 @@ from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import Source, confined
 from penstock.protocol.storage.confined_files import Watch, open_below
 from penstock.protocol.storage.labels import GivenClasses, some, sorted_classes
+from penstock.protocol.storage.urls import Remote
 from penstock.sources.base import Reader, Roots, root_of
-from penstock.sources.containers.index_cache import cached
+from penstock.sources.containers.index_cache import cached, local_identity
+from penstock.sources.containers.remote_shards import Bring, list_remote, whole
 from penstock.sources.containers.shard_index import ShardIndex
 from penstock.sources.containers.shard_names import expand, find_shards
 from penstock.sources.file_reader import ShardRoom, open_files
-from penstock.sources.remote import brought
 from penstock.sources.span_listing import SpanListing, SpanListingBuilder
 from penstock.sources.split import held_out
 
@@ -66,15 +67,17 @@ class ShardSource(Source):
         return self.model_dump(mode="json", exclude={"path", "cache_gb", *Source.model_fields})
 
 
-def list_shards(source: ShardSource, roots: Roots, read: ReadShard) -> SpanListing:
-    """Return the items of all files. Raises SourceError."""
+def list_shards(source: ShardSource, roots: Roots, read: ReadShard, bring: Bring = whole) -> SpanListing:
+    """Return the items of all files; `bring` opens as much of one below a URL as `read` needs. Raises SourceError."""
     root = root_of(source.root, roots)
     gathered = _Gathered(source)
-    for path in find_shards(source.path, root, allow_outside=source.allow_outside):
-        if is_url(root):
-            with brought(root, path, allow_outside=source.allow_outside) as (place, name), open(place, "rb") as opened:  # noqa: PTH123 - bytes
-                gathered.add(path, os.fstat(opened.fileno()).st_size, read(opened, name), name)
-        else:
+    paths = find_shards(source.path, root, allow_outside=source.allow_outside)
+    if is_url(root):
+        remote = Remote(root, allow_outside=source.allow_outside)
+        for shard in list_remote(remote, paths, source.index_fields(), read, bring):
+            gathered.add(shard.path, shard.identity.size, shard.index, shard.name, shard.identity.tag)
+    else:
+        for path in paths:
             gathered.add(path, *_read_local(source, root, path, read), f"{root}/{path}")
     return gathered.listing()
 
@@ -91,7 +94,7 @@ def _read_local(source: ShardSource, root: str, path: str, read: ReadShard) -> t
         return index
 
     try:
-        return shard.size, cached(name, source.index_fields(), shard, make, time.time())
+        return shard.size, cached(name, source.index_fields(), local_identity(shard, time.time()), make)
     except ItemError as error:
         raise SourceError(str(error)) from error
     finally:
@@ -116,13 +119,16 @@ class _Gathered:
         self._sizes: list[tuple[str, int]] = []
         self._passed_over: Counter[str] = Counter()
 
-    def add(self, path: str, size: int, index: ShardIndex, name: str) -> None:
-        """Add a file's items. Raises SourceError if a label is not among the classes that were given."""
+    def add(self, path: str, size: int, index: ShardIndex, name: str, tag: str = "") -> None:
+        """Add the items of a file, whose content has this tag at its server.
+
+        Raises SourceError if a label is not among the classes that were given.
+        """
         if self._source.classes is None and index.labels:
             self._take_classes(tuple(index.classes), name)
         self._sizes.append((path, size))
         self._passed_over.update(index.passed_over)
-        self._builder.begin_file(path)
+        self._builder.begin_file(path, tag)
         for number, (offset, length) in enumerate(zip(index.offsets, index.lengths, strict=True)):
             label = -1
             if index.labels:

@@ -13,23 +13,23 @@ _MOST_FAILED, _MOST_FAILED_S = 8, 20.0
 
 
 def read_together(
-    remote: Remote, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]]
+    remote: Remote, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], tag: str = ""
 ) -> list[bytes | ItemError]:
-    """Return parts of a file by a single request, or why one cannot be had.
+    """Return parts of a file by a single request, or why one cannot be had; with a `tag`, of this content only.
 
     If all tries of that request fail, each part is tried once by a request of its own: others than the one that the
     server cannot send may come.
     """
     try:
-        return remote.read_spans(path, limit_bytes, spans)
+        return remote.read_spans(path, limit_bytes, spans, tag=tag)
     except ItemError as error:
         if len(spans) == 1 or not isinstance(error.__cause__, TriesOver):
             return [error] * len(spans)
-        return _read_apart(remote, path, limit_bytes, spans, error)
+        return _read_apart(remote, path, limit_bytes, spans, error, tag)
 
 
 def _read_apart(
-    remote: Remote, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], why: ItemError
+    remote: Remote, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], why: ItemError, tag: str
 ) -> list[bytes | ItemError]:
     """Return each part by one try, or `why` the request for all of them failed."""
     found: list[bytes | ItemError] = []
@@ -40,7 +40,7 @@ def _read_apart(
             continue
         began = time.monotonic()
         try:
-            found += remote.read_spans(path, limit_bytes, [span], tries=1)
+            found += remote.read_spans(path, limit_bytes, [span], tries=1, tag=tag)
         except ItemError as error:
             failed, failed_s = failed + 1, failed_s + time.monotonic() - began
             found.append(why if isinstance(error.__cause__, TriesOver) else error)

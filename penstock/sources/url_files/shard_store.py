@@ -9,7 +9,6 @@ The store never fails a training: where it cannot keep a shard, it says why, onc
 one.
 """
 
-import errno
 import hashlib
 import os
 import threading
@@ -22,15 +21,13 @@ from pathlib import Path
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.storage.cache_folder import CacheError, open_folder
-from penstock.protocol.storage.url_answers import part_of
+from penstock.protocol.storage.url_answers import REPLACED, part_of
 from penstock.protocol.storage.urls import Remote
-from penstock.sources.fetchers import fetchers
+from penstock.sources.url_files.pieces import bring
 from penstock.sources.url_files.shard_room import Room, lock
 
 #: Name of the layout.
 _LAYOUT = "penstock-shards-1"
-#: Bytes of one request for a part of a shard, and how many of them a shard may have at once.
-_PIECE_BYTES, _AT_ONCE = 8_000_000, 4
 #: Shards that a process fetches at once.
 _SHARDS_AT_ONCE = 4
 #: How often (s) a worker looks whether another one has fetched a shard; and after how long without a byte it gives up.
@@ -50,6 +47,8 @@ class _Shard:
     #: Name of its file in the store.
     name: str
     size: int
+    #: What tells its content from another one, as the server says.
+    tag: str
 
 
 class ShardStore:
@@ -97,12 +96,17 @@ class ShardStore:
             self._pass_over(path, error.strerror or str(error))
         return None
 
-    def read(self, path: str, limit_bytes: int, spans: Spans) -> list[bytes | ItemError] | None:
-        """Return parts of a shard, or why one cannot be had; None if the shard is not kept."""
+    def read(self, path: str, limit_bytes: int, spans: Spans, tag: str = "") -> list[bytes | ItemError] | None:
+        """Return parts of a shard, or why one cannot be had; None if the shard is not kept.
+
+        With a `tag`, parts of another content of the shard are refused.
+        """
         descriptor = self.open(path)
         if descriptor is None:
             return None
         try:
+            if not self.has(path, tag):
+                return [ItemError(REPLACED) for _ in spans]
             return [
                 part_of(
                     memoryview(os.pread(descriptor, min(length, limit_bytes), offset)),
@@ -118,13 +122,19 @@ class ShardStore:
         finally:
             os.close(descriptor)
 
+    def has(self, path: str, tag: str) -> bool:
+        """Return whether the content of a shard that was opened is the one with this tag; empty: any is."""
+        with self._lock:
+            shard = self._known.get(path)
+        return not tag or shard is None or shard.tag == tag
+
     def _look_up(self, path: str) -> _Shard:
         """Ask the server which content the shard has now. Raises ItemError."""
         identity = self._remote.identity(path)
         if not identity.tag:
             raise ItemError("the server tells neither an ETag nor a time of change, so that a change would not show")
         name = hashlib.sha256(f"{path}\0{identity.size}\0{identity.tag}".encode()).hexdigest()[:32]
-        shard = _Shard(f"{name}.shard", identity.size)
+        shard = _Shard(f"{name}.shard", identity.size, identity.tag)
         with self._lock:
             self._known[path] = shard
         return shard
@@ -187,7 +197,7 @@ class ShardStore:
                 )
                 return None
             with self._fetching:
-                self._fill(descriptor, path, shard)
+                bring(self._remote, path, descriptor, [(0, shard.size)], shard.tag)
             self._check_unchanged(path, shard)
             os.fsync(descriptor)
             part.rename(self._folder / shard.name)
@@ -202,25 +212,6 @@ class ShardStore:
         """Raise ItemError if the server has another content by now."""
         if self._look_up(path) != shard:
             raise ItemError("it was changed while it was fetched")
-
-    def _fill(self, descriptor: int, path: str, shard: _Shard) -> None:
-        """Request a shard, some parts at once. Raises ItemError and OSError; then no part is on its way any more.
-
-        The caller closes the descriptor, whose number may be another file's a moment later: no part may write by then.
-        """
-
-        def piece(offset: int) -> None:
-            length = min(_PIECE_BYTES, shard.size - offset)
-            [content] = self._remote.read_spans(path, length, [(offset, length)])
-            if isinstance(content, ItemError):
-                raise content
-            _write_all(descriptor, content, offset)
-
-        offsets = range(0, shard.size, _PIECE_BYTES)
-        for first in range(0, len(offsets), _AT_ONCE):
-            coming = fetchers(_AT_ONCE * _SHARDS_AT_ONCE).map(piece, offsets[first : first + _AT_ONCE])
-            coming.wait()
-            list(coming)  # raises the first error
 
     def _pass_over(self, path: str, why: str, *, say: bool = True) -> None:
         """Leave a shard to single requests for a while."""
@@ -239,12 +230,3 @@ def _is_still(part: Path, descriptor: int) -> bool:
         return os.path.samestat(part.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
-
-
-def _write_all(descriptor: int, content: bytes, offset: int) -> None:
-    view, done = memoryview(content), 0
-    while done < len(view):
-        written = os.pwrite(descriptor, view[done:], offset + done)
-        if not written:
-            raise OSError(errno.EIO, "the disk takes nothing")
-        done += written

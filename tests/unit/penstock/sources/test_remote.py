@@ -152,7 +152,7 @@ def test_each_failure_has_its_words(
 ) -> None:
     """One that stays; what cannot be mended is not tried again."""
     if mischief == "hang":  # else a busy machine's stall would pass for a server's
-        monkeypatch.setattr("penstock.protocol.storage.urls._REQUEST_S", 0.2)
+        monkeypatch.setattr("penstock.protocol.storage.url_requests.REQUEST_S", 0.2)
     with serve(photos, mischief=lambda *_: mischief) as web:
         with pytest.raises(ItemError, match=re.escape(words)):
             Remote(web.url).read(NAMES[0], 10**6)

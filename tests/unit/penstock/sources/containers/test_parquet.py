@@ -9,6 +9,7 @@ from support.sources.tables import hub_table, write_parquet
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.records import Item, Task
+from penstock.sources.containers.parquet_files import LocalFiles
 from penstock.sources.containers.parquet_reader import ParquetReader
 
 pa = pytest.importorskip("pyarrow")
@@ -34,7 +35,9 @@ def task_of(*spans: tuple[int, int], path: str = "s.parquet") -> Task:
 
 def reader(root: Path, limit_bytes: int = 10**6, cache_bytes: int = 10**6) -> ParquetReader:
     """Return a reader of the column `image`."""
-    return ParquetReader(str(root), "image", allow_outside=False, limit_bytes=limit_bytes, cache_bytes=cache_bytes)
+    return ParquetReader(
+        LocalFiles(str(root), "image", allow_outside=False), limit_bytes=limit_bytes, cache_bytes=cache_bytes
+    )
 
 
 def test_rows_are_items_in_the_order_of_files_and_rows(folder: Path) -> None:
@@ -174,10 +177,8 @@ def test_a_damaged_page_quarantines_the_items_of_its_group(tmp_path: Path) -> No
     assert b"b" * 500 == whole
 
 
-def test_a_url_and_another_copy_are_refused(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Rows are read from files, and from those that were listed."""
-    with pytest.raises(SourceError, match="read from files only"):
-        listed("http://host/folder", "parquet", "s.parquet")
+def test_another_copy_is_refused(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Rows are read from the files that were listed."""
     other = tmp_path_factory.mktemp("other")
     write_parquet(other / "train-00.parquet", hub_table([b"x"], [0]))
     with pytest.raises(SourceError, match="other names or sizes"):
@@ -189,7 +190,7 @@ def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
     images = pa.array([bytes(100_000)] * 200)
     write_parquet(tmp_path / "s.parquet", pa.table({"image": images}), rows=200, compression="zstd")
     assert (tmp_path / "s.parquet").stat().st_size < 2000
-    opened = ParquetReader(str(tmp_path), "image", allow_outside=False, limit_bytes=10**6, most_bytes=10**7)
+    opened = ParquetReader(LocalFiles(str(tmp_path), "image", allow_outside=False), limit_bytes=10**6, most_bytes=10**7)
     [content] = opened.read(task_of((7, 1))).contents
     assert isinstance(content, ItemError)
     assert "row group 0 has more than 10 MB of images" in str(content)

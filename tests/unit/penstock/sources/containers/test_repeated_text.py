@@ -16,6 +16,7 @@ from support.sources.tables import write_arrow, write_parquet
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.records import Item, Task
+from penstock.sources.containers.parquet_files import LocalFiles
 from penstock.sources.containers.parquet_reader import ParquetReader
 from penstock.sources.tables import parquet_pages
 
@@ -127,7 +128,7 @@ def test_a_small_page_of_images_that_unpacks_to_much_is_refused_unread(tmp_path:
         data_page_size=2**31 - 1,
     )
     assert (tmp_path / "s.parquet").stat().st_size < 100_000
-    reader = ParquetReader(str(tmp_path), "image", allow_outside=False, limit_bytes=10**7)
+    reader = ParquetReader(LocalFiles(str(tmp_path), "image", allow_outside=False), limit_bytes=10**7)
     item = Item(item=0, path="s.parquet", label=0, span=(7, 1))
     task = Task(key=TaskKey(stream="s", ordinal=0), attempt=0, epoch=0, items=(item,))
     before = begin_peak()

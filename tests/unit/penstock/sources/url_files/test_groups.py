@@ -75,7 +75,7 @@ def test_an_item_behind_the_files_end_fails_alone(folder: Path) -> None:
 @pytest.mark.parametrize("mischief", [503, "reset", "short", "shifted", "hang"])
 def test_a_request_that_fails_is_made_again(mischief: int | str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Throttling, a cut connection, a body that is not the part that was asked for, silence: then the right bytes."""
-    monkeypatch.setattr("penstock.protocol.storage.urls._REQUEST_S", 2.0)
+    monkeypatch.setattr("penstock.protocol.storage.url_requests.REQUEST_S", 2.0)
     first: Mischief = lambda _, number: mischief if number == 0 else ""  # noqa: E731
     with serve(folder, mischief=first) as web:
         assert [CONTENT[7:16], CONTENT[20:30]] == read(web.url, ((7, 9), (20, 10)))

@@ -28,7 +28,7 @@ SPANS = [(0, 10), (SIZE - 7, 7)]
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait shorter between tries, and ask for several parts of a shard."""
     monkeypatch.setattr("penstock.protocol.storage.urls._BACKOFF_S", (0.01, 0.01, 0.01))
-    monkeypatch.setattr("penstock.sources.url_files.shard_store._PIECE_BYTES", 70_000)
+    monkeypatch.setattr("penstock.sources.url_files.pieces.PIECE_BYTES", 70_000)
 
 
 @pytest.fixture
@@ -156,12 +156,12 @@ def test_a_part_that_fails_waits_for_those_beside_it(web: Web, tmp_path: Path) -
 
     class FirstFails(Remote):
         def read_spans(
-            self, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], tries: int = 4
+            self, path: str, limit_bytes: int, spans: Sequence[tuple[int, int]], tries: int = 4, tag: str = ""
         ) -> list[bytes | ItemError]:
             if spans[0][0] == 0:
                 raise ItemError("the first part is refused")
             assert late.wait(30)
-            found = super().read_spans(path, limit_bytes, spans, tries)
+            found = super().read_spans(path, limit_bytes, spans, tries, tag)
             came.append(spans[0][0])
             return found
 

@@ -1,0 +1,178 @@
+"""Opens Parquet files, below a folder or a URL, to unpack the images of one row group at a time."""
+
+# ruff: noqa: ANN401 - pyarrow has no types
+
+import os
+import threading
+from collections import deque
+from contextlib import ExitStack
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from penstock.protocol.errors import ItemError
+from penstock.protocol.storage.confined_files import Watch, open_below
+from penstock.protocol.storage.url_answers import REPLACED, RemoteIdentity
+from penstock.protocol.storage.urls import Remote
+from penstock.sources.containers.columns import bytes_column, image_bytes, import_pyarrow
+from penstock.sources.containers.parquet_parts import spans_of, with_footer
+from penstock.sources.file_reader import ShardRoom
+from penstock.sources.tables.parquet_pages import check_images
+from penstock.sources.url_files.partial_copy import PartialCopy
+from penstock.sources.url_files.shard_store import ShardStore
+
+#: Rows of a group that are unpacked at once.
+_ROWS = 16
+
+
+class ImageFile:
+    """The footer of a Parquet file: which rows its groups have, and where its images lie."""
+
+    def __init__(self, pa: Any, opened: BinaryIO, image: str) -> None:
+        """Read it. Raises SourceError and what pyarrow raises."""
+        self._pa = pa
+        with pa.parquet.ParquetFile(opened) as table:
+            self.metadata: Any = table.metadata
+            self.column = bytes_column(table.schema_arrow, image)
+        groups = range(self.metadata.num_row_groups)
+        #: Number of the first row behind each row group.
+        self.ends = np.cumsum([self.metadata.row_group(group).num_rows for group in groups], dtype=np.int64)
+
+    def unpack(self, opened: BinaryIO, number: int, most_bytes: int) -> Any:
+        """Return the images of a row group. Raises ItemError if they take more memory than that.
+
+        Rows are unpacked a few at a time, since a file of a few hundred bytes may repeat one large value in each row.
+        """
+        row_group = self.metadata.row_group(number)
+        for chunk in map(row_group.column, range(row_group.num_columns)):
+            if chunk.path_in_schema == self.column:
+                check_images(opened.fileno(), chunk, "cannot read the row's group")
+        parts, size = [], 0
+        with self._pa.parquet.ParquetFile(opened, metadata=self.metadata, pre_buffer=False) as table:
+            for batch in table.iter_batches(_ROWS, row_groups=[number], columns=[self.column], use_threads=False):
+                parts.append(image_bytes(batch.column(0)))
+                size += parts[-1].nbytes
+                if size > most_bytes:
+                    raise ItemError(
+                        f"row group {number} has more than {most_bytes / 1e6:g} MB of images, and is read as a "
+                        "whole: write smaller row groups (row_group_size)"
+                    )
+        return self._pa.chunked_array(parts)
+
+
+class LocalFile:
+    """A file of this host, which stays open."""
+
+    def __init__(self, pa: Any, watch: Watch, image: str) -> None:
+        """Read the footer of an open file. Raises SourceError and what pyarrow raises."""
+        self._watch = watch
+        self._opened = open(watch.descriptor, "rb", closefd=False)  # noqa: SIM115 - closed with the descriptor
+        self._images = ImageFile(pa, self._opened, image)
+        self.ends = self._images.ends
+        #: Held while the file is read: it has one place where it is read.
+        self._lock = threading.Lock()
+
+    def check(self, tag: str) -> None:
+        """Raise ItemError if the file was written to since it was opened."""
+        del tag
+        self._watch.check()
+
+    def group(self, number: int, most_bytes: int) -> Any:
+        """Return the images of a row group. Raises ItemError."""
+        with self._lock:
+            return self._images.unpack(self._opened, number, most_bytes)
+
+
+class LocalFiles:
+    """The files below a root of this host."""
+
+    #: Files that are kept open; files, and row groups of a task, that are read at once.
+    MOST_OPEN, AT_ONCE = 16, 1
+
+    def __init__(self, root: str, image: str, *, allow_outside: bool) -> None:
+        """Open none yet. Raises SourceError if pyarrow is missing."""
+        self._arrow = import_pyarrow(root)
+        self._root, self._image, self._allow_outside = root, image, allow_outside
+
+    def open(self, path: str) -> LocalFile:
+        """Return a file. Raises SourceError and what pyarrow raises."""
+        watch = Watch(open_below(self._root, path, allow_outside=self._allow_outside), path)
+        return LocalFile(self._arrow, watch, self._image)
+
+
+class RemoteFile:
+    """A file below a URL, whose row groups are requested one by one."""
+
+    def __init__(self, pa: Any, remote: Remote, path: str, image: str, tag: str) -> None:
+        """Request the footer of the content with this tag. Raises SourceError, ItemError and what pyarrow raises."""
+        self._remote, self._path = remote, path
+        self._identity: RemoteIdentity = remote.identity(path)
+        self.check(tag)
+        with with_footer(remote, path, self._identity) as copy:
+            self._images = ImageFile(pa, copy.opened, image)
+        self.ends = self._images.ends
+
+    def check(self, tag: str) -> None:
+        """Raise ItemError if the file has another content than the one that was listed."""
+        if tag and tag != self._identity.tag:
+            raise ItemError(REPLACED)
+
+    def group(self, number: int, most_bytes: int) -> Any:
+        """Request the images of a row group, and return them. Raises ItemError and what pyarrow raises."""
+        spans = spans_of(self._images.metadata, [self._images.column], [number], self._identity.size)
+        if sum(length for _, length in spans) > most_bytes:
+            raise ItemError(
+                f"row group {number} has more than {most_bytes / 1e6:g} MB of images, and is read as a whole: write "
+                "smaller row groups (row_group_size)"
+            )
+        with PartialCopy(self._remote, self._path, self._identity) as copy:
+            copy.bring(spans)
+            return self._images.unpack(copy.opened, number, most_bytes)
+
+
+class KeptFile(LocalFile):
+    """A whole file below a URL that is kept on this host."""
+
+    def __init__(self, pa: Any, watch: Watch, image: str, *, listed: bool) -> None:
+        """Take an open file; `listed` says whether it has the content that was listed."""
+        super().__init__(pa, watch, image)
+        self._listed = listed
+
+    def check(self, tag: str) -> None:
+        """Raise ItemError if it is not the file that was listed."""
+        if not self._listed and tag:
+            raise ItemError(REPLACED)
+
+
+class RemoteFiles:
+    """The files below a URL."""
+
+    #: Footers that are kept; footers, and row groups of a task, that are requested at once.
+    MOST_OPEN, AT_ONCE = 256, 4
+
+    def __init__(self, remote: Remote, image: str, room: ShardRoom | None = None) -> None:
+        """Open no connection yet; whole files are kept if there is `room`. Raises SourceError if pyarrow is missing."""
+        self._arrow = import_pyarrow(remote.name)
+        self._remote, self._image, self._room = remote, image, room
+        self._shards: ShardStore | None = None
+
+    def keep_shards(self, folder: str, most_gb: float | None = None) -> None:
+        """Keep whole files in a folder of this host, if the source gives room for them. Raises CacheError."""
+        if self._room is not None:
+            self._shards = self._room.open(self._remote, folder, most_gb)
+
+    @property
+    def notes(self) -> deque[str]:
+        """What the log should say of kept files."""
+        return deque() if self._shards is None else self._shards.notes
+
+    def open(self, path: str, tag: str = "") -> "RemoteFile | KeptFile":
+        """Return a file, whose listed content has this tag. Raises SourceError, ItemError and what pyarrow raises."""
+        descriptor = self._shards.open(path) if self._shards is not None else None
+        if descriptor is None or self._shards is None:
+            return RemoteFile(self._arrow, self._remote, path, self._image, tag)
+        with ExitStack() as stack:
+            stack.callback(os.close, descriptor)
+            listed = self._shards.has(path, tag)
+            watch = Watch(os.dup(descriptor), path)
+        return KeptFile(self._arrow, watch, self._image, listed=listed)
