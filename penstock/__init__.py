@@ -141,6 +141,7 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
     prefetch: int | None = None,
     timeout_s: float = 120.0,
     keys: "str | Path | None" = None,
+    copy: bool = True,
 ) -> "Feed":
     """Join a running stack: return the feed of one of its streams.
 
@@ -149,12 +150,23 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
     `world_size`; each gets equally many batches. By default, both come from torch.distributed or jax, if that is
     initialised, or from the launcher that started the process: torchrun, Ray Train, Slurm or MPI. `prefetch` is in
     batches (default: 4, or about 8 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError.
-    `keys` is a key folder with a trainer's key (default: PENSTOCK_KEYS, or none). Raises SpecError for arguments out of
-    range, and for ranks that contradict one another.
+    `keys` is a key folder with a trainer's key (default: PENSTOCK_KEYS, or none). With `copy=False`, fields of 64 KB a
+    batch and more are read-only arrays over the memory that workers on this machine have made them in; it is held as
+    long as the program keeps such an array. Raises SpecError for arguments out of range, and for ranks that contradict
+    one another.
     """
     from penstock.trainer.client.feed import Feed  # noqa: PLC0415 - keeps `import penstock` light
 
-    return Feed(address, stream, rank=rank, world_size=world_size, prefetch=prefetch, timeout_s=timeout_s, keys=keys)
+    return Feed(
+        address,
+        stream,
+        rank=rank,
+        world_size=world_size,
+        prefetch=prefetch,
+        timeout_s=timeout_s,
+        keys=keys,
+        copy=copy,
+    )
 
 
 def local(  # noqa: PLR0913 - by keyword, each with a default

@@ -2,6 +2,10 @@
 
 This module lays them out, finds, opens and seals them; `shared_memory.py` decides which process may write into one, and
 when.
+
+A reader may *hold* a segment, so that its owner does not write into it again while the reader uses the samples where
+they lie. A hold is a read lock on the file (of an open file description, fcntl(2)), and the owner begins a generation
+under a write lock: the later of the two finds out. The kernel ends the hold of a process that dies.
 """
 
 import fcntl
@@ -10,18 +14,23 @@ import os
 import platform
 import secrets
 import stat
+import struct
+import sys
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
 
 from penstock.protocol.records import Reference
 
-#: The token, then `generation` and `released` as native 64-bit words; samples start at the next cache line.
-_TOKEN_BYTES, _DATA = 16, 64
-_GENERATION, _RELEASED = 0, 1
+#: The token, then `generation`, `released` and whether the owner heeds holds, as native 64-bit words; samples start at
+#: the next cache line.
+_TOKEN_BYTES, _WORDS, _DATA = 16, 3, 64
+_GENERATION, _RELEASED, _HEEDS = range(_WORDS)
 #: Generation of a segment that its owner will not use again.
 RETIRED = 2**62
 #: Name of the anonymous files, as `/proc/PID/fd` shows it.
@@ -34,6 +43,10 @@ _SEALS = sum(getattr(fcntl, f"F_SEAL_{name}", 0) for name in ("SHRINK", "GROW", 
 MOST_BYTES = 1 << 32
 
 Bytes = npt.NDArray[np.uint8]
+#: Locks of whole files: `struct flock` of fcntl(2). `can_share` is false on systems without them.
+_READ_LOCK, _WRITE_LOCK, _NO_LOCK = (
+    struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0) for kind in (fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK)
+)
 
 
 def can_share() -> bool:
@@ -48,7 +61,7 @@ def can_share() -> bool:
 
 def has_anonymous_files() -> bool:
     """Return whether this system has files without names that other processes open: memfd, and /proc to find them."""
-    return hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
+    return hasattr(os, "memfd_create") and hasattr(fcntl, "F_OFD_SETLK") and Path("/proc/self/fd").is_dir()
 
 
 class Segment:
@@ -56,8 +69,10 @@ class Segment:
 
     #: Through which other processes find it; none for a mere reader.
     descriptor: int | None = None
+    #: What locks are asked for by; none for a reader that does not hold segments.
+    _locks: int | None = None
 
-    def __init__(self, descriptor: int, *, writable: bool) -> None:
+    def __init__(self, descriptor: int, *, writable: bool, holds: bool = False) -> None:
         """Map an open segment; the descriptor is this object's from now on."""
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         status = os.fstat(descriptor)
@@ -67,12 +82,16 @@ class Segment:
         except BaseException:
             os.close(descriptor)
             raise
-        if not writable:  # a mere reader; no other process maps it through this one
+        if writable or holds:
+            self._locks = descriptor
+        else:  # a mere reader; no other process maps it through this one
             os.close(descriptor)
         self.descriptor = descriptor if writable else None
+        #: How many loans hold it, and whether a forked process may hold it as well.
+        self._holders, self._guard, self.forked = 0, threading.RLock(), False
         view = memoryview(self._map)
         self.token = bytes(view[:_TOKEN_BYTES])
-        self._words = view[_TOKEN_BYTES : _TOKEN_BYTES + 16].cast("Q")
+        self._words = view[_TOKEN_BYTES : _TOKEN_BYTES + 8 * _WORDS].cast("Q")
         data = np.frombuffer(self._map, np.uint8, offset=_DATA)
         #: What numpy needs to make arrays over the samples' bytes.
         self.interface: dict[str, Any] = data.__array_interface__
@@ -86,8 +105,8 @@ class Segment:
 
     def __del__(self) -> None:
         """Close the descriptor; the mapping goes with the last array over it."""
-        if self.descriptor is not None:
-            os.close(self.descriptor)
+        if self._locks is not None:
+            os.close(self._locks)
 
     @classmethod
     def create(cls, capacity: int) -> "Segment":
@@ -96,6 +115,7 @@ class Segment:
         try:
             os.ftruncate(descriptor, _DATA + capacity)
             os.pwrite(descriptor, secrets.token_bytes(_TOKEN_BYTES), 0)
+            os.pwrite(descriptor, (1).to_bytes(8, sys.byteorder), _TOKEN_BYTES + 8 * _HEEDS)
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
         except BaseException:
             os.close(descriptor)
@@ -103,7 +123,7 @@ class Segment:
         return cls(descriptor, writable=True)
 
     @classmethod
-    def attach(cls, reference: Reference, *, writable: bool) -> "Segment":
+    def attach(cls, reference: Reference, *, writable: bool, holds: bool = False) -> "Segment":
         """Map another process's segment. Raises OSError if it cannot be had or is not the one that was meant.
 
         A peer in another container or under another user names something else, or nothing; a hostile one names what it
@@ -125,7 +145,7 @@ class Segment:
         if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
             os.close(descriptor)
             raise OSError(f"{path} is no segment of ours: it may change its size")
-        segment = cls(descriptor, writable=writable)
+        segment = cls(descriptor, writable=writable, holds=holds)
         if segment.token.hex() != reference.token:
             raise OSError(f"{path} is another segment")
         return segment
@@ -146,6 +166,49 @@ class Segment:
     def generation(self, value: int) -> None:
         self._words[_GENERATION] = value
 
+    def take(self) -> bool:
+        """Owner only: begin the next generation; return false if a reader holds this one."""
+        if not self._lock(_WRITE_LOCK):
+            return False
+        self.generation += 1
+        return self._lock(_NO_LOCK)
+
+    @property
+    def idle(self) -> bool:
+        """Owner only: whether the consumer is done with it, and no reader holds it."""
+        if self.released != self.generation or self.descriptor is None:
+            return False
+        (kind,) = struct.unpack_from("h", fcntl.fcntl(self.descriptor, fcntl.F_OFD_GETLK, _WRITE_LOCK))
+        return bool(kind == fcntl.F_UNLCK)
+
+    def hold(self) -> bool:
+        """Reader only: keep the owner from beginning a generation until `let_go`; return false if it would not heed."""
+        if not self._words[_HEEDS]:
+            return False
+        with self._guard:  # the collector may let go meanwhile, on this very thread
+            self._holders += 1
+            if self._holders > 1 or self._lock(_READ_LOCK):
+                _HELD.add(self)
+                return True
+            self._holders -= 1
+        return False
+
+    def let_go(self) -> None:
+        """End a hold; what a forked process holds as well stays locked until both have closed it."""
+        with self._guard:
+            self._holders -= 1
+            if not self._holders and not self.forked:
+                self._lock(_NO_LOCK)
+
+    def _lock(self, kind: bytes) -> bool:
+        if self._locks is None:
+            return False
+        try:
+            fcntl.fcntl(self._locks, fcntl.F_OFD_SETLK, kind)
+        except OSError:
+            return False
+        return True
+
     @property
     def released(self) -> int:
         """The last generation that the consumer is done with."""
@@ -158,34 +221,56 @@ class Segment:
     def reference(self, generation: int) -> Reference:
         """Return how another process finds it, through this one, which must not be a mere reader."""
         assert self.descriptor is not None  # noqa: S101 - readers keep none
-        return Reference.model_construct(
-            pid=os.getpid(),
-            descriptor=self.descriptor,
-            token=self.token.hex(),
-            generation=generation,
-        )
+        names = {"pid": os.getpid(), "descriptor": self.descriptor, "token": self.token.hex()}
+        return Reference.model_construct(**names, generation=generation)
+
+
+#: Segments that are held, or were.
+_HELD: WeakSet[Segment] = WeakSet()
+
+
+def _note_fork() -> None:
+    """End no hold any more: a forked process shares the locks, and uses the samples for as long as it likes."""
+    for segment in list(_HELD):
+        segment.forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_note_fork)
 
 
 class Loan:
     """A segment in one generation: what the arrays over it hold on to. The consumer's loan releases it in the end."""
 
-    __slots__ = ("__array_interface__", "__weakref__", "_pid", "_releases", "generation", "segment")
+    __slots__ = ("__array_interface__", "__weakref__", "_holds", "_pid", "_releases", "generation", "segment")
 
     def __init__(self, segment: Segment, generation: int, *, releases: bool) -> None:
         """Lend the segment to the arrays that are made of this."""
         self.segment, self.generation, self._releases = segment, generation, releases
-        self._pid = os.getpid()
+        self._pid, self._holds = os.getpid(), False
         self.__array_interface__ = segment.interface
 
     def __del__(self) -> None:
         """Let the owner write into it again, if it was ours to keep; a forked process's copy was not."""
-        if self._releases and self._pid == os.getpid():
+        if self._pid != os.getpid():
+            return
+        if self._releases:
             self.segment.released = self.generation
+        if self._holds:
+            self.segment.let_go()
 
     @property
     def intact(self) -> bool:
         """Whether the owner has not begun to write into it again: what was copied before is what was meant."""
         return self.segment.generation == self.generation
+
+    def hold(self) -> bool:
+        """Reader only: hold the segment until the last array over it is gone; return whether that can be.
+
+        If it is `intact` then, it remains so.
+        """
+        self._holds = self._holds or self.segment.hold()
+        return self._holds
 
     def room(self) -> Bytes:
         """Return the segment's bytes."""

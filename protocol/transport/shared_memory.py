@@ -5,7 +5,9 @@ Peers open it through `/proc/PID/fd/N`, so nothing has a name that a crash could
 segment with the last process that has it open. Its header holds a random token, by which a peer knows that it found
 the right one, and two counters. The owner counts `generation` up whenever it takes the segment for new samples, and
 does so only when the consumer, the sink, has set `released` to that number: when the last array over it is gone there.
-Any other reader, such as a trainer for which the sink keeps the segment, copies first and then compares `generation`.
+Any other reader, such as a trainer for which the sink keeps the segment, copies first and then compares `generation`;
+or it *holds* the segment first (`segments.py`), compares, and may use the samples where they lie: the owner then leaves
+the segment alone, whatever the sink says, until the reader lets go.
 
 A segment is used only after the consumer has released it once: so the owner knows that the consumer can open it, and
 peers on other hosts, in other containers or under another user simply never release one and get bytes through the
@@ -56,12 +58,13 @@ class Attachments:
     #: Number of uses after which segments that their owner has retired are unmapped.
     _SWEEP = 64
 
-    def __init__(self, *, releases: bool, most: int = 65_536) -> None:
+    def __init__(self, *, releases: bool, holds: bool = False, most: int = 65_536) -> None:
         """`releases`: this process is the consumer, whose arrays decide when a segment may be written to again.
 
-        At most `most` segments stay mapped, each of which costs this process a file descriptor (the consumer: two).
+        `holds`: it is a reader that may hold segments. At most `most` segments stay mapped, each of which costs this
+        process a file descriptor (a consumer, and a reader that holds segments: two).
         """
-        self._releases, self._most = releases, most
+        self._releases, self._holds, self._most = releases, holds, most
         #: By token: the segment, and how it was found; the one longest unused first.
         self._segments: dict[str, tuple[Segment, Reference]] = {}
         self._loans: WeakValueDictionary[str, Loan] = WeakValueDictionary()
@@ -116,11 +119,16 @@ class Attachments:
         if self._uses % self._SWEEP == 0:
             self._drop_retired()
         known = self._segments.pop(reference.token, None)
+        if known and known[0].forked:  # a forked process shares its lock: this one gets another
+            known = None
         if known is None and len(self._segments) >= self._most:
             del self._segments[next(iter(self._segments))]
-        segment = known[0] if known else Segment.attach(reference, writable=self._releases)
+        segment = known[0] if known else self._attach(reference)
         self._segments[reference.token] = (segment, known[1] if known else reference)
         return segment
+
+    def _attach(self, reference: Reference) -> Segment:
+        return Segment.attach(reference, writable=self._releases, holds=self._holds)
 
     def _drop_retired(self) -> None:
         for token, (segment, _) in list(self._segments.items()):
@@ -173,17 +181,18 @@ class Pool:
         if size < LEAST_BYTES:
             return None
         self._look_at_offers(now)
-        free = [segment for segment in self._segments if segment.released == segment.generation]
+        free = [segment for segment in self._segments if segment.idle]
         for segment in free:
             self._taken.pop(segment, None)
         self._segments = [segment for segment in self._segments if now - self._taken.get(segment, now) < self._LOST_S]
         self._trim(free)
-        fitting = next((segment for segment in free if segment.capacity >= size), None)
+        fitting = next((segment for segment in free if segment.capacity >= size and segment.take()), None)
         if fitting is None:
             self._offer(size, now)
             return None
-        fitting.generation += 1
         self._taken[fitting] = now
+        if len(free) == 1:  # the last one: the next is offered along with it, so that no result has to go as bytes
+            self._offer(size, now)
         return Loan(fitting, fitting.generation, releases=False)
 
     def offers(self) -> tuple[Reference, ...]:
@@ -222,15 +231,19 @@ class Pool:
         self._tell, self._waited, self._since = bool(self._offered), 0, now
 
     def _trim(self, free: list[Segment]) -> None:
-        """Give up what was not needed for a while, and at once what is more than is in use."""
-        lent = len(self._segments) - len(free)
-        surplus = len(free) - lent - FREE_SEGMENTS
+        """Give up what was free all the time for a while.
+
+        Nothing is given up before: a trainer lets go of many segments at once, which are needed again soon, and fresh
+        memory costs more than the samples in it.
+        """
         self._least_free = min(self._least_free, len(free))
         self._takes += 1
-        if self._takes % self._PERIOD == 0:
-            surplus = max(surplus, self._least_free - 1)
-            self._least_free = len(free)
+        if self._takes % self._PERIOD:
+            return
+        surplus, self._least_free = self._least_free - 1, len(free)
         for segment in free[len(free) - max(0, surplus) :]:
+            if not segment.take():  # a trainer holds it
+                continue
             segment.generation = RETIRED
             self._segments.remove(segment)
             free.remove(segment)

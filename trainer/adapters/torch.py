@@ -120,8 +120,12 @@ class TorchLoader(Loader[Any]):
             yield self._shaped(moved.arrive())
 
     def _tensors(self, arrays: Mapping[str, Array]) -> dict[str, Any]:
-        """Return the chosen fields as tensors that share the arrays' memory, images as (n, channels, height, width)."""
-        tensors = {field.name: self._torch.from_numpy(arrays[field.name]) for field in self.fields}
+        """Return the chosen fields as tensors that share the arrays' memory, images as (n, channels, height, width).
+
+        Tensors cannot be read-only: of a feed without copies, they get memory of their own.
+        """
+        writable = {field.name: np.require(arrays[field.name], requirements="W") for field in self.fields}
+        tensors = {name: self._torch.from_numpy(array) for name, array in writable.items()}
         for field in self.fields:
             if field.axes == "hwc":
                 tensors[field.name] = tensors[field.name].permute(0, 3, 1, 2)

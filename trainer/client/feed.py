@@ -43,13 +43,16 @@ class Feed(BatchFeed[StreamPlan]):
         prefetch: int | None = None,
         timeout_s: float = 120.0,
         keys: str | Path | None = None,
+        copy: bool = True,
     ) -> None:
         """Remember what to subscribe to; the connection is made on first use.
 
         `address` is the sink's: tcp://host:5557, ipc:///path, or local:trainers, the default of a sink on this machine.
         `prefetch` is in batches; default: 4, or more of small ones, about 8 MB. `keys` is a key folder with a trainer's
         key; default: PENSTOCK_KEYS, or none. `rank` and `world_size` are by default those of torch.distributed or jax
-        where that is initialised, or of torchrun, Slurm or MPI; else 0 of 1.
+        where that is initialised, or of torchrun, Slurm or MPI; else 0 of 1. Without `copy`, large fields are read-only
+        arrays over memory that is shared with the workers, where there is some: it is theirs again once the last array
+        over it is gone.
         """
         place = find_rank(rank, world_size)
         if prefetch is not None and not 1 <= prefetch <= _MAX_PREFETCH:
@@ -57,7 +60,7 @@ class Feed(BatchFeed[StreamPlan]):
         where = resolve(address)
         ahead = None if prefetch is None else prefetch + 1
         ring = open_keys(given_keys(keys), "trainer")
-        config = SubscriptionConfig(stream, place.rank, place.world_size, ahead, __version__)
+        config = SubscriptionConfig(stream, place.rank, place.world_size, ahead, __version__, copy)
         stats = FeedStats()
 
         def subscribe(position: int, fingerprint: str) -> Link:

@@ -77,7 +77,7 @@ class Link(Inbox):
         self._hub.tracer = Tracer.from_environment("trainer")
         #: Position after the batch that the program has; kept for the tracer.
         self._in_hand = 0
-        self._borrowing = Borrowing()
+        self._borrowing = Borrowing(copies=config.copies)
         self._hub.memory = self._borrowing.attachments
         self._socket = self._hub.dealer(address, _FROM_SINK, "sink")
         now = time.monotonic()
@@ -185,32 +185,26 @@ class Link(Inbox):
                 self._changed.notify_all()
 
     def _receive(self, message: AnyMessage, arrays: Sequence[Array], now: float) -> None:
-        own: Sequence[Array] = arrays
+        batches: Sequence[dict[str, Array]] = ()
         if isinstance(message, Batch) and self.session.plan:
-            own = self._borrowing.own(message, arrays, self.session.plan)
+            batches, arrays = self._borrowing.own(message, arrays, self.session.plan), ()
         if isinstance(message, TrainerWelcome):
             self._borrowing.meet(message.memory, now)
-        self._execute(self.session.receive(message, own, now))
+        self._execute(self.session.receive(message, arrays, now), batches)
         if isinstance(message, TrainerWelcome):  # now it is known how large batches are, and how to get them
             self._show(now)
             self._execute(self.session.consume(0, now))
 
-    def _execute(self, instructions: Iterable[SessionInstruction]) -> None:
+    def _execute(self, instructions: Iterable[SessionInstruction], batches: Sequence[dict[str, Array]] = ()) -> None:
+        """Carry out what the session asks for; `batches` are those of the message that it was given."""
         for instruction in instructions:
             match instruction:
                 case Send(message=Credit() as credit):
                     self._socket.send(self._complete(credit))
                 case Send(message=message):
                     self._socket.send(message)
-                case Deliver(batch, arrays):
-                    names = dict.fromkeys(frame.name for frame in batch.frames)
-                    fields = dict(zip(names, arrays, strict=True))
-                    self._put(
-                        *(
-                            Ready({name: array[part.rows] for name, array in fields.items()}, part.stop)
-                            for part in batch.parts()
-                        )
-                    )
+                case Deliver(batch):
+                    self._put(*map(Ready, batches, batch.stops))
                 case Ended():
                     self._put(instruction)
                 case Rejected(refused):

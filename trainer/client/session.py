@@ -79,6 +79,8 @@ class SubscriptionConfig:
     #: Batches that may wait at the trainer or be on their way; None: as many as the plan suggests.
     ahead: int | None
     version: str
+    #: Whether fields are copied into memory of the program's own; else large ones lie in shared memory, read-only.
+    copies: bool = True
 
 
 class Session:

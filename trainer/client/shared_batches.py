@@ -1,9 +1,10 @@
-"""The shared memory of a sink on this host: tries whether it can be opened, and copies batches out of it.
+"""The shared memory of a sink on this host: tries whether it can be opened, and takes batches out of it.
 
-`sink/shared_batches.py` is the sink's half. Batches are copied before the sink may write to their memory again.
+`sink/shared_batches.py` is the sink's half. Batches are copied before the sink may write to their memory again; or, if
+the program allows it, they are shown to it where they lie, and the memory is held for as long as it keeps them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from penstock.protocol.errors import RemoteProtocolError
@@ -16,6 +17,8 @@ from penstock.trainer.client.buffers import Buffers
 
 #: Segments of shared memory that stay mapped: each takes one of the program's file descriptors.
 _SEGMENTS = 256
+#: Smaller arrays (bytes) are copied in any case: a few labels that a program collects should not hold megabytes.
+_LEAST_HELD = 65_536
 #: Seconds before another try to share memory with a sink: a message may have come too late once.
 _RETRY_S = 60.0
 
@@ -23,10 +26,11 @@ _RETRY_S = 60.0
 class Borrowing:
     """Memory of the sink that one subscription reads from."""
 
-    def __init__(self) -> None:
-        """Start without a sink."""
+    def __init__(self, *, copies: bool = True) -> None:
+        """Start without a sink. Without `copies`, large fields are read-only arrays over the shared memory itself."""
+        self._copies = copies
         #: Maps the sink's segments; messages are decoded with it.
-        self.attachments = Attachments(releases=False, most=_SEGMENTS)
+        self.attachments = Attachments(releases=False, holds=not copies, most=_SEGMENTS if copies else _SEGMENTS // 2)
         #: Whether the sink that answered last has memory that this process can open.
         self.shares = False
         #: A segment of that sink's, and of the last sink that had one; when to try to open it (monotonic s); how many
@@ -64,31 +68,55 @@ class Borrowing:
             self._failures = references
             self.shares, self._try_at = False, now + _RETRY_S
 
-    def own(self, batch: Batch, arrays: Sequence[Array], plan: StreamPlan) -> Sequence[Array]:
-        """Return the batch's fields, joined, in memory that is the program's own and may be written to.
+    def own(self, message: Batch, arrays: Sequence[Array], plan: StreamPlan) -> list[dict[str, Array]]:
+        """Return the fields of each batch of a message, in memory that is the program's for as long as it keeps them.
 
-        Raises RemoteProtocolError if shared memory was written again before it was copied, as may happen to a program
-        that was stopped for so long that the sink gave it up: then it must subscribe again.
+        Raises RemoteProtocolError if shared memory was written again before it was copied or held, as may happen to a
+        program that was stopped for so long that the sink gave it up: then it must subscribe again.
         """
-        _check(batch, plan)
-        loans = [loan_of(array) for array in arrays]
-        fields = self._join(batch, arrays)
-        if not all(loan is None or loan.intact for loan in loans):
-            raise RemoteProtocolError("stale", f"batch {batch.sequence} was given up by the sink before it was read")
+        _check(message, plan)
+        loans = [loan for array in arrays if (loan := loan_of(array))]
+        if not self._copies and all(loan.hold() for loan in loans):
+            pieces = _by_name(message, arrays)
+            batches = [
+                {name: self._lent(parts, part.rows) for name, parts in pieces.items()} for part in message.parts()
+            ]
+        else:
+            fields = self._join(_by_name(message, arrays))
+            batches = [{name: array[part.rows] for name, array in fields.items()} for part in message.parts()]
+        if not all(loan.intact for loan in loans):
+            raise RemoteProtocolError("stale", f"batch {message.sequence} was given up by the sink before it was read")
+        return batches
+
+    def _lent(self, pieces: Sequence[Array], rows: slice) -> Array:
+        """Return rows of a field that came in pieces: read-only where they lie if that is one large piece."""
+        found = []
+        for piece in pieces:
+            if rows.start < len(piece) and rows.stop > 0:
+                found.append(piece[max(rows.start, 0) : rows.stop])
+            rows = slice(rows.start - len(piece), rows.stop - len(piece))
+        if len(found) == 1 and found[0].nbytes >= _LEAST_HELD:
+            return found[0]
+        return self._buffers.join(found)
+
+    def _join(self, pieces: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
+        """Return whole fields, in memory that is the program's own and may be written to."""
+        fields = {}
+        for name, parts in pieces.items():
+            if len(parts) > 1 or loan_of(parts[0]):
+                fields[name] = self._buffers.join(parts)
+            else:
+                parts[0].flags.writeable = True  # nothing else refers to the received frame
+                fields[name] = parts[0]
         return fields
 
-    def _join(self, batch: Batch, arrays: Sequence[Array]) -> list[Array]:
-        parts: dict[str, list[Array]] = {}
-        for frame, array in zip(batch.frames, arrays, strict=True):
-            parts.setdefault(frame.name, []).append(array)
-        fields = []
-        for segments in parts.values():
-            if len(segments) > 1 or loan_of(segments[0]):
-                fields.append(self._buffers.join(segments))
-            else:
-                segments[0].flags.writeable = True  # nothing else refers to the received frame
-                fields.append(segments[0])
-        return fields
+
+def _by_name(message: Batch, arrays: Sequence[Array]) -> dict[str, list[Array]]:
+    """Return the pieces of each field."""
+    pieces: dict[str, list[Array]] = {}
+    for frame, array in zip(message.frames, arrays, strict=True):
+        pieces.setdefault(frame.name, []).append(array)
+    return pieces
 
 
 def _check(batch: Batch, plan: StreamPlan) -> None:
