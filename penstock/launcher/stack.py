@@ -185,15 +185,12 @@ class LocalStack:
         timeout_s: float = 120.0,
         copy: bool = True,
     ) -> Feed:
-        """Return a feed of one of the stack's streams; if the stack gives up, the feed raises the reason.
-
-        Without `copy`, large fields are read-only arrays over the memory that workers have made them in.
-        """
+        """Return a feed of one of the stack's streams, `copy` as for `connect`; it raises why the stack gave up, if so."""
         place = find_local_rank(rank, world_size)
         if stream not in self.spec.streams:
             raise SpecError(f"no stream {stream!r} in the spec; there are: {', '.join(self.spec.streams)}")
-        ranks = {"rank": place.rank, "world_size": place.world_size}
-        feed = Feed(self.address, stream, **ranks, prefetch=prefetch, timeout_s=timeout_s, keys=self._keys, copy=copy)
+        options: dict[str, Any] = {"rank": place.rank, "world_size": place.world_size, "copy": copy}
+        feed = Feed(self.address, stream, **options, prefetch=prefetch, timeout_s=timeout_s, keys=self._keys)
         feed.owner = self  # the stack runs as long as one of its feeds is held
         if self._pid != os.getpid():  # a forked process's feed: that process closes it
             return feed
