@@ -185,7 +185,7 @@ class LocalStack:
         timeout_s: float = 120.0,
         copy: bool = True,
     ) -> Feed:
-        """Return a feed of one of the stack's streams, `copy` as for `connect`; it raises why the stack gave up, if so."""
+        """Return a feed of a stream, `copy` as for `connect`; if the stack gives up, the feed raises the reason."""
         place = find_local_rank(rank, world_size)
         if stream not in self.spec.streams:
             raise SpecError(f"no stream {stream!r} in the spec; there are: {', '.join(self.spec.streams)}")
