@@ -221,7 +221,7 @@ class Segment:
     def reference(self, generation: int) -> Reference:
         """Return how another process finds it, through this one, which must not be a mere reader."""
         assert self.descriptor is not None  # noqa: S101 - readers keep none
-        names = {"pid": os.getpid(), "descriptor": self.descriptor, "token": self.token.hex()}
+        names: dict[str, Any] = {"pid": os.getpid(), "descriptor": self.descriptor, "token": self.token.hex()}
         return Reference.model_construct(**names, generation=generation)
 
 
