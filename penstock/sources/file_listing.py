@@ -39,6 +39,18 @@ class MappedPages(Protocol):
         """Say that an item was looked up."""
         ...
 
+    def check(self, index: int) -> None:
+        """Raise SourceError if what is told of an item, its path aside, is damaged."""
+        ...
+
+    def check_path(self, begin: int, end: int) -> None:
+        """Raise SourceError if the paths from `begin` to `end` are."""
+        ...
+
+    def check_labels(self, items: int) -> None:
+        """Raise SourceError if any label of so many items is."""
+        ...
+
     def give_back(self) -> None:
         """Let go of all pages."""
         ...
@@ -89,6 +101,8 @@ class FileListing(Listing):
 
     def label(self, index: int) -> int:
         """Return an item's class index."""
+        if self.pages is not None:
+            self.pages.check(index)
         return int(self.labels[index])
 
     def item(self, index: int) -> Item:
@@ -100,6 +114,8 @@ class FileListing(Listing):
 
     def counts(self) -> dict[str, int]:
         """Return how many items each class has."""
+        if self.pages is not None:
+            self.pages.check_labels(len(self))
         found = count_classes(self.classes, self.labels)
         if self.pages is not None:
             self.pages.give_back()
@@ -117,6 +133,9 @@ class FileListing(Listing):
         return replace(builder.build(self.kind, self.classes), passed_over=self.passed_over)
 
     def _raw(self, index: int) -> bytes:
+        if self.pages is not None:
+            self.pages.check(index)
+            self.pages.check_path(int(self.starts[index]), int(self.starts[index + 1]))
         return bytes(self.paths[self.starts[index] : self.starts[index + 1]])
 
 

@@ -10,6 +10,7 @@ from penstock.protocol.order import Int64s
 from penstock.protocol.records import Item
 from penstock.protocol.storage.array_types import Int32s
 from penstock.sources.base import ImageSize, Listing, count_classes
+from penstock.sources.file_listing import FileListing
 
 
 class SelectedListing(Listing):
@@ -81,6 +82,8 @@ class SelectedListing(Listing):
 
 def labels_of(listing: Listing) -> Int32s:
     """Return the label of every item."""
+    if isinstance(listing, FileListing) and listing.pages is not None:
+        listing.pages.check_labels(len(listing))
     found = getattr(listing, "labels", None)
     if isinstance(found, np.ndarray):
         return found

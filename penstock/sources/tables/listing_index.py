@@ -2,7 +2,8 @@
 
 The file lies in `penstock/listings` in the user's cache folder, and all services of the host share its pages. It counts
 only for a manifest with the same inode, size and times of change, and for the same columns; and only until the host is
-started anew, so that it need not be synced: a crash of the host may tear it. Hosts that share a home have an index
+started anew, so that it need not be synced: a crash of the host may tear it. Damage by the disk is noticed where the
+index is used: each block bears a checksum. Hosts that share a home have an index
 each. Without a folder that can be written, every start reads the manifest.
 """
 
@@ -11,20 +12,23 @@ import json
 import mmap
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
+from penstock.protocol.errors import SourceError
 from penstock.protocol.storage.user_cache import SETTLED_S, sweep, user_cache_folder, write_whole
 from penstock.sources.file_listing import FileListing
+from penstock.sources.tables.block_sums import BLOCK_BYTES, Checked, sums_of
 
 #: How an index begins; counted up when the same manifest would get another one.
-_MAGIC = b"penstock listing 1\n"
+_MAGIC = b"penstock listing 2\n"
 #: Bytes of the header with its padding are a multiple of this.
 _ALIGN = 4096
 #: A manifest with fewer bytes is read so fast that an index would only take room.
@@ -37,11 +41,27 @@ _GIVE_BACK = 32
 
 
 class Pages:
-    """The mapped pages of an index."""
+    """The mapped pages of an index, whose blocks are compared with their checksums when they are used first."""
 
-    def __init__(self, mapped: mmap.mmap) -> None:
-        """Take the mapping of a whole file."""
-        self.mapped, self._used = mapped, 0
+    def __init__(self, file: Path, mapped: mmap.mmap, starts: Checked, labels: Checked, paths: Checked) -> None:
+        """Take the mapping of a whole file, and its parts."""
+        self._file, self._mapped, self._used = file, mapped, 0
+        self._starts, self._labels, self._paths = starts, labels, paths
+
+    def check(self, index: int) -> None:
+        """Raise SourceError if where an item's path stands, or its label, is damaged."""
+        if not (self._starts.is_whole(8 * index, 8 * index + 16) and self._labels.is_whole(4 * index, 4 * index + 4)):
+            self._refuse()
+
+    def check_path(self, begin: int, end: int) -> None:
+        """Raise SourceError if a path is damaged."""
+        if not self._paths.is_whole(begin, end):
+            self._refuse()
+
+    def check_labels(self, items: int) -> None:
+        """Raise SourceError if any label is damaged."""
+        if not self._labels.is_whole(0, 4 * items):
+            self._refuse()
 
     def used(self) -> None:
         """Say that an item was looked up."""
@@ -52,7 +72,15 @@ class Pages:
     def give_back(self) -> None:
         """Let go of all pages; those that are needed again come from the kernel's cache."""
         with suppress(OSError, ValueError):
-            self.mapped.madvise(mmap.MADV_DONTNEED)
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+
+    def _refuse(self) -> NoReturn:
+        with suppress(OSError):
+            self._file.unlink()
+        raise SourceError(
+            f"{self._file}: this kept listing of a manifest is damaged, as by a failing disk, and was removed: start "
+            "again, so that the manifest is read anew"
+        )
 
 
 def indexed(place: bytes, told: Mapping[str, Any], make: Callable[[], FileListing]) -> FileListing:
@@ -96,8 +124,11 @@ def _write(file: Path, identity: list[int], listing: FileListing) -> None:
     }
     start = _MAGIC + json.dumps(header).encode() + b"\n"
     arrays = ((listing.starts, "<i8"), (listing.labels, "<i4"))
-    columns = (np.ascontiguousarray(numbers.astype(kind, copy=False)).data for numbers, kind in arrays)
-    write_whole(file, chain([start.ljust(-(-len(start) // _ALIGN) * _ALIGN)], columns, [listing.paths]))
+    columns = [np.ascontiguousarray(numbers.astype(kind, copy=False)).view(np.uint8).data for numbers, kind in arrays]
+    body = [*columns, memoryview(listing.paths)]
+    sums = np.concatenate([sums_of(part) for part in body])
+    head = start.ljust(-(-len(start) // _ALIGN) * _ALIGN)
+    write_whole(file, [head, *body, sums.data, sums_of(sums.view(np.uint8).data).data, sums_of(head).data])
     sweep(file.parent, "*", _UNUSED_S, _host())
 
 
@@ -131,29 +162,47 @@ def _open(file: Path, identity: list[int]) -> FileListing | None:
                 os.utime(descriptor)  # in use: not swept
         finally:
             os.close(descriptor)
-        return _listing(mapped, identity)
+        return _listing(file, mapped, identity)
     except OSError:  # none yet, or one that cannot be mapped: some file systems cannot, and memory may be short
         return None
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):  # damaged: made anew
         return None
 
 
-def _listing(mapped: mmap.mmap, identity: list[int]) -> FileListing | None:
+def _listing(file: Path, mapped: mmap.mmap, identity: list[int]) -> FileListing | None:
     end = mapped.find(b"\n", len(_MAGIC)) + 1
     if mapped[: len(_MAGIC)] != _MAGIC or not end:
         return None
     header = json.loads(mapped[len(_MAGIC) : end])
     items, path_bytes = int(header["items"]), int(header["path_bytes"])
-    begin = -(-end // _ALIGN) * _ALIGN
-    labels_at, paths_at = begin + 8 * (items + 1), begin + 8 * (items + 1) + 4 * items
-    if header["identity"] != identity or header["boot"] != _boot() or len(mapped) != paths_at + path_bytes:
+    head, view = -(-end // _ALIGN) * _ALIGN, memoryview(mapped)
+    places, sums = _places(head, (8 * (items + 1), 4 * items, path_bytes), len(mapped), view)
+    if header["identity"] != identity or header["boot"] != _boot() or not places:
         return None
+    starts, labels, paths = (Checked(view[begin:end], mine) for (begin, end), mine in zip(places, sums, strict=True))
     listing = FileListing(
         str(header["kind"]),
         tuple(map(str, header["classes"])),
-        memoryview(mapped)[paths_at:],
-        np.frombuffer(mapped, "<i8", items + 1, begin),
-        np.frombuffer(mapped, "<i4", items, labels_at),
+        view[places[2][0] : places[2][1]],
+        np.frombuffer(mapped, "<i8", items + 1, places[0][0]),
+        np.frombuffer(mapped, "<i4", items, places[1][0]),
         str(header["digest"]),
     )
-    return replace(listing, pages=Pages(mapped))
+    return replace(listing, pages=Pages(file, mapped, starts, labels, paths))
+
+
+def _places(
+    head: int, sizes: Sequence[int], size: int, view: memoryview
+) -> tuple[list[tuple[int, int]], list[npt.NDArray[np.uint64]]]:
+    """Return where each part of an index lies, and the sums of its blocks; none if the index is not whole."""
+    ends = list(accumulate(sizes, initial=head))
+    blocks = [-(-each // BLOCK_BYTES) for each in sizes]
+    at = ends[-1]
+    table = view[at : at + 8 * sum(blocks)]
+    own = [sums_of(table), sums_of(view[:head])]
+    if size != at + len(table) + sum(each.nbytes for each in own) or min(sizes) < 0:
+        return [], []
+    if bytes(view[at + len(table) :]) != b"".join(each.tobytes() for each in own):
+        return [], []
+    sums = np.frombuffer(table, "<u8")
+    return list(pairwise(ends)), np.split(sums, np.cumsum(blocks)[:-1])

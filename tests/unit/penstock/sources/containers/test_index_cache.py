@@ -91,3 +91,15 @@ def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path, monkeypa
     assert 1 == len(tar(tmp_path, "s.tar"))
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert 1 == len(tar(tmp_path, "s.tar"))
+
+
+def test_an_offset_that_the_disk_changed_is_noticed(tmp_path: Path, cache: Path) -> None:
+    """The index is still JSON, with lists of the right lengths: its checksum is of other bytes."""
+    write(tmp_path, "a", "b")
+    first = items(tar(tmp_path, "s.tar"))
+    [index] = cache.iterdir()
+    whole = index.read_bytes()
+    place = whole.index(b'"offsets":[') + 11
+    index.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])  # another digit
+    assert first == items(tar(tmp_path, "s.tar"))
+    assert whole == index.read_bytes()

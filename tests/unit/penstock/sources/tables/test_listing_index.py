@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from penstock.protocol.errors import SourceError
 from penstock.sources import manifest_rows
 from penstock.sources.base import Listing, list_source
+from penstock.sources.choice.selected_listing import labels_of
 from penstock.sources.manifest import ManifestSource
 from penstock.sources.tables import listing_index
 
@@ -220,3 +222,32 @@ def test_pages_are_given_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(listing_index.Pages, "give_back", give_back)
     assert [f"a/{index}.jpg" for index in range(25)] == [again.item(index).path for index in range(25)]
     assert 2 == len(given)
+
+
+@pytest.mark.parametrize("where", ["starts", "labels", "paths"])
+def test_damage_in_the_body_is_noticed_where_it_is_used(where: str, root: Path, reads: list[str]) -> None:
+    """Each number and name bears a checksum with its block: the message names the file, and the next start mends it."""
+    first = facts(listed(root))
+    [file] = (root / "cache/penstock/listings").iterdir()
+    content = bytearray(file.read_bytes())
+    body = 4096
+    content[body + {"starts": 8 * 17, "labels": 8 * 301 + 4 * 17, "paths": 12 * 301 + 200}[where]] ^= 4
+    file.write_bytes(content)
+    opened = listed(root)
+    with pytest.raises(SourceError, match=r"this kept listing of a manifest is damaged.*start again"):
+        facts(opened)
+    assert not file.exists()
+    assert first == facts(listed(root))
+    assert 2 == len(reads)
+
+
+def test_damaged_labels_are_noticed_where_all_are_used(root: Path) -> None:
+    """By counting them, and by balanced sampling."""
+    for use in (lambda listing: listing.counts(), labels_of):
+        listed(root)
+        [file] = (root / "cache/penstock/listings").iterdir()
+        content = bytearray(file.read_bytes())
+        content[4096 + 8 * 301 + 4 * 17] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(SourceError, match="is damaged"):
+            use(listed(root))
