@@ -45,6 +45,31 @@ class CacheStats(Message):
     """Bytes that the host's cache may take."""
 
 
+class ShardStats(Message):
+    """Statistics of the whole shards that a worker keeps on its host's disk, since its process started."""
+
+    hits: Count = 0
+    """Images that were read from kept shards."""
+    misses: Count = 0
+    """Images that were requested because their shard was not kept."""
+    read_bytes: Count = 0
+    """Bytes of the images that were read from kept shards."""
+    requested_bytes: Count = 0
+    """Bytes of the images that were requested."""
+    fetched: Count = 0
+    """Shards that the worker fetched as a whole."""
+    fetched_bytes: Count = 0
+    """Bytes of these."""
+    removed: Count = 0
+    """Shards that the worker removed to make room for others."""
+    removed_bytes: Count = 0
+    """Bytes of these."""
+    held_bytes: Count = 0
+    """Bytes that the host's kept shards had when this worker made room last; the workers of a host share them."""
+    limit_bytes: Count = 0
+    """Bytes that they may have."""
+
+
 class WorkerStats(Message):
     """Statistics of a worker since its process started."""
 
@@ -68,6 +93,8 @@ class WorkerStats(Message):
     """Task that the thread works on or waits for."""
     cache: CacheStats | None = None
     """The cache of decoded images; none unless a stream has one and the worker could open it."""
+    shards: ShardStats | None = None
+    """The whole shards that are kept; none unless a source below a URL has `cache_gb` and the worker has a folder."""
     restarts: Count = 0
     """Number of times that the supervisor has restarted the worker."""
     rejected: Counts = Field(default_factory=dict)

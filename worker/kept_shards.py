@@ -7,9 +7,22 @@ from collections.abc import Callable, Iterable
 
 from penstock.protocol.errors import PenstockError
 from penstock.protocol.instructions import Note
+from penstock.protocol.stats import ShardStats
 from penstock.protocol.storage.cache_folder import CacheError
 from penstock.sources.base import KeepsShards
 from penstock.worker.imaging.parts.pipeline import AnyPipeline
+
+#: What adds up over all stores of a worker.
+_SUMS = (
+    "hits",
+    "misses",
+    "read_bytes",
+    "requested_bytes",
+    "fetched",
+    "fetched_bytes",
+    "removed",
+    "removed_bytes",
+)
 
 
 class KeptShards:
@@ -37,3 +50,15 @@ class KeptShards:
         for reader in (reader for pipeline in pipelines for reader in pipeline.readers):
             while isinstance(reader, KeepsShards) and reader.notes:
                 self._log(Note(reader.notes.popleft(), {}, "warning"))
+
+    @staticmethod
+    def stats(pipelines: Iterable[AnyPipeline]) -> ShardStats | None:
+        """Return the counts of all stores together; None if there is none."""
+        readers = (reader for pipeline in pipelines for reader in pipeline.readers)
+        found = [counts for reader in readers if isinstance(reader, KeepsShards) for counts in reader.counts]
+        if not found:
+            return None
+        folders = {counts.folder: counts for counts in found}.values()  # one for all parts that share a store
+        sums = {name: sum(getattr(counts, name) for counts in found) for name in _SUMS}
+        held, limit = (sum(getattr(counts, name) for counts in folders) for name in ("held_bytes", "limit_bytes"))
+        return ShardStats.model_validate({**sums, "held_bytes": held, "limit_bytes": limit})

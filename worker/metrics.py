@@ -2,7 +2,7 @@
 
 from penstock.protocol.messages import WorkerStats
 from penstock.protocol.runtime.metrics import COMMON, Definition, MetricsPage, add_common
-from penstock.protocol.stats import CacheStats
+from penstock.protocol.stats import CacheStats, ShardStats
 from penstock.worker.counters import Counters
 
 METRICS = (
@@ -23,6 +23,12 @@ METRICS = (
     Definition("penstock_worker_cache_written_bytes_total", "counter", "Bytes of images put into the cache"),
     Definition("penstock_worker_cache_saved_seconds_total", "counter", "Seconds of decoding that hits saved"),
     Definition("penstock_worker_cache_held_bytes", "gauge", "Bytes of the host's cache, which its workers share"),
+    Definition("penstock_worker_shards_images_total", "counter", "Images by kept shards: hit, miss", ("outcome",)),
+    Definition("penstock_worker_shards_read_bytes_total", "counter", "Bytes of images read from kept shards"),
+    Definition("penstock_worker_shards_requested_bytes_total", "counter", "Bytes of images requested without them"),
+    Definition("penstock_worker_shards_total", "counter", "Whole shards: fetched, removed", ("outcome",)),
+    Definition("penstock_worker_shards_bytes_total", "counter", "Bytes of shards: fetched, removed", ("outcome",)),
+    Definition("penstock_worker_shards_held_bytes", "gauge", "Bytes of the host's kept shards"),
     Definition("penstock_worker_current_task_seconds", "gauge", "Age of what is being made, read or sent now"),
 )
 
@@ -44,4 +50,12 @@ def fill(page: MetricsPage, counters: Counters, stats: WorkerStats, held: int) -
     page.add("penstock_worker_cache_written_bytes_total", cache.written_bytes)
     page.add("penstock_worker_cache_saved_seconds_total", cache.saved_s)
     page.add("penstock_worker_cache_held_bytes", cache.held_bytes)
+    shards = stats.shards or ShardStats()
+    page.add_each("penstock_worker_shards_images_total", {"hit": shards.hits, "miss": shards.misses})
+    page.add("penstock_worker_shards_read_bytes_total", shards.read_bytes)
+    page.add("penstock_worker_shards_requested_bytes_total", shards.requested_bytes)
+    page.add_each("penstock_worker_shards_total", {"fetched": shards.fetched, "removed": shards.removed})
+    sizes = {"fetched": shards.fetched_bytes, "removed": shards.removed_bytes}
+    page.add_each("penstock_worker_shards_bytes_total", sizes)
+    page.add("penstock_worker_shards_held_bytes", shards.held_bytes)
     page.add("penstock_worker_current_task_seconds", 0.0 if stats.stage == "idle" else stats.stage_s)

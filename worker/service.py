@@ -182,7 +182,7 @@ class Worker:
 
     def _stats(self, now: float) -> WorkerStats:
         known = {"restarts": self._settings.restarts, "rejected": few(self._service.hub.rejects.counts)}
-        known |= {"cache": self._decoded.stats()}
+        known |= {"cache": self._decoded.stats(), "shards": self._kept_shards.stats(self._pipelines.values())}
         return self._executor.stats(now).model_copy(update=known)
 
     def _configure(self, welcome: WorkerWelcome) -> None:

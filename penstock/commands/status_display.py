@@ -65,7 +65,7 @@ def picture(snapshot: Snapshot, address: str, room: int | None = None, silent_s:
         words = f"No answer from {address} for {silent_s:.0f} s: what you see is from then. Trying again; Ctrl-C ends."
         parts += [Text(words, "bold red"), Text()]
     parts += [*_verdict(snapshot), Text(), _flow(snapshot), Text(), _streams(snapshot)]
-    copies, cache = list(_copies(snapshot.trainers)), list(_cache(snapshot.workers))
+    copies, cache = list(_copies(snapshot.trainers)), [*_cache(snapshot.workers), *_shards(snapshot.workers)]
     parts += [*copies, Text()]
     others = _OTHER_ROWS + len(snapshot.streams) + len(cache) + len(copies) + (snapshot.scaling.wanted is not None)
     rows = None if room is None else max(_FEWEST_WORKERS, room - others)
@@ -175,6 +175,19 @@ def _cache(workers: Sequence[WorkerRow]) -> Iterator[RenderableType]:
     words = f"{share(hits / (hits + misses) if hits + misses else None)} of the images came from the cache"
     saved = f"{span(sum(cache.saved_s for _, cache in caches))} of decoding saved"
     yield Text(f"{words}, {saved}; it holds {size(held)} of {size(limit)}", "dim")
+
+
+def _shards(workers: Sequence[WorkerRow]) -> Iterator[RenderableType]:
+    """Yield a line about whole shards that are kept; the workers of a host share them."""
+    stores = [(worker.host, worker.stats.shards) for worker in workers if worker.stats.shards is not None]
+    if not stores:
+        return
+    hits, misses = sum(each.hits for _, each in stores), sum(each.misses for _, each in stores)
+    fetched, removed = (sum(getattr(each, name) for _, each in stores) for name in ("fetched", "removed"))
+    held = sum(max(each.held_bytes for on, each in stores if on == host) for host in {host for host, _ in stores})
+    limit = sum({host: each.limit_bytes for host, each in stores}.values())
+    came = f"{share(hits / (hits + misses) if hits + misses else None)} of the images came from kept shards"
+    yield Text(f"{came}, {fetched:,} fetched, {removed:,} removed; they hold {size(held)} of {size(limit)}", "dim")
 
 
 def _quarantine(snapshot: Snapshot, address: str) -> Iterator[RenderableType]:

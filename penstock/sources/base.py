@@ -23,6 +23,7 @@ from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import Source, check_kind, load_kind
 from penstock.sources.files import FileIdentity
 from penstock.sources.paths import is_folder
+from penstock.sources.url_files.shard_counts import ShardCounts
 
 #: Where each root of the spec lies for this host: a folder, or a URL.
 Roots = Mapping[str, str | Path]
@@ -152,6 +153,11 @@ class KeepsShards(Protocol):
     @property
     def notes(self) -> deque[str]:
         """What the log should say of them, each once."""
+        ...
+
+    @property
+    def counts(self) -> Sequence[ShardCounts]:
+        """What each store of them does; none before `keep_shards`, or without room for them."""
         ...
 
     def keep_shards(self, folder: str, most_gb: float | None) -> None:

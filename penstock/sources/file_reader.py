@@ -21,6 +21,7 @@ from penstock.sources.fetchers import REQUESTS, fetchers
 from penstock.sources.files import FileIdentity, find_or_read, read_file, read_parts
 from penstock.sources.url_files.apart import read_together
 from penstock.sources.url_files.groups import InPlace, by_file, together
+from penstock.sources.url_files.shard_counts import ShardCounts
 from penstock.sources.url_files.shard_store import ShardStore
 
 
@@ -129,6 +130,11 @@ class UrlReader:
             self._shards = self._room.open(self._remote, folder, most_gb)
 
     @property
+    def counts(self) -> Sequence[ShardCounts]:
+        """What the store of kept shards does."""
+        return () if self._shards is None else (self._shards.counts,)
+
+    @property
     def notes(self) -> deque[str]:
         """What the log should say of kept shards."""
         return deque() if self._shards is None else self._shards.notes
@@ -150,7 +156,12 @@ class UrlReader:
         if self._shards is None:
             return read_together(self._remote, path, self._limit_bytes, spans, items[0].content)
         kept = self._shards.read(path, self._limit_bytes, spans, items[0].content)
-        return self._read_apart(items) if kept is None else kept
+        if kept is not None:
+            return kept
+        found = self._read_apart(items)
+        size = sum(len(each) for each in found if isinstance(each, bytes))
+        self._shards.counts.read(len(found), size, kept=False)
+        return found
 
     def _read_apart(self, items: Sequence[Item]) -> list[bytes | ItemError]:
         """Request parts of a shard that is not kept, as few requests as can be."""

@@ -13,6 +13,7 @@ from penstock.protocol.records import Task
 from penstock.protocol.wire import Array
 from penstock.sources.base import KeepsShards, Loaded, Reader
 from penstock.sources.file_reader import loaded
+from penstock.sources.url_files.shard_counts import ShardCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,11 @@ class MixedReader:
         for reader in self._readers:
             if isinstance(reader, KeepsShards):
                 reader.keep_shards(folder, most_gb)
+
+    @property
+    def counts(self) -> Sequence[ShardCounts]:
+        """What each store of kept shards does."""
+        return [counts for reader in self._readers if isinstance(reader, KeepsShards) for counts in reader.counts]
 
     @property
     def notes(self) -> deque[str]:

@@ -5,6 +5,7 @@
 import os
 import threading
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, BinaryIO
 
@@ -19,6 +20,7 @@ from penstock.sources.containers.parquet_parts import spans_of, with_footer
 from penstock.sources.file_reader import ShardRoom
 from penstock.sources.tables.parquet_pages import check_images
 from penstock.sources.url_files.partial_copy import PartialCopy
+from penstock.sources.url_files.shard_counts import ShardCounts
 from penstock.sources.url_files.shard_store import ShardStore
 
 #: Rows of a group that are unpacked at once.
@@ -160,6 +162,11 @@ class RemoteFiles:
         """Keep whole files in a folder of this host, if the source gives room for them. Raises CacheError."""
         if self._room is not None:
             self._shards = self._room.open(self._remote, folder, most_gb)
+
+    @property
+    def counts(self) -> Sequence[ShardCounts]:
+        """What the store of kept files does."""
+        return () if self._shards is None else (self._shards.counts,)
 
     @property
     def notes(self) -> deque[str]:

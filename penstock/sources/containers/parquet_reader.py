@@ -15,6 +15,7 @@ from penstock.sources.containers.columns import import_pyarrow
 from penstock.sources.containers.parquet_files import KeptFile, LocalFile, LocalFiles, RemoteFile, RemoteFiles
 from penstock.sources.fetchers import fetchers
 from penstock.sources.file_reader import loaded
+from penstock.sources.url_files.shard_counts import ShardCounts
 
 #: Bytes of unpacked row groups that a reader keeps; a larger group is kept alone.
 CACHE_BYTES = 256_000_000
@@ -57,6 +58,11 @@ class ParquetReader:
             self._source.keep_shards(folder, most_gb)
 
     @property
+    def counts(self) -> Sequence[ShardCounts]:
+        """What the store of kept files does."""
+        return self._source.counts if isinstance(self._source, RemoteFiles) else ()
+
+    @property
     def notes(self) -> deque[str]:
         """What the log should say of kept files."""
         return self._source.notes if isinstance(self._source, RemoteFiles) else deque()
@@ -81,7 +87,13 @@ class ParquetReader:
             for key, group in zip(some, self._load(some, files), strict=True):
                 for place, row in wanted[key]:
                     contents[place] = group if isinstance(group, ItemError) else self._content(group, row)
+                self._count([contents[place] for place, _ in wanted[key]], files[key[0]])
         return loaded(task, contents)
+
+    def _count(self, found: Sequence[bytes | ItemError], file: _Opened | ItemError) -> None:
+        size = sum(len(each) for each in found if isinstance(each, bytes))
+        for counts in self.counts:
+            counts.read(len(found), size, kept=isinstance(file, KeptFile))
 
     @staticmethod
     def _find(item: Item, file: _Opened | ItemError) -> tuple[_Key, int]:

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from penstock.sources.url_files.shard_counts import ShardCounts
+
 #: Longest time (s) that the folder's lock is waited for, and how often it is asked for.
 _LOCK_S, _RETRY_S = 10.0, 0.005
 #: A shard that was used less than this ago (s) is not removed: with a full shuffle over more shards than fit, shards
@@ -32,8 +34,9 @@ class _Kept:
 class Room:
     """The room of one folder."""
 
-    def __init__(self, folder: Path, limit_bytes: int, in_use_s: float = IN_USE_S) -> None:
-        """Take the folder, and how many bytes all its shards may have."""
+    def __init__(self, folder: Path, limit_bytes: int, counts: ShardCounts, in_use_s: float = IN_USE_S) -> None:
+        """Take the folder, how many bytes all its shards may have, and what counts those that are removed."""
+        self._counts = counts
         self._folder, self._limit_bytes, self._in_use_s = folder, limit_bytes, in_use_s
 
     def take(self, descriptor: int, size: int) -> bool:
@@ -77,8 +80,11 @@ class Room:
                 break
             with suppress(FileNotFoundError):
                 os.unlink(each.path)  # noqa: PTH108 - as text
+                self._counts.remove(each.size)
             total -= each.size
-        return total + size <= self._limit_bytes
+        fits = total + size <= self._limit_bytes
+        self._counts.held_bytes = total + (size if fits else 0)
+        return fits
 
     @contextmanager
     def _locked(self) -> Generator[bool]:

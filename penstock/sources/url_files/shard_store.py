@@ -24,6 +24,7 @@ from penstock.protocol.storage.cache_folder import CacheError, open_folder
 from penstock.protocol.storage.url_answers import REPLACED, part_of
 from penstock.protocol.storage.urls import Remote
 from penstock.sources.url_files.pieces import bring
+from penstock.sources.url_files.shard_counts import ShardCounts
 from penstock.sources.url_files.shard_room import Room, lock
 
 #: Name of the layout.
@@ -63,7 +64,9 @@ class ShardStore:
             self._folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise CacheError(f"cache folder {str(self._folder)!r} cannot be made: {error.strerror}") from error
-        self._room = Room(self._folder, limit_bytes)
+        #: What the store does.
+        self.counts = ShardCounts(limit_bytes=limit_bytes, folder=str(self._folder))
+        self._room = Room(self._folder, limit_bytes, self.counts)
         self._fetching = threading.Semaphore(_SHARDS_AT_ONCE)
         #: Guards what follows; each shard has a lock of its own, held while it is looked for.
         self._lock = threading.Lock()
@@ -73,8 +76,6 @@ class ShardStore:
         self._said: set[str] = set()
         #: What the log should say, each once.
         self.notes: deque[str] = deque()
-        #: Shards that this process fetched.
-        self.fetched = 0
 
     def open(self, path: str) -> int | None:
         """Return a descriptor of a whole shard, which the caller closes; fetch it if need be. None: it is not kept."""
@@ -107,7 +108,7 @@ class ShardStore:
         try:
             if not self.has(path, tag):
                 return [ItemError(REPLACED) for _ in spans]
-            return [
+            found = [
                 part_of(
                     memoryview(os.pread(descriptor, min(length, limit_bytes), offset)),
                     offset,
@@ -121,6 +122,8 @@ class ShardStore:
             return None
         finally:
             os.close(descriptor)
+        self.counts.read(len(found), sum(len(each) for each in found if isinstance(each, bytes)), kept=True)
+        return found
 
     def has(self, path: str, tag: str) -> bool:
         """Return whether the content of a shard that was opened is the one with this tag; empty: any is."""
@@ -205,7 +208,7 @@ class ShardStore:
             with suppress(FileNotFoundError):
                 part.unlink()
             raise
-        self.fetched += 1
+        self.counts.fetch(shard.size)
         return self._open(shard)
 
     def _check_unchanged(self, path: str, shard: _Shard) -> None:

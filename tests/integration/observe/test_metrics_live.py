@@ -9,7 +9,9 @@ import zmq
 from prometheus_client.parser import text_string_to_metric_families as parse
 from support.hostile import Attacker
 from support.situations import Trainer, write_transforms
+from support.sources.tars import write_tar
 from support.streams import make_images, make_spec, make_stream, run_stack, until
+from support.web import serve
 
 from penstock.launcher.stack import LocalStack
 
@@ -74,6 +76,17 @@ worker penstock_worker_cache_read_bytes_total
 worker penstock_worker_cache_written_bytes_total
 worker penstock_worker_cache_saved_seconds_total
 worker penstock_worker_cache_held_bytes
+"""
+_KEPT_SHARDS = """
+worker penstock_worker_shards_images_total outcome=hit
+worker penstock_worker_shards_images_total outcome=miss
+worker penstock_worker_shards_read_bytes_total
+worker penstock_worker_shards_requested_bytes_total
+worker penstock_worker_shards_total outcome=fetched
+worker penstock_worker_shards_total outcome=removed
+worker penstock_worker_shards_bytes_total outcome=fetched
+worker penstock_worker_shards_bytes_total outcome=removed
+worker penstock_worker_shards_held_bytes
 """
 _NONSENSE = """
 ventilator penstock_rejected_messages_total reason=version
@@ -172,3 +185,23 @@ def test_each_quantity_moves_when_it_is_provoked(tmp_path: Path, monkeypatch: py
             one.send([nonsense])
             other.send([nonsense])
             seen.wait_for(_NONSENSE)
+
+
+def test_kept_shards_move_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for one shard of two: it is fetched and read from, and the other requested; former content is removed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files = sorted(make_images(tmp_path / "images", each=8, size=48).rglob("*.jpg"))
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    source = {"kind": "tar", "root": "photos", "path": "{0..1}.tar", "label": "", "cache_gb": 1e-4}
+    with serve(shards) as web:
+        spec = make_spec(shards, train=make_stream(source=source)) | {"roots": {"photos": web.url}}
+        for run in range(2):
+            for number in range(2):
+                members = [(f"{file.parent.name}{file.stem}.jpg", file.read_bytes()) for file in files[number::2]]
+                write_tar(shards / f"{number}.tar", [*members, ("README.txt", bytes(30_000) + bytes([run]))])
+            for kept in (tmp_path / "cache").rglob("*.shard"):
+                os.utime(kept, (10**9, 10**9))
+            with run_stack(spec, workers=1) as stack, Trainer(stack.feed()):
+                seen = Scrapes(stack)
+                seen.wait_for(_KEPT_SHARDS if run else _KEPT_SHARDS.splitlines()[1])

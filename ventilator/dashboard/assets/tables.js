@@ -106,6 +106,21 @@ function cacheLine(workers) {
     `${bytes(held)} of ${bytes(limit)}`;
 }
 
+// A line about whole shards that are kept; the workers of a host share them, and each knows their size when it made room last.
+function shardsLine(workers) {
+  const keeping = workers.filter((worker) => worker.stats.shards);
+  if (!keeping.length) return "";
+  const total = (name) => sum(keeping.map((worker) => worker.stats.shards[name]));
+  const [held, limit] = ["held_bytes", "limit_bytes"].map((name) => {
+    const hosts = new Map();
+    for (const worker of keeping) hosts.set(worker.host, Math.max(hosts.get(worker.host) ?? 0, worker.stats.shards[name]));
+    return sum([...hosts.values()]);
+  });
+  const asked = total("hits") + total("misses");
+  return `Kept shards: ${percent(asked ? total("hits") / asked : null)} hits · ${count(total("fetched"))} fetched · ` +
+    `${count(total("removed"))} removed · ${bytes(held)} of ${bytes(limit)}`;
+}
+
 export class Workers {
   constructor(changed) {
     this.table = find("workers");
@@ -136,7 +151,7 @@ export class Workers {
     fill(this.table.tBodies[0], [...now.workers].sort(order).map((worker) => workerRow(worker, most)));
     show(this.table.parentElement, now.workers.length > 0);
     show(find("workers-none"), !now.workers.length);
-    const cache = cacheLine(now.workers);
+    const cache = [cacheLine(now.workers), shardsLine(now.workers)].filter(Boolean).join(" · ");
     say(find("cache"), cache);
     show(find("cache"), Boolean(cache));
   }

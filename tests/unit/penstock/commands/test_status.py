@@ -15,7 +15,7 @@ from penstock.commands.status_display import picture, span
 from penstock.protocol.errors import SourceError
 from penstock.protocol.runtime.printable import printable
 from penstock.protocol.snapshot import Snapshot, Verdict
-from penstock.protocol.stats import CacheStats, WorkerStats
+from penstock.protocol.stats import CacheStats, ShardStats, WorkerStats
 
 HOSTILE = "cat/\x1b[2J[red]<b>\x9b31m.jpg"
 
@@ -85,6 +85,27 @@ def test_the_caches_of_several_hosts_are_one_line() -> None:
     shown = show(snapshot.model_copy(update={"workers": tuple(rows)}), width=120)
     assert "75% of the images came from the cache, 6 min of decoding saved; it holds 10 GB of 20 GB" in shown
     assert "cache" not in show(snapshot)
+
+
+def test_kept_shards_are_one_line() -> None:
+    """Counts of all workers; the size of each host's shards once, as the worker tells it that made room last."""
+    snapshot = make_snapshot(workers=4)
+    rows = [
+        row.model_copy(
+            update={
+                "host": f"box{number % 2}",
+                "stats": WorkerStats(
+                    shards=ShardStats(
+                        hits=90, misses=10, fetched=3, removed=1, held_bytes=number * 10**9, limit_bytes=10**10
+                    )
+                ),
+            }
+        )
+        for number, row in enumerate(snapshot.workers)
+    ]
+    shown = show(snapshot.model_copy(update={"workers": tuple(rows)}), width=140)
+    assert "90% of the images came from kept shards, 12 fetched, 4 removed; they hold 5.0 GB of 20 GB" in shown
+    assert "kept shards" not in show(snapshot)
 
 
 def test_a_stack_without_anybody_is_shown_too() -> None:

@@ -80,7 +80,7 @@ def test_a_shard_is_fetched_once_for_all_threads_and_stores(web: Web, tmp_path: 
     for thread in threads:
         thread.join(30)
     assert [parts("0.tar")] * 10 == found
-    assert 1 == sum(each.fetched for each in stores)
+    assert 1 == sum(each.counts.fetched for each in stores)
     identities = 2 * len(stores) + 1  # one byte each
     assert SIZE <= web.part_bytes <= SIZE + identities
     assert 1 == len(kept(tmp_path))
@@ -94,13 +94,25 @@ def test_what_was_used_longest_ago_is_removed_first(web: Web, tmp_path: Path) ->
         age(tmp_path)
     assert parts("0.tar") == read(opened, "0.tar")  # used now
     assert parts("2.tar") == read(opened, "2.tar")
-    assert 3 == opened.fetched
+    assert 3 == opened.counts.fetched
     age(tmp_path)
     assert parts("0.tar") == read(opened, "0.tar")
-    assert 3 == opened.fetched
+    assert 3 == opened.counts.fetched
     assert parts("1.tar") == read(opened, "1.tar")
-    assert 4 == opened.fetched
+    assert 4 == opened.counts.fetched
     assert 2 == len(kept(tmp_path))
+
+
+def test_what_a_store_does_is_counted(web: Web, tmp_path: Path) -> None:
+    """Images and bytes from kept shards, shards that were fetched and removed, and what the folder holds."""
+    opened = store(web, tmp_path, shards=2.5)
+    for name in ("0.tar", "1.tar", "1.tar", "2.tar"):
+        assert parts(name) == read(opened, name)
+        age(tmp_path)
+    counts = opened.counts
+    assert (8, 4 * 17) == (counts.hits, counts.read_bytes)
+    assert (3, 3 * SIZE, 1, SIZE) == (counts.fetched, counts.fetched_bytes, counts.removed, counts.removed_bytes)
+    assert (2 * SIZE, int(2.5 * SIZE)) == (counts.held_bytes, counts.limit_bytes)
 
 
 def test_shards_in_use_do_not_displace_each_other(web: Web, tmp_path: Path) -> None:
@@ -109,7 +121,7 @@ def test_shards_in_use_do_not_displace_each_other(web: Web, tmp_path: Path) -> N
     found = [read(opened, name) for name in SHARDS]
     assert [parts("0.tar"), parts("1.tar"), None, None] == found
     assert parts("0.tar") == read(opened, "0.tar")
-    assert 2 == opened.fetched
+    assert 2 == opened.counts.fetched
 
 
 def test_a_shard_that_was_written_anew_is_another_one(web: Web, tmp_path: Path) -> None:
