@@ -81,10 +81,10 @@ class NoopWorker:
             match instruction:
                 case Send(message=message):
                     self.endpoint.send(message)
-                case Configure(welcome) if welcome.sink:
+                case Configure(welcome) if welcome.sinks:
                     self.plan = welcome.streams[0]
                     self.arrays = [np.zeros((ITEMS, *field.shape), field.dtype) for field in self.plan.schema]
-                    pusher = pusher or self.hub.pusher(welcome.sink, "sink")
+                    pusher = pusher or self.hub.pusher(welcome.sinks[0].results, "sink")
                 case Run(task) if pusher and self.plan:
                     frames = wire.frames_of(self.plan.schema, self.arrays)
                     result = Result(key=task.key, plan=self.plan.token, worker="noop", frames=frames)

@@ -5,9 +5,15 @@ those that collect stories, and `records` holds what several messages share. A m
 `frames`, one entry an array, in order; everything else is in its header. `wire` turns messages into bytes.
 """
 
+from typing import Annotated
+
+from pydantic import Field
+
 from penstock.protocol.event_log import Story, StoryPart, StoryRequest
 from penstock.protocol.records import (
+    MOST_SINKS,
     Count,
+    Destination,
     Done,
     Failure,
     Intervals,
@@ -18,13 +24,19 @@ from penstock.protocol.records import (
     Ping,
     Reason,
     Reference,
+    SinkName,
+    Spans,
     Task,
     TaskKey,
     Text,
     Timings,
 )
 from penstock.protocol.sink_messages import (
+    Failed,
+    Failing,
     ListPaths,
+    Made,
+    Outcomes,
     Paths,
     Progress,
     Quarantined,
@@ -46,7 +58,7 @@ from penstock.protocol.trainer_messages import (
     Subscribe,
     TrainerWelcome,
 )
-from penstock.protocol.worker_messages import Finished, Hello, Reset, Result, Tasks, WorkerWelcome
+from penstock.protocol.worker_messages import Finished, Hello, Reset, Result, SinkAddress, Tasks, WorkerWelcome
 
 
 class Heartbeat(Message):
@@ -54,8 +66,9 @@ class Heartbeat(Message):
 
     running: tuple[TaskKey, ...] | None = None
     """Worker only: every unit of work that it holds, oldest first."""
-    sink: Text = ""
-    """Worker only: the address that it pushes results to; the ventilator repeats its welcome if that is out of date."""
+    sinks: Annotated[tuple[Text, ...], Field(max_length=MOST_SINKS)] = ()
+    """Worker only: the `incarnation` of each sink that it pushes results to; if one is not among them, the ventilator
+    repeats its welcome."""
     blocked: Reason = ""
     """Worker only: why its results do not reach the sink; empty if they do, or if there are none to send."""
     position: Count | None = None
@@ -97,6 +110,7 @@ AnyMessage = (
     | SinkHello
     | Progress
     | SinkWelcome
+    | Outcomes
     | Quarantined
     | ListPaths
     | Paths
@@ -119,9 +133,12 @@ __all__ = [
     "AnyMessage",
     "Batch",
     "Credit",
+    "Destination",
     "Done",
     "Drain",
     "EpochEnd",
+    "Failed",
+    "Failing",
     "Failure",
     "Finished",
     "Goodbye",
@@ -132,6 +149,8 @@ __all__ = [
     "Lease",
     "LeaseKey",
     "ListPaths",
+    "Made",
+    "Outcomes",
     "Part",
     "Paths",
     "Progress",
@@ -142,10 +161,13 @@ __all__ = [
     "Result",
     "SampleReply",
     "SampleRequest",
+    "SinkAddress",
     "SinkHello",
+    "SinkName",
     "SinkStats",
     "SinkWelcome",
     "Snapshot",
+    "Spans",
     "StatusRequest",
     "Story",
     "StoryPart",

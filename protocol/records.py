@@ -15,6 +15,12 @@ Cell = Annotated[str, StringConstraints(max_length=MAX_CELL)]
 #: Longest time that a peer may report (s; 30,000 years): sums over many peers stay finite.
 MOST_S = 1e12
 Seconds = Annotated[float, Field(ge=0, le=MOST_S, allow_inf_nan=False)]
+#: Most ranges that a list of positions has, and sinks of a stack.
+MOST_SPANS, MOST_SINKS = 4096, 1024
+#: Positions as sorted, disjoint, half-open ranges; receivers check the order (`ranges.is_normal`).
+Spans = Annotated[tuple[tuple[Count, Count], ...], Field(max_length=MOST_SPANS)]
+#: The name of one of several sinks; empty: a sink that is alone.
+SinkName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[A-Za-z0-9._:-]*$")]
 #: The stage at which an item failed, as one word for counters: reading its bytes, decoding them, transforming the
 #: image, a custom transform; or the item killed its workers.
 FailureKind = Literal["read", "decode", "transform", "custom", "killed", "other"]
@@ -106,6 +112,15 @@ class LeaseKey(Message):
     """The key, 16 random bytes in hexadecimal."""
 
 
+class Destination(Message):
+    """Which samples of a unit of work go to one of several sinks."""
+
+    sink: SinkName
+    """Its name; failures go to it, too."""
+    positions: Spans = ()
+    """The positions whose samples it gets; none: it only hears what failed."""
+
+
 class Task(Message):
     """A leased unit of work."""
 
@@ -119,6 +134,8 @@ class Task(Message):
     """Items to make samples of, in order."""
     lease: Lease = Lease()
     """To whom it is leased."""
+    destinations: Annotated[tuple[Destination, ...], Field(max_length=MOST_SINKS)] = ()
+    """Where its samples go, if the stack has several sinks; none: all of them to the only sink."""
 
 
 class Failure(Message):

@@ -1,8 +1,23 @@
-"""The messages between the sink and the ventilator."""
+"""The messages between a sink and the ventilator."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
-from penstock.protocol.records import Count, Failure, Intervals, LeaseKey, Message, Reason, TaskKey, Text
+from penstock.protocol.records import (
+    Count,
+    Failure,
+    Intervals,
+    LeaseKey,
+    Message,
+    Reason,
+    SinkName,
+    Spans,
+    TaskKey,
+    Text,
+)
 
 
 class SinkHello(Message):
@@ -10,12 +25,51 @@ class SinkHello(Message):
 
     incarnation: Text
     """Fresh for each start of the process."""
+    name: SinkName = ""
+    """Name of one of several sinks: it takes the place of an earlier one of the same name. Empty: it is alone."""
     results: Text
     """Address that workers push results to."""
     trainers: Text = ""
     """Address for trainers, as seen from this host: the dashboard asks for samples there."""
     version: Text
     """Penstock's version."""
+
+
+class Made(Message):
+    """A result that came to a sink: its items were made."""
+
+    ordinal: Count
+    """Its task."""
+    offsets: Annotated[tuple[Count, ...], Field(max_length=4096)] = ()
+    """Offsets of the items that were made; none: all of the task's."""
+    issuer: Text = ""
+    """The ventilator that leased it,"""
+    holder: Count = 0
+    """and the number of the worker there."""
+
+
+class Failing(Message):
+    """An item that failed at a worker, as a sink got to know it."""
+
+    ordinal: Count
+    """Its task."""
+    failure: Failure
+    """The item, and why."""
+    issuer: Text = ""
+    """The ventilator that leased it,"""
+    holder: Count = 0
+    """and the number of the worker there."""
+    vouched: bool = False
+    """Whether there was no other worker (`Lease.vouched`)."""
+
+
+class Failed(Message):
+    """An item that counts as failed, for good."""
+
+    ordinal: Count
+    """Its task."""
+    failure: Failure
+    """The item, and why."""
 
 
 class StreamNeed(Message):
@@ -36,6 +90,17 @@ class StreamNeed(Message):
     the item, and the numbers of the workers that reported it (`Lease.holder`)."""
     stopped: Reason = ""
     """Why the stream stopped for good (its failure budget); empty while it runs."""
+    lacks: Spans = ()
+    """One of several sinks only: the positions, lowest first, whose samples its readers want and which are not here.
+    `missing` then lists the tasks of which it does not know what failed, whether their samples are here or not."""
+    made: tuple[Made, ...] = ()
+    """One of several sinks only: of tasks of which it does not know what failed, the results that came."""
+    failing: tuple[Failing, ...] = ()
+    """One of several sinks only: failures that came, of items that do not count as failed."""
+    settled: Ranges = ()
+    """One of several sinks only, until this ventilator has answered: tasks of which it knows what failed,"""
+    failed: tuple[Failed, ...] = ()
+    """and the items that did."""
 
 
 class Progress(Message):
@@ -45,6 +110,23 @@ class Progress(Message):
     """Grows with each message of a sink; a message with a smaller number is ignored."""
     needs: tuple[StreamNeed, ...]
     """One entry for each stream that has a reader; other streams need nothing."""
+
+
+class Outcomes(Message):
+    """What failed of a stream, to one of several sinks. It is decided once, so that all sinks cut the same batches."""
+
+    stream: Text
+    """Name of the stream."""
+    heard: Count
+    """Number of the newest `Progress` that the ventilator has read."""
+    settled: Ranges
+    """Of the tasks that the sink reported missing, those of which it is known what failed."""
+    failed: tuple[Failed, ...] = ()
+    """The items of these that did."""
+    stopped: Reason = ""
+    """Why the stream stopped for good; empty while it runs."""
+    kind: Literal["budget", "transform"] = "budget"
+    """What trainers are refused for once it has stopped."""
 
 
 class SinkWelcome(Message):

@@ -5,7 +5,21 @@ from typing import Annotated
 from pydantic import Field
 
 from penstock.protocol.plan import FieldSchema, StreamPlan
-from penstock.protocol.records import Done, Failure, Intervals, Lease, Message, Place, Reference, Task, TaskKey, Text
+from penstock.protocol.records import (
+    MOST_SINKS,
+    Done,
+    Failure,
+    Intervals,
+    Lease,
+    Message,
+    Place,
+    Reference,
+    SinkName,
+    Spans,
+    Task,
+    TaskKey,
+    Text,
+)
 
 
 class Hello(Message):
@@ -31,6 +45,17 @@ class Finished(Message):
     """The units of work, in the order they were run."""
 
 
+class SinkAddress(Message):
+    """Where a sink takes results in."""
+
+    name: SinkName = ""
+    """Its name; empty: it is the only sink."""
+    results: Text
+    """Address to push results to."""
+    incarnation: Text = ""
+    """Fresh for each start of the sink: after a restart, it no longer knows the memory that was lent to it."""
+
+
 class WorkerWelcome(Message):
     """Answer to `Hello`: all that a stateless worker needs."""
 
@@ -38,10 +63,8 @@ class WorkerWelcome(Message):
     """Every stream."""
     roots: dict[str, str]
     """The folder or URL of each root on the ventilator's host; a worker's own `--root` takes precedence."""
-    sink: Text
-    """Address to push results to; empty until a sink has said hello."""
-    incarnation: Text = ""
-    """The sink's own `incarnation`: after a restart, a sink no longer knows the memory that was lent to it."""
+    sinks: Annotated[tuple[SinkAddress, ...], Field(max_length=MOST_SINKS)] = ()
+    """The sinks that have said hello, by name; a sink without a name is the only one."""
     intervals: Intervals
     """Heartbeats and deadlines."""
 
@@ -72,6 +95,8 @@ class Result(Message):
     """Items that yielded no samples. The frames hold the samples of the other items, by item and then by patch."""
     names: tuple[Text, ...] = ()
     """With failures: the names of the task's items as the task lists them, by which the sink checks their paths."""
+    shares: Spans | None = None
+    """Of the unit's samples, the positions of those that the frames hold, if they go to several sinks; None: all."""
     frames: tuple[FieldSchema, ...]
     """Type and whole shape of each frame, samples first."""
     memory: tuple[Reference, ...] = ()

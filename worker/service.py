@@ -18,6 +18,7 @@ from penstock.protocol.messages import (
     Hello,
     Intervals,
     Reset,
+    SinkAddress,
     StoryRequest,
     Tasks,
     WorkerStats,
@@ -192,8 +193,9 @@ class Worker:
         self._pipelines = {plan.name: self._pipeline(plan, roots, cache) for plan in welcome.streams}
         self._stale = False
         # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
-        self._sink = self._usable(reachable(welcome.sink, host_of(self._settings.ventilator)))
-        self._executor.configure(Setup(self._pipelines, self._sink, welcome.incarnation, self._shared_bytes(welcome)))
+        sink = next(iter(welcome.sinks), SinkAddress(results=""))
+        self._sink = self._usable(reachable(sink.results, host_of(self._settings.ventilator)))
+        self._executor.configure(Setup(self._pipelines, self._sink, sink.incarnation, self._shared_bytes(welcome)))
         self._service.log.info("welcomed", streams=sorted(self._pipelines), sink=self._sink or "(none yet)")
 
     def _pipeline(self, plan: StreamPlan, roots: Mapping[str, str], cache: Cache | None) -> AnyPipeline:

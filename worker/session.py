@@ -98,8 +98,8 @@ class WorkerSession:
         self._given_back: tuple[TaskKey, ...] = ()
         #: Why no result reaches the sink; empty if results do, or if there is no sink.
         self.blocked = ""
-        #: The sink's address for results, from the last welcome.
-        self._sink = ""
+        #: The sinks of the last welcome, by incarnation.
+        self._sinks: tuple[str, ...] = ()
 
     def start(self, now: float) -> list[WorkerInstruction]:
         """Say hello, at first and after the link was opened again."""
@@ -113,7 +113,7 @@ class WorkerSession:
         match message:
             case WorkerWelcome():
                 self.welcomed = True
-                self._sink = message.sink
+                self._sinks = tuple(sink.incarnation for sink in message.sinks)
                 self.live.intervals = message.intervals
                 return [Configure(message)]
             case Tasks() if self.welcomed and not self.draining and not self.blocked:
@@ -204,7 +204,7 @@ class WorkerSession:
     def _beat(self) -> Send:
         held = tuple(self.held)
         return Send(
-            VENTILATOR, Heartbeat(running=held, sink=self._sink, blocked=self.blocked, worker_stats=self._stats)
+            VENTILATOR, Heartbeat(running=held, sinks=self._sinks, blocked=self.blocked, worker_stats=self._stats)
         )
 
     def _leave_if_idle(self) -> list[WorkerInstruction]:

@@ -100,7 +100,7 @@ class WorkerProcess(Process):
                     self.queue.clear()
                     self._execute(self.session.withdrawn(keys))
                 case Configure(welcome):
-                    self._sink = welcome.sink
+                    self._sink = welcome.sinks[0].results if welcome.sinks else ""
                 case Reopen():
                     network.disconnect(self.identity)
                     self.identity = network.connect(self, "ventilator")

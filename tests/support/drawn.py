@@ -18,6 +18,8 @@ from penstock.protocol.messages import (
     Done,
     Drain,
     EpochEnd,
+    Failed,
+    Failing,
     Failure,
     Finished,
     Goodbye,
@@ -25,12 +27,15 @@ from penstock.protocol.messages import (
     Hello,
     Intervals,
     ListPaths,
+    Made,
+    Outcomes,
     Paths,
     Progress,
     Quarantined,
     Refused,
     Reset,
     SampleRequest,
+    SinkAddress,
     SinkHello,
     SinkStats,
     SinkWelcome,
@@ -55,7 +60,8 @@ Drawn = TypeVar("Drawn", bound=BaseModel)
 def drawn(model: type[Drawn], **known: st.SearchStrategy[Any]) -> st.SearchStrategy[Drawn]:
     """Return models with fields as they may be; `known` are the strategies of fields that are to be narrower."""
     fields = {
-        name: known.get(name) or _of(info.annotation, tuple(info.metadata)) for name, info in model.model_fields.items()
+        name: known[name] if name in known else _of(info.annotation, tuple(info.metadata))
+        for name, info in model.model_fields.items()
     }
     return st.fixed_dictionaries(fields).map(lambda values: model(**values))
 
@@ -93,7 +99,13 @@ def _number(annotation: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any
     return st.text(max_size=8)
 
 
+def some(of: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Return tuples of a few."""
+    return st.lists(of, max_size=3).map(tuple)
+
+
 _texts = st.text(max_size=20)
+_names = st.text("abc.-:", max_size=8)
 _counts = st.integers(0, 2**62 - 1)
 _seconds = st.floats(0, 1e6)
 some_key = st.builds(TaskKey, stream=_texts, ordinal=_counts, item_offset=st.none() | _counts)
@@ -124,12 +136,12 @@ _needs = st.builds(
     partial=st.lists(st.tuples(_counts, st.lists(_counts, max_size=3).map(tuple)), max_size=3).map(tuple),
     doubted=st.lists(st.tuples(_counts, _counts, st.lists(_counts, max_size=2).map(tuple)), max_size=3).map(tuple),
     stopped=_texts,
+    lacks=_ranges,
+    made=some(drawn(Made)),
+    failing=some(drawn(Failing)),
+    settled=_ranges,
+    failed=some(drawn(Failed)),
 )
-
-
-def some(of: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Return tuples of a few."""
-    return st.lists(of, max_size=3).map(tuple)
 
 
 #: How to draw each kind of message that carries no arrays.
@@ -139,7 +151,7 @@ PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
     Heartbeat: st.builds(
         Heartbeat,
         running=st.none() | some(some_key),
-        sink=_texts,
+        sinks=some(_texts),
         position=st.none() | _counts,
         worker_stats=st.none() | drawn(WorkerStats),
         sink_stats=st.none() | drawn(SinkStats),
@@ -147,14 +159,19 @@ PLAIN: dict[type[AnyMessage], st.SearchStrategy[Any]] = {
     ),
     Goodbye: st.builds(Goodbye, unstarted=some(some_key)),
     WorkerWelcome: st.builds(
-        WorkerWelcome, streams=some(_plans), roots=st.dictionaries(_texts, _texts), sink=_texts, intervals=_intervals
+        WorkerWelcome,
+        streams=some(_plans),
+        roots=st.dictionaries(_texts, _texts),
+        sinks=some(drawn(SinkAddress, name=_names)),
+        intervals=_intervals,
     ),
     Tasks: st.builds(Tasks, tasks=some(_tasks)),
     Drain: st.builds(Drain, reason=_texts),
     Reset: st.just(Reset()),
-    SinkHello: st.builds(SinkHello, incarnation=_texts, results=_texts, version=_texts),
+    SinkHello: st.builds(SinkHello, incarnation=_texts, name=_names, results=_texts, version=_texts),
     Progress: st.builds(Progress, sequence=_counts, needs=some(_needs)),
     SinkWelcome: st.builds(SinkWelcome, streams=some(_plans), intervals=_intervals, leases=st.just(LEASE_KEY)),
+    Outcomes: drawn(Outcomes, settled=_ranges),
     Quarantined: st.builds(Quarantined, key=some_key, failure=some_failure),
     ListPaths: st.builds(ListPaths, stream=_texts, start=_counts),
     Paths: st.builds(Paths, stream=_texts, start=_counts, total=_counts, paths=some(_texts)),

@@ -32,6 +32,7 @@ from penstock.protocol.messages import (
     ListPaths,
     Progress,
     Reset,
+    SinkAddress,
     SinkHello,
     StoryPart,
     TaskKey,
@@ -236,11 +237,11 @@ class Leases:
 
     def _welcome(self) -> WorkerWelcome:
         hello = self.sink.hello
+        address = SinkAddress(results=hello.results, incarnation=hello.incarnation) if hello else None
         return WorkerWelcome(
             streams=self.plans,
             roots=self._roots,
-            sink=hello.results if hello else "",
-            incarnation=hello.incarnation if hello else "",
+            sinks=(address,) if address else (),
             intervals=self._intervals,
         )
 
@@ -286,7 +287,7 @@ class Leases:
         if beat.worker_stats:
             worker.stats, worker.stats_at = beat.worker_stats, now
         out = self._ends.reconcile(peer, beat.running or (), self._intervals.silence_s, now)
-        if self.sink.hello and beat.sink != self.sink.hello.results:
+        if self.sink.hello and self.sink.hello.incarnation not in beat.sinks:
             out.append(Send(peer, self._welcome()))
         return [*out, *self._ends.block(peer, beat.blocked, now)]
 

@@ -92,9 +92,11 @@ class CoreHarness:
         """Let a worker say that results were sent."""
         self.hear(peer, Finished(done=tuple(Done(key=key, timings=Timings(decode_s=took_s)) for key in keys)))
 
-    def beat(self, peer: bytes, *keys: TaskKey, sink: str = "results") -> list[Any]:
+    def beat(self, peer: bytes, *keys: TaskKey, sinks: tuple[str, ...] | None = None) -> list[Any]:
         """Let a worker's heartbeat arrive."""
-        return self.hear(peer, Heartbeat(running=keys, sink=sink))
+        hello = self.leases.sink.hello
+        known = (hello.incarnation,) if hello else ()
+        return self.hear(peer, Heartbeat(running=keys, sinks=known if sinks is None else sinks))
 
     def wait(self, seconds: float, *alive: bytes, step_s: float = 0.25) -> list[Any]:
         """Let time pass, with heartbeats from the sink and from `alive` workers; return what was sent."""

@@ -173,7 +173,7 @@ def cpu_s(process: psutil.Process) -> float:
 
 
 def _worker(count: int, rng: random.Random, valid: list[Frames], folder: Path) -> Report:
-    welcome = messages.WorkerWelcome(streams=(), roots={}, sink="", intervals=_INTERVALS)
+    welcome = messages.WorkerWelcome(streams=(), roots={}, intervals=_INTERVALS)
     command = ["-m", "penstock.worker", *_flags(), "--drain-s=1", "--ventilator={address}", "--health={health}"]
     return _attack_peer("worker", command, welcome, folder, _sample(rng, valid, count, "worker"))
 

@@ -28,6 +28,7 @@ class LyingWorker(Running):
         super().__init__()
         self._ventilator, self._results, self._fatal = ventilator, results, fatal
         self._plans: dict[str, str] = {}
+        self._sinks: tuple[str, ...] = ()
         #: Tasks that it was leased and lied about.
         self.lies = 0
         #: Whether the ventilator has welcomed it.
@@ -39,11 +40,12 @@ class LyingWorker(Running):
             asked.send([message(hello)])
             while not self._over.is_set():
                 if not asked.socket.poll(round(_BEAT_S * 1000)):
-                    asked.send([message(messages.Heartbeat(sink=self._results))])
+                    asked.send([message(messages.Heartbeat(sinks=self._sinks))])
                     continue
                 content, _ = wire.decode(asked.socket.recv_multipart(), _FROM_VENTILATOR)
                 if isinstance(content, messages.WorkerWelcome):
                     self._plans = {plan.name: plan.token for plan in content.streams}
+                    self._sinks = tuple(sink.incarnation for sink in content.sinks)
                     self.joined = True
                 elif isinstance(content, messages.Tasks):
                     told.send([self._lie(task) for task in content.tasks])

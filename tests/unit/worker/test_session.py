@@ -19,6 +19,7 @@ from penstock.protocol.messages import (
     Hello,
     Intervals,
     Reset,
+    SinkAddress,
     StoryRequest,
     TaskKey,
     Tasks,
@@ -29,7 +30,9 @@ from penstock.worker.session import VENTILATOR, Configure, Run, Stop, Withdraw, 
 
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
 HELLO = Hello(worker="w", incarnation="i", host="h", slots=3, version="1.0")
-WELCOME = WorkerWelcome(streams=(make_plan(),), roots={}, sink="results", intervals=INTERVALS)
+WELCOME = WorkerWelcome(
+    streams=(make_plan(),), roots={}, sinks=(SinkAddress(results="results", incarnation="s"),), intervals=INTERVALS
+)
 
 
 def key(ordinal: int) -> TaskKey:
@@ -90,7 +93,7 @@ def test_hello_is_said_again_until_it_is_answered() -> None:
     harness.hear(Heartbeat(), 1.5)
     assert [HELLO] == harness.plain(harness.session.tick(2.0))
     harness.hear(WELCOME, 2.5)
-    assert [Heartbeat(running=(), sink="results")] == harness.plain(harness.session.tick(3.0))
+    assert [Heartbeat(running=(), sinks=("s",))] == harness.plain(harness.session.tick(3.0))
 
 
 def test_a_worker_whose_results_get_nowhere_says_so_and_takes_nothing_new() -> None:
@@ -98,13 +101,13 @@ def test_a_worker_whose_results_get_nowhere_says_so_and_takes_nothing_new() -> N
     harness = CoreHarness()
     harness.tasks(1, 2, 3)
     held = (key(1), key(2), key(3))
-    beat = Heartbeat(running=held, sink="results", blocked="no way")
+    beat = Heartbeat(running=held, sinks=("s",), blocked="no way")
     assert [Withdraw(), beat] == harness.plain(harness.session.block("no way"))
     harness.session.withdrawn((key(2), key(3)))
     assert [] == harness.tasks(7)
-    assert [Heartbeat(running=(key(1),), sink="results", blocked="no way")] == harness.plain(harness.session.tick(1.0))
+    assert [Heartbeat(running=(key(1),), sinks=("s",), blocked="no way")] == harness.plain(harness.session.tick(1.0))
     harness.finish(1)
-    assert [Heartbeat(running=(), sink="results")] == harness.plain(harness.session.block(""))
+    assert [Heartbeat(running=(), sinks=("s",))] == harness.plain(harness.session.block(""))
     assert [key(7)] == harness.tasks(7)
 
 
@@ -120,7 +123,7 @@ def test_tasks_that_come_before_the_welcome_are_left_to_be_leased_again() -> Non
     harness = CoreHarness(welcomed=False)
     assert [] == harness.tasks(1)
     harness.hear(WELCOME)
-    assert [Heartbeat(running=(), sink="results")] == harness.plain(harness.session.tick(1.0))
+    assert [Heartbeat(running=(), sinks=("s",))] == harness.plain(harness.session.tick(1.0))
 
 
 def test_heartbeats_list_what_is_held_oldest_first() -> None:
@@ -128,7 +131,7 @@ def test_heartbeats_list_what_is_held_oldest_first() -> None:
     harness = CoreHarness()
     harness.tasks(4, 2, 9)
     assert [Finished(done=done(4))] == harness.finish(4)
-    assert [Heartbeat(running=(key(2), key(9)), sink="results")] == harness.plain(harness.session.tick(1.0))
+    assert [Heartbeat(running=(key(2), key(9)), sinks=("s",))] == harness.plain(harness.session.tick(1.0))
 
 
 @pytest.mark.parametrize("how", ["silence", "reset"])

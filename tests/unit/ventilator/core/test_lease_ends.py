@@ -35,8 +35,8 @@ def test_a_worker_that_cannot_reach_the_sink_gives_up_what_it_holds_until_it_can
     harness.miss((0, 4))
     assert [key(0), key(2)] == harness.deal()[b"a"]
     harness.finish(b"b", key(1), key(3))
-    harness.hear(b"a", Heartbeat(running=(key(0),), sink="results", blocked="no way"))
-    harness.hear(b"a", Heartbeat(running=(key(0),), sink="results", blocked="no way"))
+    harness.hear(b"a", Heartbeat(running=(key(0),), sinks=("sink",), blocked="no way"))
+    harness.hear(b"a", Heartbeat(running=(key(0),), sinks=("sink",), blocked="no way"))
     assert [{"worker": "a", "why": "no way"}] == [note.fields for note in harness.noted("worker cannot reach the sink")]
     assert {b"b": [key(0), key(2)]} == harness.deal()
     assert {} == harness.deaths()

@@ -15,10 +15,10 @@ from penstock.ventilator.core.sink_link import MOST_MISSING
 
 def test_a_worker_that_pushes_to_another_sink_is_welcomed_again(harness: CoreHarness) -> None:
     """The welcome that named the new sink was lost: the heartbeat shows it."""
-    assert [] == harness.beat(b"a", sink="results")
-    [welcome] = harness.beat(b"a", sink="old results")
+    assert [] == harness.beat(b"a", sinks=("sink",))
+    [welcome] = harness.beat(b"a", sinks=("an old one",))
     assert isinstance(welcome, WorkerWelcome)
-    assert "results" == welcome.sink
+    assert ["results"] == [sink.results for sink in welcome.sinks]
 
 
 def test_stale_progress_is_ignored(harness: CoreHarness) -> None:
@@ -60,7 +60,7 @@ def test_another_sink_starts_from_what_it_says(harness: CoreHarness) -> None:
     harness.miss((0, 9))
     welcomes = harness.sink(b"sink 2", results="elsewhere")
     assert [SinkWelcome, WorkerWelcome] == [type(message) for message in welcomes]
-    assert "elsewhere" == welcomes[1].sink
+    assert ["elsewhere"] == [sink.results for sink in welcomes[1].sinks]
     assert {} == harness.deal()
     harness.miss((7, 8), peer=b"sink 2")
     assert {b"a": [key(7)]} == harness.deal()

@@ -116,7 +116,7 @@ class Joined:
             self.credit(Credit(consumed=sent.sent if self.eager else sent.consumed, limit=sent.limit))
         if work and self.held:
             self.work()
-        self.hear(WORKER, Heartbeat(running=tuple(self.held), sink="r", worker_stats=self.stats))
+        self.hear(WORKER, Heartbeat(running=tuple(self.held), sinks=("i",), worker_stats=self.stats))
         self.snapshots.update(self.leases.observe(self.now), 1e9 + self.now)
         return self.snapshots.snapshot
 
@@ -282,7 +282,7 @@ def test_no_number_that_a_peer_may_send_ends_the_ventilator(joined: Joined) -> N
     joined.stats = told.model_copy(update={"spent": spent, "stage": "make", "stage_s": most_s})
     for name in (b"host/2", b"host/3"):
         joined.hear(name, Finished(done=tuple(Done(key=key, timings=spent) for key in joined.held)))
-        joined.hear(name, Heartbeat(running=(), sink="r", worker_stats=joined.stats))
+        joined.hear(name, Heartbeat(running=(), sinks=("i",), worker_stats=joined.stats))
     sent = joined.sink.streams.readers[TRAINER].credit
     waits = FeedWaits(batches=most, wait_s=most_s, busy_s=most_s, copy_s=most_s)
     joined.credit(Credit(consumed=sent.consumed, limit=sent.limit, feed=waits))
