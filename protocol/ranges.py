@@ -1,6 +1,13 @@
 """Sets of integers as sorted, disjoint, half-open ranges. Pure functions."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+Int64s = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 #: ((start, stop), ...) sorted, disjoint, not touching, each start < stop.
 Ranges = tuple[tuple[int, int], ...]
@@ -90,3 +97,18 @@ def lowest(ranges: Ranges, count: int) -> Ranges:
 def size(ranges: Ranges) -> int:
     """Return how many integers `ranges` holds."""
     return sum(stop - start for start, stop in ranges)
+
+
+def contained(ranges: Ranges, values: Int64s) -> Bools:
+    """Return which of `values` (int64, any shape) are in `ranges`."""
+    if not ranges:
+        return np.zeros(values.shape, np.bool_)
+    bounds = np.array(ranges, np.int64)
+    index = np.searchsorted(bounds[:, 0], values, side="right") - 1
+    return (index >= 0) & (values < bounds[index, 1])
+
+
+def holds(ranges: Ranges, value: int) -> bool:
+    """Return whether `value` is in `ranges`."""
+    index = bisect_right(ranges, (value, 2**63)) - 1
+    return index >= 0 and value < ranges[index][1]

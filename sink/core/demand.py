@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from penstock.protocol import ranges
 from penstock.protocol.messages import Progress, StreamNeed
+from penstock.protocol.outcomes.doubts import Doubts
 from penstock.sink.core.reader import Consumer
-from penstock.sink.core.results.doubts import Doubts
 from penstock.sink.core.store import Store
 
 AnyConsumer = TypeVar("AnyConsumer", bound=Consumer)

@@ -6,7 +6,7 @@ ranks, or two jobs, are two readers over the same store. `store.py` makes the bl
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,8 +18,10 @@ from penstock.protocol.messages import MAX_BATCHES, Batch, EpochEnd, Subscribe
 from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.stats import FeedWaits
 from penstock.protocol.wire import MAX_FRAMES, Array, frames_of
+from penstock.sink.core.block import Block, Slice
 from penstock.sink.core.credit import SendingCredit
-from penstock.sink.core.store import Block, Slice, Store
+from penstock.sink.core.rounds import rounds_here, shares
+from penstock.sink.core.store import Store
 from penstock.sink.core.wait_clock import Waits
 
 #: Batches that are complete share a message up to this size (bytes): each message costs both sides a wake-up.
@@ -137,6 +139,8 @@ class Reader:
         # What fits the window: blocks may be here for another reader, beyond this one's.
         fitting = (self.window - self.credit.in_flight) // taken
         rounds = min(self._count // taken, self.credit.available, fitting, self._most)
+        if store.shared and rounds > 0:
+            rounds = rounds_here(self._walked, rounds, taken, *self._share(taken))
         return self._batch(taken, rounds) if rounds > 0 else None
 
     def _begin(self) -> None:
@@ -158,8 +162,7 @@ class Reader:
                 self._count += block.count - low
 
     def _batch(self, taken: int, rounds: int) -> tuple[Batch, list[Array]]:
-        rank, size = self.subscribe.rank, self.world_size
-        low, high = rank * taken // size, (rank + 1) * taken // size
+        low, high = self._share(taken)
         sequence, start = self.credit.sent, self.cursor
         slices, stops = self._cut(taken, rounds, low, high)
         self.cursor = stops[-1]
@@ -171,6 +174,11 @@ class Reader:
         sizes = (high - low,) * rounds
         batch = Batch.model_construct(sequence=sequence, start=start, stops=tuple(stops), sizes=sizes, frames=frames)
         return batch, arrays
+
+    def _share(self, taken: int) -> tuple[int, int]:
+        """Return which samples of a round are this rank's."""
+        rank, size = self.subscribe.rank, self.world_size
+        return rank * taken // size, (rank + 1) * taken // size
 
     def _cut(self, taken: int, rounds: int, low: int, high: int) -> tuple[list[Slice], list[int]]:
         """Remove the first `rounds` times `taken` walked samples.
@@ -184,7 +192,7 @@ class Reader:
         while passed < total:
             block, first = self._walked.popleft()
             size = min(block.count - first, total - passed)
-            for begin, end in _shares(passed, passed + size, taken, low, high):
+            for begin, end in shares(passed, passed + size, taken, low, high):
                 _append(slices, block.take(first + begin - passed, first + end - passed))
             ends = range(passed - passed % taken + taken, passed + size + 1, taken)
             stops += [block.position(first + end - passed - 1) + 1 for end in ends]
@@ -211,17 +219,6 @@ class Reader:
             quarantined=epoch.quarantined,
             dropped=epoch.dropped,
         )
-
-
-def _shares(start: int, stop: int, taken: int, low: int, high: int) -> Iterator[tuple[int, int]]:
-    """Yield what of the samples numbered [start, stop) is numbered [low, high) in its round of `taken`."""
-    if high - low == taken:  # one trainer: all of it
-        yield start, stop
-        return
-    for base in range(start - start % taken, stop, taken):
-        begin, end = max(base + low, start), min(base + high, stop)
-        if begin < end:
-            yield begin, end
 
 
 def _append(slices: list[Slice], more: Iterable[Slice]) -> None:

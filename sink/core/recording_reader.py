@@ -6,8 +6,10 @@ Rows that the disk has not taken yet count against its window. `recording.py` de
 from collections import deque
 
 from penstock.protocol.plan import StreamPlan
+from penstock.sink.core.block import Block, Slice
 from penstock.sink.core.reader import Consumer
-from penstock.sink.core.store import Block, Slice, Store
+from penstock.sink.core.rounds import rounds_here
+from penstock.sink.core.store import Store
 from penstock.sink.core.writer_jobs import Lost, RowsJob
 from penstock.sink.output.layout import Layout, OutputConfig
 
@@ -92,6 +94,8 @@ class RecordingReader:
             return None
         self._walk(store, most)
         count = min(self._count, most, self._room(piece_bytes))
+        if store.shared:
+            count = rounds_here(self._walked, count, 1, 0, 1)
         if self._reached < self.total or count < self._count:
             count -= count % unit
         if count:

@@ -6,6 +6,7 @@ counts, since equal work gives equal bytes. `reader.py` walks the blocks.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,58 +17,8 @@ from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.wire import Array
+from penstock.sink.core.block import Block
 from penstock.sink.core.results.pieces import Piece, first_item, runs, without
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Samples that lie together: rows [start, stop) of `arrays`, or the listed rows when order was mixed."""
-
-    arrays: Sequence[Array]
-    rows: range | Int64s
-
-
-@dataclass(slots=True)
-class Block:
-    """A complete run of positions [start, stop): every sample is here, or known to have failed."""
-
-    start: int
-    stop: int
-    #: Positions of the samples that are here, ascending; None: all of them.
-    positions: Int64s | None
-    #: Number of samples that are here.
-    count: int
-    #: Arrays of each piece, and where its rows start in the block's row numbers (one more entry: the end).
-    pieces: list[Sequence[Array]]
-    offsets: list[int]
-    #: Row number of each sample in position order; None: they stand in order.
-    rows: Int64s | None
-
-    def index(self, position: int) -> int:
-        """Return the number of samples in this block before `position`."""
-        if self.positions is None:
-            return position - self.start
-        return int(np.searchsorted(self.positions, position))
-
-    def position(self, index: int) -> int:
-        """Return the position of sample number `index`."""
-        return self.start + index if self.positions is None else int(self.positions[index])
-
-    def take(self, low: int, high: int) -> Iterator[Slice]:
-        """Yield the samples number [low, high) in position order."""
-        if self.rows is None:
-            for piece, (start, stop) in enumerate(zip(self.offsets, self.offsets[1:], strict=False)):
-                first, last = max(low, start), min(high, stop)
-                if first < last:
-                    yield Slice(self.pieces[piece], range(first - start, last - start))
-            return
-        rows = self.rows[low:high]
-        owner = np.searchsorted(self.offsets, rows, side="right") - 1
-        edges = np.flatnonzero(np.diff(owner)) + 1
-        for run in np.split(np.arange(len(rows)), edges):
-            if len(run):
-                piece = int(owner[run[0]])
-                yield Slice(self.pieces[piece], rows[run] - self.offsets[piece])
 
 
 @dataclass(slots=True)
@@ -84,6 +35,9 @@ class _TaskResults:
 
 class Store:
     """Results of one stream, deduplicated, and the blocks that they complete."""
+
+    #: Whether only a part of the samples is kept here, since there are other sinks (`shared/store.py`).
+    shared: ClassVar[bool] = False
 
     def __init__(self, plan: StreamPlan) -> None:
         """Start empty."""
@@ -147,6 +101,12 @@ class Store:
 
     def check(self, result: Result) -> Sequence[int]:
         """Return the offsets of a result's items. Raises RemoteProtocolError if it does not fit the stream's plan."""
+        offsets = self.check_failures(result)
+        self.check_frames(result, (len(offsets) - len(result.failures)) * self.geometry.patches)
+        return offsets
+
+    def check_failures(self, result: Result) -> Sequence[int]:
+        """Return the offsets of a result's items. Raises RemoteProtocolError if others are said to have failed."""
         offsets = self.offsets(result.key)
         failed = {failure.offset for failure in result.failures}
         if len(failed) != len(result.failures) or not failed <= set(offsets):
@@ -156,7 +116,6 @@ class Store:
             if failure.item != items[failure.offset]:
                 known = f"item {failure.offset} of the task is {items[failure.offset]}"
                 raise RemoteProtocolError("result", f"{result.key}: failure of item {failure.item}; {known}")
-        self._check(result, (len(offsets) - len(failed)) * self.geometry.patches)
         return offsets
 
     def lacks(self, key: TaskKey) -> set[int]:
@@ -220,7 +179,8 @@ class Store:
             raise RemoteProtocolError("result", f"{key}: its task has {items} items")
         return range(key.item_offset, key.item_offset + 1)
 
-    def _check(self, result: Result, samples: int) -> None:
+    def check_frames(self, result: Result, samples: int) -> None:
+        """Raise RemoteProtocolError if a result does not hold the fields of so many samples."""
         if not samples and not result.frames:
             return
         if len(result.frames) != len(self.schema):

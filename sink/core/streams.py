@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 from penstock.protocol import ranges
 from penstock.protocol.messages import Progress, TaskKey
+from penstock.protocol.outcomes.doubts import Doubts
+from penstock.protocol.outcomes.failure_budget import Budget
 from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.demand import Report, drop_unwanted, reading, starts_between, wants
-from penstock.sink.core.failure_budget import Budget
 from penstock.sink.core.reader import Consumer, Reader
 from penstock.sink.core.recording import Recording
-from penstock.sink.core.results.doubts import Doubts
 from penstock.sink.core.store import Store
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from penstock.protocol.messages import Failure
 from penstock.protocol.plan import StreamPlan
-from penstock.sink.core.store import Slice
+from penstock.sink.core.block import Slice
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ import numpy as np
 from penstock.protocol.errors import OutputError
 from penstock.protocol.records import Failure
 from penstock.protocol.wire import Array
+from penstock.sink.core.block import Slice
 from penstock.sink.core.reader import gather
-from penstock.sink.core.store import Slice
 from penstock.sink.core.writer_jobs import Lost, RowsJob
 from penstock.sink.output.durable_files import Disk, DurableFile
 from penstock.sink.output.layout import EPOCH, FORMAT, LIBVER, Column, Layout, filters, text

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from penstock.protocol.instructions import Note
 from penstock.protocol.messages import Failure
-from penstock.sink.core.failure_budget import Holder
+from penstock.protocol.outcomes.failure_budget import Holder
 from penstock.sink.core.instructions import AppendToLedger, LedgerEntry, SinkInstruction
 from penstock.sink.core.statistics import SinkStatistics
 from penstock.sink.core.streams import Streams

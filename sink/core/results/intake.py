@@ -14,9 +14,9 @@ from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Note
 from penstock.protocol.lease_proofs import LeaseProver, digest_of
 from penstock.protocol.messages import Failure, LeaseKey, Result
+from penstock.protocol.outcomes.doubts import Verdict, Word
 from penstock.protocol.runtime.printable import printable
 from penstock.protocol.wire import Array
-from penstock.sink.core.results.doubts import Verdict, Word
 from penstock.sink.core.store import Store
 from penstock.sink.core.streams import Streams
 

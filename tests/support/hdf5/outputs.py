@@ -15,7 +15,7 @@ from penstock.protocol.errors import OutputError
 from penstock.protocol.messages import Failure
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
-from penstock.sink.core.store import Slice
+from penstock.sink.core.block import Slice
 from penstock.sink.core.writer_jobs import Commit, Lost, RowsJob
 from penstock.sink.output.durable_files import Disk
 from penstock.sink.output.layout import OutputConfig

@@ -22,8 +22,8 @@ from penstock.protocol.plan import FieldSchema, StreamPlan, schema_of
 from penstock.protocol.spec.manipulation import Manipulations
 from penstock.protocol.spec.spec import Spec, parse_spec
 from penstock.protocol.wire import Array
+from penstock.sink.core.block import Slice
 from penstock.sink.core.reader import join
-from penstock.sink.core.store import Slice
 from penstock.sources.base import Loaded
 from penstock.trainer.adapters.normalize import batch_normalizer
 from penstock.worker.imaging.patches import Cutter

@@ -14,9 +14,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from penstock.protocol.messages import Failure
+from penstock.protocol.outcomes.failure_budget import Budget, Holder
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
-from penstock.sink.core.failure_budget import Budget, Holder
 
 #: Contradictions after which none of a worker's failures counts on its word alone.
 _TRUSTED = 3

@@ -1,0 +1,1 @@
+"""What one of several sinks does differently: it holds the samples of its own readers only."""
