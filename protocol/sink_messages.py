@@ -125,7 +125,7 @@ class Outcomes(Message):
     """The items of these that did."""
     stopped: Reason = ""
     """Why the stream stopped for good; empty while it runs."""
-    kind: Literal["budget", "transform"] = "budget"
+    kind: Literal["budget", "transform", "outcomes"] = "budget"
     """What trainers are refused for once it has stopped."""
 
 

@@ -154,7 +154,7 @@ class SampleReply(Message):
 class Refused(Message):
     """The sink will not serve this subscription (any more)."""
 
-    kind: Literal["version", "fingerprint", "stream", "position", "limit", "budget", "transform"]
+    kind: Literal["version", "fingerprint", "stream", "position", "limit", "budget", "transform", "outcomes"]
     """What was wrong, as one word."""
     reason: Reason
     """The same in a sentence."""

@@ -101,17 +101,24 @@ class Doubts:
 
         Forget the doubts of tasks that are not `missing`: no reader wants them any more.
         """
+        return tuple(
+            (ordinal, offset, tuple(number for _, number in holders))
+            for ordinal, offset, holders in self.suspected(missing)
+        )
+
+    def suspected(self, missing: Ranges) -> list[tuple[int, int, tuple[Holder, ...]]]:
+        """Return the same as `listed`, with the workers as any ventilator knows them."""
         if not self._doubts:
-            return ()
+            return []
         starts = [start for start, _ in missing]
         places = {ordinal: bisect_right(starts, ordinal) - 1 for ordinal in sorted(self._doubts)}
         wanted = [ordinal for ordinal, place in places.items() if place >= 0 and ordinal < missing[place][1]]
         self._doubts = {ordinal: self._doubts[ordinal] for ordinal in wanted}
-        return tuple(
-            (ordinal, offset, (doubt.word.holder[1],))
+        return [
+            (ordinal, offset, (doubt.word.holder,))
             for ordinal in list(self._doubts)[:_MOST_TASKS]
             for offset, doubt in sorted(self._doubts[ordinal].items())
-        )
+        ]
 
     def clear(self) -> None:
         """Forget all doubts: the ventilator is another one, which numbers its workers anew."""

@@ -37,7 +37,7 @@ class Budget:
         #: Why the stream stopped; empty while it may go on.
         self.exceeded = ""
         #: The refusal that trainers get once the stream has stopped; None before.
-        self.kind: Literal["budget", "transform"] = "budget"
+        self.kind: Literal["budget", "transform", "outcomes"] = "budget"
         self._failed: dict[int, dict[int, _Counted]] = {}
 
     def count(self, epoch: int, failure: Failure, holder: Holder | None = None) -> bool:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from penstock.protocol.messages import Failure
 from penstock.protocol.order import Geometry
-from penstock.protocol.ranges import Ranges
+from penstock.protocol.ranges import Ranges, normalise
 
 #: Epochs, and failures of all epochs, that are remembered; the failures of the newest epochs are kept in any case.
 _EPOCHS, _FAILURES, _LEAST_EPOCHS = 4096, 100_000, 4
@@ -76,16 +76,14 @@ class KnownOutcomes:
         """Whether any item of the settled tasks failed."""
         return bool(self._failed)
 
-    def settled(self) -> Ranges:
-        """Return the tasks that are settled."""
-        merged: list[tuple[int, int]] = []
-        for epoch in sorted(self._epochs):
-            for start, stop in zip(*self._epochs[epoch], strict=True):
-                if merged and merged[-1][1] == start:
-                    merged[-1] = (merged[-1][0], stop)
-                else:
-                    merged.append((start, stop))
-        return tuple(merged)
+    def settled(self, low: int = 0, high: int | None = None) -> Ranges:
+        """Return the tasks that are settled; with bounds, at least those between them."""
+        size = self._geometry.tasks_per_epoch
+        if high is None or high // size - low // size >= len(self._epochs):
+            epochs = sorted(self._epochs)
+        else:
+            epochs = [epoch for epoch in range(low // size, high // size + 1) if epoch in self._epochs]
+        return normalise(span for epoch in epochs for span in zip(*self._epochs[epoch], strict=True))
 
     def _forget(self) -> None:
         while len(self._epochs) > _EPOCHS or (self._count > _FAILURES and len(self._epochs) > _LEAST_EPOCHS):

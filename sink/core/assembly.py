@@ -22,6 +22,7 @@ from penstock.protocol.messages import (
     Drain,
     Heartbeat,
     Intervals,
+    Outcomes,
     Paths,
     Quarantined,
     Reset,
@@ -38,6 +39,7 @@ from penstock.sink.core.recording import Recording
 from penstock.sink.core.recording_stats import Writing
 from penstock.sink.core.results.failures import Failures
 from penstock.sink.core.results.intake import Intake
+from penstock.sink.core.shared.publishing import Publishing
 from penstock.sink.core.statistics import ProcessFacts, SinkStatistics
 from penstock.sink.core.streams import Streams
 from penstock.sink.core.trainers import Trainers
@@ -67,13 +69,14 @@ class Assembly:
         self.intervals = intervals
         #: The last events, for `story`.
         self.log = EventLog()
-        self.streams = Streams(recording)
+        self.streams = Streams(recording, shared=bool(hello.name))
         #: What is counted for heartbeats and metrics.
         self.statistics = SinkStatistics(Writing(recording) if recording else None, process or ProcessFacts())
         #: Results that arrived, by outcome: accepted, duplicate, unwanted, stale, withheld.
         self.results = self.statistics.results
         self._intake = Intake(self.streams, self.results, self.statistics.contradicted, self.log)
         self._failures = Failures(self.streams, self.statistics)
+        self._publishing = Publishing(self.streams, self._failures)
         self.trainers = Trainers(self.streams, self.statistics, intervals, hello.version, self.log)
         self.ventilator = Liveness(intervals, now, now)
         self.welcomed = False
@@ -101,6 +104,8 @@ class Assembly:
                 return self._welcome(message, now)
             case Quarantined():
                 return self._quarantined(message)
+            case Outcomes():
+                return self._outcomes(message)
             case Paths():
                 return self.recording.listed(message) if self.recording else []
             case Heartbeat():
@@ -191,7 +196,7 @@ class Assembly:
         if accepted.kept:
             self.statistics.accept(arrays)
         word, verdict = accepted.word, accepted.verdict
-        if verdict.withheld:
+        if verdict.withheld or self.streams.stores[name].shared:
             self.streams.report.press()
         shown = self.trainers.show(self.streams.stores[name])
         alone = self._failures.count(name, ordinal, verdict.alone, word.worker, word.holder)
@@ -209,6 +214,12 @@ class Assembly:
         name, ordinal, failure = message.key.stream, message.key.ordinal, message.failure
         counted = self._failures.count(name, ordinal, [failure], failure.worker)
         return [*counted, *self._account(name, failed=True)]
+
+    def _outcomes(self, message: Outcomes) -> list[SinkInstruction]:
+        counted, stopped = self._publishing.take(message)
+        if message.stream not in self.streams.stores:
+            return counted
+        return [*counted, *self._account(message.stream, failed=stopped)]
 
     def _account(self, name: str, *, failed: bool) -> list[SinkInstruction]:
         """Act on what has come of a stream: serve its readers; stop it if items failed and its budget is exceeded."""
@@ -273,6 +284,7 @@ class Assembly:
         self.trainers.adopt(message.intervals)
         out = self.trainers.replan(message.streams, now)
         self.streams.replace(message.streams)
+        self.streams.meet()
         if self.recording:
             out += self.recording.welcome(self.streams.plans)
         return [*out, *self.trainers.admit(now)]

@@ -10,6 +10,8 @@ from penstock.protocol import ranges
 from penstock.protocol.messages import Progress, StreamNeed
 from penstock.protocol.outcomes.doubts import Doubts
 from penstock.sink.core.reader import Consumer
+from penstock.sink.core.shared.needs import need_of
+from penstock.sink.core.shared.store import SharedStore
 from penstock.sink.core.store import Store
 
 AnyConsumer = TypeVar("AnyConsumer", bound=Consumer)
@@ -79,10 +81,14 @@ class Report:
         self.changed = self.urgent = False
         self._told = {peer: reader.limit(stores[reader.plan.name]) for peer, reader in readers.items()}
         self._sequence += 1
-        needs = [
-            self._need(reading(readers.values(), store), store, stopped.get(name, ""), doubts[name])
-            for name, store in stores.items()
-        ]
+        needs = []
+        for name, store in stores.items():
+            consumers, why = reading(readers.values(), store), stopped.get(name, "")
+            if isinstance(store, SharedStore):
+                store.told(self._sequence)
+                needs.append(need_of(consumers, store, why))
+            else:
+                needs.append(self._need(consumers, store, why, doubts[name]))
         return Progress(sequence=self._sequence, needs=tuple(need for need in needs if need))
 
     def _need(self, readers: Sequence[Consumer], store: Store, stopped: str, doubts: Doubts) -> StreamNeed | None:

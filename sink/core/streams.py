@@ -13,14 +13,19 @@ from penstock.protocol.plan import StreamPlan
 from penstock.sink.core.demand import Report, drop_unwanted, reading, starts_between, wants
 from penstock.sink.core.reader import Consumer, Reader
 from penstock.sink.core.recording import Recording
+from penstock.sink.core.shared.store import SharedStore
 from penstock.sink.core.store import Store
 
 
 class Streams:
     """All streams, by name, and their readers."""
 
-    def __init__(self, recording: Recording | None) -> None:
-        """Start without streams and readers; `recording` writes one to a file, if there is one."""
+    def __init__(self, recording: Recording | None, *, shared: bool = False) -> None:
+        """Start without streams and readers; `recording` writes one to a file, if there is one.
+
+        `shared`: this is one of several sinks.
+        """
+        self._shared = shared
         self.plans: dict[str, StreamPlan] = {}
         self.stores: dict[str, Store] = {}
         self.budgets: dict[str, Budget] = {}
@@ -42,11 +47,19 @@ class Streams:
         for name, plan in found.items():
             if self.plans.get(name) != plan:
                 self.plans[name] = plan
-                self.stores[name] = Store(plan)
+                self.stores[name] = SharedStore(plan) if self._shared else Store(plan)
                 self.budgets[name] = Budget(plan)
+                if self._shared:  # the ventilator decides when it is exceeded
+                    self.budgets[name].allowed = plan.items
                 self.doubts[name] = Doubts(plan, self.budgets[name])
         for name in set(self.plans) - set(found):
             del self.plans[name], self.stores[name], self.budgets[name], self.doubts[name]
+
+    def meet(self) -> None:
+        """Tell a ventilator that has welcomed this sink, which is one of several, what is known here."""
+        for store in self.stores.values():
+            if isinstance(store, SharedStore):
+                store.meet()
 
     def is_open(self, name: str) -> bool:
         """Return whether the list of streams is known and this stream's output, if it has one, is open."""

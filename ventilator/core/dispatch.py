@@ -5,12 +5,12 @@ checks. An item that a worker has failed goes to another worker if the sink asks
 keep decoded images, a worker gets work that is at home on its host first (`homes.py`), and any other if there is none.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Instruction, Send
 from penstock.protocol.lease_proofs import LeaseProver
-from penstock.protocol.messages import Item, Lease, Task, Tasks
+from penstock.protocol.messages import Destination, Item, Lease, Task, Tasks
 from penstock.ventilator.core.homes import Homes
 from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.stream_queue import StreamQueue
@@ -39,6 +39,8 @@ class Dispatcher:
         log: EventLog,
     ) -> None:
         """Lease the work of `queues` to `workers`; suspected work goes through `suspects`."""
+        #: Says where the samples of a unit of work go; nothing: to the only sink.
+        self.destinations: Callable[[Work], tuple[Destination, ...]] = lambda _: ()
         self._queues, self._workers, self._suspects, self._log = queues, workers, suspects, log
         self._homes = next((homes for queue in queues.values() if (homes := queue.parts.homes) is not None), Homes())
         self._version, self._homed_at = 0, -_HOMES_S
@@ -73,7 +75,10 @@ class Dispatcher:
         def lease(items: Sequence[Item]) -> Lease:
             return self._prover.lease(work.key, name, worker.number, [item.name for item in items], vouched=vouched)
 
-        outgoing.setdefault(peer, []).append(queue.task(work, lease))
+        task = queue.task(work, lease)
+        if destinations := self.destinations(work):
+            task = task.model_copy(update={"destinations": destinations})
+        outgoing.setdefault(peer, []).append(task)
         self._log.add(now, work.key, f"leased to {name}")
 
     def _next(self) -> tuple[StreamQueue, Work, bytes] | None:

@@ -32,7 +32,6 @@ from penstock.protocol.messages import (
     ListPaths,
     Progress,
     Reset,
-    SinkAddress,
     SinkHello,
     StoryPart,
     TaskKey,
@@ -48,6 +47,7 @@ from penstock.ventilator.core.observation import LeasesObservation
 from penstock.ventilator.core.poison import Poison
 from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.sink_link import SinkLink
+from penstock.ventilator.core.sinks.links import Sinks
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
 from penstock.ventilator.core.work import WorkSource
@@ -95,12 +95,24 @@ class Leases:
             plan.name: StreamQueue(plan, source.task, self.log, self.policy.attempts, homes) for plan in self.plans
         }
         self.workers = Workers()
-        self.sink = SinkLink(self.plans, intervals, version, lease_key, source.paths)
+
+        def new_link(name: str) -> SinkLink:
+            return SinkLink(self.plans, intervals, version, lease_key, source.paths, name)
+
+        self.sinks = Sinks(
+            self.queues, self.workers, intervals, lease_key.issuer, self.policy.attempts, new_link=new_link
+        )
         second_words = SecondWords(self.workers, self.policy.second_word_s)
         suspects = Suspects(self.workers, second_words, self.policy.hedge_s)
         self._dispatcher = Dispatcher(
-            self.queues, self.workers, suspects, LeaseProver(lease_key), second_words, self.log
+            self.queues,
+            self.workers,
+            suspects,
+            LeaseProver(lease_key),
+            second_words,
+            self.log,
         )
+        self._dispatcher.destinations = self.sinks.destinations
         self._delivery = Delivery(self.workers, self.policy.confirm_s)
         self._hedging = Hedging(self.workers, self.policy.hedge_s, self.policy.hedge_factor, self.log)
         self._poison = Poison(self.queues, self.workers)
@@ -112,7 +124,8 @@ class Leases:
     def receive(self, peer: bytes, message: AnyMessage, now: float) -> list[Instruction]:
         """Handle a message. Raises RemoteProtocolError if this peer may not send it."""
         known = self.workers.get(peer)
-        link = known.live if known else self.sink.live if self.sink.peer == peer else None
+        sink = None if known else self.sinks.link(peer)
+        link = known.live if known else sink.live if sink else None
         if link:
             link.heard_at = now
         if known and known.quiet:
@@ -132,15 +145,15 @@ class Leases:
                     self._ends.finish(peer, done, now)
                 return []
             case Heartbeat():
-                return self._beat(peer, known, message, now)
+                return self._beat(peer, known, sink, message, now)
             case Goodbye() if known:
-                return self._ends.remove(peer, "worker left", None, self.sink.peer, now)
-            case ListPaths() if not known:
-                return self.sink.paths(peer, message)
-            case Progress() if not known:
-                return self._progress(message, now)
+                return self._ends.remove(peer, "worker left", None, self.sinks.alone, now)
+            case ListPaths() if sink:
+                return sink.paths(peer, message)
+            case Progress() if sink:
+                return self.sinks.progress(peer, message, self._delivery, self._poison, now)
             case Goodbye():
-                return self._lose_sink("sink left", now)
+                return self.sinks.lose(peer, "sink left", now)
             case _:
                 raise RemoteProtocolError("unexpected", f"{type(message).__name__} from this kind of peer")
 
@@ -152,16 +165,15 @@ class Leases:
             charged = None if innocent else running
             # After a silence, the worker itself may have closed the connection: its line failed, and it lives.
             died = not worker.quiet
-            return self._ends.remove(peer, "worker unreachable", charged, self.sink.peer, now, closed=died)
-        if self.sink.peer == peer:
-            return self._lose_sink("sink unreachable", now)
+            return self._ends.remove(peer, "worker unreachable", charged, self.sinks.alone, now, closed=died)
+        if self.sinks.link(peer):
+            return self.sinks.lose(peer, "sink unreachable", now)
         return []
 
     def excuse(self, now: float) -> None:
         """Count no silence up to now: messages could not be read."""
-        for live in (*(worker.live for worker in self.workers.values()), self.sink.live):
-            if live:
-                live.heard_at = now
+        for live in (*(worker.live for worker in self.workers.values()), *self.sinks.lives()):
+            live.heard_at = now
 
     def tick(self, now: float) -> list[Instruction]:
         """Notice silence, repeat what must be repeated, hedge.
@@ -174,16 +186,13 @@ class Leases:
             if peer not in self.workers:  # it was reset because of another worker's loss
                 continue
             if worker.live.lost(now):
-                out += self._ends.remove(peer, "worker silent", worker.running, self.sink.peer, now)
+                out += self._ends.remove(peer, "worker silent", worker.running, self.sinks.alone, now)
             elif worker.live.due(now):
                 worker.live.spoke_at = now
                 out.append(Send(peer, Heartbeat()))
                 worker.quiet = now - worker.live.heard_at > _QUIET_BEATS * self._intervals.heartbeat_s
                 self.workers.offer(peer)
-        if self.sink.is_lost(now):
-            out += self._lose_sink("sink silent", now)
-        if self.sink.peer and (heartbeat := self.sink.heartbeat(now)):
-            out += [*heartbeat, *self._poison.repeat(self.sink.peer)]
+        out += self.sinks.tick(self._delivery, self._poison, now)
         for queue in self.queues.values():
             out += self._ends.requeue_unconfirmed(queue, now)
             out += self._hedging.hedge(queue, self.queues, now)
@@ -200,23 +209,30 @@ class Leases:
 
     def observe(self, now: float) -> LeasesObservation:
         """Return what the status, the metrics and the dashboard show of this core."""
+        sinks = self.sinks.observe()
         return LeasesObservation(
             now=now,
             workers=tuple(worker.observe(peer) for peer, worker in self.workers.items()),
             streams=tuple(queue.observe(self.workers.is_held) for queue in self.queues.values()),
-            sink=self.sink.observe(),
+            sink=next(iter(sinks), None),
+            sinks=sinks,
             lost=few(self._ends.lost),
-            ledger=self.sink.report.newest(LEDGER_KEPT),
+            ledger=self.sinks.first.report.newest(LEDGER_KEPT),
         )
 
     def story(self, key: TaskKey, now: float) -> StoryPart:
         """Return what happened to a task here lately, oldest first; to one item of it if the key names one."""
         return StoryPart(service="ventilator", events=self.log.story(key, now))
 
+    @property
+    def sink(self) -> SinkLink:
+        """The sink that is alone, or the first of several by name."""
+        return self.sinks.first
+
     def peers(self) -> dict[bytes, str]:
         """Return the workers and the sink with what a story calls them."""
         named = {peer: f"worker {worker.hello.worker}" for peer, worker in self.workers.items()}
-        return named | ({self.sink.peer: "sink and trainers"} if self.sink.peer else {})
+        return named | self.sinks.peers()
 
     def _join(self, peer: bytes, hello: Hello, now: float) -> list[Instruction]:
         if hello.version != self._version:
@@ -226,7 +242,7 @@ class Leases:
             return [Send(peer, self._welcome())]
         out: list[Instruction] = []
         for old in self.workers.incarnations(hello.incarnation):
-            out += self._ends.remove(old, "worker came back", None, self.sink.peer, now)
+            out += self._ends.remove(old, "worker came back", None, self.sinks.alone, now)
         out += self._poison.refund(hello.incarnation)
         self.workers.add(peer, hello, Liveness(self._intervals, now, now))
         return [
@@ -236,58 +252,32 @@ class Leases:
         ]
 
     def _welcome(self) -> WorkerWelcome:
-        hello = self.sink.hello
-        address = SinkAddress(results=hello.results, incarnation=hello.incarnation) if hello else None
         return WorkerWelcome(
-            streams=self.plans,
-            roots=self._roots,
-            sinks=(address,) if address else (),
-            intervals=self._intervals,
+            streams=self.plans, roots=self._roots, sinks=self.sinks.addresses(), intervals=self._intervals
         )
 
     def _join_sink(self, peer: bytes, hello: SinkHello, now: float) -> list[Instruction]:
-        if refusal := self.sink.refuse(peer, hello):
-            return refusal
-        out: list[Instruction] = [Send(peer, self.sink.welcome())]
-        if self.sink.peer == peer:
+        out, fresh = self.sinks.join(peer, hello, now)
+        if not fresh:
             return out
-        if self.sink.peer:
-            out += self._lose_sink("sink replaced", now)
-        out += self.sink.join(peer, hello, now)
         self._delivery.forgive()
         return [*out, *(Send(worker, self._welcome()) for worker in self.workers)]
 
-    def _lose_sink(self, event: str, now: float) -> list[Instruction]:
-        self.sink.lose()
-        for queue in self.queues.values():  # until the next one says what it misses, nothing is known to be needed
-            queue.need(None, self.workers.is_held, now)
-        return [Note(event, level="warning")]
+    def _beat(
+        self, peer: bytes, worker: Worker | None, sink: SinkLink | None, beat: Heartbeat, now: float
+    ) -> list[Instruction]:
+        """Handle a heartbeat of a worker or of a sink.
 
-    def _progress(self, message: Progress, now: float) -> list[Instruction]:
-        needs = self.sink.needs(message)
-        if needs is None or self.sink.peer is None:
-            return []
-        out: list[Instruction] = []
-        for name, queue in self.queues.items():
-            need = needs.get(name)
-            if need and need.stopped and not queue.stopped:
-                out.append(Note("stream stopped", {"stream": name, "reason": need.stopped}, "error"))
-            out += self._delivery.arrived(queue.need(need, self.workers.is_held, now), now)
-        return [*out, *self._poison.untold(self.sink.peer)]
-
-    def _beat(self, peer: bytes, worker: Worker | None, beat: Heartbeat, now: float) -> list[Instruction]:
-        """Handle a heartbeat of a worker or of the sink.
-
-        A worker that pushes to another sink than the connected one is welcomed again: that welcome was lost.
+        A worker that does not push to all connected sinks is welcomed again: that welcome was lost.
         """
+        if sink and beat.sink_stats:
+            sink.report.take(beat.sink_stats, now)
         if worker is None:
-            if beat.sink_stats:
-                self.sink.report.take(beat.sink_stats, now)
             return []
         if beat.worker_stats:
             worker.stats, worker.stats_at = beat.worker_stats, now
         out = self._ends.reconcile(peer, beat.running or (), self._intervals.silence_s, now)
-        if self.sink.hello and self.sink.hello.incarnation not in beat.sinks:
+        if self.sinks.unknown_to(beat.sinks):
             out.append(Send(peer, self._welcome()))
         return [*out, *self._ends.block(peer, beat.blocked, now)]
 

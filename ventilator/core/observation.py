@@ -66,6 +66,8 @@ class SinkObservation:
     #: What its last heartbeat said, and when (monotonic s); None before the first.
     stats: SinkStats | None
     stats_at: float
+    #: Its name; empty: it is the only sink.
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ class LeasesObservation:
     now: float
     workers: tuple[WorkerObservation, ...]
     streams: tuple[StreamObservation, ...]
+    #: The connected sink; of several, the first by name, and all of them.
     sink: SinkObservation | None
+    sinks: tuple[SinkObservation, ...]
     #: Workers that left or were lost, by event.
     lost: Mapping[str, int]
     #: The quarantine ledger as far as it has come from the sink, newest line first.

@@ -4,7 +4,7 @@ Part of the leases core: no socket, no clock. A task is cut by its items' homes 
 images, and into single items where one of them is suspected or doubted. `stream_queue.py` says when.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.plan import StreamPlan
@@ -38,6 +38,16 @@ class Parts:
     def units(self, ordinal: int) -> Sequence[TaskKey]:
         """Return a task's units."""
         return self._units.get(ordinal, ())
+
+    @property
+    def divided(self) -> Collection[int]:
+        """The tasks that are divided."""
+        return self._unit_of.keys()
+
+    def cut(self, ordinal: int, chosen: Sequence[int]) -> list[TaskKey]:
+        """Return the names of two parts of a task: the chosen items, and the others."""
+        others = sorted(set(range(len(self._plan.geometry.slots(ordinal)))).difference(chosen))
+        return [self._name(ordinal, tuple(offsets)) for offsets in (chosen, others) if offsets]
 
     def replace(self, key: TaskKey, keys: Sequence[TaskKey]) -> None:
         """Put other units in the place of one."""

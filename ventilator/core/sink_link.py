@@ -53,8 +53,10 @@ class SinkLink:
         version: str,
         leases: LeaseKey,
         list_paths: PathLister,
+        name: str = "",
     ) -> None:
-        """Wait for the sink; it checks results by the key `leases`."""
+        """Wait for the sink of this name; it checks results by the key `leases`."""
+        self.name = name
         self.report = SinkReport()
         self._plans, self._intervals, self._version, self._list_paths = plans, intervals, version, list_paths
         self._leases = leases
@@ -79,7 +81,8 @@ class SinkLink:
         """Connect a sink that said hello."""
         self._connection = _Connection(peer, hello, Liveness(self._intervals, now, now))
         self.report.meet(hello.incarnation)
-        return [Note("sink joined", {"results": hello.results})]
+        named = {"sink": hello.name} if hello.name else {}
+        return [Note("sink joined", {"results": hello.results} | named)]
 
     def refuse(self, peer: bytes, hello: SinkHello) -> list[Instruction]:
         """Return the refusal of a sink of another version; nothing if its version is right."""
@@ -136,4 +139,4 @@ class SinkLink:
         if self._connection is None:
             return None
         hello, report = self._connection.hello, self.report
-        return SinkObservation(hello.results, hello.trainers, report.stats, report.at)
+        return SinkObservation(hello.results, hello.trainers, report.stats, report.at, self.name)

@@ -5,7 +5,8 @@ No unit of several items holds a suspect (`item_deaths.py`) when it is leased: i
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from penstock.protocol import ranges
 from penstock.protocol.event_log import EventLog
@@ -24,6 +25,7 @@ from penstock.ventilator.core.work import MakeTask, Work
 
 #: Weight of the newest duration in a queue's typical task duration (exponential moving average).
 _NEWEST = 0.1
+_NOTHING: Mapping[int, Sequence[int]] = MappingProxyType({})
 
 
 class StreamQueue:
@@ -59,10 +61,16 @@ class StreamQueue:
         self._log = log
         self._now = 0.0
 
-    def need(self, need: StreamNeed | None, held: Callable[[TaskKey], bool], now: float) -> list[Work]:
+    def need(
+        self,
+        need: StreamNeed | None,
+        held: Callable[[TaskKey], bool],
+        now: float,
+        few: Mapping[int, Sequence[int]] = _NOTHING,
+    ) -> list[Work]:
         """Adopt the sink's list of missing tasks; `held` tells whether a worker has a unit of work.
 
-        Return the work that is not missing any more.
+        Of the new tasks in `few`, these items are a unit of their own. Return the work that is not missing any more.
         """
         self._now = now
         over: list[Work | None] = []
@@ -78,13 +86,14 @@ class StreamQueue:
         for ordinal in ranges.members(ranges.intersect(arrived_whole, need.came) if need and self.deaths else ()):
             self.deaths.clear(_unit(self.plan, ordinal))
         for ordinal in ranges.members(fresh):
-            self._add(ordinal, held)
+            self._add(ordinal, held, few.get(ordinal, ()))
         over += self._doubt(need, now)
         came, again = self.parts.arrive(dict(need.partial) if need else {}, self.works)
         for key in came:
             if work := self.works.pop(key, None):  # that it came earlier acquits it of no later death
                 over.append(work)
-                self.deaths.clear(key)
+                if key.ordinal not in few:
+                    self.deaths.clear(key)
         for work in map(self._work, again):
             if not held(work.key):
                 self.push(work)
@@ -219,10 +228,12 @@ class StreamQueue:
                 self._log.add(self._now, each.key, f"given up: {reason}")
                 self._ready.isolate(each)
 
-    def _add(self, ordinal: int, held: Callable[[TaskKey], bool]) -> None:
+    def _add(self, ordinal: int, held: Callable[[TaskKey], bool], few: Sequence[int] = ()) -> None:
         work = self._work(self.parts.add(ordinal))
         if self.parts.homes and not held(work.key) and (keys := self.parts.by_home(ordinal)):
             self._replace(work, keys, held)
+        elif few and not self.parts.homes and len(few) < len(self.geometry.slots(ordinal)):
+            self._replace(work, self.parts.cut(ordinal, few), held)
         elif self.deaths.poison and self.deaths.concerns(work.key):
             self._ready.isolate(work)
         elif not held(work.key):

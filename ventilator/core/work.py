@@ -6,6 +6,7 @@ from typing import Protocol
 from penstock.protocol.lease_proofs import MakeLease, unleased
 from penstock.protocol.messages import Failure, Paths, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.ranges import Ranges
 
 
 class MakeTask(Protocol):
@@ -66,6 +67,8 @@ class Work:
     #: The numbers of the workers whose word on it another worker has to confirm, and since when that is asked.
     doubted_by: frozenset[int] = frozenset()
     doubted_since: float = 0.0
+    #: With several sinks: the positions that its last lease sends to each.
+    destined: dict[bytes, Ranges] = field(default_factory=dict)
 
 
 def entry(key: TaskKey) -> Entry:

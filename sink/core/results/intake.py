@@ -17,6 +17,7 @@ from penstock.protocol.messages import Failure, LeaseKey, Result
 from penstock.protocol.outcomes.doubts import Verdict, Word
 from penstock.protocol.runtime.printable import printable
 from penstock.protocol.wire import Array
+from penstock.sink.core.shared.store import SharedStore
 from penstock.sink.core.store import Store
 from penstock.sink.core.streams import Streams
 
@@ -72,13 +73,17 @@ class Intake:
             raise RemoteProtocolError(
                 "plan", f"{result.key}: made by plan {result.plan!r}, this is {store.plan.token!r}"
             )
+        if result.shares is not None and not store.shared:
+            self._drop(result, "unwanted", "it is for one of several sinks", now)
+            return None
         offsets = store.check(result)
+        if isinstance(store, SharedStore):
+            return self._witness(store, result, arrays, offsets, now)
         if not (lacking := store.lacks(result.key)):
             self._drop(result, "duplicate", "it has come before", now)
             return None
         word = Word((result.lease.issuer, result.lease.holder), printable(result.worker), result.lease.vouched)
-        if result.failures:
-            _check_names(result, offsets)
+        _check_names(result, offsets)
         failures = [
             _clean(failure, word.worker, named=bool(result.lease.names))
             for failure in result.failures
@@ -114,6 +119,21 @@ class Intake:
         notes = [self._contradict(store, failure, worker, word.worker) for worker, failure in verdict.contradicted]
         return Accepted(word, verdict, kept, notes)
 
+    def _witness(
+        self, store: SharedStore, result: Result, arrays: Sequence[Array], offsets: Sequence[int], now: float
+    ) -> Accepted | None:
+        """Keep the samples that are for this sink's readers; what failed is for the ventilator to decide."""
+        word = Word((result.lease.issuer, result.lease.holder), printable(result.worker), result.lease.vouched)
+        _check_names(result, offsets)
+        failures = [_clean(failure, word.worker, named=bool(result.lease.names)) for failure in result.failures]
+        came = store.take_in(result, arrays)
+        if not (store.witness(result.key.ordinal, offsets, failures, word) or came):
+            self._drop(result, "duplicate", "it has come before", now)
+            return None
+        words = [f"{came} samples for this sink", *([f"{len(failures)} items failed"] if failures else [])]
+        self._log.add(now, result.key, ", ".join([f"result of {word.worker} arrived", *words]))
+        return Accepted(word, Verdict(frozenset(), (), (), ()), kept=True, notes=())
+
     def _contradict(self, store: Store, failure: Failure, worker: str, other: str) -> Note:
         name = worker if worker in self._contradicted or len(self._contradicted) < _MOST_NAMES else "others"
         self._contradicted[name] += 1
@@ -128,11 +148,11 @@ class Intake:
 
 def _check_names(result: Result, offsets: Sequence[int]) -> None:
     """Raise RemoteProtocolError if the failures name other files than the task listed."""
-    if not result.lease.names:
+    if not result.failures or not result.lease.names:
         return
     if digest_of(result.names) != result.lease.names or len(result.names) != len(offsets):
         raise RemoteProtocolError("result", f"{result.key}: {len(result.names)} names, not those of its task")
-    names = dict(zip(offsets, result.names, strict=True)) if result.failures else {}
+    names = dict(zip(offsets, result.names, strict=True))
     for failure in result.failures:
         name = names[failure.offset]
         if failure.path != name:

@@ -14,12 +14,14 @@ import numpy as np
 from penstock.protocol import ranges
 from penstock.protocol.messages import Failure, Result
 from penstock.protocol.order import Int64s
+from penstock.protocol.outcomes.doubts import Word
 from penstock.protocol.outcomes.known import Failures, KnownOutcomes
 from penstock.protocol.outcomes.shares import positions_of
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.wire import Array
 from penstock.sink.core.block import Block, Slice
+from penstock.sink.core.shared.witnesses import Witnesses
 from penstock.sink.core.store import Store
 
 
@@ -90,7 +92,7 @@ class SharedBlock(Block):
 
 
 class _Blocks(dict[int, Block]):
-    """The blocks of which all outcomes are known, made when they are asked for."""
+    """The blocks of which all outcomes are known, made whenever they are asked for."""
 
     def __init__(self, store: "SharedStore") -> None:
         super().__init__()
@@ -98,10 +100,7 @@ class _Blocks(dict[int, Block]):
 
     def get(self, start: int, default: Block | None = None) -> Block | None:  # type: ignore[override]
         """Return the block that starts at a position; None while it is not known what failed of it."""
-        block = super().get(start)
-        if block is None and (block := self._store.make_block(start)):
-            self[start] = block
-        return block or default
+        return self._store.make_block(start) or default
 
 
 class SharedStore(Store):
@@ -114,6 +113,10 @@ class SharedStore(Store):
         super().__init__(plan)
         self.known = KnownOutcomes(plan.geometry)
         self.blocks = _Blocks(self)
+        #: What came of tasks of which it is not known what failed.
+        self.witnesses = Witnesses()
+        #: Whether this ventilator has yet to hear what is known here; the report in which it was told that first.
+        self.unheard, self._told_in = False, 0
         self._rows: dict[int, Rows] = {}
         #: Positions of all samples that are known to have failed, ascending; as of which version of `known`.
         self.lost: Int64s = np.empty(0, np.int64)
@@ -124,6 +127,7 @@ class SharedStore(Store):
 
         Raises ValueError if something else is known of it.
         """
+        self.witnesses.settle(ordinal, failed)
         if self.known.is_settled(ordinal):
             if self.known.failed(ordinal).keys() != failed.keys():
                 words = f"items {sorted(self.known.failed(ordinal))} failed, and now {sorted(failed)}"
@@ -138,6 +142,18 @@ class SharedStore(Store):
             places = [self.geometry.positions(task)[sorted(lost)].ravel() for task, lost in self.known.failures()]
             self.lost = np.sort(np.concatenate(places)) if places else np.empty(0, np.int64)
         return True
+
+    def meet(self) -> None:
+        """Report what is known to another ventilator, until it has answered."""
+        self.unheard, self._told_in = True, 0
+
+    def told(self, report: int) -> None:
+        """Note that report number `report` tells the ventilator what is known."""
+        self._told_in = self._told_in or report
+
+    def heard(self, report: int) -> None:
+        """Note that the ventilator has heard report number `report`."""
+        self.unheard = self.unheard and not (0 < self._told_in <= report)
 
     def make_block(self, start: int) -> Block | None:
         """Return the block that starts at a position; None while it is not known what failed of it."""
@@ -198,6 +214,17 @@ class SharedStore(Store):
             self._rows[start] = rows
         return count
 
+    def witness(self, ordinal: int, offsets: Sequence[int], failures: Sequence[Failure], word: Word) -> bool:
+        """Note what came of the items at `offsets` of a task, of which `failures` failed; return whether it is new."""
+        failed = {failure.offset for failure in failures}
+        made = [offset for offset in offsets if offset not in failed]
+        if self.known.is_settled(ordinal):
+            lost, places = self.known.failed(ordinal), self.geometry.positions(ordinal)
+            failures = [each for each in failures if each.offset not in lost and not self.is_here(places[each.offset])]
+            made = []
+        new = bool(made) and self.witnesses.add_made(ordinal, made, word.holder)
+        return (bool(failures) and self.witnesses.add_failing(ordinal, failures, word)) or new
+
     @property
     def samples(self) -> int:
         """How many samples are here."""
@@ -219,8 +246,8 @@ class SharedStore(Store):
 
     def drop(self, start: int) -> None:
         """Forget the samples of the block that starts at position `start`."""
-        self.blocks.pop(start, None)
         self._rows.pop(start, None)
+        self.witnesses.drop(self.geometry.block_tasks(start))
 
     def take_dropped(self) -> Ranges:
         """Return nothing: one of several sinks says which positions it lacks."""
@@ -228,7 +255,7 @@ class SharedStore(Store):
 
     def starts(self) -> set[int]:
         """Return where the blocks start of which anything is here."""
-        return set(self.blocks) | set(self._rows)
+        return set(self._rows) | {self.geometry.block_start(ordinal) for ordinal in self.witnesses.tasks()}
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
@@ -238,6 +265,3 @@ class SharedStore(Store):
             places = np.concatenate(rows.places) if rows.places else np.empty(0, np.int64)
             assert len(here) == len(places) == rows.offsets[-1]  # noqa: S101
             assert (rows.index[places - start] == np.arange(len(places))).all()  # noqa: S101
-        for start, block in self.blocks.items():
-            lost = self.lost_between(start, block.stop)
-            assert block.count == block.stop - start - len(lost)  # noqa: S101

@@ -1,0 +1,256 @@
+"""What several sinks need of one stream: merged for the queue of work, and divided again when work is leased.
+
+Part of the leases core: no socket, no clock. Each sink says of which tasks it does not know what failed, and which
+positions it lacks (`StreamNeed`). A task is work as long as it is not settled (`settling.py`), or a sink lacks samples
+of it. What is settled is told to the sinks that do not know it.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from penstock.protocol import ranges
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.messages import Destination, Failed, Outcomes, StreamNeed, TaskKey
+from penstock.protocol.order import Geometry, Int64s
+from penstock.protocol.outcomes.failing_text import failed_in
+from penstock.protocol.ranges import Ranges
+from penstock.protocol.records import MOST_SPANS
+from penstock.ventilator.core.sinks.settling import Settling
+from penstock.ventilator.core.stream_queue import StreamQueue
+from penstock.ventilator.core.work import Work
+
+#: Tasks of one sink that are looked at, the lowest.
+_MOST_TASKS = 2**15
+#: No position is higher than this; far below what numpy's integers hold.
+_LAST = 2**61
+
+
+@dataclass(slots=True)
+class _Need:
+    """The newest report of one sink on the stream."""
+
+    need: StreamNeed
+    #: Tasks of which samples are lacking.
+    lacking: Ranges
+    #: Number of the report.
+    report: int
+    #: Tasks whose outcomes it was told since its last heartbeat.
+    told: Ranges = ()
+    #: Whether it waits for an answer, whatever is settled; the reason for a stop that it was told.
+    unanswered: bool = False
+    told_stop: str = ""
+
+
+@dataclass(slots=True)
+class SharedStream:
+    """One stream and the sinks that need something of it."""
+
+    queue: StreamQueue
+    settling: Settling
+    _needs: dict[bytes, _Need] = field(default_factory=dict)
+
+    def take(self, peer: bytes, need: StreamNeed | None, report: int) -> None:
+        """Adopt a sink's report. Raises RemoteProtocolError if it makes no sense."""
+        before = self._needs.get(peer)
+        if need is None:
+            self._needs.pop(peer, None)
+            return
+        self._check(need)
+        lacking = self._lacking(need.lacks) if before is None or before.need.lacks != need.lacks else before.lacking
+        known = self._needs[peer] = _Need(need, lacking, report)
+        if before:
+            known.told, known.told_stop = ranges.intersect(before.told, need.missing), before.told_stop
+        known.unanswered = bool(need.settled or need.failed)
+        self.settling.adopt(need.settled, need.failed)
+        if need.stopped:
+            known.told_stop = need.stopped
+            self.settling.stop(need.stopped)
+
+    def lose(self, peer: bytes) -> None:
+        """Forget what a sink needed."""
+        self._needs.pop(peer, None)
+
+    def settle(self) -> None:
+        """Decide by all that came to the sinks, and by what was given up."""
+        for known in self._needs.values():
+            self.settling.hear(known.need.made, known.need.failing)
+        for work in list(self.queue.works.values()) if self.queue.deaths.poison else ():
+            if work.failure:
+                work.told = True
+                self.settling.give_up(work.key.ordinal, work.failure)
+
+    def merge(self, held: Callable[[TaskKey], bool], now: float) -> list[Work]:
+        """Give the queue what all sinks need together; return the work that none needs any more."""
+        if not self._needs:
+            return self.queue.need(None, held, now)
+        settling = self.settling
+        if settling.stopped:
+            need = StreamNeed.model_construct(stream=self.queue.plan.name, missing=(), stopped=settling.stopped)
+            return self.queue.need(need, held, now)
+        missing = self._missing()
+        doubted = settling.doubted(missing)
+        fresh = ranges.subtract(missing, self.queue.missing)
+        few = self._few(fresh)
+        divided = [ordinal for ordinal in self.queue.parts.divided if ranges.holds(missing, ordinal)]
+        items = self.queue.geometry.slots
+        done = {
+            ordinal: tuple(sorted(set(range(len(items(ordinal)))) - set(self._needed(ordinal))))
+            for ordinal in [*divided, *few]
+        }
+        need = StreamNeed.model_construct(
+            stream=self.queue.plan.name,
+            missing=missing,
+            came=settling.take_fresh(),
+            partial=tuple(done.items()),
+            doubted=doubted,
+            stopped="",
+        )
+        over = self.queue.need(need, held, now, few)
+        for work in list(self.queue.works.values()):
+            if work.finished_at is not None and not work.ready and not held(work.key) and self._is_short(work):
+                self.queue.push(work)
+        return over
+
+    def answer(self, peer: bytes, *, again: bool) -> Outcomes | None:
+        """Return what a sink is to be told; `again`: also what it was told already and still does not know."""
+        known = self._needs.get(peer)
+        if known is None:
+            return None
+        if again:
+            known.told, known.told_stop = (), known.need.stopped
+        stopped = self.settling.stopped
+        missing = known.need.missing
+        if missing:
+            settled = ranges.intersect(self.settling.known.settled(missing[0][0], missing[-1][1]), missing)
+            due = ranges.subtract(settled, known.told)
+        else:
+            due = ()
+        if not (due or known.unanswered or known.told_stop != stopped):
+            return None
+        due = ranges.lowest(due, _MOST_TASKS)
+        failed, left_out = self._failed(due)
+        due = ranges.subtract(due, ranges.from_sorted(sorted(left_out)))
+        known.told, known.unanswered, known.told_stop = ranges.normalise((*known.told, *due)), False, stopped
+        return Outcomes(
+            stream=self.queue.plan.name,
+            heard=known.report,
+            settled=due,
+            failed=failed,
+            stopped=stopped,
+            kind=self.settling.kind,
+        )
+
+    def destinations(self, work: Work, names: dict[bytes, str]) -> tuple[Destination, ...]:
+        """Return where the samples of a unit of work go now; `names` are those of the connected sinks."""
+        work.destined = {}
+        for peer in sorted(self._needs, key=lambda peer: names.get(peer, "")):
+            if peer in names and len(places := self._lacks(peer, work.key)):
+                work.destined[peer] = ranges.from_sorted(np.unique(places).tolist())[:MOST_SPANS]
+        if not work.destined:  # only what failed is to be known: the first sink that asks hears it
+            ordinal = work.key.ordinal
+            asking = (peer for peer, known in self._needs.items() if ranges.holds(known.need.missing, ordinal))
+            work.destined = {peer: () for peer in asking if peer in names}
+            work.destined = dict(sorted(work.destined.items(), key=lambda each: names[each[0]])[:1])
+        return tuple(Destination(sink=names[peer], positions=places) for peer, places in work.destined.items())
+
+    def _missing(self) -> Ranges:
+        settling = self.settling
+        found: list[tuple[int, int]] = []
+        for peer, known in self._needs.items():
+            missing, lacking = known.need.missing, known.lacking
+            if missing:
+                found += ranges.subtract(missing, settling.known.settled(missing[0][0], missing[-1][1]))
+            if settling.any_failed:  # the sink may not know yet that what it lacks has failed
+                members = ranges.members(lacking)
+                over = [n for n in members if settling.failed(n) and not len(self._lacks(peer, _whole(self, n)))]
+                lacking = ranges.subtract(lacking, ranges.from_sorted(over))
+            found += lacking
+        return ranges.lowest(ranges.normalise(found), _MOST_TASKS)
+
+    def _lacks(self, peer: bytes, key: TaskKey) -> Int64s:
+        """Return the positions of a unit of work that a sink lacks, without those that failed."""
+        known = self._needs[peer]
+        if not ranges.holds(known.lacking, key.ordinal):
+            return np.empty(0, np.int64)
+        positions, failed = self.queue.geometry.positions(key.ordinal), self.settling.failed(key.ordinal)
+        offsets: Collection[int] = key.offsets or (
+            range(len(positions)) if key.item_offset is None else (key.item_offset,)
+        )
+        left = [offset for offset in offsets if offset not in set(failed)] if failed else list(offsets)
+        places = positions[left].ravel()
+        return places[ranges.contained(known.need.lacks, places)]
+
+    def _needed(self, ordinal: int) -> tuple[int, ...]:
+        """Return the offsets of a task's items of which something is needed."""
+        positions = self.queue.geometry.positions(ordinal)
+        lost = set(self.settling.failed(ordinal))
+        lacking = np.zeros(len(positions), np.bool_)
+        for known in self._needs.values():
+            if ranges.holds(known.lacking, ordinal):
+                lacking |= ranges.contained(known.need.lacks, positions).any(axis=1)
+        asked = any(ranges.holds(known.need.missing, ordinal) for known in self._needs.values())
+        return tuple(
+            offset
+            for offset in range(len(positions))
+            if (lacking[offset] and offset not in lost) or (asked and not self.settling.is_decided(ordinal, offset))
+        )
+
+    def _few(self, fresh: Ranges) -> dict[int, tuple[int, ...]]:
+        """Return those of the settled tasks of which few items are to be made again, and these."""
+        settled = self.settling.known.settled(fresh[0][0], fresh[-1][1]) if fresh else ()
+        found = {ordinal: self._needed(ordinal) for ordinal in ranges.members(ranges.intersect(fresh, settled))}
+        return {
+            ordinal: needed
+            for ordinal, needed in found.items()
+            if 0 < 2 * len(needed) <= len(self.queue.geometry.slots(ordinal))
+        }
+
+    def _is_short(self, work: Work) -> bool:
+        """Return whether a sink lacks what the result of a unit of work that is on its way does not bring it."""
+        return any(
+            not ranges.contained(work.destined.get(peer, ()), places).all()
+            for peer in self._needs
+            if len(places := self._lacks(peer, work.key))
+        )
+
+    def _failed(self, settled: Ranges) -> tuple[tuple[Failed, ...], set[int]]:
+        known = self.settling.known
+        if not known.any_failed:
+            return (), set()
+        found = ((ordinal, known.failed(ordinal)) for ordinal in ranges.members(settled))
+        return failed_in((ordinal, failed.values()) for ordinal, failed in found if failed)
+
+    def _lacking(self, lacks: Ranges) -> Ranges:
+        """Return the tasks that hold samples at these positions, the lowest."""
+        geometry = self.queue.geometry
+        tasks = ranges.normalise(geometry.tasks_between(*span) for span in lacks)
+        tasks = ranges.lowest(tasks, _MOST_TASKS)
+        if geometry.mix <= geometry.task_items:  # a task is a block
+            return tasks
+        members = ranges.members(tasks)
+        return ranges.from_sorted(n for n in members if ranges.contained(lacks, geometry.positions(n)).any())
+
+    def _check(self, need: StreamNeed) -> None:
+        geometry, name = self.queue.geometry, need.stream
+        if not all(map(ranges.is_normal, (need.lacks, need.settled))):
+            raise RemoteProtocolError("progress", f"{name}: no list of positions or tasks")
+        highest = max([0, *(stop for spans in (need.missing, need.settled) for _, stop in spans[-1:])])
+        if any(stop > _LAST for _, stop in need.lacks[-1:]) or _start(geometry, highest) > _LAST:
+            raise RemoteProtocolError("progress", f"{name}: positions or tasks beyond all ends")
+        told = [(made.ordinal, made.offsets[-1:]) for made in need.made]
+        told += [(each.ordinal, (each.failure.offset,)) for each in (*need.failing, *need.failed)]
+        for ordinal, offsets in told:
+            if _start(geometry, ordinal) > _LAST or any(each >= len(geometry.slots(ordinal)) for each in offsets):
+                raise RemoteProtocolError("progress", f"{name}/{ordinal}: has no items {offsets}")
+        if any(list(made.offsets) != sorted(set(made.offsets)) for made in need.made):
+            raise RemoteProtocolError("progress", f"{name}: no list of items")
+
+
+def _start(geometry: Geometry, ordinal: int) -> int:
+    return (ordinal // geometry.tasks_per_epoch + 1) * geometry.samples_per_epoch
+
+
+def _whole(stream: SharedStream, ordinal: int) -> TaskKey:
+    return TaskKey.model_construct(stream=stream.queue.plan.name, ordinal=ordinal, item_offset=None, offsets=())
