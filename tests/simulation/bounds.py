@@ -22,7 +22,7 @@ _WORK = ("Tasks", "Finished", "Result", "Batch", "Credit", "Progress", "Quaranti
 def check_memory(assembly: Assembly) -> None:
     """Check what the sink holds: each reader's window, and blocks that stick out of it at both ends."""
     for name, store in assembly.streams.stores.items():
-        held = sum(len(arrays[0]) for piece in store._held.values() for _, arrays in piece.pieces)
+        held = store.samples
         readers = [reader for reader in assembly.streams.readers.values() if reader.plan.name == name]
         block = store.geometry.block_samples
         bound = 0

@@ -34,14 +34,15 @@ class LyingWorkerProcess(WorkerProcess):
         return False  # it runs nothing
 
     def _finish(self, task: Task, took_s: float) -> None:
-        if not self._sink:
+        if not self._sinks:
             self.later(0.2, lambda: self._finish(task, took_s))
             return
         rng = self.world.rng
         for lie in (self._fail, self._repeat, self._forge):
             if rng.random() < 0.6:
                 result, arrays = lie(task)
-                self.world.network.ask(self, self._pusher, self._sink, result, arrays)
+                for address in self._sinks.values():
+                    self.world.network.ask(self, self._pusher, address, result, arrays)
         self.running = None
         if rng.random() < 0.9:  # else it keeps the lease, or says that it finished what it never sent
             times = Timings(decode_s=1e12)

@@ -17,7 +17,9 @@ from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Se
 from penstock.protocol.messages import (
     AnyMessage,
     LeaseKey,
+    Outcomes,
     Quarantined,
+    Result,
     SinkHello,
 )
 from penstock.protocol.wire import Array
@@ -144,6 +146,8 @@ class VentilatorProcess(Process):
                 case Send(peer, message):
                     if isinstance(message, Quarantined):
                         self.world.gave_up(message)
+                    elif isinstance(message, Outcomes):
+                        self.world.published(message)
                     if not self.world.network.answer(self, peer, message):
                         self._execute(self.leases.gone(peer, self.now))
                 case Note(event, fields):
@@ -156,28 +160,38 @@ class VentilatorProcess(Process):
 
 
 class SinkProcess(Process):
-    """The sink."""
+    """The sink, or one of several."""
 
     assembly: Assembly
+
+    def __init__(self, name: str, world: "World", sink: str = "") -> None:
+        """Be not started yet; of several sinks, this is the one called `sink`."""
+        super().__init__(name, world)
+        self.sink, self.results = sink, f"results {sink}" if sink else "results"
 
     def start(self) -> None:
         """Bind, connect and say hello."""
         super().start()
         network = self.world.network
-        hello = SinkHello(incarnation=f"sink {self.generation}", results="results", version=VERSION)
-        self.writer = Writer(self, self.world.disk, self._wrote) if self.world.disk else None
+        hello = SinkHello(
+            incarnation=f"{self.name} {self.generation}", name=self.sink, results=self.results, version=VERSION
+        )
+        disk = self.world.disk if self is self.world.sink else None
+        self.writer = Writer(self, disk, self._wrote) if disk else None
         recording = self.writer.recording if self.writer else None
         self.assembly = Assembly(hello, self.world.scenario.first_intervals, self.now, recording)
         self._identity = network.connect(self, "ventilator")
         self._reporting = False
-        network.bind("sink", self)
-        network.bind("results", self)
+        network.bind(self.name, self)
+        network.bind(self.results, self)
         self._execute(self.assembly.start(self.now))
         self.later(0.0, self._tick)
 
     def receive(self, link: str, peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
         """Hand a message to the core."""
         who = assembly.VENTILATOR if link == "ventilator" else peer
+        if isinstance(message, Result):
+            self.world.arrived(self, message)
         try:
             self._execute(self.assembly.receive(who, message, arrays, self.now))
         except RemoteProtocolError as error:

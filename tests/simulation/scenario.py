@@ -38,6 +38,8 @@ class TrainerPart:
     save_every: int
     #: Which job of the stream it belongs to: its ranks are resumed together with another world size.
     job: int = 0
+    #: The sink that it is told to read from, if there are several.
+    sink: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ class Scenario:
     lingers: bool
     intervals: Intervals
     policy: LeasePolicy
+    #: The names of the sinks; an empty one: there is one, which is alone.
+    sinks: tuple[str, ...] = ("",)
     #: What processes go by until the ventilator's intervals arrive.
     first_intervals: Intervals = field(default_factory=lambda: Intervals(heartbeat_s=1.0, silence_s=4.0))
 
@@ -107,7 +111,12 @@ class Scenario:
     def names(self) -> list[str]:
         """The processes."""
         workers, trainers = range(len(self.workers)), range(len(self.trainers))
-        return ["ventilator", "sink", *(f"worker {n}" for n in workers), *(f"trainer {n}" for n in trainers)]
+        return ["ventilator", *self.sink_names, *(f"worker {n}" for n in workers), *(f"trainer {n}" for n in trainers)]
+
+    @property
+    def sink_names(self) -> list[str]:
+        """The processes of the sinks."""
+        return [f"sink {name}" if name else "sink" for name in self.sinks]
 
     def plan(self, stream: str) -> StreamPlan:
         """Return the plan of a stream."""

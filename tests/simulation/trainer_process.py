@@ -33,6 +33,7 @@ class TrainerProcess(Process):
         """Be not started yet."""
         super().__init__(name, world)
         self.part = part
+        self._sink = world.scenario.sink_names[part.sink]
         self.plan = world.scenario.plan(part.stream)
         self.done = self.retired = False
         #: What a checkpoint holds, as (position, fingerprint); positions that were saved before are in `saves`.
@@ -53,7 +54,7 @@ class TrainerProcess(Process):
         self._queue: deque[int] = deque()
         self._busy = False
         self._reached = self._subscribed = self.saved[0]
-        self.identity = world.network.connect(self, "sink")
+        self.identity = world.network.connect(self, self._sink)
         self._execute(self.session.start(self.now))
         self.later(self.session.next_timer(self.now) - self.now, self._tick)
 
@@ -83,7 +84,7 @@ class TrainerProcess(Process):
                 case Send(_, message):
                     if isinstance(message, Subscribe):
                         self._subscribed = message.position
-                    network.ask(self, self.identity, "sink", message)
+                    network.ask(self, self.identity, self._sink, message)
                 case Deliver(batch, arrays):
                     fields = self._join(batch, arrays)
                     for part in batch.parts():
@@ -103,7 +104,7 @@ class TrainerProcess(Process):
                     self.kill()
                 case Reopen():
                     network.disconnect(self.identity)
-                    self.identity = network.connect(self, "sink")
+                    self.identity = network.connect(self, self._sink)
                 case Note(event, fields):
                     self.trace(f"{event} {fields}")
                     self.world.notes[event] += 1

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from simulation.processes import VERSION, Process
-from support.plans import make_result
+from support.plans import make_result, shares_of
 
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
@@ -49,7 +49,8 @@ class WorkerProcess(Process):
         self.queue: deque[Task] = deque()
         self.running: Task | None = None
         self.hung = self._computed = False
-        self._sink = ""
+        #: Where each sink takes results in, by name.
+        self._sinks: dict[str, str] = {}
         self.identity = network.connect(self, "ventilator")
         self._pusher = network.connect(self, "results")
         self._execute(self.session.start(self.now))
@@ -100,7 +101,7 @@ class WorkerProcess(Process):
                     self.queue.clear()
                     self._execute(self.session.withdrawn(keys))
                 case Configure(welcome):
-                    self._sink = welcome.sinks[0].results if welcome.sinks else ""
+                    self._sinks = {sink.name: sink.results for sink in welcome.sinks}
                 case Reopen():
                     network.disconnect(self.identity)
                     self.identity = network.connect(self, "ventilator")
@@ -145,13 +146,15 @@ class WorkerProcess(Process):
             self.later(0.05, lambda: self._finish(task, took_s))
             return
         self._computed = True
-        if not self._sink:  # no sink has said hello yet
+        if not self._sinks:  # no sink has said hello yet
             self.later(0.2, lambda: self._finish(task, took_s))
             return
         rng, scenario = self.world.rng, self.world.scenario
         plan = scenario.plan(task.key.stream)
         result, arrays = make_result(plan, task, scenario.failing[plan.name], self.session.hello.worker)
-        self.world.network.ask(self, self._pusher, self._sink, result, arrays)
+        for sink, share, rows in shares_of(plan, task, result, arrays):
+            if sink in self._sinks:
+                self.world.network.ask(self, self._pusher, self._sinks[sink], share, rows)
         self.running = None
         if rng.random() < scenario.crash_after_push:
             self._crash()

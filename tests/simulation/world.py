@@ -18,8 +18,9 @@ from simulation.worker_process import WorkerProcess
 from simulation.writer import WrittenFile
 from support.plans import make_task
 
+from penstock.protocol import ranges
 from penstock.protocol.event_log import in_order
-from penstock.protocol.messages import Quarantined, Refused, TaskKey
+from penstock.protocol.messages import Outcomes, Quarantined, Refused, Result, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.core.leases import Leases
 
@@ -42,12 +43,17 @@ class World:
         #: By (stream, item): how many workers died while it was theirs to run.
         self.deaths: Counter[tuple[str, int]] = Counter()
         self._dying: dict[bytes, TaskKey] = {}
+        #: What was published of each task, and the positions whose samples came to each of several sinks.
+        self.outcomes: dict[tuple[str, int], set[int]] = {}
+        self.came_to: dict[tuple[str, str], set[int]] = {}
         #: Cuts off the workers that run an item, if a fault asks for that.
         self.cut_runners: CutRunners | None = None
         #: Items given up although nothing is wrong with them: three workers died in their neighbourhood.
         self.innocents: set[tuple[str, int]] = set()
         self.ventilator = VentilatorProcess("ventilator", self)
-        self.sink = SinkProcess("sink", self)
+        names = zip(scenario.sink_names, scenario.sinks, strict=True)
+        self.sinks = [SinkProcess(name, self, sink) for name, sink in names]
+        self.sink = self.sinks[0]
         self.workers = [WorkerProcess(f"worker {n}", self, part) for n, part in enumerate(scenario.workers)]
         self.trainers = [TrainerProcess(f"trainer {n}", self, part) for n, part in enumerate(scenario.trainers)]
         #: What the sink writes, if it writes anything.
@@ -101,8 +107,9 @@ class World:
         end = max(self.clock.now, self.scenario.heal_at) + 2 * self.scenario.intervals.silence_s + 1.0
         while self.clock.now < end:
             self.clock.step()
-        assert not self.sink.assembly.streams.readers
-        assert not any(store.starts() for store in self.sink.assembly.streams.stores.values())
+        for sink in self.sinks:
+            assert not sink.assembly.streams.readers
+            assert not any(store.starts() for store in sink.assembly.streams.stores.values())
         assert not any(queue.works for queue in self.ventilator.leases.queues.values())
 
     def restart_later(self, process: Process, delay_s: float) -> None:
@@ -150,14 +157,33 @@ class World:
             self.innocents.add((stream, item))
             raise InnocentQuarantined(stream, item)
 
+    def published(self, outcomes: Outcomes) -> None:
+        """Check what the ventilator says has failed, for good: nothing is ever said otherwise."""
+        stream = outcomes.stream
+        failed: dict[int, set[int]] = {}
+        for each in outcomes.failed:
+            failed.setdefault(each.ordinal, set()).add(each.failure.offset)
+            if each.failure.kind == "killed":
+                key = TaskKey(stream=stream, ordinal=each.ordinal, item_offset=each.failure.offset)
+                self.gave_up(Quarantined(key=key, failure=each.failure))
+        for ordinal in ranges.members(outcomes.settled):
+            known = self.outcomes.setdefault((stream, ordinal), failed.get(ordinal, set()))
+            assert known == failed.get(ordinal, set()), f"{stream}/{ordinal}: {failed} failed, and before {known}"
+
+    def arrived(self, sink: SinkProcess, result: Result) -> None:
+        """Note which samples came to which of several sinks."""
+        if result.shares is not None:
+            self.came_to.setdefault((sink.name, result.key.stream), set()).update(ranges.members(result.shares))
+
     def story(self, plan: StreamPlan, position: int) -> str:
         """Return what happened to the task of the sample at `position`, as all cores that live remember it."""
         geometry, now = plan.geometry, self.clock.now
         first, last = geometry.tasks_between(position, position + 1)
         [ordinal] = [number for number in range(first, last) if position in geometry.positions(number)]
         key = TaskKey(stream=plan.name, ordinal=ordinal)
-        ventilator, sink = self.ventilator, self.sink
-        parts = [ventilator.leases.story(key, ventilator.now), sink.assembly.story(key, sink.now)]
+        ventilator = self.ventilator
+        parts = [ventilator.leases.story(key, ventilator.now)]
+        parts += [sink.assembly.story(key, sink.now) for sink in self.sinks]
         parts += [worker.session.story(key, worker.now) for worker in self.workers if worker.generation]
         parts += [
             trainer.session.story(key, trainer.now)
@@ -177,7 +203,7 @@ class World:
         assert "failure_budget" in refused.reason
 
     def _processes(self) -> list[Process]:
-        return [self.ventilator, self.sink, *self.workers, *self.trainers]
+        return [self.ventilator, *self.sinks, *self.workers, *self.trainers]
 
     def _break(self, fault: Fault) -> None:
         if self.network.trace:
@@ -234,7 +260,8 @@ class World:
         for trainer in job:
             trainer.retire()
         for rank in range(fault.world_size):
-            part = replace(job[0].part, rank=rank, world_size=fault.world_size, position=position)
+            sink = (rank + int(fault.choice * 1000)) % len(self.sinks)
+            part = replace(job[0].part, rank=rank, world_size=fault.world_size, position=position, sink=sink)
             trainer = TrainerProcess(f"trainer {len(self.trainers)}", self, part)
             self.trainers.append(trainer)
             self.unfinished += 1

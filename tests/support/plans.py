@@ -15,6 +15,7 @@ import numpy.typing as npt
 from penstock.protocol.lease_proofs import LeaseProver, MakeLease, unleased
 from penstock.protocol.messages import Failure, Item, LeaseKey, Paths, Result, Task, TaskKey
 from penstock.protocol.order import Geometry
+from penstock.protocol.outcomes.shares import rows_for
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Stream
 from penstock.protocol.spec.transform import Patch, Resize, Transform
@@ -160,6 +161,20 @@ def make_result(
         frames=frames,
     )
     return result, arrays
+
+
+def shares_of(
+    plan: StreamPlan, task: Task, result: Result, arrays: list[Array]
+) -> Iterator[tuple[str, Result, list[Array]]]:
+    """Yield what a worker sends to which sink: the whole result to the only one, its share to each of several."""
+    if not task.destinations:
+        yield "", result, arrays
+    failed = {failure.offset for failure in result.failures}
+    for destination in task.destinations:
+        rows = rows_for(plan, task.key, failed, destination.positions)
+        share = [array[rows] for array in arrays] if len(rows) else []
+        frames = frames_of(plan.schema, share) if share else ()
+        yield destination.sink, result.model_copy(update={"shares": destination.positions, "frames": frames}), share
 
 
 @dataclass(frozen=True, slots=True)

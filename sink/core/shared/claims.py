@@ -27,9 +27,9 @@ def claims(plan: StreamPlan, rank: int, world_size: int, cursor: int, failed: In
     left = _MOST_ROUNDS
     while cursor < limit and left > 0:
         stop = (cursor // size + 1) * size
-        lost = failed[np.searchsorted(failed, cursor) : np.searchsorted(failed, stop)]
+        lost = failed[np.searchsorted(failed, cursor) : np.searchsorted(failed, stop)] if len(failed) else failed
         alive = stop - cursor - len(lost)
-        within = min(limit, stop) - cursor - int(np.searchsorted(lost, min(limit, stop)))
+        within = min(limit, stop) - cursor - (int(np.searchsorted(lost, min(limit, stop))) if len(lost) else 0)
         full, rest = divmod(alive, taken)
         rounds = min(full, -(-within // taken), left)
         first = np.arange(rounds, dtype=np.int64) * taken

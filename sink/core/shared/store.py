@@ -167,6 +167,8 @@ class SharedStore(Store):
 
     def lost_between(self, start: int, stop: int) -> Int64s:
         """Return the positions of samples that failed."""
+        if not len(self.lost):
+            return self.lost
         low, high = np.searchsorted(self.lost, (start, stop))
         return self.lost[low:high]
 
@@ -178,7 +180,11 @@ class SharedStore(Store):
             return ((start, stop),)
         lacking = rows.index[start - first : stop - first] < 0 if rows else np.ones(stop - start, np.bool_)
         lacking[lost - start] = False
-        edges = np.flatnonzero(np.diff(lacking, prepend=False, append=False)) + start
+        if not lacking.any():
+            return ()
+        padded = np.zeros(stop - start + 2, np.bool_)
+        padded[1:-1] = lacking
+        edges = np.flatnonzero(padded[1:] != padded[:-1]) + start
         return tuple(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
     def is_here(self, positions: Int64s) -> bool:
@@ -188,6 +194,8 @@ class SharedStore(Store):
 
     def reach(self, cursor: int, room: int) -> int:
         """Return the position up to which samples may be made for a reader at `cursor` with room for so many."""
+        if not len(self.lost):
+            return cursor + room
         lost = self.lost[np.searchsorted(self.lost, cursor) :]
         return cursor + room + int(np.searchsorted(lost - cursor - np.arange(len(lost)), room))
 

@@ -1,0 +1,95 @@
+"""Schedules with several sinks for one stream: the families of one sink, in which the ranks read from different sinks.
+
+`test_several_sinks.py` runs them.
+"""
+
+import random
+from dataclasses import replace
+
+from simulation.dice import draw, most_ranks
+from simulation.families import FAMILIES, Family
+from simulation.scenario import Fault, Scenario, TrainerPart
+from simulation.world import World
+from support.plans import ExpectedBatch, expected
+
+from penstock.protocol.plan import StreamPlan
+
+#: Families in which nothing depends on where the ranks read; a file is written by one of the sinks.
+SHARED = tuple(family for family in FAMILIES if family.name != "cut runners")
+_SINKS = (1, 2, 2, 3, 4)
+_RANKS = (1, 2, 2, 3, 4, 8)
+
+
+def family_of(seed: int) -> Family:
+    """Return the family of the schedule with this number: "anything" every third time."""
+    return SHARED[0] if seed % 3 == 0 else SHARED[seed % len(SHARED)]
+
+
+def make_scenario(seed: int) -> Scenario:
+    """Return the schedule with this number: one of the family's, with several sinks and more ranks."""
+    family = family_of(seed)
+    scenario = draw(seed, family.dice)
+    family.shape(scenario, random.Random(seed + 2))
+    rng = random.Random(seed + 3)
+    scenario.sinks = tuple("abcd"[: rng.choice(_SINKS)])
+    scenario.trainers = tuple(_spread(scenario, rng))
+    scenario.faults = tuple(sorted((_aim(fault, scenario, rng) for fault in scenario.faults), key=lambda f: f.when))
+    return scenario
+
+
+def _spread(scenario: Scenario, rng: random.Random) -> list[TrainerPart]:
+    """Give each job another number of ranks, each of which reads from one of the sinks."""
+    parts: list[TrainerPart] = []
+    for part in scenario.trainers:
+        if part.rank:
+            continue
+        world_size = min(rng.choice(_RANKS), most_ranks(scenario.plan(part.stream)))
+        sinks = [rng.randrange(len(scenario.sinks)) for _ in range(world_size)]
+        parts += [replace(part, rank=rank, world_size=world_size, sink=sink) for rank, sink in enumerate(sinks)]
+    return parts
+
+
+def _aim(fault: Fault, scenario: Scenario, rng: random.Random) -> Fault:
+    """Let what happens to the sink happen to one of them."""
+    names = scenario.sink_names
+    target = rng.choice(names) if fault.target == "sink" else fault.target
+    other = rng.choice(names) if fault.other == "sink" else fault.other
+    if target.startswith("trainer"):
+        target = f"trainer {int(target.split()[1]) % len(scenario.trainers)}"
+    if fault.kind == "disk":
+        target = names[0]
+    return replace(fault, target=target, other=other)
+
+
+def misplaced(world: World) -> tuple[int, int]:
+    """Return how many of the samples that came to sinks are of no rank that reads there, and how many came.
+
+    Raises AssertionError if there are any although nothing failed: only a failure that becomes known moves what a rank
+    trains on.
+    """
+    wrong = total = 0
+    for plan in world.scenario.plans:
+        dead = world.scenario.dead(plan.name)
+        for sink in world.sinks:
+            came = world.came_to.get((sink.name, plan.name), set())
+            if not came or (world.disk and sink is world.sink and plan is world.disk.plan):
+                continue
+            parts = [each.part for each in world.trainers if each.part.stream == plan.name]
+            parts = [part for part in parts if world.sinks[part.sink] is sink]
+            strangers = came - set().union(*(_trained_on(plan, dead, part, max(came)) for part in parts))
+            assert dead or not strangers, f"{sink.name} got samples {sorted(strangers)} of {plan.name}"
+            wrong, total = wrong + len(strangers), total + len(came)
+    return wrong, total
+
+
+def _trained_on(plan: StreamPlan, dead: frozenset[int], part: TrainerPart, last: int) -> set[int]:
+    """Return the positions of the samples that a rank trains on, up to the last one that matters."""
+    size, found = plan.geometry.samples_per_epoch, set[int]()
+    for each in expected(plan, dead, part.position, part.rank, part.world_size):
+        if isinstance(each, ExpectedBatch):
+            if each.start > last:
+                break
+            found.update(each.epoch * size + sample.place for sample in each.samples)
+        elif each.stop > last:
+            break
+    return found

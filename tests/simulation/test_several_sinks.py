@@ -1,0 +1,53 @@
+"""Seeded schedules with several sinks: every rank gets what it would get of one sink, wherever it reads.
+
+`SHARED_SEED=1234 pytest tests/simulation -k one_shared_seed -s` runs one alone and prints all that happened.
+"""
+
+import os
+from collections import Counter
+
+import pytest
+from simulation.several_sinks import family_of, make_scenario, misplaced
+from simulation.world import InnocentQuarantined, World
+
+pytestmark = pytest.mark.simulation
+
+#: Schedules: all of them, of which so many belong to every run and the rest to the long tier; and those of one test.
+_SCHEDULES, _ALWAYS, _CHUNK = int(os.environ.get("SHARED_SCHEDULES", "5000")), 1_000, 100
+
+
+def run(seed: int, *, trace: bool = False) -> World:
+    """Run the schedule of a seed; raise AssertionError, with the seed in its notes, if anything is wrong."""
+    world = World(make_scenario(seed))
+    if trace:
+        world.network.trace = lambda line: print(f"{world.clock.now:9.4f} {line}")  # noqa: T201 - asked for
+    try:
+        world.run()
+        wrong, total = misplaced(world)
+        world.notes |= Counter({"misplaced samples": wrong, "samples": total})
+    except InnocentQuarantined:
+        world.notes["innocent quarantined"] += 1
+    except BaseException as error:
+        where = f"shared seed {seed} ({family_of(seed).name}) at {world.clock.now:.4f} s"
+        error.add_note(f"{where}; alone: SHARED_SEED={seed} pytest tests/simulation -k one_shared_seed -s")
+        raise
+    return world
+
+
+@pytest.mark.parametrize(
+    "first",
+    [pytest.param(first, marks=[pytest.mark.long] * (first >= _ALWAYS)) for first in range(0, _SCHEDULES, _CHUNK)],
+    ids=lambda first: f"seeds-{first}-to-{first + _CHUNK - 1}",
+)
+def test_every_rank_gets_the_same_at_any_number_of_sinks(first: int) -> None:
+    """Whatever dies or is lost: the samples, order and number of batches of one sink, in bounded memory, and an end."""
+    notes: Counter[str] = Counter()
+    for seed in range(first, first + _CHUNK):
+        notes += run(seed).notes
+    assert notes["innocent quarantined"] <= 4, "the schedules kill so well that they test little else"
+
+
+@pytest.mark.skipif("SHARED_SEED" not in os.environ, reason="runs one schedule alone: SHARED_SEED=1234")
+def test_one_shared_seed() -> None:
+    """The schedule of the environment's SHARED_SEED runs, and tells what happens."""
+    run(int(os.environ["SHARED_SEED"]), trace=True)
