@@ -105,7 +105,8 @@ def contained(ranges: Ranges, values: Int64s) -> Bools:
         return np.zeros(values.shape, np.bool_)
     bounds = np.array(ranges, np.int64)
     index = np.searchsorted(bounds[:, 0], values, side="right") - 1
-    return (index >= 0) & (values < bounds[index, 1])
+    found: Bools = (index >= 0) & (values < bounds[index, 1])
+    return found
 
 
 def holds(ranges: Ranges, value: int) -> bool:

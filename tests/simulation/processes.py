@@ -147,7 +147,7 @@ class VentilatorProcess(Process):
                     if isinstance(message, Quarantined):
                         self.world.gave_up(message)
                     elif isinstance(message, Outcomes):
-                        self.world.published(message)
+                        self.world.sharing.published(message)
                     if not self.world.network.answer(self, peer, message):
                         self._execute(self.leases.gone(peer, self.now))
                 case Note(event, fields):
@@ -191,7 +191,7 @@ class SinkProcess(Process):
         """Hand a message to the core."""
         who = assembly.VENTILATOR if link == "ventilator" else peer
         if isinstance(message, Result):
-            self.world.arrived(self, message)
+            self.world.sharing.arrived(self, message)
         try:
             self._execute(self.assembly.receive(who, message, arrays, self.now))
         except RemoteProtocolError as error:

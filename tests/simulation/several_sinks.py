@@ -71,7 +71,7 @@ def misplaced(world: World) -> tuple[int, int]:
     for plan in world.scenario.plans:
         dead = world.scenario.dead(plan.name)
         for sink in world.sinks:
-            came = world.came_to.get((sink.name, plan.name), set())
+            came = world.sharing.came_to.get((sink.name, plan.name), set())
             if not came or (world.disk and sink is world.sink and plan is world.disk.plan):
                 continue
             parts = [each.part for each in world.trainers if each.part.stream == plan.name]

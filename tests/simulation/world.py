@@ -13,14 +13,14 @@ from simulation.cut_runners import CutRunners
 from simulation.network import Clock, Cut, Network
 from simulation.processes import Process, SinkProcess, VentilatorProcess
 from simulation.scenario import Fault, Scenario, WorkerPart
+from simulation.sharing import Sharing
 from simulation.trainer_process import TrainerProcess
 from simulation.worker_process import WorkerProcess
 from simulation.writer import WrittenFile
 from support.plans import make_task
 
-from penstock.protocol import ranges
 from penstock.protocol.event_log import in_order
-from penstock.protocol.messages import Outcomes, Quarantined, Refused, Result, TaskKey
+from penstock.protocol.messages import Quarantined, Refused, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.core.leases import Leases
 
@@ -43,9 +43,8 @@ class World:
         #: By (stream, item): how many workers died while it was theirs to run.
         self.deaths: Counter[tuple[str, int]] = Counter()
         self._dying: dict[bytes, TaskKey] = {}
-        #: What was published of each task, and the positions whose samples came to each of several sinks.
-        self.outcomes: dict[tuple[str, int], set[int]] = {}
-        self.came_to: dict[tuple[str, str], set[int]] = {}
+        #: What several sinks were told and got.
+        self.sharing = Sharing(self)
         #: Cuts off the workers that run an item, if a fault asks for that.
         self.cut_runners: CutRunners | None = None
         #: Items given up although nothing is wrong with them: three workers died in their neighbourhood.
@@ -156,24 +155,6 @@ class World:
             assert deaths >= self.scenario.policy.attempts, f"item {item} was given up after {deaths} deaths"
             self.innocents.add((stream, item))
             raise InnocentQuarantined(stream, item)
-
-    def published(self, outcomes: Outcomes) -> None:
-        """Check what the ventilator says has failed, for good: nothing is ever said otherwise."""
-        stream = outcomes.stream
-        failed: dict[int, set[int]] = {}
-        for each in outcomes.failed:
-            failed.setdefault(each.ordinal, set()).add(each.failure.offset)
-            if each.failure.kind == "killed":
-                key = TaskKey(stream=stream, ordinal=each.ordinal, item_offset=each.failure.offset)
-                self.gave_up(Quarantined(key=key, failure=each.failure))
-        for ordinal in ranges.members(outcomes.settled):
-            known = self.outcomes.setdefault((stream, ordinal), failed.get(ordinal, set()))
-            assert known == failed.get(ordinal, set()), f"{stream}/{ordinal}: {failed} failed, and before {known}"
-
-    def arrived(self, sink: SinkProcess, result: Result) -> None:
-        """Note which samples came to which of several sinks."""
-        if result.shares is not None:
-            self.came_to.setdefault((sink.name, result.key.stream), set()).update(ranges.members(result.shares))
 
     def story(self, plan: StreamPlan, position: int) -> str:
         """Return what happened to the task of the sample at `position`, as all cores that live remember it."""

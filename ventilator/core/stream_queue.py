@@ -11,7 +11,7 @@ from types import MappingProxyType
 from penstock.protocol import ranges
 from penstock.protocol.event_log import EventLog
 from penstock.protocol.lease_proofs import MakeLease
-from penstock.protocol.messages import Failure, StreamNeed, Task, TaskKey, Timings
+from penstock.protocol.messages import Failure, Item, StreamNeed, Task, TaskKey, Timings
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_S
@@ -213,19 +213,10 @@ class StreamQueue:
         named = _unit(self.plan, work.key.ordinal, offset)
         deaths = self.deaths.deaths(work.key)
         [item] = self._make_task(named, deaths).items
-        reason = f"its worker died {deaths} times while it ran this item"
-        self.deaths.poison[item.item] = Failure(
-            offset=offset,
-            item=item.item,
-            path=item.name,
-            reason=reason,
-            kind="killed",
-            attempts=deaths,
-            worker=printable(worker),
-        )
+        failure = self.deaths.poison[item.item] = _killed(item, offset, deaths, worker)
         for each in list(self.works.values()):
             if each is work or (each.ready and item.item in self.deaths.items(each.key)):
-                self._log.add(self._now, each.key, f"given up: {reason}")
+                self._log.add(self._now, each.key, f"given up: {failure.reason}")
                 self._ready.isolate(each)
 
     def _add(self, ordinal: int, held: Callable[[TaskKey], bool], few: Sequence[int] = ()) -> None:
@@ -287,6 +278,19 @@ class StreamQueue:
         """Raise AssertionError if an invariant does not hold."""
         self.parts.validate(ranges.members(self.missing), self.works)
         self._ready.validate()
+
+
+def _killed(item: Item, offset: int, deaths: int, worker: str) -> Failure:
+    """Return the failure of an item that cost so many workers, the last of them `worker`."""
+    return Failure(
+        offset=offset,
+        item=item.item,
+        path=item.name,
+        reason=f"its worker died {deaths} times while it ran this item",
+        kind="killed",
+        attempts=deaths,
+        worker=printable(worker),
+    )
 
 
 def _unit(plan: StreamPlan, ordinal: int, item_offset: int | None = None) -> TaskKey:

@@ -139,8 +139,8 @@ class SharedStore(Store):
             self.lost = np.union1d(self.lost, places)
         if self.known.forgotten != self._forgotten:
             self._forgotten = self.known.forgotten
-            places = [self.geometry.positions(task)[sorted(lost)].ravel() for task, lost in self.known.failures()]
-            self.lost = np.sort(np.concatenate(places)) if places else np.empty(0, np.int64)
+            known = [self.geometry.positions(task)[sorted(lost)].ravel() for task, lost in self.known.failures()]
+            self.lost = np.sort(np.concatenate(known)) if known else np.empty(0, np.int64)
         return True
 
     def meet(self) -> None:

@@ -240,7 +240,8 @@ class SharedStream:
         if any(stop > _LAST for _, stop in need.lacks[-1:]) or _start(geometry, highest) > _LAST:
             raise RemoteProtocolError("progress", f"{name}: positions or tasks beyond all ends")
         told = [(made.ordinal, made.offsets[-1:]) for made in need.made]
-        told += [(each.ordinal, (each.failure.offset,)) for each in (*need.failing, *need.failed)]
+        told += [(each.ordinal, (each.failure.offset,)) for each in need.failing]
+        told += [(each.ordinal, (each.failure.offset,)) for each in need.failed]
         for ordinal, offsets in told:
             if _start(geometry, ordinal) > _LAST or any(each >= len(geometry.slots(ordinal)) for each in offsets):
                 raise RemoteProtocolError("progress", f"{name}/{ordinal}: has no items {offsets}")
