@@ -194,8 +194,11 @@ def local(  # noqa: PLR0913 - by keyword, each with a default
         ...     for batch in stack.feed("train"):
         ...         train(batch["image"], batch["label"])
     """
-    from penstock.launcher.arguments import cache_options  # noqa: PLC0415 - keeps `import penstock` light
-    from penstock.launcher.stack import LocalStack  # noqa: PLC0415
+    from penstock.launcher.spare import prepared  # noqa: PLC0415 - keeps `import penstock` light
+
+    with prepared():  # another process imports what services need at the same time
+        from penstock.launcher.arguments import cache_options  # noqa: PLC0415
+        from penstock.launcher.stack import LocalStack  # noqa: PLC0415
 
     options = {"worker": cache_options(cache)}
     return LocalStack(
@@ -239,9 +242,12 @@ def images(  # noqa: PLR0913 - by keyword, each with a default
         >>> for batch in train:  # doctest: +SKIP
         ...     step(batch["image"], batch["label"])
     """
-    from penstock.launcher.arguments import cache_options  # noqa: PLC0415 - keeps `import penstock` light
-    from penstock.launcher.images import Images, images_spec, with_cache  # noqa: PLC0415
-    from penstock.launcher.stack import LocalStack  # noqa: PLC0415
+    from penstock.launcher.spare import prepared  # noqa: PLC0415 - keeps `import penstock` light
+
+    with prepared():  # another process imports what services need at the same time
+        from penstock.launcher.arguments import cache_options  # noqa: PLC0415
+        from penstock.launcher.images import Images, images_spec, with_cache  # noqa: PLC0415
+        from penstock.launcher.stack import LocalStack  # noqa: PLC0415
 
     options: dict[str, Any] = {
         "size": size,

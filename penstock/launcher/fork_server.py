@@ -1,9 +1,13 @@
 """The process that starts a stack's services: it imports what they need once, then forks itself for each of them.
 
-Importing takes a service about a second of processor time, forking a few milliseconds; a worker that is added or
+Importing takes a service half a second of processor time, forking a few milliseconds; a worker that is added or
 started again is there at once, and the services share the memory of what was imported. This process has one thread and
 opens no socket but the one to the supervisor, so that a fork copies nothing that is in use. `forked.py` is the
-supervisor's end.
+supervisor's end, and `spare.py` begins it.
+
+A stack's first batch waits for these imports, so they are kept short, and other work is done at the same time: first
+come those that all services share; then ventilator and sink may be forked, each of which imports its own part, on
+another core; meanwhile this process imports what workers need.
 
 Requests and replies are JSON messages over a Unix socket, which is standard input. A request is `{"id", "service",
 "arguments", "environment", "descriptors"}` with descriptors of the `folder` and the `log`, each where there is one. The
@@ -20,20 +24,25 @@ import select
 import signal
 import socket
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from setproctitle import setproctitle, setthreadtitle
-
+from penstock.protocol.runtime import help_texts
 from penstock.protocol.runtime.streams import open_standard_streams
 
 #: Size (bytes) of the longest request.
 MOST_BYTES = 1 << 20
 #: How often to look whether the supervisor's process is gone (s): a fork of it may keep the socket open.
 _LOOK_S = 0.5
+#: How long it stays although it has no children and is not wanted (s).
+_KEPT_S = 60.0
+#: What all services import.
+_SHARED = ("penstock.protocol.runtime.service", "penstock.protocol.wire", "setproctitle")
+#: What workers import in addition, in steps between which another service may be forked.
+_OF_WORKERS = ("cv2", "PIL.Image", "penstock.worker.imaging.pipeline", "penstock.worker.service")
 #: Signals that are for services and the program, and may be sent to all processes, as by systemd and Slurm: this one
 #: leaves when the program does, so that services can drain.
 _NOT_OURS = (signal.SIGTERM, signal.SIGINT)
@@ -50,15 +59,17 @@ class Server:
     process: int = field(default_factory=os.getpid)
     #: The running children: the request and the process, by the descriptor of the process.
     children: dict[int, tuple[int, int]] = field(default_factory=dict)
+    #: What is still to be imported.
+    ahead: list[str] = field(default_factory=lambda: list(_OF_WORKERS))
+    #: When it was wanted last (monotonic s).
+    wanted: float = field(default_factory=time.monotonic)
 
     def serve(self) -> str | None:
         """Start what is asked for. Returns the name of a service in its new process; None when all is over."""
         with suppress(ConnectionError):  # the supervisor's process is gone
-            while os.getppid() == self.parent:
-                poll = select.poll()
-                for descriptor in (self.control.fileno(), *self.children):
-                    poll.register(descriptor, select.POLLIN)
-                for descriptor, _ in poll.poll(_LOOK_S * 1000):
+            while os.getppid() == self.parent and (self.children or time.monotonic() < self.wanted + _KEPT_S):
+                for descriptor in self._wait():
+                    self.wanted = time.monotonic()
                     if descriptor != self.control.fileno():
                         self._reap(descriptor)
                         continue
@@ -71,11 +82,21 @@ class Server:
                         return str(request["service"])
         return None
 
+    def _wait(self) -> list[int]:
+        """Return the descriptors that have something to say; imports what is ahead while none has."""
+        poll = select.poll()
+        for descriptor in (self.control.fileno(), *self.children):
+            poll.register(descriptor, select.POLLIN)
+        found = poll.poll(0 if self.ahead else _LOOK_S * 1000)
+        if not found and self.ahead:
+            _import(self.ahead.pop(0))
+        return [descriptor for descriptor, _ in found]
+
     def _start(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> bool:
         """Start a service and answer; return whether this is its process."""
         reply, opened = {"id": request["id"]}, []
-        with suppress(Exception):  # the service imports it again, and fails with the reason in its own log
-            importlib.import_module(_module(request["service"]))
+        while request["service"] == "worker" and self.ahead:
+            _import(self.ahead.pop(0))
         gc.freeze()  # a collection would write to every object, and copy the memory that is shared
         try:
             if len(descriptors) < len(request["descriptors"]):  # the kernel drops those that find no room
@@ -109,8 +130,29 @@ def main() -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where the program ignores it, no child would leave its status
     control = socket.socket(fileno=os.dup(0))
     _replace(0, os.open(os.devnull, os.O_RDONLY))
+    _import_shared()
     service = Server(control, int(sys.argv[1])).serve()
-    return int(importlib.import_module(_module(service)).main()) if service else 0
+    return _run(service) if service else 0
+
+
+def _import_shared() -> None:
+    """Import what all services share, and spend no time on what they do without."""
+    gc.disable()  # what is imported stays
+    help_texts.wanted = False
+    for module in _SHARED:
+        _import(module)
+
+
+def _run(service: str) -> int:
+    """Run a service in its own process; what it imports only now is its alone."""
+    main = importlib.import_module(f"penstock.{service}.service").main
+    gc.enable()
+    return int(main())
+
+
+def _import(module: str) -> None:
+    with suppress(Exception):  # the service imports it again, and fails with the reason in its own log
+        importlib.import_module(module)
 
 
 def _descriptor(pid: int) -> int:
@@ -139,19 +181,23 @@ def _become(request: Mapping[str, Any], descriptors: Mapping[str, int], server: 
         else:
             os.environ[name] = value
     os.environ["PENSTOCK_PARENT"] = str(server)
-    np.random.seed()  # noqa: NPY002 - a user's transform may draw from it: not the same numbers in every worker
+    _draw_anew()
     sys.argv = [f"penstock.{request['service']}", *request["arguments"]]
-    setproctitle(" ".join([sys.executable, "-P", "-m", *sys.argv]))
-    setthreadtitle(request["service"])
+    titles = importlib.import_module("setproctitle")
+    titles.setproctitle(" ".join([sys.executable, "-P", "-m", *sys.argv]))
+    titles.setthreadtitle(request["service"])
+
+
+def _draw_anew() -> None:
+    """Let what a user's transform may draw from give other numbers in every worker."""
+    import numpy as np  # noqa: PLC0415 - after the collector was stopped
+
+    np.random.seed()  # noqa: NPY002 - see above
 
 
 def _replace(descriptor: int, by: int) -> None:
     os.dup2(by, descriptor)
     os.close(by)
-
-
-def _module(service: str) -> str:
-    return f"penstock.{service}.service"
 
 
 if __name__ == "__main__":

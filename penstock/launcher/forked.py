@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,37 +16,19 @@ from typing import IO, Any
 
 from penstock.launcher.fork_server import MOST_BYTES
 from penstock.launcher.service_command import is_service_command, service_of
+from penstock.launcher.spare import Begun, give, take
 from penstock.launcher.supervisor import Process, start_command
 
 #: Longest that the fork server may take to import a service and start it (s).
 _START_S = 60.0
 #: Longest that the status of an ended process may take to arrive (s).
 _STATUS_S = 0.1
-#: Longest that the fork server may take to leave (s).
-_LEAVE_S = 1.0
 #: How often a process that is waited for is looked at (s), in addition to what the kernel tells.
 _LOOK_S = 0.5
 
 
-def can_fork() -> bool:
-    """Return whether services can be forked here: on Linux, where the kernel gives descriptors of processes."""
-    if not sys.platform.startswith("linux") or not hasattr(os, "pidfd_open"):
-        return False
-    try:
-        descriptor = os.pidfd_open(os.getpid())
-    except OSError:  # forbidden in some sandboxes
-        return False
-    try:
-        signal.pidfd_send_signal(descriptor, 0)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
-
-
 class ForkServer:
-    """Starts the fork server when the first service is wanted, and again if it has ended."""
+    """Takes a fork server when the first service is wanted, and another if it has ended; gives it back in the end."""
 
     def __init__(self) -> None:
         """Start nothing yet."""
@@ -61,18 +42,18 @@ class ForkServer:
             return start_command(command, output, environment)
         with self._lock:
             if self._server is None or self._server.ended:
-                self._server = _Server(environment)
+                self._server = _Server(take(environment))
             try:
                 return self._server.fork(command, output, environment)
-            except ConnectionError:  # it was killed
-                self._server = _Server(environment)
+            except ConnectionError:  # it was killed, or left because it was idle
+                self._server = _Server(take(environment))
                 return self._server.fork(command, output, environment)
 
     def close(self) -> None:
-        """End the fork server; its processes should have ended."""
+        """Give the fork server back if its processes have ended; else end it."""
         with self._lock:
             if self._server:
-                self._server.close()
+                self._server.give_back()
                 self._server = None
 
 
@@ -124,25 +105,19 @@ class ForkedProcess:
 class _Server:
     """One running fork server, and what it has said."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._environment, self._pid = dict(environment), os.getpid()
+    def __init__(self, begun: Begun) -> None:
+        self._begun, self._pid = begun, os.getpid()
         self._lock = threading.RLock()
-        self._asked = 0
         #: What became of each request that waits: a process and its descriptor, or why there is none.
         self._answers: dict[int, tuple[int, int] | OSError] = {}
+        #: The requests whose processes have not ended, as far as is known.
+        self._running: set[int] = set()
         self._statuses: dict[int, int] = {}
-        #: Whether it is gone.
+        #: Whether it is gone, or another's.
         self.ended = False
-        with theirs:
-            command = [sys.executable, "-P", "-m", "penstock.launcher.fork_server", str(os.getpid())]
-            self._process = subprocess.Popen(
-                command, stdin=theirs.fileno(), env=self._environment, start_new_session=True
-            )
 
     def __del__(self) -> None:
         """Close the descriptors; not in `close`, which the collector may call while this thread waits for an answer."""
-        self._socket.close()
         for answer in self._answers.values():
             if not isinstance(answer, OSError):
                 os.close(answer[1])
@@ -150,16 +125,17 @@ class _Server:
     def fork(self, command: Sequence[str], output: IO[bytes] | None, environment: Mapping[str, str]) -> ForkedProcess:
         """Start a service. Raises ConnectionError if the fork server has ended, and OSError."""
         service, arguments = service_of(command)
-        changed = {name: value for name, value in environment.items() if self._environment.get(name) != value}
-        gone = {name: None for name in self._environment if name not in environment}
+        began = self._begun.environment
+        changed = {name: value for name, value in environment.items() if began.get(name) != value}
+        gone = {name: None for name in began if name not in environment}
         descriptors = _working_folder() | ({"log": output.fileno()} if output else {})
         request: dict[str, Any] = {"service": service, "arguments": arguments, "environment": changed | gone}
         try:
             with self._lock:
-                self._asked += 1
-                number = self._asked
+                self._begun.asked += 1
+                number = self._begun.asked
                 request |= {"id": number, "descriptors": list(descriptors)}
-                socket.send_fds(self._socket, [json.dumps(request).encode()], [*descriptors.values()])
+                socket.send_fds(self._begun.socket, [json.dumps(request).encode()], [*descriptors.values()])
                 self._receive_until(lambda: number in self._answers, _START_S)
                 answer = self._answers.pop(number, None)
         finally:
@@ -170,7 +146,7 @@ class _Server:
         if answer is None and self.ended:
             raise ConnectionResetError("the process that starts services has ended")
         if answer is None:
-            self.close()  # no process may start later, of which nothing is known
+            self._end()  # no process may start later, of which nothing is known
             raise OSError(f"the process that starts services has not answered in {_START_S} s")
         return ForkedProcess(self, number, *answer)
 
@@ -181,38 +157,39 @@ class _Server:
             # A fork server that was killed tells no process how its children ended, or lets them end by themselves.
             return self._statuses.get(number, -signal.SIGKILL if self.ended else None)
 
-    def close(self) -> None:
-        """End it; does nothing in a forked process."""
+    def give_back(self) -> None:
+        """Keep it for the next stack if all its processes have ended, else end it; nothing in a forked process."""
         if self._pid != os.getpid():
             return
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._wait()
+        with self._lock:
+            self._receive_until(lambda: not self._running, _STATUS_S)
+            if self.ended:
+                return
+            if self._running:
+                self._end()
+                return
+            self.ended = True  # for us
+            give(self._begun)
 
-    def _wait(self) -> None:
-        if self.ended:
-            return
-        self.ended = True
-        try:
-            self._process.wait(_LEAVE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def _end(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self._begun.end()
 
     def _receive_until(self, condition: Callable[[], bool], seconds: float) -> None:
         if self._pid != os.getpid():  # a fork of the program must not take what its parent waits for
             return
         deadline = time.monotonic() + seconds
         while not condition() and not self.ended and (left := deadline - time.monotonic()) > 0:
-            if _is_readable(self._socket.fileno(), left):
+            if _is_readable(self._begun.socket.fileno(), left):
                 self._receive()
 
     def _receive(self) -> None:
         message, descriptors = b"", list[int]()
         with suppress(ConnectionError):
-            message, descriptors, _, _ = socket.recv_fds(self._socket, MOST_BYTES, 1)
+            message, descriptors, _, _ = socket.recv_fds(self._begun.socket, MOST_BYTES, 1)
         if not message:
-            self._wait()
+            self._end()
             return
         for each in descriptors:
             os.set_inheritable(each, False)  # noqa: FBT003 - its only form
@@ -220,13 +197,16 @@ class _Server:
         number = reply["id"]
         if "status" in reply:
             self._statuses[number] = reply["status"]
+            self._running.discard(number)
         elif "error" in reply:
             self._answers[number] = OSError(f"the process that starts services cannot start one: {reply['error']}")
         elif descriptors:
             self._answers[number] = (reply["pid"], descriptors[0])
+            self._running.add(number)
         else:  # the kernel drops a descriptor that finds no room here
             with suppress(ProcessLookupError):
                 os.kill(reply["pid"], signal.SIGKILL)
+            self._running.add(number)
             self._answers[number] = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 

@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from penstock.launcher.addresses import Addresses
-from penstock.launcher.forked import ForkServer, can_fork
+from penstock.launcher.forked import ForkServer
 from penstock.launcher.in_memory_sources import Given
 from penstock.launcher.service_command import service_command
+from penstock.launcher.spare import can_fork
 from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import StackError
 from penstock.protocol.runtime.health import fetch, query

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from penstock.launcher.logs import limit_log
+from penstock.launcher.spare import service_environment
 from penstock.protocol.errors import DeadlineError, StackError
 from penstock.protocol.transport.own_files import open_own
 
@@ -229,10 +230,7 @@ class Supervisor:
             self._gave_up(child.name, why)
 
     def _spawn(self, command: Sequence[str], log: Path | None, restarts: int) -> Process:
-        # One thread each: cores are shared out by the number of workers, not by libraries within them.
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        environment["PENSTOCK_RESTARTS"] = str(restarts)
-        environment.pop("PENSTOCK_CONFIG", None)  # it is about this process's settings, which are not the services'
+        environment = service_environment() | {"PENSTOCK_RESTARTS": str(restarts)}
         with open_own(log, "ab") if log else nullcontext() as output:
             return self._start(command, output, environment)
 

@@ -1,13 +1,17 @@
-"""Logs: structlog to standard error, for people on a terminal and as JSON lines elsewhere.
+"""Logs: lines on standard error, for people on a terminal and as JSON elsewhere.
 
 The style `plain` is for containers: no colours, and no name of the service, which the engine prints before each line.
+structlog renders lines on terminals. It is imported for these only: with what it imports in turn, it takes a start of
+all services a tenth of a second of processor time.
 """
 
-import logging
-from collections.abc import MutableMapping
+import json
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal, get_args
-
-import structlog
 
 from penstock.protocol.runtime.printable import printable
 from penstock.protocol.runtime.streams import ErrorStream
@@ -16,10 +20,50 @@ Level = Literal["debug", "info", "warning", "error"]
 Style = Literal["auto", "console", "plain", "json"]
 
 
-#: One lock for all loggers.
 _ERRORS: Any = ErrorStream()
+#: Held while a line is written: threads of a program share standard error.
+_lock = threading.Lock()
 #: The style that this process was configured with, if it was: what the library writes into its log looks the same.
 _styles: list[Style] = []
+_LEVELS: tuple[Level, ...] = get_args(Level)
+_Render = Callable[[dict[str, Any]], str]
+
+
+class Logger:
+    """Writes a line for each event, with its values and those that all lines have."""
+
+    def __init__(self, least: Level, style: Style, known: Mapping[str, object]) -> None:
+        """Write events of the level `least` and above."""
+        self._least, self._known = _LEVELS.index(least), dict(known)
+        self._utc, self._render = _renderer(style)
+
+    def debug(self, event: str, **values: object) -> None:
+        """Write what helps to find a fault."""
+        self._write("debug", event, values)
+
+    def info(self, event: str, **values: object) -> None:
+        """Write what happened."""
+        self._write("info", event, values)
+
+    def warning(self, event: str, **values: object) -> None:
+        """Write what deserves a look."""
+        self._write("warning", event, values)
+
+    def error(self, event: str, **values: object) -> None:
+        """Write what went wrong; with `exc_info`, an exception or what `sys.exc_info` returns, its traceback too."""
+        self._write("error", event, values)
+
+    def _write(self, level: Level, event: str, values: dict[str, Any]) -> None:
+        if _LEVELS.index(level) < self._least:
+            return
+        now = datetime.now(UTC)
+        at = now.isoformat().replace("+00:00", "Z") if self._utc else now.astimezone().strftime("%H:%M:%S")
+        if trace := _trace(values.pop("exc_info", None)):
+            values["exception"] = trace
+        line = self._render({**self._known, **values, "event": event, "level": level, "timestamp": at})
+        with _lock:
+            _ERRORS.write(line + "\n")
+            _ERRORS.flush()
 
 
 def style_from(name: str | None) -> Style:
@@ -27,45 +71,43 @@ def style_from(name: str | None) -> Style:
     return next((style for style in get_args(Style) if style == name), "plain")
 
 
-def configure(service: str, level: Level, style: Style) -> structlog.typing.FilteringBoundLogger:
+def configure(service: str, level: Level, style: Style) -> Logger:
     """Set logging up for this process and return the service's logger; every line names the service."""
     _styles[:] = [style]
-    structlog.configure(
-        processors=_processors(style),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=_ERRORS),
-        cache_logger_on_first_use=True,
-    )
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(service=service)
-    return logger
+    return Logger(level, style, {"service": service})
 
 
-def library_logger(service: str, **known: object) -> structlog.typing.FilteringBoundLogger:
+def library_logger(service: str, **known: object) -> Logger:
     """Return a logger for code inside a user's program: the same lines, and the program's own logging left alone.
 
     The style is that of `configure` where this process called it, else console on a terminal and JSON elsewhere.
     """
-    logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(_ERRORS),
-        processors=_processors(_styles[0] if _styles else "auto"),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    ).bind(service=service, **known)
-    return logger
+    return Logger("info", _styles[0] if _styles else "auto", {"service": service, **known})
 
 
-def _processors(style: Style) -> list[structlog.typing.Processor]:
-    console = style in ("console", "plain") or (style == "auto" and _ERRORS.isatty())
-    lines: structlog.typing.Processor = _plain if style == "plain" else structlog.dev.ConsoleRenderer()
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
-        structlog.processors.format_exc_info,
-        *([_spell_out, lines] if console else [structlog.processors.JSONRenderer(default=str)]),
-    ]
+def _renderer(style: Style) -> tuple[bool, _Render]:
+    """Return whether lines have the time in UTC, and what makes a line of an event."""
+    if style == "json" or (style == "auto" and not _ERRORS.isatty()):
+        return True, lambda event: json.dumps(event, default=str)
+    if style == "plain":
+        return False, lambda event: _plain(_spell_out(event))
+    from structlog.dev import ConsoleRenderer  # noqa: PLC0415 - see above
+
+    lines = ConsoleRenderer()
+    return False, lambda event: lines(None, event["level"], _spell_out(event))
 
 
-def _plain(_: Any, __: str, event: MutableMapping[str, Any]) -> str:  # noqa: ANN401 - structlog's
+def _trace(given: Any) -> str:  # noqa: ANN401 - as logging and structlog take it
+    """Return the traceback of an exception, of the triple that stands for one, or (of True) of the current one."""
+    found = given if isinstance(given, BaseException) else None
+    if given is True:
+        found = sys.exc_info()[1]
+    elif isinstance(given, tuple):
+        found = given[1]
+    return "".join(traceback.format_exception(found)).rstrip("\n") if found else ""
+
+
+def _plain(event: dict[str, Any]) -> str:
     """Return `time event name=value …` with a level only where it is a warning or worse."""
     level, trace = event.pop("level", "info"), event.pop("exception", None)
     loud = f"{level}: " if level in ("warning", "error", "critical") else ""
@@ -77,7 +119,7 @@ def _plain(_: Any, __: str, event: MutableMapping[str, Any]) -> str:  # noqa: AN
     return " ".join(words) + (f"\n{trace}" if trace else "")
 
 
-def _spell_out(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:  # noqa: ANN401 - structlog's
+def _spell_out(event: dict[str, Any]) -> dict[str, Any]:
     """Escape control characters in values; only a traceback keeps its lines."""
     for name, value in event.items():
         if isinstance(value, str):

@@ -18,7 +18,7 @@ from pydantic_settings import (
 )
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.runtime import flags
+from penstock.protocol.runtime import flags, help_texts
 from penstock.protocol.runtime.log import Level
 
 AnySettings = TypeVar("AnySettings", bound="Settings")
@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         cli_implicit_flags=True,
         cli_avoid_json=True,
         cli_hide_none_type=True,
-        use_attribute_docstrings=True,
+        use_attribute_docstrings=help_texts.wanted,
         extra="forbid",
     )
 

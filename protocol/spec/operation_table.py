@@ -1,22 +1,28 @@
 """The table of operations: the one place, besides its own module, that an operation is added to.
 
-The spec's models are built from this table. Operations are listed by name and loaded here, because their modules belong
-to `worker.imaging`, which may import the spec, and never the reverse. To keep it that way, such a module imports of
-Penstock at its top only `protocol.spec.step`, `protocol.spec.operation` and what lies below; a test watches this.
+The spec's models are built from this table: those of manipulations at once, a step's when a spec first has such a step.
+Operations are listed by name and loaded here, because their modules belong to `worker.imaging`, which may import the
+spec, and never the reverse. To keep it that way, such a module imports of Penstock at its top only
+`protocol.spec.step`, `protocol.spec.operation` and what lies below; a test watches this.
 """
 
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from functools import cache
 from pkgutil import resolve_name
 from types import MappingProxyType
 from typing import Annotated, Any, Union
 
-from pydantic import Field
+from pydantic import Field, PlainValidator, SerializeAsAny
+from pydantic_core import PydanticKnownError
 
 from penstock.protocol.spec.model import Model
 from penstock.protocol.spec.operation import Manipulation
 from penstock.protocol.spec.step import Step
 
+#: How deep steps may lie in steps, and how deep the one lies that is being read.
+_MOST_DEPTH = 100
+_depth: ContextVar[int] = ContextVar("depth of steps", default=0)
 _OPERATIONS = "penstock.worker.imaging.operations"
 
 #: Manipulations by their `kind`.
@@ -70,20 +76,49 @@ def manipulation_models() -> dict[str, type[Manipulation]]:
     return _loaded(MANIPULATIONS)
 
 
-@cache
 def step_models() -> Mapping[str, type[Step]]:
     """Return the model of every step, by its `op`."""
-    models: dict[str, type[Step]] = _loaded(STEPS)
-    # Steps that hold steps name the type of any step, which is only known now.
-    namespace = {"AnyStep": one_of(models.values(), "op")}
-    for model in models.values():
-        model.model_rebuild(_types_namespace=namespace)
-    return MappingProxyType(models)
+    return MappingProxyType({op: step_model(op) for op in STEPS})
 
 
-def any_step() -> object:
-    """Return the annotation for a step of any kind."""
-    return one_of(step_models().values(), "op")
+@cache
+def step_model(op: str) -> type[Step]:
+    """Return the model of a step; its module is imported only now. Raises KeyError."""
+    model: type[Step] = resolve_name(f"{_OPERATIONS}.{STEPS[op]}")
+    # A step that holds steps names the type of any step.
+    model.model_rebuild(_types_namespace={"AnyStep": AnyStep})
+    return model
+
+
+def model_of_step(fields: object) -> type[Step] | None:
+    """Return the model of a step that is given as a table; None if it is none."""
+    op = fields.get("op") if isinstance(fields, Mapping) else None
+    return step_model(op) if isinstance(op, str) and op in STEPS else None
+
+
+def _as_step(value: object) -> Step:
+    """Return a step as the model of its `op`; the errors are those of pydantic's union of all models."""
+    if isinstance(value, Step):
+        return value
+    if not isinstance(value, Mapping):
+        raise PydanticKnownError("model_attributes_type")
+    fields: dict[str, Any] = dict(value)
+    if "op" not in fields:
+        raise PydanticKnownError("union_tag_not_found", {"discriminator": "'op'"})
+    if (model := model_of_step(fields)) is None:
+        known = {"discriminator": "'op'", "tag": str(fields["op"]), "expected_tags": ", ".join(map(repr, STEPS))}
+        raise PydanticKnownError("union_tag_invalid", known)
+    if _depth.get() >= _MOST_DEPTH:
+        raise PydanticKnownError("recursion_loop")
+    token = _depth.set(_depth.get() + 1)
+    try:
+        return model.model_validate(fields)
+    finally:
+        _depth.reset(token)
+
+
+#: A step of any kind: `op` decides which model checks the fields. Only models that a spec uses are imported and built.
+AnyStep = Annotated[SerializeAsAny[Step], PlainValidator(_as_step)]
 
 
 def _loaded(table: Mapping[str, str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -14,15 +14,10 @@ from penstock.protocol.spec.manipulation import Manipulations, largest
 from penstock.protocol.spec.model import AsSides, Model, Name
 from penstock.protocol.spec.normalize import Normalize
 from penstock.protocol.spec.operation import Manipulation, Size
-from penstock.protocol.spec.operation_table import any_step
+from penstock.protocol.spec.operation_table import AnyStep
 from penstock.protocol.spec.sequences.recipe import Recipe, by_name, with_frame
 from penstock.protocol.spec.sequences.view import ImageSteps, View, check_views, image_steps
 from penstock.protocol.spec.step import Step, keys_of
-
-if TYPE_CHECKING:
-    AnyStep = Step
-else:
-    AnyStep = any_step()
 
 #: Filters of `resize`: the first six are Pillow's, which widen with the reduction (antialias); the others OpenCV's.
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "area", "linear", "cubic"]

@@ -8,7 +8,9 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from penstock.protocol.spec.operation import literal
+from penstock.protocol.spec.operation_table import model_of_step
 from penstock.protocol.spec.source import Source, model_of
+from penstock.protocol.spec.step import Step
 
 Models = dict[str, type[BaseModel]]
 
@@ -23,6 +25,8 @@ def explain(name: str, problem: ErrorDetails, model: type[BaseModel], data: obje
             continue
         where.append(str(part))
         data = _inside(data, part)
+        if models.get("") is Step and (step := model_of_step(data)):
+            models = {"": step}
         field = models[""].model_fields.get(str(part)) if "" in models else None
         if field:
             models = _models_in(field.annotation) or models

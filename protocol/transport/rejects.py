@@ -1,8 +1,7 @@
 """Counts dropped messages and refused peers by reason, for `/healthz` and metrics, and logs them ever less often."""
 
 from collections import Counter
-
-import structlog
+from typing import Protocol
 
 from penstock.protocol.errors import RemoteProtocolError
 
@@ -31,10 +30,17 @@ REASONS = {
 }
 
 
+class Log(Protocol):
+    """Where events are written, as `runtime/log.py` has it."""
+
+    def warning(self, event: str, **values: object) -> None: ...  # noqa: D102
+    def error(self, event: str, **values: object) -> None: ...  # noqa: D102
+
+
 class Rejects:
     """Counts and logs what was dropped; logs the first few of a kind, then ever fewer."""
 
-    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(self, log: Log) -> None:
         """Start at zero."""
         self.counts: Counter[str] = Counter()
         self._log = log

@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 import zmq
 
 from penstock.protocol.transport.endpoint import DRAIN, ByRole, Endpoint, Peer, Received
 from penstock.protocol.transport.gate import Gate
 from penstock.protocol.transport.keys import KeyRing, Role
 from penstock.protocol.transport.open_files import check_room
-from penstock.protocol.transport.rejects import Rejects
+from penstock.protocol.transport.rejects import Log, Rejects
 from penstock.protocol.transport.shared_memory import Attachments
 from penstock.protocol.transport.tracer import Tracer
 from penstock.protocol.transport.waker import Waker
@@ -26,9 +25,7 @@ from penstock.protocol.wire import Kinds
 class Hub:
     """A context, its endpoints and one place to wait for all of them."""
 
-    def __init__(
-        self, log: structlog.typing.FilteringBoundLogger, keys: KeyRing | None = None, *, insecure: bool = False
-    ) -> None:
+    def __init__(self, log: Log, keys: KeyRing | None = None, *, insecure: bool = False) -> None:
         """Open nothing yet. With `keys` every socket is encrypted, and bound ones know their peers.
 
         `insecure`: bind without keys also where other hosts can connect.

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import structlog
 import uvicorn
 
 from penstock.protocol.errors import SpecError
+from penstock.protocol.runtime.log import Logger
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.transport.addresses import is_local
 from penstock.protocol.version import __version__
@@ -46,7 +46,7 @@ class Dashboard:
         listening: socket.socket,
         access: Access,
         samples: SampleViewer,
-        log: structlog.typing.FilteringBoundLogger,
+        log: Logger,
     ) -> None:
         """Serve on a listening socket; `open_dashboard` makes the arguments from settings."""
         self._socket, self._samples = listening, samples
@@ -147,7 +147,7 @@ def _ledger_event(snapshot: Snapshot) -> bytes:
 class _Bridge(logging.Handler):
     """Writes the server's errors to our log."""
 
-    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(self, log: Logger) -> None:
         super().__init__(logging.ERROR)
         self._log = log
 
@@ -163,7 +163,7 @@ def open_dashboard(
     token_file: str,
     hosts: Sequence[str],
     keys: str,
-    log: structlog.typing.FilteringBoundLogger,
+    log: Logger,
 ) -> Dashboard:
     """Listen, and log the address; a token without a file appears in that line only. Raises SpecError."""
     host, _, port = address.rpartition(":")

@@ -16,12 +16,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from penstock.commands.planning.capacity import Costs
 from penstock.commands.planning.simulated_peers import SimulatedPeers
 from penstock.launcher.stack import Addresses, LocalStack
 from penstock.protocol.errors import DeadlineError, PenstockError
+from penstock.protocol.runtime.log import library_logger
 from penstock.protocol.spec.spec import Spec
 from penstock.protocol.transport.sockets import Hub
 from penstock.trainer.client.feed import Feed
@@ -98,7 +97,7 @@ def _ventilator_s_per_task(spec: Spec, roots: Mapping[str, str]) -> float:
     with tempfile.TemporaryDirectory(prefix="penstock-plan-") as folder, ExitStack() as cleanup:
         address = f"ipc://{folder}/ventilator.sock"
         pid = cleanup.enter_context(_ventilator(spec, roots, address, Path(folder)))
-        hub = Hub(structlog.get_logger())
+        hub = Hub(library_logger("plan"))
         cleanup.callback(hub.close)
         [stream] = spec.streams
         peers = SimulatedPeers(hub, address, stream, _WORKERS, _SLOTS)

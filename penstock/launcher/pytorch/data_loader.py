@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from penstock.launcher.pytorch.arguments import feed_options
 from penstock.launcher.pytorch.inputs import as_input
+from penstock.launcher.spare import prepare
 from penstock.launcher.stack import LocalStack
 from penstock.trainer.adapters.torch import TorchLoader
 
@@ -58,6 +59,7 @@ class DataLoader(TorchLoader):
         Raises SpecError for anything else, for a part of a transform that no step can replace and for arguments of
         PyTorch's `DataLoader` that have no counterpart here; and StackError if the stack cannot start.
         """
+        prepare()  # it takes its time: the spec is made meanwhile
         options = feed_options(arguments, num_workers)
         settings = {
             "batch_size": batch_size,

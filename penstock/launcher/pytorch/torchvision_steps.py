@@ -15,7 +15,7 @@ from penstock.launcher.pytorch import torchvision_parts as parts
 from penstock.launcher.pytorch.finish import Finish
 from penstock.launcher.pytorch.torchvision_parts import NoTwinError, Table
 from penstock.protocol.errors import SpecError
-from penstock.protocol.spec.operation_table import step_models
+from penstock.protocol.spec.operation_table import step_model
 
 #: What a batch is at a place of the pipeline: PIL images, uint8 tensors, floats from 0 to 1, normalised floats.
 _PIL, _LEVELS, _FLOATS, _NORMALIZED = range(4)
@@ -211,7 +211,7 @@ def _shown(part: object) -> str:
 def _checked(step: Table) -> Table:
     """Return a step that its model accepts. Raises NoTwinError."""
     try:
-        step_models()[step["op"]].model_validate(step)
+        step_model(step["op"]).model_validate(step)
     except ValidationError as error:
         first = error.errors()[0]
         raise NoTwinError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

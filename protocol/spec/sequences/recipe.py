@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from penstock.protocol.spec.model import Model
-from penstock.protocol.spec.operation_table import step_models
+from penstock.protocol.spec.operation_table import step_model
 from penstock.protocol.spec.step import Step
 
 RecipeName = Literal[
@@ -73,8 +73,7 @@ class Recipe(Model):
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The steps that the recipe stands for, without those of its views."""
-        models = step_models()
-        return tuple(models[step["op"]].model_validate(step) for step in self._tables)
+        return tuple(step_model(step["op"]).model_validate(step) for step in self._tables)
 
     @property
     def view_tables(self) -> dict[str, dict[str, Any]]:

@@ -3,20 +3,15 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from penstock.protocol.spec.model import Model
 from penstock.protocol.spec.operation import Size
-from penstock.protocol.spec.operation_table import any_step
+from penstock.protocol.spec.operation_table import AnyStep
 from penstock.protocol.spec.sequences.recipe import Recipe, by_name
 from penstock.protocol.spec.step import Step, keys_of
-
-if TYPE_CHECKING:
-    AnyStep = Step
-else:
-    AnyStep = any_step()
 
 
 class View(Model):

@@ -14,8 +14,9 @@ import pytest
 from support.images import unprivileged
 from support.streams import until
 
-from penstock.launcher.forked import ForkedProcess, ForkServer, can_fork
+from penstock.launcher.forked import ForkedProcess, ForkServer
 from penstock.launcher.service_command import service_command
+from penstock.launcher.spare import can_fork
 from penstock.protocol.runtime.health import query
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="services are forked on Linux only")

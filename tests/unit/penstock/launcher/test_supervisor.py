@@ -6,8 +6,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from penstock.launcher.forked import ForkServer, can_fork
+from penstock.launcher.forked import ForkServer
 from penstock.launcher.service_command import service_command
+from penstock.launcher.spare import can_fork
 from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import DeadlineError
 

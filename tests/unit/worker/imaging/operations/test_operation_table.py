@@ -1,7 +1,9 @@
 """The table of operations: what it lists, and that hosts without an image library can read it."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +34,31 @@ def test_reading_a_spec_imports_no_image_library() -> None:
     assert [] == [name for name in imaging if not name.startswith("penstock.worker.imaging.operations")]
 
 
+def test_reading_a_spec_imports_the_steps_that_it_has(tmp_path: Path) -> None:
+    """All of them would take each process of a stack a tenth of a second."""
+    program = (
+        "import json, sys; from penstock.protocol.spec.spec import parse_spec\n"
+        "parse_spec(json.loads(sys.argv[1])); print(*sys.modules)"
+    )
+    transform = {"resize": {"height": 8, "width": 8}, "steps": [{"op": "one_of", "steps": [{"op": "flip"}]}]}
+    spec = json.dumps({"streams": {"train": {"source": SOURCE, "transform": transform}}})
+    command = [sys.executable, "-c", program, spec]
+    modules = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.split()
+    folder = "penstock.worker.imaging.operations."
+    assert {f"{folder}policies.choices", f"{folder}geometry.flip"} <= set(modules)
+    assert set() == {f"{folder}geometry.elastic", f"{folder}policies.rand_augment", f"{folder}color.enhance"} & set(
+        modules
+    )
+
+
+def deep(depth: int) -> dict[str, Any]:
+    """Return a step in so many others."""
+    step: dict[str, Any] = {"op": "flip"}
+    for _ in range(depth):
+        step = {"op": "one_of", "steps": [step]}
+    return step
+
+
 @pytest.mark.parametrize(
     ("steps", "words"),
     [
@@ -42,6 +69,10 @@ def test_reading_a_spec_imports_no_image_library() -> None:
         ([{"op": "flip", "p": 1.5}], "steps.0.p = 1.5"),
         ([{"op": "flip", "directions": "vertical"}], "did you mean 'direction'"),
         ([{"op": "flip", "key": "a"}, {"op": "flip", "key": "a"}], "2 steps have key = 'a'"),
+        ([{"p": 0.5}], "steps.0: Unable to extract tag using discriminator 'op'"),
+        (["flip"], "steps.0 = 'flip': Input should be a valid dictionary or object"),
+        ([{"op": "one_of", "steps": [{"op": "flip", "p": 1.5}]}], "steps.0.steps.0.p = 1.5"),
+        ([deep(300)], "Recursion error"),
     ],
 )
 def test_a_wrong_step_is_refused_with_its_field_and_value(steps: list[dict[str, Any]], words: str) -> None:
