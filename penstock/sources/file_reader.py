@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import final
+from typing import final, overload
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from penstock.protocol.spec.source import Source
 from penstock.protocol.storage.urls import Remote
 from penstock.sources.base import Known, Loaded, Reader, Roots
 from penstock.sources.fetchers import REQUESTS, fetchers
-from penstock.sources.files import FileIdentity, find_or_read, read_file, read_parts
+from penstock.sources.files import FileIdentity, find_or_read, read_file
+from penstock.sources.local_files.parts import PartReader
 from penstock.sources.url_files.apart import read_together
 from penstock.sources.url_files.groups import InPlace, by_file, together
 from penstock.sources.url_files.shard_counts import ShardCounts
@@ -46,9 +47,12 @@ class FileReader:
     def __init__(self, root: Path, *, allow_outside: bool, limit_bytes: int) -> None:
         """Take the folder that is this host's root, and the limits of `read_file`."""
         self._root, self._allow_outside, self._limit_bytes = root, allow_outside, limit_bytes
+        self._parts = PartReader(root, limit_bytes, allow_outside=allow_outside)
 
     def read(self, task: Task) -> Loaded:
-        """Return each item's bytes; a file of which several parts are wanted is opened once."""
+        """Return each item's bytes; parts of one file are read together."""
+        if alike := _spans_of_one_file(task.items):
+            return loaded(task, self._read_parts(task.items[0].path, alike))
         found: list[bytes | ItemError] = [b""] * len(task.items)
         for group in by_file(task.items):
             for place, content in zip(group, self._contents([task.items[place] for place in group]), strict=True):
@@ -58,12 +62,13 @@ class FileReader:
     def _contents(self, items: Sequence[Item]) -> list[bytes | ItemError]:
         """Return the contents of a whole file, or of parts of one file."""
         spans = [item.span for item in items if item.span is not None]
-        if not spans:
-            return [self.content(items[0])]
+        return self._read_parts(items[0].path, spans) if spans else [self.content(items[0])]
+
+    def _read_parts(self, path: str, spans: Sequence[tuple[int, int]]) -> list[bytes | ItemError]:
         try:
-            return read_parts(self._root, items[0].path, self._limit_bytes, spans, allow_outside=self._allow_outside)
+            return self._parts.read(path, spans)
         except ItemError as error:
-            return [error] * len(items)
+            return [error] * len(spans)
 
     def find_or_read(self, task: Task, find: Callable[[str, FileIdentity], Pixels | None]) -> Loaded:
         """Return each item's image if `find` has it for the item's name and its file's identity, else its bytes."""
@@ -179,9 +184,35 @@ def loaded(task: Task, contents: Sequence[bytes | ItemError]) -> Loaded:
     return Loaded(
         items=np.array([item.item for item in task.items], np.int64),
         labels=np.array([item.label for item in task.items], np.int32),
-        paths=[item.name for item in task.items],
+        paths=_Names(task.items),
         contents=contents,
     )
+
+
+def _spans_of_one_file(items: Sequence[Item]) -> list[tuple[int, int]]:
+    """Return where items lie that are all parts of one file; none if they are not."""
+    path = items[0].path if items else ""
+    spans = [item.span for item in items if item.span is not None and item.path == path]
+    return spans if len(spans) == len(items) else []
+
+
+class _Names(Sequence[str]):
+    """The names of items, each made when it is asked for: few are."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [item.name for item in self._items[place]]
+        return self._items[place].name
 
 
 def open_files(source: Source, plan: StreamPlan, roots: Roots, room: ShardRoom | None = None) -> Reader:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from penstock.protocol.errors import ItemError
-from penstock.sources.files import read_parts
+from penstock.sources.local_files.parts import PartReader
 
 
 def test_parts_of_a_file_are_read_together_and_fail_apart(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_parts_of_a_file_are_read_together_and_fail_apart(tmp_path: Path) -> Non
     content = bytes(range(256)) * 40
     (tmp_path / "shard").write_bytes(content)
     spans = [(100, 50), (0, 7), (10_200, 60), (5, 0), (3, 3000), (10_239, 1), (100, 50)]
-    found = read_parts(tmp_path, "shard", 2000, spans, allow_outside=False)
+    found = PartReader(tmp_path, 2000, allow_outside=False).read("shard", spans)
     words = {
         2: "the file ends before the item does: it has 10240 bytes, the item ends at 10260",
         3: "the item is empty",
@@ -28,7 +28,7 @@ def test_parts_of_a_file_are_read_together_and_fail_apart(tmp_path: Path) -> Non
         else:
             assert content[offset : offset + length] == found[number]
     with pytest.raises(ItemError, match="no such file"):
-        read_parts(tmp_path, "none", 2000, spans, allow_outside=False)
+        PartReader(tmp_path, 2000, allow_outside=False).read("none", spans)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def bad_sector(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             return pread(descriptor, length, offset)
 
-        monkeypatch.setattr("penstock.sources.files.os.pread", failing)
+        monkeypatch.setattr("penstock.sources.local_files.parts.os.pread", failing)
         return asked
 
     return fail
@@ -62,7 +62,7 @@ def test_a_bad_sector_loses_the_part_that_it_is_in(tmp_path: Path, bad_sector: C
     content = os.urandom(16_000)
     (tmp_path / "shard").write_bytes(content)
     asked = bad_sector(5000)
-    found = read_parts(tmp_path, "shard", 2000, SPANS, allow_outside=False)
+    found = PartReader(tmp_path, 2000, allow_outside=False).read("shard", SPANS)
     assert "cannot read: Input/output error" == str(found.pop(5))
     assert [content[offset : offset + length] for offset, length in SPANS if offset != 5000] == found
     assert 5 == asked.count(5000)
@@ -73,9 +73,57 @@ def test_a_disk_that_fails_everywhere_is_given_up(
     tmp_path: Path, bad_sector: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time that failing parts take is bounded for all of them together: here, one is too long already."""
-    monkeypatch.setattr("penstock.sources.files._APART_S", 0.0)
+    monkeypatch.setattr("penstock.sources.local_files.parts._APART_S", 0.0)
     (tmp_path / "shard").write_bytes(bytes(16_000))
     asked = bad_sector(*range(0, 16_000, 1000))
-    found = read_parts(tmp_path, "shard", 2000, SPANS, allow_outside=False)
+    found = PartReader(tmp_path, 2000, allow_outside=False).read("shard", SPANS)
     assert ["cannot read: Input/output error"] * 16 == [str(each) for each in found]
     assert [0] * 5 == asked
+
+
+def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    """One that was removed is missing, though it was open; one that leads outside by now is refused."""
+    reader = PartReader(tmp_path / "root", 100, allow_outside=False)
+    (tmp_path / "root").mkdir()
+    shard = tmp_path / "root" / "shard"
+    shard.write_bytes(b"first one")
+    assert [b"first"] == reader.read("shard", [(0, 5)])
+    (tmp_path / "new").write_bytes(b"other one")
+    (tmp_path / "new").rename(shard)
+    assert [b"other"] == reader.read("shard", [(0, 5)])
+    shard.unlink()
+    with pytest.raises(ItemError, match="no such file"):
+        reader.read("shard", [(0, 5)])
+    (tmp_path / "outside").write_bytes(b"secret")
+    shard.symlink_to(tmp_path / "outside")
+    with pytest.raises(ItemError, match="leads outside its root"):
+        reader.read("shard", [(0, 5)])
+
+
+def test_few_files_stay_open(tmp_path: Path) -> None:
+    """However many a task names, and none when the reader is gone."""
+    for number in range(40):
+        (tmp_path / str(number)).write_bytes(b"content")
+    before, reader = len([*Path("/proc/self/fd").iterdir()]), PartReader(tmp_path, 100, allow_outside=False)
+    for number in range(40):
+        assert [b"con", b"ent"] == reader.read(str(number), [(0, 3), (4, 3)])
+    assert 8 == len([*Path("/proc/self/fd").iterdir()]) - before
+    del reader
+    assert before == len([*Path("/proc/self/fd").iterdir()])
+
+
+def test_a_file_that_shrinks_while_it_is_read_costs_what_it_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts before its new end are read."""
+    (tmp_path / "shard").write_bytes(bytes(range(100)))
+    pread = os.pread
+
+    def shrinking(descriptor: int, length: int, offset: int) -> bytes:
+        os.truncate(tmp_path / "shard", 50)
+        return pread(descriptor, length, offset)
+
+    monkeypatch.setattr("penstock.sources.local_files.parts.os.pread", shrinking)
+    first, second = PartReader(tmp_path, 100, allow_outside=False).read("shard", [(0, 40), (40, 40)])
+    assert bytes(range(40)) == first
+    assert "the file ends before the item does: it has 50 bytes" in str(second)

@@ -1,0 +1,1 @@
+"""Reads parts of files of this host."""
