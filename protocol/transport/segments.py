@@ -14,7 +14,6 @@ import os
 import platform
 import secrets
 import stat
-import struct
 import sys
 import threading
 from functools import cache
@@ -26,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.protocol.records import Reference
+from penstock.protocol.transport import file_locks
 
 #: The token, then `generation`, `released` and whether the owner heeds holds, as native 64-bit words; samples start at
 #: the next cache line.
@@ -43,10 +43,6 @@ _SEALS = sum(getattr(fcntl, f"F_SEAL_{name}", 0) for name in ("SHRINK", "GROW", 
 MOST_BYTES = 1 << 32
 
 Bytes = npt.NDArray[np.uint8]
-#: Locks of whole files: `struct flock` of fcntl(2). `can_share` is false on systems without them.
-_READ_LOCK, _WRITE_LOCK, _NO_LOCK = (
-    struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0) for kind in (fcntl.F_RDLCK, fcntl.F_WRLCK, fcntl.F_UNLCK)
-)
 
 
 def can_share() -> bool:
@@ -56,12 +52,12 @@ def can_share() -> bool:
     keeps the order of stores, and that of loads. Other processors, such as ARM, need barriers for that, which Python
     does not have: there, samples travel in messages.
     """
-    return has_anonymous_files() and platform.machine().lower() in ("x86_64", "amd64")
+    return has_anonymous_files() and platform.machine().lower() in ("x86_64", "amd64") and file_locks.have_locks()
 
 
 def has_anonymous_files() -> bool:
     """Return whether this system has files without names that other processes open: memfd, and /proc to find them."""
-    return hasattr(os, "memfd_create") and hasattr(fcntl, "F_OFD_SETLK") and Path("/proc/self/fd").is_dir()
+    return hasattr(os, "memfd_create") and Path("/proc/self/fd").is_dir()
 
 
 class Segment:
@@ -168,18 +164,17 @@ class Segment:
 
     def take(self) -> bool:
         """Owner only: begin the next generation; return false if a reader holds this one."""
-        if not self._lock(_WRITE_LOCK):
+        if not self._lock(file_locks.WRITE):
             return False
         self.generation += 1
-        return self._lock(_NO_LOCK)
+        return self._lock(file_locks.NONE)
 
     @property
     def idle(self) -> bool:
         """Owner only: whether the consumer is done with it, and no reader holds it."""
         if self.released != self.generation or self.descriptor is None:
             return False
-        (kind,) = struct.unpack_from("h", fcntl.fcntl(self.descriptor, fcntl.F_OFD_GETLK, _WRITE_LOCK))
-        return bool(kind == fcntl.F_UNLCK)
+        return file_locks.is_free(self.descriptor)
 
     def hold(self) -> bool:
         """Reader only: keep the owner from beginning a generation until `let_go`; return false if it would not heed."""
@@ -187,8 +182,9 @@ class Segment:
             return False
         with self._guard:  # the collector may let go meanwhile, on this very thread
             self._holders += 1
-            if self._holders > 1 or self._lock(_READ_LOCK):
-                _HELD.add(self)
+            if self._holders > 1 or self._lock(file_locks.READ):
+                with _FORKING:
+                    _HELD.add(self)
                 return True
             self._holders -= 1
         return False
@@ -198,16 +194,10 @@ class Segment:
         with self._guard:
             self._holders -= 1
             if not self._holders and not self.forked:
-                self._lock(_NO_LOCK)
+                self._lock(file_locks.NONE)
 
     def _lock(self, kind: bytes) -> bool:
-        if self._locks is None:
-            return False
-        try:
-            fcntl.fcntl(self._locks, fcntl.F_OFD_SETLK, kind)
-        except OSError:
-            return False
-        return True
+        return self._locks is not None and file_locks.lock(self._locks, kind)
 
     @property
     def released(self) -> int:
@@ -225,18 +215,20 @@ class Segment:
         return Reference.model_construct(**names, generation=generation)
 
 
-#: Segments that are held, or were.
+#: Segments that are held, or were; and what guards them, also while this process forks.
 _HELD: WeakSet[Segment] = WeakSet()
+_FORKING = threading.Lock()
 
 
 def _note_fork() -> None:
     """End no hold any more: a forked process shares the locks, and uses the samples for as long as it likes."""
+    _FORKING.acquire()
     for segment in list(_HELD):
         segment.forked = True
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_note_fork)
+    os.register_at_fork(before=_note_fork, after_in_parent=_FORKING.release, after_in_child=_FORKING.release)
 
 
 class Loan:

@@ -75,6 +75,11 @@ class Attachments:
         """How many segments are mapped."""
         return len(self._segments)
 
+    @property
+    def lent(self) -> int:
+        """How many segments arrays lie in."""
+        return len(self._loans)
+
     def lend(self, reference: Reference) -> Loan:
         """Return a loan of the segment that a peer refers to. Raises RemoteProtocolError("shared")."""
         try:

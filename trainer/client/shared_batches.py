@@ -19,6 +19,8 @@ from penstock.trainer.client.buffers import Buffers
 _SEGMENTS = 256
 #: Smaller arrays (bytes) are copied in any case: a few labels that a program collects should not hold megabytes.
 _LEAST_HELD = 65_536
+#: Segments that a program may hold: a program that collects batches would otherwise use up its file descriptors.
+_MOST_HELD = 64
 #: Seconds before another try to share memory with a sink: a message may have come too late once.
 _RETRY_S = 60.0
 
@@ -76,7 +78,7 @@ class Borrowing:
         """
         _check(message, plan)
         loans = [loan for array in arrays if (loan := loan_of(array))]
-        if not self._copies and all(loan.hold() for loan in loans):
+        if not self._copies and self.attachments.lent <= _MOST_HELD and all(loan.hold() for loan in loans):
             pieces = _by_name(message, arrays)
             batches = [
                 {name: self._lent(parts, part.rows) for name, parts in pieces.items()} for part in message.parts()

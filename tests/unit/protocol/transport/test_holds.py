@@ -1,16 +1,21 @@
 """Holds: samples that a reader uses where they lie are not written over, and a dead reader holds nothing."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from support.services.pools import MUCH, SIZE, filled_pool, make_message, over_the_wire, take
 
 from penstock.protocol import wire
-from penstock.protocol.transport.segments import Loan, Segment, loan_of
+from penstock.protocol.transport.file_locks import have_locks
+from penstock.protocol.transport.segments import Loan, Segment, can_share, loan_of
 from penstock.protocol.transport.shared_memory import Attachments, Pool
 
 #: Holds the segment that its argument names, says so, and waits to be killed.
@@ -147,3 +152,61 @@ def test_a_forked_process_keeps_what_its_parent_lets_go(sink: Attachments) -> No
     assert not fresh.segment.forked
     del again, fresh
     trainer.sweep()
+
+
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded")
+def test_a_fork_marks_every_hold_while_others_begin() -> None:
+    """A link's thread takes holds at any moment; none that was there before a fork may count as the parent's alone."""
+    owner = Segment.create(SIZE)
+
+    def held() -> Segment:
+        reader = Segment.attach(owner.reference(0), writable=False, holds=True)
+        assert reader.hold()
+        return reader
+
+    before, over = sys.getswitchinterval(), threading.Event()
+
+    def go_on_holding() -> None:
+        while not over.is_set():
+            for reader in [held() for _ in range(20)]:
+                reader.let_go()
+
+    thread = threading.Thread(target=go_on_holding)
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(20):
+            readers = [held() for _ in range(100)]
+            if (child := os.fork()) == 0:
+                os._exit(0 if all(reader.forked for reader in readers) else 1)
+            assert 0 == os.waitpid(child, 0)[1]
+            assert all(reader.forked for reader in readers)
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(before)
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have a kernel without locks of open file descriptions, as some sandboxes of containers are."""
+    real = fcntl.fcntl
+
+    def without(descriptor: int, command: int, *arguments: int) -> object:
+        if command in (fcntl.F_OFD_SETLK, fcntl.F_OFD_GETLK):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(descriptor, command, *arguments)
+
+    have_locks.cache_clear()
+    monkeypatch.setattr(fcntl, "fcntl", without)
+    yield
+    have_locks.cache_clear()
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_such_locks_samples_travel_in_messages() -> None:
+    """No memory is offered, so nothing is shared that could not be held."""
+    assert not can_share()
+    pool = Pool(MUCH)
+    assert pool.take(SIZE, 0.0) is None
+    assert () == pool.offers()

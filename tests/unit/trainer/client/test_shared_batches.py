@@ -1,5 +1,7 @@
 """Batches out of shared memory: copied, or shown where they lie if the program allows it."""
 
+import os
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -7,7 +9,7 @@ from support.plans import make_plan
 
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import Batch
-from penstock.protocol.transport.segments import Loan, loan_of
+from penstock.protocol.transport.segments import Loan, Segment, loan_of
 from penstock.protocol.transport.shared_memory import Attachments, Pool, by_reference
 from penstock.protocol.wire import Array, decode, encode, frames_of, kinds
 from penstock.trainer.client.shared_batches import Borrowing
@@ -92,3 +94,30 @@ def test_memory_that_was_written_again_is_refused(*, copies: bool) -> None:
     with pytest.raises(RemoteProtocolError, match="given up by the sink") as refused:
         borrowing.own(message, arrays, PLAN)
     assert "stale" == refused.value.reason
+
+
+def lent_batch(borrowing: Borrowing, number: int) -> dict[str, Array]:
+    """Return a batch that is all of a task, in a segment of its own."""
+    segment = Segment.create(5 * _SAMPLES)
+    arrays = [array[:_BATCH] for array in task(Loan(segment, 0, releases=False), 0)]
+    start = number * _BATCH
+    frames = frames_of(PLAN.schema, arrays)
+    message = Batch(sequence=number, start=start, stops=(start + _BATCH,), sizes=(_BATCH,), frames=frames)
+    shared, left = by_reference(message, arrays)
+    got, received = decode([bytearray(frame) for frame in encode(shared, left)], kinds(Batch), borrowing.attachments)
+    assert isinstance(got, Batch)
+    [batch] = borrowing.own(got, received, PLAN)
+    return batch
+
+
+def test_a_program_that_keeps_all_batches_holds_some_of_them_only() -> None:
+    """The others are copied: it would run out of file descriptors. When it lets go, its batches are shown again."""
+    borrowing, before = Borrowing(copies=False), len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - numbers
+    kept = [lent_batch(borrowing, number) for number in range(200)]
+    lent = [loan_of(batch["image"]) is not None for batch in kept]
+    assert all(lent[:64])
+    assert not any(lent[65:])
+    assert len(os.listdir("/proc/self/fd")) - before < 400  # noqa: PTH208 - as above
+    assert all(np.array_equal(np.arange(_BATCH), numbers(batch)) for batch in kept)
+    kept.clear()
+    assert loan_of(lent_batch(borrowing, 200)["image"]) is not None
