@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.protocol.records import Reference
-from penstock.protocol.transport import file_locks
+from penstock.protocol.transport.memory import file_locks
 
 #: The token, then `generation`, `released` and whether the owner heeds holds, as native 64-bit words; samples start at
 #: the next cache line.

@@ -14,7 +14,7 @@ import pytest
 from support.services.pools import MUCH, SIZE, filled_pool, make_message, over_the_wire, take
 
 from penstock.protocol import wire
-from penstock.protocol.transport.file_locks import have_locks
+from penstock.protocol.transport.memory.file_locks import have_locks
 from penstock.protocol.transport.segments import Loan, Segment, can_share, loan_of
 from penstock.protocol.transport.shared_memory import Attachments, Pool
 

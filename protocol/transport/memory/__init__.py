@@ -1,0 +1,1 @@
+"""How processes of one host agree about memory that they share."""
