@@ -104,7 +104,9 @@ def lent_batch(borrowing: Borrowing, number: int) -> dict[str, Array]:
     frames = frames_of(PLAN.schema, arrays)
     message = Batch(sequence=number, start=start, stops=(start + _BATCH,), sizes=(_BATCH,), frames=frames)
     shared, left = by_reference(message, arrays)
-    got, received = decode([bytearray(frame) for frame in encode(shared, left)], kinds(Batch), borrowing.attachments)
+    got, received = decode(
+        [memoryview(bytearray(frame)) for frame in encode(shared, left)], kinds(Batch), borrowing.attachments
+    )
     assert isinstance(got, Batch)
     [batch] = borrowing.own(got, received, PLAN)
     return batch
