@@ -23,7 +23,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 help:
 	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
 	@echo 'make test [ARGS=...]     run the tests'
-	@echo 'make test-TIER           a tier that needs more: slow, long, hosts (root), browser (Chromium), compose (Docker), torch, formats'
+	@echo 'make test-TIER           a tier that needs more: slow, long, hosts (root), browser (Chromium), compose (Docker), torch, formats, engines'
 	@echo 'make bench-kernels       compare the kernels with torchvision and Albumentations on one core'
 	@echo 'make check               format, lint, types, layout, the built wheel in a fresh environment, the documentation'
 	@echo 'make docs                 build the documentation site in build/site, and check every link in it'
@@ -75,7 +75,7 @@ test-%: $(STAMP)
 	.venv/bin/pytest -m $* $(ARGS)
 
 test-slow: $(STAMP)
-	.venv/bin/pytest -m 'slow and not compose and not hosts and not browser and not torch and not formats and not long' \
+	.venv/bin/pytest -m 'slow and not compose and not hosts and not browser and not torch and not formats and not engines and not long' \
 	  -n $(JOBS) --dist worksteal $(ARGS)
 
 # Packages of hundreds of MB have an environment of their own: `make demo` and `make test` stay light.

@@ -14,6 +14,8 @@ from penstock.commands.autoscale import AutoscaleSettings
 from penstock.commands.check import CheckSettings
 from penstock.commands.convert import ConvertSettings
 from penstock.commands.doctor import DoctorSettings
+from penstock.commands.engines.slurm import SlurmSettings
+from penstock.commands.engines.slurm_workers import SlurmWorkersSettings
 from penstock.commands.init import SpecSettings
 from penstock.commands.inspect import InspectSettings
 from penstock.commands.keys import AddSettings, ExportSettings, FolderSettings, InitSettings, NameSettings
@@ -92,6 +94,8 @@ _SETTINGS: dict[str, type[BaseModel]] = {
     "penstock inspect": InspectSettings,
     "penstock status": StatusSettings,
     "penstock autoscale": AutoscaleSettings,
+    "penstock slurm": SlurmSettings,
+    "penstock slurm-workers": SlurmWorkersSettings,
     "penstock quarantine": QuarantineSettings,
     "penstock doctor": DoctorSettings,
     "penstock bench": BenchSettings,

@@ -5,6 +5,7 @@ change in any release. A name is imported when it is first used, so `import pens
 """
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +134,7 @@ def __dir__() -> list[str]:
 
 
 def connect(  # noqa: PLR0913 - by keyword, each with a default
-    address: str = "local:trainers",
+    address: str | None = None,
     stream: str = "train",
     *,
     rank: int | None = None,
@@ -146,7 +147,8 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
     """Join a running stack: return the feed of one of its streams.
 
     `address` is the sink's address for trainers: tcp://host:5557, ipc:///path, or local:trainers, where `penstock up`
-    and `penstock sink` on this machine listen by default. Trainers that share a stream have a `rank` and a common
+    and `penstock sink` on this machine listen by default. Default: PENSTOCK_SINK, which an engine such as Slurm sets
+    for the programs that it starts, or local:trainers. Trainers that share a stream have a `rank` and a common
     `world_size`; each gets equally many batches. By default, both come from torch.distributed or jax, if that is
     initialised, or from the launcher that started the process: torchrun, Ray Train, Slurm or MPI. `prefetch` is in
     batches (default: 4, or about 8 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError.
@@ -155,10 +157,12 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
     long as the program keeps such an array. Raises SpecError for arguments out of range, and for ranks that contradict
     one another.
     """
-    from penstock.trainer.client.feed import Feed  # noqa: PLC0415 - keeps `import penstock` light
+    from penstock.protocol.transport.own_sockets import OWN_TRAINERS  # noqa: PLC0415 - keeps `import penstock` light
+    from penstock.trainer.client.feed import Feed  # noqa: PLC0415
 
+    where = os.environ.get("PENSTOCK_SINK", OWN_TRAINERS) if address is None else address
     return Feed(
-        address,
+        where,
         stream,
         rank=rank,
         world_size=world_size,

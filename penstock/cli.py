@@ -38,6 +38,8 @@ COMMANDS = {
     "up": Command("penstock.commands.up", "run a supervised stack on this machine"),
     "status": Command("penstock.commands.status", "show the state of a running stack, and its bottleneck"),
     "autoscale": Command("penstock.commands.autoscale", "run a command whenever another number of workers is needed"),
+    "slurm": Command("penstock.commands.engines.slurm", "submit a Slurm job that trains from a stack of its own"),
+    "slurm-workers": Command("penstock.commands.engines.slurm_workers", "set the number of workers of a Slurm job"),
     "quarantine": Command("penstock.commands.quarantine", "list the items that failed, and why"),
     "trace": Command("penstock.trace.command", "join recorded traces into a file for the Perfetto viewer"),
     "doctor": Command("penstock.commands.doctor", "check this machine: versions, decoders, memory, limits, ports"),

@@ -1,0 +1,1 @@
+"""Commands that run a stack on an engine: a Slurm cluster."""

@@ -1,0 +1,117 @@
+"""The workers of one node of a Slurm job: `python -m penstock.launcher.slurm.node FOLDER COUNT VENTILATOR [JOB]`.
+
+Keeps them running, and drains all of them on SIGTERM or SIGUSR2: `srun` kills a step on the first, and passes the
+second one on, to all processes of the step. It also leaves when the job has been started at another place, and as an
+element of a job array when the job is gone.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from penstock.launcher.forked import ForkServer
+from penstock.launcher.service_command import service_command
+from penstock.launcher.slurm import commands
+from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
+from penstock.launcher.spare import can_fork
+from penstock.launcher.supervisor import Process, Supervisor, start_command
+from penstock.protocol.errors import DeadlineError, PenstockError, StackError
+from penstock.protocol.runtime.printable import say
+from penstock.protocol.transport.own_files import make_own_folder
+
+#: Seconds that the workers may take to drain: Slurm kills what is still there 30 s after its own SIGTERM.
+DRAIN_S = 20.0
+#: How often (s) the workers are looked after, the job's place is read, and Slurm is asked whether the job is there.
+_LOOK_S, _READ_S, _ASK_S = 0.2, 5.0, 60.0
+
+
+class NodeWorkers:
+    """The workers of a node, and when they leave."""
+
+    def __init__(self, folder: RunFolder, count: int, ventilator: str, job: str) -> None:
+        """Start nothing. `job`: leave when it is gone; empty: this runs within the job."""
+        self._folder, self._count, self._ventilator, self._job = folder, count, ventilator, job
+        self._plan = JobPlan.read(folder.plan)
+        self._leaving = False
+        self._failure = ""
+
+    def run(self) -> int:
+        """Run them until they are told to leave; return the exit status."""
+        signal.signal(signal.SIGTERM, self._leave)
+        # Workers inherit what is blocked: else this signal, which reaches them too, would end them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        forks = ForkServer() if can_fork() else None
+        logs = self._folder.logs / (os.environ.get("SLURMD_NODENAME") or "node")
+        if self._job:
+            logs = logs / f"array-{os.environ.get('SLURM_ARRAY_JOB_ID')}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
+        make_own_folder(logs)
+        supervisor = Supervisor(self._fail, logs, forks.start if forks else start_command)
+        try:
+            for number in range(self._count):
+                supervisor.add(f"worker-{number}", self._command())
+            self._wait()
+            self._drain(supervisor)
+        finally:
+            supervisor.stop(first="worker")
+            if forks:
+                forks.close()
+        if self._failure:
+            raise StackError(self._failure)
+        return 0
+
+    def _command(self) -> list[str]:
+        own = {"ventilator": self._ventilator, "keys": str(self._folder.keys), "drain_s": DRAIN_S - 2}
+        return service_command("worker", {**own, "health": "", **self._plan.worker})
+
+    def _wait(self) -> None:
+        read_at = ask_at = time.monotonic()
+        while not self._leaving and not self._failure:
+            if signal.sigtimedwait([signal.SIGUSR2], _LOOK_S):
+                self._leaving = True
+            now = time.monotonic()
+            if now > read_at + _READ_S:
+                self._leaving, read_at = self._leaving or self._is_elsewhere(), now
+            if self._job and now > ask_at + _ASK_S:
+                self._leaving, ask_at = self._leaving or self._is_gone(), now
+
+    def _is_elsewhere(self) -> bool:
+        return Placed.read(self._folder.placed).ventilator != self._ventilator
+
+    def _is_gone(self) -> bool:
+        try:
+            return not commands.is_known(self._job)
+        except (StackError, DeadlineError) as error:  # the controller is busy or restarts: it is asked again
+            say(f"penstock slurm: {error}; the workers stay meanwhile")
+            return False
+
+    def _drain(self, supervisor: Supervisor) -> None:
+        processes: list[Process] = [child.process for child in supervisor.children.values()]
+        for name in list(supervisor.children):
+            supervisor.remove(name)
+        deadline = time.monotonic() + DRAIN_S
+        while time.monotonic() < deadline and any(each.poll() is None for each in processes):
+            time.sleep(_LOOK_S)
+
+    def _leave(self, _number: int, _frame: FrameType | None) -> None:
+        self._leaving = True
+
+    def _fail(self, name: str, why: str) -> None:
+        self._failure = f"{name} of node {os.environ.get('SLURMD_NODENAME')} {why}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the workers; return the exit status."""
+    folder, count, ventilator, *job = arguments
+    try:
+        return NodeWorkers(RunFolder(folder), int(count), ventilator, "".join(job)).run()
+    except PenstockError as error:
+        print(f"penstock slurm: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

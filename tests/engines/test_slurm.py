@@ -1,0 +1,188 @@
+"""`penstock slurm` on a real cluster of three nodes: nodes are killed, time limits come, workers come and go.
+
+Whatever happens, the trainer gets the batches of an undisturbed local run, each exactly once.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engines.conftest import EPOCHS
+from engines.slurm_cluster import Cluster
+from support.services.running import PENSTOCK
+from support.streams import until
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+
+TRAINER = Path(__file__).with_name("recording_trainer.py")
+#: Longest that a job may take to get anywhere (s): Slurm asks lost nodes for half a minute, and requeues after that.
+PATIENCE_S = 120.0
+#: Settings of the services that reach them as a user's would: losses are noticed within seconds.
+SETTINGS = {"HEARTBEAT_S": "0.2", "SILENCE_S": "2", "CONFIRM_S": "1", "HEDGE_S": "0.5", "ATTEMPTS": "50"}
+
+References = dict[int, list[list[str]]]
+
+
+class SlurmJob:
+    """A job of `penstock slurm` with the recording trainer."""
+
+    def __init__(self, cluster: Cluster, spec: Path, folder: Path, *options: str, holds: tuple[int, ...] = ()) -> None:
+        """Submit it."""
+        self.cluster, self.folder, self.run_dir = cluster, folder, folder / "run"
+        command = [PENSTOCK, "slurm", str(spec), "--run-dir", str(self.run_dir), *options, "--"]
+        said = cluster.run(*command, sys.executable, TRAINER, folder, str(EPOCHS), *map(str, holds))
+        [self.number] = re.findall(r"submitted as job (\d+)", said)
+
+    def lines(self, rank: int = 0) -> list[str]:
+        """Return the digests of the batches that a rank has got so far."""
+        path = self.folder / f"rank-{rank}.jsonl"
+        text = path.read_text() if path.exists() else ""
+        return [json.loads(line)["digest"] for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def reached(self, batches: int, *ranks: int) -> None:
+        """Wait until ranks have got so many batches."""
+        wanted = ranks or (0,)
+        until(lambda: all(len(self.lines(rank)) >= batches for rank in wanted), f"{batches} batches", PATIENCE_S)
+
+    def go(self, hold: int) -> None:
+        """Let the trainer go on."""
+        (self.folder / f"go-{hold}").touch()
+
+    def facts(self) -> dict[str, str]:
+        """Return what Slurm says of the job."""
+        words = self.cluster.run("scontrol", "--oneliner", "show", "job", self.number).splitlines()[0].split()
+        return dict(word.split("=", 1) for word in words if "=" in word)
+
+    def ended(self) -> dict[str, str]:
+        """Wait until the job has ended; return what Slurm says of it."""
+        over = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+        until(lambda: self.facts()["JobState"] in over, f"the job's end: {self.log()}", PATIENCE_S)
+        return self.facts()
+
+    def log(self) -> str:
+        """Return the job's own log."""
+        path = self.run_dir / "logs/job.log"
+        return path.read_text() if path.exists() else "it did not start"
+
+    def nodes(self) -> list[str]:
+        """Return the nodes of the job itself, its first one first."""
+        return self.cluster.run("scontrol", "show", "hostnames", self.facts()["NodeList"]).split()
+
+    def has(self, workers: int) -> None:
+        """Wait until the ventilator knows so many workers."""
+        until(lambda: workers == self.workers(), f"{workers} workers", PATIENCE_S)
+
+    def workers(self) -> int:
+        """Return how many workers the ventilator knows, as `penstock status` says it."""
+        said = self.cluster.run(PENSTOCK, "status", "--json", "--config", self.run_dir / "status.toml", check=False)
+        return len(json.loads(said)["workers"]) if said.startswith("{") else 0
+
+
+@pytest.fixture
+def nodes(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """Return the cluster with all nodes idle; jobs are cancelled and killed nodes started again afterwards."""
+    for name, value in SETTINGS.items():
+        monkeypatch.setitem(cluster.environment, f"PENSTOCK_{name}", value)
+    yield cluster
+    cluster.run("scancel", "--me")
+    cluster.heal()
+
+
+def test_a_lost_node_of_workers_costs_nothing(
+    nodes: Cluster, spec: Path, tmp_path: Path, reference: References
+) -> None:
+    """A job trains on one node with workers on two others, of which one dies in mid-epoch.
+
+    The job goes on as it is: it is not started again.
+    """
+    (tmp_path / "prologue").write_text("#SBATCH --exclusive\n")
+    options = ("--array-workers", "2", "--worker-prologue", str(tmp_path / "prologue"))
+    job = SlurmJob(nodes, spec, tmp_path, *options, holds=(20,))
+    job.reached(20)
+    job.has(2)
+    nodes.kill_node(next(name for name in nodes.nodes if name not in job.nodes()))
+    job.go(20)
+    facts = job.ended()
+    assert ("COMPLETED", "0") == (facts["JobState"], facts["Restarts"]), job.log()
+    assert reference[1][0] == job.lines()
+
+
+def test_a_job_goes_on_at_the_next_batch_after_its_time_limit(
+    nodes: Cluster, spec: Path, tmp_path: Path, reference: References
+) -> None:
+    """Two ranks on two nodes are asked to save before the time limit; the job is requeued, and nothing shows it."""
+    options = ("--nodes", "2", "--workers-per-node", "1", "--time", "1", "--signal-s", "50")
+    job = SlurmJob(nodes, spec, tmp_path, *options, holds=(12,))
+    job.reached(13, 0, 1)  # both were held at their twelfth batch until the signal came
+    facts = job.ended()
+    assert ("COMPLETED", "1") == (facts["JobState"], facts["Restarts"]), job.log()
+    assert 2 == job.log().count("asked to end after 12 batches")
+    logs = [path.read_text() for path in job.run_dir.glob("logs/n*/worker-0.log")]
+    assert [2, 2] == [log.count('"event": "draining"') for log in logs], logs
+    assert reference[2] == [job.lines(0), job.lines(1)]
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_lost_node_that_trains_is_replaced(
+    killed: int, nodes: Cluster, spec: Path, tmp_path: Path, reference: References
+) -> None:
+    """A node that trains dies in mid-epoch: the first, with ventilator and sink, or another one.
+
+    The job is put back into the queue, and goes on with the node that is left and a third one.
+    """
+    job = SlurmJob(nodes, spec, tmp_path, "--nodes", "2", "--workers-per-node", "1", holds=(12,))
+    job.reached(12, 0, 1)
+    nodes.kill_node(job.nodes()[killed])
+    job.go(12)
+    facts = job.ended()
+    assert ("COMPLETED", "1") == (facts["JobState"], facts["Restarts"]), job.log()
+    assert reference[2] == [job.lines(0), job.lines(1)]
+
+
+def test_workers_of_a_job_array_come_and_go(nodes: Cluster, spec: Path, tmp_path: Path, reference: References) -> None:
+    """`penstock slurm-workers` grows the array and shrinks it: who goes is drained, and ends well."""
+    job = SlurmJob(nodes, spec, tmp_path, "--array-workers", "1", holds=(20, 40, 60))
+    for hold, workers in ((20, 3), (40, 1), (60, 2)):
+        job.reached(hold)
+        nodes.run(PENSTOCK, "slurm-workers", job.run_dir, str(workers))
+        job.has(workers)
+        job.go(hold)
+    facts = job.ended()
+    assert "COMPLETED" == facts["JobState"], job.log()
+    assert reference[1][0] == job.lines()
+    until(lambda: not nodes.run("squeue", "-h"), "an empty queue")
+    logs = [path.read_text() for path in job.run_dir.glob("logs/*/array-*/worker-0.log")]
+    assert [True] * 4 == ['"event": "draining"' in log and '"reason": "asked to"' in log for log in logs]
+
+
+def test_the_number_of_workers_follows_the_need(
+    nodes: Cluster, spec: Path, tmp_path: Path, reference: References
+) -> None:
+    """A job without workers of its own gets them from its array once its trainer waits for them."""
+    job = SlurmJob(nodes, spec, tmp_path, "--array-workers", "0-2")
+    assert "COMPLETED" == job.ended()["JobState"], job.log()
+    assert reference[1][0] == job.lines()
+    until(lambda: not nodes.run("squeue", "-h"), "an empty queue")
+
+
+def test_a_trainer_that_fails_ends_the_job_with_its_status(nodes: Cluster, spec: Path, tmp_path: Path) -> None:
+    """No node is lost, so the job is not tried again; Slurm shows the trainer's own exit status."""
+    command = [
+        PENSTOCK,
+        "slurm",
+        str(spec),
+        "--run-dir",
+        str(tmp_path / "run"),
+        "--workers-per-node",
+        "1",
+        "--",
+        "bash",
+        "-c",
+    ]
+    [number] = re.findall(r"submitted as job (\d+)", nodes.run(*command, "exit 7"))
+    asked = ["scontrol", "--oneliner", "show", "job", number]
+    until(lambda: "JobState=FAILED" in nodes.run(*asked), "the job's end", PATIENCE_S)
+    assert "ExitCode=7:0" in nodes.run(*asked)
