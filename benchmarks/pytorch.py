@@ -45,7 +45,7 @@ _BATCH, _SMALL_BATCH = 64, 128
 #: Seconds of work before a rate is measured; slices that arrays and tensors are read in, by turns.
 _WARM_S, _SLICES = 2.0, 8
 #: A round is marked as disturbed if other programs took more than this part of the processors.
-_DISTURBED = 0.03
+DISTURBED = 0.03
 
 
 class Disturbance:
@@ -240,7 +240,7 @@ def medians(found: list[dict[str, float]]) -> dict[str, Any]:
     """Return the medians of the rounds, and which of them other programs disturbed."""
     row: dict[str, Any] = {name: statistics.median(each[name] for each in found) for name in found[0]}
     del row["others"]
-    disturbed = [str(number) for number, each in enumerate(found, 1) if each["others"] > _DISTURBED]
+    disturbed = [str(number) for number, each in enumerate(found, 1) if each["others"] > DISTURBED]
     return row | {"disturbed rounds": ", ".join(disturbed) or "none"}
 
 
