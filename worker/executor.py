@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from penstock.protocol import wire
 from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings, WorkerStats
@@ -17,8 +18,10 @@ from penstock.protocol.transport.shared_memory import Pool, by_reference
 from penstock.protocol.transport.sockets import Endpoint, Hub
 from penstock.sources.base import Loaded
 from penstock.worker.counters import Counters
-from penstock.worker.imaging.parts.pipeline import AnyPipeline
 from penstock.worker.imaging.pipeline import Outcome
+
+if TYPE_CHECKING:
+    from penstock.worker.imaging.parts.pipeline import AnyPipeline
 
 #: Tasks whose files are read before they are decoded: hides the storage's latency.
 _READ_AHEAD = 2
@@ -30,7 +33,7 @@ _TURN_S = 0.2
 class Setup:
     """The settings for tasks: a pipeline for each stream, and the sink for results."""
 
-    pipelines: Mapping[str, AnyPipeline]
+    pipelines: Mapping[str, "AnyPipeline"]
     sink: str
     #: The sink's incarnation: another one after each of its starts.
     incarnation: str = ""
@@ -42,7 +45,7 @@ class Setup:
 class _Ready:
     task: Task
     contents: Loaded
-    pipeline: AnyPipeline
+    pipeline: "AnyPipeline"
     read_s: float
 
 

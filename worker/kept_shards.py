@@ -4,13 +4,16 @@ Without a folder that can hold them, a worker goes on without: it makes the same
 """
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from penstock.protocol.errors import PenstockError
 from penstock.protocol.instructions import Note
 from penstock.protocol.stats import ShardStats
 from penstock.protocol.storage.cache_folder import CacheError
 from penstock.sources.base import KeepsShards
-from penstock.worker.imaging.parts.pipeline import AnyPipeline
+
+if TYPE_CHECKING:
+    from penstock.worker.imaging.parts.pipeline import AnyPipeline
 
 #: What adds up over all stores of a worker.
 _SUMS = (
@@ -32,7 +35,7 @@ class KeptShards:
         """Take the folder of all caches, and the most room that this host gives whatever the spec says."""
         self._folder, self._most_gb, self._log = folder, most_gb, log
 
-    def open(self, pipeline: AnyPipeline) -> AnyPipeline:
+    def open(self, pipeline: "AnyPipeline") -> "AnyPipeline":
         """Return the pipeline, which keeps whole shards from now on if its source gives room for them."""
         if self._most_gb == 0:
             return pipeline
@@ -45,14 +48,14 @@ class KeptShards:
             self._log(Note("whole shards are not kept: their images are requested", {"why": why}, "warning"))
         return pipeline
 
-    def log_notes(self, pipelines: Iterable[AnyPipeline]) -> None:
+    def log_notes(self, pipelines: "Iterable[AnyPipeline]") -> None:
         """Log what the stores have to say."""
         for reader in (reader for pipeline in pipelines for reader in pipeline.readers):
             while isinstance(reader, KeepsShards) and reader.notes:
                 self._log(Note(reader.notes.popleft(), {}, "warning"))
 
     @staticmethod
-    def stats(pipelines: Iterable[AnyPipeline]) -> ShardStats | None:
+    def stats(pipelines: "Iterable[AnyPipeline]") -> ShardStats | None:
         """Return the counts of all stores together; None if there is none."""
         readers = (reader for pipeline in pipelines for reader in pipeline.readers)
         found = [counts for reader in readers if isinstance(reader, KeepsShards) for counts in reader.counts]

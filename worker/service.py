@@ -5,7 +5,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from pydantic import Field
 
@@ -38,11 +38,14 @@ from penstock.worker.decoded_images import DecodedImages
 from penstock.worker.executor import Executor, Setup
 from penstock.worker.imaging.cache.images import Cache
 from penstock.worker.imaging.map_style import import_from
-from penstock.worker.imaging.parts.pipeline import AnyPipeline, open_pipeline
+from penstock.worker.imaging.parts.opening import open_any
 from penstock.worker.kept_shards import KeptShards
 from penstock.worker.metrics import METRICS, fill
 from penstock.worker.session import Configure, Run, Stop, Withdraw, WorkerInstruction, WorkerSession
 from penstock.worker.sink_reachability import SinkReachability
+
+if TYPE_CHECKING:
+    from penstock.worker.imaging.parts.pipeline import AnyPipeline
 
 _FROM_VENTILATOR = wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset, StoryRequest)
 #: Exit status of a worker that is stuck in a task (EX_SOFTWARE of sysexits.h).
@@ -198,7 +201,7 @@ class Worker:
         self._executor.configure(Setup(self._pipelines, self._sink, sink.incarnation, self._shared_bytes(welcome)))
         self._service.log.info("welcomed", streams=sorted(self._pipelines), sink=self._sink or "(none yet)")
 
-    def _pipeline(self, plan: StreamPlan, roots: Mapping[str, str], cache: Cache | None) -> AnyPipeline:
+    def _pipeline(self, plan: StreamPlan, roots: Mapping[str, str], cache: Cache | None) -> "AnyPipeline":
         """Return the open pipeline of an equal plan, or open one.
 
         A worker is welcomed again whenever the sink changes. Sources stay open then: opening them takes time, and fails
@@ -207,10 +210,10 @@ class Worker:
         """
         known = self._pipelines.get(plan.name)
         if known is None or not known.serves(plan, roots):
-            return self._kept_shards.open(open_pipeline(plan, roots, self._settings.dataset, cache))
+            return self._kept_shards.open(open_any(plan, roots, self._settings.dataset, cache))
         if self._stale:
             try:
-                return self._kept_shards.open(open_pipeline(plan, roots, self._settings.dataset, cache))
+                return self._kept_shards.open(open_any(plan, roots, self._settings.dataset, cache))
             except SourceError as error:
                 self._service.log.warning("a source stays open as it was", stream=plan.name, why=str(error))
         return known

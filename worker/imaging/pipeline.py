@@ -29,7 +29,7 @@ from penstock.worker.imaging.decode import Decoder, Pixels
 from penstock.worker.imaging.makers import Fields, FramedSamples, Maker, SteppedSamples
 from penstock.worker.imaging.normalize import Normalizer, open_normalizer
 from penstock.worker.imaging.partial_jpeg import Box
-from penstock.worker.imaging.targets.makers import Targets
+from penstock.worker.imaging.targets.opening import open_targets
 
 #: Longest reason (characters) that a message may carry.
 _MAX_REASON = 4096
@@ -81,7 +81,7 @@ class Pipeline:
         self._cache = open_cache(plan, roots, self._decoder, cache)
         #: Makes samples of images from the cache, which have gone through the first steps.
         self._rest: Maker = SteppedSamples(plan, done) if self._cache and (done := self._cache.steps) else self._maker
-        self._targets = Targets(plan)
+        self._targets = open_targets(plan)
         self._shapes = transform.image_shapes
         #: One for each image of a sample; none if the worker does not normalise.
         self._normalizers: list[Normalizer] = []
@@ -133,7 +133,8 @@ class Pipeline:
         keys = self._draw_keys(task, loaded)
         for maker in {self._maker, self._rest}:
             maker.begin(task.epoch, keys, levels)
-        self._targets.begin(task.epoch, keys)
+        if self._targets:
+            self._targets.begin(task.epoch, keys)
         stack: object = loaded.contents
         if isinstance(stack, np.ndarray) and self._maker.write_all(stack):
             made = _Made(list(range(len(stack))), [0] * len(stack), [])

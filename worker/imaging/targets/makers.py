@@ -19,7 +19,6 @@ from penstock.protocol.spec.targets.target import Target
 from penstock.protocol.spec.targets.values import LabelsTarget, NumbersTarget, TextTarget
 from penstock.protocol.wire import Array
 from penstock.sources.base import Loaded, Reader
-from penstock.sources.choice.mixture import MixtureSource
 from penstock.sources.file_listing import prefix_of
 from penstock.sources.manifest_rows import path_problem
 from penstock.sources.tables.formats import row_name
@@ -87,7 +86,10 @@ class Targets:
     def _manifest(self, item: Item) -> str:
         """Return what messages call the file that lists an item."""
         source, part = self._plan.settings.source, self._plan.parts_of(np.array([item.item]))
-        if part is not None and isinstance(source, MixtureSource):
+        if part is not None:
+            from penstock.sources.choice.mixture import MixtureSource  # noqa: PLC0415 - only mixtures have parts
+
+            assert isinstance(source, MixtureSource)  # noqa: S101 - as `parts_of` says
             source = list(source.parts.values())[int(part[0])].source
         return str(getattr(source, "path", "") or source.kind_name)
 
