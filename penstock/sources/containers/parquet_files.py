@@ -27,6 +27,17 @@ from penstock.sources.url_files.shard_store import ShardStore
 _ROWS = 16
 
 
+class TooLargeError(ItemError):
+    """A row group takes more memory than it may."""
+
+    def __init__(self, number: int, most_bytes: int) -> None:
+        """Take the group's number, and the limit."""
+        super().__init__(
+            f"row group {number} has more than {most_bytes / 1e6:g} MB of images, and is read as a whole: write "
+            "smaller row groups (row_group_size)"
+        )
+
+
 class ImageFile:
     """The footer of a Parquet file: which rows its groups have, and where its images lie."""
 
@@ -39,9 +50,11 @@ class ImageFile:
         groups = range(self.metadata.num_row_groups)
         #: Number of the first row behind each row group.
         self.ends = np.cumsum([self.metadata.row_group(group).num_rows for group in groups], dtype=np.int64)
+        #: Bytes of the footer, in the file.
+        self.footer_bytes: int = self.metadata.serialized_size
 
     def unpack(self, opened: BinaryIO, number: int, most_bytes: int) -> Any:
-        """Return the images of a row group. Raises ItemError if they take more memory than that.
+        """Return the images of a row group. Raises TooLargeError if they take more memory than that.
 
         Rows are unpacked a few at a time, since a file of a few hundred bytes may repeat one large value in each row.
         """
@@ -55,10 +68,7 @@ class ImageFile:
                 parts.append(image_bytes(batch.column(0)))
                 size += parts[-1].nbytes
                 if size > most_bytes:
-                    raise ItemError(
-                        f"row group {number} has more than {most_bytes / 1e6:g} MB of images, and is read as a "
-                        "whole: write smaller row groups (row_group_size)"
-                    )
+                    raise TooLargeError(number, most_bytes)
         return self._pa.chunked_array(parts)
 
 
@@ -70,7 +80,7 @@ class LocalFile:
         self._watch = watch
         self._opened = open(watch.descriptor, "rb", closefd=False)  # noqa: SIM115 - closed with the descriptor
         self._images = ImageFile(pa, self._opened, image)
-        self.ends = self._images.ends
+        self.ends, self.footer_bytes = self._images.ends, self._images.footer_bytes
         #: Held while the file is read: it has one place where it is read.
         self._lock = threading.Lock()
 
@@ -112,7 +122,7 @@ class RemoteFile:
         self.check(tag)
         with with_footer(remote, path, self._identity) as copy:
             self._images = ImageFile(pa, copy.opened, image)
-        self.ends = self._images.ends
+        self.ends, self.footer_bytes = self._images.ends, self._images.footer_bytes
 
     def check(self, tag: str) -> None:
         """Raise ItemError if the file has another content than the one that was listed."""
@@ -123,10 +133,7 @@ class RemoteFile:
         """Request the images of a row group, and return them. Raises ItemError and what pyarrow raises."""
         spans = spans_of(self._images.metadata, [self._images.column], [number], self._identity.size)
         if sum(length for _, length in spans) > most_bytes:
-            raise ItemError(
-                f"row group {number} has more than {most_bytes / 1e6:g} MB of images, and is read as a whole: write "
-                "smaller row groups (row_group_size)"
-            )
+            raise TooLargeError(number, most_bytes)
         with PartialCopy(self._remote, self._path, self._identity) as copy:
             copy.bring(spans)
             return self._images.unpack(copy.opened, number, most_bytes)

@@ -18,6 +18,8 @@ _FIRST_BYTES = 65_536
 _MAGIC, _END_BYTES, _MOST_FOOTER = b"PAR1", 8, 256_000_000
 #: Bytes between two parts that are brought along: they cost less than a request more.
 _GAP_BYTES = 131_072
+#: Most bytes of a file's columns that are brought to list it: they lie in memory.
+_MOST_COLUMNS = 1_000_000_000
 
 _Span = tuple[int, int]
 
@@ -77,10 +79,20 @@ def with_columns(remote: Remote, path: str, identity: RemoteIdentity, columns: S
     try:
         with with_footer(remote, path, identity) as copy:
             metadata = pa.parquet.read_metadata(copy.opened)
-            copy.bring(spans_of(metadata, columns, range(metadata.num_row_groups), identity.size))
+            spans = spans_of(metadata, columns, range(metadata.num_row_groups), identity.size)
+            _check_size(spans, columns)
+            copy.bring(spans)
             copy.opened.seek(0)
             yield copy
     except ItemError as error:
         raise SourceError(f"{name}: {error}") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{name}: not a whole Parquet file: {error}; copy or write it anew") from error
+
+
+def _check_size(spans: Iterable[_Span], columns: Sequence[str]) -> None:
+    if (size := sum(length for _, length in spans)) > _MOST_COLUMNS:
+        raise ItemError(
+            f"its columns {', '.join(columns)} take {size / 1e6:,.0f} MB, and at most {_MOST_COLUMNS / 1e6:,.0f} are "
+            "brought to list a file: write more files, with fewer rows each"
+        )

@@ -12,15 +12,24 @@ from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.records import Item, Task
 from penstock.sources.base import Loaded
 from penstock.sources.containers.columns import import_pyarrow
-from penstock.sources.containers.parquet_files import KeptFile, LocalFile, LocalFiles, RemoteFile, RemoteFiles
+from penstock.sources.containers.parquet_files import (
+    KeptFile,
+    LocalFile,
+    LocalFiles,
+    RemoteFile,
+    RemoteFiles,
+    TooLargeError,
+)
 from penstock.sources.fetchers import fetchers
 from penstock.sources.file_reader import loaded
 from penstock.sources.url_files.shard_counts import ShardCounts
 
 #: Bytes of unpacked row groups that a reader keeps; a larger group is kept alone.
 CACHE_BYTES = 256_000_000
-#: Most bytes that a row group may unpack to.
+#: Most bytes that a row group may unpack to, and those that are read at once may together.
 MOST_BYTES = 2_000_000_000
+#: Files of a task that are opened together, and bytes of the footers that a reader keeps.
+_TOGETHER, _FOOTER_BYTES = 16, 64_000_000
 #: A row group: its file's path, and its number.
 _Key = tuple[str, int]
 _Opened = LocalFile | RemoteFile | KeptFile
@@ -70,11 +79,21 @@ class ParquetReader:
     def read(self, task: Task) -> Loaded:
         """Return the image of each item's row; the rows of one row group are read together."""
         contents: list[bytes | ItemError] = [b""] * len(task.items)
-        files = self._open([item.path for item in task.items], {item.path: item.content for item in task.items})
-        wanted: OrderedDict[_Key, list[tuple[int, int]]] = OrderedDict()
+        places: dict[str, list[int]] = {}
         for place in sorted(
             range(len(task.items)), key=lambda at: (task.items[at].path, task.items[at].span or (0, 0))
         ):
+            places.setdefault(task.items[place].path, []).append(place)
+        paths = list(places)
+        for first in range(0, len(paths), _TOGETHER):
+            self._read(task, [place for path in paths[first : first + _TOGETHER] for place in places[path]], contents)
+        return loaded(task, contents)
+
+    def _read(self, task: Task, places: Sequence[int], contents: list[bytes | ItemError]) -> None:
+        """Read the items at these places of a task, which lie in few files."""
+        files = self._open({task.items[place].path: task.items[place].content for place in places})
+        wanted: OrderedDict[_Key, list[tuple[int, int]]] = OrderedDict()
+        for place in places:
             item = task.items[place]
             try:
                 key, row = self._find(item, files[item.path])
@@ -88,7 +107,6 @@ class ParquetReader:
                 for place, row in wanted[key]:
                     contents[place] = group if isinstance(group, ItemError) else self._content(group, row)
                 self._count([contents[place] for place, _ in wanted[key]], files[key[0]])
-        return loaded(task, contents)
 
     def _count(self, found: Sequence[bytes | ItemError], file: _Opened | ItemError) -> None:
         size = sum(len(each) for each in found if isinstance(each, bytes))
@@ -119,10 +137,10 @@ class ParquetReader:
             )
         return bytes(content)
 
-    def _open(self, paths: Sequence[str], tags: Mapping[str, str]) -> dict[str, _Opened | ItemError]:
-        """Return each file, or why it cannot be opened; those that are not open are opened at once."""
-        source, names = self._source, list(dict.fromkeys(paths))
-        missing = [path for path in names if path not in self._files]
+    def _open(self, tags: Mapping[str, str]) -> dict[str, _Opened | ItemError]:
+        """Return the file at each path, or why it cannot be opened; those that are not open are opened at once."""
+        source = self._source
+        missing = [path for path in tags if path not in self._files]
 
         def opened(path: str) -> _Opened | ItemError:
             try:
@@ -131,41 +149,49 @@ class ParquetReader:
                 return ItemError(str(error))
             except ItemError as error:
                 return error
-            except (self._arrow.ArrowException, OSError) as error:
+            except (self._arrow.ArrowException, OSError, UnicodeDecodeError) as error:
                 return ItemError(f"cannot read the row's group: {error}")
 
         fresh = dict(zip(missing, self._at_once(opened, missing), strict=True))
         files: dict[str, _Opened | ItemError] = {}
-        for path in names:
+        for path in tags:
             files[path] = found = fresh[path] if path in fresh else self._files[path]
             if not isinstance(found, ItemError):
                 self._files[path] = found
                 self._files.move_to_end(path)
-        while len(self._files) > source.MOST_OPEN:
-            self._files.popitem(last=False)
+        footers = sum(file.footer_bytes for file in self._files.values())
+        while self._files and (len(self._files) > source.MOST_OPEN or footers > _FOOTER_BYTES):
+            footers -= self._files.popitem(last=False)[1].footer_bytes
         return files
 
     def _load(self, keys: Sequence[_Key], files: Mapping[str, _Opened | ItemError]) -> list[Any]:
-        """Return the images of row groups, or why they cannot be had; those that are not kept are read at once."""
+        """Return the images of row groups, or why they cannot be had; those that are not kept are read at once.
+
+        One that is too large to be read at the same time as others is read alone.
+        """
         missing = [key for key in keys if key not in self._groups]
-
-        def read(key: _Key) -> Any:
-            file = files[key[0]]
-            try:
-                return file if isinstance(file, ItemError) else file.group(key[1], self._most_bytes)
-            except SourceError as error:
-                return ItemError(str(error))
-            except ItemError as error:
-                return error
-            except (self._arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-                return ItemError(f"cannot read the row's group: {error}")
-
-        found = dict(zip(missing, self._at_once(read, missing), strict=True))
+        share = self._most_bytes // max(1, len(missing))
+        found = dict(zip(missing, self._at_once(lambda key: self._group(key, files, share), missing), strict=True))
+        for key in missing if len(missing) > 1 else ():
+            if isinstance(found[key], TooLargeError):
+                found[key] = self._group(key, files, self._most_bytes)
         groups = [found[key] if key in found else self._groups[key] for key in keys]
         for key, group in zip(keys, groups, strict=True):
             if not isinstance(group, ItemError):
                 self._keep(key, group)
         return groups
+
+    def _group(self, key: _Key, files: Mapping[str, _Opened | ItemError], most_bytes: int) -> Any:
+        """Return the images of a row group, or why they cannot be had."""
+        file = files[key[0]]
+        try:
+            return file if isinstance(file, ItemError) else file.group(key[1], most_bytes)
+        except SourceError as error:
+            return ItemError(str(error))
+        except ItemError as error:
+            return error
+        except (self._arrow.ArrowException, OSError, UnicodeDecodeError) as error:
+            return ItemError(f"cannot read the row's group: {error}")
 
     def _at_once(self, call: Callable[[_Argument], _Result], arguments: Sequence[_Argument]) -> Iterable[_Result]:
         most = self._source.AT_ONCE

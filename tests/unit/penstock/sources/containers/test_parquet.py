@@ -1,5 +1,6 @@
 """Parquet with image bytes: which rows are items, with which labels, and that workers read them by row group."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,31 @@ def test_a_small_file_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
     [content] = opened.read(task_of((7, 1))).contents
     assert isinstance(content, ItemError)
     assert "row group 0 has more than 10 MB of images" in str(content)
+
+
+def test_a_task_may_have_items_of_more_files_than_a_process_may_open(tmp_path: Path) -> None:
+    """They are opened some at a time, as a large data set has hundreds of files."""
+    numbers = [int(file.name) for file in Path("/proc/self/fd").iterdir()]
+    limit = max(numbers) + 40
+    images = [number.to_bytes(2, "big") * 50 for number in range(limit - len(numbers) + 10)]
+    for number, image in enumerate(images):
+        write_parquet(tmp_path / f"{number:03}.parquet", hub_table([image], [0], NAMES))
+    items = [Item(item=number, path=f"{number:03}.parquet", label=0, span=(0, 1)) for number in range(len(images))]
+    task = Task(key=TaskKey(stream="s", ordinal=0), attempt=0, epoch=0, items=tuple(items))
+    opened, (soft, hard) = reader(tmp_path), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    try:
+        assert images == list(opened.read(task).contents)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_names_that_are_no_text_fail_their_rows(tmp_path: Path) -> None:
+    """The library raises an error of Python's for them: the worker goes on."""
+    table = pa.table({"image": pa.array(IMAGES, pa.binary()), "namenamename": LABELS})
+    pa.parquet.write_table(table, tmp_path / "s.parquet", store_schema=False)
+    file = tmp_path / "s.parquet"
+    file.write_bytes(file.read_bytes().replace(b"namenamename", b"\xff" * 12))
+    [content] = reader(tmp_path).read(task_of((0, 1))).contents
+    assert isinstance(content, ItemError)
+    assert "codec can't decode" in str(content)

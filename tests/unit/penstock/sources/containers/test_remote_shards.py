@@ -14,7 +14,10 @@ from support.web import Web, serve
 
 from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.messages import TaskKey
+from penstock.protocol.storage.urls import Remote
 from penstock.sources.base import KeepsShards, Loaded, open_reader
+from penstock.sources.containers.parquet_files import RemoteFiles
+from penstock.sources.containers.parquet_reader import ParquetReader
 from penstock.ventilator.sources.catalog import Catalog
 
 NAMES = ["cat", "dog"]
@@ -184,3 +187,34 @@ def test_a_shard_that_changes_while_it_is_listed_is_refused(web: Web, tmp_path: 
     web.mischief = mischief
     with pytest.raises(SourceError, match=r"s\.tar: it was changed while it was listed"):
         listed(web.url, "tar", "s.tar")
+
+
+def test_row_groups_are_read_at_once_only_if_memory_holds_them_together(web: Web) -> None:
+    """Each takes 0.8 MB of 2 MB: all are read, one by one; a group above the limit fails, and is not asked for."""
+    found = parquet(web)
+    remote = RemoteFiles(Remote(web.url), "image")
+    before = web.part_bytes
+    assert IMAGES == contents(found, web, ParquetReader(remote, limit_bytes=10**6, most_bytes=2_000_000))
+    assert web.part_bytes - before < sum(len(image or b"") for image in IMAGES) + 70_000
+    before = web.part_bytes
+    read = contents(found, web, ParquetReader(remote, limit_bytes=10**6, most_bytes=700_000))
+    assert all("has more than 0.7 MB of images" in str(each) for each in read)
+    assert web.part_bytes - before < 70_000
+
+
+def test_columns_that_take_too_much_memory_are_refused(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They lie in memory while a file is listed; the file and its columns are named."""
+    monkeypatch.setattr("penstock.sources.containers.parquet_parts._MOST_COLUMNS", 10)
+    with pytest.raises(SourceError, match=r"x\.parquet: its columns label take 0 MB, and at most 0 are brought"):
+        parquet(web)
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path, web: Web) -> None:
+    """With the file's name: pyarrow raises an error of Python's for them."""
+    pa = pytest.importorskip("pyarrow")
+    file = tmp_path / "served/x.parquet"
+    table = pa.table({"image": pa.array(IMAGES, pa.binary()), "label": [0] * 12, "namenamename": [0] * 12})
+    pa.parquet.write_table(table, file, store_schema=False)
+    file.write_bytes(file.read_bytes().replace(b"namenamename", b"\xff" * 12))
+    with pytest.raises(SourceError, match=r"x\.parquet: not a whole Parquet file: .*codec can't decode"):
+        parquet(web)
