@@ -1,174 +1,94 @@
 """What Penstock costs: the rate that reaches the trainer over the limit, and what its parts can carry.
 
-    python benchmarks/engine.py [--rounds 3] [--seconds 8] [--parts pipeline,dispatch,throughput] [--out engine.json]
+    python benchmarks/engine.py [--rounds 5] [--seconds 4] [--parts pipeline,dispatch,throughput]
+                                [--cases cats-dogs,arrays-lent] [--workers 1,2,4,8] [--out engine.json]
 
-The *limit* is the same kernel (`worker.pipeline.Pipeline`) looping in one process a core with nothing handed over.
-Limit and pipeline take turns within one run; a ratio is of neighbours in time, and medians are printed. `--data` is a
-folder with `cats-dogs/` and `camera/`; default: ../shared/data next to the repository.
+The *limit* is a bare loop in as many processes, with nothing handed over: the stream's own kernel
+(`worker.imaging.pipeline.Pipeline`), a loop by hand, or tf.data (`engine_cases.py`). Limit and pipeline take turns; a
+ratio is of neighbours in time, and medians are printed, by the clock and by processor time. By the clock, an idle core
+counts against the pipeline; by processor time, all of its processes count, the trainer's among them. Where other
+programs ran, only the second says anything, and those rounds are named. A second table gives the processor time of a
+sample by part, and the rate at which each part of which there is one would fill a core. `--data` is a folder with
+`cats-dogs/` and `camera/`; default: ../shared/data next to the repository.
 """
 
 import argparse
 import json
-import multiprocessing
 import os
 import platform
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dispatch
-import numpy as np
+import engine_cases
+import measuring
 import throughput
+from engine_cases import Case
 from rich.console import Console
 from rich.table import Table
 
-import penstock
-from penstock.protocol.messages import TaskKey
-from penstock.protocol.spec.spec import parse_spec
-from penstock.ventilator.sources.catalog import Catalog
-from penstock.worker.imaging.pipeline import Pipeline
-
 _ROOT = Path(__file__).resolve().parent.parent
-#: Images of the case in memory.
-_ARRAYS = 50_000
-#: What is done to them, in the words of Keras's ImageDataGenerator.
-_CHANGES = {
-    "rotation_range": 20.0,
-    "width_shift_range": 0.1,
-    "height_shift_range": 0.1,
-    "zoom_range": 0.2,
-    "channel_shift_range": 20.0,
-    "horizontal_flip": True,
-}
-#: Seconds of work before a measurement begins.
-_WARM_S = 2.0
+#: Parts of which a stack has one.
+_ALONE = ("ventilator", "sink", "trainer")
 
 
-def cases(data: Path, made: Path) -> dict[str, dict[str, Any]]:
-    """Return the specs to measure, by name; what must be made for them is written below `made`."""
+def measure_pipeline(given: argparse.Namespace) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Measure the chosen cases in alternating rounds, with each number of workers; return two tables."""
+    with tempfile.TemporaryDirectory() as made:
+        known = engine_cases.cases(given.data, Path(made))
+        names = given.cases.split(",") if given.cases else list(known)
+        if unknown := [name for name in names if name not in known]:
+            raise SystemExit(f"--cases {','.join(unknown)}: no such case; there are {', '.join(known)}")
+        found = [
+            _measure(name, known[name], workers, given.rounds, given.seconds)
+            for name in names
+            for workers in given.workers
+        ]
+    return [speed for speed, _ in found], [cost for _, cost in found]
 
-    def spec(root: Path, **stream: Any) -> dict[str, Any]:  # noqa: ANN401 - a stream's fields
-        stream["source"] = {"root": "data", **stream["source"]}
-        return {"seed": 1, "roots": {"data": str(root)}, "streams": {"train": stream}}
 
-    def small(where: str) -> dict[str, Any]:
-        return spec(
-            made,
-            source={"kind": "arrays", "images": arrays.name},
-            transform={
-                "resize": {"height": 32, "width": 32},  # as they are
-                "augment": _CHANGES,
-                "normalize": {"rescale": 1 / 255, "where": where},
-            },
-            batch_size=32,
-        )
-
-    arrays = made / "arrays.npy"
-    if not arrays.exists():
-        np.save(arrays, np.random.default_rng(1).integers(0, 256, (_ARRAYS, 32, 32, 3), np.uint8))
-    return {
-        "cats-dogs, 150×150, 1 sample an image": spec(
-            data,
-            source={"kind": "directory", "path": "cats-dogs"},
-            transform={"resize": {"height": 150, "width": 150, "filter": "area"}},
-            batch_size=64,
-        ),
-        "camera photos, 10 patches of 224×224": spec(
-            data,
-            source={"kind": "directory", "classes": ["camera"]},
-            transform={"patch": {"kind": "random", "height": 224, "width": 224}},
-            patches=10,
-            batch_size=40,
-        ),
-        "32×32 arrays to float32, batches of 32, by the trainer": small("trainer"),
-        "32×32 arrays to float32, batches of 32, by workers": small("worker"),
+def _measure(key: str, case: Case, workers: int, rounds: int, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    pairs, shares = [], []
+    processes, given = (1, (*case.given, workers)) if case.threads else (workers, case.given)
+    for _ in range(rounds):
+        others = measuring.Disturbance()
+        bare = measuring.looped(case.loop, given, processes, seconds)
+        ours = measuring.through_stack(case.spec, workers, seconds, copy=case.copy, normalizes=case.normalizes)
+        pairs.append((bare, ours))
+        shares.append(others.share())
+    median = statistics.median
+    ratios = [ours.per_s / bare.per_s for bare, ours in pairs]
+    spent = [bare.total_us / ours.total_us for bare, ours in pairs]
+    name = {"case": key, "workers": workers}
+    costs = {part: median(ours.cost_us.get(part, 0.0) for _, ours in pairs) for part in (*_ALONE, "workers")}
+    full = {f"{part} fills a core": round(1e6 / max(costs[part], 1e-3)) for part in _ALONE}
+    speed = {
+        "what": case.title,
+        "limit/s": median(bare.per_s for bare, _ in pairs),
+        "pipeline/s": median(ours.per_s for _, ours in pairs),
+        "by clock": median(ratios),
+        "by processor": median(spent),
+        "aim": case.aim or "",
+        "trainer waits": median(ours.waits for _, ours in pairs),
+        "disturbed": measuring.disturbed(shares),
+        "rounds": [
+            vars_of(bare) | {f"ours_{key}": value for key, value in vars_of(ours).items()} for bare, ours in pairs
+        ],
     }
+    bare_us = median(bare.total_us for bare, _ in pairs)
+    return name | speed, name | {"limit_us": bare_us} | {f"{part}_us": cost for part, cost in costs.items()} | full
 
 
-def in_workers(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return the spec with nothing left to the trainer: what the kernel must do for the same batches."""
-    stream = spec["streams"]["train"]
-    transform = stream["transform"]
-    if "normalize" not in transform:
-        return spec
-    transform = transform | {"normalize": transform["normalize"] | {"where": "worker"}}
-    return spec | {"streams": {"train": stream | {"transform": transform}}}
-
-
-def _loop(spec: dict[str, Any], seconds: float, first: int, ready: Any, results: Any) -> None:  # noqa: ANN401 - multiprocessing's
-    parsed = parse_spec(in_workers(spec))
-    book = Catalog.open(parsed, parsed.roots)
-    [plan] = book.plans
-    pipeline = Pipeline(plan, parsed.roots)
-    ordinal, samples, began = first * plan.geometry.tasks_per_epoch, 0, 0.0
-    stop = time.perf_counter() + 2.0 + _WARM_S + seconds
-    ready.wait(60)
-    start = time.perf_counter()
-    while True:
-        outcome = pipeline.run(book.task(TaskKey(stream="train", ordinal=ordinal), 0))
-        ordinal += 1
-        now = time.perf_counter()
-        if began:
-            samples += len(outcome.arrays[0])
-        elif now - start > _WARM_S:
-            began, samples = now, 0
-        if (began and now - began > seconds) or now > stop + 60:
-            break
-    results.put(samples / (now - began))
+def vars_of(speed: measuring.Speed) -> dict[str, Any]:
+    """Return a speed for the file."""
+    return {"per_s": speed.per_s, "cost_us": dict(speed.cost_us), "waits": speed.waits}
 
 
 def limit(spec: dict[str, Any], processes: int, seconds: float) -> float:
-    """Return the samples a second of the bare kernel in `processes` processes."""
-    context = multiprocessing.get_context("spawn")
-    ready, results = context.Barrier(processes), context.Queue()
-    children = [context.Process(target=_loop, args=(spec, seconds, n, ready, results)) for n in range(processes)]
-    for child in children:
-        child.start()
-    rates: list[float] = [results.get(timeout=120) for _ in children]
-    for child in children:
-        child.join()
-    return sum(rates)
-
-
-def pipeline(spec: dict[str, Any], workers: int, seconds: float) -> tuple[float, float]:
-    """Return the samples a second that reach a trainer that does nothing, and the fraction of time that it waits."""
-    with penstock.local(spec, workers=workers) as stack, stack.feed("train") as feed:
-        finish: Callable[[Any], Any] = feed.normalizer() if spec != in_workers(spec) else len
-        began, samples, waited = 0.0, 0, 0.0
-        start = time.perf_counter()
-        while True:
-            for batch in feed:
-                now = time.perf_counter()
-                if began:
-                    finish(batch["image"])
-                    samples += len(batch["image"])
-                elif now - start > _WARM_S and feed.stats.batches:
-                    began, waited = now, feed.stats.wait_s
-                if began and now - began > seconds:
-                    return samples / (now - began), (feed.stats.wait_s - waited) / (now - began)
-
-
-def measure_pipeline(data: Path, workers: int, rounds: int, seconds: float) -> list[dict[str, Any]]:
-    """Measure every case in alternating rounds."""
-    with tempfile.TemporaryDirectory() as made:
-        specs = cases(data, Path(made))
-        return [_measure(name, spec, workers, rounds, seconds) for name, spec in specs.items()]
-
-
-def _measure(name: str, spec: dict[str, Any], workers: int, rounds: int, seconds: float) -> dict[str, Any]:
-    pairs = [(limit(spec, workers, seconds), *pipeline(spec, workers, seconds)) for _ in range(rounds)]
-    ratios = [through / bare for bare, through, _ in pairs]
-    return {
-        "case": name,
-        "limit_per_s": statistics.median(bare for bare, _, _ in pairs),
-        "pipeline_per_s": statistics.median(through for _, through, _ in pairs),
-        "ratio": statistics.median(ratios),
-        "ratios": ratios,
-        "trainer_waits": statistics.median(waits for _, _, waits in pairs),
-    }
+    """Return the samples a second of a stream's bare kernel in `processes` processes."""
+    return measuring.looped(engine_cases.kernel, (engine_cases.in_workers(spec),), processes, seconds).per_s
 
 
 def measure_dispatch(rounds: int, seconds: float) -> list[dict[str, Any]]:
@@ -207,33 +127,49 @@ def show(title: str, rows: list[dict[str, Any]]) -> None:
     table = Table(title=title)
     columns = [key for key in rows[0] if not isinstance(rows[0][key], list)]
     for column in columns:
-        table.add_column(column, justify="left" if column == "case" else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column in ("case", "what") else "right")
     for row in rows:
-        table.add_row(*(f"{row[key]:,.3f}" if isinstance(row[key], float) else str(row[key]) for key in columns))
-    Console(width=120).print(table)
+        table.add_row(*(_number(row[key]) for key in columns))
+    Console(width=150).print(table)
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 1000 else f"{value:,.3f}"  # noqa: PLR2004 - four digits are enough
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--workers", default=str(len(os.sched_getaffinity(0))), help="numbers, such as 1,2,4,8")
+    parser.add_argument("--parts", default="pipeline,dispatch,throughput")
+    parser.add_argument("--cases", default="", help="cases of the pipeline, with commas between; default: all")
+    parser.add_argument("--data", type=Path, default=_ROOT.parent / "shared" / "data")
+    parser.add_argument("--out", type=Path, default=Path("engine.json"))
+    given = parser.parse_args()
+    given.parts = given.parts.split(",")
+    given.workers = [int(number) for number in given.workers.split(",")]
+    if "pipeline" in given.parts and not given.data.is_dir():
+        parser.error(f"--data {given.data}: no such folder; give one with cats-dogs/ and camera/")
+    return given
 
 
 def main() -> None:
     """Measure what was asked for, print tables, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--parts", default="pipeline,dispatch,throughput")
-    parser.add_argument("--data", type=Path, default=_ROOT.parent / "shared" / "data")
-    parser.add_argument("--out", type=Path, default=Path("engine.json"))
-    given = parser.parse_args()
-    parts = given.parts.split(",")
-    if "pipeline" in parts and not given.data.is_dir():
-        parser.error(f"--data {given.data}: no such folder; give one with cats-dogs/ and camera/")
-    report: dict[str, Any] = {"cores": given.workers, "python": platform.python_version(), "cpu": platform.processor()}
-    if "pipeline" in parts:
-        report["pipeline"] = measure_pipeline(given.data, given.workers, given.rounds, given.seconds)
-        show("samples/s that reach the trainer, over the kernel's own limit", report["pipeline"])
-    if "dispatch" in parts:
+    given = parse()
+    report: dict[str, Any] = {"workers": given.workers, "python": platform.python_version()}
+    report["cpu"] = platform.processor()
+    if "pipeline" in given.parts:
+        report["pipeline"], report["costs"] = measure_pipeline(given)
+        show("samples/s that reach the trainer, over the limit", report["pipeline"])
+        show("processor time of a sample (µs), and samples/s at which a part fills a core", report["costs"])
+    if "dispatch" in given.parts:
         report["dispatch"] = measure_dispatch(given.rounds, given.seconds)
         show("tasks/s that the ventilator leases and has confirmed", report["dispatch"])
-    if "throughput" in parts:
+    if "throughput" in given.parts:
         report["throughput"] = measure_throughput(given.rounds, given.seconds)
         show("bytes/s through the sink, and through a bare pyzmq relay", report["throughput"])
     given.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")

@@ -153,21 +153,21 @@ def measured(whose: str, python: str, folder: Path, workers: int) -> list[float]
 
 def compare(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Measure all loaders by turns; return a row for each number of workers and each loader."""
-    pytorch = importlib.import_module("pytorch")
+    measuring = importlib.import_module("measuring")
     pythons = dict(each.split("=", 1) for each in given.python)
     rows: list[dict[str, Any]] = []
     for workers in map(int, given.workers.split(",")):
         found: dict[str, list[list[float]]] = {name: [] for name in given.loaders.split(",")}
         disturbed = []
         for number in range(given.rounds + 1):  # the first fills the page cache and compiles
-            others = pytorch.Disturbance()
+            others = measuring.Disturbance()
             for name in [*found]:
                 seconds = measured(name, pythons.get(name, sys.executable), folder, workers)
                 if seconds is None:
                     del found[name]
                 elif number:
                     found[name].append(seconds)
-            if number and others.share() > pytorch.DISTURBED:
+            if number and others.share() > measuring.DISTURBED:
                 disturbed.append(str(number))
         for name, rounds in found.items():
             row = {

@@ -18,7 +18,6 @@ import io
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -31,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import engine
+import measuring
 import numpy as np
-import psutil
 from PIL import Image
 
 import penstock
@@ -44,31 +43,6 @@ _ARRAYS = 50_000
 _BATCH, _SMALL_BATCH = 64, 128
 #: Seconds of work before a rate is measured; slices that arrays and tensors are read in, by turns.
 _WARM_S, _SLICES = 2.0, 8
-#: A round is marked as disturbed if other programs took more than this part of the processors.
-DISTURBED = 0.03
-
-
-class Disturbance:
-    """How much of the processors' time other programs took."""
-
-    def __init__(self) -> None:
-        """Count from now on."""
-        self._began, self._busy, self._own = time.monotonic(), self._of_machine(), self._of_us()
-
-    def share(self) -> float:
-        """Return their part of the time of all processors; everything that was started here must have ended."""
-        seconds = (time.monotonic() - self._began) * (psutil.cpu_count() or 1)
-        return max(0.0, (self._of_machine() - self._busy - (self._of_us() - self._own)) / seconds)
-
-    @staticmethod
-    def _of_machine() -> float:
-        times = psutil.cpu_times()
-        return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
-
-    @staticmethod
-    def _of_us() -> float:
-        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def make_data(source: Path, made: Path) -> None:
@@ -179,7 +153,7 @@ def measure_loops(made: Path, given: argparse.Namespace) -> list[dict[str, Any]]
     for case in ("photos", "arrays"):
         spec, found = spec_of(case, made), []
         for _ in range(given.rounds):
-            others = Disturbance()
+            others = measuring.Disturbance()
             limit = engine.limit(spec, given.workers, given.seconds)
             arrays, tensors = loops(spec, given.workers, given.seconds)
             found.append({"limit": limit, "arrays": arrays, "tensors": tensors, "others": others.share()})
@@ -202,7 +176,7 @@ def measure_rates(made: Path, given: argparse.Namespace) -> list[dict[str, Any]]
     for case, size in (("photos", _BATCH), ("arrays", _SMALL_BATCH)):
         found = []
         for _ in range(given.rounds):
-            others = Disturbance()
+            others = measuring.Disturbance()
             theirs = torchs_loader(case, made, given.workers)
             torch_rate = rate(theirs, size, given.seconds)
             del theirs  # its workers end
@@ -218,7 +192,7 @@ def measure_first(made: Path, given: argparse.Namespace) -> list[dict[str, Any]]
     """Measure the time to the first batch, of photos, in fresh processes."""
     found: list[list[dict[str, float]]] = [[], []]
     for _ in range(given.rounds):
-        others, rows = Disturbance(), [dict[str, float](), dict[str, float]()]
+        others, rows = measuring.Disturbance(), [dict[str, float](), dict[str, float]()]
         for whose in ("DataLoader", "Penstock"):
             command = [sys.executable, str(Path(__file__).with_name("first_batch.py")), whose]
             command += [str(made / "photos"), str(given.workers)]
@@ -240,8 +214,7 @@ def medians(found: list[dict[str, float]]) -> dict[str, Any]:
     """Return the medians of the rounds, and which of them other programs disturbed."""
     row: dict[str, Any] = {name: statistics.median(each[name] for each in found) for name in found[0]}
     del row["others"]
-    disturbed = [str(number) for number, each in enumerate(found, 1) if each["others"] > DISTURBED]
-    return row | {"disturbed rounds": ", ".join(disturbed) or "none"}
+    return row | {"disturbed rounds": measuring.disturbed([each["others"] for each in found])}
 
 
 def main() -> None:
