@@ -15,13 +15,14 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TimeElapsedColumn
 
-from penstock.bench.cases import CASES
+from penstock.bench.cases import CASES, Case
+from penstock.bench.loaders import open_spec, parse_loaders
 from penstock.bench.results import BenchSettings, Candidate, Results, Run
 from penstock.demo.images import make_samples
 from penstock.protocol.errors import PenstockError, SpecError
 from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.runtime.service import run
-from penstock.protocol.spec.spec import load_spec, only_stream
+from penstock.protocol.spec.spec import only_stream
 from penstock.terminal.child_process import ReportingProcess
 from penstock.terminal.console import PlainColumn, PlainConsole
 from penstock.terminal.interrupts import Interrupts, interrupted
@@ -65,7 +66,8 @@ def prepare(settings: BenchSettings) -> tuple[Results, dict[str, Any]]:
         raise SpecError(f"--data {settings.data!r}: only `penstock bench jpegs` takes it; a spec names its own roots")
     if settings.data is not None and not Path(settings.data).is_dir():
         raise SpecError(f"--data {settings.data!r}: no such folder; give one with a folder of JPEG files a class")
-    candidates = [Candidate("penstock", number) for number in workers]
+    libraries = ("penstock", *_others(settings, case))
+    candidates = [Candidate(library, number) for library in libraries for number in workers]
     doing = "training a small network" if settings.train else "without training"
     order: dict[str, Any] = {"case": "", "library": "penstock", "spec": settings.spec, "stream": settings.stream}
     if case:
@@ -78,7 +80,7 @@ def prepare(settings: BenchSettings) -> tuple[Results, dict[str, Any]]:
             if getattr(settings, name):
                 raise SpecError(f"--{name}: {settings.spec!r} is no spec; leave it out")
     else:
-        spec = load_spec(settings.spec)
+        spec = open_spec(settings.spec)
         spec.map_roots(settings.root)  # refuses names of roots that no stream has
         [(name, stream)] = only_stream(spec, settings.stream).streams.items()
         order |= {"batches": settings.batches}
@@ -86,6 +88,15 @@ def prepare(settings: BenchSettings) -> tuple[Results, dict[str, Any]]:
     order |= {"epochs": settings.epochs or 1.0, "warm_up": settings.warm_up, "train": settings.train}
     order |= {"roots": settings.root, "interval_s": settings.interval_s, "data": settings.data or ""}
     return Results(settings, title, text, candidates), order
+
+
+def _others(settings: BenchSettings, case: Case | None) -> list[str]:
+    """Return the other loaders that were asked for. Raises SpecError, and PenstockError for what is not installed."""
+    others = parse_loaders(settings.against)
+    if others and (case or settings.train):
+        what = f"{settings.spec!r} compares with Keras" if case else "--train times Keras's fit"
+        raise SpecError(f"--against {settings.against!r}: {what}; give a spec or a folder, and leave --train out")
+    return others
 
 
 def schedule(candidates: Sequence[Candidate], rounds: int) -> list[tuple[int, Candidate]]:
@@ -116,12 +127,15 @@ def serve(settings: BenchSettings) -> int:
     elif failure:
         results.cut_short = f"A run failed: {failure}"
     if results.runs:
-        from penstock.bench.report import write_report  # noqa: PLC0415 - matplotlib takes a second
+        from penstock.bench.comparison import comparison_chart  # noqa: PLC0415 - matplotlib takes a second
+        from penstock.bench.report import write_report  # noqa: PLC0415 - the same
 
         try:
             write_report(results, folder)
         except OSError as error:
             raise PenstockError(f"the report cannot be written to {folder}: {error}") from error
+        for line in comparison_chart(results):
+            console.print(line, soft_wrap=True)
         count = f"{len(results.runs)} run{'s' if len(results.runs) > 1 else ''}"
         console.print(f"{count}: {folder / 'report.md'}", soft_wrap=True)
     if failure:
@@ -146,7 +160,7 @@ def _run_all(results: Results, order: Mapping[str, Any], console: PlainConsole, 
         order = {**order, "data": str(scratch / "train")}
     runs = schedule(results.candidates, settings.rounds)
     progress = Progress(
-        PlainColumn("  {task.description:<24}"),
+        PlainColumn("  {task.description:<34}"),
         BarColumn(bar_width=20),
         PlainColumn("{task.percentage:>3.0f} %  {task.fields[facts]}"),
         TimeElapsedColumn(),
@@ -170,7 +184,7 @@ def _run_all(results: Results, order: Mapping[str, Any], console: PlainConsole, 
             rate = f"{results.runs[-1].samples_per_s:,.0f} samples/s"
             progress.update(bar, visible=False)
             progress.update(whole, completed=number + 1)
-            text = f"  {name:<24}{rate:>20} in {results.runs[-1].duration_s:.1f} s"
+            text = f"  {name:<34}{rate:>18} in {results.runs[-1].duration_s:.1f} s"
             progress.console.print(f"{text} of {time.perf_counter() - began:.1f}")
 
 

@@ -4,6 +4,7 @@ Colours are those of Okabe and Ito, which colour-blind readers can tell apart; m
 """
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ _PARTS = {"trainer": _VERMILION, "workers": _BLUE, "sink": _GREEN, "ventilator":
 _LABEL_INCHES = 1.3
 #: Rounds that are drawn in one picture of utilisation.
 MOST_ROUNDS = 3
-_STYLE: Any = {
+#: Colours for lines that are compared.
+COLORS = (_BLUE, _VERMILION, _GREEN)
+#: How all pictures look.
+STYLE: Any = {
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     "axes.grid": True,
@@ -41,7 +45,7 @@ _STYLE: Any = {
 
 def draw_durations(results: Results, path: Path) -> None:
     """Draw every run's duration over its number of processes, and Keras's for comparison."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
         ours = [each for each in results.candidates if each.library == "penstock" and results.of(each)]
         dots = [(each.workers, run.duration_s) for each in ours for run in results.of(each)]
@@ -58,14 +62,14 @@ def draw_durations(results: Results, path: Path) -> None:
         axes.set(xlabel=_WORKERS, ylabel="duration (s)", title=results.title)
         axes.set_ylim(bottom=0)
         axes.legend()
-        _save(figure, path)
+        save(figure, path)
 
 
 def draw_speed_ups(
     title: str, points: Sequence[tuple[Candidate, float]], law: Amdahl | None, cores: int, path: Path
 ) -> None:
     """Draw the speed-ups over one worker, the ideal line and the fitted law."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
         ours = [(each.workers, gain) for each, gain in points if each.library == "penstock"]
         most = max([cores, *(workers for workers, _ in ours)])
@@ -84,7 +88,7 @@ def draw_speed_ups(
         axes.set(xlabel=_WORKERS, ylabel="speed-up over one worker", title=title)
         axes.set_ylim(bottom=0)
         axes.legend()
-        _save(figure, path)
+        save(figure, path)
 
 
 def law_label(law: Amdahl) -> str:
@@ -101,9 +105,9 @@ def draw_usage(results: Results, cores: int, folder: Path) -> list[Path]:
         runs = results.of(candidate)[:MOST_ROUNDS]
         if not runs:
             continue
-        path = folder / f"usage-{str(candidate).lower().replace(' ', '-')}.png"
-        with plt.rc_context(_STYLE):
-            _save(usage_figure(runs, cores), path)
+        path = folder / f"usage-{re.sub('[^a-z0-9]+', '-', str(candidate).lower())}.png"
+        with plt.rc_context(STYLE):
+            save(usage_figure(runs, cores), path)
         drawn.append(path)
     return drawn
 
@@ -159,6 +163,7 @@ def _draw_gpus(axes: Any, run: Run, times: Sequence[float]) -> None:  # noqa: AN
     right.grid(visible=False)
 
 
-def _save(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib's
+def save(figure: Any, path: Path) -> None:  # noqa: ANN401 - matplotlib's
+    """Write a figure as a picture, and close it."""
     figure.savefig(path, dpi=_DPI)
     plt.close(figure)

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from penstock.bench import amdahl, machine
+from penstock.bench.comparison import compared, comparison_table, cost_table, draw_comparison, is_timed, timed
 from penstock.bench.plots import MOST_ROUNDS, draw_durations, draw_speed_ups, draw_usage
 from penstock.bench.results import BenchSettings, Candidate, Results, Run
 from penstock.protocol.runtime.cores import usable_cores
@@ -35,6 +36,9 @@ def write_report(results: Results, folder: Path) -> None:
     if speed_ups(results):
         draw_speed_ups(results.title, speed_ups(results), law, cores(), folder / "speed-up.png")
         pictures.append("speed-up.png")
+    if compared(results):
+        draw_comparison(results, folder / "comparison.png")
+        pictures.insert(0, "comparison.png")
     pictures += [path.name for path in draw_usage(results, cores(), folder)]
     (folder / "report.md").write_text(_text(results, law, pictures), encoding="utf-8")
 
@@ -55,7 +59,8 @@ def fit_law(results: Results) -> amdahl.Amdahl | None:
 
     More workers than cores count as the cores.
     """
-    points = [(min(each.workers, cores()), gain) for each, gain in speed_ups(results) if each.workers > 0]
+    ours = [(each, gain) for each, gain in speed_ups(results) if each.library == "penstock" and each.workers > 0]
+    points = [(min(each.workers, cores()), gain) for each, gain in ours]
     if sum(n > 1 for n, _ in points) < _LEAST_POINTS:
         return None
     return amdahl.fit([n for n, _ in points], [gain for _, gain in points])
@@ -70,15 +75,25 @@ def _text(results: Results, law: amdahl.Amdahl | None, pictures: Sequence[str]) 
         "",
         results.text,
         f"Each run, in a fresh process, took {first.batches:,} batches ({first.samples:,} samples), timed after the",
-        f"first {settings.warm_up}. {_rounds(settings.rounds)}; medians, and the extremes in brackets.",
+        f"first {settings.warm_up}. {_rounds(settings.rounds)}",
         "",
         f"`{_command(settings)}`",
         "",
     ]
     if results.cut_short:
         lines += [f"**Not complete: {finished} runs.** {results.cut_short}", ""]
-    lines += [*_table(results), "", *_too_short(results), *_stood_still(results), _law_in_words(results, law), ""]
+    lines += [
+        *_table(results),
+        "",
+        *comparison_table(results),
+        *cost_table(results),
+        *_too_short(results),
+        *_stood_still(results),
+        _law_in_words(results, law),
+        "",
+    ]
     captions = {
+        "comparison.png": "Samples a second of each loader, by the number of workers: the median, and each round",
         "duration.png": "Seconds that the timed batches took, by the number of worker processes",
         "speed-up.png": "Speed-up over one worker, with the ideal and the fitted law",
     }
@@ -118,7 +133,7 @@ def _table(results: Results) -> list[str]:
             _row(
                 [
                     str(candidate),
-                    f"{statistics.median(durations):.2f} ({min(durations):.2f} to {max(durations):.2f})",
+                    _with_extremes(durations),
                     f"{statistics.median(run.samples_per_s for run in runs):,.0f}",
                     f"{statistics.median(ratios):.2f} ×" if ratios else "",
                     f"{statistics.median(run.first_batch_s for run in runs):.1f}",
@@ -130,8 +145,15 @@ def _table(results: Results) -> list[str]:
     return lines
 
 
+def _with_extremes(values: Sequence[float]) -> str:
+    """Return the median, with the extremes if there are any."""
+    if len(values) == 1:
+        return f"{values[0]:.2f} (one round)"
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
 def _rounds(count: int) -> str:
-    return "One round" if count == 1 else f"{count} alternating rounds"
+    return "One round." if count == 1 else f"{count} alternating rounds; medians, and the extremes in brackets."
 
 
 def _median(values: Iterable[float]) -> str:
@@ -140,15 +162,6 @@ def _median(values: Iterable[float]) -> str:
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def timed(run: Run) -> list[dict[str, float]]:
-    """Return the samples of the time in which batches were timed; the last one if that was too short for any."""
-    return [row for row in run.usage if _is_timed(run, row)] or run.usage[-1:]
-
-
-def _is_timed(run: Run, row: Mapping[str, float]) -> bool:
-    return run.began_s < row["time_s"] <= run.ended_s
 
 
 def _cores_used(run: Run) -> float:
@@ -163,7 +176,7 @@ def _law_in_words(results: Results, law: amdahl.Amdahl | None) -> str:
             "No law was fitted: that takes a run with 1 worker and two with more, on a machine of more than one core; "
             "give more `--rounds` or `--workers`."
         )
-    points = sum(min(each.workers, cores()) > 1 for each, _ in speed_ups(results))
+    points = sum(min(each.workers, cores()) > 1 for each, _ in speed_ups(results) if each.library == "penstock")
     words = (
         f"Amdahl's law, fitted to the speed-up over one worker in the same round of {points} runs "
         f"(more workers than the {cores()} cores count as {cores()}): {law}"
@@ -254,7 +267,7 @@ def _run_row(run: Run) -> dict[str, object]:
 
 def _usage_row(run: Run, row: Mapping[str, float]) -> dict[str, object]:
     known = {"round": run.round + 1, "library": run.candidate.library, "workers": run.candidate.workers}
-    return {**known, "timed": int(_is_timed(run, row)), **row}
+    return {**known, "timed": int(is_timed(run, row)), **row}
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:

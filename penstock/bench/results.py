@@ -5,6 +5,7 @@
 
 import statistics
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import CliPositionalArg
@@ -16,7 +17,8 @@ class BenchSettings(Settings):
     """Times a stream, or Keras's ImageDataGenerator against ours, with several numbers of workers."""
 
     spec: CliPositionalArg[str]
-    """Path of a spec (TOML); or `in-memory` or `jpegs` to compare Keras's ImageDataGenerator with ours."""
+    """Path of a spec (TOML), or of a folder with a subfolder of images a class (at 224×224); or `in-memory` or `jpegs`
+    to compare Keras's ImageDataGenerator with ours."""
     workers: str = ""
     """Numbers of worker processes, such as 0,1,2,4; 0: the trainer's process alone. Default: 0 to one per core."""
     rounds: int = Field(default=3, ge=1, le=1000)
@@ -29,6 +31,9 @@ class BenchSettings(Settings):
     """Batches before the timed ones, while processes start and networks are compiled."""
     train: bool = False
     """Train a small Keras network; by default the batches are discarded."""
+    against: str = ""
+    """Other loaders to run beside, with the same kernel and as many workers: `torch` (PyTorch's DataLoader), `tfdata`
+    (tf.data, threads), or both with a comma between."""
     stream: str | None = None
     """Stream of the spec; default: its first."""
     root: dict[str, str] = Field(default_factory=dict)
@@ -39,6 +44,29 @@ class BenchSettings(Settings):
     """Seconds between two measurements of processors, memory, network and GPUs."""
     output: str = Field(default="bench-report", validation_alias=AliasChoices("o", "output"))
     """Folder for the report: report.md, pictures, runs.csv, usage.csv."""
+
+
+class Loader(NamedTuple):
+    """A loader that a stream can be compared with."""
+
+    #: For people, and what its workers are.
+    title: str
+    workers: str
+    #: The module that it needs, and the extra that brings it.
+    module: str
+    extra: str
+
+
+LOADERS = {
+    "torch": Loader("DataLoader", "process", "torch", "torch"),
+    "tfdata": Loader("tf.data", "thread", "tensorflow", "tf-cpu"),
+}
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of workers in words."""
+    plural = "es" if what.endswith("s") else "s"
+    return "in process" if not number else f"{number} {what}{plural if number > 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +80,10 @@ class Candidate:
         """Name it for people."""
         if self.library == "keras":
             return "Keras"
-        return "in process" if not self.workers else f"{self.workers} worker{'s' if self.workers > 1 else ''}"
+        if self.library in LOADERS:
+            loader = LOADERS[self.library]
+            return f"{loader.title}, {counted(self.workers, loader.workers)}"
+        return counted(self.workers, "worker")
 
 
 @dataclass(frozen=True, slots=True)

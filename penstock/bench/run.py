@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from penstock.bench.cases import open_flow
+from penstock.bench.loaders import LoaderSource, open_loader, open_spec
+from penstock.bench.results import LOADERS
 from penstock.launcher.inline import InlineFeed
 from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import SpecError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.usage_monitor import Monitor
-from penstock.protocol.spec.spec import load_spec, only_stream
+from penstock.protocol.spec.spec import only_stream
 from penstock.terminal.child_process import Report, obey
 
 #: Least time between two reports of progress (s).
@@ -105,7 +107,7 @@ class StreamSource:
 
 
 #: The source of batches.
-Source = GeneratorSource | StreamSource
+Source = GeneratorSource | StreamSource | LoaderSource
 
 
 @dataclass(slots=True)
@@ -145,7 +147,10 @@ def carry_out(order: Mapping[str, Any], report: Report) -> None:
         source = _open(order, cleanup)
         batches = order["batches"] or math.ceil(order["epochs"] * source.batches)
         watch = Stopwatch(order["warm_up"], batches, monitor, report)
-        (_train if order["train"] else _drain)(source, watch)
+        if order["train"] and not isinstance(source, LoaderSource):
+            _train(source, watch)
+        else:
+            _drain(source, watch)
         taken = _samples(source, watch.warm_up, watch.warm_up + batches)
     report("done", **_facts(monitor, watch, taken))
 
@@ -155,7 +160,9 @@ def _open(order: Mapping[str, Any], cleanup: ExitStack) -> Source:
         flow = open_flow(order["case"], order["library"], order["workers"], Path(order["data"]))
         cleanup.callback(getattr(flow, "close", lambda: None))
         return GeneratorSource(flow)
-    spec = only_stream(load_spec(order["spec"]), order["stream"])
+    spec = only_stream(open_spec(order["spec"]), order["stream"])
+    if order["library"] in LOADERS:
+        return open_loader(order["library"], spec, order["roots"], order["workers"])
     if not order["workers"]:
         feed = InlineFeed(spec, order["roots"])
         return StreamSource(feed.plan, feed.epoch)
@@ -171,7 +178,7 @@ def _drain(source: Source, watch: Stopwatch) -> None:
             return
 
 
-def _train(source: Source, watch: Stopwatch) -> None:
+def _train(source: GeneratorSource | StreamSource, watch: Stopwatch) -> None:
     import keras  # noqa: PLC0415 - takes seconds
 
     from penstock.demo.training import build  # noqa: PLC0415 - needs TensorFlow

@@ -107,7 +107,7 @@ def obey(
     """Run as such a process: prepare, wait for the order, carry it out, exit. Also exits when the parent has ended."""
     report = _reporter(sys.stdout)
     orders: queue.Queue[Mapping[str, Any]] = queue.Queue()
-    threading.Thread(target=_listen, args=(sys.stdin, orders), daemon=True).start()
+    threading.Thread(target=_listen, args=(_own_input(), orders), daemon=True).start()
     try:
         if prepare:
             prepare(report)
@@ -116,6 +116,15 @@ def obey(
         report("error", text=_readable(error))
         raise
     os._exit(0)  # TensorFlow's teardown may wait for threads that wait for batches
+
+
+def _own_input() -> IO[str]:
+    """Keep standard input for orders: a process that is forked closes `sys.stdin`, and would wait for its reader."""
+    own = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, sys.stdin.fileno())
+    os.close(nothing)
+    return own
 
 
 def _reporter(output: IO[str]) -> Report:

@@ -128,3 +128,16 @@ def test_a_run_that_fails_ends_the_benchmark_in_words(tmp_path: Path) -> None:
     spec.write_text("\n".join(lines), encoding="utf-8")
     check(tmp_path, bench(tmp_path, str(spec), "--train", "--workers", "0", "--rounds", "1", "--batches", "2"), 2)
     assert "has no classes to learn" in (tmp_path / "said").read_text()
+
+
+def test_a_folder_is_read_by_tf_data_too(tmp_path: Path) -> None:
+    """Without a spec: the same samples by Penstock and by tf.data, with as many workers as threads, and a comparison."""
+    root = make_images(tmp_path / "photos", each=40, size=64)
+    options = ["--against", "tfdata", "--workers", "1", "--rounds", "1", "--batches", "6", "--warm-up", "3"]
+    check(tmp_path, bench(tmp_path, str(root), *options), 0)
+    # Batches 4 to 9 of epochs of 32 + 32 + 16 samples.
+    assert [("penstock", "1", "160"), ("tfdata", "1", "160")] == [
+        (row["library"], row["workers"], row["samples"]) for row in rows(tmp_path)
+    ]
+    assert "Penstock:" in (tmp_path / "said").read_text()
+    assert (tmp_path / "report" / "comparison.png").stat().st_size > 0

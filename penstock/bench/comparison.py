@@ -1,0 +1,147 @@
+"""What a report says beside its table: other loaders on the same work, and the processor time of a sample by part."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib import pyplot as plt
+
+from penstock.bench.plots import COLORS, STYLE, save
+from penstock.bench.results import LOADERS, Candidate, Results, Run
+
+#: Width of the longest bar in a terminal (characters).
+_BAR = 40
+#: The parts of a stack, in the order of a sample's way back from the trainer.
+_PARTS = ("ventilator", "workers", "sink", "trainer")
+#: Below this many processor seconds of a part (s), its cost is not known: the kernel counts in hundredths.
+_LEAST_S = 0.05
+
+
+def timed(run: Run) -> list[dict[str, float]]:
+    """Return the samples of the time in which batches were timed; the last one if that was too short for any."""
+    return [row for row in run.usage if is_timed(run, row)] or run.usage[-1:]
+
+
+def is_timed(run: Run, row: Mapping[str, float]) -> bool:
+    """Return whether batches were timed when a sample was taken."""
+    return run.began_s < row["time_s"] <= run.ended_s
+
+
+def compared(results: Results) -> list[Candidate]:
+    """Return the candidates to compare if other loaders ran: those of them that have runs."""
+    found = [each for each in results.candidates if results.of(each)]
+    return found if any(each.library in LOADERS for each in found) else []
+
+
+def rate(results: Results, candidate: Candidate) -> float:
+    """Return the median samples a second."""
+    return statistics.median(run.samples_per_s for run in results.of(candidate))
+
+
+def ratio(results: Results, other: Candidate) -> float | None:
+    """Return how many times as fast ours was with as many workers, in the same rounds; None if it was not run."""
+    ours = {run.round: run.samples_per_s for run in results.of(Candidate("penstock", other.workers))}
+    ratios = [ours[run.round] / run.samples_per_s for run in results.of(other) if run.round in ours]
+    return statistics.median(ratios) if ratios else None
+
+
+def comparison_chart(results: Results) -> list[str]:
+    """Return bars of all loaders for a terminal; nothing if no other loader ran."""
+    candidates = compared(results)
+    if not candidates:
+        return []
+    most = max(rate(results, each) for each in candidates)
+    wide = max(len(_name(each)) for each in candidates)
+    lines = ["", "samples/s, the median of the rounds"]
+    for each in candidates:
+        bar = "█" * max(1, round(_BAR * rate(results, each) / most))
+        against = ratio(results, each) if each.library in LOADERS else None
+        words = f"  Penstock: {against:.2f} ×" if against is not None else ""
+        lines.append(f"  {_name(each):<{wide}} {bar:<{_BAR}} {rate(results, each):>11,.0f}{words}")
+    return [*lines, ""]
+
+
+def comparison_table(results: Results) -> list[str]:
+    """Return the report's part on other loaders; nothing if none ran."""
+    others = [each for each in compared(results) if each.library in LOADERS]
+    if not others:
+        return []
+    lines = [
+        "## Against other loaders",
+        "",
+        "All of them make the same pixels, by Penstock's own kernel. PyTorch's DataLoader calls it once an item, in as",
+        "many processes, and collects tensors; tf.data calls it in as many threads of one Python process, which share",
+        "its interpreter. With operations of their own, either may be faster or slower, and the pixels would differ.",
+        "Neither sets bad items apart, or goes on exactly where it stopped. Ratios are of the same round.",
+        "",
+        "| | samples/s | Penstock with as many workers |",
+        "| --- | ---: | ---: |",
+    ]
+    for each in others:
+        against = ratio(results, each)
+        lines.append(f"| {each} | {rate(results, each):,.0f} | {f'{against:.2f} ×' if against else ''} |")
+    return [*lines, ""]
+
+
+def cost_table(results: Results) -> list[str]:
+    """Return the processor time of a sample by part; nothing without a run that had workers."""
+    found = [(each, costs(results.of(each))) for each in results.candidates if each.library == "penstock"]
+    rows = [(each, cost) for each, cost in found if each.workers and cost]
+    if not rows:
+        return []
+    lines = [
+        "## Processor time of a sample",
+        "",
+        "In µs, by part. Ventilator, sink and trainer are one process each: the last column is the rate at which the",
+        "costliest of them fills a core, however many workers there are.",
+        "",
+        "| | " + " | ".join(_PARTS) + " | full at, samples/s |",
+        "| --- |" + " ---: |" * (len(_PARTS) + 1),
+    ]
+    for each, cost in rows:
+        alone = max((cost.get(part, 0.0) for part in _PARTS if part != "workers"), default=0.0)
+        cells = [f"{cost[part]:.1f}" if part in cost else "too little to count" for part in _PARTS]
+        full = f"{1e6 / alone:,.0f}" if alone else ""
+        lines.append("| " + " | ".join([str(each), *cells, full]) + " |")
+    return [*lines, ""]
+
+
+def costs(runs: Sequence[Run]) -> dict[str, float]:
+    """Return the processor time of a sample (µs) by part, over all runs; parts that hardly ran are left out."""
+    samples = sum(run.samples for run in runs)
+    spent: dict[str, float] = {}
+    for run in runs:
+        rows = timed(run)
+        for part in _PARTS:
+            mean = sum(row.get(f"{part}_cores", 0.0) for row in rows) / max(1, len(rows))
+            spent[part] = spent.get(part, 0.0) + mean * run.duration_s
+    return {part: seconds / samples * 1e6 for part, seconds in spent.items() if samples and seconds >= _LEAST_S}
+
+
+def draw_comparison(results: Results, path: Path) -> None:
+    """Draw each loader's rate over its number of workers."""
+    colors = dict(zip(("penstock", *LOADERS), COLORS, strict=False))
+    marks = dict(zip(("penstock", *LOADERS), "os^", strict=False))
+    candidates = compared(results)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+        for library in dict.fromkeys(each.library for each in candidates):
+            mine = [each for each in candidates if each.library == library]
+            dots = [(each.workers, run.samples_per_s) for each in mine for run in results.of(each)]
+            axes.plot(*zip(*dots, strict=True), marks[library], color=colors[library], alpha=0.35, markersize=5)
+            medians = [(each.workers, rate(results, each)) for each in mine]
+            axes.plot(*zip(*medians, strict=True), f"{marks[library]}-", color=colors[library], label=_title(library))
+        axes.set_xticks(sorted({each.workers for each in candidates}))
+        axes.set(xlabel="worker processes, or threads of tf.data (0: in the trainer's process)", ylabel="samples/s")
+        axes.set_title(results.title)
+        axes.set_ylim(bottom=0)
+        axes.legend()
+        save(figure, path)
+
+
+def _title(library: str) -> str:
+    return LOADERS[library].title if library in LOADERS else "Penstock"
+
+
+def _name(candidate: Candidate) -> str:
+    return str(candidate) if candidate.library in LOADERS else f"Penstock, {candidate}"
