@@ -1,4 +1,4 @@
-"""What a report says beside its table: other loaders on the same work, and the processor time of a sample by part."""
+"""The parts of a report next to its table: other loaders on the same work, and what a sample costs in each part."""
 
 import statistics
 from collections.abc import Mapping, Sequence

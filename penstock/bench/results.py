@@ -32,7 +32,7 @@ class BenchSettings(Settings):
     train: bool = False
     """Train a small Keras network; by default the batches are discarded."""
     against: str = ""
-    """Other loaders to run beside, with the same kernel and as many workers: `torch` (PyTorch's DataLoader), `tfdata`
+    """Other loaders to run in turns, with the same kernel and as many workers: `torch` (PyTorch's DataLoader), `tfdata`
     (tf.data, threads), or both with a comma between."""
     stream: str | None = None
     """Stream of the spec; default: its first."""

@@ -131,7 +131,7 @@ def test_a_run_that_fails_ends_the_benchmark_in_words(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_read_by_tf_data_too(tmp_path: Path) -> None:
-    """Without a spec: the same samples by Penstock and by tf.data, with as many workers as threads, and a comparison."""
+    """Without a spec: the same samples by Penstock and by tf.data, as many workers as threads, and a comparison."""
     root = make_images(tmp_path / "photos", each=40, size=64)
     options = ["--against", "tfdata", "--workers", "1", "--rounds", "1", "--batches", "6", "--warm-up", "3"]
     check(tmp_path, bench(tmp_path, str(root), *options), 0)
