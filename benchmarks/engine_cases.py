@@ -178,7 +178,8 @@ def by_hand(number: int, folder: str) -> Callable[[], int]:
             matrix = np.column_stack((turn, centre + shift - turn @ centre))
             how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             moved = cv2.warpAffine(small, matrix, (_SIDE, _SIDE), flags=how, borderMode=cv2.BORDER_REPLICATE)
-            cv2.add(moved, (rng.uniform(-20, 20),) * 4, dst=row)
+            levels: Any = (rng.uniform(-20, 20),) * 4
+            cv2.add(moved, levels, dst=row)
         return len(batch)
 
     return step

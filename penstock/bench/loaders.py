@@ -5,6 +5,7 @@ around it: processes or threads, and how samples are collected. Neither keeps an
 """
 
 import copy
+import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -129,7 +130,7 @@ def open_loader(library: str, spec: Spec, roots: Mapping[str, str], workers: int
 
 def _torch(items: Items, workers: int) -> Callable[[int], Iterator[int]]:
     """Return epochs of a DataLoader, whose processes stay from one epoch to the next."""
-    from torch.utils import data  # noqa: PLC0415 - takes seconds, and only this needs it
+    data: Any = importlib.import_module("torch.utils.data")  # takes seconds, and only this needs it
 
     made: list[Any] = []
 
