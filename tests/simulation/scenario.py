@@ -102,6 +102,8 @@ class Scenario:
     lingers: bool
     intervals: Intervals
     policy: LeasePolicy
+    #: Items that fail at random, at one worker or another, by stream. What the trainers get is checked at the end then.
+    flaky: Mapping[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
     #: The names of the sinks; an empty one: there is one, which is alone.
     sinks: tuple[str, ...] = ("",)
     #: What processes go by until the ventilator's intervals arrive.

@@ -6,11 +6,11 @@
 import random
 from dataclasses import replace
 
-from simulation.dice import draw, most_ranks
+from simulation.dice import Dice, draw, most_ranks
 from simulation.families import FAMILIES, Family
 from simulation.scenario import Fault, Scenario, TrainerPart
 from simulation.world import World
-from support.plans import ExpectedBatch, expected
+from support.plans import ExpectedBatch, expected, whole_source
 
 from penstock.protocol.plan import StreamPlan
 
@@ -18,6 +18,8 @@ from penstock.protocol.plan import StreamPlan
 SHARED = tuple(family for family in FAMILIES if family.name != "cut runners")
 _SINKS = (1, 2, 2, 3, 4)
 _RANKS = (1, 2, 2, 3, 4, 8)
+#: Every so many schedules one is as large as with one sink; the others are small, so that there can be many.
+_LARGE = 25
 
 
 def family_of(seed: int) -> Family:
@@ -28,13 +30,16 @@ def family_of(seed: int) -> Family:
 def make_scenario(seed: int) -> Scenario:
     """Return the schedule with this number: one of the family's, with several sinks and more ranks."""
     family = family_of(seed)
-    scenario = draw(seed, family.dice)
+    scenario = draw(seed, family.dice if seed % _LARGE == 0 else _small(family.dice))
     family.shape(scenario, random.Random(seed + 2))
-    rng = random.Random(seed + 3)
-    scenario.sinks = tuple("abcd"[: rng.choice(_SINKS)])
-    scenario.trainers = tuple(_spread(scenario, rng))
-    scenario.faults = tuple(sorted((_aim(fault, scenario, rng) for fault in scenario.faults), key=lambda f: f.when))
-    return scenario
+    return spread(scenario, seed)
+
+
+def _small(dice: Dice) -> Dice:
+    """Return dice for the same trouble in a small world: what has to go wrong does, and there is little else."""
+    few = {"streams": (1,), "jobs": (1,), "tasks": (4, 6), "items": ((1, 6), (4, 16)), "epochs": min(dice.epochs, 2.0)}
+    heal_s = (min(dice.heal_s[0], 3.0), min(dice.heal_s[1], 6.0))
+    return replace(dice, **few, workers=(1, 3), heal_s=heal_s, think_s=(0.001, 0.02), faults=dice.faults[:4])
 
 
 def _spread(scenario: Scenario, rng: random.Random) -> list[TrainerPart]:
@@ -59,6 +64,27 @@ def _aim(fault: Fault, scenario: Scenario, rng: random.Random) -> Fault:
     if fault.kind == "disk":
         target = names[0]
     return replace(fault, target=target, other=other)
+
+
+def spread(scenario: Scenario, seed: int) -> Scenario:
+    """Give a schedule several sinks and more ranks."""
+    rng = random.Random(seed + 3)
+    scenario.sinks = tuple("abcd"[: rng.choice(_SINKS)])
+    scenario.trainers = tuple(_spread(scenario, rng))
+    scenario.faults = tuple(sorted((_aim(fault, scenario, rng) for fault in scenario.faults), key=lambda f: f.when))
+    return scenario
+
+
+def make_flaky(seed: int) -> Scenario:
+    """Return the same with items that fail at one worker and not at another, in any mixture with what always fails."""
+    scenario = make_scenario(seed)
+    scenario.epochs_written = 0  # what a file must hold is not known before the end
+    rng = random.Random(seed + 4)
+    for plan in scenario.plans:
+        sound = [whole_source(plan, n) for n in range(plan.items)]
+        sound = [item for item in sound if item not in scenario.dead(plan.name)]
+        scenario.flaky = {**scenario.flaky, plan.name: frozenset(rng.sample(sound, min(len(sound), rng.randint(1, 3))))}
+    return scenario
 
 
 def misplaced(world: World) -> tuple[int, int]:

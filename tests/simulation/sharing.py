@@ -1,13 +1,48 @@
 """What several sinks are told and get: checks that no outcome is ever told otherwise, and notes which samples came."""
 
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from support.plans import ExpectedBatch, expected
+
 from penstock.protocol import ranges
-from penstock.protocol.messages import Outcomes, Quarantined, Result, TaskKey
+from penstock.protocol.messages import Outcomes, Part, Quarantined, Result, TaskKey
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.wire import Array
 
 if TYPE_CHECKING:
     from simulation.processes import SinkProcess
+    from simulation.scenario import TrainerPart
+    from simulation.trainer_process import TrainerProcess
     from simulation.world import World
+
+
+@dataclass(slots=True)
+class Received:
+    """What a trainer got since a start: batches and epochs' ends, in order."""
+
+    plan: StreamPlan
+    part: "TrainerPart"
+    position: int
+    #: Of a batch: start, stop, items and patches of its samples; of an epoch's end: its stop.
+    parts: list[tuple[object, ...]] = field(default_factory=list)
+
+    def add(self, batch: Part, fields: Sequence[Array]) -> None:
+        """Note a batch with its fields `item` and `patch`."""
+        self.parts.append((batch.start, batch.stop, *(tuple(each.tolist()) for each in fields)))
+
+    def check(self, dead: Callable[[int], AbstractSet[int]]) -> None:
+        """Check it against the reference, given what failed in each epoch."""
+        wanted = expected(self.plan, dead, self.position, self.part.rank, self.part.world_size)
+        for got, want in zip(self.parts, wanted, strict=False):
+            if isinstance(want, ExpectedBatch):
+                items, patches = ([getattr(each, name) for each in want.samples] for name in ("item", "patch"))
+                assert (want.start, want.stop, tuple(items), tuple(patches)) == got
+            else:
+                assert (want.stop,) == got
 
 
 class Sharing:
@@ -33,6 +68,20 @@ class Sharing:
         for ordinal in ranges.members(outcomes.settled):
             known = self.outcomes.setdefault((stream, ordinal), failed.get(ordinal, set()))
             assert known == failed.get(ordinal, set()), f"{stream}/{ordinal}: {failed} failed, and before {known}"
+
+    def failed(self, plan: StreamPlan, epoch: int) -> set[int]:
+        """Return the items that were told to have failed in an epoch."""
+        tasks = plan.geometry.tasks_per_epoch
+        return {
+            plan.indices(ordinal).tolist()[offset]
+            for ordinal in range(epoch * tasks, (epoch + 1) * tasks)
+            for offset in self.outcomes.get((plan.name, ordinal), ())
+        }
+
+    def check(self, trainers: "Iterable[TrainerProcess]") -> None:
+        """Check what the trainers of a schedule with flaky items got: the same failed for all of them."""
+        for got in (got for trainer in trainers for got in trainer.got):
+            got.check(lru_cache(maxsize=None)(lambda epoch, plan=got.plan: self.failed(plan, epoch)))
 
     def arrived(self, sink: "SinkProcess", result: Result) -> None:
         """Note which samples came to which of several sinks."""

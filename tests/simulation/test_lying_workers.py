@@ -7,6 +7,7 @@ import pytest
 from simulation.dice import Dice, draw
 from simulation.lying_worker import ClaimingWorkerProcess, LyingWorkerProcess
 from simulation.scenario import WorkerPart
+from simulation.several_sinks import spread
 from simulation.worker_process import WorkerProcess
 from simulation.world import InnocentQuarantined, World
 
@@ -48,11 +49,13 @@ _SEEKING = Dice(
 
 
 def lying_world(seed: int) -> World:
-    """Return a world with a liar, and an honest worker that stays.
+    """Return a world with a liar, and an honest worker that stays; every fourth has several sinks.
 
     The ventilator does not restart, or the liar could be the first to come back.
     """
     scenario = draw(seed, Dice())
+    if seed % 4 == 3:
+        scenario = spread(scenario, seed)
     faults = tuple(fault for fault in scenario.faults if "ventilator" not in (fault.target, fault.other))
     policy = replace(scenario.policy, second_word_s=40.0)
     world = World(replace(scenario, faults=faults, policy=policy))

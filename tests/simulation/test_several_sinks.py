@@ -7,7 +7,7 @@ import os
 from collections import Counter
 
 import pytest
-from simulation.several_sinks import family_of, make_scenario, misplaced
+from simulation.several_sinks import family_of, make_flaky, make_scenario, misplaced
 from simulation.world import InnocentQuarantined, World
 
 pytestmark = pytest.mark.simulation
@@ -45,6 +45,28 @@ def test_every_rank_gets_the_same_at_any_number_of_sinks(first: int) -> None:
     for seed in range(first, first + _CHUNK):
         notes += run(seed).notes
     assert notes["innocent quarantined"] <= 4, "the schedules kill so well that they test little else"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [pytest.param(first, marks=[pytest.mark.long] * (first >= 40)) for first in range(0, 2000, 40)],
+    ids=lambda first: f"seeds-{first}-to-{first + 39}",
+)
+def test_all_sinks_agree_on_items_that_fail_at_one_worker_and_not_at_another(first: int) -> None:
+    """What was published first holds for all ranks and all times, and what they get follows from it."""
+    stopped = 0
+    for seed in range(first, first + 40):
+        world = World(make_flaky(seed))
+        try:
+            world.run()
+            world.sharing.check(world.trainers)
+        except InnocentQuarantined:
+            pass
+        except BaseException as error:
+            error.add_note(f"flaky seed {seed} ({family_of(seed).name}) at {world.clock.now:.4f} s")
+            raise
+        stopped += bool(world.notes["cannot be made again"])
+    assert stopped <= 8, "an item that was made for one sink is tried at several workers for another"
 
 
 @pytest.mark.skipif("SHARED_SEED" not in os.environ, reason="runs one schedule alone: SHARED_SEED=1234")

@@ -151,7 +151,8 @@ class WorkerProcess(Process):
             return
         rng, scenario = self.world.rng, self.world.scenario
         plan = scenario.plan(task.key.stream)
-        result, arrays = make_result(plan, task, scenario.failing[plan.name], self.session.hello.worker)
+        unlucky = frozenset(item for item in sorted(scenario.flaky.get(plan.name, ())) if rng.random() < 0.5)
+        result, arrays = make_result(plan, task, scenario.failing[plan.name] | unlucky, self.session.hello.worker)
         for sink, share, rows in shares_of(plan, task, result, arrays):
             if sink in self._sinks:
                 self.world.network.ask(self, self._pusher, self._sinks[sink], share, rows)

@@ -4,7 +4,7 @@ Owns recognisable samples: every byte of `image` follows from (seed, epoch, item
 another. Knows no core: `expected` walks positions one by one, straight from the definition of a batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
@@ -221,18 +221,22 @@ def epoch_samples(geometry: Geometry, shard: tuple[int, int], epoch: int) -> tup
 
 
 def expected(
-    plan: StreamPlan, dead: AbstractSet[int], position: int = 0, rank: int = 0, world_size: int = 1
+    plan: StreamPlan,
+    dead: AbstractSet[int] | Callable[[int], AbstractSet[int]],
+    position: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> Iterator[ExpectedBatch | ExpectedEnd]:
-    """Yield what one trainer must get from `position` on, for ever; items in `dead` yield no samples."""
+    """Yield what one trainer must get from `position` on, for ever; items in `dead` (of an epoch) yield no samples."""
     geometry, batch = plan.geometry, plan.settings.batch_size * world_size
     epoch, begin = divmod(position, geometry.samples_per_epoch)
     while True:
-        base = epoch * geometry.samples_per_epoch
+        base, lost = epoch * geometry.samples_per_epoch, dead(epoch) if callable(dead) else dead
         start, waiting = base + begin, []
         left = [
             sample
             for sample in epoch_samples(geometry, plan.settings.shard_of, epoch)
-            if sample.place >= begin and sample.item not in dead
+            if sample.place >= begin and sample.item not in lost
         ]
         for index, sample in enumerate(left):
             waiting.append(sample)

@@ -185,6 +185,7 @@ class Sinks:
         for stream in self._shared.values():
             if now >= self._decides_at:
                 stream.settle()
+            out += stream.settling.take_notes()
             stopped = stream.queue.stopped
             out += delivery.arrived(stream.merge(self._workers.is_held, now), now)
             if stream.queue.stopped and not stopped:

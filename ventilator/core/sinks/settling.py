@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from penstock.protocol import ranges
+from penstock.protocol.instructions import Note
 from penstock.protocol.messages import Failed, Failing, Failure, Made
 from penstock.protocol.outcomes.doubts import Doubts, Word
 from penstock.protocol.outcomes.failure_budget import Budget, Holder
@@ -51,6 +52,7 @@ class Settling:
         #: Why the stream stopped for another reason than its failures.
         self._broken = ""
         self._fresh: set[int] = set()
+        self._notes: list[Note] = []
 
     @property
     def stopped(self) -> str:
@@ -142,13 +144,21 @@ class Settling:
         fresh, self._fresh = self._fresh, set()
         return ranges.from_sorted(sorted(fresh))
 
+    def take_notes(self) -> list[Note]:
+        """Return what is worth a line in the log since the last call."""
+        notes, self._notes = self._notes, []
+        return notes
+
     def _own(self, holders: Iterable[Holder]) -> list[int]:
         return [number for issuer, number in holders if issuer == self._issuer]
 
     def _made(self, ordinal: int, offsets: Iterable[int], holder: Holder) -> None:
         known = self._open.setdefault(ordinal, _Open())
         fresh = [offset for offset in offsets if offset not in known.made and offset not in known.failed]
-        self._doubts.judge(ordinal, fresh, (), Word(holder, "", vouched=False))
+        verdict = self._doubts.judge(ordinal, fresh, (), Word(holder, "", vouched=False))
+        for worker, failure in verdict.contradicted:
+            fields = {"stream": self._plan.name, "path": failure.path, "reason": failure.reason, "worker": worker}
+            self._notes.append(Note("failure contradicted", fields, "warning"))
         known.made.update(fresh)
         self._close(ordinal, known)
 
