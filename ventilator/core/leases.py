@@ -45,6 +45,7 @@ from penstock.ventilator.core.homes import Homes
 from penstock.ventilator.core.lease_ends import LeaseEnds
 from penstock.ventilator.core.observation import LeasesObservation
 from penstock.ventilator.core.poison import Poison
+from penstock.ventilator.core.queue_observation import observe
 from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.sink_link import SinkLink
 from penstock.ventilator.core.sinks.links import Sinks
@@ -213,7 +214,7 @@ class Leases:
         return LeasesObservation(
             now=now,
             workers=tuple(worker.observe(peer) for peer, worker in self.workers.items()),
-            streams=tuple(queue.observe(self.workers.is_held) for queue in self.queues.values()),
+            streams=tuple(observe(queue, self.workers.is_held) for queue in self.queues.values()),
             sink=next(iter(sinks), None),
             sinks=sinks,
             lost=few(self._ends.lost),

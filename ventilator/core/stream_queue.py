@@ -18,7 +18,6 @@ from penstock.protocol.records import MOST_S
 from penstock.protocol.runtime.printable import printable
 from penstock.ventilator.core.homes import Homes
 from penstock.ventilator.core.item_deaths import Charge, ItemDeaths, Loss
-from penstock.ventilator.core.observation import StreamObservation
 from penstock.ventilator.core.parts import Parts
 from penstock.ventilator.core.ready_work import ReadyWork
 from penstock.ventilator.core.work import MakeTask, Work
@@ -108,6 +107,10 @@ class StreamQueue:
                 self._replace(work, keys)
         self._ready.rehome()
 
+    def cut(self, work: Work, chosen: Sequence[int]) -> None:
+        """Divide a whole task into these items and the others."""
+        self._replace(work, self.parts.cut(work.key.ordinal, chosen))
+
     def push(self, work: Work) -> None:
         """Make a unit of work ready for a lease (again)."""
         work.finished_at = None
@@ -154,25 +157,6 @@ class StreamQueue:
     def spent(self) -> Timings:
         """Seconds that workers spent on this stream so far, by stage."""
         return Timings.model_validate(dict(self.spent_s))
-
-    def observe(self, is_held: Callable[[TaskKey], bool]) -> StreamObservation:
-        """Return the state of this work as a record; `is_held` tells whether a worker has a unit of work."""
-        works = self.works.values()
-        return StreamObservation(
-            plan=self.plan,
-            wanted=len(works),
-            ready=sum(work.ready for work in works),
-            leased=sum(is_held(work.key) for work in works),
-            under_way=sum(work.finished_at is not None for work in works),
-            head_since=self.head_since if self.missing else None,
-            typical_s=self.typical_s,
-            finished=self.finished,
-            hedged=self.hedged,
-            repeated=self.repeated,
-            given_up=len(self.deaths.poison),
-            spent=self.spent,
-            stopped=self.stopped,
-        )
 
     def task(self, work: Work, lease: MakeLease) -> Task:
         """Return the task of a unit of work, with its lease."""

@@ -91,6 +91,8 @@ class SharedStream:
             return self.queue.need(need, held, now)
         missing = self._missing()
         doubted = settling.doubted(missing)
+        came = settling.take_fresh()
+        self._cut(missing, came, held)
         fresh = ranges.subtract(missing, self.queue.missing)
         few = self._few(fresh)
         divided = [ordinal for ordinal in self.queue.parts.divided if ranges.holds(missing, ordinal)]
@@ -102,14 +104,14 @@ class SharedStream:
         need = StreamNeed.model_construct(
             stream=self.queue.plan.name,
             missing=missing,
-            came=settling.take_fresh(),
+            came=came,
             partial=tuple(done.items()),
             doubted=doubted,
             stopped="",
         )
         over = self.queue.need(need, held, now, few)
         for work in list(self.queue.works.values()):
-            if work.finished_at is not None and not work.ready and not held(work.key) and self._is_short(work):
+            if work.finished_at is not None and not held(work.key) and self._is_stranded(work):
                 self.queue.push(work)
         return over
 
@@ -207,13 +209,31 @@ class SharedStream:
             if 0 < 2 * len(needed) <= len(self.queue.geometry.slots(ordinal))
         }
 
-    def _is_short(self, work: Work) -> bool:
-        """Return whether a sink lacks what the result of a unit of work that is on its way does not bring it."""
-        return any(
-            not ranges.contained(work.destined.get(peer, ()), places).all()
-            for peer in self._needs
-            if len(places := self._lacks(peer, work.key))
-        )
+    def _cut(self, missing: Ranges, came: Ranges, held: Callable[[TaskKey], bool]) -> None:
+        """Of tasks that were made, and of which sinks lack a few samples since, let these items be units of their own.
+
+        `came` are the tasks that were just settled.
+        """
+        for work in list(self.queue.works.values()):
+            ordinal = work.key.ordinal
+            if work.key.which is not None or held(work.key) or not ranges.holds(missing, ordinal):
+                continue
+            waits = work.ready and ranges.holds(came, ordinal)
+            if waits or (work.finished_at is not None and self._is_stranded(work)):
+                needed = self._needed(ordinal)
+                if 0 < 2 * len(needed) <= len(self.queue.geometry.slots(ordinal)):
+                    self.queue.cut(work, needed)
+
+    def _is_stranded(self, work: Work) -> bool:
+        """Return whether sinks lack samples of a unit of work that was made, and its result brings them none of these.
+
+        It never will: what failed meanwhile has moved their claims.
+        """
+        if not self.settling.known.is_settled(work.key.ordinal):
+            return False
+        lacks = {peer: self._lacks(peer, work.key) for peer in self._needs}
+        coming = (ranges.contained(work.destined.get(peer, ()), places).any() for peer, places in lacks.items())
+        return any(map(len, lacks.values())) and not any(coming)
 
     def _failed(self, settled: Ranges) -> tuple[tuple[Failed, ...], set[int]]:
         known = self.settling.known

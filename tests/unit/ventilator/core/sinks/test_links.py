@@ -1,0 +1,245 @@
+"""Several sinks at one ventilator: who joins, what is leased for whom, and what each is told."""
+
+from typing import Any
+
+import pytest
+from support.plans import LEASE_KEY, PlannedTasks, make_plan
+
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.instructions import Note, Send
+from penstock.protocol.messages import (
+    Destination,
+    Done,
+    Failing,
+    Failure,
+    Finished,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Intervals,
+    Made,
+    Outcomes,
+    Progress,
+    SinkHello,
+    StreamNeed,
+    Task,
+    Tasks,
+    Timings,
+    WorkerWelcome,
+)
+from penstock.ventilator.core.leases import Leases
+
+INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
+
+
+class Stack:
+    """A ventilator's core with one worker, and sinks that are played by hand."""
+
+    def __init__(self) -> None:
+        """Let the worker join at time 0."""
+        self.plan = make_plan(items=40, task_items=4)
+        self.leases = Leases(PlannedTasks(self.plan), {}, INTERVALS, "1.0", LEASE_KEY)
+        self.now, self.sequence = 0.0, 0
+        self.notes: list[Note] = []
+        self.hear(b"w", Hello(worker="w", incarnation="w", host="h", slots=9, version="1.0"))
+
+    def take(self, instructions: Any) -> list[tuple[bytes, Any]]:
+        """Keep notes; return the messages with their receivers."""
+        self.leases.validate()
+        self.notes += [each for each in instructions if isinstance(each, Note)]
+        return [(each.peer, each.message) for each in instructions if isinstance(each, Send)]
+
+    def hear(self, peer: bytes, message: Any) -> list[tuple[bytes, Any]]:
+        """Let a message arrive."""
+        return self.take(self.leases.receive(peer, message, self.now))
+
+    def join(self, *names: str) -> list[tuple[bytes, Any]]:
+        """Let sinks say hello; their identities are their names. Then wait until outcomes may be decided."""
+        sent = []
+        for name in names:
+            hello = SinkHello(incarnation=f"i{name}", name=name, results=f"results {name}", version="1.0")
+            sent += self.hear(name.encode() or b"alone", hello)
+        self.now += 3.0
+        return sent
+
+    def need(self, sink: str, *missing: tuple[int, int], **more: Any) -> list[tuple[bytes, Any]]:
+        """Let a sink report."""
+        self.sequence += 1
+        need = StreamNeed.model_validate({"stream": "train", "missing": missing} | more)
+        return self.hear(sink.encode(), Progress(sequence=self.sequence, needs=(need,)))
+
+    def deal(self) -> list[Task]:
+        """Return what the worker is leased now."""
+        sent = self.take(self.leases.dispatch(self.now))
+        return [task for _, message in sent if isinstance(message, Tasks) for task in message.tasks]
+
+    def finish(self, *tasks: Task) -> None:
+        """Let the worker say that it has sent its results."""
+        done = tuple(Done(key=task.key, timings=Timings()) for task in tasks)
+        self.hear(b"w", Finished(done=done))
+
+
+@pytest.fixture
+def stack() -> Stack:
+    """A ventilator and a worker."""
+    return Stack()
+
+
+def names(stack: Stack) -> list[str]:
+    """Return the names of the connected sinks."""
+    return [sink.name for sink in stack.leases.observe(stack.now).sinks]
+
+
+def made(*ordinals: int) -> tuple[Made, ...]:
+    """Return what a sink reports of tasks that were made whole."""
+    return tuple(Made(ordinal=ordinal, issuer="v", holder=1) for ordinal in ordinals)
+
+
+def outcomes(sent: list[tuple[bytes, Any]]) -> dict[bytes, Outcomes]:
+    """Return what sinks are told."""
+    return {peer: message for peer, message in sent if isinstance(message, Outcomes)}
+
+
+def test_sinks_with_names_stand_beside_each_other(stack: Stack) -> None:
+    """One of the same name takes the place of the earlier one; workers hear of all of them."""
+    sent = stack.join("b", "a")
+    assert ["a", "b"] == names(stack)
+    welcome = [message for _, message in sent if isinstance(message, WorkerWelcome)][-1]
+    assert [("a", "results a"), ("b", "results b")] == [(sink.name, sink.results) for sink in welcome.sinks]
+    stack.hear(b"another b", SinkHello(incarnation="new", name="b", results="elsewhere", version="1.0"))
+    assert ["a", "b"] == names(stack)
+    assert [b"a", b"another b"] == sorted(stack.leases.peers())[:2]
+
+
+def test_a_sink_without_a_name_is_alone(stack: Stack) -> None:
+    """It takes the place of all others, and a named one takes its place."""
+    stack.join("a", "b")
+    stack.join("")
+    assert [""] == names(stack)
+    stack.join("c")
+    assert ["c"] == names(stack)
+    assert 3 == sum(note.event == "sink replaced" for note in stack.notes)
+
+
+def test_each_sink_gets_what_it_lacks(stack: Stack) -> None:
+    """A task is made once; a sink that lacks nothing of it hears nothing, unless nobody lacks anything."""
+    stack.join("a", "b")
+    stack.need("a", (0, 3), lacks=((0, 2), (4, 6)))
+    stack.need("b", (0, 3), lacks=((2, 4),))
+    whole, other, outcome = stack.deal()
+    assert (
+        Destination(sink="a", positions=((0, 2),)),
+        Destination(sink="b", positions=((2, 4),)),
+    ) == whole.destinations
+    assert (Destination(sink="a", positions=((4, 6),)),) == other.destinations
+    assert (Destination(sink="a", positions=()),) == outcome.destinations
+
+
+def test_what_is_settled_is_told_to_all_until_they_know(stack: Stack) -> None:
+    """At once to each sink that asks for it, and again with each heartbeat, since any message may be lost."""
+    stack.join("a", "b")
+    stack.need("a", (0, 2), lacks=((0, 2),))
+    stack.need("b", (0, 2), lacks=((2, 4),))
+    told = outcomes(stack.need("a", (0, 2), made=made(0)))
+    assert {b"a": ((0, 1),), b"b": ((0, 1),)} == {peer: message.settled for peer, message in told.items()}
+    assert {} == outcomes(stack.need("a", (0, 2)))
+    stack.now += 1.0
+    stack.hear(b"b", Heartbeat())
+    told = outcomes(stack.take(stack.leases.tick(stack.now)))
+    assert {b"a": ((0, 1),), b"b": ((0, 1),)} == {peer: message.settled for peer, message in told.items()}
+    stack.need("b", (1, 2), lacks=((2, 4),))
+    stack.hear(b"w", Heartbeat(running=(), sinks=("ia", "ib")))
+    assert [0, 1] == [task.key.ordinal for task in stack.deal()]
+
+
+def test_nothing_is_decided_before_others_could_say_what_they_know() -> None:
+    """An earlier ventilator may have published another outcome to a sink that is not back yet."""
+    stack = Stack()
+    stack.join("a")
+    stack.now = 1.0
+    assert {} == outcomes(stack.need("a", (0, 2), lacks=((0, 8),), made=made(0)))
+    lost = {"ordinal": 0, "failure": Failure(offset=1, item=1, path="1.jpg", reason="broken")}
+    stack.hear(b"b", SinkHello(incarnation="b", name="b", results="r", version="1.0"))
+    answer = outcomes(stack.need("b", (1, 2), settled=((0, 1),), failed=(lost,)))
+    assert [1] == [each.failure.offset for each in answer[b"a"].failed]
+    stack.now = 4.0
+    stack.need("a", (1, 2), lacks=((0, 8),), made=made(0))
+    assert ((0, 2),) == stack.leases.queues["train"].missing
+    assert "" == stack.leases.queues["train"].stopped
+
+
+def test_losing_one_sink_ends_only_what_it_needed(stack: Stack) -> None:
+    """The work that another one needs goes on."""
+    stack.join("a", "b")
+    stack.need("a", (0, 2), lacks=((0, 8),))
+    stack.need("b", (1, 3), lacks=((8, 12),))
+    stack.hear(b"a", Goodbye())
+    assert ((1, 3),) == stack.leases.queues["train"].missing
+    assert [(1, ()), (2, ((8, 12),))] == [(task.key.ordinal, task.destinations[0].positions) for task in stack.deal()]
+
+
+def test_a_few_samples_that_a_sink_lacks_are_made_alone(stack: Stack) -> None:
+    """A failure moved its claim after the task was settled: only that item is made again, for this sink only."""
+    stack.join("a", "b")
+    stack.need("a", (0, 1), lacks=((0, 4),))
+    [task] = stack.deal()
+    stack.finish(task)
+    stack.need("a", made=made(0))
+    stack.need("a", (0, 1), made=made(0))
+    stack.need("a")
+    stack.need("b", lacks=((2, 3),))
+    [again] = stack.deal()
+    assert (0, 2) == (again.key.ordinal, again.key.item_offset)
+    assert (Destination(sink="b", positions=((2, 3),)),) == again.destinations
+
+
+def test_what_is_under_way_and_not_for_a_sink_is_leased_again_at_once(stack: Stack) -> None:
+    """Not only after the time that a result is waited for: it will never come to this sink."""
+    stack.join("a", "b")
+    stack.need("a", (0, 1), lacks=((0, 2),))
+    [task] = stack.deal()
+    stack.finish(task)
+    assert [] == stack.deal()
+    stack.need("b", (0, 1), lacks=((2, 3),))
+    assert [] == stack.deal(), "what it brings to others is under way, and says what failed"
+    stack.need("a", (0, 1), made=made(0))
+    [again] = stack.deal()
+    assert 2 == again.key.item_offset
+    assert ["b"] == [each.sink for each in again.destinations]
+
+
+def test_failures_count_once_for_all_sinks(stack: Stack) -> None:
+    """The first outcome is told to every sink; a sink does not get samples of what failed."""
+    stack.join("a", "b")
+    failure = Failure(offset=1, item=stack.plan.indices(0).tolist()[1], path="x", reason="broken")
+    stack.need("b", (0, 1), lacks=((1, 3),))
+    failing = Failing(ordinal=0, failure=failure, issuer="v", holder=1)
+    report = {"made": (Made(ordinal=0, offsets=(0, 2, 3), issuer="v", holder=1),), "failing": (failing,)}
+    told = outcomes(stack.need("a", (0, 1), **report))
+    assert [[failure], [failure]] == [[each.failure for each in message.failed] for message in told.values()]
+    [task] = stack.deal()
+    assert (2, (Destination(sink="b", positions=((2, 3),)),)) == (task.key.item_offset, task.destinations)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"lacks": ((4, 2),)},
+        {"lacks": ((2**61, 2**61 + 5),)},
+        {"settled": ((3, 3),)},
+        {"missing": ((2**61, 2**61 + 1),)},
+        {"made": (Made(ordinal=0, offsets=(4,)),)},
+        {"made": (Made(ordinal=0, offsets=(1, 0)),)},
+        {"made": (Made(ordinal=2**61, offsets=()),)},
+        {"failing": (Failing(ordinal=0, failure=Failure(offset=9, item=0, path="", reason="")),)},
+    ],
+)
+def test_reports_that_make_no_sense_are_rejected(stack: Stack, nonsense: dict[str, Any]) -> None:
+    """Nothing that a sink says can stop the ventilator from answering others."""
+    stack.join("a")
+    need = StreamNeed.model_validate({"stream": "train", "missing": ()} | nonsense)
+    with pytest.raises(RemoteProtocolError, match="progress"):
+        stack.leases.receive(b"a", Progress(sequence=9, needs=(need,)), stack.now)
+    stack.sequence = 9
+    stack.need("a", (0, 1))
+    assert 1 == len(stack.deal())
