@@ -55,6 +55,20 @@ class KnownOutcomes:
             self._count += len(failed)
         self._forget()
 
+    def cover(self, settled: Ranges) -> None:
+        """Note that nothing failed of these tasks; of very many, of those of the last epochs."""
+        size, left = self._geometry.tasks_per_epoch, _EPOCHS
+        for start, stop in reversed(settled):
+            for epoch in range((stop - 1) // size, start // size - 1, -1):
+                if left == 0:
+                    return
+                left -= 1
+                part = (max(start, epoch * size), min(stop, (epoch + 1) * size))
+                known = self._epochs.pop(epoch, ([], []))
+                merged = normalise([*zip(*known, strict=True), part])
+                self._epochs[epoch] = ([low for low, _ in merged], [high for _, high in merged])
+                self._forget()
+
     def is_settled(self, ordinal: int) -> bool:
         """Return whether it is known what failed of a task."""
         known = self._epochs.get(ordinal // self._geometry.tasks_per_epoch)

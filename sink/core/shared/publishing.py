@@ -11,6 +11,8 @@ from penstock.sink.core.streams import Streams
 
 #: Tasks of one message that are taken in.
 _MOST_TASKS = 2**15
+#: No position is higher than this; far below what numpy's integers hold.
+_LAST = 2**61
 
 
 class Publishing:
@@ -28,7 +30,8 @@ class Publishing:
         store = self._streams.stores.get(message.stream)
         if not isinstance(store, SharedStore):
             return [], False
-        if not ranges.is_normal(message.settled):
+        highest = max([0, *(stop for _, stop in message.settled[-1:]), *(each.ordinal for each in message.failed)])
+        if not ranges.is_normal(message.settled) or store.geometry.block_start(highest) > _LAST:
             raise RemoteProtocolError("outcomes", f"{message.stream}: no list of tasks")
         failed: dict[int, dict[int, Failure]] = {}
         for each in message.failed:

@@ -42,12 +42,12 @@ HELLO = SinkHello(incarnation="i", results="results", version="1.0")
 class CoreHarness:
     """An Assembly core with everything around it played by hand."""
 
-    def __init__(self, *plans: StreamPlan, welcomed: bool = True) -> None:
+    def __init__(self, *plans: StreamPlan, welcomed: bool = True, hello: SinkHello = HELLO) -> None:
         """Start at time 0, with the ventilator's welcome unless told otherwise."""
         self.plans = {plan.name: plan for plan in plans or (make_plan(),)}
         self.now = 0.0
         self.workers = 0
-        self.core = Assembly(HELLO, INTERVALS, 0.0)
+        self.core = Assembly(hello, INTERVALS, 0.0)
         self.notes: list[Note] = []
         self.ledger: list[LedgerEntry] = []
         self.got: dict[bytes, list[tuple[Part, list[int]] | EpochEnd]] = {}

@@ -25,9 +25,6 @@ from penstock.protocol.outcomes.known import KnownOutcomes
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 
-#: Tasks that are adopted of what one sink knows, at once.
-_MOST_ADOPTED = 2**20
-
 
 @dataclass(slots=True)
 class _Open:
@@ -74,8 +71,11 @@ class Settling:
         told: dict[int, dict[int, Failure]] = {}
         for each in failed:
             told.setdefault(each.ordinal, {})[each.failure.offset] = each.failure
-        for ordinal in ranges.members(ranges.lowest(settled, _MOST_ADOPTED)):
+        mine = {ordinal for ordinal, _ in self.known.failures()} if settled else set[int]()
+        for ordinal in sorted(mine | told.keys()):
             lost = told.get(ordinal, {})
+            if not ranges.holds(settled, ordinal):
+                continue
             if self.known.is_settled(ordinal):
                 if self.known.failed(ordinal).keys() != lost.keys():
                     self._contradict(ordinal)
@@ -83,6 +83,7 @@ class Settling:
             for failure in lost.values():
                 self._budget.count(self._epoch(ordinal), failure)
             self._settle(ordinal, lost)
+        self.known.cover(ranges.subtract(settled, self.known.settled()))
 
     def hear(self, made: Sequence[Made], failing: Sequence[Failing]) -> None:
         """Decide by what came to a sink."""

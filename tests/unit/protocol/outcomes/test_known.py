@@ -28,6 +28,24 @@ def test_settled_tasks_are_the_ranges_of_what_was_settled(order: list[int]) -> N
     assert {ordinal for ordinal in order if 13 <= ordinal < 33} <= part <= set(order)
 
 
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=5), st.sets(st.integers(0, 60)))
+def test_many_tasks_are_settled_at_once(spans: list[tuple[int, int]], before: set[int]) -> None:
+    """As one by one, whatever is settled already."""
+    known = KnownOutcomes(make_plan(items=20, task_items=4).geometry)
+    for ordinal in sorted(before):
+        known.settle(ordinal)
+    covered = ranges.normalise(spans)
+    known.cover(covered)
+    assert ranges.from_sorted(sorted(before | set(ranges.members(covered)))) == known.settled()
+
+
+def test_of_endlessly_many_tasks_the_last_epochs_are_known() -> None:
+    """Nobody can claim so many that taking them in takes long."""
+    known = KnownOutcomes(make_plan(items=20, task_items=4).geometry)
+    known.cover(((0, 2**61),))
+    assert (True, False) == (known.is_settled(2**61 - 1), known.is_settled(0))
+
+
 def test_failures_belong_to_their_task() -> None:
     """A settled task of which nothing failed has none."""
     known = KnownOutcomes(make_plan().geometry)

@@ -9,20 +9,28 @@ from support.drawn import some
 from support.plans import make_plan, make_result, make_task
 
 from penstock.protocol.errors import RemoteProtocolError
-from penstock.protocol.messages import Failure, TaskKey
+from penstock.protocol.messages import Failed, Failure, Outcomes, SinkHello, TaskKey
+from penstock.sink.core.assembly import VENTILATOR
 
 _numbers = st.sampled_from([0, 1, 3, 4, 5, 2**31, 2**53, 2**61, 2**62 - 1])
 _keys = st.builds(TaskKey, stream=st.sampled_from(["train", "x"]), ordinal=_numbers, item_offset=st.none() | _numbers)
-_failures = some(
-    st.builds(
-        Failure,
-        offset=_numbers,
-        item=_numbers,
-        path=st.text(max_size=8),
-        reason=st.text(max_size=8),
-        attempts=_numbers,
-        fatal=st.booleans(),
-    )
+_failure = st.builds(
+    Failure,
+    offset=_numbers,
+    item=_numbers,
+    path=st.text(max_size=8),
+    reason=st.text(max_size=8),
+    attempts=_numbers,
+    fatal=st.booleans(),
+)
+_failures = some(_failure)
+_outcomes = st.builds(
+    Outcomes,
+    stream=st.sampled_from(["train", "x"]),
+    heard=_numbers,
+    settled=some(st.tuples(_numbers, _numbers)) | st.just(((0, 2**61),)),
+    failed=some(st.builds(Failed, ordinal=_numbers, failure=_failure)),
+    stopped=st.just("") | st.text(max_size=8),
 )
 
 
@@ -44,3 +52,20 @@ def test_whatever_a_worker_sends_as_a_result_the_core_stays_sound(
         harness.core.progress()
         harness.core.observe(harness.now)
     assert harness.subscribe(b"u")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(_outcomes, max_size=4))
+def test_whatever_is_published_one_of_several_sinks_stays_sound(sent: list[Outcomes]) -> None:
+    """Every message is taken or refused; the core observes itself and reports, and takes in what comes."""
+    plan = make_plan()
+    harness = CoreHarness(plan, hello=SinkHello(incarnation="i", name="a", results="results", version="1.0"))
+    harness.subscribe(b"t")
+    for message in sent:
+        with suppress(RemoteProtocolError):
+            harness.take(harness.core.receive(VENTILATOR, message, (), harness.now))
+        harness.core.validate()
+        harness.need()
+        harness.core.observe(harness.now)
+    harness.result(0)
+    assert harness.core.subscribers or any(each.stopped for each in sent) or harness.core.observe(0.0).stopped

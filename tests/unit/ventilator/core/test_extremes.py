@@ -15,13 +15,21 @@ from penstock.protocol.stats import QuarantinedItem, SinkStats
 
 #: Numbers at which something may break: ends of ranges, and what is small enough to mean this stream's tasks.
 _numbers = st.sampled_from([0, 1, 4, 5, 2**31, 2**53, 2**61, 2**62 - 2, 2**62 - 1]) | st.integers(0, 30)
+_failures = st.builds(
+    messages.Failure, offset=_numbers, item=_numbers, path=st.just("a"), reason=st.just("b"), fatal=st.booleans()
+)
 _needs = st.builds(
     messages.StreamNeed,
     stream=st.sampled_from(["train", "", "other"]),
     missing=some(st.tuples(_numbers, _numbers)),
     came=some(st.tuples(_numbers, _numbers)),
     partial=some(st.tuples(_numbers, some(_numbers))),
-    stopped=st.text(max_size=8),
+    stopped=st.just("") | st.text(max_size=8),
+    lacks=some(st.tuples(_numbers, _numbers)),
+    made=some(st.builds(messages.Made, ordinal=_numbers, offsets=some(_numbers), holder=_numbers)),
+    failing=some(st.builds(messages.Failing, ordinal=_numbers, failure=_failures, vouched=st.booleans())),
+    settled=some(st.tuples(_numbers, _numbers)),
+    failed=some(st.builds(messages.Failed, ordinal=_numbers, failure=_failures)),
 )
 _progress = st.builds(messages.Progress, sequence=_numbers, needs=some(_needs))
 _from_sink = st.one_of(
@@ -34,14 +42,14 @@ _from_sink = st.one_of(
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.lists(_from_sink, max_size=6), PLAIN[messages.SinkHello])
+@given(st.lists(_from_sink, max_size=6), PLAIN[messages.SinkHello], st.sampled_from(["", "a"]))
 def test_whatever_an_admitted_sink_sends_the_core_stays_sound(
-    sent: list[messages.AnyMessage], hello: messages.SinkHello
+    sent: list[messages.AnyMessage], hello: messages.SinkHello, name: str
 ) -> None:
     """Every message is handled or refused; afterwards another sink and a worker are served as ever."""
     harness = CoreHarness()
     harness.join(b"w")
-    harness.hear(SINK, hello.model_copy(update={"version": "1.0"}))
+    harness.hear(SINK, hello.model_copy(update={"version": "1.0", "name": name}))
     for message in sent:
         with suppress(RemoteProtocolError):
             harness.hear(SINK, message)
