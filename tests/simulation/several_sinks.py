@@ -37,9 +37,18 @@ def make_scenario(seed: int) -> Scenario:
 
 def _small(dice: Dice) -> Dice:
     """Return dice for the same trouble in a small world: what has to go wrong does, and there is little else."""
-    few = {"streams": (1,), "jobs": (1,), "tasks": (4, 6), "items": ((1, 6), (4, 16)), "epochs": min(dice.epochs, 2.0)}
-    heal_s = (min(dice.heal_s[0], 3.0), min(dice.heal_s[1], 6.0))
-    return replace(dice, **few, workers=(1, 3), heal_s=heal_s, think_s=(0.001, 0.02), faults=dice.faults[:4])
+    return replace(
+        dice,
+        streams=(1,),
+        jobs=(1,),
+        tasks=(4, 6),
+        items=((1, 6), (4, 16)),
+        epochs=min(dice.epochs, 2.0),
+        workers=(1, 3),
+        heal_s=(min(dice.heal_s[0], 3.0), min(dice.heal_s[1], 6.0)),
+        think_s=(0.001, 0.02),
+        faults=dice.faults[:4],
+    )
 
 
 def _spread(scenario: Scenario, rng: random.Random) -> list[TrainerPart]:
