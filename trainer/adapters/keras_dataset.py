@@ -7,6 +7,8 @@ epoch of Keras is an epoch of the stream: after a resume in mid-epoch, the rest 
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from penstock.protocol.errors import SpecError
 from penstock.trainer.adapters.batches import ResumableSource
 from penstock.trainer.adapters.fields import choose_fields
@@ -48,7 +50,10 @@ class _Batches:
         return self._left if self._fresh else self.feed.batches_per_epoch
 
     def __getitem__(self, index: int) -> Any:
-        """Return the next batch, whatever its number; where items were quarantined, the next epoch's follow."""
+        """Return the next batch, whatever its number; where items were quarantined, the next epoch's follow.
+
+        The PyTorch backend makes tensors of the arrays' own memory, which a layer may change: it is never read-only.
+        """
         del index
         self._fresh = False
         self._taken += 1
@@ -57,7 +62,8 @@ class _Batches:
                 self._iterator = iter(self.feed)
             batch = next(self._iterator, None)
             if batch is not None:
-                return batch if self._wanted is None else tuple(batch[name] for name in self._names)
+                own = {name: np.require(batch[name], requirements="W") for name in self._names}
+                return own if self._wanted is None else tuple(own.values())
             self._iterator = None
         raise SpecError(f"{self.feed!r}: no batch follows; is the epoch empty?")
 

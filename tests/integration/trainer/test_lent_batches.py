@@ -7,6 +7,7 @@ import pytest
 from support.streams import run_stack
 
 from penstock.protocol.transport.segments import loan_of
+from penstock.trainer.adapters.keras_dataset import _Batches
 
 pytestmark = pytest.mark.integration
 
@@ -45,3 +46,14 @@ def test_batches_that_a_program_keeps_stay_as_they_were(spec: dict[str, object])
         assert any(loan_of(image) for _, image in kept), "nothing came through shared memory"
         assert not any(image.flags.writeable for _, image in kept if loan_of(image))
         assert all(np.array_equal(expected, image) for expected, image in kept)
+
+
+def test_keras_gets_memory_that_may_be_changed(spec: dict[str, object]) -> None:
+    """Its PyTorch backend trains on that very memory: a layer that works in place would end the process."""
+    with run_stack(spec, workers=1) as stack:
+        lent = stack.feed(copy=False)
+        batches = _Batches(lent, ("image", "label"))
+        for _ in range(4 * _IMAGES // _BATCH):
+            images, labels = batches[0]
+            assert images.flags.writeable
+            assert labels.flags.writeable
