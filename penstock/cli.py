@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from penstock.launcher.spare import prepare
 from penstock.protocol.runtime.streams import give_output_up, open_standard_streams
 from penstock.protocol.version import __version__
 from penstock.terminal.interrupts import interrupted
@@ -49,6 +50,9 @@ COMMANDS = {
     "sink": Command("penstock.sink.service", "service: restore order and forward batches"),
 }
 
+#: Those that start a stack in any case.
+_WITH_STACK = ("demo", "up", "write")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0 done, 2 wrong usage or an error, 130 interrupted."""
@@ -79,6 +83,8 @@ def _run(given: list[str]) -> int:
     if given[0] not in COMMANDS:
         print(f"penstock: no command {given[0]!r}\n\n{_usage()}", file=sys.stderr)
         return 2
+    if given[0] in _WITH_STACK and not {"-h", "--help"} & {*given}:
+        prepare()  # it imports what services need while this process imports the command
     status: int = importlib.import_module(COMMANDS[given[0]].module).main(given[1:])
     return status
 

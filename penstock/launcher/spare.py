@@ -143,12 +143,12 @@ def take(environment: Mapping[str, str]) -> Begun:
 def give(begun: Begun) -> None:
     """Keep a fork server without children for the next stack, in place of the one to spare."""
     with _lock:
-        _discard()
+        end()
         _spare.append(begun)
 
 
 @atexit.register
-def _discard() -> None:
+def end() -> None:
     """End the one to spare, at once: it has nothing to save. A forked process leaves its parent's alone."""
     with _lock:
         while _spare:
@@ -161,7 +161,7 @@ def _discard() -> None:
 def _usable(inherited: Hashable) -> bool:
     """Return whether the one to spare would serve; one that would not is ended."""
     if _spare and (_spare[0].inherited != inherited or _spare[0].process.poll() is not None):
-        _discard()
+        end()
     return bool(_spare) and _spare[0].owner == os.getpid()
 
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from support.streams import make_images, make_spec, run_stack, until
 
+from penstock.launcher import spare
 from penstock.protocol.errors import SpecError
 from penstock.protocol.runtime.gpus import Gpus
 from penstock.protocol.runtime.usage_monitor import Monitor, _Counters
@@ -95,6 +96,7 @@ def test_a_process_belongs_to_the_part_that_it_has_become() -> None:
 
     And it keeps its part when it has ended and its parent has not waited for it yet.
     """
+    spare.end()  # the process that forks services is of no part
     becomes = f"import os, sys; input(); os.execv(sys.executable, [sys.executable, '-c', {BUSY!r}, 'penstock.worker'])"
     with Monitor(0.05) as monitor, program(becomes) as process:
         until(lambda: "other" in (monitor.samples[-1].cores if monitor.samples else ()), "a process of no known part")

@@ -26,9 +26,9 @@ pytestmark = pytest.mark.skipif(not can_fork(), reason="services are forked on L
 @pytest.fixture(autouse=True)
 def none_to_spare() -> Iterator[None]:
     """Begin and end without a fork server to spare."""
-    spare._discard()
+    spare.end()
     yield
-    spare._discard()
+    spare.end()
 
 
 def serves(folder: Path) -> int:
