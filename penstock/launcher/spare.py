@@ -111,7 +111,7 @@ _spare: list[Begun] = []
 def prepare() -> None:
     """Begin a fork server, unless there is one to spare: a stack is about to be started."""
     with _lock:
-        if not _usable(_inherited(service_environment())) and can_fork():
+        if can_fork() and not _usable(_inherited(service_environment())):
             with suppress(OSError):  # `take` raises it
                 give(Begun(service_environment()))
 
