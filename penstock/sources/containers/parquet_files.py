@@ -2,11 +2,10 @@
 
 # ruff: noqa: ANN401 - pyarrow has no types
 
-import os
 import threading
 from collections import deque
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -113,44 +112,64 @@ class LocalFiles:
 
 
 class RemoteFile:
-    """A file below a URL, whose row groups are requested one by one."""
+    """A file below a URL: its row groups are requested one by one, or read from a copy that this host keeps.
 
-    def __init__(self, pa: Any, remote: Remote, path: str, image: str, tag: str) -> None:
-        """Request the footer of the content with this tag. Raises SourceError, ItemError and what pyarrow raises."""
-        self._remote, self._path = remote, path
-        self._identity: RemoteIdentity = remote.identity(path)
-        self.check(tag)
-        with with_footer(remote, path, self._identity) as copy:
-            self._images = ImageFile(pa, copy.opened, image)
+    The copy is opened for each use only: one that is removed to make room takes the disk until all have closed it.
+    """
+
+    def __init__(self, pa: Any, remote: Remote, path: str, image: str, tag: str, shards: ShardStore | None) -> None:
+        """Read the footer of the content with this tag. Raises SourceError, ItemError and what pyarrow raises."""
+        self._remote, self._path, self._tag, self._shards = remote, path, tag, shards
+        self._identity: RemoteIdentity | None = None
+        #: Whether the copy on this host was used last.
+        self.kept = False
+        with self._copy() as copy:
+            if copy is not None:
+                self._images = ImageFile(pa, copy, image)
+        if not self.kept:
+            with with_footer(remote, path, self._identified()) as part:
+                self._images = ImageFile(pa, part.opened, image)
         self.ends, self.footer_bytes = self._images.ends, self._images.footer_bytes
 
     def check(self, tag: str) -> None:
         """Raise ItemError if the file has another content than the one that was listed."""
-        if tag and tag != self._identity.tag:
+        if tag and tag != self._tag:
             raise ItemError(REPLACED)
 
     def group(self, number: int, most_bytes: int) -> Any:
-        """Request the images of a row group, and return them. Raises ItemError and what pyarrow raises."""
-        spans = spans_of(self._images.metadata, [self._images.column], [number], self._identity.size)
+        """Return the images of a row group. Raises ItemError and what pyarrow raises."""
+        with self._copy() as copy:
+            if copy is not None:
+                return self._images.unpack(copy, number, most_bytes)
+        identity = self._identified()
+        spans = spans_of(self._images.metadata, [self._images.column], [number], identity.size)
         if sum(length for _, length in spans) > most_bytes:
             raise TooLargeError(number, most_bytes)
-        with PartialCopy(self._remote, self._path, self._identity) as copy:
-            copy.bring(spans)
-            return self._images.unpack(copy.opened, number, most_bytes)
+        with PartialCopy(self._remote, self._path, identity) as part:
+            part.bring(spans)
+            return self._images.unpack(part.opened, number, most_bytes)
 
+    @contextmanager
+    def _copy(self) -> Generator[BinaryIO | None]:
+        """Yield this host's copy of the listed content, opened; None if it keeps none. Raises ItemError."""
+        descriptor = self._shards.open(self._path) if self._shards is not None else None
+        self.kept = descriptor is not None
+        if descriptor is None or self._shards is None:
+            yield None
+            return
+        with open(descriptor, "rb") as opened:  # noqa: PTH123 - a descriptor
+            if not self._shards.has(self._path, self._tag):
+                raise ItemError(REPLACED)
+            yield opened
 
-class KeptFile(LocalFile):
-    """A whole file below a URL that is kept on this host."""
-
-    def __init__(self, pa: Any, watch: Watch, image: str, *, listed: bool) -> None:
-        """Take an open file; `listed` says whether it has the content that was listed."""
-        super().__init__(pa, watch, image)
-        self._listed = listed
-
-    def check(self, tag: str) -> None:
-        """Raise ItemError if it is not the file that was listed."""
-        if not self._listed and tag:
-            raise ItemError(REPLACED)
+    def _identified(self) -> RemoteIdentity:
+        """Return which content the server has, if it is the listed one. Raises ItemError."""
+        if self._identity is None:
+            found = self._remote.identity(self._path)
+            if self._tag and found.tag != self._tag:
+                raise ItemError(REPLACED)
+            self._identity = found
+        return self._identity
 
 
 class RemoteFiles:
@@ -180,13 +199,6 @@ class RemoteFiles:
         """What the log should say of kept files."""
         return deque() if self._shards is None else self._shards.notes
 
-    def open(self, path: str, tag: str = "") -> "RemoteFile | KeptFile":
+    def open(self, path: str, tag: str = "") -> RemoteFile:
         """Return a file, whose listed content has this tag. Raises SourceError, ItemError and what pyarrow raises."""
-        descriptor = self._shards.open(path) if self._shards is not None else None
-        if descriptor is None or self._shards is None:
-            return RemoteFile(self._arrow, self._remote, path, self._image, tag)
-        with ExitStack() as stack:
-            stack.callback(os.close, descriptor)
-            listed = self._shards.has(path, tag)
-            watch = Watch(os.dup(descriptor), path)
-        return KeptFile(self._arrow, watch, self._image, listed=listed)
+        return RemoteFile(self._arrow, self._remote, path, self._image, tag, self._shards)

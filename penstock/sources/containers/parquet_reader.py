@@ -12,14 +12,7 @@ from penstock.protocol.errors import ItemError, SourceError
 from penstock.protocol.records import Item, Task
 from penstock.sources.base import Loaded
 from penstock.sources.containers.columns import import_pyarrow
-from penstock.sources.containers.parquet_files import (
-    KeptFile,
-    LocalFile,
-    LocalFiles,
-    RemoteFile,
-    RemoteFiles,
-    TooLargeError,
-)
+from penstock.sources.containers.parquet_files import LocalFile, LocalFiles, RemoteFile, RemoteFiles, TooLargeError
 from penstock.sources.fetchers import fetchers
 from penstock.sources.file_reader import loaded
 from penstock.sources.url_files.shard_counts import ShardCounts
@@ -32,7 +25,7 @@ MOST_BYTES = 2_000_000_000
 _TOGETHER, _FOOTER_BYTES = 16, 64_000_000
 #: A row group: its file's path, and its number.
 _Key = tuple[str, int]
-_Opened = LocalFile | RemoteFile | KeptFile
+_Opened = LocalFile | RemoteFile
 
 _Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
@@ -111,7 +104,7 @@ class ParquetReader:
     def _count(self, found: Sequence[bytes | ItemError], file: _Opened | ItemError) -> None:
         size = sum(len(each) for each in found if isinstance(each, bytes))
         for counts in self.counts:
-            counts.read(len(found), size, kept=isinstance(file, KeptFile))
+            counts.read(len(found), size, kept=isinstance(file, RemoteFile) and file.kept)
 
     @staticmethod
     def _find(item: Item, file: _Opened | ItemError) -> tuple[_Key, int]:

@@ -1,5 +1,6 @@
 """Shards below a URL: which bytes are requested, what is kept of their indexes, and that replaced ones are noticed."""
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,3 +219,27 @@ def test_names_that_are_no_text_are_refused(tmp_path: Path, web: Web) -> None:
     file.write_bytes(file.read_bytes().replace(b"namenamename", b"\xff" * 12))
     with pytest.raises(SourceError, match=r"x\.parquet: not a whole Parquet file: .*codec can't decode"):
         parquet(web)
+
+
+def test_a_kept_file_that_is_removed_gives_its_room_back(web: Web, tmp_path: Path) -> None:
+    """With room for one of two files: the other one's bytes leave the disk, since no reader keeps it open."""
+    for name in "ab":
+        write_parquet(tmp_path / f"served/{name}.parquet", hub_table(IMAGES[:4], [0] * 4, NAMES), compression="none")
+    found = catalog(web.url, kind="parquet", path="{a,b}.parquet", cache_gb=0.001)
+    reader = open_reader(found.plans[0], {"photos": web.url})
+    assert isinstance(reader, KeepsShards)
+    reader.keep_shards(str(tmp_path / "kept"), None)
+
+    def read(first: int) -> list[bytes | ItemError]:
+        for file in (tmp_path / "kept").rglob("*.shard"):
+            os.utime(file, (0, 0))  # not in use any more
+        places = range(first, first + 4)
+        tasks = [found.task(TaskKey(stream="train", ordinal=0, item_offset=place), 0) for place in places]
+        return [content for task in tasks for content in reader.read(task).contents]
+
+    for first in (0, 4):
+        assert IMAGES[:4] == read(first)
+    [counts] = reader.counts
+    assert (2, 1) == (counts.fetched, counts.removed)
+    opened = [os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]  # noqa: PTH115 - of the kernel
+    assert [] == [place for place in opened if str(tmp_path / "kept") in place]
