@@ -135,8 +135,8 @@ class SharedStore(Store):
             return False
         self.known.settle(ordinal, failed)
         if failed:
-            places = self.geometry.positions(ordinal)[sorted(failed)].ravel()
-            self.lost = np.union1d(self.lost, places)
+            places = np.sort(self.geometry.positions(ordinal)[sorted(failed)], axis=None)
+            self.lost = np.insert(self.lost, np.searchsorted(self.lost, places), places)
         if self.known.forgotten != self._forgotten:
             self._forgotten = self.known.forgotten
             known = [self.geometry.positions(task)[sorted(lost)].ravel() for task, lost in self.known.failures()]

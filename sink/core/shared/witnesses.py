@@ -11,7 +11,7 @@ from penstock.protocol.outcomes.failing_text import fitting
 from penstock.protocol.outcomes.failure_budget import Holder
 from penstock.protocol.ranges import Ranges, members
 
-#: Workers whose failures of one item are reported; results of one report.
+#: Workers whose failures of one item are reported, the last; results of one report.
 _MOST_HOLDERS, _MOST_MADE = 16, 4096
 
 
@@ -38,8 +38,10 @@ class Witnesses:
         for failure in failures:
             said = self._failing.setdefault(ordinal, {}).setdefault(failure.offset, {})
             known = said.get(word.holder)
-            if (known is None and len(said) < _MOST_HOLDERS) or (known and word.vouched and not known.vouched):
+            if known is None or (word.vouched and not known.vouched):
                 issuer, holder = word.holder
+                if known is None and len(said) == _MOST_HOLDERS:
+                    del said[next(iter(said))]
                 said[word.holder] = Failing(
                     ordinal=ordinal, failure=failure, issuer=issuer, holder=holder, vouched=word.vouched
                 )

@@ -84,6 +84,8 @@ class Settling:
                 self._budget.count(self._epoch(ordinal), failure)
             self._settle(ordinal, lost)
         self.known.cover(ranges.subtract(settled, self.known.settled()))
+        for ordinal in [ordinal for ordinal in self._open if self.known.is_settled(ordinal)]:
+            del self._open[ordinal]
 
     def hear(self, made: Sequence[Made], failing: Sequence[Failing]) -> None:
         """Decide by what came to a sink."""
@@ -164,6 +166,8 @@ class Settling:
         self._close(ordinal, known)
 
     def _failing(self, told: Failing) -> None:
+        if told.issuer != self._issuer:  # that worker may be here under another number, and would confirm its own word
+            return
         ordinal, failure, offset = told.ordinal, told.failure, told.failure.offset
         word = Word((told.issuer, told.holder), failure.worker, told.vouched)
         if self.known.is_settled(ordinal):

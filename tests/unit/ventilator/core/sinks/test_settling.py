@@ -96,14 +96,14 @@ def test_a_fatal_failure_waits_for_a_second_worker(plan: StreamPlan, settling: S
     assert ("transform", True) == (settling.kind, "broken" in settling.stopped)
 
 
-def test_workers_of_an_earlier_ventilator_are_not_avoided_by_their_numbers(
-    plan: StreamPlan, settling: Settling
-) -> None:
-    """Its numbers are others' now; its word counts all the same, as a second one."""
+def test_what_failed_at_workers_of_an_earlier_ventilator_is_not_heard(plan: StreamPlan, settling: Settling) -> None:
+    """They have other numbers now: one of them would confirm its own word. What they made counts."""
     settling.hear([], [said(failed(plan, 0, 1, fatal=True), 1, issuer="before")])
-    assert ((0, 1, ()),) == settling.doubted(ALL)
-    settling.hear([], [said(failed(plan, 0, 1, fatal=True), 1)])
-    assert settling.stopped
+    assert () == settling.doubted(ALL)
+    settling.hear([], [said(failed(plan, 0, 1, fatal=True), 4)])
+    assert ("", ((0, 1, (4,)),)) == (settling.stopped, settling.doubted(ALL))
+    settling.hear([Made(ordinal=0, offsets=(1,), issuer="before", holder=1)], [])
+    assert settling.is_decided(0, 1)
 
 
 def test_what_sinks_know_is_adopted_and_never_contradicted(plan: StreamPlan, settling: Settling) -> None:
@@ -117,6 +117,14 @@ def test_what_sinks_know_is_adopted_and_never_contradicted(plan: StreamPlan, set
     assert "" == settling.stopped
     settling.adopt(((1, 2),), [])
     assert "know different items of task 1 as failed" in settling.stopped
+
+
+def test_what_was_begun_with_a_task_that_a_sink_knows_is_forgotten(plan: StreamPlan, settling: Settling) -> None:
+    """Else nobody would ever send the samples of an item that this ventilator alone calls failed."""
+    settling.hear([], [said(failed(plan, 0, 3), 1)])
+    settling.adopt(((0, 1),), [])
+    assert [] == list(settling.failed(0))
+    assert "" == settling.stopped
 
 
 def test_an_item_that_was_given_up_counts_as_failed(plan: StreamPlan, settling: Settling) -> None:
