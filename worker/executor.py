@@ -1,24 +1,24 @@
 """Two threads of the worker: one reads files ahead, the other decodes, transforms and sends.
 
-They share a queue of tasks with the worker's loop; the second thread has the PUSH socket to the sink.
+They share a queue of tasks with the worker's loop; the second thread has the PUSH sockets to the sinks.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from penstock.protocol import wire
-from penstock.protocol.messages import Done, Result, Task, TaskKey, Timings, WorkerStats
+from penstock.protocol.messages import Done, Result, SinkAddress, Task, TaskKey, Timings, WorkerStats
 from penstock.protocol.stats import Stage
 from penstock.protocol.transport.segments import Loan
-from penstock.protocol.transport.shared_memory import Pool, by_reference
-from penstock.protocol.transport.sockets import Endpoint, Hub
+from penstock.protocol.transport.sockets import Hub
 from penstock.sources.base import Loaded
 from penstock.worker.counters import Counters
 from penstock.worker.imaging.pipeline import Outcome
+from penstock.worker.sink_links import Cut, SinkLinks
 
 if TYPE_CHECKING:
     from penstock.worker.imaging.parts.pipeline import AnyPipeline
@@ -31,13 +31,12 @@ _TURN_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The settings for tasks: a pipeline for each stream, and the sink for results."""
+    """The settings for tasks: a pipeline for each stream, and the sinks for results."""
 
     pipelines: Mapping[str, "AnyPipeline"]
-    sink: str
-    #: The sink's incarnation: another one after each of its starts.
-    incarnation: str = ""
-    #: Most memory (bytes) to share with the sink; 0: none.
+    #: Each at an address that this host can connect to.
+    sinks: Sequence[SinkAddress]
+    #: Most memory (bytes) to share with each sink; 0: none.
     shared_bytes: int = 0
 
 
@@ -69,8 +68,8 @@ class Executor:
         self.reading: tuple[float, TaskKey] | None = None
         #: Since when a result has waited for the sink (monotonic s); None while none waits.
         self.sending_since: float | None = None
-        #: Since when it has waited without a connection to the sink (monotonic s); a slow connection counts as one.
-        self.cut_since: float | None = None
+        #: The sink that a result waits for without a connection, and since when; None while there is none.
+        self.cut: Cut | None = None
         #: Counters of what was sent, and since when the decoder has waited for something to do (monotonic s).
         self.counters = Counters()
         self._free_since = time.monotonic()
@@ -84,7 +83,7 @@ class Executor:
             thread.start()
 
     def configure(self, setup: Setup) -> None:
-        """Use these pipelines and this sink from the next task on."""
+        """Use these pipelines and these sinks from the next task on."""
         with self._changed:
             self._setup = setup
             self._changed.notify_all()
@@ -182,9 +181,7 @@ class Executor:
                     self._changed.notify_all()
 
     def _decode(self) -> None:
-        pusher: Endpoint | None = None
-        pool = Pool(0)
-        lent_to = ""
+        links = SinkLinks(self._hub)
         try:
             while True:
                 waited, self._free_since = time.perf_counter(), time.monotonic()
@@ -196,16 +193,13 @@ class Executor:
                     loaded = self._loaded.popleft()
                     self.running = (time.monotonic(), loaded.task.key)
                     self._changed.notify_all()
-                    setup = self._setup
-                assert setup is not None  # noqa: S101 - tasks only come after a welcome
-                if setup.incarnation and lent_to != setup.incarnation:
-                    pool.close()
-                    pool, lent_to = Pool(setup.shared_bytes), setup.incarnation
                 read_s = min(loaded.read_s, time.perf_counter() - waited)
-                loan = pool.take(loaded.pipeline.room_bytes(len(loaded.contents.items)), time.monotonic())
+                self._follow(links).lend_anew()
+                room_bytes = loaded.pipeline.room_bytes(len(loaded.contents.items))
+                loan = links.room(loaded.task, loaded.pipeline.plan, room_bytes)
                 outcome = loaded.pipeline.make(loaded.task, loaded.contents, loan.room() if loan else None)
                 self.sending_since, self._sending, self.running = time.monotonic(), loaded.task.key, None
-                pusher, send_s = self._send(pusher, loaded, outcome, pool, loan)
+                send_s = self._send(links, loaded, outcome, loan)
                 times = outcome.timings
                 timings = Timings.model_construct(
                     read_s=read_s + times.read_s,
@@ -219,43 +213,35 @@ class Executor:
                 self._done.append(Done.model_construct(key=loaded.task.key, timings=timings))
                 self._hub.wake()
         finally:
-            pool.close()
-            if pusher:
-                pusher.close(linger_s=2.0)
+            links.close(linger_s=2.0)
 
-    def _send(
-        self, pusher: Endpoint | None, loaded: _Ready, outcome: Outcome, pool: Pool, loan: Loan | None
-    ) -> tuple[Endpoint | None, float]:
-        """Push a result as soon as there is a sink with room for it; give up only when the worker stops."""
-        began = time.perf_counter()
+    def _follow(self, links: SinkLinks) -> SinkLinks:
+        """Adopt the sinks of the last welcome."""
         setup = self._setup
         assert setup is not None  # noqa: S101 - tasks only come after a welcome
+        links.follow(setup.sinks, setup.shared_bytes)
+        return links
+
+    def _send(self, links: SinkLinks, loaded: _Ready, outcome: Outcome, loan: Loan | None) -> float:
+        """Push a result as soon as its sinks have room for it; give up only when the worker stops."""
+        began = time.perf_counter()
+        plan = loaded.pipeline.plan
         result = Result.model_construct(
             key=loaded.task.key,
-            plan=loaded.pipeline.plan.token,
+            plan=plan.token,
             worker=self._worker,
             lease=loaded.task.lease,
             failures=outcome.failures,
             names=tuple(item.name for item in loaded.task.items) if outcome.failures else (),
-            frames=wire.frames_of(loaded.pipeline.plan.schema, outcome.arrays),
-            offers=pool.offers(),
+            frames=wire.frames_of(plan.schema, outcome.arrays),
         )
-        result, arrays = by_reference(result, outcome.arrays)
-        if loan and len(arrays) == len(outcome.arrays):  # few samples survived: they travel in the message
-            arrays = [array.copy() for array in arrays]
-            loan.give_back()
-        while not self._stopping:
-            setup = self._setup or setup
-            if not setup.sink:
+        deliveries = links.deliveries(loaded.task, plan, result, outcome.arrays, loan)
+        while deliveries and not self._stopping:
+            if self._follow(links).is_empty:
                 with self._changed:  # no sink has said hello yet
                     self._changed.wait(_TURN_S)
                 continue
-            if pusher is None:
-                pusher = self._hub.pusher(setup.sink, "sink")
-            elif pusher.given != setup.sink:
-                pusher.reopen(setup.sink)
-            if pusher.push(result, arrays, _TURN_S):
-                break
-            self.cut_since = None if pusher.linked else self.cut_since or time.monotonic()
-        self.sending_since = self.cut_since = None
-        return pusher, time.perf_counter() - began
+            links.push(deliveries, _TURN_S)
+            self.cut = links.cut(deliveries)
+        self.sending_since = self.cut = None
+        return time.perf_counter() - began

@@ -99,7 +99,7 @@ class Worker:
         #: Whether there is nothing left to do.
         self.left = False
         self._drain_by: float | None = None
-        self._reachability, self._sink = SinkReachability(), ""
+        self._reachability = SinkReachability()
         self._pipelines: dict[str, AnyPipeline] = {}
         self._decoded = DecodedImages(settings.cache, settings.cache_gb, service.note)
         self._kept_shards = KeptShards(settings.cache, settings.cache_gb, service.note)
@@ -195,11 +195,11 @@ class Worker:
         cache = self._decoded.open(welcome.streams)
         self._pipelines = {plan.name: self._pipeline(plan, roots, cache) for plan in welcome.streams}
         self._stale = False
-        # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
-        sink = next(iter(welcome.sinks), SinkAddress(results=""))
-        self._sink = self._usable(reachable(sink.results, host_of(self._settings.ventilator)))
-        self._executor.configure(Setup(self._pipelines, self._sink, sink.incarnation, self._shared_bytes(welcome)))
-        self._service.log.info("welcomed", streams=sorted(self._pipelines), sink=self._sink or "(none yet)")
+        sinks = self._usable(welcome.sinks)
+        self._executor.configure(Setup(self._pipelines, sinks, self._shared_bytes(welcome)))
+        told = {sink.name: sink.results for sink in sinks}
+        shown = {"sink": told[""]} if "" in told else {"sinks": told} if told else {"sink": "(none yet)"}
+        self._service.log.info("welcomed", streams=sorted(self._pipelines), **shown)
 
     def _pipeline(self, plan: StreamPlan, roots: Mapping[str, str], cache: Cache | None) -> "AnyPipeline":
         """Return the open pipeline of an equal plan, or open one.
@@ -218,18 +218,25 @@ class Worker:
                 self._service.log.warning("a source stays open as it was", stream=plan.name, why=str(error))
         return known
 
-    def _usable(self, sink: str) -> str:
-        """Return the sink's address, or none if no socket can connect to it: a worker waits for a better one."""
-        try:
-            if sink:
-                check_peer_address(sink)
-        except SpecError as error:
-            self._service.hub.rejects.add(RemoteProtocolError("address", str(error)), self._settings.ventilator)
-            return ""
-        return sink
+    def _usable(self, sinks: Iterable[SinkAddress]) -> list[SinkAddress]:
+        """Return the sinks at the addresses that lead to them from here.
+
+        One to which no socket can connect is left out: a worker waits for a better address.
+        """
+        found = []
+        for sink in sinks:
+            # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
+            address = reachable(sink.results, host_of(self._settings.ventilator))
+            try:
+                check_peer_address(address)
+            except SpecError as error:
+                self._service.hub.rejects.add(RemoteProtocolError("address", str(error)), self._settings.ventilator)
+            else:
+                found.append(sink.model_copy(update={"results": address}))
+        return found
 
     def _shared_bytes(self, welcome: WorkerWelcome) -> int:
-        """Return the most memory to share: the sink's window is all that can be in use."""
+        """Return the most memory to share with a sink: its window is all that can be in use."""
         if not self._settings.shared_memory:
             return 0
         return _SPARE_BYTES + sum(2 * plan.window() * plan.sample_bytes for plan in welcome.streams)
@@ -250,9 +257,8 @@ class Worker:
             self._execute(self._core.withdrawn(tuple(self._core.held)))
 
     def _check_sink(self, now: float) -> None:
-        """Tell the core when results stop reaching the sink, and when they reach it again."""
-        patience_s = self._core.live.intervals.silence_s
-        blocked = self._reachability.check(self._sink, self._executor.cut_since, patience_s, now)
+        """Tell the core when results stop reaching a sink, and when they reach it again."""
+        blocked = self._reachability.check(self._executor.cut, self._core.live.intervals.silence_s, now)
         if blocked is not None:
             self._execute(self._core.block(blocked))
 
