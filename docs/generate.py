@@ -43,7 +43,7 @@ from penstock.protocol.spec.sequences import recipe, view
 from penstock.protocol.spec.targets import kinds
 from penstock.protocol.transport.rejects import REASONS
 from penstock.sink import metrics as sink_metrics
-from penstock.sink.service import SinkSettings
+from penstock.sink.settings import SinkSettings
 from penstock.sources.choice import mixture
 from penstock.trace.command import TraceSettings
 from penstock.trainer.feed import metrics as feed_metrics

@@ -177,6 +177,7 @@ def local(  # noqa: PLR0913 - by keyword, each with a default
     spec: "str | Path | Mapping[str, Any] | Spec",
     *,
     workers: "int | str | tuple[int, int] | None" = None,
+    sinks: int = 1,
     roots: "Mapping[str, str | PathLike[str]] | None" = None,
     run_dir: "str | Path | None" = None,
     keys: "str | Path | None" = None,
@@ -187,7 +188,8 @@ def local(  # noqa: PLR0913 - by keyword, each with a default
 
     For a folder of images without a spec, call `penstock.images`. `spec` is the path of a TOML file, or its content as
     a mapping; `workers` is a number of processes (default: one a core), "auto" for as many as are needed, up to one a
-    core, or bounds such as (1, 16); `roots` maps root names to folders; `run_dir` keeps logs and the quarantine ledger
+    core, or bounds such as (1, 16); `sinks` is the number of sinks that share the streams, rank r of w ranks being
+    served by number r × sinks // w; `roots` maps root names to folders; `run_dir` keeps logs and the quarantine ledger
     (default: a temporary folder); `keys` is a key folder (default: PENSTOCK_KEYS, or none); `cache` is the folder for
     decoded images of streams that have `cache` (default: PENSTOCK_CACHE, or penstock in the user's cache folder);
     `dashboard` is host:port of the page, "auto" for loopback, or empty for none: `stack.dashboard` is its address.
@@ -206,7 +208,14 @@ def local(  # noqa: PLR0913 - by keyword, each with a default
 
     options = {"worker": cache_options(cache)}
     return LocalStack(
-        spec, workers=workers, roots=roots, run_dir=run_dir, keys=keys, options=options, dashboard=dashboard
+        spec,
+        workers=workers,
+        sinks=sinks,
+        roots=roots,
+        run_dir=run_dir,
+        keys=keys,
+        options=options,
+        dashboard=dashboard,
     )
 
 

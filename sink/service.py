@@ -4,9 +4,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, assert_never
-
-from pydantic import Field
+from typing import TYPE_CHECKING, assert_never
 
 from penstock.protocol import wire
 from penstock.protocol.errors import SpecError, StackError
@@ -19,6 +17,7 @@ from penstock.protocol.messages import (
     Goodbye,
     Heartbeat,
     Intervals,
+    Outcomes,
     Paths,
     Quarantined,
     Reset,
@@ -33,10 +32,8 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.runtime.metrics import Metrics
 from penstock.protocol.runtime.service import Observed, Service, host_name, run, spare_collector
-from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.runtime.story_desk import StoryDesk
 from penstock.protocol.transport.addresses import check_address, host_of, reachable
-from penstock.protocol.transport.own_sockets import OWN_RESULTS, OWN_TRAINERS, OWN_VENTILATOR, Address
 from penstock.protocol.transport.reachability import advertised
 from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.transport.segments import can_share
@@ -49,14 +46,14 @@ from penstock.sink.core.instructions import AppendToLedger, SinkInstruction, Wri
 from penstock.sink.core.recording import Pace, Recording
 from penstock.sink.core.statistics import ProcessFacts
 from penstock.sink.metrics import METRICS, fill
-from penstock.sink.output.options import WriterOptions
 from penstock.sink.quarantine_ledger import Ledger
+from penstock.sink.settings import SinkSettings
 from penstock.sink.shared_batches import Lending
 
 if TYPE_CHECKING:
     from penstock.sink.output.writer_thread import Writer
 
-_FROM_VENTILATOR = wire.kinds(SinkWelcome, Quarantined, Paths, Heartbeat, Reset, Drain, StoryRequest)
+_FROM_VENTILATOR = wire.kinds(SinkWelcome, Outcomes, Quarantined, Paths, Heartbeat, Reset, Drain, StoryRequest)
 _FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye, Story, SampleRequest)
 #: Least time (s) between two reports to the ventilator, where they are pressing and where they can wait: many
 #: confirmations share one message, and each message costs both sides a wake-up.
@@ -69,36 +66,6 @@ _OBSERVE_S = 0.1
 _STORY_S = 0.5
 #: How often (s) memory of workers that are gone is given back.
 _SWEEP_S = 5.0
-
-
-class SinkSettings(ServiceSettings, WriterOptions):
-    """Restores order, forwards batches to trainers and, with a writer, records a stream to a file."""
-
-    ventilator: Address = OWN_VENTILATOR
-    """Address of the ventilator."""
-    results: Address = OWN_RESULTS
-    """Address to bind for workers' results."""
-    bind: Address = OWN_TRAINERS
-    """Address to bind for trainers."""
-    advertise: str = ""
-    """Address of `results` as workers reach it (tcp://sink:5556 in containers); default: `results`, where a wildcard
-    becomes this host's address towards the ventilator, or the ventilator's own host if that is this one."""
-    quarantine: str = ""
-    """File of the quarantine ledger (JSON lines); empty: quarantined items appear only in the log."""
-    heartbeat_s: float = Field(default=1.0, gt=0, le=3600)
-    """Seconds between heartbeats until the ventilator sends its own setting."""
-    silence_s: float = Field(default=5.0, gt=0, le=86400)
-    """Seconds of silence after which a peer counts as lost, until the ventilator sends its own setting."""
-    writer: Literal["none", "hdf5"] = "none"
-    """Format in which the sink also records a stream to `output`; it goes on serving trainers afterwards."""
-    wait_for_trainers: int = Field(default=0, ge=0, le=1000)
-    """Number of trainers of the stream for which the recording waits, so that they and the writer use the same
-    results."""
-    full_disk_wait_s: float = Field(default=3600.0, ge=0, le=1e7)
-    """Seconds to wait for space when the disk is full; trainers of the stream wait as well. After that, the sink ends
-    with an error."""
-    shared_memory: bool = True
-    """Share memory with workers and trainers on this host if possible; off: all data goes through sockets."""
 
 
 class Sink:
@@ -181,6 +148,7 @@ class Sink:
         seen_at = reachable(bound, host_of(settings.advertise)) if settings.advertise else bound
         return SinkHello(
             incarnation=uuid.uuid4().hex,
+            name=settings.name,
             results=reached,
             trainers=advertised(seen_at, settings.ventilator, host_name()),
             version=__version__,

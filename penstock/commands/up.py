@@ -33,6 +33,8 @@ class UpSettings(Settings):
     workers: int | str | None = None
     """Number of worker processes; `auto`: as many as are needed, from one to one per core; 2-8: between these bounds;
     default: one per core."""
+    sinks: int = Field(default=1, ge=1, le=64)
+    """Number of sinks that share the streams; each serves the trainers that connect to it."""
     root: dict[str, str] = Field(default_factory=dict)
     """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
     run_dir: str | None = None
@@ -40,9 +42,9 @@ class UpSettings(Settings):
     ventilator: Address = OWN_VENTILATOR
     """Address for workers."""
     results: Address = OWN_RESULTS
-    """Address for results."""
+    """Address for results; of several sinks, the first one's: each further one has its ports two above the last."""
     trainers: Address = OWN_TRAINERS
-    """Address for trainers, which they pass to `penstock.connect`."""
+    """Address for trainers, which they pass to `penstock.connect`; of several sinks, the first one's."""
     keys: str = ""
     """Key folder, made by `penstock keys init`; trainers need it too."""
     insecure: bool = False
@@ -69,6 +71,7 @@ def serve(settings: UpSettings) -> int:
     stack = LocalStack(
         settings.spec,
         workers=settings.workers,
+        sinks=settings.sinks,
         roots=settings.root,
         run_dir=settings.run_dir,
         addresses=Addresses(settings.ventilator, settings.results, settings.trainers),
@@ -81,14 +84,22 @@ def serve(settings: UpSettings) -> int:
     with suppress(KeyboardInterrupt), ExitStack() as cleanup, interrupts.armed():
         with waiting("the ventilator lists the sources") if settings.run_dir else nullcontext():  # else its log is here
             cleanup.enter_context(stack)
-        workers = several(stack.workers, "worker")
-        call = "" if settings.trainers == resolve(OWN_TRAINERS) else repr(stack.address)
-        say(f"penstock up: {workers}; trainers call penstock.connect({call}); Ctrl-C stops")
+        say(f"penstock up: {several(stack.workers, 'worker')}; trainers call {_calls(stack, settings)}; Ctrl-C stops")
         say(f"penstock up: {_where_to_look(stack, settings)}")
         while stack.error is None:
             time.sleep(_LOOK_S)
         raise stack.error
     return 0
+
+
+def _calls(stack: LocalStack, settings: UpSettings) -> str:
+    """Return how trainers connect, to each of several sinks."""
+    if settings.sinks > 1:
+        each = [stack.addresses.of_sink(number).trainers for number in range(settings.sinks)]
+        return " or ".join(f"penstock.connect({address!r})" for address in each)
+    return (
+        "penstock.connect()" if settings.trainers == resolve(OWN_TRAINERS) else f"penstock.connect({stack.address!r})"
+    )
 
 
 def _warn(text: str) -> None:

@@ -1,8 +1,14 @@
 """Addresses of the services of a stack on this machine."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Self
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.transport.addresses import host_of, port_of
+
+#: A stack's sinks stand this many ports apart: each has one for results and one for trainers.
+_PORTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +28,35 @@ class Addresses:
     def is_one_host(self) -> bool:
         """Whether only workers of this host can join: the ventilator listens at a Unix socket."""
         return self.ventilator.startswith("ipc://")
+
+    def of_sink(self, number: int) -> Self:
+        """Return the addresses with those of one of several sinks; number 0 has those that were given.
+
+        Over TCP, each sink's ports are two above those of the one before; a Unix socket's name gets the number. Raises
+        SpecError for a port that is not fixed.
+        """
+        return replace(self, results=_numbered(self.results, number), trainers=_numbered(self.trainers, number))
+
+    def of_all(self, sinks: int) -> list[str]:
+        """Return every address of a stack with so many sinks. Raises SpecError."""
+        each = [address for number in range(sinks) for address in astuple(self.of_sink(number))]
+        return list(dict.fromkeys(each))
+
+
+def _numbered(address: str, number: int) -> str:
+    if number == 0:
+        return address
+    if address.startswith("ipc://"):
+        path = Path(address.removeprefix("ipc://"))
+        return f"ipc://{path.with_name(f'{path.stem}-{number}{path.suffix}')}"
+    if not port_of(address):
+        raise SpecError(
+            f"address {address!r} with several sinks: give a port, such as {_on_port(address, 5556)!r}; each further "
+            f"sink then listens {_PORTS} ports higher"
+        )
+    return _on_port(address, port_of(address) + _PORTS * number)
+
+
+def _on_port(address: str, port: int) -> str:
+    """Return another port of the same host."""
+    return f"tcp://{host_of(address)}:{port}"

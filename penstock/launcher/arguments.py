@@ -1,7 +1,7 @@
 """Checks the types of what a program gives to `penstock.local` and `penstock.images`: the mistakes of a first try."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,12 @@ def check_stack(roots: object, folders: Mapping[str, object], dashboard: object)
             raise SpecError(f"{name} = {path!r}: give the path of a folder, or leave it out")
     if not isinstance(dashboard, str):
         raise SpecError(f'dashboard = {dashboard!r}: give "auto", host:port such as "127.0.0.1:5550", or ""')
+
+
+def check_stream(name: str, streams: Collection[str]) -> None:
+    """Raise SpecError unless the spec has a stream of this name."""
+    if name not in streams:
+        raise SpecError(f"no stream {name!r} in the spec; there are: {', '.join(streams)}")
 
 
 def cache_options(folder: object) -> dict[str, str]:

@@ -6,7 +6,6 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import astuple
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from penstock.launcher.addresses import Addresses
 from penstock.launcher.forked import ForkServer
 from penstock.launcher.in_memory_sources import Given
+from penstock.launcher.local_sinks import sink_names
 from penstock.launcher.service_command import service_command
 from penstock.launcher.spare import can_fork
 from penstock.launcher.supervisor import Supervisor, start_command
@@ -36,15 +36,15 @@ _ANSWER_S = 10.0
 class Running:
     """Everything that must be released when a stack stops. It holds no reference to the stack."""
 
-    def __init__(self, folder: Path | None, addresses: Addresses | None, given: Given) -> None:
+    def __init__(self, folder: Path | None, addresses: Addresses | None, given: Given, sinks: int = 1) -> None:
         """Make the run folder, a temporary one unless `folder` is given. Raises SpecError for addresses."""
-        self._pid, self._given = os.getpid(), given
+        self._pid, self._given, self._sinks = os.getpid(), given, sinks
         self._is_temporary = folder is None
         #: Absolute: a service may be started again after this process changed its folder.
         self.folder = (folder or Path(tempfile.mkdtemp(prefix="penstock-"))).absolute()
         #: No more processes run.
         self.stopped = False
-        #: Settings of each service.
+        #: Settings of each service, and of each of several sinks.
         self.settings: Mapping[str, Mapping[str, Any]] = {}
         self.supervisor: Supervisor | None = None
         self._forks: ForkServer | None = None
@@ -65,9 +65,10 @@ class Running:
                 method(name, why)
 
         make_own_folder(self.folder)
-        for address in astuple(self.addresses):
+        addresses = self.addresses.of_all(self._sinks)
+        for address in addresses:
             check_address(address)
-        self._bound = tuple(each for each in astuple(self.addresses) if each.startswith("ipc://"))
+        self._bound = tuple(each for each in addresses if each.startswith("ipc://"))
         self._forks = ForkServer() if can_fork() else None
         start = self._forks.start if self._forks else start_command
         self.supervisor = Supervisor(tell, self.folder if keep_logs else None, start)
@@ -81,16 +82,17 @@ class Running:
 
     def begin(self, workers: int) -> None:
         """Start all services, with `settings`. Raises StackError."""
-        self.add("ventilator")
-        self.add("sink")
+        for name in ("ventilator", *sink_names(self._sinks)):
+            self.add(name)
         self.scale(workers)
 
     def add(self, name: str) -> None:
-        """Start a process: `ventilator`, `sink`, or `worker-` and a number. Raises StackError."""
+        """Start a process: `ventilator`, `sink`, `sink-` or `worker-` and a number. Raises StackError."""
         assert self.supervisor  # noqa: S101 - `open` made it
         self._names[name] += 1
         service = name.partition("-")[0]
-        known = {"health": self.health(name), **self.settings[service]}
+        own = self.settings[name] if name in self.settings else self.settings[service]
+        known = {"health": self.health(name), **own}
         try:
             self.supervisor.add(name, service_command(service, known))
         except OSError as error:

@@ -37,14 +37,19 @@ def settings_of_services(
     own: Mapping[str, Mapping[str, Any]],
     options: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:
-    """Return the settings of each service of a stack: what all have in `common`, addresses, its own, `options`."""
+    """Return the settings of each service of a stack: what all have in `common`, addresses, its own, `options`.
+
+    `own` may name further processes, such as `sink-1`: those have the service's settings and their own.
+    """
     meeting = {
         "ventilator": {"bind": addresses.ventilator},
         "sink": {"ventilator": addresses.ventilator, "results": addresses.results, "bind": addresses.trainers},
         # No roots: a worker that is given any is confined to them, and those of the ventilator are this host's.
         "worker": {"ventilator": addresses.ventilator},
     }
-    return {name: {**common, **met, **own.get(name, {}), **options.get(name, {})} for name, met in meeting.items()}
+    services = {name: {**common, **met, **own.get(name, {}), **options.get(name, {})} for name, met in meeting.items()}
+    others = {name: {**services[name.partition("-")[0]], **given} for name, given in own.items() if name not in meeting}
+    return services | others
 
 
 def _words(value: object) -> list[str]:

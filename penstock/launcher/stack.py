@@ -14,17 +14,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from penstock.launcher.addresses import Addresses
-from penstock.launcher.arguments import check_stack
+from penstock.launcher.arguments import check_stack, check_stream
 from penstock.launcher.dashboard_options import DashboardOptions, DashboardPlan, lay_out
 from penstock.launcher.in_memory_sources import Given
 from penstock.launcher.links import follow_links
+from penstock.launcher.local_sinks import check_sinks, sink_of_rank, sink_settings
 from penstock.launcher.missing_features import missing_features
 from penstock.launcher.notebook import stack_html
 from penstock.launcher.running import Running
 from penstock.launcher.service_command import settings_of_services
 from penstock.launcher.supervisor import Child, Supervisor
 from penstock.launcher.worker_count import WorkerCount, Workers, follow_ventilator
-from penstock.protocol.errors import PenstockError, SpecError, StackError
+from penstock.protocol.errors import PenstockError, StackError
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.roots import absolute_root
 from penstock.protocol.spec.spec import Spec, as_spec
@@ -47,6 +48,7 @@ class LocalStack:
         spec: str | Path | Mapping[str, Any] | Spec,
         *,
         workers: Workers | None = None,
+        sinks: int = 1,
         roots: Mapping[str, str | os.PathLike[str]] | None = None,
         run_dir: str | Path | None = None,
         addresses: Addresses | None = None,
@@ -60,15 +62,14 @@ class LocalStack:
 
         `warn` gets warnings about the sources; default: they become Python's warnings. `keys` is a key folder with all
         four roles; default: PENSTOCK_KEYS, or none: its own sockets are in a folder of its own. `dashboard` is
-        host:port of the page, "auto" for a port of loopback, or empty for none.
-
+        host:port of the page, "auto" for a port of loopback, or empty for none. Several `sinks` share each stream.
         Raises SpecError.
         """
         page = dashboard if isinstance(dashboard, DashboardOptions) else DashboardOptions(dashboard)
         check_stack(roots, {"run_dir": run_dir, "keys": keys}, page.address)
         self._given = Given()
         self.spec = as_spec(self._given.extract(spec) if isinstance(spec, Mapping) else spec)
-        self._count = WorkerCount.of(workers)
+        self._count, self._sinks = WorkerCount.of(workers), check_sinks(sinks)
         #: How many workers are to run now.
         self.workers = self._count.first
         #: The error that stopped the stack; None while it is well.
@@ -145,11 +146,14 @@ class LocalStack:
 
     @property
     def address(self) -> str:
-        """The sink's address for trainers. Raises StackError before the stack is started."""
+        """The sink's address for trainers; of several, the first one's. Raises StackError before the start."""
+        return self._address_for(0, 1)
+
+    def _address_for(self, rank: int, world_size: int) -> str:
         run = self._started()
         if run.stopped:
             raise StackError(f"{self!r}: start it again, by `with` or `stack.start()`")
-        return run.addresses.trainers
+        return run.addresses.of_sink(sink_of_rank(rank, world_size, self._sinks)).trainers
 
     @property
     def addresses(self) -> Addresses:
@@ -172,7 +176,7 @@ class LocalStack:
 
     @property
     def children(self) -> dict[str, Child]:
-        """The supervised processes by name: `ventilator`, `sink`, `worker-0` and so on."""
+        """The supervised processes by name: `ventilator`, `sink` (of several, `sink-0`…), `worker-0` and so on."""
         return self._supervisor.children if self._supervisor else {}
 
     def feed(
@@ -187,10 +191,10 @@ class LocalStack:
     ) -> Feed:
         """Return a feed of a stream, `copy` as for `connect`; if the stack gives up, the feed raises the reason."""
         place = find_local_rank(rank, world_size)
-        if stream not in self.spec.streams:
-            raise SpecError(f"no stream {stream!r} in the spec; there are: {', '.join(self.spec.streams)}")
+        check_stream(stream, self.spec.streams)
+        address = self._address_for(place.rank, place.world_size)
         options: dict[str, Any] = {"rank": place.rank, "world_size": place.world_size, "copy": copy}
-        feed = Feed(self.address, stream, **options, prefetch=prefetch, timeout_s=timeout_s, keys=self._keys)
+        feed = Feed(address, stream, **options, prefetch=prefetch, timeout_s=timeout_s, keys=self._keys)
         feed.owner = self  # the stack runs as long as one of its feeds is held
         if self._pid != os.getpid():  # a forked process's feed: that process closes it
             return feed
@@ -211,10 +215,7 @@ class LocalStack:
 
     def _scale(self, workers: int) -> None:
         if self._pid != os.getpid():
-            here = os.getpid()
-            raise StackError(
-                f"{self!r} is run by process {self._pid}, and this is {here}, forked from it: scale it there"
-            )
+            raise StackError(f"{self!r} is run by process {self._pid}, this one is forked from it: scale it there")
         if not self.running:
             raise StackError(f"{self!r} cannot be scaled: start it first")
         run = self._started()
@@ -252,7 +253,7 @@ class LocalStack:
     def _begin(self) -> None:
         """Start everything. Raises SpecError, SourceError and StackError."""
         self._pid, self.error = os.getpid(), None
-        self._run = run = Running(self._given_dir, self._addresses, self._given)
+        self._run = run = Running(self._given_dir, self._addresses, self._given, self._sinks)
         self._stop, self.run_dir = weakref.finalize(self, run.stop), run.folder
         try:
             run.open(weakref.WeakMethod(self._gave_up), keep_logs=not self._inherit_logs)
@@ -266,12 +267,11 @@ class LocalStack:
     def _start(self) -> list[str]:
         """Start the services and wait until the sources are listed; return warnings about them."""
         self._roots |= self._given.write(self.run_dir / "given", self.spec.roots | self._roots)
-        spec = self.spec
+        spec, run = self.spec, self._started()
         if self.addresses.is_one_host:
             spec = follow_links(spec, spec.roots | self._roots)
-        run = self._started()
         ventilator = {"spec": run.write(spec), "root": self._roots, **self._page.settings, **self._count.settings}
-        own: dict[str, dict[str, Any]] = {"ventilator": ventilator, "sink": {"quarantine": str(self.quarantine)}}
+        own = {"ventilator": ventilator, **sink_settings(self._sinks, self.addresses, self.quarantine)}
         run.settings = settings_of_services(self.addresses, {"keys": self._keys}, own, self._options)
         run.begin(self.workers)
         if self._count.bounds:

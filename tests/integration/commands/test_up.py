@@ -13,7 +13,7 @@ from support.streams import DEADLINE_S, gone, make_spec, take, until
 import penstock
 from penstock.protocol.errors import SpecError
 from penstock.protocol.runtime.settings import parse
-from penstock.sink.service import SinkSettings
+from penstock.sink.settings import SinkSettings
 
 pytestmark = pytest.mark.integration
 

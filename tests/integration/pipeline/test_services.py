@@ -14,7 +14,7 @@ from support.streams import DEADLINE_S, digest, epochs, make_spec, run_stack, ta
 import penstock
 from penstock.protocol.runtime.health import fetch, query
 from penstock.protocol.runtime.settings import parse
-from penstock.sink.service import SinkSettings
+from penstock.sink.settings import SinkSettings
 from penstock.ventilator.service import VentilatorSettings
 
 pytestmark = pytest.mark.integration

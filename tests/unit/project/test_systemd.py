@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from penstock.protocol.runtime.settings import ServiceSettings, parse
-from penstock.sink.service import SinkSettings
+from penstock.sink.settings import SinkSettings
 from penstock.ventilator.service import VentilatorSettings
 from penstock.worker.service import WorkerSettings
 
