@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from penstock.protocol.event_log import MOST_PARTS, StoryPart
-from penstock.protocol.records import Count, Message, TaskKey, Text, Timings
+from penstock.protocol.records import MOST_SINKS, Count, Message, SinkName, TaskKey, Text, Timings
 from penstock.protocol.stats import (
     LEDGER_KEPT,
     Counts,
@@ -177,10 +177,18 @@ class StreamRow(Message):
 
 
 class SinkRow(Message):
-    """The sink."""
+    """A sink, or the sum of several."""
 
+    name: SinkName = ""
+    """Its name; empty: it is the only one, or this is the sum of several."""
     results: Text
     """Address that workers push results to."""
+    trainers: Count = 0
+    """Trainers that it serves."""
+    held: Count = 0
+    """Samples that it holds."""
+    sent_bytes: Count = 0
+    """Bytes of the batches that it sent to trainers."""
     silent_s: Amount = 0.0
     """Seconds since the sink's last message."""
     outcomes: Counts = Field(default_factory=dict)
@@ -217,7 +225,9 @@ class Snapshot(Message):
     workers: tuple[WorkerRow, ...] = ()
     """Every worker, by name."""
     sink: SinkRow | None = None
-    """The sink, if there is one."""
+    """The sink, if there is one; with several sinks, their sum, in which what all of them know counts once."""
+    sinks: Annotated[tuple[SinkRow, ...], Field(max_length=MOST_SINKS)] = ()
+    """Every sink, by name."""
     trainers: tuple[TrainerRow, ...] = ()
     """Every trainer, by stream and rank."""
     writers: tuple[WriterStats, ...] = ()

@@ -160,8 +160,9 @@ class Ventilator:
             self._snapshots.update(seen, time.time())
             self._shown_at = now
             if self._dashboard:
-                trainers = seen.sink.trainers if seen.sink else ""
-                self._dashboard.show(self._snapshots.answer(LEDGER_SHOWN), trainers)
+                # Of several sinks, one with a trainer holds samples: it is asked for them.
+                asked = max(seen.sinks, key=lambda sink: len(sink.stats.readers) if sink.stats else 0, default=None)
+                self._dashboard.show(self._snapshots.answer(LEDGER_SHOWN), asked.trainers if asked else "")
         return due
 
     def status(self) -> dict[str, object]:
@@ -170,7 +171,8 @@ class Ventilator:
         return {
             "ready": True,
             "workers": len(seen.workers),
-            "sink": seen.sink is not None,
+            "sink": bool(seen.sinks),
+            "sinks": [sink.name for sink in seen.sinks if sink.name],
             "warnings": self._warnings,
             "streams": {
                 stream.plan.name: {

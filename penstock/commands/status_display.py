@@ -67,9 +67,11 @@ def picture(snapshot: Snapshot, address: str, room: int | None = None, silent_s:
     parts += [*_verdict(snapshot), Text(), _flow(snapshot), Text(), _streams(snapshot)]
     copies, cache = list(_copies(snapshot.trainers)), [*_cache(snapshot.workers), *_shards(snapshot.workers)]
     parts += [*copies, Text()]
+    sinks = list(_sinks(snapshot))
     others = _OTHER_ROWS + len(snapshot.streams) + len(cache) + len(copies) + (snapshot.scaling.wanted is not None)
+    others += len(snapshot.sinks) + 2 if sinks else 0
     rows = None if room is None else max(_FEWEST_WORKERS, room - others)
-    parts += [_workers(snapshot.workers, rows), *cache, Text(), *_quarantine(snapshot, address)]
+    parts += [*sinks, _workers(snapshot.workers, rows), *cache, Text(), *_quarantine(snapshot, address)]
     return Group(*parts)
 
 
@@ -95,7 +97,9 @@ def _flow(snapshot: Snapshot) -> RenderableType:
         f" ─ {rate(flow.tasks)} tasks/s → ",
         (several(len(snapshot.workers), "worker"), "bold"),
         f" ─ {rate(flow.made)} samples/s, {size(flow.made_bytes)}/s → ",
-        ("sink" if snapshot.sink else "no sink", "bold" if snapshot.sink else "bold red"),
+        (several(len(snapshot.sinks), "sink") if len(snapshot.sinks) > 1 else "sink", "bold")
+        if snapshot.sink
+        else ("no sink", "bold red"),
         f" ─ {rate(flow.delivered)} samples/s, {size(flow.delivered_bytes)}/s → ",
         (several(len(snapshot.trainers), "trainer") + writers, "bold"),
     ]
@@ -137,6 +141,19 @@ def _copies(trainers: Sequence[TrainerRow]) -> Iterator[RenderableType]:
     if busiest and busiest.copy_fraction:
         name = printable(busiest.stats.stream) + (f" {busiest.stats.rank}" if busiest.stats.world_size > 1 else "")
         yield Text(f"{name}: copies to its device took {share(busiest.copy_fraction)} of its time", "dim")
+
+
+def _sinks(snapshot: Snapshot) -> Iterator[RenderableType]:
+    """Yield a table of the sinks, if there are several."""
+    if len(snapshot.sinks) <= 1:
+        return
+    table = _table("sink", "trainers", "held", "results in", "batches out", "restarts")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for sink in snapshot.sinks:
+        sizes = size(sink.bytes), size(sink.sent_bytes)
+        table.add_row(printable(sink.name), f"{sink.trainers:,}", f"{sink.held:,}", *sizes, f"{sink.restarts:,}")
+    yield from (table, Text())
 
 
 def _workers(workers: Sequence[WorkerRow], rows: int | None) -> RenderableType:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from penstock.protocol.stats import ReaderStats, WorkerStats
 from penstock.ventilator.core.observation import LeasesObservation
+from penstock.ventilator.monitoring.several_sinks import together
 from penstock.ventilator.monitoring.verdict import PATIENCE_S, Evidence, Hanging
 
 #: A task hangs if it takes this many times as long as a typical one, and longer than the verdict's patience.
@@ -66,8 +67,8 @@ class Moment:
     #: By peer: its statistics, and when they came.
     workers: Mapping[bytes, tuple[WorkerStats, float]]
     readers: Mapping[str, ReaderStats]
-    #: When the sink's statistics came.
-    sink_at: float
+    #: By reader: when the statistics of its sink came.
+    sink_at: Mapping[str, float]
     #: Batches, samples and bytes sent to all trainers so far.
     sent: Counter[str]
     #: Samples that files took so far, and seconds that they held the stream up.
@@ -82,19 +83,20 @@ class Moment:
     @classmethod
     def of(cls, seen: LeasesObservation) -> "Moment":
         """Return the statistics in an observation of the leases core."""
-        stats = seen.sink.stats if seen.sink else None
+        stats = together(sink.stats for sink in seen.sinks)
+        told = [(reader, sink.stats_at) for sink in seen.sinks if sink.stats for reader in sink.stats.readers]
         sent: Counter[str] = Counter()
-        for stream in stats.streams if stats else ():
+        for stream in stats.streams:
             sent.update(batches=stream.batches, samples=stream.samples, bytes=stream.bytes)
         under_way = sum(stream.under_way for stream in seen.streams)
         return cls(
             now=seen.now,
             workers={worker.peer: (worker.stats, worker.stats_at) for worker in seen.workers if worker.stats},
-            readers={reader.reader: reader for reader in stats.readers} if stats else {},
-            sink_at=seen.sink.stats_at if seen.sink else 0.0,
+            readers={reader.reader: reader for reader, _ in told},
+            sink_at={reader.reader: at for reader, at in told},
             sent=sent,
-            written=sum(writer.samples for writer in stats.writers) if stats else 0,
-            held_up_s=sum(writer.blocked_s for writer in stats.writers) if stats else 0.0,
+            written=sum(writer.samples for writer in stats.writers),
+            held_up_s=sum(writer.blocked_s for writer in stats.writers),
             finished=sum(stream.finished for stream in seen.streams),
             under_way=under_way,
             open=sum(stream.wanted for stream in seen.streams) - under_way,
@@ -108,9 +110,9 @@ class Moment:
     def reader(self, name: str, past: Sequence["Moment"]) -> ReaderLately | None:
         """Return the progress of a trainer since it was first seen in `past`; None if that is too little."""
         first = next((moment for moment in past if name in moment.readers), None)
-        if first is None or name not in self.readers or self.sink_at <= first.sink_at:
+        if first is None or name not in self.readers or self.sink_at[name] <= first.sink_at[name]:
             return None
-        return _reader_between(first.readers[name], self.readers[name], self.sink_at - first.sink_at)
+        return _reader_between(first.readers[name], self.readers[name], self.sink_at[name] - first.sink_at[name])
 
 
 def collect(seen: LeasesObservation, past: Sequence[Moment]) -> Evidence:
@@ -124,21 +126,21 @@ def collect(seen: LeasesObservation, past: Sequence[Moment]) -> Evidence:
         if reader.wait_fraction is not None and reader.seconds >= _LEAST_S
     ]
     wait_fraction, starved, copy_fraction = max(waits, default=(None, 1.0, 0.0), key=lambda each: each[0] or 0.0)
-    stats = seen.sink.stats if seen.sink else None
+    writers = [writer for sink in seen.sinks if sink.stats for writer in sink.stats.writers]
     seconds = last.now - first.now
     delivered = last.sent["samples"] - first.sent["samples"] + last.written - first.written
     heads = [last.now - stream.head_since for stream in seen.streams if stream.head_since is not None]
-    waiting = any(told.starved for told in last.readers.values()) or (stats and stats.writers)
+    waiting = any(told.starved for told in last.readers.values()) or writers
     return Evidence(
         seconds=seconds,
         wait_fraction=wait_fraction,
         starved=starved,
         copy_fraction=copy_fraction,
         trainers=len(last.readers),
-        writers=sum(writer.state == "writing" for writer in stats.writers) if stats else 0,
+        writers=sum(writer.state == "writing" for writer in writers),
         workers=len(seen.workers),
         cut_off=sum(bool(worker.blocked) for worker in seen.workers),
-        sink=seen.sink is not None,
+        sink=bool(seen.sinks),
         stopped="; ".join(stream.stopped for stream in seen.streams if stream.stopped),
         read_s=sum(worker.read_s for worker in workers),
         make_s=sum(worker.make_s for worker in workers),

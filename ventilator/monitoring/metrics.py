@@ -30,7 +30,8 @@ METRICS = (
         "Workers that went: left, unreachable or silent (died), came_back (under a new identity)",
         ("how",),
     ),
-    Definition("penstock_ventilator_sink_connected", "gauge", "1 while the sink is here"),
+    Definition("penstock_ventilator_sink_connected", "gauge", "1 while a sink is here"),
+    Definition("penstock_ventilator_sinks", "gauge", "Sinks that are here"),
     Definition(
         "penstock_ventilator_tasks",
         "gauge",
@@ -82,6 +83,7 @@ def fill(page: MetricsPage, snapshot: Snapshot) -> None:
     gone = {event.removeprefix("worker ").replace(" ", "_"): count for event, count in snapshot.lost.items()}
     page.add_each("penstock_ventilator_workers_gone_total", dict.fromkeys(_WAYS, 0) | gone)
     page.add("penstock_ventilator_sink_connected", float(snapshot.sink is not None))
+    page.add("penstock_ventilator_sinks", len(snapshot.sinks))
     for stream in snapshot.streams:
         _fill_stream(page, stream)
 

@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from penstock.protocol.messages import SinkStats, StoryPart
-from penstock.protocol.snapshot import Flow, SinkRow, Snapshot, StreamRow, TrainerRow, WorkerRow
+from penstock.protocol.snapshot import Flow, Snapshot, StreamRow, TrainerRow, WorkerRow
 from penstock.protocol.stats import QuarantinedItem, ReaderStats, WorkerStats, few, shorten
 from penstock.ventilator.core.observation import (
     LeasesObservation,
-    SinkObservation,
     StreamObservation,
     WorkerObservation,
 )
 from penstock.ventilator.monitoring.evidence import Moment, collect
 from penstock.ventilator.monitoring.scaling import Scaler, ScalingPolicy
+from penstock.ventilator.monitoring.several_sinks import ledger_of, sink_row, together, total_row
 from penstock.ventilator.monitoring.verdict import Judge
 
 #: Seconds that rates and the verdict look back.
@@ -65,8 +65,9 @@ class Snapshots:
         while self._window[0].now < seen.now - WINDOW_S:
             self._window.popleft()
         past = tuple(self._window)
-        self._ledger = seen.ledger
-        stats = (seen.sink.stats if seen.sink else None) or SinkStats()
+        self._ledger = ledger_of(seen.ledger, len(seen.sinks))
+        stats = together(sink.stats for sink in seen.sinks)
+        sinks = tuple(sink_row(sink, sink.stats or SinkStats(), seen.now) for sink in seen.sinks)
         workers = [_worker(worker, past, seen.now) for worker in seen.workers]
         trainers = [_trainer(reader, past) for reader in stats.readers]
         evidence = collect(seen, past)
@@ -80,13 +81,14 @@ class Snapshots:
             flow=_flow(past),
             streams=tuple(_stream(stream, stats, seen.now) for stream in seen.streams),
             workers=tuple(sorted(workers, key=lambda row: row.name)),
-            sink=_sink(seen.sink, stats, seen.now) if seen.sink else None,
+            sink=total_row(sinks, stats),
+            sinks=sinks,
             trainers=tuple(sorted(trainers, key=lambda row: _place(row.stats))),
             writers=stats.writers,
             lost=few(seen.lost),
             restarts=self._own.restarts,
             rejected=few(self._own.rejected),
-            ledger=seen.ledger[:LEDGER_SHOWN],
+            ledger=self._ledger[:LEDGER_SHOWN],
         )
 
 
@@ -164,17 +166,4 @@ def _stream(stream: StreamObservation, stats: SinkStats, now: float) -> StreamRo
         given_up=stream.given_up,
         spent=stream.spent,
         sink=next((each for each in stats.streams if each.stream == plan.name), None),
-    )
-
-
-def _sink(sink: SinkObservation, stats: SinkStats, now: float) -> SinkRow:
-    return SinkRow(
-        results=sink.results,
-        silent_s=max(0.0, now - sink.stats_at) if sink.stats else 0.0,
-        outcomes=stats.results,
-        bytes=stats.bytes,
-        quarantined=stats.quarantined,
-        restarts=stats.restarts,
-        rejected=stats.rejected,
-        contradicted=stats.contradicted,
     )

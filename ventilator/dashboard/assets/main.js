@@ -3,7 +3,7 @@
 import { History, makeCharts } from "./charts.js";
 import { find, say, show } from "./dom.js";
 import { Samples } from "./samples.js";
-import { showLedger, showLedgerCount, showStreams, Workers } from "./tables.js";
+import { showLedger, showLedgerCount, showSinks, showStreams, Workers } from "./tables.js";
 import { drawTopology } from "./topology.js";
 import { capital, clock, percent, rate, several, span, sum } from "./words.js";
 
@@ -58,6 +58,7 @@ function showAll() {
   showCharts(history);
   showStreams(now);
   workers.show(now);
+  showSinks(now);
   showLedger(ledger);
   showLedgerCount(now, ledger);
 }

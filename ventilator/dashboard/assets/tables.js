@@ -157,6 +157,22 @@ export class Workers {
   }
 }
 
+// One row for each sink, where several share the streams.
+export function showSinks(now) {
+  const several = now.sinks.length > 1;
+  show(find("sinks-section"), several);
+  fill(find("sinks").tBodies[0], (several ? now.sinks : []).map((sink) => ({
+    key: sink.name,
+    cells: [
+      { head: true, class: "name", text: sink.name },
+      { class: "number", text: count(sink.trainers) },
+      { class: "number", text: count(sink.held) },
+      { class: "number wide", text: bytes(sink.bytes) },
+      { class: "number wide", text: bytes(sink.sent_bytes) },
+    ],
+  })));
+}
+
 // An item fails again in every epoch: one row says so.
 function byFile(lines) {
   const found = new Map();

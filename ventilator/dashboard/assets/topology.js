@@ -25,7 +25,7 @@ function nodes(now) {
     ["ventilator", "Ventilator", `${several(ready, "task")} ready`, `${count(leased)} leased`],
     ["workers", several(now.workers.length, "worker"), `busy ${percent(busy)}`,
       several(sum(now.workers.map((worker) => worker.slots)), "slot")],
-    ["sink", now.sink ? "Sink" : "No sink", `${count(held)} held`, `of ${count(room)} wanted`],
+    ["sink", now.sinks.length > 1 ? several(now.sinks.length, "sink") : now.sink ? "Sink" : "No sink", `${count(held)} held`, `of ${count(room)} wanted`],
     ["trainers", now.trainers.length ? several(now.trainers.length, "trainer") : "No trainer",
       `waits ${percent(waits)}`,
       `${several(sum(now.trainers.map((trainer) => trainer.stats.in_flight)), "batch", "batches")} ahead`],

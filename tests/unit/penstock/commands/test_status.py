@@ -14,7 +14,7 @@ from penstock.commands.quarantine import group, merge, read_ledger
 from penstock.commands.status_display import picture, span
 from penstock.protocol.errors import SourceError
 from penstock.protocol.runtime.printable import printable
-from penstock.protocol.snapshot import Snapshot, Verdict
+from penstock.protocol.snapshot import SinkRow, Snapshot, Verdict
 from penstock.protocol.stats import CacheStats, ShardStats, WorkerStats
 
 HOSTILE = "cat/\x1b[2J[red]<b>\x9b31m.jpg"
@@ -203,3 +203,20 @@ def test_without_a_stack_that_is_said_at_once(
     [line] = capsys.readouterr().err.splitlines()
     assert f"no stack of this user runs here (no {service} listens at ipc://{tmp_path}" in line
     assert "start one by `penstock up SPEC`" in line
+
+
+def test_several_sinks_have_a_row_each() -> None:
+    """With its name, trainers and bytes; one sink needs no table."""
+    both = (
+        SinkRow(name="node-0", results="tcp://a:1", trainers=8, held=1_200, bytes=3_000_000, sent_bytes=2_000_000),
+        SinkRow(name="node-1", results="tcp://b:1", trainers=8),
+    )
+    text = show(make_snapshot(sinks=both))
+    rows = [line.split() for line in text.splitlines() if line.lstrip().startswith("node-")]
+    assert [
+        ["node-0", "8", "1,200", "3.0", "MB", "2.0", "MB", "0"],
+        ["node-1", "8", "0", "0", "B", "0", "B", "0"],
+    ] == rows
+    assert "2 sinks" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "node-0" not in show(make_snapshot(sinks=both[:1]))
