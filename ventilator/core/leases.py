@@ -194,6 +194,7 @@ class Leases:
                 worker.quiet = now - worker.live.heard_at > _QUIET_BEATS * self._intervals.heartbeat_s
                 self.workers.offer(peer)
         out += self.sinks.tick(self._delivery, self._poison, now)
+        out += self._tell_of_sinks() if self.sinks.fewer else []
         for queue in self.queues.values():
             out += self._ends.requeue_unconfirmed(queue, now)
             out += self._hedging.hedge(queue, self.queues, now)
@@ -262,7 +263,11 @@ class Leases:
         if not fresh:
             return out
         self._delivery.forgive()
-        return [*out, *(Send(worker, self._welcome()) for worker in self.workers)]
+        return [*out, *self._tell_of_sinks()]
+
+    def _tell_of_sinks(self) -> list[Instruction]:
+        self.sinks.fewer = False
+        return [Send(worker, self._welcome()) for worker in self.workers]
 
     def _beat(
         self, peer: bytes, worker: Worker | None, sink: SinkLink | None, beat: Heartbeat, now: float

@@ -52,6 +52,8 @@ class Sinks:
         self._by_peer: dict[bytes, SinkLink] = {}
         #: What several sinks need, by stream; none while there is one that is alone.
         self._shared: dict[str, SharedStream] = {}
+        #: Whether one of several sinks has gone since workers were told of the sinks: what waits for it may be dropped.
+        self.fewer = False
         #: When outcomes may be decided.
         self._decides_at = 0.0
 
@@ -120,6 +122,7 @@ class Sinks:
         """Forget a sink's connection: until it is back, nothing is known to be needed by it."""
         link = self._by_peer.pop(peer)
         link.lose()
+        self.fewer |= bool(self._shared)
         for name, queue in self._queues.items():
             if name in self._shared:
                 self._shared[name].lose(peer)
