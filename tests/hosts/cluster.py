@@ -87,10 +87,14 @@ class Cluster:
 
     def start_trainer(self, sink: str = "sink") -> Job:
         """Start the training program; it reads nothing until it is told to."""
-        script = Path(__file__).with_name("trainer.py")
-        command = [sys.executable, str(script), self.at(sink, 5557), str(self.keys("trainer"))]
-        self.trainer = self.hosts["trainer"].start("trainer", command, env={"PYTHONPATH": str(_TESTS)})
+        self.trainer = self.start_rank("trainer", sink)
         return self.trainer
+
+    def start_rank(self, host: str, sink: str, *rank: int) -> Job:
+        """Start the training program on a host; `rank`: which of how many it is."""
+        script = Path(__file__).with_name("trainer.py")
+        command = [sys.executable, str(script), self.at(sink, 5557), str(self.keys(host)), *map(str, rank)]
+        return self.hosts[host].start("trainer", command, env={"PYTHONPATH": str(_TESTS)})
 
     def start_all(self, workers: Iterable[str], *, six: bool = False, **settings: object) -> None:
         """Start everything, each worker on a host of its own, and wait until all have found each other.
