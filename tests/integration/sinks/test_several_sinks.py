@@ -172,10 +172,10 @@ def test_a_sink_that_does_not_come_back_keeps_nothing_from_the_others(
         assert stack._run is not None
         stack._supervisor.remove("sink-1")
         for mine, feed in zip(got[:2], feeds[:2], strict=True):
-            mine += [samples([batch]) for batch in take(feed, 9)]
+            mine += [samples([batch]) for batch in take(feed, 6)]
         stack._run.add("sink-1")
         for mine, feed in zip(got[2:], feeds[2:], strict=True):
-            mine += [samples([batch]) for batch in take(feed, 9)]
+            mine += [samples([batch]) for batch in take(feed, 6)]
     merged = [sample for each in zip(*got, strict=True) for batch in each for sample in batch]
     assert [sample for epoch in reference for sample in epoch][: len(merged)] == merged
 

@@ -1,0 +1,289 @@
+"""Bytes a second through two sinks over those through one, and the processor time a gigabyte from 1 to 16 sinks.
+
+Ventilator, sinks and trainers are real; workers make nothing, and push the same arrays over TCP for each task, to the
+sinks that the task names. All processes share this machine's cores: the table says how much of a core each part takes
+for a gigabyte, and so how many cores a number of sinks needs, and where this machine is the limit.
+
+    python benchmarks/sinks.py                  # about four minutes
+    python benchmarks/sinks.py --seconds 1 --rounds 1 --sinks 1 2
+"""
+
+import argparse
+import multiprocessing
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import structlog
+
+import penstock
+from penstock.protocol import wire
+from penstock.protocol.instructions import Send
+from penstock.protocol.messages import (
+    Done,
+    Drain,
+    Heartbeat,
+    Hello,
+    Intervals,
+    Reset,
+    Result,
+    SinkAddress,
+    Task,
+    Tasks,
+    Timings,
+    WorkerWelcome,
+)
+from penstock.protocol.plan import StreamPlan
+from penstock.protocol.transport.sockets import Hub
+from penstock.protocol.version import __version__
+from penstock.worker.session import Configure, Run, WorkerInstruction, WorkerSession
+from penstock.worker.sink_links import SinkLinks
+
+#: Side of the square gray images, how many of them make a task and a batch, and the ranks that share the stream.
+SIDE, ITEMS, RANKS = 512, 8, 16
+#: What a sink may hold (MB): some rounds of all ranks.
+_WINDOW_MB = 160
+#: Processes of simulated workers, workers in each, and processes that read, each for some of the ranks.
+_PUSHERS, _WORKERS, _READERS = 2, 4, 2
+#: Gigabytes that pass before a measurement begins, and longest time until then (s).
+_WARM_GB, _START_S = 0.3, 90.0
+#: The parts whose processor time is told.
+PARTS = ("ventilator", "sinks", "workers", "trainers")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measurement."""
+
+    gb_a_second: float
+    #: Processor seconds a gigabyte, by part.
+    cost: dict[str, float]
+    #: Fraction of this machine's cores that other programs left idle or these processes used.
+    busy: float
+
+
+class SimulatedWorker:
+    """Says hello as a worker does, and pushes the same arrays for each task."""
+
+    def __init__(self, hub: Hub, address: str, links: SinkLinks) -> None:
+        """Say hello."""
+        self._endpoint = hub.dealer(address, wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset), "ventilator")
+        self._links, self._name = links, uuid.uuid4().hex[:8]
+        hello = Hello(worker=self._name, incarnation=self._name, host="bench", slots=4, version=__version__)
+        self._session = WorkerSession(hello, Intervals(), time.monotonic())
+        self._plan: StreamPlan | None = None
+        self._arrays: list[wire.Array] = []
+        self._sinks: Sequence[SinkAddress] = ()
+        self._execute(self._session.start(time.monotonic()))
+
+    def turn(self) -> None:
+        """Handle all that has arrived."""
+        for _, message, _ in self._endpoint.receive():
+            self._execute(self._session.receive(message, time.monotonic()))
+        self._execute(self._session.tick(time.monotonic()))
+
+    def _execute(self, instructions: Sequence[WorkerInstruction]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case Send(message=message):
+                    self._endpoint.send(message)
+                case Configure(welcome):
+                    self._plan, self._sinks = welcome.streams[0], welcome.sinks
+                    self._arrays = [np.zeros((ITEMS, *field.shape), field.dtype) for field in self._plan.schema]
+                case Run(task):
+                    self._push(task)
+                    done = (Done(key=task.key, timings=Timings()),)
+                    self._execute(self._session.finished(done, time.monotonic()))
+                case _:
+                    pass  # notes; nothing here drains or is refused
+
+    def _push(self, task: Task) -> None:
+        assert self._plan is not None  # noqa: S101 - tasks only come after a welcome
+        result = Result.model_construct(
+            key=task.key,
+            plan=self._plan.token,
+            worker=self._name,
+            lease=task.lease,
+            frames=wire.frames_of(self._plan.schema, self._arrays),
+        )
+        self._links.follow(self._sinks, 0)
+        deliveries = self._links.deliveries(task, self._plan, result, self._arrays, None)
+        until = time.monotonic() + 10.0
+        while deliveries and time.monotonic() < until:
+            self._links.push(deliveries, 0.2)
+
+
+def run_workers(address: str) -> None:
+    """Be several workers in one process until killed; they share its links to the sinks."""
+    hub = Hub(structlog.get_logger())
+    links = SinkLinks(hub)
+    workers = [SimulatedWorker(hub, address, links) for _ in range(_WORKERS)]
+    while True:
+        hub.wait(0.1)
+        for worker in workers:
+            worker.turn()
+
+
+def run_trainers(ranks: Sequence[tuple[int, str]], passed: "Synchronized[int]") -> None:
+    """Read the batches of some ranks in turn until killed; count their bytes in `passed`."""
+    feeds = [penstock.connect(address, rank=rank, world_size=RANKS, timeout_s=60) for rank, address in ranks]
+    while True:
+        for batches in zip(*feeds, strict=True):
+            with passed.get_lock():
+                passed.value += sum(batch["image"].nbytes for batch in batches)
+
+
+def write_spec(folder: Path) -> Path:
+    """Write a spec over a manifest of images that are never opened."""
+    (folder / "list.csv").write_text("path,label\n" + "".join(f"{i:06d}.jpg,c{i % 10}\n" for i in range(100_000)))
+    spec = folder / "spec.toml"
+    spec.write_text(
+        f'[roots]\nhere = "{folder}"\n[streams.train]\ntask_items = {ITEMS}\nbatch_size = {ITEMS}\n'
+        f"window_mb = {_WINDOW_MB}\n"
+        '[streams.train.source]\nkind = "manifest"\nroot = "here"\npath = "list.csv"\n'
+        f'[streams.train.transform]\ncolor = "gray"\nresize = {{height = {SIDE}, width = {SIDE}}}\n'
+    )
+    return spec
+
+
+def free_ports(count: int) -> list[int]:
+    """Return TCP ports of loopback that are free now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@contextmanager
+def stack(sinks: int) -> Iterator[tuple[dict[str, list[int]], "Synchronized[int]"]]:
+    """Run everything; yield the processes of each part, and how many bytes trainers have."""
+    ports = free_ports(1 + 2 * sinks)
+    ventilator, *others = [f"tcp://127.0.0.1:{port}" for port in ports]
+    results, trainers = others[:sinks], others[sinks:]
+    services: list[subprocess.Popen[bytes]] = []
+    children: list[BaseProcess] = []
+    spawn = multiprocessing.get_context("spawn")
+    passed: Any = spawn.Value("q", 0)
+
+    def service(part: str, *flags: str) -> int:
+        quiet = ["--log-level", "error", "--health", ""]
+        services.append(subprocess.Popen([sys.executable, "-P", "-m", f"penstock.{part}", *flags, *quiet]))
+        return services[-1].pid
+
+    def child(target: Any, *arguments: object) -> int:  # noqa: ANN401 - a function
+        children.append(spawn.Process(target=target, args=arguments, daemon=True))
+        children[-1].start()
+        assert children[-1].pid is not None  # noqa: S101 - it was started
+        return children[-1].pid
+
+    with tempfile.TemporaryDirectory(prefix="pk-") as folder:
+        pids = {"ventilator": [service("ventilator", "--spec", str(write_spec(Path(folder))), "--bind", ventilator)]}
+        try:
+            pids["sinks"] = [
+                service(
+                    "sink",
+                    *(("--name", f"sink-{number}") if sinks > 1 else ()),
+                    *("--ventilator", ventilator, "--results", results[number], "--bind", trainers[number]),
+                    "--no-shared-memory",
+                )
+                for number in range(sinks)
+            ]
+            pids["workers"] = [child(run_workers, ventilator) for _ in range(_PUSHERS)]
+            places = [(rank, trainers[rank * sinks // RANKS]) for rank in range(RANKS)]
+            each = RANKS // _READERS
+            pids["trainers"] = [
+                child(run_trainers, places[start : start + each], passed) for start in range(0, RANKS, each)
+            ]
+            yield pids, passed
+        finally:
+            for process in children:
+                process.kill()
+            for running in services:
+                running.terminate()
+            for running in services:
+                running.wait(20)
+
+
+def _spent(pids: Sequence[int]) -> float:
+    """Return the processor seconds of processes so far."""
+    total = 0.0
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            times = psutil.Process(pid).cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def measure(sinks: int, seconds: float) -> Measured:
+    """Run a stack and measure it once it flows."""
+    with stack(sinks) as (pids, passed):
+        deadline = time.monotonic() + _START_S
+        while passed.value < _WARM_GB * 1e9:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{sinks} sinks passed {passed.value / 1e9:.2f} GB in {_START_S:.0f} s")
+            time.sleep(0.05)
+        before, began, bytes_before = {part: _spent(pids[part]) for part in PARTS}, time.monotonic(), passed.value
+        machine = psutil.cpu_times()
+        time.sleep(seconds)
+        spent = {part: _spent(pids[part]) - before[part] for part in PARTS}
+        took, gb = time.monotonic() - began, (passed.value - bytes_before) / 1e9
+        after = psutil.cpu_times()
+    others = (after.user + after.system) - (machine.user + machine.system) - sum(spent.values())
+    cores = len(os.sched_getaffinity(0))
+    if others > 0.1 * took * cores:
+        print(f"  disturbed: other programs took {others / took:.1f} cores", flush=True)
+    return Measured(gb / took, {part: spent[part] / gb for part in PARTS}, sum(spent.values()) / took / cores)
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each number of sinks")
+    parser.add_argument("--sinks", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    given = parser.parse_args()
+    found: dict[int, list[Measured]] = {sinks: [] for sinks in given.sinks}
+    for _ in range(given.rounds):  # side by side: what disturbs the machine disturbs all of them
+        for sinks in given.sinks:
+            found[sinks].append(measure(sinks, given.seconds))
+            last = found[sinks][-1]
+            print(f"  {sinks:2d} sinks: {last.gb_a_second:.2f} GB/s, {last.busy:.0%} of the cores", flush=True)
+    cores = len(os.sched_getaffinity(0))
+    print(f"{cores} cores; {RANKS} ranks; processor seconds a GB:")
+    print("sinks   GB/s  " + "".join(f"{part:>12}" for part in PARTS) + "   a sink's core carries")
+    for sinks, rounds in found.items():
+        cost = {part: statistics.median(each.cost[part] for each in rounds) for part in PARTS}
+        speed = statistics.median(each.gb_a_second for each in rounds)
+        row = "".join(f"{cost[part]:12.3f}" for part in PARTS)
+        print(f"{sinks:5d}  {speed:5.2f}  {row}   {1 / cost['sinks']:.2f} GB/s")
+    if {1, 2} <= found.keys():
+        ratios = [two.gb_a_second / one.gb_a_second for one, two in zip(found[1], found[2], strict=True)]
+        own = [one.cost["sinks"] / two.cost["sinks"] for one, two in zip(found[1], found[2], strict=True)]
+        needed = statistics.median(sum(each.cost.values()) / each.cost["sinks"] * 2 for each in found[2])
+        print(f"two sinks over one here: {statistics.median(ratios):.2f} times the bytes a second;")
+        print(
+            f"with a core for each sink and {needed:.0f} cores in all: {2 * statistics.median(own):.2f} times "
+            "(twice, less what a sink's work on a byte costs more than that of one sink)"
+        )
+
+
+if __name__ == "__main__":
+    main()
