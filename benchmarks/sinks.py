@@ -56,7 +56,7 @@ from penstock.worker.sink_links import SinkLinks
 #: Side of the square gray images, how many of them make a task and a batch, and the ranks that share the stream.
 SIDE, ITEMS, RANKS = 512, 8, 16
 #: What a sink may hold (MB): some rounds of all ranks.
-_WINDOW_MB = 160
+_WINDOW_MB = 400
 #: Processes of simulated workers, workers in each, and processes that read, each for some of the ranks.
 _PUSHERS, _WORKERS, _READERS = 2, 4, 2
 #: Gigabytes that pass before a measurement begins, and longest time until then (s).

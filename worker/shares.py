@@ -1,14 +1,13 @@
 """Which rows of a unit of work go to a sink: those of the samples at the positions that it gets. Pure functions."""
 
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 
+from penstock.protocol import ranges
 from penstock.protocol.messages import Failure, TaskKey
 from penstock.protocol.order import Int64s
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.ranges import Ranges
 from penstock.protocol.wire import Array
 
 
@@ -23,11 +22,9 @@ def unit_positions(plan: StreamPlan, key: TaskKey, failures: Sequence[Failure]) 
     return positions[list(offsets)].ravel()
 
 
-def rows_in(positions: Int64s, spans: Ranges) -> Int64s:
+def rows_in(positions: Int64s, spans: ranges.Ranges) -> Int64s:
     """Return the rows whose position is in one of `spans`, which are sorted and disjoint, ascending."""
-    # Each position lies between two bounds; behind an odd number of them, it is inside of a span.
-    bounds = np.fromiter(chain.from_iterable(spans), np.int64, 2 * len(spans))
-    return np.flatnonzero(np.searchsorted(bounds, positions, side="right") % 2)
+    return np.flatnonzero(ranges.contained(spans, positions))
 
 
 def picked(arrays: Sequence[Array], rows: Int64s) -> list[Array]:

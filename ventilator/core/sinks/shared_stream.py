@@ -17,6 +17,7 @@ from penstock.protocol.order import Geometry, Int64s
 from penstock.protocol.outcomes.failing_text import failed_in
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_SPANS
+from penstock.ventilator.core.sinks.patience import NOWHERE, Patience, Reach, reach_of
 from penstock.ventilator.core.sinks.settling import Settling
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.work import Work
@@ -41,6 +42,8 @@ class _Need:
     #: Whether it waits for an answer, whatever is settled; the reason for a stop that it was told.
     unanswered: bool = False
     told_stop: str = ""
+    #: The tasks that its window spans.
+    reach: Reach = NOWHERE
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ class SharedStream:
     queue: StreamQueue
     settling: Settling
     _needs: dict[bytes, _Need] = field(default_factory=dict)
+    _patience: Patience = field(default_factory=Patience)
 
     def take(self, peer: bytes, need: StreamNeed | None, report: int) -> None:
         """Adopt a sink's report. Raises RemoteProtocolError if it makes no sense."""
@@ -59,7 +63,8 @@ class SharedStream:
             return
         self._check(need)
         lacking = self._lacking(need.lacks) if before is None or before.need.lacks != need.lacks else before.lacking
-        known = self._needs[peer] = _Need(need, lacking, report)
+        reach = reach_of(need.missing, lacking, before.reach if before else NOWHERE)
+        known = self._needs[peer] = _Need(need, lacking, report, reach=reach)
         if before:
             known.told, known.told_stop = ranges.intersect(before.told, need.missing), before.told_stop
         known.unanswered = bool(need.settled or need.failed)
@@ -90,6 +95,7 @@ class SharedStream:
             need = StreamNeed.model_construct(stream=self.queue.plan.name, missing=(), stopped=settling.stopped)
             return self.queue.need(need, held, now)
         missing = self._missing()
+        missing = ranges.subtract(missing, self._waiting(ranges.subtract(missing, self.queue.missing), now))
         doubted = settling.doubted(missing)
         came = settling.take_fresh()
         self._cut(missing, came, held)
@@ -170,6 +176,12 @@ class SharedStream:
                 lacking = ranges.subtract(lacking, ranges.from_sorted(over))
             found += lacking
         return ranges.lowest(ranges.normalise(found), _MOST_TASKS)
+
+    def _waiting(self, fresh: Ranges, now: float) -> Ranges:
+        """Return which of these tasks, new to the queue, wait for the reports of other sinks."""
+        needs = self._needs.values()
+        lacking = ranges.normalise(span for known in needs for span in known.lacking)
+        return self._patience.waiting(fresh, lacking, [known.reach for known in needs], now)
 
     def _lacks(self, peer: bytes, key: TaskKey) -> Int64s:
         """Return the positions of a unit of work that a sink lacks, without those that failed."""
