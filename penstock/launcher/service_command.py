@@ -39,7 +39,7 @@ def settings_of_services(
 ) -> dict[str, dict[str, Any]]:
     """Return the settings of each service of a stack: what all have in `common`, addresses, its own, `options`.
 
-    `own` may name further processes, such as `sink-1`: those have the service's settings and their own.
+    `own` and `options` may name further processes, such as `sink-1`: those have the service's settings and their own.
     """
     meeting = {
         "ventilator": {"bind": addresses.ventilator},
@@ -48,7 +48,11 @@ def settings_of_services(
         "worker": {"ventilator": addresses.ventilator},
     }
     services = {name: {**common, **met, **own.get(name, {}), **options.get(name, {})} for name, met in meeting.items()}
-    others = {name: {**services[name.partition("-")[0]], **given} for name, given in own.items() if name not in meeting}
+    others = {
+        name: {**services[name.partition("-")[0]], **given, **options.get(name, {})}
+        for name, given in own.items()
+        if name not in meeting
+    }
     return services | others
 
 

@@ -9,8 +9,10 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import product
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from support.streams import OPTIONS, make_images, make_spec, make_stream, take, until
@@ -204,3 +206,24 @@ def test_every_process_may_die(spec: dict[str, Any], reference: list[list[str]])
             if names and number % 2 == 0:
                 kill(stack, names.pop(0), signal.SIGTERM if number % 4 else signal.SIGKILL)
     assert [sample for epoch in reference for sample in epoch] == got
+
+
+@pytest.mark.slow
+def test_one_of_several_sinks_records_all_samples(
+    spec: dict[str, Any], reference: list[list[str]], tmp_path: Path
+) -> None:
+    """While its own rank and another sink's train on half of them each: the file holds the epoch of one sink."""
+    output = tmp_path / "patches.h5"
+    options = {name: dict(each) for name, each in OPTIONS.items()}
+    options["sink-1"] = {"writer": "hdf5", "output": str(output)}
+    with LocalStack(spec, workers=2, sinks=2, options=options) as stack:
+        feeds = [stack.feed(rank=rank, world_size=2) for rank in range(2)]
+        got = [sample for each in rounds(feeds, 1) for sample in each]
+        until(lambda: (stack.status()["sink-1"].get("writer") or {}).get("state") == "finished", "the file")
+    assert reference[0] == got
+    with h5py.File(output) as file:
+        images, labels = file["image"][:], file["label"][:]
+    assert len(reference[0]) == len(images) == len(labels)
+    with started(spec, 1) as (_, [feed]):
+        made = list(feed)
+    np.testing.assert_array_equal(np.concatenate([batch["image"] for batch in made]), images)
