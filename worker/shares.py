@@ -15,7 +15,7 @@ def unit_positions(plan: StreamPlan, key: TaskKey, failures: Sequence[Failure]) 
     """Return the position of each row of a unit's fields: by item, then by patch, without the items that failed."""
     positions = plan.geometry.positions(key.ordinal)
     which = key.which
-    offsets = range(len(positions)) if which is None else (which,) if isinstance(which, int) else which
+    offsets: Sequence[int] = range(len(positions)) if which is None else (which,) if isinstance(which, int) else which
     if failures:
         failed = {failure.offset for failure in failures}
         offsets = [offset for offset in offsets if offset not in failed]

@@ -166,7 +166,7 @@ def test_a_sink_that_does_not_come_back_keeps_nothing_from_the_others(
     spec: dict[str, Any], reference: list[list[str]]
 ) -> None:
     """It is asked to leave; the other sink's ranks train on. Once it is back, so do its own, without a gap."""
-    got: list[list[str]] = [[], [], [], []]
+    got: list[list[list[str]]] = [[], [], [], []]
     with started(spec, 2, 4) as (stack, feeds):
         for mine, feed in zip(got, feeds, strict=True):
             mine += [samples([batch]) for batch in take(feed, 1)]
