@@ -4,8 +4,8 @@ Ventilator, sinks and trainers are real; workers make nothing, and push the same
 sinks that the task names. All processes share this machine's cores: the table says how much of a core each part takes
 for a gigabyte, and so how many cores a number of sinks needs, and where this machine is the limit.
 
-    python benchmarks/sinks.py                  # about four minutes
-    python benchmarks/sinks.py --seconds 1 --rounds 1 --sinks 1 2
+    python benchmarks/topology/sinks.py                  # about four minutes
+    python benchmarks/topology/sinks.py --seconds 1 --rounds 1 --sinks 1 2
 """
 
 import argparse
