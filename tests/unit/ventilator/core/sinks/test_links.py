@@ -28,6 +28,7 @@ from penstock.protocol.messages import (
     WorkerWelcome,
 )
 from penstock.ventilator.core.leases import Leases
+from penstock.ventilator.core.sinks import patience
 
 INTERVALS = Intervals(heartbeat_s=1.0, silence_s=5.0)
 
@@ -80,8 +81,9 @@ class Stack:
 
 
 @pytest.fixture
-def stack() -> Stack:
-    """A ventilator and a worker."""
+def stack(monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """A ventilator and a worker; no task waits for other sinks' reports, which `test_patience.py` tests."""
+    monkeypatch.setattr(patience, "_PATIENCE_S", 0.0)
     return Stack()
 
 
@@ -243,3 +245,27 @@ def test_reports_that_make_no_sense_are_rejected(stack: Stack, nonsense: dict[st
     stack.sequence = 9
     stack.need("a", (0, 1))
     assert 1 == len(stack.deal())
+
+
+def test_tasks_are_leased_once_for_sinks_that_report_one_after_the_other() -> None:
+    """Of which the first sink wants no samples wait for the report of the second; each task goes to its sink alone."""
+    stack = Stack()
+    stack.join("a", "b")
+    stack.need("a", (0, 8), lacks=((0, 16),))
+    first = stack.deal()
+    stack.need("b", (0, 8), lacks=((16, 32),))
+    second = stack.deal()
+    assert [0, 1, 2, 3] == [task.key.ordinal for task in first]
+    assert [4, 5, 6, 7] == [task.key.ordinal for task in second]
+    assert {("a",)} == {tuple(each.sink for each in task.destinations) for task in first}
+    assert {("b",)} == {tuple(each.sink for each in task.destinations) for task in second}
+
+
+def test_workers_hear_of_a_sink_that_is_lost(stack: Stack) -> None:
+    """So they drop what waits for it, and it keeps nothing from the others."""
+    stack.join("a", "b")
+    stack.hear(b"b", Goodbye())
+    sent = stack.take(stack.leases.tick(stack.now))
+    assert [["a"]] == [[sink.name for sink in told.sinks] for _, told in sent if isinstance(told, WorkerWelcome)]
+    again = stack.take(stack.leases.tick(stack.now))
+    assert [] == [told for _, told in again if isinstance(told, WorkerWelcome)]
