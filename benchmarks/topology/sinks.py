@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -173,7 +173,7 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def stack(sinks: int) -> Iterator[tuple[dict[str, list[int]], "Synchronized[int]"]]:
+def stack(sinks: int) -> Generator[tuple[dict[str, list[int]], "Synchronized[int]"]]:
     """Run everything; yield the processes of each part, and how many bytes trainers have."""
     ports = free_ports(1 + 2 * sinks)
     ventilator, *others = [f"tcp://127.0.0.1:{port}" for port in ports]
@@ -255,7 +255,7 @@ def measure(sinks: int, seconds: float) -> Measured:
 
 def main() -> None:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Measures several sinks against one.")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each number of sinks")
     parser.add_argument("--sinks", type=int, nargs="+", default=[1, 2, 4, 8, 16])

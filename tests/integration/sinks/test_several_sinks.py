@@ -6,16 +6,16 @@ Real processes, with items among them that fail; sinks are killed, stopped and r
 import hashlib
 import os
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from support.streams import OPTIONS, make_images, make_spec, make_stream, take, until
+from support.written import opened
 
 import penstock
 from penstock.launcher.stack import LocalStack
@@ -59,15 +59,15 @@ def rounds(feeds: Sequence[Feed], epochs: int) -> Iterator[list[str]]:
 @contextmanager
 def started(
     spec: dict[str, Any], sinks: int, ranks: int = 1, **options: Any
-) -> Iterator[tuple[LocalStack, list[Feed]]]:
+) -> Generator[tuple[LocalStack, list[Feed]]]:
     """Run a stack of two workers and so many sinks; yield it with a feed for each rank."""
-    with ExitStack() as opened:
-        stack = opened.enter_context(
+    with ExitStack() as entered:
+        stack = entered.enter_context(
             LocalStack(
                 spec, workers=2, sinks=sinks, options={name: dict(each) for name, each in OPTIONS.items()}, **options
             )
         )
-        yield stack, [opened.enter_context(stack.feed(rank=rank, world_size=ranks)) for rank in range(ranks)]
+        yield stack, [entered.enter_context(stack.feed(rank=rank, world_size=ranks)) for rank in range(ranks)]
 
 
 @pytest.fixture(scope="module")
@@ -185,10 +185,10 @@ def test_a_sink_that_does_not_come_back_keeps_nothing_from_the_others(
 @pytest.mark.slow
 def test_a_trainer_may_read_from_any_sink(spec: dict[str, Any], reference: list[list[str]]) -> None:
     """The sinks' names choose nothing: a rank that is told another node's sink gets its own batches there."""
-    with started(spec, 2) as (stack, _), ExitStack() as opened:
+    with started(spec, 2) as (stack, _), ExitStack() as entered:
         addresses = [stack.addresses.of_sink(number).trainers for number in (1, 0, 0, 1)]
         feeds = [
-            opened.enter_context(penstock.connect(address, rank=rank, world_size=4))
+            entered.enter_context(penstock.connect(address, rank=rank, world_size=4))
             for rank, address in enumerate(addresses)
         ]
         got = [sample for each in rounds(feeds, 1) for sample in each]
@@ -221,7 +221,7 @@ def test_one_of_several_sinks_records_all_samples(
         got = [sample for each in rounds(feeds, 1) for sample in each]
         until(lambda: (stack.status()["sink-1"].get("writer") or {}).get("state") == "finished", "the file")
     assert reference[0] == got
-    with h5py.File(output) as file:
+    with opened(output) as file:
         images, labels = file["image"][:], file["label"][:]
     assert len(reference[0]) == len(images) == len(labels)
     with started(spec, 1) as (_, [feed]):

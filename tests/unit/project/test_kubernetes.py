@@ -11,7 +11,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from penstock.protocol.runtime.settings import ServiceSettings, parse
-from penstock.sink.service import SinkSettings
+from penstock.sink.settings import SinkSettings
 from penstock.ventilator.monitoring.metrics import METRICS
 from penstock.ventilator.service import VentilatorSettings
 from penstock.worker.service import WorkerSettings
