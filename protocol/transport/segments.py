@@ -180,11 +180,11 @@ class Segment:
         """Reader only: keep the owner from beginning a generation until `let_go`; return false if it would not heed."""
         if not self._words[_HEEDS]:
             return False
+        with _FORKING:  # not with the guard: while another thread forks, the collector may let go there
+            _HELD.add(self)
         with self._guard:  # the collector may let go meanwhile, on this very thread
             self._holders += 1
             if self._holders > 1 or self._lock(file_locks.READ):
-                with _FORKING:
-                    _HELD.add(self)
                 return True
             self._holders -= 1
         return False
