@@ -217,7 +217,7 @@ class Segment:
 
 #: Segments that are held, or were; and what guards them, also while this process forks.
 _HELD: WeakSet[Segment] = WeakSet()
-_FORKING = threading.Lock()
+_FORKING = threading.RLock()
 
 
 def _note_fork() -> None:

@@ -99,7 +99,7 @@ class Borrowing:
             rows = slice(rows.start - len(piece), rows.stop - len(piece))
         if len(found) == 1 and found[0].nbytes >= _LEAST_HELD:
             return found[0]
-        return self._buffers.join(found)
+        return self._buffers.join(found or [pieces[0][:0]])
 
     def _join(self, pieces: Mapping[str, Sequence[Array]]) -> dict[str, Array]:
         """Return whole fields, in memory that is the program's own and may be written to."""

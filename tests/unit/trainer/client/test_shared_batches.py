@@ -123,3 +123,13 @@ def test_a_program_that_keeps_all_batches_holds_some_of_them_only() -> None:
     assert all(np.array_equal(np.arange(_BATCH), numbers(batch)) for batch in kept)
     kept.clear()
     assert loan_of(lent_batch(borrowing, 200)["image"]) is not None
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_batch_without_samples_is_one(*, copies: bool) -> None:
+    """A sink says so, and the trainer goes on: all fields have their types and no rows."""
+    borrowing, message, arrays, _ = three_batches(copies=copies)
+    sizes = (2 * _BATCH, 0, _BATCH)
+    first, none, last = borrowing.own(message.model_copy(update={"sizes": sizes}), arrays, PLAN)
+    assert sizes == tuple(len(batch["image"]) for batch in (first, none, last))
+    assert [field.dtype for field in PLAN.schema] == [none[field.name].dtype.name for field in PLAN.schema]
