@@ -193,7 +193,7 @@ class Leases:
                 out.append(Send(peer, Heartbeat()))
                 worker.quiet = now - worker.live.heard_at > _QUIET_BEATS * self._intervals.heartbeat_s
                 self.workers.offer(peer)
-        out += self.sinks.tick(self._delivery, self._poison, now)
+        out += self.sinks.tick(self._poison, now)
         out += self._tell_of_sinks() if self.sinks.fewer else []
         for queue in self.queues.values():
             out += self._ends.requeue_unconfirmed(queue, now)
@@ -206,8 +206,15 @@ class Leases:
         return now + self._intervals.heartbeat_s / 4
 
     def dispatch(self, now: float) -> list[Instruction]:
-        """Lease ready work to free slots, lowest position first; one message a worker."""
-        return self._dispatcher.dispatch(now)
+        """Lease ready work to free slots, lowest position first; one message a worker.
+
+        Call it after handling all messages that have arrived: what several sinks say is looked at once for all of them.
+        """
+        return [*self.review(now), *self._dispatcher.dispatch(now)]
+
+    def review(self, now: float) -> list[Instruction]:
+        """Decide by what several sinks have reported."""
+        return self.sinks.review(self._delivery, now)
 
     def observe(self, now: float) -> LeasesObservation:
         """Return what the status, the metrics and the dashboard show of this core."""

@@ -68,7 +68,7 @@ class Work:
     doubted_by: frozenset[int] = frozenset()
     doubted_since: float = 0.0
     #: With several sinks: the positions that its last lease sends to each.
-    destined: dict[bytes, Ranges] = field(default_factory=dict)
+    destined: dict[bytes, Ranges] | None = None
 
 
 def entry(key: TaskKey) -> Entry:

@@ -10,6 +10,7 @@ from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Instruction, Note, Send
 from penstock.protocol.messages import (
     Destination,
+    Drain,
     Intervals,
     Progress,
     SinkAddress,
@@ -56,6 +57,8 @@ class Sinks:
         self.fewer = False
         #: When outcomes may be decided.
         self._decides_at = 0.0
+        #: Whether anything was reported since the last review.
+        self._changed = False
 
     @property
     def first(self) -> SinkLink:
@@ -101,6 +104,8 @@ class Sinks:
         if refusal := self.first.refuse(peer, hello):
             return refusal, False
         out: list[Instruction] = [Send(peer, self.first.welcome())]
+        if link is None and len(self._by_peer) >= MOST_SINKS:
+            return _too_many(peer), False
         if known := self._by_peer.get(peer):
             if known.name == hello.name:
                 return out, False
@@ -127,6 +132,7 @@ class Sinks:
             if name in self._shared:
                 self._shared[name].lose(peer)
                 self._shared[name].merge(self._workers.is_held, now)
+                self._changed = True
             else:
                 queue.need(None, self._workers.is_held, now)
         return [Note(event, {"sink": link.name} if link.name else {}, level="warning")]
@@ -140,9 +146,10 @@ class Sinks:
         if needs is None:
             return []
         if self._shared:
+            self._changed = True
             for name, stream in self._shared.items():
                 stream.take(peer, needs.get(name), message.sequence)
-            return [*self._review(delivery, now), *self._answers({peer})]
+            return []
         out: list[Instruction] = []
         for name, queue in self._queues.items():
             need = needs.get(name)
@@ -150,13 +157,13 @@ class Sinks:
             out += delivery.arrived(queue.need(need, self._workers.is_held, now), now)
         return [*out, *poison.untold(peer)]
 
-    def tick(self, delivery: Delivery, poison: Poison, now: float) -> list[Instruction]:
+    def tick(self, poison: Poison, now: float) -> list[Instruction]:
         """Notice silence; send heartbeats, and repeat what may have been lost."""
         out: list[Instruction] = []
         for peer, link in list(self._by_peer.items()):
             if link.is_lost(now):
                 out += self.lose(peer, "sink silent", now)
-        out += self._review(delivery, now)
+        self._changed = True
         for peer, link in self._by_peer.items():
             if not (heartbeat := link.heartbeat(now)):
                 continue
@@ -180,10 +187,11 @@ class Sinks:
         """Return all sinks that are or were connected, by name."""
         return [self._links[name] for name in sorted(self._links)]
 
-    def _review(self, delivery: Delivery, now: float) -> list[Instruction]:
-        """Decide by what several sinks have reported; tell them what is new."""
-        if not self._shared:
+    def review(self, delivery: Delivery, now: float) -> list[Instruction]:
+        """Decide by what several sinks have reported, once for all reports that have come; tell them what is new."""
+        if not self._shared or not self._changed:
             return []
+        self._changed = False
         out: list[Instruction] = []
         for stream in self._shared.values():
             if now >= self._decides_at:
@@ -218,6 +226,11 @@ class Sinks:
         gone = [name for name, link in self._links.items() if link.peer is None]
         for name in gone[: max(0, len(self._links) - MOST_SINKS)]:
             del self._links[name]
+
+
+def _too_many(peer: bytes) -> list[Instruction]:
+    reason = f"there are {MOST_SINKS} sinks with other names already: give sinks that take each other's place one name"
+    return [Send(peer, Drain(reason=reason)), Note("sink refused", {"reason": reason}, "error")]
 
 
 def _stopped(queue: StreamQueue, need: StreamNeed | None) -> list[Instruction]:

@@ -39,6 +39,8 @@ class _Need:
     report: int
     #: Tasks whose outcomes it was told since its last heartbeat.
     told: Ranges = ()
+    #: Whether it is to be decided by what it says.
+    fresh: bool = True
     #: Whether it waits for an answer, whatever is settled; the reason for a stop that it was told.
     unanswered: bool = False
     told_stop: str = ""
@@ -80,7 +82,9 @@ class SharedStream:
     def settle(self) -> None:
         """Decide by all that came to the sinks, and by what was given up."""
         for known in self._needs.values():
-            self.settling.hear(known.need.made, known.need.failing)
+            if known.fresh:
+                self.settling.hear(known.need.made, known.need.failing)
+                known.fresh = False
         for work in list(self.queue.works.values()) if self.queue.deaths.poison else ():
             if work.failure:
                 work.told = True
@@ -152,16 +156,16 @@ class SharedStream:
 
     def destinations(self, work: Work, names: dict[bytes, str]) -> tuple[Destination, ...]:
         """Return where the samples of a unit of work go now; `names` are those of the connected sinks."""
-        work.destined = {}
+        destined: dict[bytes, Ranges] = {}
         for peer in sorted(self._needs, key=lambda peer: names.get(peer, "")):
             if peer in names and len(places := self._lacks(peer, work.key)):
-                work.destined[peer] = ranges.from_sorted(np.unique(places).tolist())[:MOST_SPANS]
-        if not work.destined:  # only what failed is to be known: the first sink that asks hears it
+                destined[peer] = ranges.from_sorted(np.unique(places).tolist())[:MOST_SPANS]
+        if not destined:  # only what failed is to be known: the first sink that asks hears it
             ordinal = work.key.ordinal
             asking = (peer for peer, known in self._needs.items() if ranges.holds(known.need.missing, ordinal))
-            work.destined = {peer: () for peer in asking if peer in names}
-            work.destined = dict(sorted(work.destined.items(), key=lambda each: names[each[0]])[:1])
-        return tuple(Destination(sink=names[peer], positions=places) for peer, places in work.destined.items())
+            destined = dict.fromkeys(sorted(filter(names.get, asking), key=lambda peer: names[peer])[:1], ())
+        work.destined = destined
+        return tuple(Destination(sink=names[peer], positions=places) for peer, places in destined.items())
 
     def _missing(self) -> Ranges:
         settling = self.settling
@@ -243,8 +247,9 @@ class SharedStream:
         """
         if not self.settling.known.is_settled(work.key.ordinal):
             return False
+        destined = work.destined or {}
         lacks = {peer: self._lacks(peer, work.key) for peer in self._needs}
-        coming = (ranges.contained(work.destined.get(peer, ()), places).any() for peer, places in lacks.items())
+        coming = (ranges.contained(destined.get(peer, ()), places).any() for peer, places in lacks.items())
         return any(map(len, lacks.values())) and not any(coming)
 
     def _failed(self, settled: Ranges) -> tuple[tuple[Failed, ...], set[int]]:

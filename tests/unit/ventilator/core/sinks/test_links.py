@@ -67,7 +67,8 @@ class Stack:
         """Let a sink report."""
         self.sequence += 1
         need = StreamNeed.model_validate({"stream": "train", "missing": missing} | more)
-        return self.hear(sink.encode(), Progress(sequence=self.sequence, needs=(need,)))
+        sent = self.hear(sink.encode(), Progress(sequence=self.sequence, needs=(need,)))
+        return sent + self.take(self.leases.review(self.now))
 
     def deal(self) -> list[Task]:
         """Return what the worker is leased now."""
