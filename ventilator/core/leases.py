@@ -105,14 +105,8 @@ class Leases:
         )
         second_words = SecondWords(self.workers, self.policy.second_word_s)
         suspects = Suspects(self.workers, second_words, self.policy.hedge_s)
-        self._dispatcher = Dispatcher(
-            self.queues,
-            self.workers,
-            suspects,
-            LeaseProver(lease_key),
-            second_words,
-            self.log,
-        )
+        prover = LeaseProver(lease_key)
+        self._dispatcher = Dispatcher(self.queues, self.workers, suspects, prover, second_words, self.log)
         self._dispatcher.destinations = self.sinks.destinations
         self._delivery = Delivery(self.workers, self.policy.confirm_s)
         self._hedging = Hedging(self.workers, self.policy.hedge_s, self.policy.hedge_factor, self.log)
@@ -206,10 +200,7 @@ class Leases:
         return now + self._intervals.heartbeat_s / 4
 
     def dispatch(self, now: float) -> list[Instruction]:
-        """Lease ready work to free slots, lowest position first; one message a worker.
-
-        Call it after handling all messages that have arrived: what several sinks say is looked at once for all of them.
-        """
+        """Lease ready work to free slots, lowest position first; call it after handling all messages that have come."""
         return [*self.review(now), *self._dispatcher.dispatch(now)]
 
     def review(self, now: float) -> list[Instruction]:
