@@ -136,6 +136,27 @@ $(FORMATS)/.set-up-in: $(STAMP) tests/formats/requirements.txt
 	$(FORMATS)/bin/python -m pip --disable-pip-version-check install -c $(FORMATS)/constraints.txt -r tests/formats/requirements.txt
 	@pwd -P > $@
 
+# Engines that run on this machine: Ray, in an environment of its own, and Slurm, which root gets from Debian.
+ENGINES := build/engines
+ENGINES_PIP := $(ENGINES)/bin/python -m pip --disable-pip-version-check
+
+ifneq ($(shell test ! -e $(ENGINES)/.set-up-in || test "$$(cat $(ENGINES)/.set-up-in)" = "$$(pwd -P)" || echo moved),)
+.PHONY: $(ENGINES)/.set-up-in
+endif
+
+test-engines: $(ENGINES)/.set-up-in
+	@if ! test -x /usr/sbin/slurmctld && test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
+	  apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends \
+	    slurmctld slurmd slurm-client munge || echo 'Slurm cannot be installed: its tests are skipped' >&2; fi
+	$(ENGINES)/bin/pytest -m engines tests/engines $(ARGS)
+
+$(ENGINES)/.set-up-in: pyproject.toml setup.py constraints.txt tests/engines/requirements.txt
+	rm -rf $(ENGINES)
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES_PIP) install -c constraints.txt --upgrade pip
+	$(ENGINES_PIP) install -c constraints.txt --build-constraint constraints.txt -r tests/engines/requirements.txt -e . --group torch
+	@pwd -P > $@
+
 # MosaicML's own writer, which brings PyTorch with CUDA (6 GB): not part of CI, where the files are written by hand.
 test-formats-mosaicml: $(FORMATS)/.set-up-in $(FORMATS)-mosaicml/.set-up-in
 	FORMATS_MOSAICML_PYTHON=$(FORMATS)-mosaicml/bin/python $(FORMATS)/bin/python -P -m pytest -m formats tests/formats $(ARGS)

@@ -22,7 +22,7 @@ PACKAGE = "penstock"
 #: in, without the leading "penstock."; "" is penstock/__init__.py alone.
 FLOORS = (
     # The face: public names and commands.
-    ("", "__main__", "cli", "commands", "bench", "demo", "trace"),
+    ("", "__main__", "cli", "commands", "bench", "demo", "trace", "ray"),
     ("image_data_generator",),
     ("launcher",),
     # The four parts: they meet on the wire only.

@@ -1,5 +1,6 @@
 """The tier of engines that run on this machine: a stream, what an undisturbed local run of it gives, a cluster."""
 
+import importlib.util
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ window_mb = 0.1
 patch = {{ kind = "random", height = 32, width = 40 }}
 augment = {{ horizontal_flip = true }}
 """
+#: Other tiers do without Ray, and leave these tests out anyway.
+collect_ignore = [] if importlib.util.find_spec("ray") else ["test_ray.py"]
 #: Epochs that each test trains for; batches of one rank in them, of one rank alone and of each of two.
 EPOCHS, ALONE, OF_TWO = 2, 90, 46
 

@@ -1,0 +1,41 @@
+"""What actors of a stack are given: frozen records of plain values, which Ray sends to other nodes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StackSettings:
+    """What the actor of the services runs."""
+
+    spec: str
+    #: Addresses as other nodes reach them; the actor binds the same ports again when it is restarted.
+    ventilator: str
+    results: str
+    trainers: str
+    #: Key bundles by role.
+    keys: Mapping[str, str]
+    roots: Mapping[str, str]
+    #: Fewest and most workers; if they differ, their number follows the need.
+    workers: tuple[int, int]
+    workers_per_actor: int
+    #: Folder of each node for decoded images; empty: the worker's default.
+    cache: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What an actor of workers runs."""
+
+    ventilator: str
+    keys: str
+    count: int
+    cache: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerSettings:
+    """What a trainer needs to connect."""
+
+    address: str
+    keys: str

@@ -1,0 +1,237 @@
+"""`penstock.ray.start` and `penstock.ray.connect`: what a program of a Ray job calls."""
+
+import functools
+import io
+import os
+import random
+import socket
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from penstock.commands.keys import ExportSettings, InitSettings, export, init
+from penstock.launcher.worker_count import WorkerCount, Workers
+from penstock.protocol.errors import DeadlineError, SpecError, StackError
+from penstock.protocol.snapshot import Snapshot
+from penstock.protocol.spec.roots import absolute_root
+from penstock.protocol.spec.spec import Spec, as_spec
+from penstock.protocol.transport.own_files import open_own
+from penstock.ray.actors import StackActor, ray
+from penstock.ray.settings import StackSettings, TrainerSettings
+from penstock.trainer.client.feed import Feed
+
+#: Ports of which a stack takes three: below those that kernels give to programs that ask for any.
+_PORTS = range(20_000, 32_000)
+#: Seconds for the services to list the sources, for an answer of an actor, and for the end.
+_START_S, _ANSWER_S, _STOP_S = 300.0, 30.0, 60.0
+_LOOK_S = 0.2
+
+
+class RayStack:
+    """A running stack of a Ray job; a context manager. Made by `penstock.ray.start`."""
+
+    def __init__(self, actor: Any, name: str, workers: tuple[int, int]) -> None:  # noqa: ANN401 - Ray's
+        """Take over a started actor."""
+        self._actor, self.name, self._workers = actor, name, workers
+
+    def __repr__(self) -> str:
+        """Show name and bounds."""
+        least, most = self._workers
+        return f"<RayStack {self.name!r} with {least if least == most else f'{least} to {most}'} workers>"
+
+    def __enter__(self) -> Self:
+        """Return the stack."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    def feed(self, stream: str = "train", **options: Any) -> Feed:  # noqa: ANN401 - those of `connect`
+        """Return a feed, as `penstock.ray.connect` does."""
+        return connect(stream, name=self.name, **options)
+
+    def scale(self, workers: int) -> None:
+        """Keep this many workers. Raises StackError if their number follows the need."""
+        if self._workers[0] != self._workers[1]:
+            raise StackError(f"{self!r} scales by itself: start it with a number of workers to scale it by hand")
+        if isinstance(workers, bool) or workers < 0:
+            raise StackError(f"workers = {workers!r}: give a whole number, 0 or more")
+        ray.get(self._actor.scale.remote(workers), timeout=_ANSWER_S)
+        self._workers = (workers, workers)
+
+    def snapshot(self) -> Snapshot:
+        """Return the state of the stack. Raises DeadlineError without an answer, StackError if it cannot run."""
+        snapshot: Snapshot = _ask(self._actor.snapshot)
+        return snapshot
+
+    def failure(self) -> str:
+        """Return why a service cannot run, or nothing."""
+        failure: str = _ask(self._actor.failure)
+        return failure
+
+    def stop(self) -> None:
+        """End workers and services; does nothing if they have ended."""
+        with suppress(ray.exceptions.RayError):
+            ray.get(self._actor.stop.remote(), timeout=_STOP_S)
+        ray.kill(self._actor)
+
+
+def start(  # noqa: PLR0913 - by keyword, each with a default
+    spec: str | Path | Mapping[str, Any] | Spec,
+    *,
+    workers: Workers = (1, 64),
+    sinks: int = 1,
+    workers_per_actor: int = 1,
+    roots: Mapping[str, str | os.PathLike[str]] | None = None,
+    cache: str = "",
+    name: str = "penstock",
+) -> RayStack:
+    """Start a stack in this Ray job: services on this node, workers wherever Ray has room; return when it is ready.
+
+    `workers` is a number or bounds such as (2, 64), between which their number follows the need; each reserves a CPU,
+    `workers_per_actor` of them on one node. Ray's autoscaler adds nodes for those that have none. `roots` maps root
+    names to folders of the nodes, `cache` is the folder of each node for decoded images. `name` is that of the actor,
+    which `penstock.ray.connect` looks for. The stack ends with the program, or with `stop`.
+
+    Raises SpecError, and StackError if Ray does not run or the stack cannot start.
+    """
+    if sinks != 1:
+        raise SpecError(f"sinks = {sinks!r}: several sinks are not supported yet; leave it out, or give 1")
+    if not 1 <= workers_per_actor <= 1000:  # noqa: PLR2004 - more than a node has
+        raise SpecError(f"workers_per_actor = {workers_per_actor!r}: give 1 to 1000")
+    if not ray.is_initialized():
+        raise StackError("Ray does not run in this program: call ray.init() first")
+    count = WorkerCount.of(workers)
+    bounds = count.bounds or (count.first, count.first)
+    given, here = as_spec(spec), ray.util.get_node_ip_address()
+    mapped = {key: absolute_root(str(root), Path.cwd()) for key, root in (roots or {}).items()}
+    given.map_roots(mapped)
+    ventilator, results, trainers = (f"tcp://{here}:{port}" for port in _free_ports(3))
+    settings = StackSettings(
+        spec=given.model_dump_json(),
+        ventilator=ventilator,
+        results=results,
+        trainers=trainers,
+        keys=_bundles(),
+        roots=mapped,
+        workers=bounds,
+        workers_per_actor=workers_per_actor,
+        cache=cache,
+    )
+    node = ray.get_runtime_context().get_node_id()
+    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+    options = {"name": name, "num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 8}
+    try:
+        actor = ray.remote(StackActor).options(scheduling_strategy=strategy, **options).remote(settings)
+    except ValueError as error:  # the name is taken
+        raise StackError(f"name = {name!r}: {error}; stop the other stack, or give this one another name") from error
+    stack = RayStack(actor, name, bounds)
+    try:
+        _wait_until_ready(stack)
+    except BaseException:
+        stack.stop()
+        raise
+    return stack
+
+
+def connect(
+    stream: str = "train",
+    *,
+    name: str = "penstock",
+    rank: int | None = None,
+    world_size: int | None = None,
+    prefetch: int | None = None,
+    timeout_s: float = 120.0,
+) -> Feed:
+    """Return a feed of a stack that this Ray job started, in any task, actor or worker of Ray Train.
+
+    `rank` and `world_size` are by default those of Ray Train, or as in `penstock.connect`. Raises StackError if there
+    is no such stack.
+    """
+    try:
+        actor = ray.get_actor(name)
+    except ValueError as error:
+        raise StackError(f"name = {name!r}: no such stack in this Ray job: call penstock.ray.start first") from error
+    known: TrainerSettings = _ask(actor.trainer)
+    if rank is None and world_size is None:
+        rank, world_size = _place_in_ray_train()
+    keys = Path(_keys_folder().name, f"{uuid.uuid4().hex}.keys")
+    with open_own(keys, "w", encoding="ascii") as file:
+        file.write(known.keys)
+    ranks: dict[str, Any] = {"rank": rank, "world_size": world_size}
+    return Feed(known.address, stream, **ranks, prefetch=prefetch, timeout_s=timeout_s, keys=str(keys))
+
+
+@functools.cache
+def _keys_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Return this process's folder for keys, which is removed when it ends."""
+    return tempfile.TemporaryDirectory(prefix="penstock-keys-")
+
+
+def _place_in_ray_train() -> tuple[int | None, int | None]:
+    """Return rank and world size where this process is a worker of Ray Train."""
+    train: Any = sys.modules.get("ray.train")
+    if train is None:
+        return None, None
+    try:
+        context = train.get_context()
+        return context.get_world_rank(), context.get_world_size()
+    except RuntimeError:  # this is no worker of Ray Train
+        return None, None
+
+
+def _ask(method: Any) -> Any:  # noqa: ANN401 - Ray's
+    try:
+        return ray.get(method.remote(), timeout=_ANSWER_S)
+    except ray.exceptions.GetTimeoutError as error:
+        raise DeadlineError(f"the stack's actor did not answer within {_ANSWER_S:.0f} s") from error
+    except ray.exceptions.RayTaskError as error:
+        raise StackError(str(error.cause)) from error
+    except ray.exceptions.RayActorError as error:
+        raise StackError(f"the stack has ended: {error}") from error
+
+
+def _wait_until_ready(stack: RayStack) -> None:
+    """Wait until the ventilator has listed the sources. Raises StackError and DeadlineError."""
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            stack.snapshot()
+        except (DeadlineError, StackError) as error:
+            if (failure := stack.failure()) or time.monotonic() > deadline:
+                raise StackError(failure or f"waited {_START_S:.0f} s for the ventilator: {error}") from error
+            time.sleep(_LOOK_S)
+        else:
+            return
+
+
+def _bundles() -> dict[str, str]:
+    """Return new keys of all roles, as texts of bundles."""
+    with tempfile.TemporaryDirectory(prefix="penstock-keys-") as folder, redirect_stdout(io.StringIO()):
+        keys = str(Path(folder, "keys"))
+        init(InitSettings(folder=keys))
+        texts: dict[str, str] = {}
+        for role in ("ventilator", "sink", "worker", "trainer"):
+            path = Path(folder, f"{role}-{uuid.uuid4().hex}")
+            export(ExportSettings(name=role, target=str(path), bundle=True, keys=keys))
+            texts[role] = path.read_text(encoding="ascii")
+    return texts
+
+
+def _free_ports(count: int) -> list[int]:
+    found: list[int] = []
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        with suppress(OSError), socket.create_server(("", port)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise StackError(f"no {count} ports from {_PORTS[0]} to {_PORTS[-1]} are free on this node")
