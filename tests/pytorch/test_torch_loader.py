@@ -53,6 +53,25 @@ def test_tensors_share_the_batch_and_belong_to_the_program(stack: LocalStack) ->
     assert array.any()
 
 
+def test_tensors_of_a_feed_without_copies_may_be_written_to(tmp_path: Path) -> None:
+    """Arrays in the workers' memory are read-only, and tensors cannot be: they get memory of their own."""
+    np.save(tmp_path / "images.npy", np.random.default_rng(3).integers(0, 256, (256, 16, 16, 3), np.uint8))
+    transform = {"resize": {"height": 16, "width": 16}, "normalize": {"rescale": 1 / 255, "where": "worker"}}
+    source = {"kind": "arrays", "root": "here", "images": "images.npy"}
+    stream = {"source": source, "transform": transform, "batch_size": 32, "task_items": 32}
+    spec = {"seed": 1, "roots": {"here": str(tmp_path)}, "streams": {"train": stream}}
+    with run_stack(spec, workers=1) as stack:
+        feed, lent = stack.feed("train"), stack.feed("train", copy=False)
+        kept = []
+        for _ in range(4):
+            for expected, batch in zip(feed, lent.torch(), strict=True):
+                image = batch["image"]
+                assert torch.equal(torch.from_numpy(expected["image"]).permute(0, 3, 1, 2), image)
+                kept.append(image.zero_())
+        assert 32 == len(kept)
+        assert not any(image.any() for image in kept)
+
+
 @pytest.mark.parametrize(("channels_last", "layout"), [(True, "channels_last"), (False, "contiguous_format")])
 def test_the_memory_format_can_be_chosen(*, stack: LocalStack, channels_last: bool, layout: str) -> None:
     """As tuples of the fields that were asked for, in that order."""
