@@ -31,7 +31,7 @@ def test_processes_start_with_the_first_batch_and_stop_with_the_iterator(photos:
     first = next(iterator)
     place = Path(iterator._parts.feeder._ledger).parent
     assert place.is_dir()
-    assert before + 5 == len(processes())  # ventilator, sink, two workers, and what starts them
+    assert before + 4 == len(processes())  # ventilator, sink, two workers
     iterator.close()
     assert before == len(processes())
     assert not place.exists()

@@ -22,8 +22,16 @@ WILD: dict[str, Any] = {
 
 
 def processes() -> list[psutil.Process]:
-    """Return the running children of this process."""
-    return [child for child in psutil.Process().children(recursive=True) if is_alive(child)]
+    """Return the running processes below this one, without that which forks them: it is kept for the next stack."""
+    children = [child for child in psutil.Process().children(recursive=True) if is_alive(child)]
+    return [child for child in children if not _forks(child)]
+
+
+def _forks(process: psutil.Process) -> bool:
+    try:
+        return "penstock.launcher.fork_server" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def from_folder(photos: Path, workers: int, **more: Any) -> Any:
