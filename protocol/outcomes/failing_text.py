@@ -21,7 +21,7 @@ def fitting(failures: Sequence[Failure]) -> int:
 def failed_in(failed: Iterable[tuple[int, Collection[Failure]]]) -> tuple[tuple[Failed, ...], set[int]]:
     """Return as many failures of settled tasks as one message bears, task by task; and the tasks left out.
 
-    The first task is never left out, or nobody would ever hear of it: if need be, its reasons are cut short.
+    The first task is never left out, or the ventilator would never hear of it: if need be, its reasons are cut short.
     """
     found: list[Failed] = []
     left_out: set[int] = set()
