@@ -12,8 +12,10 @@ from simulation.world import InnocentQuarantined, World
 
 pytestmark = pytest.mark.simulation
 
-#: Schedules: all of them, of which so many belong to every run and the rest to the long tier; and those of one test.
-_SCHEDULES, _ALWAYS, _CHUNK = int(os.environ.get("SHARED_SCHEDULES", "5000")), 1_000, 100
+#: Schedules that belong to every run, those of one test, and those of one with flaky items.
+_ALWAYS, _CHUNK, _FLAKY = 1_000, 100, 40
+#: All of them: the rest belongs to the long tier.
+_SCHEDULES = max(_ALWAYS, int(os.environ.get("SCHEDULES", "20000")) // 4)
 
 
 def run(seed: int, *, trace: bool = False) -> World:
@@ -49,13 +51,13 @@ def test_every_rank_gets_the_same_at_any_number_of_sinks(first: int) -> None:
 
 @pytest.mark.parametrize(
     "first",
-    [pytest.param(first, marks=[pytest.mark.long] * (first >= 40)) for first in range(0, 2000, 40)],
-    ids=lambda first: f"seeds-{first}-to-{first + 39}",
+    [pytest.param(first, marks=[pytest.mark.long] * (first > 0)) for first in range(0, _SCHEDULES // 3, _FLAKY)],
+    ids=lambda first: f"seeds-{first}-to-{first + _FLAKY - 1}",
 )
 def test_all_sinks_agree_on_items_that_fail_at_one_worker_and_not_at_another(first: int) -> None:
     """What was published first holds for all ranks and all times, and what they get follows from it."""
     stopped = 0
-    for seed in range(first, first + 40):
+    for seed in range(first, first + _FLAKY):
         world = World(make_flaky(seed))
         try:
             world.run()
