@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from penstock.protocol.event_log import MOST_PARTS, StoryPart
-from penstock.protocol.records import MOST_SINKS, Count, Message, SinkName, TaskKey, Text, Timings
+from penstock.protocol.records import MOST_SINKS, Count, Message, TaskKey, Text, Timings
 from penstock.protocol.stats import (
     LEDGER_KEPT,
     Counts,
@@ -179,7 +179,7 @@ class StreamRow(Message):
 class SinkRow(Message):
     """A sink, or the sum of several."""
 
-    name: SinkName = ""
+    name: Text = ""
     """Its name; empty: it is the only one, or this is the sum of several."""
     results: Text
     """Address that workers push results to."""

@@ -25,6 +25,7 @@ REASONS = {
     "result": "a result that does not fit its task or the schema",
     "credit": "a trainer that has consumed more than it was sent",
     "progress": "a sink that misses more than there is",
+    "outcomes": "what failed of tasks or items that there are not",
     "paths": "paths of items that there are not",
     "quarantined": "the failure of an item that its task does not have",
 }
