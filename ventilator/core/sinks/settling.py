@@ -111,6 +111,10 @@ class Settling:
             known.failed[offset] = failure
             self._close(ordinal, known)
 
+    def is_begun(self, ordinal: int) -> bool:
+        """Return whether it is known what became of any item of a task."""
+        return ordinal in self._open or self.known.is_settled(ordinal)
+
     def is_decided(self, ordinal: int, offset: int) -> bool:
         """Return whether it is known what became of an item."""
         known = self._open.get(ordinal)

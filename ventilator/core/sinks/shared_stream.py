@@ -202,13 +202,15 @@ class SharedStream:
 
     def _needed(self, ordinal: int) -> tuple[int, ...]:
         """Return the offsets of a task's items of which something is needed."""
+        asked = any(ranges.holds(known.need.missing, ordinal) for known in self._needs.values())
+        if asked and not self.settling.is_begun(ordinal):  # of most tasks: what follows takes long
+            return tuple(range(len(self.queue.geometry.slots(ordinal))))
         positions = self.queue.geometry.positions(ordinal)
         lost = set(self.settling.failed(ordinal))
         lacking = np.zeros(len(positions), np.bool_)
         for known in self._needs.values():
             if ranges.holds(known.lacking, ordinal):
                 lacking |= ranges.contained(known.need.lacks, positions).any(axis=1)
-        asked = any(ranges.holds(known.need.missing, ordinal) for known in self._needs.values())
         return tuple(
             offset
             for offset in range(len(positions))
