@@ -36,7 +36,7 @@ FAULTS = ("no image", "empty image", "no label", "twice")
 
 def write(root: Path, kind: str, fault: str = "") -> Path:
     """Write a shard of two items, the second with a fault; return it."""
-    file = root / KINDS[kind]["path"]
+    file = root / str(KINDS[kind]["path"])
     images: list[bytes | None] = [IMAGES[0], {"no image": None, "empty image": b""}.get(fault, IMAGES[1])]
     if kind == "tar":
         members = [
