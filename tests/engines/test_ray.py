@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import ray  # pyright: ignore[reportMissingImports]
 from engines.conftest import ALONE, EPOCHS
@@ -75,10 +74,8 @@ def test_killed_services_are_started_again(cluster: Cluster, spec: Path, referen
     with penstock.ray.start(spec, workers=2) as stack:
         feed = stack.feed(prefetch=2)
         got = take(feed, 20)
-        [actor] = [
-            each for each in psutil.process_iter(["cmdline"]) if "ray::StackActor" in (each.info["cmdline"] or [""])[0]
-        ]
-        os.kill(actor.pid, signal.SIGKILL)
+        pid = ray.get(stack._actor.__ray_call__.remote(lambda _: os.getpid()), timeout=PATIENCE_S)
+        os.kill(pid, signal.SIGKILL)
         got += take(feed, ALONE - len(got))
         feed.close()
     assert reference[1][0] == digests(got)
