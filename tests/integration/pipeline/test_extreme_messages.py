@@ -133,7 +133,9 @@ def _rejected(stack: LocalStack, part: str) -> int:
 
 
 def _unwanted(stack: LocalStack) -> int:
-    return int(told(stack, "sink")["results"].get("unwanted", 0))
+    """Return how many results the sink did not want; wait while it greets the ventilator, where a false one was."""
+    results = until(lambda: told(stack, "sink").get("results"), "the sink to be welcome") or {}
+    return int(results.get("unwanted", 0))
 
 
 def _with_version(drawn_message: messages.AnyMessage) -> messages.AnyMessage:
