@@ -1,8 +1,7 @@
 """Reads the files of a task, or parts of files, below a root of this host or below a URL."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import final, overload
@@ -22,22 +21,7 @@ from penstock.sources.files import FileIdentity, find_or_read, read_file
 from penstock.sources.local_files.parts import PartReader
 from penstock.sources.url_files.apart import read_together
 from penstock.sources.url_files.groups import InPlace, by_file, together
-from penstock.sources.url_files.shard_counts import ShardCounts
-from penstock.sources.url_files.shard_store import ShardStore
-
-
-@dataclass(frozen=True, slots=True)
-class ShardRoom:
-    """How much of a host's disk a source's whole shards may take."""
-
-    #: Which source: its path below the root.
-    source: str
-    gb: float
-
-    def open(self, remote: Remote, folder: str, most_gb: float | None) -> ShardStore:
-        """Return the source's store in a folder, which takes no more than `most_gb` if given. Raises CacheError."""
-        gb = self.gb if most_gb is None else min(self.gb, most_gb)
-        return ShardStore(remote, self.source, int(gb * 1e9), folder)
+from penstock.sources.url_files.keeping import KeepsShards, ShardRoom
 
 
 @final
@@ -103,7 +87,7 @@ class FileReader:
             return error
 
 
-class UrlReader:
+class UrlReader(KeepsShards):
     """Files below a URL, many at once, so that a server's latency costs little.
 
     Threads fetch the files of all tasks that a worker reads ahead. A task counts as read when its files are asked for;
@@ -124,25 +108,9 @@ class UrlReader:
 
         Raises SourceError if a package is missing.
         """
-        self._remote = Remote(url, allow_outside=allow_outside)
-        self._limit_bytes, self._room = limit_bytes, room
+        super().__init__(Remote(url, allow_outside=allow_outside), room)
+        self._limit_bytes = limit_bytes
         self._fetchers = fetchers(requests)
-        self._shards: ShardStore | None = None
-
-    def keep_shards(self, folder: str, most_gb: float | None = None) -> None:
-        """Keep whole shards in a folder of this host, if the source gives room for them. Raises CacheError."""
-        if self._room is not None:
-            self._shards = self._room.open(self._remote, folder, most_gb)
-
-    @property
-    def counts(self) -> Sequence[ShardCounts]:
-        """What the store of kept shards does."""
-        return () if self._shards is None else (self._shards.counts,)
-
-    @property
-    def notes(self) -> deque[str]:
-        """What the log should say of kept shards."""
-        return deque() if self._shards is None else self._shards.notes
 
     def read(self, task: Task) -> Loaded:
         """Ask for each item; its bytes may still be on their way."""

@@ -3,8 +3,7 @@
 # ruff: noqa: ANN401 - pyarrow has no types
 
 import threading
-from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -16,10 +15,9 @@ from penstock.protocol.storage.url_answers import REPLACED, RemoteIdentity
 from penstock.protocol.storage.urls import Remote
 from penstock.sources.containers.columns import bytes_column, image_bytes, import_pyarrow
 from penstock.sources.containers.parquet_parts import spans_of, with_footer
-from penstock.sources.file_reader import ShardRoom
 from penstock.sources.tables.parquet_pages import check_images
+from penstock.sources.url_files.keeping import KeepsShards, ShardRoom
 from penstock.sources.url_files.partial_copy import PartialCopy
-from penstock.sources.url_files.shard_counts import ShardCounts
 from penstock.sources.url_files.shard_store import ShardStore
 
 #: Rows of a group that are unpacked at once.
@@ -172,7 +170,7 @@ class RemoteFile:
         return self._identity
 
 
-class RemoteFiles:
+class RemoteFiles(KeepsShards):
     """The files below a URL."""
 
     #: Footers that are kept; footers, and row groups of a task, that are requested at once.
@@ -180,24 +178,8 @@ class RemoteFiles:
 
     def __init__(self, remote: Remote, image: str, room: ShardRoom | None = None) -> None:
         """Open no connection yet; whole files are kept if there is `room`. Raises SourceError if pyarrow is missing."""
-        self._arrow = import_pyarrow(remote.name)
-        self._remote, self._image, self._room = remote, image, room
-        self._shards: ShardStore | None = None
-
-    def keep_shards(self, folder: str, most_gb: float | None = None) -> None:
-        """Keep whole files in a folder of this host, if the source gives room for them. Raises CacheError."""
-        if self._room is not None:
-            self._shards = self._room.open(self._remote, folder, most_gb)
-
-    @property
-    def counts(self) -> Sequence[ShardCounts]:
-        """What the store of kept files does."""
-        return () if self._shards is None else (self._shards.counts,)
-
-    @property
-    def notes(self) -> deque[str]:
-        """What the log should say of kept files."""
-        return deque() if self._shards is None else self._shards.notes
+        super().__init__(remote, room)
+        self._arrow, self._image = import_pyarrow(remote.name), image
 
     def open(self, path: str, tag: str = "") -> RemoteFile:
         """Return a file, whose listed content has this tag. Raises SourceError, ItemError and what pyarrow raises."""

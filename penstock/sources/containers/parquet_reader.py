@@ -136,14 +136,9 @@ class ParquetReader:
         missing = [path for path in tags if path not in self._files]
 
         def opened(path: str) -> _Opened | ItemError:
-            try:
-                return source.open(path, tags[path]) if isinstance(source, RemoteFiles) else source.open(path)
-            except SourceError as error:
-                return ItemError(str(error))
-            except ItemError as error:
-                return error
-            except (self._arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-                return ItemError(f"cannot read the row's group: {error}")
+            return self._or_error(
+                lambda: source.open(path, tags[path]) if isinstance(source, RemoteFiles) else source.open(path)
+            )
 
         fresh = dict(zip(missing, self._at_once(opened, missing), strict=True))
         files: dict[str, _Opened | ItemError] = {}
@@ -177,8 +172,12 @@ class ParquetReader:
     def _group(self, key: _Key, files: Mapping[str, _Opened | ItemError], most_bytes: int) -> Any:
         """Return the images of a row group, or why they cannot be had."""
         file = files[key[0]]
+        return self._or_error(lambda: file if isinstance(file, ItemError) else file.group(key[1], most_bytes))
+
+    def _or_error(self, call: Callable[[], _Result]) -> _Result | ItemError:
+        """Return what a call returns, or why it failed, which is the fault of the items alone."""
         try:
-            return file if isinstance(file, ItemError) else file.group(key[1], most_bytes)
+            return call()
         except SourceError as error:
             return ItemError(str(error))
         except ItemError as error:

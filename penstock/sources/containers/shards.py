@@ -28,9 +28,10 @@ from penstock.sources.containers.index_cache import cached, local_identity
 from penstock.sources.containers.remote_shards import Bring, list_remote, whole
 from penstock.sources.containers.shard_index import ShardIndex
 from penstock.sources.containers.shard_names import expand, find_shards
-from penstock.sources.file_reader import ShardRoom, open_files
+from penstock.sources.file_reader import open_files
 from penstock.sources.span_listing import SpanListing, SpanListingBuilder
 from penstock.sources.split import held_out
+from penstock.sources.url_files.keeping import ShardRoom
 
 #: Finds the items of an open file, which messages call by the name. Raises SourceError.
 ReadShard = Callable[[BinaryIO, str], ShardIndex]

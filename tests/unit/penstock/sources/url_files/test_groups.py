@@ -8,8 +8,9 @@ from support.web import Mischief, serve
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.messages import Item, Task, TaskKey
-from penstock.sources.file_reader import ShardRoom, UrlReader
+from penstock.sources.file_reader import UrlReader
 from penstock.sources.url_files.groups import GAP_BYTES, MOST_BYTES, by_file, together
+from penstock.sources.url_files.keeping import ShardRoom
 
 CONTENT = random.Random(1).randbytes(600_000)
 
