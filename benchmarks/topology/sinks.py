@@ -250,6 +250,8 @@ def measure(sinks: int, seconds: float) -> Measured:
     cores = len(os.sched_getaffinity(0))
     if others > 0.1 * took * cores:
         print(f"  disturbed: other programs took {others / took:.1f} cores", flush=True)
+    if not gb:
+        raise RuntimeError(f"{sinks} sinks passed nothing in {took:.1f} s: measure for longer (--seconds)")
     return Measured(gb / took, {part: spent[part] / gb for part in PARTS}, sum(spent.values()) / took / cores)
 
 
