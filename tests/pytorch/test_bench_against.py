@@ -11,6 +11,9 @@ from penstock.bench.loaders import open_loader, open_spec, parse_loaders
 pytestmark = [pytest.mark.integration, pytest.mark.torch]
 
 
+# Other tests of this process have imported JAX, which warns of any fork; `penstock bench` runs a loader in a process of
+# its own.
+@pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_data_loader_takes_all_samples_of_each_epoch(tmp_path: Path, workers: int) -> None:
     """Two epochs of 80 images in batches of 32, by processes that stay from one epoch to the next."""
