@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -29,15 +30,18 @@ from penstock.protocol.messages import (
     Intervals,
     Reset,
     Result,
+    SinkAddress,
+    Task,
     Tasks,
     Timings,
     WorkerWelcome,
 )
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.transport.sockets import Endpoint, Hub
+from penstock.protocol.transport.sockets import Hub
 from penstock.protocol.version import __version__
 from penstock.trainer.client.feed import Feed
 from penstock.worker.session import Configure, Run, WorkerInstruction, WorkerSession
+from penstock.worker.sink_links import SinkLinks
 
 #: Side of the square gray image, and how many make a task and a batch.
 SIDE, ITEMS = 512, 8
@@ -48,70 +52,79 @@ WINDOW_MB = 64
 _WARM = 50
 
 
-def write_spec(folder: Path) -> Path:
+def write_spec(folder: Path, window_mb: int = WINDOW_MB) -> Path:
     """Write a spec over a manifest of images that are never opened."""
     (folder / "list.csv").write_text("path,label\n" + "".join(f"{i:06d}.jpg,c{i % 10}\n" for i in range(100_000)))
     spec = folder / "spec.toml"
     spec.write_text(
         f'[roots]\nhere = "{folder}"\n[streams.train]\ntask_items = {ITEMS}\nbatch_size = {ITEMS}\n'
-        f"window_mb = {WINDOW_MB}\n"
+        f"window_mb = {window_mb}\n"
         '[streams.train.source]\nkind = "manifest"\nroot = "here"\npath = "list.csv"\n'
         f'[streams.train.transform]\ncolor = "gray"\nresize = {{height = {SIDE}, width = {SIDE}}}\n'
     )
     return spec
 
 
-class NoopWorker:
-    """A worker whose transform is nothing: answers each task with the same arrays."""
+class SimulatedWorker:
+    """Says hello as a worker does, and pushes the same arrays for each task."""
 
-    def __init__(self, hub: Hub, address: str, slots: int) -> None:
+    def __init__(self, hub: Hub, address: str, links: SinkLinks, slots: int) -> None:
         """Say hello."""
-        self.hub = hub
-        self.endpoint = hub.dealer(address, wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset), "ventilator")
-        name = uuid.uuid4().hex[:8]
-        hello = Hello(worker=name, incarnation=name, host="bench", slots=slots, version=__version__)
-        self.session = WorkerSession(hello, Intervals(), time.monotonic())
-        self.plan: StreamPlan | None = None
-        self.arrays: list[wire.Array] = []
-        self.execute(self.session.start(time.monotonic()), None)
+        self._endpoint = hub.dealer(address, wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset), "ventilator")
+        self._links, self._name = links, uuid.uuid4().hex[:8]
+        hello = Hello(worker=self._name, incarnation=self._name, host="bench", slots=slots, version=__version__)
+        self._session = WorkerSession(hello, Intervals(), time.monotonic())
+        self._plan: StreamPlan | None = None
+        self._arrays: list[wire.Array] = []
+        self._sinks: Sequence[SinkAddress] = ()
+        self._execute(self._session.start(time.monotonic()))
 
-    def execute(self, instructions: list[WorkerInstruction], pusher: Endpoint | None) -> Endpoint | None:
-        """Carry out what the session asks for; returns the socket to the sink once it is known."""
+    def turn(self) -> None:
+        """Handle all that has arrived."""
+        for _, message, _ in self._endpoint.receive():
+            self._execute(self._session.receive(message, time.monotonic()))
+        self._execute(self._session.tick(time.monotonic()))
+
+    def _execute(self, instructions: Sequence[WorkerInstruction]) -> None:
         for instruction in instructions:
             match instruction:
                 case Send(message=message):
-                    self.endpoint.send(message)
-                case Configure(welcome) if welcome.sinks:
-                    self.plan = welcome.streams[0]
-                    self.arrays = [np.zeros((ITEMS, *field.shape), field.dtype) for field in self.plan.schema]
-                    pusher = pusher or self.hub.pusher(welcome.sinks[0].results, "sink")
-                case Run(task) if pusher and self.plan:
-                    frames = wire.frames_of(self.plan.schema, self.arrays)
-                    result = Result(key=task.key, plan=self.plan.token, worker="noop", frames=frames)
-                    pusher.push(result, self.arrays, 10.0)
+                    self._endpoint.send(message)
+                case Configure(welcome):
+                    self._plan, self._sinks = welcome.streams[0], welcome.sinks
+                    self._arrays = [np.zeros((ITEMS, *field.shape), field.dtype) for field in self._plan.schema]
+                case Run(task):
+                    self._push(task)
                     done = (Done(key=task.key, timings=Timings()),)
-                    self.execute(self.session.finished(done, time.monotonic()), pusher)
+                    self._execute(self._session.finished(done, time.monotonic()))
                 case _:
                     pass  # notes; nothing here drains or is refused
-        return pusher
 
-    def turn(self, pusher: Endpoint | None) -> Endpoint | None:
-        """Receive and answer all pending messages."""
-        now = time.monotonic()
-        for _, message, _ in self.endpoint.receive():
-            pusher = self.execute(self.session.receive(message, now), pusher)
-        return self.execute(self.session.tick(now), pusher)
+    def _push(self, task: Task) -> None:
+        assert self._plan is not None  # noqa: S101 - tasks only come after a welcome
+        result = Result.model_construct(
+            key=task.key,
+            plan=self._plan.token,
+            worker=self._name,
+            lease=task.lease,
+            frames=wire.frames_of(self._plan.schema, self._arrays),
+        )
+        self._links.follow(self._sinks, 0)
+        deliveries = self._links.deliveries(task, self._plan, result, self._arrays, None)
+        until = time.monotonic() + 10.0
+        while deliveries and time.monotonic() < until:
+            self._links.push(deliveries, 0.2)
 
 
 def run_workers(address: str, count: int, slots: int) -> None:
-    """Be `count` workers in one process until killed; they share one socket to the sink."""
+    """Be `count` workers in one process until killed; they share its links to the sinks."""
     hub = Hub(structlog.get_logger())
-    workers = [NoopWorker(hub, address, slots) for _ in range(count)]
-    pusher: Endpoint | None = None
+    links = SinkLinks(hub)
+    workers = [SimulatedWorker(hub, address, links, slots) for _ in range(count)]
     while True:
         hub.wait(0.1)
         for worker in workers:
-            pusher = worker.turn(pusher)
+            worker.turn()
 
 
 def through_sink(transport: str, workers: int, seconds: float) -> float:

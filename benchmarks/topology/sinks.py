@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,39 +25,20 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
-import structlog
 
 import penstock
-from penstock.protocol import wire
-from penstock.protocol.instructions import Send
-from penstock.protocol.messages import (
-    Done,
-    Drain,
-    Heartbeat,
-    Hello,
-    Intervals,
-    Reset,
-    Result,
-    SinkAddress,
-    Task,
-    Tasks,
-    Timings,
-    WorkerWelcome,
-)
-from penstock.protocol.plan import StreamPlan
-from penstock.protocol.transport.sockets import Hub
-from penstock.protocol.version import __version__
-from penstock.worker.session import Configure, Run, WorkerInstruction, WorkerSession
-from penstock.worker.sink_links import SinkLinks
 
-#: Side of the square gray images, how many of them make a task and a batch, and the ranks that share the stream.
-SIDE, ITEMS, RANKS = 512, 8, 16
+# The workers are those of throughput.py, one folder up.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from throughput import run_workers, write_spec
+
+#: The ranks that share the stream.
+RANKS = 16
 #: What a sink may hold (MB): some rounds of all ranks.
 _WINDOW_MB = 400
-#: Processes of simulated workers, workers in each, and processes that read, each for some of the ranks.
-_PUSHERS, _WORKERS, _READERS = 2, 4, 2
+#: Processes of simulated workers, workers in each, tasks that each leases; processes that read, each for some ranks.
+_PUSHERS, _WORKERS, _SLOTS, _READERS = 2, 4, 4, 2
 #: Gigabytes that pass before a measurement begins, and longest time until then (s).
 _WARM_GB, _START_S = 0.3, 90.0
 #: The parts whose processor time is told.
@@ -76,68 +56,6 @@ class Measured:
     busy: float
 
 
-class SimulatedWorker:
-    """Says hello as a worker does, and pushes the same arrays for each task."""
-
-    def __init__(self, hub: Hub, address: str, links: SinkLinks) -> None:
-        """Say hello."""
-        self._endpoint = hub.dealer(address, wire.kinds(WorkerWelcome, Tasks, Heartbeat, Drain, Reset), "ventilator")
-        self._links, self._name = links, uuid.uuid4().hex[:8]
-        hello = Hello(worker=self._name, incarnation=self._name, host="bench", slots=4, version=__version__)
-        self._session = WorkerSession(hello, Intervals(), time.monotonic())
-        self._plan: StreamPlan | None = None
-        self._arrays: list[wire.Array] = []
-        self._sinks: Sequence[SinkAddress] = ()
-        self._execute(self._session.start(time.monotonic()))
-
-    def turn(self) -> None:
-        """Handle all that has arrived."""
-        for _, message, _ in self._endpoint.receive():
-            self._execute(self._session.receive(message, time.monotonic()))
-        self._execute(self._session.tick(time.monotonic()))
-
-    def _execute(self, instructions: Sequence[WorkerInstruction]) -> None:
-        for instruction in instructions:
-            match instruction:
-                case Send(message=message):
-                    self._endpoint.send(message)
-                case Configure(welcome):
-                    self._plan, self._sinks = welcome.streams[0], welcome.sinks
-                    self._arrays = [np.zeros((ITEMS, *field.shape), field.dtype) for field in self._plan.schema]
-                case Run(task):
-                    self._push(task)
-                    done = (Done(key=task.key, timings=Timings()),)
-                    self._execute(self._session.finished(done, time.monotonic()))
-                case _:
-                    pass  # notes; nothing here drains or is refused
-
-    def _push(self, task: Task) -> None:
-        assert self._plan is not None  # noqa: S101 - tasks only come after a welcome
-        result = Result.model_construct(
-            key=task.key,
-            plan=self._plan.token,
-            worker=self._name,
-            lease=task.lease,
-            frames=wire.frames_of(self._plan.schema, self._arrays),
-        )
-        self._links.follow(self._sinks, 0)
-        deliveries = self._links.deliveries(task, self._plan, result, self._arrays, None)
-        until = time.monotonic() + 10.0
-        while deliveries and time.monotonic() < until:
-            self._links.push(deliveries, 0.2)
-
-
-def run_workers(address: str) -> None:
-    """Be several workers in one process until killed; they share its links to the sinks."""
-    hub = Hub(structlog.get_logger())
-    links = SinkLinks(hub)
-    workers = [SimulatedWorker(hub, address, links) for _ in range(_WORKERS)]
-    while True:
-        hub.wait(0.1)
-        for worker in workers:
-            worker.turn()
-
-
 def run_trainers(ranks: Sequence[tuple[int, str]], passed: "Synchronized[int]") -> None:
     """Read the batches of some ranks in turn until killed; count their bytes in `passed`."""
     feeds = [penstock.connect(address, rank=rank, world_size=RANKS, timeout_s=60) for rank, address in ranks]
@@ -145,19 +63,6 @@ def run_trainers(ranks: Sequence[tuple[int, str]], passed: "Synchronized[int]") 
         for batches in zip(*feeds, strict=True):
             with passed.get_lock():
                 passed.value += sum(batch["image"].nbytes for batch in batches)
-
-
-def write_spec(folder: Path) -> Path:
-    """Write a spec over a manifest of images that are never opened."""
-    (folder / "list.csv").write_text("path,label\n" + "".join(f"{i:06d}.jpg,c{i % 10}\n" for i in range(100_000)))
-    spec = folder / "spec.toml"
-    spec.write_text(
-        f'[roots]\nhere = "{folder}"\n[streams.train]\ntask_items = {ITEMS}\nbatch_size = {ITEMS}\n'
-        f"window_mb = {_WINDOW_MB}\n"
-        '[streams.train.source]\nkind = "manifest"\nroot = "here"\npath = "list.csv"\n'
-        f'[streams.train.transform]\ncolor = "gray"\nresize = {{height = {SIDE}, width = {SIDE}}}\n'
-    )
-    return spec
 
 
 def free_ports(count: int) -> list[int]:
@@ -195,7 +100,11 @@ def stack(sinks: int) -> Generator[tuple[dict[str, list[int]], "Synchronized[int
         return children[-1].pid
 
     with tempfile.TemporaryDirectory(prefix="pk-") as folder:
-        pids = {"ventilator": [service("ventilator", "--spec", str(write_spec(Path(folder))), "--bind", ventilator)]}
+        pids = {
+            "ventilator": [
+                service("ventilator", "--spec", str(write_spec(Path(folder), _WINDOW_MB)), "--bind", ventilator)
+            ]
+        }
         try:
             pids["sinks"] = [
                 service(
@@ -206,7 +115,7 @@ def stack(sinks: int) -> Generator[tuple[dict[str, list[int]], "Synchronized[int
                 )
                 for number in range(sinks)
             ]
-            pids["workers"] = [child(run_workers, ventilator) for _ in range(_PUSHERS)]
+            pids["workers"] = [child(run_workers, ventilator, _WORKERS, _SLOTS) for _ in range(_PUSHERS)]
             places = [(rank, trainers[rank * sinks // RANKS]) for rank in range(RANKS)]
             each = RANKS // _READERS
             pids["trainers"] = [
