@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from penstock.protocol import wire
 from penstock.protocol.messages import Result, SinkAddress, Task
+from penstock.protocol.order import Int64s
+from penstock.protocol.outcomes.shares import positions_of, rows_in
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.transport.segments import Loan
 from penstock.protocol.transport.shared_memory import LEAST_BYTES, Pool, by_reference
 from penstock.protocol.transport.sockets import Endpoint, Hub
 from penstock.protocol.wire import Array
-from penstock.worker.shares import picked, rows_in, unit_positions
 
 #: Fields of a result begin at multiples of this (bytes) in shared memory.
 _ALIGNED = 64
@@ -155,7 +156,7 @@ class SinkLinks:
         if not task.destinations:
             link = self._links.get("")
             return [Delivery("", *link.message(result, arrays, loan)) if link else Delivery("", result, arrays)]
-        positions = unit_positions(plan, task.key, result.failures)
+        positions = positions_of(plan, task.key, {failure.offset for failure in result.failures})
         deliveries = []
         room_bytes = sum(-(-array.nbytes // _ALIGNED) * _ALIGNED for array in arrays)
         for destination in task.destinations:
@@ -203,5 +204,13 @@ def _only_taker(task: Task, plan: StreamPlan) -> str | None:
     takers = [destination for destination in task.destinations if destination.positions]
     if len(takers) != 1:
         return None
-    positions = unit_positions(plan, task.key, ())
+    positions = positions_of(plan, task.key)
     return takers[0].sink if len(rows_in(positions, takers[0].positions)) == len(positions) else None
+
+
+def picked(arrays: Sequence[Array], rows: Int64s) -> list[Array]:
+    """Return these rows of each field, without a copy where they follow each other. There is one row at least."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first + 1 == len(rows):
+        return [array[first : last + 1] for array in arrays]
+    return [array[rows] for array in arrays]

@@ -22,7 +22,6 @@ def positions_of(plan: StreamPlan, key: TaskKey, failed: Collection[int] = ()) -
     return positions[[offset for offset in offsets if offset not in failed]].ravel()
 
 
-def rows_for(plan: StreamPlan, key: TaskKey, failed: Collection[int], share: Ranges) -> Int64s:
-    """Return which rows of a whole result hold samples at the positions of a `share`, ascending."""
-    rows: Int64s = np.flatnonzero(contained(share, positions_of(plan, key, failed)))
-    return rows
+def rows_in(positions: Int64s, share: Ranges) -> Int64s:
+    """Return which of these rows of a result hold samples at the positions of a `share`, ascending."""
+    return np.flatnonzero(contained(share, positions))

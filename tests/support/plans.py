@@ -15,7 +15,7 @@ import numpy.typing as npt
 from penstock.protocol.lease_proofs import LeaseProver, MakeLease, unleased
 from penstock.protocol.messages import Failure, Item, LeaseKey, Paths, Result, Task, TaskKey
 from penstock.protocol.order import Geometry
-from penstock.protocol.outcomes.shares import rows_for
+from penstock.protocol.outcomes.shares import positions_of, rows_in
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Stream
 from penstock.protocol.spec.transform import Patch, Resize, Transform
@@ -171,7 +171,7 @@ def shares_of(
         yield "", result, arrays
     failed = {failure.offset for failure in result.failures}
     for destination in task.destinations:
-        rows = rows_for(plan, task.key, failed, destination.positions)
+        rows = rows_in(positions_of(plan, task.key, failed), destination.positions)
         share = [array[rows] for array in arrays] if len(rows) else []
         frames = frames_of(plan.schema, share) if share else ()
         yield destination.sink, result.model_copy(update={"shares": destination.positions, "frames": frames}), share

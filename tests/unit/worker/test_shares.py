@@ -6,24 +6,20 @@ from hypothesis import strategies as st
 from support.plans import make_plan
 
 from penstock.protocol import ranges
-from penstock.protocol.messages import Failure, TaskKey
-from penstock.worker.shares import picked, rows_in, unit_positions
-
-
-def failed(offset: int) -> Failure:
-    """Return the failure of one item."""
-    return Failure(offset=offset, item=0, path="x.jpg", reason="bad")
+from penstock.protocol.messages import TaskKey
+from penstock.protocol.outcomes.shares import positions_of, rows_in
+from penstock.worker.sink_links import picked
 
 
 def test_rows_stand_in_the_order_of_items_and_patches() -> None:
     """Without the items that failed; of a part of a task, only the rows of its items."""
     plan = make_plan(items=20, patches=3, mix=4)
     whole = plan.geometry.positions(2)
-    assert whole.ravel().tolist() == unit_positions(plan, TaskKey(stream="train", ordinal=2), ()).tolist()
-    some = unit_positions(plan, TaskKey(stream="train", ordinal=2), (failed(1), failed(3)))
+    assert whole.ravel().tolist() == positions_of(plan, TaskKey(stream="train", ordinal=2)).tolist()
+    some = positions_of(plan, TaskKey(stream="train", ordinal=2), {1, 3})
     assert whole[[0, 2]].ravel().tolist() == some.tolist()
-    assert whole[3].tolist() == unit_positions(plan, TaskKey(stream="train", ordinal=2, item_offset=3), ()).tolist()
-    part = unit_positions(plan, TaskKey(stream="train", ordinal=2, offsets=(0, 3)), (failed(0),))
+    assert whole[3].tolist() == positions_of(plan, TaskKey(stream="train", ordinal=2, item_offset=3)).tolist()
+    part = positions_of(plan, TaskKey(stream="train", ordinal=2, offsets=(0, 3)), {0})
     assert whole[3].tolist() == part.tolist()
 
 

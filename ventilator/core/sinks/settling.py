@@ -12,7 +12,7 @@ An item that was made once and then cannot be made again, for a sink that needs 
 it would be right for all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,7 +120,7 @@ class Settling:
         known = self._open.get(ordinal)
         return self.known.is_settled(ordinal) or (known is not None and offset in known.made | known.failed.keys())
 
-    def failed(self, ordinal: int) -> Iterable[int]:
+    def failed(self, ordinal: int) -> Collection[int]:
         """Return the offsets of a task's items that failed, as far as that is decided."""
         known = self._open.get(ordinal)
         return known.failed if known else self.known.failed(ordinal)

@@ -5,7 +5,7 @@ positions it lacks (`StreamNeed`). A task is work as long as it is not settled (
 of it. What is settled is told to the sinks that do not know it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import Destination, Failed, Outcomes, StreamNeed, TaskKey
 from penstock.protocol.order import Geometry, Int64s
 from penstock.protocol.outcomes.failing_text import failed_in
+from penstock.protocol.outcomes.shares import positions_of
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_SPANS
 from penstock.ventilator.core.sinks.patience import NOWHERE, Patience, Reach, reach_of
@@ -192,12 +193,7 @@ class SharedStream:
         known = self._needs[peer]
         if not ranges.holds(known.lacking, key.ordinal):
             return np.empty(0, np.int64)
-        positions, failed = self.queue.geometry.positions(key.ordinal), self.settling.failed(key.ordinal)
-        offsets: Collection[int] = key.offsets or (
-            range(len(positions)) if key.item_offset is None else (key.item_offset,)
-        )
-        left = [offset for offset in offsets if offset not in set(failed)] if failed else list(offsets)
-        places = positions[left].ravel()
+        places = positions_of(self.queue.plan, key, self.settling.failed(key.ordinal))
         return places[ranges.contained(known.need.lacks, places)]
 
     def _needed(self, ordinal: int) -> tuple[int, ...]:

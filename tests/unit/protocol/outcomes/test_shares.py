@@ -7,7 +7,7 @@ from support.plans import make_plan, make_result, make_task, shares_of
 
 from penstock.protocol import ranges
 from penstock.protocol.messages import Destination, TaskKey
-from penstock.protocol.outcomes.shares import positions_of, rows_for
+from penstock.protocol.outcomes.shares import positions_of, rows_in
 
 
 @given(
@@ -41,5 +41,5 @@ def test_each_sample_goes_where_its_position_belongs(
     assert len(places) == len(arrays[0])
     kept = [position in wanted for position in places.tolist()]
     assert ("a", share) == (sink, result.shares)
-    assert np.flatnonzero(kept).tolist() == rows_for(plan, key, failed, share).tolist()
+    assert np.flatnonzero(kept).tolist() == rows_in(places, share).tolist()
     assert [array[kept].tolist() for array in arrays if any(kept)] == [array.tolist() for array in sent]
