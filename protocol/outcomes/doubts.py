@@ -8,7 +8,6 @@ worker is contradicted, and its failures that no other worker confirmed do not c
 worker's own word confirms nothing unless the ventilator vouches that there is no other worker (`Lease.vouched`).
 """
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from penstock.protocol.messages import Failure
 from penstock.protocol.outcomes.failure_budget import Budget, Holder
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.ranges import Ranges
+from penstock.protocol.ranges import Ranges, holds
 
 #: Contradictions after which none of a worker's failures counts on its word alone.
 _TRUSTED = 3
@@ -110,10 +109,7 @@ class Doubts:
         """Return the same as `listed`, with the workers as any ventilator knows them."""
         if not self._doubts:
             return []
-        starts = [start for start, _ in missing]
-        places = {ordinal: bisect_right(starts, ordinal) - 1 for ordinal in sorted(self._doubts)}
-        wanted = [ordinal for ordinal, place in places.items() if place >= 0 and ordinal < missing[place][1]]
-        self._doubts = {ordinal: self._doubts[ordinal] for ordinal in wanted}
+        self._doubts = {ordinal: self._doubts[ordinal] for ordinal in sorted(self._doubts) if holds(missing, ordinal)}
         return [
             (ordinal, offset, (doubt.word.holder,))
             for ordinal in list(self._doubts)[:_MOST_TASKS]

@@ -59,10 +59,15 @@ class Block:
                 if first < last:
                     yield Slice(self.pieces[piece], range(first - start, last - start))
             return
-        rows = self.rows[low:high]
-        owner = np.searchsorted(self.offsets, rows, side="right") - 1
-        edges = np.flatnonzero(np.diff(owner)) + 1
-        for run in np.split(np.arange(len(rows)), edges):
-            if len(run):
-                piece = int(owner[run[0]])
-                yield Slice(self.pieces[piece], rows[run] - self.offsets[piece])
+        for piece, rows in by_piece(self.rows[low:high], self.offsets):
+            yield Slice(self.pieces[piece], rows)
+
+
+def by_piece(rows: Int64s, offsets: Sequence[int]) -> Iterator[tuple[int, Int64s]]:
+    """Yield runs of rows that lie in one piece: its number, and the rows in it; `offsets`: where each piece begins."""
+    owner = np.searchsorted(offsets, rows, side="right") - 1
+    edges = np.flatnonzero(np.diff(owner)) + 1
+    for run in np.split(np.arange(len(rows)), edges):
+        if len(run):
+            piece = int(owner[run[0]])
+            yield piece, rows[run] - offsets[piece]

@@ -209,13 +209,11 @@ class Leases:
 
     def observe(self, now: float) -> LeasesObservation:
         """Return what the status, the metrics and the dashboard show of this core."""
-        sinks = self.sinks.observe()
         return LeasesObservation(
             now=now,
             workers=tuple(worker.observe(peer) for peer, worker in self.workers.items()),
             streams=tuple(observe(queue, self.workers.is_held) for queue in self.queues.values()),
-            sink=next(iter(sinks), None),
-            sinks=sinks,
+            sinks=self.sinks.observe(),
             lost=few(self._ends.lost),
             ledger=self.sinks.first.report.newest(LEDGER_KEPT),
         )
@@ -223,11 +221,6 @@ class Leases:
     def story(self, key: TaskKey, now: float) -> StoryPart:
         """Return what happened to a task here lately, oldest first; to one item of it if the key names one."""
         return StoryPart(service="ventilator", events=self.log.story(key, now))
-
-    @property
-    def sink(self) -> SinkLink:
-        """The sink that is alone, or the first of several by name."""
-        return self.sinks.first
 
     def peers(self) -> dict[bytes, str]:
         """Return the workers and the sink with what a story calls them."""

@@ -78,8 +78,7 @@ class LeasesObservation:
     now: float
     workers: tuple[WorkerObservation, ...]
     streams: tuple[StreamObservation, ...]
-    #: The connected sink; of several, the first by name, and all of them.
-    sink: SinkObservation | None
+    #: The connected sinks, by name.
     sinks: tuple[SinkObservation, ...]
     #: Workers that left or were lost, by event.
     lost: Mapping[str, int]

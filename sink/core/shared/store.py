@@ -20,7 +20,7 @@ from penstock.protocol.outcomes.shares import positions_of
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.wire import Array
-from penstock.sink.core.block import Block, Slice
+from penstock.sink.core.block import Block, Slice, by_piece
 from penstock.sink.core.shared.witnesses import Witnesses
 from penstock.sink.core.store import Store
 
@@ -53,16 +53,10 @@ class Rows:
 
     def take(self, positions: Int64s) -> Iterator[Slice]:
         """Yield the samples at these positions, all of which are here."""
-        rows = self.index[positions - self.start]
-        owner = np.searchsorted(self.offsets, rows, side="right") - 1
-        edges = np.flatnonzero(np.diff(owner)) + 1
-        for run in np.split(np.arange(len(rows)), edges):
-            if len(run):
-                piece = int(owner[run[0]])
-                inside = rows[run] - self.offsets[piece]
-                first, last = int(inside[0]), int(inside[-1])
-                together = last - first == len(run) - 1 and bool((np.diff(inside) == 1).all())
-                yield Slice(self.pieces[piece], range(first, last + 1) if together else inside)
+        for piece, rows in by_piece(self.index[positions - self.start], self.offsets):
+            first, last = int(rows[0]), int(rows[-1])
+            together = last - first == len(rows) - 1 and bool((np.diff(rows) == 1).all())
+            yield Slice(self.pieces[piece], range(first, last + 1) if together else rows)
 
 
 @dataclass(slots=True)

@@ -94,7 +94,7 @@ class CoreHarness:
 
     def beat(self, peer: bytes, *keys: TaskKey, sinks: tuple[str, ...] | None = None) -> list[Any]:
         """Let a worker's heartbeat arrive."""
-        hello = self.leases.sink.hello
+        hello = self.leases.sinks.first.hello
         known = (hello.incarnation,) if hello else ()
         return self.hear(peer, Heartbeat(running=keys, sinks=known if sinks is None else sinks))
 
@@ -107,7 +107,7 @@ class CoreHarness:
             for peer in (SINK, *alive):
                 if peer in self.leases.workers:
                     self.beat(peer, *self.leases.workers[peer].held)
-                elif peer == self.leases.sink.peer:
+                elif peer == self.leases.sinks.first.peer:
                     self.hear(peer, Heartbeat())
             sent += [send.message for send in self.take(self.leases.tick(self.now))]
         return sent

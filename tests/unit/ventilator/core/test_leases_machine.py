@@ -89,11 +89,11 @@ class LeasesMachine(RuleBasedStateMachine):
     @rule(peer=st.sampled_from([SINK, b"sink 2"]))
     def sink(self, peer: bytes) -> None:
         """The sink says hello, perhaps another one."""
-        if self.harness.leases.sink.peer is None or peer == SINK:
-            if self.harness.leases.sink.peer is None:
+        if self.harness.leases.sinks.first.peer is None or peer == SINK:
+            if self.harness.leases.sinks.first.peer is None:
                 self.missing = set()
             sequence = self.harness.sequence
-            known = self.harness.leases.sink.peer is not None
+            known = self.harness.leases.sinks.first.peer is not None
             self.harness.sink(SINK)
             self.harness.sequence = sequence if known else 0
 
@@ -102,7 +102,7 @@ class LeasesMachine(RuleBasedStateMachine):
         """Every missing task is there: ready, leased, on its way or given up (validate says which)."""
         self.harness.leases.validate()
         queue = self.harness.leases.queues["train"]
-        if self.harness.leases.sink.peer:
+        if self.harness.leases.sinks.first.peer:
             assert self.missing == set(ranges.members(queue.missing))
 
     def teardown(self) -> None:
@@ -110,7 +110,7 @@ class LeasesMachine(RuleBasedStateMachine):
         if not hasattr(self, "harness"):
             return
         harness = self.harness
-        if harness.leases.sink.peer is None:
+        if harness.leases.sinks.first.peer is None:
             harness.sink()
         for peer in list(harness.leases.workers):
             harness.hear(peer, Goodbye())

@@ -38,9 +38,7 @@ def statistics(rank: int, samples: int, failed: int) -> SinkStats:
 
 def seen(now: float, *sinks: SinkObservation) -> LeasesObservation:
     """Return what the ventilator sees of a stack of sinks alone."""
-    return LeasesObservation(
-        now=now, workers=(), streams=(), sink=next(iter(sinks), None), sinks=sinks, lost={}, ledger=()
-    )
+    return LeasesObservation(now=now, workers=(), streams=(), sinks=sinks, lost={}, ledger=())
 
 
 def test_what_each_sink_did_adds_up_and_failures_count_once() -> None:

@@ -248,7 +248,7 @@ def test_a_ventilator_that_starts_again_hears_the_ledger_anew(joined: Joined) ->
     failure = Failure(offset=0, item=3, path="3.jpg", reason="r")
     joined.sink.statistics.quarantine("train", 0, failure, "w")
     joined.seconds(3)
-    assert 1 == joined.leases.sink.report.lines
+    assert 1 == joined.leases.sinks.first.report.lines
     again = Joined()
     again.sink = joined.sink
     again.now = joined.now
