@@ -1,5 +1,9 @@
-"""Addresses of the services of a stack on this machine."""
+"""Addresses of the services of a stack on this machine, and ports for them."""
 
+import random
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -41,6 +45,17 @@ class Addresses:
         """Return every address of a stack with so many sinks. Raises SpecError."""
         each = [address for number in range(sinks) for address in astuple(self.of_sink(number))]
         return list(dict.fromkeys(each))
+
+
+def free_ports(count: int, among: Sequence[int]) -> list[int]:
+    """Return so many ports that are free on this host, drawn at random; fewer if there are no more."""
+    found: list[int] = []
+    for port in random.SystemRandom().sample(among, len(among)):
+        if len(found) == count:
+            break
+        with suppress(OSError), socket.create_server(("", port)):
+            found.append(port)
+    return found
 
 
 def _numbered(address: str, number: int) -> str:

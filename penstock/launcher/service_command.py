@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from penstock.launcher.addresses import Addresses
+from penstock.protocol.transport.addresses import on_host
 
 
 def service_command(service: str, settings: Mapping[str, Any]) -> list[str]:
@@ -54,6 +55,12 @@ def settings_of_services(
         if name not in meeting
     }
     return services | others
+
+
+def services_for_all(ventilator: str, results: str, trainers: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the addresses among the settings of ventilator and sink, which other nodes of a cluster reach at these."""
+    sink = {"ventilator": ventilator, "results": on_host(results, "*"), "advertise": results}
+    return {"bind": on_host(ventilator, "*")}, sink | {"bind": on_host(trainers, "*")}
 
 
 def _words(value: object) -> list[str]:

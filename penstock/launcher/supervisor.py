@@ -119,6 +119,16 @@ class Supervisor:
             child.process.terminate()
             self._leaving.append(child)
 
+    def drain(self, seconds: float) -> None:
+        """Ask all processes to drain and leave; return when they have, or after `seconds`."""
+        with self._lock:
+            processes = [child.process for child in self.children.values()]
+            for name in list(self.children):
+                self.remove(name)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and any(each.poll() is None for each in processes):
+            time.sleep(_LOOK_S)
+
     def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
         """Wait until `condition` holds. Raises StackError if a process gives up, DeadlineError after `seconds`."""
         deadline = time.monotonic() + seconds

@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from penstock.launcher.service_command import service_command
+from penstock.launcher.service_command import service_command, services_for_all
 from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.observe.status_client import Onlooker
-from penstock.protocol.errors import DeadlineError, PenstockError, StackError
+from penstock.protocol.errors import PenstockError, StackError
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.transport.own_files import open_own
 from penstock.ray.settings import StackSettings, TrainerSettings, WorkerSettings
@@ -57,12 +57,7 @@ class Processes:
 
     def drain(self) -> None:
         """Let all services finish what they have begun, and end; return when they have."""
-        processes = [child.process for child in self._supervisor.children.values()]
-        for name in list(self._supervisor.children):
-            self._supervisor.remove(name)
-        deadline = time.monotonic() + _DRAIN_S
-        while time.monotonic() < deadline and any(each.poll() is None for each in processes):
-            time.sleep(_LOOK_S)
+        self._supervisor.drain(_DRAIN_S)
 
     def stop(self) -> None:
         """End all services, and remove the folder."""
@@ -155,16 +150,12 @@ class StackActor:
         with open_own(spec, "w", encoding="utf-8") as file:
             file.write(given.spec)
         least, most = given.workers
-        ventilator: dict[str, Any] = {
-            "spec": str(spec),
-            "bind": _everywhere(given.ventilator),
-            "root": dict(given.roots),
-        }
+        ventilator, sink = services_for_all(given.ventilator, given.results, given.trainers)
+        ventilator |= {"spec": str(spec), "root": dict(given.roots)}
         if most:
             ventilator |= {"workers_least": least, "workers_most": most}
-        sink = {"ventilator": given.ventilator, "bind": _everywhere(given.trainers), "advertise": given.results}
         processes.add("ventilator", "ventilator", ventilator)
-        processes.add("sink", "sink", sink | {"results": _everywhere(given.results)})
+        processes.add("sink", "sink", sink)
 
     def _follow(self) -> None:
         """Keep as many workers as are wanted, until the stack stops."""
@@ -173,7 +164,7 @@ class StackActor:
         while not self._stopping:
             time.sleep(_ASK_S)
             if least != most:
-                with suppress(DeadlineError, PenstockError):  # the ventilator starts, or is busy: the workers stay
+                with suppress(PenstockError):  # the ventilator starts, or is busy: the workers stay
                     wanted = self.snapshot().scaling.wanted
                     self._wanted = self._wanted if wanted is None else max(least, min(most, wanted))
             self._set_workers(self._wanted)
@@ -223,7 +214,3 @@ def _wait_until_free(address: str) -> None:
             if time.monotonic() > deadline:
                 raise StackError(f"port {port} is not free: {error.strerror}") from error
             time.sleep(_LOOK_S)
-
-
-def _everywhere(address: str) -> str:
-    return f"tcp://*:{address.rpartition(':')[2]}"

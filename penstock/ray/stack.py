@@ -3,8 +3,6 @@
 import functools
 import io
 import os
-import random
-import socket
 import sys
 import tempfile
 import time
@@ -16,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from penstock.commands.keys import ExportSettings, InitSettings, export, init
+from penstock.launcher.addresses import free_ports
 from penstock.launcher.worker_count import WorkerCount, Workers
 from penstock.protocol.errors import DeadlineError, SpecError, StackError
 from penstock.protocol.snapshot import Snapshot
@@ -228,10 +227,6 @@ def _bundles() -> dict[str, str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    found: list[int] = []
-    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
-        with suppress(OSError), socket.create_server(("", port)):
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise StackError(f"no {count} ports from {_PORTS[0]} to {_PORTS[-1]} are free on this node")
+    if len(found := free_ports(count, _PORTS)) < count:
+        raise StackError(f"no {count} ports from {_PORTS[0]} to {_PORTS[-1]} are free on this node")
+    return found

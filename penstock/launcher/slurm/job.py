@@ -5,7 +5,6 @@ limit, and when a node that trains is lost, the job is put back into the queue: 
 """
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -14,9 +13,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
-from typing import Any
 
-from penstock.launcher.service_command import service_command
+from penstock.launcher.addresses import free_ports
+from penstock.launcher.service_command import service_command, services_for_all
 from penstock.launcher.slurm import commands
 from penstock.launcher.slurm.array import set_array
 from penstock.launcher.slurm.node import DRAIN_S
@@ -102,16 +101,12 @@ class Job:
         """Start ventilator and sink, and what follows the number of workers that are needed."""
         plan, folder, placed = self._plan, self._folder, self._placed
         common = {"keys": str(folder.keys), "health": ""}
-        ventilator: dict[str, Any] = {
-            "spec": str(folder.spec),
-            "bind": _everywhere(placed.ventilator),
-            "root": dict(plan.roots),
-        }
+        ventilator, sink = services_for_all(placed.ventilator, placed.results, placed.trainers)
+        ventilator |= {"spec": str(folder.spec), "root": dict(plan.roots)}
         if plan.array and plan.array_follows:
             ventilator["workers_most"] = plan.fixed_workers + plan.array[1]
             ventilator["workers_least"] = max(1, plan.fixed_workers + plan.array[0])
-        sink = {"ventilator": placed.ventilator, "results": _everywhere(placed.results), "advertise": placed.results}
-        sink |= {"bind": _everywhere(placed.trainers), "quarantine": str(folder.quarantine)}
+        sink |= {"quarantine": str(folder.quarantine)}
         supervisor.add("ventilator", service_command("ventilator", common | ventilator))
         supervisor.add("sink", service_command("sink", common | sink))
         os.environ.update(PENSTOCK_SINK=placed.trainers, PENSTOCK_KEYS=str(folder.keys))
@@ -192,17 +187,11 @@ def _addresses(plan: JobPlan) -> dict[str, str]:
     """Return free ports of this node under its name in the cluster."""
     host = commands.node_address(os.environ.get("SLURMD_NODENAME") or socket.gethostname())
     first, last = plan.ports
-    found: list[int] = []
-    for port in random.SystemRandom().sample(range(first, last + 1), last + 1 - first):
-        with suppress(OSError), socket.create_server(("", port)):
-            found.append(port)
-        if len(found) == len(names := ("ventilator", "results", "trainers")):
-            return {name: f"tcp://{host}:{number}" for name, number in zip(names, found, strict=True)}
-    raise StackError(f"no three ports from {first} to {last} are free on {host}: give other ones as --ports")
-
-
-def _everywhere(address: str) -> str:
-    return f"tcp://*:{address.rpartition(':')[2]}"
+    names = ("ventilator", "results", "trainers")
+    found = free_ports(len(names), range(first, last + 1))
+    if len(found) < len(names):
+        raise StackError(f"no three ports from {first} to {last} are free on {host}: give other ones as --ports")
+    return {name: f"tcp://{host}:{number}" for name, number in zip(names, found, strict=True)}
 
 
 def _status_command(folder: RunFolder) -> str:

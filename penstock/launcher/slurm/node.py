@@ -17,7 +17,7 @@ from penstock.launcher.service_command import service_command
 from penstock.launcher.slurm import commands
 from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
 from penstock.launcher.spare import can_fork
-from penstock.launcher.supervisor import Process, Supervisor, start_command
+from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import DeadlineError, PenstockError, StackError
 from penstock.protocol.runtime.printable import say
 from penstock.protocol.transport.own_files import make_own_folder
@@ -54,7 +54,7 @@ class NodeWorkers:
             for number in range(self._count):
                 supervisor.add(f"worker-{number}", self._command())
             self._wait()
-            self._drain(supervisor)
+            supervisor.drain(DRAIN_S)
         finally:
             supervisor.stop(first="worker")
             if forks:
@@ -87,14 +87,6 @@ class NodeWorkers:
         except (StackError, DeadlineError) as error:  # the controller is busy or restarts: it is asked again
             say(f"penstock slurm: {error}; the workers stay meanwhile")
             return False
-
-    def _drain(self, supervisor: Supervisor) -> None:
-        processes: list[Process] = [child.process for child in supervisor.children.values()]
-        for name in list(supervisor.children):
-            supervisor.remove(name)
-        deadline = time.monotonic() + DRAIN_S
-        while time.monotonic() < deadline and any(each.poll() is None for each in processes):
-            time.sleep(_LOOK_S)
 
     def _leave(self, _number: int, _frame: FrameType | None) -> None:
         self._leaving = True
