@@ -22,7 +22,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Spec, load_spec, parse_spec
 from penstock.protocol.wire import Array
 from penstock.ventilator.sources.catalog import Catalog
-from penstock.worker.imaging.parts.pipeline import open_pipeline
+from penstock.worker.imaging.parts.opening import open_any
 
 #: Least samples that tf.data shuffles among.
 _SHUFFLED = 1024
@@ -86,7 +86,7 @@ class Items:
 
     def _open(self) -> Callable[[int], list[Array]]:
         catalog = Catalog.open(self._spec, self._known)
-        pipeline, size = open_pipeline(self.plan, self._known), self.plan.geometry.task_items
+        pipeline, size = open_any(self.plan, self._known), self.plan.geometry.task_items
 
         def make(index: int) -> list[Array]:
             ordinal, offset = divmod(index, size)

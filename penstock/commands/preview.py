@@ -5,6 +5,7 @@ Starts no service and opens no socket.
 
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
@@ -22,7 +23,10 @@ from penstock.protocol.spec.spec import load_spec
 from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
 from penstock.ventilator.sources.catalog import Catalog
-from penstock.worker.imaging.parts.pipeline import AnyPipeline, open_pipeline
+from penstock.worker.imaging.parts.opening import open_any
+
+if TYPE_CHECKING:
+    from penstock.worker.imaging.parts.pipeline import AnyPipeline
 
 Places = Sequence[tuple[int, int]]
 
@@ -54,7 +58,7 @@ def find_units(catalog: Catalog, plan: StreamPlan, wanted: range) -> list[tuple[
     return found
 
 
-def make_samples(pipeline: AnyPipeline, task: Task, places: Places) -> Iterator[Sample]:
+def make_samples(pipeline: "AnyPipeline", task: Task, places: Places) -> Iterator[Sample]:
     """Yield the samples of one item at their positions, or that it failed. Raises TransformError."""
     loaded = pipeline.read(task)
     outcome = pipeline.make(task, loaded)
@@ -82,7 +86,7 @@ def serve(settings: PreviewSettings) -> int:
     [plan] = catalog.plans
     size = plan.geometry.samples_per_epoch
     wanted = range(settings.epoch * size, settings.epoch * size + min(most_samples(plan, settings.count), size))
-    pipeline, units = open_pipeline(plan, roots), find_units(catalog, plan, wanted)
+    pipeline, units = open_any(plan, roots), find_units(catalog, plan, wanted)
     title = f"{plan.name}, epoch {settings.epoch}: the first {len(wanted)} of {size:,} samples"
     console = PlainConsole(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:

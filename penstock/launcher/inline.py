@@ -13,7 +13,7 @@ from penstock.protocol.messages import TaskKey
 from penstock.protocol.spec.spec import Spec
 from penstock.protocol.wire import Array
 from penstock.ventilator.sources.catalog import Catalog
-from penstock.worker.imaging.parts.pipeline import open_pipeline
+from penstock.worker.imaging.parts.opening import open_any
 
 
 class InlineFeed:
@@ -24,7 +24,7 @@ class InlineFeed:
         known = spec.map_roots(spec.known_roots(roots))
         self._book = Catalog.open(follow_links(spec, known), known)
         [self.plan] = self._book.plans
-        self._pipeline = open_pipeline(self.plan, known)
+        self._pipeline = open_any(self.plan, known)
         #: Items that could not be made.
         self.quarantined = 0
 

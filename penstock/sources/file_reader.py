@@ -21,7 +21,7 @@ from penstock.sources.files import FileIdentity, find_or_read, read_file
 from penstock.sources.local_files.parts import PartReader
 from penstock.sources.url_files.apart import read_together
 from penstock.sources.url_files.groups import InPlace, by_file, together
-from penstock.sources.url_files.keeping import KeepsShards, ShardRoom
+from penstock.sources.url_files.keeping import ShardKeeping, ShardRoom
 
 
 @final
@@ -87,7 +87,7 @@ class FileReader:
             return error
 
 
-class UrlReader(KeepsShards):
+class UrlReader(ShardKeeping):
     """Files below a URL, many at once, so that a server's latency costs little.
 
     Threads fetch the files of all tasks that a worker reads ahead. A task counts as read when its files are asked for;

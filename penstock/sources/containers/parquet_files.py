@@ -16,7 +16,7 @@ from penstock.protocol.storage.urls import Remote
 from penstock.sources.containers.columns import bytes_column, image_bytes, import_pyarrow
 from penstock.sources.containers.parquet_parts import spans_of, with_footer
 from penstock.sources.tables.parquet_pages import check_images
-from penstock.sources.url_files.keeping import KeepsShards, ShardRoom
+from penstock.sources.url_files.keeping import ShardKeeping, ShardRoom
 from penstock.sources.url_files.partial_copy import PartialCopy
 from penstock.sources.url_files.shard_store import ShardStore
 
@@ -170,7 +170,7 @@ class RemoteFile:
         return self._identity
 
 
-class RemoteFiles(KeepsShards):
+class RemoteFiles(ShardKeeping):
     """The files below a URL."""
 
     #: Footers that are kept; footers, and row groups of a task, that are requested at once.

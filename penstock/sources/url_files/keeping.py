@@ -23,7 +23,7 @@ class ShardRoom:
         return ShardStore(remote, self.source, int(gb * 1e9), folder)
 
 
-class KeepsShards:
+class ShardKeeping:
     """Base of readers below a URL that may keep whole shards."""
 
     def __init__(self, remote: Remote, room: ShardRoom | None) -> None:
