@@ -6,10 +6,11 @@ from dataclasses import replace
 import pytest
 from simulation.dice import Dice, draw
 from simulation.lying_worker import ClaimingWorkerProcess, LyingWorkerProcess
+from simulation.runner import run_schedule
 from simulation.scenario import WorkerPart
 from simulation.several_sinks import spread
 from simulation.worker_process import WorkerProcess
-from simulation.world import InnocentQuarantined, World
+from simulation.world import World
 
 from penstock.protocol.messages import TaskKey
 from penstock.ventilator.core.item_deaths import ItemDeaths
@@ -75,14 +76,7 @@ def test_a_liar_ends_no_stream_and_costs_no_sample(first: int) -> None:
     notes: Counter[str] = Counter()
     rejects: Counter[str] = Counter()
     for seed in range(first, first + _CHUNK):
-        world = lying_world(seed)
-        try:
-            world.run()
-        except InnocentQuarantined:
-            pass
-        except BaseException as error:
-            error.add_note(f"lying seed {seed} at {world.clock.now:.4f} s")
-            raise
+        world = run_schedule(lying_world(seed), f"lying seed {seed}")
         notes += world.notes
         rejects += world.rejects
     assert notes["failure contradicted"] > 0

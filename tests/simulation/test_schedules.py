@@ -10,7 +10,8 @@ from collections import Counter
 
 import pytest
 from simulation.families import family_of, make_scenario
-from simulation.world import InnocentQuarantined, World
+from simulation.runner import run_schedule
+from simulation.world import World
 
 pytestmark = pytest.mark.simulation
 
@@ -21,18 +22,8 @@ _SCHEDULES, _ALWAYS, _CHUNK = int(os.environ.get("SCHEDULES", "20000")), 1_000, 
 
 def run(seed: int, *, trace: bool = False) -> World:
     """Run the schedule of a seed; raise AssertionError, with the seed in its notes, if anything is wrong."""
-    world = World(make_scenario(seed))
-    if trace:
-        world.network.trace = lambda line: print(f"{world.clock.now:9.4f} {line}")  # noqa: T201 - asked for
-    try:
-        world.run()
-    except InnocentQuarantined:
-        world.notes["innocent quarantined"] += 1
-    except BaseException as error:
-        where = f"seed {seed} ({family_of(seed).name}) at {world.clock.now:.4f} s"
-        error.add_note(f"{where}; alone: SEED={seed} pytest tests/simulation -k one_seed -s")
-        raise
-    return world
+    again = f"SEED={seed} pytest tests/simulation -k one_seed -s"
+    return run_schedule(World(make_scenario(seed)), f"seed {seed} ({family_of(seed).name})", again, trace=trace)
 
 
 @pytest.mark.parametrize(

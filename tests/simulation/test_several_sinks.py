@@ -7,8 +7,9 @@ import os
 from collections import Counter
 
 import pytest
+from simulation.runner import run_schedule
 from simulation.several_sinks import family_of, make_flaky, make_scenario, misplaced
-from simulation.world import InnocentQuarantined, World
+from simulation.world import World
 
 pytestmark = pytest.mark.simulation
 
@@ -20,20 +21,15 @@ _SCHEDULES = max(_ALWAYS, int(os.environ.get("SCHEDULES", "20000")) // 4)
 
 def run(seed: int, *, trace: bool = False) -> World:
     """Run the schedule of a seed; raise AssertionError, with the seed in its notes, if anything is wrong."""
-    world = World(make_scenario(seed))
-    if trace:
-        world.network.trace = lambda line: print(f"{world.clock.now:9.4f} {line}")  # noqa: T201 - asked for
-    try:
-        world.run()
-        wrong, total = misplaced(world)
-        world.notes |= Counter({"misplaced samples": wrong, "samples": total})
-    except InnocentQuarantined:
-        world.notes["innocent quarantined"] += 1
-    except BaseException as error:
-        where = f"shared seed {seed} ({family_of(seed).name}) at {world.clock.now:.4f} s"
-        error.add_note(f"{where}; alone: SHARED_SEED={seed} pytest tests/simulation -k one_shared_seed -s")
-        raise
-    return world
+    again = f"SHARED_SEED={seed} pytest tests/simulation -k one_shared_seed -s"
+    name = f"shared seed {seed} ({family_of(seed).name})"
+    return run_schedule(World(make_scenario(seed)), name, again, trace=trace, then=count_misplaced)
+
+
+def count_misplaced(world: World) -> None:
+    """Note how many samples came to a sink whose readers do not train on them."""
+    wrong, total = misplaced(world)
+    world.notes |= Counter({"misplaced samples": wrong, "samples": total})
 
 
 @pytest.mark.parametrize(
@@ -58,15 +54,8 @@ def test_all_sinks_agree_on_items_that_fail_at_one_worker_and_not_at_another(fir
     """What was published first holds for all ranks and all times, and what they get follows from it."""
     stopped = 0
     for seed in range(first, first + _FLAKY):
-        world = World(make_flaky(seed))
-        try:
-            world.run()
-            world.sharing.check(world.trainers)
-        except InnocentQuarantined:
-            pass
-        except BaseException as error:
-            error.add_note(f"flaky seed {seed} ({family_of(seed).name}) at {world.clock.now:.4f} s")
-            raise
+        name = f"flaky seed {seed} ({family_of(seed).name})"
+        world = run_schedule(World(make_flaky(seed)), name, then=lambda world: world.sharing.check(world.trainers))
         stopped += bool(world.notes["cannot be made again"])
     assert stopped <= _FLAKY // 2, "an item that was made for one sink is tried at several workers for another"
 
