@@ -192,6 +192,8 @@ class SinkProcess(Process):
         who = assembly.VENTILATOR if link == "ventilator" else peer
         if isinstance(message, Result):
             self.world.sharing.arrived(self, message)
+        elif isinstance(message, Outcomes):
+            self.world.sharing.heard(message)
         try:
             self._execute(self.assembly.receive(who, message, arrays, self.now))
         except RemoteProtocolError as error:

@@ -4,6 +4,7 @@
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 from simulation.dice import Dice, draw, most_ranks
@@ -20,6 +21,39 @@ _SINKS = (1, 2, 2, 3, 4)
 _RANKS = (1, 2, 2, 3, 4, 8)
 #: Every so many schedules one is as large as with one sink; the others are small, so that there can be many.
 _LARGE = 25
+
+#: Two to four ranks read a few epochs of few items; nothing goes wrong but what `make_adopting` adds.
+_ADOPTING = Dice(
+    streams=(1,),
+    items=((12, 24),),
+    batch=(1, 2, 3),
+    mix=(1, 2, 4),
+    task_items=(1, 2, 4),
+    window_samples=(20, 60),
+    drop_remainder=0.0,
+    budget=(1.0,),
+    failing=(0,),
+    poison=(0,),
+    workers=(2, 4),
+    slowness=(1.0,),
+    jobs=(1,),
+    ranks=(1,),
+    think_s=(0.02,),
+    tasks=(40,),
+    epochs=3.0,
+    delay_s=(0.0005, 0.005),
+    calm=1.0,
+    faults=(0,),
+    heal_s=(14.0, 16.0),
+    crash_after_push=(0.0,),
+    task_s=(0.1,),
+    silence_s=(4.0,),
+    task_timeout_s=(15.0,),
+)
+#: Seconds between two deaths; for which a sink was deaf by then; until the next start; and for which, after that start,
+#: the sinks that have heard cannot be heard: less than a ventilator waits for them (2.5 heartbeats of 1 s), with one
+#: heartbeat until they notice that it is another one.
+_EVERY_S, _DEAF_S, _DOWN_S, _MUTE_S = 3.5, (0.3, 0.8), (0.01, 0.1), (0.2, 1.2)
 
 
 def family_of(seed: int) -> Family:
@@ -51,13 +85,13 @@ def _small(dice: Dice) -> Dice:
     )
 
 
-def _spread(scenario: Scenario, rng: random.Random) -> list[TrainerPart]:
+def _spread(scenario: Scenario, ranks: Sequence[int], rng: random.Random) -> list[TrainerPart]:
     """Give each job another number of ranks, each of which reads from one of the sinks."""
     parts: list[TrainerPart] = []
     for part in scenario.trainers:
         if part.rank:
             continue
-        world_size = min(rng.choice(_RANKS), most_ranks(scenario.plan(part.stream)))
+        world_size = min(rng.choice(ranks), most_ranks(scenario.plan(part.stream)))
         sinks = [rng.randrange(len(scenario.sinks)) for _ in range(world_size)]
         parts += [replace(part, rank=rank, world_size=world_size, sink=sink) for rank, sink in enumerate(sinks)]
     return parts
@@ -75,11 +109,11 @@ def _aim(fault: Fault, scenario: Scenario, rng: random.Random) -> Fault:
     return replace(fault, target=target, other=other)
 
 
-def spread(scenario: Scenario, seed: int) -> Scenario:
-    """Give a schedule several sinks and more ranks."""
+def spread(scenario: Scenario, seed: int, *, sinks: Sequence[int] = _SINKS, ranks: Sequence[int] = _RANKS) -> Scenario:
+    """Give a schedule one of these numbers of sinks and of ranks."""
     rng = random.Random(seed + 3)
-    scenario.sinks = tuple("abcd"[: rng.choice(_SINKS)])
-    scenario.trainers = tuple(_spread(scenario, rng))
+    scenario.sinks = tuple("abcd"[: rng.choice(sinks)])
+    scenario.trainers = tuple(_spread(scenario, ranks, rng))
     scenario.faults = tuple(sorted((_aim(fault, scenario, rng) for fault in scenario.faults), key=lambda f: f.when))
     return scenario
 
@@ -93,6 +127,30 @@ def make_flaky(seed: int) -> Scenario:
         sound = [whole_source(plan, n) for n in range(plan.items)]
         sound = [item for item in sound if item not in scenario.dead(plan.name)]
         scenario.flaky = {**scenario.flaky, plan.name: frozenset(rng.sample(sound, min(len(sound), rng.randint(1, 3))))}
+    return scenario
+
+
+def make_adopting(seed: int) -> Scenario:
+    """Return a schedule in which a ventilator dies, again and again, while a sink has not heard what it published.
+
+    The next one must take over what the other sinks know before it decides anything: half of the items fail at every
+    second worker that runs them, so whatever is decided anew comes out differently sooner or later.
+    """
+    rng = random.Random(seed + 5)
+    scenario = spread(draw(seed, _ADOPTING), seed, sinks=(2, 3), ranks=(2, 3, 4))
+    [plan] = scenario.plans
+    items = [whole_source(plan, n) for n in range(plan.items)]
+    scenario.flaky = {plan.name: frozenset(rng.sample(items, len(items) // 2))}
+    faults: list[Fault] = []
+    when = rng.uniform(1.0, 2.0)
+    while when < scenario.heal_at - _EVERY_S:
+        deaf = rng.choice(scenario.sink_names)
+        before, down, mute = (rng.uniform(*each) for each in (_DEAF_S, _DOWN_S, _MUTE_S))
+        faults.append(Fault(when - before, "cut", "ventilator", deaf, before + down))
+        faults.append(Fault(when, "kill", "ventilator", seconds=down))
+        faults += [Fault(when, "cut", name, "ventilator", down + mute) for name in scenario.sink_names if name != deaf]
+        when += _EVERY_S
+    scenario.faults = tuple(sorted(faults, key=lambda fault: fault.when))
     return scenario
 
 

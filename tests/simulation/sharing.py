@@ -57,14 +57,18 @@ class Sharing:
         self.came_to: dict[tuple[str, str], set[int]] = {}
 
     def published(self, outcomes: Outcomes) -> None:
-        """Check what the ventilator says has failed, for good: nothing is ever said otherwise."""
+        """Check what the ventilator says has killed workers."""
+        for each in outcomes.failed:
+            if each.failure.kind == "killed":
+                key = TaskKey(stream=outcomes.stream, ordinal=each.ordinal, item_offset=each.failure.offset)
+                self._world.gave_up(Quarantined(key=key, failure=each.failure))
+
+    def heard(self, outcomes: Outcomes) -> None:
+        """Check what a sink is told for good: no sink ever hears otherwise. What none has heard may be decided anew."""
         stream = outcomes.stream
         failed: dict[int, set[int]] = {}
         for each in outcomes.failed:
             failed.setdefault(each.ordinal, set()).add(each.failure.offset)
-            if each.failure.kind == "killed":
-                key = TaskKey(stream=stream, ordinal=each.ordinal, item_offset=each.failure.offset)
-                self._world.gave_up(Quarantined(key=key, failure=each.failure))
         for ordinal in ranges.members(outcomes.settled):
             known = self.outcomes.setdefault((stream, ordinal), failed.get(ordinal, set()))
             assert known == failed.get(ordinal, set()), f"{stream}/{ordinal}: {failed} failed, and before {known}"

@@ -8,13 +8,15 @@ from collections import Counter
 
 import pytest
 from simulation.runner import run_schedule
-from simulation.several_sinks import family_of, make_flaky, make_scenario, misplaced
+from simulation.several_sinks import family_of, make_adopting, make_flaky, make_scenario, misplaced
 from simulation.world import World
 
 pytestmark = pytest.mark.simulation
 
 #: Schedules that belong to every run, those of one test, and those of one with flaky items.
 _ALWAYS, _CHUNK, _FLAKY = 1_000, 100, 40
+#: Schedules in which ventilators adopt what an earlier one has published.
+_ADOPTING = 12
 #: All of them: the rest belongs to the long tier.
 _SCHEDULES = max(_ALWAYS, int(os.environ.get("SCHEDULES", "20000")) // 4)
 
@@ -56,8 +58,21 @@ def test_all_sinks_agree_on_items_that_fail_at_one_worker_and_not_at_another(fir
     for seed in range(first, first + _FLAKY):
         name = f"flaky seed {seed} ({family_of(seed).name})"
         world = run_schedule(World(make_flaky(seed)), name, then=lambda world: world.sharing.check(world.trainers))
-        stopped += bool(world.notes["cannot be made again"])
+        stopped += bool(world.notes["cannot be made again"] + world.notes["sinks disagree"])
     assert stopped <= _FLAKY // 2, "an item that was made for one sink is tried at several workers for another"
+
+
+def test_a_ventilator_adopts_what_any_sink_knows() -> None:
+    """It was published by an earlier one, of which another sink has not heard it: nothing is decided a second time."""
+    stopped = 0
+    for seed in range(_ADOPTING):
+        scenario = make_adopting(seed)
+        world = run_schedule(
+            World(scenario), f"adopting seed {seed}", then=lambda each: each.sharing.check(each.trainers)
+        )
+        assert 0 == world.notes["sinks disagree"], f"adopting seed {seed}"
+        stopped += bool(world.notes["cannot be made again"])
+    assert stopped <= _ADOPTING // 2, "an item that was made for one sink is tried at several workers for another"
 
 
 @pytest.mark.skipif("SHARED_SEED" not in os.environ, reason="runs one schedule alone: SHARED_SEED=1234")

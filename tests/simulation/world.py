@@ -180,7 +180,7 @@ class World:
         plan = self.scenario.plan(stream)
         allowed = min(plan.settings.failure_budget * plan.items + 1, plan.items - 1)
         if self.scenario.flaky and refused.kind == "outcomes":
-            self.notes["cannot be made again"] += 1
+            self.notes["cannot be made again" if "cannot be made again" in refused.reason else "sinks disagree"] += 1
             return
         assert refused.kind == "budget", refused
         assert "failure_budget" in refused.reason
