@@ -7,18 +7,20 @@ supervisor's end, and `spare.py` begins it.
 
 A stack's first batch waits for these imports, so they are kept short, and other work is done at the same time: first
 come those that all services share; then ventilator and sink may be forked, each of which imports its own part, on
-another core; meanwhile this process imports what workers need.
+another core; meanwhile this process imports what workers need. Then it imports the others' parts too, for the next
+stack, or for the first if that comes later.
 
 Requests and replies are JSON messages over a Unix socket, which is standard input. A request is `{"id", "service",
-"arguments", "environment", "descriptors"}` with descriptors of the `folder` and the `log`, each where there is one. The
-replies are `{"id", "pid"}` with a descriptor of the process, or `{"id", "error"}`; and `{"id", "status"}` when it has
-ended.
+"arguments", "environment", "modules", "descriptors"}` with descriptors of the `folder` and the `log`, each where there
+is one; `modules` are those that the spec needs, to be imported once instead of by each service. The replies are
+`{"id", "pid"}` with a descriptor of the process, or `{"id", "error"}`; and `{"id", "status"}` when it has ended.
 """
 
 import errno
 import gc
 import importlib
 import json
+import math
 import os
 import select
 import signal
@@ -42,7 +44,25 @@ _KEPT_S = 60.0
 #: What all services import.
 _SHARED = ("penstock.protocol.runtime.service", "penstock.protocol.wire", "setproctitle")
 #: What workers import in addition, in steps between which another service may be forked.
-_OF_WORKERS = ("cv2", "PIL.Image", "penstock.worker.imaging.pipeline", "penstock.worker.service")
+_OF_WORKERS = (
+    "cv2",
+    "PIL.Image",
+    "penstock.sources.image_formats",
+    "penstock.worker.imaging.decode",
+    "penstock.worker.imaging.pipeline",
+    "penstock.worker.service",
+)
+#: What the others import, which do not wait for it.
+_OF_OTHERS = ("penstock.ventilator.service", "penstock.sink.service")
+#: The settings of each service, whose parsers are made before they are forked.
+_SETTINGS = {
+    "penstock.worker.service": ("worker", "WorkerSettings"),
+    "penstock.ventilator.service": ("ventilator", "VentilatorSettings"),
+    "penstock.sink.service": ("sink", "SinkSettings"),
+}
+#: How long it waits after a request before it goes on with imports (s): a stack's requests follow each other; and what
+#: only a next stack needs would take time from the first batch of this one.
+_NEXT_S, _LATER_S = 0.02, 2.0
 #: Signals that are for services and the program, and may be sent to all processes, as by systemd and Slurm: this one
 #: leaves when the program does, so that services can drain.
 _NOT_OURS = (signal.SIGTERM, signal.SIGINT)
@@ -60,9 +80,10 @@ class Server:
     #: The running children: the request and the process, by the descriptor of the process.
     children: dict[int, tuple[int, int]] = field(default_factory=dict)
     #: What is still to be imported.
-    ahead: list[str] = field(default_factory=lambda: list(_OF_WORKERS))
-    #: When it was wanted last (monotonic s).
+    ahead: list[str] = field(default_factory=lambda: [*_OF_WORKERS, *_OF_OTHERS])
+    #: When it was wanted last, and when something was asked of it last (monotonic s).
     wanted: float = field(default_factory=time.monotonic)
+    asked: float = -math.inf
 
     def serve(self) -> str | None:
         """Start what is asked for. Returns the name of a service in its new process; None when all is over."""
@@ -87,15 +108,25 @@ class Server:
         poll = select.poll()
         for descriptor in (self.control.fileno(), *self.children):
             poll.register(descriptor, select.POLLIN)
-        found = poll.poll(0 if self.ahead else _LOOK_S * 1000)
-        if not found and self.ahead:
+        left = self._import_in()
+        found = poll.poll(min(left, _LOOK_S) * 1000)
+        if not found and left <= _LOOK_S:
             _import(self.ahead.pop(0))
         return [descriptor for descriptor, _ in found]
+
+    def _import_in(self) -> float:
+        """Return the seconds until the next import."""
+        if not self.ahead:
+            return math.inf
+        pause = _NEXT_S if self.ahead[0] in _OF_WORKERS else _LATER_S
+        return max(0.0, self.asked + pause - time.monotonic())
 
     def _start(self, request: Mapping[str, Any], descriptors: Sequence[int]) -> bool:
         """Start a service and answer; return whether this is its process."""
         reply, opened = {"id": request["id"]}, []
-        while request["service"] == "worker" and self.ahead:
+        for module in request["modules"]:
+            _import(module)
+        while request["service"] == "worker" and self.ahead[:1] and self.ahead[0] in _OF_WORKERS:
             _import(self.ahead.pop(0))
         gc.freeze()  # a collection would write to every object, and copy the memory that is shared
         try:
@@ -113,6 +144,7 @@ class Server:
             reply["error"] = str(error)
         for each in descriptors:
             os.close(each)
+        self.asked = time.monotonic()
         socket.send_fds(self.control, [json.dumps(reply).encode()], opened)
         return False
 
@@ -152,7 +184,10 @@ def _run(service: str) -> int:
 
 def _import(module: str) -> None:
     with suppress(Exception):  # the service imports it again, and fails with the reason in its own log
-        importlib.import_module(module)
+        imported = importlib.import_module(module)
+        if module in _SETTINGS:
+            service, model = _SETTINGS[module]
+            importlib.import_module("penstock.protocol.runtime.settings").prepare(getattr(imported, model), service)
 
 
 def _descriptor(pid: int) -> int:

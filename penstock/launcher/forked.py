@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ from penstock.launcher.service_command import is_service_command, service_of
 from penstock.launcher.spare import Begun, give, take
 from penstock.launcher.supervisor import Process, start_command
 
+#: Modules that this process has imported for the kinds of sources and steps that its specs name.
+_OF_SPECS = ("penstock.sources.", "penstock.worker.imaging.operations.")
 #: Longest that the fork server may take to import a service and start it (s).
 _START_S = 60.0
 #: Longest that the status of an ended process may take to arrive (s).
@@ -130,6 +133,7 @@ class _Server:
         gone = {name: None for name in began if name not in environment}
         descriptors = _working_folder() | ({"log": output.fileno()} if output else {})
         request: dict[str, Any] = {"service": service, "arguments": arguments, "environment": changed | gone}
+        request["modules"] = [name for name in list(sys.modules) if name.startswith(_OF_SPECS)]
         try:
             with self._lock:
                 self._begun.asked += 1

@@ -127,8 +127,15 @@ class Running:
             told.update(query(self.health("ventilator")))
             return bool(told.get("ready"))
 
-        self.supervisor.wait(is_ready, _START_S, "the ventilator to list the sources")
+        self.supervisor.wait(is_ready, _START_S, "the ventilator to list the sources", self._appears())
         return list(told.get("warnings") or ())
+
+    def _appears(self) -> Callable[[], bool]:
+        """Return what tells that the ventilator's socket has appeared: it binds that once the sources are listed."""
+        path = self.addresses.ventilator.removeprefix("ipc://")
+        if not path.startswith("/") or os.path.exists(path):  # noqa: PTH110 - asked often
+            return lambda: False
+        return lambda: os.path.exists(path)  # noqa: PTH110
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Return what each service answers at /healthz; `{"ready": False, "why": …}` from one that does not."""

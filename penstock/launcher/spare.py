@@ -117,12 +117,15 @@ def prepare() -> None:
 
 
 @contextmanager
-def prepared() -> Generator[None]:
+def prepared(*, called: bool = True) -> Generator[None]:
     """Do as `prepare`, and keep the cycle collector from running while the caller imports the rest.
 
     Imports leave hardly any garbage, and each run looks at everything that the program has, such as all of PyTorch.
+    With `called` false, nothing asks for a stack yet, but a module is imported that is only good for that. Processes
+    that import the program's modules to work for it then begin none.
     """
-    prepare()
+    if called or not _is_helper():
+        prepare()
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -130,6 +133,12 @@ def prepared() -> Generator[None]:
     finally:
         if collects:
             gc.enable()
+
+
+def _is_helper() -> bool:
+    """Return whether this process is one of `multiprocessing`, or a worker, which imports datasets of the program."""
+    processes = sys.modules.get("multiprocessing.process")
+    return "penstock.worker.service" in sys.modules or bool(processes and processes.parent_process())
 
 
 def take(environment: Mapping[str, str]) -> Begun:

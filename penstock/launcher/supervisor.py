@@ -30,6 +30,8 @@ _DEATHS, _WITHIN_S = 20, 60.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 #: How often processes are checked (s): while one waits for its restart, and if the kernel reports each end.
 _LOOK_S, _LONG_LOOK_S = 0.02, 0.5
+#: How often a sign is looked for (s) that what is waited for is there.
+_SHORT_LOOK_S = 0.002
 #: How much of the end of a log (bytes) is read for a process's last message.
 _LAST_BYTES = 8192
 #: Seconds for the first to stop on SIGTERM, then for the others, before SIGKILL.
@@ -129,8 +131,13 @@ class Supervisor:
         while time.monotonic() < deadline and any(each.poll() is None for each in processes):
             time.sleep(_LOOK_S)
 
-    def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
-        """Wait until `condition` holds. Raises StackError if a process gives up, DeadlineError after `seconds`."""
+    def wait(
+        self, condition: Callable[[], bool], seconds: float, what: str, sign: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Wait until `condition` holds. Raises StackError if a process gives up, DeadlineError after `seconds`.
+
+        `sign` says, at less cost, that it is time to look at the condition again.
+        """
         deadline = time.monotonic() + seconds
         while not condition():
             if self.failure:
@@ -140,7 +147,10 @@ class Supervisor:
                 raise DeadlineError(
                     "; ".join([f"waited {seconds} s for {what}", *died, f"the logs in {self._log_dir} say more"])
                 )
-            time.sleep(_LOOK_S)
+            again = time.monotonic() + _LOOK_S
+            time.sleep(_SHORT_LOOK_S)
+            while time.monotonic() < again and not sign():
+                time.sleep(_SHORT_LOOK_S)
 
     def stop(self, first: str) -> None:
         """Stop all, processes whose name starts with `first` before the others; none is left after a deadline."""

@@ -5,6 +5,9 @@ from functools import cache
 
 #: What counts images that lie in no class folder.
 UNCLASSIFIED = "images in no class folder"
+#: The most frequent suffixes of image files, which every Pillow decodes: of a folder that has no others, the listing
+#: does without importing Pillow.
+_USUAL = frozenset({b"jpg", b"jpeg", b"png"})
 
 
 @cache
@@ -18,7 +21,7 @@ def suffixes() -> frozenset[bytes]:
 def is_image(name: bytes) -> bool:
     """Return whether a file's name ends like that of an image, in any case."""
     _, dot, suffix = name.rpartition(b".")
-    return bool(dot) and suffix.lower() in suffixes()
+    return bool(dot) and ((lower := suffix.lower()) in _USUAL or lower in suffixes())
 
 
 def suffix_of(name: bytes) -> str:

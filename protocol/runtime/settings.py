@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     CliApp,
+    CliSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -25,6 +26,8 @@ AnySettings = TypeVar("AnySettings", bound="Settings")
 
 #: Content of the TOML file of the command line that is being parsed; a settings class cannot be given arguments.
 _file: ContextVar[dict[str, Any] | None] = ContextVar("settings file", default=None)
+#: Parsers that were made ahead, by settings and command, each for one use.
+_made: "dict[tuple[type[Settings], str], tuple[Any, CliSettingsSource[Any]]]" = {}
 
 
 class Settings(BaseSettings):
@@ -81,6 +84,19 @@ class ServiceSettings(Settings):
     """Trace one task in this many."""
 
 
+def prepare(model: type[AnySettings], command: str) -> None:
+    """Make the parser of `penstock <command>` now: processes that are forked from this one need not."""
+    _made[model, command] = _parser(model, command)
+
+
+def _parser(model: type[AnySettings], command: str) -> "tuple[Any, CliSettingsSource[Any]]":
+    """Return a subclass of `model`, made for its name in --help, and its parser."""
+    named: Any = type(
+        model.__name__, (model,), {"model_config": {"cli_prog_name": f"penstock {command}"}, "__doc__": model.__doc__}
+    )
+    return named, flags.source_for(named)
+
+
 def parse(model: type[AnySettings], arguments: Sequence[str], command: str) -> AnySettings:
     """Return the settings of `penstock <command>`. Raises SpecError that names the flag, the value and what is allowed.
 
@@ -95,11 +111,9 @@ def parse(model: type[AnySettings], arguments: Sequence[str], command: str) -> A
     if path and not os.path.isfile(path):  # noqa: PTH113 - the source takes a string
         raise SpecError(f"--config {path!r}: no such file; give a TOML file with settings of `penstock {command}`")
     token = _file.set(_read(path, command) if path else None)
-    named: Any = type(  # a subclass of `model`, made for its name in --help
-        model.__name__, (model,), {"model_config": {"cli_prog_name": f"penstock {command}"}, "__doc__": model.__doc__}
-    )
+    key = (model, command)
+    named, source = _made.pop(key) if key in _made else _parser(model, command)
     try:
-        source = flags.source_for(named)
         values = flags.values(named, source.root_parser, arguments, command)
         settings: AnySettings = CliApp.run(named, cli_args=values, cli_settings_source=source)
     except ValidationError as error:

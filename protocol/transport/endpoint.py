@@ -26,7 +26,7 @@ from penstock.protocol.transport.open_files import limit_explained
 from penstock.protocol.transport.own_files import made_for_owner
 from penstock.protocol.transport.rejects import Rejects
 from penstock.protocol.transport.shared_memory import Attachments
-from penstock.protocol.transport.socket_options import backlog_limit, message_limit, options, unfinished_limit
+from penstock.protocol.transport.socket_options import backlog_limit, message_limit, options, retries, unfinished_limit
 from penstock.protocol.transport.tracer import Tracer
 from penstock.protocol.wire import MAX_FRAMES, Array, Kinds
 
@@ -270,10 +270,10 @@ class Endpoint:
             self._hub.watch(self._socket, self)
 
     def _security(self) -> dict[int, Any]:
-        """Return the options of CURVE; none without keys. What is bound asks for the roles that it accepts."""
+        """Return the options of CURVE; what is bound asks for the roles that it accepts. Without keys, of retries."""
         keys = self._hub.keys
         if keys is None:
-            return {}
+            return retries(self.given)
         own: dict[int, Any] = {
             zmq.CURVE_PUBLICKEY: keys.own.public.encode(),
             zmq.CURVE_SECRETKEY: keys.own.secret.encode(),

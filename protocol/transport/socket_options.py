@@ -29,6 +29,11 @@ _HANDSHAKE_MS = 5_000
 #: Longest that a connection may take to open (ms). The kernel's own tries go on for two minutes at ever longer
 #: intervals, so that a cut of half a minute would last for one minute.
 _CONNECT_MS = 3_000
+#: Pause before a connection is tried again, and the longest (ms): it doubles with each try, and some chance is added.
+_AGAIN_MS, _LONGEST_AGAIN_MS = 100, 1_000
+#: The same on Unix sockets without keys: a stack's first batch waits for its services to find each other, and a try
+#: costs some 20 µs of a thread of libzmq's.
+_LOCAL_AGAIN_MS, _LONGEST_LOCAL_AGAIN_MS = 10, 20
 
 
 def takes_arrays(kind: int, server: str | None) -> bool:
@@ -55,14 +60,24 @@ def options(kind: int, server: str | None, accept: wire.Kinds) -> dict[int, int]
         zmq.TCP_MAXRT: _UNACKNOWLEDGED_MS,
         zmq.HANDSHAKE_IVL: _HANDSHAKE_MS,
         zmq.CONNECT_TIMEOUT: _CONNECT_MS,
-        zmq.RECONNECT_IVL: 100,
-        zmq.RECONNECT_IVL_MAX: 1_000,
+        zmq.RECONNECT_IVL: _AGAIN_MS,
+        zmq.RECONNECT_IVL_MAX: _LONGEST_AGAIN_MS,
     }
     if kind == zmq.ROUTER:
         found[zmq.ROUTER_MANDATORY] = 1
     if kind == zmq.PUSH:
         found[zmq.IMMEDIATE] = 1  # queue only for a sink that is there
     return found
+
+
+def retries(address: str) -> dict[int, int]:
+    """Return the options of a socket without keys that depend on its address: how soon a connection is tried again.
+
+    With keys it is slow on Unix sockets too: a peer that is refused costs both sides a handshake each time.
+    """
+    if not address.startswith("ipc://"):
+        return {}
+    return {zmq.RECONNECT_IVL: _LOCAL_AGAIN_MS, zmq.RECONNECT_IVL_MAX: _LONGEST_LOCAL_AGAIN_MS}
 
 
 def frame_limit(kind: int, server: str | None, accept: wire.Kinds) -> int:

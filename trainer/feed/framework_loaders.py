@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from penstock.trainer.adapters.batches import ResumableSource
     from penstock.trainer.adapters.jax import JaxLoader
-    from penstock.trainer.adapters.torch import TorchLoader
+    from penstock.trainer.adapters.torch_loader import TorchLoader
 
 
 class FrameworkLoaders:
@@ -36,7 +36,7 @@ class FrameworkLoaders:
         prefetch_to_device: int = 2,
     ) -> "TorchLoader":
         """Return a loader of tensors, one epoch an iteration, in place of a DataLoader: `penstock.torch.loader`."""
-        from penstock.trainer.adapters.torch import TorchLoader  # noqa: PLC0415 - PyTorch takes seconds
+        from penstock.trainer.adapters.torch_loader import TorchLoader  # noqa: PLC0415 - PyTorch takes seconds
 
         return TorchLoader(
             self._as_source(),

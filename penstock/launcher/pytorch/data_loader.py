@@ -1,16 +1,20 @@
 """`penstock.torch.DataLoader`: a stack of its own in the place of PyTorch's `DataLoader`.
 
-`inputs.py` says what it may be over, `arguments.py` which further arguments of PyTorch's it knows.
+`inputs.py` says what it may be over, `arguments.py` which further arguments of PyTorch's it knows. The process that
+starts services is begun when this module is imported: it has imported what they need once the program has what it
+needs, and is ready when the first loader is made. Without one, it leaves after a minute.
 """
 
 from types import TracebackType
 from typing import Any, Self
 
-from penstock.launcher.pytorch.arguments import feed_options
-from penstock.launcher.pytorch.inputs import as_input
-from penstock.launcher.spare import prepare
-from penstock.launcher.stack import LocalStack
-from penstock.trainer.adapters.torch import TorchLoader
+from penstock.launcher.spare import prepare, prepared
+
+with prepared(called=False):
+    from penstock.launcher.pytorch.arguments import feed_options
+    from penstock.launcher.pytorch.inputs import as_input
+    from penstock.launcher.stack import LocalStack
+    from penstock.trainer.adapters.torch_loader import TorchLoader
 
 
 class _Unset:
@@ -59,7 +63,7 @@ class DataLoader(TorchLoader):
         Raises SpecError for anything else, for a part of a transform that no step can replace and for arguments of
         PyTorch's `DataLoader` that have no counterpart here; and StackError if the stack cannot start.
         """
-        prepare()  # it takes its time: the spec is made meanwhile
+        prepare()  # another, if the first has left or the environment has changed since
         options = feed_options(arguments, num_workers)
         settings = {
             "batch_size": batch_size,

@@ -14,7 +14,6 @@ from penstock.protocol.spec.choice.sampling import Sampling
 from penstock.protocol.spec.spec import Stream
 from penstock.protocol.storage.labels import some
 from penstock.sources.base import Listing
-from penstock.sources.choice.mixture import MixtureListing, MixtureSource, groups_of
 from penstock.sources.choice.selected_listing import SelectedListing, labels_of
 
 #: Shards of a source whose order goes by them: every peer knows their sizes.
@@ -48,8 +47,8 @@ def group(stream: Stream, listing: Listing, where: str) -> Grouped:
     sampling = stream.sampling
     if not items:
         raise SourceError(f"{where}: shard {stream.shard} of {len(listing)} items is empty; use fewer shards")
-    if isinstance(listing, MixtureListing) and isinstance(stream.source, MixtureSource):
-        return _mixed(stream, stream.source, listing, where)
+    if stream.source.kind_name == "mixture" and (mixed := _mixed(stream, listing, where)):
+        return mixed
     if stream.shuffle == "shards":
         return _by_shard(stream, listing, where)
     if sampling is None:
@@ -65,7 +64,14 @@ def group(stream: Stream, listing: Listing, where: str) -> Grouped:
     return _of_length(Grouped(listing, groups, items), stream, sampling, names, where)
 
 
-def _mixed(stream: Stream, source: MixtureSource, listing: MixtureListing, where: str) -> Grouped:
+def _mixed(stream: Stream, listing: Listing, where: str) -> Grouped | None:
+    """Return the parts of a mixture as groups; None for a listing of another kind."""
+    # It brings readers of every kind of part, which other sources do without.
+    from penstock.sources.choice.mixture import MixtureListing, MixtureSource, groups_of  # noqa: PLC0415
+
+    source = stream.source
+    if not (isinstance(listing, MixtureListing) and isinstance(source, MixtureSource)):
+        return None
     sampling = stream.sampling or Sampling()
     if sampling.by != "item" or stream.shuffle == "shards":
         raise SourceError(

@@ -1,5 +1,9 @@
 """A fork server is begun before it is needed, and kept for the next stack if that would have begun the same."""
 
+import gc
+import importlib
+import json
+import math
 import os
 import resource
 import signal
@@ -9,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -152,3 +157,55 @@ def test_a_spec_that_is_wrong_leaves_nothing_running() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert 1 == done.returncode
     assert "SpecError" in done.stderr
+
+
+def test_one_that_waits_imports_what_every_service_needs(tmp_path: Path) -> None:
+    """So a stack that comes later waits for no import; what workers need comes first, and after a request the rest."""
+    server = ForkServer()
+    command = service_command("worker", {"ventilator": f"ipc://{tmp_path}/none", "health": str(tmp_path / "health")})
+    process = server.start(command, None, service_environment())
+    parent = psutil.Process(process.pid).ppid()
+    loaded = Path(f"/proc/{parent}/maps")
+    assert "cv2" in loaded.read_text()
+    server.close()
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        waiting = Server(theirs, os.getppid(), wanted=time.monotonic() - 61)
+        assert waiting.ahead.index("penstock.worker.service") < waiting.ahead.index("penstock.ventilator.service")
+        assert 0 == waiting._import_in()
+        waiting.asked = time.monotonic()
+        del waiting.ahead[: waiting.ahead.index("penstock.ventilator.service")]
+        assert 0 < waiting._import_in()
+        waiting.asked = -math.inf
+        until(lambda: not (waiting._wait() or waiting.ahead), "the imports to be done")
+        assert math.inf == waiting._import_in()
+
+
+def test_a_service_is_forked_with_what_the_program_has_read_specs_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each service would else import the kinds of sources and steps again."""
+    asked: list[dict[str, Any]] = []
+    send = socket.send_fds
+
+    def note(to: socket.socket, messages: list[bytes], descriptors: list[int]) -> int:
+        asked.append(json.loads(messages[0]))
+        return send(to, messages, descriptors)
+
+    importlib.import_module("penstock.sources.directory")
+    monkeypatch.setattr("penstock.launcher.forked.socket.send_fds", note)
+    serves(tmp_path)
+    assert "penstock.sources.directory" in asked[0]["modules"]
+
+    (tmp_path / "of_a_spec.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    request = {"id": 1, "service": "sink", "modules": ["not_there", "of_a_spec"], "descriptors": ["log"]}
+    with ours, theirs:
+        assert not Server(theirs, os.getppid(), ahead=[])._start(
+            request, ()
+        )  # without the descriptor, nothing is forked
+        assert "Too many open files" in json.loads(ours.recv(1000))["error"]
+    gc.unfreeze()
+    assert "of_a_spec" in sys.modules

@@ -39,3 +39,19 @@ def test_what_cannot_be_ended_holds_nothing_up(tmp_path: Path, monkeypatch: pyte
     supervisor.stop(first="worker")
     server.close()
     assert not parent.is_running()
+
+
+def test_a_wait_looks_again_at_a_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for is asked, which costs something, once there is a sign of it, and without one now and then."""
+    monkeypatch.setattr("penstock.launcher.supervisor._LOOK_S", 60.0)
+    supervisor = Supervisor(lambda _name, _why: None, tmp_path, start_command)
+    asked, signs = list[int](), iter([False, False, True])
+
+    def condition() -> bool:
+        asked.append(len(asked))
+        return len(asked) > 1
+
+    supervisor.wait(condition, 60.0, "luck", lambda: next(signs))
+    assert 2 == len(asked)
+    assert None is next(signs, None)
+    supervisor.stop(first="worker")

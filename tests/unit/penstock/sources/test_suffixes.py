@@ -1,6 +1,8 @@
 """Which files are images by their suffix, and what is said of the others."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from support.images import encode, picture
 from support.sources.listings import directory, items, touch
 
 from penstock.sources.image_formats import FORMATS, SUFFIXES
-from penstock.sources.suffixes import in_words
+from penstock.sources.suffixes import _USUAL, in_words
 from penstock.worker.imaging.decode import Decoder
 
 
@@ -46,3 +48,17 @@ def test_passed_over_files_are_told_in_a_sentence() -> None:
     many = {f".{number}": 1 for number in range(12)} | {"no suffix": 2000}
     assert in_words(many).startswith("2,012 files passed over while listing: 2,000 no suffix, 1 .0, 1 .1")
     assert in_words(many).endswith("and 3 more suffixes")
+
+
+def test_a_folder_with_usual_names_is_listed_without_pillow(tmp_path: Path) -> None:
+    """Its import takes longer than the listing of a thousand files; every Pillow has these formats."""
+    assert set() == _USUAL - SUFFIXES
+    touch(tmp_path, "cat/a.jpg", "cat/b.JPEG", "dog/c.png")
+    program = (
+        "import sys\n"
+        "from penstock.sources.directory import DirectorySource, list_directory\n"
+        "found = list_directory(DirectorySource(kind='directory', root='x'), {'x': sys.argv[1]})\n"
+        "print(len(found), 'PIL' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    assert "3 False" == subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()

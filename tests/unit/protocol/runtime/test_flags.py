@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.runtime.settings import Settings, parse
+from penstock.protocol.runtime.settings import Settings, parse, prepare
 
 #: What an argument of a process can be.
 _texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
@@ -118,3 +118,15 @@ def test_flags_go_before_the_environment_and_that_before_the_file(
     found: dict[str, Any] = read("--config", str(file), "--root", "a=flag").model_dump()
     assert ("file", "environment") == (found["keys"], found["stream"])
     assert {"a": "flag", "b": "environment,=x", "c": "file"} == found["root"]
+
+
+def test_a_parser_that_was_made_ahead_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line and the environment of now, once; the next one is made anew."""
+    prepare(Some, "some")
+    monkeypatch.setenv("PENSTOCK_STREAM", "later")
+    for _ in range(2):
+        found = read("--root=photos=/data/photos", "--wait-s=2", "--once")
+        assert ("later", {"photos": "/data/photos"}, 2.0, True) == (found.stream, found.root, found.wait_s, found.once)
+    prepare(Some, "some")
+    with pytest.raises(SpecError, match="penstock some: --wait-s 'x'"):
+        read("--wait-s=x")

@@ -4,6 +4,7 @@ import ast
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -211,3 +212,17 @@ def test_the_page_of_each_metric_stands_in_the_documentation(root: Path) -> None
     page = (root / "docs" / "metrics.md").read_text(encoding="utf-8")
     for definitions, _ in SERVICES.values():
         assert all(f"`{definition.name}`" in page for definition in definitions)
+
+
+def test_services_import_prometheus_at_the_first_request() -> None:
+    """A stack's first batch does not wait for that, in none of its processes."""
+    program = (
+        "import sys, penstock.sink.service, penstock.ventilator.service, penstock.worker.service\n"
+        "from penstock.protocol.runtime.metrics import COMMON, Metrics\n"
+        "page = Metrics(COMMON, lambda page: page.add('penstock_restarts_total', 3))\n"
+        "assert 'prometheus_client' not in sys.modules\n"
+        "print(page.answer('')[1].decode())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert "penstock_restarts_total 3.0" in done.stdout
+    assert "process_cpu_seconds_total" in done.stdout

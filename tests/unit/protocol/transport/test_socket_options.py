@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import zmq
 from support.hostile_zmtp import connect, frame
 
 from penstock.protocol.messages import Progress, Result
-from penstock.protocol.transport.socket_options import options
+from penstock.protocol.transport.socket_options import options, retries
 from penstock.protocol.wire import kinds
 
 #: Bind a socket of a kind with its options; read when told to, and tell how many messages there were.
@@ -65,3 +66,27 @@ def test_a_connection_that_breaks_while_its_queue_is_full_ends_no_process(kind: 
             child.wait(3)  # it would end
         counted, _ = child.communicate("read\n", timeout=60)
         assert queued <= int(counted)
+
+
+def test_a_connection_within_a_host_is_tried_again_soon() -> None:
+    """A stack's first batch waits for that; over a network, and where a try costs a handshake, there is time."""
+    everywhere = options(zmq.DEALER, "ventilator", kinds(Progress))
+    soon = retries("ipc:///run/ventilator.sock")
+    assert all(soon[option] < everywhere[option] for option in (zmq.RECONNECT_IVL, zmq.RECONNECT_IVL_MAX))
+    assert {} == retries("tcp://127.0.0.1:5555")
+
+
+def test_a_client_finds_a_server_that_binds_later(tmp_path: Path) -> None:
+    """And what it has sent meanwhile arrives: services of a stack are started in any order."""
+    context = zmq.Context()
+    client, server = context.socket(zmq.DEALER), context.socket(zmq.ROUTER)
+    address = f"ipc://{tmp_path}/late"
+    for option, value in (options(zmq.DEALER, "ventilator", kinds(Progress)) | retries(address)).items():
+        client.setsockopt(option, value)
+    client.connect(address)
+    client.send(b"hello")
+    assert 0 == server.poll(100)  # tried again meanwhile, more than once
+    server.bind(address)
+    assert server.poll(60_000)
+    assert b"hello" == server.recv_multipart()[1]
+    context.destroy(linger=0)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from penstock.trainer.adapters.torch import Pins
+from penstock.trainer.adapters.torch_loader import Pins
 
 
 class Device:

@@ -1,5 +1,7 @@
 """What the drop-in DataLoader is over, and what it refuses before it starts anything; without PyTorch."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from support.datasets.squares import Squares
 
 import penstock
 from penstock.launcher.pytorch.inputs import Input, as_input
+from penstock.launcher.spare import can_fork
 from penstock.protocol.errors import MissingFolderError, SpecError
 from penstock.protocol.spec.spec import as_spec
 
@@ -94,3 +97,18 @@ def test_a_spec_file_is_read(tmp_path: Path) -> None:
         make_input(file, transform="imagenet-train")
     with pytest.raises(MissingFolderError, match=r"missing.toml': no such folder or file"):
         make_input(str(tmp_path / "missing.toml"))
+
+
+@pytest.mark.skipif(not can_fork(), reason="services are forked on Linux only")
+def test_the_process_that_starts_workers_begins_with_the_import() -> None:
+    """It imports while the program does; a process that only works for the program begins none."""
+    program = (
+        "import multiprocessing, penstock\n"
+        "from penstock.launcher import spare\n"
+        "def begun(): penstock.torch.DataLoader; return len(spare._spare)\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool: print(pool.apply(begun), end=' ')\n"
+        "print(begun(), end=' ')\n"
+        "begun(); print(len(spare._spare), spare._spare[0].process.poll())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert "0 1 1 None" == done.stdout.strip()
