@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.table import Table
 
 from penstock.protocol.instructions import Instruction, Send
-from penstock.protocol.lease_proofs import MakeLease, unleased
 from penstock.protocol.messages import (
     Done,
     Finished,
@@ -55,13 +54,13 @@ class Source:
         """List the items of this stream."""
         self.plans = (plan,)
 
-    def task(self, key: TaskKey, attempt: int, lease: MakeLease = unleased) -> Task:
+    def task(self, key: TaskKey, attempt: int) -> Task:
         """Return a task with its items."""
         [plan] = self.plans
         numbers = plan.indices(key.ordinal, key.which).tolist()
         items = tuple(Item.model_construct(item=item, path=str(item), label=0) for item in numbers)
         epoch = key.ordinal // plan.geometry.tasks_per_epoch
-        return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items, lease=lease(items))
+        return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
 
     def paths(self, stream: str, start: int) -> Paths:
         """Return nothing: nobody asks."""

@@ -1,54 +1,190 @@
-"""How many tasks a second the ventilator leases and has confirmed: a real ventilator, workers that do nothing.
+"""How many tasks a second the ventilator leases and has confirmed, and what each costs it: by workers, sinks and items.
 
-This process plays the workers and the sink that confirms (`penstock plan` measures by the same peers); the ventilator
-is the real process. What is measured is the ventilator with its socket, its core and its task book.
+The ventilator is the real process; this one plays the workers, which do nothing, and the sinks, which confirm
+(`topology/busy_peers.py`). All share this machine's cores. What counts is the ventilator's processor time for a task,
+of the thread that runs its core and of the one that ZeroMQ sends and receives in; the rate is what two cores make of
+it together with the peers. Resident memory is told at the beginning and at the end of each measurement.
+
+    python benchmarks/dispatch.py                                # the table: about two minutes
+    python benchmarks/dispatch.py --items 100000000 --tasks 1000000 --workers 1000 --sinks 16 --folder build/dispatch
 """
 
+import argparse
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
+from topology.busy_peers import BusyPeers
 
-from penstock.commands.planning.simulated_peers import SimulatedPeers
-from penstock.protocol.transport.sockets import Hub
+_WARM_S, _START_S, _ROWS = 1.0, 3600.0, 100_000
+_ALL = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is measured: for so long, or until so many tasks are through."""
+
+    workers: int
+    slots: int
+    seconds: float
+    tasks: int = _ALL
+    sinks: int = 1
+    items: int = 200_000
+    #: Whether a worker finishes all that it has got in one message.
+    together: bool = True
+    #: Where manifests stay for the next run.
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One measurement."""
+
+    tasks: int
+    rate: float
+    #: Processor time a task (µs): of the ventilator's core, of its other threads, and of the peers.
+    core_us: float
+    transport_us: float
+    peers_us: float
+    #: Resident memory of the ventilator at the beginning and at the end (MB).
+    before_mb: float
+    after_mb: float
 
 
 @contextmanager
-def ventilator(address: str, items: int, folder: Path, *flags: str) -> Generator[None]:
-    """Run a real ventilator over a manifest of `items` images that are never opened."""
-    (folder / "list.csv").write_text("path,label\n" + "".join(f"images/{i:08d}.jpg,c{i % 10}\n" for i in range(items)))
-    (folder / "spec.toml").write_text(
-        f'[roots]\nhere = "{folder}"\n[streams.train]\ntask_items = 1\n'
-        '[streams.train.source]\nkind = "manifest"\nroot = "here"\npath = "list.csv"\n'
+def ventilator(address: str, items: int, folder: Path, *flags: str) -> Generator[int]:
+    """Run a real ventilator over a manifest of `items` images that are never opened; yield its process ID."""
+    place = folder / f"{items}.csv"
+    if not place.exists():
+        with place.open("w", encoding="utf-8") as file:
+            file.write("path,label\n")
+            for first in range(0, items, _ROWS):
+                numbers = range(first, min(first + _ROWS, items))
+                file.write("".join(f"images/{i:08d}.jpg,c{i % 10}\n" for i in numbers))
+    spec = folder / f"{items}.toml"
+    spec.write_text(
+        f'[roots]\nhere = "{folder}"\n[streams.train]\ntask_items = 1\nmix = 1\n'
+        f'[streams.train.source]\nkind = "manifest"\nroot = "here"\npath = "{place.name}"\n'
         '[streams.train.transform]\ncolor = "gray"\nresize = {height = 1, width = 1}\n'
     )
     service = [sys.executable, "-P", "-m", "penstock.ventilator"]
-    command = [*service, "--spec", str(folder / "spec.toml"), "--bind", address]
-    process = subprocess.Popen([*command, "--log-level", "error", *flags])
+    process = subprocess.Popen([*service, "--spec", str(spec), "--bind", address, "--log-level", "error", *flags])
     try:
-        yield
+        deadline = time.monotonic() + _START_S
+        path = Path(address.removeprefix("ipc://"))
+        while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield process.pid
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
+
+
+def measure_case(case: Case, *flags: str) -> Measured:
+    """Measure a fresh ventilator, with `flags`."""
+    with tempfile.TemporaryDirectory(prefix="pk-") as own:
+        path = Path(own) / "v.sock"
+        with ventilator(f"ipc://{path}", case.items, case.folder or Path(own), *flags) as pid:
+            peers = BusyPeers(
+                str(path),
+                "train",
+                workers=case.workers,
+                slots=case.slots,
+                sinks=case.sinks,
+                together=case.together,
+            )
+            peers.run(_WARM_S)
+            before_mb, used, own_s, began = _resident_mb(pid), _used(pid), time.process_time(), time.perf_counter()
+            done = peers.run(case.seconds, case.tasks)
+            took = time.perf_counter() - began
+            now, a_task = _used(pid), 1e6 / max(1, done)
+            measured = Measured(
+                done,
+                done / took,
+                (now[0] - used[0]) * a_task,
+                (now[1] - used[1]) * a_task,
+                (time.process_time() - own_s) * a_task,
+                before_mb,
+                _resident_mb(pid),
+            )
+            peers.close()
+            return measured
 
 
 def measure(workers: int, slots: int, seconds: float, *flags: str) -> float:
     """Return the tasks a second that a fresh ventilator, with `flags`, leases to `workers` and has confirmed."""
-    with tempfile.TemporaryDirectory(prefix="pk-") as folder:
-        address = f"ipc://{folder}/v.sock"
-        with ventilator(address, 200_000, Path(folder), *flags):
-            hub = Hub(structlog.get_logger())
-            peers = SimulatedPeers(hub, address, "train", workers, slots)
-            peers.run(1.0)
-            rate = peers.run(seconds)
-            hub.close()
-            return rate
+    return measure_case(Case(workers, slots, seconds), *flags).rate
+
+
+def _used(pid: int) -> tuple[float, float]:
+    """Return the processor seconds of a process's first thread, and of its others: the kernel's own, in nanoseconds."""
+    each = {
+        int(task.name): int((task / "schedstat").read_text().split()[0]) / 1e9
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    }
+    return each[pid], sum(each.values()) - each[pid]
+
+
+def _resident_mb(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument("--sinks", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--items", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--seconds", type=float, default=4.0, help="for each measurement")
+    parser.add_argument("--tasks", type=int, default=_ALL, help="end a measurement after so many tasks")
+    parser.add_argument("--rounds", type=int, default=3, help="medians are shown")
+    parser.add_argument("--apart", action="store_true", help="workers finish each task in a message of its own")
+    parser.add_argument("--folder", type=Path, default=None, help="keeps manifests and their index for the next run")
+    options = parser.parse_args(arguments)
+    if options.folder:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    folder = options.folder and options.folder.resolve()
+    cases = [
+        Case(
+            workers,
+            options.slots,
+            options.seconds if options.tasks == _ALL else _START_S,
+            options.tasks,
+            sinks,
+            items,
+            not options.apart,
+            folder,
+        )
+        for sinks in options.sinks
+        for workers in options.workers
+        for items in options.items
+    ]
+    found: dict[Case, list[Measured]] = {case: [] for case in cases}
+    for _ in range(options.rounds):
+        for case in cases:
+            found[case].append(measure_case(case))
+    print("| sinks | workers | items | tasks/s | core, µs a task | transport, µs | peers, µs | resident, MB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for case, each in found.items():
+        rate, core, transport, peers = (
+            statistics.median(getattr(one, name) for one in each)
+            for name in ("rate", "core_us", "transport_us", "peers_us")
+        )
+        last = each[-1]
+        print(
+            f"| {case.sinks} | {case.workers} × {case.slots} | {case.items:,} | {rate:,.0f} | {core:.1f} | "
+            f"{transport:.1f} | {peers:.1f} | {last.before_mb:.0f} → {last.after_mb:.0f} ({last.tasks:,} tasks) |"
+        )
+    return 0
 
 
 if __name__ == "__main__":
-    for count, slots in ((2, 64), (200, 4)):
-        print(f"{count:4d} workers × {slots} slots: {measure(count, slots, 5.0):10,.0f} tasks/s")
+    sys.exit(main())

@@ -5,24 +5,14 @@ tasks that were leased to it, and its results can be told from those of other wo
 key comes from the ventilator's shell.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from hmac import compare_digest
 
-from penstock.protocol.records import Item, Lease, LeaseKey, TaskKey
+from penstock.protocol.records import Lease, LeaseKey, TaskKey
 
 #: Bytes of a proof, and of the digest of a task's names.
 _DIGEST_BYTES = 16
-_UNLEASED = Lease()
-
-#: Makes the lease of a task from the items that it lists.
-MakeLease = Callable[[Sequence[Item]], Lease]
-
-
-def unleased(items: Sequence[Item]) -> Lease:
-    """Return the lease of a task that no worker gets, such as one of a preview."""
-    del items
-    return _UNLEASED
 
 
 class LeaseProver:

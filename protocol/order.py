@@ -174,6 +174,14 @@ class Geometry:
         slot = index * self.task_items
         return epoch * self.samples_per_epoch + (slot - slot % self.block_items) * self.patches
 
+    def span(self, ordinal: int) -> tuple[int, int] | None:
+        """Return the positions [start, stop) of a task's samples; None if those of its mix window lie among them."""
+        if self.mix > self.task_items:
+            return None
+        epoch, index = divmod(ordinal, self.tasks_per_epoch)
+        start = epoch * self.samples_per_epoch + index * self.block_samples
+        return start, min(start + self.block_samples, (epoch + 1) * self.samples_per_epoch)
+
     def tasks_between(self, low: int, high: int) -> tuple[int, int]:
         """Return the ordinals [first, last) of the tasks whose blocks meet the positions [low, high)."""
         if low >= high:

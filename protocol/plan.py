@@ -118,13 +118,16 @@ class StreamPlan(Model):
         if isinstance(which, tuple):
             return self.indices(ordinal)[list(which)]
         geometry = self.geometry
-        epoch, slots = ordinal // geometry.tasks_per_epoch, _part(geometry.slots(ordinal), which)
+        return self.items_at(ordinal // geometry.tasks_per_epoch, _part(geometry.slots(ordinal), which))
+
+    def items_at(self, epoch: int, slots: range) -> Int64s:
+        """Return the items at some slots of an epoch, as indices in the whole source."""
         if self._grouped is not None:
             return self._grouped.at(epoch, slots)[0]
         if self._sharded is not None:
             return self._sharded.at(epoch, slots)
         first, stride = self.settings.shard_of
-        order = geometry.order(epoch, slots)
+        order = self.geometry.order(epoch, slots)
         return order * stride + first if stride > 1 else order
 
     def draw_keys(self, ordinal: int, which: Which = None) -> Int64s:

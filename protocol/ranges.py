@@ -67,6 +67,20 @@ def intersect(left: Ranges, right: Ranges) -> Ranges:
     return subtract(left, subtract(left, right))
 
 
+def clipped(ranges: Ranges, low: int, high: int) -> Ranges:
+    """Return what is in `ranges` and in [low, high), at the cost of a search."""
+    first = bisect_right(ranges, (low, 2**63)) - 1
+    if first < 0 or ranges[first][1] <= low:
+        first += 1
+    last = first
+    while last < len(ranges) and ranges[last][0] < high:
+        last += 1
+    found = ranges[first:last]
+    if found and (found[0][0] < low or found[-1][1] > high):
+        return tuple((max(start, low), min(stop, high)) for start, stop in found)
+    return found
+
+
 def is_normal(ranges: Ranges) -> bool:
     """Return whether `ranges` are sorted, disjoint, not touching and hold no negative number."""
     previous = -1

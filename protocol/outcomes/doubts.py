@@ -95,6 +95,10 @@ class Doubts:
         told = tuple((doubt.word.worker, doubt.failure) for doubt in contradicted)
         return Verdict(frozenset(withheld), tuple(alone), tuple(confirmed), told)
 
+    def concern(self, ordinal: int) -> bool:
+        """Return whether any failure of a task is withheld."""
+        return ordinal in self._doubts
+
     def listed(self, missing: Ranges) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
         """Return what the ventilator is asked a second word on: task, offset, and the workers that do not count.
 

@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from penstock.protocol.lease_proofs import LeaseProver, MakeLease, unleased
-from penstock.protocol.messages import Failure, Item, LeaseKey, Paths, Result, Task, TaskKey
+from penstock.protocol.lease_proofs import LeaseProver
+from penstock.protocol.messages import Failure, Item, Lease, LeaseKey, Paths, Result, Task, TaskKey
 from penstock.protocol.order import Geometry
 from penstock.protocol.outcomes.shares import positions_of, rows_in
 from penstock.protocol.plan import StreamPlan
@@ -110,10 +110,9 @@ class PlannedTasks:
         self.plans = plans
         self._by_name = {plan.name: plan for plan in plans}
 
-    def task(self, key: TaskKey, attempt: int, lease: MakeLease = unleased) -> Task:
-        """Return a task with its items and its lease."""
-        task = make_task(self._by_name[key.stream], key, attempt)
-        return task.model_copy(update={"lease": lease(task.items)})
+    def task(self, key: TaskKey, attempt: int) -> Task:
+        """Return a task with its items, leased to nobody."""
+        return make_task(self._by_name[key.stream], key, attempt).model_copy(update={"lease": Lease()})
 
     def paths(self, stream: str, start: int) -> Paths:
         """Return the paths of the items from `start` on."""

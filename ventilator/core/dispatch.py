@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Instruction, Send
 from penstock.protocol.lease_proofs import LeaseProver
-from penstock.protocol.messages import Destination, Item, Lease, Task, Tasks
+from penstock.protocol.messages import Destination, Task, Tasks
 from penstock.ventilator.core.homes import Homes
 from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.stream_queue import StreamQueue
@@ -42,6 +42,7 @@ class Dispatcher:
         #: Says where the samples of a unit of work go; nothing: to the only sink.
         self.destinations: Callable[[Work], tuple[Destination, ...]] = lambda _: ()
         self._queues, self._workers, self._suspects, self._log = queues, workers, suspects, log
+        self._only = next(iter(queues.values())) if len(queues) == 1 else None
         self._homes = next((homes for queue in queues.values() if (homes := queue.parts.homes) is not None), Homes())
         self._version, self._homed_at = 0, -_HOMES_S
         self._prover, self._second_words = prover, second_words
@@ -69,21 +70,31 @@ class Dispatcher:
     def _lease(
         self, peer: bytes, queue: StreamQueue, work: Work, outgoing: dict[bytes, list[Task]], now: float
     ) -> None:
-        worker = self._workers[peer]
+        worker, key = self._workers[peer], work.key
         name, vouched = worker.hello.worker, worker.number in work.doubted_by
-
-        def lease(items: Sequence[Item]) -> Lease:
-            return self._prover.lease(work.key, name, worker.number, [item.name for item in items], vouched=vouched)
-
-        task = queue.task(work, lease)
-        if destinations := self.destinations(work):
-            task = task.model_copy(update={"destinations": destinations})
-        outgoing.setdefault(peer, []).append(task)
-        self._log.add(now, work.key, f"leased to {name}")
+        made = queue.task(work)
+        lease = self._prover.lease(key, name, worker.number, [item.name for item in made.items], vouched=vouched)
+        task = Task.model_construct(
+            key=key,
+            attempt=made.attempt,
+            epoch=made.epoch,
+            items=made.items,
+            lease=lease,
+            destinations=self.destinations(work),
+        )
+        if peer in outgoing:
+            outgoing[peer].append(task)
+        else:
+            outgoing[peer] = [task]
+        self._log.add(now, key, f"leased to {name}")
 
     def _next(self) -> tuple[StreamQueue, Work, bytes] | None:
         """Take the ready work that comes next, of all streams, and if homes matter the worker that it was taken for."""
-        for peer in self._workers.waiting() if self._homes else (b"",):
+        if not self._homes:
+            queue = self._only or self._foremost("", elsewhere=True)
+            work = queue and queue.pop()
+            return (queue, work, b"") if queue and work else None
+        for peer in self._workers.waiting():
             host, elsewhere = "", True
             if peer:
                 worker = self._workers[peer]
@@ -96,8 +107,8 @@ class Dispatcher:
 
     def _foremost(self, host: str, *, elsewhere: bool) -> StreamQueue | None:
         """Return the stream whose work for a worker of this host is the least ahead of its trainer."""
-        if len(self._queues) == 1:
-            return next(iter(self._queues.values()))
+        if self._only:
+            return self._only
         leads = [
             (lead, name)
             for name, queue in self._queues.items()

@@ -54,11 +54,17 @@ class ReadyWork:
         With a `host`, take what is at home there, or anywhere, first: unless the lowest of all is more than `far` tasks
         behind, or there is none; then only if `elsewhere`.
         """
-        found = self._choose(host, far, elsewhere=elsewhere)
-        if found is None:
+        if not host and len(self._heaps) == 1:  # nearly always
+            [heap] = self._heaps.values()
+            work = self._top_of(heap)
+            if work is None:
+                return None
+        elif (found := self._choose(host, far, elsewhere=elsewhere)) is not None:
+            home, work = found
+            heap = self._heaps[home]
+        else:
             return None
-        home, work = found
-        heappop(self._heaps[home])
+        heappop(heap)
         work.ready, work.tried = False, True
         return work
 

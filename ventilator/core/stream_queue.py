@@ -4,13 +4,11 @@ Part of the leases core: no socket, no clock. A unit of work exists exactly as l
 No unit of several items holds a suspect (`item_deaths.py`) when it is leased: it is split into its items first.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from penstock.protocol import ranges
 from penstock.protocol.event_log import EventLog
-from penstock.protocol.lease_proofs import MakeLease
 from penstock.protocol.messages import Failure, Item, StreamNeed, Task, TaskKey, Timings
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
@@ -43,8 +41,8 @@ class StreamQueue:
         self.stopped = ""
         #: Smoothed seconds that a task takes on a worker; None until one was finished.
         self.typical_s: float | None = None
-        #: Seconds that workers spent on this stream so far, by the fields of `Timings`.
-        self.spent_s: Counter[str] = Counter()
+        #: Seconds that workers spent on this stream so far, by stage, as `Timings` has them.
+        self._spent_s = [0.0] * 4
         #: Tasks that were finished, given to a second worker, and leased again after a loss.
         self.finished = self.hedged = self.repeated = 0
         #: Since when the lowest missing task has been the lowest (monotonic s).
@@ -118,15 +116,16 @@ class StreamQueue:
 
     def pop(self, host: str = "", *, elsewhere: bool = True) -> Work | None:
         """Take the ready work with the lowest position that holds no suspect, or None; see `ReadyWork.pop`."""
-        return self._ready.pop(host, self._far(host), elsewhere=elsewhere)
+        return self._ready.pop(host, self._far if host else 0, elsewhere=elsewhere)
 
-    def _far(self, host: str) -> int:
+    @property
+    def _far(self) -> int:
         """Return how many tasks behind the lowest one a host's own work may be."""
-        return ranges.size(self.missing) // 2 if host else 0
+        return ranges.size(self.missing) // 2
 
     def lead(self, host: str = "", *, elsewhere: bool = True) -> float | None:
         """Return how far the work that `pop` would take is ahead of the trainer, in windows; None: it takes none."""
-        work = self._ready.find(host, self._far(host), elsewhere=elsewhere)
+        work = self._ready.find(host, self._far if host else 0, elsewhere=elsewhere)
         if work is None:
             return None
         return (work.key.ordinal - self.missing[0][0]) * self.plan.task_samples / self.plan.window()
@@ -148,19 +147,24 @@ class StreamQueue:
     def took(self, timings: Timings, leased_s: float) -> None:
         """Note where a task's time went on its worker, which had it for so long: more would be a lie."""
         self.finished += 1
-        for name, seconds in timings:
-            self.spent_s[name] = min(MOST_S, self.spent_s[name] + min(seconds, leased_s))
-        seconds = min(timings.read_s + timings.decode_s + timings.transform_s + timings.send_s, leased_s)
+        stages = [timings.read_s, timings.decode_s, timings.transform_s, timings.send_s]
+        seconds = sum(stages)
+        if seconds > leased_s:
+            stages, seconds = [min(each, leased_s) for each in stages], leased_s
+        spent = self._spent_s
+        for place, each in enumerate(stages):
+            spent[place] += each
         self.typical_s = seconds if self.typical_s is None else (1 - _NEWEST) * self.typical_s + _NEWEST * seconds
 
     @property
     def spent(self) -> Timings:
         """Seconds that workers spent on this stream so far, by stage."""
-        return Timings.model_validate(dict(self.spent_s))
+        read_s, decode_s, transform_s, send_s = (min(MOST_S, each) for each in self._spent_s)
+        return Timings(read_s=read_s, decode_s=decode_s, transform_s=transform_s, send_s=send_s)
 
-    def task(self, work: Work, lease: MakeLease) -> Task:
-        """Return the task of a unit of work, with its lease."""
-        return self._make_task(work.key, self.deaths.deaths(work.key), lease)
+    def task(self, work: Work) -> Task:
+        """Return the task of a unit of work, leased to nobody."""
+        return self._make_task(work.key, self.deaths.deaths(work.key))
 
     def charge(self, work: Work, loss: Loss, now: float) -> Charge:
         """Count a worker's loss against the items that it ran: they run alone from now on, or are given up."""

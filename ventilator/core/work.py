@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from penstock.protocol.lease_proofs import MakeLease, unleased
 from penstock.protocol.messages import Failure, Paths, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
@@ -16,8 +15,8 @@ class MakeTask(Protocol):
     plan.
     """
 
-    def __call__(self, key: TaskKey, attempt: int, lease: MakeLease = unleased) -> Task:
-        """Return the task that a key names, with its lease."""
+    def __call__(self, key: TaskKey, attempt: int) -> Task:
+        """Return the task that a key names, leased to nobody."""
         ...
 
 
@@ -29,8 +28,8 @@ class WorkSource(Protocol):
         """Every stream's plan."""
         ...
 
-    def task(self, key: TaskKey, attempt: int, lease: MakeLease = unleased) -> Task:
-        """Return the task that a key names, with its lease."""
+    def task(self, key: TaskKey, attempt: int) -> Task:
+        """Return the task that a key names, leased to nobody."""
         ...
 
     def paths(self, stream: str, start: int) -> Paths:
@@ -42,7 +41,7 @@ class WorkSource(Protocol):
 Entry = tuple[int, int, tuple[int, ...], TaskKey]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Work:
     """A unit of work that the sink misses."""
 

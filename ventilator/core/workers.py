@@ -3,7 +3,7 @@
 Part of the leases core: no socket, no clock. Units of work are known here by name only; `stream_queue.py` has the rest.
 """
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -49,6 +49,8 @@ class Worker:
     benched: bool = False
     #: Gets suspected work only, one piece at a time.
     reserved: bool = False
+    #: How many tasks it may hold, as of when that was last considered; 0 while it gets nothing new.
+    room: int = 0
 
     @property
     def able(self) -> bool:
@@ -56,11 +58,16 @@ class Worker:
         return not (self.stalled or self.quiet or self.blocked or self.benched)
 
     @property
-    def free(self) -> int:
-        """Tasks that it may get now, of those that are not suspected."""
+    def most(self) -> int:
+        """Tasks that it may hold now, of those that are not suspected."""
         if self.reserved or not self.able:
             return 0
-        return max(0, (1 if self.misses else self.hello.slots) - len(self.held))
+        return 1 if self.misses else self.hello.slots
+
+    @property
+    def free(self) -> int:
+        """How many more tasks it may get now."""
+        return max(0, self.most - len(self.held))
 
     @property
     def running(self) -> TaskKey | None:
@@ -94,8 +101,9 @@ class Workers(Mapping[bytes, Worker]):
     def __init__(self) -> None:
         """Start without workers."""
         self._by_peer: dict[bytes, Worker] = {}
-        #: Peers that have a free slot, in the order in which they are served.
-        self._free: dict[bytes, None] = {}
+        #: Peers that have a free slot, in the order in which they are served. The first of a plain dictionary takes
+        #: the longer to find, the more were removed before it.
+        self._free: OrderedDict[bytes, None] = OrderedDict()
         #: Which workers hold a unit of work; outlives the work itself.
         self._holders: dict[TaskKey, set[bytes]] = {}
         #: Workers that were reserved and not released.
@@ -150,9 +158,13 @@ class Workers(Mapping[bytes, Worker]):
         self.offer(peer)
 
     def offer(self, peer: bytes) -> None:
-        """Count a worker among those with free slots, at the end of the line, if it has one."""
+        """Consider what a worker may get, after a change: it stands in line as long as it has a free slot."""
         worker = self._by_peer.get(peer)
-        if worker and worker.free > 0:
+        if worker is None:
+            self._free.pop(peer, None)
+            return
+        worker.room = worker.most
+        if worker.room > len(worker.held):
             self._free[peer] = None
         else:
             self._free.pop(peer, None)
@@ -180,29 +192,39 @@ class Workers(Mapping[bytes, Worker]):
 
         Workers with the numbers `avoided` do not get it. One on `host` comes first, if that is given, then `wanted`.
         """
-        holders = self.holders(key)
-        free = (peer for peer in self._free if peer not in holders)
-        if avoided:
-            free = (peer for peer in free if self._by_peer[peer].number not in avoided)
-        if wanted:
-            able = list(free)
-            at_home = (peer for peer in able if self._by_peer[peer].hello.host == host)
-            peer = next(at_home, wanted if wanted in able else able[0] if able else None)
+        holders = self._holders.get(key)
+        if not (holders or avoided or wanted):  # nearly always
+            peer = next(iter(self._free), None)
         else:
-            peer = next(free, None)
+            peer = self._choose(holders or _NOBODY, avoided, host, wanted)
         if peer is not None:
-            del self._free[peer]
             self.give(peer, key, now)
         return peer
 
+    def _choose(self, holders: AbstractSet[bytes], avoided: Collection[int], host: str, wanted: bytes) -> bytes | None:
+        free = (peer for peer in self._free if peer not in holders and self._by_peer[peer].number not in avoided)
+        if not wanted:
+            return next(free, None)
+        able = list(free)
+        at_home = (peer for peer in able if self._by_peer[peer].hello.host == host)
+        return next(at_home, wanted if wanted in able else able[0] if able else None)
+
     def give(self, peer: bytes, key: TaskKey, now: float) -> None:
-        """Lease a unit of work to this worker."""
+        """Lease a unit of work to this worker, which goes to the end of the line."""
         worker = self._by_peer[peer]
-        if not worker.held:
+        held = worker.held
+        if not held:
             worker.busy_since = now
-        worker.held[key] = now
-        self._holders.setdefault(key, set()).add(peer)
-        self.offer(peer)
+        held[key] = now
+        holders = self._holders.get(key)
+        if holders is None:
+            self._holders[key] = {peer}
+        else:
+            holders.add(peer)
+        if worker.room <= len(held):
+            self._free.pop(peer, None)
+        elif peer in self._free:
+            self._free.move_to_end(peer)
 
     def end(self, peer: bytes, key: TaskKey, now: float) -> float | None:
         """End a lease; return since when it was held, or None if it was not. The worker goes on with its next."""
@@ -210,8 +232,12 @@ class Workers(Mapping[bytes, Worker]):
         leased_at = worker.held.pop(key, None)
         if leased_at is not None:
             self._let_go(peer, key)
-            worker.busy_since, worker.stalled = now, False
-            self.offer(peer)
+            worker.busy_since = now
+            if worker.stalled:
+                worker.stalled = False
+                self.offer(peer)
+            elif worker.room > len(worker.held) and peer not in self._free:
+                self._free[peer] = None
         return leased_at
 
     def incarnations(self, incarnation: str) -> list[bytes]:
@@ -240,8 +266,9 @@ class Workers(Mapping[bytes, Worker]):
 
     def _let_go(self, peer: bytes, key: TaskKey) -> None:
         holders = self._holders[key]
-        holders.discard(peer)
-        if not holders:
+        if len(holders) > 1:
+            holders.discard(peer)
+        else:
             del self._holders[key]
 
     def validate(self) -> None:
@@ -250,4 +277,5 @@ class Workers(Mapping[bytes, Worker]):
         assert held == {(peer, key) for key, peers in self._holders.items() for peer in peers}  # noqa: S101
         assert self.reserved == sum(worker.reserved for worker in self._by_peer.values())  # noqa: S101
         assert all(len(worker.held) <= worker.hello.slots for worker in self._by_peer.values())  # noqa: S101
-        assert set(self._free) == {peer for peer, worker in self._by_peer.items() if worker.free > 0}  # noqa: S101
+        assert all(worker.room == worker.most for worker in self._by_peer.values())  # noqa: S101
+        assert set(self._free) == {peer for peer, worker in self._by_peer.items() if worker.free}  # noqa: S101

@@ -7,7 +7,6 @@ from typing import Self
 
 from penstock.protocol.errors import RemoteProtocolError, SourceError
 from penstock.protocol.fingerprint import fingerprint, fingerprint_1
-from penstock.protocol.lease_proofs import MakeLease, unleased
 from penstock.protocol.messages import Item, Paths, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Spec, Stream
@@ -17,6 +16,7 @@ from penstock.sources.choice.selection import select
 from penstock.sources.suffixes import in_words
 from penstock.sources.tables.progress import telling
 from penstock.ventilator.sources.class_lists import check_class_lists
+from penstock.ventilator.sources.item_numbers import ItemNumbers
 
 #: Most paths in one message, and about how many characters: making it takes the ventilator some milliseconds.
 _PAGE_PATHS, _PAGE_CHARACTERS = 4096, 262_144
@@ -28,6 +28,7 @@ _TARGET_BYTES = 1_000_000
 class _Entry:
     plan: StreamPlan
     listing: Listing
+    numbers: ItemNumbers
 
 
 class Catalog:
@@ -64,7 +65,7 @@ class Catalog:
                 copy_digest=listing.copy_digest,
             )
             _check_tasks(plan, listing)
-            entries[name] = _Entry(plan, listing)
+            entries[name] = _Entry(plan, listing, ItemNumbers(plan))
         passed_over = [
             f"stream {name!r}: {words}"
             for name, entry in entries.items()
@@ -81,15 +82,15 @@ class Catalog:
         """Return a stream's listing."""
         return self._entries[stream].listing
 
-    def task(self, key: TaskKey, attempt: int, lease: MakeLease = unleased) -> Task:
-        """Return the task, or the one item alone, that `key` names, with its lease.
+    def task(self, key: TaskKey, attempt: int) -> Task:
+        """Return the task, or the one item alone, that `key` names, leased to nobody.
 
         A whole task holds no items where workers find them by number, so that messages stay small.
         """
         entry = self._entries[key.stream]
         epoch = key.ordinal // entry.plan.geometry.tasks_per_epoch
         items = self.items(key) if entry.listing.carries_items or key.which is not None else ()
-        return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items, lease=lease(items))
+        return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
 
     def name(self, stream: str, item: int) -> str:
         """Return the name of an item of a stream's whole source; empty if there is none. Any thread may call this."""
@@ -116,8 +117,7 @@ class Catalog:
     def items(self, key: TaskKey) -> tuple[Item, ...]:
         """Return the items of a task, or of the one item alone, that `key` names."""
         entry = self._entries[key.stream]
-        indices = entry.plan.indices(key.ordinal, key.which).tolist()
-        return tuple(map(entry.listing.item, indices))
+        return tuple(map(entry.listing.item, entry.numbers.of(key)))
 
 
 def _tell_more(tell: Callable[[str], object], name: str, text: str) -> None:

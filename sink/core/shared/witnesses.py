@@ -9,7 +9,7 @@ from penstock.protocol.messages import Failing, Failure, Made
 from penstock.protocol.outcomes.doubts import Word
 from penstock.protocol.outcomes.failing_text import fitting
 from penstock.protocol.outcomes.failure_budget import Holder
-from penstock.protocol.ranges import Ranges, members
+from penstock.protocol.ranges import Ranges, holds
 
 #: Workers whose failures of one item are reported, the last; results of one report.
 _MOST_HOLDERS, _MOST_MADE = 16, 4096
@@ -70,8 +70,10 @@ class Witnesses:
     def made(self, missing: Ranges, items: Callable[[int], int]) -> tuple[Made, ...]:
         """Return what was made of the `missing` tasks, of which `items` says how many items they have."""
         found: list[Made] = []
-        for ordinal in members(missing) if self._made else ():
-            for (issuer, holder), offsets in self._made.get(ordinal, {}).items():
+        for ordinal in sorted(self._made):
+            if not holds(missing, ordinal):
+                continue
+            for (issuer, holder), offsets in self._made[ordinal].items():
                 which = () if len(offsets) == items(ordinal) else tuple(sorted(offsets))[:_MOST_MADE]
                 found.append(Made(ordinal=ordinal, offsets=which, issuer=issuer, holder=holder))
             if len(found) >= _MOST_MADE:

@@ -51,6 +51,8 @@ class Sinks:
         self._issuer, self._attempts, self._new_link = issuer, attempts, new_link
         self._links: dict[str, SinkLink] = {"": new_link("")}
         self._by_peer: dict[bytes, SinkLink] = {}
+        #: The names of the connected sinks; another object after each change.
+        self._names: dict[bytes, str] = {}
         #: What several sinks need, by stream; none while there is one that is alone.
         self._shared: dict[str, SharedStream] = {}
         #: Whether one of several sinks has gone since workers were told of the sinks: what waits for it may be dropped.
@@ -121,11 +123,13 @@ class Sinks:
             self._forget_links()
         out += link.join(peer, hello, now)
         self._by_peer[peer] = link
+        self._names = {peer: link.name for peer, link in self._by_peer.items()}
         return out, True
 
     def lose(self, peer: bytes, event: str, now: float) -> list[Instruction]:
         """Forget a sink's connection: until it is back, nothing is known to be needed by it."""
         link = self._by_peer.pop(peer)
+        self._names = {peer: link.name for peer, link in self._by_peer.items()}
         link.lose()
         self.fewer |= bool(self._shared)
         for name, queue in self._queues.items():
@@ -175,8 +179,7 @@ class Sinks:
         """Return where the samples of a unit of work go; nothing: all to the only sink."""
         if not self._shared:
             return ()
-        names = {peer: link.name for peer, link in self._by_peer.items()}
-        return self._shared[work.key.stream].destinations(work, names)
+        return self._shared[work.key.stream].destinations(work, self._names)
 
     def observe(self) -> tuple[SinkObservation, ...]:
         """Return the state of the connected sinks, by name."""

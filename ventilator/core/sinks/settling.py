@@ -68,10 +68,12 @@ class Settling:
 
     def adopt(self, settled: Ranges, failed: Iterable[Failed]) -> None:
         """Take over what a sink knows; stop the stream if something else was decided meanwhile."""
+        if not settled:  # failures of tasks that are not settled say nothing
+            return
         told: dict[int, dict[int, Failure]] = {}
         for each in failed:
             told.setdefault(each.ordinal, {})[each.failure.offset] = each.failure
-        mine = {ordinal for ordinal, _ in self.known.failures()} if settled else set[int]()
+        mine = {ordinal for ordinal, _ in self.known.failures()}
         for ordinal in sorted(mine | told.keys()):
             lost = told.get(ordinal, {})
             if not ranges.holds(settled, ordinal):
@@ -90,7 +92,11 @@ class Settling:
     def hear(self, made: Sequence[Made], failing: Sequence[Failing]) -> None:
         """Decide by what came to a sink."""
         for each in made:
-            if not self.known.is_settled(each.ordinal):
+            if self.known.is_settled(each.ordinal):
+                continue
+            if not (each.offsets or each.ordinal in self._open or self._doubts.concern(each.ordinal)):
+                self._settle(each.ordinal, {})  # nearly always
+            else:
                 offsets = each.offsets or range(len(self._plan.geometry.slots(each.ordinal)))
                 self._made(each.ordinal, offsets, (each.issuer, each.holder))
         for failed in failing:

@@ -11,22 +11,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from penstock.protocol import ranges
-from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import Destination, Failed, Outcomes, StreamNeed, TaskKey
-from penstock.protocol.order import Geometry, Int64s
+from penstock.protocol.order import Int64s
 from penstock.protocol.outcomes.failing_text import failed_in
 from penstock.protocol.outcomes.shares import positions_of
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_SPANS
+from penstock.ventilator.core.sinks.claims import Claims, tasks_at
 from penstock.ventilator.core.sinks.patience import NOWHERE, Patience, Reach, reach_of
+from penstock.ventilator.core.sinks.report_check import check_need
 from penstock.ventilator.core.sinks.settling import Settling
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.work import Work
 
 #: Tasks of one sink that are looked at, the lowest.
 _MOST_TASKS = 2**15
-#: No position is higher than this; far below what numpy's integers hold.
-_LAST = 2**61
 
 
 @dataclass(slots=True)
@@ -57,14 +56,17 @@ class SharedStream:
     settling: Settling
     _needs: dict[bytes, _Need] = field(default_factory=dict)
     _patience: Patience = field(default_factory=Patience)
+    #: Who lacks samples of which tasks; None: not found since the last report.
+    _claims: Claims | None = None
 
     def take(self, peer: bytes, need: StreamNeed | None, report: int) -> None:
         """Adopt a sink's report. Raises RemoteProtocolError if it makes no sense."""
         before = self._needs.get(peer)
+        self._claims = None
         if need is None:
             self._needs.pop(peer, None)
             return
-        self._check(need)
+        check_need(self.queue.geometry, need)
         lacking = self._lacking(need.lacks) if before is None or before.need.lacks != need.lacks else before.lacking
         reach = reach_of(need.missing, lacking, before.reach if before else NOWHERE)
         known = self._needs[peer] = _Need(need, lacking, report, reach=reach)
@@ -79,6 +81,7 @@ class SharedStream:
     def lose(self, peer: bytes) -> None:
         """Forget what a sink needed."""
         self._needs.pop(peer, None)
+        self._claims = None
 
     def settle(self) -> None:
         """Decide by all that came to the sinks, and by what was given up."""
@@ -121,7 +124,7 @@ class SharedStream:
             stopped="",
         )
         over = self.queue.need(need, held, now, few)
-        for work in list(self.queue.works.values()):
+        for work in self._settled_works():
             if work.finished_at is not None and not held(work.key) and self._is_stranded(work):
                 self.queue.push(work)
         return over
@@ -158,23 +161,28 @@ class SharedStream:
     def destinations(self, work: Work, names: dict[bytes, str]) -> tuple[Destination, ...]:
         """Return where the samples of a unit of work go now; `names` are those of the connected sinks."""
         destined: dict[bytes, Ranges] = {}
-        for peer in sorted(self._needs, key=lambda peer: names.get(peer, "")):
-            if peer in names and len(places := self._lacks(peer, work.key)):
-                destined[peer] = ranges.from_sorted(np.unique(places).tolist())[:MOST_SPANS]
+        if self._claims is None or self._claims.names is not names:
+            self._claims = Claims(names, {peer: known.lacking for peer, known in self._needs.items()})
+        for peer in self._claims.of(work.key.ordinal):
+            if places := self._lacked(peer, work.key):
+                destined[peer] = places[:MOST_SPANS]
         if not destined:  # only what failed is to be known: the first sink that asks hears it
             ordinal = work.key.ordinal
             asking = (peer for peer, known in self._needs.items() if ranges.holds(known.need.missing, ordinal))
             destined = dict.fromkeys(sorted(filter(names.get, asking), key=lambda peer: names[peer])[:1], ())
         work.destined = destined
-        return tuple(Destination(sink=names[peer], positions=places) for peer, places in destined.items())
+        return tuple(
+            [Destination.model_construct(sink=names[peer], positions=places) for peer, places in destined.items()]
+        )
 
     def _missing(self) -> Ranges:
         settling = self.settling
+        unknown = ranges.normalise(span for known in self._needs.values() for span in known.need.missing)
         found: list[tuple[int, int]] = []
+        if unknown:
+            found += ranges.subtract(unknown, settling.known.settled(unknown[0][0], unknown[-1][1]))
         for peer, known in self._needs.items():
-            missing, lacking = known.need.missing, known.lacking
-            if missing:
-                found += ranges.subtract(missing, settling.known.settled(missing[0][0], missing[-1][1]))
+            lacking = known.lacking
             if settling.any_failed:  # the sink may not know yet that what it lacks has failed
                 members = ranges.members(lacking)
                 over = [n for n in members if settling.failed(n) and not len(self._lacks(peer, _whole(self, n)))]
@@ -194,7 +202,24 @@ class SharedStream:
         if not ranges.holds(known.lacking, key.ordinal):
             return np.empty(0, np.int64)
         places = positions_of(self.queue.plan, key, self.settling.failed(key.ordinal))
-        return places[ranges.contained(known.need.lacks, places)]
+        lacks = ranges.clipped(known.need.lacks, int(places.min()), int(places.max()) + 1) if len(places) else ()
+        return places[ranges.contained(lacks, places)]
+
+    def _lacked(self, peer: bytes, key: TaskKey) -> Ranges:
+        """Return the same, ascending, as ranges."""
+        span = self.queue.geometry.span(key.ordinal)
+        if span is None or key.which is not None or self.settling.failed(key.ordinal):
+            return ranges.from_sorted(np.unique(self._lacks(peer, key)).tolist())
+        return ranges.clipped(self._needs[peer].need.lacks, *span)
+
+    def _settled_works(self) -> list[Work]:
+        """Return the work on tasks of which it is known what failed: few, whatever is under way."""
+        missing, queue = self.queue.missing, self.queue
+        if not missing:
+            return []
+        settled = ranges.intersect(missing, self.settling.known.settled(missing[0][0], missing[-1][1]))
+        keys = (key for ordinal in ranges.members(settled) for key in queue.parts.units(ordinal))
+        return [queue.works[key] for key in keys if key in queue.works]
 
     def _needed(self, ordinal: int) -> tuple[int, ...]:
         """Return the offsets of a task's items of which something is needed."""
@@ -228,7 +253,7 @@ class SharedStream:
 
         `came` are the tasks that were just settled.
         """
-        for work in list(self.queue.works.values()):
+        for work in self._settled_works():
             ordinal = work.key.ordinal
             if work.key.which is not None or held(work.key) or not ranges.holds(missing, ordinal):
                 continue
@@ -260,32 +285,12 @@ class SharedStream:
     def _lacking(self, lacks: Ranges) -> Ranges:
         """Return the tasks that hold samples at these positions, the lowest."""
         geometry = self.queue.geometry
+        if geometry.mix <= geometry.task_items:  # a task is a block
+            return ranges.lowest(ranges.normalise(tasks_at(geometry, lacks)), _MOST_TASKS)
         tasks = ranges.normalise(geometry.tasks_between(*span) for span in lacks)
         tasks = ranges.lowest(tasks, _MOST_TASKS)
-        if geometry.mix <= geometry.task_items:  # a task is a block
-            return tasks
         members = ranges.members(tasks)
         return ranges.from_sorted(n for n in members if ranges.contained(lacks, geometry.positions(n)).any())
-
-    def _check(self, need: StreamNeed) -> None:
-        geometry, name = self.queue.geometry, need.stream
-        if not all(map(ranges.is_normal, (need.lacks, need.settled))):
-            raise RemoteProtocolError("progress", f"{name}: no list of positions or tasks")
-        highest = max([0, *(stop for spans in (need.missing, need.settled) for _, stop in spans[-1:])])
-        if any(stop > _LAST for _, stop in need.lacks[-1:]) or _start(geometry, highest) > _LAST:
-            raise RemoteProtocolError("progress", f"{name}: positions or tasks beyond all ends")
-        told = [(made.ordinal, made.offsets[-1:]) for made in need.made]
-        told += [(each.ordinal, (each.failure.offset,)) for each in need.failing]
-        told += [(each.ordinal, (each.failure.offset,)) for each in need.failed]
-        for ordinal, offsets in told:
-            if _start(geometry, ordinal) > _LAST or any(each >= len(geometry.slots(ordinal)) for each in offsets):
-                raise RemoteProtocolError("progress", f"{name}/{ordinal}: has no items {offsets}")
-        if any(list(made.offsets) != sorted(set(made.offsets)) for made in need.made):
-            raise RemoteProtocolError("progress", f"{name}: no list of items")
-
-
-def _start(geometry: Geometry, ordinal: int) -> int:
-    return (ordinal // geometry.tasks_per_epoch + 1) * geometry.samples_per_epoch
 
 
 def _whole(stream: SharedStream, ordinal: int) -> TaskKey:

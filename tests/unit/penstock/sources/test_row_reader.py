@@ -14,7 +14,6 @@ import pytest
 from penstock.launcher.in_memory_sources import Given, in_memory
 from penstock.protocol.errors import ItemError, SourceError, SpecError
 from penstock.protocol.event_log import EventLog
-from penstock.protocol.lease_proofs import unleased
 from penstock.protocol.messages import StreamNeed, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import parse_spec
@@ -247,7 +246,7 @@ def test_a_row_that_kills_its_workers_is_quarantined_by_name(root: Path) -> None
     fatal = lane.suspects(())[2]
     assert 2 == fatal.key.item_offset
     row = plan.indices(3).tolist()[2]
-    assert [row] == [item.item for item in lane.task(fatal, unleased).items]
+    assert [row] == [item.item for item in lane.task(fatal).items]
     for _ in range(2):
         fatal.ready = False  # leased
         lane.charge(fatal, loss, 0.0)

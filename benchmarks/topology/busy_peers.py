@@ -1,0 +1,252 @@
+"""Peers of a ventilator that cost little themselves: a thousand workers and many sinks in one process.
+
+Each has a connection and an identity of its own, and says what its service would say; but no ZeroMQ socket, of which a
+thousand take longer to wait for than the ventilator takes to answer them. Workers finish at once what they get, all of
+it in one message or each task in one of its own. Sinks report every 10 ms, as real ones under load do: one alone lists
+what is missing; of several, each lists what it does not know the outcome of, what it lacks, and what came. A batch goes
+to one sink after the other, and the window moves on when the slowest sink has its batch.
+"""
+
+import json
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.protocol import wire
+from penstock.protocol.messages import (
+    AnyMessage,
+    Heartbeat,
+    Hello,
+    Made,
+    Progress,
+    SinkHello,
+    StreamNeed,
+    TaskKey,
+    WorkerStats,
+)
+from penstock.protocol.version import __version__
+
+#: Tasks that the readers of all sinks together want at once, and samples in a batch: those of a task here.
+WINDOW, BATCH = 16_384, 64
+_REPORT_S, _BEAT_S, _DEADLINE_S = 0.01, 1.0, 60.0
+_MORE, _LONG, _COMMAND = 1, 2, 4
+_KIND = b"penstock/%d " % wire.PROTOCOL_VERSION
+Bools = npt.NDArray[np.bool_]
+
+
+class Link:
+    """A DEALER's connection to a ROUTER at a Unix socket, by ZMTP 3.0 without keys."""
+
+    def __init__(self, path: str, identity: bytes) -> None:
+        """Connect, and introduce this peer by its identity."""
+        self.identity = identity
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(_DEADLINE_S)
+        self.socket.connect(path)
+        self.socket.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32))
+        ready = b"\x05READY" + b"".join(
+            bytes([len(name)]) + name + struct.pack(">I", len(value)) + value
+            for name, value in ((b"Socket-Type", b"DEALER"), (b"Identity", identity))
+        )
+        self.socket.sendall(bytes([_COMMAND, len(ready)]) + ready)
+        greeting = b""
+        while len(greeting) < 64:  # noqa: PLR2004 - the length of ZMTP's greeting
+            greeting += self.socket.recv(64 - len(greeting))
+        self.socket.setblocking(False)  # noqa: FBT003
+        self._received = b""
+
+    def send(self, message: AnyMessage) -> None:
+        """Send a message."""
+        kind, header = wire.encode(message)
+        self.send_raw(bytes(kind), bytes(header))
+
+    def send_raw(self, kind: bytes, header: bytes) -> None:
+        """Send a message of which the frames are known; wait if the ventilator does not read."""
+        size = bytes([len(header)]) if len(header) < 256 else struct.pack(">Q", len(header))  # noqa: PLR2004
+        flag = b"\0" if len(header) < 256 else b"\2"  # noqa: PLR2004
+        data = b"".join((b"\1", bytes([len(kind)]), kind, flag, size, header))
+        while data:
+            try:
+                data = data[self.socket.send(data) :]
+            except BlockingIOError:
+                time.sleep(0.0002)
+
+    def receive(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the messages that are here: kind and header."""
+        try:
+            data = self._received + self.socket.recv(1 << 20)
+        except BlockingIOError:
+            return
+        at, kind = 0, None
+        done = 0
+        while len(data) >= at + 2:
+            flags = data[at]
+            if flags & _LONG:
+                if len(data) < at + 9:
+                    break
+                start, size = at + 9, int.from_bytes(data[at + 1 : at + 9])
+            else:
+                start, size = at + 2, data[at + 1]
+            if len(data) < start + size:
+                break
+            at = start + size
+            if flags & _COMMAND:
+                done = at
+            elif flags & _MORE:
+                kind = data[start:at]
+            elif kind is not None:
+                done = at
+                yield kind.removeprefix(_KIND), data[start:at]
+                kind = None
+        self._received = data[done:]
+
+
+@dataclass
+class _Sink:
+    link: Link
+    hello: SinkHello
+    #: Of each task in the window, whether its samples are here, and whether its outcome is known here.
+    here: Bools
+    known: Bools
+    sequence: int = 0
+
+
+class BusyPeers:
+    """Workers and sinks of one ventilator, for tasks of one item and one sample each."""
+
+    def __init__(self, path: str, stream: str, *, workers: int, slots: int, sinks: int, together: bool) -> None:
+        """Connect all of them and wait until all are welcome. `together`: a worker finishes all its tasks at once."""
+        self._stream, self._slots, self._together = stream, slots, together
+        self._selector = selectors.DefaultSelector()
+        #: The first task of the window: all before it have come, to all sinks.
+        self.base = 0
+        names = [f"sink-{n}" for n in range(sinks)] if sinks > 1 else [""]
+        self._sinks = {
+            name: _Sink(
+                Link(path, b"sink" + name.encode()),
+                SinkHello(incarnation=name + "i", name=name, results=f"ipc:///nowhere{name}", version=__version__),
+                np.zeros(WINDOW, np.bool_),
+                np.zeros(WINDOW, np.bool_),
+            )
+            for name in names
+        }
+        self._workers = [Link(path, b"worker%d" % n) for n in range(workers)]
+        self._hellos = [
+            Hello(worker=f"host/{n}", incarnation=f"w{n}", host=f"host{n // 64}", slots=slots, version=__version__)
+            for n in range(workers)
+        ]
+        self._held: list[tuple[TaskKey, ...]] = [()] * workers
+        for sink in self._sinks.values():
+            sink.link.send(sink.hello)
+            self._selector.register(sink.link.socket, selectors.EVENT_READ, sink)
+        for number, link in enumerate(self._workers):
+            link.send(self._hellos[number])
+            self._selector.register(link.socket, selectors.EVENT_READ, number)
+        welcome, deadline = set[Any](), time.monotonic() + _DEADLINE_S
+        while len(welcome) < workers + sinks and time.monotonic() < deadline:
+            for key, _ in self._selector.select(1.0):
+                link = key.data.link if isinstance(key.data, _Sink) else self._workers[key.data]
+                welcome.update(link.identity for kind, _ in link.receive() if kind.endswith(b"Welcome"))
+        if len(welcome) < workers + sinks:
+            raise TimeoutError(f"the ventilator has welcomed {len(welcome)} of {workers + sinks} peers")
+
+    def run(self, seconds: float, tasks: int = 2**62) -> int:
+        """Work for so long, or until so many tasks more are through; return how many were."""
+        began = reported = beaten = time.perf_counter()
+        before = self.base
+        while (now := time.perf_counter()) < began + seconds and self.base < before + tasks:
+            for key, _ in self._selector.select(0.002):
+                if isinstance(key.data, _Sink):
+                    self._hear(key.data)
+                else:
+                    self._work(key.data)
+            if now - reported > _REPORT_S:
+                reported = now
+                self._report()
+            if now - beaten > _BEAT_S:
+                beaten = now
+                self._beat()
+        return self.base - before
+
+    def close(self) -> None:
+        """Hang up."""
+        for link in (*self._workers, *(sink.link for sink in self._sinks.values())):
+            link.socket.close()
+
+    def _work(self, number: int) -> None:
+        link = self._workers[number]
+        for kind, header in link.receive():
+            if kind != b"Tasks":
+                continue
+            done: list[bytes] = []
+            for task in json.loads(header)["tasks"]:
+                ordinal = task["key"]["ordinal"]
+                for name in [each["sink"] for each in task.get("destinations", ())] or [""]:
+                    place = ordinal - self.base
+                    if 0 <= place < WINDOW:
+                        self._sinks[name].here[place] = True
+                done.append(
+                    b'{"key":{"stream":"%s","ordinal":%d},"timings":{"read_s":0.001,"decode_s":0.01,'
+                    b'"transform_s":0.002,"send_s":0.0001}}' % (self._stream.encode(), ordinal)
+                )
+            for part in [done] if self._together else [[each] for each in done]:
+                link.send_raw(_KIND + b"Finished", b'{"done":[%s]}' % b",".join(part))
+
+    def _hear(self, sink: _Sink) -> None:
+        for kind, header in sink.link.receive():
+            if kind == b"Outcomes":
+                for start, stop in json.loads(header)["settled"]:
+                    low, high = max(0, start - self.base), max(0, stop - self.base)
+                    sink.known[low:high] = True
+
+    def _report(self) -> None:
+        sinks, places = list(self._sinks.values()), np.arange(self.base, self.base + WINDOW)
+        alone = len(sinks) == 1
+        complete = [
+            sink.here if alone else sink.known & (sink.here | (places // BATCH % len(sinks) != n))
+            for n, sink in enumerate(sinks)
+        ]
+        through = np.logical_and.reduce(complete)
+        count = WINDOW if through.all() else int(np.argmin(through))
+        if count:
+            self.base += count
+            for sink in sinks:
+                for mask in (sink.here, sink.known):
+                    mask[: -count or WINDOW] = mask[count:].copy()
+                    mask[WINDOW - count :] = False
+        places = np.arange(self.base, self.base + WINDOW)
+        for n, sink in enumerate(sinks):
+            sink.sequence += 1
+            if alone:
+                need = StreamNeed(stream=self._stream, missing=_ranges(~sink.here, self.base))
+            else:
+                own = places // BATCH % len(sinks) == n
+                came = np.flatnonzero(sink.here & ~sink.known) + self.base
+                need = StreamNeed(
+                    stream=self._stream,
+                    missing=_ranges(~sink.known, self.base),
+                    lacks=_ranges(own & ~sink.here, self.base),
+                    made=tuple(Made(ordinal=ordinal, issuer="issuer", holder=1) for ordinal in came.tolist()),
+                )
+            sink.link.send(Progress(sequence=sink.sequence, needs=(need,)))
+
+    def _beat(self) -> None:
+        known = tuple(sink.hello.incarnation for sink in self._sinks.values())
+        for link, held in zip(self._workers, self._held, strict=True):
+            link.send(Heartbeat(running=held, sinks=known, worker_stats=WorkerStats()))
+        for sink in self._sinks.values():
+            sink.link.send(Heartbeat())
+
+
+def _ranges(mask: Bools, base: int) -> tuple[tuple[int, int], ...]:
+    padded = np.zeros(len(mask) + 2, np.bool_)
+    padded[1:-1] = mask
+    edges = np.flatnonzero(padded[1:] != padded[:-1]) + base
+    return tuple(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

@@ -1,0 +1,49 @@
+"""Which of several sinks lack samples of a task, and which tasks hold positions. No socket, no clock."""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+
+from penstock.protocol.order import Geometry
+from penstock.protocol.ranges import Ranges
+
+
+class Claims:
+    """Which sinks lack samples of a task, found by one search, however many sinks there are."""
+
+    def __init__(self, names: Mapping[bytes, str], lacking: Mapping[bytes, Ranges]) -> None:
+        """Take the tasks of which each sink lacks samples; those without a name are not connected."""
+        self.names = names
+        peers = sorted((peer for peer in lacking if peer in names), key=lambda peer: names[peer])
+        edges = sorted(
+            edge
+            for number, peer in enumerate(peers)
+            for start, stop in lacking[peer]
+            for edge in ((start, True, number), (stop, False, number))
+        )
+        self._starts: list[int] = []
+        self._peers: list[tuple[bytes, ...]] = []
+        lack = set[int]()
+        for at, begins, number in edges:
+            if begins:
+                lack.add(number)
+            else:
+                lack.discard(number)
+            now = tuple([peers[each] for each in sorted(lack)])
+            if self._starts and self._starts[-1] == at:
+                self._peers[-1] = now
+            else:
+                self._starts.append(at)
+                self._peers.append(now)
+
+    def of(self, ordinal: int) -> Sequence[bytes]:
+        """Return those that lack samples of a task, by name."""
+        index = bisect_right(self._starts, ordinal) - 1
+        return self._peers[index] if index >= 0 else ()
+
+
+def tasks_at(geometry: Geometry, positions: Ranges) -> Iterator[tuple[int, int]]:
+    """Yield the tasks that hold these positions, where the samples of each stand together."""
+    epoch_samples, samples, tasks = geometry.samples_per_epoch, geometry.block_samples, geometry.tasks_per_epoch
+    for start, stop in positions:
+        (first, at), (last, end) = divmod(start, epoch_samples), divmod(stop - 1, epoch_samples)
+        yield first * tasks + at // samples, last * tasks + end // samples + 1

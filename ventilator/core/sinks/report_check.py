@@ -1,0 +1,37 @@
+"""Checks what one of several sinks reports of a stream: tasks, positions and items that there are.
+
+Part of the leases core: no socket, no clock.
+"""
+
+from penstock.protocol import ranges
+from penstock.protocol.errors import RemoteProtocolError
+from penstock.protocol.messages import StreamNeed
+from penstock.protocol.order import Geometry
+
+#: No position is higher than this; far below what numpy's integers hold.
+_LAST = 2**61
+
+
+def check_need(geometry: Geometry, need: StreamNeed) -> None:
+    """Raise RemoteProtocolError if a report makes no sense."""
+    name = need.stream
+    if not all(map(ranges.is_normal, (need.lacks, need.settled))):
+        raise RemoteProtocolError("progress", f"{name}: no list of positions or tasks")
+    highest = max([0, *(stop for spans in (need.missing, need.settled) for _, stop in spans[-1:])])
+    if any(stop > _LAST for _, stop in need.lacks[-1:]) or _start(geometry, highest) > _LAST:
+        raise RemoteProtocolError("progress", f"{name}: positions or tasks beyond all ends")
+    end = _LAST // geometry.samples_per_epoch * geometry.tasks_per_epoch  # the first task beyond `_LAST`
+    if any(made.ordinal >= end for made in need.made):
+        raise RemoteProtocolError("progress", f"{name}: tasks beyond all ends")
+    told = [(made.ordinal, made.offsets[-1:]) for made in need.made if made.offsets]
+    told += [(each.ordinal, (each.failure.offset,)) for each in need.failing]
+    told += [(each.ordinal, (each.failure.offset,)) for each in need.failed]
+    for ordinal, offsets in told:
+        if _start(geometry, ordinal) > _LAST or any(each >= len(geometry.slots(ordinal)) for each in offsets):
+            raise RemoteProtocolError("progress", f"{name}/{ordinal}: has no items {offsets}")
+    if any(made.offsets and list(made.offsets) != sorted(set(made.offsets)) for made in need.made):
+        raise RemoteProtocolError("progress", f"{name}: no list of items")
+
+
+def _start(geometry: Geometry, ordinal: int) -> int:
+    return (ordinal // geometry.tasks_per_epoch + 1) * geometry.samples_per_epoch

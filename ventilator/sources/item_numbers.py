@@ -1,0 +1,48 @@
+"""Which items a task holds, by number: found for many tasks at once, since those that follow are asked for next."""
+
+from collections.abc import Sequence
+
+from penstock.protocol.messages import TaskKey
+from penstock.protocol.plan import StreamPlan
+
+#: Items that are found at once, about; runs that are kept: those of the readers of a stream, and of what is repeated.
+_ITEMS, _KEPT = 4096, 16
+
+
+class ItemNumbers:
+    """The items of one stream's tasks, as indices in the whole source."""
+
+    def __init__(self, plan: StreamPlan) -> None:
+        """Start with none found."""
+        self._plan = plan
+        self._task_items, self._tasks_per_epoch = plan.geometry.task_items, plan.geometry.tasks_per_epoch
+        #: Tasks of a run.
+        self._tasks = max(1, _ITEMS // self._task_items)
+        #: Runs by epoch and number, the one that was used last at the end.
+        self._runs: dict[tuple[int, int], list[int]] = {}
+        self._last: tuple[tuple[int, int], list[int]] = ((-1, -1), [])
+
+    def of(self, key: TaskKey) -> Sequence[int]:
+        """Return the items of a unit of work."""
+        epoch, index = divmod(key.ordinal, self._tasks_per_epoch)
+        number, place = divmod(index, self._tasks)
+        which, run = self._last
+        if which != (epoch, number):
+            run = self._run(epoch, number)
+        items = run[place * self._task_items : (place + 1) * self._task_items]
+        if key.offsets:
+            return [items[offset] for offset in key.offsets]
+        return items if key.item_offset is None else items[key.item_offset : key.item_offset + 1]
+
+    def _run(self, epoch: int, number: int) -> list[int]:
+        which = (epoch, number)
+        run = self._runs.pop(which, None)
+        if run is None:
+            first = number * self._tasks * self._task_items
+            last = min(first + self._tasks * self._task_items, self._plan.geometry.items)
+            run = self._plan.items_at(epoch, range(first, last)).tolist()
+        self._runs[which] = run
+        self._last = (which, run)
+        if len(self._runs) > _KEPT:
+            del self._runs[next(iter(self._runs))]
+        return run
