@@ -138,6 +138,8 @@ class SinkWelcome(Message):
     """Heartbeats and deadlines."""
     leases: LeaseKey
     """Proves the leases of this ventilator."""
+    term: Count = 0
+    """Of a ventilator with a standby: orders those that acted. Once a higher one was heard, lower ones are ignored."""
 
 
 class Quarantined(Message):

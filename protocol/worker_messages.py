@@ -7,6 +7,7 @@ from pydantic import Field
 from penstock.protocol.plan import FieldSchema, StreamPlan
 from penstock.protocol.records import (
     MOST_SINKS,
+    Count,
     Done,
     Failure,
     Intervals,
@@ -67,6 +68,8 @@ class WorkerWelcome(Message):
     """The sinks that have said hello, by name; a sink without a name is the only one."""
     intervals: Intervals
     """Heartbeats and deadlines."""
+    term: Count = 0
+    """Of a ventilator with a standby: orders those that acted. Once a higher one was heard, lower ones are ignored."""
 
 
 class Tasks(Message):

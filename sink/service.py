@@ -33,7 +33,9 @@ from penstock.protocol.messages import (
 from penstock.protocol.runtime.metrics import Metrics
 from penstock.protocol.runtime.service import Observed, Service, host_name, run, spare_collector
 from penstock.protocol.runtime.story_desk import StoryDesk
-from penstock.protocol.transport.addresses import check_address, host_of, reachable
+from penstock.protocol.runtime.ventilator_links import VentilatorLinks
+from penstock.protocol.transport.addresses import check_address, farthest, host_of, reachable
+from penstock.protocol.transport.own_sockets import split
 from penstock.protocol.transport.reachability import advertised
 from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.transport.segments import can_share
@@ -81,7 +83,7 @@ class Sink:
             self._lending = Lending()
         self._results = hub.pull(settings.results, {"worker": wire.kinds(Result)})
         self._trainers = hub.router(settings.bind, {"trainer": _FROM_TRAINERS, "ventilator": wire.kinds(SampleRequest)})
-        self._ventilator = hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
+        self._ventilator = VentilatorLinks(hub, settings.ventilator, _FROM_VENTILATOR)
         self._ledger = Ledger(settings.quarantine)
         self._stories = StoryDesk(_STORY_S)
         hello = self._hello()
@@ -101,7 +103,8 @@ class Sink:
 
     def turn(self, now: float) -> float:
         """Handle all that has arrived and is due; return when to turn again at the latest."""
-        for endpoint in (self._ventilator, self._trainers, self._results):
+        self._ventilator.receive(self._service.hub.rejects, lambda message: self._handle(VENTILATOR, message, (), now))
+        for endpoint in (self._trainers, self._results):
             self._receive_all(endpoint, now)
         for outcome in self._writer.outcomes() if self._writer else ():
             self._execute(self._core.wrote(outcome, now))
@@ -113,7 +116,8 @@ class Sink:
             self._tick_at = self._core.next_timer(now)
         for answer in self._stories.answers(now):
             self._ventilator.send(Story(number=answer.tag, parts=answer.parts))
-        return min(self.observed.renew(now, self._report(now)), self._stories.next_timer())
+        greet_at = self._ventilator.greet(self._core.hello, now, self._core.intervals.heartbeat_s)
+        return min(self.observed.renew(now, self._report(now)), self._stories.next_timer(), greet_at)
 
     def status(self) -> dict[str, object]:
         """Return what `/healthz` shows."""
@@ -142,7 +146,8 @@ class Sink:
     def _hello(self) -> SinkHello:
         """Return our greeting, with the addresses at which workers and trainers reach us."""
         settings = self._settings
-        reached = settings.advertise or advertised(self._results.address, settings.ventilator, host_name())
+        ventilator = farthest(split(settings.ventilator))
+        reached = settings.advertise or advertised(self._results.address, ventilator, host_name())
         check_address(reached)
         bound = self._trainers.address
         seen_at = reachable(bound, host_of(settings.advertise)) if settings.advertise else bound
@@ -150,7 +155,7 @@ class Sink:
             incarnation=uuid.uuid4().hex,
             name=settings.name,
             results=reached,
-            trainers=advertised(seen_at, settings.ventilator, host_name()),
+            trainers=advertised(seen_at, ventilator, host_name()),
             version=__version__,
         )
 
@@ -167,19 +172,22 @@ class Sink:
         return Recording(config, pace, settings.wait_for_trainers)
 
     def _receive_all(self, endpoint: Endpoint, now: float) -> None:
-        def handle(peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
-            self._note_memory(peer, message)
-            if isinstance(message, SinkWelcome):
-                self._results.expect(max((plan.task_bytes for plan in message.streams), default=0))
-            sender = VENTILATOR if endpoint is self._ventilator else peer
-            if isinstance(message, StoryRequest):
-                self._ask_trainers(message, now)
-            elif isinstance(message, Story):
-                self._stories.receive(peer, message, now)
-            else:
-                self._execute(self._core.receive(sender, message, arrays, now))
+        receive_all(
+            endpoint,
+            self._service.hub.rejects,
+            lambda peer, message, arrays: self._handle(peer, message, arrays, now),
+        )
 
-        receive_all(endpoint, self._service.hub.rejects, handle)
+    def _handle(self, sender: bytes, message: AnyMessage, arrays: Sequence[Array], now: float) -> None:
+        self._note_memory(sender, message)
+        if isinstance(message, SinkWelcome):
+            self._results.expect(max((plan.task_bytes for plan in message.streams), default=0))
+        if isinstance(message, StoryRequest):
+            self._ask_trainers(message, now)
+        elif isinstance(message, Story):
+            self._stories.receive(sender, message, now)
+        else:
+            self._execute(self._core.receive(sender, message, arrays, now))
 
     def _ask_trainers(self, request: StoryRequest, now: float) -> None:
         """Collect the story of a task here and at the stream's trainers; `turn` sends it to the ventilator."""

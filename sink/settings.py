@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from penstock.protocol.runtime.settings import ServiceSettings
-from penstock.protocol.transport.own_sockets import OWN_RESULTS, OWN_TRAINERS, OWN_VENTILATOR, Address
+from penstock.protocol.transport.own_sockets import OWN_RESULTS, OWN_TRAINERS, OWN_VENTILATOR, Address, Addresses
 from penstock.sink.output.options import WriterOptions
 
 #: What messages carry: the letters of host names, and of a host with a port.
@@ -24,8 +24,8 @@ def _check_name(name: str) -> str:
 class SinkSettings(ServiceSettings, WriterOptions):
     """Restores order, forwards batches to trainers and, with a writer, records a stream to a file."""
 
-    ventilator: Address = OWN_VENTILATOR
-    """Address of the ventilator."""
+    ventilator: Addresses = OWN_VENTILATOR
+    """Address of the ventilator; with a standby, those of both, as in tcp://one:5555,tcp://other:5555."""
     name: Annotated[str, AfterValidator(_check_name)] = ""
     """Name, such as the node's, if several sinks share the streams: each serves the ranks that connect to it. A sink
     replaces an earlier one of the same name; without a name, it is the only one."""

@@ -28,10 +28,10 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.metrics import Metrics, MetricsPage
 from penstock.protocol.runtime.service import Service, host_name, run
 from penstock.protocol.runtime.settings import ServiceSettings
+from penstock.protocol.runtime.ventilator_links import VentilatorLinks
 from penstock.protocol.stats import few
 from penstock.protocol.transport.addresses import check_peer_address, host_of, reachable
-from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
-from penstock.protocol.transport.receiving import receive_all
+from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Addresses
 from penstock.protocol.version import __version__
 from penstock.worker.confinement import permitted_roots
 from penstock.worker.decoded_images import DecodedImages
@@ -59,8 +59,9 @@ _LEAVE_S = 2.0
 class WorkerSettings(ServiceSettings):
     """Decodes and transforms images; start as many as there are cores, on any machine."""
 
-    ventilator: Address = OWN_VENTILATOR
-    """Address of the ventilator. The worker learns all other addresses from it."""
+    ventilator: Addresses = OWN_VENTILATOR
+    """Address of the ventilator, from which the worker learns all other addresses; with a standby, those of both, as in
+    tcp://one:5555,tcp://other:5555."""
     root: dict[str, str] = Field(default_factory=dict)
     """NAME=PATH: the path of one of the spec's roots on this host. With any --root, the worker reads only below the
     roots given here, whatever the ventilator sends."""
@@ -107,7 +108,7 @@ class Worker:
         #: Whether the sources of the pipelines are opened anew with the next welcome.
         self._stale = False
         self._executor = Executor(service.hub, name)
-        self._ventilator = service.hub.dealer(settings.ventilator, _FROM_VENTILATOR, "ventilator")
+        self._ventilator = VentilatorLinks(service.hub, settings.ventilator, _FROM_VENTILATOR)
         hello = Hello(
             worker=name, incarnation=uuid.uuid4().hex, host=host_name(), slots=settings.slots, version=__version__
         )
@@ -125,7 +126,7 @@ class Worker:
         if self._executor.error:
             raise self._executor.error
         rejects = self._service.hub.rejects
-        receive_all(self._ventilator, rejects, lambda _, message, __: self._execute(self._core.receive(message, now)))
+        self._ventilator.receive(rejects, lambda message: self._execute(self._core.receive(message, now)))
         if done := self._executor.finished():
             self._execute(self._core.finished(done, now))
         self._execute(self._core.tick(now, self._stats(now) if self._core.wants_stats(now) else None))
@@ -138,7 +139,8 @@ class Worker:
         self._decoded.log_notes()
         self._kept_shards.log_notes(self._pipelines.values())
         self.observed = self._core.observe(now)
-        return self._core.next_timer()
+        greet_at = self._ventilator.greet(self._core.hello, now, self._core.live.intervals.heartbeat_s)
+        return min(self._core.next_timer(), greet_at)
 
     def status(self) -> dict[str, object]:
         """Return what `/healthz` shows."""
@@ -226,11 +228,11 @@ class Worker:
         found = []
         for sink in sinks:
             # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
-            address = reachable(sink.results, host_of(self._settings.ventilator))
+            address = reachable(sink.results, host_of(self._ventilator.address))
             try:
                 check_peer_address(address)
             except SpecError as error:
-                self._service.hub.rejects.add(RemoteProtocolError("address", str(error)), self._settings.ventilator)
+                self._service.hub.rejects.add(RemoteProtocolError("address", str(error)), self._ventilator.address)
             else:
                 found.append(sink.model_copy(update={"results": address}))
         return found

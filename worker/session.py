@@ -35,6 +35,7 @@ from penstock.protocol.messages import (
 VENTILATOR = b"ventilator"
 #: Events that a worker remembers: two a task.
 _MOST_EVENTS = 2000
+_TAKEN_OVER = Note("another ventilator has taken over", level="warning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ class WorkerSession:
         self.blocked = ""
         #: The sinks of the last welcome, by incarnation.
         self._sinks: tuple[str, ...] = ()
+        #: The term of the ventilator that sent it.
+        self._term = 0
 
     def start(self, now: float) -> list[WorkerInstruction]:
         """Say hello, at first and after the link was opened again."""
@@ -112,10 +115,14 @@ class WorkerSession:
         self.live.heard_at = now
         match message:
             case WorkerWelcome():
-                self.welcomed = True
+                # Of another ventilator, which has taken over: it leases anew what its predecessor had leased.
+                anew: list[WorkerInstruction] = (
+                    [_TAKEN_OVER, Withdraw()] if self.welcomed and message.term != self._term else []
+                )
+                self.welcomed, self._term = True, message.term
                 self._sinks = tuple(sink.incarnation for sink in message.sinks)
                 self.live.intervals = message.intervals
-                return [Configure(message)]
+                return [*anew, Configure(message)]
             case Tasks() if self.welcomed and not self.draining and not self.blocked:
                 fresh = [task for task in message.tasks if task.key not in self.held]
                 self.held.update(dict.fromkeys(task.key for task in fresh))

@@ -6,6 +6,7 @@ Nothing here opens a socket.
 import ipaddress
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 
 from penstock.protocol.errors import SpecError
@@ -91,6 +92,11 @@ def is_local(address: str) -> bool:
         mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
         return (mapped or found).is_loopback
     return host == "localhost"
+
+
+def farthest(addresses: Sequence[str]) -> str:
+    """Return the first of these addresses that other hosts reach too, or else the first."""
+    return next((each for each in addresses if not is_local(each)), addresses[0])
 
 
 def check_exposure(address: str, *, insecure: bool) -> None:

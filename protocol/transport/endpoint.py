@@ -21,7 +21,7 @@ from penstock.protocol.transport import unix_sockets
 from penstock.protocol.transport.addresses import check_address, check_exposure
 from penstock.protocol.transport.connections import Connections
 from penstock.protocol.transport.keys import KeyRing, Role
-from penstock.protocol.transport.multipart import MessageReader, OversizedMessageError
+from penstock.protocol.transport.multipart import MessageReader, OversizedMessageError, descriptor_of, sender_of
 from penstock.protocol.transport.open_files import limit_explained
 from penstock.protocol.transport.own_files import made_for_owner
 from penstock.protocol.transport.rejects import Rejects
@@ -74,9 +74,18 @@ class Owner(Protocol):
 class Endpoint:
     """One socket and the kinds of messages that it accepts; made by a `Hub`."""
 
-    def __init__(self, hub: Owner, kind: int, address: str, accept: Kinds | ByRole, server: Role | None = None) -> None:
+    def __init__(
+        self,
+        hub: Owner,
+        kind: int,
+        address: str,
+        accept: Kinds | ByRole,
+        server: Role | None = None,
+        *,
+        queues: bool = True,
+    ) -> None:
         """Bind, or connect to the `server`, at once. A bound one accepts by role; without keys, all of it from all."""
-        self._hub, self._kind, self._bind = hub, kind, server is None
+        self._hub, self._kind, self._bind, self._queues = hub, kind, server is None, queues
         self._server: Role | None = server
         self._roles: ByRole = accept if isinstance(accept, Mapping) else {}
         self._accept: Kinds = frozenset().union(*accept.values()) if isinstance(accept, Mapping) else accept
@@ -116,10 +125,10 @@ class Endpoint:
                 self._drained = not self.reader.discarding
                 return
             except OversizedMessageError as error:
-                self._hub.rejects.add(error, f"{_name([error.first], b'')} at {self!r}")
-                self._connections.cut(_descriptor(error.first))
+                self._hub.rejects.add(error, f"{sender_of([error.first], b'')} at {self!r}")
+                self._connections.cut(descriptor_of(error.first))
                 continue
-            self._connections.heard(_descriptor(frames[0]))
+            self._connections.heard(descriptor_of(frames[0]))
             if (received := self._decode(frames)) is not None:
                 yield received
 
@@ -134,7 +143,7 @@ class Endpoint:
                 self._hub.memory,
             )
         except RemoteProtocolError as error:
-            self._hub.rejects.add(error, f"{_name(frames, peer)} at {self!r}")
+            self._hub.rejects.add(error, f"{sender_of(frames, peer)} at {self!r}")
             return None
         if self._hub.tracer:
             self._hub.tracer.received(message, self._traced(peer))
@@ -250,6 +259,8 @@ class Endpoint:
             self._socket.setsockopt(option, value)
         if self._kind == zmq.DEALER:
             self._socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
+        if not self._queues:
+            self._socket.setsockopt(zmq.IMMEDIATE, 1)
         most_bytes = message_limit(self._kind, self._server, self._accept)
         self.reader = MessageReader(self._socket, MAX_FRAMES + 1, most_bytes)
         events = zmq.EVENT_ACCEPTED if self._bind else sum(_REFUSALS)
@@ -283,18 +294,3 @@ class Endpoint:
         self._hub.open_gate()
         # Enforced: without an answer from the gate no peer gets in; otherwise libzmq would admit all of them.
         return own | {zmq.CURVE_SERVER: 1, zmq.ZAP_DOMAIN: " ".join(self._roles).encode(), zmq.ZAP_ENFORCE_DOMAIN: 1}
-
-
-def _descriptor(frame: zmq.Frame) -> int:
-    """Return the descriptor of the connection that a frame came over; -1 where libzmq does not say."""
-    try:
-        return int(frame.get(zmq.SRCFD))
-    except zmq.ZMQError:
-        return -1
-
-
-def _name(frames: Sequence[zmq.Frame], peer: Peer) -> str:
-    address = ""
-    with suppress(zmq.ZMQError, IndexError):  # the metadata is missing on inproc and on messages without a connection
-        address = str(frames[0].get("Peer-Address"))
-    return f"{address or 'peer'} {peer.hex()[:8]}".strip()

@@ -5,6 +5,8 @@ module's reach (`connections.py` limits that); but no more of it becomes Python 
 """
 
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import zmq
@@ -60,3 +62,19 @@ class MessageReader:
             if time.monotonic() >= until:
                 raise zmq.Again
             self._discarding = self._socket.recv(zmq.NOBLOCK, copy=False).more
+
+
+def descriptor_of(frame: zmq.Frame) -> int:
+    """Return the descriptor of the connection that a frame came over; -1 where libzmq does not say."""
+    try:
+        return int(frame.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1
+
+
+def sender_of(frames: Sequence[zmq.Frame], peer: bytes) -> str:
+    """Return the name of a message's sender for the log."""
+    address = ""
+    with suppress(zmq.ZMQError, IndexError):  # the metadata is missing on inproc and on messages without a connection
+        address = str(frames[0].get("Peer-Address"))
+    return f"{address or 'peer'} {peer.hex()[:8]}".strip()

@@ -52,5 +52,24 @@ def own_folder() -> Path:
 
 _REMEDY = "set XDG_RUNTIME_DIR to a folder of your own, or give addresses such as ipc:///path or tcp://host:port"
 
+
+def resolve_each(addresses: str) -> str:
+    """Return the same of one address or several, with commas between them. Raises SpecError."""
+    found = [resolve(each) for each in split(addresses)]
+    if len(set(found)) < len(found) or not all(found):
+        raise SpecError(
+            f"address {addresses!r}: give each ventilator's address once, with commas between them, such as "
+            "tcp://one:5555,tcp://other:5555"
+        )
+    return ",".join(found)
+
+
+def split(addresses: str) -> list[str]:
+    """Return the addresses in a setting that may have several."""
+    return [each.strip() for each in addresses.split(",")]
+
+
 #: A setting that takes an address: `local:NAME` is resolved when the setting is read.
 Address = Annotated[str, AfterValidator(resolve)]
+#: The same of one address or several: the ventilator and its standby.
+Addresses = Annotated[str, AfterValidator(resolve_each)]

@@ -49,9 +49,12 @@ class Hub:
         """Bind a ROUTER: many peers, each with an identity."""
         return Endpoint(self, zmq.ROUTER, address, accept)
 
-    def dealer(self, address: str, accept: Kinds, server: Role) -> Endpoint:
-        """Connect a DEALER to the ROUTER of a `server`, which must prove to be that."""
-        return Endpoint(self, zmq.DEALER, address, accept, server)
+    def dealer(self, address: str, accept: Kinds, server: Role, *, queues: bool = True) -> Endpoint:
+        """Connect a DEALER to the ROUTER of a `server`, which must prove to be that.
+
+        Without `queues`, what is sent while there is no connection is dropped.
+        """
+        return Endpoint(self, zmq.DEALER, address, accept, server, queues=queues)
 
     def pull(self, address: str, accept: ByRole) -> Endpoint:
         """Bind a PULL: takes what many workers push."""

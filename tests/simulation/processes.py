@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from simulation.bounds import check_memory
 from simulation.scenario import ClockPart
+from simulation.standby.links import SimulatedLinks
 from simulation.writer import BROKEN, Writer
 from support.plans import PlannedTasks
 
@@ -103,17 +104,21 @@ class VentilatorProcess(Process):
     def start(self) -> None:
         """Bind and begin to tick."""
         super().start()
-        world = self.world
-        self.leases = Leases(
-            PlannedTasks(*world.scenario.plans),
-            {"photos": "/photos"},
-            world.scenario.intervals,
-            VERSION,
-            LeaseKey(issuer=f"{self.name}/{self.generation}", secret=f"{self.generation:032x}"),
-            world.scenario.policy,
-        )
-        world.network.bind("ventilator", self)
+        self.leases = self._new_core(str(self.generation))
+        self.world.network.bind(self.name, self)
         self.later(0.0, self._tick)
+
+    def _new_core(self, start: str, term: int = 0) -> Leases:
+        scenario = self.world.scenario
+        return Leases(
+            PlannedTasks(*scenario.plans),
+            {"photos": "/photos"},
+            scenario.intervals,
+            VERSION,
+            LeaseKey(issuer=f"{self.name}/{start}", secret=f"{self.generation:032x}"),
+            scenario.policy,
+            term=term,
+        )
 
     def receive(self, link: str, peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
         """Hand a message to the core."""
@@ -125,6 +130,11 @@ class VentilatorProcess(Process):
             self.world.rejects[f"ventilator {error.reason}"] += 1
         self.world.blame(self.leases)
         self._turn()
+
+    @property
+    def rank(self) -> int:
+        """Orders several ventilators: the highest is the one that acts, or did last."""
+        return 0
 
     def _tick(self) -> None:
         self.world.watch(self.leases)
@@ -180,7 +190,7 @@ class SinkProcess(Process):
         self.writer = Writer(self, disk, self._wrote) if disk else None
         recording = self.writer.recording if self.writer else None
         self.assembly = Assembly(hello, self.world.scenario.first_intervals, self.now, recording)
-        self._identity = network.connect(self, "ventilator")
+        self._ventilators = SimulatedLinks(self)
         self._reporting = False
         network.bind(self.name, self)
         network.bind(self.results, self)
@@ -189,7 +199,11 @@ class SinkProcess(Process):
 
     def receive(self, link: str, peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
         """Hand a message to the core."""
-        who = assembly.VENTILATOR if link == "ventilator" else peer
+        who = peer
+        if link in self.world.scenario.ventilators:
+            if not self._ventilators.takes(link, message):
+                return
+            who = assembly.VENTILATOR
         if isinstance(message, Result):
             self.world.sharing.arrived(self, message)
         elif isinstance(message, Outcomes):
@@ -203,6 +217,7 @@ class SinkProcess(Process):
 
     def _tick(self) -> None:
         self._execute(self.assembly.tick(self.now))
+        self._ventilators.greet(self.assembly.hello, self.assembly.intervals.heartbeat_s)
         self._turn()
         self.later(self.assembly.next_timer(self.now) - self.now, self._tick)
 
@@ -228,14 +243,13 @@ class SinkProcess(Process):
         for instruction in instructions:
             match instruction:
                 case Send(peer, message, arrays) if peer == assembly.VENTILATOR:
-                    network.ask(self, self._identity, "ventilator", message, arrays)
+                    self._ventilators.send(message)
                 case Send(peer, message, arrays):
                     if not network.answer(self, peer, message, arrays):
                         self._execute(self.assembly.gone(peer))
                 case Reopen(peer):
                     assert assembly.VENTILATOR == peer
-                    network.disconnect(self._identity)
-                    self._identity = network.connect(self, "ventilator")
+                    self._ventilators.reopen()
                 case Note(event, fields):
                     self.trace(f"{event} {fields}")
                     self.world.notes[event] += 1

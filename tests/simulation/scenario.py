@@ -11,7 +11,9 @@ from penstock.protocol.messages import Intervals
 from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.core.leases import LeasePolicy
 
-FaultKind = Literal["kill", "pause", "seek", "hang", "cut", "join", "drain", "jump", "reshape", "disk", "cut runners"]
+FaultKind = Literal[
+    "kill", "pause", "seek", "hang", "cut", "join", "drain", "jump", "reshape", "disk", "cut runners", "folder"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class Scenario:
     flaky: Mapping[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
     #: The names of the sinks; an empty one: there is one, which is alone.
     sinks: tuple[str, ...] = ("",)
+    #: Ventilators that share a folder of records, one of which acts; of a single one, there is no folder.
+    ventilators: tuple[str, ...] = ("ventilator",)
     #: What processes go by until the ventilator's intervals arrive.
     first_intervals: Intervals = field(default_factory=lambda: Intervals(heartbeat_s=1.0, silence_s=4.0))
 
@@ -113,7 +117,12 @@ class Scenario:
     def names(self) -> list[str]:
         """The processes."""
         workers, trainers = range(len(self.workers)), range(len(self.trainers))
-        return ["ventilator", *self.sink_names, *(f"worker {n}" for n in workers), *(f"trainer {n}" for n in trainers)]
+        return [
+            *self.ventilators,
+            *self.sink_names,
+            *(f"worker {n}" for n in workers),
+            *(f"trainer {n}" for n in trainers),
+        ]
 
     @property
     def sink_names(self) -> list[str]:

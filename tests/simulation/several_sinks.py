@@ -64,12 +64,12 @@ def family_of(seed: int) -> Family:
 def make_scenario(seed: int) -> Scenario:
     """Return the schedule with this number: one of the family's, with several sinks and more ranks."""
     family = family_of(seed)
-    scenario = draw(seed, family.dice if seed % _LARGE == 0 else _small(family.dice))
+    scenario = draw(seed, family.dice if seed % _LARGE == 0 else small(family.dice))
     family.shape(scenario, random.Random(seed + 2))
     return spread(scenario, seed)
 
 
-def _small(dice: Dice) -> Dice:
+def small(dice: Dice) -> Dice:
     """Return dice for the same trouble in a small world: what has to go wrong does, and there is little else."""
     return replace(
         dice,

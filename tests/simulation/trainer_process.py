@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
@@ -21,7 +22,7 @@ from penstock.protocol.wire import Array
 from penstock.trainer.client.session import Deliver, Ended, Rejected, Session, SessionInstruction, SubscriptionConfig
 
 if TYPE_CHECKING:
-    from simulation.scenario import TrainerPart
+    from simulation.scenario import Fault, TrainerPart
     from simulation.world import World
 
 
@@ -214,3 +215,26 @@ class TrainerProcess(Process):
         assert (want.epoch, want.stop) == (report.epoch, report.stop)
         assert size - begin == report.expected
         assert (left - dropped, size - begin - left, dropped) == (report.delivered, report.quarantined, report.dropped)
+
+
+def reshape(world: "World", fault: "Fault") -> None:
+    """Stop the ranks of a job, and resume it from a position that one of them saved with another world size."""
+    job = [
+        trainer
+        for trainer in world.trainers
+        if (trainer.part.stream, str(trainer.part.job)) == (fault.target, fault.other)
+    ]
+    job = [trainer for trainer in job if not trainer.retired]
+    if all(trainer.done for trainer in job):
+        return
+    saves = [saved for trainer in job for saved in trainer.saves]
+    position = saves[int(fault.choice * len(saves))][0]
+    for trainer in job:
+        trainer.retire()
+    for rank in range(fault.world_size):
+        sink = (rank + int(fault.choice * 1000)) % len(world.sinks)
+        part = replace(job[0].part, rank=rank, world_size=fault.world_size, position=position, sink=sink)
+        trainer = TrainerProcess(f"trainer {len(world.trainers)}", world, part)
+        world.trainers.append(trainer)
+        world.unfinished += 1
+        trainer.start()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, assert_never
 
 from simulation.processes import VERSION, Process
+from simulation.standby.links import SimulatedLinks
 from support.plans import make_result, shares_of
 
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
@@ -51,7 +52,7 @@ class WorkerProcess(Process):
         self.hung = self._computed = False
         #: Where each sink takes results in, by name.
         self._sinks: dict[str, str] = {}
-        self.identity = network.connect(self, "ventilator")
+        self._ventilators = SimulatedLinks(self)
         self._pusher = network.connect(self, "results")
         self._execute(self.session.start(self.now))
         self.later(self.session.next_timer() - self.now, self._tick)
@@ -73,12 +74,15 @@ class WorkerProcess(Process):
 
     def receive(self, link: str, peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
         """Hand a message to the core."""
-        del link, peer, arrays
+        del peer, arrays
+        if not self._ventilators.takes(link, message):
+            return
         self._execute(self.session.receive(message, self.now))
         self.session.validate()
 
     def _tick(self) -> None:
         self._execute(self.session.tick(self.now))
+        self._ventilators.greet(self.session.hello, self.session.live.intervals.heartbeat_s)
         self.session.validate()
         self.later(max(self.session.next_timer() - self.now, 0.001), self._tick)
 
@@ -86,11 +90,10 @@ class WorkerProcess(Process):
         self.hung = False
 
     def _execute(self, instructions: Iterable[WorkerInstruction]) -> None:
-        network = self.world.network
         for instruction in instructions:
             match instruction:
                 case Send(_, message):
-                    network.ask(self, self.identity, "ventilator", message)
+                    self._ventilators.send(message)
                     if self.world.cut_runners:
                         self.world.cut_runners.sent(self, message)
                 case Run(task):
@@ -103,8 +106,7 @@ class WorkerProcess(Process):
                 case Configure(welcome):
                     self._sinks = {sink.name: sink.results for sink in welcome.sinks}
                 case Reopen():
-                    network.disconnect(self.identity)
-                    self.identity = network.connect(self, "ventilator")
+                    self._ventilators.reopen()
                 case Note(event, fields):
                     self.trace(f"{event} {fields}")
                 case Stop():

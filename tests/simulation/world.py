@@ -6,7 +6,6 @@ that no process talks without end. What each trainer gets is checked by the trai
 
 import random
 from collections import Counter
-from dataclasses import replace
 
 from simulation import bounds
 from simulation.cut_runners import CutRunners
@@ -14,7 +13,9 @@ from simulation.network import Clock, Cut, Network
 from simulation.processes import Process, SinkProcess, VentilatorProcess
 from simulation.scenario import Fault, Scenario, WorkerPart
 from simulation.sharing import Sharing
-from simulation.trainer_process import TrainerProcess
+from simulation.standby.process import StandbyProcess
+from simulation.standby.shared_folder import SharedFolder, Terms
+from simulation.trainer_process import TrainerProcess, reshape
 from simulation.worker_process import WorkerProcess
 from simulation.writer import WrittenFile
 from support.plans import make_task
@@ -49,7 +50,11 @@ class World:
         self.cut_runners: CutRunners | None = None
         #: Items given up although nothing is wrong with them: three workers died in their neighbourhood.
         self.innocents: set[tuple[str, int]] = set()
-        self.ventilator = VentilatorProcess("ventilator", self)
+        #: The records of several ventilators.
+        self.folder = SharedFolder()
+        kind = VentilatorProcess if len(scenario.ventilators) == 1 else StandbyProcess
+        self.ventilators: list[VentilatorProcess] = [kind(name, self) for name in scenario.ventilators]
+        self.terms = Terms()
         names = zip(scenario.sink_names, scenario.sinks, strict=True)
         self.sinks = [SinkProcess(name, self, sink) for name, sink in names]
         self.sink = self.sinks[0]
@@ -61,6 +66,11 @@ class World:
         self.unfinished = len(self.trainers) + (self.disk is not None)
         self.came_at = 0.0
         self.patience_s = bounds.patience_s(self.scenario)
+
+    @property
+    def ventilator(self) -> VentilatorProcess:
+        """The ventilator that acts, or did last."""
+        return max(self.ventilators, key=lambda each: each.rank)
 
     def run(self) -> None:
         """Run until every trainer has reached its target; raise AssertionError if anything is not as it must be."""
@@ -189,23 +199,25 @@ class World:
         assert len(self.scenario.dead(stream)) > allowed - 1, refused
 
     def _processes(self) -> list[Process]:
-        return [self.ventilator, *self.sinks, *self.workers, *self.trainers]
+        return [*self.ventilators, *self.sinks, *self.workers, *self.trainers]
 
-    def _break(self, fault: Fault) -> None:
+    def _break(self, fault: Fault) -> None:  # noqa: PLR0915 - a case for each kind
         if self.network.trace:
             self.network.trace(f"FAULT {fault}")
         if fault.kind == "reshape":
-            self._reshape(fault)
+            reshape(self, fault)
             return
         if fault.kind == "cut runners":
             self.cut_runners = CutRunners(self, fault)
             return
-        process = next(process for process in self._processes() if process.name == fault.target)
+        process = self._named(fault.target)
         match fault.kind:
             case "cut":
                 self.network.cuts[fault.target, fault.other] = Cut(
                     min(self.clock.now + fault.seconds, self.scenario.heal_at), fault.holds
                 )
+            case "folder":
+                self.folder.away_until = min(self.clock.now + fault.seconds, self.scenario.heal_at)
             case "join":
                 part = WorkerPart(slots=2, slowness=1.0)
                 worker = WorkerProcess(f"worker {len(self.workers)}", self, part)
@@ -231,27 +243,11 @@ class World:
             case _:
                 pass  # it happened to a process that is not there
 
-    def _reshape(self, fault: Fault) -> None:
-        """Stop the ranks of a job, and resume it from a position that one of them saved with another world size."""
-        job = [
-            trainer
-            for trainer in self.trainers
-            if (trainer.part.stream, str(trainer.part.job)) == (fault.target, fault.other)
-        ]
-        job = [trainer for trainer in job if not trainer.retired]
-        if all(trainer.done for trainer in job):
-            return
-        saves = [saved for trainer in job for saved in trainer.saves]
-        position = saves[int(fault.choice * len(saves))][0]
-        for trainer in job:
-            trainer.retire()
-        for rank in range(fault.world_size):
-            sink = (rank + int(fault.choice * 1000)) % len(self.sinks)
-            part = replace(job[0].part, rank=rank, world_size=fault.world_size, position=position, sink=sink)
-            trainer = TrainerProcess(f"trainer {len(self.trainers)}", self, part)
-            self.trainers.append(trainer)
-            self.unfinished += 1
-            trainer.start()
+    def _named(self, name: str) -> Process:
+        """Return the process of this name; "acting": the ventilator that acts."""
+        if name == "acting":
+            return self.ventilator
+        return next(process for process in self._processes() if process.name == name)
 
     def _heal(self) -> None:
         weather = self.network.weather

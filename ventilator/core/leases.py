@@ -77,7 +77,7 @@ class LeasePolicy:
 class Leases:
     """State machine of the ventilator; see the module's text."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a ventilator is made of
         self,
         source: WorkSource,
         roots: Mapping[str, str],
@@ -85,8 +85,13 @@ class Leases:
         version: str,
         lease_key: LeaseKey,
         policy: LeasePolicy | None = None,
+        *,
+        term: int = 0,
     ) -> None:
-        """Start without peers and without missing tasks; leases are proved with `lease_key`."""
+        """Start without peers and without missing tasks; leases are proved with `lease_key`.
+
+        `term`: which of several ventilators this is that act one after the other (`protocol/runtime/following.py`).
+        """
         self.plans = tuple(source.plans)
         self.policy = policy or LeasePolicy()
         #: The last events, for `story`.
@@ -98,7 +103,7 @@ class Leases:
         self.workers = Workers()
 
         def new_link(name: str) -> SinkLink:
-            return SinkLink(self.plans, intervals, version, lease_key, source.paths, name)
+            return SinkLink(self.plans, intervals, version, lease_key, source.paths, name, term=term)
 
         self.sinks = Sinks(
             self.queues, self.workers, intervals, lease_key.issuer, self.policy.attempts, new_link=new_link
@@ -114,7 +119,7 @@ class Leases:
         self._ends = LeaseEnds(self.queues, self.workers, self._delivery, self._poison, self.log)
         self._roots = dict(roots)
         self._intervals = intervals
-        self._version = version
+        self._version, self._term = version, term
 
     def receive(self, peer: bytes, message: AnyMessage, now: float) -> list[Instruction]:
         """Handle a message. Raises RemoteProtocolError if this peer may not send it."""
@@ -246,7 +251,11 @@ class Leases:
 
     def _welcome(self) -> WorkerWelcome:
         return WorkerWelcome(
-            streams=self.plans, roots=self._roots, sinks=self.sinks.addresses(), intervals=self._intervals
+            streams=self.plans,
+            roots=self._roots,
+            sinks=self.sinks.addresses(),
+            intervals=self._intervals,
+            term=self._term,
         )
 
     def _join_sink(self, peer: bytes, hello: SinkHello, now: float) -> list[Instruction]:

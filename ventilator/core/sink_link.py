@@ -46,7 +46,7 @@ class _Connection:
 class SinkLink:
     """One sink, connected or not; what it reported outlives its connection."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a sink's welcome is made of
         self,
         plans: Sequence[StreamPlan],
         intervals: Intervals,
@@ -54,12 +54,14 @@ class SinkLink:
         leases: LeaseKey,
         list_paths: PathLister,
         name: str = "",
+        *,
+        term: int = 0,
     ) -> None:
         """Wait for the sink of this name; it checks results by the key `leases`."""
         self.name = name
         self.report = SinkReport()
         self._plans, self._intervals, self._version, self._list_paths = plans, intervals, version, list_paths
-        self._leases = leases
+        self._leases, self._term = leases, term
         self._connection: _Connection | None = None
 
     @property
@@ -93,7 +95,7 @@ class SinkLink:
 
     def welcome(self) -> SinkWelcome:
         """Return the answer to a sink's hello."""
-        return SinkWelcome(streams=tuple(self._plans), intervals=self._intervals, leases=self._leases)
+        return SinkWelcome(streams=tuple(self._plans), intervals=self._intervals, leases=self._leases, term=self._term)
 
     def lose(self) -> None:
         """Forget the connection."""

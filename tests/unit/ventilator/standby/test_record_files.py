@@ -1,0 +1,122 @@
+"""The records in a folder: each number is claimed once, whoever tries, and what is read is what was written last."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from penstock.protocol.errors import SpecError
+from penstock.ventilator.standby.candidate import Claim, Look, Record, Renew
+from penstock.ventilator.standby.record_files import RecordFiles
+
+
+def record(holder: str, beat: int = 0) -> Record:
+    """Return the record of a ventilator that acts."""
+    return Record(holder, f"host/{holder}", "tcp://host:5555", 4.0, term=7, beat=beat)
+
+
+def test_a_number_is_claimed_renewed_and_read(tmp_path: Path) -> None:
+    """Each change is seen by the others, and so is each of those that wait."""
+    one, two = RecordFiles(str(tmp_path), "one"), RecordFiles(str(tmp_path), "two")
+    assert 0 == one.do(Look(record("one"))).number
+    assert one.do(Claim(1, record("one"))).done
+    seen = two.do(Look(record("two", 5)))
+    assert (1, record("one")) == (seen.number, seen.record)
+    assert one.do(Renew(1, record("one", 2))).done
+    again = two.do(Look(record("two", 6)))
+    assert record("one", 2) == again.record
+    assert seen.content != again.content
+    assert (record("two", 6),) == one.do(Renew(1, record("one", 3))).waiting
+
+
+def test_of_many_that_claim_a_number_one_gets_it(tmp_path: Path) -> None:
+    """At the same moment, again and again."""
+    files = [RecordFiles(str(tmp_path), f"h{n}") for n in range(8)]
+    for number in range(1, 20):
+        won: list[str] = []
+        ready = threading.Barrier(len(files))
+
+        def claim(n: int, number: int = number, won: list[str] = won, ready: threading.Barrier = ready) -> None:
+            ready.wait(20)
+            try:
+                done = files[n].do(Claim(number, record(f"h{n}"))).done
+            except FileNotFoundError:  # the winner has tidied up what this one was about to link
+                return
+            if done:
+                won.append(f"h{n}")
+
+        threads = [threading.Thread(target=claim, args=(n,)) for n in range(len(files))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        seen = files[0].do(Look(record("h0")))
+        assert [seen.record.holder] == won if seen.record else not won
+
+
+def test_a_claim_of_a_number_that_is_over_is_void(tmp_path: Path) -> None:
+    """Also if its record is not there any more: a process that was stopped for long may try."""
+    late = RecordFiles(str(tmp_path), "late")
+    other = RecordFiles(str(tmp_path), "other")
+    for number in range(1, 4):
+        assert other.do(Claim(number, record("other"))).done
+    (tmp_path / "acting-2").unlink()
+    assert not late.do(Claim(2, record("late"))).done
+    assert not late.do(Claim(3, record("late"))).done
+    assert late.do(Claim(4, record("late"))).done
+    assert not other.do(Renew(3, record("other"))).done, "a higher number ends it"
+
+
+def test_what_is_removed_or_torn_is_no_record(tmp_path: Path) -> None:
+    """The number stays known, so that no other one acts before the time is over; a renewal makes no new file."""
+    files = RecordFiles(str(tmp_path), "one")
+    files.do(Claim(1, record("one")))
+    (tmp_path / "acting-1").write_bytes(b'{"holder": "o')
+    assert (1, None) == (files.do(Look(record("one"))).number, files.do(Look(record("one"))).record)
+    (tmp_path / "acting-1").unlink()
+    seen = files.do(Look(record("one")))
+    assert (1, b"", None) == (seen.number, seen.content, seen.record)
+    assert not files.do(Renew(1, record("one"))).done
+    assert not (tmp_path / "acting-1").exists()
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"holder": 1}', b"null", b"\xff\xfe", b""])
+def test_foreign_content_is_no_record(tmp_path: Path, content: bytes) -> None:
+    """It is read as something that is not understood, and raises nothing."""
+    files = RecordFiles(str(tmp_path), "one")
+    (tmp_path / "acting-3").write_bytes(content)
+    (tmp_path / "acting-x").write_bytes(content)
+    seen = files.do(Look(record("one")))
+    assert (3, content, None) == (seen.number, seen.content, seen.record)
+
+
+def test_long_texts_do_not_change_a_records_length(tmp_path: Path) -> None:
+    """Records are written over each other."""
+    files = RecordFiles(str(tmp_path), "one")
+    files.do(Claim(1, replace(record("one"), name="\udcff" * 5000, address="é" * 5000)))
+    size = (tmp_path / "acting-1").stat().st_size
+    files.do(Renew(1, record("one")))
+    assert size == (tmp_path / "acting-1").stat().st_size
+    assert record("one") == files.do(Look(record("one"))).record
+
+
+def test_old_records_and_those_of_killed_ventilators_are_removed(tmp_path: Path) -> None:
+    """The folder does not grow without end."""
+    for n in range(5):
+        RecordFiles(str(tmp_path), f"killed{n}")
+    files = RecordFiles(str(tmp_path), "one")
+    for number in range(1, 121):
+        assert files.do(Claim(number, record("one"))).done
+    names = [path.name for path in tmp_path.iterdir()]
+    assert 100 == len(names)
+    assert all(name.startswith("acting-") for name in names)
+    files.do(Look(record("one")))
+    files.close()
+    assert 100 == len(list(tmp_path.iterdir()))
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """It is not made: on a host that has not mounted it, each ventilator would act by a folder of its own."""
+    with pytest.raises(SpecError, match=r"--standby '.*missing': no such folder; make one that every ventilator"):
+        RecordFiles(str(tmp_path / "missing"), "one")

@@ -1,0 +1,88 @@
+"""The thread that keeps this ventilator's record: a folder on a dead file server hangs, and the loop must not."""
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from penstock.protocol.runtime.service import host_name
+from penstock.ventilator.standby.candidate import Candidate, Record, Standing
+from penstock.ventilator.standby.record_files import RecordFiles
+
+#: Longest wait (s) for the thread when the process leaves: it may hang in the folder.
+_LEAVE_S = 1.0
+
+
+def clock() -> float:
+    """Return seconds of a clock that also runs while the process or the machine is stopped."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class Keeper:
+    """Keeps a candidate's record, and tells the loop whether this ventilator acts."""
+
+    def __init__(self, folder: str, takeover_s: float, address: str, changed: Callable[[], None]) -> None:
+        """Start to wait for the turn of the ventilator at `address`; `changed` is called when something may have.
+
+        It is called by another thread. Raises SpecError if the folder is none that can be written to.
+        """
+        holder = uuid.uuid4().hex
+        self._files = RecordFiles(folder, holder)
+        own = Record(holder, f"{host_name()}/{os.getpid()}", address, takeover_s)
+        self._candidate = Candidate(own)
+        self._lock, self._changed = threading.Lock(), changed
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="penstock standby", daemon=True)
+        self._thread.start()
+
+    def may_act(self, term: int) -> bool:
+        """Return whether this ventilator acts with this term at this moment: to be asked before each message."""
+        return clock() < self._candidate.acts_until and self._candidate.term == term  # in this order: see `took`
+
+    @property
+    def term(self) -> int:
+        """The term while this one acts; 0 while it waits. An end is noticed here."""
+        with self._lock:
+            return self._candidate.term if self._candidate.holds(clock()) else 0
+
+    def standing(self) -> Standing:
+        """Return what the status shows."""
+        with self._lock:
+            return self._candidate.standing(clock())
+
+    def close(self) -> None:
+        """Let another one act at once, if this one did. Its own loop has ended."""
+        self._leaving.set()
+        self._thread.join(_LEAVE_S)
+
+    def _keep(self) -> None:
+        while not self._leaving.is_set():
+            with self._lock:
+                job = self._candidate.job(began := clock(), int(time.time()))
+                before = self._candidate.term
+            try:
+                seen = self._files.do(job)
+            except OSError as error:
+                with self._lock:
+                    self._candidate.failed(job, f"the folder of records: {error.strerror or error}", clock())
+            else:
+                with self._lock:
+                    self._candidate.took(job, seen, began, clock())
+            with self._lock:
+                due, after = self._candidate.due, self._candidate.term
+            if before != after:
+                self._changed()
+            self._leaving.wait(max(0.0, due - clock()))
+        self._release()
+
+    def _release(self) -> None:
+        with self._lock:
+            job = self._candidate.release()
+        try:
+            if job:
+                self._files.do(job)
+        except OSError:
+            return  # others notice that it has ended
+        finally:
+            self._files.close()

@@ -1,0 +1,160 @@
+"""Keeps the records of `candidate.py` as files in a folder that all ventilators reach, by what NFS does as well.
+
+A number is claimed by linking a complete file to its name: of two that try, a file server lets one succeed. A record
+is renewed in place, by one write of fixed length to a file that is opened anew, synced and closed: who opens it after
+that reads it, as file servers promise (close-to-open). No lock is used, since one may outlive its host, or not be known
+to others. Old records stay, up to a number, so that one that was stopped cannot claim a number that is long over.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from penstock.protocol.errors import SpecError
+from penstock.protocol.transport.own_files import open_own
+from penstock.ventilator.standby.candidate import Claim, Job, Look, Record, Renew, Seen
+
+#: Bytes of a record.
+_BYTES = 2048
+#: Records, the latest, that are kept; and those of ventilators that wait.
+_KEPT, _MOST_WAITING = 100, 16
+#: Longest text in a record (characters).
+_TEXT = 100
+_NUMBERED = re.compile(r"acting-(\d{1,18})")
+
+
+class RecordFiles:
+    """The records in one folder."""
+
+    def __init__(self, folder: str, holder: str) -> None:
+        """Use this folder for the records of `holder`. Raises SpecError if it is none that can be written to."""
+        self._folder, self._holder = Path(folder), holder
+        self._waiting = self._folder / f"waiting-{holder}"
+        #: The highest number that was seen: a list of files may come from a cache.
+        self._known = 0
+        self._claims = 0
+        if not self._folder.is_dir():
+            raise SpecError(
+                f"--standby {folder!r}: no such folder; make one that every ventilator of this stack reaches, such as "
+                "on a shared file system, and that belongs to this stack alone"
+            )
+        try:
+            self._write_own(self._waiting, Record(holder))
+        except OSError as error:
+            raise SpecError(f"--standby {folder!r}: cannot be written to: {error.strerror or error}") from error
+
+    def do(self, job: Job) -> Seen:
+        """Do a job; return what the folder holds then. Raises OSError."""
+        match job:
+            case Look(waiting):
+                self._write_own(self._waiting, waiting)
+                return self._look()
+            case Claim(number, record):
+                done = self._claim(number, record)
+                seen = self._look()
+                if done and seen.number == number:
+                    self._forget(number)
+                return replace(seen, done=done and seen.number == number)
+            case Renew(number, record):
+                renewed = self._renew(number, record)
+                seen = self._look()
+                return replace(seen, done=renewed and seen.number == number)
+
+    def close(self) -> None:
+        """Remove what says that this one waits."""
+        with suppress(OSError):
+            self._waiting.unlink(missing_ok=True)
+
+    def _look(self) -> Seen:
+        self._known = max([self._known, *self._numbers()])
+        content = b""
+        if self._known:
+            with suppress(FileNotFoundError):  # removed by hand: nothing is known of who acts
+                content = self._path(self._known).read_bytes()
+        return Seen(self._known, content, _parse(content), tuple(self._read_waiting()))
+
+    def _numbers(self) -> Iterator[int]:
+        for path in self._folder.iterdir():
+            if found := _NUMBERED.fullmatch(path.name):
+                yield int(found[1])
+
+    def _read_waiting(self) -> Iterator[Record]:
+        for path in sorted(self._folder.glob("waiting-*"))[:_MOST_WAITING]:
+            with suppress(OSError):  # it was removed meanwhile
+                if record := _parse(path.read_bytes()):
+                    yield record
+
+    def _claim(self, number: int, record: Record) -> bool:
+        self._claims += 1
+        draft = self._folder / f"claim-{self._holder}-{self._claims}"
+        try:
+            self._write_own(draft, record)
+            try:
+                os.link(draft, self._path(number))
+            except FileExistsError:
+                self._known = max(self._known, number)
+                # The answer to a link that was made may have been lost, and the question repeated: then it is ours.
+                return draft.stat().st_nlink > 1
+            self._sync_folder()
+            return True
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _renew(self, number: int, record: Record) -> bool:
+        try:
+            descriptor = os.open(self._path(number), os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        _write(descriptor, record)
+        return True
+
+    def _forget(self, number: int) -> None:
+        """Remove records that are long over, and what killed ventilators left behind; others write theirs again."""
+        for old in self._numbers():
+            if old <= number - _KEPT:
+                self._path(old).unlink(missing_ok=True)
+        for left in (*self._folder.glob("waiting-*"), *self._folder.glob("claim-*")):
+            left.unlink(missing_ok=True)
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _write_own(self, path: Path, record: Record) -> None:
+        with open_own(path, "ab"):
+            pass
+        _write(os.open(path, os.O_WRONLY | os.O_CLOEXEC), record)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"acting-{number}"
+
+
+def _write(descriptor: int, record: Record) -> None:
+    """Write a record to a file, durably, and close it."""
+    texts = {key: value[:_TEXT] if isinstance(value, str) else value for key, value in asdict(record).items()}
+    content = json.dumps(texts).encode().ljust(_BYTES - 1) + b"\n"
+    try:
+        if os.pwrite(descriptor, content, 0) != len(content):
+            raise OSError("a record was written in part only")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)  # raises what a file server reports late
+
+
+def _parse(content: bytes) -> Record | None:
+    """Return the record in a file; None if there is none, or it is just being written."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    names = {name: type(value) for name, value in asdict(Record("")).items()}
+    if not isinstance(found, dict) or found.keys() != names.keys():
+        return None
+    return Record(**found) if all(type(found[name]) is kind for name, kind in names.items()) else None
