@@ -28,7 +28,9 @@ setup(
     ext_modules=[
         Extension(
             "penstock.worker.imaging._jpeg_regions",
-            ["worker/imaging/_jpeg_regions.c"],
+            ["worker/imaging/_jpeg_regions.c", "worker/imaging/compiled/_jpeg_entropy.c"],
+            depends=["worker/imaging/compiled/_jpeg_entropy.h"],
+            extra_compile_args=["-O3"],
             libraries=["jpeg"],
             optional=True,
             py_limited_api=True,

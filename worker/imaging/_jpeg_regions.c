@@ -1,8 +1,10 @@
-/* Boxes of a baseline JPEG, without decoding the rest: libjpeg-turbo's jpeg_crop_scanline and jpeg_skip_scanlines.
+/* Boxes of a baseline JPEG, without decoding the rest: libjpeg-turbo's jpeg_crop_scanline and jpeg_skip_scanlines, with
+   entropy decoding of our own (`compiled/_jpeg_entropy.c`), which is faster where nothing is wanted.
 
    Optional: worker/imaging/partial_jpeg.py has the same answers without it, and decides when it is asked. Owns libjpeg's calls and
    memory safety; refuses to know formats, limits and what a failure is called. Any warning or error of libjpeg ends
-   the call with its words: whatever is unusual is for the caller's own decoder to judge.
+   the call with its words: whatever is unusual is for the caller's own decoder to judge. Where our entropy decoding meets
+   anything unusual, all is done again with libjpeg's, whose verdict counts.
 
    The image is decoded as if its header said `rows` lines: all their entropy-coded data is decoded and so checked, the
    inverse DCT and colour conversion are done around the boxes only. */
@@ -18,10 +20,14 @@
 
 #include <jpeglib.h>
 
+#include "compiled/_jpeg_entropy.h"
+
 /* 2.1 is the first with a 4:4:0 upsampling like today's; other libraries of this interface give other pixels. */
 #if !defined(LIBJPEG_TURBO_VERSION_NUMBER) || LIBJPEG_TURBO_VERSION_NUMBER < 2001000
 #error "libjpeg-turbo 2.1 or newer is needed"
 #endif
+/* Of later versions it is not known what libjpeg's parts know of each other. */
+#define KNOWS_ENTROPY (LIBJPEG_TURBO_VERSION_NUMBER < 4000000)
 #if JPEG_LIB_VERSION >= 80
 #define MIN_DCT_SIZE(cinfo) ((cinfo)->min_DCT_v_scaled_size)
 #else
@@ -50,7 +56,10 @@ typedef struct {
   uint32_t rows;
   int to_the_end; /* `rows` are all that the file has */
   int channels;
+  unsigned int reduction;   /* 1, 2, 4 or 8: boxes and `out` are of the reduced image */
+  uint32_t out_width, out_rows;
   unsigned char *out;
+  Entropy *entropy; /* NULL: libjpeg's own */
 } Job;
 
 static void fail(j_common_ptr cinfo) {
@@ -63,6 +72,8 @@ static void refuse(Job *job, const char *words) {
   snprintf(job->words, sizeof job->words, "%s", words);
   longjmp(job->failed, 1);
 }
+
+static void give_up(j_decompress_ptr cinfo) { refuse(cinfo->client_data, "something unusual in the entropy-coded data"); }
 
 static void on_message(j_common_ptr cinfo, int level) {
   if (level < 0) fail(cinfo); /* a warning; the others are traces */
@@ -124,7 +135,7 @@ static int next_band(const Job *job, uint32_t from, uint32_t unit, uint32_t *sta
     const Box *box = &job->boxes[i];
     uint32_t top = (uint32_t)box->top, bottom = top + (uint32_t)box->height;
     uint32_t first = top / unit, last = (bottom + unit - 1) / unit + 1;
-    uint32_t begin = (first > 0 ? first - 1 : 0) * unit, end = least(last * unit, job->rows);
+    uint32_t begin = (first > 0 ? first - 1 : 0) * unit, end = least(last * unit, job->out_rows);
     if (end <= from) continue;
     if (begin < from) begin = from;
     if (!found || begin < *start) {
@@ -138,7 +149,7 @@ static int next_band(const Job *job, uint32_t from, uint32_t unit, uint32_t *sta
 
 static void copy_row(const Job *job, uint32_t row, const unsigned char *samples, uint32_t left) {
   size_t channels = (size_t)job->channels;
-  unsigned char *line = job->out + (size_t)row * job->width * channels;
+  unsigned char *line = job->out + (size_t)row * job->out_width * channels;
   for (size_t i = 0; i < job->count; i++) {
     const Box *box = &job->boxes[i];
     if (row < (uint32_t)box->top || row - (uint32_t)box->top >= (uint32_t)box->height) continue;
@@ -151,7 +162,7 @@ static void copy_row(const Job *job, uint32_t row, const unsigned char *samples,
 static uint32_t crop(Job *job) {
   j_decompress_ptr cinfo = &job->cinfo;
   uint32_t unit = (uint32_t)(cinfo->max_h_samp_factor * MIN_DCT_SIZE(cinfo));
-  uint32_t left = job->width, right = 0;
+  uint32_t left = job->out_width, right = 0;
   for (size_t i = 0; i < job->count; i++) {
     const Box *box = &job->boxes[i];
     uint32_t end = (uint32_t)box->left + (uint32_t)box->width;
@@ -159,10 +170,15 @@ static uint32_t crop(Job *job) {
     right = end > right ? end : right;
   }
   left = left / unit > 0 ? (left / unit - 1) * unit : 0;
-  right = least(((right + unit - 1) / unit + 1) * unit, job->width);
+  right = least(((right + unit - 1) / unit + 1) * unit, job->out_width);
   JDIMENSION offset = left, width = right - left;
   jpeg_crop_scanline(cinfo, &offset, &width);
   if (offset > left || offset + width < right) refuse(job, "libjpeg crops too much");
+  if (job->entropy) {
+    uint32_t mcu = cinfo->comps_in_scan == 1 ? (uint32_t)MIN_DCT_SIZE(cinfo) : unit; /* as jpeg_crop_scanline has it */
+    take_entropy(job->entropy, cinfo, cinfo->src->next_input_byte, cinfo->src->bytes_in_buffer, offset / mcu,
+                 (offset + width + mcu - 1) / mcu - 1, give_up);
+  }
   return offset;
 }
 
@@ -174,8 +190,12 @@ static void decode(Job *job) {
   if (cinfo->progressive_mode || cinfo->arith_code || jpeg_has_multiple_scans(cinfo)) refuse(job, "not baseline");
   if (cinfo->image_width != job->width || cinfo->image_height != job->rows) refuse(job, "not the size that was told");
   cinfo->out_color_space = job->channels == 1 ? JCS_GRAYSCALE : JCS_RGB;
+  cinfo->scale_num = 8 / job->reduction;
+  cinfo->scale_denom = 8;
   jpeg_start_decompress(cinfo);
-  if (cinfo->output_width != job->width || cinfo->output_components != job->channels) refuse(job, "not the wanted output");
+  if (cinfo->output_width != job->out_width || cinfo->output_height != job->out_rows ||
+      cinfo->output_components != job->channels || !job->in_tail)
+    refuse(job, "not the wanted output");
   uint32_t unit = (uint32_t)(cinfo->max_v_samp_factor * MIN_DCT_SIZE(cinfo));
   uint32_t left = crop(job), start = 0, stop = 0;
   JSAMPARRAY line = cinfo->mem->alloc_sarray((j_common_ptr)cinfo, JPOOL_IMAGE,
@@ -188,15 +208,23 @@ static void decode(Job *job) {
       copy_row(job, row, line[0], left);
     }
   }
-  if (cinfo->output_scanline < job->rows) { /* skipping to the very end would leave the data undecoded, unchecked */
-    skip_to(job, job->rows - 1);
+  if (cinfo->output_scanline < job->out_rows) { /* skipping to the very end would leave the data undecoded, unchecked */
+    skip_to(job, job->out_rows - 1);
     if (jpeg_read_scanlines(cinfo, line, 1) != 1) refuse(job, "libjpeg gives no row");
   }
-  if (job->to_the_end) jpeg_finish_decompress(cinfo); /* else what follows the rows is not looked at */
+  if (!job->to_the_end) return; /* what follows the rows is not looked at */
+  if (job->entropy) { /* libjpeg goes on at the marker */
+    const unsigned char *end = end_of_entropy(job->entropy);
+    if (end == NULL) give_up(cinfo);
+    cinfo->src->next_input_byte = end;
+    cinfo->src->bytes_in_buffer = (size_t)(job->tail + job->tail_size - end);
+  }
+  jpeg_finish_decompress(cinfo);
 }
 
 /* Return 0, or 1 with `words` set. Nothing here may touch Python: the interpreter is released. */
-static int run(Job *job) {
+static int attempt(Job *job) {
+  job->in_tail = 0;
   memset(&job->cinfo, 0, sizeof job->cinfo);
   job->cinfo.err = jpeg_std_error(&job->errors);
   job->cinfo.client_data = job;
@@ -212,47 +240,66 @@ static int run(Job *job) {
   return status;
 }
 
+static int run(Job *job, int by_libjpeg) {
+  job->entropy = KNOWS_ENTROPY && by_libjpeg != 1 ? malloc(sizeof *job->entropy) : NULL;
+  int status = attempt(job);
+  if (job->entropy && status != 0 && by_libjpeg != 2) {
+    free(job->entropy);
+    job->entropy = NULL;
+    status = attempt(job);
+  }
+  free(job->entropy);
+  return status;
+}
+
 /* Python. */
 
 /* Check all that memory safety rests upon; raises ValueError. */
 static int check(const Job *job, Py_ssize_t out_size) {
   if ((job->channels != 1 && job->channels != 3) || job->rows < 1 || job->width < 1 || job->count < 1) goto bad;
+  if (job->reduction != 1 && job->reduction != 2 && job->reduction != 4 && job->reduction != 8) goto bad;
   for (size_t i = 0; i < job->count; i++) {
     const Box *box = &job->boxes[i];
     if (box->top < 0 || box->left < 0 || box->height < 1 || box->width < 1) goto bad;
-    if ((uint64_t)box->top + (uint64_t)box->height > job->rows) goto bad;
-    if ((uint64_t)box->left + (uint64_t)box->width > job->width) goto bad;
+    if ((uint64_t)box->top + (uint64_t)box->height > job->out_rows) goto bad;
+    if ((uint64_t)box->left + (uint64_t)box->width > job->out_width) goto bad;
   }
-  if ((uint64_t)job->rows * job->width * (uint64_t)job->channels > (uint64_t)out_size) goto bad;
+  if ((uint64_t)job->out_rows * job->out_width * (uint64_t)job->channels > (uint64_t)out_size) goto bad;
   return 0;
 bad:
-  PyErr_SetString(PyExc_ValueError, "boxes (top, left, height, width; int32) must lie inside rows × width, and out must hold those");
+  PyErr_SetString(PyExc_ValueError, "boxes (top, left, height, width; int32) must lie inside rows × width, reduced by 1, 2, 4 or 8, "
+                                    "and out must hold those");
   return -1;
 }
 
 PyDoc_STRVAR(regions_doc,
-             "regions(data, at, rows, width, boxes, out, channels) -> str | None\n\n"
+             "regions(data, at, rows, width, boxes, out, channels, reduction=1, by_libjpeg=0) -> str | None\n\n"
              "Decode boxes (int32; n, 4: top, left, height, width) of the JPEG `data`, whose header's height at byte\n"
-             "`at` is taken to be `rows`, into their places in `out` (uint8; rows, width, channels). Return None, or\n"
-             "libjpeg's words.");
+             "`at` is taken to be `rows`, into their places in `out` (uint8; rows, width, channels). With a reduction of\n"
+             "2, 4 or 8, boxes and `out` are those of the image at such a part of its size. Return None, or libjpeg's\n"
+             "words. For tests: with `by_libjpeg` 1 libjpeg's entropy decoding alone is used, with 2 ours alone.");
 
 static PyObject *regions(PyObject *module, PyObject *args) {
   (void)module;
   Py_buffer data = {0}, boxes = {0}, out = {0};
   Py_ssize_t at;
   unsigned int rows, width;
-  int channels;
+  int channels, by_libjpeg = 0;
+  unsigned int reduction = 1;
   PyObject *result = NULL;
-  if (!PyArg_ParseTuple(args, "y*nIIy*w*i:regions", &data, &at, &rows, &width, &boxes, &out, &channels)) return NULL;
+  if (!PyArg_ParseTuple(args, "y*nIIy*w*i|Ii:regions", &data, &at, &rows, &width, &boxes, &out, &channels, &reduction,
+                        &by_libjpeg))
+    return NULL;
   Job *job = calloc(1, sizeof *job);
   if (job == NULL) {
     PyErr_NoMemory();
     goto done;
   }
   *job = (Job){.boxes = boxes.buf, .count = (size_t)boxes.len / sizeof(Box), .width = width, .rows = rows,
-               .channels = channels, .out = out.buf};
-  if (at < 2 || at > data.len - 2 || rows > 65535 || width > 65535) {
-    PyErr_SetString(PyExc_ValueError, "`at` must be where the header's height stands");
+               .channels = channels, .reduction = reduction, .out = out.buf};
+  if (reduction > 0) job->out_width = (width + reduction - 1) / reduction, job->out_rows = (rows + reduction - 1) / reduction;
+  if (at < 2 || at > data.len - 2 || reduction > 8 || rows > 65535 || width > 65535) {
+    PyErr_SetString(PyExc_ValueError, "`at` must be where the header's height stands, and rows, width and reduction as of a JPEG");
     goto done;
   }
   if (check(job, out.len) < 0) goto done;
@@ -270,7 +317,7 @@ static PyObject *regions(PyObject *module, PyObject *args) {
   job->tail_size = (size_t)data.len - job->head_size;
   int status;
   Py_BEGIN_ALLOW_THREADS
-  status = run(job);
+  status = run(job, by_libjpeg);
   Py_END_ALLOW_THREADS
   result = status == 0 ? Py_NewRef(Py_None) : PyUnicode_DecodeLatin1(job->words, (Py_ssize_t)strlen(job->words), NULL);
 done:

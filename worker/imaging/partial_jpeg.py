@@ -11,8 +11,8 @@ orientation and errors. The rule that keeps a stream's bytes the same on every h
 Both ways of doing it hold to the rule and give the same pixels as decoding the whole file:
 
 - Everywhere: a copy of the file whose header claims only those rows is decoded by simplejpeg, at full width.
-- Where the extension `_jpeg_regions` was compiled: libjpeg-turbo does the inverse DCT and the colours around the boxes
-  only. Boxes that cover most of the rows gain nothing by it, so then it is not asked.
+- Where the extension `_jpeg_regions` was compiled: it passes over the entropy-coded data of what is not needed, and
+  libjpeg-turbo does the inverse DCT and the colours around the boxes only.
 """
 
 import importlib
@@ -32,8 +32,6 @@ Pixels = npt.NDArray[np.uint8]
 
 #: Images below this many pixels are decoded whole: what a header costs twice is then as much as what is saved.
 MIN_PIXELS = 250_000
-#: Part of the rows' area, beyond which the extension is slower than simplejpeg, whose loops have no boxes to look for.
-MAX_AREA = 0.7
 #: Samples of a line or column of one block.
 _BLOCK = 8
 
@@ -168,39 +166,38 @@ def decode_boxes(data: bytes, frame: Frame, boxes: Sequence[Box], out: Pixels) -
 
     Other places may hold anything afterwards. False if the rows that count are damaged or unusual.
     """
+    return decode_reduced(data, frame, boxes, out, 1)
+
+
+def decode_reduced(data: bytes, frame: Frame, boxes: Sequence[Box], out: Pixels, reduction: int) -> bool:
+    """Do the work of `decode_boxes` at 1/`reduction` of the size (1, 2, 4 or 8), which `out` has."""
     rows = frame.rows(boxes)
     end = len(data) if rows == frame.height else frame.end(data, rows)
     if end is None:
         return False
-    worth_it = _EXTENSION is not None and _covered(frame, boxes) < MAX_AREA * rows * frame.width
-    if worth_it and by_extension(data, frame, boxes, out):
+    if _EXTENSION is not None and by_extension(data, frame, boxes, out, reduction):
         return True
-    return by_top_rows(data, frame, end, out[:rows])
+    return by_top_rows(data, frame, end, out[: -(-rows // reduction)], rows if reduction > 1 else None)
 
 
-def decode_reduced(data: bytes, frame: Frame, boxes: Sequence[Box], out: Pixels, reduction: int) -> bool:
-    """Do the work of `decode_boxes` at 1/`reduction` of the size (2, 4 or 8), which `out` has."""
-    rows = frame.rows(boxes)
-    end = len(data) if rows == frame.height else frame.end(data, rows)
-    return end is not None and by_top_rows(data, frame, end, out[: -(-rows // reduction)], rows)
+def by_extension(
+    data: bytes, frame: Frame, boxes: Sequence[Box], out: Pixels, reduction: int = 1, by_libjpeg: int = 0
+) -> bool:
+    """Do the work of `decode_reduced` by the extension; False if libjpeg has as much as a warning.
+
+    For tests: with `by_libjpeg` 1 libjpeg decodes the entropy-coded data, with 2 our own decoder gives up instead.
+    """
+    rows, parts = frame.rows(boxes), np.array([_reduced(box, reduction) for box in boxes], np.int32)
+    place, channels = frame.height_at, out.shape[2]
+    words = _EXTENSION.regions(data, place, rows, frame.width, parts, out, channels, reduction, by_libjpeg)
+    return words is None
 
 
-def _covered(frame: Frame, boxes: Sequence[Box]) -> int:
-    """Return the area that the extension decodes: all bands of rows with boxes, across all columns with boxes."""
-    unit = frame.unit_height
-    height, stop = 0, 0
-    for box in sorted(boxes):
-        start = max(stop, (box.top // unit - 1) * unit)
-        stop = max(stop, min(frame.height, (-(-(box.top + box.height) // unit) + 1) * unit))
-        height += stop - min(start, stop)
-    right, left = max(box.left + box.width for box in boxes), min(box.left for box in boxes)
-    return height * min(frame.width, right - left + 3 * frame.unit_width)
-
-
-def by_extension(data: bytes, frame: Frame, boxes: Sequence[Box], out: Pixels) -> bool:
-    """Do the work of `decode_boxes` by the extension; False if libjpeg has as much as a warning."""
-    corners, rows = np.array(boxes, np.int32), frame.rows(boxes)
-    return _EXTENSION.regions(data, frame.height_at, rows, frame.width, corners, out, out.shape[2]) is None
+def _reduced(box: Box, reduction: int) -> Box:
+    """Return the pixels of the reduced image that hold some of a box."""
+    top, left = box.top // reduction, box.left // reduction
+    bottom, right = -(-(box.top + box.height) // reduction), -(-(box.left + box.width) // reduction)
+    return Box(top, left, bottom - top, right - left)
 
 
 def by_top_rows(data: bytes, frame: Frame, end: int, out: Pixels, of: int | None = None) -> bool:

@@ -33,6 +33,19 @@ def by_extension(data: bytes, frame: Frame, boxes: list[Box], out: Pixels) -> bo
     )
 
 
+def parts_by(data: bytes, boxes: list[Box], channels: int, reduction: int, by_libjpeg: int) -> Pixels | None:
+    """Return a reduced image of which only the boxes were asked for, or None if the extension refuses the file.
+
+    With `by_libjpeg` 1 the entropy-coded data is decoded by libjpeg, with 2 by our own decoder and no other.
+    """
+    frame = frame_of(data)
+    rows = frame.rows(boxes)
+    if rows < frame.height and frame.end(data, rows) is None:
+        return None
+    out = np.full((-(-frame.height // reduction), -(-frame.width // reduction), channels), 93, np.uint8)
+    return out if partial_jpeg.by_extension(data, frame, boxes, out, reduction, by_libjpeg) else None
+
+
 def cut(pixels: Pixels, boxes: list[Box]) -> list[Pixels]:
     """Return what lies in the boxes."""
     return [pixels[box.slices] for box in boxes]

@@ -9,6 +9,7 @@ import pytest
 import simplejpeg  # type: ignore[import-untyped]
 from PIL import Image
 from support.images import picture
+from support.imaging.jpeg_parts import EXTENSION
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.messages import Item, Task, TaskKey
@@ -16,6 +17,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.operation import Window
 from penstock.protocol.spec.spec import Stream
 from penstock.sources.base import list_source
+from penstock.worker.imaging import partial_jpeg
 from penstock.worker.imaging.cache.prefix import fixed_steps
 from penstock.worker.imaging.decode import Decoder
 from penstock.worker.imaging.operations.geometry.moves import Crop, Scale
@@ -53,13 +55,15 @@ def program(window: Window, size: tuple[int, int], *, dct_scaling: bool) -> Any:
     return programmer.program()
 
 
+@pytest.mark.parametrize("extension", [EXTENSION, None], ids=["extension", "top rows"])
 @pytest.mark.parametrize("reduction", [2, 4, 8])
 @pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"restart_marker_rows": 2}], ids=str)
 @pytest.mark.parametrize("window", [Window(3, 5, 400, 480), Window(403, 525, 400, 480), Window(0, 0, HEIGHT, WIDTH)])
 def test_a_part_is_that_of_the_image_as_libjpeg_reduces_it(
-    reduction: int, options: dict[str, Any], window: Window
+    extension: object, reduction: int, options: dict[str, Any], window: Window, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pillow's `draft` reduces the whole; the part is resized from the same fraction of a pixel to the other."""
+    monkeypatch.setattr(partial_jpeg, "_EXTENSION", extension)
     data, decoder = jpeg(**options), Decoder("rgb")
     assert (HEIGHT, WIDTH) == decoder.size(data)
     pixels = decoder.decode_parts(data, [Box(window.y, window.x, window.height, window.width)], reduction)
@@ -153,6 +157,7 @@ def test_a_lack_of_memory_makes_no_other_pixels(monkeypatch: pytest.MonkeyPatch)
     decoder, data = Decoder("rgb"), jpeg()
     assert (HEIGHT, WIDTH) == decoder.size(data)
     monkeypatch.setattr(simplejpeg, "decode_jpeg", refuse)
+    monkeypatch.setattr(partial_jpeg, "_EXTENSION", None)
     with pytest.raises(ItemError, match="not enough memory"):
         decoder.decode_parts(data, [Box(0, 0, 500, 500)], 8)
 
