@@ -34,6 +34,9 @@
 #define MIN_DCT_SIZE(cinfo) ((cinfo)->min_DCT_scaled_size)
 #endif
 
+/* Rows that libjpeg is asked for at once, at most; it gives as many as it has. */
+enum { ROWS = 8 };
+
 typedef struct {
   int32_t top, left, height, width;
 } Box;
@@ -147,17 +150,6 @@ static int next_band(const Job *job, uint32_t from, uint32_t unit, uint32_t *sta
   return found;
 }
 
-static void copy_row(const Job *job, uint32_t row, const unsigned char *samples, uint32_t left) {
-  size_t channels = (size_t)job->channels;
-  unsigned char *line = job->out + (size_t)row * job->out_width * channels;
-  for (size_t i = 0; i < job->count; i++) {
-    const Box *box = &job->boxes[i];
-    if (row < (uint32_t)box->top || row - (uint32_t)box->top >= (uint32_t)box->height) continue;
-    memcpy(line + (size_t)box->left * channels, samples + ((size_t)box->left - left) * channels,
-           (size_t)box->width * channels);
-  }
-}
-
 /* Let libjpeg decode only the columns around the boxes; return the first of them. */
 static uint32_t crop(Job *job) {
   j_decompress_ptr cinfo = &job->cinfo;
@@ -173,7 +165,8 @@ static uint32_t crop(Job *job) {
   right = least(((right + unit - 1) / unit + 1) * unit, job->out_width);
   JDIMENSION offset = left, width = right - left;
   jpeg_crop_scanline(cinfo, &offset, &width);
-  if (offset > left || offset + width < right) refuse(job, "libjpeg crops too much");
+  if (offset > left || offset + width < right || offset + width > job->out_width || width != cinfo->output_width)
+    refuse(job, "libjpeg crops otherwise");
   if (job->entropy) {
     uint32_t mcu = cinfo->comps_in_scan == 1 ? (uint32_t)MIN_DCT_SIZE(cinfo) : unit; /* as jpeg_crop_scanline has it */
     take_entropy(job->entropy, cinfo, cinfo->src->next_input_byte, cinfo->src->bytes_in_buffer, offset / mcu,
@@ -198,19 +191,20 @@ static void decode(Job *job) {
     refuse(job, "not the wanted output");
   uint32_t unit = (uint32_t)(cinfo->max_v_samp_factor * MIN_DCT_SIZE(cinfo));
   uint32_t left = crop(job), start = 0, stop = 0;
-  JSAMPARRAY line = cinfo->mem->alloc_sarray((j_common_ptr)cinfo, JPOOL_IMAGE,
-                                             cinfo->output_width * (JDIMENSION)job->channels, 1);
+  size_t channels = (size_t)job->channels, stride = job->out_width * channels;
+  JSAMPROW lines[ROWS];
   while (next_band(job, stop, unit, &start, &stop)) {
     skip_to(job, start);
     while (cinfo->output_scanline < stop) {
-      uint32_t row = cinfo->output_scanline;
-      if (jpeg_read_scanlines(cinfo, line, 1) != 1) refuse(job, "libjpeg gives no row");
-      copy_row(job, row, line[0], left);
+      uint32_t row = cinfo->output_scanline, count = least(ROWS, stop - row);
+      for (uint32_t i = 0; i < count; i++) lines[i] = job->out + (row + i) * stride + left * channels;
+      if (jpeg_read_scanlines(cinfo, lines, count) < 1) refuse(job, "libjpeg gives no row");
     }
   }
   if (cinfo->output_scanline < job->out_rows) { /* skipping to the very end would leave the data undecoded, unchecked */
     skip_to(job, job->out_rows - 1);
-    if (jpeg_read_scanlines(cinfo, line, 1) != 1) refuse(job, "libjpeg gives no row");
+    lines[0] = job->out + (job->out_rows - 1) * stride + left * channels;
+    if (jpeg_read_scanlines(cinfo, lines, 1) != 1) refuse(job, "libjpeg gives no row");
   }
   if (!job->to_the_end) return; /* what follows the rows is not looked at */
   if (job->entropy) { /* libjpeg goes on at the marker */

@@ -79,6 +79,10 @@ static uint32_t entry_in(const Codes *self, uint32_t index, uint32_t width, uint
   return used + code_bits(entry) <= width ? entry : CODE_LONG;
 }
 
+static void fill_dc(Codes *self) {
+  for (uint32_t index = 0; index < 1 << DC_BITS; index++) self->dc[index] = entry_in(self, index, DC_BITS, 0);
+}
+
 /* Combine as many symbols as have their codes in each index; the value of the last one may go on behind it. */
 static void fill_skip(Codes *self) {
   for (uint32_t index = 0; index < 1 << SKIP_BITS; index++) {
@@ -205,8 +209,11 @@ static int restart(Entropy *self) {
 
 INLINE int read_dc(Bits *b, const Codes *codes, int *dc) {
   refill(b);
-  uint32_t entry = codes->code[b->bits >> (64 - CODE_BITS)];
-  if (RARELY(entry & CODE_LONG)) entry = long_entry(codes, b->bits, 1);
+  uint32_t entry = codes->dc[b->bits >> (64 - DC_BITS)];
+  if (RARELY(entry & CODE_LONG)) {
+    entry = codes->code[b->bits >> (64 - CODE_BITS)];
+    if (entry & CODE_LONG) entry = long_entry(codes, b->bits, 1);
+  }
   *dc += value_of(b->bits << code_bits(entry), value_bits(entry));
   drop(b, entry);
   return entry != 0 && *dc >= -32768 && *dc <= 32767;
@@ -330,7 +337,10 @@ void take_entropy(Entropy *self, j_decompress_ptr cinfo, const unsigned char *da
     int component = cinfo->MCU_membership[i];
     const jpeg_component_info *info = cinfo->cur_comp_info[component];
     int dc = info->dc_tbl_no & (NUM_HUFF_TBLS - 1), ac = info->ac_tbl_no & (NUM_HUFF_TBLS - 1); /* libjpeg has seen to that */
-    if (!(filled_dc >> dc & 1)) fill_codes(&self->dc_codes[dc], cinfo->dc_huff_tbl_ptrs[dc], 1);
+    if (!(filled_dc >> dc & 1)) {
+      fill_codes(&self->dc_codes[dc], cinfo->dc_huff_tbl_ptrs[dc], 1);
+      fill_dc(&self->dc_codes[dc]);
+    }
     if (!(filled_ac >> ac & 1)) {
       fill_codes(&self->ac_codes[ac], cinfo->ac_huff_tbl_ptrs[ac], 0);
       fill_skip(&self->ac_codes[ac]);

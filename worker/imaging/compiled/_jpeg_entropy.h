@@ -13,6 +13,7 @@
 #define SKIP_BITS 12
 #define PAIR_BITS 10
 #define CODE_BITS 12
+#define DC_BITS 9
 /* Unstuffed bytes at hand, and how many of them a block may take: 64 symbols of 31 bits. */
 #define HELD_BYTES 32768
 #define BLOCK_BYTES 256
@@ -29,6 +30,7 @@ typedef struct {
   Pair pair[1 << PAIR_BITS];
   uint32_t code[1 << CODE_BITS];
   uint16_t skip[1 << SKIP_BITS];
+  uint32_t dc[1 << DC_BITS]; /* as `code`, but small: it has to stay in the nearest cache */
   /* Of codes longer than CODE_BITS: what the codes of each length end before, left-aligned to 16 bits, and what is added
      to a code of that length for its place in `symbols`. */
   uint32_t end[17];
