@@ -26,8 +26,9 @@ enum { CODE_EMPTY = 1 << 30, CODE_LONG = 1 << 29, ZEROS = 16 };
 /* An entry of `skip`: bits (0 to 5), coefficients (8 to 14), whether the block ends with it. Between two refills there are
    at least 56 bits: three entries of 18. One of no bits is for a second look. */
 enum { SKIP_MOST = 18, SKIP_STEPS = 3, SKIP_ODD = 127 << 8, SKIP_END = 1 << 15 };
-/* Two pairs of 28 bits lie between two refills. Kinds: the block ends with it; it is for a second look. */
-enum { PAIR_MOST = 28, PAIR_STEPS = 2, PAIR_END = 1, PAIR_ODD = 2 };
+/* Two pairs of 28 bits lie between two refills. Kinds: the block ends with it; it is for a
+   second look; it is the block's end alone. */
+enum { PAIR_MOST = 28, PAIR_STEPS = 2, PAIR_END = 1, PAIR_ODD = 2, PAIR_NONE = 4 };
 
 /* The zigzag order. What would lie beyond the block goes to its last place; that is found out afterwards. */
 static const unsigned char order[64 + 2 * ZEROS] = {
@@ -104,7 +105,9 @@ static void fill_pairs(Codes *self) {
     uint32_t one = entry_in(self, index, PAIR_BITS, 0), used = one & BITS;
     uint32_t two = entry_in(self, index, PAIR_BITS, used), both = used + (two & BITS);
     Pair pair = {.kind = PAIR_ODD};
-    if (!(one & (CODE_LONG | CODE_EMPTY))) {
+    if (!(one & CODE_LONG) && ends_block(one)) {
+      pair = (Pair){.bits = (uint8_t)used, .kind = PAIR_NONE};
+    } else if (!(one & (CODE_LONG | CODE_EMPTY))) {
       pair = (Pair){.bits = (uint8_t)used, .before = (uint8_t)code_bits(one), .beside = (uint8_t)(64 - value_bits(one)),
                     .passed = (uint8_t)coefficients(one)};
       int ends = ends_block(two);
@@ -132,6 +135,17 @@ INLINE uint64_t eight_bytes(const unsigned char *at) {
   for (int i = 0; i < 8; i++) bytes = bytes << 8 | at[i];
   return bytes;
 #endif
+}
+
+#define LOWEST_BITS 0x0101010101010101ULL
+
+/* Return how many bytes of no bits come in memory before the first one with some; there is one. */
+INLINE ptrdiff_t first_byte(uint64_t bytes) {
+  unsigned char of[8];
+  ptrdiff_t count = 0;
+  memcpy(of, &bytes, sizeof of);
+  while (of[count] == 0) count++;
+  return count;
 }
 
 /* Have at least 56 bits. Those that are at the top already, behind `count`, are the same ones. */
@@ -168,25 +182,35 @@ static void take_bytes(Entropy *self) {
   size_t kept = (size_t)(self->held_end - self->next.at);
   memmove(self->held, self->next.at, kept);
   unsigned char *to = self->held + kept, *full = self->held + HELD_BYTES;
-  while (to < full && self->from < self->file_end) {
-    size_t room = (size_t)(full - to), left = (size_t)(self->file_end - self->from), most = room < left ? room : left;
-    const unsigned char *found = memchr(self->from, 0xff, most);
-    size_t plain = found ? (size_t)(found - self->from) : most;
-    memcpy(to, self->from, plain);
-    to += plain;
-    self->from += plain;
-    if (!found) continue;
-    if (self->file_end - self->from < 2 || self->from[1] != 0) {
-      self->at_marker = 1;
-      break;
+  const unsigned char *from = self->from;
+  while (to < full && from < self->file_end) {
+    if (full - to >= 8 && self->file_end - from >= 8) { /* eight bytes at once, or those before the first 0xff */
+      uint64_t bytes, found;
+      memcpy(&bytes, from, sizeof bytes);
+      memcpy(to, &bytes, sizeof bytes);
+      found = (~bytes - LOWEST_BITS) & bytes & LOWEST_BITS << 7;
+      ptrdiff_t plain = found == 0 ? 8 : first_byte(found);
+      to += plain;
+      from += plain;
+      if (found == 0) continue;
     }
-    *to++ = 0xff;
-    self->from += 2;
+    if (*from == 0xff) {
+      if (self->file_end - from < 2 || from[1] != 0) {
+        self->at_marker = 1;
+        break;
+      }
+      from++;
+      *to++ = 0xff;
+    } else {
+      *to++ = *from;
+    }
+    from++;
   }
+  self->from = from;
   if (self->from == self->file_end) self->at_marker = 1;
   self->next.at = self->held;
   self->held_end = to;
-  memset(to, 0, (size_t)(self->held + sizeof self->held - to));
+  memset(to, 0, (size_t)self->blocks * BLOCK_BYTES + sizeof self->next); /* as far as an MCU may look */
 }
 
 /* Go on behind a restart marker; return whether it is the right one and stands where it should. */
@@ -271,6 +295,11 @@ INLINE int read_ac(Bits *state, const Codes *codes, JCOEF *block) {
     for (int i = 0; i < PAIR_STEPS; i++) {
       const Pair *pair = &codes->pair[b.bits >> (64 - PAIR_BITS)];
       uint32_t one = k + pair->passed, two = one + pair->passed2, kind = pair->kind;
+      if (kind & PAIR_NONE) {
+        drop(&b, pair->bits);
+        *state = b;
+        return 1;
+      }
       if (RARELY(kind & PAIR_ODD || two >= BLOCK_END)) { /* maybe the second does not belong to the block */
         Bits c = b;
         uint32_t at = k;
