@@ -68,8 +68,8 @@ def files(draw: st.DrawFn) -> bytes:
         st.sampled_from(({}, {"restart_marker_blocks": 1}, {"restart_marker_blocks": 5}, {"restart_marker_rows": 1}))
     )
     if draw(st.booleans()):  # gray, whose factors of sampling must be 1
-        return encode(image.convert("L"), **options | {"subsampling": 0})
-    return encode(image, **options)
+        image, options["subsampling"] = image.convert("L"), 0
+    return encode(image, "JPEG", **options)
 
 
 @settings(max_examples=600)
