@@ -37,9 +37,10 @@ def reduced(boxes: list[Box], reduction: int) -> list[Box]:
 def whole(data: bytes, channels: int, reduction: int) -> Pixels:
     """Return all of an image, as libjpeg reduces it."""
     frame = frame_of(data)
-    least = {"min_height": -(-frame.height // reduction), "min_width": -(-frame.width // reduction)}
-    pixels: Pixels = decode_jpeg(data, "RGB" if channels == 3 else "GRAY", **least)
-    assert (least["min_height"], least["min_width"]) == pixels.shape[:2]
+    height, width = -(-frame.height // reduction), -(-frame.width // reduction)
+    space = "RGB" if channels == 3 else "GRAY"
+    pixels: Pixels = decode_jpeg(data, space, min_height=height, min_width=width)
+    assert (height, width) == pixels.shape[:2]
     return pixels
 
 
