@@ -4,8 +4,11 @@
 of another content than the one that is meant, where the server tells them apart. `urls.py` tries again.
 """
 
+import math
+import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,10 +29,18 @@ REQUEST_S = 20.0
 _COPY_S, _COPY_BYTES = 3600.0, 64_000_000_000
 #: Bytes of a body that are taken at once.
 _CHUNK_BYTES = 262_144
-#: How often (s) a file is asked for its identity, where parts do not tell of which content they are.
-_ASK_AGAIN_S = 5.0
 #: Offset and length of a part (bytes); None: the whole file.
 Span = tuple[int, int] | None
+
+
+@dataclass(slots=True)
+class _Content:
+    """Which content a file has, as its file system said when it was asked at a time (monotonic s)."""
+
+    tag: str = ""
+    asked: float = -math.inf
+    #: Held while it is asked.
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Requests:
@@ -38,8 +49,10 @@ class Requests:
     def __init__(self, fs: Any, *, allow_outside: bool = False) -> None:  # noqa: ANN401 - untyped
         """Take the file system; `allow_outside` permits HTTP to lead elsewhere."""
         self._fs, self._allow_outside = fs, allow_outside
-        #: When a file was asked last which content it has (monotonic s).
-        self._asked: dict[str, float] = {}
+        #: Guards what follows.
+        self._lock = threading.Lock()
+        #: Which content each file had last, and when it was asked for that.
+        self._contents: dict[str, _Content] = {}
 
     def part(self, place: str, limit_bytes: int, span: Span, tag: str) -> bytes:
         """Return a part of a file; of a whole one, no more than a byte above the limit. `tag`: of this content only."""
@@ -62,12 +75,28 @@ class Requests:
         self._fs.get_file(place, str(file))
 
     def _bytes(self, place: str, start: int, end: int, tag: str) -> bytes:
-        """Return the bytes from `start` to `end`, and look now and then whether the file has another content."""
+        """Return the bytes from `start` to `end`; with a `tag`, look afterwards whether they are of this content."""
         found = cast("bytes", self._call("cat_file", place, start=start, end=end))
-        if tag and time.monotonic() - self._asked.get(place, -_ASK_AGAIN_S) >= _ASK_AGAIN_S:
-            check_content(self.identity(place).tag, tag)
-            self._asked[place] = time.monotonic()
+        if tag:
+            self._check(place, tag, time.monotonic())
         return found
+
+    def _check(self, place: str, tag: str, came: float) -> None:
+        """Raise Final if a file, a part of which had come at this time (monotonic s), has another content since.
+
+        One question that was asked after that answers all who wait here with parts of the file.
+        """
+        with self._lock:
+            content = self._contents.setdefault(place, _Content())
+        if not content.lock.acquire(timeout=REQUEST_S):
+            raise TimeoutError
+        try:
+            if content.asked <= came:
+                asked = time.monotonic()
+                content.tag, content.asked = self.identity(place).tag, asked
+            check_content(content.tag, tag)
+        finally:
+            content.lock.release()
 
     def _call(self, name: str, place: str, **options: int) -> Any:  # noqa: ANN401 - whatever the file system returns
         """Call a function of the file system: with a deadline, if it can be given one."""

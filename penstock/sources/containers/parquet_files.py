@@ -150,13 +150,13 @@ class RemoteFile:
     @contextmanager
     def _copy(self) -> Generator[BinaryIO | None]:
         """Yield this host's copy of the listed content, opened; None if it keeps none. Raises ItemError."""
-        descriptor = self._shards.open(self._path) if self._shards is not None else None
-        self.kept = descriptor is not None
-        if descriptor is None or self._shards is None:
+        shard = self._shards.open(self._path) if self._shards is not None else None
+        self.kept = shard is not None
+        if shard is None:
             yield None
             return
-        with open(descriptor, "rb") as opened:  # noqa: PTH123 - a descriptor
-            if not self._shards.has(self._path, self._tag):
+        with open(shard.descriptor, "rb") as opened:  # noqa: PTH123 - a descriptor
+            if not shard.is_of(self._tag):
                 raise ItemError(REPLACED)
             yield opened
 

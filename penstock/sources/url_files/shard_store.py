@@ -42,6 +42,20 @@ Spans = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
+class OpenShard:
+    """A whole shard on this host's disk, opened."""
+
+    #: Of its file, which whoever opened it closes.
+    descriptor: int
+    #: What tells the content that the file holds from another one, as the server says.
+    tag: str
+
+    def is_of(self, tag: str) -> bool:
+        """Return whether this is the content with a tag; empty: any is."""
+        return not tag or self.tag == tag
+
+
+@dataclass(frozen=True, slots=True)
 class _Shard:
     """What is known of a shard."""
 
@@ -77,8 +91,11 @@ class ShardStore:
         #: What the log should say, each once.
         self.notes: deque[str] = deque()
 
-    def open(self, path: str) -> int | None:
-        """Return a descriptor of a whole shard, which the caller closes; fetch it if need be. None: it is not kept."""
+    def open(self, path: str) -> OpenShard | None:
+        """Return a whole shard, whose descriptor the caller closes; fetch it if need be. None: it is not kept.
+
+        It bears the tag of what was opened: by the time that it is read, another content may be known of its path.
+        """
         with self._lock:
             mine = self._locks.setdefault(path, threading.Lock())
             shard = self._known.get(path)
@@ -102,15 +119,15 @@ class ShardStore:
 
         With a `tag`, parts of another content of the shard are refused.
         """
-        descriptor = self.open(path)
-        if descriptor is None:
+        opened = self.open(path)
+        if opened is None:
             return None
         try:
-            if not self.has(path, tag):
+            if not opened.is_of(tag):
                 return [ItemError(REPLACED) for _ in spans]
             found = [
                 part_of(
-                    memoryview(os.pread(descriptor, min(length, limit_bytes), offset)),
+                    memoryview(os.pread(opened.descriptor, min(length, limit_bytes), offset)),
                     offset,
                     (offset, length),
                     limit_bytes,
@@ -121,15 +138,9 @@ class ShardStore:
             self._pass_over(path, error.strerror or str(error))
             return None
         finally:
-            os.close(descriptor)
+            os.close(opened.descriptor)
         self.counts.read(len(found), sum(len(each) for each in found if isinstance(each, bytes)), kept=True)
         return found
-
-    def has(self, path: str, tag: str) -> bool:
-        """Return whether the content of a shard that was opened is the one with this tag; empty: any is."""
-        with self._lock:
-            shard = self._known.get(path)
-        return not tag or shard is None or shard.tag == tag
 
     def _look_up(self, path: str) -> _Shard:
         """Ask the server which content the shard has now. Raises ItemError."""
@@ -142,8 +153,8 @@ class ShardStore:
             self._known[path] = shard
         return shard
 
-    def _open(self, shard: _Shard) -> int | None:
-        """Return a descriptor of a shard that is there, and tell that it was used."""
+    def _open(self, shard: _Shard) -> OpenShard | None:
+        """Return a shard that is there, and tell that it was used."""
         try:
             descriptor = os.open(self._folder / shard.name, _OPEN)
         except FileNotFoundError:
@@ -161,9 +172,9 @@ class ShardStore:
         if time.time() - status.st_mtime > _TOUCH_S:
             with suppress(OSError):
                 os.utime(descriptor)
-        return descriptor
+        return OpenShard(descriptor, shard.tag)
 
-    def _fetch(self, path: str, shard: _Shard) -> int | None:
+    def _fetch(self, path: str, shard: _Shard) -> OpenShard | None:
         """Fetch a shard, or wait until another worker has. Raises ItemError and OSError."""
         part = self._folder / f".{shard.name}.part"
         while True:
@@ -187,7 +198,7 @@ class ShardStore:
             time.sleep(_LOOK_S)
         return True
 
-    def _fetch_into(self, descriptor: int, path: str, shard: _Shard, part: Path) -> int | None:
+    def _fetch_into(self, descriptor: int, path: str, shard: _Shard, part: Path) -> OpenShard | None:
         """Fill the locked part, and rename it. Raises ItemError and OSError."""
         if (found := self._open(shard)) is not None:
             part.unlink()

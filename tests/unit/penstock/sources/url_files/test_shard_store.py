@@ -16,8 +16,9 @@ from support.web import Web, serve
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.storage.cache_folder import CacheError
+from penstock.protocol.storage.url_answers import REPLACED
 from penstock.protocol.storage.urls import Remote
-from penstock.sources.url_files.shard_store import ShardStore
+from penstock.sources.url_files.shard_store import OpenShard, ShardStore
 
 SIZE = 300_000
 SHARDS = {f"{number}.tar": random.Random(number).randbytes(SIZE) for number in range(4)}
@@ -132,6 +133,27 @@ def test_a_shard_that_was_written_anew_is_another_one(web: Web, tmp_path: Path) 
     assert parts("0.tar") == read(store(web, tmp_path), "0.tar")
     (tmp_path / "served/0.tar").write_bytes(SHARDS["1.tar"])
     assert parts("1.tar") == read(store(web, tmp_path), "0.tar")
+
+
+def test_a_shard_that_is_evicted_and_replaced_while_it_is_read_is_refused(web: Web, tmp_path: Path) -> None:
+    """Another thread finds it gone and a new content at the server, just after this one has opened the old content."""
+
+    class Overtaken(ShardStore):
+        def open(self, path: str) -> OpenShard | None:
+            found = super().open(path)
+            (tmp_path / "served/0.tar").write_bytes(SHARDS["1.tar"])
+            next((tmp_path / "kept").rglob("*.shard")).unlink()
+            assert super().open(path) is None
+            return found
+
+    for wanted in ("old", "new"):
+        (tmp_path / "served/0.tar").write_bytes(SHARDS["0.tar"])
+        old = Remote(web.url).identity("0.tar").tag
+        opened = Overtaken(Remote(web.url), "*.tar", 10 * SIZE, str(tmp_path / "kept"))
+        found = opened.read("0.tar", SIZE, SPANS, old if wanted == "old" else "of the new content")
+        assert (parts("0.tar") if wanted == "old" else [REPLACED, REPLACED]) == [
+            str(each) if isinstance(each, ItemError) else each for each in found or []
+        ]
 
 
 def test_without_an_etag_or_a_time_nothing_is_kept(web: Web, tmp_path: Path) -> None:
