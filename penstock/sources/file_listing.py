@@ -7,7 +7,7 @@ buffer, with numpy arrays for where each starts and for the labels (about 12 byt
 import hashlib
 import json
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -49,6 +49,10 @@ class MappedPages(Protocol):
 
     def check_labels(self, items: int) -> None:
         """Raise SourceError if any label of so many items is."""
+        ...
+
+    def check_weights(self, items: int) -> None:
+        """Raise SourceError if any weight of so many items is."""
         ...
 
     def give_back(self) -> None:
@@ -121,10 +125,12 @@ class FileListing(Listing):
             self.pages.give_back()
         return found
 
-    def split(self, fraction: float, *, validation: bool) -> "FileListing":
+    def split(
+        self, fraction: float, *, validation: bool, begin: "Callable[[], Builder] | None" = None
+    ) -> "FileListing":
         """Return one side of a split of each class; the order stays, and indices count within the side."""
         chosen = held_out(map(self._raw, range(len(self))), self.labels, fraction)
-        builder = ListingBuilder()
+        builder = (begin or ListingBuilder)()
         for index in np.flatnonzero(chosen == validation).tolist():
             weight = None if self.weights is None else float(self.weights[index])
             builder.add(self._raw(index), int(self.labels[index]), weight)
@@ -139,8 +145,47 @@ class FileListing(Listing):
         return bytes(self.paths[self.starts[index] : self.starts[index + 1]])
 
 
+#: Items: their paths one after the other; of each the length of its path, its label, and its weight if they have any.
+Gathered = tuple[memoryview, npt.NDArray[np.uint16], npt.NDArray[np.int32], npt.NDArray[np.float64] | None]
+
+
+class Builder(Protocol):
+    """What gathers the items of a listing: in memory, or in a file."""
+
+    def __len__(self) -> int:
+        """Return the number of items so far."""
+        ...
+
+    @property
+    def listed_bytes(self) -> int:
+        """Bytes that the items take so far, wherever they are."""
+        ...
+
+    def add(self, path: bytes, label: int, weight: float | None = None) -> None:
+        """Add an item; `path` is UTF-8 and shorter than 65,536 bytes. All items have a weight, or none."""
+        ...
+
+    def add_cells(self, row: int | None, cells: Sequence[str]) -> None:
+        """Add the row of the item that was added last, maybe with its number in the manifest; of all items or none."""
+        ...
+
+    def extend(
+        self,
+        paths: memoryview,
+        lengths: npt.NDArray[np.uint16],
+        labels: npt.NDArray[np.int32],
+        weights: npt.NDArray[np.float64] | None = None,
+    ) -> None:
+        """Add items: their paths one after the other, and the length and the label of each."""
+        ...
+
+    def build(self, kind: str, classes: Sequence[str], relabel: npt.NDArray[np.int32] | None = None) -> FileListing:
+        """Return the listing, `relabel[label]` for each label if given. The builder must not be used after."""
+        ...
+
+
 class ListingBuilder:
-    """Gathers items one by one, as compactly as the listing that it builds."""
+    """Gathers items in memory, as compactly as the listing that it builds."""
 
     def __init__(self) -> None:
         self._paths = bytearray()
@@ -154,7 +199,7 @@ class ListingBuilder:
         return len(self._labels)
 
     @property
-    def held_bytes(self) -> int:
+    def listed_bytes(self) -> int:
         """Memory that the items take so far."""
         return len(self._paths) + 12 * len(self._labels) + (self._cells.held_bytes if self._cells else 0)
 
@@ -171,6 +216,26 @@ class ListingBuilder:
         self._cells = self._cells or CellsBuilder(len(cells))
         self._cells.add(row, cells)
 
+    def extend(
+        self,
+        paths: memoryview,
+        lengths: npt.NDArray[np.uint16],
+        labels: npt.NDArray[np.int32],
+        weights: npt.NDArray[np.float64] | None = None,
+    ) -> None:
+        """Add items: their paths one after the other, and the length and the label of each."""
+        self._paths += paths
+        for gathered, numbers in ((self._lengths, lengths), (self._labels, labels)):
+            gathered.frombytes(numbers.data.cast("B"))
+        if weights is not None:
+            self._weights.frombytes(weights.data.cast("B"))
+
+    def gathered(self) -> "Gathered":
+        """Return the items so far, as `extend` takes them; the builder must not be used after."""
+        lengths, labels = np.frombuffer(self._lengths, np.uint16), np.frombuffer(self._labels, np.int32)
+        weights = np.frombuffer(self._weights, np.float64) if self._weights else None
+        return memoryview(self._paths), lengths, labels, weights
+
     def build(self, kind: str, classes: Sequence[str], relabel: npt.NDArray[np.int32] | None = None) -> FileListing:
         """Return the listing, `relabel[label]` for each label if given. The builder must not be used after."""
         starts = np.zeros(len(self) + 1, np.int64)
@@ -186,36 +251,31 @@ class ListingBuilder:
         return FileListing(kind, tuple(classes), self._paths, starts, labels, digest, weights, cells=cells)
 
 
-def made_of(
-    kind: str,
-    classes: Sequence[str],
-    relabel: npt.NDArray[np.int32] | None,
-    paths: bytearray,
-    starts: npt.NDArray[np.int64],
-    labels: npt.NDArray[np.int32],
-) -> FileListing:
-    """Return the listing of these items, `relabel[label]` for each label if given."""
-    if relabel is not None:
-        labels = relabel[labels]
-    return FileListing(kind, tuple(classes), paths, starts, labels, _digest(kind, classes, paths, starts, labels), None)
-
-
 def _digest(
     kind: str, classes: Sequence[str], paths: bytearray, starts: npt.NDArray[np.int64], labels: npt.NDArray[np.int32]
 ) -> str:
-    header = json.dumps([1, kind, list(classes), len(labels)], separators=(",", ":")).encode()
-    result = hashlib.sha256(header)
+    result = hashlib.sha256(digest_header(kind, classes, len(labels)))
     result.update(paths)
     for numbers in (starts.astype("<i8", copy=False), labels.astype("<i4", copy=False)):
         result.update(np.ascontiguousarray(numbers).data)
     return result.hexdigest()
 
 
-def subset_of(source: Source, listing: FileListing, where: str) -> FileListing:
-    """Return the subset of a listing that the source selects; `where` begins the message of the SourceError."""
+def digest_header(kind: str, classes: Sequence[str], items: int) -> bytes:
+    """Return what a listing's digest begins with; all paths follow, then where each starts, then all labels."""
+    return json.dumps([1, kind, list(classes), items], separators=(",", ":")).encode()
+
+
+def subset_of(
+    source: Source, listing: FileListing, where: str, begin: Callable[[], Builder] = ListingBuilder
+) -> FileListing:
+    """Return the subset of a listing that the source selects; `where` begins the message of the SourceError.
+
+    Its items are gathered in what `begin` returns.
+    """
     if source.subset == "all":
         return listing
-    part = listing.split(source.validation_split, validation=source.subset == "validation")
+    part = listing.split(source.validation_split, validation=source.subset == "validation", begin=begin)
     if not len(part):
         raise SourceError(
             f"{where}: subset {source.subset!r} of {len(listing)} items is empty at "

@@ -4,7 +4,7 @@ The order of the items is that of the rows. A manifest may name a file several t
 rows, so the images are not looked at: a worker checks each path when it opens it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from pydantic import field_validator
@@ -15,12 +15,12 @@ from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import Source, confined
 from penstock.sources.base import Roots, SourceKind, root_of
 from penstock.sources.choice.table_rows import TableFields
-from penstock.sources.file_listing import FileListing, subset_of
+from penstock.sources.file_listing import Builder, FileListing, ListingBuilder, subset_of
 from penstock.sources.file_reader import open_files
 from penstock.sources.manifest_rows import Columns, list_rows
 from penstock.sources.paths import Guard, below, is_file, is_folder, show
 from penstock.sources.remote import brought
-from penstock.sources.tables.listing_index import indexed
+from penstock.sources.tables.listing_index import gathered_in_file, indexed
 
 
 class ManifestSource(TableFields, Source):
@@ -48,7 +48,7 @@ def list_manifest(source: ManifestSource, roots: Roots, targets: Sequence[str] =
     columns = Columns(source.path_column, source.label_column, source.images, source.classes, tuple(targets), source)
     if is_url(holder):
         with brought(holder, source.path, allow_outside=source.allow_outside) as (place, name):
-            return _subset(source, list_rows(columns, place, name))
+            return _listed(source, columns, place, name)
     else:
         place = below(holder, source.path)
         if not is_file(place):
@@ -62,20 +62,30 @@ def list_manifest(source: ManifestSource, roots: Roots, targets: Sequence[str] =
         return _indexed(source, columns, place)
 
 
-def _subset(source: ManifestSource, listing: FileListing) -> FileListing:
-    return subset_of(source, listing, f"root {source.root!r}, {source.path!r}")
+def _listed(source: ManifestSource, columns: Columns, place: bytes, name: str) -> FileListing:
+    """Return the items of a manifest that was brought from a URL; its copy here is not there long."""
+    if columns.targets:
+        return _made(source, columns, place, name, ListingBuilder)
+    return gathered_in_file(lambda begin: _made(source, columns, place, name, begin))
 
 
 def _indexed(source: ManifestSource, columns: Columns, place: bytes) -> FileListing:
     """Return the items of a manifest on this host, from the index of a former start if there is one."""
-
-    def make() -> FileListing:
-        return _subset(source, list_rows(columns, place, show(place)))
-
-    if columns.targets or columns.choosing.choosing_columns:
-        return make()
+    if columns.targets:
+        return _made(source, columns, place, show(place), ListingBuilder)
     fields = {"path_column", "label_column", "images", "classes", "validation_split", "subset"}
-    return indexed(place, source.model_dump(mode="json", include=fields), make)
+    told = source.model_dump(mode="json", include=fields)
+    if columns.choosing.choosing_columns:
+        told |= source.model_dump(mode="json", include={"where", "weight_column"})
+    return indexed(place, told, lambda begin: _made(source, columns, place, show(place), begin))
+
+
+def _made(
+    source: ManifestSource, columns: Columns, place: bytes, name: str, begin: Callable[[], Builder]
+) -> FileListing:
+    """Read a manifest."""
+    listing = list_rows(columns, place, name, begin)
+    return subset_of(source, listing, f"root {source.root!r}, {source.path!r}", begin)
 
 
 def _check_images(source: ManifestSource, root: str) -> None:

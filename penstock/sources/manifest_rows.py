@@ -1,8 +1,7 @@
 """Makes a listing of the rows of a manifest. Every error names the file and the row."""
 
 import json
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,9 +12,10 @@ from penstock.protocol.errors import SourceError
 from penstock.protocol.records import MAX_CELL
 from penstock.protocol.storage.labels import GivenClasses, class_name, sorted_classes
 from penstock.sources.choice.table_rows import RowChoice, TableFields
-from penstock.sources.file_listing import MAX_PATH_BYTES, FileListing, ListingBuilder, made_of, prefix_of
+from penstock.sources.file_listing import MAX_PATH_BYTES, Builder, FileListing, ListingBuilder, prefix_of
+from penstock.sources.tables.blocks import NotPlainError, Wanted
 from penstock.sources.tables.formats import Row, most_listed, row_name, rows_of
-from penstock.sources.tables.whole_columns import NotPlainError, gather
+from penstock.sources.tables.whole_columns import WholeColumns
 
 #: What the listing's digest says of its kind.
 _KIND = "manifest"
@@ -53,34 +53,33 @@ class Columns:
         return tuple(column for column in self.targets if column not in (self.path, self.label))
 
 
-def list_rows(columns: Columns, place: bytes, name: str) -> FileListing:
-    """Return the items of the manifest at `place`, which messages call `name`. Raises SourceError."""
-    if (
-        place.lower().endswith(b".csv")
-        and not columns.others
-        and not columns.choosing.choosing_columns
-        and not columns.targets
-    ):
+def list_rows(columns: Columns, place: bytes, name: str, begin: Callable[[], Builder] = ListingBuilder) -> FileListing:
+    """Return the items of the manifest at `place`, which messages call `name`, gathered in what `begin` returns.
+
+    Raises SourceError.
+    """
+    most_bytes = most_listed(place)
+    if not columns.targets:
         try:
-            return _list_columns(columns, place, name)
+            return _list_columns(columns, place, name, begin(), most_bytes)
         except NotPlainError:  # each row needs a closer look
             pass
-    return _gather(columns, name, rows_of(place, name, columns.wanted), most_listed(place))
+    return _gather(columns, name, rows_of(place, name, columns.wanted), begin(), most_bytes)
 
 
-def _list_columns(columns: Columns, place: bytes, name: str) -> FileListing:
+def _list_columns(columns: Columns, place: bytes, name: str, builder: Builder, most_bytes: float) -> FileListing:
     """Return the items of a manifest by whole columns. Raises NotPlainError."""
     numbers = _Numbers(columns)
-    gathered = gather(place, name, columns.path, columns.label, prefix_of(columns.images), numbers.of)
-    (classes, relabel), (paths, starts, labels) = _classes(columns, numbers), gathered.listed()
-    return made_of(_KIND, classes, relabel, paths, starts, labels)
+    wanted = Wanted(columns.wanted, columns.path, columns.label, columns.choosing.weight_column)
+    gathering = WholeColumns(wanted, prefix_of(columns.images), numbers.of, RowChoice(columns.choosing), builder)
+    gathering.gather(place, name, most_bytes)
+    return builder.build(_KIND, *_classes(columns, numbers))
 
 
-def _gather(columns: Columns, name: str, rows: Iterator[Row], most_bytes: float = math.inf) -> FileListing:
+def _gather(columns: Columns, name: str, rows: Iterator[Row], builder: Builder, most_bytes: float) -> FileListing:
     prefix, order = prefix_of(columns.images), list(columns.wanted)
     label_at = order.index(columns.label) if columns.label else 0
     cells_at = [order.index(column) for column in columns.targets]
-    builder = ListingBuilder()
     numbers, choice, empty = _Numbers(columns), RowChoice(columns.choosing), True
     chosen_at = [order.index(column) for column in columns.choosing.choosing_columns]
     for number, values in rows:
@@ -101,9 +100,9 @@ def _gather(columns: Columns, name: str, rows: Iterator[Row], most_bytes: float 
         if cells_at:
             where = row_name(name, number)
             builder.add_cells(number, [cell_of(values[at], f"{where}: {order[at]}") for at in cells_at])
-        if builder.held_bytes > most_bytes:
+        if builder.listed_bytes > most_bytes:
             raise SourceError(
-                f"{row_name(name, number)}: the listing so far takes {builder.held_bytes / 1e6:,.0f} MB, more than a "
+                f"{row_name(name, number)}: the listing so far takes {builder.listed_bytes / 1e6:,.0f} MB, more than a "
                 "file of this size should need: write each path once, or give a CSV file"
             )
     if not len(builder):

@@ -25,9 +25,7 @@ def write_whole(file: Path, parts: Iterable[bytes | bytearray | memoryview]) -> 
 
     What processes left in the folder that were killed while they wrote is removed.
     """
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sweep(file.parent, f"{_PART}*", _LEFT_S)
-    descriptor, name = tempfile.mkstemp(prefix=_PART, dir=file.parent)
+    descriptor, name = begin_part(file.parent)
     try:
         with open(descriptor, "wb") as opened:  # noqa: PTH123 - a descriptor
             opened.writelines(parts)
@@ -35,6 +33,13 @@ def write_whole(file: Path, parts: Iterable[bytes | bytearray | memoryview]) -> 
     except BaseException:  # Ctrl-C, too
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def begin_part(folder: Path) -> tuple[int, str]:
+    """Make a file that is not whole yet; return its descriptor and its name. Raises OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sweep(folder, f"{_PART}*", _LEFT_S)
+    return tempfile.mkstemp(prefix=_PART, dir=folder)
 
 
 def sweep(folder: Path, pattern: str, age_s: float, spared: str = "") -> None:

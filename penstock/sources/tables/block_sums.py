@@ -29,6 +29,33 @@ def sums_of(data: memoryview | bytes | bytearray) -> _Sums:
     return found.astype("<u8", copy=False)
 
 
+class RunningSums:
+    """Adds up the blocks of data that comes in parts of any size."""
+
+    def __init__(self) -> None:
+        self._whole: list[_Sums] = []
+        #: What came behind the last whole block.
+        self._rest = b""
+
+    def add(self, data: memoryview) -> None:
+        """Take the next part."""
+        if self._rest:
+            missing = BLOCK_BYTES - len(self._rest)
+            self._rest += data[:missing]
+            data = data[missing:]
+            if len(self._rest) == BLOCK_BYTES:
+                self._whole.append(sums_of(self._rest))
+                self._rest = b""
+        whole = len(data) // BLOCK_BYTES * BLOCK_BYTES
+        if whole:
+            self._whole.append(sums_of(data[:whole]))
+        self._rest += data[whole:]
+
+    def sums(self) -> _Sums:
+        """Return the sum of each block; the last one may be shorter."""
+        return np.concatenate([*self._whole, sums_of(self._rest)])
+
+
 class Checked:
     """A part of a mapped file whose blocks are compared with their sums when they are used first."""
 

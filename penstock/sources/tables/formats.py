@@ -31,18 +31,27 @@ _PARQUET_SUFFIXES = (".parquet", ".pq")
 def rows_of(place: bytes, name: str, wanted: Wanted) -> Iterator[Row]:
     """Yield the rows of the table at `place`, which messages call `name`. Raises SourceError."""
     read: Callable[[str, bytes, Wanted], Iterator[Row]] = _csv_rows
-    if place.lower().endswith(tuple(map(str.encode, _PARQUET_SUFFIXES))):
+    if is_parquet(place):
         read = _parquet_rows
-    elif place.lower().endswith(tuple(map(str.encode, _JSON_SUFFIXES))):
+    elif is_json(place):
         read = _json_rows
     return read(name, place, wanted)
 
 
+def is_parquet(place: bytes) -> bool:
+    """Return whether a table is a Parquet file, by its name."""
+    return place.lower().endswith(tuple(map(str.encode, _PARQUET_SUFFIXES)))
+
+
+def is_json(place: bytes) -> bool:
+    """Return whether a table is of JSON lines, by its name."""
+    return place.lower().endswith(tuple(map(str.encode, _JSON_SUFFIXES)))
+
+
 def most_listed(place: bytes) -> float:
     """Return how many bytes the listing of a table may take. Text of the others takes as many bytes in the file."""
-    is_parquet = place.lower().endswith(tuple(map(str.encode, _PARQUET_SUFFIXES)))
     try:
-        return _LISTED_BYTES + _LISTED_SHARE * os.stat(place).st_size if is_parquet else math.inf  # noqa: PTH116
+        return _LISTED_BYTES + _LISTED_SHARE * os.stat(place).st_size if is_parquet(place) else math.inf  # noqa: PTH116
     except OSError:  # opening it says so in words
         return math.inf
 

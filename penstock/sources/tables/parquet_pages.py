@@ -6,8 +6,8 @@ are read first; each is a struct of Thrift's compact protocol.
 
 import importlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 from penstock.protocol.errors import SourceError
@@ -19,12 +19,15 @@ _IMAGE_SHARE = 20
 #: Most rows that are unpacked together, and bytes that they may take where values may share their beginnings: no
 #: value is longer than its page.
 _MOST_ROWS, _BATCH_BYTES = 65_536, 64_000_000
+#: Bytes of a column chunk that are read at once.
+_BUFFER_BYTES = 1_000_000
 #: Bytes in which a header is looked for at first, and the largest one; most structs in structs.
 _FIRST, _LARGEST, _DEPTH = 4096, 1_000_000, 8
 #: Encodings DELTA_LENGTH_BYTE_ARRAY and DELTA_BYTE_ARRAY; in the latter, values may begin as the one before does.
 _DELTA = frozenset({6, 7})
-#: Fields of a page header: sizes of the page, and the header of a data page of either version with its encoding.
-_UNPACKED, _PACKED, _DATA = 2, 3, ((5, 2), (8, 4))
+#: Fields of a page header: sizes of the page, and the header of a data page of either version, or of a dictionary, with
+#: its encoding; fields of these: how many values there are.
+_UNPACKED, _PACKED, _DICTIONARY, _DATA, _VALUES = 2, 3, 7, ((5, 2), (8, 4), (7, 2)), 1
 #: Types of the compact protocol, and how many bytes those of fixed size take.
 _TRUE, _FALSE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 8, 9, 10, 11, 12
 _INTEGERS, _FIXED = frozenset({4, 5, 6}), {3: 1, 7: 8}
@@ -36,13 +39,26 @@ class Page:
 
     unpacked: int
     packed: int
-    is_delta: bool
+    #: Number of the page's encoding, and of its values; -1 and 0 if the header does not say.
+    encoding: int
+    values: int
+    #: Whether it holds the column chunk's dictionary.
+    is_dictionary: bool
+    #: Where in the file its content begins.
+    at: int = 0
 
 
-def text_batches(opened: BinaryIO, metadata: Any, columns: Sequence[str], name: str) -> Iterator[Any]:  # noqa: ANN401
+def text_batches(
+    opened: BinaryIO,
+    metadata: Any,  # noqa: ANN401 - untyped
+    columns: Sequence[str],
+    name: str,
+    plain_rows: Callable[[int, Sequence[Any], str], int] | None = None,
+) -> Iterator[Any]:
     """Yield these columns of an open Parquet file in record batches, repeated text as dictionaries where that goes.
 
-    Raises SourceError, which begins with `name`, if a page would take too much memory, and what pyarrow raises.
+    The first one is read as it is, so many rows at once as `plain_rows` says, unless it says 0. Raises SourceError,
+    which begins with `name`, if a page would take too much memory, and what pyarrow raises.
     """
     parquet = importlib.import_module("pyarrow.parquet")
     chunks = [
@@ -52,14 +68,24 @@ def text_batches(opened: BinaryIO, metadata: Any, columns: Sequence[str], name: 
         if not {chunk.path_in_schema, chunk.path_in_schema.split(".")[0]}.isdisjoint(columns)
     ]
     rows = _rows_at_once(opened.fileno(), chunks, name)
-    dictionaries = None if rows else list({chunk.path_in_schema for chunk in chunks})
-    with parquet.ParquetFile(opened, metadata=metadata, read_dictionary=dictionaries) as file:
+    dictionaries = None if rows else {chunk.path_in_schema for chunk in chunks}
+    if dictionaries and plain_rows is not None:
+        first = [chunk for chunk in chunks if chunk.path_in_schema == columns[0]]
+        rows = plain_rows(opened.fileno(), first, name)
+        dictionaries -= {columns[0]} if rows else set()
+    with parquet.ParquetFile(
+        opened,
+        metadata=metadata,
+        read_dictionary=None if dictionaries is None else list(dictionaries),
+        pre_buffer=False,
+        buffer_size=_BUFFER_BYTES,
+    ) as file:
         yield from file.iter_batches(rows or _MOST_ROWS, columns=list(columns))
 
 
 def check_images(descriptor: int, chunk: Any, name: str) -> None:  # noqa: ANN401 - untyped
     """Raise SourceError, which begins with `name`, if a page of images of an open file is small and unpacks to much."""
-    for page in _pages(descriptor, chunk, name):
+    for page in pages_of(descriptor, chunk, name):
         if page.unpacked > max(MOST_PAGE_BYTES, _IMAGE_SHARE * page.packed):
             raise SourceError(
                 f"{name}: a page of images unpacks from {page.packed / 1e6:,.1f} to {page.unpacked / 1e6:,.0f} MB, and "
@@ -75,17 +101,17 @@ def _rows_at_once(descriptor: int, chunks: Sequence[Any], name: str) -> int | No
     """
     largest, delta = 1, False
     for chunk in chunks:
-        for page in _pages(descriptor, chunk, name):
+        for page in pages_of(descriptor, chunk, name):
             if page.unpacked > MOST_PAGE_BYTES:
                 raise SourceError(
                     f"{name}: a page of column {chunk.path_in_schema!r} unpacks to {page.unpacked / 1e6:,.0f} MB; "
                     f"at most {MOST_PAGE_BYTES / 1e6:.0f}: write it with smaller pages (data_page_size)"
                 )
-            largest, delta = max(largest, page.unpacked), delta or page.is_delta
+            largest, delta = max(largest, page.unpacked), delta or page.encoding in _DELTA
     return min(_MOST_ROWS, max(1, _BATCH_BYTES // largest)) if delta else None
 
 
-def _pages(descriptor: int, chunk: Any, name: str) -> Iterator[Page]:  # noqa: ANN401 - untyped
+def pages_of(descriptor: int, chunk: Any, name: str) -> Iterator[Page]:  # noqa: ANN401 - untyped
     """Yield the pages of a column chunk."""
     at = chunk.data_page_offset
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
@@ -96,7 +122,7 @@ def _pages(descriptor: int, chunk: Any, name: str) -> Iterator[Page]:  # noqa: A
         page = _page(header)
         if page is None:
             raise SourceError(f"{name}: not a whole Parquet file: the page at byte {at} has no sizes; write it anew")
-        yield page
+        yield replace(page, at=at + size)
         at += size + page.packed
 
 
@@ -113,8 +139,13 @@ def _page(header: dict[int, Any]) -> Page | None:
     sizes = header.get(_UNPACKED), header.get(_PACKED)
     if not all(isinstance(size, int) and size >= 0 for size in sizes):
         return None
-    data = [header[field].get(encoding) for field, encoding in _DATA if isinstance(header.get(field), dict)]
-    return Page(*sizes, is_delta=not _DELTA.isdisjoint(data))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    for field, encoding in _DATA:
+        if isinstance(header.get(field), dict):
+            kind, values = header[field].get(encoding), header[field].get(_VALUES)
+            if not (isinstance(kind, int) and isinstance(values, int) and values >= 0):
+                kind, values = -1, 0
+            return Page(*sizes, kind, values, is_dictionary=field == _DICTIONARY)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    return Page(*sizes, -1, 0, is_dictionary=False)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 class Compact:

@@ -12,7 +12,10 @@ from penstock.sources import manifest_rows
 from penstock.sources.base import Listing, list_source
 from penstock.sources.choice.selected_listing import labels_of
 from penstock.sources.manifest import ManifestSource
-from penstock.sources.tables import listing_index
+from penstock.sources.tables import index_file, listing_index
+
+#: Bytes of the paths of 300 items in an index.
+PATHS = 4096
 
 
 @pytest.fixture
@@ -35,6 +38,11 @@ def write(root: Path, rows: int, age_s: float = 100.0) -> None:
 def listed(root: Path, **fields: Any) -> Listing:
     """List the manifest."""
     return list_source(ManifestSource(kind="manifest", root="r", path="m.csv", **fields), {"r": str(root)})
+
+
+def kept(root: Path) -> list[Path]:
+    """Return all indexes."""
+    return list((root / "cache/penstock/listings").iterdir())
 
 
 def facts(listing: Listing) -> list[object]:
@@ -128,7 +136,7 @@ def test_a_manifest_that_is_new_when_its_listing_begins_is_not_kept(
     changed = (root / "m.csv").stat().st_mtime
     monkeypatch.setattr("time.time", lambda: changed + 1 + 60 * len(reads))
     assert 50 == len(listed(root))
-    assert not (root / "cache").exists()
+    assert [] == kept(root)
     assert [50, 50] == [len(listed(root)), len(listed(root))]
     assert 2 == len(reads)
 
@@ -148,7 +156,7 @@ def test_an_index_that_cannot_be_mapped_is_not_used(
     assert 2 == len(reads)
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "empty", "boot", "header", "endless", "deep"])
+@pytest.mark.parametrize("damage", ["cut", "text", "empty", "boot", "header", "endless", "negative", "deep", "format"])
 def test_a_damaged_index_is_made_anew(
     damage: str, root: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,14 +171,28 @@ def test_a_damaged_index_is_made_anew(
             "cut": content[:-1],
             "text": b"x" * 5000,
             "empty": b"",
-            "header": content[:19] + b"{}\n" + content[22:],
-            "endless": content.replace(b'"items": 300', b'"items":1e999'),
-            "deep": content[:19] + b"[" * 100_000 + b"\n" + content,
+            "header": with_header(content, b"{}"),
+            "endless": with_header(content, header_of(content).replace(b'"items": 300', b'"items": 1e999')),
+            "negative": with_header(content, header_of(content).replace(b'"items": 300', b'"items": -300')),
+            "deep": with_header(content, b"[" * 100_000),
+            "format": content[:-3] + b"2.\n",
         }
         file.write_bytes(changed[damage])
     assert first == facts(listed(root))
     assert first == facts(listed(root))
     assert 2 == len(reads)
+
+
+def header_of(content: bytes) -> bytes:
+    """Return the header of an index."""
+    size, _, _ = index_file.END.unpack(content[-index_file.END.size :])
+    return content[-index_file.END.size - size : -index_file.END.size]
+
+
+def with_header(content: bytes, header: bytes) -> bytes:
+    """Return an index with another header, whose checksum is right."""
+    rest = content[: -index_file.END.size - len(header_of(content))]
+    return rest + header + index_file.end_of(header)
 
 
 def test_hosts_that_share_a_home_keep_each_others_index(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,10 +221,31 @@ def test_an_index_in_use_is_not_old(root: Path) -> None:
     assert 10**9 < file.stat().st_mtime
 
 
-def test_targets_and_choices_have_no_index(root: Path, reads: list[str]) -> None:
-    """Their columns are not kept in it."""
+def test_chosen_rows_and_weights_have_indexes_of_their_own(root: Path, reads: list[str]) -> None:
+    """One for each choice; a later start finds the same items and weights in it."""
+    lines = [f"a/{number}.jpg,{'cat' if number % 3 else 'dog'},{number % 7 / 4}" for number in range(300)]
+    (root / "m.csv").write_text("\n".join(["path,label,often", *lines]), encoding="utf-8")
+    os.utime(root / "m.csv", (1e9, 1e9))
     where = [{"column": "label", "op": "==", "value": "cat"}]
-    assert [200, 200] == [len(listed(root, where=where)) for _ in range(2)]
+    for fields in ({"where": where}, {"weight_column": "often"}, {"where": where, "weight_column": "often"}):
+        first, again = listed(root, **fields), listed(root, **fields)
+        assert (200 if "where" in fields else 300) == len(first)
+        assert facts(first) == facts(again)
+        assert 0 == again.held_bytes
+        if "weight_column" in fields:
+            assert first.weights is not None
+            assert again.weights is not None
+            expected = [number % 7 / 4 for number in range(300) if "where" not in fields or number % 3]
+            assert expected == first.weights.tolist() == again.weights.tolist()
+    assert 3 == len(reads)
+    assert 3 == len(kept(root))
+
+
+def test_targets_have_no_index(root: Path, reads: list[str]) -> None:
+    """Their columns are not kept in it."""
+    source = ManifestSource(kind="manifest", root="r", path="m.csv")
+    for _ in range(2):
+        assert 300 == len(list_source(source, {"r": str(root)}, ["label"]))
     assert 2 == len(reads)
     assert not (root / "cache").exists()
 
@@ -212,14 +255,14 @@ def test_pages_are_given_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     listed(root)
     again = listed(root)
     given: list[int] = []
-    real = listing_index.Pages.give_back
-    monkeypatch.setattr(listing_index, "_GIVE_BACK", 10)
+    real = index_file.Pages.give_back
+    monkeypatch.setattr(index_file, "_GIVE_BACK", 10)
 
-    def give_back(pages: listing_index.Pages) -> None:
+    def give_back(pages: index_file.Pages) -> None:
         given.append(1)
         real(pages)
 
-    monkeypatch.setattr(listing_index.Pages, "give_back", give_back)
+    monkeypatch.setattr(index_file.Pages, "give_back", give_back)
     assert [f"a/{index}.jpg" for index in range(25)] == [again.item(index).path for index in range(25)]
     assert 2 == len(given)
 
@@ -230,8 +273,7 @@ def test_damage_in_the_body_is_noticed_where_it_is_used(where: str, root: Path, 
     first = facts(listed(root))
     [file] = (root / "cache/penstock/listings").iterdir()
     content = bytearray(file.read_bytes())
-    body = 4096
-    content[body + {"starts": 8 * 17, "labels": 8 * 301 + 4 * 17, "paths": 12 * 301 + 200}[where]] ^= 4
+    content[{"paths": 200, "starts": PATHS + 8 * 17, "labels": PATHS + 8 * 301 + 4 * 17}[where]] ^= 4
     file.write_bytes(content)
     opened = listed(root)
     with pytest.raises(SourceError, match=r"this kept listing of a manifest is damaged.*start again"):
@@ -247,7 +289,7 @@ def test_damaged_labels_are_noticed_where_all_are_used(root: Path) -> None:
         listed(root)
         [file] = (root / "cache/penstock/listings").iterdir()
         content = bytearray(file.read_bytes())
-        content[4096 + 8 * 301 + 4 * 17] ^= 1
+        content[PATHS + 8 * 301 + 4 * 17] ^= 1
         file.write_bytes(content)
         with pytest.raises(SourceError, match="is damaged"):
             use(listed(root))

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from penstock.protocol.errors import SourceError
-from penstock.sources import manifest_rows
 from penstock.sources.base import Listing, list_source
 from penstock.sources.manifest import ManifestSource
-from penstock.sources.tables import whole_columns
+from penstock.sources.tables import text_blocks
+from penstock.sources.tables.blocks import NotPlainError
+from penstock.sources.tables.whole_columns import WholeColumns
 
 #: What a cell may hold: plain text, and all that needs a closer look.
 CELLS = [
@@ -33,6 +34,8 @@ CELLS = [
     "\t",
 ]
 
+GATHER = WholeColumns.gather
+
 
 def listed(root: Path, **fields: Any) -> Listing | str:
     """List the manifest, or return its error."""
@@ -47,18 +50,16 @@ def same(root: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> bool:
     """Check that both ways give the same; return whether whole columns were taken."""
     taken: list[bool] = []
 
-    def gather(*arguments: Any) -> whole_columns.WholeColumns:
-        found = whole_columns.gather(*arguments)
-        found.listed()
+    def gather(*arguments: Any) -> None:
+        GATHER(*arguments)
         taken.append(True)
-        return found
 
-    def refuse(*_: Any) -> whole_columns.WholeColumns:
-        raise whole_columns.NotPlainError
+    def refuse(*_: Any) -> None:
+        raise NotPlainError
 
-    monkeypatch.setattr(manifest_rows, "gather", gather)
+    monkeypatch.setattr(WholeColumns, "gather", gather)
     fast = listed(root, **fields)
-    monkeypatch.setattr(manifest_rows, "gather", refuse)
+    monkeypatch.setattr(WholeColumns, "gather", refuse)
     slow = listed(root, **fields)
     if isinstance(fast, Listing) and isinstance(slow, Listing):
         assert slow.digest == fast.digest
@@ -80,14 +81,14 @@ def same(root: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> bool:
         ({"label_column": "more"}, 0),
         ({"path_column": "label", "label_column": "path"}, 1),
         ({"label_column": "path"}, 1),
-        ({"where": [{"column": "label", "op": "==", "value": "cat"}]}, 0),
+        ({"where": [{"column": "label", "op": "==", "value": "cat"}]}, 1),
     ],
 )
 def test_plain_manifests_are_listed_by_columns(
     fields: dict[str, Any], taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In several blocks, with blank lines, a byte-order mark and numbers that are one class."""
-    monkeypatch.setattr(whole_columns, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(text_blocks, "_BLOCK_BYTES", 100)
     (tmp_path / "x/y").mkdir(parents=True)
     labels = ["cat", "7", "7.0", "é", "dog"]
     rows = [f"train/{number}.jpg,{number},{labels[number % 5]}" for number in range(50)]
@@ -99,7 +100,7 @@ def test_plain_manifests_are_listed_by_columns(
 def test_any_manifest_is_listed_alike_or_refused_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six hundred small ones, of cells that need a closer look; some of each kind are taken by columns."""
     rng, taken = random.Random(3), 0
-    monkeypatch.setattr(whole_columns, "_BLOCK_BYTES", 24)
+    monkeypatch.setattr(text_blocks, "_BLOCK_BYTES", 24)
     for _ in range(600):
         cells = rng.sample(CELLS, rng.randint(1, 3)) if rng.random() < 0.7 else CELLS[:4]
         lines = [
@@ -136,7 +137,7 @@ def test_a_byte_order_mark_within_a_manifest_is_part_of_the_text(
     header: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a block begins, too; only at the very beginning of the file it is none."""
-    monkeypatch.setattr(whole_columns, "_BLOCK_BYTES", 20)
+    monkeypatch.setattr(text_blocks, "_BLOCK_BYTES", 20)
     (tmp_path / "m.csv").write_bytes((header + text).encode())
     assert not same(tmp_path, monkeypatch)
 
