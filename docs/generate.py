@@ -48,7 +48,7 @@ from penstock.sources.choice import mixture
 from penstock.trace.command import TraceSettings
 from penstock.trainer.feed import metrics as feed_metrics
 from penstock.ventilator.monitoring import metrics as ventilator_metrics
-from penstock.ventilator.service import VentilatorSettings
+from penstock.ventilator.settings import VentilatorSettings
 from penstock.worker import metrics as worker_metrics
 from penstock.worker.service import WorkerSettings
 

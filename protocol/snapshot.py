@@ -205,6 +205,21 @@ class SinkRow(Message):
     """By worker, how many of its failures did not count because another worker made the samples."""
 
 
+class Standby(Message):
+    """Which of several ventilators acts."""
+
+    acting: bool
+    """Whether the one that answers does; the other values of a snapshot are then those of the stack."""
+    number: Count = 0
+    """How often a ventilator of this stack began to act."""
+    holder: Text = ""
+    """Host, process and address of the one that acts; empty: none does, or it is not known."""
+    waiting: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
+    """Host and process of the other ventilators that wait."""
+    why: Text = ""
+    """Why the one that answers does not act."""
+
+
 class Snapshot(Message):
     """Answer to `StatusRequest`: the topology now."""
 
@@ -216,6 +231,8 @@ class Snapshot(Message):
     """Seconds since the ventilator had listed its sources."""
     verdict: Verdict
     """What limits the stack."""
+    standby: Standby | None = None
+    """Which of several ventilators acts; none: there is only one."""
     scaling: Scaling = Scaling()
     """How many workers there should be."""
     flow: Flow = Flow()

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, assert_never
 
-from pydantic import Field
-
 from penstock.protocol import wire
 from penstock.protocol.errors import LocalProtocolError, RemoteProtocolError, SpecError, StackError
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
@@ -30,11 +28,9 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.runtime.metrics import Metrics
 from penstock.protocol.runtime.service import Observed, Service, run, spare_collector
-from penstock.protocol.runtime.settings import ServiceSettings
 from penstock.protocol.runtime.story_desk import StoryDesk
 from penstock.protocol.spec.spec import Spec, load_spec
 from penstock.protocol.transport.addresses import check_exposure, check_peer_address
-from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
 from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.transport.sockets import ByRole
 from penstock.protocol.version import __version__
@@ -42,7 +38,9 @@ from penstock.ventilator.core.leases import LeasePolicy, Leases
 from penstock.ventilator.monitoring.metrics import METRICS, fill
 from penstock.ventilator.monitoring.scaling import ScalingPolicy
 from penstock.ventilator.monitoring.snapshots import Own, Snapshots
+from penstock.ventilator.settings import VentilatorSettings
 from penstock.ventilator.sources.catalog import Catalog
+from penstock.ventilator.standby.keeper import Keeper
 
 if TYPE_CHECKING:
     from penstock.ventilator.dashboard.server import Dashboard
@@ -61,68 +59,17 @@ _ACCEPTED: ByRole = {
 }
 
 
-class VentilatorSettings(ServiceSettings):
-    """Hands out tasks: reads the spec, lists the sources, leases work to workers."""
-
-    spec: str
-    """Path of the spec (TOML)."""
-    bind: Address = OWN_VENTILATOR
-    """Address for workers and the sink: tcp://host:port, ipc:///path, or local:NAME for a Unix socket in a folder that
-    only this user may enter."""
-    root: dict[str, str] = Field(default_factory=dict)
-    """NAME=PATH: the path of one of the spec's roots on this host; overrides the spec's [roots]."""
-    heartbeat_s: float = Field(default=1.0, gt=0, le=3600)
-    """Seconds between heartbeats of all services."""
-    silence_s: float = Field(default=5.0, gt=0, le=86400)
-    """Seconds of silence after which a peer counts as lost."""
-    task_timeout_s: float = Field(default=120.0, gt=0, le=86400)
-    """Maximum seconds for one task; a worker that exceeds them ends its process."""
-    attempts: int = Field(default=3, ge=2, le=100)
-    """Number of workers that may die while processing an item before the item is quarantined."""
-    confirm_s: float = Field(default=10.0, gt=0)
-    """Seconds after which a result without the sink's confirmation is computed again."""
-    hedge_s: float = Field(default=2.0, gt=0)
-    """Minimum seconds for which a task blocks the stream before a second worker gets it too."""
-    hedge_factor: float = Field(default=4.0, ge=1)
-    """A task is given to a second worker only if it has run this many times longer than a typical task."""
-    workers_least: int = Field(default=1, ge=0)
-    """Fewest workers that the status asks for; 0: none while no trainer reads."""
-    workers_most: int = Field(default=0, ge=0)
-    """Most workers that the status asks for; 0: no bound."""
-    workers_up_s: float = Field(default=10.0, gt=0)
-    """Seconds for which more workers must be needed before the status asks for them."""
-    workers_down_s: float = Field(default=60.0, gt=0)
-    """Seconds for which fewer workers must be enough before the status asks for fewer."""
-    dashboard: str = ""
-    """Address of the dashboard, such as 127.0.0.1:5550; port 0: any free port; empty: no dashboard."""
-    dashboard_token_file: str = ""
-    """File with the token that the dashboard asks for; it is created if it is missing. Without this setting, a
-    dashboard that other hosts can reach creates a token for each run."""
-    dashboard_hosts: list[str] = Field(default_factory=list)
-    """Further names by which browsers may call the dashboard's host, such as that of a proxy. The logged address has
-    the first of them if the dashboard listens on all interfaces."""
-
-
 class Ventilator:
-    """The ventilator's endpoint, its core and its pages."""
+    """The ventilator's endpoint, its core and its pages; of several ventilators, it may be one that waits."""
 
     def __init__(self, service: Service, settings: VentilatorSettings, dashboard: "Dashboard | None") -> None:
         """List the sources, then bind and serve the pages. Raises SpecError and SourceError."""
-        self._service, self._dashboard = service, dashboard
-        scaling = ScalingPolicy(
-            settings.workers_least, settings.workers_most, settings.workers_up_s, settings.workers_down_s
-        )
+        self._service, self._settings, self._dashboard = service, settings, dashboard
         spec = load_spec(settings.spec)
-        roots = spec.map_roots(settings.root)
+        self._roots = spec.map_roots(settings.root)
         if not service.hub.keys:
             check_exposure(settings.bind, insecure=settings.insecure)  # now, not once all sources are listed
-        catalog = _list_sources(service, spec, roots, dashboard)
-        intervals = Intervals(
-            heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
-        )
-        policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)
-        lease_key = LeaseKey(issuer=uuid.uuid4().hex, secret=secrets.token_hex(16))
-        self._core = Leases(catalog, roots, intervals, __version__, lease_key, policy)
+        self._catalog = catalog = _list_sources(service, spec, self._roots, dashboard)
         self._endpoint = service.hub.router(settings.bind, _ACCEPTED)
         self._stories = StoryDesk(_STORY_S)
         #: For the program that started the stack, which does not see this log.
@@ -134,15 +81,19 @@ class Ventilator:
                 "serving", stream=plan.name, items=plan.items, classes=len(plan.classes), at=self._endpoint.address
             )
         self._tick_at = self._shown_at = now = time.monotonic()
-        #: What the status shows.
-        self.observed = Observed(self._core.observe, _OBSERVE_S, now)
-        own = Own(__version__, settings.restarts, service.hub.rejects.counts, scaling)
-        self._snapshots = Snapshots(own, self.observed.latest, time.time())
+        self._begin(0, now)
+        #: Says when it is this one's turn; None: it is the only ventilator.
+        self._keeper: Keeper | None = None
+        if settings.standby:
+            address = self._endpoint.address
+            self._keeper = Keeper(settings.standby, settings.takeover_s, address, service.hub.wake)
+            service.log.info("on standby", folder=settings.standby)
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self._snapshots.snapshot)).answer)
         service.health.serve("/status", lambda _: self._as_json(), private=True)
 
     def turn(self, now: float) -> float:
         """Handle all that has arrived and is due; return when to turn again at the latest."""
+        self._review(now)
         receive_all(
             self._endpoint, self._service.hub.rejects, lambda peer, message, _: self._receive(peer, message, now)
         )
@@ -157,7 +108,7 @@ class Ventilator:
         due = min(self.observed.renew(now, self._tick_at), self._stories.next_timer())
         if now >= self._shown_at + _SHOW_S:
             seen = self.observed.latest
-            self._snapshots.update(seen, time.time())
+            self._snapshots.update(seen, time.time(), self._keeper.standing() if self._keeper else None)
             self._shown_at = now
             if self._dashboard:
                 # Of several sinks, one with a trainer holds samples: it is asked for them.
@@ -170,6 +121,7 @@ class Ventilator:
         seen = self.observed.latest
         return {
             "ready": True,
+            "acting": self._acts,
             "workers": len(seen.workers),
             "sink": bool(seen.sinks),
             "sinks": [sink.name for sink in seen.sinks if sink.name],
@@ -184,9 +136,52 @@ class Ventilator:
             },
         }
 
+    def close(self) -> None:
+        """Let another ventilator take over at once, if there is one."""
+        if self._keeper:
+            self._keeper.close()
+
+    @property
+    def _acts(self) -> bool:
+        return self._keeper is None or self._term > 0
+
+    def _begin(self, term: int, now: float) -> None:
+        """Begin without peers, and with a key of its own: at the start, and whenever this one begins or ceases to act.
+
+        Workers and sinks introduce themselves, as to a ventilator that was restarted.
+        """
+        settings, self._term = self._settings, term
+        intervals = Intervals(
+            heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
+        )
+        policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)
+        lease_key = LeaseKey(issuer=uuid.uuid4().hex, secret=secrets.token_hex(16))
+        self._core = Leases(self._catalog, self._roots, intervals, __version__, lease_key, policy, term=term)
+        #: What the status shows.
+        self.observed = Observed(self._core.observe, _OBSERVE_S, now)
+        scaling = ScalingPolicy(
+            settings.workers_least, settings.workers_most, settings.workers_up_s, settings.workers_down_s
+        )
+        own = Own(__version__, settings.restarts, self._service.hub.rejects.counts, scaling)
+        self._snapshots = Snapshots(own, self.observed.latest, time.time())
+        self._tick_at, self._shown_at = now, float("-inf")
+
+    def _review(self, now: float) -> None:
+        """Notice that this one begins or ceases to act."""
+        if self._keeper is None or (term := self._keeper.term) == self._term:
+            return
+        standing = self._keeper.standing()
+        self._begin(term, now)
+        if term:
+            self._service.log.warning("acting", number=standing.number, term=term, monotonic_s=round(now, 3))
+        else:
+            self._service.log.warning("acting no more", why=standing.why, monotonic_s=round(now, 3))
+
     def _receive(self, peer: bytes, message: AnyMessage, now: float) -> None:
         if isinstance(message, StatusRequest):
             self._answer(peer, message, now)
+        elif not self._acts:
+            return  # who says hello hears nothing, and goes on to greet all ventilators
         elif isinstance(message, Story):
             self._stories.receive(peer, message, now)
         else:
@@ -209,6 +204,8 @@ class Ventilator:
         """Carry out what the core asks for; the core hears of a peer that cannot be reached."""
         for instruction in instructions:
             match instruction:
+                case Send() if self._keeper and not self._keeper.may_act(self._term):
+                    return
                 case Send(peer, message):
                     if not self._endpoint.send(message, peer=peer):
                         self._execute(self._core.gone(peer, now), now)
@@ -244,7 +241,10 @@ def serve(settings: VentilatorSettings) -> int:
     with Service("ventilator", settings, status) as service, _open_dashboard(settings, service) as dashboard:
         ventilator = Ventilator(service, settings, dashboard)
         spare_collector()
-        service.loop(ventilator.turn, lambda: service.stopping)
+        try:
+            service.loop(ventilator.turn, lambda: service.stopping)
+        finally:
+            ventilator.close()
     return 0
 
 

@@ -19,7 +19,7 @@ from penstock.protocol.errors import DeadlineError, SpecError, StackError
 from penstock.protocol.runtime.printable import printable, say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.snapshot import Scaling, Snapshot
-from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
+from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Addresses
 from penstock.terminal.words import several
 
 #: What stands for the number in the command.
@@ -33,7 +33,7 @@ _PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
 class AutoscaleSettings(AddressSettings):
     """Runs a command whenever another number of workers is needed, until Ctrl-C."""
 
-    address: CliPositionalArg[Address] = OWN_VENTILATOR
+    address: CliPositionalArg[Addresses] = OWN_VENTILATOR
     """Address of the ventilator, such as tcp://host:5555, or of its dashboard, http://127.0.0.1:5550; default: the
     ventilator that this user runs here."""
     apply: str

@@ -21,7 +21,7 @@ from penstock.protocol.errors import SourceError
 from penstock.protocol.runtime.printable import printable
 from penstock.protocol.runtime.service import run
 from penstock.protocol.stats import LEDGER_KEPT
-from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
+from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Addresses
 from penstock.terminal.console import PlainConsole
 from penstock.terminal.words import several
 
@@ -36,7 +36,7 @@ _SCHEMES = ("tcp://", "ipc://", "http://", "https://")
 class QuarantineSettings(AddressSettings):
     """Lists quarantined items by reason."""
 
-    source: CliPositionalArg[Address] = OWN_VENTILATOR
+    source: CliPositionalArg[Addresses] = OWN_VENTILATOR
     """Address of the ventilator, such as tcp://host:5555, or path of a ledger (quarantine.jsonl in the run folder);
     default: the ventilator that this user runs here."""
 

@@ -23,7 +23,7 @@ from penstock.protocol.event_log import in_order, parse_task_name
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
 from penstock.protocol.snapshot import Snapshot
-from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Address
+from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Addresses
 from penstock.terminal.console import PlainConsole
 from penstock.terminal.spinner import waiting
 
@@ -45,7 +45,7 @@ class AddressSettings(Settings):
 class StatusSettings(AddressSettings):
     """Shows what limits a running stack, its flow, streams, workers and failures."""
 
-    address: CliPositionalArg[Address] = OWN_VENTILATOR
+    address: CliPositionalArg[Addresses] = OWN_VENTILATOR
     """Address of the ventilator, such as tcp://host:5555, or of its dashboard, http://127.0.0.1:5550; default: the
     ventilator that this user runs here."""
     once: bool = False

@@ -69,6 +69,7 @@ def picture(snapshot: Snapshot, address: str, room: int | None = None, silent_s:
     parts += [*copies, Text()]
     sinks = list(_sinks(snapshot))
     others = _OTHER_ROWS + len(snapshot.streams) + len(cache) + len(copies) + (snapshot.scaling.wanted is not None)
+    others += snapshot.standby is not None
     others += len(snapshot.sinks) + 2 if sinks else 0
     rows = None if room is None else max(_FEWEST_WORKERS, room - others)
     parts += [*sinks, _workers(snapshot.workers, rows), *cache, Text(), *_quarantine(snapshot, address)]
@@ -82,6 +83,11 @@ def _verdict(snapshot: Snapshot) -> Iterator[RenderableType]:
     yield Text.assemble((word.capitalize(), style), (f"  for {span(verdict.for_s)}", "dim"))
     sentence = printable(verdict.sentence.removeprefix(f"{verdict.word}: "))
     yield Text(sentence[:1].upper() + sentence[1:])
+    standby = snapshot.standby
+    if standby and standby.acting:
+        waiting = f"on standby: {', '.join(map(printable, standby.waiting))}" if standby.waiting else "none on standby"
+        style = "dim" if standby.waiting else "bold red"
+        yield Text(f"Ventilator {printable(standby.holder)}; {waiting}", style)
     scaling = snapshot.scaling
     if scaling.wanted is not None:
         most = "" if scaling.most is None else f" of at most {scaling.most}"

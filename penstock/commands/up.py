@@ -35,6 +35,8 @@ class UpSettings(Settings):
     default: one per core."""
     sinks: int = Field(default=1, ge=1, le=64)
     """Number of sinks that share the streams; each serves the trainers that connect to it."""
+    standby: bool = False
+    """Start a second ventilator, which takes over when the first one ends or hangs; it listens ten ports higher."""
     root: dict[str, str] = Field(default_factory=dict)
     """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
     run_dir: str | None = None
@@ -72,6 +74,7 @@ def serve(settings: UpSettings) -> int:
         settings.spec,
         workers=settings.workers,
         sinks=settings.sinks,
+        standby=settings.standby,
         roots=settings.root,
         run_dir=settings.run_dir,
         addresses=Addresses(settings.ventilator, settings.results, settings.trainers),
@@ -115,6 +118,8 @@ def _options(settings: UpSettings) -> dict[str, dict[str, Any]]:
 
 def _where_to_look(stack: LocalStack, settings: UpSettings) -> str:
     address = "" if settings.ventilator == resolve(OWN_VENTILATOR) else f" {settings.ventilator}"
+    if settings.standby:
+        address = f" {settings.ventilator},{stack.addresses.standby}"
     command = f"penstock status{address}" + (f" --keys {settings.keys}" if settings.keys else "")
     if stack.dashboard:
         return f"dashboard at {stack.dashboard}; on a terminal: {command}"

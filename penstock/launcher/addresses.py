@@ -11,6 +11,8 @@ from typing import Self
 from penstock.protocol.errors import SpecError
 from penstock.protocol.transport.addresses import host_of, port_of
 
+#: The ventilator on standby listens this many ports above the other one.
+_STANDBY_PORTS = 10
 #: A stack's sinks stand this many ports apart: each has one for results and one for trainers.
 _PORTS = 2
 
@@ -33,6 +35,15 @@ class Addresses:
         """Whether only workers of this host can join: the ventilator listens at a Unix socket."""
         return self.ventilator.startswith("ipc://")
 
+    @property
+    def standby(self) -> str:
+        """The address of a second ventilator: ten ports higher, or a Unix socket with a number. Raises SpecError."""
+        if self.is_one_host:
+            return _numbered(self.ventilator, 1)
+        if not port_of(self.ventilator):
+            raise SpecError(f"address {self.ventilator!r} with a standby: give a port, such as 5555")
+        return _on_port(self.ventilator, port_of(self.ventilator) + _STANDBY_PORTS)
+
     def of_sink(self, number: int) -> Self:
         """Return the addresses with those of one of several sinks; number 0 has those that were given.
 
@@ -41,9 +52,10 @@ class Addresses:
         """
         return replace(self, results=_numbered(self.results, number), trainers=_numbered(self.trainers, number))
 
-    def of_all(self, sinks: int) -> list[str]:
-        """Return every address of a stack with so many sinks. Raises SpecError."""
+    def of_all(self, sinks: int, *, standby: bool = False) -> list[str]:
+        """Return every address of a stack with so many sinks, and perhaps a second ventilator. Raises SpecError."""
         each = [address for number in range(sinks) for address in astuple(self.of_sink(number))]
+        each += [self.standby] if standby else []
         return list(dict.fromkeys(each))
 
 

@@ -16,7 +16,7 @@ from penstock.launcher.addresses import Addresses
 from penstock.launcher.forked import ForkServer
 from penstock.launcher.in_memory_sources import Given
 from penstock.launcher.local_sinks import sink_names
-from penstock.launcher.service_command import service_command
+from penstock.launcher.service_command import STANDBY, service_command
 from penstock.launcher.spare import can_fork
 from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import StackError
@@ -36,9 +36,12 @@ _ANSWER_S = 10.0
 class Running:
     """Everything that must be released when a stack stops. It holds no reference to the stack."""
 
-    def __init__(self, folder: Path | None, addresses: Addresses | None, given: Given, sinks: int = 1) -> None:
+    def __init__(
+        self, folder: Path | None, addresses: Addresses | None, given: Given, sinks: int = 1, *, standby: bool = False
+    ) -> None:
         """Make the run folder, a temporary one unless `folder` is given. Raises SpecError for addresses."""
         self._pid, self._given, self._sinks = os.getpid(), given, sinks
+        self._ventilators = ["ventilator", *([STANDBY] if standby else [])]
         self._is_temporary = folder is None
         #: Absolute: a service may be started again after this process changed its folder.
         self.folder = (folder or Path(tempfile.mkdtemp(prefix="penstock-"))).absolute()
@@ -65,13 +68,21 @@ class Running:
                 method(name, why)
 
         make_own_folder(self.folder)
-        addresses = self.addresses.of_all(self._sinks)
+        addresses = self.addresses.of_all(self._sinks, standby=len(self._ventilators) > 1)
         for address in addresses:
             check_address(address)
         self._bound = tuple(each for each in addresses if each.startswith("ipc://"))
         self._forks = ForkServer() if can_fork() else None
         start = self._forks.start if self._forks else start_command
         self.supervisor = Supervisor(tell, self.folder if keep_logs else None, start)
+
+    def settings_of_ventilators(self, own: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+        """Return the settings of the ventilator, or of two that share a folder in the run folder."""
+        if len(self._ventilators) == 1:
+            return {"ventilator": own}
+        make_own_folder(shared := self.folder / "standby")
+        both = {**own, "standby": str(shared)}
+        return {"ventilator": both, STANDBY: {**both, "bind": self.addresses.standby, "dashboard": ""}}
 
     def write(self, spec: Spec) -> str:
         """Write the spec for the ventilator; return the file's path."""
@@ -82,7 +93,7 @@ class Running:
 
     def begin(self, workers: int) -> None:
         """Start all services, with `settings`. Raises StackError."""
-        for name in ("ventilator", *sink_names(self._sinks)):
+        for name in (*self._ventilators, *sink_names(self._sinks)):
             self.add(name)
         self.scale(workers)
 
@@ -142,11 +153,19 @@ class Running:
         return {name: query(self.health(name)) for name in self._processes()}
 
     def snapshot(self) -> Snapshot:
-        """Return the ventilator's snapshot. Raises StackError if it does not answer."""
-        try:
-            return Snapshot.model_validate_json(fetch(self.health("ventilator"), "/status", _ANSWER_S)[1])
-        except (OSError, HTTPException, ValidationError) as error:
-            raise StackError(f"the ventilator does not say how it goes: {error}") from error
+        """Return the snapshot of the ventilator that acts. Raises StackError if it does not answer."""
+        found: Snapshot | None = None
+        why: Exception | None = None
+        for name in self._ventilators:
+            try:
+                seen = Snapshot.model_validate_json(fetch(self.health(name), "/status", _ANSWER_S)[1])
+            except (OSError, HTTPException, ValidationError) as error:
+                why = error
+            else:
+                found = seen if found is None or (seen.standby and seen.standby.acting) else found
+        if found is None:
+            raise StackError(f"the ventilator does not say how it goes: {why}") from why
+        return found
 
     def metrics(self) -> dict[str, str]:
         """Return what each service answers at /metrics; empty from one that does not."""

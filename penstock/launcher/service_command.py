@@ -7,6 +7,9 @@ from typing import Any
 from penstock.launcher.addresses import Addresses
 from penstock.protocol.transport.addresses import on_host
 
+#: The name of the ventilator that waits for the end of the other one.
+STANDBY = "ventilator-1"
+
 
 def service_command(service: str, settings: Mapping[str, Any]) -> list[str]:
     """Return the command of a service: a flag for each setting, repeated for each entry of a mapping or a list."""
@@ -42,11 +45,12 @@ def settings_of_services(
 
     `own` and `options` may name further processes, such as `sink-1`: those have the service's settings and their own.
     """
+    both = ",".join([addresses.ventilator, *([addresses.standby] if STANDBY in own else [])])
     meeting = {
         "ventilator": {"bind": addresses.ventilator},
-        "sink": {"ventilator": addresses.ventilator, "results": addresses.results, "bind": addresses.trainers},
+        "sink": {"ventilator": both, "results": addresses.results, "bind": addresses.trainers},
         # No roots: a worker that is given any is confined to them, and those of the ventilator are this host's.
-        "worker": {"ventilator": addresses.ventilator},
+        "worker": {"ventilator": both},
     }
     services = {name: {**common, **met, **own.get(name, {}), **options.get(name, {})} for name, met in meeting.items()}
     others = {

@@ -49,6 +49,7 @@ class LocalStack:
         *,
         workers: Workers | None = None,
         sinks: int = 1,
+        standby: bool = False,
         roots: Mapping[str, str | os.PathLike[str]] | None = None,
         run_dir: str | Path | None = None,
         addresses: Addresses | None = None,
@@ -62,14 +63,14 @@ class LocalStack:
 
         `warn` gets warnings about the sources; default: they become Python's warnings. `keys` is a key folder with all
         four roles; default: PENSTOCK_KEYS, or none: its own sockets are in a folder of its own. `dashboard` is
-        host:port of the page, "auto" for a port of loopback, or empty for none. Several `sinks` share each stream.
-        Raises SpecError.
+        host:port of the page, "auto" for a port of loopback, or empty for none. Several `sinks` share each stream;
+        a `standby` is a second ventilator that takes over when the first one ends. Raises SpecError.
         """
         page = dashboard if isinstance(dashboard, DashboardOptions) else DashboardOptions(dashboard)
         check_stack(roots, {"run_dir": run_dir, "keys": keys}, page.address)
         self._given = Given()
         self.spec = as_spec(self._given.extract(spec) if isinstance(spec, Mapping) else spec)
-        self._count, self._sinks = WorkerCount.of(workers), check_sinks(sinks)
+        self._count, self._sinks, self._standby = WorkerCount.of(workers), check_sinks(sinks), standby
         #: How many workers are to run now.
         self.workers = self._count.first
         #: The error that stopped the stack; None while it is well.
@@ -86,7 +87,6 @@ class LocalStack:
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         #: Held while the set of feeds is used; the collector may stop a stack on the thread that holds it.
         self._lock = threading.RLock()
-        #: Gets the warnings about the sources; default: Python's warnings.
         self._warn = warn
         #: The process that runs the stack.
         self._pid = os.getpid()
@@ -253,7 +253,7 @@ class LocalStack:
     def _begin(self) -> None:
         """Start everything. Raises SpecError, SourceError and StackError."""
         self._pid, self.error = os.getpid(), None
-        self._run = run = Running(self._given_dir, self._addresses, self._given, self._sinks)
+        self._run = run = Running(self._given_dir, self._addresses, self._given, self._sinks, standby=self._standby)
         self._stop, self.run_dir = weakref.finalize(self, run.stop), run.folder
         try:
             run.open(weakref.WeakMethod(self._gave_up), keep_logs=not self._inherit_logs)
@@ -271,7 +271,8 @@ class LocalStack:
         if self.addresses.is_one_host:
             spec = follow_links(spec, spec.roots | self._roots)
         ventilator = {"spec": run.write(spec), "root": self._roots, **self._page.settings, **self._count.settings}
-        own = {"ventilator": ventilator, **sink_settings(self._sinks, self.addresses, self.quarantine)}
+        ventilators = run.settings_of_ventilators(ventilator)
+        own = {**ventilators, **sink_settings(self._sinks, self.addresses, self.quarantine)}
         run.settings = settings_of_services(self.addresses, {"keys": self._keys}, own, self._options)
         run.begin(self.workers)
         if self._count.bounds:

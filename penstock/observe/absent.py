@@ -1,7 +1,7 @@
 """Says at once that no stack runs at an address of this machine, where waiting for an answer would be of no use."""
 
 from penstock.protocol.errors import StackError
-from penstock.protocol.transport.own_sockets import OWN_TRAINERS, OWN_VENTILATOR, resolve
+from penstock.protocol.transport.own_sockets import OWN_TRAINERS, OWN_VENTILATOR, resolve, resolve_each, split
 from penstock.protocol.transport.unix_sockets import is_deserted
 
 
@@ -10,8 +10,8 @@ def check_present(address: str, service: str) -> None:
 
     Other addresses may be those of services that start later: they are asked until the deadline.
     """
-    address = resolve(address)
-    if not is_deserted(address):
+    address = resolve_each(address)
+    if not all(map(is_deserted, split(address))):
         return
     if address in (resolve(OWN_VENTILATOR), resolve(OWN_TRAINERS)):
         raise StackError(

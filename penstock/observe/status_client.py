@@ -12,7 +12,7 @@ from penstock.protocol.errors import DeadlineError, PenstockError, RefusedError
 from penstock.protocol.messages import Refused, Snapshot, StatusRequest, TaskKey
 from penstock.protocol.runtime.log import library_logger
 from penstock.protocol.transport.keys import open_keys
-from penstock.protocol.transport.own_sockets import resolve
+from penstock.protocol.transport.own_sockets import resolve_each, split
 from penstock.protocol.transport.sockets import Hub
 from penstock.protocol.version import __version__
 
@@ -27,12 +27,14 @@ class Onlooker:
     def __init__(self, address: str, keys: str = "", timeout_s: float = 10.0) -> None:
         """Connect to tcp://host:5555, ipc:///path or local:NAME; `keys` is a key folder with a trainer's key.
 
+        With a ventilator on standby, give both addresses with a comma between them: the one that acts is asked.
+
         Raises SpecError if the address or the folder is none.
         """
-        self.address, self.timeout_s = resolve(address), timeout_s
+        self.address, self.timeout_s = resolve_each(address), timeout_s
         self._hub = Hub(library_logger("look", ventilator=self.address), open_keys(keys, "trainer"))
         try:
-            self._endpoint = self._hub.dealer(self.address, _FROM_VENTILATOR, "ventilator")
+            self._endpoints = [self._hub.dealer(each, _FROM_VENTILATOR, "ventilator") for each in split(self.address)]
         except PenstockError:
             self._hub.close()
             raise
@@ -57,18 +59,23 @@ class Onlooker:
         question = StatusRequest(ledger=ledger, story=story, version=__version__)
         began = time.monotonic()
         asked = float("-inf")
+        waits: Snapshot | None = None
         while (now := time.monotonic()) < began + self.timeout_s:
             if now >= asked + _AGAIN_S:
-                self._endpoint.send(question)
+                for endpoint in self._endpoints:
+                    endpoint.send(question)
                 asked = now
             self._hub.wait(min(_AGAIN_S, began + self.timeout_s - now))
             latest: Snapshot | None = None
-            for _, message, _ in self._endpoint.receive():
+            for _, message, _ in (received for endpoint in self._endpoints for received in endpoint.receive()):
                 if isinstance(message, Refused):
                     raise RefusedError(message.reason)
                 latest = message if isinstance(message, Snapshot) else latest
-            if latest:
-                return latest
+                if latest and (latest.standby is None or latest.standby.acting or len(self._endpoints) == 1):
+                    return latest
+            waits = latest or waits
+        if waits:
+            return waits
         refused = self._hub.rejects.counts["refused"] > 0
         hint = "; a service is there, but refused the connection: give --keys, and see its log" if refused else ""
         raise DeadlineError(
@@ -78,5 +85,6 @@ class Onlooker:
 
     def close(self) -> None:
         """Close the connection."""
-        self._endpoint.close()
+        for endpoint in self._endpoints:
+            endpoint.close()
         self._hub.close()

@@ -230,9 +230,9 @@ def fetch(path: str, page: str, timeout_s: float = 2.0, accept: str = "") -> tup
     connection = open_connection(path, timeout_s)
     try:
         connection.request("GET", page, headers={"Accept": accept} if accept else {})
-        answer = connection.getresponse()
-        if answer.status == HTTPStatus.NOT_FOUND:
-            raise http.client.HTTPException(f"{page}: there is no such page")
-        return answer.getheader("Content-Type", ""), answer.read()
+        with connection.getresponse() as answer:  # else what was not read keeps its socket
+            if answer.status == HTTPStatus.NOT_FOUND:
+                raise http.client.HTTPException(f"{page}: there is no such page")
+            return answer.getheader("Content-Type", ""), answer.read()
     finally:
         connection.close()

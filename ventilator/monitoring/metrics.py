@@ -21,6 +21,8 @@ METRICS = (
     Definition(
         "penstock_trainer_wait_ratio", "gauge", "How much of its time a trainer waited, lately", ("stream", "rank")
     ),
+    Definition("penstock_ventilator_acting", "gauge", "1 for a ventilator that acts, 0 for one on standby"),
+    Definition("penstock_ventilator_standbys", "gauge", "Other ventilators that wait to take over"),
     Definition("penstock_ventilator_workers", "gauge", "Workers that are here"),
     Definition("penstock_ventilator_slots", "gauge", "Tasks that workers want to hold at once"),
     Definition("penstock_ventilator_leases", "gauge", "Tasks that workers hold"),
@@ -77,6 +79,9 @@ def fill(page: MetricsPage, snapshot: Snapshot) -> None:
         waits[place] = max(waits.get(place, 0.0), trainer.wait_fraction or 0.0)
     for place, wait in waits.items():
         page.add("penstock_trainer_wait_ratio", wait, *place)
+    standby = snapshot.standby
+    page.add("penstock_ventilator_acting", float(standby is None or standby.acting))
+    page.add("penstock_ventilator_standbys", len(standby.waiting) if standby else 0)
     page.add("penstock_ventilator_workers", len(snapshot.workers))
     page.add("penstock_ventilator_slots", sum(worker.slots for worker in snapshot.workers))
     page.add("penstock_ventilator_leases", sum(worker.leases for worker in snapshot.workers))

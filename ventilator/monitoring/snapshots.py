@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from penstock.protocol.messages import SinkStats, StoryPart
-from penstock.protocol.snapshot import Flow, Snapshot, StreamRow, TrainerRow, WorkerRow
+from penstock.protocol.snapshot import Flow, Scaling, Snapshot, Standby, StreamRow, TrainerRow, Verdict, WorkerRow
 from penstock.protocol.stats import QuarantinedItem, ReaderStats, WorkerStats, few, shorten
 from penstock.ventilator.core.observation import (
     LeasesObservation,
@@ -20,6 +20,7 @@ from penstock.ventilator.monitoring.evidence import Moment, collect
 from penstock.ventilator.monitoring.scaling import Scaler, ScalingPolicy
 from penstock.ventilator.monitoring.several_sinks import ledger_of, sink_row, together, total_row
 from penstock.ventilator.monitoring.verdict import Judge
+from penstock.ventilator.standby.candidate import Standing
 
 #: Seconds that rates and the verdict look back.
 WINDOW_S = 8.0
@@ -51,9 +52,11 @@ class Snapshots:
         self._ledger: tuple[QuarantinedItem, ...] = ()
         self.snapshot = self._make(seen, at)
 
-    def update(self, seen: LeasesObservation, at: float) -> None:
-        """Make the snapshot anew; call it about once a second."""
+    def update(self, seen: LeasesObservation, at: float, standing: Standing | None = None) -> None:
+        """Make the snapshot anew; call it about once a second. `standing`: of several ventilators, which one acts."""
         self.snapshot = self._make(seen, at)
+        if standing:
+            self.snapshot = with_standby(self.snapshot, standing)
 
     def answer(self, ledger: int, story: tuple[StoryPart, ...] = ()) -> Snapshot:
         """Return the last snapshot with up to `ledger` lines of the ledger, and a task's story."""
@@ -90,6 +93,22 @@ class Snapshots:
             rejected=few(self._own.rejected),
             ledger=self._ledger[:LEDGER_SHOWN],
         )
+
+
+def with_standby(snapshot: Snapshot, standing: Standing) -> Snapshot:
+    """Return a snapshot that says which ventilator acts; of one that waits, it asks for no workers."""
+    row = Standby(
+        acting=standing.acting,
+        number=standing.number,
+        holder=standing.holder,
+        waiting=standing.waiting,
+        why=standing.why,
+    )
+    if standing.acting:
+        return snapshot.model_copy(update={"standby": row})
+    who = f"{standing.holder} acts" if standing.holder else f"none acts yet ({standing.why})"
+    verdict = Verdict(word="idle", sentence=f"idle: this ventilator is on standby; {who}")
+    return snapshot.model_copy(update={"standby": row, "verdict": verdict, "scaling": Scaling()})
 
 
 def _place(reader: ReaderStats) -> tuple[str, int, str]:

@@ -15,7 +15,7 @@ import penstock
 from penstock.protocol.runtime.health import fetch, query
 from penstock.protocol.runtime.settings import parse
 from penstock.sink.settings import SinkSettings
-from penstock.ventilator.service import VentilatorSettings
+from penstock.ventilator.settings import VentilatorSettings
 
 pytestmark = pytest.mark.integration
 

@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped]
 from penstock.protocol.runtime.settings import ServiceSettings, parse
 from penstock.sink.settings import SinkSettings
 from penstock.ventilator.monitoring.metrics import METRICS
-from penstock.ventilator.service import VentilatorSettings
+from penstock.ventilator.settings import VentilatorSettings
 from penstock.worker.service import WorkerSettings
 
 PARTS: dict[str, type[ServiceSettings]] = {

@@ -1,0 +1,139 @@
+"""Two ventilators of real processes: one acts, the other one takes over by itself, and no byte changes."""
+
+import json
+import signal
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support.streams import OPTIONS, Batch, digest, epochs, make_images, make_spec, run_stack, take, until
+
+from penstock.launcher.stack import LocalStack
+from penstock.observe.status_client import Onlooker
+
+pytestmark = pytest.mark.integration
+
+NAMES = ("ventilator", "ventilator-1")
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """Return a spec over 2 × 60 JPEG files, whose small window keeps the whole pipeline needed to the end."""
+    return make_spec(make_images(tmp_path_factory.mktemp("photos"), each=60))
+
+
+@pytest.fixture(scope="module")
+def reference(spec: dict[str, object]) -> list[Batch]:
+    """Return two epochs that nothing disturbed, of a stack with one ventilator."""
+    with run_stack(spec, workers=2) as stack:
+        return epochs(stack.feed(), 2)
+
+
+@contextmanager
+def run_two(spec: dict[str, object], run_dir: Path, sinks: int = 1) -> Generator[LocalStack]:
+    """Run a stack with a standby, until one of its ventilators acts and knows of the other one."""
+    options = {name: dict(values) for name, values in OPTIONS.items()}
+    with LocalStack(spec, workers=2, sinks=sinks, standby=True, run_dir=run_dir, options=options) as stack:
+        until(
+            lambda: (seen := stack.snapshot().standby) is not None and seen.acting and seen.waiting, "both to be there"
+        )
+        yield stack
+
+
+def acting(stack: LocalStack) -> list[str]:
+    """Return the ventilators that say that they act."""
+    status = stack.status()
+    return [name for name in NAMES if name in status and status[name].get("acting")]
+
+
+def lines(stack: LocalStack, name: str, event: str) -> list[dict[str, object]]:
+    """Return the lines of a ventilator's log about an event."""
+    log = (stack.run_dir / f"{name}.log").read_text(encoding="utf-8")
+    found = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    return [line for line in found if line["event"] == event]
+
+
+def taken_over(stack: LocalStack, other: str, since: float, what: str) -> None:
+    """Wait until the other one acts; print how long that took. Whoever reads with a deadline waits no longer."""
+    [*_, line] = until(lambda: lines(stack, other, "acting"), "the other ventilator to act")
+    took_s = float(str(line["monotonic_s"])) - since
+    print(f"{what}: taken over after {took_s:.1f} s")  # noqa: T201 - for people: pytest -s
+    assert 0 < took_s < 30, "with a deadline of ten seconds, on a machine that is three times too slow"
+
+
+@pytest.mark.parametrize("sinks", [1, 2])
+def test_a_killed_ventilator_is_succeeded(
+    sinks: int, spec: dict[str, object], reference: list[Batch], tmp_path: Path
+) -> None:
+    """By the other one, though it is not started again; the trainer gets the same bytes, once and in order."""
+    with run_two(spec, tmp_path / "run", sinks) as stack:
+        feed = stack.feed()
+        got = take(feed, 5)
+        [first] = acting(stack)
+        [other] = set(NAMES) - {first}
+        stack.children[first].given_up = True
+        stack.children[first].process.kill()
+        since = time.monotonic()
+        got += take(feed, len(reference) - 5)
+        taken_over(stack, other, since, f"kill -9, {sinks} sinks")
+        with Onlooker(f"{stack.addresses.ventilator},{stack.addresses.standby}") as onlooker:
+            seen = onlooker.look().standby
+        assert seen is not None
+        assert (True, ()) == (seen.acting, seen.waiting)
+    assert digest(reference) == digest(got)
+
+
+def test_a_stopped_ventilator_that_goes_on_changes_nothing(
+    spec: dict[str, object], reference: list[Batch], tmp_path: Path
+) -> None:
+    """It may be stopped anywhere; when it goes on, another one acts, and nothing that it sends is taken in."""
+    with run_two(spec, tmp_path / "run") as stack:
+        feed = stack.feed()
+        got = take(feed, 5)
+        [first] = acting(stack)
+        [other] = set(NAMES) - {first}
+        stack.children[first].process.send_signal(signal.SIGSTOP)
+        since = time.monotonic()
+        try:
+            got += take(feed, 20)
+            taken_over(stack, other, since, "SIGSTOP")
+        finally:
+            stack.children[first].process.send_signal(signal.SIGCONT)
+        got += take(feed, len(reference) - 25)
+        until(lambda: lines(stack, first, "acting no more"), "the one that was stopped to notice")
+        until(lambda: acting(stack) == [other], "only the other one to act")
+    assert digest(reference) == digest(got)
+
+
+def test_without_the_folder_none_acts_and_with_it_one_goes_on(
+    spec: dict[str, object], reference: list[Batch], tmp_path: Path
+) -> None:
+    """One that cannot renew its record stops, as the other one might act; no sample is lost meanwhile."""
+    with run_two(spec, tmp_path / "run") as stack:
+        feed = stack.feed()
+        got = take(feed, 5)
+        (stack.run_dir / "standby").rename(tmp_path / "away")
+        until(lambda: not acting(stack), "the one that acted to stop")
+        (tmp_path / "away").rename(stack.run_dir / "standby")
+        got += take(feed, len(reference) - 5)
+        assert 1 == len(acting(stack))
+    assert digest(reference) == digest(got)
+
+
+def test_a_ventilator_that_is_asked_to_stop_makes_no_one_wait(
+    spec: dict[str, object], reference: list[Batch], tmp_path: Path
+) -> None:
+    """It says that it leaves, so that the other one acts at once."""
+    with run_two(spec, tmp_path / "run") as stack:
+        feed = stack.feed()
+        got = take(feed, 5)
+        [first] = acting(stack)
+        [other] = set(NAMES) - {first}
+        stack.children[first].given_up = True
+        stack.children[first].process.terminate()
+        since = time.monotonic()
+        taken_over(stack, other, since, "SIGTERM")
+        got += take(feed, len(reference) - 5)
+    assert digest(reference) == digest(got)
