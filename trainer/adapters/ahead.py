@@ -5,6 +5,7 @@ state that `Ahead` returns is that after the last batch *yielded*: resuming from
 however many were ahead.
 """
 
+import os
 import threading
 import time
 from collections import deque
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from penstock.protocol.errors import AbandonedError, StackError
+from penstock.protocol.errors import AbandonedError, SpecError, StackError
 from penstock.protocol.wire import Array
 from penstock.trainer.adapters.batches import ResumableSource, WaitClock
 
@@ -28,6 +29,8 @@ class Ahead(Generic[Prepared]):
     def __init__(self, feed: ResumableSource, prepare: Callable[[dict[str, Array]], Prepared], depth: int) -> None:
         """Take a feed; nothing is fetched before the first iteration. `prepare` is called in order, on one thread."""
         self._feed, self._prepare, self._depth = feed, prepare, depth
+        #: A fork of this process has neither the thread nor the feed's connection.
+        self._pid = os.getpid()
         self._run: _Run[Prepared] | None = None
         #: The thread of the last iteration; it may still prepare a batch that is not wanted any more.
         self._thread: threading.Thread | None = None
@@ -35,8 +38,9 @@ class Ahead(Generic[Prepared]):
     def __iter__(self) -> Iterator[Prepared]:
         """Yield the prepared batches up to the end of the epoch; after a break, go on with the batch after the last.
 
-        Raises what the feed or `prepare` raised, once the batches before it were yielded.
+        Raises what the feed or `prepare` raised, once the batches before it were yielded; SpecError after a fork.
         """
+        self._check_process()
         self.stop()
         if self._thread:
             self._join(self._thread)
@@ -46,6 +50,7 @@ class Ahead(Generic[Prepared]):
         thread.start()
         try:
             while True:
+                self._check_process()
                 self._feed.stats.ask()
                 ready = run.take()
                 self._feed.stats.receive()
@@ -67,16 +72,22 @@ class Ahead(Generic[Prepared]):
     def stop(self) -> None:
         """End the current iteration; the feed goes back to the batch after the one that was yielded last.
 
-        Waits for nothing: the collector may find a dropped iteration on any thread, that which prepares included.
+        Waits for nothing: the collector may find a dropped iteration on any thread, that which prepares included. In a
+        fork, it leaves the parent's iteration alone.
         """
         run = self._run
-        if run is None:
+        if run is None or self._pid != os.getpid():
             return
         state, whole = self.state_dict(), run.ended
         self._run = None
         run.stop()
         if not whole:
             self._feed.load_state_dict(state)  # ends the thread's wait for a batch, too
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            used = f"made in process {self._pid} and used in {os.getpid()}: connect after the fork"
+            raise SpecError(f"the loader of {self._feed!r} was {used}")
 
     @staticmethod
     def _join(thread: threading.Thread) -> None:

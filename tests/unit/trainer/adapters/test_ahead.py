@@ -1,5 +1,7 @@
 """Batches that are prepared ahead: the state is that of the batch that the loop got, however many were fetched."""
 
+import os
+import signal
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -121,3 +123,26 @@ def test_an_epoch_can_be_chosen(feed: Hdf5Feed) -> None:
     assert expected[0] == rows(next(iter(feed)))
     with pytest.raises(SpecError, match="epoch = -1"):
         feed.begin_epoch(-1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked on Unix only")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_fork_is_refused_in_words_instead_of_waiting(feed: Hdf5Feed) -> None:
+    """In the middle of an epoch and for a new one, since the thread stays behind; the parent goes on."""
+    expected = whole(feed, 1)
+    ahead = Ahead(feed, rows, 2)
+    batches = iter(ahead)
+    assert expected[0] == next(batches)
+    if (fork := os.fork()) == 0:
+        signal.alarm(60)  # ends a wait
+        refused = 0
+        try:
+            for use in (batches, ahead):
+                with pytest.raises(SpecError, match="connect after the fork"):
+                    next(iter(use))
+                refused += 1
+            ahead.stop()
+        finally:
+            os._exit(refused)
+    assert 2 == os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1])
+    assert expected[1:] == list(batches)
