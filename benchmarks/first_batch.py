@@ -9,8 +9,9 @@ loader runs in the interpreter that is named for it, else in this one: DataLoade
 (`make build/torch/.set-up-in`), tf.data TensorFlow, Grain `pip install grain`. A loader that is not installed is left
 out, in words. Unset PYTHONDONTWRITEBYTECODE, or Penstock's processes compile its sources each time.
 
-The second form, which the first and `pytorch.py` start, prints two numbers: the seconds since this process began, and
-those since it has imported what it needs. A script that trains with PyTorch imports torch in any case.
+The second form, which the first and `pytorch.py` start, prints three numbers: the seconds since this process began,
+those since it has imported what it needs, and the processor time of all its processes until then. A script that trains
+with PyTorch imports torch in any case.
 
 All of them decode photos, cut a random part, resize it to 224 × 224 and mirror half of them; batches of 64.
 """
@@ -126,20 +127,25 @@ _LOADERS = {
 
 
 def one(whose: str, folder: str, workers: int) -> int:
-    """Print both numbers of one loader; return the exit status."""
+    """Print the numbers of one loader; return the exit status."""
     if importlib.util.find_spec(_NEEDS[whose]) is None:
         print(f"{whose} needs {_NEEDS[whose]}, which {sys.executable} does not have", file=sys.stderr)
         return _MISSING
     loader, began = _LOADERS[whose](folder, workers)
     next(iter(loader))
     now = time.time()
-    started = importlib.import_module("psutil").Process().create_time()
-    print(json.dumps([now - started, now - began]), flush=True)
+    me = importlib.import_module("psutil").Process()
+    started, used = me.create_time(), 0.0
+    for process in (me, *me.children(recursive=True)):
+        with suppress(importlib.import_module("psutil").Error):  # it has left
+            times = process.cpu_times()
+            used += times.user + times.system + times.children_user + times.children_system
+    print(json.dumps([now - started, now - began, used]), flush=True)
     return 0
 
 
 def measured(whose: str, python: str, folder: Path, workers: int) -> list[float] | None:
-    """Return both numbers, of a fresh process; None if the loader is not installed there."""
+    """Return the numbers of a fresh process; None if the loader is not installed there."""
     command = [python, str(Path(__file__)), whose, str(folder), str(workers)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S, check=False)
     if ran.returncode == _MISSING:
@@ -175,6 +181,7 @@ def compare(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
                 "loader": name,
                 "since the process began, s": rounds,
                 "since the imports, s": rounds,
+                "processor time, s": rounds,
             }
             row |= {key: statistics.median(each[place] for each in rounds) for place, key in enumerate([*row][2:])}
             rows.append(row | {"disturbed rounds": ", ".join(disturbed) or "none", "rounds": rounds})

@@ -4,9 +4,10 @@
 
 loop: samples a second of a loop over `feed.torch()` and of one over the feed's arrays, both over the limit: the bare
 kernel, once a core. rate: samples a second of both loaders, on photos and on small arrays. first: seconds to the first
-batch in a fresh process, since it began and since it has imported what it needs (`first_batch.py`). Everything takes
-turns within one run; ratios are of neighbours in time, medians are printed, and a round that something else disturbed
-is marked. Unset PYTHONDONTWRITEBYTECODE, or Penstock's processes compile its sources each time.
+batch in a fresh process, since it began and since it has imported what it needs, and the processor time of all
+processes until then (`first_batch.py`). Everything takes turns within one run; ratios are of neighbours in time,
+medians are printed, and a round that something else disturbed is marked. Unset PYTHONDONTWRITEBYTECODE, or Penstock's
+processes compile its sources each time.
 
 It needs torch and torchvision (`make build/torch/.set-up-in`). It is not called torch.py, because scripts beside it
 would then import it in place of PyTorch. `--data` is a folder with `cats-dogs/`; default: ../shared/data.
@@ -190,9 +191,9 @@ def measure_rates(made: Path, given: argparse.Namespace) -> list[dict[str, Any]]
 
 def measure_first(made: Path, given: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure the time to the first batch, of photos, in fresh processes."""
-    found: list[list[dict[str, float]]] = [[], []]
+    found: list[list[dict[str, float]]] = [[], [], []]
     for _ in range(given.rounds):
-        others, rows = measuring.Disturbance(), [dict[str, float](), dict[str, float]()]
+        others, rows = measuring.Disturbance(), [dict[str, float]() for _ in found]
         for whose in ("DataLoader", "Penstock"):
             command = [sys.executable, str(Path(__file__).with_name("first_batch.py")), whose]
             command += [str(made / "photos"), str(given.workers)]
@@ -206,7 +207,7 @@ def measure_first(made: Path, given: argparse.Namespace) -> list[dict[str, Any]]
         {"case": case}
         | medians(each)
         | {"ratio": statistics.median(row["Penstock"] / row["DataLoader"] for row in each), "rounds": each}
-        for case, each in zip(("since the process began", "since the imports"), found, strict=True)
+        for case, each in zip(("since the process began", "since the imports", "processor time"), found, strict=True)
     ]
 
 
