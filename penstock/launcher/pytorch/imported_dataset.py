@@ -15,11 +15,14 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.spec.custom import IDENTITY
+from penstock.protocol.spec.spec import as_spec
 from penstock.protocol.wire import Array
 from penstock.worker.imaging.map_style import NAME, fields_of, open_dataset
 
 #: Items that are tried for the fields of a sample: the first ones may be damaged.
 _PROBED = 16
+#: The file that stands for the items, a byte for each.
+_ITEMS = "items.npy"
 _JSON: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 
@@ -73,6 +76,32 @@ class ImportedDataset:
                 "custom": [{"name": NAME, "parameters": parameters, "produces": produces}],
             },
         }
+
+    def write_spec(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        batch_size: int,
+        shuffle: bool = True,
+        seed: int = 0,
+        **settings: object,
+    ) -> Path:
+        """Write a spec of its items into a folder, for a stack whose workers run on several machines; return its path.
+
+        `settings` are further ones of a stream, such as `failure_budget`. Next to the spec, `items.npy` stands for the
+        items: every machine needs that file, below the root `items`, and its workers need the permission to import
+        the dataset: `penstock worker --dataset=module:Class --root=items=FOLDER`. Raises SpecError.
+        """
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        described = self.stream()
+        np.save(place / _ITEMS, described["source"]["images"])
+        source = {"kind": "arrays", "root": "items", "images": _ITEMS}
+        stream = {**described, "source": source, "batch_size": batch_size, "shuffle": shuffle, **settings}
+        spec = as_spec({"seed": seed, "roots": {"items": str(place.absolute())}, "streams": {"train": stream}})
+        path = place / "spec.json"
+        path.write_text(spec.model_dump_json(exclude_defaults=True), encoding="utf-8")
+        return path
 
     def worker_options(self) -> dict[str, list[str]]:
         """Return the settings that let workers import it: from the folder that this program imports it from."""
