@@ -49,6 +49,7 @@ from penstock.sink.core.recording import Pace, Recording
 from penstock.sink.core.statistics import ProcessFacts
 from penstock.sink.metrics import METRICS, fill
 from penstock.sink.quarantine_ledger import Ledger
+from penstock.sink.resting import Resting
 from penstock.sink.settings import SinkSettings
 from penstock.sink.shared_batches import Lending
 
@@ -64,6 +65,8 @@ _PRESSING_S, _PROGRESS_S = 0.01, 0.1
 _LEAVE_S = 0.7
 #: Seconds between two observations of the core for the status and the metrics.
 _OBSERVE_S = 0.1
+#: How much longer an observation may wait for other work that wakes the loop (s).
+_PATIENCE_S = 0.2
 #: Seconds to wait for the trainers' parts of a story.
 _STORY_S = 0.5
 #: How often (s) memory of workers that are gone is given back.
@@ -94,7 +97,8 @@ class Sink:
         process = ProcessFacts(settings.restarts, hub.rejects.counts)
         self._core = Assembly(hello, intervals, now, recording, process)
         #: What the status and the metrics show.
-        self.observed = Observed(self._core.observe, _OBSERVE_S, now)
+        self.observed = Observed(self._core.observe, _OBSERVE_S, now, _PATIENCE_S)
+        self._resting = Resting()
         self._reported_at = self._tick_at = self._sweep_at = now
         self._execute(self._core.start(now))
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self.observed.latest.stats)).answer)
@@ -116,6 +120,8 @@ class Sink:
             self._tick_at = self._core.next_timer(now)
         for answer in self._stories.answers(now):
             self._ventilator.send(Story(number=answer.tag, parts=answer.parts))
+        if self._trainers.drained and self._results.drained and not self._writer:
+            self._service.rest_until(now + self._resting.rest_s(self._core.streams.readers, now))
         greet_at = self._ventilator.greet(self._core.hello, now, self._core.intervals.heartbeat_s)
         return min(self.observed.renew(now, self._report(now)), self._stories.next_timer(), greet_at)
 

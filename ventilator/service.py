@@ -38,6 +38,7 @@ from penstock.ventilator.core.leases import LeasePolicy, Leases
 from penstock.ventilator.monitoring.metrics import METRICS, fill
 from penstock.ventilator.monitoring.scaling import ScalingPolicy
 from penstock.ventilator.monitoring.snapshots import Own, Snapshots
+from penstock.ventilator.resting import rest_s
 from penstock.ventilator.settings import VentilatorSettings
 from penstock.ventilator.sources.catalog import Catalog
 from penstock.ventilator.standby.keeper import Keeper
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 LEDGER_SHOWN = 200
 #: Seconds between two observations of the core for the status, and between two snapshots of the whole topology.
 _OBSERVE_S, _SHOW_S = 0.2, 1.0
+#: How much longer an observation may wait for other work that wakes the loop (s).
+_PATIENCE_S = 0.3
 #: Seconds to wait for the parts of a story; the sink waits less for its trainers.
 _STORY_S = 1.0
 #: Messages that each role may send; with a trainer's key, a program may ask for the status.
@@ -105,6 +108,8 @@ class Ventilator:
         self._execute(self._core.dispatch(now), now)
         for answer in self._stories.answers(now):
             self._endpoint.send(self._snapshots.answer(answer.tag, answer.parts), peer=answer.asker)
+        if self._endpoint.drained:
+            self._service.rest_until(now + rest_s(self._core.workers, self._core.queues))
         due = min(self.observed.renew(now, self._tick_at), self._stories.next_timer())
         if now >= self._shown_at + _SHOW_S:
             seen = self.observed.latest
@@ -158,7 +163,7 @@ class Ventilator:
         lease_key = LeaseKey(issuer=uuid.uuid4().hex, secret=secrets.token_hex(16))
         self._core = Leases(self._catalog, self._roots, intervals, __version__, lease_key, policy, term=term)
         #: What the status shows.
-        self.observed = Observed(self._core.observe, _OBSERVE_S, now)
+        self.observed = Observed(self._core.observe, _OBSERVE_S, now, _PATIENCE_S)
         scaling = ScalingPolicy(
             settings.workers_least, settings.workers_most, settings.workers_up_s, settings.workers_down_s
         )

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _READ_AHEAD = 2
 #: Longest time (s) that a thread waits before it checks whether it should stop.
 _TURN_S = 0.2
+#: Longest time (s) for which the loop may leave messages unread, and how many times as long as reading a task making it
+#: must take then: its next files are asked for later.
+_REST_S, _TIMES_READING = 0.1, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Executor:
         self._free_since = time.monotonic()
         #: The task whose result waits for the sink.
         self._sending: TaskKey | None = None
+        #: Seconds that the last task took to read, and to make.
+        self._read_s = self._make_s = 0.0
         self._threads = [
             threading.Thread(target=self._guard, args=(part,), name=name, daemon=True)
             for name, part in (("reader", self._read), ("decoder", self._decode))
@@ -112,6 +117,16 @@ class Executor:
         while self._done:
             done.append(self._done.popleft())
         return tuple(done)
+
+    def rest_s(self) -> float:
+        """Return for how many seconds the loop may leave messages unread; 0: not at all.
+
+        So while the next task waits to be made, and files are read much faster than images are made of them: then more
+        tasks are not needed before this one is done, and of that `Hub.wake` tells the loop. Each of its turns takes the
+        interpreter's lock from the thread that makes samples.
+        """
+        rests = self._loaded and not self._done and self._make_s > _TIMES_READING * self._read_s
+        return _REST_S if rests else 0.0
 
     def stats(self, now: float) -> WorkerStats:
         """Return the worker's statistics, including the task that runs now."""
@@ -171,7 +186,7 @@ class Executor:
             self.reading = (time.monotonic(), task.key)
             contents = pipeline.read(task)
             read_s = time.perf_counter() - began
-            self.reading = None
+            self.reading, self._read_s = None, read_s
             if self._hub.tracer:
                 self._hub.tracer.read(task.key, read_s)
             with self._changed:
@@ -201,6 +216,7 @@ class Executor:
                 self.sending_since, self._sending, self.running = time.monotonic(), loaded.task.key, None
                 send_s = self._send(links, loaded, outcome, loan)
                 times = outcome.timings
+                self._make_s = times.decode_s + times.transform_s
                 timings = Timings.model_construct(
                     read_s=read_s + times.read_s,
                     decode_s=times.decode_s,

@@ -139,6 +139,7 @@ class Worker:
         self._decoded.log_notes()
         self._kept_shards.log_notes(self._pipelines.values())
         self.observed = self._core.observe(now)
+        self._service.rest_until(now + self._executor.rest_s())
         greet_at = self._ventilator.greet(self._core.hello, now, self._core.live.intervals.heartbeat_s)
         return min(self._core.next_timer(), greet_at)
 

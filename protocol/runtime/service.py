@@ -81,9 +81,14 @@ def spare_collector() -> None:
 class Observed(Generic[Observation]):
     """The last observation of a core. The service's loop renews it, and other threads read `latest`."""
 
-    def __init__(self, observe: Callable[[float], Observation], every_s: float, now: float) -> None:
-        """Observe the core at `now` (monotonic s), and from then on at most once in `every_s` seconds."""
-        self._observe, self._every_s, self._at = observe, every_s, now
+    def __init__(
+        self, observe: Callable[[float], Observation], every_s: float, now: float, patience_s: float = 0.0
+    ) -> None:
+        """Observe the core at `now` (monotonic s), and from then on at most once in `every_s` seconds.
+
+        `patience_s`: how much longer a change may stay unseen where no other work makes the loop turn.
+        """
+        self._observe, self._every_s, self._patience_s, self._at = observe, every_s, patience_s, now
         #: The last observation, a frozen record.
         self.latest = observe(now)
 
@@ -93,7 +98,7 @@ class Observed(Generic[Observation]):
         Without the earlier time, changes of this turn would be visible only after the loop's next wait.
         """
         if now < (again := self._at + self._every_s):
-            return min(due, again)
+            return min(due, again + self._patience_s)
         self.latest, self._at = self._observe(now), now
         return due
 
@@ -117,6 +122,8 @@ class Service:
         #: Whether the process that started this one is gone: then its peers leave too, and draining is of no use.
         self.orphaned = False
         self._parent = settings.parent
+        #: Until when messages may wait to be read (monotonic s).
+        self._rest_until = 0.0
         self.health = Health(
             settings.health, lambda: {"service": name, "pid": os.getpid(), **self._common(), **status()}
         )
@@ -141,8 +148,18 @@ class Service:
         if self.starting:
             raise SystemExit(0)
 
+    def rest_until(self, then: float) -> None:
+        """Read no message before `then` (monotonic s): those that come meanwhile share one turn of the loop.
+
+        A turn costs little, but to be woken for it costs much: the cores' caches hold what the workers do. A signal,
+        or `Hub.wake`, ends the rest.
+        """
+        self._rest_until = then
+
     def wait_until(self, deadline: float) -> float:
         """Wait for messages until `deadline` (monotonic s) at the latest; return the time then."""
+        if (left := self._rest_until - time.monotonic()) > 0:
+            self.hub.rest(left)
         self.hub.wait(min(deadline - time.monotonic(), _LONGEST_WAIT_S))
         self.health.turn()
         if self._parent and os.getppid() != self._parent and not self.stopping:

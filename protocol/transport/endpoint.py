@@ -96,7 +96,7 @@ class Endpoint:
         #: The connections over TCP, by the bytes that they have sent.
         self._connections = Connections(backlog_limit(kind, server, self._accept))
         #: Whether the last call of `receive` left nothing to be read.
-        self._drained = True
+        self.drained = True
         #: The address as it was asked for.
         self.given = address
         self._open()
@@ -115,14 +115,14 @@ class Endpoint:
 
         A connected endpoint's peer is empty.
         """
-        until, self._drained = time.monotonic() + _TURN_S, False
+        until, self.drained = time.monotonic() + _TURN_S, False
         for _ in range(limit):
             if time.monotonic() >= until:
                 return
             try:
                 frames = self.reader.read(until)
             except zmq.Again:
-                self._drained = not self.reader.discarding
+                self.drained = not self.reader.discarding
                 return
             except OversizedMessageError as error:
                 self._hub.rejects.add(error, f"{sender_of([error.first], b'')} at {self!r}")
@@ -187,7 +187,7 @@ class Endpoint:
     def sweep(self, now: float) -> float:
         """Disconnect peers that send messages without end; return the seconds until the next call, 0 for never."""
         if self._connections.due(now):
-            drained = self._drained and not self._socket.poll(0, zmq.POLLIN)  # more may have come since
+            drained = self.drained and not self._socket.poll(0, zmq.POLLIN)  # more may have come since
             for problem in self._connections.sweep(now, drained=drained):
                 self._hub.rejects.add(RemoteProtocolError("unfinished", problem), repr(self), "disconnected")
         return self._connections.sweep_s

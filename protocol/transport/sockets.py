@@ -95,6 +95,10 @@ class Hub:
             endpoint.heed_monitor()
         return list(found)
 
+    def rest(self, seconds: float) -> None:
+        """Let messages gather for so long; `wake`, or a signal that is handled here, ends it."""
+        self._waker.wait(seconds)
+
     def _poll(self, deadline: float) -> list[Any]:
         """Return what is ready before the deadline; connections are swept meanwhile."""
         while True:

@@ -1,6 +1,7 @@
 """Wakes a service's loop out of its wait, from another thread or from a signal handler."""
 
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable
@@ -21,6 +22,12 @@ class Waker:
         """Make the loop's wait return; callable from any thread and from a signal handler."""
         with suppress(BlockingIOError, OSError):  # a full pipe wakes it anyway; a closed one has no loop any more
             self._waker.send(b"\0")
+
+    def wait(self, seconds: float) -> None:
+        """Wait for so long, or until `wake` is called: then the next wait of the loop returns at once."""
+        poller = select.poll()
+        poller.register(self.woken, select.POLLIN)
+        poller.poll(seconds * 1000)
 
     def clear(self) -> None:
         """Read what has been written, so that the loop can wait again."""

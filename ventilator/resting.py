@@ -1,0 +1,26 @@
+"""How long the ventilator may leave messages unread: for as long as every worker has enough to do.
+
+No socket, no clock. Each wake-up of this process takes a core from the workers, and finds its
+code and data pushed out of the caches by them. So reports of several finished tasks are read together, while each
+worker still holds tasks for several times as long.
+"""
+
+from collections.abc import Mapping
+
+from penstock.ventilator.core.stream_queue import StreamQueue
+from penstock.ventilator.core.workers import Workers
+
+#: Longest rest (s), and the shortest that is worth it.
+_MOST_S, _LEAST_S = 0.1, 0.002
+#: Tasks of each worker that a rest leaves over: one may be finished already, and one bridges the way to the worker.
+_LEFT = 2
+
+
+def rest_s(workers: Workers, queues: Mapping[str, StreamQueue]) -> float:
+    """Return for how many seconds messages may wait once ready work was leased; 0: not at all."""
+    held = min((len(worker.held) for worker in workers.values() if worker.able), default=0)
+    if held <= _LEFT or workers.reserved:
+        return 0.0
+    shortest = min((queue.typical_s or 0.0 for queue in queues.values() if queue.works), default=0.0)
+    rest = min(_MOST_S, (held - _LEFT) * shortest)
+    return rest if rest >= max(_LEAST_S, shortest / len(workers)) else 0.0  # else hardly two reports would meet
