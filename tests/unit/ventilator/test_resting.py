@@ -1,10 +1,22 @@
 """How long the ventilator leaves messages unread: never so long that a worker could run out of tasks."""
 
+from collections.abc import Iterator
+
 import pytest
 from support.cores.leases_harness import CoreHarness
 
 from penstock.protocol.messages import Goodbye
 from penstock.ventilator.resting import rest_s
+
+
+@pytest.fixture
+def harness() -> Iterator[CoreHarness]:
+    """Return a harness with a sink and one worker of two slots; invariants are checked once more at the end."""
+    harness = CoreHarness()
+    harness.sink()
+    harness.join(b"a")
+    yield harness
+    harness.leases.validate()
 
 
 def rest(harness: CoreHarness) -> float:
