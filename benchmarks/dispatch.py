@@ -21,9 +21,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from topology.busy_peers import BusyPeers
+from topology.busy_peers import WINDOW, BusyPeers
 
-_WARM_S, _START_S, _ROWS = 1.0, 3600.0, 100_000
+#: Seconds of warming up, and for what is under way to come through twice then; until the ventilator has listed; rows
+#: that are written at once.
+_WARM_S, _FLOWING_S, _START_S, _ROWS = 1.0, 60.0, 3600.0, 100_000
 _ALL = 2**62
 
 
@@ -101,6 +103,7 @@ def measure_case(case: Case, *flags: str) -> Measured:
                 together=case.together,
             )
             peers.run(_WARM_S)
+            peers.run(_FLOWING_S, 2 * WINDOW)
             before_mb, used, own_s, began = _resident_mb(pid), _used(pid), time.process_time(), time.perf_counter()
             done = peers.run(case.seconds, case.tasks)
             took = time.perf_counter() - began

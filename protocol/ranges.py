@@ -70,6 +70,8 @@ def intersect(left: Ranges, right: Ranges) -> Ranges:
 def clipped(ranges: Ranges, low: int, high: int) -> Ranges:
     """Return what is in `ranges` and in [low, high), at the cost of a search."""
     first = bisect_right(ranges, (low, 2**63)) - 1
+    if first >= 0 and high <= ranges[first][1]:  # it holds all of them: most often so
+        return ((low, high),) if low < high else ()
     if first < 0 or ranges[first][1] <= low:
         first += 1
     last = first

@@ -127,6 +127,8 @@ class BusyPeers:
         self._selector = selectors.DefaultSelector()
         #: The first task of the window: all before it have come, to all sinks.
         self.base = 0
+        #: Tasks that workers have finished; at most a window of them has not come to all sinks.
+        self.finished = 0
         names = [f"sink-{n}" for n in range(sinks)] if sinks > 1 else [""]
         self._sinks = {
             name: _Sink(
@@ -158,10 +160,10 @@ class BusyPeers:
             raise TimeoutError(f"the ventilator has welcomed {len(welcome)} of {workers + sinks} peers")
 
     def run(self, seconds: float, tasks: int = 2**62) -> int:
-        """Work for so long, or until so many tasks more are through; return how many were."""
+        """Work for so long, or until so many tasks more are finished; return how many were."""
         began = reported = beaten = time.perf_counter()
-        before = self.base
-        while (now := time.perf_counter()) < began + seconds and self.base < before + tasks:
+        before = self.finished
+        while (now := time.perf_counter()) < began + seconds and self.finished < before + tasks:
             for key, _ in self._selector.select(0.002):
                 if isinstance(key.data, _Sink):
                     self._hear(key.data)
@@ -173,7 +175,7 @@ class BusyPeers:
             if now - beaten > _BEAT_S:
                 beaten = now
                 self._beat()
-        return self.base - before
+        return self.finished - before
 
     def close(self) -> None:
         """Hang up."""
@@ -196,6 +198,7 @@ class BusyPeers:
                     b'{"key":{"stream":"%s","ordinal":%d},"timings":{"read_s":0.001,"decode_s":0.01,'
                     b'"transform_s":0.002,"send_s":0.0001}}' % (self._stream.encode(), ordinal)
                 )
+            self.finished += len(done)
             for part in [done] if self._together else [[each] for each in done]:
                 link.send_raw(_KIND + b"Finished", b'{"done":[%s]}' % b",".join(part))
 

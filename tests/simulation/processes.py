@@ -4,6 +4,7 @@ Every process can be killed and started at any moment; everything that it will d
 `worker_process.py` and `trainer_process.py` hold the other two.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, assert_never
 
@@ -100,10 +101,13 @@ class VentilatorProcess(Process):
     """The ventilator."""
 
     leases: Leases
+    #: When it turns next, though no message comes.
+    _turn_at = math.inf
 
     def start(self) -> None:
         """Bind and begin to tick."""
         super().start()
+        self._turn_at = math.inf
         self.leases = self._new_core(str(self.generation))
         self.world.network.bind(self.name, self)
         self.later(0.0, self._tick)
@@ -143,10 +147,17 @@ class VentilatorProcess(Process):
         self._turn()
         self.later(self.leases.next_timer(self.now) - self.now, self._tick)
 
+    def _turn_again(self) -> None:
+        self._turn_at = math.inf
+        self._turn()
+
     def _turn(self) -> None:
         self.world.watch(self.leases)
         self._execute(self.leases.dispatch(self.now))
         self.world.blame(self.leases)
+        if (again := self.leases.next_dispatch()) < self._turn_at:
+            self._turn_at = again
+            self.later(max(0.001, again - self.now), self._turn_again)
         if self.world.due:
             self.leases.validate()
 

@@ -108,6 +108,8 @@ class Leases:
         self.sinks = Sinks(
             self.queues, self.workers, intervals, lease_key.issuer, self.policy.attempts, new_link=new_link
         )
+        #: Returns when to call `dispatch` again at the latest, though no message comes.
+        self.next_dispatch = self.sinks.next_review
         second_words = SecondWords(self.workers, self.policy.second_word_s)
         suspects = Suspects(self.workers, second_words, self.policy.hedge_s)
         prover = LeaseProver(lease_key)

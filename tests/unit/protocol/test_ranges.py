@@ -54,3 +54,9 @@ def test_normal_is_what_normalising_leaves_alone(pairs: list[tuple[int, int]]) -
     given_ranges = tuple(pairs)
     normal = ranges.normalise(pairs) == given_ranges and all(start >= 0 for start, _ in pairs)
     assert normal == ranges.is_normal(given_ranges)
+
+
+@given(_numbers, st.integers(0, 45), st.integers(0, 45))
+def test_a_clipping_is_what_lies_between_two_numbers(numbers: set[int], low: int, high: int) -> None:
+    """Clipped returns the intersection with one span, in normal form; nothing if the span is empty."""
+    assert of({number for number in numbers if low <= number < high}) == ranges.clipped(of(numbers), low, high)

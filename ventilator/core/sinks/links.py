@@ -4,6 +4,7 @@ Part of the leases core: no socket, no clock. What a sink that is alone says of 
 is. What several sinks say is merged (`shared_stream.py`), and what failed is decided for all of them (`settling.py`).
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from penstock.protocol.heartbeat import Liveness
@@ -28,6 +29,8 @@ from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.work import Work
 from penstock.ventilator.core.workers import Workers
 
+#: Longest time (s) that reports of several sinks wait for those of others: deciding by many at once costs as much.
+_REVIEW_S = 0.01
 #: Heartbeats for which nothing is decided after the first of several sinks has joined: others may know outcomes that an
 #: earlier ventilator published.
 _PATIENT_BEATS = 2.5
@@ -59,8 +62,8 @@ class Sinks:
         self.fewer = False
         #: When outcomes may be decided.
         self._decides_at = 0.0
-        #: Whether anything was reported since the last review.
-        self._changed = False
+        #: Whether anything was reported since the last review, and by how many sinks; when that was.
+        self._changed, self._reports, self._reviewed_at = False, 0, -math.inf
 
     @property
     def first(self) -> SinkLink:
@@ -150,7 +153,7 @@ class Sinks:
         if needs is None:
             return []
         if self._shared:
-            self._changed = True
+            self._changed, self._reports = True, self._reports + 1
             for name, stream in self._shared.items():
                 stream.take(peer, needs.get(name), message.sequence)
             return []
@@ -190,11 +193,17 @@ class Sinks:
         """Return all sinks that are or were connected, by name."""
         return [self._links[name] for name in sorted(self._links)]
 
+    def next_review(self) -> float:
+        """Return when to call `review` at the latest, though nothing comes."""
+        return self._reviewed_at + _REVIEW_S if self._shared and self._changed else math.inf
+
     def review(self, delivery: Delivery, now: float) -> list[Instruction]:
         """Decide by what several sinks have reported, once for all reports that have come; tell them what is new."""
         if not self._shared or not self._changed:
             return []
-        self._changed = False
+        if 2 * self._reports < len(self._by_peer) and now < self.next_review():
+            return []
+        self._changed, self._reports, self._reviewed_at = False, 0, now
         out: list[Instruction] = []
         for stream in self._shared.values():
             if now >= self._decides_at:

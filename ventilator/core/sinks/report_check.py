@@ -3,6 +3,8 @@
 Part of the leases core: no socket, no clock.
 """
 
+from operator import attrgetter
+
 from penstock.protocol import ranges
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.messages import StreamNeed
@@ -10,6 +12,8 @@ from penstock.protocol.order import Geometry
 
 #: No position is higher than this; far below what numpy's integers hold.
 _LAST = 2**61
+#: A report lists thousands of results until they are settled, nearly all of them whole.
+_ORDINAL, _OFFSETS = attrgetter("ordinal"), attrgetter("offsets")
 
 
 def check_need(geometry: Geometry, need: StreamNeed) -> None:
@@ -21,15 +25,16 @@ def check_need(geometry: Geometry, need: StreamNeed) -> None:
     if any(stop > _LAST for _, stop in need.lacks[-1:]) or _start(geometry, highest) > _LAST:
         raise RemoteProtocolError("progress", f"{name}: positions or tasks beyond all ends")
     end = _LAST // geometry.samples_per_epoch * geometry.tasks_per_epoch  # the first task beyond `_LAST`
-    if any(made.ordinal >= end for made in need.made):
+    if max(map(_ORDINAL, need.made), default=0) >= end:
         raise RemoteProtocolError("progress", f"{name}: tasks beyond all ends")
-    told = [(made.ordinal, made.offsets[-1:]) for made in need.made if made.offsets]
+    partly = [made for made in need.made if made.offsets] if any(map(_OFFSETS, need.made)) else []
+    told = [(made.ordinal, made.offsets[-1:]) for made in partly]
     told += [(each.ordinal, (each.failure.offset,)) for each in need.failing]
     told += [(each.ordinal, (each.failure.offset,)) for each in need.failed]
     for ordinal, offsets in told:
         if _start(geometry, ordinal) > _LAST or any(each >= len(geometry.slots(ordinal)) for each in offsets):
             raise RemoteProtocolError("progress", f"{name}/{ordinal}: has no items {offsets}")
-    if any(made.offsets and list(made.offsets) != sorted(set(made.offsets)) for made in need.made):
+    if any(list(made.offsets) != sorted(set(made.offsets)) for made in partly):
         raise RemoteProtocolError("progress", f"{name}: no list of items")
 
 

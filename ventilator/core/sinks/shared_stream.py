@@ -56,13 +56,12 @@ class SharedStream:
     settling: Settling
     _needs: dict[bytes, _Need] = field(default_factory=dict)
     _patience: Patience = field(default_factory=Patience)
-    #: Who lacks samples of which tasks; None: not found since the last report.
+    #: Who lacks samples of which tasks; None: not found since the needs were merged.
     _claims: Claims | None = None
 
     def take(self, peer: bytes, need: StreamNeed | None, report: int) -> None:
         """Adopt a sink's report. Raises RemoteProtocolError if it makes no sense."""
         before = self._needs.get(peer)
-        self._claims = None
         if need is None:
             self._needs.pop(peer, None)
             return
@@ -81,7 +80,6 @@ class SharedStream:
     def lose(self, peer: bytes) -> None:
         """Forget what a sink needed."""
         self._needs.pop(peer, None)
-        self._claims = None
 
     def settle(self) -> None:
         """Decide by all that came to the sinks, and by what was given up."""
@@ -96,6 +94,7 @@ class SharedStream:
 
     def merge(self, held: Callable[[TaskKey], bool], now: float) -> list[Work]:
         """Give the queue what all sinks need together; return the work that none needs any more."""
+        self._claims = None
         if not self._needs:
             return self.queue.need(None, held, now)
         settling = self.settling
@@ -164,7 +163,7 @@ class SharedStream:
         if self._claims is None or self._claims.names is not names:
             self._claims = Claims(names, {peer: known.lacking for peer, known in self._needs.items()})
         for peer in self._claims.of(work.key.ordinal):
-            if places := self._lacked(peer, work.key):
+            if peer in self._needs and (places := self._lacked(peer, work.key)):
                 destined[peer] = places[:MOST_SPANS]
         if not destined:  # only what failed is to be known: the first sink that asks hears it
             ordinal = work.key.ordinal
@@ -208,7 +207,7 @@ class SharedStream:
     def _lacked(self, peer: bytes, key: TaskKey) -> Ranges:
         """Return the same, ascending, as ranges."""
         span = self.queue.geometry.span(key.ordinal)
-        if span is None or key.which is not None or self.settling.failed(key.ordinal):
+        if span is None or key.which is not None or (self.settling.any_failed and self.settling.failed(key.ordinal)):
             return ranges.from_sorted(np.unique(self._lacks(peer, key)).tolist())
         return ranges.clipped(self._needs[peer].need.lacks, *span)
 
