@@ -25,6 +25,9 @@ from penstock.sources.files import FileIdentity
 from penstock.sources.paths import is_folder
 from penstock.sources.url_files.shard_counts import ShardCounts
 
+#: Labels that are counted at once.
+_COUNTED = 1_000_000
+
 #: Where each root of the spec lies for this host: a folder, or a URL.
 Roots = Mapping[str, str | Path]
 
@@ -100,7 +103,9 @@ def count_classes(classes: Sequence[str], labels: npt.NDArray[np.int32]) -> dict
     """Return how many of the labels each class has."""
     if not classes:
         return {}
-    found = np.bincount(labels, minlength=len(classes))
+    found = np.zeros(len(classes), np.int64)
+    for first in range(0, len(labels), _COUNTED):  # numpy takes 8 bytes for each label that it counts
+        found += np.bincount(labels[first : first + _COUNTED], minlength=len(classes))
     return dict(zip(classes, found.tolist(), strict=True))
 
 

@@ -14,7 +14,7 @@ from penstock.protocol.spec.choice.sampling import Sampling
 from penstock.protocol.spec.spec import Stream
 from penstock.protocol.storage.labels import some
 from penstock.sources.base import Listing
-from penstock.sources.choice.selected_listing import SelectedListing, labels_of
+from penstock.sources.choice.selected_listing import SelectedListing, labels_of, weights_of
 
 #: Shards of a source whose order goes by them: every peer knows their sizes.
 _MOST_SHARDS = 100_000
@@ -135,9 +135,10 @@ def _by_class(sampling: Sampling, listing: Listing, where: str) -> tuple[Listing
 
 
 def _by_column(listing: Listing, where: str) -> tuple[Listing, list[int], tuple[int, ...]]:
-    if listing.weights is None:
+    weights = weights_of(listing)
+    if weights is None:
         raise SourceError(f'{where}: sampling.by = "column" needs source.weight_column, the column with the weights')
-    raw, of_raw = np.unique(listing.weights, return_inverse=True)
+    raw, of_raw = np.unique(weights, return_inverse=True)
     values, of_rounded = np.unique([float(f"{each:.3g}") for each in raw.tolist()], return_inverse=True)
     of_value = of_rounded[of_raw]
     sizes = np.bincount(of_value, minlength=len(values))
@@ -149,8 +150,8 @@ def _by_column(listing: Listing, where: str) -> tuple[Listing, list[int], tuple[
     if not values[-1] > 0:
         raise SourceError(f"{where}: source.weight_column: all weights are 0: give an item a weight above 0")
     shares = whole([float(value) for value in values])
-    weights = [size * share for size, share in zip(sizes.tolist(), shares, strict=True)]
-    return _sorted(listing, of_value.astype(np.int64)), sizes.tolist(), tuple(weights)
+    of_groups = [size * share for size, share in zip(sizes.tolist(), shares, strict=True)]
+    return _sorted(listing, of_value.astype(np.int64)), sizes.tolist(), tuple(of_groups)
 
 
 def _sorted(listing: Listing, numbers: Int64s) -> Listing:

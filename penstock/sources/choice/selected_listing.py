@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from penstock.protocol.order import Int64s
 from penstock.protocol.records import Item
@@ -25,7 +26,8 @@ class SelectedListing(Listing):
         self.copy_digest = below.copy_digest
         self.image_size: ImageSize | None = below.image_size
         self.passed_over: Mapping[str, int] = below.passed_over
-        self.weights = None if below.weights is None else below.weights[chosen]
+        weights = weights_of(below)
+        self.weights = None if weights is None else weights[chosen]
         self.digest = self._digest()
 
     def __len__(self) -> int:
@@ -88,3 +90,10 @@ def labels_of(listing: Listing) -> Int32s:
     if isinstance(found, np.ndarray):
         return found
     return np.fromiter(map(listing.label, range(len(listing))), np.int32, len(listing))
+
+
+def weights_of(listing: Listing) -> npt.NDArray[np.float64] | None:
+    """Return the weight of every item, if they have weights."""
+    if isinstance(listing, FileListing) and listing.pages is not None and listing.weights is not None:
+        listing.pages.check_weights(len(listing))
+    return listing.weights

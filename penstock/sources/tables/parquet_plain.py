@@ -16,7 +16,7 @@ import numpy as np
 from penstock.sources.tables.parquet_pages import Page, pages_of
 
 #: Bytes that the rows may take, and how many rows are tried; fewer are not worth it.
-_PLAIN_BYTES, _ROWS = 32_000_000, (65_536, 32_768, 16_384, 8_192)
+_PLAIN_BYTES, _ROWS = 5_000_000, (65_536, 32_768, 16_384, 8_192)
 #: Largest dictionary that is looked through (bytes); those of pyarrow have 1 MB. And what it may be compressed by.
 _DICTIONARY_BYTES, _CODECS = 2_000_000, frozenset({"SNAPPY", "GZIP", "ZSTD", "BROTLI"})
 #: Encodings: text written out, and numbers of values of the dictionary.

@@ -91,7 +91,8 @@ class Spool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close and remove the files. A listing that was built stays mapped."""
-        self._cleanup.close()
+        with suppress(OSError):  # what was not written yet, on a full disk: all files are closed all the same
+            self._cleanup.close()
 
     def __len__(self) -> int:
         """Return the number of items so far."""

@@ -6,63 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.sources.kept_listings import facts, kept, listed, write
 
-from penstock.protocol.errors import SourceError
-from penstock.sources import manifest_rows
-from penstock.sources.base import Listing, list_source
-from penstock.sources.choice.selected_listing import labels_of
+from penstock.sources.base import list_source
 from penstock.sources.manifest import ManifestSource
 from penstock.sources.tables import index_file, listing_index
-
-#: Bytes of the paths of 300 items in an index.
-PATHS = 4096
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a root with an old manifest of 300 rows; indexes are kept of small ones, too."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(listing_index, "LEAST_BYTES", 1)
-    write(tmp_path, 300)
-    return tmp_path
-
-
-def write(root: Path, rows: int, age_s: float = 100.0) -> None:
-    """Write a manifest that was changed so long ago."""
-    lines = [f"a/{number}.jpg,{'cat' if number % 3 else 'dog'}" for number in range(rows)]
-    (root / "m.csv").write_text("\n".join(["path,label", *lines]), encoding="utf-8")
-    then = (root / "m.csv").stat().st_mtime - age_s
-    os.utime(root / "m.csv", (then, then))
-
-
-def listed(root: Path, **fields: Any) -> Listing:
-    """List the manifest."""
-    return list_source(ManifestSource(kind="manifest", root="r", path="m.csv", **fields), {"r": str(root)})
-
-
-def kept(root: Path) -> list[Path]:
-    """Return all indexes."""
-    return list((root / "cache/penstock/listings").iterdir())
-
-
-def facts(listing: Listing) -> list[object]:
-    """Return all that a listing says."""
-    items = [listing.item(index) for index in range(len(listing))]
-    return [listing.digest, listing.classes, listing.counts(), items]
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the list to which each reading of a manifest is added."""
-    done: list[str] = []
-    real = manifest_rows.list_rows
-
-    def list_rows(*arguments: Any) -> Any:
-        done.append(arguments[2])
-        return real(*arguments)
-
-    monkeypatch.setattr("penstock.sources.manifest.list_rows", list_rows)
-    return done
 
 
 def test_a_later_start_reads_no_manifest(root: Path, reads: list[str]) -> None:
@@ -265,31 +213,3 @@ def test_pages_are_given_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(index_file.Pages, "give_back", give_back)
     assert [f"a/{index}.jpg" for index in range(25)] == [again.item(index).path for index in range(25)]
     assert 2 == len(given)
-
-
-@pytest.mark.parametrize("where", ["starts", "labels", "paths"])
-def test_damage_in_the_body_is_noticed_where_it_is_used(where: str, root: Path, reads: list[str]) -> None:
-    """Each number and name bears a checksum with its block: the message names the file, and the next start mends it."""
-    first = facts(listed(root))
-    [file] = (root / "cache/penstock/listings").iterdir()
-    content = bytearray(file.read_bytes())
-    content[{"paths": 200, "starts": PATHS + 8 * 17, "labels": PATHS + 8 * 301 + 4 * 17}[where]] ^= 4
-    file.write_bytes(content)
-    opened = listed(root)
-    with pytest.raises(SourceError, match=r"this kept listing of a manifest is damaged.*start again"):
-        facts(opened)
-    assert not file.exists()
-    assert first == facts(listed(root))
-    assert 2 == len(reads)
-
-
-def test_damaged_labels_are_noticed_where_all_are_used(root: Path) -> None:
-    """By counting them, and by balanced sampling."""
-    for use in (lambda listing: listing.counts(), labels_of):
-        listed(root)
-        [file] = (root / "cache/penstock/listings").iterdir()
-        content = bytearray(file.read_bytes())
-        content[PATHS + 8 * 301 + 4 * 17] ^= 1
-        file.write_bytes(content)
-        with pytest.raises(SourceError, match="is damaged"):
-            use(listed(root))
