@@ -23,7 +23,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 help:
 	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
 	@echo 'make test [ARGS=...]     run the tests'
-	@echo 'make test-TIER           a tier that needs more: slow, long, hosts (root), browser (Chromium), compose (Docker), torch, formats, engines'
+	@echo 'make test-TIER           a tier that needs more: slow, long, hosts (root), browser (Chromium), compose (Docker), torch, formats, engines, kubernetes'
 	@echo 'make bench-kernels       compare the kernels with torchvision and Albumentations on one core'
 	@echo 'make check               format, lint, types, layout, the built wheel in a fresh environment, the documentation'
 	@echo 'make docs                 build the documentation site in build/site, and check every link in it'
@@ -75,7 +75,7 @@ test-%: $(STAMP)
 	.venv/bin/pytest -m $* $(ARGS)
 
 test-slow: $(STAMP)
-	.venv/bin/pytest -m 'slow and not compose and not hosts and not browser and not torch and not formats and not engines and not long' \
+	.venv/bin/pytest -m 'slow and not compose and not hosts and not browser and not torch and not formats and not engines and not kubernetes and not long' \
 	  -n $(JOBS) --dist worksteal $(ARGS)
 
 # Packages of hundreds of MB have an environment of their own: `make demo` and `make test` stay light.
@@ -156,6 +156,14 @@ $(ENGINES)/.set-up-in: pyproject.toml setup.py constraints.txt tests/engines/req
 	$(ENGINES_PIP) install -c constraints.txt --upgrade pip
 	$(ENGINES_PIP) install -c constraints.txt --build-constraint constraints.txt -r tests/engines/requirements.txt -e . --group torch
 	@pwd -P > $@
+
+# A real Kubernetes cluster of two nodes: its programs are built once, from Debian's sources, and kept in a cache folder.
+test-kubernetes: $(STAMP)
+	@if test "$$(id -u)" = 0 && command -v apt-get >/dev/null && ! { command -v dnsmasq && command -v rsync; } >/dev/null; then \
+	  apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends \
+	    dnsmasq-base dpkg-dev gcc libc6-dev rsync || echo 'packages cannot be installed: the tests are skipped' >&2; fi
+	@tests/kubernetes/build.sh || echo 'Kubernetes cannot be built here: its tests are skipped' >&2
+	.venv/bin/pytest -m kubernetes tests/kubernetes $(ARGS)
 
 # MosaicML's own writer, which brings PyTorch with CUDA (6 GB): not part of CI, where the files are written by hand.
 test-formats-mosaicml: $(FORMATS)/.set-up-in $(FORMATS)-mosaicml/.set-up-in

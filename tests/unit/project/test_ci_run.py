@@ -40,11 +40,11 @@ class Machine:
         self.program(self._shared / "up", text)
         self.program(self._shared / "down", "echo engine-down >> made")
 
-    def run(self, fails: str = "nothing", says: str = "") -> tuple[int, list[str], list[str]]:
+    def run(self, fails: str = "nothing", says: str = "", **variables: str) -> tuple[int, list[str], list[str]]:
         """Run the script; return its exit status, what it said, and what was asked of `make` and the engine."""
         done = subprocess.run(
             [self.clone / ".ci" / "run"],
-            env={"PATH": str(self._bin), "HOME": os.devnull, "FAILS": fails, "SAYS": says},
+            env={"PATH": str(self._bin), "HOME": os.devnull, "FAILS": fails, "SAYS": says, **variables},
             capture_output=True,
             text=True,
             timeout=60,
@@ -85,6 +85,25 @@ def test_an_engine_that_answers_gets_its_tier(engine: str, machine: Machine) -> 
     status, said, _ = machine.run(fails="test-compose")
     assert (1, SUMMARY) == (status, said[-1])
     assert "FAILED: make test-compose" in said
+
+
+def test_a_cluster_is_tested_where_its_build_is_kept(machine: Machine, tmp_path: Path) -> None:
+    """Its build takes minutes, so CI makes none: the tier is left out, loudly, unless there is a complete one."""
+    machine.docker(0)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    status, said, made = machine.run(PENSTOCK_KUBERNETES=str(kept))
+    assert (0, False) == (status, "test-kubernetes" in made)
+    assert f"SKIPPED, NOT TESTED HERE: kubernetes: no build in {kept} (`make test-kubernetes` makes it)" in said
+    (kept / "complete").touch()
+    status, said, made = machine.run(PENSTOCK_KUBERNETES=str(kept))
+    assert (0, 1) == (status, made.count("test-kubernetes"))
+    assert "kubernetes" not in " ".join(said)
+    machine.docker(1)
+    assert (
+        "SKIPPED, NOT TESTED HERE: kubernetes: no Docker engine answers"
+        in machine.run(PENSTOCK_KUBERNETES=str(kept))[1]
+    )
 
 
 @pytest.mark.parametrize("target", ["check", "test-long", "test"])
