@@ -1,10 +1,11 @@
 """Peers of a ventilator that cost little themselves: a thousand workers and many sinks in one process.
 
 Each has a connection and an identity of its own, and says what its service would say; but no ZeroMQ socket, of which a
-thousand take longer to wait for than the ventilator takes to answer them. Workers finish at once what they get, all of
-it in one message or each task in one of its own. Sinks report every 10 ms, as real ones under load do: one alone lists
-what is missing; of several, each lists what it does not know the outcome of, what it lacks, and what came. A batch goes
-to one sink after the other, and the window moves on when the slowest sink has its batch.
+thousand take longer to wait for than the ventilator takes to answer them. Workers finish at once what they get, and say
+so (the ventilator rests while tasks take long): all of it in one message, or each task in one of its own. Sinks report
+every 10 ms, as real ones under load do: one alone lists what is missing; of several, each lists what it does not know
+the outcome of, what it lacks, and what came. A batch goes to one sink after the other, and the window moves on when the
+slowest sink has its batch.
 """
 
 import json
@@ -195,8 +196,8 @@ class BusyPeers:
                     if 0 <= place < WINDOW:
                         self._sinks[name].here[place] = True
                 done.append(
-                    b'{"key":{"stream":"%s","ordinal":%d},"timings":{"read_s":0.001,"decode_s":0.01,'
-                    b'"transform_s":0.002,"send_s":0.0001}}' % (self._stream.encode(), ordinal)
+                    b'{"key":{"stream":"%s","ordinal":%d},"timings":{"read_s":0.000001,'
+                    b'"decode_s":0.000001,"transform_s":0.000001,"send_s":0.000001}}' % (self._stream.encode(), ordinal)
                 )
             self.finished += len(done)
             for part in [done] if self._together else [[each] for each in done]:
