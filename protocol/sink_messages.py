@@ -42,6 +42,8 @@ class Made(Message):
     """Its task."""
     offsets: Annotated[tuple[Count, ...], Field(max_length=4096)] = ()
     """Offsets of the items that were made; none: all of the task's."""
+    shown: bool = True
+    """Whether samples of each of them came here; else a worker says so that had none for this sink."""
     issuer: Text = ""
     """The ventilator that leased it,"""
     holder: Count = 0

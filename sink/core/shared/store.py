@@ -224,8 +224,21 @@ class SharedStore(Store):
             lost, places = self.known.failed(ordinal), self.geometry.positions(ordinal)
             failures = [each for each in failures if each.offset not in lost and not self.is_here(places[each.offset])]
             made = []
-        new = bool(made) and self.witnesses.add_made(ordinal, made, word.holder)
+        shown = self._shown(ordinal, made) if made else []
+        new = bool(shown) and self.witnesses.add_made(ordinal, shown, word.holder, shown=True)
+        if len(shown) < len(made):
+            said = set(made) - set(shown)
+            new |= self.witnesses.add_made(ordinal, said, word.holder, shown=False)
         return (bool(failures) and self.witnesses.add_failing(ordinal, failures, word)) or new
+
+    def _shown(self, ordinal: int, offsets: Sequence[int]) -> Sequence[int]:
+        """Return the offsets of those of a task's items of which any sample is here: nobody needs to be believed."""
+        places = self.geometry.positions(ordinal)[offsets]
+        rows = self._rows.get(self.geometry.block_of(int(places[0, 0]))[0])
+        if rows is None:
+            return []
+        here = np.flatnonzero((rows.index[places - rows.start] >= 0).any(axis=1)).tolist()
+        return offsets if len(here) == len(offsets) else [offsets[number] for number in here]
 
     @property
     def samples(self) -> int:

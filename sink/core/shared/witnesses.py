@@ -20,14 +20,14 @@ class Witnesses:
 
     def __init__(self) -> None:
         """Start without results."""
-        #: By task and worker, the offsets of the items that were made.
-        self._made: dict[int, dict[Holder, set[int]]] = {}
+        #: By task, by worker and by whether samples of them are here: the offsets of the items that were made.
+        self._made: dict[int, dict[tuple[Holder, bool], set[int]]] = {}
         #: By task and offset of the item, the failures that workers reported.
         self._failing: dict[int, dict[int, dict[Holder, Failing]]] = {}
 
-    def add_made(self, ordinal: int, offsets: Iterable[int], holder: Holder) -> bool:
-        """Note items that a worker made; return whether that is new."""
-        known = self._made.setdefault(ordinal, {}).setdefault(holder, set())
+    def add_made(self, ordinal: int, offsets: Iterable[int], holder: Holder, *, shown: bool) -> bool:
+        """Note items that a worker made, of which samples are here if they are `shown`; return whether that is new."""
+        known = self._made.setdefault(ordinal, {}).setdefault((holder, shown), set())
         before = len(known)
         known.update(offsets)
         return len(known) > before
@@ -73,9 +73,9 @@ class Witnesses:
         for ordinal in sorted(self._made):
             if not holds(missing, ordinal):
                 continue
-            for (issuer, holder), offsets in self._made[ordinal].items():
+            for ((issuer, holder), shown), offsets in self._made[ordinal].items():
                 which = () if len(offsets) == items(ordinal) else tuple(sorted(offsets))[:_MOST_MADE]
-                found.append(Made(ordinal=ordinal, offsets=which, issuer=issuer, holder=holder))
+                found.append(Made(ordinal=ordinal, offsets=which, shown=shown, issuer=issuer, holder=holder))
             if len(found) >= _MOST_MADE:
                 break
         return tuple(found)

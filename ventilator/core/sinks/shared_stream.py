@@ -17,6 +17,7 @@ from penstock.protocol.outcomes.failing_text import failed_in
 from penstock.protocol.outcomes.shares import positions_of
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_SPANS
+from penstock.ventilator.core.sinks.belief import believed
 from penstock.ventilator.core.sinks.claims import Claims, tasks_at
 from penstock.ventilator.core.sinks.patience import NOWHERE, Patience, Reach, reach_of
 from penstock.ventilator.core.sinks.report_check import check_need
@@ -85,7 +86,8 @@ class SharedStream:
         """Decide by all that came to the sinks, and by what was given up."""
         for known in self._needs.values():
             if known.fresh:
-                self.settling.hear(known.need.made, known.need.failing)
+                lacks = [each.need.lacks for each in self._needs.values()]
+                self.settling.hear(list(believed(known.need.made, self.queue.geometry, lacks)), known.need.failing)
                 known.fresh = False
         for work in list(self.queue.works.values()) if self.queue.deaths.poison else ():
             if work.failure:

@@ -112,6 +112,14 @@ def test_failures_are_reported_until_they_count(harness: CoreHarness) -> None:
     assert 1 == len(harness.ledger)
 
 
+def test_what_came_without_samples_is_only_said(harness: CoreHarness) -> None:
+    """A result brings one item's samples, and says of the others that they were made: the ventilator hears which."""
+    bring(harness, 1, ((5, 6),))
+    assert [(True, (1,)), (False, (0, 2, 3))] == [(each.shown, each.offsets) for each in need(harness).made]
+    bring(harness, 1, ((4, 8),))
+    assert (True, ()) in [(each.shown, each.offsets) for each in need(harness).made]
+
+
 def test_another_ventilator_hears_what_is_known_until_it_answers(harness: CoreHarness) -> None:
     """It must not decide otherwise; an answer to an earlier report is none."""
     publish(harness, (0, 2), failed=(broken(harness, 0, 2),))

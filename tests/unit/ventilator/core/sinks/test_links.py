@@ -224,6 +224,26 @@ def test_failures_count_once_for_all_sinks(stack: Stack) -> None:
     assert (2, (Destination(sink="b", positions=((2, 3),)),)) == (task.key.item_offset, task.destinations)
 
 
+def test_a_claim_without_samples_is_not_believed_of_what_a_sink_lacks(stack: Stack) -> None:
+    """A worker that lies says it made an item that nobody can make: what fails at others then counts, for all sinks."""
+    stack.join("a", "b")
+    stack.need("a", (0, 1), lacks=((0, 2),))
+    claim = Made(ordinal=0, shown=False, issuer="v", holder=7)
+    assert {} == outcomes(stack.need("b", (0, 1), made=(claim,)))
+    failure = Failure(offset=1, item=stack.plan.indices(0).tolist()[1], path="x", reason="broken")
+    came = Made(ordinal=0, offsets=(0,), issuer="v", holder=1)
+    failing = Failing(ordinal=0, failure=failure, issuer="v", holder=1)
+    told = outcomes(stack.need("a", (0, 1), lacks=((1, 2),), made=(came,), failing=(failing,)))
+    assert [[failure], [failure]] == [[each.failure for each in message.failed] for message in told.values()]
+
+
+def test_a_claim_without_samples_is_believed_of_what_no_sink_lacks(stack: Stack) -> None:
+    """Nobody has samples of it, but that nothing failed is to be known."""
+    stack.join("a", "b")
+    told = outcomes(stack.need("b", (0, 1), made=(Made(ordinal=0, shown=False, issuer="v", holder=7),)))
+    assert [((0, 1),)] == [message.settled for message in told.values()]
+
+
 @pytest.mark.parametrize(
     "nonsense",
     [
