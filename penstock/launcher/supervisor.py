@@ -121,11 +121,12 @@ class Supervisor:
             child.process.terminate()
             self._leaving.append(child)
 
-    def drain(self, seconds: float) -> None:
-        """Ask all processes to drain and leave; return when they have, or after `seconds`."""
+    def drain(self, seconds: float, first: str = "") -> None:
+        """Ask processes whose name starts so to drain and leave; return when they have, or after `seconds`."""
         with self._lock:
-            processes = [child.process for child in self.children.values()]
-            for name in list(self.children):
+            names = [name for name in self.children if name.startswith(first)]
+            processes = [self.children[name].process for name in names]
+            for name in names:
                 self.remove(name)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and any(each.poll() is None for each in processes):

@@ -2,6 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+#: A sink on every node where ranks read.
+PER_NODE: Literal["per-node"] = "per-node"
+#: How many sinks a stack has.
+SinkCount = int | Literal["per-node"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,8 @@ class StackSettings:
     workers_per_actor: int
     #: Folder of each node for decoded images; empty: the worker's default.
     cache: str
+    #: 1: the actor of the services runs it, at the addresses above. Others have actors of their own.
+    sinks: SinkCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,26 @@ class WorkerSettings:
     keys: str
     count: int
     cache: str
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSettings:
+    """What the actor of one of several sinks runs."""
+
+    name: str
+    ventilator: str
+    keys: str
+    #: What it gives to trainers.
+    trainer_keys: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Who reads: a rank, and the node that it runs on."""
+
+    node: str
+    rank: int
+    world_size: int
 
 
 @dataclass(frozen=True, slots=True)

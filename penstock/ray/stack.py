@@ -14,21 +14,24 @@ from types import TracebackType
 from typing import Any, Self
 
 from penstock.commands.keys import ExportSettings, InitSettings, export, init
-from penstock.launcher.addresses import free_ports
+from penstock.launcher.local_sinks import check_sinks
 from penstock.launcher.worker_count import WorkerCount, Workers
 from penstock.protocol.errors import DeadlineError, SpecError, StackError
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.roots import absolute_root
 from penstock.protocol.spec.spec import Spec, as_spec
 from penstock.protocol.transport.own_files import open_own
-from penstock.ray.actors import StackActor, ray
-from penstock.ray.settings import StackSettings, TrainerSettings
+from penstock.ray.actors import StackActor
+from penstock.ray.api import on_node, ray
+from penstock.ray.processes import ports_here
+from penstock.ray.settings import PER_NODE, Reading, SinkCount, StackSettings, TrainerSettings
 from penstock.trainer.client.feed import Feed
+from penstock.trainer.client.ranks import find_rank
 
-#: Ports of which a stack takes three: below those that kernels give to programs that ask for any.
-_PORTS = range(20_000, 32_000)
 #: Seconds for the services to list the sources, for an answer of an actor, and for the end.
 _START_S, _ANSWER_S, _STOP_S = 300.0, 30.0, 60.0
+#: Seconds for a sink's actor to start on its node, and to answer a feed that has lost it: the feed asks again.
+_SINK_S, _AGAIN_S = 120.0, 5.0
 _LOOK_S = 0.2
 
 
@@ -88,7 +91,7 @@ def start(  # noqa: PLR0913 - by keyword, each with a default
     spec: str | Path | Mapping[str, Any] | Spec,
     *,
     workers: Workers = (1, 64),
-    sinks: int = 1,
+    sinks: SinkCount = 1,
     workers_per_actor: int = 1,
     roots: Mapping[str, str | os.PathLike[str]] | None = None,
     cache: str = "",
@@ -97,14 +100,15 @@ def start(  # noqa: PLR0913 - by keyword, each with a default
     """Start a stack in this Ray job: services on this node, workers wherever Ray has room; return when it is ready.
 
     `workers` is a number or bounds such as (2, 64), between which their number follows the need; each reserves a CPU,
-    `workers_per_actor` of them on one node. Ray's autoscaler adds nodes for those that have none. `roots` maps root
-    names to folders of the nodes, `cache` is the folder of each node for decoded images. `name` is that of the actor,
-    which `penstock.ray.connect` looks for. The stack ends with the program, or with `stop`.
+    `workers_per_actor` of them on one node. Ray's autoscaler adds nodes for those that have none. `sinks` is "per-node"
+    for a sink on every node where ranks read, or a number; each of several reserves a CPU. `roots` maps root names to
+    folders of the nodes, `cache` is the folder of each node for decoded images. `name` is that of the actor, which
+    `penstock.ray.connect` looks for. The stack ends with the program, or with `stop`.
 
     Raises SpecError, and StackError if Ray does not run or the stack cannot start.
     """
-    if sinks != 1:
-        raise SpecError(f"sinks = {sinks!r}: several sinks are not supported yet; leave it out, or give 1")
+    if sinks != PER_NODE:
+        sinks = _number(sinks)
     if not 1 <= workers_per_actor <= 1000:  # noqa: PLR2004 - more than a node has
         raise SpecError(f"workers_per_actor = {workers_per_actor!r}: give 1 to 1000")
     if not ray.is_initialized():
@@ -114,7 +118,7 @@ def start(  # noqa: PLR0913 - by keyword, each with a default
     given, here = as_spec(spec), ray.util.get_node_ip_address()
     mapped = {key: absolute_root(str(root), Path.cwd()) for key, root in (roots or {}).items()}
     given.map_roots(mapped)
-    ventilator, results, trainers = (f"tcp://{here}:{port}" for port in _free_ports(3))
+    ventilator, results, trainers = (f"tcp://{here}:{port}" for port in ports_here(3))
     settings = StackSettings(
         spec=given.model_dump_json(),
         ventilator=ventilator,
@@ -125,9 +129,9 @@ def start(  # noqa: PLR0913 - by keyword, each with a default
         workers=bounds,
         workers_per_actor=workers_per_actor,
         cache=cache,
+        sinks=sinks,
     )
-    node = ray.get_runtime_context().get_node_id()
-    strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+    strategy = on_node(ray.get_runtime_context().get_node_id())
     options = {"name": name, "num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 8}
     try:
         actor = ray.remote(StackActor).options(scheduling_strategy=strategy, **options).remote(settings)
@@ -153,21 +157,55 @@ def connect(
 ) -> Feed:
     """Return a feed of a stack that this Ray job started, in any task, actor or worker of Ray Train.
 
-    `rank` and `world_size` are by default those of Ray Train, or as in `penstock.connect`. Raises StackError if there
-    is no such stack.
+    `rank` and `world_size` are by default those of Ray Train, or as in `penstock.connect`. Of several sinks, the feed
+    reads from the one of this node, or from that of its rank; it follows a sink that moves. Raises StackError if there
+    is no such stack, and DeadlineError if no node has room for the sink.
     """
     try:
         actor = ray.get_actor(name)
     except ValueError as error:
         raise StackError(f"name = {name!r}: no such stack in this Ray job: call penstock.ray.start first") from error
-    known: TrainerSettings = _ask(actor.trainer)
     if rank is None and world_size is None:
         rank, world_size = _place_in_ray_train()
+    place = find_rank(rank, world_size)
+    reading = Reading(ray.get_runtime_context().get_node_id(), place.rank, place.world_size)
+    known = _where(actor, reading, _SINK_S)
     keys = Path(_keys_folder().name, f"{uuid.uuid4().hex}.keys")
     with open_own(keys, "w", encoding="ascii") as file:
         file.write(known.keys)
-    ranks: dict[str, Any] = {"rank": rank, "world_size": world_size}
-    return Feed(known.address, stream, **ranks, prefetch=prefetch, timeout_s=timeout_s, keys=str(keys))
+    return Feed(
+        known.address,
+        stream,
+        rank=place.rank,
+        world_size=place.world_size,
+        prefetch=prefetch,
+        timeout_s=timeout_s,
+        keys=str(keys),
+        find=lambda: _where(actor, reading, _AGAIN_S).address,
+    )
+
+
+def _where(actor: Any, reading: Reading, seconds: float) -> TrainerSettings:  # noqa: ANN401 - Ray's
+    """Return what a rank needs to connect to its sink. Raises StackError, and DeadlineError if it does not start."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        sink = _ask(actor.sink, reading, seconds=max(left, _LOOK_S)) or actor
+        try:
+            known: TrainerSettings = ray.get(sink.trainer.remote(), timeout=max(left, _LOOK_S))
+        except ray.exceptions.RayTaskError as error:
+            raise StackError(str(error.cause)) from error
+        except ray.exceptions.GetTimeoutError as error:
+            raise DeadlineError(
+                f"the sink of rank {reading.rank} did not start within {seconds:.0f} s: `ray status` says whether a "
+                "node has room for it"
+            ) from error
+        except ray.exceptions.RayError as error:  # it could not start, or its node is gone: there is another one
+            if time.monotonic() > deadline:
+                raise StackError(f"the sink of rank {reading.rank} cannot run: {error}") from error
+            time.sleep(_LOOK_S)
+        else:
+            return known
 
 
 @functools.cache
@@ -188,11 +226,11 @@ def _place_in_ray_train() -> tuple[int | None, int | None]:
         return None, None
 
 
-def _ask(method: Any) -> Any:  # noqa: ANN401 - Ray's
+def _ask(method: Any, *arguments: object, seconds: float = _ANSWER_S) -> Any:  # noqa: ANN401 - Ray's
     try:
-        return ray.get(method.remote(), timeout=_ANSWER_S)
+        return ray.get(method.remote(*arguments), timeout=seconds)
     except ray.exceptions.GetTimeoutError as error:
-        raise DeadlineError(f"the stack's actor did not answer within {_ANSWER_S:.0f} s") from error
+        raise DeadlineError(f"the stack's actor did not answer within {seconds:.0f} s") from error
     except ray.exceptions.RayTaskError as error:
         raise StackError(str(error.cause)) from error
     except ray.exceptions.RayActorError as error:
@@ -206,7 +244,10 @@ def _wait_until_ready(stack: RayStack) -> None:
         try:
             stack.snapshot()
         except (DeadlineError, StackError) as error:
-            if (failure := stack.failure()) or time.monotonic() > deadline:
+            failure = ""
+            with suppress(DeadlineError):  # the actor itself has not started yet
+                failure = stack.failure()
+            if failure or time.monotonic() > deadline:
                 raise StackError(failure or f"waited {_START_S:.0f} s for the ventilator: {error}") from error
             time.sleep(_LOOK_S)
         else:
@@ -226,7 +267,8 @@ def _bundles() -> dict[str, str]:
     return texts
 
 
-def _free_ports(count: int) -> list[int]:
-    if len(found := free_ports(count, _PORTS)) < count:
-        raise StackError(f"no {count} ports from {_PORTS[0]} to {_PORTS[-1]} are free on this node")
-    return found
+def _number(sinks: object) -> int:
+    try:
+        return check_sinks(sinks)
+    except SpecError as error:
+        raise SpecError(f"{error}; or {PER_NODE!r} for one on every node where ranks read") from error

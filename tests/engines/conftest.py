@@ -29,9 +29,16 @@ patch = {{ kind = "random", height = 32, width = 40 }}
 augment = {{ horizontal_flip = true }}
 """
 #: Other tiers do without Ray, and leave these tests out anyway.
-collect_ignore = [] if importlib.util.find_spec("ray") else ["test_ray.py"]
+collect_ignore = [] if importlib.util.find_spec("ray") else ["test_ray.py", "test_ray_autoscaler.py"]
 #: Epochs that each test trains for; batches of one rank in them, of one rank alone and of each of two.
 EPOCHS, ALONE, OF_TWO = 2, 90, 46
+#: Longest that an engine may take to get anywhere (s): each asks lost nodes for half a minute before it acts.
+PATIENCE_S = 300.0
+#: Settings of the services that reach them as a user's would: losses are noticed within seconds.
+SETTINGS = {"HEARTBEAT_S": "0.2", "SILENCE_S": "2", "CONFIRM_S": "1", "HEDGE_S": "0.5", "ATTEMPTS": "50"}
+
+#: The digests of the batches of each rank, by world size.
+References = dict[int, list[list[str]]]
 
 
 @pytest.fixture(scope="session")
@@ -44,12 +51,12 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reference(spec: Path) -> dict[int, list[list[str]]]:
-    """Return the digests of the batches of each rank in an undisturbed local run, with one rank and with two."""
+def reference(spec: Path) -> References:
+    """Return the digests of the batches of each rank in an undisturbed local run, of one, two and four ranks."""
     with run_stack(spec, workers=2) as stack:  # type: ignore[arg-type] # a path is a spec, too
         return {
             world_size: _of_ranks([stack.feed(rank=rank, world_size=world_size) for rank in range(world_size)])
-            for world_size in (1, 2)
+            for world_size in (1, 2, 4)
         }
 
 

@@ -161,7 +161,7 @@ class Cluster:
         self.folder.chmod(0o755)
         for name in ("state", *(f"spool-{node}" for node in self.nodes)):
             (self.folder / name).mkdir()
-        ports = _free_ports(len(self.nodes) + 1)
+        ports = free_ports(len(self.nodes) + 1)
         lines = [
             f"NodeName={node} NodeHostName={host} NodeAddr=127.0.0.1 Port={port} CPUs={_CORES} RealMemory={_MEMORY_MB} "
             "State=UNKNOWN"
@@ -195,7 +195,7 @@ def missing() -> str:
     return ""
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports of loopback that are free now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]

@@ -7,14 +7,16 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray  # pyright: ignore[reportMissingImports]
-from engines.conftest import ALONE, EPOCHS
+from engines.conftest import ALONE, EPOCHS, OF_TWO, PATIENCE_S, SETTINGS, References
+from engines.recording_trainer import Recorder
 from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
-from ray.train import RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
+from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer  # pyright: ignore[reportMissingImports]
 from support.streams import digest, take, until
 
@@ -23,12 +25,8 @@ from penstock.protocol.errors import SpecError, StackError
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
-#: Settings of the services that reach them as a user's would: losses are noticed within seconds.
-SETTINGS = {"HEARTBEAT_S": "0.2", "SILENCE_S": "2", "CONFIRM_S": "1", "HEDGE_S": "0.5", "ATTEMPTS": "50"}
-#: Longest that Ray may take to notice a loss and to start actors anew (s).
-PATIENCE_S = 120.0
-
-References = dict[int, list[list[str]]]
+#: What each node but the first has.
+NODE: dict[str, Any] = {"num_cpus": 4, "resources": {"place": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +36,10 @@ def cluster() -> Iterator[Cluster]:
         for name, value in SETTINGS.items():
             patch.setenv(f"PENSTOCK_{name}", value)
         patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))  # workers of Ray Train import this module
+        patch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")  # they take their time on a busy machine
         found = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         for _ in range(2):
-            found.add_node(num_cpus=3)
+            found.add_node(**NODE)
         ray.init(address=found.address)
         yield found
         ray.shutdown()
@@ -64,7 +63,7 @@ def test_a_killed_node_costs_nothing(cluster: Cluster, spec: Path, reference: Re
         until(lambda: 4 == len(stack.snapshot().workers), "all workers again", PATIENCE_S)
         got += take(feed, ALONE - len(got))
         feed.close()
-    cluster.add_node(num_cpus=3)
+    cluster.add_node(**NODE)
     assert reference[1][0] == digests(got)
 
 
@@ -74,19 +73,52 @@ def test_killed_services_are_started_again(cluster: Cluster, spec: Path, referen
     with penstock.ray.start(spec, workers=2) as stack:
         feed = stack.feed(prefetch=2)
         got = take(feed, 20)
-        pid = ray.get(stack._actor.__ray_call__.remote(lambda _: os.getpid()), timeout=PATIENCE_S)
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid_of(stack._actor), signal.SIGKILL)
         got += take(feed, ALONE - len(got))
         feed.close()
     assert reference[1][0] == digests(got)
 
 
+def pid_of(actor: Any) -> int:
+    """Return the process of an actor."""
+    pid: int = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=PATIENCE_S)
+    return pid
+
+
+def node_of(actor: Any) -> str:
+    """Return the number of the node that an actor runs on."""
+    asked = actor.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id())
+    return str(ray.get(asked, timeout=PATIENCE_S))
+
+
+def sinks_of(stack: penstock.ray.RayStack) -> dict[str, Any]:
+    """Return the actors of a stack's sinks, by name."""
+    asked = stack._actor.__ray_call__.remote(lambda own: {name: each[0] for name, each in own._sinks._actors.items()})
+    return dict(ray.get(asked, timeout=PATIENCE_S))
+
+
 def train(known: dict[str, Any]) -> None:
-    """Write down what this rank of Ray Train gets."""
-    feed = penstock.ray.connect(prefetch=2)
-    found = [digest([batch]) for _ in range(EPOCHS) for batch in feed]
+    """Write down what this rank of Ray Train gets, after what an earlier start of it has written."""
     rank = ray.train.get_context().get_world_rank()
-    Path(known["folder"], f"rank-{rank}.json").write_text(json.dumps(found))
+    with penstock.ray.connect(prefetch=2) as feed:
+        Recorder(Path(known["folder"]), known["holds"], rank).record(feed, EPOCHS)
+
+
+def fit(folder: Path, ranks: int, *holds: int, failures: int = 0) -> None:
+    """Run ranks of Ray Train, each at a place of its own on any node but the first."""
+    DataParallelTrainer(
+        train,
+        train_loop_config={"folder": str(folder), "holds": list(holds)},
+        scaling_config=ScalingConfig(num_workers=ranks, resources_per_worker={"CPU": 1, "place": 1}),
+        run_config=RunConfig(storage_path=str(folder / "ray"), failure_config=FailureConfig(max_failures=failures)),
+    ).fit()
+
+
+def lines(folder: Path, ranks: int) -> list[list[str]]:
+    """Return the digests that each rank has written down."""
+    texts = [path.read_text() if path.exists() else "" for path in (folder / f"rank-{n}.jsonl" for n in range(ranks))]
+    whole = [text[: text.rfind("\n") + 1].splitlines() for text in texts]
+    return [[json.loads(line)["digest"] for line in each] for each in whole]
 
 
 # Ray Data, which Ray Train imports, warns about its own settings.
@@ -97,20 +129,78 @@ def test_each_rank_of_ray_train_gets_its_batches(
     """Two ranks of Ray Train connect without an address or a number: both come from Ray."""
     del cluster
     with penstock.ray.start(spec, workers=2):
-        DataParallelTrainer(
-            train,
-            train_loop_config={"folder": str(tmp_path)},
-            scaling_config=ScalingConfig(num_workers=2),
-            run_config=RunConfig(storage_path=str(tmp_path / "ray")),
-        ).fit()
-    assert reference[2] == [json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2)]
+        fit(tmp_path, 2)
+    assert reference[2] == lines(tmp_path, 2)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_ranks_read_from_the_sink_of_their_node_whatever_is_killed(
+    cluster: Cluster, spec: Path, tmp_path: Path, reference: References
+) -> None:
+    """Four ranks on two of three nodes; one sink's actor is killed, then a node with its sink and both of its ranks.
+
+    Ray Train starts the ranks again, on the node that was spare before.
+    """
+    cluster.add_node(**NODE)
+
+    def disturb(stack: penstock.ray.RayStack) -> None:
+        def reached(batches: int) -> bool:
+            return all(len(each) >= batches for each in lines(tmp_path, 4))
+
+        def readers() -> list[tuple[str, int]]:
+            return [(row.name, row.trainers) for row in stack.snapshot().sinks]
+
+        until(lambda: reached(6), "six batches of each rank", PATIENCE_S)
+        sinks = sinks_of(stack)
+        homes = {name: node_of(actor) for name, actor in sinks.items()}
+        assert 2 == len(set(homes.values()))
+        assert [(name, f"node-{node[:12]}") for name, node in sorted(homes.items())] == [
+            (name, name) for name in sorted(homes)
+        ]
+        until(lambda: [(name, 2) for name in sorted(homes)] == readers(), "two ranks at each sink", PATIENCE_S)
+        first, second = sorted(sinks)
+        os.kill(pid_of(sinks[first]), signal.SIGKILL)
+        (tmp_path / "go-6").touch()
+        until(lambda: reached(15), "15 batches of each rank", PATIENCE_S)
+        [lost] = [node for node in cluster.list_all_nodes() if node.node_id == homes[second]]
+        cluster.remove_node(lost, allow_graceful=False)
+        (tmp_path / "go-15").touch()
+
+    with penstock.ray.start(spec, workers=2, sinks="per-node") as stack, ThreadPoolExecutor() as pool:
+        disturbance = pool.submit(disturb, stack)
+        fit(tmp_path, 4, 6, 15, failures=2)
+        disturbance.result(PATIENCE_S)
+        until(lambda: 2 == len(sinks_of(stack)), "the lost node's sink to be forgotten", PATIENCE_S)
+    assert reference[4] == lines(tmp_path, 4)
+
+
+def test_a_sink_of_a_lost_node_moves_to_another_one(cluster: Cluster, spec: Path, reference: References) -> None:
+    """Of two sinks, placed as a group, one dies with its raylet; the rank that reads from it finds the new place."""
+
+    def read(rank: int, batches: int) -> list[str]:
+        return digests(take(feeds[rank], batches))
+
+    with penstock.ray.start(spec, workers=2, sinks=2) as stack, ThreadPoolExecutor() as pool:
+        feeds = [stack.feed(rank=rank, world_size=2, prefetch=2) for rank in range(2)]
+        got = list(pool.map(read, range(2), [15, 15]))
+        homes = {node_of(actor) for actor in sinks_of(stack).values()}
+        assert 2 == len(homes)
+        lost = next(
+            node for node in cluster.list_all_nodes() if node.node_id in homes and node is not cluster.head_node
+        )
+        cluster.remove_node(lost, allow_graceful=False)
+        rest = list(pool.map(read, range(2), [OF_TWO - 15] * 2))
+        for feed in feeds:
+            feed.close()
+    cluster.add_node(**NODE)
+    assert reference[2] == [first + second for first, second in zip(got, rest, strict=True)]
 
 
 def test_what_cannot_be_is_refused_in_words(cluster: Cluster, spec: Path) -> None:
-    """Several sinks, a stack that is not there, a number that follows the need."""
+    """No number of sinks, a stack that is not there, a number that follows the need."""
     del cluster
-    with pytest.raises(SpecError, match="sinks = 2: several sinks are not supported yet"):
-        penstock.ray.start(spec, sinks=2)
+    with pytest.raises(SpecError, match=r"sinks = 0: give a whole number from 1 to 64.*or 'per-node' for one on every"):
+        penstock.ray.start(spec, sinks=0)
     with pytest.raises(StackError, match=r"no such stack in this Ray job: call penstock.ray.start first"):
         penstock.ray.connect(name="none")
     with penstock.ray.start(spec, workers=(0, 1)) as stack, pytest.raises(StackError, match="scales by itself"):

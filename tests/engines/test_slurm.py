@@ -8,9 +8,11 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
-from engines.conftest import EPOCHS
+from engines.conftest import EPOCHS, PATIENCE_S, SETTINGS, References
 from engines.slurm_cluster import Cluster
 from support.services.running import PENSTOCK
 from support.streams import until
@@ -18,12 +20,6 @@ from support.streams import until
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
 TRAINER = Path(__file__).with_name("recording_trainer.py")
-#: Longest that a job may take to get anywhere (s): Slurm asks lost nodes for half a minute, and requeues after that.
-PATIENCE_S = 120.0
-#: Settings of the services that reach them as a user's would: losses are noticed within seconds.
-SETTINGS = {"HEARTBEAT_S": "0.2", "SILENCE_S": "2", "CONFIRM_S": "1", "HEDGE_S": "0.5", "ATTEMPTS": "50"}
-
-References = dict[int, list[list[str]]]
 
 
 class SlurmJob:
@@ -76,9 +72,17 @@ class SlurmJob:
         until(lambda: workers == self.workers(), f"{workers} workers", PATIENCE_S)
 
     def workers(self) -> int:
-        """Return how many workers the ventilator knows, as `penstock status` says it."""
+        """Return how many workers the ventilator knows."""
+        return len(self.status().get("workers", ()))
+
+    def sinks(self) -> dict[str, int]:
+        """Return how many ranks read from each sink."""
+        return {row["name"]: row["trainers"] for row in self.status().get("sinks", ())}
+
+    def status(self) -> dict[str, Any]:
+        """Return what `penstock status` says; nothing while there is no answer."""
         said = self.cluster.run(PENSTOCK, "status", "--json", "--config", self.run_dir / "status.toml", check=False)
-        return len(json.loads(said)["workers"]) if said.startswith("{") else 0
+        return dict(json.loads(said)) if said.startswith("{") else {}
 
 
 @pytest.fixture
@@ -113,15 +117,17 @@ def test_a_lost_node_of_workers_costs_nothing(
 def test_a_job_goes_on_at_the_next_batch_after_its_time_limit(
     nodes: Cluster, spec: Path, tmp_path: Path, reference: References
 ) -> None:
-    """Two ranks on two nodes are asked to save before the time limit; the job is requeued, and nothing shows it."""
+    """Ranks of two nodes with a sink each are asked to save before the time limit; the job is requeued unnoticed."""
     options = ("--nodes", "2", "--workers-per-node", "1", "--time", "1", "--signal-s", "50")
     job = SlurmJob(nodes, spec, tmp_path, *options, holds=(12,))
     job.reached(13, 0, 1)  # both were held at their twelfth batch until the signal came
     facts = job.ended()
-    assert ("COMPLETED", "1") == (facts["JobState"], facts["Restarts"]), job.log()
+    assert "COMPLETED" == facts["JobState"], job.log()
+    starts = int(facts["Restarts"]) + 1  # on a busy machine, the limit comes once more
+    assert starts >= 2, job.log()
     assert 2 == job.log().count("asked to end after 12 batches")
     logs = [path.read_text() for path in job.run_dir.glob("logs/n*/worker-0.log")]
-    assert [2, 2] == [log.count('"event": "draining"') for log in logs], logs
+    assert [starts, starts] == [log.count('"event": "draining"') for log in logs], logs
     assert reference[2] == [job.lines(0), job.lines(1)]
 
 
@@ -129,16 +135,43 @@ def test_a_job_goes_on_at_the_next_batch_after_its_time_limit(
 def test_a_lost_node_that_trains_is_replaced(
     killed: int, nodes: Cluster, spec: Path, tmp_path: Path, reference: References
 ) -> None:
-    """A node that trains dies in mid-epoch: the first, with ventilator and sink, or another one.
+    """A node that trains dies in mid-epoch with its sink and two ranks: the first, with the ventilator, or another one.
 
     The job is put back into the queue, and goes on with the node that is left and a third one.
     """
-    job = SlurmJob(nodes, spec, tmp_path, "--nodes", "2", "--workers-per-node", "1", holds=(12,))
-    job.reached(12, 0, 1)
-    nodes.kill_node(job.nodes()[killed])
-    job.go(12)
+    options = ("--nodes", "2", "--workers-per-node", "1", "--ranks-per-node", "2")
+    job = SlurmJob(nodes, spec, tmp_path, *options, holds=(6, 15))
+    job.reached(6, *range(4))
+    first = job.nodes()
+    until(lambda: dict.fromkeys(first, 2) == job.sinks(), "two ranks at each node's sink", PATIENCE_S)
+    nodes.kill_node(first[killed])
+    job.go(6)
+    job.reached(15, *range(4))
+    second = job.nodes()
+    assert first[killed] not in second
+    until(lambda: set(second) == set(job.sinks()), f"a sink on each node again: {job.log()}", PATIENCE_S)
+    job.go(15)
     facts = job.ended()
     assert ("COMPLETED", "1") == (facts["JobState"], facts["Restarts"]), job.log()
+    assert reference[4] == [job.lines(rank) for rank in range(4)]
+
+
+def test_killed_sinks_come_back_on_their_nodes(
+    nodes: Cluster, spec: Path, tmp_path: Path, reference: References
+) -> None:
+    """One is killed alone, one with its whole step: the ranks of both go on, and the job is not requeued."""
+    job = SlurmJob(nodes, spec, tmp_path, "--nodes", "2", "--workers-per-node", "1", holds=(12,))
+    job.reached(12, 0, 1)
+    one, two = job.nodes()
+    port = json.loads((job.run_dir / f"sinks/{one}.json").read_text())["trainers"].rpartition(":")[2]
+    found = psutil.net_connections("tcp")
+    listening = {each.laddr.port: each.pid for each in found if each.laddr and each.status == "LISTEN"}
+    psutil.Process(listening[int(port)]).kill()
+    [step] = [each for each in nodes.processes(two) if "penstock.launcher.slurm.node" in each.cmdline()]
+    step.kill()
+    job.go(12)
+    facts = job.ended()
+    assert ("COMPLETED", "0") == (facts["JobState"], facts["Restarts"]), job.log()
     assert reference[2] == [job.lines(0), job.lines(1)]
 
 

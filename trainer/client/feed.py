@@ -1,6 +1,6 @@
 """`Feed`: a training program's batches from a running stack; subscribes to the sink."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,7 @@ class Feed(BatchFeed[StreamPlan]):
         timeout_s: float = 120.0,
         keys: str | Path | None = None,
         copy: bool = True,
+        find: Callable[[], str] | None = None,
     ) -> None:
         """Remember what to subscribe to; the connection is made on first use.
 
@@ -52,7 +53,8 @@ class Feed(BatchFeed[StreamPlan]):
         key; default: PENSTOCK_KEYS, or none. `rank` and `world_size` are by default those of torch.distributed or jax
         where that is initialised, or of torchrun, Slurm or MPI; else 0 of 1. Without `copy`, large fields are read-only
         arrays over memory that is shared with the workers, where there is some: it is theirs again once the last array
-        over it is gone.
+        over it is gone. `find` returns the sink's address; it is called, on a thread of the feed's, each time that the
+        link was lost: on some engines, a sink that starts again has another address.
         """
         place = find_rank(rank, world_size)
         if prefetch is not None and not 1 <= prefetch <= _MAX_PREFETCH:
@@ -64,7 +66,7 @@ class Feed(BatchFeed[StreamPlan]):
         stats = FeedStats()
 
         def subscribe(position: int, fingerprint: str) -> Link:
-            return Link(where, config, position, fingerprint, ring, stats.waits)
+            return Link(where, config, position, fingerprint, ring, stats.waits, find=find)
 
         super().__init__(Cursor(where, config, timeout_s, subscribe), stats)
 

@@ -52,7 +52,7 @@ _TELL_S = 0.5
 class Link(Inbox):
     """One subscription kept alive by a thread of its own."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last one by keyword
         self,
         address: str,
         config: SubscriptionConfig,
@@ -60,13 +60,16 @@ class Link(Inbox):
         fingerprint: str,
         keys: KeyRing | None = None,
         waits: Callable[[], FeedWaits] | None = None,
+        *,
+        find: Callable[[], str] | None = None,
     ) -> None:
         """Connect and subscribe from `position`; with `keys`, only to a sink that has the right one.
 
-        `waits` tells how long the program has waited; the sink hears of it now and then.
+        `waits` tells how long the program has waited; the sink hears of it now and then. `find` says where the sink is
+        now, when the link was lost.
         """
         self._log = library_logger("trainer", stream=config.stream, rank=config.rank, sink=address)
-        self._config, self._waits = config, waits
+        self._config, self._waits, self._find = config, waits, find
         #: Time of the last report to the sink of how long the program has waited (monotonic s).
         self._told_at = 0.0
         super().__init__()
@@ -211,7 +214,7 @@ class Link(Inbox):
                     self._put(_ERRORS.get(refused.kind, RefusedError)(refused.reason))
                 case Reopen():
                     self._borrowing.forget()
-                    self._socket.reopen()
+                    self._socket.reopen(self._found())
                 case Note(event, fields, level):
                     getattr(self._log, level)(event, **fields)
                 case Failed(reason):
@@ -227,6 +230,16 @@ class Link(Inbox):
             self._told_at = now
             known["feed"] = self._waits()
         return credit.model_copy(update=known) if known else credit
+
+    def _found(self) -> str | None:
+        """Return where the sink is now; None: where it was, as far as is known."""
+        if self._find is None:
+            return None
+        try:
+            return self._find()
+        except PenstockError as error:  # it is asked again after the next silence
+            self._log.warning("the sink's place is not known", why=str(error))
+            return None
 
     def _put(self, *events: Event) -> None:
         with self._changed:

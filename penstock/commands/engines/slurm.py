@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
@@ -53,8 +54,8 @@ class SlurmSettings(Settings):
     stays until `penstock slurm-workers` changes it; empty: none. They may run on any node of --worker-partition."""
     workers_per_element: int = Field(default=1, ge=1, le=1000)
     """Workers of each element of that array, on one node."""
-    sinks: int = Field(default=1, ge=1)
-    """Number of sinks; only 1 so far."""
+    sinks: Literal["per-node", "1"] = "per-node"
+    """A sink on each node that trains, for its ranks; or one on the first node for all ranks."""
     partition: str = ""
     """Partition of the nodes that train."""
     worker_partition: str = ""
@@ -83,7 +84,7 @@ class SlurmSettings(Settings):
     cache: str = ""
     """Folder of each node for decoded images of streams with `cache`."""
     ports: str = "20000-31999"
-    """Ports of which the job takes three on its first node."""
+    """Ports of which the job takes three on its first node, and two on each other one."""
     print_: bool = Field(default=False, alias="print")
     """Print the job's script; write and submit nothing."""
 
@@ -110,8 +111,6 @@ def _plan(settings: SlurmSettings, command: Sequence[str], roots: dict[str, str]
     """Return what is asked for. Raises SpecError."""
     if not command:
         raise SpecError("penstock slurm: no command of a trainer: give it after --, as in `-- python train.py`")
-    if settings.sinks != 1:
-        raise SpecError(f"--sinks {settings.sinks}: several sinks are not supported yet; leave it out, or give 1")
     if not _NAME.fullmatch(settings.name):
         raise SpecError(f"--name {settings.name!r}: give letters, digits, dots, dashes and underscores")
     array, first, follows = _array(settings.array_workers)
@@ -130,6 +129,7 @@ def _plan(settings: SlurmSettings, command: Sequence[str], roots: dict[str, str]
         cpus_per_rank=settings.cpus_per_rank,
         gpus_per_node=settings.gpus_per_node,
         workers_per_node=settings.workers_per_node,
+        sink_per_node=settings.nodes > 1 and settings.sinks == "per-node",
         array=array,
         workers_per_element=settings.workers_per_element,
         array_first=first,

@@ -1,6 +1,7 @@
 """What the batch script of a Slurm job runs on its first node: `python -m penstock.launcher.slurm.job FOLDER`.
 
-Ventilator and sink are children of this process, the workers of each node and the trainer are steps. Before the time
+The ventilator is a child of this process, as is the sink of a job with one; the workers and sink of each node are a
+step, and so is the trainer. Before the time
 limit, and when a node that trains is lost, the job is put back into the queue: the trainer goes on where it saved.
 """
 
@@ -61,7 +62,7 @@ class Job:
         steps = node_steps(self._plan, self._folder, self._placed, self._nodes)
         self._start_services(supervisor)
         try:
-            trainer = start(trainer_command(self._plan), None, self._plan.folder)
+            trainer = start(trainer_command(self._plan, self._folder, self._placed), None, self._plan.folder)
             while trainer.poll() is None and not self._failure and not self._ended:
                 now = time.monotonic()
                 for step in steps:
@@ -98,7 +99,7 @@ class Job:
             commands.run(["scontrol", "update", f"JobId={self._id}", f"Comment={_status_command(self._folder)}"])
 
     def _start_services(self, supervisor: Supervisor) -> None:
-        """Start ventilator and sink, and what follows the number of workers that are needed."""
+        """Start the ventilator, a sink for all, and what follows the number of workers that are needed."""
         plan, folder, placed = self._plan, self._folder, self._placed
         common = {"keys": str(folder.keys), "health": ""}
         ventilator, sink = services_for_all(placed.ventilator, placed.results, placed.trainers)
@@ -106,10 +107,12 @@ class Job:
         if plan.array and plan.array_follows:
             ventilator["workers_most"] = plan.fixed_workers + plan.array[1]
             ventilator["workers_least"] = max(1, plan.fixed_workers + plan.array[0])
-        sink |= {"quarantine": str(folder.quarantine)}
         supervisor.add("ventilator", service_command("ventilator", common | ventilator))
-        supervisor.add("sink", service_command("sink", common | sink))
-        os.environ.update(PENSTOCK_SINK=placed.trainers, PENSTOCK_KEYS=str(folder.keys))
+        os.environ["PENSTOCK_KEYS"] = str(folder.keys)
+        if not plan.sink_per_node:  # else each node's step runs one
+            sink |= {"quarantine": str(folder.quarantine)}
+            supervisor.add("sink", service_command("sink", common | sink))
+            os.environ["PENSTOCK_SINK"] = placed.trainers
         if plan.array:
             set_array(folder, plan, placed, 0)  # those of an earlier start would look for services that are gone
             set_array(folder, plan, placed, plan.array_first)
@@ -187,10 +190,10 @@ def _addresses(plan: JobPlan) -> dict[str, str]:
     """Return free ports of this node under its name in the cluster."""
     host = commands.node_address(os.environ.get("SLURMD_NODENAME") or socket.gethostname())
     first, last = plan.ports
-    names = ("ventilator", "results", "trainers")
+    names = ("ventilator",) if plan.sink_per_node else ("ventilator", "results", "trainers")
     found = free_ports(len(names), range(first, last + 1))
     if len(found) < len(names):
-        raise StackError(f"no three ports from {first} to {last} are free on {host}: give other ones as --ports")
+        raise StackError(f"no {len(names)} ports from {first} to {last} are free on {host}: give other ones as --ports")
     return {name: f"tcp://{host}:{number}" for name, number in zip(names, found, strict=True)}
 
 

@@ -1,6 +1,7 @@
-"""The workers of one node of a Slurm job: `python -m penstock.launcher.slurm.node FOLDER COUNT VENTILATOR [JOB]`.
+"""What runs on a node of a Slurm job: `python -m penstock.launcher.slurm.node FOLDER WORKERS VENTILATOR [JOB]`.
 
-Keeps them running, and drains all of them on SIGTERM or SIGUSR2: `srun` kills a step on the first, and passes the
+Keeps the workers running, and the node's sink if each node that trains has one; drains the workers and then ends the
+sink on SIGTERM or SIGUSR2: `srun` kills a step on the first, and passes the
 second one on, to all processes of the step. It also leaves when the job has been started at another place, and as an
 element of a job array when the job is gone.
 """
@@ -15,6 +16,7 @@ from types import FrameType
 from penstock.launcher.forked import ForkServer
 from penstock.launcher.service_command import service_command
 from penstock.launcher.slurm import commands
+from penstock.launcher.slurm.node_sink import place_sink, sink_settings
 from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
 from penstock.launcher.spare import can_fork
 from penstock.launcher.supervisor import Supervisor, start_command
@@ -28,13 +30,14 @@ DRAIN_S = 20.0
 _LOOK_S, _READ_S, _ASK_S = 0.2, 5.0, 60.0
 
 
-class NodeWorkers:
-    """The workers of a node, and when they leave."""
+class NodeServices:
+    """The workers of a node and its sink, and when they leave."""
 
     def __init__(self, folder: RunFolder, count: int, ventilator: str, job: str) -> None:
         """Start nothing. `job`: leave when it is gone; empty: this runs within the job."""
         self._folder, self._count, self._ventilator, self._job = folder, count, ventilator, job
         self._plan = JobPlan.read(folder.plan)
+        self._node = os.environ.get("SLURMD_NODENAME") or "node"
         self._leaving = False
         self._failure = ""
 
@@ -45,16 +48,18 @@ class NodeWorkers:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         forks = ForkServer() if can_fork() else None
-        logs = self._folder.logs / (os.environ.get("SLURMD_NODENAME") or "node")
+        logs = self._folder.logs / self._node
         if self._job:
             logs = logs / f"array-{os.environ.get('SLURM_ARRAY_JOB_ID')}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
         make_own_folder(logs)
         supervisor = Supervisor(self._fail, logs, forks.start if forks else start_command)
         try:
+            if self._plan.sink_per_node and not self._job:
+                supervisor.add("sink", self._sink())
             for number in range(self._count):
                 supervisor.add(f"worker-{number}", self._command())
             self._wait()
-            supervisor.drain(DRAIN_S)
+            supervisor.drain(DRAIN_S, first="worker")
         finally:
             supervisor.stop(first="worker")
             if forks:
@@ -62,6 +67,11 @@ class NodeWorkers:
         if self._failure:
             raise StackError(self._failure)
         return 0
+
+    def _sink(self) -> list[str]:
+        placed = place_sink(self._folder, self._plan, self._node, self._ventilator)
+        first = commands.host_names(os.environ["SLURM_JOB_NODELIST"])[0] == self._node
+        return service_command("sink", sink_settings(self._folder, placed, self._node, first=first))
 
     def _command(self) -> list[str]:
         own = {"ventilator": self._ventilator, "keys": str(self._folder.keys), "drain_s": DRAIN_S - 2}
@@ -92,14 +102,14 @@ class NodeWorkers:
         self._leaving = True
 
     def _fail(self, name: str, why: str) -> None:
-        self._failure = f"{name} of node {os.environ.get('SLURMD_NODENAME')} {why}"
+        self._failure = f"{name} of node {self._node} {why}"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the workers; return the exit status."""
     folder, count, ventilator, *job = arguments
     try:
-        return NodeWorkers(RunFolder(folder), int(count), ventilator, "".join(job)).run()
+        return NodeServices(RunFolder(folder), int(count), ventilator, "".join(job)).run()
     except PenstockError as error:
         print(f"penstock slurm: {error}", file=sys.stderr)
         return 2

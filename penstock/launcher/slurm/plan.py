@@ -54,6 +54,8 @@ class JobPlan(Stored):
     cpus_per_rank: int
     gpus_per_node: int
     workers_per_node: int
+    #: Whether each node has a sink of its own; else one next to the ventilator serves all ranks.
+    sink_per_node: bool
     #: Bounds of the number of further workers, in a job array; None: there are none. And workers of an element of it.
     array: tuple[int, int] | None
     workers_per_element: int
@@ -85,7 +87,16 @@ class Placed(Stored):
 
     #: The job's number.
     job: str
-    #: Addresses as other nodes reach them.
+    #: Addresses as other nodes reach them; those of the sink are empty where each node has one.
+    ventilator: str
+    results: str = ""
+    trainers: str = ""
+
+
+class NodeSink(Stored):
+    """Where the sink of a node is, for its ranks; written before it starts."""
+
+    #: The ventilator's address: the file of an earlier start of the job names another one.
     ventilator: str
     results: str
     trainers: str
@@ -103,5 +114,11 @@ class RunFolder:
         self.status = self.path / "status.toml"
         self.logs, self.quarantine = self.path / "logs", self.path / "quarantine.jsonl"
         self.script, self.array_script = self.path / "job.sh", self.path / "workers.sh"
+        #: Where the sinks of nodes are.
+        self.sinks = self.path / "sinks"
         #: Elements of the job array that were told to drain.
         self.leaving = self.path / "leaving.json"
+
+    def sink(self, node: str) -> Path:
+        """Return the file that says where the sink of a node is."""
+        return self.sinks / f"{node}.json"

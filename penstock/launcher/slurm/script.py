@@ -47,7 +47,7 @@ def array_script(plan: JobPlan, folder: RunFolder, placed: Placed, count: int) -
 
 
 def node_command(plan: JobPlan, folder: RunFolder, workers: int, placed: Placed) -> list[str]:
-    """Return the command that runs the workers of one node."""
+    """Return the command that runs the workers of one node, and its sink if it has one."""
     module = [plan.python, "-P", "-m", "penstock.launcher.slurm.node"]
     return [*module, str(folder.path), str(workers), placed.ventilator]
 

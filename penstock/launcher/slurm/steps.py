@@ -1,4 +1,4 @@
-"""The steps of a running Slurm job: the trainer's, and one of workers for each node, which a lost node cannot hurt."""
+"""The steps of a running Slurm job: the trainer's, and one of workers and a sink for each node, all apart."""
 
 import signal
 import subprocess
@@ -27,22 +27,24 @@ def start(command: Sequence[str], log: Path | None, folder: str | None = None) -
         )
 
 
-def trainer_command(plan: JobPlan) -> list[str]:
+def trainer_command(plan: JobPlan, folder: RunFolder, placed: Placed) -> list[str]:
     """Return the command that starts all ranks: processors of their own, all memory, all GPUs."""
     ranks = plan.nodes * plan.ranks_per_node
     where = [f"--nodes={plan.nodes}", f"--ntasks={ranks}", f"--ntasks-per-node={plan.ranks_per_node}"]
     shares = ["--exact", f"--cpus-per-task={plan.cpus_per_rank}", "--mem=0"]
     devices = [f"--gres=gpu:{plan.gpus_per_node}"] if plan.gpus_per_node else []
+    module = [plan.python, "-P", "-m", "penstock.launcher.slurm.rank", str(folder.path), placed.ventilator]
+    command = [*(module if plan.sink_per_node else ()), *plan.command]
     # A rank that ends with an error would leave the others waiting for it.
-    return ["srun", *where, *shares, *devices, "--kill-on-bad-exit=1", "--job-name=trainer", *plan.command]
+    return ["srun", *where, *shares, *devices, "--kill-on-bad-exit=1", "--job-name=trainer", *command]
 
 
 class NodeStep:
-    """The workers of one node: started again when they end, for as long as the job runs."""
+    """The workers of one node, and its sink: started again when they end, for as long as the job runs."""
 
-    def __init__(self, node: str, workers: int, command: Sequence[str], log: Path) -> None:
+    def __init__(self, node: str, cpus: int, command: Sequence[str], log: Path) -> None:
         """Start nothing yet."""
-        shares = ["--exact", f"--cpus-per-task={workers}", "--mem=0", "--gres=none"]
+        shares = ["--exact", f"--cpus-per-task={cpus}", "--mem=0", "--gres=none"]
         where = ["--nodes=1", "--ntasks=1", f"--nodelist={node}"]
         self.node, self._log = node, log
         self._command = ["srun", *where, *shares, "--job-name=workers", *command]
@@ -58,11 +60,9 @@ class NodeStep:
         elif (status := self._process.poll()) is not None:
             self._process = None
             if status == _REFUSED:
-                raise StackError(f"the workers of {self.node} cannot run: {last_line(self._log)}")
+                raise StackError(f"the services of {self.node} cannot run: {last_line(self._log)}")
             self._pause_s = _PAUSE_S if now > self._started_at + _LONGEST_PAUSE_S else self._pause_s
-            say(
-                f"penstock slurm: the workers of {self.node} ended with status {status}; again in {self._pause_s:.0f} s"
-            )
+            say(f"penstock slurm: the step of {self.node} ended with status {status}; again in {self._pause_s:.0f} s")
             self._start_at, self._pause_s = now + self._pause_s, min(_LONGEST_PAUSE_S, 2 * self._pause_s)
 
     def drain(self) -> None:
@@ -82,11 +82,12 @@ class NodeStep:
 
 
 def node_steps(plan: JobPlan, folder: RunFolder, placed: Placed, nodes: Sequence[str]) -> list[NodeStep]:
-    """Return the workers' step of each node."""
-    if not plan.workers_per_node:
+    """Return the step of workers and sink of each node."""
+    cpus = plan.workers_per_node + plan.sink_per_node
+    if not cpus:
         return []
     command = node_command(plan, folder, plan.workers_per_node, placed)
-    return [NodeStep(name, plan.workers_per_node, command, folder.logs / f"workers-{name}.log") for name in nodes]
+    return [NodeStep(name, cpus, command, folder.logs / f"workers-{name}.log") for name in nodes]
 
 
 def last_line(log: Path) -> str:

@@ -1,6 +1,9 @@
 """What `penstock slurm` writes and refuses, without a cluster: `make test-engines` runs jobs on a real one."""
 
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ from support.streams import make_images
 import penstock
 from penstock.commands.engines.slurm import main
 from penstock.launcher.slurm.array import Change, change
+from penstock.launcher.slurm.plan import NodeSink, RunFolder
 
 SPEC = """
 roots = {{ photos = "{photos}" }}
@@ -53,7 +57,7 @@ def test_the_script_asks_for_what_was_asked_for(
     ("options", "says"),
     [
         (("--workers-per-node", "1"), "no command of a trainer: give it after --"),
-        (("--sinks", "2", "--workers-per-node", "1", "--", "true"), "--sinks 2: several sinks are not supported yet"),
+        (("--sinks", "2", "--workers-per-node", "1", "--", "true"), "'per-node' or '1'"),
         (("--", "true"), "no workers: give --workers-per-node 8, or --array-workers 1-64"),
         (("--array-workers", "8-2", "--", "true"), "--array-workers '8-2': give the fewest and the most"),
         (("--array-workers", "1", "--ports", "80-90", "--", "true"), "--ports '80-90': give at least three ports"),
@@ -74,6 +78,28 @@ def test_a_machine_without_slurm_is_told_where_to_go(spec: str, tmp_path: Path) 
     command = [PENSTOCK, "slurm", spec, "--run-dir", str(tmp_path / "run"), "--workers-per-node", "1", "--", "true"]
     said = refused(*command, env={"PATH": "/nonexistent"})
     assert "there is no program 'sbatch' here: run this on a login node" in said
+
+
+def test_a_rank_reads_from_the_sink_of_its_node(tmp_path: Path) -> None:
+    """Its command becomes the program, with the sink's address of this start of the job; that of an earlier one is old.
+
+    The program's words, status and process are its own.
+    """
+    folder = RunFolder(tmp_path)
+    folder.sinks.mkdir()
+    old, new = (
+        NodeSink(ventilator=f"tcp://a:{n}", results="tcp://b:1", trainers=f"tcp://127.0.0.1:{n}") for n in (7, 8)
+    )
+    old.write(folder.sink("n1"))
+    module = [sys.executable, "-P", "-m", "penstock.launcher.slurm.rank", str(tmp_path), new.ventilator]
+    program = "import os, sys; print(os.environ['PENSTOCK_SINK'], os.getpid(), *sys.argv[1:]); sys.exit(7)"
+    command = [*module, sys.executable, "-c", program, "--lr", "1 2"]
+    with subprocess.Popen(
+        command, env=os.environ | {"SLURMD_NODENAME": "n1"}, stdout=subprocess.PIPE, text=True
+    ) as rank:
+        new.write(folder.sink("n1"))
+        said, _ = rank.communicate(timeout=60)
+    assert (7, f"tcp://127.0.0.1:8 {rank.pid} --lr 1 2\n") == (rank.returncode, said)
 
 
 def test_workers_of_an_array_leave_in_order() -> None:

@@ -1,0 +1,48 @@
+"""The sink of one node of a Slurm job: where it is, and what it is told. Its node's ranks reach it over loopback."""
+
+import socket
+from contextlib import suppress
+from typing import Any
+
+from penstock.launcher.addresses import free_ports
+from penstock.launcher.service_command import services_for_all
+from penstock.launcher.slurm import commands
+from penstock.launcher.slurm.plan import JobPlan, NodeSink, RunFolder
+from penstock.protocol.errors import SpecError, StackError
+from penstock.protocol.transport.own_files import make_own_folder
+
+
+def place_sink(folder: RunFolder, plan: JobPlan, node: str, ventilator: str) -> NodeSink:
+    """Write down where the sink of this node is to be, and return it; a step that starts again finds it as it was.
+
+    Raises StackError if no ports are free.
+    """
+    path = folder.sink(node)
+    with suppress(SpecError):  # the file of an earlier version, or none
+        known = NodeSink.read(path)
+        if known.ventilator == ventilator and all(map(_is_free, (known.results, known.trainers))):
+            return known
+    first, last = plan.ports
+    found = free_ports(2, range(first, last + 1))
+    if len(found) < 2:  # noqa: PLR2004 - one for results, one for trainers
+        raise StackError(f"no two ports from {first} to {last} are free on {node}: give other ones as --ports")
+    host = commands.node_address(node)
+    results, trainers = f"tcp://{host}:{found[0]}", f"tcp://127.0.0.1:{found[1]}"
+    placed = NodeSink(ventilator=ventilator, results=results, trainers=trainers)
+    make_own_folder(folder.sinks)
+    placed.write(path)
+    return placed
+
+
+def sink_settings(folder: RunFolder, placed: NodeSink, node: str, *, first: bool) -> dict[str, Any]:
+    """Return the settings of the sink of a node; that of the job's first node keeps the job's ledger."""
+    _, sink = services_for_all(placed.ventilator, placed.results, placed.trainers)
+    quarantine = folder.quarantine if first else folder.quarantine.with_name(f"quarantine-{node}.jsonl")
+    own = {"name": node, "bind": placed.trainers, "quarantine": str(quarantine)}
+    return sink | own | {"keys": str(folder.keys), "health": ""}
+
+
+def _is_free(address: str) -> bool:
+    with suppress(OSError), socket.create_server(("", int(address.rpartition(":")[2]))):
+        return True
+    return False
