@@ -271,7 +271,7 @@ PyDoc_STRVAR(regions_doc,
              "Decode boxes (int32; n, 4: top, left, height, width) of the JPEG `data`, whose header's height at byte\n"
              "`at` is taken to be `rows`, into their places in `out` (uint8; rows, width, channels). With a reduction of\n"
              "2, 4 or 8, boxes and `out` are those of the image at such a part of its size. Return None, or libjpeg's\n"
-             "words. For tests: with `by_libjpeg` 1 libjpeg's entropy decoding alone is used, with 2 ours alone.");
+             "words. With `by_libjpeg` 1 libjpeg's entropy decoding alone is used (for tests), with 2 ours alone.");
 
 static PyObject *regions(PyObject *module, PyObject *args) {
   (void)module;

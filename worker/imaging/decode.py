@@ -2,8 +2,9 @@
 
 `partial_jpeg.py` decodes parts of a JPEG, `levels.py` reduces other depths to 8 bits, and `limits.py` bounds memory.
 
-JPEGs go to libjpeg-turbo through simplejpeg, which refuses whatever libjpeg warns of; what it refuses, and every
-other format, goes to Pillow; what Pillow refuses is an ItemError. Where both decode, they give the same bytes.
+JPEGs go to libjpeg-turbo through simplejpeg, which refuses whatever libjpeg warns of; large ones without a flaw go
+through the extension of `partial_jpeg.py`, which is faster. What simplejpeg refuses, and every other format, goes to
+Pillow; what Pillow refuses is an ItemError. Where several decode, they give the same bytes.
 JPEG 2000 is decoded in a process of its own (`jpeg2000/process.py`). Rules:
 
 - The header's size is checked before a pixel is allocated, and the work that a progressive JPEG asks for as well.
@@ -42,7 +43,15 @@ from penstock.worker.imaging.jpeg2000.process import DecoderProcess
 from penstock.worker.imaging.levels import check_samples, to_levels
 from penstock.worker.imaging.limits import check_size, check_tiles
 from penstock.worker.imaging.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size
-from penstock.worker.imaging.partial_jpeg import MIN_PIXELS, Box, Frame, decode_boxes, decode_reduced, frame_of
+from penstock.worker.imaging.partial_jpeg import (
+    MIN_PIXELS,
+    Box,
+    Frame,
+    decode_boxes,
+    decode_reduced,
+    decode_whole,
+    frame_of,
+)
 from penstock.worker.imaging.pillow import REFUSALS, prepare_pillow, refusal_of
 from penstock.worker.imaging.signatures import looks_like
 
@@ -167,8 +176,13 @@ class Decoder:
         check_size(height, width, self._max_pixels)
         if len(data) // _SCAN_BYTES * height * width > MAX_SCANS * self._max_pixels and not _is_sequential(data):
             self._check_scans(data, height * width)
-        height, width = _scaled(height, width, least)
+        reduction = _reduction(height, width, least)
+        large = height * width >= MIN_PIXELS and not self._alpha
+        height, width = -(-height // reduction), -(-width // reduction)
         buffer = self._buffer(height * width * self._channels)
+        whole = buffer.reshape(height, width, self._channels)
+        if large and decode_whole(data, whole, reduction):
+            return whole
         try:
             pixels: Pixels = simplejpeg.decode_jpeg(
                 data, _SPACES[self._channels], min_height=height, min_width=width, buffer=buffer
@@ -254,17 +268,16 @@ def _refused(data: bytes) -> str:
     return f"a {found[0]} file that cannot be decoded: {found[1]}"
 
 
-def _scaled(height: int, width: int, least: tuple[int, int] | None) -> tuple[int, int]:
-    """Return the size at the smallest scale of 1, 1/2, 1/4, 1/8 that is no smaller than `least`.
+def _reduction(height: int, width: int, least: tuple[int, int] | None) -> int:
+    """Return the largest of 1, 2, 4, 8 by which the sides may be divided to be no smaller than `least`.
 
     libjpeg has scales between them, but no SIMD for those: they take longer than the next larger of these.
     """
     if least is not None:
         for divisor in (8, 4, 2):
-            scaled = -(-height // divisor), -(-width // divisor)
-            if scaled[0] >= least[0] and scaled[1] >= least[1]:
-                return scaled
-    return height, width
+            if -(-height // divisor) >= least[0] and -(-width // divisor) >= least[1]:
+                return divisor
+    return 1
 
 
 def _is_sequential(data: bytes) -> bool:

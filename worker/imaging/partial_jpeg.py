@@ -180,12 +180,26 @@ def decode_reduced(data: bytes, frame: Frame, boxes: Sequence[Box], out: Pixels,
     return by_top_rows(data, frame, end, out[: -(-rows // reduction)], rows if reduction > 1 else None)
 
 
+def decode_whole(data: bytes, out: Pixels, reduction: int = 1) -> bool:
+    """Decode all of a JPEG at 1/`reduction` of its size (1, 2, 4 or 8), which `out` has; False if it is not done here.
+
+    Then another decoder has to do it, and to judge the file: what is decoded here has no flaw.
+    """
+    if _EXTENSION is None:
+        return False
+    frame = frame_of(data)
+    if frame is None or out.shape[:2] != (-(-frame.height // reduction), -(-frame.width // reduction)):
+        return False
+    return by_extension(data, frame, [Box(0, 0, frame.height, frame.width)], out, reduction, 2)
+
+
 def by_extension(
     data: bytes, frame: Frame, boxes: Sequence[Box], out: Pixels, reduction: int = 1, by_libjpeg: int = 0
 ) -> bool:
     """Do the work of `decode_reduced` by the extension; False if libjpeg has as much as a warning.
 
-    For tests: with `by_libjpeg` 1 libjpeg decodes the entropy-coded data, with 2 our own decoder gives up instead.
+    With a `by_libjpeg` of 1 (for tests) libjpeg decodes the entropy-coded data; with 2 it does not do so where our own
+    decoder gives up.
     """
     rows, parts = frame.rows(boxes), np.array([_reduced(box, reduction) for box in boxes], np.int32)
     place, channels = frame.height_at, out.shape[2]

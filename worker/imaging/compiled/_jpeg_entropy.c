@@ -324,8 +324,15 @@ INLINE int read_ac(Bits *state, const Codes *codes, JCOEF *block) {
   return 1;
 }
 
+static void fill_skips(Entropy *self) {
+  for (int i = 0; i < NUM_HUFF_TBLS; i++)
+    if (self->ac_codes[i].symbols) fill_skip(&self->ac_codes[i]);
+  self->skips = 1;
+}
+
 /* Decode MCUs: one into `blocks`, or pass over `count` if that is NULL. */
 static int decode(Entropy *self, JBLOCKROW *blocks, uint32_t count) {
+  if (RARELY(!self->skips && (!blocks || self->unwanted))) fill_skips(self); /* most images are wanted whole */
   for (; count > 0; count--) {
     if (self->interval) {
       if (self->until_restart == 0 && !restart(self)) return 0;
@@ -362,6 +369,7 @@ void take_entropy(Entropy *self, j_decompress_ptr cinfo, const unsigned char *da
                   uint32_t last, void (*give_up)(j_decompress_ptr)) {
   memset(self, 0, offsetof(Entropy, dc_codes));
   uint32_t filled_dc = 0, filled_ac = 0;
+  for (int i = 0; i < NUM_HUFF_TBLS; i++) self->ac_codes[i].symbols = NULL;
   for (int i = 0; i < cinfo->blocks_in_MCU; i++) {
     int component = cinfo->MCU_membership[i];
     const jpeg_component_info *info = cinfo->cur_comp_info[component];
@@ -372,7 +380,6 @@ void take_entropy(Entropy *self, j_decompress_ptr cinfo, const unsigned char *da
     }
     if (!(filled_ac >> ac & 1)) {
       fill_codes(&self->ac_codes[ac], cinfo->ac_huff_tbl_ptrs[ac], 0);
-      fill_skip(&self->ac_codes[ac]);
       fill_pairs(&self->ac_codes[ac]);
     }
     filled_dc |= 1u << dc;
@@ -384,6 +391,7 @@ void take_entropy(Entropy *self, j_decompress_ptr cinfo, const unsigned char *da
 #endif
     self->of_block[i].component = component;
     self->of_block[i].wanted = !info->component_needed ? 0 : side > 1 ? 2 : 1;
+    self->unwanted |= self->of_block[i].wanted < 2;
     self->of_block[i].dc = &self->dc_codes[dc];
     self->of_block[i].ac = &self->ac_codes[ac];
   }

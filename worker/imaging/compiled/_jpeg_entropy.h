@@ -62,7 +62,8 @@ typedef struct {
   /* MCUs: the column of the next one, how many there are, and the first and last one that are wanted. */
   uint32_t column, columns, first, last;
   uint32_t interval, until_restart, restarts;
-  int blocks;
+  int blocks, unwanted; /* in an MCU; whether some are not wanted whole */
+  int skips;            /* whether the tables for passing over symbols have been made */
   struct {
     int component;
     int wanted; /* nothing, DC, or all of it: 0, 1, 2 */

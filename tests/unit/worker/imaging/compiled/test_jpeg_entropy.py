@@ -2,18 +2,20 @@
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+import simplejpeg  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from simplejpeg import decode_jpeg  # type: ignore[import-untyped]
 from support.images import Pixels, encode, picture
-from support.imaging.jpeg_parts import SUBSAMPLINGS, frame_of, jpeg, needs_extension, parts_by, same
+from support.imaging.jpeg_parts import SUBSAMPLINGS, frame_of, jpeg, large, needs_extension, parts_by, same
 
+from penstock.protocol.errors import ItemError
 from penstock.worker.imaging import partial_jpeg
+from penstock.worker.imaging.decode import Decoder
 from penstock.worker.imaging.partial_jpeg import Box
 
 pytestmark = needs_extension
@@ -39,7 +41,7 @@ def whole(data: bytes, channels: int, reduction: int) -> Pixels:
     frame = frame_of(data)
     height, width = -(-frame.height // reduction), -(-frame.width // reduction)
     space = "RGB" if channels == 3 else "GRAY"
-    pixels: Pixels = decode_jpeg(data, space, min_height=height, min_width=width)
+    pixels: Pixels = simplejpeg.decode_jpeg(data, space, min_height=height, min_width=width)
     assert (height, width) == pixels.shape[:2]
     return pixels
 
@@ -102,6 +104,28 @@ def test_it_reads_photos_of_all_cameras(reduction: int, shared_data: Path) -> No
         assert ours is not None, file.name
         assert other is not None, file.name
         assert same(other, ours, reduced(boxes, reduction)), file.name
+
+
+@pytest.mark.parametrize("color", ["rgb", "gray"])
+def test_large_files_are_decoded_whole_as_without_it(
+    color: Literal["rgb", "gray"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At any scale; simplejpeg is asked for damaged files alone, which it refuses in the same words."""
+    decoder = Decoder(color)
+    sizes = (None, (300, 350), (150, 175), (75, 88))
+    for data in (large(), large(subsampling=0, optimize=True), large("L"), large(restart_marker_rows=1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(partial_jpeg, "_EXTENSION", None)
+            expected = [decoder.decode(data, least).copy() for least in sizes]
+            with pytest.raises(ItemError) as without:
+                decoder.decode(data[:-2000])
+        with pytest.raises(ItemError) as caught:
+            decoder.decode(data[:-2000])
+        assert str(without.value) == str(caught.value)
+        monkeypatch.setattr(simplejpeg, "decode_jpeg", None)
+        for least, pixels in zip(sizes, expected, strict=True):
+            assert np.array_equal(pixels, decoder.decode(data, least)), least
+        monkeypatch.undo()
 
 
 def damaged(count: int) -> list[bytes]:
