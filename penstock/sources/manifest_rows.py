@@ -15,8 +15,11 @@ from penstock.sources.choice.table_rows import RowChoice, TableFields
 from penstock.sources.file_listing import MAX_PATH_BYTES, Builder, FileListing, ListingBuilder, prefix_of
 from penstock.sources.tables.blocks import NotPlainError, Wanted
 from penstock.sources.tables.formats import Row, most_listed, row_name, rows_of
+from penstock.sources.tables.progress import told
 from penstock.sources.tables.whole_columns import WholeColumns
 
+#: After so many rows it is told how far the listing is.
+_TOLD = 100_000
 #: What the listing's digest says of its kind.
 _KIND = "manifest"
 
@@ -84,6 +87,8 @@ def _gather(columns: Columns, name: str, rows: Iterator[Row], builder: Builder, 
     chosen_at = [order.index(column) for column in columns.choosing.choosing_columns]
     for number, values in rows:
         empty = False
+        if not number % _TOLD:
+            told(f"{row_name(name, number)} of the manifest")
         if choice and not choice.takes([values[at] for at in chosen_at], partial(row_name, name, number)):
             continue
         raw = prefix + _checked_path(values[0], columns, name, number)

@@ -31,6 +31,7 @@ from penstock.sources.containers.shard_names import expand, find_shards
 from penstock.sources.file_reader import open_files
 from penstock.sources.span_listing import SpanListing, SpanListingBuilder
 from penstock.sources.split import held_out
+from penstock.sources.tables.progress import told
 from penstock.sources.url_files.keeping import ShardRoom
 
 #: Finds the items of an open file, which messages call by the name. Raises SourceError.
@@ -75,10 +76,13 @@ def list_shards(source: ShardSource, roots: Roots, read: ReadShard, bring: Bring
     paths = find_shards(source.path, root, allow_outside=source.allow_outside)
     if is_url(root):
         remote = Remote(root, allow_outside=source.allow_outside)
-        for shard in list_remote(remote, paths, source.index_fields(), read, bring):
+        shards = list_remote(remote, paths, source.index_fields(), read, bring)
+        for number, shard in enumerate(shards):
+            told(f"{number} of {len(paths)} shards")
             gathered.add(shard.path, shard.identity.size, shard.index, shard.name, shard.identity.tag)
     else:
-        for path in paths:
+        for number, path in enumerate(paths):
+            told(f"{number} of {len(paths)} shards")
             gathered.add(path, *_read_local(source, root, path, read), f"{root}/{path}")
     return gathered.listing()
 
