@@ -66,11 +66,15 @@ class Cluster:
         flags = {**_VENTILATOR, **settings}
         return self.start("ventilator", "ventilator", {"spec": spec, "bind": "tcp://*:5555", **flags})
 
-    def start_sink(self, on: str = "sink", **settings: object) -> Job:
+    def use_six(self) -> None:
+        """Let all addresses be of IPv6 from now on."""
+        self._six = True
+
+    def start_sink(self, on: str = "sink", *, env: Mapping[str, str] | None = None, **settings: object) -> Job:
         """Start the sink; it is not told what its address is."""
         where = {"ventilator": self.at("ventilator", 5555), "results": "tcp://*:5556", "bind": "tcp://*:5557"}
         own = {"keys": self.keys("sink"), "health": self.lab.folder / "sink.sock"}
-        return self.start(on, "sink", where | own | settings)
+        return self.start(on, "sink", where | own | settings, env=env)
 
     def start_worker(self, host: str, **more: Any) -> Job:
         """Start a worker with all that a second machine needs: one address, where its images lie, and its keys."""

@@ -16,8 +16,8 @@ from typing import Self
 import psutil
 from support.streams import until
 
-#: Of the addresses of hosts, which are numbered from 1.
-_NET, _NET6 = "10.77.0.", "fd77::"
+#: Of the addresses of hosts, which are numbered from 1; and of those in the second network.
+_NET, _NET6, _NET_TWO = "10.77.0.", "fd77::", "10.78.0."
 #: Longest that a killed process may take to be gone (s).
 _END_S = 30.0
 #: A process's own namespaces, then its mounts: pairs of source and target before a `--`.
@@ -110,7 +110,7 @@ class Host:
 
     def __init__(self, lab: "Lab", name: str, number: int) -> None:
         """Make it and plug it in."""
-        self._lab, self.name, self._port = lab, name, f"port{number}"
+        self._lab, self.name, self._port, self._number = lab, name, f"port{number}", number
         self._namespace = f"{lab.prefix}-{name}"
         self.address, self.address6 = f"{_NET}{number}", f"{_NET6}{number}"
         #: Since when it pretends to run: no two hosts agree on what a monotonic clock says.
@@ -128,6 +128,19 @@ class Host:
     def ip(self, *arguments: str) -> str:
         """Call `ip` here."""
         return call("ip", "-n", self._namespace, *arguments)
+
+    def join_second(self) -> str:
+        """Plug this host into the second network as well, by `eth1`; return its address there."""
+        port = f"{self._port}b"
+        self.ip("link", "add", "eth1", "type", "veth", "peer", "name", port, "netns", self._lab.switch)
+        self._lab.ip("link", "set", port, "master", "second", "up")
+        self.ip("address", "add", f"{_NET_TWO}{self._number}/24", "dev", "eth1")
+        self.ip("link", "set", "eth1", "up")
+        return f"{_NET_TWO}{self._number}"
+
+    def received(self, interface: str) -> int:
+        """Return the bytes that came in by an interface."""
+        return int(self.run("cat", f"/sys/class/net/{interface}/statistics/rx_bytes"))
 
     def run(self, *command: str) -> str:
         """Run a tool here."""
@@ -213,7 +226,7 @@ class Host:
 
 
 class Lab:
-    """A switch and the hosts at it; all of it goes when the block ends."""
+    """A switch with two networks, and the hosts at it; all of it goes when the block ends."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
         """Make the switch; logs go to `folder`. `prefix` tells this lab's namespaces from others'."""
@@ -226,8 +239,9 @@ class Lab:
         """Make the switch."""
         call("ip", "netns", "add", self.switch)
         self.namespaces.append(self.switch)
-        self.ip("link", "add", "switch", "type", "bridge")
-        self.ip("link", "set", "switch", "up")
+        for bridge in ("switch", "second"):
+            self.ip("link", "add", bridge, "type", "bridge")
+            self.ip("link", "set", bridge, "up")
         return self
 
     def __exit__(

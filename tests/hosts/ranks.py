@@ -1,6 +1,7 @@
 """Nodes of a training over several hosts: each has a sink of its own and a training program that reads from it."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from hosts.cluster import Cluster
@@ -11,13 +12,29 @@ from support.streams import until
 class Node:
     """A host with a named sink, and a host beside it with the program of one rank."""
 
-    def __init__(self, cluster: Cluster, name: str, rank: int, world_size: int) -> None:
-        """Start both; the program reads nothing until it is told to."""
-        self._cluster, self.name, self.host = cluster, name, cluster.add(name, "sink")
-        keys = cluster.keys(name)
-        self.sink = cluster.start_sink(on=name, name=name, keys=keys, health=cluster.lab.folder / f"{name}.sock")
-        cluster.add(f"{name}-train", "trainer")
-        self.trainer: Job = cluster.start_rank(f"{name}-train", name, rank, world_size)
+    def __init__(
+        self,
+        cluster: Cluster,
+        host: str,
+        rank: int,
+        world_size: int,
+        *,
+        name: str = "",
+        two_networks: bool = False,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start both; the program reads nothing until it is told to.
+
+        `name` is the sink's, default: the host's. `two_networks`: samples come in by the second one, nothing else.
+        """
+        self.name, self.host = host, cluster.add(host, "sink")
+        own: dict[str, object] = {"keys": cluster.keys(host), "health": cluster.lab.folder / f"{host}.sock"}
+        if two_networks:
+            own["advertise"] = f"tcp://{self.host.join_second()}:5556"
+            self.host.filter("INPUT", "-i", "eth0", "-p", "tcp", "--dport", "5556", "-j", "DROP")
+        self.sink = cluster.start_sink(on=host, name=name or host, env=env, **own)
+        cluster.add(f"{host}-train", "trainer")
+        self.trainer: Job = cluster.start_rank(f"{host}-train", host, rank, world_size)
         self._asked = 0
 
     def ask(self, batches: int) -> None:

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
+from hosts.clock import Clock
 from hosts.cluster import Cluster
 from hosts.conftest import BATCHES
 from hosts.lab import Host, Job
@@ -258,35 +258,18 @@ def test_links_that_a_nat_forgot_are_opened_again(cluster: Cluster, complete: An
 @pytest.mark.parametrize("step", ["-1000d", "+40d x1.5"])
 def test_a_worker_s_wrong_clock_changes_nothing(cluster: Cluster, complete: Answer, step: str) -> None:
     """Its wall clock is years off, and is put right (or wrong) again in the midst; no deadline knows of it."""
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-    if library is None:
-        pytest.skip("NOT TESTED WITH WRONG CLOCKS: libfaketime is not here (Debian: apt-get install libfaketime)")
-    clock = cluster.lab.folder / "clock"
+    clock = Clock(cluster.lab.folder / "clock", "+3000d")
 
     def told() -> int:
         page = json.loads(fetch(str(cluster.lab.folder / "ventilator.sock"), "/status", timeout_s=30)[1])
         return sum(row["stats"]["tasks"] for row in page["workers"])
 
-    def turn(to: str) -> None:
-        clock.with_suffix(".new").write_text(f"{to}\n")
-        clock.with_suffix(".new").replace(clock)  # the worker reads it once a second
-
-    turn("+3000d")
-    fake = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        # Seldom, since libfaketime reads it unguarded: with "FAKETIME_NO_CACHE" one in a thousand readings of the
-        # clock by two threads at once gives the true time.
-        "FAKETIME_CACHE_DURATION": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
     ventilator = cluster.start_ventilator(silence_s=20)
     cluster.start_sink()
-    worker = cluster.start_worker(cluster.add("a", "worker").name, env=fake)
+    worker = cluster.start_worker(cluster.add("a", "worker").name, env=clock.env)
     cluster.start_trainer()
     assert 20 == cluster.read(20)["batches"]
-    turn(step)
+    clock.turn(step)
     assert complete == cluster.read(BATCHES - 20)
     until(lambda: told() >= 60, "a heartbeat with all tasks of two epochs")
     worker.send_term()

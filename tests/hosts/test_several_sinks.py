@@ -1,10 +1,13 @@
 """Two nodes, each with a sink and a rank of its own: the same bytes, whatever becomes of one of them."""
 
+import json
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hosts.clock import Clock
 from hosts.cluster import Cluster
 from hosts.ranks import Node
 from support.streams import digest, epochs, make_spec, run_stack, until
@@ -25,14 +28,15 @@ def alone(photos: Path) -> list[dict[str, Any]]:
     return [{"batches": len(batches), "digest": digest(batches)} for batches in found]
 
 
-@pytest.fixture
-def nodes(cluster: Cluster) -> Sequence[Node]:
-    """Return two nodes with two workers elsewhere, all of which have found each other and read the first batches."""
+def start(cluster: Cluster, **options: Any) -> Sequence[Node]:
+    """Start two nodes with two workers elsewhere; return them once all have found each other and read two batches."""
     cluster.start_ventilator()
     for name in ("a", "b"):
-        cluster.add(name, "worker")
+        host = cluster.add(name, "worker")
+        if options.get("two_networks"):
+            host.join_second()
         cluster.start_worker(name)
-    found = [Node(cluster, f"node-{rank}", rank, 2) for rank in range(2)]
+    found = [Node(cluster, f"node-{rank}", rank, 2, **options) for rank in range(2)]
     until(lambda: ["node-0", "node-1"] == cluster.status("ventilator").get("sinks"), "both sinks")
     for node in found:
         node.ask(2)
@@ -40,13 +44,21 @@ def nodes(cluster: Cluster) -> Sequence[Node]:
     return found
 
 
+def read_on(nodes: Sequence[Node], batches: int = EACH - 2) -> list[dict[str, Any]]:
+    """Let both programs read so many more; return what they have then."""
+    for node in nodes:
+        node.ask(batches)
+    return [node.answer() for node in nodes]
+
+
 def lost(cluster: Cluster) -> Callable[[], bool]:
     """Return what says whether the ventilator knows the first node's sink alone."""
     return lambda: ["node-0"] == cluster.status("ventilator").get("sinks")
 
 
-def test_a_node_that_drops_off_comes_back(cluster: Cluster, nodes: Sequence[Node], alone: list[dict[str, Any]]) -> None:
+def test_a_node_that_drops_off_comes_back(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
     """Its cable is pulled out until the ventilator has noticed: the other rank trains on, then both have everything."""
+    nodes = start(cluster)
     for node in nodes:
         node.ask(EACH - 2)
     nodes[1].host.plug(into_switch=False)
@@ -56,10 +68,63 @@ def test_a_node_that_drops_off_comes_back(cluster: Cluster, nodes: Sequence[Node
     assert alone[1] == nodes[1].answer()
 
 
-def test_a_sink_without_a_ventilator_serves_what_it_has(
-    cluster: Cluster, nodes: Sequence[Node], alone: list[dict[str, Any]]
-) -> None:
+def test_a_lost_node_is_replaced_by_another_host(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
+    """It never comes back: its sink's name and its rank go on elsewhere, from the rank's first position."""
+    nodes = start(cluster)
+    for node in nodes:
+        node.ask(EACH - 2)
+    nodes[1].host.plug(into_switch=False)
+    until(lost(cluster), "the ventilator to notice")
+    other = Node(cluster, "node-2", 1, 2, name="node-1")
+    other.ask(EACH)
+    assert alone == [nodes[0].answer(), other.answer()]
+
+
+def test_the_ventilator_s_host_drops_off_and_comes_back(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
+    """Until all have noticed: what was decided before is not decided anew, and both ranks have everything."""
+    nodes = start(cluster)
+    for node in nodes:
+        node.ask(EACH - 2)
+    cluster.hosts["ventilator"].plug(into_switch=False)
+    until(
+        lambda: not any(cluster.status(name).get("ready") for name in ("a", "b", "node-0", "node-1")), "all to notice"
+    )
+    cluster.hosts["ventilator"].plug(into_switch=True)
+    assert alone == [node.answer() for node in nodes]
+
+
+def test_two_nodes_over_ipv6(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
+    """Each sink finds its own address towards the ventilator, and workers reach both."""
+    cluster.use_six()
+    nodes = start(cluster)
+    assert alone == read_on(nodes)
+    used = cluster.hosts["a"].run("ss", "-Htn", "state", "established")
+    assert all(f"[{node.host.address6}]:5556" in used for node in nodes), used
+
+
+def test_samples_take_the_network_that_is_advertised(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
+    """Workers and nodes are in two networks: nodes admit samples by the second one alone, and are told nothing else."""
+    nodes = start(cluster, two_networks=True)
+    assert alone == read_on(nodes)
+    samples = [node.host.received("eth1") for node in nodes]
+    assert min(samples) > sum(node.host.received("eth0") for node in nodes) / 2, samples
+    assert [0, 0] == [node.host.dropped() for node in nodes]
+
+
+def test_wrong_clocks_of_sinks_change_nothing(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
+    """Their wall clock is years off, goes too fast, and jumps back in the midst; no deadline knows of it."""
+    clock = Clock(cluster.lab.folder / "clock", "+3000d x1.5")
+    nodes = start(cluster, env=clock.env)
+    read_on(nodes, 10)
+    clock.turn("-1000d")
+    assert alone == read_on(nodes, EACH - 12)
+    stamps = [json.loads(line)["timestamp"][:4] for line in nodes[0].sink.said.splitlines() if line.startswith("{")]
+    assert max(stamps) > str(datetime.now(UTC).year + 5), "the clock was wrong"
+
+
+def test_a_sink_without_a_ventilator_serves_what_it_has(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
     """It is cut off from the ventilator, not from its trainer and workers; nobody trains on anything twice."""
+    nodes = start(cluster)
     nodes[1].host.filter("OUTPUT", "-p", "tcp", "--dport", "5555", "-j", "DROP")
     nodes[1].host.filter("INPUT", "-p", "tcp", "--sport", "5555", "-j", "DROP")
     nodes[0].ask(EACH - 2)
