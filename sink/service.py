@@ -49,6 +49,7 @@ from penstock.sink.core.recording import Pace, Recording
 from penstock.sink.core.statistics import ProcessFacts
 from penstock.sink.metrics import METRICS, fill
 from penstock.sink.quarantine_ledger import Ledger
+from penstock.sink.report_pace import ReportPace
 from penstock.sink.resting import Resting
 from penstock.sink.settings import SinkSettings
 from penstock.sink.shared_batches import Lending
@@ -58,9 +59,6 @@ if TYPE_CHECKING:
 
 _FROM_VENTILATOR = wire.kinds(SinkWelcome, Outcomes, Quarantined, Paths, Heartbeat, Reset, Drain, StoryRequest)
 _FROM_TRAINERS = wire.kinds(Subscribe, Credit, Heartbeat, Goodbye, Story, SampleRequest)
-#: Least time (s) between two reports to the ventilator, where they are pressing and where they can wait: many
-#: confirmations share one message, and each message costs both sides a wake-up.
-_PRESSING_S, _PROGRESS_S = 0.01, 0.1
 #: Seconds that a last commit may take before the process ends without: the next run makes those samples again.
 _LEAVE_S = 0.7
 #: Seconds between two observations of the core for the status and the metrics.
@@ -99,7 +97,8 @@ class Sink:
         #: What the status and the metrics show.
         self.observed = Observed(self._core.observe, _OBSERVE_S, now, _PATIENCE_S)
         self._resting = Resting()
-        self._reported_at = self._tick_at = self._sweep_at = now
+        self._pace = ReportPace(now)
+        self._tick_at = self._sweep_at = now
         self._execute(self._core.start(now))
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self.observed.latest.stats)).answer)
         addresses = {"trainers": self._trainers.address, "results": self._results.address}
@@ -204,12 +203,13 @@ class Sink:
 
     def _report(self, now: float) -> float:
         """Tell the ventilator what changed, if it is time to; return when to turn again at the latest."""
-        wait_s = _PRESSING_S if self._core.pressing() else _PROGRESS_S
-        if now - self._reported_at < wait_s:
-            return min(self._tick_at, self._reported_at + wait_s)
+        due_at = self._pace.due_at(pressing=self._core.pressing())
+        if now < due_at:
+            return min(self._tick_at, due_at)
+        began = time.thread_time()
         if report := self._core.progress():
-            self._reported_at = now
             self._execute(report)
+            self._pace.made(now, time.thread_time() - began)
         return self._tick_at
 
     def _execute(self, instructions: Iterable[SinkInstruction]) -> None:
