@@ -1,11 +1,13 @@
 """Keeps the records of `candidate.py` as files in a folder that all ventilators reach, by what NFS does as well.
 
-A number is claimed by linking a complete file to its name: of two that try, a file server lets one succeed. A record
-is renewed in place, by one write of fixed length to a file that is opened anew, synced and closed: who opens it after
-that reads it, as file servers promise (close-to-open). No lock is used, since one may outlive its host, or not be known
-to others. Old records stay, up to a number, so that one that was stopped cannot claim a number that is long over.
+A number is claimed by linking a complete file to its name, or without hard links by making a file that must not exist:
+of two that try, a file server lets one succeed. A record is renewed in place, by one write of fixed length to a file
+that is opened anew, synced and closed: who opens it after that reads it, as file servers promise (close-to-open). No
+lock is used, since one may outlive its host, or not be known to others. Old records stay, up to a number, so that one
+that was stopped cannot claim a number that is long over.
 """
 
+import errno
 import json
 import os
 import re
@@ -24,6 +26,8 @@ _BYTES = 2048
 _KEPT, _MOST_WAITING = 100, 16
 #: Longest text in a record (characters).
 _TEXT = 100
+#: What file systems say that have no hard links.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NUMBERED = re.compile(r"acting-(\d{1,18})")
 
 
@@ -94,7 +98,7 @@ class RecordFiles:
         try:
             self._write_own(draft, record)
             try:
-                os.link(draft, self._path(number))
+                self._make(draft, number, record)
             except FileExistsError:
                 self._known = max(self._known, number)
                 # The answer to a link that was made may have been lost, and the question repeated: then it is ours.
@@ -103,6 +107,16 @@ class RecordFiles:
             return True
         finally:
             draft.unlink(missing_ok=True)
+
+    def _make(self, draft: Path, number: int, record: Record) -> None:
+        """Make the record of a number. Raises FileExistsError if there is one."""
+        try:
+            os.link(draft, self._path(number))
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # Others may read it while it is empty: they then wait as for one that has changed.
+            _write(os.open(self._path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), record)
 
     def _renew(self, number: int, record: Record) -> bool:
         try:

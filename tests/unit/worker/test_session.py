@@ -213,3 +213,12 @@ def test_liveness_knows_when_to_speak_and_when_a_peer_is_lost() -> None:
     assert (False, True) == (live.due(12.9), live.due(13.0))
     assert (False, True) == (live.lost(14.9), live.lost(15.0))
     assert 13.0 == live.timer()
+
+
+def test_a_ventilator_that_takes_over_gets_a_worker_with_an_empty_queue() -> None:
+    """What its predecessor leased is leased anew; a welcome of the same ventilator changes nothing but the sinks."""
+    harness = CoreHarness()
+    assert [Configure(WELCOME)] == harness.hear(WELCOME)
+    successor = WELCOME.model_copy(update={"term": 7})
+    instructions = harness.session.receive(successor, 1.0)
+    assert [Withdraw(), Configure(successor)] == [each for each in instructions if not isinstance(each, Note)]

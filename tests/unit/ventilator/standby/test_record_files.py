@@ -1,5 +1,7 @@
 """The records in a folder: each number is claimed once, whoever tries, and what is read is what was written last."""
 
+import errno
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +55,20 @@ def test_of_many_that_claim_a_number_one_gets_it(tmp_path: Path) -> None:
             thread.join(20)
         seen = files[0].do(Look(record("h0")))
         assert [seen.record.holder] == won if seen.record else not won
+
+
+def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record is made by a call that fails if there is one."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    one, two = RecordFiles(str(tmp_path), "one"), RecordFiles(str(tmp_path), "two")
+    assert one.do(Claim(1, record("one"))).done
+    assert not two.do(Claim(1, record("two"))).done
+    assert record("one") == two.do(Look(record("two"))).record
+    assert two.do(Claim(2, record("two"))).done
 
 
 def test_a_claim_of_a_number_that_is_over_is_void(tmp_path: Path) -> None:
