@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--format", default="csv", choices=("csv", "parquet", "jsonl"))
+    parser.add_argument("--cases", default="pyarrow,first,later", help="pyarrow holds all of the file in memory")
     parser.add_argument("--choose", action="store_true", help="with `where`, which takes half of the rows, and weights")
     parser.add_argument("--case", default="", help=argparse.SUPPRESS)
     parser.add_argument("--folder", default=None, help="where the manifest is written; default: a temporary folder")
@@ -38,16 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         write(Path(folder), options.format, options.rows, choose=options.choose)
-        results: dict[str, list[dict[str, float]]] = {"pyarrow": [], "first": [], "later": []}
+        results: dict[str, list[dict[str, float]]] = {case: [] for case in options.cases.split(",")}
         for _ in range(options.rounds):
             for case, found in results.items():
                 found.append(measured(case, folder, options))
     print(f"{options.rows:,} rows of {options.format}; median of {options.rounds} rounds (lowest to highest)")
     for case, found in results.items():
         for unit in ("wall_s", "cpu_s"):
-            mine, base = [each[unit] for each in found], [each[unit] for each in results["pyarrow"]]
+            mine, base = ([each[unit] for each in some] for some in (found, next(iter(results.values()))))
             ratio = median(one / other for one, other in zip(mine, base, strict=True))
-            print(f"  {case:8} {unit:7} {median(mine):8.3f} ({min(mine):.3f} to {max(mine):.3f}), {ratio:6.3f} of it")
+            spread = f"{min(mine):.3f} to {max(mine):.3f}"
+            print(f"  {case:8} {unit:7} {median(mine):8.3f} ({spread}), {ratio:6.3f} of the first line's")
         for unit in ("listing_mb", "peak_mb", "resident_mb"):
             print(f"  {case:8} {unit:11} {max(each[unit] for each in found):8.0f}")
     return 0

@@ -45,7 +45,7 @@ Spans = Sequence[tuple[int, int]]
 class OpenShard:
     """A whole shard on this host's disk, opened."""
 
-    #: Of its file, which whoever opened it closes.
+    #: Of its file; the caller of `open` closes it.
     descriptor: int
     #: What tells the content that the file holds from another one, as the server says.
     tag: str
