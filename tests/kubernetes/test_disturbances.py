@@ -1,0 +1,48 @@
+"""A stack on a cluster that is scaled, and deleted pod by pod, in mid-epoch.
+
+The trainer is a pod too, and takes its batches step by step, so that each disturbance falls between two of them while
+most of the epoch is still to be made. It is done with when it has the bytes of an undisturbed local run.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from kubernetes.deployed import Deployed, Trainer
+from support.streams import until
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
+
+MakeTrainer = Callable[[], Trainer]
+#: Batches of two epochs.
+ALL = 46
+
+
+def test_workers_come_and_go(deployed: Deployed, trainer: MakeTrainer, reference: list[str]) -> None:
+    """One worker, four, two, in mid-epoch; who is sent away drains, and none of its tasks is lost."""
+    deployed.scale(1)
+    left, silent = (len(deployed.events("ventilator", event)) for event in ("worker left", "worker silent"))
+    mine = trainer()
+    mine.take(4)
+    deployed.scale(4)
+    mine.take(12)
+    deployed.scale(2)
+    mine.take(ALL - 16)
+    assert reference == mine.taken()
+    until(lambda: left + 2 == len(deployed.events("ventilator", "worker left")), "two workers to have said goodbye")
+    assert silent == len(deployed.events("ventilator", "worker silent")), "no worker was waited for"
+
+
+def test_a_deleted_pod_of_each_kind_costs_nothing(
+    deployed: Deployed, trainer: MakeTrainer, reference: list[str]
+) -> None:
+    """A worker, the sink, the ventilator and the trainer itself are deleted one after the other, within two epochs."""
+    deployed.scale(2)
+    mine = trainer()
+    mine.take(6)
+    for part in ("worker", "sink", "ventilator"):
+        deployed.kubectl("delete", "pod", deployed.pod(part))
+        mine.take(8)
+    deployed.kubectl("delete", "pod", f"{mine.name}-0")
+    mine.take(ALL - len(mine.taken()))
+    assert reference == mine.taken()
+    deployed.rolled_out()
