@@ -9,6 +9,7 @@ PodSecurityPolicy that says the same as "restricted" stands in for it, and is en
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -75,9 +76,13 @@ class Cluster:
         for node in self.nodes.values():
             node.take(images)
 
-    def lose(self, node: str) -> None:
-        """Let a node lose its power: nothing of it runs on, and nobody is told."""
-        self.nodes.pop(node).__exit__()
+    def start_adapter(self, port: int) -> None:
+        """Start the adapter of external metrics at a port of the control plane, unless it runs."""
+        if "external_metrics" not in self._room.started:
+            program = Path(__file__).with_name("external_metrics.py")
+            files = self._certificates.make("external-metrics", "/CN=external-metrics")
+            asks = ("kubectl", "--kubeconfig", self._administrator)
+            self._room.start(sys.executable, program, str(port), *files, *asks, name="external_metrics")
 
     def _start(self) -> None:
         self._ends.enter_context(self._room)

@@ -1,4 +1,4 @@
-"""A stack on a cluster that is scaled, and deleted pod by pod, in mid-epoch.
+"""A stack on a cluster that is scaled, deleted pod by pod and rolled in mid-epoch.
 
 The trainer is a pod too, and takes its batches step by step, so that each disturbance falls between two of them while
 most of the epoch is still to be made. It is done with when it has the bytes of an undisturbed local run.
@@ -7,7 +7,8 @@ most of the epoch is still to be made. It is done with when it has the bytes of 
 from collections.abc import Callable
 
 import pytest
-from kubernetes.deployed import Deployed, Trainer
+from kubernetes.deployed import NEXT_TAG, Deployed, Trainer
+from kubernetes.namespaces import COMMAND_S
 from support.streams import until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
@@ -46,3 +47,26 @@ def test_a_deleted_pod_of_each_kind_costs_nothing(
     mine.take(ALL - len(mine.taken()))
     assert reference == mine.taken()
     deployed.rolled_out()
+
+
+def test_another_image_of_the_workers_is_rolled_out(
+    deployed: Deployed, trainer: MakeTrainer, reference: list[str]
+) -> None:
+    """New workers start before the old ones drain: at no time are there fewer than before."""
+    deployed.scale(3)
+    mine = trainer()
+    mine.take(5)
+    old = {pod["metadata"]["name"] for pod in deployed.pods("worker")}
+    left, silent = (len(deployed.events("ventilator", event)) for event in ("worker left", "worker silent"))
+    deployed.kubectl("set", "image", "deployment/worker", f"worker=penstock-worker:{NEXT_TAG}")
+    mine.take(10)
+    deployed.rolled_out("worker")
+    until(
+        lambda: not old & {pod["metadata"]["name"] for pod in deployed.pods("worker")}, "the old ones' end", COMMAND_S
+    )
+    mine.take(ALL - 15)
+    assert reference == mine.taken()
+    images = {pod["status"]["containerStatuses"][0]["image"] for pod in deployed.pods("worker")}
+    assert {f"docker.io/library/penstock-worker:{NEXT_TAG}"} == images
+    until(lambda: left + 3 == len(deployed.events("ventilator", "worker left")), "three workers to have said goodbye")
+    assert silent == len(deployed.events("ventilator", "worker silent")), "no worker was waited for"

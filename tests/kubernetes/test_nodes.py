@@ -1,0 +1,49 @@
+"""A node that is emptied by an administrator: what runs on it moves, and a trainer notices nothing."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from kubernetes.deployed import Deployed, Trainer
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
+
+MakeTrainer = Callable[[], Trainer]
+#: Batches of two epochs.
+ALL = 46
+
+
+def test_a_drain_takes_one_worker_of_four_at_a_time(
+    deployed: Deployed, trainer: MakeTrainer, reference: list[str]
+) -> None:
+    """The disruption budget holds while a node is emptied: three of four workers are ready at any time."""
+    deployed.scale(4)
+    mine = trainer()
+    mine.take(5)
+    workers = [pod["spec"]["nodeName"] for pod in deployed.pods("worker")]
+    node = max(deployed.cluster.nodes, key=workers.count)
+    assert 2 <= workers.count(node), "workers are spread over the nodes"
+    fewest: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            found = deployed.cluster.get("deployment/worker", "--namespace=penstock")
+            fewest.append(found["status"].get("availableReplicas", 0))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        drain = ("drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=200s")
+        deployed.cluster.kubectl(*drain, seconds=240)
+    finally:
+        over.set()
+        watching.join()
+    assert 3 == min(fewest), "one at a time, and never more"
+    assert node not in {
+        pod["spec"]["nodeName"] for part in ("ventilator", "sink", "worker") for pod in deployed.pods(part)
+    }
+    deployed.cluster.kubectl("uncordon", node)
+    mine.take(ALL - 5)
+    assert reference == mine.taken()
+    deployed.rolled_out()
