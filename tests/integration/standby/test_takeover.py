@@ -63,7 +63,7 @@ def taken_over(stack: LocalStack, other: str, since: float, what: str) -> None:
     assert 0 < took_s < 30, "with a deadline of ten seconds, on a machine that is three times too slow"
 
 
-@pytest.mark.parametrize("sinks", [1, 2])
+@pytest.mark.parametrize("sinks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_killed_ventilator_is_succeeded(
     sinks: int, spec: dict[str, object], reference: list[Batch], tmp_path: Path
 ) -> None:
@@ -85,6 +85,7 @@ def test_a_killed_ventilator_is_succeeded(
     assert digest(reference) == digest(got)
 
 
+@pytest.mark.slow
 def test_a_stopped_ventilator_that_goes_on_changes_nothing(
     spec: dict[str, object], reference: list[Batch], tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_stopped_ventilator_that_goes_on_changes_nothing(
     assert digest(reference) == digest(got)
 
 
+@pytest.mark.slow
 def test_without_the_folder_none_acts_and_with_it_one_goes_on(
     spec: dict[str, object], reference: list[Batch], tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from simulation.world import World
 pytestmark = pytest.mark.simulation
 
 #: Schedules that belong to every run, and those of one test.
-_ALWAYS, _CHUNK = 200, 50
+_ALWAYS, _CHUNK = 100, 50
 _SCHEDULES = max(_ALWAYS, int(os.environ.get("SCHEDULES", "20000")) // 10)
 #: Families in which the ventilators' clocks may be trusted: they do not jump while nothing happens elsewhere.
 _FAMILIES = tuple(each for each in FAMILIES if each.name not in ("wrong clocks", "cut runners"))
