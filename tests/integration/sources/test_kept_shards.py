@@ -31,5 +31,6 @@ def test_kept_shards_give_the_same_samples_and_are_fetched_once(
             found = digest(epochs(stack.feed(), 2))
         sent = web.part_bytes
     assert expected == found
-    size = sum(file.stat().st_size for file in shards.iterdir())
-    assert size <= sent <= size + 4 * 5  # one byte for each question which content a shard has
+    sizes = [file.stat().st_size for file in shards.iterdir()]
+    # One byte more for each question which content a shard has; a worker that takes the place of another asks again.
+    assert sum(sizes) <= sent < sum(sizes) + min(sizes)
