@@ -31,6 +31,7 @@ from rich.table import Table
 
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.records import TaskKey
+from penstock.protocol.runtime.service import keep_freed_memory
 from penstock.protocol.spec.spec import Spec, parse_spec
 from penstock.ventilator.sources.catalog import Catalog
 from penstock.worker.imaging.cache.images import Cache, CacheCounts
@@ -178,6 +179,7 @@ def main() -> None:
     given = parser.parse_args()
     if not given.data.is_dir():
         parser.error(f"--data {given.data}: no such folder; give one with cats-dogs/ and camera/")
+    keep_freed_memory()  # as a worker does: else the kernel clears the pages of each image anew
     with tempfile.TemporaryDirectory() as made:
         rows = [measure(case, given.rounds, given.folder) for case in cases(given.data, Path(made))]
     show(rows)
