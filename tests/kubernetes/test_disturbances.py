@@ -1,4 +1,4 @@
-"""A stack on a cluster that is scaled, deleted pod by pod and rolled in mid-epoch.
+"""A stack on a cluster that is scaled, deleted pod by pod, killed and rolled in mid-epoch.
 
 The trainer is a pod too, and takes its batches step by step, so that each disturbance falls between two of them while
 most of the epoch is still to be made. It is done with when it has the bytes of an undisturbed local run.
@@ -46,6 +46,29 @@ def test_a_deleted_pod_of_each_kind_costs_nothing(
     deployed.kubectl("delete", "pod", f"{mine.name}-0")
     mine.take(ALL - len(mine.taken()))
     assert reference == mine.taken()
+    deployed.rolled_out()
+
+
+@pytest.mark.parametrize("part", ["worker", "sink", "ventilator"])
+def test_a_killed_process_is_started_again(
+    part: str, deployed: Deployed, trainer: MakeTrainer, reference: list[str]
+) -> None:
+    """It dies within its container, as in a crash: the kubelet starts it, and its pod stays the same."""
+    deployed.scale(2)
+    mine = trainer()
+    mine.take(7)
+    victim = deployed.pods(part)[0]
+    name, node = victim["metadata"]["name"], victim["spec"]["nodeName"]
+    for process in deployed.cluster.nodes[node].processes(name):
+        process.kill()
+    mine.take(ALL - 7)
+    assert reference == mine.taken()
+
+    def starts() -> int:
+        [again] = [pod for pod in deployed.pods(part) if pod["metadata"]["name"] == name]
+        return int(again["status"]["containerStatuses"][0]["restartCount"])
+
+    until(lambda: 1 <= starts(), "the kubelet to have started it", COMMAND_S)
     deployed.rolled_out()
 
 
