@@ -58,9 +58,9 @@ class Source:
         """Return a task with its items."""
         [plan] = self.plans
         numbers = plan.indices(key.ordinal, key.which).tolist()
-        items = tuple(Item.model_construct(item=item, path=str(item), label=0) for item in numbers)
+        items = tuple(Item(item=item, path=str(item), label=0) for item in numbers)
         epoch = key.ordinal // plan.geometry.tasks_per_epoch
-        return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
+        return Task(key=key, attempt=attempt, epoch=epoch, items=items)
 
     def paths(self, stream: str, start: int) -> Paths:
         """Return nothing: nobody asks."""

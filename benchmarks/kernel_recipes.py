@@ -89,7 +89,7 @@ def rand_augment(data: Path, made: Path) -> Case:
     ours, count = pipeline({"steps": steps}, made), len(files)
     room = np.empty(ours.room_bytes(count), np.uint8)
     loaded = Loaded(np.arange(count), np.zeros(count, np.int32), [""] * count, images)
-    task = Task.model_construct(key=TaskKey(stream="train", ordinal=0), attempt=0, epoch=0, items=())
+    task = Task(key=TaskKey(stream="train", ordinal=0), attempt=0, epoch=0, items=())
     policy = _torch()[1].RandAugment()
     pictures = [Image.fromarray(image) for image in images]
     return Case(

@@ -115,7 +115,7 @@ def arrays(data: Path) -> Case:
         for start in range(0, count, task_items):
             part = np.arange(start, start + task_items)
             loaded = Loaded(part, np.zeros(task_items, np.int32), [""] * task_items, images[start : start + task_items])
-            task = Task.model_construct(key=TaskKey(stream="train", ordinal=start), attempt=0, epoch=0, items=())
+            task = Task(key=TaskKey(stream="train", ordinal=start), attempt=0, epoch=0, items=())
             batches = ours.make(task, loaded, room).arrays[0].reshape(-1, 32, side, side, 3)
             if batches.dtype != np.float32:
                 raise SystemExit("no floats")

@@ -237,7 +237,7 @@ def remote(folder: Path, options: argparse.Namespace) -> None:
             catalog.task(TaskKey(stream="train", ordinal=ordinal), 0)
             for ordinal in range(min(REMOTE, plan.items) // 32)
         ]
-        apart = [task.model_copy(update={"items": (item,)}) for task in tasks for item in task.items]
+        apart = [task.replaced(items=(item,)) for task in tasks for item in task.items]
         print(f"\nbelow a URL, {options.latency_ms:g} ms late; samples/s, median of {options.rounds} rounds")
         rates: dict[str, list[float]] = {}
         for _ in range(options.rounds):

@@ -76,7 +76,7 @@ def reading(folder: Path, url: str, requests: int) -> float:
     items = tuple(Item(item=number, path=path, label=0) for number, path in enumerate(paths))
     task = Task(key=TaskKey(stream="train", ordinal=0), attempt=0, epoch=0, items=items)
     files = UrlReader(url, allow_outside=False, limit_bytes=10**7, requests=requests)
-    list(files.read(task.model_copy(update={"items": items[:requests]})).contents)  # opens the connections
+    list(files.read(task.replaced(items=items[:requests])).contents)  # opens the connections
     began = time.perf_counter()
     good = all(isinstance(content, bytes) for content in files.read(task).contents)
     took_s = time.perf_counter() - began

@@ -29,7 +29,7 @@ class LeaseProver:
         """Return the lease of a unit of work to the worker of this name and number."""
         digest = digest_of(names)
         proof = self._prove(key, worker, holder, digest, vouched=vouched)
-        return Lease.model_construct(issuer=self.issuer, holder=holder, vouched=vouched, names=digest, proof=proof)
+        return Lease(issuer=self.issuer, holder=holder, vouched=vouched, names=digest, proof=proof)
 
     def proves(self, lease: Lease, key: TaskKey, worker: str) -> bool:
         """Return whether a unit of work was leased so to the worker of this name."""

@@ -1,29 +1,96 @@
-"""Records that several messages share, as frozen pydantic models."""
+"""Records that several messages share, and the bases of all.
 
-from typing import Annotated, Literal
+What every task needs, thousands of times a second, is a `Record`: immutable, checked when it is decoded, and cheap. A
+pydantic model costs microseconds to make, to look up and to write; a record a tenth (msgspec). Whatever comes off the
+wire is checked as strictly: types, limits, no unknown fields. Making one in a program checks nothing. The others are
+frozen pydantic models (`Message`), which may have records as fields. Types with limits bear them twice, for either.
+"""
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from msgspec import Meta
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    SerializationInfo,
+    StringConstraints,
+)
+from pydantic_core import CoreSchema, core_schema
 
 #: Names, reasons and addresses on the wire are never longer than this (characters).
-Text = Annotated[str, StringConstraints(max_length=4096)]
-#: Explanations quote what peers sent; one that is too long is cut, which is no error.
-Reason = Annotated[str, BeforeValidator(lambda text: text[:4096] if isinstance(text, str) else text)]
-Count = Annotated[int, Field(ge=0, lt=2**62)]
+MOST_TEXT = 4096
+Text = Annotated[str, StringConstraints(max_length=MOST_TEXT), Meta(max_length=MOST_TEXT)]
+#: Explanations quote what peers sent; one that is too long is cut, which is no error. A record cuts its own.
+Reason = Annotated[str, BeforeValidator(lambda text: text[:MOST_TEXT] if isinstance(text, str) else text)]
+Count = Annotated[int, Field(ge=0, lt=2**62), Meta(ge=0, lt=2**62)]
 #: Most characters of a manifest's cell that an item carries.
 MAX_CELL = 65_536
-Cell = Annotated[str, StringConstraints(max_length=MAX_CELL)]
+Cell = Annotated[str, Meta(max_length=MAX_CELL)]
 #: Longest time that a peer may report (s; 30,000 years): sums over many peers stay finite.
 MOST_S = 1e12
-Seconds = Annotated[float, Field(ge=0, le=MOST_S, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, le=MOST_S, allow_inf_nan=False), Meta(ge=0, le=MOST_S)]
 #: Most ranges that a list of positions has, and sinks of a stack.
 MOST_SPANS, MOST_SINKS = 4096, 1024
 #: Positions as sorted, disjoint, half-open ranges; receivers check the order (`ranges.is_normal`).
-Spans = Annotated[tuple[tuple[Count, Count], ...], Field(max_length=MOST_SPANS)]
+Spans = Annotated[tuple[tuple[Count, Count], ...], Field(max_length=MOST_SPANS), Meta(max_length=MOST_SPANS)]
 #: The name of one of several sinks; empty: a sink that is alone.
-SinkName = Annotated[str, StringConstraints(max_length=255, pattern=r"^[A-Za-z0-9._:-]*$")]
+SinkName = Annotated[
+    str,
+    StringConstraints(max_length=255, pattern=r"^[A-Za-z0-9._:-]*$"),
+    Meta(max_length=255, pattern=r"^[A-Za-z0-9._:-]*\Z"),
+]
 #: The stage at which an item failed, as one word for counters: reading its bytes, decoding them, transforming the
 #: image, a custom transform; or the item killed its workers.
 FailureKind = Literal["read", "decode", "transform", "custom", "killed", "other"]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """Base of these messages and of the records inside them. They form no cycles, so the collector ignores them."""
+
+    def replaced(self, **changes: Any) -> Self:  # noqa: ANN401 - any field's type
+        """Return a copy with other values of these fields."""
+        return msgspec.structs.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as plain values, those of records inside it too: for logs and JSON."""
+        return {name: _plain(getattr(self, name)) for name in self.__struct_fields__}
+
+    @classmethod
+    def checked(cls, value: Any) -> Self:  # noqa: ANN401 - not checked yet
+        """Return a record of parsed JSON, or one as it is. Raises ValueError."""
+        if isinstance(value, cls):
+            return value
+        try:
+            return msgspec.convert(value, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from None
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let pydantic models have such a field: pydantic asks every type how it is checked and written."""
+        del source, handler
+        written = core_schema.plain_serializer_function_ser_schema(_written, info_arg=True)
+        return core_schema.no_info_plain_validator_function(cls.checked, serialization=written)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any field's value
+    if isinstance(value, Record):
+        return value.to_dict()
+    return tuple(map(_plain, value)) if isinstance(value, tuple) else value
+
+
+def _written(value: Record, info: SerializationInfo) -> Any:  # noqa: ANN401 - plain values
+    return msgspec.to_builtins(value) if info.exclude_defaults else value.to_dict()
+
+
+def cut(record: Record, name: str) -> None:
+    """Cut a `Reason` of a record that was just made, if it is too long."""
+    if len(text := getattr(record, name)) > MOST_TEXT:
+        msgspec.structs.force_setattr(record, name, text[:MOST_TEXT])
 
 
 class Message(BaseModel):
@@ -32,7 +99,7 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Item(Message):
+class Item(Record, frozen=True):
     """One entry of a source, as a task carries it."""
 
     item: Count
@@ -43,7 +110,7 @@ class Item(Message):
     """Class index; -1 without one."""
     span: tuple[Count, Count] | None = None
     """Offset and length (bytes) of the item in its file; none: the item is the whole file."""
-    content: Annotated[str, StringConstraints(max_length=64)] = ""
+    content: Annotated[str, Meta(max_length=64)] = ""
     """Of a part of a file below a URL, what tells the content that was listed from another one; none: nothing does."""
     row: Count | None = None
     """Line (of CSV and JSON lines) or row of the manifest that lists the item, if the stream has targets; of an array,
@@ -57,7 +124,7 @@ class Item(Message):
         return self.path if self.span is None else f"{self.path}@{self.span[0]}+{self.span[1]}"
 
 
-class TaskKey(Message):
+class TaskKey(Record, frozen=True):
     """The name of a unit of work: a task, one item of it when that is retried alone, or several of its items."""
 
     stream: Text
@@ -66,12 +133,8 @@ class TaskKey(Message):
     """Number of the task in the endless stream: epoch × tasks per epoch + index."""
     item_offset: Count | None = None
     """Offset in the task of the one item that this unit holds; none: all of them, or those at `offsets`."""
-    offsets: Annotated[tuple[Count, ...], Field(max_length=4096)] = ()
+    offsets: Annotated[tuple[Count, ...], Meta(max_length=4096)] = ()
     """Offsets, ascending, of the items that this unit holds, if the task was cut by the hosts that keep images."""
-
-    def __hash__(self) -> int:
-        """Hash by the fields: cheaper than pydantic's, and keys are looked up for every task."""
-        return hash((self.stream, self.ordinal, self.item_offset, self.offsets))
 
     @property
     def which(self) -> int | tuple[int, ...] | None:
@@ -85,10 +148,10 @@ class TaskKey(Message):
         return place if self.item_offset is None else self.item_offset
 
 
-_Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{0,32}$")]
+_Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{0,32}\Z")]
 
 
-class Lease(Message):
+class Lease(Record, frozen=True):
     """Says to whom a unit of work was leased. The worker copies it into its result, where the sink checks the proof."""
 
     issuer: Text = ""
@@ -112,7 +175,7 @@ class LeaseKey(Message):
     """The key, 16 random bytes in hexadecimal."""
 
 
-class Destination(Message):
+class Destination(Record, frozen=True):
     """Which samples of a unit of work go to one of several sinks."""
 
     sink: SinkName
@@ -121,7 +184,7 @@ class Destination(Message):
     """The positions whose samples it gets; none: it only hears what failed."""
 
 
-class Task(Message):
+class Task(Record, frozen=True):
     """A leased unit of work."""
 
     key: TaskKey
@@ -134,11 +197,11 @@ class Task(Message):
     """Items to make samples of, in order."""
     lease: Lease = Lease()
     """To whom it is leased."""
-    destinations: Annotated[tuple[Destination, ...], Field(max_length=MOST_SINKS)] = ()
+    destinations: Annotated[tuple[Destination, ...], Meta(max_length=MOST_SINKS)] = ()
     """Where its samples go, if the stack has several sinks; none: all of them to the only sink."""
 
 
-class Failure(Message):
+class Failure(Record, frozen=True):
     """An item that could not be made into samples."""
 
     offset: Count
@@ -158,8 +221,12 @@ class Failure(Message):
     fatal: bool = False
     """Whether the item is not to blame: other items would fail in the same way, so the stream stops at once."""
 
+    def __post_init__(self) -> None:
+        """Cut a reason that is too long."""
+        cut(self, "reason")
 
-class Timings(Message):
+
+class Timings(Record, frozen=True):
     """Times of one task on its worker, by stage."""
 
     read_s: Seconds = 0.0
@@ -172,7 +239,7 @@ class Timings(Message):
     """Seconds handing the result to the transport."""
 
 
-class Done(Message):
+class Done(Record, frozen=True):
     """A unit of work whose result has left the worker."""
 
     key: TaskKey

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from msgspec import Meta
 
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
@@ -13,10 +13,12 @@ from penstock.protocol.records import (
     LeaseKey,
     Message,
     Reason,
+    Record,
     SinkName,
     Spans,
     TaskKey,
     Text,
+    cut,
 )
 
 
@@ -35,12 +37,12 @@ class SinkHello(Message):
     """Penstock's version."""
 
 
-class Made(Message):
+class Made(Record, frozen=True):
     """A result that came to a sink: its items were made."""
 
     ordinal: Count
     """Its task."""
-    offsets: Annotated[tuple[Count, ...], Field(max_length=4096)] = ()
+    offsets: Annotated[tuple[Count, ...], Meta(max_length=4096)] = ()
     """Offsets of the items that were made; none: all of the task's."""
     shown: bool = True
     """Whether samples of each of them came here; else a worker says so that had none for this sink."""
@@ -50,7 +52,7 @@ class Made(Message):
     """and the number of the worker there."""
 
 
-class Failing(Message):
+class Failing(Record, frozen=True):
     """An item that failed at a worker, as a sink got to know it."""
 
     ordinal: Count
@@ -65,7 +67,7 @@ class Failing(Message):
     """Whether there was no other worker (`Lease.vouched`)."""
 
 
-class Failed(Message):
+class Failed(Record, frozen=True):
     """An item that counts as failed, for good."""
 
     ordinal: Count
@@ -74,7 +76,7 @@ class Failed(Message):
     """The item, and why."""
 
 
-class StreamNeed(Message):
+class StreamNeed(Record, frozen=True):
     """What the readers of one stream still need. Absolute, so late, repeated or lost messages do no harm."""
 
     stream: Text
@@ -104,8 +106,12 @@ class StreamNeed(Message):
     failed: tuple[Failed, ...] = ()
     """and the items that did."""
 
+    def __post_init__(self) -> None:
+        """Cut a reason that is too long."""
+        cut(self, "stopped")
 
-class Progress(Message):
+
+class Progress(Record, frozen=True):
     """Both confirmation and limit: a task that is not missing needs no work."""
 
     sequence: Count
@@ -114,7 +120,7 @@ class Progress(Message):
     """One entry for each stream that has a reader; other streams need nothing."""
 
 
-class Outcomes(Message):
+class Outcomes(Record, frozen=True):
     """What failed of a stream, to one of several sinks. It is decided once, so that all sinks cut the same batches."""
 
     stream: Text
@@ -129,6 +135,10 @@ class Outcomes(Message):
     """Why the stream stopped for good; empty while it runs."""
     kind: Literal["budget", "transform", "outcomes"] = "budget"
     """What trainers are refused for once it has stopped."""
+
+    def __post_init__(self) -> None:
+        """Cut a reason that is too long."""
+        cut(self, "stopped")
 
 
 class SinkWelcome(Message):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
@@ -18,7 +19,7 @@ from penstock.protocol import messages
 from penstock.protocol.errors import LocalProtocolError, RemoteProtocolError
 from penstock.protocol.messages import AnyMessage, Batch, Result, SampleReply
 from penstock.protocol.plan import FieldSchema
-from penstock.protocol.records import Place, Reference
+from penstock.protocol.records import Place, Record, Reference
 
 #: Version of this wire format; peers with another one are refused.
 PROTOCOL_VERSION = 3
@@ -41,6 +42,11 @@ _KINDS: dict[bytes, type[AnyMessage]] = {
     f"penstock/{PROTOCOL_VERSION} {kind.__name__}".encode(): kind for kind in AnyMessage.__args__
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+#: Of the kinds that every task needs.
+_DECODERS: dict[type[AnyMessage], msgspec.json.Decoder[AnyMessage]] = {
+    kind: msgspec.json.Decoder(kind) for kind in _NAMES if issubclass(kind, Record)
+}
+_ENCODER = msgspec.json.Encoder()
 _LISTINGS = frozenset(
     {
         messages.WorkerWelcome,
@@ -71,6 +77,8 @@ def encode(message: AnyMessage, arrays: Sequence[Array] = ()) -> list[Buffer]:
 
     Raises LocalProtocolError if the arrays are not what the message's `frames` say.
     """
+    if isinstance(message, Record):
+        return [_NAMES[type(message)], _ENCODER.encode(message)]
     frames: list[Buffer] = [_NAMES[type(message)], message.model_dump_json(exclude_defaults=True).encode()]
     claimed = [claim for claim, place in _claims(message) if place is None]
     if len(claimed) != len(arrays):
@@ -105,13 +113,23 @@ def decode(frames: Sequence[Buffer], accept: Kinds, memory: Memory | None = None
         raise RemoteProtocolError("unexpected", f"{kind.__name__} does not belong on this socket")
     if len(frames[1]) > (most := header_limit(kind)):
         raise RemoteProtocolError("size", f"{kind.__name__} with a header of {len(frames[1])} bytes; at most {most}")
+    message = _parsed(kind, bytes(frames[1]))
+    return message, _arrays(message, frames[2:], memory)
+
+
+def _parsed(kind: type[AnyMessage], header: bytes) -> AnyMessage:
+    """Return the message of a header, without its arrays. Raises RemoteProtocolError."""
+    if decoder := _DECODERS.get(kind):
+        try:
+            return decoder.decode(header)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RemoteProtocolError("header", f"{kind.__name__}: {str(error)[:500]}") from None
     try:
-        message = kind.model_validate_json(bytes(frames[1]))
+        return kind.model_validate_json(header)  # type: ignore[union-attr]
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise RemoteProtocolError("header", f"{kind.__name__}.{where}: {first['msg']}") from None
-    return message, _arrays(message, frames[2:], memory)
 
 
 def _claims(message: AnyMessage) -> list[tuple[FieldSchema, Place | None]]:

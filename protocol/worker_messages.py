@@ -14,6 +14,7 @@ from penstock.protocol.records import (
     Lease,
     Message,
     Place,
+    Record,
     Reference,
     SinkName,
     Spans,
@@ -39,7 +40,7 @@ class Hello(Message):
     """Penstock's version."""
 
 
-class Finished(Message):
+class Finished(Record, frozen=True):
     """Reports the units of work whose results have been sent to the sink."""
 
     done: tuple[Done, ...]
@@ -72,7 +73,7 @@ class WorkerWelcome(Message):
     """Of a ventilator with a standby: orders those that acted. Once a higher one was heard, lower ones are ignored."""
 
 
-class Tasks(Message):
+class Tasks(Record, frozen=True):
     """Units of work leased to this worker."""
 
     tasks: tuple[Task, ...]

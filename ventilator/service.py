@@ -135,7 +135,7 @@ class Ventilator:
                 stream.plan.name: {
                     "missing": stream.wanted,
                     "stopped": stream.stopped,
-                    "spent": stream.spent.model_dump(exclude_defaults=True),
+                    "spent": {name: spent_s for name, spent_s in stream.spent.to_dict().items() if spent_s},
                 }
                 for stream in seen.streams
             },

@@ -37,7 +37,7 @@ class Counters:
     def spent(self) -> Timings:
         """Seconds by stage so far."""
         stages = self.stages
-        return Timings.model_construct(
+        return Timings(
             read_s=stages["read"].total_s,
             decode_s=stages["decode"].total_s,
             transform_s=stages["transform"].total_s,

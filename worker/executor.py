@@ -217,7 +217,7 @@ class Executor:
                 send_s = self._send(links, loaded, outcome, loan)
                 times = outcome.timings
                 self._make_s = times.decode_s + times.transform_s
-                timings = Timings.model_construct(
+                timings = Timings(
                     read_s=read_s + times.read_s,
                     decode_s=times.decode_s,
                     transform_s=times.transform_s,
@@ -226,7 +226,7 @@ class Executor:
                 if self._hub.tracer:
                     self._hub.tracer.made(loaded.task.key, timings)
                 self.counters.add(timings, outcome.arrays, len(loaded.contents.items), len(outcome.failures))
-                self._done.append(Done.model_construct(key=loaded.task.key, timings=timings))
+                self._done.append(Done(key=loaded.task.key, timings=timings))
                 self._hub.wake()
         finally:
             links.close(linger_s=2.0)

@@ -270,7 +270,7 @@ class Worker:
         for running in (self._executor.running, self._executor.reading):
             if running and now - running[0] > self._task_timeout_s:
                 self._service.log.error(
-                    "stuck in a task: leaving", task=running[1].model_dump(), after_s=self._task_timeout_s
+                    "stuck in a task: leaving", task=running[1].to_dict(), after_s=self._task_timeout_s
                 )
                 os._exit(_STUCK)
 

@@ -147,7 +147,7 @@ class WorkerSession:
         for entry in done:
             self.held.pop(entry.key, None)
             self.log.add(now, entry.key, f"sent by {self.hello.worker}")
-        return [Send(VENTILATOR, Finished.model_construct(done=done)), *self._leave_if_idle()]
+        return [Send(VENTILATOR, Finished(done=done)), *self._leave_if_idle()]
 
     def withdrawn(self, keys: tuple[TaskKey, ...]) -> list[WorkerInstruction]:
         """Handle tasks that were taken back from the queue before they ran."""

@@ -8,7 +8,6 @@ the outcome of, what it lacks, and what came. A batch goes to one sink after the
 slowest sink has its batch.
 """
 
-import json
 import selectors
 import socket
 import struct
@@ -17,15 +16,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from penstock.protocol import wire
 from penstock.protocol.messages import (
     AnyMessage,
+    Destination,
     Heartbeat,
     Hello,
     Made,
+    Outcomes,
     Progress,
     SinkHello,
     StreamNeed,
@@ -109,6 +111,19 @@ class Link:
         self._received = data[done:]
 
 
+class _Key(msgspec.Struct, gc=False):
+    ordinal: int
+
+
+class _Task(msgspec.Struct, gc=False):
+    key: _Key
+    destinations: tuple[Destination, ...] = ()
+
+
+class _Tasks(msgspec.Struct, gc=False):
+    tasks: list[_Task]
+
+
 @dataclass
 class _Sink:
     link: Link
@@ -126,6 +141,8 @@ class BusyPeers:
         """Connect all of them and wait until all are welcome. `together`: a worker finishes all its tasks at once."""
         self._stream, self._slots, self._together = stream, slots, together
         self._selector = selectors.DefaultSelector()
+        self._tasks = msgspec.json.Decoder(_Tasks)
+        self._outcomes = msgspec.json.Decoder(Outcomes)
         #: The first task of the window: all before it have come, to all sinks.
         self.base = 0
         #: Tasks that workers have finished; at most a window of them has not come to all sinks.
@@ -189,9 +206,9 @@ class BusyPeers:
             if kind != b"Tasks":
                 continue
             done: list[bytes] = []
-            for task in json.loads(header)["tasks"]:
-                ordinal = task["key"]["ordinal"]
-                for name in [each["sink"] for each in task.get("destinations", ())] or [""]:
+            for task in self._tasks.decode(header).tasks:
+                ordinal = task.key.ordinal
+                for name in [each.sink for each in task.destinations] or [""]:
                     place = ordinal - self.base
                     if 0 <= place < WINDOW:
                         self._sinks[name].here[place] = True
@@ -206,7 +223,7 @@ class BusyPeers:
     def _hear(self, sink: _Sink) -> None:
         for kind, header in sink.link.receive():
             if kind == b"Outcomes":
-                for start, stop in json.loads(header)["settled"]:
+                for start, stop in self._outcomes.decode(header).settled:
                     low, high = max(0, start - self.base), max(0, stop - self.base)
                     sink.known[low:high] = True
 
@@ -229,17 +246,17 @@ class BusyPeers:
         for n, sink in enumerate(sinks):
             sink.sequence += 1
             if alone:
-                need = StreamNeed(stream=self._stream, missing=_ranges(~sink.here, self.base))
+                need = StreamNeed(self._stream, _ranges(~sink.here, self.base))
             else:
                 own = places // BATCH % len(sinks) == n
                 came = np.flatnonzero(sink.here & ~sink.known) + self.base
                 need = StreamNeed(
-                    stream=self._stream,
-                    missing=_ranges(~sink.known, self.base),
+                    self._stream,
+                    _ranges(~sink.known, self.base),
                     lacks=_ranges(own & ~sink.here, self.base),
                     made=tuple(Made(ordinal=ordinal, issuer="issuer", holder=1) for ordinal in came.tolist()),
                 )
-            sink.link.send(Progress(sequence=sink.sequence, needs=(need,)))
+            sink.link.send(Progress(sink.sequence, (need,)))
 
     def _beat(self) -> None:
         known = tuple(sink.hello.incarnation for sink in self._sinks.values())

@@ -173,10 +173,8 @@ class InProcessFeeder:
         """Return a batch as a worker's task and, of an array, what it reads."""
         numbers, path, images = wanted.tolist(), self._source.path, self._source.images
         paths = [path(number) if path else str(number) for number in numbers]
-        items = tuple(
-            Item.model_construct(item=item, path=path, label=0) for item, path in zip(numbers, paths, strict=True)
-        )
-        task = Task.model_construct(key=TaskKey(stream=STREAM, ordinal=0), attempt=0, epoch=epoch, items=items)
+        items = tuple(Item(item=item, path=path, label=0) for item, path in zip(numbers, paths, strict=True))
+        task = Task(key=TaskKey(stream=STREAM, ordinal=0), attempt=0, epoch=epoch, items=items)
         if images is None:
             return task, None
         return task, Loaded(items=wanted, labels=np.zeros(len(wanted), np.int32), paths=paths, contents=images[wanted])

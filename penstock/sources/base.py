@@ -96,7 +96,7 @@ class Listing(ABC):
 
     def item(self, index: int) -> Item:
         """Return an item as a task carries it."""
-        return Item.model_construct(item=index, path=self.path(index), label=self.label(index))
+        return Item(item=index, path=self.path(index), label=self.label(index))
 
 
 def count_classes(classes: Sequence[str], labels: npt.NDArray[np.int32]) -> dict[str, int]:

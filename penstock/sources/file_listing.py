@@ -114,7 +114,7 @@ class FileListing(Listing):
         row, cells = self.cells.of(index) if self.cells is not None else (None, ())
         if self.pages is not None:
             self.pages.used()
-        return Item.model_construct(item=index, path=self.path(index), label=self.label(index), row=row, cells=cells)
+        return Item(item=index, path=self.path(index), label=self.label(index), row=row, cells=cells)
 
     def counts(self) -> dict[str, int]:
         """Return how many items each class has."""

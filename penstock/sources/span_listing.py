@@ -69,7 +69,7 @@ class SpanListing(Listing):
     def item(self, index: int) -> Item:
         """Return an item as a task carries it: its file, and where it lies there."""
         file = self.of_file[index]
-        return Item.model_construct(
+        return Item(
             item=index,
             path=self.files[file],
             content=self.tags[file] if self.tags else "",

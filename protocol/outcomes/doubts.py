@@ -77,7 +77,7 @@ class Doubts:
         for failure in failures:
             doubt = known.get(failure.offset)
             if doubt and _is_second(word, doubt):
-                confirmed.append(failure.model_copy(update={"fatal": failure.fatal and doubt.failure.fatal}))
+                confirmed.append(failure.replaced(fatal=failure.fatal and doubt.failure.fatal))
             elif doubt or self._needs_second(failure, epoch, word, room - len(alone)):
                 withheld.add(failure.offset)
                 self._doubts.setdefault(ordinal, {}).setdefault(failure.offset, _Doubt(failure, word))

@@ -41,4 +41,4 @@ def _length(failure: Failure) -> int:
 
 
 def _shortened(failure: Failure) -> Failure:
-    return failure.model_copy(update={"reason": failure.reason[:_SHORT]})
+    return failure.replaced(reason=failure.reason[:_SHORT])

@@ -139,7 +139,7 @@ class Tracer:
     def made(self, key: TaskKey, timings: Timings) -> None:
         """Record that a worker has just sent a result, with the time of each stage: all stages end here, in a row."""
         if self._wants(key):
-            self._row("made", time.monotonic(), task=name_of(key), timings=timings.model_dump())
+            self._row("made", time.monotonic(), task=name_of(key), timings=timings.to_dict())
 
     def handed(self, stream: str, stop: int, *, over: bool) -> None:
         """Record that a training program got the batch up to position `stop`, or is done with it."""

@@ -57,7 +57,7 @@ class LyingWorkerProcess(WorkerProcess):
         # Of what nobody can decode it has no samples either: wrong pixels are not what this family is about.
         failing = lies | scenario.dead(name)
         result, arrays = make_result(scenario.plan(name), task, failing, self.session.hello.worker)
-        fatal = tuple(failure.model_copy(update={"fatal": True}) for failure in result.failures)
+        fatal = tuple(failure.replaced(fatal=True) for failure in result.failures)
         self._sent.append((result.model_copy(update={"failures": fatal}), arrays))
         return self._sent[-1]
 
@@ -70,8 +70,8 @@ class LyingWorkerProcess(WorkerProcess):
         plan = self.world.scenario.plan(task.key.stream)
         key = TaskKey(stream=plan.name, ordinal=max(0, task.key.ordinal + self.world.rng.randint(-2, 4)))
         forged = leased(make_task(plan, key), self.session.hello.worker, task.lease.holder, vouched=True)
-        lease = forged.lease.model_copy(update={"issuer": task.lease.issuer})
-        result, arrays = self._fail(forged.model_copy(update={"lease": lease}))
+        lease = forged.lease.replaced(issuer=task.lease.issuer)
+        result, arrays = self._fail(forged.replaced(lease=lease))
         self._sent.pop()
         return result, arrays
 

@@ -52,17 +52,19 @@ from penstock.protocol.messages import (
     WorkerStats,
     WorkerWelcome,
 )
+from penstock.protocol.records import Record
 from penstock.protocol.stats import FeedWaits
 
-Drawn = TypeVar("Drawn", bound=BaseModel)
+Drawn = TypeVar("Drawn", bound=BaseModel | Record)
 
 
 def drawn(model: type[Drawn], **known: st.SearchStrategy[Any]) -> st.SearchStrategy[Drawn]:
     """Return models with fields as they may be; `known` are the strategies of fields that are to be narrower."""
-    fields = {
-        name: known[name] if name in known else _of(info.annotation, tuple(info.metadata))
-        for name, info in model.model_fields.items()
-    }
+    if issubclass(model, BaseModel):
+        rules = {name: (info.annotation, tuple(info.metadata)) for name, info in model.model_fields.items()}
+    else:
+        rules = {name: (hint, ()) for name, hint in typing.get_type_hints(model, include_extras=True).items()}
+    fields = {name: known[name] if name in known else _of(*rule) for name, rule in rules.items()}
     return st.fixed_dictionaries(fields).map(lambda values: model(**values))
 
 
@@ -82,13 +84,14 @@ def _of(annotation: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
         return st.lists(_of(arguments[0], ()), max_size=3).map(tuple)
     if origin is dict:
         return st.dictionaries(st.text(max_size=8), _of(arguments[1], ()), max_size=3)
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel | Record):
         return drawn(annotation)
     return _number(annotation, metadata)
 
 
 def _number(annotation: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
-    bounds = {name: getattr(rule, name) for rule in metadata for name in ("ge", "le", "lt") if hasattr(rule, name)}
+    told = ((name, getattr(rule, name, None)) for rule in metadata for name in ("ge", "le", "lt"))
+    bounds = {name: bound for name, bound in told if bound is not None}
     if annotation is int:
         return st.integers(bounds.get("ge"), bounds.get("le", bounds.get("lt", 2**62) - 1))
     if annotation is float:

@@ -14,6 +14,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from penstock.protocol import messages, wire
+from penstock.protocol.records import Record
 
 Frames = list[bytes]
 
@@ -38,7 +39,8 @@ def volley(rng: random.Random, valid: list[Frames]) -> list[Frames]:
 
 def message(content: messages.AnyMessage, *payload: bytes) -> Frames:
     """Return a message's frames, with `payload` in place of its arrays: the claims may lie."""
-    return [_kind(type(content).__name__), content.model_dump_json().encode(), *payload]
+    header = json.dumps(content.to_dict()) if isinstance(content, Record) else content.model_dump_json()
+    return [_kind(type(content).__name__), header.encode(), *payload]
 
 
 def _kind(name: str, version: object = wire.PROTOCOL_VERSION) -> bytes:

@@ -90,16 +90,15 @@ def make_task(plan: StreamPlan, key: TaskKey, attempt: int = 0) -> Task:
     if key.offsets:
         places = [places[offset] for offset in key.offsets]
     items = tuple(
-        Item.model_construct(item=item, path=f"{item}.jpg", label=item % 2)
-        for item in (whole_source(plan, place) for place in places)
+        Item(item=item, path=f"{item}.jpg", label=item % 2) for item in (whole_source(plan, place) for place in places)
     )
-    return leased(Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items))
+    return leased(Task(key=key, attempt=attempt, epoch=epoch, items=items))
 
 
 def leased(task: Task, worker: str = "w", holder: int = 1, *, vouched: bool = False) -> Task:
     """Return a task as it is leased to a worker."""
     lease = _PROVER.lease(task.key, worker, holder, [item.name for item in task.items], vouched=vouched)
-    return task.model_copy(update={"lease": lease})
+    return task.replaced(lease=lease)
 
 
 class PlannedTasks:
@@ -112,7 +111,7 @@ class PlannedTasks:
 
     def task(self, key: TaskKey, attempt: int) -> Task:
         """Return a task with its items, leased to nobody."""
-        return make_task(self._by_name[key.stream], key, attempt).model_copy(update={"lease": Lease()})
+        return make_task(self._by_name[key.stream], key, attempt).replaced(lease=Lease())
 
     def paths(self, stream: str, start: int) -> Paths:
         """Return the paths of the items from `start` on."""

@@ -74,14 +74,7 @@ class Dispatcher:
         name, vouched = worker.hello.worker, worker.number in work.doubted_by
         made = queue.task(work)
         lease = self._prover.lease(key, name, worker.number, [item.name for item in made.items], vouched=vouched)
-        task = Task.model_construct(
-            key=key,
-            attempt=made.attempt,
-            epoch=made.epoch,
-            items=made.items,
-            lease=lease,
-            destinations=self.destinations(work),
-        )
+        task = Task(key, made.attempt, made.epoch, made.items, lease, self.destinations(work))
         if peer in outgoing:
             outgoing[peer].append(task)
         else:
@@ -131,4 +124,4 @@ def _messages(tasks: Sequence[Task]) -> Iterator[Tasks]:
     """Put tasks into messages whose headers a worker accepts (8 MB): a task may have 1 MB of targets, 6 MB as JSON."""
     most = 1 if any(task.items and task.items[0].cells for task in tasks) else _TASKS
     for start in range(0, len(tasks), most):
-        yield Tasks.model_construct(tasks=tuple(tasks[start : start + most]))
+        yield Tasks(tasks=tuple(tasks[start : start + most]))

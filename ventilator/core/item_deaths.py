@@ -111,7 +111,7 @@ class ItemDeaths:
         if not self.poison or not self.is_single(key):
             return None
         known = self.poison.get(self.items(key)[0])
-        return known and known.model_copy(update={"offset": key.item_offset or 0})
+        return known and known.replaced(offset=key.item_offset or 0)
 
     def deaths(self, key: TaskKey) -> int:
         """Return how many workers were lost with the item of a unit of work that holds one, doubtful losses included.

@@ -58,7 +58,7 @@ class LeaseEnds:
             self._again(key, now, f"{worker.hello.worker} does not have it")
         if not lost:
             return []
-        fields = {"worker": worker.hello.worker, "tasks": [key.model_dump() for key in lost]}
+        fields = {"worker": worker.hello.worker, "tasks": [key.to_dict() for key in lost]}
         return [Note("leases lost", fields, "warning")]
 
     def block(self, peer: bytes, why: str, now: float) -> list[Instruction]:
@@ -92,7 +92,7 @@ class LeaseEnds:
         worker = self._workers.remove(peer, now)
         self.lost[event] += 1
         name = worker.hello.worker
-        fields = {"worker": name, "leases": len(worker.held), "task": running and running.model_dump()}
+        fields = {"worker": name, "leases": len(worker.held), "task": running and running.to_dict()}
         out: list[Instruction] = [Note(event, fields, "warning" if running else "info")]
         for key in worker.held:
             work = self._queues[key.stream].works.get(key)

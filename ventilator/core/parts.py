@@ -25,7 +25,7 @@ class Parts:
 
     def add(self, ordinal: int) -> TaskKey:
         """Add a task, undivided; return its name."""
-        key = TaskKey.model_construct(stream=self._plan.name, ordinal=ordinal, item_offset=None)
+        key = TaskKey(stream=self._plan.name, ordinal=ordinal, item_offset=None)
         self._units[ordinal] = [key]
         return key
 
@@ -110,7 +110,7 @@ class Parts:
 
     def _name(self, ordinal: int, offsets: tuple[int, ...]) -> TaskKey:
         alone, several = (offsets[0], ()) if len(offsets) == 1 else (None, offsets)
-        return TaskKey.model_construct(stream=self._plan.name, ordinal=ordinal, item_offset=alone, offsets=several)
+        return TaskKey(stream=self._plan.name, ordinal=ordinal, item_offset=alone, offsets=several)
 
     def validate(self, missing: Iterable[int], known: Iterable[TaskKey]) -> None:
         """Raise AssertionError if these are not the units of the missing tasks: all of them, but for what has come."""

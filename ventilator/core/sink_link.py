@@ -128,7 +128,7 @@ class SinkLink:
         return {
             need.stream: need
             if ranges.size(need.missing) <= MOST_MISSING
-            else need.model_copy(update={"missing": ranges.lowest(need.missing, MOST_MISSING)})
+            else need.replaced(missing=ranges.lowest(need.missing, MOST_MISSING))
             for need in progress.needs
         }
 

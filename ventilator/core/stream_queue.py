@@ -42,7 +42,7 @@ class StreamQueue:
         #: Smoothed seconds that a task takes on a worker; None until one was finished.
         self.typical_s: float | None = None
         #: Seconds that workers spent on this stream so far, by stage, as `Timings` has them.
-        self._spent_s = [0.0] * 4
+        self._spent_s = [0.0] * len(Timings.__struct_fields__)
         #: Tasks that were finished, given to a second worker, and leased again after a loss.
         self.finished = self.hedged = self.repeated = 0
         #: Since when the lowest missing task has been the lowest (monotonic s).
@@ -159,8 +159,7 @@ class StreamQueue:
     @property
     def spent(self) -> Timings:
         """Seconds that workers spent on this stream so far, by stage."""
-        read_s, decode_s, transform_s, send_s = (min(MOST_S, each) for each in self._spent_s)
-        return Timings(read_s=read_s, decode_s=decode_s, transform_s=transform_s, send_s=send_s)
+        return Timings(*(min(MOST_S, each) for each in self._spent_s))
 
     def task(self, work: Work) -> Task:
         """Return the task of a unit of work, leased to nobody."""
@@ -245,7 +244,7 @@ class StreamQueue:
             if unit and (work := self.works.get(unit)):
                 split.append(work)
                 self._split(work)
-            key = TaskKey.model_construct(stream=self.plan.name, ordinal=ordinal, item_offset=offset)
+            key = TaskKey(stream=self.plan.name, ordinal=ordinal, item_offset=offset)
             if work := self.works.get(key):
                 if not work.doubted_by:
                     self._log.add(now, key, "failed; a second worker is asked")
@@ -283,4 +282,4 @@ def _killed(item: Item, offset: int, deaths: int, worker: str) -> Failure:
 
 def _unit(plan: StreamPlan, ordinal: int, item_offset: int | None = None) -> TaskKey:
     """Return the name of a task or of one item of it; its numbers come from the plan and need no check."""
-    return TaskKey.model_construct(stream=plan.name, ordinal=ordinal, item_offset=item_offset)
+    return TaskKey(stream=plan.name, ordinal=ordinal, item_offset=item_offset)

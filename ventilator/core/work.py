@@ -1,7 +1,8 @@
 """A unit of work that the sink misses: a task, or one item of it. Part of the leases core: no socket, no clock."""
 
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from penstock.protocol.messages import Failure, Paths, Task, TaskKey
 from penstock.protocol.plan import StreamPlan
@@ -41,9 +42,8 @@ class WorkSource(Protocol):
 Entry = tuple[int, int, tuple[int, ...], TaskKey]
 
 
-@dataclass(slots=True, eq=False)
-class Work:
-    """A unit of work that the sink misses."""
+class Work(msgspec.Struct, eq=False):
+    """A unit of work that the sink misses. There is one for each task, so it is cheap to make."""
 
     key: TaskKey
     #: When the sink began to miss it: an older lease belongs to an earlier time that it was missed.
@@ -51,7 +51,7 @@ class Work:
     #: When a worker last said that its result was sent; None: not since it was last ready.
     finished_at: float | None = None
     #: Workers that sent a result of it, and when, the latest last; how often it was made again because none arrived.
-    senders: dict[bytes, float] = field(default_factory=dict)
+    senders: dict[bytes, float] = {}
     remade: int = 0
     #: Whether it is ready to be leased.
     ready: bool = False

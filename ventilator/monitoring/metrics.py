@@ -103,5 +103,5 @@ def _fill_stream(page: MetricsPage, stream: StreamRow) -> None:
     page.add("penstock_ventilator_tasks_repeated_total", stream.repeated, name)
     page.add("penstock_ventilator_items_given_up", stream.given_up, name)
     page.add("penstock_ventilator_head_of_line_age_seconds", stream.head_s, name)
-    spent = {stage.removesuffix("_s"): seconds for stage, seconds in stream.spent}
+    spent = {stage.removesuffix("_s"): seconds for stage, seconds in stream.spent.to_dict().items()}
     page.add_each("penstock_ventilator_worker_seconds_total", spent, name)

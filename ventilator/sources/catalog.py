@@ -90,7 +90,7 @@ class Catalog:
         entry = self._entries[key.stream]
         epoch = key.ordinal // entry.plan.geometry.tasks_per_epoch
         items = self.items(key) if entry.listing.carries_items or key.which is not None else ()
-        return Task.model_construct(key=key, attempt=attempt, epoch=epoch, items=items)
+        return Task(key, attempt, epoch, items)
 
     def name(self, stream: str, item: int) -> str:
         """Return the name of an item of a stream's whole source; empty if there is none. Any thread may call this."""

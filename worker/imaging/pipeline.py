@@ -105,7 +105,7 @@ class Pipeline:
         read_s = perf_counter() - start
         outcome = self.make(task, loaded)
         read_s += outcome.timings.read_s
-        return replace(outcome, timings=outcome.timings.model_copy(update={"read_s": read_s}))
+        return replace(outcome, timings=outcome.timings.replaced(read_s=read_s))
 
     def read(self, task: messages.Task) -> Loaded:
         """Return what each item contains, or why it cannot be had."""

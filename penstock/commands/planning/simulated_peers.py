@@ -92,5 +92,5 @@ class SimulatedPeers:
             if isinstance(message, Tasks):
                 self._held.update(task.key.ordinal for task in message.tasks)
                 no_time = Timings()
-                done = tuple(Done.model_construct(key=task.key, timings=no_time) for task in message.tasks)
-                endpoint.send(Finished.model_construct(done=done))
+                done = tuple(Done(key=task.key, timings=no_time) for task in message.tasks)
+                endpoint.send(Finished(done=done))

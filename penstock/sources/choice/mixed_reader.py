@@ -37,9 +37,9 @@ def divided(task: Task, ways: Int64s) -> list[TaskPart]:
     for way in found:
         places = tuple(np.flatnonzero(ways == way).tolist())
         offsets = tuple(task.key.offset_of(place) for place in places)
-        key = task.key.model_copy(update={"item_offset": None, "offsets": offsets})
+        key = task.key.replaced(item_offset=None, offsets=offsets)
         items = tuple(task.items[place] for place in places)
-        parts.append(TaskPart(way, places, task.model_copy(update={"key": key, "items": items})))
+        parts.append(TaskPart(way, places, task.replaced(key=key, items=items)))
     return parts
 
 

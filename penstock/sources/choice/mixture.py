@@ -181,7 +181,7 @@ class MixtureListing(Listing):
         """Return an item as a task carries it."""
         part = int(np.searchsorted(self._starts, index, side="right")) - 1
         found = self._parts[part].item(index - self._starts[part])
-        return found.model_copy(update={"item": index, "label": int(self.labels[index])})
+        return found.replaced(item=index, label=int(self.labels[index]))
 
 
 def groups_of(source: MixtureSource, sizes: Sequence[int], shard: tuple[int, int]) -> Groups:

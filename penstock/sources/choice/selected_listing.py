@@ -72,7 +72,7 @@ class SelectedListing(Listing):
         found = {"item": index, "label": int(self.labels[index])}
         if not self._below.carries_items:
             found["row"] = number
-        return self._below.item(number).model_copy(update=found)
+        return self._below.item(number).replaced(**found)
 
     def _digest(self) -> str:
         header = json.dumps([1, "selected", self._below.digest, list(self.classes)], separators=(",", ":"))

@@ -32,7 +32,7 @@ class Failures:
                 first = self._statistics.quarantine(name, epoch, failure, worker)
                 by = failure.worker or worker
                 named = {"path": failure.path, "reason": failure.reason}
-                fields = named | failure.model_dump() | {"worker": by, "stream": name, "task": ordinal, "epoch": epoch}
+                fields = named | failure.to_dict() | {"worker": by, "stream": name, "task": ordinal, "epoch": epoch}
                 entry = LedgerEntry(name, epoch, failure.item, failure.path, failure.reason, failure.attempts, by)
                 out += [AppendToLedger(entry), Note("quarantined", fields, "warning" if first else "debug")]
         return out

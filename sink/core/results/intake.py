@@ -162,5 +162,4 @@ def _check_names(result: Result, offsets: Sequence[int]) -> None:
 def _clean(failure: Failure, worker: str, *, named: bool) -> Failure:
     """Return a worker's failure without anything that it could make up, except the reason, in printable words."""
     path = failure.path if named else printable(failure.path)[:4096]
-    update = {"path": path, "reason": printable(failure.reason)[:4096], "attempts": 1, "worker": worker}
-    return failure.model_copy(update=update)
+    return failure.replaced(path=path, reason=printable(failure.reason)[:4096], attempts=1, worker=worker)

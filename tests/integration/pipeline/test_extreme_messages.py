@@ -15,6 +15,7 @@ from support.streams import digest, epochs, make_images, make_spec, run_stack, t
 import penstock
 from penstock.launcher.stack import LocalStack
 from penstock.protocol import messages
+from penstock.protocol.records import Record
 
 pytestmark = pytest.mark.integration
 
@@ -141,5 +142,7 @@ def _unwanted(stack: LocalStack) -> int:
 def _with_version(drawn_message: messages.AnyMessage) -> messages.AnyMessage:
     """Return the message with our version and stream, so that it comes further than the first check."""
     known = {"version": penstock.__version__, "stream": "train"}
-    kept = {name: value for name, value in known.items() if name in type(drawn_message).model_fields}
-    return drawn_message.model_copy(update=kept)
+    kept = {name: value for name, value in known.items() if hasattr(drawn_message, name)}
+    return (
+        drawn_message.replaced(**kept) if isinstance(drawn_message, Record) else drawn_message.model_copy(update=kept)
+    )

@@ -98,8 +98,8 @@ def test_well_formed_messages_with_wrong_content_are_dropped(spec: dict[str, obj
         feed = stack.feed()
         got = take(feed, 3)
         token = feed.plan.token
-        task = RESULT.model_copy(update={"key": KEY.model_copy(update={"ordinal": 12}), "plan": token})
-        far = RESULT.model_copy(update={"key": KEY.model_copy(update={"ordinal": 2**61}), "plan": token})
+        task = RESULT.model_copy(update={"key": KEY.replaced(ordinal=12), "plan": token})
+        far = RESULT.model_copy(update={"key": KEY.replaced(ordinal=2**61), "plan": token})
         lying = task.model_copy(update={"frames": (RESULT.frames[0].model_copy(update={"shape": (2**40, 2**20)}),)})
         negative = task.model_copy(update={"frames": (RESULT.frames[0].model_copy(update={"shape": (-1, -12)}),)})
         with (

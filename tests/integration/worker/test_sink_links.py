@@ -101,8 +101,8 @@ def task(tmp_path: Path) -> Task:
 
 def bound_for(task: Task, **destinations: tuple[tuple[int, int], ...]) -> Task:
     """Return the task with the positions that each named sink gets."""
-    return task.model_copy(
-        update={"destinations": tuple(Destination(sink=name, positions=each) for name, each in destinations.items())}
+    return task.replaced(
+        destinations=tuple(Destination(sink=name, positions=each) for name, each in destinations.items())
     )
 
 

@@ -107,7 +107,7 @@ class CoreHarness:
         plan = self.plans[stream]
         self.workers += 1
         which = {"offsets" if isinstance(item_offset, tuple) else "item_offset": item_offset}
-        key = TaskKey.model_validate({"stream": stream, "ordinal": ordinal} | which)
+        key = TaskKey.checked({"stream": stream, "ordinal": ordinal} | which)
         chosen: dict[str, Any] = {"holder": self.workers} | by
         task = leased(make_task(plan, key), **chosen)
         return self.hear(b"", *make_result(plan, task, failing, by.get("worker", "w")))

@@ -25,4 +25,4 @@ def believed(told: Iterable[Made], geometry: Geometry, lacks: Sequence[Ranges]) 
         for each in lacks:
             lacking |= ranges.contained(each, places).any(axis=1)
         if offsets := tuple(offset for offset in made.offsets or range(len(places)) if not lacking[offset]):
-            yield made.model_copy(update={"offsets": offsets})
+            yield made.replaced(offsets=offsets)

@@ -101,7 +101,7 @@ class SharedStream:
             return self.queue.need(None, held, now)
         settling = self.settling
         if settling.stopped:
-            need = StreamNeed.model_construct(stream=self.queue.plan.name, missing=(), stopped=settling.stopped)
+            need = StreamNeed(stream=self.queue.plan.name, missing=(), stopped=settling.stopped)
             return self.queue.need(need, held, now)
         missing = self._missing()
         missing = ranges.subtract(missing, self._waiting(ranges.subtract(missing, self.queue.missing), now))
@@ -116,7 +116,7 @@ class SharedStream:
             ordinal: tuple(sorted(set(range(len(items(ordinal)))) - set(self._needed(ordinal))))
             for ordinal in [*divided, *few]
         }
-        need = StreamNeed.model_construct(
+        need = StreamNeed(
             stream=self.queue.plan.name,
             missing=missing,
             came=came,
@@ -172,9 +172,7 @@ class SharedStream:
             asking = (peer for peer, known in self._needs.items() if ranges.holds(known.need.missing, ordinal))
             destined = dict.fromkeys(sorted(filter(names.get, asking), key=lambda peer: names[peer])[:1], ())
         work.destined = destined
-        return tuple(
-            [Destination.model_construct(sink=names[peer], positions=places) for peer, places in destined.items()]
-        )
+        return tuple([Destination(names[peer], places) for peer, places in destined.items()])
 
     def _missing(self) -> Ranges:
         settling = self.settling
@@ -295,4 +293,4 @@ class SharedStream:
 
 
 def _whole(stream: SharedStream, ordinal: int) -> TaskKey:
-    return TaskKey.model_construct(stream=stream.queue.plan.name, ordinal=ordinal, item_offset=None, offsets=())
+    return TaskKey(stream.queue.plan.name, ordinal)

@@ -170,9 +170,9 @@ def _files(task: Task, folder: str, paths: Sequence[str], reader: Reader) -> Seq
     """Return the content of each file in a folder below the root, or why it cannot be had."""
     problems, prefix = [path_problem(path) for path in paths], prefix_of(folder).decode()
     items = [
-        Item.model_construct(item=item.item, path=prefix + path, label=-1)
+        Item(item=item.item, path=prefix + path, label=-1)
         for item, path, problem in zip(task.items, paths, problems, strict=True)
         if not problem
     ]
-    contents: Iterator[Any] = iter(reader.read(task.model_copy(update={"items": tuple(items)})).contents)
+    contents: Iterator[Any] = iter(reader.read(task.replaced(items=tuple(items))).contents)
     return [ItemError(f"the path {problem}") if problem else next(contents) for problem in problems]

@@ -32,7 +32,7 @@ def test_each_sample_goes_where_its_position_belongs(
     task = make_task(plan, key)
     items = plan.indices(ordinal).tolist()
     share = ranges.from_sorted(sorted(wanted))
-    task = task.model_copy(update={"destinations": (Destination(sink="a", positions=share),)})
+    task = task.replaced(destinations=(Destination(sink="a", positions=share),))
     dead = frozenset(items[offset] for offset in failing)
     whole, arrays = make_result(plan, task, dead)
     [(sink, result, sent)] = shares_of(plan, task, whole, arrays)

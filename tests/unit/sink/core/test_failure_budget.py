@@ -44,7 +44,7 @@ def test_a_failure_that_is_not_the_items_fault_stops_the_stream_at_once_for_its_
         assert [] == told
         task = leased(make_task(plan, TaskKey(stream="train", ordinal=0)), holder=worker)
         result, arrays = make_result(plan, task, frozenset([task.items[1].item]))
-        fatal = result.failures[0].model_copy(update={"fatal": True, "reason": "returned image float64(3,)"})
+        fatal = result.failures[0].replaced(fatal=True, reason="returned image float64(3,)")
         told = harness.hear(b"", result.model_copy(update={"failures": (fatal,)}), arrays)
     refusals = [*told, *harness.subscribe(b"late")]
     assert ["transform", "transform"] == [message.kind for message in refusals]

@@ -71,7 +71,7 @@ def test_a_part_that_no_task_has_is_rejected(offsets: tuple[int, ...]) -> None:
     task = make_task(plan, TaskKey(stream="train", ordinal=0))
     wrong = TaskKey(stream="train", ordinal=0, offsets=offsets)
     result, arrays = make_result(plan, task)
-    lease = leased(task.model_copy(update={"key": wrong})).lease
+    lease = leased(task.replaced(key=wrong)).lease
     with pytest.raises(RemoteProtocolError, match="its task has 4 items"):
         harness.core.receive(b"", result.model_copy(update={"key": wrong, "lease": lease}), arrays, 0.0)
 
@@ -114,10 +114,10 @@ def test_a_result_that_does_not_fit_the_schema_is_rejected(fault: str) -> None:
         "name": {"frames": (frame.model_copy(update={"name": "picture"}), *result.frames[1:])},
         "fields": {"frames": result.frames[1:]},
         "failure": {"failures": (failure,)},
-        "double": {"failures": (failure.model_copy(update={"offset": 0}),) * 2},
+        "double": {"failures": (failure.replaced(offset=0),) * 2},
         "alone": {"key": (alone := TaskKey(stream="train", ordinal=0, item_offset=4))},
     }
-    faults["alone"]["lease"] = leased(task.model_copy(update={"key": alone})).lease
+    faults["alone"]["lease"] = leased(task.replaced(key=alone)).lease
     with pytest.raises(RemoteProtocolError, match="result"):
         harness.core.receive(b"", result.model_copy(update=faults[fault]), arrays, 0.0)
     harness.core.validate()

@@ -130,6 +130,6 @@ def test_a_proof_is_of_one_unit_one_worker_and_one_key() -> None:
         assert not PROVER.proves(lease, unit, "w")
     changes = ({"holder": 6}, {"vouched": True}, {"names": ""}, {"proof": ""}, {"proof": "0" * 32})
     for change in changes:
-        assert not PROVER.proves(lease.model_copy(update=change), key(3), "w")
+        assert not PROVER.proves(lease.replaced(**change), key(3), "w")
     assert not PROVER.proves(Lease(), key(3), "w")
     assert not PROVER.proves(lease, key(3), "w2")

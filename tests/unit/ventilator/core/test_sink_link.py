@@ -36,7 +36,7 @@ def test_progress_that_makes_no_sense_is_rejected(
     harness: CoreHarness, field: str, tasks: tuple[tuple[int, int], ...]
 ) -> None:
     """Nothing that a sink says can stop the ventilator from answering others."""
-    need = StreamNeed.model_validate({"stream": "train", "missing": ((0, 1),), field: tasks})
+    need = StreamNeed.checked({"stream": "train", "missing": ((0, 1),), field: tasks})
     with pytest.raises(RemoteProtocolError, match="progress"):
         harness.leases.receive(SINK, Progress(sequence=9, needs=(need,)), harness.now)
     harness.leases.validate()

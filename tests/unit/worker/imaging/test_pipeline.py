@@ -127,7 +127,7 @@ def test_epoch_item_patch_and_seed_each_change_what_is_drawn(photos: Path, paths
 def test_the_attempt_changes_nothing(photos: Path, paths: list[str]) -> None:
     """A second try makes the same bytes."""
     task = make_task(paths)
-    later = task.model_copy(update={"attempt": 2})
+    later = task.replaced(attempt=2)
     assert digest(run(photos, CROPPED, task, 2).arrays) == digest(run(photos, CROPPED, later, 2).arrays)
 
 

@@ -107,6 +107,6 @@ def test_workers_read_the_rows_of_arrays_that_were_chosen(tmp_path: Path) -> Non
     assert [1, 2, 4, 5] == [int(np.asarray(content)[0, 0, 0]) for content in loaded.contents]
     assert [1, 0, 1, 0] == loaded.labels.tolist()
     assert [f"x.npy[{row}]" for row in (1, 2, 4, 5)] == list(loaded.paths) == [item.name for item in task.items]
-    beyond = task.model_copy(update={"items": (task.items[0].model_copy(update={"row": 6}),)})
+    beyond = task.replaced(items=(task.items[0].replaced(row=6),))
     [error] = open_reader(plan, {"photos": str(tmp_path)}).read(beyond).contents
     assert "row 6 is none of the 6 rows of x.npy" == str(error)

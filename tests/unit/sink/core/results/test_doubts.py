@@ -20,7 +20,7 @@ def report(
     plan = harness.plans["train"]
     task = leased(make_task(plan, TaskKey(stream="train", ordinal=ordinal)), **by)
     result, arrays = make_result(plan, task, failing, by.get("worker", "w"))
-    failures = tuple(failure.model_copy(update=changes) for failure in result.failures)
+    failures = tuple(failure.replaced(**changes) for failure in result.failures)
     return harness.hear(b"", result.model_copy(update={"failures": failures}), arrays)
 
 
@@ -144,10 +144,10 @@ def test_only_leased_tasks_items_and_names_are_accepted() -> None:
         ("lease", {"lease": type(bare)()}),
         ("lease", {"lease": other.lease}),
         ("lease", {"worker": "x"}),
-        ("lease", {"lease": bare.model_copy(update={"vouched": True})}),
-        ("lease", {"lease": bare.model_copy(update={"holder": 2})}),
-        ("result", {"failures": (result.failures[0].model_copy(update={"item": 10**9}),)}),
-        ("result", {"failures": (result.failures[0].model_copy(update={"path": "../a\0\x1b[2J"}),)}),
+        ("lease", {"lease": bare.replaced(vouched=True)}),
+        ("lease", {"lease": bare.replaced(holder=2)}),
+        ("result", {"failures": (result.failures[0].replaced(item=10**9),)}),
+        ("result", {"failures": (result.failures[0].replaced(path="../a\0\x1b[2J"),)}),
         ("result", {"names": ()}),
         ("result", {"names": tuple(item.name for item in other.items)}),
     ]
@@ -186,6 +186,6 @@ def test_leases_of_the_ventilator_before_are_accepted_and_those_of_none_are_stal
     assert [] == doubted(harness)
     harness.result(0)
     task = make_task(plan, TaskKey(stream="train", ordinal=1))
-    strange = task.model_copy(update={"lease": task.lease.model_copy(update={"issuer": "never met"})})
+    strange = task.replaced(lease=task.lease.replaced(issuer="never met"))
     harness.hear(b"", *make_result(plan, strange))
     assert {"accepted": 2, "stale": 1} == dict(harness.core.results)

@@ -36,7 +36,7 @@ def bring(harness: CoreHarness, ordinal: int, share: Ranges, *failing: int, hold
     """Let this sink's share of a result come, of which the items at some offsets failed."""
     plan = harness.plans["train"]
     task = leased(make_task(plan, TaskKey(stream="train", ordinal=ordinal)), holder=holder)
-    task = task.model_copy(update={"destinations": (Destination(sink="a", positions=share),)})
+    task = task.replaced(destinations=(Destination(sink="a", positions=share),))
     items = plan.indices(ordinal).tolist()
     dead = frozenset(items[offset] for offset in failing)
     [(_, result, arrays)] = shares_of(plan, task, *make_result(plan, task, dead))
@@ -46,7 +46,7 @@ def bring(harness: CoreHarness, ordinal: int, share: Ranges, *failing: int, hold
 def publish(harness: CoreHarness, *settled: tuple[int, int], failed: tuple[Failed, ...] = (), **more: Any) -> list[Any]:
     """Let the ventilator say what failed."""
     told = {"stream": "train", "heard": 0, "settled": settled, "failed": failed} | more
-    return harness.hear(VENTILATOR, Outcomes.model_validate(told))
+    return harness.hear(VENTILATOR, Outcomes.checked(told))
 
 
 def broken(harness: CoreHarness, ordinal: int, offset: int) -> Failed:

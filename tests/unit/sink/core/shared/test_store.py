@@ -18,7 +18,7 @@ def bring(store: SharedStore, ordinal: int, share: ranges.Ranges, failing: froze
     """Let the share of a task's result come; return how many samples were new."""
     plan = store.plan
     task = make_task(plan, TaskKey(stream="train", ordinal=ordinal))
-    task = task.model_copy(update={"destinations": (Destination(sink="a", positions=share),)})
+    task = task.replaced(destinations=(Destination(sink="a", positions=share),))
     [(_, result, arrays)] = shares_of(plan, task, *make_result(plan, task, failing))
     store.check(result)
     count = store.take_in(result, arrays)

@@ -66,7 +66,7 @@ class Stack:
     def need(self, sink: str, *missing: tuple[int, int], **more: Any) -> list[tuple[bytes, Any]]:
         """Let a sink report."""
         self.sequence += 1
-        need = StreamNeed.model_validate({"stream": "train", "missing": missing} | more)
+        need = StreamNeed.checked({"stream": "train", "missing": missing} | more)
         sent = self.hear(sink.encode(), Progress(sequence=self.sequence, needs=(need,)))
         return sent + self.take(self.leases.review(self.now))
 
@@ -260,7 +260,7 @@ def test_a_claim_without_samples_is_believed_of_what_no_sink_lacks(stack: Stack)
 def test_reports_that_make_no_sense_are_rejected(stack: Stack, nonsense: dict[str, Any]) -> None:
     """Nothing that a sink says can stop the ventilator from answering others."""
     stack.join("a")
-    need = StreamNeed.model_validate({"stream": "train", "missing": ()} | nonsense)
+    need = StreamNeed.checked({"stream": "train", "missing": ()} | nonsense)
     with pytest.raises(RemoteProtocolError, match="progress"):
         stack.leases.receive(b"a", Progress(sequence=9, needs=(need,)), stack.now)
     stack.sequence = 9

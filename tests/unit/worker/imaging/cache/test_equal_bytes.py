@@ -144,8 +144,8 @@ def test_parts_of_one_file_are_images_of_their_own(tmp_path: Path) -> None:
         spans.append((start, len(part)))
         start += len(part)
     task = make_task(["shard"] * 3)
-    items = tuple(item.model_copy(update={"span": span}) for item, span in zip(task.items, spans, strict=True))
-    task = task.model_copy(update={"items": items})
+    items = tuple(item.replaced(span=span) for item, span in zip(task.items, spans, strict=True))
+    task = task.replaced(items=items)
     cache, plan = cache_in(tmp_path / "cache"), cached_plan(RESIZED)
     expected = facts(Pipeline(plan, {"photos": tmp_path}).run(task))
     for _ in range(2):
