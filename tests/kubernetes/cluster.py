@@ -76,6 +76,10 @@ class Cluster:
         for node in self.nodes.values():
             node.take(images)
 
+    def lose(self, node: str) -> None:
+        """Let a node lose its power: nothing of it runs on, and nobody is told."""
+        self.nodes.pop(node).__exit__()
+
     def start_adapter(self, port: int) -> None:
         """Start the adapter of external metrics at a port of the control plane, unless it runs."""
         if "external_metrics" not in self._room.started:

@@ -1,10 +1,12 @@
-"""A node that is emptied by an administrator: what runs on it moves, and a trainer notices nothing."""
+"""Nodes that are emptied by an administrator, or lost: what runs on them moves, and a trainer notices nothing."""
 
 import threading
 from collections.abc import Callable
 
 import pytest
 from kubernetes.deployed import Deployed, Trainer
+from kubernetes.namespaces import COMMAND_S
+from support.streams import until
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
@@ -47,3 +49,23 @@ def test_a_drain_takes_one_worker_of_four_at_a_time(
     mine.take(ALL - 5)
     assert reference == mine.taken()
     deployed.rolled_out()
+
+
+def test_a_lost_node_is_done_without(deployed: Deployed, trainer: MakeTrainer, reference: list[str]) -> None:
+    """The node of the sink loses its power; once the administrator has removed it, the other one runs everything."""
+    deployed.scale(2)
+    mine = trainer()
+    mine.take(7)
+    lost = deployed.pods("sink")[0]["spec"]["nodeName"]
+    deployed.cluster.lose(lost)
+
+    def is_ready() -> bool:
+        known = deployed.cluster.get(f"node/{lost}")["status"]["conditions"]
+        return any("Ready" == each["type"] and "True" == each["status"] for each in known)
+
+    until(lambda: not is_ready(), "the cluster to notice", COMMAND_S)
+    deployed.cluster.kubectl("delete", "node", lost)
+    mine.take(ALL - 7, seconds=300)
+    assert reference == mine.taken()
+    deployed.rolled_out()
+    assert 2 == len(deployed.pods("worker"))
