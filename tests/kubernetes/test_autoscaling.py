@@ -51,7 +51,8 @@ def adapter(deployed: Deployed) -> Iterator[None]:
     deployed.cluster.start_adapter(_PORT)
     deployed.cluster.apply(_API)
     yield
-    deployed.cluster.kubectl("delete", "-f", "-", given=_API)
+    # The endpoints are deleted with their service, by the cluster, before or after they are asked for.
+    deployed.cluster.kubectl("delete", "--ignore-not-found", "-f", "-", given=_API)
 
 
 def test_the_number_of_workers_follows_the_need(adapter: None, deployed: Deployed) -> None:
