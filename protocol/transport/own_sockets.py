@@ -5,6 +5,7 @@ Any user of a machine can bind a TCP port on loopback first and pose as a servic
 """
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,8 @@ from penstock.protocol.errors import SpecError
 #: Where ventilator, sink (for results) and sink (for trainers) listen by default.
 OWN_VENTILATOR, OWN_RESULTS, OWN_TRAINERS = "local:ventilator", "local:results", "local:trainers"
 _SCHEME = "local:"
+#: What stands between two addresses: a comma with the next one's scheme behind it.
+_BETWEEN = re.compile(r",(?=\s*[a-z]+:)")
 #: Permissions of everyone but the owner.
 _OTHERS = 0o077
 
@@ -65,8 +68,11 @@ def resolve_each(addresses: str) -> str:
 
 
 def split(addresses: str) -> list[str]:
-    """Return the addresses in a setting that may have several."""
-    return [each.strip() for each in addresses.split(",")]
+    """Return the addresses in a setting that may have several. A Unix socket's path may have commas of its own."""
+    parts = _BETWEEN.split(addresses)
+    return [
+        each.strip() for part in parts for each in ([part] if part.lstrip().startswith("ipc:") else part.split(","))
+    ]
 
 
 #: A setting that takes an address: `local:NAME` is resolved when the setting is read.

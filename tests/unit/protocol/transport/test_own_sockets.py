@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, resolve
+from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, resolve, split
 
 
 @pytest.fixture
@@ -75,3 +75,21 @@ def test_a_runtime_folder_that_is_missing_is_an_error_in_words(monkeypatch: pyte
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/no/such/folder")
     with pytest.raises(SpecError, match=r"^cannot make /no/such/folder/penstock.*No such file or directory; set XDG_"):
         resolve(OWN_VENTILATOR)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("tcp://a:1", ["tcp://a:1"]),
+        ("tcp://a:1, tcp://b:2", ["tcp://a:1", "tcp://b:2"]),
+        ("tcp://a:1,b:2,", ["tcp://a:1", "b:2", ""]),
+        ("ipc:///run/a,b=1/ventilator", ["ipc:///run/a,b=1/ventilator"]),
+        (
+            "ipc:///run/a,b/one,ipc:///run/a,b/other,tcp://a:1",
+            ["ipc:///run/a,b/one", "ipc:///run/a,b/other", "tcp://a:1"],
+        ),
+    ],
+)
+def test_addresses_are_told_apart_by_commas_but_those_of_a_path(given: str, found: list[str]) -> None:
+    """A run folder may have any name."""
+    assert found == split(given)
