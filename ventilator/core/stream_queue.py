@@ -162,7 +162,7 @@ class StreamQueue:
         return Timings(*(min(MOST_S, each) for each in self._spent_s))
 
     def task(self, work: Work) -> Task:
-        """Return the task of a unit of work, leased to nobody."""
+        """Return the task of a unit of work, leased to no worker."""
         return self._make_task(work.key, self.deaths.deaths(work.key))
 
     def charge(self, work: Work, loss: Loss, now: float) -> Charge:

@@ -17,7 +17,7 @@ class MakeTask(Protocol):
     """
 
     def __call__(self, key: TaskKey, attempt: int) -> Task:
-        """Return the task that a key names, leased to nobody."""
+        """Return the task that a key names, leased to no worker."""
         ...
 
 
@@ -30,7 +30,7 @@ class WorkSource(Protocol):
         ...
 
     def task(self, key: TaskKey, attempt: int) -> Task:
-        """Return the task that a key names, leased to nobody."""
+        """Return the task that a key names, leased to no worker."""
         ...
 
     def paths(self, stream: str, start: int) -> Paths:

@@ -83,7 +83,7 @@ class Catalog:
         return self._entries[stream].listing
 
     def task(self, key: TaskKey, attempt: int) -> Task:
-        """Return the task, or the one item alone, that `key` names, leased to nobody.
+        """Return the task, or the one item alone, that `key` names, leased to no worker.
 
         A whole task holds no items where workers find them by number, so that messages stay small.
         """

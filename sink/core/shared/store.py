@@ -232,7 +232,7 @@ class SharedStore(Store):
         return (bool(failures) and self.witnesses.add_failing(ordinal, failures, word)) or new
 
     def _shown(self, ordinal: int, offsets: Sequence[int]) -> Sequence[int]:
-        """Return the offsets of those of a task's items of which any sample is here: nobody needs to be believed."""
+        """Return the offsets of those of a task's items of which any sample is here: no worker needs to be believed."""
         places = self.geometry.positions(ordinal)[offsets]
         rows = self._rows.get(self.geometry.block_of(int(places[0, 0]))[0])
         if rows is None:
