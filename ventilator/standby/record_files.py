@@ -17,17 +17,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.transport.own_files import open_own
 from penstock.ventilator.standby.candidate import Claim, Job, Look, Record, Renew, Seen
 
 #: Bytes of a record.
 _BYTES = 2048
 #: Records, the latest, that are kept; and those of ventilators that wait.
 _KEPT, _MOST_WAITING = 100, 16
+#: How a file is made that only its owner may use.
+_CREATE, _MODE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
 #: Longest text in a record (characters).
 _TEXT = 100
 #: What file systems say that have no hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+#: What file systems say that cannot sync a folder: they keep its names in another way.
+_NO_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 _NUMBERED = re.compile(r"acting-(\d{1,18})")
 
 
@@ -116,7 +119,7 @@ class RecordFiles:
             if error.errno not in _NO_LINKS:
                 raise
             # Others may read it while it is empty: they then wait as for one that has changed.
-            _write(os.open(self._path(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), record)
+            _write(os.open(self._path(number), _CREATE | os.O_EXCL, _MODE), record)
 
     def _renew(self, number: int, record: Record) -> bool:
         try:
@@ -127,24 +130,27 @@ class RecordFiles:
         return True
 
     def _forget(self, number: int) -> None:
-        """Remove records that are long over, and what killed ventilators left behind; others write theirs again."""
-        for old in self._numbers():
-            if old <= number - _KEPT:
-                self._path(old).unlink(missing_ok=True)
-        for left in (*self._folder.glob("waiting-*"), *self._folder.glob("claim-*")):
-            left.unlink(missing_ok=True)
+        """Remove records that are long over, and what killed ventilators left behind; others write theirs again.
+
+        What cannot be removed stays: the number is claimed all the same.
+        """
+        over = [self._path(old) for old in self._numbers() if old <= number - _KEPT]
+        for left in (*over, *self._folder.glob("waiting-*"), *self._folder.glob("claim-*")):
+            with suppress(OSError):
+                left.unlink()
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
         finally:
             os.close(descriptor)
 
     def _write_own(self, path: Path, record: Record) -> None:
-        with open_own(path, "ab"):
-            pass
-        _write(os.open(path, os.O_WRONLY | os.O_CLOEXEC), record)
+        _write(os.open(path, _CREATE, _MODE), record)  # in one step: another one may remove it at any moment
 
     def _path(self, number: int) -> Path:
         return self._folder / f"acting-{number}"

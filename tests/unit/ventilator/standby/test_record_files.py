@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,44 @@ def test_a_file_system_without_hard_links_will_do(tmp_path: Path, monkeypatch: p
     assert not two.do(Claim(1, record("two"))).done
     assert record("one") == two.do(Look(record("two"))).record
     assert two.do(Claim(2, record("two"))).done
+
+
+def test_a_file_system_that_cannot_sync_a_folder_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise none would ever act, and each try would leave a record behind."""
+    sync = os.fsync
+
+    def refuse_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    assert RecordFiles(str(tmp_path), "one").do(Claim(1, record("one"))).done
+
+
+def test_what_cannot_be_removed_voids_no_claim(tmp_path: Path) -> None:
+    """Another user's file, or a folder of that name: the rest is removed all the same."""
+    (tmp_path / "waiting-a").mkdir()
+    (tmp_path / "acting-1").mkdir()
+    RecordFiles(str(tmp_path), "killed")
+    files = RecordFiles(str(tmp_path), "one")
+    for number in range(101, 104):
+        assert files.do(Claim(number, record("one"))).done
+    assert {"waiting-a", "acting-1"} == {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert not list(tmp_path.glob("waiting-killed"))
+
+
+def test_others_may_remove_a_file_between_any_two_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever claims a number tidies up, while others start and write theirs."""
+    make = os.open
+
+    def remove_before(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        for waiting in tmp_path.glob("waiting-*"):
+            waiting.unlink()
+        return make(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", remove_before)
+    assert 0 == RecordFiles(str(tmp_path), "one").do(Look(record("one"))).number
 
 
 def test_a_claim_of_a_number_that_is_over_is_void(tmp_path: Path) -> None:
