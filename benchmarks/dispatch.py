@@ -3,7 +3,8 @@
 The ventilator is the real process; this one plays the workers, which do nothing, and the sinks, which confirm
 (`topology/busy_peers.py`). All share this machine's cores. What counts is the ventilator's processor time for a task,
 of the thread that runs its core and of the one that ZeroMQ sends and receives in; the rate is what two cores make of
-it together with the peers. Resident memory is told at the beginning and at the end of each measurement.
+it together with the peers. The ventilator's own memory, without the pages of files that the kernel keeps for it, is
+told at the beginning and at the end of each measurement.
 
     python benchmarks/dispatch.py                                # the table: about two minutes
     python benchmarks/dispatch.py --items 100000000 --tasks 1000000 --workers 1000 --sinks 16 --folder build/dispatch
@@ -41,6 +42,8 @@ class Case:
     items: int = 200_000
     #: Whether a worker finishes all that it has got in one message.
     together: bool = True
+    #: Whether sinks report every 10 ms, answered or not.
+    eager: bool = False
     #: Where manifests stay for the next run.
     folder: Path | None = None
 
@@ -55,7 +58,8 @@ class Measured:
     core_us: float
     transport_us: float
     peers_us: float
-    #: Resident memory of the ventilator at the beginning and at the end (MB).
+    #: Memory of its own that the ventilator has at the beginning and at the end (MB): no pages of files, which the
+    #: kernel may drop, such as those of the index of a manifest.
     before_mb: float
     after_mb: float
 
@@ -101,10 +105,11 @@ def measure_case(case: Case, *flags: str) -> Measured:
                 slots=case.slots,
                 sinks=case.sinks,
                 together=case.together,
+                eager=case.eager,
             )
             peers.run(_WARM_S)
             peers.run(_FLOWING_S, 2 * WINDOW)
-            before_mb, used, own_s, began = _resident_mb(pid), _used(pid), time.process_time(), time.perf_counter()
+            before_mb, used, own_s, began = _own_mb(pid), _used(pid), time.process_time(), time.perf_counter()
             done = peers.run(case.seconds, case.tasks)
             took = time.perf_counter() - began
             now, a_task = _used(pid), 1e6 / max(1, done)
@@ -115,7 +120,7 @@ def measure_case(case: Case, *flags: str) -> Measured:
                 (now[1] - used[1]) * a_task,
                 (time.process_time() - own_s) * a_task,
                 before_mb,
-                _resident_mb(pid),
+                _own_mb(pid),
             )
             peers.close()
             return measured
@@ -135,8 +140,9 @@ def _used(pid: int) -> tuple[float, float]:
     return each[pid], sum(each.values()) - each[pid]
 
 
-def _resident_mb(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+def _own_mb(pid: int) -> float:
+    resident, of_files = map(int, Path(f"/proc/{pid}/statm").read_text().split()[1:3])
+    return (resident - of_files) * resource.getpagesize() / 1e6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", type=int, default=_ALL, help="end a measurement after so many tasks")
     parser.add_argument("--rounds", type=int, default=3, help="medians are shown")
     parser.add_argument("--apart", action="store_true", help="workers finish each task in a message of its own")
+    parser.add_argument("--eager", action="store_true", help="sinks wait for no answer to a report")
     parser.add_argument("--folder", type=Path, default=None, help="keeps manifests and their index for the next run")
     options = parser.parse_args(arguments)
     if options.folder:
@@ -164,6 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sinks,
             items,
             not options.apart,
+            options.eager,
             folder,
         )
         for sinks in options.sinks
@@ -174,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for _ in range(options.rounds):
         for case in cases:
             found[case].append(measure_case(case))
-    print("| sinks | workers | items | tasks/s | core, µs a task | transport, µs | peers, µs | resident, MB |")
+    print("| sinks | workers | items | tasks/s | core, µs a task | transport, µs | peers, µs | memory, MB |")
     print("|---|---|---|---|---|---|---|---|")
     for case, each in found.items():
         rate, core, transport, peers = (

@@ -2,6 +2,8 @@
 
 What a report costs depends on the readers and on how much is lacking; each one also costs the ventilator a message, and
 this sink an answer. So a report that took long is followed by a longer pause: what changes meanwhile shares the next.
+Of several sinks, each repeats all results that are not decided: while the ventilator has not answered the last report,
+the next one would say the same again, and stand in line behind it. It waits for the answer, as long as any report may.
 """
 
 #: Least time (s) between two reports, where they are pressing and where they can wait: many confirmations share one
@@ -20,9 +22,9 @@ class ReportPace:
         """Begin as if a report had just been made that took nothing."""
         self._at, self._pause_s = now, _PRESSING_S
 
-    def due_at(self, *, pressing: bool) -> float:
-        """Return when the next report may be made."""
-        return self._at + (self._pause_s if pressing else _PATIENT_S)
+    def due_at(self, *, pressing: bool, answered: bool = True) -> float:
+        """Return when the next report may be made; `answered`: the ventilator owes no answer to the last one."""
+        return self._at + (self._pause_s if pressing and answered else _PATIENT_S)
 
     def made(self, now: float, took_s: float) -> None:
         """Note that a report was made, which took so many seconds of the processor."""

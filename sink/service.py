@@ -203,7 +203,7 @@ class Sink:
 
     def _report(self, now: float) -> float:
         """Tell the ventilator what changed, if it is time to; return when to turn again at the latest."""
-        due_at = self._pace.due_at(pressing=self._core.pressing())
+        due_at = self._pace.due_at(pressing=self._core.pressing(), answered=self._core.answered())
         if now < due_at:
             return min(self._tick_at, due_at)
         began = time.thread_time()

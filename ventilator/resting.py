@@ -18,9 +18,16 @@ _LEFT = 2
 
 def rest_s(workers: Workers, queues: Mapping[str, StreamQueue]) -> float:
     """Return for how many seconds messages may wait once ready work was leased; 0: not at all."""
-    held = min((len(worker.held) for worker in workers.values() if worker.able), default=0)
-    if held <= _LEFT or workers.reserved:
+    if workers.reserved:
+        return 0.0
+    fewest: int | None = None
+    for worker in workers.values():
+        if worker.able and (fewest is None or len(worker.held) < fewest):
+            fewest = len(worker.held)
+            if fewest <= _LEFT:  # under load one is found soon: looking at a thousand at each turn would cost more
+                return 0.0
+    if fewest is None:
         return 0.0
     shortest = min((queue.typical_s or 0.0 for queue in queues.values() if queue.works), default=0.0)
-    rest = min(_MOST_S, (held - _LEFT) * shortest)
+    rest = min(_MOST_S, (fewest - _LEFT) * shortest)
     return rest if rest >= max(_LEAST_S, shortest / len(workers)) else 0.0  # else hardly two reports would meet

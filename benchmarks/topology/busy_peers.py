@@ -3,9 +3,10 @@
 Each has a connection and an identity of its own, and says what its service would say; but no ZeroMQ socket, of which a
 thousand take longer to wait for than the ventilator takes to answer them. Workers finish at once what they get, and say
 so (the ventilator rests while tasks take long): all of it in one message, or each task in one of its own. Sinks report
-every 10 ms, as real ones under load do: one alone lists what is missing; of several, each lists what it does not know
-the outcome of, what it lacks, and what came. A batch goes to one sink after the other, and the window moves on when the
-slowest sink has its batch.
+what has changed every 10 ms, as real ones do (`sink/report_pace.py`), and all once a second. One alone lists what
+is missing. Of several, each lists what it does not know the outcome of, what it lacks, and what came, and then waits up
+to 100 ms for the answer; `eager` ones do not wait. A batch goes to one sink after the other, and the window moves on
+when the slowest sink has its batch.
 """
 
 import selectors
@@ -38,7 +39,9 @@ from penstock.protocol.version import __version__
 
 #: Tasks that the readers of all sinks together want at once, and samples in a batch: those of a task here.
 WINDOW, BATCH = 16_384, 64
-_REPORT_S, _BEAT_S, _DEADLINE_S = 0.01, 1.0, 60.0
+#: When a sink reports: at the earliest and at the latest after its last report (s).
+_REPORT_S, _LATEST_S = 0.01, 0.1
+_BEAT_S, _DEADLINE_S = 1.0, 60.0
 _MORE, _LONG, _COMMAND = 1, 2, 4
 _KIND = b"penstock/%d " % wire.PROTOCOL_VERSION
 Bools = npt.NDArray[np.bool_]
@@ -132,14 +135,21 @@ class _Sink:
     here: Bools
     known: Bools
     sequence: int = 0
+    #: When it reported last, and whether it waits for an answer to that.
+    reported: float = 0.0
+    waits: bool = False
+    #: What it reported last; nothing once it is time to repeat that.
+    need: StreamNeed | None = None
 
 
 class BusyPeers:
     """Workers and sinks of one ventilator, for tasks of one item and one sample each."""
 
-    def __init__(self, path: str, stream: str, *, workers: int, slots: int, sinks: int, together: bool) -> None:
+    def __init__(  # noqa: PLR0913 - what a topology is made of
+        self, path: str, stream: str, *, workers: int, slots: int, sinks: int, together: bool, eager: bool = False
+    ) -> None:
         """Connect all of them and wait until all are welcome. `together`: a worker finishes all its tasks at once."""
-        self._stream, self._slots, self._together = stream, slots, together
+        self._stream, self._slots, self._together, self._eager = stream, slots, together, eager
         self._selector = selectors.DefaultSelector()
         self._tasks = msgspec.json.Decoder(_Tasks)
         self._outcomes = msgspec.json.Decoder(Outcomes)
@@ -179,7 +189,7 @@ class BusyPeers:
 
     def run(self, seconds: float, tasks: int = 2**62) -> int:
         """Work for so long, or until so many tasks more are finished; return how many were."""
-        began = reported = beaten = time.perf_counter()
+        began = moved = beaten = time.perf_counter()
         before = self.finished
         while (now := time.perf_counter()) < began + seconds and self.finished < before + tasks:
             for key, _ in self._selector.select(0.002):
@@ -187,9 +197,11 @@ class BusyPeers:
                     self._hear(key.data)
                 else:
                     self._work(key.data)
-            if now - reported > _REPORT_S:
-                reported = now
-                self._report()
+            if now - moved > _REPORT_S:
+                moved = now
+                self._move()
+                for number, sink in enumerate(self._sinks.values()):
+                    self._report(number, sink, now)
             if now - beaten > _BEAT_S:
                 beaten = now
                 self._beat()
@@ -223,15 +235,17 @@ class BusyPeers:
     def _hear(self, sink: _Sink) -> None:
         for kind, header in sink.link.receive():
             if kind == b"Outcomes":
-                for start, stop in self._outcomes.decode(header).settled:
+                outcomes = self._outcomes.decode(header)
+                sink.waits &= outcomes.heard < sink.sequence
+                for start, stop in outcomes.settled:
                     low, high = max(0, start - self.base), max(0, stop - self.base)
                     sink.known[low:high] = True
 
-    def _report(self) -> None:
+    def _move(self) -> None:
+        """Move the window on to the first task that has not come to all sinks."""
         sinks, places = list(self._sinks.values()), np.arange(self.base, self.base + WINDOW)
-        alone = len(sinks) == 1
         complete = [
-            sink.here if alone else sink.known & (sink.here | (places // BATCH % len(sinks) != n))
+            sink.here if len(sinks) == 1 else sink.known & (sink.here | (places // BATCH % len(sinks) != n))
             for n, sink in enumerate(sinks)
         ]
         through = np.logical_and.reduce(complete)
@@ -242,21 +256,28 @@ class BusyPeers:
                 for mask in (sink.here, sink.known):
                     mask[: -count or WINDOW] = mask[count:].copy()
                     mask[WINDOW - count :] = False
-        places = np.arange(self.base, self.base + WINDOW)
-        for n, sink in enumerate(sinks):
-            sink.sequence += 1
-            if alone:
-                need = StreamNeed(self._stream, _ranges(~sink.here, self.base))
-            else:
-                own = places // BATCH % len(sinks) == n
-                came = np.flatnonzero(sink.here & ~sink.known) + self.base
-                need = StreamNeed(
-                    self._stream,
-                    _ranges(~sink.known, self.base),
-                    lacks=_ranges(own & ~sink.here, self.base),
-                    made=tuple(Made(ordinal=ordinal, issuer="issuer", holder=1) for ordinal in came.tolist()),
-                )
-            sink.link.send(Progress(sink.sequence, (need,)))
+
+    def _report(self, number: int, sink: _Sink, now: float) -> None:
+        """Report what a sink needs, if it is time to."""
+        if sink.waits and not self._eager and now < sink.reported + _LATEST_S:
+            return
+        before, sink.reported = sink.need, now
+        if len(self._sinks) == 1:
+            need = StreamNeed(self._stream, _ranges(~sink.here, self.base))
+        else:
+            own = np.arange(self.base, self.base + WINDOW) // BATCH % len(self._sinks) == number
+            came = np.flatnonzero(sink.here & ~sink.known) + self.base
+            need = StreamNeed(
+                self._stream,
+                _ranges(~sink.known, self.base),
+                lacks=_ranges(own & ~sink.here, self.base),
+                made=tuple(Made(ordinal=ordinal, issuer="issuer", holder=1) for ordinal in came.tolist()),
+            )
+        if need == before and not self._eager:
+            return
+        sink.need, sink.waits = need, bool(need.made)
+        sink.sequence += 1
+        sink.link.send(Progress(sink.sequence, (need,)))
 
     def _beat(self) -> None:
         known = tuple(sink.hello.incarnation for sink in self._sinks.values())
@@ -264,6 +285,7 @@ class BusyPeers:
             link.send(Heartbeat(running=held, sinks=known, worker_stats=WorkerStats()))
         for sink in self._sinks.values():
             sink.link.send(Heartbeat())
+            sink.need = None
 
 
 def _ranges(mask: Bools, base: int) -> tuple[tuple[int, int], ...]:

@@ -188,6 +188,10 @@ class Assembly:
         """Return whether the ventilator should hear of the changes at once: what it may lease would soon run out."""
         return self.streams.pressing()
 
+    def answered(self) -> bool:
+        """Return whether the ventilator owes no answer to the last report."""
+        return self.streams.answered()
+
     def _result(self, result: Result, arrays: Sequence[Array]) -> list[SinkInstruction]:
         accepted = self._intake.result(result, arrays, self._now)
         if accepted is None:

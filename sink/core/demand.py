@@ -86,7 +86,10 @@ class Report:
             consumers, why = reading(readers.values(), store), stopped.get(name, "")
             if isinstance(store, SharedStore):
                 store.told(self._sequence)
-                needs.append(need_of(consumers, store, why))
+                need = need_of(consumers, store, why)
+                if need and need.made:
+                    store.asked(self._sequence)
+                needs.append(need)
             else:
                 needs.append(self._need(consumers, store, why, doubts[name]))
         return Progress(sequence=self._sequence, needs=tuple(need for need in needs if need))

@@ -137,6 +137,10 @@ class Streams:
         """Return whether the ventilator should hear of the changes at once: what it may lease would soon run out."""
         return self.report.pressing(self.consumers, self.stores)
 
+    def answered(self) -> bool:
+        """Return whether the ventilator has answered the last report of what came, or owes no answer."""
+        return all(store.answered for store in self.stores.values() if isinstance(store, SharedStore))
+
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold: nothing is kept that no reader wants, among others."""
         for store in self.stores.values():

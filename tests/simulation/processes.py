@@ -202,7 +202,7 @@ class SinkProcess(Process):
         recording = self.writer.recording if self.writer else None
         self.assembly = Assembly(hello, self.world.scenario.first_intervals, self.now, recording)
         self._ventilators = SimulatedLinks(self)
-        self._reporting = False
+        self._reporting, self._reported_at = False, 0.0
         network.bind(self.name, self)
         network.bind(self.results, self)
         self._execute(self.assembly.start(self.now))
@@ -241,7 +241,10 @@ class SinkProcess(Process):
             self.later(0.005, self._report)
 
     def _report(self) -> None:
-        self._reporting = False
+        if not self.assembly.answered() and self.now < self._reported_at + 0.1:
+            self.later(0.005, self._report)
+            return
+        self._reporting, self._reported_at = False, self.now
         self._execute(self.assembly.progress())
 
     def _wrote(self, outcome: Outcome) -> None:

@@ -111,6 +111,8 @@ class SharedStore(Store):
         self.witnesses = Witnesses()
         #: Whether this ventilator has yet to hear what is known here; the report in which it was told that first.
         self.unheard, self._told_in = False, 0
+        #: The last report that told of results, and the last one that the ventilator has answered.
+        self._asked_in = self._answered = 0
         self._rows: dict[int, Rows] = {}
         #: Positions of all samples that are known to have failed, ascending; as of which version of `known`.
         self.lost: Int64s = np.empty(0, np.int64)
@@ -140,6 +142,7 @@ class SharedStore(Store):
     def meet(self) -> None:
         """Report what is known to another ventilator, until it has answered."""
         self.unheard, self._told_in = True, 0
+        self._asked_in = self._answered = 0
 
     def told(self, report: int) -> None:
         """Note that report number `report` tells the ventilator what is known."""
@@ -148,6 +151,16 @@ class SharedStore(Store):
     def heard(self, report: int) -> None:
         """Note that the ventilator has heard report number `report`."""
         self.unheard = self.unheard and not (0 < self._told_in <= report)
+        self._answered = max(self._answered, report)
+
+    def asked(self, report: int) -> None:
+        """Note that report number `report` tells of results, of which the ventilator decides what failed."""
+        self._asked_in = report
+
+    @property
+    def answered(self) -> bool:
+        """Whether the ventilator has answered the last report that told of results."""
+        return self._asked_in <= self._answered
 
     def make_block(self, start: int) -> Block | None:
         """Return the block that starts at a position; None while it is not known what failed of it."""

@@ -12,3 +12,10 @@ def test_a_report_that_costs_more_is_followed_by_a_longer_pause(took_s: float, p
     pace.made(7.0, took_s)
     assert pytest.approx(7.0 + pause_s) == pace.due_at(pressing=True)
     assert pytest.approx(7.1) == pace.due_at(pressing=False)
+
+
+def test_while_an_answer_is_owed_even_a_pressing_report_waits_a_while() -> None:
+    """It would repeat the last one; but an answer may be lost, so it waits no longer than any report."""
+    pace = ReportPace(5.0)
+    pace.made(7.0, 0.0)
+    assert pytest.approx(7.1) == pace.due_at(pressing=True, answered=False)

@@ -179,3 +179,24 @@ def test_a_result_for_the_only_sink_is_taken_whole(harness: CoreHarness) -> None
     alone.subscribe(b"t")
     bring(alone, 0, ((0, 2),))
     assert 1 == alone.core.results["unwanted"]
+
+
+def test_after_a_report_of_results_it_waits_for_the_answer(harness: CoreHarness) -> None:
+    """The next one would say the same again. An answer to an earlier one is none, and another ventilator owes none."""
+    need(harness)
+    assert harness.core.answered(), "nothing has come that is to be decided"
+    bring(harness, 1, ((4, 8),))
+    harness.core.streams.report.changed = True
+    [report] = harness.take(harness.core.progress())
+    assert not harness.core.answered()
+    publish(harness, heard=report.sequence - 1)
+    assert not harness.core.answered()
+    publish(harness, (1, 2), heard=report.sequence)
+    assert harness.core.answered()
+    bring(harness, 3, ((12, 16),))
+    need(harness)
+    assert not harness.core.answered()
+    plans = tuple(harness.plans.values())
+    key = LeaseKey(issuer="next", secret="6" * 32)
+    harness.hear(VENTILATOR, SinkWelcome(streams=plans, intervals=harness.core.intervals, leases=key))
+    assert harness.core.answered()
