@@ -6,7 +6,7 @@ draws the conclusions.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from penstock.protocol.stats import ReaderStats, WorkerStats
@@ -107,6 +107,10 @@ class Moment:
         first = next((moment.workers[peer] for moment in past if peer in moment.workers), None)
         return _worker_between(first, self.workers[peer]) if first and peer in self.workers else None
 
+    def lately(self, past: Sequence["Moment"]) -> dict[bytes, WorkerLately]:
+        """Return the work of all workers of which enough is known."""
+        return {peer: lately for peer in self.workers if (lately := self.worker(peer, past))}
+
     def reader(self, name: str, past: Sequence["Moment"]) -> ReaderLately | None:
         """Return the progress of a trainer since it was first seen in `past`; None if that is too little."""
         first = next((moment for moment in past if name in moment.readers), None)
@@ -115,10 +119,9 @@ class Moment:
         return _reader_between(first.readers[name], self.readers[name], self.sink_at[name] - first.sink_at[name])
 
 
-def collect(seen: LeasesObservation, past: Sequence[Moment]) -> Evidence:
-    """Return the evidence of `past`, oldest moment first, about the stack that was observed last."""
+def collect(seen: LeasesObservation, past: Sequence[Moment], workers: Collection[WorkerLately]) -> Evidence:
+    """Return the evidence of `past`, oldest moment first, and of `workers`, about the stack that was observed last."""
     first, last = past[0], past[-1]
-    workers = [lately for peer in last.workers if (lately := last.worker(peer, past))]
     found = [reader for name in last.readers if (reader := last.reader(name, past))]
     waits = [
         (reader.wait_fraction, reader.starved, reader.copy_fraction or 0.0)

@@ -5,7 +5,7 @@ what happened in it. No socket and no clock: observations and the time of day co
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from penstock.protocol.messages import SinkStats, StoryPart
@@ -16,7 +16,7 @@ from penstock.ventilator.core.observation import (
     StreamObservation,
     WorkerObservation,
 )
-from penstock.ventilator.monitoring.evidence import Moment, collect
+from penstock.ventilator.monitoring.evidence import Moment, WorkerLately, collect
 from penstock.ventilator.monitoring.scaling import Scaler, ScalingPolicy
 from penstock.ventilator.monitoring.several_sinks import ledger_of, sink_row, together, total_row
 from penstock.ventilator.monitoring.verdict import Judge
@@ -71,9 +71,10 @@ class Snapshots:
         self._ledger = ledger_of(seen.ledger, len(seen.sinks))
         stats = together(sink.stats for sink in seen.sinks)
         sinks = tuple(sink_row(sink, sink.stats or SinkStats(), seen.now) for sink in seen.sinks)
-        workers = [_worker(worker, past, seen.now) for worker in seen.workers]
+        lately = moment.lately(past)
+        workers = [_worker(worker, lately.get(worker.peer), seen.now) for worker in seen.workers]
         trainers = [_trainer(reader, past) for reader in stats.readers]
-        evidence = collect(seen, past)
+        evidence = collect(seen, past, lately.values())
         verdict = self._judge.hear(evidence, seen.now)
         return Snapshot(
             version=self._own.version,
@@ -81,7 +82,7 @@ class Snapshots:
             up_s=max(0.0, seen.now - self._began),
             verdict=verdict,
             scaling=self._scaler.hear(evidence, verdict, seen.now),
-            flow=_flow(past),
+            flow=_flow(past, lately.values()),
             streams=tuple(_stream(stream, stats, seen.now) for stream in seen.streams),
             workers=tuple(sorted(workers, key=lambda row: row.name)),
             sink=total_row(sinks, stats),
@@ -115,13 +116,13 @@ def _place(reader: ReaderStats) -> tuple[str, int, str]:
     return reader.stream, reader.rank, reader.reader
 
 
-def _flow(past: tuple[Moment, ...]) -> Flow:
+def _flow(past: tuple[Moment, ...], workers: Collection[WorkerLately]) -> Flow:
     first, last = past[0], past[-1]
     seconds = last.now - first.now
     if seconds <= 0:
         return Flow()
     sent = [last.sent[name] - first.sent.get(name, 0) for name in ("batches", "samples", "bytes")]
-    rates = [worker.rates for worker in (last.worker(peer, past) for peer in last.workers) if worker]
+    rates = [worker.rates for worker in workers]
     return Flow(
         tasks=max(0, last.finished - first.finished) / seconds,
         made=sum(rate[0] for rate in rates),
@@ -132,8 +133,7 @@ def _flow(past: tuple[Moment, ...]) -> Flow:
     )
 
 
-def _worker(worker: WorkerObservation, past: tuple[Moment, ...], now: float) -> WorkerRow:
-    lately = past[-1].worker(worker.peer, past)
+def _worker(worker: WorkerObservation, lately: WorkerLately | None, now: float) -> WorkerRow:
     return WorkerRow(
         name=worker.name,
         host=worker.host,
