@@ -37,6 +37,7 @@ def cluster() -> Iterator[Cluster]:
             patch.setenv(f"PENSTOCK_{name}", value)
         patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))  # workers of Ray Train import this module
         patch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "300")  # they take their time on a busy machine
+        patch.setenv("RAY_worker_niceness", "0")  # 15 by default: other programs of this machine would starve them
         found = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         for _ in range(2):
             found.add_node(**NODE)
