@@ -1,6 +1,8 @@
 """The sink of one node of a Slurm job: where it is, and what it is told. Its node's ranks reach it over loopback."""
 
 import socket
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +13,9 @@ from penstock.launcher.slurm.plan import JobPlan, NodeSink, RunFolder
 from penstock.protocol.errors import SpecError, StackError
 from penstock.protocol.transport.own_files import make_own_folder
 
+#: Seconds that the sink of a killed step may take to give its ports free, and how often to look.
+_FREE_S, _LOOK_S = 10.0, 0.1
+
 
 def place_sink(folder: RunFolder, plan: JobPlan, node: str, ventilator: str) -> NodeSink:
     """Write down where the sink of this node is to be, and return it; a step that starts again finds it as it was.
@@ -20,7 +25,7 @@ def place_sink(folder: RunFolder, plan: JobPlan, node: str, ventilator: str) -> 
     path = folder.sink(node)
     with suppress(SpecError):  # the file of an earlier version, or none
         known = NodeSink.read(path)
-        if known.ventilator == ventilator and all(map(_is_free, (known.results, known.trainers))):
+        if known.ventilator == ventilator and _become_free((known.results, known.trainers)):
             return known
     first, last = plan.ports
     found = free_ports(2, range(first, last + 1))
@@ -40,6 +45,19 @@ def sink_settings(folder: RunFolder, placed: NodeSink, node: str, *, first: bool
     quarantine = folder.quarantine if first else folder.quarantine.with_name(f"quarantine-{node}.jsonl")
     own = {"name": node, "bind": placed.trainers, "quarantine": str(quarantine)}
     return sink | own | {"keys": str(folder.keys), "health": ""}
+
+
+def _become_free(addresses: Iterable[str]) -> bool:
+    """Return whether ports can be bound, if need be once a sink that was left behind is gone.
+
+    Ranks that run already look for the sink there, and nowhere else.
+    """
+    deadline, taken = time.monotonic() + _FREE_S, list(addresses)
+    while taken := [address for address in taken if not _is_free(address)]:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_LOOK_S)
+    return True
 
 
 def _is_free(address: str) -> bool:

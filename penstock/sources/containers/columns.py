@@ -65,9 +65,13 @@ def column_values(column: Any, name: str) -> Sequence[Any]:
         places = column.indices.cast(pa.int64()).fill_null(len(known) - 1)
         return [known[place] for place in places.to_numpy(zero_copy_only=False).tolist()]
     _check_lists(pa, column, name)
-    short = pa.types.is_float32(column.type) and not column.null_count
-    values: Sequence[Any] = column.to_numpy(zero_copy_only=False) if short else column.to_pylist()
-    return values
+    if not pa.types.is_float32(column.type):
+        values: Sequence[Any] = column.to_pylist()
+        return values
+    if column.null_count:  # the others are what they are in a batch without nulls, so that they name the same class
+        return [None if value is None else np.float32(value) for value in column.to_pylist()]
+    numbers: Sequence[Any] = column.to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def check_listed(schema: Any, columns: Iterable[str], name: str) -> None:

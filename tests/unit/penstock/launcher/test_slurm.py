@@ -2,9 +2,12 @@
 
 import os
 import shlex
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.services.running import PENSTOCK, refused
@@ -13,7 +16,8 @@ from support.streams import make_images
 import penstock
 from penstock.commands.engines.slurm import main
 from penstock.launcher.slurm.array import Change, change
-from penstock.launcher.slurm.plan import NodeSink, RunFolder
+from penstock.launcher.slurm.node_sink import place_sink
+from penstock.launcher.slurm.plan import JobPlan, NodeSink, RunFolder
 
 SPEC = """
 roots = {{ photos = "{photos}" }}
@@ -100,6 +104,22 @@ def test_a_rank_reads_from_the_sink_of_its_node(tmp_path: Path) -> None:
         new.write(folder.sink("n1"))
         said, _ = rank.communicate(timeout=60)
     assert (7, f"tcp://127.0.0.1:8 {rank.pid} --lr 1 2\n") == (rank.returncode, said)
+
+
+def test_a_sink_that_starts_again_waits_for_its_ports(tmp_path: Path) -> None:
+    """The sink of a killed step holds them for a moment: another place would be unknown to ranks that run already."""
+    with socket.create_server(("", 0)) as left:
+        port = left.getsockname()[1]
+        known = NodeSink(ventilator="tcp://a:7", results=f"tcp://b:{port}", trainers=f"tcp://127.0.0.1:{port}")
+        asked: dict[str, Any] = {"ports": (20000, 31999)}
+        folder, plan = RunFolder(tmp_path), JobPlan.model_construct(**asked)
+        folder.sinks.mkdir()
+        known.write(folder.sink("n1"))
+        timer = threading.Timer(0.3, left.close)
+        timer.start()
+        found = place_sink(folder, plan, "n1", known.ventilator)
+        timer.join()
+    assert found == known
 
 
 def test_workers_of_an_array_leave_in_order() -> None:

@@ -119,6 +119,21 @@ def test_any_parquet_manifest_is_listed_alike_or_refused_alike(tmp_path: Path, m
     assert 30 < taken < 125
 
 
+def test_a_missing_number_changes_no_class_of_other_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short floats name the class that their few decimals say, also next to rows that `where` leaves out."""
+    pa = pytest.importorskip("pyarrow", reason="NOT TESTED: pyarrow is not installed")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    scores = pa.array([0.1, 0.5, None, 0.1], pa.float32())
+    table = pa.table({"path": ["a", "b", "c", "d"], "label": scores, "score": scores})
+    parquet.write_table(table, tmp_path / "m.parquet", row_group_size=2, use_dictionary=False)
+    fields = {"where": [{"column": "score", "op": "==", "value": 0.1}]}
+    assert same(tmp_path / "m.parquet", monkeypatch, **fields)
+    monkeypatch.setattr(WholeColumns, "gather", GATHER)
+    found = listed(tmp_path / "m.parquet", **fields)
+    assert isinstance(found, Listing)
+    assert (len(found), found.classes) == (2, ("0.1",))
+
+
 def test_any_json_manifest_is_listed_alike_or_refused_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three hundred small ones, of values of one kind and of several, and lines that are none."""
     pytest.importorskip("pyarrow", reason="NOT TESTED: pyarrow is not installed")
