@@ -20,7 +20,7 @@ from penstock.protocol.storage.user_cache import SETTLED_S, user_cache_folder, w
 from penstock.sources.containers.shard_index import ShardIndex
 
 #: Counted up when an index of the same shard would be another one.
-_VERSION = 5
+_VERSION = 6
 #: What identifies the shard; its index without labels; the different labels, and which of them each item has.
 _Entry = tuple[tuple[int | str, ...], ShardIndex, list[str], list[int]]
 _FORMAT: TypeAdapter[_Entry] = TypeAdapter(_Entry)

@@ -27,7 +27,7 @@ from penstock.sources.tables.block_sums import BLOCK_BYTES, Checked
 #: The end of the file: the header's length (bytes), its checksum, and the format.
 END: Final = struct.Struct("<Q8s19s")
 #: Counted up when the same manifest would get another listing or another file.
-FORMAT: Final = b"penstock listing 3\n"
+FORMAT: Final = b"penstock listing 4\n"
 #: What the paths are padded to, so that numbers lie where the processor likes them.
 ALIGN: Final = 4096
 #: Types of the numbers: where a path starts, its weight, its label.
