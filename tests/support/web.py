@@ -6,7 +6,7 @@ Owns sockets and threads of its own; knows nothing of Penstock.
 import socket
 import struct
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -34,6 +34,8 @@ class Web(ThreadingHTTPServer):
         self.bad_byte: int | None = None
         #: Bytes of parts that were sent, and whether answers say which content a file has.
         self.part_bytes, self.dated = 0, True
+        #: By path, where each part that was sent begins and ends.
+        self.parts: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         self.open_now = self.most_at_once = 0
         self.lock = threading.Lock()
         #: Set at the end: no request hangs any longer.
@@ -127,6 +129,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.end_headers()
         with self.web.lock:  # before the client has them, and its test looks
             self.web.part_bytes += len(part)
+            self.web.parts[self.path].append((first, first + len(part)))
         self.wfile.write(part)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there

@@ -163,3 +163,23 @@ def test_after_an_error_or_an_interrupt_no_folder_is_walked_to_its_end(
     with pytest.raises(error or SourceError):
         directory(tmp_path)
     assert [] == ended
+
+
+def test_class_folders_are_walked_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight folders are open at once, or none of the walks gets on; the listing is as it is of one after another."""
+    paths = [f"{name}/{number}.jpg" for name in "abcdefghijklmnop" for number in range(3)]
+    touch(tmp_path, *paths)
+    expected = items(directory(tmp_path))
+    real, together = tree._entries, threading.Barrier(8, timeout=60)
+    threads: set[int] = set()
+
+    def entries(folder: bytes) -> Iterator[os.DirEntry[bytes]]:
+        if folder != os.fsencode(tmp_path):
+            together.wait()  # breaks, which is an error, unless as many walks come here
+            threads.add(threading.get_ident())
+        yield from real(folder)
+
+    monkeypatch.setattr(tree, "_entries", entries)
+    assert expected == items(directory(tmp_path))
+    assert paths == [path for path, _ in expected]
+    assert 8 == len(threads)
