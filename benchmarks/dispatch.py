@@ -42,7 +42,7 @@ class Case:
     items: int = 200_000
     #: Whether a worker finishes all that it has got in one message.
     together: bool = True
-    #: Whether sinks report every 10 ms, answered or not.
+    #: Whether sinks report every 10 ms, changed and answered or not.
     eager: bool = False
     #: Where manifests stay for the next run.
     folder: Path | None = None
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--tasks", type=int, default=_ALL, help="end a measurement after so many tasks")
     parser.add_argument("--rounds", type=int, default=3, help="medians are shown")
     parser.add_argument("--apart", action="store_true", help="workers finish each task in a message of its own")
-    parser.add_argument("--eager", action="store_true", help="sinks wait for no answer to a report")
+    parser.add_argument("--eager", action="store_true", help="sinks report every 10 ms, changed or not")
     parser.add_argument("--folder", type=Path, default=None, help="keeps manifests and their index for the next run")
     options = parser.parse_args(arguments)
     if options.folder:

@@ -5,8 +5,8 @@ thousand take longer to wait for than the ventilator takes to answer them. Worke
 so (the ventilator rests while tasks take long): all of it in one message, or each task in one of its own. Sinks report
 what has changed every 10 ms, as real ones do (`sink/report_pace.py`), and all once a second. One alone lists what
 is missing. Of several, each lists what it does not know the outcome of, what it lacks, and what came, and then waits up
-to 100 ms for the answer; `eager` ones do not wait. A batch goes to one sink after the other, and the window moves on
-when the slowest sink has its batch.
+to 100 ms for the answer; `eager` ones report every 10 ms, changed or not. A batch goes to one sink after the other, and
+the window moves on when the slowest sink has its batch.
 """
 
 import selectors
