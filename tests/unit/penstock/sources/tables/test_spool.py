@@ -129,4 +129,4 @@ def test_a_first_start_takes_little_memory(kind: str, tmp_path: Path) -> None:
     )
     grown, items = map(int, done.stdout.split())
     assert sum(number % 9 != 0 for number in range(rows)) == items
-    assert grown < 65_000_000
+    assert grown < 80_000_000
