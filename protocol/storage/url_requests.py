@@ -130,9 +130,14 @@ class S3(Requests):
         try:
             if tag:
                 check_content(tag_of(answer), tag)
-            return cast("bytes", await body.read())
+            told = answer.get("ContentRange")
+            wanted = None if told is None else part_bytes({"Content-Range": told}, (start, end - start))
+            found = cast("bytes", await body.read())
         finally:
             body.close()
+        if wanted not in (None, len(found)):
+            raise ConnectionError(f"asked for {wanted} bytes from {start}, and {len(found)} came")
+        return found
 
 
 class Http(Requests):
