@@ -9,7 +9,7 @@ import pytest
 from moto.server import ThreadedMotoServer  # pyright: ignore[reportMissingImports]
 from support.sources.faulty_proxy import faulty
 from support.sources.tars import sample, write_tar
-from support.streams import make_images, make_stream
+from support.streams import digest, epochs, make_images, make_spec, make_stream, run_stack
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.messages import TaskKey
@@ -78,3 +78,19 @@ def test_parts_that_come_wrongly_are_asked_for_again(
         found = [each for key in keys for each in reader.read(there.task(key, 0)).contents]
     assert expected == found
     assert len(proxy.asked) == proxy.made[trouble] > 1
+
+
+def test_a_stream_from_a_bad_server_is_that_of_the_folder(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request waits 50 ms, each part fails twice: the same digest, by several requests at once."""
+    with run_stack(make_spec(shards, train=make_stream(source=SOURCE)), workers=1) as stack:
+        expected = digest(epochs(stack.feed(), 2))
+    with faulty(server_port(), TROUBLES, 0.05, times=2) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(shards.parent / "other-cache"))
+        streams = {"plain": make_stream(source=SOURCE), "kept": make_stream(source={**SOURCE, "cache_gb": 0.1})}
+        spec = {**make_spec(shards), "roots": {"photos": "s3://photos"}, "streams": streams}
+        with run_stack(spec, workers=2) as stack:
+            found = {name: digest(epochs(stack.feed(name), 2)) for name in streams}
+    assert dict.fromkeys(streams, expected) == found
+    assert set(TROUBLES) == set(proxy.made)
+    assert proxy.most_at_once > 1
