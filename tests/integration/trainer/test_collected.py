@@ -11,8 +11,8 @@ from support.feed_folders import write_feed_folder
 pytestmark = pytest.mark.integration
 
 PROGRAM = Path(__file__).resolve().parents[2] / "support" / "collecting.py"
-#: Without TensorFlow's greeting, which comes with Keras.
-ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+#: Without the greetings of TensorFlow, which comes with Keras, and of oneDNN, which speaks on some processors only.
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 
 @pytest.fixture(scope="module")
