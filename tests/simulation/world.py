@@ -6,6 +6,7 @@ that no process talks without end. What each trainer gets is checked by the trai
 
 import random
 from collections import Counter
+from typing import NoReturn
 
 from simulation import bounds
 from simulation.cut_runners import CutRunners
@@ -159,12 +160,16 @@ class World:
         assert message.failure.attempts >= self.scenario.policy.attempts
         assert self.scenario.deadly, f"item {item} was given up, and nobody had died"
         if item not in self.scenario.poison[stream] and (stream, item) not in self.innocents:
-            known = self.ventilator.leases.workers
-            just_now = [key for peer, key in self._dying.items() if peer not in known and key.stream == stream]
-            deaths = self.deaths[stream, item] + sum(item in self._items(key) for key in just_now)
-            assert deaths >= self.scenario.policy.attempts, f"item {item} was given up after {deaths} deaths"
-            self.innocents.add((stream, item))
-            raise InnocentQuarantined(stream, item)
+            self._check_innocent(stream, item)
+
+    def _check_innocent(self, stream: str, item: int) -> NoReturn:
+        """Check that an item that kills no worker was blamed because so many died; end the schedule."""
+        known = self.ventilator.leases.workers
+        just_now = [key for peer, key in self._dying.items() if peer not in known and key.stream == stream]
+        deaths = self.deaths[stream, item] + sum(item in self._items(key) for key in just_now)
+        assert deaths >= self.scenario.policy.attempts, f"item {item} was given up after {deaths} deaths"
+        self.innocents.add((stream, item))
+        raise InnocentQuarantined(stream, item)
 
     def story(self, plan: StreamPlan, position: int) -> str:
         """Return what happened to the task of the sample at `position`, as all cores that live remember it."""
@@ -192,6 +197,8 @@ class World:
         if self.scenario.flaky and refused.kind == "outcomes":
             self.notes["cannot be made again" if "cannot be made again" in refused.reason else "sinks disagree"] += 1
             return
+        if refused.kind == "outcomes" and self.scenario.deadly and "its worker died" in refused.reason:
+            self._check_innocent(stream, next(each for each in range(plan.items) if f"'{each}.jpg'" in refused.reason))
         assert refused.kind == "budget", refused
         assert "failure_budget" in refused.reason
         if self.scenario.flaky:
