@@ -5,13 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.sources.columns_and_rows import same
 
-from penstock.protocol.errors import SourceError
-from penstock.sources.base import Listing, list_source
-from penstock.sources.manifest import ManifestSource
 from penstock.sources.tables import text_blocks
-from penstock.sources.tables.blocks import NotPlainError
-from penstock.sources.tables.whole_columns import WholeColumns
 
 #: What a cell may hold: plain text, and all that needs a closer look.
 CELLS = [
@@ -33,41 +29,6 @@ CELLS = [
     '"q"',
     "\t",
 ]
-
-GATHER = WholeColumns.gather
-
-
-def listed(root: Path, **fields: Any) -> Listing | str:
-    """List the manifest, or return its error."""
-    source = ManifestSource(kind="manifest", root="photos", path="m.csv", **fields)
-    try:
-        return list_source(source, {"photos": str(root)})
-    except SourceError as error:
-        return str(error)
-
-
-def same(root: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> bool:
-    """Check that both ways give the same; return whether whole columns were taken."""
-    taken: list[bool] = []
-
-    def gather(*arguments: Any) -> None:
-        GATHER(*arguments)
-        taken.append(True)
-
-    def refuse(*_: Any) -> None:
-        raise NotPlainError
-
-    monkeypatch.setattr(WholeColumns, "gather", gather)
-    fast = listed(root, **fields)
-    monkeypatch.setattr(WholeColumns, "gather", refuse)
-    slow = listed(root, **fields)
-    if isinstance(fast, Listing) and isinstance(slow, Listing):
-        assert slow.digest == fast.digest
-        assert slow.classes == fast.classes
-        assert [slow.item(index) for index in range(len(slow))] == [fast.item(index) for index in range(len(fast))]
-    else:
-        assert slow == fast
-    return bool(taken)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +55,7 @@ def test_plain_manifests_are_listed_by_columns(
     rows = [f"train/{number}.jpg,{number},{labels[number % 5]}" for number in range(50)]
     text = "\n".join(["\ufeffpath,more_,label", *rows[:20], "", "", *rows[20:]])
     (tmp_path / "m.csv").write_text(text, encoding="utf-8")
-    assert bool(taken) == same(tmp_path, monkeypatch, **fields)
+    assert bool(taken) == same(tmp_path / "m.csv", monkeypatch, **fields)
 
 
 def test_any_manifest_is_listed_alike_or_refused_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +72,7 @@ def test_any_manifest_is_listed_alike_or_refused_alike(tmp_path: Path, monkeypat
         (tmp_path / "m.csv").write_text(
             end.join([header, *lines]) + rng.choice(["", end]), encoding="utf-8", newline=""
         )
-        taken += same(tmp_path, monkeypatch, label_column=rng.choice(["label", "label", ""]))
+        taken += same(tmp_path / "m.csv", monkeypatch, label_column=rng.choice(["label", "label", ""]))
     assert 30 < taken < 570
 
 
@@ -126,7 +87,7 @@ def test_what_is_not_utf8_is_left_to_the_rows(tmp_path: Path, monkeypatch: pytes
         b"path,label,note\na,b,\xed\xa0\x80\n",
     ):
         (tmp_path / "m.csv").write_bytes(content)
-        assert not same(tmp_path, monkeypatch)
+        assert not same(tmp_path / "m.csv", monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +100,7 @@ def test_a_byte_order_mark_within_a_manifest_is_part_of_the_text(
     """Where a block begins, too; only at the very beginning of the file it is none."""
     monkeypatch.setattr(text_blocks, "_BLOCK_BYTES", 20)
     (tmp_path / "m.csv").write_bytes((header + text).encode())
-    assert not same(tmp_path, monkeypatch)
+    assert not same(tmp_path / "m.csv", monkeypatch)
 
 
 @pytest.mark.parametrize(("length", "taken"), [(131_000, 1), (131_073, 0), (4_500_000, 0)])
@@ -150,4 +111,4 @@ def test_a_field_is_as_long_as_the_rows_permit(
     long, short = f"a,x,{'n' * length}", "b,y,"
     for lines in ([long, short], [short, long], [short] * 9 + [long] + [short] * 9):
         (tmp_path / "m.csv").write_text("\n".join(["path,label,note", *lines]), encoding="utf-8")
-        assert bool(taken) == same(tmp_path, monkeypatch)
+        assert bool(taken) == same(tmp_path / "m.csv", monkeypatch)
