@@ -3,8 +3,6 @@
 import faulthandler
 import itertools
 import os
-import shutil
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,23 +10,8 @@ from pathlib import Path
 
 import pytest
 from compose.project import BUILD_S, IMAGES, TAG, MakeProject, Project, docker
+from compose.shared import SPEC, need
 from support.streams import Batch, epochs, make_images, run_stack
-
-SPEC = """
-seed = 11
-
-[streams.train]
-source = { kind = "directory", root = "images" }
-patches = 3
-mix = 8
-task_items = 4
-batch_size = 16
-window_mb = 0.1
-
-[streams.train.transform]
-patch = { kind = "random", height = 32, width = 40 }
-augment = { horizontal_flip = true }
-"""
 
 _numbers = itertools.count()
 
@@ -36,12 +19,7 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def engine() -> None:
     """Skip, loudly, where there is no Docker engine with Compose."""
-    if shutil.which("docker") is None:
-        pytest.skip("NOT TESTED IN CONTAINERS: there is no docker command")
-    for command in (["docker", "info"], ["docker", "compose", "version"]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode:
-            pytest.skip(f"NOT TESTED IN CONTAINERS: `{' '.join(command)}` says: {done.stderr.strip()[:200]}")
+    need("IN CONTAINERS", ["docker", "info"], ["docker", "compose", "version"])
 
 
 @pytest.fixture(scope="session")

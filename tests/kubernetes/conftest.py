@@ -2,8 +2,6 @@
 
 import faulthandler
 import itertools
-import shutil
-import subprocess
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
@@ -12,25 +10,10 @@ from pathlib import Path
 
 import pytest
 from compose.project import BUILD_S, Project, docker
+from compose.shared import SPEC, need
 from kubernetes import cluster as clusters
 from kubernetes.deployed import NEXT_TAG, PARTS, TAG, Deployed, Trainer
 from support.streams import digest, epochs, make_images, run_stack
-
-SPEC = """
-seed = 11
-
-[streams.train]
-source = { kind = "directory", root = "images" }
-patches = 3
-mix = 8
-task_items = 4
-batch_size = 16
-window_mb = 0.1
-
-[streams.train.transform]
-patch = { kind = "random", height = 32, width = 40 }
-augment = { horizontal_flip = true }
-"""
 
 _numbers = itertools.count()
 
@@ -40,12 +23,7 @@ def programs() -> None:
     """Skip, loudly, where there can be no cluster."""
     if why := clusters.missing():
         pytest.skip(f"NOT TESTED ON KUBERNETES: {why}")
-    for command in (["docker", "info"], ["docker", "compose", "version"], ["kubectl", "version", "--client"]):
-        if shutil.which(command[0]) is None:
-            pytest.skip(f"NOT TESTED ON KUBERNETES: there is no {command[0]} command")
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode:
-            pytest.skip(f"NOT TESTED ON KUBERNETES: `{' '.join(command)}` says: {done.stderr.strip()[:200]}")
+    need("ON KUBERNETES", ["docker", "info"], ["docker", "compose", "version"], ["kubectl", "version", "--client"])
 
 
 @pytest.fixture(scope="session")
