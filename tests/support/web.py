@@ -5,30 +5,28 @@ Owns sockets and threads of its own; knows nothing of Penstock.
 
 import socket
 import struct
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+
+from support.sources.late_server import LateServer
 
 #: What a server does to a path's n-th request (from 0): an HTTP status, "truncate", "hang", "redirect", "reset" to cut
 #: the connection, "whole" to ignore a Range header, "short" or "shifted" to send another part; "": serve it.
 Mischief = Callable[[str, int], int | str]
 
 
-class Web(ThreadingHTTPServer):
+class Web(LateServer):
     """The server; `requests` counts by path, `most_at_once` is the largest number that was open at once."""
-
-    daemon_threads = True
-    request_queue_size = 128
 
     def __init__(self, folder: Path, latency_s: float, mischief: Mischief) -> None:
         """Listen; the folder may change while it is served."""
-        super().__init__(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
-        self.latency_s, self.mischief = latency_s, mischief
+        super().__init__(partial(_Handler, directory=str(folder)), latency_s)
+        self.mischief = mischief
         self.requests: Counter[str] = Counter()
         #: Offset of a byte in every file that cannot be sent: a request for it is answered with HTTP status 500.
         self.bad_byte: int | None = None
@@ -36,18 +34,6 @@ class Web(ThreadingHTTPServer):
         self.part_bytes, self.dated = 0, True
         #: By path, where each part that was sent begins and ends.
         self.parts: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-        self.open_now = self.most_at_once = 0
-        self.lock = threading.Lock()
-        #: Set at the end: no request hangs any longer.
-        self.over = threading.Event()
-
-    @property
-    def url(self) -> str:
-        """Where the folder is served."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hang up."""
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -68,14 +54,8 @@ class _Handler(SimpleHTTPRequestHandler):
         with web.lock:
             number = web.requests[self.path]
             web.requests[self.path] += 1
-            web.open_now += 1
-            web.most_at_once = max(web.most_at_once, web.open_now)
-        try:
-            web.over.wait(web.latency_s)
+        with web.request():
             self._serve(web.mischief(self.path, number))
-        finally:
-            with web.lock:
-                web.open_now -= 1
 
     def _serve(self, what: int | str) -> None:
         if what in {"", "short", "shifted"} and "Range" in self.headers:
@@ -139,12 +119,5 @@ class _Handler(SimpleHTTPRequestHandler):
 @contextmanager
 def serve(folder: Path, latency_s: float = 0.0, mischief: Mischief = lambda path, number: "") -> Generator[Web]:  # noqa: ARG005
     """Serve a folder while the block lasts."""
-    with Web(folder, latency_s, mischief) as web:
-        thread = threading.Thread(target=web.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield web
-        finally:
-            web.over.set()
-            web.shutdown()
-            thread.join(10)
+    with Web(folder, latency_s, mischief).running() as web:
+        yield web

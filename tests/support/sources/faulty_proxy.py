@@ -3,12 +3,13 @@
 import http.client
 import socket
 import struct
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from support.sources.late_server import LateServer
 
 #: What S3 answers to a client that asks too often.
 _SLOW_DOWN = (
@@ -18,11 +19,8 @@ _SLOW_DOWN = (
 _OWN = {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"}
 
 
-class FaultyProxy(ThreadingHTTPServer):
+class FaultyProxy(LateServer):
     """The server. Each part of a file (one path, one range) comes wrongly the first `times` that it is asked for."""
-
-    daemon_threads = True
-    request_queue_size = 128
 
     def __init__(self, port: int, latency_s: float, troubles: Sequence[str], times: int) -> None:
         """Listen for the server on `port` of this host; `troubles` are used in turn.
@@ -30,20 +28,11 @@ class FaultyProxy(ThreadingHTTPServer):
         "slow-down": status 503; "reset": the connection is cut before the answer, "cut": in the middle of its body;
         "short": a byte less comes, and all headers say so; "shifted": the part after the one that was asked for.
         """
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.target, self.latency_s, self.troubles, self.times = port, latency_s, troubles, times
+        super().__init__(_Handler, latency_s)
+        self.target, self.troubles, self.times = port, troubles, times
         self.asked: defaultdict[tuple[str, str], int] = defaultdict(int)
-        #: How often each trouble was made; the largest number of requests that were open at once.
+        #: How often each trouble was made.
         self.made: Counter[str] = Counter()
-        self.open_now = self.most_at_once = 0
-        self.lock = threading.Lock()
-        #: Set at the end: no request waits any longer.
-        self.over = threading.Event()
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def trouble(self, path: str, asked: str) -> str:
         """Return what happens to a request for a part of a file; empty: nothing."""
@@ -56,9 +45,6 @@ class FaultyProxy(ThreadingHTTPServer):
             self.made[found] += 1
             return found
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that hang up."""
-
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -70,16 +56,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Pass a request on, after the latency and with the trouble."""
         assert isinstance(self.server, FaultyProxy)
         proxy = self.server
-        with proxy.lock:
-            proxy.open_now += 1
-            proxy.most_at_once = max(proxy.most_at_once, proxy.open_now)
-        try:
-            proxy.over.wait(proxy.latency_s)
+        with proxy.request():
             asked = self.headers.get("Range", "")
             self._pass_on(proxy, proxy.trouble(self.path, asked) if asked else "")
-        finally:
-            with proxy.lock:
-                proxy.open_now -= 1
 
     do_HEAD = do_GET  # noqa: N815 - its name there
 
@@ -129,12 +108,5 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def faulty(port: int, troubles: Sequence[str], latency_s: float = 0.0, times: int = 1) -> Generator[FaultyProxy]:
     """Stand before the server on `port` of this host while the block lasts."""
-    with FaultyProxy(port, latency_s, troubles, times) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.over.set()
-            proxy.shutdown()
-            thread.join(10)
+    with FaultyProxy(port, latency_s, troubles, times).running() as proxy:
+        yield proxy
