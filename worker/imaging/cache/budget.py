@@ -1,9 +1,9 @@
 """Counts the bytes of a host's cache for all its processes, and makes room when the limit is reached.
 
 `usage` holds the bytes that processes have reserved. It is changed under a lock of the kernel's, which a process that
-dies gives back, and which is never waited for: without it an image is not kept this time. Reservations are made in
-pieces, so that the lock is seldom needed. What a killed process had reserved, or replaced, makes the count too high;
-tidying counts anew.
+dies gives back, and which is never waited for: while another process has it, an image is not kept, and the next one
+asks again. Reservations are made in pieces, so that the lock is seldom needed. What a killed process had reserved, or
+replaced, makes the count too high; tidying counts anew.
 
 When the limit is reached, segments give way in this order: those of groups that no worker has used for ten minutes,
 then those of which nothing was used for a day. If there are none, no more images are taken in. On purpose: an epoch
@@ -18,6 +18,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 
 from penstock.worker.imaging.cache.folder import TIDIED, USAGE, Found, list_files, list_groups
@@ -44,6 +45,15 @@ class Ages:
     share: float = 0.01
 
 
+class Answer(Enum):
+    """What becomes of a wish for room."""
+
+    GRANTED = auto()
+    FULL = auto()
+    #: Another process has the count at this moment: nothing is known.
+    BUSY = auto()
+
+
 class Budget:
     """One process's part of the count; for use by one thread at a time."""
 
@@ -63,12 +73,12 @@ class Budget:
         os.close(self._usage)
         os.close(self._tidied)
 
-    def take(self, size: int) -> bool:
+    def take(self, size: int) -> Answer:
         """Return whether `size` bytes may be written now. Raises OSError (ENOSPC) if the disk is nearly full."""
-        if size > self._left and not self._reserve(size):
-            return False
-        self._left -= size
-        return True
+        answer = Answer.GRANTED if size <= self._left else self._reserve(size)
+        if answer is Answer.GRANTED:
+            self._left -= size
+        return answer
 
     def give_back(self, size: int) -> None:
         """Return bytes that were taken and not used."""
@@ -79,27 +89,33 @@ class Budget:
         content = os.pread(self._usage, _COUNT.size, 0)
         return _COUNT.unpack(content)[0] if len(content) == _COUNT.size else 0
 
-    def _reserve(self, size: int) -> bool:
+    def _reserve(self, size: int) -> Answer:
         piece = max(size, min(_PIECE_BYTES, self.limit_bytes // _PIECE_PART))
         if os.fstat(self._usage).st_size < _COUNT.size:
             self.tidy(time.time())
-        if self._change(piece):
-            _check_disk(self._folder, piece)
-        elif not (self.tidy(time.time()) and self._change(piece)):
-            return False
-        self._left += piece
-        return True
+        answer = self._change(piece)
+        if answer is Answer.GRANTED:
+            try:
+                _check_disk(self._folder, piece)
+            except OSError:
+                self._change(-piece)
+                raise
+        elif answer is Answer.FULL and self.tidy(time.time()):
+            answer = self._change(piece)
+        if answer is Answer.GRANTED:
+            self._left += piece
+        return answer
 
-    def _change(self, by: int) -> bool:
-        """Add to the count unless it would pass the limit, or another process has the lock; return whether it was."""
+    def _change(self, by: int) -> Answer:
+        """Add to the count unless it would pass the limit, or another process has the lock."""
         with _locked(self._usage) as locked:
             if not locked:
-                return False
+                return Answer.BUSY
             used = self.used_bytes()
             if by > 0 and used + by > self.limit_bytes:
-                return False
+                return Answer.FULL
             os.pwrite(self._usage, _COUNT.pack(max(0, used + by)), 0)
-            return True
+            return Answer.GRANTED
 
     def tidy(self, now: float) -> bool:
         """Count anew and remove what gives way, unless that was done lately or is being done; return whether it was.

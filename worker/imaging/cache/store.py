@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from penstock.worker.imaging.cache.budget import Ages, Budget
+from penstock.worker.imaging.cache.budget import Ages, Answer, Budget
 from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry, pack, unpack
 from penstock.worker.imaging.cache.folder import USED, open_folder
 from penstock.worker.imaging.cache.hints import UNIT_BYTES, Hints
@@ -129,11 +129,13 @@ class Store:
             if room * _LARGEST > limit:
                 return False
             try:
-                if not self._budget.take(room):
-                    self._closed_until = time.monotonic() + _FULL_S
-                    return False
+                answer = self._budget.take(room)
             except OSError as error:
                 self._pause(error)
+                return False
+            if answer is Answer.FULL:
+                self._closed_until = time.monotonic() + _FULL_S
+            if answer is not Answer.GRANTED:
                 return False
             try:
                 opened = self._groups.get(group) or self._open(group)
