@@ -76,6 +76,23 @@ class LyingWorkerProcess(WorkerProcess):
         return result, arrays
 
 
+class BoastingWorkerProcess(LyingWorkerProcess):
+    """Says of all that it is leased that it made every item, and has no samples to show for any."""
+
+    def _finish(self, task: Task, took_s: float) -> None:
+        if not self._sinks:
+            self.later(0.2, lambda: self._finish(task, took_s))
+            return
+        plan = self.world.scenario.plan(task.key.stream)
+        made, _ = make_result(plan, task, frozenset(), self.session.hello.worker)
+        empty = made.model_copy(update={"shares": (), "frames": ()})
+        for address in self._sinks.values():
+            self.world.network.ask(self, self._pusher, address, empty, [])
+        self.running = None
+        self._execute(self.session.finished((Done(key=task.key, timings=Timings()),), self.now))
+        self._next()
+
+
 class ClaimingWorkerProcess(WorkerProcess):
     """Says of the items that kill its peers that it has finished them, and sends nothing; else it is honest."""
 

@@ -106,12 +106,19 @@ class Scenario:
     policy: LeasePolicy
     #: Items that fail at random, at one worker or another, by stream. What the trainers get is checked at the end then.
     flaky: Mapping[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
+    #: Whether a worker says that it has made what it never made. What trainers get is checked at the end then, too.
+    boasts: bool = False
     #: The names of the sinks; an empty one: there is one, which is alone.
     sinks: tuple[str, ...] = ("",)
     #: Ventilators that share a folder of records, one of which acts; of a single one, there is no folder.
     ventilators: tuple[str, ...] = ("ventilator",)
     #: What processes go by until the ventilator's intervals arrive.
     first_intervals: Intervals = field(default_factory=lambda: Intervals(heartbeat_s=1.0, silence_s=4.0))
+
+    @property
+    def as_told(self) -> bool:
+        """Whether what failed is known only by what the sinks were told, at the end."""
+        return self.boasts or bool(self.flaky)
 
     @property
     def names(self) -> list[str]:

@@ -176,7 +176,7 @@ class TrainerProcess(Process):
         return joined
 
     def _check(self, batch: Part, fields: Sequence[Array]) -> None:
-        if self.world.scenario.flaky:
+        if self.world.scenario.as_told:
             self.got[-1].add(batch, [array[batch.rows] for array in fields[2:4]])
             return
         want = next(self.wanted)
@@ -200,7 +200,7 @@ class TrainerProcess(Process):
         raise error
 
     def _check_end(self, stop: int, report: EpochEnd | None) -> None:
-        if self.world.scenario.flaky:
+        if self.world.scenario.as_told:
             self.got[-1].parts.append((stop,))
             return
         want = next(self.wanted)

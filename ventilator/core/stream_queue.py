@@ -84,7 +84,7 @@ class StreamQueue:
             self.deaths.clear(_unit(self.plan, ordinal))
         for ordinal in ranges.members(fresh):
             self._add(ordinal, held, few.get(ordinal, ()))
-        over += self._doubt(need, now)
+        over += self._doubt(need, held, now)
         came, again = self.parts.arrive(dict(need.partial) if need else {}, self.works)
         for key in came:
             if work := self.works.pop(key, None):  # that it came earlier acquits it of no later death
@@ -232,29 +232,35 @@ class StreamQueue:
             elif not held(part.key):
                 self.push(part)
 
-    def _doubt(self, need: StreamNeed | None, now: float) -> list[Work]:
-        """Note which items need a second worker's word: each becomes a unit of its own.
+    def _doubt(self, need: StreamNeed | None, held: Callable[[TaskKey], bool], now: float) -> list[Work]:
+        """Note which items need a second worker's word: each becomes a unit of its own, and is made again at once.
 
-        Return the tasks that were split for it: a result of each has come, except for these items.
+        Return the work whose result has come, except for these items.
         """
-        split = []
+        came = []
         doubted: dict[TaskKey, Work] = {}
         for ordinal, offset, holders in need.doubted if need else ():
             unit = self.parts.holding(ordinal, offset)
             if unit and (work := self.works.get(unit)):
-                split.append(work)
+                came.append(work)
                 self._split(work)
             key = TaskKey(stream=self.plan.name, ordinal=ordinal, item_offset=offset)
             if work := self.works.get(key):
                 if not work.doubted_by:
                     self._log.add(now, key, "failed; a second worker is asked")
                     work.doubted_since = now
+                if work.finished_at is not None and not (held(key) or work.doubted_by.issuperset(holders)):
+                    came.append(work)  # it was alone already
+                    since, work = work.doubted_since, self._work(key)
+                    work.doubted_since = since
+                    if not work.failure:
+                        self.push(work)
                 work.doubted_by = frozenset(holders)
                 doubted[key] = work
         for key in self._doubted.keys() - doubted.keys():
             self._doubted[key].doubted_by = frozenset()
         self._doubted = doubted
-        return split
+        return came
 
     def _work(self, key: TaskKey) -> Work:
         work = self.works[key] = Work(key, self._now)

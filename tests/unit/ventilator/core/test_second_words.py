@@ -120,6 +120,22 @@ def test_a_result_that_came_except_for_doubts_counts_as_arrived() -> None:
     harness.hear(b"w1", Finished(done=()))
 
 
+def test_a_doubted_item_that_ran_alone_goes_to_another_worker_at_once() -> None:
+    """Its failure has come, so nothing is waited for, and the worker that reported it is not benched for it."""
+    harness = begin(2)
+    [[peer, [task]]] = leased(harness).items()
+    harness.finish(peer, task.key)
+    doubt(harness)  # the first worker's word does not count any more
+    doubt(harness, 2)
+    [[other, [again]]] = leased(harness).items()
+    assert (b"w1", task.key, False) == (other, again.key, again.lease.vouched)
+    for _ in range(4):
+        harness.wait(2.0, b"w1", b"w2")
+        doubt(harness, 2)
+    assert {} == leased(harness), "the other worker has it"
+    assert [] == harness.noted("results do not arrive")
+
+
 def test_a_proof_is_of_one_unit_one_worker_and_one_key() -> None:
     """Nothing in a lease can be changed, and no other key proves it."""
     lease = PROVER.lease(key(3), "w", 5, ["a", "b"])
