@@ -1,5 +1,9 @@
-"""One end of one link: when to speak, and when the peer's silence means that it is lost. No clock of its own."""
+"""One end of one link: when to speak, and when the peer's silence means that it is lost. No clock of its own.
 
+A peer is silent only if what it sent was read: `Attention` says whether it was.
+"""
+
+import math
 from dataclasses import dataclass
 
 from penstock.protocol.messages import Intervals
@@ -31,3 +35,33 @@ class Liveness:
     @property
     def _lost_at(self) -> float:
         return self.heard_at + self.patience * self.intervals.silence_s
+
+
+#: How long (in `silence_s`) a loop stands still that was suspended, and how long it may always leave messages unread.
+_STANDSTILL, _BEHIND = 0.5, 2.0
+
+
+class Attention:
+    """Says whether what peers have sent was read, so that those that were not heard for too long are lost.
+
+    A loop reads only so much in a turn, and after a standstill (a suspended machine, a process that got no processor)
+    more waits than that, some of it still in the kernel. So silence counts in turns that have read all there was, and
+    after a standstill not before a heartbeat's time is over. One peer that sends without end cannot keep those that are
+    dead alive: once messages were left in each turn for two silences, silence counts all the same. Peers are read in
+    turn, so that those that live were heard by then.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing to be read."""
+        self._turned_at = self._behind_since = math.inf
+        self._resumed_at = -math.inf
+
+    def judges(self, now: float, intervals: Intervals, *, all_read: bool) -> bool:
+        """Note that a turn at `now` has read all that had come, or not; return whether silence counts in it."""
+        if now - self._turned_at > _STANDSTILL * intervals.silence_s:
+            self._resumed_at, self._behind_since = now, math.inf
+        self._turned_at = now
+        self._behind_since = math.inf if all_read else min(self._behind_since, now)
+        if now < self._resumed_at + min(intervals.heartbeat_s, intervals.silence_s):
+            return False
+        return all_read or now >= self._behind_since + _BEHIND * intervals.silence_s

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from penstock.protocol import wire
 from penstock.protocol.errors import SpecError, StackError
+from penstock.protocol.heartbeat import Attention
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
     AnyMessage,
@@ -98,6 +99,7 @@ class Sink:
         self.observed = Observed(self._core.observe, _OBSERVE_S, now, _PATIENCE_S)
         self._resting = Resting()
         self._pace = ReportPace(now)
+        self._attention = Attention()
         self._tick_at = self._sweep_at = now
         self._execute(self._core.start(now))
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self.observed.latest.stats)).answer)
@@ -112,10 +114,9 @@ class Sink:
         for outcome in self._writer.outcomes() if self._writer else ():
             self._execute(self._core.wrote(outcome, now))
         self._give_memory_back(now)
-        if self._trainers.reader.discarding:
-            self._core.trainers.excuse(now)
+        judging = self._attention.judges(now, self._core.intervals, all_read=self._trainers.drained)
         if now >= self._tick_at:
-            self._execute(self._core.tick(now, self._writer.busy_s if self._writer else 0.0))
+            self._execute(self._core.tick(now, self._writer.busy_s if self._writer else 0.0, judging=judging))
             self._tick_at = self._core.next_timer(now)
         for answer in self._stories.answers(now):
             self._ventilator.send(Story(number=answer.tag, parts=answer.parts))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from penstock.protocol import wire
 from penstock.protocol.errors import LocalProtocolError, RemoteProtocolError, SpecError, StackError
+from penstock.protocol.heartbeat import Attention
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
 from penstock.protocol.messages import (
     AnyMessage,
@@ -100,10 +101,9 @@ class Ventilator:
         receive_all(
             self._endpoint, self._service.hub.rejects, lambda peer, message, _: self._receive(peer, message, now)
         )
-        if self._endpoint.reader.discarding:
-            self._core.excuse(now)
+        judging = self._attention.judges(now, self._intervals, all_read=self._endpoint.drained)
         if now >= self._tick_at:
-            self._execute(self._core.tick(now), now)
+            self._execute(self._core.tick(now, judging=judging), now)
             self._tick_at = self._core.next_timer(now)
         self._execute(self._core.dispatch(now), now)
         for answer in self._stories.answers(now):
@@ -156,7 +156,8 @@ class Ventilator:
         Workers and sinks introduce themselves, as to a ventilator that was restarted.
         """
         settings, self._term = self._settings, term
-        intervals = Intervals(
+        self._attention = Attention()
+        self._intervals = intervals = Intervals(
             heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
         )
         policy = LeasePolicy(settings.attempts, settings.confirm_s, settings.hedge_s, settings.hedge_factor)

@@ -6,24 +6,21 @@ so (the ventilator rests while tasks take long): all of it in one message, or ea
 what has changed every 10 ms, as real ones do (`sink/report_pace.py`), and all once a second. One alone lists what
 is missing. Of several, each lists what it does not know the outcome of, what it lacks, and what came, and then waits up
 to 100 ms for the answer; `eager` ones report every 10 ms, changed or not. A batch goes to one sink after the other, and
-the window moves on when the slowest sink has its batch.
+the window moves on when the slowest sink has its batch. Who is told that it is not known says hello again, under a
+fresh identity.
 """
 
 import selectors
-import socket
-import struct
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from topology.zmtp_link import KIND, Link
 
-from penstock.protocol import wire
 from penstock.protocol.messages import (
-    AnyMessage,
     Destination,
     Heartbeat,
     Hello,
@@ -42,76 +39,7 @@ WINDOW, BATCH = 16_384, 64
 #: When a sink reports: at the earliest and at the latest after its last report (s).
 _REPORT_S, _LATEST_S = 0.01, 0.1
 _BEAT_S, _DEADLINE_S = 1.0, 60.0
-_MORE, _LONG, _COMMAND = 1, 2, 4
-_KIND = b"penstock/%d " % wire.PROTOCOL_VERSION
 Bools = npt.NDArray[np.bool_]
-
-
-class Link:
-    """A DEALER's connection to a ROUTER at a Unix socket, by ZMTP 3.0 without keys."""
-
-    def __init__(self, path: str, identity: bytes) -> None:
-        """Connect, and introduce this peer by its identity."""
-        self.identity = identity
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(_DEADLINE_S)
-        self.socket.connect(path)
-        self.socket.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32))
-        ready = b"\x05READY" + b"".join(
-            bytes([len(name)]) + name + struct.pack(">I", len(value)) + value
-            for name, value in ((b"Socket-Type", b"DEALER"), (b"Identity", identity))
-        )
-        self.socket.sendall(bytes([_COMMAND, len(ready)]) + ready)
-        greeting = b""
-        while len(greeting) < 64:  # noqa: PLR2004 - the length of ZMTP's greeting
-            greeting += self.socket.recv(64 - len(greeting))
-        self.socket.setblocking(False)  # noqa: FBT003
-        self._received = b""
-
-    def send(self, message: AnyMessage) -> None:
-        """Send a message."""
-        kind, header = wire.encode(message)
-        self.send_raw(bytes(kind), bytes(header))
-
-    def send_raw(self, kind: bytes, header: bytes) -> None:
-        """Send a message of which the frames are known; wait if the ventilator does not read."""
-        size = bytes([len(header)]) if len(header) < 256 else struct.pack(">Q", len(header))  # noqa: PLR2004
-        flag = b"\0" if len(header) < 256 else b"\2"  # noqa: PLR2004
-        data = b"".join((b"\1", bytes([len(kind)]), kind, flag, size, header))
-        while data:
-            try:
-                data = data[self.socket.send(data) :]
-            except BlockingIOError:
-                time.sleep(0.0002)
-
-    def receive(self) -> Iterator[tuple[bytes, bytes]]:
-        """Yield the messages that are here: kind and header."""
-        try:
-            data = self._received + self.socket.recv(1 << 20)
-        except BlockingIOError:
-            return
-        at, kind = 0, None
-        done = 0
-        while len(data) >= at + 2:
-            flags = data[at]
-            if flags & _LONG:
-                if len(data) < at + 9:
-                    break
-                start, size = at + 9, int.from_bytes(data[at + 1 : at + 9])
-            else:
-                start, size = at + 2, data[at + 1]
-            if len(data) < start + size:
-                break
-            at = start + size
-            if flags & _COMMAND:
-                done = at
-            elif flags & _MORE:
-                kind = data[start:at]
-            elif kind is not None:
-                done = at
-                yield kind.removeprefix(_KIND), data[start:at]
-                kind = None
-        self._received = data[done:]
 
 
 class _Key(msgspec.Struct, gc=False):
@@ -149,7 +77,7 @@ class BusyPeers:
         self, path: str, stream: str, *, workers: int, slots: int, sinks: int, together: bool, eager: bool = False
     ) -> None:
         """Connect all of them and wait until all are welcome. `together`: a worker finishes all its tasks at once."""
-        self._stream, self._slots, self._together, self._eager = stream, slots, together, eager
+        self._path, self._stream, self._slots, self._together, self._eager = path, stream, slots, together, eager
         self._selector = selectors.DefaultSelector()
         self._tasks = msgspec.json.Decoder(_Tasks)
         self._outcomes = msgspec.json.Decoder(Outcomes)
@@ -157,6 +85,8 @@ class BusyPeers:
         self.base = 0
         #: Tasks that workers have finished; at most a window of them has not come to all sinks.
         self.finished = 0
+        #: How often a peer had to say hello again.
+        self.greeted_again = 0
         names = [f"sink-{n}" for n in range(sinks)] if sinks > 1 else [""]
         self._sinks = {
             name: _Sink(
@@ -215,6 +145,9 @@ class BusyPeers:
     def _work(self, number: int) -> None:
         link = self._workers[number]
         for kind, header in link.receive():
+            if kind == b"Reset":
+                self._workers[number] = self._link_again(link, self._hellos[number], number)
+                return
             if kind != b"Tasks":
                 continue
             done: list[bytes] = []
@@ -230,7 +163,7 @@ class BusyPeers:
                 )
             self.finished += len(done)
             for part in [done] if self._together else [[each] for each in done]:
-                link.send_raw(_KIND + b"Finished", b'{"done":[%s]}' % b",".join(part))
+                link.send_raw(KIND + b"Finished", b'{"done":[%s]}' % b",".join(part))
 
     def _hear(self, sink: _Sink) -> None:
         for kind, header in sink.link.receive():
@@ -240,6 +173,19 @@ class BusyPeers:
                 for start, stop in outcomes.settled:
                     low, high = max(0, start - self.base), max(0, stop - self.base)
                     sink.known[low:high] = True
+            elif kind == b"Reset":
+                sink.link, sink.need, sink.waits = self._link_again(sink.link, sink.hello, sink), None, False
+                return
+
+    def _link_again(self, link: Link, hello: Hello | SinkHello, peer: "_Sink | int") -> Link:
+        """Open a peer's link anew, under another identity, and say hello."""
+        self.greeted_again += 1
+        self._selector.unregister(link.socket)
+        link.socket.close()
+        fresh = Link(self._path, link.identity.partition(b"/")[0] + b"/%d" % self.greeted_again)
+        self._selector.register(fresh.socket, selectors.EVENT_READ, peer)
+        fresh.send(hello)
+        return fresh
 
     def _move(self) -> None:
         """Move the window on to the first task that has not come to all sinks."""

@@ -122,16 +122,17 @@ class Assembly:
         """Handle a trainer that the transport cannot reach any more."""
         return self.trainers.gone(peer, self._now)
 
-    def tick(self, now: float, writer_busy_s: float = 0.0) -> list[SinkInstruction]:
-        """Notice silence and send heartbeats; call it at `next_timer` or more often, after handling all that arrived.
+    def tick(self, now: float, writer_busy_s: float = 0.0, *, judging: bool = True) -> list[SinkInstruction]:
+        """Notice silence and send heartbeats; call it at `next_timer` or more often.
 
-        `writer_busy_s`: seconds that the writing thread has been busy so far.
+        `writer_busy_s`: seconds that the writing thread has been busy so far. Only while `judging` silence counts: else
+        messages wait to be read (`protocol/heartbeat.py`).
         """
         self._now = now
         self.statistics.writer_was_busy(writer_busy_s)
-        out = self.trainers.tick(now)
+        out = self.trainers.tick(now, judging=judging)
         out += self._tick_recording(now)
-        if self.ventilator.lost(now):
+        if judging and self.ventilator.lost(now):
             return [*out, Note("ventilator silent", level="warning"), Reopen(VENTILATOR), *self.start(now)]
         if self.ventilator.due(now):
             self.ventilator.spoke_at = now

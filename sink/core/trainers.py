@@ -82,18 +82,12 @@ class Trainers:
         self.previews.forget(peer)
         return self._leave(peer, now, event)
 
-    def excuse(self, now: float) -> None:
-        """Count no silence of trainers up to now: their messages could not be read."""
-        known: list[Reader | _Waiting] = [*self._streams.readers.values(), *self._waiting.values()]
-        for trainer in known:
-            trainer.live.heard_at = now
-
-    def tick(self, now: float) -> list[SinkInstruction]:
-        """Notice silence and send heartbeats."""
+    def tick(self, now: float, *, judging: bool = True) -> list[SinkInstruction]:
+        """Notice silence, if it is `judging`, and send heartbeats."""
         out: list[SinkInstruction] = []
         known: list[tuple[bytes, Reader | _Waiting]] = [*self._streams.readers.items(), *self._waiting.items()]
         for peer, trainer in known:
-            if trainer.live.lost(now):
+            if judging and trainer.live.lost(now):
                 out += self.gone(peer, now, "trainer silent")
             elif trainer.live.due(now):
                 trainer.live.spoke_at = now

@@ -172,31 +172,27 @@ class Leases:
             return self.sinks.lose(peer, "sink unreachable", now)
         return []
 
-    def excuse(self, now: float) -> None:
-        """Count no silence up to now: messages could not be read."""
-        for live in (*(worker.live for worker in self.workers.values()), *self.sinks.lives()):
-            live.heard_at = now
-
-    def tick(self, now: float) -> list[Instruction]:
+    def tick(self, now: float, *, judging: bool = True) -> list[Instruction]:
         """Notice silence, repeat what must be repeated, hedge.
 
-        Call it at `next_timer` or more often, and only after handling all messages that have arrived: after a pause (a
-        suspended machine) peers look silent whose messages merely wait to be read.
+        Call it at `next_timer` or more often. Only while `judging` it is known what peers have sent: else they look
+        silent, and results look lost, whose messages merely wait to be read (`protocol/heartbeat.py`).
         """
         out: list[Instruction] = []
         for peer, worker in self.workers.pairs():
             if peer not in self.workers:  # it was reset because of another worker's loss
                 continue
-            if worker.live.lost(now):
+            if judging and worker.live.lost(now):
                 out += self._ends.remove(peer, "worker silent", worker.running, self.sinks.alone, now)
             elif worker.live.due(now):
                 worker.live.spoke_at = now
                 out.append(Send(peer, Heartbeat()))
-                worker.quiet = now - worker.live.heard_at > _QUIET_BEATS * self._intervals.heartbeat_s
+                quiet = now - worker.live.heard_at > _QUIET_BEATS * self._intervals.heartbeat_s
+                worker.quiet = quiet and (judging or worker.quiet)
                 self.workers.offer(peer)
-        out += self.sinks.tick(self._poison, now)
+        out += self.sinks.tick(self._poison, now, judging=judging)
         out += self._tell_of_sinks() if self.sinks.fewer else []
-        for queue in self.queues.values():
+        for queue in self.queues.values() if judging else ():
             out += self._ends.requeue_unconfirmed(queue, now)
             out += self._hedging.hedge(queue, self.queues, now)
         self._delivery.review(now)

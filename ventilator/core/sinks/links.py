@@ -7,7 +7,6 @@ is. What several sinks say is merged (`shared_stream.py`), and what failed is de
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.instructions import Instruction, Note, Send
 from penstock.protocol.messages import (
     Destination,
@@ -87,10 +86,6 @@ class Sinks:
             for peer, link in self._by_peer.items()
         }
 
-    def lives(self) -> list[Liveness]:
-        """Return the signs of life of the connected sinks."""
-        return [link.live for link in self._by_peer.values() if link.live]
-
     def addresses(self) -> tuple[SinkAddress, ...]:
         """Return what workers must know of the connected sinks."""
         hellos = [link.hello for _, link in sorted(self._links.items()) if link.hello]
@@ -164,11 +159,11 @@ class Sinks:
             out += delivery.arrived(queue.need(need, self._workers.is_held, now), now)
         return [*out, *poison.untold(peer)]
 
-    def tick(self, poison: Poison, now: float) -> list[Instruction]:
-        """Notice silence; send heartbeats, and repeat what may have been lost."""
+    def tick(self, poison: Poison, now: float, *, judging: bool) -> list[Instruction]:
+        """Notice silence if it is `judging`; send heartbeats, and repeat what may have been lost."""
         out: list[Instruction] = []
         for peer, link in list(self._by_peer.items()):
-            if link.is_lost(now):
+            if judging and link.is_lost(now):
                 out += self.lose(peer, "sink silent", now)
         self._changed = True
         for peer, link in self._by_peer.items():

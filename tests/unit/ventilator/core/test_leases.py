@@ -27,16 +27,21 @@ def test_a_silent_worker_is_lost_after_silence_s_and_not_before(harness: CoreHar
     assert 1 == len(harness.noted("worker silent"))
 
 
-def test_silence_does_not_count_while_nothing_can_be_read(harness: CoreHarness) -> None:
-    """A message that is too large blocks the socket until it is discarded; its peers are judged from then on."""
-    harness.miss((0, 2))
+def test_nothing_is_held_against_peers_while_their_messages_wait_to_be_read(harness: CoreHarness) -> None:
+    """No peer is silent, no result lost and no worker slow then, whatever the clock says; heartbeats go out."""
+    harness.miss((0, 3))
     harness.deal()
-    harness.wait(4.0)
-    harness.leases.excuse(harness.now)
-    harness.wait(4.75)
-    assert b"a" in harness.leases.workers
-    harness.wait(0.5)
+    harness.finish(b"a", key(0))
+    harness.now += 60.0
+    sent = harness.take(harness.leases.tick(harness.now, judging=False))
+    assert {b"a", SINK} == {send.peer for send in sent if send.message == Heartbeat()}
+    worker = harness.leases.workers[b"a"]
+    assert ([], False, 0) == (harness.noted("worker silent"), worker.quiet, worker.misses)
+    assert harness.leases.sinks.first.peer == SINK
+    assert harness.deal() == {b"a": [key(2)]}
+    harness.take(harness.leases.tick(harness.now))
     assert b"a" not in harness.leases.workers
+    assert harness.leases.sinks.first.peer is None
 
 
 def test_a_worker_under_a_fresh_identity_replaces_its_old_self_at_once(harness: CoreHarness) -> None:
