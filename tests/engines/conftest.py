@@ -28,8 +28,13 @@ window_mb = 0.1
 patch = {{ kind = "random", height = 32, width = 40 }}
 augment = {{ horizontal_flip = true }}
 """
-#: Other tiers do without Ray, and leave these tests out anyway.
-collect_ignore = [] if importlib.util.find_spec("ray") else ["test_ray.py", "test_ray_autoscaler.py"]
+#: Other tiers do without these packages, and leave these tests out anyway.
+_NEEDS = {
+    "test_kubernetes_files.py": "kubernetes_validate",
+    "test_ray.py": "ray",
+    "test_ray_autoscaler.py": "ray",
+}
+collect_ignore = [test for test, package in _NEEDS.items() if not importlib.util.find_spec(package)]
 #: Epochs that each test trains for; batches of one rank in them, of one rank alone and of each of two.
 EPOCHS, ALONE, OF_TWO = 2, 90, 46
 #: Longest that an engine may take to get anywhere (s): each asks lost nodes for half a minute before it acts.

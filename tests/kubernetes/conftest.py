@@ -89,7 +89,7 @@ def deployed(root: Path, cluster: clusters.Cluster, spec: Path, data: Path) -> I
 
 
 @pytest.fixture
-def trainer(deployed: Deployed) -> Iterator[Callable[[], Trainer]]:
-    """Return a maker of trainers, which end with the test."""
+def trainer(deployed: Deployed) -> Iterator[Callable[..., Trainer]]:
+    """Return a maker of trainers, which end with the test; given a sink, a rank and how many ranks there are."""
     with ExitStack() as made:
-        yield lambda: made.enter_context(Trainer(deployed, f"trainer-{next(_numbers)}"))
+        yield lambda *rank: made.enter_context(Trainer(deployed, f"trainer-{next(_numbers)}", *rank))

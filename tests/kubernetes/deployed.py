@@ -53,7 +53,8 @@ spec:
       containers:
         - name: trainer
           image: penstock-sink:%(tag)s
-          command: [python, /program/stepping_trainer.py, /recorded/%(name)s]
+          command: [python, /program/stepping_trainer.py]
+          args: [/recorded/%(name)s, "tcp://%(sink)s.penstock:5557", "%(rank)d", "%(ranks)d"]
           securityContext:
             allowPrivilegeEscalation: false
             readOnlyRootFilesystem: true
@@ -155,13 +156,14 @@ class Deployed:
 class Trainer:
     """A trainer in a pod, which takes a batch when it may; a context manager that ends it."""
 
-    def __init__(self, deployed: Deployed, name: str) -> None:
-        """Start it, at the first batch of the first epoch."""
+    def __init__(self, deployed: Deployed, name: str, sink: str = "sink", rank: int = 0, ranks: int = 1) -> None:
+        """Start it, as one of `ranks`, at the first batch of the first epoch. `sink` is a name within the namespace."""
         self.name, self._deployed, self._folder = name, deployed, deployed.recorded / name
         self._folder.mkdir()
         self._folder.chmod(0o777)
         self.want(0)
-        deployed.cluster.apply(_TRAINER % {"name": name, "tag": TAG})
+        named = {"name": name, "sink": sink, "rank": rank, "ranks": ranks}
+        deployed.cluster.apply(_TRAINER % {"tag": TAG, **named})
 
     def __enter__(self) -> Self:
         """Return it."""
@@ -173,9 +175,12 @@ class Trainer:
 
     def take(self, batches: int, seconds: float = COMMAND_S) -> None:
         """Let it take so many more; return when it has."""
-        wanted = len(self.taken()) + batches
-        self.want(wanted)
-        until(lambda: wanted <= len(self.taken()), f"{wanted} batches of {self.name}", seconds)
+        self.want(len(self.taken()) + batches)
+        self.wait(seconds)
+
+    def wait(self, seconds: float = COMMAND_S) -> None:
+        """Return when it has taken what it may."""
+        until(lambda: self._wanted <= len(self.taken()), f"{self._wanted} batches of {self.name}", seconds)
 
     def taken(self) -> list[str]:
         """Return the digests of the batches that it has taken."""
@@ -185,6 +190,7 @@ class Trainer:
 
     def want(self, batches: int) -> None:
         """Let it take batches until it has so many."""
+        self._wanted = batches
         beside = self._folder / "wanted.new"
         beside.write_text(str(batches), encoding="utf-8")
         beside.chmod(0o644)

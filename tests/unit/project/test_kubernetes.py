@@ -54,6 +54,14 @@ def part(folder: Path, name: str) -> dict[str, Any]:
     return template
 
 
+def value(variable: dict[str, Any], pod: str) -> str:
+    """Return what a container of a pod reads from a variable, as Kubernetes says it."""
+    if "valueFrom" in variable:
+        assert {"fieldRef": {"fieldPath": "metadata.name"}} == variable["valueFrom"]
+        return pod
+    return str(variable["value"]).replace("$(PENSTOCK_NAME)", pod)
+
+
 @pytest.mark.parametrize("name", sorted(PARTS))
 def test_each_container_starts_its_part_with_settings_that_it_takes(
     folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -67,7 +75,7 @@ def test_each_container_starts_its_part_with_settings_that_it_takes(
     fields = {f"PENSTOCK_{field.upper()}" for field in PARTS[name].model_fields}
     for variable in container["env"]:
         assert variable["name"] in fields
-        monkeypatch.setenv(variable["name"], variable["value"])
+        monkeypatch.setenv(variable["name"], value(variable, f"{name}-0"))
     settings = parse(PARTS[name], arguments, command)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     listens = {field: getattr(settings, field) for field in ("bind", "results", "health") if hasattr(settings, field)}

@@ -1,0 +1,60 @@
+"""The files in deploy/kubernetes by the schemas of Kubernetes and JobSet themselves: no field that they do not know."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate  # pyright: ignore[reportMissingImports]
+import pytest
+import yaml  # type: ignore[import-untyped]
+from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import (  # pyright: ignore[reportMissingImports]
+    JobsetV1alpha2JobSet,
+)
+
+pytestmark = [pytest.mark.engines, pytest.mark.slow]
+
+VERSION = "1.37"
+#: Kinds of other projects. JobSet's has a test of its own; no package holds KEDA's.
+OTHERS = ("JobSet", "ScaledObject")
+
+
+@pytest.fixture
+def objects(root: Path) -> list[dict[str, Any]]:
+    """Return all objects of all files, without those of kustomize itself."""
+    files = sorted(path for path in (root / "deploy/kubernetes").rglob("*.yaml") if path.name != "kustomization.yaml")
+    return [each for path in files for each in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
+
+
+def lost(given: Any, kept: Any, path: str = "") -> Iterator[str]:
+    """Yield where a value, read by a model, lacks or changes what it was given."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        for key, value in given.items():
+            yield from lost(value, kept.get(key), f"{path}.{key}")
+    elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        for index, value in enumerate(given):
+            yield from lost(value, kept[index], f"{path}[{index}]")
+    elif given != kept:
+        yield path
+
+
+def test_each_object_is_valid(objects: list[dict[str, Any]]) -> None:
+    """Strictly: with a field that is misspelt, or a value of another type, none would be."""
+    own = [each for each in objects if each["kind"] not in OTHERS]
+    assert {"StatefulSet", "Deployment", "NetworkPolicy", "HorizontalPodAutoscaler"} <= {each["kind"] for each in own}
+    for each in own:
+        kubernetes_validate.validate(each, VERSION, strict=True)
+    [sink] = [each for each in own if ("StatefulSet", "sink") == (each["kind"], each["metadata"]["name"])]
+    sink["spec"]["podManagementPolitics"] = "Parallel"
+    with pytest.raises(kubernetes_validate.ValidationError, match="podManagementPolitics"):
+        kubernetes_validate.validate(sink, VERSION, strict=True)
+
+
+def test_the_job_set_is_valid(objects: list[dict[str, Any]]) -> None:
+    """JobSet's own model keeps each of its fields, and the jobs in it are valid jobs."""
+    [found] = [each for each in objects if "JobSet" == each["kind"]]
+    assert [] == list(lost(found, JobsetV1alpha2JobSet.from_dict(found).to_dict()))
+    for each in found["spec"]["replicatedJobs"]:
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": each["name"]}} | each["template"]
+        kubernetes_validate.validate(job, VERSION, strict=True)
+    found["spec"]["networks"] = {}
+    assert [".spec.networks"] == list(lost(found, JobsetV1alpha2JobSet.from_dict(found).to_dict()))
