@@ -55,9 +55,11 @@ class Follower:
 
     least: int
     most: int
-    #: What the command was run for last, and when; None: it was not.
+    #: What the command was run for last, and when; None: it was not, or it failed.
     applied: int | None = None
     applied_at: float = float("-inf")
+    #: Whether the last run failed: what it has brought about is not known.
+    failed: bool = False
     #: When a command that failed may be run again, and the pause after that.
     retry_at: float = float("-inf")
     pause_s: float = field(default=_PAUSE_S)
@@ -67,12 +69,15 @@ class Follower:
         if scaling.wanted is None or now < self.retry_at:
             return None
         wanted = max(self.least, min(scaling.wanted, self.most or scaling.wanted))
-        if wanted == here or (wanted == self.applied and now < self.applied_at + _AGAIN_S):
-            return None
-        return wanted
+        if wanted == self.applied:
+            return None if wanted == here or now < self.applied_at + _AGAIN_S else wanted
+        # As many may be here, and more on their way, which the engine was asked for before: they are taken back.
+        unasked = self.applied is None and not self.failed
+        return None if wanted == here and unasked else wanted
 
     def done(self, workers: int, now: float, *, failed: bool) -> None:
         """Remember that the command was run."""
+        self.failed = failed
         if failed:
             self.applied, self.retry_at = None, now + self.pause_s
             self.pause_s = min(_LONGEST_PAUSE_S, 2 * self.pause_s)

@@ -18,6 +18,8 @@ from support.streams import until
 
 #: Programs that must be here.
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
+#: A partition of the last node alone.
+PART = "cpu"
 #: Longest that a command of Slurm may take (s).
 COMMAND_S = 60.0
 #: Cores and memory (MB) that each node says it has.
@@ -58,7 +60,9 @@ MessageTimeout=30
 InactiveLimit=0
 MinJobAge=3600
 {nodes}
+MaxArraySize=2
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName={part} Nodes={last} MaxTime=INFINITE State=UP
 """
 
 
@@ -167,7 +171,9 @@ class Cluster:
             "State=UNKNOWN"
             for node, port in zip(self.nodes, ports[1:], strict=True)
         ]
-        text = _CONFIGURATION.format(host=host, port=ports[0], folder=self.folder, nodes="\n".join(lines))
+        text = _CONFIGURATION.format(
+            host=host, port=ports[0], folder=self.folder, nodes="\n".join(lines), part=PART, last=self.nodes[-1]
+        )
         (self.folder / "slurm.conf").write_text(text)
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
 

@@ -7,13 +7,14 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from engines.conftest import EPOCHS, PATIENCE_S, SETTINGS, References
-from engines.slurm_cluster import Cluster
+from engines.slurm_cluster import PART, Cluster
 from support.services.running import PENSTOCK
 from support.streams import until
 
@@ -63,6 +64,10 @@ class SlurmJob:
         path = self.run_dir / "logs/job.log"
         return path.read_text() if path.exists() else "it did not start"
 
+    def elements(self) -> list[str]:
+        """Return the elements of the job's arrays that wait or run."""
+        return self.cluster.run("squeue", "-h", "--array", "--name", f"penstock-workers-of-{self.number}").splitlines()
+
     def nodes(self) -> list[str]:
         """Return the nodes of the job itself, its first one first."""
         return self.cluster.run("scontrol", "show", "hostnames", self.facts()["NodeList"]).split()
@@ -92,6 +97,7 @@ def nodes(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         monkeypatch.setitem(cluster.environment, f"PENSTOCK_{name}", value)
     yield cluster
     cluster.run("scancel", "--me")
+    cluster.run("scontrol", "update", f"PartitionName={PART}", "State=UP")
     cluster.heal()
 
 
@@ -176,19 +182,50 @@ def test_killed_sinks_come_back_on_their_nodes(
 
 
 def test_workers_of_a_job_array_come_and_go(nodes: Cluster, spec: Path, tmp_path: Path, reference: References) -> None:
-    """`penstock slurm-workers` grows the array and shrinks it: who goes is drained, and ends well."""
-    job = SlurmJob(nodes, spec, tmp_path, "--array-workers", "1", holds=(20, 40, 60))
-    for hold, workers in ((20, 3), (40, 1), (60, 2)):
+    """`penstock slurm-workers` grows an array, in another partition, and shrinks it: who goes is drained and ends well.
+
+    Slurm refuses the array at first; arrays are shorter than the number; two programs change the number at once; and
+    what says where the job runs cannot be read for a while. None of that costs a worker, or brings one too many.
+    """
+    nodes.run("scontrol", "update", f"PartitionName={PART}", "State=DRAIN")
+    job = SlurmJob(nodes, spec, tmp_path, "--array-workers", "1", "--worker-partition", PART, holds=(20, 40, 60))
+    until(lambda: "the job array is asked for again" in job.log(), f"a refusal: {job.log()}", PATIENCE_S)
+    nodes.run("scontrol", "update", f"PartitionName={PART}", "State=UP")
+    for hold, workers in ((20, 4), (40, 1), (60, 2)):
         job.reached(hold)
-        nodes.run(PENSTOCK, "slurm-workers", job.run_dir, str(workers))
+        with ThreadPoolExecutor() as pool:
+            for done in [
+                pool.submit(nodes.run, PENSTOCK, "slurm-workers", job.run_dir, str(workers)) for _ in range(2)
+            ]:
+                done.result(PATIENCE_S)
         job.has(workers)
+        if hold == 20:
+            assert workers == len(job.elements())
+            _cannot_be_read_for_a_while(job)
+            assert workers == len(job.elements()) == job.workers()
         job.go(hold)
     facts = job.ended()
-    assert "COMPLETED" == facts["JobState"], job.log()
+    assert ("COMPLETED", "0") == (facts["JobState"], facts["Restarts"]), job.log()
     assert reference[1][0] == job.lines()
     until(lambda: not nodes.run("squeue", "-h"), "an empty queue")
+    assert not list(job.run_dir.glob("logs/n[12]/array-*"))
     logs = [path.read_text() for path in job.run_dir.glob("logs/*/array-*/worker-0.log")]
-    assert [True] * 4 == ['"event": "draining"' in log and '"reason": "asked to"' in log for log in logs]
+    assert [True] * 5 == ['"event": "draining"' in log and '"reason": "asked to"' in log for log in logs]
+
+
+def _cannot_be_read_for_a_while(job: SlurmJob) -> None:
+    """Put a folder in place of the file that says where the job runs, until all elements have met it."""
+    placed, away = job.run_dir / "placed.json", job.run_dir / "away.json"
+    placed.rename(away)
+    placed.mkdir()
+
+    def met() -> int:
+        logs = [path.read_text() for path in job.run_dir.glob("logs/array-*.log")]
+        return sum("placed.json: Is a directory" in log and "the workers stay meanwhile" in log for log in logs)
+
+    until(lambda: 4 == met(), "all elements to find the file unreadable", PATIENCE_S)
+    placed.rmdir()
+    away.rename(placed)
 
 
 def test_the_number_of_workers_follows_the_need(

@@ -1,19 +1,31 @@
 """Grows and shrinks the number of workers that run next to a job, as elements of a job array.
 
 An element is told to drain by SIGTERM. Until it has left, Slurm lists it as running: the run folder remembers who was
-told, so that it is not counted.
+told, so that it is not counted. Who changes the number holds a lock in the run folder: a person and `penstock
+autoscale` may do so at the same time.
 """
 
+import errno
+import fcntl
 import json
 import math
-from collections.abc import Sequence
+import os
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from penstock.launcher.slurm import commands
 from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
 from penstock.launcher.slurm.script import array_name, array_script
-from penstock.protocol.errors import SpecError
+from penstock.protocol.errors import DeadlineError, PenstockError, SpecError, StackError
 from penstock.protocol.transport.own_files import open_own
+
+#: Seconds that another one may take to change the number (some commands of Slurm, of 60 s at most each), and how often
+#: to look whether it is done.
+_LOCK_S, _LOOK_S = 240.0, 0.1
+#: What file systems say that know no such locks: there, only one may change the number at a time.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class Change(NamedTuple):
@@ -52,11 +64,26 @@ def set_workers(folder: RunFolder, plan: JobPlan, placed: Placed, workers: int) 
     return set_array(folder, plan, placed, min(most, max(least, workers - plan.fixed_workers)))
 
 
-def set_array(folder: RunFolder, plan: JobPlan, placed: Placed, workers: int) -> int:
-    """Bring the number of the array's workers to `workers`; return it, or what whole elements make of it."""
+def set_array(folder: RunFolder, plan: JobPlan, placed: Placed, workers: int, seconds: float = _LOCK_S) -> int:
+    """Bring the number of the array's workers to `workers`; return it, or what whole elements make of it.
+
+    Raises StackError if Slurm refuses or the run folder cannot be written, and DeadlineError if Slurm does not answer,
+    or if someone else who changes the number takes longer than `seconds`.
+    """
     count = math.ceil(workers / plan.workers_per_element)
-    _set_elements(folder, plan, placed, count)
+    try:
+        with _alone(folder, seconds):
+            _set_elements(folder, plan, placed, count)
+    except PenstockError:  # a deadline is an error of the operating system, too
+        raise
+    except OSError as error:
+        raise StackError(f"cannot write into {folder.path}: {error.strerror}; make room there, and again") from error
     return count * plan.workers_per_element
+
+
+def parts(elements: int, most: int) -> list[int]:
+    """Return the sizes of the arrays that so many elements take, if one may have `most`."""
+    return [min(most, elements - start) for start in range(0, elements, most)]
 
 
 def _set_elements(folder: RunFolder, plan: JobPlan, placed: Placed, count: int) -> None:
@@ -64,16 +91,55 @@ def _set_elements(folder: RunFolder, plan: JobPlan, placed: Placed, count: int) 
     numbers = {number for number, _ in there}
     leaving = [number for number in _leaving(folder) if number in numbers]
     todo = change(there, leaving, count)
-    if todo.more:
-        folder.array_script.write_text(array_script(plan, folder, placed, todo.more), encoding="utf-8")
+    for part in parts(todo.more, commands.most_elements()) if todo.more else ():
+        folder.array_script.write_text(array_script(plan, folder, placed, part), encoding="utf-8")
         commands.submit(str(folder.array_script))
     commands.cancel(todo.cancelled)
-    with open_own(folder.leaving, "w", encoding="utf-8") as file:
-        json.dump([*leaving, *todo.drained], file)
-    commands.drain(todo.drained)
+    _write_leaving(folder, [*leaving, *todo.drained])
+    try:
+        commands.drain(todo.drained)
+    except (StackError, DeadlineError):  # they were not told, or may be told again
+        _write_leaving(folder, leaving)
+        raise
+
+
+@contextmanager
+def _alone(folder: RunFolder, seconds: float) -> Generator[None]:
+    """Keep others from changing the number meanwhile. Raises DeadlineError."""
+    descriptor = os.open(folder.array_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + seconds
+        while not _lock(descriptor):
+            if time.monotonic() > deadline:
+                raise DeadlineError(
+                    f"waited {seconds:.0f} s for another program that changes the number of workers of {folder.path}: "
+                    "is a `penstock slurm-workers` hung?"
+                )
+            time.sleep(_LOOK_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
 
 
 def _leaving(folder: RunFolder) -> list[str]:
     if not folder.leaving.exists():
         return []
     return [str(each) for each in json.loads(folder.leaving.read_text(encoding="utf-8"))]
+
+
+def _write_leaving(folder: RunFolder, numbers: Sequence[str]) -> None:
+    fresh = folder.leaving.with_suffix(".new")  # complete when it appears
+    with open_own(fresh, "w", encoding="utf-8") as file:
+        json.dump(list(numbers), file)
+    fresh.replace(folder.leaving)

@@ -8,6 +8,8 @@ from penstock.protocol.errors import DeadlineError, SpecError, StackError
 
 #: Seconds that a command of Slurm may take: a busy controller answers late.
 _COMMAND_S = 60.0
+#: How many elements an array may have by default.
+_MOST_ELEMENTS = 1001
 #: Parts of a node's state by which it is lost to its jobs.
 _LOST = ("DOWN", "FAIL", "NOT_RESPONDING", "POWERED_DOWN", "REBOOT")
 
@@ -67,6 +69,18 @@ def all_answer(nodes: int, seconds: float) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
+
+
+def most_elements() -> int:
+    """Return how many elements a job array may have here. Raises StackError if it may have none."""
+    words = [line.partition("=") for line in run(["scontrol", "show", "config"]).splitlines()]
+    found = [value.strip() for name, _, value in words if name.strip() == "MaxArraySize"]
+    most = int(found[0]) if found and found[0].isdecimal() else _MOST_ELEMENTS
+    if not most:
+        raise StackError(
+            "MaxArraySize = 0 in slurm.conf: this cluster has no job arrays; use --workers-per-node instead"
+        )
+    return most
 
 
 def elements(name: str) -> list[tuple[str, bool]]:

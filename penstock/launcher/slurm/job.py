@@ -18,12 +18,12 @@ from types import FrameType
 from penstock.launcher.addresses import free_ports
 from penstock.launcher.service_command import service_command, services_for_all
 from penstock.launcher.slurm import commands
-from penstock.launcher.slurm.array import set_array
+from penstock.launcher.slurm.job_array import JobArray
 from penstock.launcher.slurm.node import DRAIN_S
-from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
+from penstock.launcher.slurm.plan import PATIENCE_S, JobPlan, Placed, RunFolder
 from penstock.launcher.slurm.steps import node_steps, start, trainer_command
 from penstock.launcher.supervisor import Supervisor, start_command
-from penstock.protocol.errors import DeadlineError, PenstockError, StackError
+from penstock.protocol.errors import PenstockError, StackError
 from penstock.protocol.runtime.printable import say
 from penstock.protocol.transport.own_files import make_own_folder, open_own
 
@@ -43,7 +43,7 @@ class Job:
 
     def __init__(self, folder: RunFolder) -> None:
         """Read what is to be run. Raises SpecError."""
-        self._folder, self._plan = folder, JobPlan.read(folder.plan)
+        self._folder, self._plan = folder, JobPlan.read(folder.plan, PATIENCE_S)
         self._id = os.environ["SLURM_JOB_ID"]
         self._nodes = commands.host_names(os.environ["SLURM_JOB_NODELIST"])
         self._failure = ""
@@ -61,7 +61,9 @@ class Job:
         supervisor = Supervisor(self._fail, self._folder.logs, start_command)
         steps = node_steps(self._plan, self._folder, self._placed, self._nodes)
         self._start_services(supervisor)
+        array = JobArray(self._folder, self._plan, self._placed, lambda: self._follow(supervisor), self._refuse)
         try:
+            array.start()
             trainer = start(trainer_command(self._plan, self._folder, self._placed), None, self._plan.folder)
             while trainer.poll() is None and not self._failure and not self._ended:
                 now = time.monotonic()
@@ -77,7 +79,7 @@ class Job:
             for step in steps:
                 step.drain()
             deadline = time.monotonic() + _STOP_S
-            self._end_array()
+            array.end(_STOP_S / 2)
             for step in steps:
                 step.wait(deadline)
             supervisor.stop(first="autoscale")
@@ -99,7 +101,7 @@ class Job:
             commands.run(["scontrol", "update", f"JobId={self._id}", f"Comment={_status_command(self._folder)}"])
 
     def _start_services(self, supervisor: Supervisor) -> None:
-        """Start the ventilator, a sink for all, and what follows the number of workers that are needed."""
+        """Start the ventilator, and a sink for all."""
         plan, folder, placed = self._plan, self._folder, self._placed
         common = {"keys": str(folder.keys), "health": ""}
         ventilator, sink = services_for_all(placed.ventilator, placed.results, placed.trainers)
@@ -113,9 +115,10 @@ class Job:
             sink |= {"quarantine": str(folder.quarantine)}
             supervisor.add("sink", service_command("sink", common | sink))
             os.environ["PENSTOCK_SINK"] = placed.trainers
-        if plan.array:
-            set_array(folder, plan, placed, 0)  # those of an earlier start would look for services that are gone
-            set_array(folder, plan, placed, plan.array_first)
+
+    def _follow(self, supervisor: Supervisor) -> None:
+        """Start what follows the number of workers that are needed."""
+        plan, folder, placed = self._plan, self._folder, self._placed
         if plan.array_follows:
             apply = [plan.python, "-P", "-m", "penstock.commands.engines.slurm_workers", str(folder.path), "{workers}"]
             words = " ".join(f"'{word}'" for word in apply)
@@ -153,13 +156,6 @@ class Job:
             time.sleep(1.0)
         return bool(lost) and not self._ended
 
-    def _end_array(self) -> None:
-        if self._plan.array:
-            try:
-                set_array(self._folder, self._plan, self._placed, 0)
-            except (StackError, DeadlineError) as error:
-                say(f"penstock slurm: {error}; further workers leave by themselves when the job is gone")
-
     def _requeue(self) -> int:
         """Put the job back into the queue, which ends this process; return the status if Slurm does not want to."""
         say("penstock slurm: back into the queue")
@@ -183,7 +179,10 @@ class Job:
         self._ended = True
 
     def _fail(self, name: str, why: str) -> None:
-        self._failure = f"{name} {why}"
+        self._refuse(f"{name} {why}")
+
+    def _refuse(self, why: str) -> None:
+        self._failure = why
 
 
 def _addresses(plan: JobPlan) -> dict[str, str]:

@@ -11,21 +11,24 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 
 from penstock.launcher.forked import ForkServer
 from penstock.launcher.service_command import service_command
 from penstock.launcher.slurm import commands
 from penstock.launcher.slurm.node_sink import place_sink, sink_settings
-from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
+from penstock.launcher.slurm.plan import PATIENCE_S, JobPlan, Placed, RunFolder
 from penstock.launcher.spare import can_fork
 from penstock.launcher.supervisor import Supervisor, start_command
-from penstock.protocol.errors import DeadlineError, PenstockError, StackError
+from penstock.protocol.errors import DeadlineError, PenstockError, SpecError, StackError
 from penstock.protocol.runtime.printable import say
 from penstock.protocol.transport.own_files import make_own_folder
 
 #: Seconds that the workers may take to drain: Slurm kills what is still there 30 s after its own SIGTERM.
 DRAIN_S = 20.0
+#: Exit status of services that have explained why they cannot run.
+REFUSED = 2
 #: How often (s) the workers are looked after, the job's place is read, and Slurm is asked whether the job is there.
 _LOOK_S, _READ_S, _ASK_S = 0.2, 5.0, 60.0
 
@@ -36,9 +39,9 @@ class NodeServices:
     def __init__(self, folder: RunFolder, count: int, ventilator: str, job: str) -> None:
         """Start nothing. `job`: leave when it is gone; empty: this runs within the job."""
         self._folder, self._count, self._ventilator, self._job = folder, count, ventilator, job
-        self._plan = JobPlan.read(folder.plan)
+        self._plan = JobPlan.read(folder.plan, PATIENCE_S)
         self._node = os.environ.get("SLURMD_NODENAME") or "node"
-        self._leaving = False
+        self._leaving = self._unread = False
         self._failure = ""
 
     def run(self) -> int:
@@ -65,7 +68,8 @@ class NodeServices:
             if forks:
                 forks.close()
         if self._failure:
-            raise StackError(self._failure)
+            print(f"penstock slurm: {self._failure}", file=sys.stderr)
+            return REFUSED
         return 0
 
     def _sink(self) -> list[str]:
@@ -89,13 +93,21 @@ class NodeServices:
                 self._leaving, ask_at = self._leaving or self._is_gone(), now
 
     def _is_elsewhere(self) -> bool:
-        return Placed.read(self._folder.placed).ventilator != self._ventilator
+        try:
+            elsewhere = Placed.read(self._folder.placed).ventilator != self._ventilator
+        except SpecError as error:  # the file server restarts, or a quota is reached: it is read again
+            if not self._unread:
+                _tell(f"penstock slurm: {error}; the workers stay meanwhile")
+            self._unread = True
+            return False
+        self._unread = False
+        return elsewhere
 
     def _is_gone(self) -> bool:
         try:
             return not commands.is_known(self._job)
         except (StackError, DeadlineError) as error:  # the controller is busy or restarts: it is asked again
-            say(f"penstock slurm: {error}; the workers stay meanwhile")
+            _tell(f"penstock slurm: {error}; the workers stay meanwhile")
             return False
 
     def _leave(self, _number: int, _frame: FrameType | None) -> None:
@@ -105,14 +117,19 @@ class NodeServices:
         self._failure = f"{name} of node {self._node} {why}"
 
 
+def _tell(text: str) -> None:
+    with suppress(OSError):  # the log lies on the file system that fails
+        say(text)
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run the workers; return the exit status."""
+    """Run the workers; return the exit status: `REFUSED` if another try would not help."""
     folder, count, ventilator, *job = arguments
     try:
         return NodeServices(RunFolder(folder), int(count), ventilator, "".join(job)).run()
     except PenstockError as error:
         print(f"penstock slurm: {error}", file=sys.stderr)
-        return 2
+        return REFUSED if isinstance(error, SpecError) else 1
 
 
 if __name__ == "__main__":

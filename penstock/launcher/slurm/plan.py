@@ -1,5 +1,6 @@
 """What a Slurm job is to run, and where it runs now: two files of its run folder, which all of its nodes see."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -8,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from penstock.protocol.errors import OutputError, SpecError
 from penstock.protocol.transport.own_files import open_own
+
+#: Seconds for which the parts of a job try to read what they need: a file server that restarts refuses for a minute and
+#: a half. And how often they try.
+PATIENCE_S, _AGAIN_S = 120.0, 0.5
 
 
 class Stored(BaseModel):
@@ -26,16 +31,19 @@ class Stored(BaseModel):
             raise OutputError(f"cannot write {path}: {error.strerror}; make room there, and again") from error
 
     @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read the file. Raises SpecError."""
-        try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise SpecError(
-                f"{path}: {error.strerror}; give the run folder that `penstock slurm` named when it submitted the job"
-            ) from error
-        except ValidationError as error:
-            raise SpecError(f"{path} was not written by this version of Penstock: {error}") from error
+    def read(cls, path: Path, patience_s: float = 0.0) -> Self:
+        """Read the file; one that cannot be read is tried for so long. Raises SpecError."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            except OSError as error:
+                if time.monotonic() >= deadline:
+                    hint = "give the run folder that `penstock slurm` named when it submitted the job"
+                    raise SpecError(f"{path}: {error.strerror}; {hint}") from error
+            except ValidationError as error:
+                raise SpecError(f"{path} was not written by this version of Penstock: {error}") from error
+            time.sleep(_AGAIN_S)
 
 
 class JobPlan(Stored):
@@ -118,6 +126,8 @@ class RunFolder:
         self.sinks = self.path / "sinks"
         #: Elements of the job array that were told to drain.
         self.leaving = self.path / "leaving.json"
+        #: Locked by whoever changes the number of its elements.
+        self.array_lock = self.path / "array.lock"
 
     def sink(self, node: str) -> Path:
         """Return the file that says where the sink of a node is."""

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from penstock.launcher.slurm.node import REFUSED
 from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
 from penstock.launcher.slurm.script import node_command
 from penstock.protocol.errors import StackError
 from penstock.protocol.runtime.printable import say
 from penstock.protocol.transport.own_files import open_own
 
-#: Exit status of workers that have explained why they cannot run.
-_REFUSED = 2
 #: First and longest pause (s) before a step of workers is started again; a step that ran longer begins with the first.
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
@@ -56,14 +55,23 @@ class NodeStep:
         """Start the step if it does not run and may. Raises StackError if its workers refuse to run."""
         if self._process is None:
             if now >= self._start_at:
-                self._process, self._started_at = start(self._command, self._log), now
+                self._start(now)
         elif (status := self._process.poll()) is not None:
             self._process = None
-            if status == _REFUSED:
+            if status == REFUSED:
                 raise StackError(f"the services of {self.node} cannot run: {last_line(self._log)}")
             self._pause_s = _PAUSE_S if now > self._started_at + _LONGEST_PAUSE_S else self._pause_s
-            say(f"penstock slurm: the step of {self.node} ended with status {status}; again in {self._pause_s:.0f} s")
-            self._start_at, self._pause_s = now + self._pause_s, min(_LONGEST_PAUSE_S, 2 * self._pause_s)
+            self._put_off(f"ended with status {status}", now)
+
+    def _start(self, now: float) -> None:
+        try:
+            self._process, self._started_at = start(self._command, self._log), now
+        except OSError as error:  # its log cannot be opened while the file server restarts
+            self._put_off(f"cannot be started: {error}", now)
+
+    def _put_off(self, why: str, now: float) -> None:
+        say(f"penstock slurm: the step of {self.node} {why}; again in {self._pause_s:.0f} s")
+        self._start_at, self._pause_s = now + self._pause_s, min(_LONGEST_PAUSE_S, 2 * self._pause_s)
 
     def drain(self) -> None:
         """Tell the workers to finish what they have begun, and to leave."""
@@ -92,5 +100,8 @@ def node_steps(plan: JobPlan, folder: RunFolder, placed: Placed, nodes: Sequence
 
 def last_line(log: Path) -> str:
     """Return the last line of a log that is no line of `srun`."""
-    lines = [line for line in log.read_text(errors="replace").splitlines() if not line.startswith("srun:")]
+    try:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if not line.startswith("srun:")]
+    except OSError as error:
+        return f"{log} would say why: {error.strerror}"
     return lines[-1] if lines else f"see {log}"

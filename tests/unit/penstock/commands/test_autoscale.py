@@ -23,6 +23,20 @@ def test_the_command_is_due_when_another_number_is_wanted() -> None:
     assert follower.due(Scaling(wanted=5), 5, 7.0) is None
 
 
+def test_workers_that_are_on_their_way_are_taken_back() -> None:
+    """Four were asked for, two are here and two wait in a queue: where two are enough, the engine is told so.
+
+    It is told until its command succeeds, and once.
+    """
+    follower = Follower(0, 0)
+    follower.done(4, 0.0, failed=False)
+    assert 2 == follower.due(Scaling(wanted=2), 2, 1.0)
+    follower.done(2, 2.0, failed=True)
+    assert 2 == follower.due(Scaling(wanted=2), 2, 10.0)
+    follower.done(2, 11.0, failed=False)
+    assert follower.due(Scaling(wanted=2), 2, 500.0) is None
+
+
 def test_the_command_is_run_again_where_the_workers_do_not_come() -> None:
     """Nodes may have come meanwhile, or somebody has stopped workers by hand."""
     follower = Follower(0, 0)

@@ -1,11 +1,13 @@
 """What `penstock slurm` writes and refuses, without a cluster: `make test-engines` runs jobs on a real one."""
 
+import fcntl
 import os
 import shlex
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,14 @@ from support.streams import make_images
 
 import penstock
 from penstock.commands.engines.slurm import main
-from penstock.launcher.slurm.array import Change, change
+from penstock.launcher.slurm import commands
+from penstock.launcher.slurm.array import Change, change, set_array
+from penstock.launcher.slurm.job_array import JobArray
+from penstock.launcher.slurm.node import NodeServices
 from penstock.launcher.slurm.node_sink import place_sink
-from penstock.launcher.slurm.plan import JobPlan, NodeSink, RunFolder
+from penstock.launcher.slurm.plan import JobPlan, NodeSink, Placed, RunFolder
+from penstock.launcher.slurm.steps import NodeStep
+from penstock.protocol.errors import DeadlineError, SpecError
 
 SPEC = """
 roots = {{ photos = "{photos}" }}
@@ -26,6 +33,31 @@ source = {{ kind = "directory", root = "photos" }}
 batch_size = 4
 transform = {{ resize = {{ height = 32, width = 32 }} }}
 """
+
+#: What a job without GPUs was asked for: a worker an element of its array.
+PLAN = JobPlan(
+    python=sys.executable,
+    name="penstock",
+    command=("true",),
+    folder="/",
+    nodes=1,
+    ranks_per_node=1,
+    cpus_per_rank=1,
+    gpus_per_node=0,
+    workers_per_node=0,
+    sink_per_node=False,
+    array=(0, 8),
+    workers_per_element=1,
+    array_first=0,
+    array_follows=False,
+    options=(),
+    worker_options=(),
+    prologue="",
+    worker_prologue="",
+    signal_s=120,
+    requeue=True,
+    ports=(20000, 31999),
+)
 
 
 @pytest.fixture
@@ -120,6 +152,119 @@ def test_a_sink_that_starts_again_waits_for_its_ports(tmp_path: Path) -> None:
         found = place_sink(folder, plan, "n1", known.ventilator)
         timer.join()
     assert found == known
+
+
+def test_services_stay_where_the_shared_file_system_fails_for_a_moment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What says where the job runs cannot be read for a while: that is said once, and ends nothing.
+
+    A folder in the file's place fails as a stale handle does. Once it can be read, it counts again.
+    """
+    folder = RunFolder(tmp_path)
+    PLAN.write(folder.plan)
+    services = NodeServices(folder, 1, "tcp://a:7", "")
+    folder.placed.mkdir()
+    assert [False, False] == [services._is_elsewhere(), services._is_elsewhere()]
+    assert 1 == capsys.readouterr().out.count("the workers stay meanwhile")
+    folder.placed.rmdir()
+    Placed(job="1", ventilator="tcp://a:7").write(folder.placed)
+    assert not services._is_elsewhere()
+    Placed(job="1", ventilator="tcp://b:7").write(folder.placed)
+    assert services._is_elsewhere()
+
+
+def test_a_part_of_a_job_waits_for_what_it_cannot_read(tmp_path: Path) -> None:
+    """A node may start while the file server restarts; a person who gives a wrong folder is told at once."""
+    path = tmp_path / "job.json"
+    with pytest.raises(SpecError, match=r"job\.json: No such file.*; give the run folder"):
+        JobPlan.read(path)
+    path.mkdir()
+
+    def repair() -> None:
+        path.rmdir()
+        PLAN.write(path)
+
+    timer = threading.Timer(0.3, repair)
+    timer.start()
+    assert PLAN == JobPlan.read(path, 60.0)
+    timer.join()
+
+
+def test_a_step_whose_log_cannot_be_opened_is_put_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job goes on, and the step starts once the folder can be written again."""
+    program = tmp_path / "srun"
+    program.write_text("#!/bin/sh\necho started\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    log = tmp_path / "logs" / "workers-n1.log"
+    step = NodeStep("n1", 1, ["true"], log)
+    now = time.monotonic()
+    step.turn(now)
+    log.parent.mkdir()
+    step.turn(now)
+    assert not log.exists(), "the pause is not over"
+    step.turn(now + 2)
+    step.wait(now + 60)
+    assert "started\n" == log.read_text()
+
+
+def test_one_program_at_a_time_changes_the_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several that ask for the same number at once submit no more elements than that, in arrays as long as may be.
+
+    The programs of Slurm are small ones here, which keep the elements in a file; `sbatch` takes its time.
+    """
+    (tmp_path / "queue").touch()
+    _program(tmp_path / "squeue", "cat queue")
+    _program(tmp_path / "scontrol", "echo 'MaxArraySize            = 2'")
+    # Numbers of jobs go up from 7: the elements of the job are the numbers of the script's `--array=0-N`.
+    count = "last=$(sed -n 's/.*--array=0-//p' \"$2\"); number=$((7 + $(wc -l < queue))); sleep 0.3"
+    _program(tmp_path / "sbatch", f'{count}; for i in $(seq 0 $last); do echo "${{number}}_$i|RUNNING" >> queue; done')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    placed = Placed(job="1", ventilator="tcp://a:7")
+    threads = [threading.Thread(target=set_array, args=(folder, PLAN, placed, 5)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert ["7_0", "7_1", "9_0", "9_1", "11_0"] == [number for number, _ in commands.elements("any")]
+    with folder.array_lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(DeadlineError, match="another program that changes the number of workers"):
+            set_array(folder, PLAN, placed, 1, 0.2)
+
+
+def test_a_job_array_that_slurm_refuses_at_first_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One refused `sbatch` does not end the job; what follows the need starts once the array is there."""
+    (tmp_path / "queue").touch()
+    _program(tmp_path / "squeue", "cat queue")
+    _program(tmp_path / "scontrol", "echo 'MaxArraySize            = 1001'")
+    _program(
+        tmp_path / "sbatch", "test -e again || { touch again; echo try later >&2; exit 1; }; echo '8_0|RUNNING' > queue"
+    )
+    _program(tmp_path / "scancel", 'case "$1" in --batch) : > queue;; esac')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    ready, failures = threading.Event(), list[str]()
+    plan = PLAN.model_copy(update={"array": (0, 1), "array_first": 1})
+    array = JobArray(folder, plan, Placed(job="1", ventilator="tcp://a:7"), ready.set, failures.append)
+    array.start()
+    assert ready.wait(60)
+    assert [("8_0", True)] == commands.elements("any")
+    array.end(60.0)
+    assert [] == commands.elements("any")
+    assert [] == failures
+    assert "sbatch --parsable: try later; the job array is asked for again in 2 s" in capsys.readouterr().out
+
+
+def _program(path: Path, words: str) -> None:
+    path.write_text(f"#!/bin/sh\ncd {path.parent}\n{words}\n")
+    path.chmod(0o700)
 
 
 def test_workers_of_an_array_leave_in_order() -> None:
