@@ -11,9 +11,10 @@ another core; meanwhile this process imports what workers need. Then it imports 
 stack, or for the first if that comes later.
 
 Requests and replies are JSON messages over a Unix socket, which is standard input. A request is `{"id", "service",
-"arguments", "environment", "modules", "descriptors"}` with descriptors of the `folder` and the `log`, each where there
-is one; `modules` are those that the spec needs, to be imported once instead of by each service. The replies are
-`{"id", "pid"}` with a descriptor of the process, or `{"id", "error"}`; and `{"id", "status"}` when it has ended.
+"arguments", "environment", "modules", "descriptors"}` with descriptors of the `folder`, the `log` and the `first_batch`
+(then the service waits for that), each where there is one; `modules` are those that the spec needs, to be imported once
+instead of by each service. The replies are `{"id", "pid"}` with a descriptor of the process, or `{"id", "error"}`; and
+`{"id", "status"}` when it has ended.
 """
 
 import errno
@@ -63,6 +64,10 @@ _SETTINGS = {
 #: How long it waits after a request before it goes on with imports (s): a stack's requests follow each other; and what
 #: only a next stack needs would take time from the first batch of this one.
 _NEXT_S, _LATER_S = 0.02, 2.0
+#: Longest that a service waits for the first batch (s): trainers may be elsewhere, or come later.
+FIRST_BATCH_S = 2.0
+#: Most descriptors of a request.
+_MOST_DESCRIPTORS = 3
 #: Signals that are for services and the program, and may be sent to all processes, as by systemd and Slurm: this one
 #: leaves when the program does, so that services can drain.
 _NOT_OURS = (signal.SIGTERM, signal.SIGINT)
@@ -94,7 +99,7 @@ class Server:
                     if descriptor != self.control.fileno():
                         self._reap(descriptor)
                         continue
-                    message, descriptors, _, _ = socket.recv_fds(self.control, MOST_BYTES, 2)
+                    message, descriptors, _, _ = socket.recv_fds(self.control, MOST_BYTES, _MOST_DESCRIPTORS)
                     if not message:
                         return None
                     request = json.loads(message)
@@ -221,6 +226,15 @@ def _become(request: Mapping[str, Any], descriptors: Mapping[str, int], server: 
     titles = importlib.import_module("setproctitle")
     titles.setproctitle(" ".join([sys.executable, "-P", "-m", *sys.argv]))
     titles.setthreadtitle(request["service"])
+    if "first_batch" in descriptors:
+        _wait_for(descriptors["first_batch"])
+        os.close(descriptors["first_batch"])
+
+
+def _wait_for(descriptor: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    poll.poll(FIRST_BATCH_S * 1000)
 
 
 def _draw_anew() -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
@@ -30,6 +31,32 @@ _STATUS_S = 0.1
 _LOOK_S = 0.5
 
 
+class FirstBatch:
+    """Tells workers that a stack has more of than cores when to begin: once its first batch is there, or a while later.
+
+    All that start and decode at once share the cores, and the first batch, which is the work of a few, takes the longer
+    the more there are. So the others are forked, and wait: `fork_server.py` has their side.
+    """
+
+    def __init__(self) -> None:
+        """Begin before the first batch. Raises OSError if there are too many files."""
+        self._waited_for, self._told = os.pipe()
+        os.set_blocking(self._told, False)
+        self._came = False
+        for each in (self._waited_for, self._told):
+            weakref.finalize(self, os.close, each).atexit = False
+
+    def descriptor(self) -> int | None:
+        """Return the descriptor that becomes readable at the first batch; None from then on: nothing to wait for."""
+        return None if self._came else self._waited_for
+
+    def came(self) -> None:
+        """Let all begin that wait. It takes no lock, so that a training program never waits for it."""
+        if not self._came:
+            self._came = True
+            os.write(self._told, b".")
+
+
 class ForkServer:
     """Takes a fork server when the first service is wanted, and another if it has ended; gives it back in the end."""
 
@@ -39,18 +66,27 @@ class ForkServer:
         self._lock = threading.RLock()
         self._server: _Server | None = None
 
-    def start(self, command: Sequence[str], output: IO[bytes] | None, environment: Mapping[str, str]) -> Process:
-        """Start a service by its `service_command`, as `start_command` would; give that all else. Raises OSError."""
+    def start(
+        self,
+        command: Sequence[str],
+        output: IO[bytes] | None,
+        environment: Mapping[str, str],
+        after: FirstBatch | None = None,
+    ) -> Process:
+        """Start a service by its `service_command`, as `start_command` would; give that all else. Raises OSError.
+
+        The process is there at once. It begins `after` the first batch, if that is given.
+        """
         if not is_service_command(command):
             return start_command(command, output, environment)
         with self._lock:
             if self._server is None or self._server.ended:
                 self._server = _Server(take(environment))
             try:
-                return self._server.fork(command, output, environment)
+                return self._server.fork(command, output, environment, after)
             except ConnectionError:  # it was killed, or left because it was idle
                 self._server = _Server(take(environment))
-                return self._server.fork(command, output, environment)
+                return self._server.fork(command, output, environment, after)
 
     def close(self) -> None:
         """Give the fork server back if its processes have ended; else end it."""
@@ -125,13 +161,24 @@ class _Server:
             if not isinstance(answer, OSError):
                 os.close(answer[1])
 
-    def fork(self, command: Sequence[str], output: IO[bytes] | None, environment: Mapping[str, str]) -> ForkedProcess:
-        """Start a service. Raises ConnectionError if the fork server has ended, and OSError."""
+    def fork(
+        self,
+        command: Sequence[str],
+        output: IO[bytes] | None,
+        environment: Mapping[str, str],
+        after: FirstBatch | None,
+    ) -> ForkedProcess:
+        """Start a service, which may have to begin `after` the first batch.
+
+        Raises ConnectionError if the fork server has ended, and OSError.
+        """
         service, arguments = service_of(command)
         began = self._begun.environment
         changed = {name: value for name, value in environment.items() if began.get(name) != value}
         gone = {name: None for name in began if name not in environment}
         descriptors = _working_folder() | ({"log": output.fileno()} if output else {})
+        if after and (descriptor := after.descriptor()) is not None:
+            descriptors["first_batch"] = descriptor
         request: dict[str, Any] = {"service": service, "arguments": arguments, "environment": changed | gone}
         request["modules"] = [name for name in list(sys.modules) if name.startswith(_OF_SPECS)]
         try:

@@ -6,6 +6,7 @@ import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from penstock.launcher.addresses import Addresses
-from penstock.launcher.forked import ForkServer
+from penstock.launcher.forked import FirstBatch, ForkServer
 from penstock.launcher.in_memory_sources import Given
 from penstock.launcher.local_sinks import sink_names
 from penstock.launcher.service_command import STANDBY, service_command
 from penstock.launcher.spare import can_fork
 from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import StackError
+from penstock.protocol.runtime.cores import usable_cores
 from penstock.protocol.runtime.health import fetch, query
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.spec.spec import Spec
@@ -40,6 +42,8 @@ class Running:
         self, folder: Path | None, addresses: Addresses | None, given: Given, sinks: int = 1, *, standby: bool = False
     ) -> None:
         """Make the run folder, a temporary one unless `folder` is given. Raises SpecError for addresses."""
+        #: Workers beyond one a core begin after it.
+        self.first_batch = FirstBatch()
         self._pid, self._given, self._sinks = os.getpid(), given, sinks
         self._ventilators = ["ventilator", *([STANDBY] if standby else [])]
         self._is_temporary = folder is None
@@ -97,15 +101,19 @@ class Running:
             self.add(name)
         self.scale(workers)
 
-    def add(self, name: str) -> None:
-        """Start a process: `ventilator`, `sink`, `sink-` or `worker-` and a number. Raises StackError."""
+    def add(self, name: str, *, late: bool = False) -> None:
+        """Start a process: `ventilator`, `sink`, `sink-` or `worker-` and a number. Raises StackError.
+
+        One that is `late` begins after the first batch, where services are forked.
+        """
         assert self.supervisor  # noqa: S101 - `open` made it
         self._names[name] += 1
         service = name.partition("-")[0]
         own = self.settings[name] if name in self.settings else self.settings[service]
         known = {"health": self.health(name), **own}
+        start = partial(self._forks.start, after=self.first_batch) if self._forks and late else None
         try:
-            self.supervisor.add(name, service_command(service, known))
+            self.supervisor.add(name, service_command(service, known), start)
         except OSError as error:
             raise StackError(
                 f"{name} cannot be started: {error}; allow more processes and open files, or start fewer workers"
@@ -119,8 +127,9 @@ class Running:
     def scale(self, workers: int) -> None:
         """Keep this many workers running: start more, or drain the newest. Raises StackError."""
         assert self.supervisor  # noqa: S101 - `open` made it
+        cores = len(usable_cores())
         for number in range(self.workers, workers):
-            self.add(f"worker-{number}")
+            self.add(f"worker-{number}", late=number >= cores)
         for number in range(workers, self.workers):
             self.supervisor.remove(f"worker-{number}")
 

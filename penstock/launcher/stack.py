@@ -82,8 +82,7 @@ class LocalStack:
         self._options = {name: dict(values) for name, values in (options or {}).items()}
         self._inherit_logs = inherit_logs
         self._keys = given_keys(keys)
-        self._page_options = page
-        self._page = DashboardPlan({}, "")
+        self._page_options, self._page = page, DashboardPlan({}, "")
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         #: Held while the set of feeds is used; the collector may stop a stack on the thread that holds it.
         self._lock = threading.RLock()
@@ -196,6 +195,7 @@ class LocalStack:
         options: dict[str, Any] = {"rank": place.rank, "world_size": place.world_size, "copy": copy}
         feed = Feed(address, stream, **options, prefetch=prefetch, timeout_s=timeout_s, keys=self._keys)
         feed.owner = self  # the stack runs as long as one of its feeds is held
+        feed.call_at_first_batch(self._started().first_batch.came)
         if self._pid != os.getpid():  # a forked process's feed: that process closes it
             return feed
         with self._lock:

@@ -105,13 +105,16 @@ class Supervisor:
         self._thread = threading.Thread(target=self._watch, name="penstock supervisor", daemon=True)
         self._thread.start()
 
-    def add(self, name: str, command: Sequence[str]) -> None:
-        """Start a process and keep it running. Raises StackError while all are being stopped."""
+    def add(self, name: str, command: Sequence[str], start: Start | None = None) -> None:
+        """Start a process, the first time by `start` if that is given, and keep it running.
+
+        Raises StackError while all are being stopped.
+        """
         log = self._log_dir / f"{name}.log" if self._log_dir else None
         with self._lock:
             if self._stopping:
                 raise StackError(f"{name} is not started: the stack is being stopped")
-            self.children[name] = Child(name, command, self._spawn(command, log, 0), log)
+            self.children[name] = Child(name, command, self._spawn(command, log, 0, start), log)
         self._wake()
 
     def remove(self, name: str) -> None:
@@ -250,10 +253,10 @@ class Supervisor:
             self.failure = (child.name, why)
             self._gave_up(child.name, why)
 
-    def _spawn(self, command: Sequence[str], log: Path | None, restarts: int) -> Process:
+    def _spawn(self, command: Sequence[str], log: Path | None, restarts: int, start: Start | None = None) -> Process:
         environment = service_environment() | {"PENSTOCK_RESTARTS": str(restarts)}
         with open_own(log, "ab") if log else nullcontext() as output:
-            return self._start(command, output, environment)
+            return (start or self._start)(command, output, environment)
 
 
 def start_command(command: Sequence[str], output: IO[bytes] | None, environment: Mapping[str, str]) -> Process:

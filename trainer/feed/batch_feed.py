@@ -8,7 +8,7 @@ import threading
 import weakref
 from array import array
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self
 
@@ -36,6 +36,7 @@ class BatchFeed(FrameworkLoaders, Generic[AnyPlan]):
         self.stats = stats or FeedStats()
         #: An object to keep alive with this feed, such as the stack that feeds it.
         self.owner: object = None
+        self._at_first_batch: Callable[[], object] = lambda: None
         self._cursor = cursor
         close_when_forgotten(self, cursor)
 
@@ -207,6 +208,10 @@ class BatchFeed(FrameworkLoaders, Generic[AnyPlan]):
         self._cursor.tracks = tracks = deque[int]()
         return tracks
 
+    def call_at_first_batch(self, called: Callable[[], object]) -> None:
+        """Call this when the first batch is handed out, on the thread that asked for it; it must not wait."""
+        self._at_first_batch = called
+
     def fail(self, error: PenstockError) -> None:
         """Make every wait of this feed raise `error`: its stack has failed. Callable from any thread."""
         self._cursor.fail(error)
@@ -226,6 +231,8 @@ class BatchFeed(FrameworkLoaders, Generic[AnyPlan]):
             while ready := cursor.next(mine):
                 if timed:
                     stats.receive()
+                if not stats.batches:
+                    self._at_first_batch()
                 stats.batches += 1
                 stats.samples += len(next(iter(ready.fields.values())))
                 some = True

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 from support.images import unprivileged
 from support.streams import until
 
-from penstock.launcher.forked import ForkedProcess, ForkServer
+from penstock.launcher import fork_server
+from penstock.launcher.forked import FirstBatch, ForkedProcess, ForkServer
 from penstock.launcher.service_command import service_command
 from penstock.launcher.spare import can_fork
 from penstock.protocol.runtime.health import query
@@ -30,11 +32,13 @@ def fixture_server() -> Iterator[ForkServer]:
     server.close()
 
 
-def start(server: ForkServer, folder: Path, service: str = "worker", **settings: object) -> ForkedProcess:
+def start(
+    server: ForkServer, folder: Path, service: str = "worker", after: FirstBatch | None = None, **settings: object
+) -> ForkedProcess:
     """Start a service that finds no other; its log is in `folder`, where its health socket is too."""
     known = {"ventilator": f"ipc://{folder}/nobody.sock", "health": str(folder / "health"), **settings}
     with (folder / "log").open("ab") as log:
-        process = server.start(service_command(service, known), log, os.environ)
+        process = server.start(service_command(service, known), log, os.environ, after)
     assert isinstance(process, ForkedProcess)
     return process
 
@@ -63,6 +67,26 @@ def test_a_forked_service_is_named_like_a_command_and_ends_at_a_signal(server: F
     assert 0 == process.wait(60)
     assert 0 == process.poll()
     process.kill()  # nothing, and no error
+
+
+def test_a_late_service_is_there_at_once_and_begins_after_the_first_batch(server: ForkServer, tmp_path: Path) -> None:
+    """It is named and can be ended while it waits; from the first batch on, nothing is waited for."""
+    (other := tmp_path / "other").mkdir()
+    (third := tmp_path / "third").mkdir()
+    first_batch = FirstBatch()
+    began = time.monotonic()
+    ended, late = start(server, third, after=first_batch), start(server, tmp_path, after=first_batch)
+    until(lambda: "penstock.worker" in " ".join(psutil.Process(late.pid).cmdline()), "the late one to have its name")
+    start(server, other)
+    until(lambda: runs(other), "a worker that was started later to answer")
+    waits = not runs(tmp_path)
+    assert waits or time.monotonic() > began + fork_server.FIRST_BATCH_S
+    ended.terminate()
+    assert ended.wait(60) in (0, -signal.SIGTERM)
+    first_batch.came()
+    first_batch.came()
+    assert None is first_batch.descriptor()
+    until(lambda: runs(tmp_path), "the late one to answer")
 
 
 def test_a_service_that_cannot_run_says_so_in_its_log(server: ForkServer, tmp_path: Path) -> None:

@@ -127,6 +127,18 @@ def test_an_epoch_that_was_left_after_its_last_batch_goes_on_with_the_next() -> 
     assert [6, 8, 10] == [first(batch) for batch in feed]
 
 
+def test_the_first_batch_is_told_once() -> None:
+    """When it is handed out, and not before; later epochs tell nothing."""
+    feed, _ = feed_of()
+    told: list[int] = []
+    feed.call_at_first_batch(lambda: told.append(feed.position))
+    feed.peek()
+    assert [] == told
+    for _ in range(2):
+        list(feed)
+        assert [SIZE] == told
+
+
 @pytest.mark.parametrize("taken", [0, 1, 2, 3])
 @pytest.mark.parametrize("looked", [False, True])
 def test_an_interrupt_loses_no_batch(taken: int, looked: bool) -> None:  # noqa: FBT001 - a case
