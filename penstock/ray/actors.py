@@ -7,13 +7,16 @@ it fits on a head node without any.
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from penstock.launcher.service_command import services_for_all
 from penstock.observe.status_client import Onlooker
 from penstock.protocol.errors import PenstockError, StackError
+from penstock.protocol.runtime.printable import say
 from penstock.protocol.snapshot import Snapshot
 from penstock.protocol.transport.own_files import open_own
+from penstock.ray.api import last_words, session_folder
 from penstock.ray.processes import Processes, wait_until_free
 from penstock.ray.settings import Reading, StackSettings, TrainerSettings
 from penstock.ray.sinks import SinkActors
@@ -21,6 +24,32 @@ from penstock.ray.workers import WorkerActors
 
 #: How often the wanted number of workers is asked for (s), and how long an answer may take.
 _ASK_S, _ANSWER_S = 1.0, 10.0
+
+
+class Kept:
+    """The number of workers, in a file on the node of the stack's actor, which reads it when Ray starts it again."""
+
+    def __init__(self, path: Path) -> None:
+        """Read and write nothing."""
+        self._path = path
+
+    def read(self, otherwise: int) -> int:
+        """Return the number, or another one where none was written."""
+        try:
+            return int(self._path.read_text(encoding="ascii"))
+        except FileNotFoundError:
+            return otherwise
+
+    def write(self, workers: int) -> None:
+        """Keep the number. Raises OSError."""
+        fresh = self._path.with_suffix(".new")  # complete when it appears
+        with open_own(fresh, "w", encoding="ascii") as file:
+            file.write(str(workers))
+        fresh.replace(self._path)
+
+    def forget(self) -> None:
+        """Remove the file."""
+        self._path.unlink(missing_ok=True)
 
 
 class StackActor:
@@ -32,12 +61,13 @@ class StackActor:
         addresses = [settings.ventilator, *([settings.results, settings.trainers] if settings.sinks == 1 else [])]
         for address in addresses:
             wait_until_free(address)
-        self._processes = Processes(settings.keys)
+        self._processes = Processes(settings.keys, "stack")
         self._start_services()
         self._sinks = SinkActors(settings) if settings.sinks != 1 else None
         self._workers = WorkerActors(settings)
         self._stopping = False
-        self._wanted = settings.workers[0]
+        self._kept = Kept(session_folder() / f"penstock-{settings.token}.workers")
+        self._wanted = self._kept.read(settings.workers[0])
         self._thread = threading.Thread(target=self._follow, name="penstock ray workers", daemon=True)
         self._thread.start()
 
@@ -58,10 +88,14 @@ class StackActor:
 
     def scale(self, workers: int) -> None:
         """Keep this many workers."""
-        self._wanted = workers
+        self._want(workers)
 
     def failure(self) -> str:
-        """Return why a service cannot run, or nothing."""
+        """Return why a service, or lately a worker, cannot run, or nothing."""
+        return self._processes.failure or self._workers.failure
+
+    def service_failure(self) -> str:
+        """Return why a service cannot run, or nothing: the workers of one node do not keep a stack from starting."""
         return self._processes.failure
 
     def stop(self) -> None:
@@ -72,6 +106,7 @@ class StackActor:
         if self._sinks:
             self._sinks.stop(_ANSWER_S)
         self._processes.stop()
+        self._kept.forget()
 
     def _start_services(self) -> None:
         given, processes = self._settings, self._processes
@@ -89,14 +124,29 @@ class StackActor:
 
     def _follow(self) -> None:
         """Keep as many workers as are wanted, until the stack stops."""
-        least, most = self._settings.workers
-        self._workers.set(self._wanted)
+        said = ""
         while not self._stopping:
+            try:
+                self._turn()
+                said = ""
+            except Exception as error:  # noqa: BLE001 - Ray's have no common base, and the workers must not be forgotten
+                words = f"{type(error).__name__}: {last_words(error)}"
+                if words != said:
+                    say(f"penstock ray: the workers stay as they are for now: {words}")
+                said = words
             time.sleep(_ASK_S)
-            if least != most:
-                with suppress(PenstockError):  # the ventilator starts, or is busy: the workers stay
-                    wanted = self.snapshot().scaling.wanted
-                    self._wanted = self._wanted if wanted is None else max(least, min(most, wanted))
-            self._workers.set(self._wanted)
-            if self._sinks:
-                self._sinks.forget_lost()
+
+    def _turn(self) -> None:
+        least, most = self._settings.workers
+        if least != most:
+            with suppress(PenstockError):  # the ventilator starts, or is busy: the workers stay
+                wanted = self.snapshot().scaling.wanted
+                self._want(self._wanted if wanted is None else max(least, min(most, wanted)))
+        self._workers.set(self._wanted)
+        if self._sinks:
+            self._sinks.forget_lost()
+
+    def _want(self, workers: int) -> None:
+        if workers != self._wanted:
+            self._wanted = workers
+            self._kept.write(workers)

@@ -14,6 +14,8 @@ SinkCount = int | Literal["per-node"]
 class StackSettings:
     """What the actor of the services runs."""
 
+    #: The stack's own, which no other stack has.
+    token: str
     spec: str
     #: Addresses as other nodes reach them; the actor binds the same ports again when it is restarted.
     ventilator: str

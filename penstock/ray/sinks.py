@@ -26,7 +26,7 @@ class SinkActor:
     def __init__(self, settings: SinkSettings) -> None:
         """Start it. Raises StackError."""
         self._settings = settings
-        self._processes = Processes({"sink": settings.keys})
+        self._processes = Processes({"sink": settings.keys}, settings.name)
         here = ray.util.get_node_ip_address()
         results, self._trainers = (f"tcp://{here}:{port}" for port in ports_here(2))
         _, sink = services_for_all(settings.ventilator, results, self._trainers)

@@ -76,7 +76,7 @@ class RayStack:
         return snapshot
 
     def failure(self) -> str:
-        """Return why a service cannot run, or nothing."""
+        """Return why a service, or lately a worker, cannot run, or nothing."""
         failure: str = _ask(self._actor.failure)
         return failure
 
@@ -120,6 +120,7 @@ def start(  # noqa: PLR0913 - by keyword, each with a default
     given.map_roots(mapped)
     ventilator, results, trainers = (f"tcp://{here}:{port}" for port in ports_here(3))
     settings = StackSettings(
+        token=uuid.uuid4().hex,
         spec=given.model_dump_json(),
         ventilator=ventilator,
         results=results,
@@ -139,7 +140,7 @@ def start(  # noqa: PLR0913 - by keyword, each with a default
         raise StackError(f"name = {name!r}: {error}; stop the other stack, or give this one another name") from error
     stack = RayStack(actor, name, bounds)
     try:
-        _wait_until_ready(stack)
+        _wait_until_ready(stack, actor)
     except BaseException:
         stack.stop()
         raise
@@ -237,7 +238,7 @@ def _ask(method: Any, *arguments: object, seconds: float = _ANSWER_S) -> Any:  #
         raise StackError(f"the stack has ended: {error}") from error
 
 
-def _wait_until_ready(stack: RayStack) -> None:
+def _wait_until_ready(stack: RayStack, actor: Any) -> None:  # noqa: ANN401 - Ray's
     """Wait until the ventilator has listed the sources. Raises StackError and DeadlineError."""
     deadline = time.monotonic() + _START_S
     while True:
@@ -246,7 +247,7 @@ def _wait_until_ready(stack: RayStack) -> None:
         except (DeadlineError, StackError) as error:
             failure = ""
             with suppress(DeadlineError):  # the actor itself has not started yet
-                failure = stack.failure()
+                failure = _ask(actor.service_failure)
             if failure or time.monotonic() > deadline:
                 raise StackError(failure or f"waited {_START_S:.0f} s for the ventilator: {error}") from error
             time.sleep(_LOOK_S)

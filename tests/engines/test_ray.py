@@ -3,10 +3,12 @@
 Whatever happens, the trainer gets the batches of an undisturbed local run, each exactly once.
 """
 
+import dataclasses
 import json
 import os
 import signal
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ from typing import Any
 import pytest
 import ray  # pyright: ignore[reportMissingImports]
 from engines.conftest import ALONE, EPOCHS, OF_TWO, PATIENCE_S, SETTINGS, References
+from engines.ray_actors import digests, lost, node_of, pid_of, sinks_of, workers_of
 from engines.recording_trainer import Recorder
 from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
 from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer  # pyright: ignore[reportMissingImports]
-from support.streams import digest, take, until
+from support.streams import take, until
 
 import penstock.ray
 from penstock.protocol.errors import SpecError, StackError
@@ -47,21 +50,22 @@ def cluster() -> Iterator[Cluster]:
         found.shutdown()
 
 
-def digests(batches: list[Any]) -> list[str]:
-    """Return the digest of each batch."""
-    return [digest([batch]) for batch in batches]
-
-
 def test_a_killed_node_costs_nothing(cluster: Cluster, spec: Path, reference: References) -> None:
     """A raylet dies in mid-epoch with all that runs there; its worker comes back on another node."""
     with penstock.ray.start(spec, workers=4) as stack:
         until(lambda: 4 == len(stack.snapshot().workers), "all workers", PATIENCE_S)
+        places = [node_of(actor) for actor in workers_of(stack)]
         feed = stack.feed(prefetch=2)
         got = take(feed, 20)
-        killed = next(node for node in cluster.list_all_nodes() if node is not cluster.head_node)
+        others = [node for node in cluster.list_all_nodes() if node is not cluster.head_node]
+        killed = max(others, key=lambda node: places.count(node.node_id))
+        there = places.count(killed.node_id)
+        assert there > 0, "the first node has room for two"
         cluster.remove_node(killed, allow_graceful=False)
+        until(lambda: there <= lost(stack), "the loss to be noticed", PATIENCE_S)
         got += take(feed, 40)
         until(lambda: 4 == len(stack.snapshot().workers), "all workers again", PATIENCE_S)
+        assert killed.node_id not in [node_of(actor) for actor in workers_of(stack)]
         got += take(feed, ALONE - len(got))
         feed.close()
     cluster.add_node(**NODE)
@@ -69,33 +73,89 @@ def test_a_killed_node_costs_nothing(cluster: Cluster, spec: Path, reference: Re
 
 
 def test_killed_services_are_started_again(cluster: Cluster, spec: Path, reference: References) -> None:
-    """The actor with ventilator and sink is killed, and its services with it: a feed goes on by itself."""
+    """The actor with ventilator and sink is killed, and its services with it: a feed goes on by itself.
+
+    As many workers as were asked for come back, not as many as the stack was started with.
+    """
     del cluster
-    with penstock.ray.start(spec, workers=2) as stack:
+    with penstock.ray.start(spec, workers=1) as stack:
+        stack.scale(2)
         feed = stack.feed(prefetch=2)
         got = take(feed, 20)
         os.kill(pid_of(stack._actor), signal.SIGKILL)
         got += take(feed, ALONE - len(got))
         feed.close()
+        until(lambda: 2 == len(stack.snapshot().workers), "both workers again", PATIENCE_S)
+        assert 2 == len(workers_of(stack))
     assert reference[1][0] == digests(got)
 
 
-def pid_of(actor: Any) -> int:
-    """Return the process of an actor."""
-    pid: int = ray.get(actor.__ray_call__.remote(lambda _: os.getpid()), timeout=PATIENCE_S)
-    return pid
+def test_workers_that_cannot_run_give_their_place_back_and_are_told(cluster: Cluster, spec: Path) -> None:
+    """Keys that no worker can read, keys that an actor cannot even write, an error of Ray itself.
+
+    Each is told; actors that fail go and are made anew, so workers come once nothing hinders them.
+    """
+    del cluster
+
+    def spoil(own: Any, keys: object) -> None:
+        given = own._workers._settings
+        own._workers._settings = dataclasses.replace(given, keys={**given.keys, "worker": keys})
+
+    def fail(own: Any) -> None:
+        def refuse(_: int) -> None:
+            raise ray.exceptions.RpcError("the GCS restarts")
+
+        own._workers.set = refuse
+
+    def repair(own: Any) -> None:
+        del own._workers.set
+
+    def inside(act: Callable[..., Any], *given: object) -> Any:
+        return ray.get(stack._actor.__ray_call__.remote(act, *given), timeout=PATIENCE_S)
+
+    def told(words: str) -> None:
+        until(lambda: words in stack.failure(), f"{words}: {stack.failure()}", PATIENCE_S)
+
+    with penstock.ray.start(spec, workers=0) as stack:
+        keys = inside(lambda own: own._workers._settings.keys["worker"])
+        inside(spoil, "no keys\n")
+        stack.scale(1)
+        told("workers cannot run: worker-0 cannot run: ")
+        inside(spoil, 7)
+        told("workers cannot run: TypeError: ")
+        inside(spoil, keys)
+        until(lambda: 1 == len(stack.snapshot().workers), "a worker", PATIENCE_S)
+        assert 1 == len(workers_of(stack))
+        inside(fail)
+        stack.scale(2)
+        log = Path(inside(lambda _: ray._private.worker._global_node.get_session_dir_path()), "logs")
+        said = "the workers stay as they are for now: RpcError: the GCS restarts"
+        until(lambda: any(said in path.read_text() for path in log.glob("worker-*.out")), said, PATIENCE_S)
+        inside(repair)
+        until(lambda: 2 == len(stack.snapshot().workers), "both workers", PATIENCE_S)
 
 
-def node_of(actor: Any) -> str:
-    """Return the number of the node that an actor runs on."""
-    asked = actor.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id())
-    return str(ray.get(asked, timeout=PATIENCE_S))
-
-
-def sinks_of(stack: penstock.ray.RayStack) -> dict[str, Any]:
-    """Return the actors of a stack's sinks, by name."""
-    asked = stack._actor.__ray_call__.remote(lambda own: {name: each[0] for name, each in own._sinks._actors.items()})
-    return dict(ray.get(asked, timeout=PATIENCE_S))
+def test_options_reach_the_workers(cluster: Cluster, tmp_path: Path, spec: Path, reference: References) -> None:
+    """Two workers in one actor, a root at another place than the spec says, a cache folder; the logs are Ray's."""
+    del cluster
+    given = tomllib.loads(spec.read_text())
+    photos, given["roots"]["photos"] = given["roots"]["photos"], str(tmp_path / "none")
+    given["streams"]["train"]["cache"] = {"gb": 0.1}
+    cache = tmp_path / "cache"
+    options: dict[str, Any] = {"workers": 2, "workers_per_actor": 2, "roots": {"photos": photos}, "cache": str(cache)}
+    with penstock.ray.start(given, **options) as stack, stack.feed() as feed:
+        got = take(feed, 20)
+        until(lambda: 2 == len(stack.snapshot().workers), "two workers", PATIENCE_S)
+        [actor] = workers_of(stack)
+        number = actor._actor_id.hex()[:12]
+        logs = Path(ray._private.worker._global_node.get_session_dir_path(), "logs/penstock")
+        assert any(path.is_file() for path in cache.rglob("*"))
+    assert reference[1][0][:20] == digests(got)
+    # The raylets of this machine share a session's folder.
+    texts = [(logs / f"workers-{number}" / f"worker-{n}.log").read_text() for n in range(2)]
+    assert [True, True] == ['"event": "draining"' in text for text in texts]
+    services = logs / f"stack-{stack._actor._actor_id.hex()[:12]}"
+    assert {"ventilator.log", "sink.log"} == {path.name for path in services.iterdir()}
 
 
 def train(known: dict[str, Any]) -> None:
