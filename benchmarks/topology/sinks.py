@@ -30,7 +30,6 @@ import psutil
 import penstock
 
 # The workers are those of throughput.py, one folder up.
-# One folder up: the workers are those of throughput.py.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from throughput import run_workers, write_spec
 

@@ -9,10 +9,17 @@ from pathlib import Path
 
 #: The transforms of `probe`, and one that cannot be imported.
 SOURCE = """
+import os
 import sys
+import time
 from collections.abc import Mapping
 
 import numpy as np
+
+
+def slow(sample, rng):
+    time.sleep(float(os.environ.get("PROBE_SLEEP_S", "0")))
+    return sample
 
 
 def invert(sample, rng, *, top=255):
@@ -126,7 +133,7 @@ def nameless(sample, rng):
 
 constant = 3
 """
-_RIGHT = ("invert", "dither", "half", "swap")
+_RIGHT = ("invert", "dither", "half", "swap", "slow")
 _WRONG = ("moody", "twisted", "widened", "forgetful", "silent", "renamed", "ragged")
 _HOSTILE = ("device", "exiting", "speechless", "mumbling", "lazy", "nameless")
 NAMES = (*_RIGHT, *_WRONG, *_HOSTILE)

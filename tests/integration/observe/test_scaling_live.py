@@ -1,5 +1,6 @@
 """Workers that come and go by themselves: real stacks that scale up from nothing, down to what is needed, and drain."""
 
+import json
 import shlex
 import sys
 from collections.abc import Generator
@@ -9,10 +10,14 @@ from pathlib import Path
 import psutil
 import pytest
 from support.services.running import FAST, PENSTOCK, running
-from support.streams import OPTIONS, digest, make_spec, run_stack, take, until
+from support.streams import OPTIONS, digest, make_spec, make_stream, run_stack, take, until
+from support.transforms import install, write_package
 
+import penstock
 from penstock.launcher.stack import LocalStack
+from penstock.observe.status_client import Onlooker
 from penstock.protocol.errors import StackError
+from penstock.protocol.runtime.cores import usable_cores
 
 pytestmark = pytest.mark.integration
 
@@ -68,6 +73,53 @@ def test_a_local_stack_lets_workers_go_that_a_slow_trainer_does_not_need(photos:
         until(lambda: len(stack.snapshot().workers) == 1, "the other one's leave")
         scaling = stack.snapshot().scaling
         batches += take(feed, 195)
+        assert {"worker left": 1} == stack.snapshot().lost, "it said goodbye"
         assert expected == digest(batches)
     assert (1, 1, 2) == (scaling.wanted, scaling.least, scaling.most)
     assert "1 instead of 2: 2 workers worked" in scaling.sentence
+
+
+@pytest.mark.slow
+def test_up_follows_the_need_down_and_up(
+    photos: Path, slow_probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`penstock up --workers auto` lets workers go while a trainer pauses, and starts one again when the trainer waits.
+
+    A worker that leaves is drained, and the bytes are those of any other number. On a machine with one core, "auto"
+    is always one worker.
+    """
+    monkeypatch.setenv("PYTHONPATH", str(slow_probe))
+    transform = {"patch": {"kind": "random", "height": 32, "width": 40}, "custom": [{"name": "slow"}]}
+    spec = make_spec(photos, train=make_stream(transform=transform))
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps(spec))
+    most = len(usable_cores())
+    flags = [f"--{name}=ipc://{tmp_path}/{name}.sock" for name in ("ventilator", "results", "trainers")]
+    command = [PENSTOCK, "up", str(file), "--dashboard", "", "--workers", "auto" if most > 1 else "1-2", *flags]
+    patience = {"PENSTOCK_WORKERS_UP_S": "1", "PENSTOCK_WORKERS_DOWN_S": "5", "PROBE_SLEEP_S": "0.02"}
+    batches = []
+    with (
+        running(command, env=patience),
+        penstock.connect(f"ipc://{tmp_path}/trainers.sock") as feed,
+        Onlooker(f"ipc://{tmp_path}/ventilator.sock") as onlooker,
+    ):
+        batches += take(feed, 2)
+        until(lambda: 1 == len(onlooker.look(0).workers), "one worker only", 180.0)
+
+        def rises() -> bool:
+            batches.extend(take(feed, 2))
+            return len(onlooker.look(0).workers) > 1
+
+        until(rises, "a second worker", 180.0)
+        seen = onlooker.look(0)
+        batches += take(feed, 10)
+    assert {"worker left"} == set(seen.lost)
+    assert "instead of 1: the trainer waited" in seen.scaling.sentence
+    with run_stack(spec, workers=1) as stack, stack.feed() as feed:
+        assert digest(take(feed, len(batches))) == digest(batches)
+
+
+@pytest.fixture
+def slow_probe(tmp_path: Path) -> Path:
+    """Return a folder with custom transforms installed, of which one takes its time."""
+    return install(write_package(tmp_path / "source"), tmp_path / "target")

@@ -14,7 +14,7 @@ from penstock.commands.quarantine import group, merge, read_ledger
 from penstock.commands.status_display import picture, span
 from penstock.protocol.errors import SourceError
 from penstock.protocol.runtime.printable import printable
-from penstock.protocol.snapshot import SinkRow, Snapshot, Verdict
+from penstock.protocol.snapshot import Scaling, SinkRow, Snapshot, Verdict
 from penstock.protocol.stats import CacheStats, ShardStats, WorkerStats
 
 HOSTILE = "cat/\x1b[2J[red]<b>\x9b31m.jpg"
@@ -58,6 +58,21 @@ def test_the_copies_to_a_device_stand_next_to_the_waiting() -> None:
     assert "train: copies to its device took 61% of its time" in text
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "copies" not in show(snapshot)
+
+
+def test_the_wanted_number_of_workers_stands_with_its_reason() -> None:
+    """What it is, its bound, since when, and why it was changed; no line while the number is not known."""
+    why = "4 instead of 2: the trainer waited 45% of its time; 2 more workers, a core each, would bring \x1b[2J it"
+    known = make_snapshot().model_copy(update={"scaling": Scaling(wanted=4, most=8, sentence=why, for_s=90.0)})
+    shown = " ".join(show(known, width=200).split())
+    assert (
+        "4 workers of at most 8 wanted, for 90 s: 4 instead of 2: the trainer waited 45% of its time; 2 more" in shown
+    )
+    assert "would bring \\x1b[2J it" in shown
+    one = make_snapshot().model_copy(update={"scaling": Scaling(wanted=1, sentence="as many as are here", for_s=5.0)})
+    assert "1 worker wanted, for 5.0 s: as many as are here" in " ".join(show(one, width=200).split())
+    assert "wanted" not in show(make_snapshot())
+    assert len(show(known, room=30).splitlines()) <= 30
 
 
 def test_failures_that_come_again_in_every_epoch_are_not_taken_for_files() -> None:

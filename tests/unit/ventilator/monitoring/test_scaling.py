@@ -32,6 +32,8 @@ class Stack:
     workers: int = 1
     #: Seconds until a worker that was asked for works.
     start_s: float = 5.0
+    #: Seconds for which a worker that drains is still counted, and idle.
+    drain_s: float = 0.0
     #: Most workers that the machines have room for.
     room: int = 1000
     now: float = 0.0
@@ -40,8 +42,9 @@ class Stack:
     wanted: list[int] = field(default_factory=list)
     here: list[int] = field(default_factory=list)
     _starting: list[float] = field(default_factory=list)
-    #: Fraction waited, fraction busy, of the last seconds.
-    _past: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=int(WINDOW_S)))
+    _leaving: list[float] = field(default_factory=list)
+    #: Fraction waited, workers busy, workers idle, of the last seconds.
+    _past: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=int(WINDOW_S)))
 
     def run(self, seconds: int) -> Scaling:
         """Let time pass; return the last answer."""
@@ -56,16 +59,20 @@ class Stack:
         self._starting = [at for at in self._starting if at > self.now]
         demand, supply = self.demand(self.now), self.workers * RATE
         delivered = min(demand, supply)
-        self._past.append((1 - delivered / demand if demand else 0.0, delivered / supply if supply else 0.0))
-        wait, busy = (float(np.mean(column)) for column in zip(*self._past, strict=True))
+        self._leaving = [at for at in self._leaving if at > self.now]
+        working = delivered / RATE
+        self._past.append(
+            (1 - delivered / demand if demand else 0.0, working, self.workers - working + len(self._leaving))
+        )
+        wait, busy, idle = (float(np.mean(column)) for column in zip(*self._past, strict=True))
         seen = Evidence(
             WINDOW_S,
             wait_fraction=wait,
             starved=wait,
             trainers=1,
-            workers=self.workers,
-            make_s=busy * WINDOW_S * self.workers,
-            idle_s=(1 - busy) * WINDOW_S * self.workers,
+            workers=self.workers + len(self._leaving),
+            make_s=busy * WINDOW_S,
+            idle_s=idle * WINDOW_S,
             items=int(delivered * WINDOW_S),
             delivered=int(delivered * WINDOW_S),
             wanted=1000,
@@ -82,6 +89,9 @@ class Stack:
             return
         planned = self.workers + len(self._starting)
         self._starting += [self.now + self.start_s] * max(0, min(wanted, self.room) - planned)
+        del self._starting[len(self._starting) - max(0, min(planned - wanted, len(self._starting))) :]
+        if self.drain_s:
+            self._leaving += [self.now + self.drain_s] * max(0, self.workers - wanted)
         self.workers = min(self.workers, wanted)
 
     def changes(self) -> list[int]:
@@ -128,7 +138,7 @@ def test_noise_makes_it_change_rarely(spread: float) -> None:
 
 def test_pauses_for_evaluation_do_not_cost_workers() -> None:
     """A trainer that evaluates for 30 s after every 3 minutes of training keeps its workers."""
-    simulated = stack(lambda now: 0.0 if now % 210 >= 180 else 8 * RATE)
+    simulated = stack(lambda now: 0.0 if now % 210 >= 180 else 8 * RATE, drain_s=25.0)
     simulated.run(3600)
     assert simulated.turns() == 0
     assert simulated.here[-1] >= 7
@@ -136,7 +146,9 @@ def test_pauses_for_evaluation_do_not_cost_workers() -> None:
 
 def test_a_day_is_followed_with_few_changes() -> None:
     """A demand that swings slowly is followed up and down, one turn for each of its turns."""
-    simulated = stack(noisy(lambda now: (6 + 5 * math.sin(now / 3600 * 2 * math.pi)) * RATE, 0.1), start_s=30.0)
+    simulated = stack(
+        noisy(lambda now: (6 + 5 * math.sin(now / 3600 * 2 * math.pi)) * RATE, 0.1), start_s=30.0, drain_s=25.0
+    )
     simulated.run(2 * 3600)
     assert simulated.turns() <= 6
     assert max(simulated.here) >= 10
@@ -169,6 +181,27 @@ def test_a_step_is_followed_by_doubling_and_by_halving() -> None:
     assert 2 <= simulated.here[-1] <= 3
     known = [wanted for wanted in simulated.wanted if wanted >= 0]
     assert all(before // 2 <= after <= max(2 * before, before + 2) for before, after in pairwise(known))
+
+
+@pytest.mark.parametrize("drain_s", [20.0, 30.0])
+def test_workers_that_take_their_time_to_leave_do_not_make_it_swing(drain_s: float) -> None:
+    """They are counted, and idle, while they drain: the number still falls to what is needed, once, and no further.
+
+    It rises again as fast while some of them are still there.
+    """
+    simulated = stack(lambda now: (2 if 600 <= now < 1200 else 16) * RATE, drain_s=drain_s)
+    simulated.run(600)
+    high = simulated.here[-1]
+    assert 14 <= high <= 20
+    simulated.run(600)
+    assert 2 <= simulated.here[-1] <= 3
+    simulated.run(600)
+    assert 14 <= simulated.here[-1] <= 20
+    assert 2 == simulated.turns()
+    early = stack(lambda now: (2 if 600 <= now < 690 else 16) * RATE, drain_s=drain_s)
+    early.run(1200)
+    assert 14 <= early.here[-1] <= 20
+    assert early.turns() <= 2
 
 
 def test_machines_without_room_do_not_wind_it_up() -> None:
