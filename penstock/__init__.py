@@ -178,6 +178,7 @@ def local(  # noqa: PLR0913 - by keyword, each with a default
     *,
     workers: "int | str | tuple[int, int] | None" = None,
     sinks: int = 1,
+    standby: bool = False,
     roots: "Mapping[str, str | PathLike[str]] | None" = None,
     run_dir: "str | Path | None" = None,
     keys: "str | Path | None" = None,
@@ -189,10 +190,12 @@ def local(  # noqa: PLR0913 - by keyword, each with a default
     For a folder of images without a spec, call `penstock.images`. `spec` is the path of a TOML file, or its content as
     a mapping; `workers` is a number of processes (default: one a core), "auto" for as many as are needed, up to one a
     core, or bounds such as (1, 16); `sinks` is the number of sinks that share the streams, rank r of w ranks being
-    served by number r × sinks // w; `roots` maps root names to folders; `run_dir` keeps logs and the quarantine ledger
-    (default: a temporary folder); `keys` is a key folder (default: PENSTOCK_KEYS, or none); `cache` is the folder for
-    decoded images of streams that have `cache` (default: PENSTOCK_CACHE, or penstock in the user's cache folder);
-    `dashboard` is host:port of the page, "auto" for loopback, or empty for none: `stack.dashboard` is its address.
+    served by number r × sinks // w; with `standby`, a second ventilator takes over when the first one ends or hangs
+    (docs/standby.md), and `stack.dashboards` has the pages of both; `roots` maps root names to folders; `run_dir` keeps
+    logs and the quarantine ledger (default: a temporary folder); `keys` is a key folder (default: PENSTOCK_KEYS, or
+    none); `cache` is the folder for decoded images of streams that have `cache` (default: PENSTOCK_CACHE, or penstock
+    in the user's cache folder); `dashboard` is host:port of the page, "auto" for loopback, or empty for none:
+    `stack.dashboard` is its address.
     Entering raises SpecError, SourceError or StackError if the stack cannot start.
 
     Examples:
@@ -211,6 +214,7 @@ def local(  # noqa: PLR0913 - by keyword, each with a default
         spec,
         workers=workers,
         sinks=sinks,
+        standby=standby,
         roots=roots,
         run_dir=run_dir,
         keys=keys,

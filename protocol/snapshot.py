@@ -205,19 +205,39 @@ class SinkRow(Message):
     """By worker, how many of its failures did not count because another worker made the samples."""
 
 
+class StandbyRow(Message):
+    """A ventilator that waits for its turn, or did."""
+
+    name: Text
+    """Its host and process."""
+    heard_s: Amount = 0.0
+    """Seconds since its last sign of life was read in the shared folder."""
+    alive: bool = True
+    """Whether that is recent enough: otherwise it would not take over."""
+
+
 class Standby(Message):
     """Which of several ventilators acts."""
 
     acting: bool
     """Whether the one that answers does; the other values of a snapshot are then those of the stack."""
+    term: Count = 0
+    """Orders those that acted: the one of now, or the last that is known."""
     number: Count = 0
     """How often a ventilator of this stack began to act."""
     holder: Text = ""
     """Host, process and address of the one that acts; empty: none does, or it is not known."""
-    waiting: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
-    """Host and process of the other ventilators that wait."""
+    waiting: Annotated[tuple[StandbyRow, ...], Field(max_length=16)] = ()
+    """The other ventilators that wait, then those that have fallen silent."""
     why: Text = ""
-    """Why the one that answers does not act."""
+    """Why the one that answers does not act, or what is wrong with the shared folder."""
+    sentence: Text = ""
+    """All this as a sentence."""
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether another ventilator would take over."""
+        return any(row.alive for row in self.waiting)
 
 
 class Snapshot(Message):

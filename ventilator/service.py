@@ -91,6 +91,7 @@ class Ventilator:
         if settings.standby:
             address = self._endpoint.address
             self._keeper = Keeper(settings.standby, settings.takeover_s, address, service.hub.wake)
+            self._trouble = ""
             service.log.info("on standby", folder=settings.standby)
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self._snapshots.snapshot)).answer)
         service.health.serve("/status", lambda _: self._as_json(), private=True)
@@ -173,7 +174,11 @@ class Ventilator:
         self._tick_at, self._shown_at = now, float("-inf")
 
     def _review(self, now: float) -> None:
-        """Notice that this one begins or ceases to act."""
+        """Notice that this one begins or ceases to act, and say what is wrong with the folder."""
+        if self._keeper and bool(trouble := self._keeper.trouble) != bool(self._trouble):
+            self._trouble = trouble
+            words = "the folder of --standby cannot be used" if trouble else "the folder of --standby can be used again"
+            self._service.log.warning(words, **({"why": trouble} if trouble else {}))
         if self._keeper is None or (term := self._keeper.term) == self._term:
             return
         standing = self._keeper.standing()

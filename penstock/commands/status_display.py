@@ -85,9 +85,8 @@ def _verdict(snapshot: Snapshot) -> Iterator[RenderableType]:
     yield Text(sentence[:1].upper() + sentence[1:])
     standby = snapshot.standby
     if standby and standby.acting:
-        waiting = f"on standby: {', '.join(map(printable, standby.waiting))}" if standby.waiting else "none on standby"
-        style = "dim" if standby.waiting else "bold red"
-        yield Text(f"Ventilator {printable(standby.holder)}; {waiting}", style)
+        sentence = printable(standby.sentence)
+        yield Text(f"{sentence[:1].upper()}{sentence[1:]}", "dim" if standby.is_watched else "bold red")
     scaling = snapshot.scaling
     if scaling.wanted is not None:
         most = "" if scaling.most is None else f" of at most {scaling.most}"

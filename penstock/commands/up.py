@@ -36,7 +36,8 @@ class UpSettings(Settings):
     sinks: int = Field(default=1, ge=1, le=64)
     """Number of sinks that share the streams; each serves the trainers that connect to it."""
     standby: bool = False
-    """Start a second ventilator, which takes over when the first one ends or hangs; it listens ten ports higher."""
+    """Start a second ventilator, which takes over when the first one ends or hangs; it listens ten ports higher, and
+    so does its dashboard."""
     root: dict[str, str] = Field(default_factory=dict)
     """NAME=FOLDER: the folder of one of the spec's roots on this host. May be given several times."""
     run_dir: str | None = None
@@ -118,11 +119,11 @@ def _options(settings: UpSettings) -> dict[str, dict[str, Any]]:
 
 def _where_to_look(stack: LocalStack, settings: UpSettings) -> str:
     address = "" if settings.ventilator == resolve(OWN_VENTILATOR) else f" {settings.ventilator}"
-    if settings.standby:
-        address = f" {settings.ventilator},{stack.addresses.standby}"
+    if settings.standby and address:
+        address += f",{stack.addresses.standby}"
     command = f"penstock status{address}" + (f" --keys {settings.keys}" if settings.keys else "")
     if stack.dashboard:
-        return f"dashboard at {stack.dashboard}; on a terminal: {command}"
+        return f"dashboard at {' or '.join(stack.dashboards)}; on a terminal: {command}"
     hint = "" if is_installed() else "; a page in the browser needs pip install 'penstock[dashboard]'"
     return f"to see how it goes: {command}{hint}"
 

@@ -11,8 +11,8 @@ from typing import Self
 from penstock.protocol.errors import SpecError
 from penstock.protocol.transport.addresses import host_of, port_of
 
-#: The ventilator on standby listens this many ports above the other one.
-_STANDBY_PORTS = 10
+#: The ventilator on standby listens this many ports above the other one, and so does its page.
+STANDBY_PORTS = 10
 #: A stack's sinks stand this many ports apart: each has one for results and one for trainers.
 _PORTS = 2
 
@@ -42,7 +42,7 @@ class Addresses:
             return _numbered(self.ventilator, 1)
         if not port_of(self.ventilator):
             raise SpecError(f"address {self.ventilator!r} with a standby: give a port, such as 5555")
-        return _on_port(self.ventilator, port_of(self.ventilator) + _STANDBY_PORTS)
+        return _on_port(self.ventilator, port_of(self.ventilator) + STANDBY_PORTS)
 
     def of_sink(self, number: int) -> Self:
         """Return the addresses with those of one of several sinks; number 0 has those that were given.

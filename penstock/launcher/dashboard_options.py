@@ -38,14 +38,23 @@ class DashboardPlan:
     url: str
 
 
-def lay_out(options: DashboardOptions, run_dir: Path) -> DashboardPlan:
-    """Choose a port that stays, and make the token. Raises SpecError."""
+def lay_out(options: DashboardOptions, run_dir: Path, above: Sequence[int] = (0,)) -> list[DashboardPlan]:
+    """Choose ports that stay, and make the token. Raises SpecError.
+
+    Each page, that of a standby for instance, is so many ports `above` the one that was asked for.
+    """
+    return [_lay_out(options, run_dir, ports) for ports in above]
+
+
+def _lay_out(options: DashboardOptions, run_dir: Path, above: int) -> DashboardPlan:
     if not options.address or (options.address == "auto" and not is_installed()):
         return DashboardPlan({}, "")
-    address = f"{AUTO_HOST}:{_free(AUTO_HOST, AUTO_PORT)}" if options.address == "auto" else options.address
+    address = f"{AUTO_HOST}:{_free(AUTO_HOST, AUTO_PORT + above)}" if options.address == "auto" else options.address
     host, _, port = address.rpartition(":")
     if port == "0":  # a ventilator that starts again must be found where it was
         address = f"{host}:{_free(host.strip('[]'), 0)}"
+    elif options.address != "auto" and port.isdecimal():
+        address = f"{host}:{int(port) + above}"
     file, token = options.token_file, ""
     if not file and not is_local(f"tcp://{address}"):
         file = str(run_dir.absolute() / "dashboard.token")

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import weakref
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from penstock.launcher.addresses import Addresses
+from penstock.launcher.dashboard_options import DashboardPlan
 from penstock.launcher.forked import FirstBatch, ForkServer
 from penstock.launcher.in_memory_sources import Given
 from penstock.launcher.local_sinks import sink_names
@@ -61,7 +62,7 @@ class Running:
         #: Sockets that are removed in the end.
         self._bound: tuple[str, ...] = ()
 
-    def open(self, gave_up: "weakref.WeakMethod[Callable[[str, str], None]]", *, keep_logs: bool) -> None:
+    def open(self, gave_up: "weakref.WeakMethod[Callable[[str, str], None]]", *, keep_logs: bool) -> Supervisor:
         """Begin to supervise; `gave_up` is called as by `Supervisor`. Raises SpecError for an address.
 
         The reference is weak because the supervisor's thread holds it, and a forgotten stack must be collected.
@@ -79,14 +80,18 @@ class Running:
         self._forks = ForkServer() if can_fork() else None
         start = self._forks.start if self._forks else start_command
         self.supervisor = Supervisor(tell, self.folder if keep_logs else None, start)
+        return self.supervisor
 
-    def settings_of_ventilators(self, own: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-        """Return the settings of the ventilator, or of two that share a folder in the run folder."""
+    def settings_of_ventilators(
+        self, own: Mapping[str, Any], pages: Sequence[DashboardPlan]
+    ) -> dict[str, Mapping[str, Any]]:
+        """Return the settings of the ventilator, or of two that share a folder in the run folder, each with a page."""
         if len(self._ventilators) == 1:
-            return {"ventilator": own}
+            return {"ventilator": {**own, **pages[0].settings}}
         make_own_folder(shared := self.folder / "standby")
         both = {**own, "standby": str(shared)}
-        return {"ventilator": both, STANDBY: {**both, "bind": self.addresses.standby, "dashboard": ""}}
+        other = {**both, "bind": self.addresses.standby, **pages[1].settings}
+        return {"ventilator": {**both, **pages[0].settings}, STANDBY: other}
 
     def write(self, spec: Spec) -> str:
         """Write the spec for the ventilator; return the file's path."""

@@ -10,10 +10,9 @@ import warnings
 import weakref
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from penstock.launcher.addresses import Addresses
+from penstock.launcher.addresses import STANDBY_PORTS, Addresses
 from penstock.launcher.arguments import check_stack, check_stream
 from penstock.launcher.dashboard_options import DashboardOptions, DashboardPlan, lay_out
 from penstock.launcher.in_memory_sources import Given
@@ -82,14 +81,14 @@ class LocalStack:
         self._options = {name: dict(values) for name, values in (options or {}).items()}
         self._inherit_logs = inherit_logs
         self._keys = given_keys(keys)
-        self._page_options, self._page = page, DashboardPlan({}, "")
+        self._page_options, self._pages = page, list[DashboardPlan]()
         self._feeds: weakref.WeakSet[Feed] = weakref.WeakSet()
         #: Held while the set of feeds is used; the collector may stop a stack on the thread that holds it.
         self._lock = threading.RLock()
         self._warn = warn
-        #: The process that runs the stack.
-        self._pid = os.getpid()
+        self._pid = os.getpid()  # of the process that runs the stack
         self._run: Running | None = None
+        self._supervisor: Supervisor | None = None
         #: Stops what runs once nothing refers to the stack, or at the interpreter's exit.
         self._stop: Callable[[], object] = lambda: None
         self.run_dir = self._given_dir or Path()
@@ -137,9 +136,7 @@ class LocalStack:
             return "stopped"
         return f"gave up: {self.error}" if self.error else f"running in {self.run_dir}"
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop everything."""
         self.stop()
 
@@ -160,13 +157,14 @@ class LocalStack:
         return self._started().addresses
 
     @property
-    def _supervisor(self) -> Supervisor | None:
-        return self._run.supervisor if self._run else None
-
-    @property
     def dashboard(self) -> str:
         """The page's address for browsers; empty: there is none, or the stack is not started."""
-        return self._page.url
+        return next(iter(self.dashboards), "")
+
+    @property
+    def dashboards(self) -> list[str]:
+        """The addresses of all pages: with a standby, each ventilator has one."""
+        return [page.url for page in self._pages if page.url]
 
     @property
     def quarantine(self) -> Path:
@@ -256,8 +254,8 @@ class LocalStack:
         self._run = run = Running(self._given_dir, self._addresses, self._given, self._sinks, standby=self._standby)
         self._stop, self.run_dir = weakref.finalize(self, run.stop), run.folder
         try:
-            run.open(weakref.WeakMethod(self._gave_up), keep_logs=not self._inherit_logs)
-            self._page = lay_out(self._page_options, self.run_dir)
+            self._supervisor = run.open(weakref.WeakMethod(self._gave_up), keep_logs=not self._inherit_logs)
+            self._pages = lay_out(self._page_options, self.run_dir, (0, STANDBY_PORTS) if self._standby else (0,))
             for text in [*missing_features(), *self._start()]:
                 (self._warn or _warn)(text)
         except BaseException:
@@ -270,8 +268,8 @@ class LocalStack:
         spec, run = self.spec, self._started()
         if self.addresses.is_one_host:
             spec = follow_links(spec, spec.roots | self._roots)
-        ventilator = {"spec": run.write(spec), "root": self._roots, **self._page.settings, **self._count.settings}
-        ventilators = run.settings_of_ventilators(ventilator)
+        ventilator = {"spec": run.write(spec), "root": self._roots, **self._count.settings}
+        ventilators = run.settings_of_ventilators(ventilator, self._pages)
         own = {**ventilators, **sink_settings(self._sinks, self.addresses, self.quarantine)}
         run.settings = settings_of_services(self.addresses, {"keys": self._keys}, own, self._options)
         run.begin(self.workers)

@@ -16,6 +16,8 @@ from penstock.protocol.errors import SpecError
 
 #: Where ventilator, sink (for results) and sink (for trainers) listen by default.
 OWN_VENTILATOR, OWN_RESULTS, OWN_TRAINERS = "local:ventilator", "local:results", "local:trainers"
+#: What the standby of a ventilator at a Unix socket appends to its name (`penstock up --standby`).
+STANDBY_SUFFIX = "-1"
 _SCHEME = "local:"
 #: What stands between two addresses: a comma with the next one's scheme behind it.
 _BETWEEN = re.compile(r",(?=\s*[a-z]+:)")
@@ -57,8 +59,13 @@ _REMEDY = "set XDG_RUNTIME_DIR to a folder of your own, or give addresses such a
 
 
 def resolve_each(addresses: str) -> str:
-    """Return the same of one address or several, with commas between them. Raises SpecError."""
+    """Return the same of one address or several, with commas between them; with the standby of this user's ventilator.
+
+    Raises SpecError.
+    """
     found = [resolve(each) for each in split(addresses)]
+    if addresses == OWN_VENTILATOR and Path(f"{found[0]}{STANDBY_SUFFIX}".removeprefix("ipc://")).exists():
+        found.append(f"{found[0]}{STANDBY_SUFFIX}")
     if len(set(found)) < len(found) or not all(found):
         raise SpecError(
             f"address {addresses!r}: give each ventilator's address once, with commas between them, such as "

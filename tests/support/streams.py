@@ -88,12 +88,20 @@ def run_stack(
     run_dir: Path | None = None,
     keys: str | None = None,
     dashboard: str = "",
+    standby: bool = False,
     **options: Mapping[str, Any],
 ) -> LocalStack:
     """Return a stack, not yet started, with short heartbeats; `options` by service go before the usual ones."""
     merged = {name: {**OPTIONS[name], **options.get(name, {})} for name in OPTIONS}
     return LocalStack(
-        spec, workers=workers, addresses=addresses, run_dir=run_dir, keys=keys, dashboard=dashboard, options=merged
+        spec,
+        workers=workers,
+        addresses=addresses,
+        run_dir=run_dir,
+        keys=keys,
+        dashboard=dashboard,
+        standby=standby,
+        options=merged,
     )
 
 

@@ -237,7 +237,7 @@ class Link(Inbox):
             return None
         try:
             return self._find()
-        except PenstockError as error:  # it is asked again after the next silence
+        except (PenstockError, OSError) as error:  # it is asked again after the next silence
             self._log.warning("the sink's place is not known", why=str(error))
             return None
 

@@ -81,7 +81,7 @@ def fill(page: MetricsPage, snapshot: Snapshot) -> None:
         page.add("penstock_trainer_wait_ratio", wait, *place)
     standby = snapshot.standby
     page.add("penstock_ventilator_acting", float(standby is None or standby.acting))
-    page.add("penstock_ventilator_standbys", len(standby.waiting) if standby else 0)
+    page.add("penstock_ventilator_standbys", sum(row.alive for row in standby.waiting) if standby else 0)
     page.add("penstock_ventilator_workers", len(snapshot.workers))
     page.add("penstock_ventilator_slots", sum(worker.slots for worker in snapshot.workers))
     page.add("penstock_ventilator_leases", sum(worker.leases for worker in snapshot.workers))

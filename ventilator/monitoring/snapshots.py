@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from penstock.protocol.messages import SinkStats, StoryPart
-from penstock.protocol.snapshot import Flow, Scaling, Snapshot, Standby, StreamRow, TrainerRow, Verdict, WorkerRow
+from penstock.protocol.snapshot import Flow, Snapshot, StreamRow, TrainerRow, WorkerRow
 from penstock.protocol.stats import QuarantinedItem, ReaderStats, WorkerStats, few, shorten
 from penstock.ventilator.core.observation import (
     LeasesObservation,
@@ -19,6 +19,7 @@ from penstock.ventilator.core.observation import (
 from penstock.ventilator.monitoring.evidence import Moment, WorkerLately, collect
 from penstock.ventilator.monitoring.scaling import Scaler, ScalingPolicy
 from penstock.ventilator.monitoring.several_sinks import ledger_of, sink_row, together, total_row
+from penstock.ventilator.monitoring.standing import with_standby
 from penstock.ventilator.monitoring.verdict import Judge
 from penstock.ventilator.standby.candidate import Standing
 
@@ -94,22 +95,6 @@ class Snapshots:
             rejected=few(self._own.rejected),
             ledger=self._ledger[:LEDGER_SHOWN],
         )
-
-
-def with_standby(snapshot: Snapshot, standing: Standing) -> Snapshot:
-    """Return a snapshot that says which ventilator acts; of one that waits, it asks for no workers."""
-    row = Standby(
-        acting=standing.acting,
-        number=standing.number,
-        holder=standing.holder,
-        waiting=standing.waiting,
-        why=standing.why,
-    )
-    if standing.acting:
-        return snapshot.model_copy(update={"standby": row})
-    who = f"{standing.holder} acts" if standing.holder else f"none acts yet ({standing.why})"
-    verdict = Verdict(word="idle", sentence=f"idle: this ventilator is on standby; {who}")
-    return snapshot.model_copy(update={"standby": row, "verdict": verdict, "scaling": Scaling()})
 
 
 def _place(reader: ReaderStats) -> tuple[str, int, str]:

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field, replace
 #: Fractions of `takeover_s`: for how long a renewal lets its holder act, how often it renews, how often others read.
 #: What VALID leaves is the difference between two clocks' speeds that does no harm.
 VALID, _RENEW, _LOOK = 0.7, 0.2, 0.1
+#: How many times `takeover_s` the record of one that waits may stay unchanged until it is removed: it has ended.
+_FORGET = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Renew:
 
     number: int
     record: Record
+    #: Those that waited and have ended: their records are removed. One that lives writes its own again.
+    over: tuple[str, ...] = ()
 
 
 Job = Look | Claim | Renew
@@ -81,16 +85,28 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """One that waits, as another one knows it."""
+
+    name: str
+    #: Seconds since a change of its record was seen, and whether that is recent enough for one that lives.
+    heard_s: float
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What the status shows of this."""
 
     acting: bool
+    #: The term while it acts, or of the last one that acted as far as this one knows.
+    term: int
     #: The highest number that was claimed: how often one began to act.
     number: int
     #: Who acts, as far as this one knows; empty: none, or it is not known.
     holder: str
-    #: Those that wait.
-    waiting: tuple[str, ...]
+    #: Those that wait, and those that waited and are silent.
+    waiting: tuple[Waiting, ...]
     #: Why this one does not act, or has stopped to.
     why: str
 
@@ -145,7 +161,7 @@ class Candidate:
         """
         self._beat += 1
         if self.holds(now):
-            return Renew(self._number, replace(self.own, term=self.term, beat=self._beat))
+            return Renew(self._number, replace(self.own, term=self.term, beat=self._beat), self._over(now))
         if self._may_claim:
             term = max(self._last_term + 1, day_s)
             return Claim(self._seen.number + 1, replace(self.own, term=term, beat=self._beat))
@@ -191,12 +207,14 @@ class Candidate:
         holder = f"{record.name} at {record.address}" if record and not self._may_claim else ""
         if not acting and record and record.holder == self.own.holder:
             holder = ""
-        alive = [
-            record.name
+        waiting = [
+            Waiting(record.name, self._silent_s(record, now), self._silent_s(record, now) < self._patience_s(record))
             for record in self._seen.waiting
-            if record.holder != self.own.holder and self._is_alive(record, now)
+            if record.holder != self.own.holder
         ]
-        return Standing(acting, self._number or self._seen.number, holder, tuple(sorted(alive)), self._why)
+        waiting.sort(key=lambda each: (not each.alive, each.name))
+        number = self._number or self._seen.number
+        return Standing(acting, self.term or self._last_term, number, holder, tuple(waiting), self._why)
 
     def validate(self, now: float) -> None:
         """Raise AssertionError if an invariant does not hold."""
@@ -225,8 +243,7 @@ class Candidate:
         before = self._highest.content
         self._highest.look((seen.number, seen.content), ended)
         record = seen.record
-        patience_s = max(self.own.takeover_s, record.takeover_s if record else 0.0)
-        same = before == self._highest.content and began >= self._highest.changed_at + patience_s
+        same = before == self._highest.content and began >= self._highest.changed_at + self._patience_s(record)
         # A record of this very process is one by which it does not act any more.
         left = record is not None and (record.released or record.holder == self.own.holder)
         self._may_claim = seen.number == 0 or left or same
@@ -241,6 +258,14 @@ class Candidate:
         for record in waiting:
             self._others[record.holder].look(record.beat, at)
 
-    def _is_alive(self, record: Record, now: float) -> bool:
+    def _silent_s(self, record: Record, now: float) -> float:
         watched = self._others.get(record.holder)
-        return watched is not None and now < watched.changed_at + max(self.own.takeover_s, record.takeover_s)
+        return max(0.0, now - watched.changed_at) if watched else 0.0
+
+    def _patience_s(self, record: Record | None) -> float:
+        return max(self.own.takeover_s, record.takeover_s if record else 0.0)
+
+    def _over(self, now: float) -> tuple[str, ...]:
+        """Return those that waited and have been silent for so long that they have ended."""
+        others = (record for record in self._seen.waiting if record.holder != self.own.holder)
+        return tuple(each.holder for each in others if self._silent_s(each, now) >= _FORGET * self._patience_s(each))

@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 from penstock.protocol.runtime.service import host_name
 from penstock.ventilator.standby.candidate import Candidate, Record, Standing
@@ -29,9 +30,14 @@ class Keeper:
         """
         holder = uuid.uuid4().hex
         self._files = RecordFiles(folder, holder)
+        self._folder, self._patience_s = folder, takeover_s
         own = Record(holder, f"{host_name()}/{os.getpid()}", address, takeover_s)
         self._candidate = Candidate(own)
         self._lock, self._changed = threading.Lock(), changed
+        #: When the access to the folder began that is under way; why the last one failed; what ended the thread.
+        self._began: float | None = None
+        self._trouble = ""
+        self._broken: BaseException | None = None
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="penstock standby", daemon=True)
         self._thread.start()
@@ -42,14 +48,30 @@ class Keeper:
 
     @property
     def term(self) -> int:
-        """The term while this one acts; 0 while it waits. An end is noticed here."""
+        """The term while this one acts; 0 while it waits. An end is noticed here.
+
+        Raises RuntimeError if nothing keeps the record any more: without it, none would ever act.
+        """
+        if self._broken:
+            raise RuntimeError("the thread that keeps the record of this ventilator has ended") from self._broken
         with self._lock:
             return self._candidate.term if self._candidate.holds(clock()) else 0
+
+    @property
+    def trouble(self) -> str:
+        """Why the folder cannot be used; empty: it can."""
+        began = self._began
+        if began is not None and (waited_s := clock() - began) > self._patience_s:
+            return f"{self._folder!r} has not answered for {waited_s:.0f} s"
+        return self._trouble
 
     def standing(self) -> Standing:
         """Return what the status shows."""
         with self._lock:
-            return self._candidate.standing(clock())
+            known = self._candidate.standing(clock())
+        if not (trouble := self.trouble):
+            return known
+        return replace(known, holder=known.holder if known.acting else "", why=f"the folder of records: {trouble}")
 
     def close(self) -> None:
         """Let another one act at once, if this one did. Its own loop has ended."""
@@ -57,24 +79,38 @@ class Keeper:
         self._thread.join(_LEAVE_S)
 
     def _keep(self) -> None:
-        while not self._leaving.is_set():
+        try:
+            while not self._leaving.is_set():
+                self._leaving.wait(max(0.0, self._turn() - clock()))
+        except BaseException as error:  # noqa: BLE001 - raised where the loop asks
+            self._broken = error
+            self._changed()
+        else:
+            self._release()
+
+    def _turn(self) -> float:
+        """Do what is to be done in the folder now; return when to do so again."""
+        with self._lock:
+            job = self._candidate.job(began := clock(), int(time.time()))
+            before = self._candidate.term
+        self._began = began
+        try:
+            seen = self._files.do(job)
+        except OSError as error:
+            self._trouble = _in_words(error, self._folder)
             with self._lock:
-                job = self._candidate.job(began := clock(), int(time.time()))
-                before = self._candidate.term
-            try:
-                seen = self._files.do(job)
-            except OSError as error:
-                with self._lock:
-                    self._candidate.failed(job, f"the folder of records: {error.strerror or error}", clock())
-            else:
-                with self._lock:
-                    self._candidate.took(job, seen, began, clock())
+                self._candidate.failed(job, f"the folder of records: {self._trouble}", clock())
+        else:
+            self._trouble = ""
             with self._lock:
-                due, after = self._candidate.due, self._candidate.term
-            if before != after:
-                self._changed()
-            self._leaving.wait(max(0.0, due - clock()))
-        self._release()
+                self._candidate.took(job, seen, began, clock())
+        finally:
+            self._began = None
+        with self._lock:
+            due, after = self._candidate.due, self._candidate.term
+        if before != after:
+            self._changed()
+        return due
 
     def _release(self) -> None:
         with self._lock:
@@ -86,3 +122,8 @@ class Keeper:
             return  # others notice that it has ended
         finally:
             self._files.close()
+
+
+def _in_words(error: OSError, folder: str) -> str:
+    """Return what went wrong in the folder, and with which file."""
+    return f"{str(error.filename or folder)!r}: {error.strerror or error}"

@@ -5,12 +5,16 @@ of two that try, a file server lets one succeed. A record is renewed in place, b
 that is opened anew, synced and closed: who opens it after that reads it, as file servers promise (close-to-open). No
 lock is used, since one may outlive its host, or not be known to others. Old records stay, up to a number, so that one
 that was stopped cannot claim a number that is long over.
+
+Whatever else lies in the folder is no record: what is no plain file (reading a pipe would hang), what is too long, and
+what is not understood. What cannot be read for another reason raises: it may be the record of one that acts.
 """
 
 import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -22,7 +26,7 @@ from penstock.ventilator.standby.candidate import Claim, Job, Look, Record, Rene
 #: Bytes of a record.
 _BYTES = 2048
 #: Records, the latest, that are kept; and those of ventilators that wait.
-_KEPT, _MOST_WAITING = 100, 16
+_KEPT, _MOST_WAITING = 100, 64
 #: How a file is made that only its owner may use.
 _CREATE, _MODE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
 #: Longest text in a record (characters).
@@ -31,7 +35,13 @@ _TEXT = 100
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 #: What file systems say that cannot sync a folder: they keep its names in another way.
 _NO_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-_NUMBERED = re.compile(r"acting-(\d{1,18})")
+_NUMBERED = re.compile(r"acting-([1-9]\d{0,14})")
+#: Highest number; a name with a higher one is none of ours.
+_LAST = 10**15 - 1
+#: How a file of others is opened: without waiting for the other end of a pipe, and no link to elsewhere.
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Bounds of what a record says: of the setting, and of a count in messages.
+_TAKEOVER_S, _MOST = (1e-3, 3600.0), 2**62
 
 
 class RecordFiles:
@@ -66,8 +76,10 @@ class RecordFiles:
                 if done and seen.number == number:
                     self._forget(number)
                 return replace(seen, done=done and seen.number == number)
-            case Renew(number, record):
+            case Renew(number, record, over):
                 renewed = self._renew(number, record)
+                for holder in over:
+                    _remove(self._folder / f"waiting-{holder}")
                 seen = self._look()
                 return replace(seen, done=renewed and seen.number == number)
 
@@ -78,10 +90,7 @@ class RecordFiles:
 
     def _look(self) -> Seen:
         self._known = max([self._known, *self._numbers()])
-        content = b""
-        if self._known:
-            with suppress(FileNotFoundError):  # removed by hand: nothing is known of who acts
-                content = self._path(self._known).read_bytes()
+        content = _read(self._path(self._known)) if self._known else b""  # nothing: it is not known who acts
         return Seen(self._known, content, _parse(content), tuple(self._read_waiting()))
 
     def _numbers(self) -> Iterator[int]:
@@ -92,10 +101,12 @@ class RecordFiles:
     def _read_waiting(self) -> Iterator[Record]:
         for path in sorted(self._folder.glob("waiting-*"))[:_MOST_WAITING]:
             with suppress(OSError):  # it was removed meanwhile
-                if record := _parse(path.read_bytes()):
+                if (record := _parse(_read(path))) and path.name == f"waiting-{record.holder}":
                     yield record
 
     def _claim(self, number: int, record: Record) -> bool:
+        if number > _LAST:
+            raise OSError(errno.EOVERFLOW, f"remove acting-{number - 1}: no higher number can be claimed")
         self._claims += 1
         draft = self._folder / f"claim-{self._holder}-{self._claims}"
         try:
@@ -136,8 +147,7 @@ class RecordFiles:
         """
         over = [self._path(old) for old in self._numbers() if old <= number - _KEPT]
         for left in (*over, *self._folder.glob("waiting-*"), *self._folder.glob("claim-*")):
-            with suppress(OSError):
-                left.unlink()
+            _remove(left)
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -156,6 +166,29 @@ class RecordFiles:
         return self._folder / f"acting-{number}"
 
 
+def _remove(path: Path) -> None:
+    """Remove a file, if that can be."""
+    with suppress(OSError):
+        path.unlink()
+
+
+def _read(path: Path) -> bytes:
+    """Return what a file holds; nothing if there is none, or if it cannot be a record. Raises OSError."""
+    try:
+        descriptor = os.open(path, _READ)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EISDIR):  # a link, a socket, a folder
+            return b""
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b""
+        content = os.read(descriptor, _BYTES + 1)
+    finally:
+        os.close(descriptor)
+    return content if len(content) <= _BYTES else content[:_BYTES] + b"..."
+
+
 def _write(descriptor: int, record: Record) -> None:
     """Write a record to a file, durably, and close it."""
     texts = {key: value[:_TEXT] if isinstance(value, str) else value for key, value in asdict(record).items()}
@@ -172,9 +205,14 @@ def _parse(content: bytes) -> Record | None:
     """Return the record in a file; None if there is none, or it is just being written."""
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     names = {name: type(value) for name, value in asdict(Record("")).items()}
     if not isinstance(found, dict) or found.keys() != names.keys():
         return None
-    return Record(**found) if all(type(found[name]) is kind for name, kind in names.items()) else None
+    if not all(type(found[name]) is kind for name, kind in names.items()):
+        return None
+    record = Record(**found)
+    least, most = _TAKEOVER_S
+    numbers_are_right = 0 <= record.term < _MOST and 0 <= record.beat < _MOST
+    return record if least <= record.takeover_s <= most and numbers_are_right else None

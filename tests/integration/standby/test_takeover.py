@@ -1,17 +1,22 @@
 """Two ventilators of real processes: one acts, the other one takes over by itself, and no byte changes."""
 
 import json
+import os
 import signal
+import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.services.running import PENSTOCK, running
 from support.streams import OPTIONS, Batch, digest, epochs, make_images, make_spec, run_stack, take, until
 
+import penstock
 from penstock.launcher.stack import LocalStack
 from penstock.observe.status_client import Onlooker
+from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, resolve_each
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +42,8 @@ def run_two(spec: dict[str, object], run_dir: Path, sinks: int = 1) -> Generator
     options = {name: dict(values) for name, values in OPTIONS.items()}
     with LocalStack(spec, workers=2, sinks=sinks, standby=True, run_dir=run_dir, options=options) as stack:
         until(
-            lambda: (seen := stack.snapshot().standby) is not None and seen.acting and seen.waiting, "both to be there"
+            lambda: (seen := stack.snapshot().standby) is not None and seen.acting and seen.is_watched,
+            "both to be there",
         )
         yield stack
 
@@ -81,7 +87,8 @@ def test_a_killed_ventilator_is_succeeded(
         with Onlooker(f"{stack.addresses.ventilator},{stack.addresses.standby}") as onlooker:
             seen = onlooker.look().standby
         assert seen is not None
-        assert (True, ()) == (seen.acting, seen.waiting)
+        assert (True, False) == (seen.acting, seen.is_watched)
+        assert "none is on standby" in seen.sentence
     assert digest(reference) == digest(got)
 
 
@@ -138,4 +145,71 @@ def test_a_ventilator_that_is_asked_to_stop_makes_no_one_wait(
         since = time.monotonic()
         taken_over(stack, other, since, "SIGTERM")
         got += take(feed, len(reference) - 5)
+    assert digest(reference) == digest(got)
+
+
+@pytest.mark.slow
+def test_a_laptops_stack_outlives_its_ventilators(
+    spec: dict[str, object], reference: list[Batch], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`penstock up --standby`, and whichever acts is killed, twice: the killed one comes back and waits for its turn.
+
+    `penstock status` finds both without an address, and says who acts and that the other one is there.
+    """
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "500")  # of the status: a folder's name is not broken
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    command = [
+        PENSTOCK,
+        "up",
+        str(tmp_path / "spec.json"),
+        "--standby",
+        "--workers",
+        "2",
+        "--run-dir",
+        str(tmp_path / "run"),
+    ]
+    with running(command) as [process], penstock.connect() as feed:
+
+        def watched() -> str:
+            """Return who acts, if another one would take over."""
+            with Onlooker(resolve_each(OWN_VENTILATOR)) as onlooker:
+                seen = onlooker.look().standby
+            return seen.holder if seen and seen.acting and seen.is_watched else ""
+
+        def succeeded() -> str:
+            """Return who acts, once that is another one."""
+            return found if (found := watched()) != acts else ""
+
+        acts = until(watched, "both to be there")
+        got = take(feed, 5)
+        for _ in range(2):
+            host_and_pid, _, address = acts.partition(" at ")
+            os.kill(int(host_and_pid.partition("/")[2]), signal.SIGKILL)
+            got += take(feed, 15)
+            acts = until(succeeded, f"another one than {address} to act, and to be watched")
+        status = subprocess.run([PENSTOCK, "status", "--once"], capture_output=True, text=True, timeout=60, check=True)
+        text = " ".join(status.stdout.split())
+        assert f"Ventilator {acts} acts, term" in text
+        assert "; on standby: " in text
+        got += take(feed, len(reference) - len(got))
+        process.send_signal(signal.SIGINT)
+        assert 0 == process.wait(60)
+    assert digest(reference) == digest(got)
+
+
+@pytest.mark.slow
+def test_a_programs_own_stack_has_a_standby(tmp_path: Path, spec: dict[str, object], reference: list[Batch]) -> None:
+    """`penstock.local(standby=True)`: kill -9 of the one that acts costs nothing, and each has a page."""
+    with penstock.local(spec, workers=2, standby=True, run_dir=tmp_path / "run", dashboard="127.0.0.1:0") as stack:
+        assert 2 == len(set(stack.dashboards))
+        assert stack.dashboard == stack.dashboards[0]
+        until(lambda: (seen := stack.snapshot().standby) and seen.acting and seen.is_watched, "both to be there")
+        feed = stack.feed()
+        got = take(feed, 5)
+        [first] = acting(stack)
+        stack.children[first].process.kill()
+        got += take(feed, len(reference) - 5)
+        until(lambda: acting(stack) == [*({*NAMES} - {first})], "the other one to act alone")
+        until(lambda: (seen := stack.snapshot().standby) and seen.is_watched, "the killed one to wait for its turn")
     assert digest(reference) == digest(got)

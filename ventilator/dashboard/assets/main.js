@@ -39,6 +39,13 @@ function showScaling() {
   say(find("scaling"), wanted === null ? "" : `${several(wanted, "worker")}${bound} wanted, for ${span(seconds)}: ${sentence}.`);
 }
 
+function showStandby() {
+  const { standby } = now;
+  const place = find("standby");
+  say(place, standby?.acting ? `${capital(standby.sentence)}.` : "");
+  place.dataset.alarming = String(Boolean(standby?.acting) && !standby.waiting.some((row) => row.alive));
+}
+
 function showFigures() {
   say(find("figure-delivered"), rate(now.flow.delivered));
   say(find("figure-wait"), percent(now.verdict.wait_fraction));
@@ -53,6 +60,7 @@ function showAll() {
   if (!now) return;
   showVerdict();
   showScaling();
+  showStandby();
   showFigures();
   drawTopology(now);
   showCharts(history);

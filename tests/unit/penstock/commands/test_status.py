@@ -14,7 +14,7 @@ from penstock.commands.quarantine import group, merge, read_ledger
 from penstock.commands.status_display import picture, span
 from penstock.protocol.errors import SourceError
 from penstock.protocol.runtime.printable import printable
-from penstock.protocol.snapshot import Scaling, SinkRow, Snapshot, Verdict
+from penstock.protocol.snapshot import Scaling, SinkRow, Snapshot, Standby, Verdict
 from penstock.protocol.stats import CacheStats, ShardStats, WorkerStats
 
 HOSTILE = "cat/\x1b[2J[red]<b>\x9b31m.jpg"
@@ -47,6 +47,15 @@ def test_all_that_matters_fits_a_terminal_of_80_columns() -> None:
     ):
         assert words in " ".join(text.split()), words
     assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_a_ventilators_standby_is_one_line() -> None:
+    """Whether another one would take over; a stack with a single ventilator has no such line."""
+    row = Standby(acting=True, sentence=f"ventilator a/1 acts, term 9; on standby: b{HOSTILE}, last sign 0.4 s ago")
+    text = " ".join(show(make_snapshot(standby=row), width=300).split())
+    assert "Ventilator a/1 acts, term 9; on standby: bcat/" in text
+    assert "\x1b[2J" not in text.replace("\\x1b", "")
+    assert "on standby" not in show(make_snapshot())
 
 
 def test_the_copies_to_a_device_stand_next_to_the_waiting() -> None:

@@ -3,14 +3,14 @@
 import heapq
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulation.standby.shared_folder import SharedFolder
 
-from penstock.ventilator.standby.candidate import VALID, Candidate, Claim, Job, Look, Record, Renew, Seen
+from penstock.ventilator.standby.candidate import VALID, Candidate, Claim, Job, Look, Record, Renew, Seen, Waiting
 
 #: Seconds without a change after which another one claims the next number.
 TAKEOVER_S = 4.0
@@ -269,12 +269,32 @@ def test_the_longer_of_two_settings_counts() -> None:
 
 
 def test_the_status_tells_who_acts_and_who_waits() -> None:
-    """With those that wait only as long as they change their records."""
+    """With how long ago each gave a sign of life, and whether that is too long ago to take over."""
     candidate = acting()
     waiting = Record("w", "host/3", takeover_s=TAKEOVER_S, beat=1)
     job = renewal(candidate, 10.8)
     candidate.took(job, Seen(1, b"", job.record, (waiting,), done=True), 10.8, 10.9)
-    assert ("host/3",) == candidate.standing(11.0).waiting
+    [known] = candidate.standing(11.0).waiting
+    assert Waiting("host/3", known.heard_s, alive=True) == known
+    assert pytest.approx(0.1) == known.heard_s
     job = renewal(candidate, 11.6)
     candidate.took(job, Seen(1, b"", job.record, (waiting,), done=True), 11.6, 11.7)
-    assert () == candidate.standing(10.9 + TAKEOVER_S).waiting
+    [known] = candidate.standing(14.95).waiting
+    assert Waiting("host/3", known.heard_s, alive=False) == known
+    assert 5 == candidate.standing(11.7).term
+
+
+def test_the_record_of_one_that_waited_and_ended_is_removed() -> None:
+    """By the one that acts, after a long silence: otherwise such records would pile up until the next takeover."""
+    candidate = acting()
+    gone, here = (Record(name, name, takeover_s=TAKEOVER_S) for name in ("gone", "here"))
+    now, over = 10.8, []
+    while now < 10.8 + 16 * TAKEOVER_S:
+        job = renewal(candidate, now)
+        over.append(job.over)
+        waiting = (gone, replace(here, beat=len(over)))
+        candidate.took(job, Seen(1, b"", job.record, waiting, done=True), now, now)
+        now += 0.8
+    assert {(), ("gone",)} == set(over)
+    assert ("gone",) == over[-1]
+    assert 15 * TAKEOVER_S <= 0.8 * over.index(("gone",))

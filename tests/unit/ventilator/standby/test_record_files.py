@@ -1,10 +1,13 @@
 """The records in a folder: each number is claimed once, whoever tries, and what is read is what was written last."""
 
 import errno
+import json
 import os
+import socket
 import stat
 import threading
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -136,7 +139,29 @@ def test_what_is_removed_or_torn_is_no_record(tmp_path: Path) -> None:
     assert not (tmp_path / "acting-1").exists()
 
 
-@pytest.mark.parametrize("content", [b"[]", b'{"holder": 1}', b"null", b"\xff\xfe", b""])
+def said(**changes: object) -> bytes:
+    """Return the bytes of a record in which something is changed."""
+    return json.dumps(asdict(record("other")) | changes).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b'{"holder": 1}',
+        b"null",
+        b"\xff\xfe",
+        b"",
+        b"[" * 2000,
+        said(takeover_s=float("inf")),
+        said(takeover_s=float("nan")),
+        said(takeover_s=-1.0),
+        said(term=2**62),
+        said(term=-1),
+        said(beat=True),
+        said(more=1),
+    ],
+)
 def test_foreign_content_is_no_record(tmp_path: Path, content: bytes) -> None:
     """It is read as something that is not understood, and raises nothing."""
     files = RecordFiles(str(tmp_path), "one")
@@ -144,6 +169,85 @@ def test_foreign_content_is_no_record(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "acting-x").write_bytes(content)
     seen = files.do(Look(record("one")))
     assert (3, content, None) == (seen.number, seen.content, seen.record)
+
+
+def make_pipe(path: Path) -> None:
+    """Make a pipe, whose reader waits for a writer."""
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    """Make a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+def make_large(path: Path) -> None:
+    """Make a file of 1 TB, of which nothing is on the disk."""
+    with path.open("wb") as file:
+        file.truncate(10**12)
+
+
+FOREIGN: dict[str, Callable[[Path], object]] = {
+    "folder": Path.mkdir,
+    "pipe": make_pipe,
+    "socket": make_socket,
+    "link to nothing": lambda path: path.symlink_to(path.with_name("nothing")),
+    "link to itself": lambda path: path.symlink_to(path.name),
+    "link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "large file": make_large,
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_is_no_plain_small_file_is_no_record(tmp_path: Path, kind: str) -> None:
+    """Wherever it stands: nothing waits for it or reads it whole, and the next number can be claimed."""
+    files = RecordFiles(str(tmp_path), "one")
+    for name in ("acting-3", "waiting-x", "claim-x", "acting-0003", "acting-99999999999999999999"):
+        FOREIGN[kind](tmp_path / name)
+    seen = files.do(Look(record("one")))
+    assert (3, None, (record("one"),)) == (seen.number, seen.record, seen.waiting)
+    assert len(seen.content) < 3000
+    assert files.do(Claim(4, record("one"))).done
+    assert files.do(Renew(4, record("one", 2))).done
+    assert record("one", 2) == files.do(Look(record("one"))).record
+
+
+def test_a_record_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be that of one that acts: taken for none, two would act. The error names the file."""
+    files = RecordFiles(str(tmp_path), "one")
+    assert files.do(Claim(1, record("one"))).done
+    make = os.open
+
+    def refuse(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if Path(path).name == "acting-1":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return make(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)  # root may read everything
+    with pytest.raises(PermissionError, match="acting-1"):
+        RecordFiles(str(tmp_path), "two").do(Look(record("two")))
+
+
+def test_a_number_without_a_next_one_is_an_error(tmp_path: Path) -> None:
+    """A file that someone made must not let the ventilators claim for ever what nobody sees."""
+    (tmp_path / f"acting-{10**15 - 1}").touch()
+    files = RecordFiles(str(tmp_path), "one")
+    assert 10**15 - 1 == files.do(Look(record("one"))).number
+    with pytest.raises(OSError, match=r"remove acting-999999999999999: no higher number can be claimed"):
+        files.do(Claim(10**15, record("one")))
+
+
+def test_the_records_of_those_that_have_ended_are_removed_with_a_renewal(tmp_path: Path) -> None:
+    """Those only that are named; and a record tells of nobody but the one whose name its file has."""
+    files = RecordFiles(str(tmp_path), "one")
+    assert files.do(Claim(1, record("one"))).done
+    for name in ("gone", "here"):
+        RecordFiles(str(tmp_path), name).do(Look(record(name)))
+    (tmp_path / "waiting-false").write_bytes((tmp_path / "waiting-here").read_bytes())
+    assert {"gone", "here"} == {each.holder for each in files.do(Renew(1, record("one", 2))).waiting}
+    assert (record("here"),) == files.do(Renew(1, record("one", 3), over=("gone", "not there"))).waiting
+    assert {"acting-1", "waiting-here", "waiting-false"} == {path.name for path in tmp_path.iterdir()}
 
 
 def test_long_texts_do_not_change_a_records_length(tmp_path: Path) -> None:
