@@ -33,6 +33,8 @@ class SinkHello(Message):
     """Address that workers push results to."""
     trainers: Text = ""
     """Address for trainers, as seen from this host: the dashboard asks for samples there."""
+    host: Text = ""
+    """Name of its host: workers of that name run on the same machine, and are preferred for its samples."""
     version: Text
     """Penstock's version."""
 

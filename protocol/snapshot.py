@@ -84,6 +84,8 @@ class Flow(Message):
     """Samples sent by workers to the sink per second."""
     made_bytes: Amount = 0.0
     """Bytes of these samples per second."""
+    near_bytes: Amount = 0.0
+    """Bytes per second of those that went to a sink on the worker's host."""
     batches: Amount = 0.0
     """Batches sent by the sink to trainers per second."""
     delivered: Amount = 0.0

@@ -79,6 +79,8 @@ class WorkerStats(Message):
     """Samples in these results."""
     bytes: Count = 0
     """Bytes of these samples."""
+    near_bytes: Count = 0
+    """Bytes of the samples that went to a sink on the worker's host."""
     items: Count = 0
     """Items processed, failed ones included."""
     failures: Count = 0

@@ -56,6 +56,8 @@ class SinkAddress(Message):
     """Address to push results to."""
     incarnation: Text = ""
     """Fresh for each start of the sink: after a restart, it no longer knows the memory that was lent to it."""
+    host: Text = ""
+    """Name of its host."""
 
 
 class WorkerWelcome(Message):

@@ -162,6 +162,7 @@ class Sink:
             name=settings.name,
             results=reached,
             trainers=advertised(seen_at, ventilator, host_name()),
+            host=settings.node or host_name(),
             version=__version__,
         )
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from penstock.protocol.runtime.settings import ServiceSettings
+from penstock.protocol.runtime.settings import NodeSettings
 from penstock.protocol.transport.own_sockets import OWN_RESULTS, OWN_TRAINERS, OWN_VENTILATOR, Address, Addresses
 from penstock.sink.output.options import WriterOptions
 
@@ -21,7 +21,7 @@ def _check_name(name: str) -> str:
     return name
 
 
-class SinkSettings(ServiceSettings, WriterOptions):
+class SinkSettings(NodeSettings, WriterOptions):
     """Restores order, forwards batches to trainers and, with a writer, records a stream to a file."""
 
     ventilator: Addresses = OWN_VENTILATOR

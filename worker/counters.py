@@ -19,6 +19,8 @@ class Counters:
     def __init__(self) -> None:
         """Start at zero."""
         self.tasks = self.samples = self.bytes = self.items = self.failures = 0
+        #: Bytes of samples that went to a sink on this host.
+        self.near_bytes = 0
         self.stages = {stage: Histogram() for stage in STAGES}
 
     def add(self, timings: Timings, arrays: Sequence[Array], items: int, failures: int) -> None:

@@ -41,6 +41,8 @@ class Setup:
     sinks: Sequence[SinkAddress]
     #: Most memory (bytes) to share with each sink; 0: none.
     shared_bytes: int = 0
+    #: The names of the sinks on this host.
+    near: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ class Executor:
             tasks=counters.tasks,
             samples=counters.samples,
             bytes=counters.bytes,
+            near_bytes=counters.near_bytes,
             items=counters.items,
             failures=counters.failures,
             spent=counters.spent,
@@ -252,6 +255,8 @@ class Executor:
             frames=wire.frames_of(plan.schema, outcome.arrays),
         )
         deliveries = links.deliveries(loaded.task, plan, result, outcome.arrays, loan)
+        near = self._setup.near if self._setup else ()
+        self.counters.near_bytes += plan.sample_bytes * sum(each.samples for each in deliveries if each.sink in near)
         while deliveries and not self._stopping:
             if self._follow(links).is_empty:
                 with self._changed:  # no sink has said hello yet

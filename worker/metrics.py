@@ -10,6 +10,7 @@ METRICS = (
     Definition("penstock_worker_tasks_total", "counter", "Tasks whose result was sent"),
     Definition("penstock_worker_samples_total", "counter", "Samples in them"),
     Definition("penstock_worker_sent_bytes_total", "counter", "Bytes of those samples"),
+    Definition("penstock_worker_near_bytes_total", "counter", "Bytes of them for a sink on the same host"),
     Definition("penstock_worker_items_total", "counter", "Items worked on, by outcome: made, failed", ("outcome",)),
     Definition("penstock_worker_leases", "gauge", "Tasks held, the running one included"),
     Definition(
@@ -39,6 +40,7 @@ def fill(page: MetricsPage, counters: Counters, stats: WorkerStats, held: int) -
     page.add("penstock_worker_tasks_total", counters.tasks)
     page.add("penstock_worker_samples_total", counters.samples)
     page.add("penstock_worker_sent_bytes_total", counters.bytes)
+    page.add("penstock_worker_near_bytes_total", counters.near_bytes)
     failures = counters.failures
     page.add_each("penstock_worker_items_total", {"made": max(0, counters.items - failures), "failed": failures})
     page.add("penstock_worker_leases", held)

@@ -27,7 +27,7 @@ from penstock.protocol.messages import (
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.runtime.metrics import Metrics, MetricsPage
 from penstock.protocol.runtime.service import Service, host_name, run
-from penstock.protocol.runtime.settings import ServiceSettings
+from penstock.protocol.runtime.settings import NodeSettings
 from penstock.protocol.runtime.ventilator_links import VentilatorLinks
 from penstock.protocol.stats import few
 from penstock.protocol.transport.addresses import check_peer_address, host_of, reachable
@@ -56,7 +56,7 @@ _SPARE_BYTES = 64_000_000
 _LEAVE_S = 2.0
 
 
-class WorkerSettings(ServiceSettings):
+class WorkerSettings(NodeSettings):
     """Decodes and transforms images; start as many as there are cores, on any machine."""
 
     ventilator: Addresses = OWN_VENTILATOR
@@ -109,9 +109,8 @@ class Worker:
         self._stale = False
         self._executor = Executor(service.hub, name)
         self._ventilator = VentilatorLinks(service.hub, settings.ventilator, _FROM_VENTILATOR)
-        hello = Hello(
-            worker=name, incarnation=uuid.uuid4().hex, host=host_name(), slots=settings.slots, version=__version__
-        )
+        host = settings.node or host_name()
+        hello = Hello(worker=name, incarnation=uuid.uuid4().hex, host=host, slots=settings.slots, version=__version__)
         intervals = Intervals(heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s)
         self._task_timeout_s = intervals.task_timeout_s
         now = time.monotonic()
@@ -199,7 +198,8 @@ class Worker:
         self._pipelines = {plan.name: self._pipeline(plan, roots, cache) for plan in welcome.streams}
         self._stale = False
         sinks = self._usable(welcome.sinks)
-        self._executor.configure(Setup(self._pipelines, sinks, self._shared_bytes(welcome)))
+        near = frozenset(sink.name for sink in sinks if sink.host == self._core.hello.host)
+        self._executor.configure(Setup(self._pipelines, sinks, self._shared_bytes(welcome), near))
         told = {sink.name: sink.results for sink in sinks}
         shown = {"sink": told[""]} if "" in told else {"sinks": told} if told else {"sink": "(none yet)"}
         self._service.log.info("welcomed", streams=sorted(self._pipelines), **shown)

@@ -109,6 +109,8 @@ class Delivery:
     sink: str
     result: Result
     arrays: Sequence[Array]
+    #: How many samples that is.
+    samples: int
 
 
 class SinkLinks:
@@ -154,8 +156,9 @@ class SinkLinks:
         A destination that is gone gets nothing: what its successor lacks is leased again.
         """
         if not task.destinations:
-            link = self._links.get("")
-            return [Delivery("", *link.message(result, arrays, loan)) if link else Delivery("", result, arrays)]
+            link, count = self._links.get(""), len(arrays[0]) if arrays else 0
+            message = link.message(result, arrays, loan) if link else (result, arrays)
+            return [Delivery("", *message, count)]
         positions = positions_of(plan, task.key, {failure.offset for failure in result.failures})
         deliveries = []
         room_bytes = sum(-(-array.nbytes // _ALIGNED) * _ALIGNED for array in arrays)
@@ -170,7 +173,7 @@ class SinkLinks:
             shared = result.model_copy(
                 update={"shares": destination.positions, "frames": wire.frames_of(plan.schema, share) if share else ()}
             )
-            deliveries.append(Delivery(destination.sink, *link.message(shared, share, lent)))
+            deliveries.append(Delivery(destination.sink, *link.message(shared, share, lent), len(rows)))
         return deliveries
 
     def push(self, deliveries: list[Delivery], wait_s: float) -> None:

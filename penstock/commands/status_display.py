@@ -64,12 +64,13 @@ def picture(snapshot: Snapshot, address: str, room: int | None = None, silent_s:
     if silent_s:
         words = f"No answer from {address} for {silent_s:.0f} s: what you see is from then. Trying again; Ctrl-C ends."
         parts += [Text(words, "bold red"), Text()]
-    parts += [*_verdict(snapshot), Text(), _flow(snapshot), Text(), _streams(snapshot)]
+    near = list(_near(snapshot))
+    parts += [*_verdict(snapshot), Text(), _flow(snapshot), *near, Text(), _streams(snapshot)]
     copies, cache = list(_copies(snapshot.trainers)), [*_cache(snapshot.workers), *_shards(snapshot.workers)]
     parts += [*copies, Text()]
     sinks = list(_sinks(snapshot))
     others = _OTHER_ROWS + len(snapshot.streams) + len(cache) + len(copies) + (snapshot.scaling.wanted is not None)
-    others += snapshot.standby is not None
+    others += (snapshot.standby is not None) + len(near)
     others += len(snapshot.sinks) + 2 if sinks else 0
     rows = None if room is None else max(_FEWEST_WORKERS, room - others)
     parts += [*sinks, _workers(snapshot.workers, rows), *cache, Text(), *_quarantine(snapshot, address)]
@@ -109,6 +110,14 @@ def _flow(snapshot: Snapshot) -> RenderableType:
         (several(len(snapshot.trainers), "trainer") + writers, "bold"),
     ]
     return Text.assemble(*parts)
+
+
+def _near(snapshot: Snapshot) -> Iterator[RenderableType]:
+    """Yield how much of the samples stays on its host, if there are several sinks, and workers on several hosts."""
+    flow = snapshot.flow
+    if len(snapshot.sinks) > 1 and len({worker.host for worker in snapshot.workers}) > 1 and flow.made_bytes:
+        words = f"{share(min(1.0, flow.near_bytes / flow.made_bytes))} of the samples' bytes stay on their host"
+        yield Text(f"{words}, {size(max(0.0, flow.made_bytes - flow.near_bytes))}/s cross the network", "dim")
 
 
 def _streams(snapshot: Snapshot) -> RenderableType:

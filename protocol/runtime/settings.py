@@ -84,6 +84,14 @@ class ServiceSettings(Settings):
     """Trace one task in this many."""
 
 
+class NodeSettings(ServiceSettings):
+    """Options of services that make or take samples: those of one machine belong together."""
+
+    node: str = Field(default="", max_length=255)
+    """Name of the machine, equal for all workers and sinks on it; default: the host's name. Workers are preferred for
+    what a sink of the same name needs. In containers, which have host names of their own, give them the machine's."""
+
+
 def prepare(model: type[AnySettings], command: str) -> None:
     """Make the parser of `penstock <command>` now: processes that are forked from this one need not."""
     _made[model, command] = _parser(model, command)

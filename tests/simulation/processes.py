@@ -195,7 +195,11 @@ class SinkProcess(Process):
         super().start()
         network = self.world.network
         hello = SinkHello(
-            incarnation=f"{self.name} {self.generation}", name=self.sink, results=self.results, version=VERSION
+            incarnation=f"{self.name} {self.generation}",
+            name=self.sink,
+            results=self.results,
+            host=self.world.scenario.hosts.get(self.name, self.name),
+            version=VERSION,
         )
         disk = self.world.disk if self is self.world.sink else None
         self.writer = Writer(self, disk, self._wrote) if disk else None

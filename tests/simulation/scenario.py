@@ -110,6 +110,8 @@ class Scenario:
     boasts: bool = False
     #: The names of the sinks; an empty one: there is one, which is alone.
     sinks: tuple[str, ...] = ("",)
+    #: The hosts of processes, where several share one; others are on hosts of their own.
+    hosts: Mapping[str, str] = field(default_factory=dict[str, str])
     #: Ventilators that share a folder of records, one of which acts; of a single one, there is no folder.
     ventilators: tuple[str, ...] = ("ventilator",)
     #: What processes go by until the ventilator's intervals arrive.

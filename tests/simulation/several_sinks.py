@@ -50,6 +50,23 @@ _ADOPTING = Dice(
     silence_s=(4.0,),
     task_timeout_s=(15.0,),
 )
+#: A rank on each of four nodes reads as fast as two workers a node can make.
+_NODES = replace(
+    _ADOPTING,
+    items=((400, 400),),
+    patches=(1,),
+    batch=(4,),
+    mix=(1,),
+    task_items=(4,),
+    window_samples=(200,),
+    workers=(8, 8),
+    slots=(3,),
+    task_s=(0.4,),
+    think_s=(0.001,),
+    tasks=(100,),
+    epochs=1.0,
+    heal_s=(1.5, 2.0),
+)
 #: Seconds between two deaths; for which a sink was deaf by then; until the next start; and for which, after that start,
 #: the sinks that have heard cannot be heard: less than a ventilator waits for them (2.5 heartbeats of 1 s), with one
 #: heartbeat until they notice that it is another one.
@@ -115,6 +132,25 @@ def spread(scenario: Scenario, seed: int, *, sinks: Sequence[int] = _SINKS, rank
     scenario.sinks = tuple("abcd"[: rng.choice(sinks)])
     scenario.trainers = tuple(_spread(scenario, ranks, rng))
     scenario.faults = tuple(sorted((_aim(fault, scenario, rng) for fault in scenario.faults), key=lambda f: f.when))
+    settle_down(scenario, random.Random(seed + 6))
+    return scenario
+
+
+def settle_down(scenario: Scenario, rng: random.Random) -> None:
+    """Put sinks and workers on hosts: some sinks share one or have workers beside them, some workers are elsewhere."""
+    sinks, workers = scenario.sink_names, [f"worker {n}" for n in range(len(scenario.workers))]
+    nodes = [f"node {n}" for n in range(len(sinks))]
+    scenario.hosts = {name: rng.choice(nodes) for name in sinks} | {
+        name: rng.choice([*nodes, "elsewhere"]) for name in workers
+    }
+
+
+def make_nodes(seed: int) -> Scenario:
+    """Return a schedule on four nodes, each with a rank, a sink and two workers, in which nothing goes wrong."""
+    scenario = spread(draw(seed, _NODES), seed, sinks=(4,), ranks=(4,))
+    scenario.trainers = tuple(replace(part, sink=part.rank) for part in scenario.trainers)
+    sinks, workers = enumerate(scenario.sink_names), range(len(scenario.workers))
+    scenario.hosts = {name: f"node {n}" for n, name in sinks} | {f"worker {n}": f"node {n % 4}" for n in workers}
     return scenario
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simulation.processes import SinkProcess
     from simulation.scenario import TrainerPart
     from simulation.trainer_process import TrainerProcess
+    from simulation.worker_process import WorkerProcess
     from simulation.world import World
 
 
@@ -86,6 +87,14 @@ class Sharing:
         """Check what the trainers of a schedule with flaky items got: the same failed for all of them."""
         for got in (got for trainer in trainers for got in trainer.got):
             got.check(lru_cache(maxsize=None)(lambda epoch, plan=got.plan: self.failed(plan, epoch)))
+
+    def sent(self, worker: "WorkerProcess", sink: str, result: Result) -> None:
+        """Count the samples that a worker sends, and those of them that stay on its host."""
+        scenario = self._world.scenario
+        samples = ranges.size(result.shares or ())
+        self._world.notes["samples sent"] += samples
+        if sink and scenario.hosts.get(worker.name) == scenario.hosts.get(f"sink {sink}", ""):
+            self._world.notes["samples that stayed"] += samples
 
     def arrived(self, sink: "SinkProcess", result: Result) -> None:
         """Note which samples came to which of several sinks."""

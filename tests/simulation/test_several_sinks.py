@@ -8,15 +8,26 @@ from collections import Counter
 
 import pytest
 from simulation.runner import run_schedule
-from simulation.several_sinks import family_of, make_adopting, make_flaky, make_scenario, misplaced
+from simulation.several_sinks import family_of, make_adopting, make_flaky, make_nodes, make_scenario, misplaced
 from simulation.world import World
 
+from penstock.ventilator.core import dispatch
+
 pytestmark = pytest.mark.simulation
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Homes are found as soon as workers or sinks come or go: schedules are short."""
+    monkeypatch.setattr(dispatch, "_HOMES_S", 0.02)
+
 
 #: Schedules that belong to every run, those of one test, and those of one with flaky items.
 _ALWAYS, _CHUNK, _FLAKY = 1_000, 100, 40
 #: Schedules in which ventilators adopt what an earlier one has published.
 _ADOPTING = 12
+#: Schedules of nodes that nothing disturbs.
+_NODES = 4
 #: All of them: the rest belongs to the long tier.
 _SCHEDULES = max(_ALWAYS, int(os.environ.get("SCHEDULES", "20000")) // 4)
 
@@ -73,6 +84,18 @@ def test_a_ventilator_adopts_what_any_sink_knows() -> None:
         assert 0 == world.notes["sinks disagree"], f"adopting seed {seed}"
         stopped += bool(world.notes["cannot be made again"])
     assert stopped <= _ADOPTING // 2, "an item that was made for one sink is tried at several workers for another"
+
+
+def test_samples_stay_on_the_node_that_trains_on_them() -> None:
+    """Its own workers make them, whoever is free first, but for those that begin before all are there.
+
+    Without hosts, it would be a quarter.
+    """
+    notes: Counter[str] = Counter()
+    for seed in range(_NODES):
+        notes += run_schedule(World(make_nodes(seed)), f"nodes seed {seed}", then=count_misplaced).notes
+    assert 0 == notes["misplaced samples"]
+    assert notes["samples that stayed"] > 0.7 * notes["samples sent"], notes
 
 
 @pytest.mark.skipif("SHARED_SEED" not in os.environ, reason="runs one schedule alone: SHARED_SEED=1234")

@@ -42,7 +42,7 @@ class WorkerProcess(Process):
         hello = Hello(
             worker=f"{self.name}/{self.generation}",
             incarnation=f"{self.name}/{self.generation}",
-            host=self.name,
+            host=self.world.scenario.hosts.get(self.name, self.name),
             slots=self.part.slots,
             version=VERSION,
         )
@@ -157,6 +157,7 @@ class WorkerProcess(Process):
         result, arrays = make_result(plan, task, scenario.failing[plan.name] | unlucky, self.session.hello.worker)
         for sink, share, rows in shares_of(plan, task, result, arrays):
             if sink in self._sinks:
+                self.world.sharing.sent(self, sink, share)
                 self.world.network.ask(self, self._pusher, self._sinks[sink], share, rows)
         self.running = None
         if rng.random() < scenario.crash_after_push:

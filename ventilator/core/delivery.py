@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from penstock.protocol.instructions import Note
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.work import Work
-from penstock.ventilator.core.workers import Worker, Workers
+from penstock.ventilator.core.worker import Worker
+from penstock.ventilator.core.workers import Workers
 
 #: How often the time that a result is waited for, and that a worker is benched for, doubles at most.
 _DOUBLINGS = 4

@@ -5,14 +5,15 @@ checks. An item that a worker has failed goes to another worker if the sink asks
 keep decoded images, a worker gets work that is at home on its host first (`homes.py`), and any other if there is none.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Instruction, Send
 from penstock.protocol.lease_proofs import LeaseProver
-from penstock.protocol.messages import Destination, Task, Tasks
-from penstock.ventilator.core.homes import Homes
+from penstock.protocol.messages import Task, Tasks
+from penstock.ventilator.core.hosts.homes import Homes
 from penstock.ventilator.core.second_words import SecondWords
+from penstock.ventilator.core.sinks.links import Sinks
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
 from penstock.ventilator.core.work import Work
@@ -29,22 +30,23 @@ _TASKS = 16
 class Dispatcher:
     """Leases ready work to workers with free slots."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is brought together here
         self,
         queues: Mapping[str, StreamQueue],
         workers: Workers,
+        sinks: Sinks,
         suspects: Suspects,
         prover: LeaseProver,
         second_words: SecondWords,
+        *,
         log: EventLog,
     ) -> None:
-        """Lease the work of `queues` to `workers`; suspected work goes through `suspects`."""
-        #: Says where the samples of a unit of work go; nothing: to the only sink.
-        self.destinations: Callable[[Work], tuple[Destination, ...]] = lambda _: ()
+        """Lease the work of `queues` to `workers`, for `sinks`; suspected work goes through `suspects`."""
         self._queues, self._workers, self._suspects, self._log = queues, workers, suspects, log
+        self._sinks = sinks
         self._only = next(iter(queues.values())) if len(queues) == 1 else None
         self._homes = next((homes for queue in queues.values() if (homes := queue.parts.homes) is not None), Homes())
-        self._version, self._homed_at = 0, -_HOMES_S
+        self._version, self._homed_at, self._homed = (0, 0), -_HOMES_S, False
         self._prover, self._second_words = prover, second_words
 
     def dispatch(self, now: float) -> list[Instruction]:
@@ -57,8 +59,10 @@ class Dispatcher:
         while self._workers.free and (choice := self._next()):
             queue, work, wanted = choice
             avoided = self._second_words.avoided(work, now)
-            host = queue.parts.home(work.key) if wanted else ""
-            peer = self._workers.lease(work.key, now, avoided, host, wanted)
+            parts = queue.parts
+            host = parts.home(work.key) if wanted else ""
+            can_wait = bool(host) and parts.can_wait(work.key)
+            peer = self._workers.lease(work.key, now, avoided, wanted, host, can_wait=can_wait)
             if peer is None:
                 refused.append((queue, work))
             else:
@@ -74,7 +78,7 @@ class Dispatcher:
         name, vouched = worker.hello.worker, worker.number in work.doubted_by
         made = queue.task(work)
         lease = self._prover.lease(key, name, worker.number, [item.name for item in made.items], vouched=vouched)
-        task = Task(key, made.attempt, made.epoch, made.items, lease, self.destinations(work))
+        task = Task(key, made.attempt, made.epoch, made.items, lease, self._sinks.destinations(work))
         if peer in outgoing:
             outgoing[peer].append(task)
         else:
@@ -83,19 +87,19 @@ class Dispatcher:
 
     def _next(self) -> tuple[StreamQueue, Work, bytes] | None:
         """Take the ready work that comes next, of all streams, and if homes matter the worker that it was taken for."""
-        if not self._homes:
+        if not self._homed:
             queue = self._only or self._foremost("", elsewhere=True)
             work = queue and queue.pop()
             return (queue, work, b"") if queue and work else None
         for peer in self._workers.waiting():
-            host, elsewhere = "", True
-            if peer:
-                worker = self._workers[peer]
-                host, elsewhere = worker.hello.host, len(worker.held) < _ENOUGH
+            worker = self._workers[peer]
+            host, elsewhere = worker.hello.host, not self._homes or len(worker.held) < _ENOUGH
             queue = self._foremost(host, elsewhere=elsewhere)
             work = queue and queue.pop(host, elsewhere=elsewhere)
             if queue and work:
                 return queue, work, peer
+            if elsewhere:  # nothing is ready
+                return None
         return None
 
     def _foremost(self, host: str, *, elsewhere: bool) -> StreamQueue | None:
@@ -110,13 +114,17 @@ class Dispatcher:
         return self._queues[min(leads)[1]] if leads else None
 
     def _find_homes(self, now: float) -> None:
-        """Find homes anew if workers came or went, where a stream keeps decoded images."""
-        if self._version == self._workers.version or now < self._homed_at + _HOMES_S:
+        """Find homes anew if workers or sinks came or went."""
+        if self._version == (self._workers.version, self._sinks.version) or now < self._homed_at + _HOMES_S:
             return
-        self._version, self._homed_at = self._workers.version, now
-        kept = [queue for queue in self._queues.values() if queue.parts.homes is not None]
-        if kept and self._homes.update(self._workers.hosts()):
-            for queue in kept:
+        hosts, queues = self._workers.hosts(), self._queues.values()
+        changed = self._sinks.find_hosts(hosts)
+        changed |= any(queue.parts.homes is not None for queue in queues) and self._homes.update(hosts)
+        self._version, self._homed_at = (self._workers.version, self._sinks.version), now
+        self._homed = bool(self._homes or self._sinks.hosts)
+        self._workers.sort_by_host(matters=self._homed)
+        if changed:
+            for queue in queues:
                 queue.rehome()
 
 

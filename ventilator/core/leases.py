@@ -41,7 +41,7 @@ from penstock.protocol.stats import LEDGER_KEPT, few
 from penstock.ventilator.core.delivery import Delivery
 from penstock.ventilator.core.dispatch import Dispatcher
 from penstock.ventilator.core.hedging import Hedging
-from penstock.ventilator.core.homes import Homes
+from penstock.ventilator.core.hosts.homes import Homes
 from penstock.ventilator.core.lease_ends import LeaseEnds
 from penstock.ventilator.core.observation import LeasesObservation
 from penstock.ventilator.core.poison import Poison
@@ -52,7 +52,8 @@ from penstock.ventilator.core.sinks.links import Sinks
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.suspects import Suspects
 from penstock.ventilator.core.work import WorkSource
-from penstock.ventilator.core.workers import Worker, Workers
+from penstock.ventilator.core.worker import Worker
+from penstock.ventilator.core.workers import Workers
 
 #: Missed heartbeats after which a worker gets nothing new: if it is dead, new work would be charged with its death.
 _QUIET_BEATS = 2.0
@@ -113,8 +114,8 @@ class Leases:
         second_words = SecondWords(self.workers, self.policy.second_word_s)
         suspects = Suspects(self.workers, second_words, self.policy.hedge_s)
         prover = LeaseProver(lease_key)
-        self._dispatcher = Dispatcher(self.queues, self.workers, suspects, prover, second_words, self.log)
-        self._dispatcher.destinations = self.sinks.destinations
+        dispatched = self.queues, self.workers, self.sinks
+        self._dispatcher = Dispatcher(*dispatched, suspects, prover, second_words, log=self.log)
         self._delivery = Delivery(self.workers, self.policy.confirm_s)
         self._hedging = Hedging(self.workers, self.policy.hedge_s, self.policy.hedge_factor, self.log)
         self._poison = Poison(self.queues, self.workers)

@@ -4,11 +4,11 @@ Part of the leases core: no socket, no clock. A task is cut by its items' homes 
 images, and into single items where one of them is suspected or doubted. `stream_queue.py` says when.
 """
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
 from penstock.protocol.messages import TaskKey
 from penstock.protocol.plan import StreamPlan
-from penstock.ventilator.core.homes import Homes
+from penstock.ventilator.core.hosts.homes import Homes
 
 
 class Parts:
@@ -18,6 +18,10 @@ class Parts:
         """Start without tasks; `homes` are those of the items, if the stream keeps decoded images."""
         self._plan = plan
         self.homes = homes if plan.settings.cache is not None else None
+        #: Says which host's sink wants a unit's samples; empty: it does not matter (`sinks/nearness.py`).
+        self.wanted_at: Callable[[TaskKey], str] = lambda _: ""
+        #: Says whether a sink that wants its samples lacks so much that it must not wait for a worker on that host.
+        self.presses: Callable[[TaskKey], bool] = lambda _: True
         self._units: dict[int, list[TaskKey]] = {}
         #: Of the tasks that are divided: each item's unit, and the offsets of the items that the sink has.
         self._unit_of: dict[int, dict[int, TaskKey]] = {}
@@ -97,8 +101,14 @@ class Parts:
         return [self._name(ordinal, offsets) for offsets in groups]
 
     def home(self, key: TaskKey) -> str:
-        """Return the host that keeps most of a unit's images; empty if that is not known."""
-        return self.homes.home(self._plan.indices(key.ordinal, key.which)) if self.homes else ""
+        """Return the host that keeps most of a unit's images, or else wants most of its samples; empty: any."""
+        if self.homes:
+            return self.homes.home(self._plan.indices(key.ordinal, key.which))
+        return self.wanted_at(key)
+
+    def can_wait(self, key: TaskKey) -> bool:
+        """Return whether a unit may wait for a worker at its home that has a free slot and is busy."""
+        return bool(self.homes) or not self.presses(key)
 
     def holding(self, ordinal: int, offset: int) -> TaskKey | None:
         """Return the unit of several items that holds this one."""

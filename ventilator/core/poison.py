@@ -12,7 +12,8 @@ from penstock.protocol.messages import Quarantined
 from penstock.ventilator.core.item_deaths import Charge, Loss
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.work import Work
-from penstock.ventilator.core.workers import Worker, Workers
+from penstock.ventilator.core.worker import Worker
+from penstock.ventilator.core.workers import Workers
 
 #: Charges that are remembered in case the worker turns up again.
 _CHARGES = 1024

@@ -34,8 +34,12 @@ class ReadyWork:
         `home` says which host has a unit's items; empty: any.
         """
         self._works, self._deaths, self._split, self._home = works, deaths, split, home
-        #: A heap for each home.
+        #: The lowest missing task, which is never passed over, and how many tasks behind the lowest ready work that may
+        #: be which is at a worker's home (`StreamQueue.need` sets them).
+        self.head, self.far = 0, 0
+        #: A heap for each home; no entry in any of them has a lower ordinal than the other number.
         self._heaps: dict[str, list[Entry]] = {}
+        self._floor = 0
         #: The units that hold a suspect alone, and that item; among them all ready ones. `suspects.py` leases them.
         self._apart: dict[TaskKey, int] = {}
         #: The same by item, and in a heap; entries that are in `_apart` no more are out of date.
@@ -48,18 +52,18 @@ class ReadyWork:
             work.ready = True
             self._place(work.key)
 
-    def pop(self, host: str = "", far: int = 0, *, elsewhere: bool = True) -> Work | None:
+    def pop(self, host: str = "", *, elsewhere: bool = True) -> Work | None:
         """Take the ready work with the lowest position that holds no suspect, or None.
 
-        With a `host`, take what is at home there, or anywhere, first: unless the lowest of all is more than `far` tasks
-        behind, or there is none; then only if `elsewhere`.
+        With a `host`, take what is at home there, or anywhere, first: unless it is more than `far` tasks behind the
+        lowest of all, or that is the `head`, or there is none; then only if `elsewhere`.
         """
         if not host and len(self._heaps) == 1:  # nearly always
             [heap] = self._heaps.values()
             work = self._top_of(heap)
             if work is None:
                 return None
-        elif (found := self._choose(host, far, elsewhere=elsewhere)) is not None:
+        elif (found := self._choose(host, elsewhere=elsewhere)) is not None:
             home, work = found
             heap = self._heaps[home]
         else:
@@ -68,25 +72,36 @@ class ReadyWork:
         work.ready, work.tried = False, True
         return work
 
-    def find(self, host: str = "", far: int = 0, *, elsewhere: bool = True) -> Work | None:
+    def find(self, host: str = "", *, elsewhere: bool = True) -> Work | None:
         """Return the work that `pop` would take."""
-        found = self._choose(host, far, elsewhere=elsewhere)
+        found = self._choose(host, elsewhere=elsewhere)
         return found and found[1]
 
-    def _choose(self, host: str, far: int, *, elsewhere: bool) -> tuple[str, Work] | None:
+    def _choose(self, host: str, *, elsewhere: bool) -> tuple[str, Work] | None:
         """Return what `pop` takes, and the home that it is kept under."""
-        work = self.top()
-        home = self._lowest()
-        if work is None or home is None:
-            return None
-        if host and home not in ("", host):
-            near = [(heap[0], at) for at in ("", host) if (heap := self._heaps.get(at)) and self._top_of(heap)]
-            if near and min(near)[0][0] - work.key.ordinal <= far:
-                home = min(near)[1]
-            elif not elsewhere:
-                return None
-            work = self._top_of(self._heaps[home])  # looking at one may have set others' work apart
-        return (home, work) if work else self._choose(host, far, elsewhere=elsewhere)
+        while True:
+            home = self._near(host) if host else None
+            if home is None or self._heaps[home][0][0] > self._reach():
+                work = self.top()
+                lowest = self._lowest()
+                if work is None or lowest is None:
+                    return None
+                self._floor = work.key.ordinal
+                if home is None or not self._heaps[home] or self._heaps[home][0][0] > self._reach():
+                    if host and not elsewhere and lowest not in ("", host):
+                        return None
+                    home = lowest
+            if work := self._top_of(self._heaps[home]):  # looking at one may have set others' work apart
+                return home, work
+
+    def _near(self, host: str) -> str | None:
+        """Return the home of the lowest work that is at home on a host, or anywhere; None if there is none."""
+        near = [(heap[0], at) for at in ("", host) if (heap := self._heaps.get(at)) and self._top_of(heap)]
+        return min(near)[1] if near else None
+
+    def _reach(self) -> int:
+        """Return the highest ordinal that is taken before lower ones, as far as it is known which these are."""
+        return self._floor + (self.far if self._floor > self.head else 0)
 
     def top(self) -> Work | None:
         """Return the lowest ready work that holds no suspect, or None; set suspects before it apart."""
@@ -199,6 +214,7 @@ class ReadyWork:
         home = self._home_of(work)
         if home not in self._heaps:
             self._heaps[home] = []
+        self._floor = min(self._floor, work.key.ordinal)
         heappush(self._heaps[home], entry(work.key))
 
     def _set_apart(self, key: TaskKey) -> None:
@@ -232,6 +248,7 @@ class ReadyWork:
 
     def validate(self) -> None:
         """Raise AssertionError if something is ready that could not be leased."""
+        assert all(heap[0][0] >= self._floor for heap in self._heaps.values() if heap)  # noqa: S101
         standing = {each[3] for heap in self._heaps.values() for each in heap}
         apart = {each[3] for each in self._apart_heap}
         for key, work in self._works.items():

@@ -14,7 +14,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_S
 from penstock.protocol.runtime.printable import printable
-from penstock.ventilator.core.homes import Homes
+from penstock.ventilator.core.hosts.homes import Homes
 from penstock.ventilator.core.item_deaths import Charge, ItemDeaths, Loss
 from penstock.ventilator.core.parts import Parts
 from penstock.ventilator.core.ready_work import ReadyWork
@@ -72,6 +72,8 @@ class StreamQueue:
         self._now = now
         over: list[Work | None] = []
         missing = need.missing if need else ()
+        if missing:
+            self._ready.head, self._ready.far = missing[0][0], ranges.size(missing) // 2
         if missing and (not self.missing or missing[0][0] != self.missing[0][0]):
             self.head_since = now
         arrived_whole, fresh = ranges.subtract(self.missing, missing), ranges.subtract(missing, self.missing)
@@ -116,16 +118,11 @@ class StreamQueue:
 
     def pop(self, host: str = "", *, elsewhere: bool = True) -> Work | None:
         """Take the ready work with the lowest position that holds no suspect, or None; see `ReadyWork.pop`."""
-        return self._ready.pop(host, self._far if host else 0, elsewhere=elsewhere)
-
-    @property
-    def _far(self) -> int:
-        """Return how many tasks behind the lowest one a host's own work may be."""
-        return ranges.size(self.missing) // 2
+        return self._ready.pop(host, elsewhere=elsewhere)
 
     def lead(self, host: str = "", *, elsewhere: bool = True) -> float | None:
         """Return how far the work that `pop` would take is ahead of the trainer, in windows; None: it takes none."""
-        work = self._ready.find(host, self._far if host else 0, elsewhere=elsewhere)
+        work = self._ready.find(host, elsewhere=elsewhere)
         if work is None:
             return None
         return (work.key.ordinal - self.missing[0][0]) * self.plan.task_samples / self.plan.window()

@@ -10,7 +10,8 @@ from collections.abc import Collection
 from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.work import Work
-from penstock.ventilator.core.workers import Worker, Workers
+from penstock.ventilator.core.worker import Worker
+from penstock.ventilator.core.workers import Workers
 
 
 class Suspects:

@@ -6,93 +6,15 @@ Part of the leases core: no socket, no clock. Units of work are known here by na
 from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 
 from penstock.protocol.heartbeat import Liveness
-from penstock.protocol.messages import Hello, TaskKey, WorkerStats
-from penstock.ventilator.core.observation import WorkerObservation
+from penstock.protocol.messages import Hello, TaskKey
+from penstock.ventilator.core.hosts.lines import HostLines
+from penstock.ventilator.core.worker import Worker
 
 #: Workers that are remembered after they went, and numbers of workers, while there are not more.
 _LEFT, _REMEMBERED = 64, 4096
 _NOBODY: frozenset[bytes] = frozenset()
-
-
-@dataclass(slots=True)
-class Worker:
-    """One worker as the ventilator knows it."""
-
-    hello: Hello
-    live: Liveness
-    #: Its number, which its leases bear; it keeps it when it connects again.
-    number: int = 0
-    #: Its leases, with their start, oldest first: it runs the first.
-    held: dict[TaskKey, float] = field(default_factory=dict)
-    #: The leases that its last heartbeat listed.
-    acknowledged: AbstractSet[TaskKey] = frozenset()
-    #: Its last statistics, and when they came.
-    stats: WorkerStats | None = None
-    stats_at: float = 0.0
-    #: When it began the task that it runs: at its last finish, or at its first lease after being idle.
-    busy_since: float = 0.0
-    #: Holds up the stream: gets nothing new until it finishes something.
-    stalled: bool = False
-    #: Has missed a heartbeat or two: gets nothing new until it is heard again.
-    quiet: bool = False
-    #: Why its results do not reach the sink, in its own words; empty if they do. It gets nothing new while they do not.
-    blocked: str = ""
-    #: When the sink was last seen to have one of its results, and when the newest of these was sent.
-    arrived_at: float = 0.0
-    arrived_up_to: float = 0.0
-    #: How often its results did not arrive since one did; until when it gets nothing new for that, and whether so now.
-    misses: int = 0
-    benched_until: float = 0.0
-    benched: bool = False
-    #: Gets suspected work only, one piece at a time.
-    reserved: bool = False
-    #: How many tasks it may hold, as of when that was last considered; 0 while it gets nothing new.
-    room: int = 0
-
-    @property
-    def able(self) -> bool:
-        """Whether it may get anything now."""
-        return not (self.stalled or self.quiet or self.blocked or self.benched)
-
-    @property
-    def most(self) -> int:
-        """Tasks that it may hold now, of those that are not suspected."""
-        if self.reserved or not self.able:
-            return 0
-        return 1 if self.misses else self.hello.slots
-
-    @property
-    def free(self) -> int:
-        """How many more tasks it may get now."""
-        return max(0, self.most - len(self.held))
-
-    @property
-    def running(self) -> TaskKey | None:
-        """The task that it ran when it was last heard: its oldest lease.
-
-        If its last report was lost, that task is done already and the charge does no harm; guessing the next one would
-        charge the innocent.
-        """
-        return next(iter(self.held), None)
-
-    def observe(self, peer: bytes) -> WorkerObservation:
-        """Return its state as a record."""
-        return WorkerObservation(
-            peer=peer,
-            name=self.hello.worker,
-            host=self.hello.host,
-            slots=self.hello.slots,
-            leases=len(self.held),
-            busy_since=self.busy_since,
-            heard_at=self.live.heard_at,
-            stalled=self.stalled,
-            blocked=self.blocked,
-            stats=self.stats,
-            stats_at=self.stats_at,
-        )
 
 
 class Workers(Mapping[bytes, Worker]):
@@ -104,6 +26,8 @@ class Workers(Mapping[bytes, Worker]):
         #: Peers that have a free slot, in the order in which they are served. The first of a plain dictionary takes
         #: the longer to find, the more were removed before it.
         self._free: OrderedDict[bytes, None] = OrderedDict()
+        #: The same by host; None while it does not matter.
+        self._lines: HostLines | None = None
         #: Which workers hold a unit of work; outlives the work itself.
         self._holders: dict[TaskKey, set[bytes]] = {}
         #: Workers that were reserved and not released.
@@ -139,7 +63,7 @@ class Workers(Mapping[bytes, Worker]):
         worker = self._by_peer.pop(peer)
         self.left.append((worker.number, now))
         self.version += 1
-        self._free.pop(peer, None)
+        self._step_out(peer, worker)
         self.reserved -= worker.reserved
         for key in worker.held:
             self._let_go(peer, key)
@@ -161,13 +85,12 @@ class Workers(Mapping[bytes, Worker]):
         """Consider what a worker may get, after a change: it stands in line as long as it has a free slot."""
         worker = self._by_peer.get(peer)
         if worker is None:
-            self._free.pop(peer, None)
             return
         worker.room = worker.most
         if worker.room > len(worker.held):
-            self._free[peer] = None
+            self._stand(peer, worker)
         else:
-            self._free.pop(peer, None)
+            self._step_out(peer, worker)
 
     def holders(self, key: TaskKey) -> AbstractSet[bytes]:
         """Return the workers that hold a unit of work."""
@@ -177,37 +100,58 @@ class Workers(Mapping[bytes, Worker]):
         """Return whether a worker holds a unit of work."""
         return key in self._holders
 
-    def waiting(self) -> list[bytes]:
-        """Return the workers with a free slot, in the order in which they are served."""
-        return list(self._free)
+    def sort_by_host(self, *, matters: bool) -> None:
+        """Keep a line for each host from now on, if it matters on which one work is done."""
+        self._lines = HostLines() if matters else None
+        for peer in self._free if matters else ():
+            self._stand(peer, self._by_peer[peer])
+
+    def waiting(self) -> Iterator[bytes]:
+        """Yield the workers with a free slot, in the order in which they are served."""
+        return iter(self._free)
 
     def hosts(self) -> Counter[str]:
         """Return how many workers each host has."""
         return Counter(worker.hello.host for worker in self._by_peer.values())
 
     def lease(
-        self, key: TaskKey, now: float, avoided: Collection[int] = (), host: str = "", wanted: bytes = b""
+        self,
+        key: TaskKey,
+        now: float,
+        avoided: Collection[int] = (),
+        wanted: bytes = b"",
+        host: str = "",
+        *,
+        can_wait: bool = False,
     ) -> bytes | None:
         """Lease a unit of work to the next worker with a free slot that does not hold it yet; return that worker.
 
-        Workers with the numbers `avoided` do not get it. One on `host` comes first, if that is given, then `wanted`.
+        Workers with the numbers `avoided` do not get it. `wanted` comes first, if given; or one on `host`, if it is
+        idle, or holds less than `wanted`, or the work `can_wait`.
         """
         holders = self._holders.get(key)
         if not (holders or avoided or wanted):  # nearly always
             peer = next(iter(self._free), None)
         else:
-            peer = self._choose(holders or _NOBODY, avoided, host, wanted)
+            peer = self._choose(holders or _NOBODY, avoided, wanted, host, can_wait=can_wait)
         if peer is not None:
             self.give(peer, key, now)
         return peer
 
-    def _choose(self, holders: AbstractSet[bytes], avoided: Collection[int], host: str, wanted: bytes) -> bytes | None:
-        free = (peer for peer in self._free if peer not in holders and self._by_peer[peer].number not in avoided)
-        if not wanted:
-            return next(free, None)
-        able = list(free)
-        at_home = (peer for peer in able if self._by_peer[peer].hello.host == host)
-        return next(at_home, wanted if wanted in able else able[0] if able else None)
+    def _choose(
+        self, holders: AbstractSet[bytes], avoided: Collection[int], wanted: bytes, host: str, *, can_wait: bool
+    ) -> bytes | None:
+        def may(peer: bytes) -> bool:
+            return peer not in holders and self._by_peer[peer].number not in avoided
+
+        at_home = next(filter(may, self._lines.at(host)), None) if wanted and self._lines else None
+        if not (wanted and may(wanted)):
+            return at_home or next(filter(may, self._free), None)
+        if at_home is not None:
+            held = len(self._by_peer[at_home].held)
+            if can_wait or not held or held < len(self._by_peer[wanted].held):
+                return at_home
+        return wanted
 
     def give(self, peer: bytes, key: TaskKey, now: float) -> None:
         """Lease a unit of work to this worker, which goes to the end of the line."""
@@ -222,9 +166,11 @@ class Workers(Mapping[bytes, Worker]):
         else:
             holders.add(peer)
         if worker.room <= len(held):
-            self._free.pop(peer, None)
+            self._step_out(peer, worker)
         elif peer in self._free:
             self._free.move_to_end(peer)
+            if self._lines:
+                self._lines.turn(worker.hello.host, peer)
 
     def end(self, peer: bytes, key: TaskKey, now: float) -> float | None:
         """End a lease; return since when it was held, or None if it was not. The worker goes on with its next."""
@@ -237,7 +183,7 @@ class Workers(Mapping[bytes, Worker]):
                 worker.stalled = False
                 self.offer(peer)
             elif worker.room > len(worker.held) and peer not in self._free:
-                self._free[peer] = None
+                self._stand(peer, worker)
         return leased_at
 
     def incarnations(self, incarnation: str) -> list[bytes]:
@@ -264,6 +210,18 @@ class Workers(Mapping[bytes, Worker]):
         """Return all peers and workers, as a copy: workers may be removed during a loop over it."""
         return list(self._by_peer.items())
 
+    def _stand(self, peer: bytes, worker: Worker) -> None:
+        """Let a worker with a free slot stand in line, if it does not already."""
+        self._free[peer] = None
+        if self._lines:
+            self._lines.enter(worker.hello.host, peer)
+
+    def _step_out(self, peer: bytes, worker: Worker) -> None:
+        """Let a worker stand in line no longer."""
+        self._free.pop(peer, None)
+        if self._lines:
+            self._lines.leave(worker.hello.host, peer)
+
     def _let_go(self, peer: bytes, key: TaskKey) -> None:
         holders = self._holders[key]
         if len(holders) > 1:
@@ -279,3 +237,4 @@ class Workers(Mapping[bytes, Worker]):
         assert all(len(worker.held) <= worker.hello.slots for worker in self._by_peer.values())  # noqa: S101
         assert all(worker.room == worker.most for worker in self._by_peer.values())  # noqa: S101
         assert set(self._free) == {peer for peer, worker in self._by_peer.items() if worker.free}  # noqa: S101
+        assert self._lines is None or sorted(self._free) == sorted(self._lines)  # noqa: S101

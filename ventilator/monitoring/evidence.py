@@ -33,8 +33,8 @@ class WorkerLately:
     send_s: float
     items: int
     failed: int
-    #: Samples and bytes per second.
-    rates: tuple[float, float]
+    #: Samples and bytes per second, and bytes per second for a sink on its host.
+    rates: tuple[float, float, float]
 
     @property
     def idle_s(self) -> float:
@@ -202,7 +202,11 @@ def _worker_between(first: tuple[WorkerStats, float], last: tuple[WorkerStats, f
         send_s=spent["send"],
         items=max(0, new.items - old.items),
         failed=max(0, new.failures - old.failures),
-        rates=(max(0, new.samples - old.samples) / seconds, max(0, new.bytes - old.bytes) / seconds),
+        rates=(
+            max(0, new.samples - old.samples) / seconds,
+            max(0, new.bytes - old.bytes) / seconds,
+            max(0, new.near_bytes - old.near_bytes) / seconds,
+        ),
     )
 
 

@@ -112,6 +112,7 @@ def _flow(past: tuple[Moment, ...], workers: Collection[WorkerLately]) -> Flow:
         tasks=max(0, last.finished - first.finished) / seconds,
         made=sum(rate[0] for rate in rates),
         made_bytes=sum(rate[1] for rate in rates),
+        near_bytes=sum(rate[2] for rate in rates),
         batches=max(0, sent[0]) / seconds,
         delivered=max(0, sent[1]) / seconds,
         delivered_bytes=max(0, sent[2]) / seconds,

@@ -5,7 +5,7 @@ is. What several sinks say is merged (`shared_stream.py`), and what failed is de
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from penstock.protocol.instructions import Instruction, Note, Send
 from penstock.protocol.messages import (
@@ -53,8 +53,11 @@ class Sinks:
         self._issuer, self._attempts, self._new_link = issuer, attempts, new_link
         self._links: dict[str, SinkLink] = {"": new_link("")}
         self._by_peer: dict[bytes, SinkLink] = {}
-        #: The names of the connected sinks; another object after each change.
+        #: The names of the connected sinks; another object after each change, and how many changes there were.
         self._names: dict[bytes, str] = {}
+        self.version = 0
+        #: The hosts of the sinks with workers on them, by their identity; none while that leaves no choice.
+        self.hosts: dict[bytes, str] = {}
         #: What several sinks need, by stream; none while there is one that is alone.
         self._shared: dict[str, SharedStream] = {}
         #: Whether one of several sinks has gone since workers were told of the sinks: what waits for it may be dropped.
@@ -90,7 +93,8 @@ class Sinks:
         """Return what workers must know of the connected sinks."""
         hellos = [link.hello for _, link in sorted(self._links.items()) if link.hello]
         return tuple(
-            SinkAddress(name=hello.name, results=hello.results, incarnation=hello.incarnation) for hello in hellos
+            SinkAddress(name=hello.name, results=hello.results, incarnation=hello.incarnation, host=hello.host)
+            for hello in hellos
         )
 
     def unknown_to(self, worker: Iterable[str]) -> bool:
@@ -121,13 +125,13 @@ class Sinks:
             self._forget_links()
         out += link.join(peer, hello, now)
         self._by_peer[peer] = link
-        self._names = {peer: link.name for peer, link in self._by_peer.items()}
+        self._meet()
         return out, True
 
     def lose(self, peer: bytes, event: str, now: float) -> list[Instruction]:
         """Forget a sink's connection: until it is back, nothing is known to be needed by it."""
         link = self._by_peer.pop(peer)
-        self._names = {peer: link.name for peer, link in self._by_peer.items()}
+        self._meet()
         link.lose()
         self.fewer |= bool(self._shared)
         for name, queue in self._queues.items():
@@ -177,7 +181,18 @@ class Sinks:
         """Return where the samples of a unit of work go; nothing: all to the only sink."""
         if not self._shared:
             return ()
-        return self._shared[work.key.stream].destinations(work, self._names)
+        return self._shared[work.key.stream].destinations(work)
+
+    def find_hosts(self, workers: Collection[str]) -> bool:
+        """Find which sinks have workers on their hosts, given the workers' hosts; return whether that has changed."""
+        choice = workers if self._shared and len(workers) > 1 else ()
+        hellos = {peer: link.hello for peer, link in self._by_peer.items()}
+        hosts = {peer: hello.host for peer, hello in hellos.items() if hello and hello.host in choice}
+        if hosts == self.hosts:
+            return False
+        self.hosts = hosts
+        self._meet()
+        return True
 
     def observe(self) -> tuple[SinkObservation, ...]:
         """Return the state of the connected sinks, by name."""
@@ -227,6 +242,14 @@ class Sinks:
             for name, queue in (self._queues.items() if shared else ())
         }
         self._decides_at = now + _PATIENT_BEATS * self._intervals.heartbeat_s
+
+    def _meet(self) -> None:
+        """Tell the streams of the connected sinks."""
+        self._names = {peer: link.name for peer, link in self._by_peer.items()}
+        self.hosts = {peer: host for peer, host in self.hosts.items() if peer in self._by_peer}
+        self.version += 1
+        for stream in self._shared.values():
+            stream.meet(self._names, self.hosts)
 
     def _forget_links(self) -> None:
         """Keep no more than so many sinks, of those that are gone."""

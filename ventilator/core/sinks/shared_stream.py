@@ -5,60 +5,36 @@ positions it lacks (`StreamNeed`). A task is work as long as it is not settled (
 of it. What is settled is told to the sinks that do not know it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from penstock.protocol import ranges
 from penstock.protocol.messages import Destination, Failed, Outcomes, StreamNeed, TaskKey
-from penstock.protocol.order import Int64s
 from penstock.protocol.outcomes.failing_text import failed_in
-from penstock.protocol.outcomes.shares import positions_of
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_SPANS
 from penstock.ventilator.core.sinks.belief import believed
-from penstock.ventilator.core.sinks.claims import Claims, tasks_at
-from penstock.ventilator.core.sinks.patience import NOWHERE, Patience, Reach, reach_of
+from penstock.ventilator.core.sinks.needs import MOST_TASKS, Need, Needs
+from penstock.ventilator.core.sinks.patience import NOWHERE, Patience, reach_of
 from penstock.ventilator.core.sinks.report_check import check_need
 from penstock.ventilator.core.sinks.settling import Settling
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.work import Work
 
-#: Tasks of one sink that are looked at, the lowest.
-_MOST_TASKS = 2**15
 
-
-@dataclass(slots=True)
-class _Need:
-    """The newest report of one sink on the stream."""
-
-    need: StreamNeed
-    #: Tasks of which samples are lacking.
-    lacking: Ranges
-    #: Number of the report.
-    report: int
-    #: Tasks whose outcomes it was told since its last heartbeat.
-    told: Ranges = ()
-    #: Whether it is to be decided by what it says.
-    fresh: bool = True
-    #: Whether it waits for an answer, whatever is settled; the reason for a stop that it was told.
-    unanswered: bool = False
-    told_stop: str = ""
-    #: The tasks that its window spans.
-    reach: Reach = NOWHERE
-
-
-@dataclass(slots=True)
 class SharedStream:
     """One stream and the sinks that need something of it."""
 
-    queue: StreamQueue
-    settling: Settling
-    _needs: dict[bytes, _Need] = field(default_factory=dict)
-    _patience: Patience = field(default_factory=Patience)
-    #: Who lacks samples of which tasks; None: not found since the needs were merged.
-    _claims: Claims | None = None
+    def __init__(self, queue: StreamQueue, settling: Settling) -> None:
+        """Start without sinks."""
+        self.queue, self.settling = queue, settling
+        self._needs, self._patience = Needs(queue.plan, settling), Patience()
+        queue.parts.wanted_at, queue.parts.presses = self._needs.wanted_at, self._needs.presses
+
+    def meet(self, names: Mapping[bytes, str], hosts: Mapping[bytes, str]) -> None:
+        """Take the names of the connected sinks, and the hosts of those with workers."""
+        self._needs.names, self._needs.hosts = names, hosts
 
     def take(self, peer: bytes, need: StreamNeed | None, report: int) -> None:
         """Adopt a sink's report. Raises RemoteProtocolError if it makes no sense."""
@@ -67,9 +43,12 @@ class SharedStream:
             self._needs.pop(peer, None)
             return
         check_need(self.queue.geometry, need)
-        lacking = self._lacking(need.lacks) if before is None or before.need.lacks != need.lacks else before.lacking
+        lacking = (
+            self._needs.lacking(need.lacks) if before is None or before.need.lacks != need.lacks else before.lacking
+        )
         reach = reach_of(need.missing, lacking, before.reach if before else NOWHERE)
-        known = self._needs[peer] = _Need(need, lacking, report, reach=reach)
+        most = max(ranges.size(lacking), before.most if before else 0)
+        known = self._needs[peer] = Need(need, lacking, report, reach=reach, most=most)
         if before:
             known.told, known.told_stop = ranges.intersect(before.told, need.missing), before.told_stop
         known.unanswered = bool(need.settled or need.failed)
@@ -96,7 +75,7 @@ class SharedStream:
 
     def merge(self, held: Callable[[TaskKey], bool], now: float) -> list[Work]:
         """Give the queue what all sinks need together; return the work that none needs any more."""
-        self._claims = None
+        self._needs.merged()
         if not self._needs:
             return self.queue.need(None, held, now)
         settling = self.settling
@@ -146,7 +125,7 @@ class SharedStream:
             due = ()
         if not (due or known.unanswered or known.told_stop != stopped):
             return None
-        due = ranges.lowest(due, _MOST_TASKS)
+        due = ranges.lowest(due, MOST_TASKS)
         failed, left_out = self._failed(due)
         due = ranges.subtract(due, ranges.from_sorted(sorted(left_out)))
         known.told, known.unanswered, known.told_stop = ranges.normalise((*known.told, *due)), False, stopped
@@ -159,13 +138,11 @@ class SharedStream:
             kind=self.settling.kind,
         )
 
-    def destinations(self, work: Work, names: dict[bytes, str]) -> tuple[Destination, ...]:
-        """Return where the samples of a unit of work go now; `names` are those of the connected sinks."""
-        destined: dict[bytes, Ranges] = {}
-        if self._claims is None or self._claims.names is not names:
-            self._claims = Claims(names, {peer: known.lacking for peer, known in self._needs.items()})
-        for peer in self._claims.of(work.key.ordinal):
-            if peer in self._needs and (places := self._lacked(peer, work.key)):
+    def destinations(self, work: Work) -> tuple[Destination, ...]:
+        """Return where the samples of a unit of work go now."""
+        names, destined = self._needs.names, dict[bytes, Ranges]()
+        for peer in self._needs.claimants(work.key.ordinal):
+            if peer in self._needs and (places := self._needs.lacked(peer, work.key)):
                 destined[peer] = places[:MOST_SPANS]
         if not destined:  # only what failed is to be known: the first sink that asks hears it
             ordinal = work.key.ordinal
@@ -184,32 +161,16 @@ class SharedStream:
             lacking = known.lacking
             if settling.any_failed:  # the sink may not know yet that what it lacks has failed
                 members = ranges.members(lacking)
-                over = [n for n in members if settling.failed(n) and not len(self._lacks(peer, _whole(self, n)))]
+                over = [n for n in members if settling.failed(n) and not len(self._needs.lacks(peer, _whole(self, n)))]
                 lacking = ranges.subtract(lacking, ranges.from_sorted(over))
             found += lacking
-        return ranges.lowest(ranges.normalise(found), _MOST_TASKS)
+        return ranges.lowest(ranges.normalise(found), MOST_TASKS)
 
     def _waiting(self, fresh: Ranges, now: float) -> Ranges:
         """Return which of these tasks, new to the queue, wait for the reports of other sinks."""
         needs = self._needs.values()
         lacking = ranges.normalise(span for known in needs for span in known.lacking)
         return self._patience.waiting(fresh, lacking, [known.reach for known in needs], now)
-
-    def _lacks(self, peer: bytes, key: TaskKey) -> Int64s:
-        """Return the positions of a unit of work that a sink lacks, without those that failed."""
-        known = self._needs[peer]
-        if not ranges.holds(known.lacking, key.ordinal):
-            return np.empty(0, np.int64)
-        places = positions_of(self.queue.plan, key, self.settling.failed(key.ordinal))
-        lacks = ranges.clipped(known.need.lacks, int(places.min()), int(places.max()) + 1) if len(places) else ()
-        return places[ranges.contained(lacks, places)]
-
-    def _lacked(self, peer: bytes, key: TaskKey) -> Ranges:
-        """Return the same, ascending, as ranges."""
-        span = self.queue.geometry.span(key.ordinal)
-        if span is None or key.which is not None or (self.settling.any_failed and self.settling.failed(key.ordinal)):
-            return ranges.from_sorted(np.unique(self._lacks(peer, key)).tolist())
-        return ranges.clipped(self._needs[peer].need.lacks, *span)
 
     def _settled_works(self) -> list[Work]:
         """Return the work on tasks of which it is known what failed: few, whatever is under way."""
@@ -270,7 +231,7 @@ class SharedStream:
         if not self.settling.known.is_settled(work.key.ordinal):
             return False
         destined = work.destined or {}
-        lacks = {peer: self._lacks(peer, work.key) for peer in self._needs}
+        lacks = {peer: self._needs.lacks(peer, work.key) for peer in self._needs}
         coming = (ranges.contained(destined.get(peer, ()), places).any() for peer, places in lacks.items())
         return any(map(len, lacks.values())) and not any(coming)
 
@@ -280,16 +241,6 @@ class SharedStream:
             return (), set()
         found = ((ordinal, known.failed(ordinal)) for ordinal in ranges.members(settled))
         return failed_in((ordinal, failed.values()) for ordinal, failed in found if failed)
-
-    def _lacking(self, lacks: Ranges) -> Ranges:
-        """Return the tasks that hold samples at these positions, the lowest."""
-        geometry = self.queue.geometry
-        if geometry.mix <= geometry.task_items:  # a task is a block
-            return ranges.lowest(ranges.normalise(tasks_at(geometry, lacks)), _MOST_TASKS)
-        tasks = ranges.normalise(geometry.tasks_between(*span) for span in lacks)
-        tasks = ranges.lowest(tasks, _MOST_TASKS)
-        members = ranges.members(tasks)
-        return ranges.from_sorted(n for n in members if ranges.contained(lacks, geometry.positions(n)).any())
 
 
 def _whole(stream: SharedStream, ordinal: int) -> TaskKey:

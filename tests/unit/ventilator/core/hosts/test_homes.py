@@ -11,7 +11,7 @@ from support.plans import make_plan
 from penstock.protocol.messages import Goodbye, Progress, StreamNeed, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Cache
-from penstock.ventilator.core.homes import Homes
+from penstock.ventilator.core.hosts.homes import Homes
 
 ITEMS = np.arange(10_000, dtype=np.int64)
 
