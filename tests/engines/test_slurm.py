@@ -17,6 +17,7 @@ from engines.conftest import EPOCHS, PATIENCE_S, SETTINGS, References
 from engines.slurm_cluster import PART, Cluster
 from support.services.running import PENSTOCK
 from support.streams import until
+from support.transforms import unpack
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -229,10 +230,26 @@ def _cannot_be_read_for_a_while(job: SlurmJob) -> None:
 
 
 def test_the_number_of_workers_follows_the_need(
-    nodes: Cluster, spec: Path, tmp_path: Path, reference: References
+    nodes: Cluster, spec: Path, tmp_path: Path, reference: References, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job without workers of its own gets them from its array once its trainer waits for them."""
-    job = SlurmJob(nodes, spec, tmp_path, "--array-workers", "0-2")
+    """A job without workers of its own gets one from its array, and another one while its trainer waits for the first.
+
+    While the trainer pauses, one of them is let go, and drains.
+    """
+    probe = unpack(tmp_path / "probe")
+    known = {"PYTHONPATH": str(probe), "PROBE_SLEEP_S": "0.06"}
+    for name, value in (known | {"PENSTOCK_WORKERS_UP_S": "1", "PENSTOCK_WORKERS_DOWN_S": "3"}).items():
+        monkeypatch.setitem(nodes.environment, name, value)
+    slow = tmp_path / "slow.toml"
+    slow.write_text(spec.read_text() + '\n[[streams.train.transform.custom]]\nname = "slow"\n')
+    monkeypatch.setenv("PYTHONPATH", str(probe))
+    job = SlurmJob(nodes, slow, tmp_path, "--array-workers", "0-2", holds=(75,))
+    job.has(2)
+    job.reached(75)
+    job.has(1)
+    until(lambda: {"worker left": 1} == job.status().get("lost"), "its goodbye", PATIENCE_S)
+    until(lambda: 1 == len(job.elements()), "one element of the array", PATIENCE_S)
+    job.go(75)
     assert "COMPLETED" == job.ended()["JobState"], job.log()
     assert reference[1][0] == job.lines()
     until(lambda: not nodes.run("squeue", "-h"), "an empty queue")

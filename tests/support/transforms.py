@@ -170,3 +170,14 @@ def install(package: Path, target: Path) -> Path:
     done = subprocess.run([*pip, *options, target, package], capture_output=True, text=True, timeout=240, check=False)
     assert 0 == done.returncode, done.stderr
     return target
+
+
+def unpack(target: Path, name: str = "probe", version: str = "2.1") -> Path:
+    """Write into `target` what pip leaves of the package: quicker than `install`, and without what builds packages."""
+    info = target / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (target / f"{name}.py").write_text(SOURCE, encoding="utf-8")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    entries = "".join(f"{entry} = {name}:{entry}\n" for entry in NAMES)
+    (info / "entry_points.txt").write_text(f"[penstock.transforms]\n{entries}", encoding="utf-8")
+    return target

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from support.services.running import FAST, PENSTOCK, running
 from support.streams import OPTIONS, digest, make_spec, make_stream, run_stack, take, until
-from support.transforms import install, write_package
+from support.transforms import unpack
 
 import penstock
 from penstock.launcher.stack import LocalStack
@@ -122,4 +122,4 @@ def test_up_follows_the_need_down_and_up(
 @pytest.fixture
 def slow_probe(tmp_path: Path) -> Path:
     """Return a folder with custom transforms installed, of which one takes its time."""
-    return install(write_package(tmp_path / "source"), tmp_path / "target")
+    return unpack(tmp_path / "probe")

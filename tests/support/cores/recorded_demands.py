@@ -1,5 +1,10 @@
 """Demands of real trainings, recorded once a second: `flow.delivered / (1 - verdict.wait_fraction)` of a snapshot."""
 
+
+def _read(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split()))
+
+
 #: Samples/s that a Keras network could have taken, over the last 8 seconds each: `examples/train_keras.py` on cats and
 #: dogs, 12 epochs with a validation after each, on two cores that others used too.
 KERAS_WITH_VALIDATION = (
@@ -266,3 +271,25 @@ KERAS_WITH_VALIDATION = (
     29,
     43,
 )
+
+#: A numpy network on 600 images, a validation after each epoch and eight seconds for a checkpoint; two workers on two
+#: cores that many other programs used.
+NUMPY_WITH_PAUSES = _read("""
+    33 177 158 187 150 207 181 181 168 168 188 151 150 80 76 72 64 0 9 32 48 57 71 91 116 110 94 89 84 75 62 44 44
+    44 32 27 23 14 9 5 0 0 0 0 5 5 5 9 18 39 72 72 104 162 162 153 125 99 95 48 5 5 36 63 76 114 136 145 162 135 108
+    84 58 36 27 5 0 23 41 58 71 157 171 171 149 129 113 89 14 0 27 67 123 171 171 171 171 143 104 49 0 9 41 67 105
+    144 172 172 161 130 104 67 27 0 9 23 45 77 105 153 173 164 149 126 95 67 0 0 0 0 5 5 9 14 18 18 23 18 23 23 35
+    101 97 148 148 143 138 121 43 43 0 5 9 14 18 18 63 118 162 162 158 154 153 109 53 5 9 14 18 18 22 40 57 71 118
+    152 153 148 130 113 90 40 0 9 36 49 67 91 166 170 161 134 122 103 66 5 5 23 44 59 109 172 172 167 148 127 103 48
+    0 0 14 23 36 49 62 71 76 81 76 67 63 54 50 50 35 35 67 58 53 49 44 41 36 0 0 5 9
+""")
+
+#: The same network without validations: six steps a batch for two minutes, as of a larger model, then one.
+NUMPY_THAT_GETS_FASTER = _read("""
+    0 150 95 75 59 48 41 41 0 0 5 5 5 9 14 14 18 18 23 23 20 20 20 24 23 23 21 29 29 25 25 25 22 18 13 9 9 4 4 9 14
+    18 18 18 23 18 14 9 4 4 9 9 9 9 14 14 14 9 4 4 4 0 0 4 4 4 5 9 9 9 4 4 4 4 0 0 5 4 4 4 4 9 13 12 17 21 21 26 26
+    26 27 27 27 32 32 32 32 32 32 32 32 32 32 27 22 18 13 12 8 3 8 8 12 17 13 13 13 9 13 9 4 4 4 4 4 14 13 18 18 22
+    22 31 17 27 31 57 66 85 95 116 110 102 80 71 57 43 26 27 32 27 27 27 27 23 23 23 27 27 27 22 32 32 30 30 26 23
+    23 27 23 19 28 41 44 54 54 54 58 49 35 35 26 26 27 27 27 27 28 32 40 35 35 48 69 86 87 103 130 136 135 112 95 90
+    71 45 40 23 22 18 18 18 18 18 22 21 26 26 21 30 35 76 81 77 72 98 89 97 62 67 76 80 67 60 67 60 65
+""")
