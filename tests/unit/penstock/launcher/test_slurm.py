@@ -1,6 +1,5 @@
 """What `penstock slurm` writes and refuses, without a cluster: `make test-engines` runs jobs on a real one."""
 
-import fcntl
 import os
 import shlex
 import socket
@@ -13,18 +12,16 @@ from typing import Any
 
 import pytest
 from support.services.running import PENSTOCK, refused
+from support.services.slurm import PLAN, program
 from support.streams import make_images
 
 import penstock
 from penstock.commands.engines.slurm import main
-from penstock.launcher.slurm import commands
-from penstock.launcher.slurm.array import Change, change, set_array
-from penstock.launcher.slurm.job_array import JobArray
 from penstock.launcher.slurm.node import NodeServices
 from penstock.launcher.slurm.node_sink import place_sink
 from penstock.launcher.slurm.plan import JobPlan, NodeSink, Placed, RunFolder
 from penstock.launcher.slurm.steps import NodeStep
-from penstock.protocol.errors import DeadlineError, SpecError
+from penstock.protocol.errors import SpecError
 
 SPEC = """
 roots = {{ photos = "{photos}" }}
@@ -33,31 +30,6 @@ source = {{ kind = "directory", root = "photos" }}
 batch_size = 4
 transform = {{ resize = {{ height = 32, width = 32 }} }}
 """
-
-#: What a job without GPUs was asked for: a worker an element of its array.
-PLAN = JobPlan(
-    python=sys.executable,
-    name="penstock",
-    command=("true",),
-    folder="/",
-    nodes=1,
-    ranks_per_node=1,
-    cpus_per_rank=1,
-    gpus_per_node=0,
-    workers_per_node=0,
-    sink_per_node=False,
-    array=(0, 8),
-    workers_per_element=1,
-    array_first=0,
-    array_follows=False,
-    options=(),
-    worker_options=(),
-    prologue="",
-    worker_prologue="",
-    signal_s=120,
-    requeue=True,
-    ports=(20000, 31999),
-)
 
 
 @pytest.fixture
@@ -191,6 +163,24 @@ def test_a_part_of_a_job_waits_for_what_it_cannot_read(tmp_path: Path) -> None:
     timer.join()
 
 
+def test_services_that_slurm_does_not_answer_are_tried_again(tmp_path: Path) -> None:
+    """A step ends with status 2, which ends the job, only where another try cannot help: a program is missing."""
+    folder = RunFolder(tmp_path)
+    PLAN.model_copy(update={"sink_per_node": True}).write(folder.plan)
+    command = [sys.executable, "-P", "-m", "penstock.launcher.slurm.node", str(tmp_path), "0", "tcp://a:7"]
+    known = {"SLURMD_NODENAME": "n1", "SLURM_JOB_NODELIST": "n1", "PATH": str(tmp_path)}
+
+    def run() -> tuple[int, str]:
+        done = subprocess.run(
+            command, env=os.environ | known, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+        return done.returncode, done.stderr
+
+    assert (2, True) == ((ended := run())[0], "there is no program 'scontrol'" in ended[1])
+    program(tmp_path / "scontrol", "echo the controller is busy >&2; exit 1")
+    assert (1, True) == ((ended := run())[0], "the controller is busy" in ended[1])
+
+
 def test_a_step_whose_log_cannot_be_opened_is_put_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job goes on, and the step starts once the folder can be written again."""
     program = tmp_path / "srun"
@@ -207,73 +197,6 @@ def test_a_step_whose_log_cannot_be_opened_is_put_off(tmp_path: Path, monkeypatc
     step.turn(now + 2)
     step.wait(now + 60)
     assert "started\n" == log.read_text()
-
-
-def test_one_program_at_a_time_changes_the_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several that ask for the same number at once submit no more elements than that, in arrays as long as may be.
-
-    The programs of Slurm are small ones here, which keep the elements in a file; `sbatch` takes its time.
-    """
-    (tmp_path / "queue").touch()
-    _program(tmp_path / "squeue", "cat queue")
-    _program(tmp_path / "scontrol", "echo 'MaxArraySize            = 2'")
-    # Numbers of jobs go up from 7: the elements of the job are the numbers of the script's `--array=0-N`.
-    count = "last=$(sed -n 's/.*--array=0-//p' \"$2\"); number=$((7 + $(wc -l < queue))); sleep 0.3"
-    _program(tmp_path / "sbatch", f'{count}; for i in $(seq 0 $last); do echo "${{number}}_$i|RUNNING" >> queue; done')
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    folder = RunFolder(tmp_path / "run")
-    folder.path.mkdir()
-    placed = Placed(job="1", ventilator="tcp://a:7")
-    threads = [threading.Thread(target=set_array, args=(folder, PLAN, placed, 5)) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert ["7_0", "7_1", "9_0", "9_1", "11_0"] == [number for number, _ in commands.elements("any")]
-    with folder.array_lock.open("w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(DeadlineError, match="another program that changes the number of workers"):
-            set_array(folder, PLAN, placed, 1, 0.2)
-
-
-def test_a_job_array_that_slurm_refuses_at_first_is_asked_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One refused `sbatch` does not end the job; what follows the need starts once the array is there."""
-    (tmp_path / "queue").touch()
-    _program(tmp_path / "squeue", "cat queue")
-    _program(tmp_path / "scontrol", "echo 'MaxArraySize            = 1001'")
-    _program(
-        tmp_path / "sbatch", "test -e again || { touch again; echo try later >&2; exit 1; }; echo '8_0|RUNNING' > queue"
-    )
-    _program(tmp_path / "scancel", 'case "$1" in --batch) : > queue;; esac')
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    folder = RunFolder(tmp_path / "run")
-    folder.path.mkdir()
-    ready, failures = threading.Event(), list[str]()
-    plan = PLAN.model_copy(update={"array": (0, 1), "array_first": 1})
-    array = JobArray(folder, plan, Placed(job="1", ventilator="tcp://a:7"), ready.set, failures.append)
-    array.start()
-    assert ready.wait(60)
-    assert [("8_0", True)] == commands.elements("any")
-    array.end(60.0)
-    assert [] == commands.elements("any")
-    assert [] == failures
-    assert "sbatch --parsable: try later; the job array is asked for again in 2 s" in capsys.readouterr().out
-
-
-def _program(path: Path, words: str) -> None:
-    path.write_text(f"#!/bin/sh\ncd {path.parent}\n{words}\n")
-    path.chmod(0o700)
-
-
-def test_workers_of_an_array_leave_in_order() -> None:
-    """Those that wait go before those that run, the youngest first; those that were told to leave are not counted."""
-    there = [("3_0", True), ("3_1", True), ("7_0", True), ("7_1", False)]
-    assert Change(0, (), ()) == change(there, [], 4)
-    assert Change(2, (), ()) == change(there, ["3_1"], 5)
-    assert Change(0, ["7_1"], ["7_0"]) == change(there, [], 2)
-    assert Change(0, ["7_1"], ["3_1", "3_0"]) == change(there, ["7_0"], 0)
 
 
 def test_a_program_connects_to_the_engines_sink(monkeypatch: pytest.MonkeyPatch) -> None:
