@@ -23,7 +23,7 @@ PIP := .venv/bin/python -m pip --disable-pip-version-check
 help:
 	@echo 'make demo [DATA=folder]  train a small network on JPEG files (yours, one folder a class, or generated ones)'
 	@echo 'make test [ARGS=...]     run the tests'
-	@echo 'make test-TIER           a tier that needs more: slow, long, hosts (root), browser (Chromium), compose (Docker), torch, formats, engines, kubernetes'
+	@echo 'make test-TIER           a tier that needs more: slow, long, hosts (root), browser (Chromium), compose (Docker), torch, composer, formats, engines, kubernetes'
 	@echo 'make bench-kernels       compare the kernels with torchvision and Albumentations on one core'
 	@echo 'make check               format, lint, types, layout, the built wheel in a fresh environment, the documentation'
 	@echo 'make docs                 build the documentation site in build/site, and check every link in it'
@@ -75,7 +75,7 @@ test-%: $(STAMP)
 	.venv/bin/pytest -m $* $(ARGS)
 
 test-slow: $(STAMP)
-	.venv/bin/pytest -m 'slow and not compose and not hosts and not browser and not torch and not formats and not engines and not kubernetes and not long' \
+	.venv/bin/pytest -m 'slow and not compose and not hosts and not browser and not torch and not composer and not formats and not engines and not kubernetes and not long' \
 	  -n $(JOBS) --dist worksteal $(ARGS)
 
 # Packages of hundreds of MB have an environment of their own: `make demo` and `make test` stay light.
@@ -95,6 +95,29 @@ $(TORCH)/.set-up-in: pyproject.toml setup.py constraints.txt tests/pytorch/requi
 	$(TORCH_PIP) install -c constraints.txt --upgrade pip
 	$(TORCH_PIP) install -c constraints.txt -c tests/pytorch/constraints.txt --build-constraint constraints.txt \
 	  -r tests/pytorch/requirements.txt -e . --group torch
+	@pwd -P > $@
+
+# MosaicML's Composer takes older versions of PyTorch and others, so it is installed first. Penstock then replaces its Pillow.
+COMPOSER := build/composer
+COMPOSER_PIP := $(COMPOSER)/bin/python -m pip --disable-pip-version-check
+
+ifneq ($(shell test ! -e $(COMPOSER)/.set-up-in || test "$$(cat $(COMPOSER)/.set-up-in)" = "$$(pwd -P)" || echo moved),)
+.PHONY: $(COMPOSER)/.set-up-in
+endif
+
+# Composer leaves the folders of its checkpoint savers to the collector, which may find them after the tests.
+test-composer: $(COMPOSER)/.set-up-in
+	$(COMPOSER)/bin/pytest -m composer -W 'ignore:Implicitly cleaning up:ResourceWarning' tests/composer $(ARGS)
+
+$(COMPOSER)/.set-up-in: pyproject.toml setup.py constraints.txt tests/composer/requirements.txt tests/composer/constraints.txt
+	rm -rf $(COMPOSER)
+	$(PYTHON) -m venv $(COMPOSER)
+	$(COMPOSER_PIP) install -c constraints.txt --upgrade pip
+	grep -viE '^(numpy|packaging|prompt_toolkit|rich)==' constraints.txt > $(COMPOSER)/constraints.txt
+	grep -vi '^pillow==' $(COMPOSER)/constraints.txt > $(COMPOSER)/first.txt
+	$(COMPOSER_PIP) install -c $(COMPOSER)/first.txt -c tests/composer/constraints.txt -r tests/composer/requirements.txt
+	$(COMPOSER_PIP) install -c $(COMPOSER)/constraints.txt -c tests/composer/constraints.txt \
+	  --build-constraint constraints.txt -e . --group torch
 	@pwd -P > $@
 
 # What benchmarks/kernels.py compares the kernels with: torchvision and Albumentations.

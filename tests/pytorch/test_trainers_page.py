@@ -1,12 +1,9 @@
 """The snippets of docs/trainers.md: each framework's own checkpoint resumes in mid-epoch with the very next batch."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.trainers.ranks import two_ranks
 from support.trainers.snippets import SNIPPETS, torch, train
 
 from penstock.launcher.stack import LocalStack
@@ -18,7 +15,6 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),
 ]
 
-PROGRAM = Path(__file__).parent / "programs" / "snippet_rank.py"
 #: Batches of an epoch, and how many a run of two epochs gets before it is cut off: after a checkpoint of 5 or 10.
 EPOCH, CUT = 15, 12
 #: The same of each of two ranks.
@@ -27,7 +23,7 @@ HALF = 8
 
 def test_each_framework_has_a_snippet() -> None:
     """The page was read."""
-    assert {"lightning", "accelerate", "trainer", "timm", "flax"} == set(SNIPPETS)
+    assert {"lightning", "accelerate", "trainer", "timm", "composer", "flax"} == set(SNIPPETS)
 
 
 @pytest.mark.parametrize("name", ["lightning", "accelerate", "trainer", "timm"])
@@ -55,32 +51,12 @@ def test_two_ranks_that_are_cut_off_go_on_with_the_very_next_batch(
     stack: LocalStack, tmp_path: Path, name: str, saved: int
 ) -> None:
     """Two processes of torchrun with gloo, told no rank: each sees its own batches, once, and both the same weights."""
-    whole = two_ranks(name, stack, tmp_path / "whole", cut=-1)
+    whole = two_ranks(name, stack.address, tmp_path / "whole", cut=-1)
     seen = [sums for rank in whole for sums in rank["seen"]]
     assert 2 * 2 * HALF == len(seen) == len(set(seen))
-    before = two_ranks(name, stack, tmp_path / "cut", CUT)
-    after = two_ranks(name, stack, tmp_path / "cut", cut=-1)
+    before = two_ranks(name, stack.address, tmp_path / "cut", CUT)
+    after = two_ranks(name, stack.address, tmp_path / "cut", cut=-1)
     for expected, first, rest in zip(whole, before, after, strict=True):
         assert expected["seen"][:CUT] == first["seen"]
         assert expected["seen"][saved:] == rest["seen"]
         assert whole[0]["weights"] == expected["weights"] == rest["weights"]
-
-
-def two_ranks(name: str, stack: LocalStack, folder: Path, cut: int) -> list[dict[str, list[float]]]:
-    """Run a snippet in two processes; return what each of them saw, and its weights."""
-    folder.mkdir(exist_ok=True)
-    environ = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    environ |= {"ACCELERATE_USE_CPU": "true"}  # as `accelerate launch --cpu` says it
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(PROGRAM)]
-    ran = subprocess.run(
-        [*command, name, stack.address, str(folder), str(cut)],
-        env=environ,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert 0 == ran.returncode, ran.stderr[-3000:]
-    return [json.loads((folder / f"rank{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]

@@ -8,12 +8,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock.trainer.adapters import jax, keras, tf, torch
+    from penstock.trainer.adapters import composer, jax, keras, tf, torch
 
-__all__ = ["jax", "keras", "tf", "torch"]
+__all__ = ["composer", "jax", "keras", "tf", "torch"]
 
 #: Every adapter: its name below `penstock`, and its module.
 ADAPTERS = {
+    "composer": "penstock.trainer.adapters.composer",
     "jax": "penstock.trainer.adapters.jax",
     "keras": "penstock.trainer.adapters.keras",
     "tf": "penstock.trainer.adapters.tf",

@@ -7,8 +7,12 @@ from pathlib import Path
 
 from support.trainers.snippets import torch, train
 
-#: What docs/trainers.md says to add for several processes.
-OPTIONS = {"lightning": {"devices": 2, "strategy": "ddp", "accelerator": "cpu"}, "accelerate": {}}
+#: What docs/trainers.md says to add for several processes, and what makes output short.
+OPTIONS = {
+    "lightning": {"devices": 2, "strategy": "ddp", "accelerator": "cpu"},
+    "accelerate": {},
+    "composer": {"device": "cpu", "progress_bar": False},
+}
 
 
 def main(name: str, address: str, folder: Path, cut: int) -> None:

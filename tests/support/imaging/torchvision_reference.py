@@ -15,13 +15,15 @@ from penstock.worker.imaging.program import Programmer
 
 @lru_cache(maxsize=1)
 def _load() -> Any:
-    """Import torchvision beside the CPU build of torch, which cannot load the compiled operators of its wheel.
+    """Import torchvision, also beside the CPU build of torch, which cannot load the compiled operators of its wheel.
 
     The transforms of PIL images are Python and use none of them, but the import wants to know of two.
     """
-    library = importlib.import_module("torch.library").Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library = None
+    if importlib.import_module("torch.version").cuda is None:
+        library = importlib.import_module("torch.library").Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     return library, importlib.import_module("torchvision.transforms.v2")
 
 

@@ -189,6 +189,7 @@ def test_the_constraints_pin_every_dependency_by_name_and_version_alone(root: Pa
     tier = root / "tests" / "pytorch"
     pages = [root / "constraints.txt", tier / "requirements.txt", tier / "constraints.txt"]
     pages.append(root / "tests" / "engines" / "requirements.txt")
+    pages += sorted((root / "tests" / "composer").glob("*.txt"))
     lines = [
         line for page in pages for line in page.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
     ]
