@@ -88,6 +88,36 @@ def test_another_world_size_goes_on_from_one_position(stack: LocalStack) -> None
         assert len(seen + rest) == len(set(seen + rest)) == 119 // 8 * 8
 
 
+def test_losses_go_on_at_another_world_size(stack: LocalStack) -> None:
+    """To the last bit: two ranks share the first steps of an epoch, and one goes on, with two batches a step."""
+
+    def connect(rank: int | None = None, world_size: int | None = None) -> Any:
+        return penstock.connect(stack.address, "full", rank=rank, world_size=world_size).torch()
+
+    def steps(*loaders: Any) -> Iterator[dict[str, Any]]:
+        """Yield what all ranks together take a step: the gradients' mean over ranks is that over all samples."""
+        for batches in zip(*(iter(loader) for loader in loaders), strict=True):
+            joined = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+            order = joined["item"].argsort()
+            yield {name: values[order] for name, values in joined.items()}
+
+    def in_twos(loader: Any) -> Iterator[dict[str, Any]]:
+        batches = iter(loader)
+        return steps(batches, batches)
+
+    whole = connect()
+    expected = list(losses(in_twos(whole)))
+    ranks = [connect(rank=rank, world_size=2) for rank in range(2)]
+    shared = list(islice(steps(*ranks), 3))
+    alone = connect()
+    alone.load_state_dict(ranks[1].state_dict())
+    got = list(losses([*shared, *in_twos(alone)]))
+    for loader in (whole, *ranks, alone):
+        loader.feed.close()
+    assert 7 == len(expected)
+    assert expected == got
+
+
 @pytest.mark.long
 def test_memory_stays_flat_and_no_batch_is_torn() -> None:
     """Tensors that are kept for a while, at random, hold what they held; the process grows by less than 24 MB."""

@@ -32,17 +32,20 @@ def test_a_run_that_is_cut_off_goes_on_with_the_very_next_batch(
 ) -> None:
     """From its last checkpoint; the weights at the end are those of a run that was not cut off, to the last bit."""
     monkeypatch.chdir(tmp_path)
-    for run in ("whole", "cut"):
-        (tmp_path / run).mkdir()
+    (tmp_path / "whole").mkdir()
     whole = train(name, stack.address, tmp_path / "whole", cut=-1)
     assert 2 * EPOCH == len(whole.seen) == len(set(whole.seen))
-    before = train(name, stack.address, tmp_path / "cut", CUT)
-    after = train(name, stack.address, tmp_path / "cut", cut=-1)
-    saved = len(whole.seen) - len(after.seen)
-    assert (whole.seen[:CUT], 10) == (before.seen, saved)
-    assert whole.seen[saved:] == after.seen
-    for expected, got in zip(whole.parameters(), after.parameters(), strict=True):
-        assert torch.equal(expected.cpu(), got.cpu())
+    # The last checkpoints: in mid-epoch, and at an epoch's last step.
+    for cut, last in ((CUT, 10), (EPOCH + 1, EPOCH)):
+        folder = tmp_path / f"cut{cut}"
+        folder.mkdir()
+        before = train(name, stack.address, folder, cut)
+        after = train(name, stack.address, folder, cut=-1)
+        saved = len(whole.seen) - len(after.seen)
+        assert (whole.seen[:cut], last) == (before.seen, saved)
+        assert whole.seen[saved:] == after.seen
+        for expected, got in zip(whole.parameters(), after.parameters(), strict=True):
+            assert torch.equal(expected.cpu(), got.cpu())
 
 
 # One snippet saves after every 5 steps, the other after 5 steps of each epoch.

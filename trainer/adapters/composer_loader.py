@@ -13,8 +13,8 @@ from penstock.trainer.adapters.frameworks import missing_framework
 from penstock.trainer.adapters.torch_loader import TorchLoader
 
 try:
-    from composer.core import Callback, State
-    from composer.utils import dist
+    from composer.core import Callback, State  # pyright: ignore[reportMissingImports]
+    from composer.utils import dist  # pyright: ignore[reportMissingImports]
 except ImportError as missing:
     raise missing_framework("Composer", "pip install mosaicml", missing) from missing
 

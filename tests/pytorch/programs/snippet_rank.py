@@ -21,6 +21,7 @@ def main(name: str, address: str, folder: Path, cut: int) -> None:
     weights = torch.nn.utils.parameters_to_vector(network.parameters()).tolist()
     told = {"seen": network.seen, "weights": weights}
     (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(told), encoding="utf-8")
+    torch.distributed.barrier()  # each rank has taken part in the last step of the others
     if cut >= 0:
         os._exit(0)  # as if it was killed: no framework tidies up
     torch.distributed.destroy_process_group()
