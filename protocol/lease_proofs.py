@@ -39,7 +39,9 @@ class LeaseProver:
     def _prove(self, key: TaskKey, worker: str, holder: int, names: str, *, vouched: bool) -> str:
         keyed = self._keyed.copy()
         # Of the texts in it, only the last one, the worker's own name, may hold anything.
-        content = f"{key.stream}\0{key.ordinal}\0{key.which}\0{holder}\0{vouched}\0{names}\0{worker}"
+        content = (
+            f"{key.stream}\0{key.ordinal}\0{key.offsets or key.item_offset}\0{holder}\0{vouched}\0{names}\0{worker}"
+        )
         keyed.update(content.encode(errors="surrogatepass"))
         return keyed.hexdigest()
 
@@ -48,4 +50,6 @@ def digest_of(names: Sequence[str]) -> str:
     """Return the digest of a task's names; empty if there are none."""
     if not names:
         return ""
+    if len(names) == 1:
+        return blake2b(names[0].encode(errors="surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
     return blake2b("\0".join(names).encode(errors="surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()

@@ -124,7 +124,7 @@ class Item(Record, frozen=True):
         return self.path if self.span is None else f"{self.path}@{self.span[0]}+{self.span[1]}"
 
 
-class TaskKey(Record, frozen=True):
+class TaskKey(Record, frozen=True, cache_hash=True):
     """The name of a unit of work: a task, one item of it when that is retried alone, or several of its items."""
 
     stream: Text

@@ -80,6 +80,10 @@ class Listing(ABC):
     def label(self, index: int) -> int:
         """Return an item's class index; -1 without labels."""
 
+    def items(self, indices: Sequence[int]) -> "list[Item]":
+        """Return several items as tasks carry them."""
+        return list(map(self.item, indices))
+
     @property
     @abstractmethod
     def held_bytes(self) -> int:

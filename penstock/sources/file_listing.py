@@ -21,43 +21,18 @@ from penstock.protocol.spec.source import Source
 from penstock.sources.base import Listing, count_classes
 from penstock.sources.split import held_out
 from penstock.sources.tables.cells import Cells, CellsBuilder
+from penstock.sources.tables.mapped_pages import MappedPages
 
 #: Longest path below the root (bytes): PATH_MAX of Linux, and what a message may carry.
 MAX_PATH_BYTES = 4096
+#: Items that are looked up together: of a mapped file, the pages of so many are resident at once.
+_TOGETHER = 32
 
 
 def prefix_of(folder: str) -> bytes:
     """Return what stands before the paths of items in `folder` (a spec's relative path, however it is written)."""
     parts = PurePosixPath(folder).parts
     return "".join(f"{part}/" for part in parts).encode()
-
-
-class MappedPages(Protocol):
-    """Pages of a mapped file, which become resident when they are used."""
-
-    def used(self) -> None:
-        """Say that an item was looked up."""
-        ...
-
-    def check(self, index: int) -> None:
-        """Raise SourceError if what is told of an item, its path aside, is damaged."""
-        ...
-
-    def check_path(self, begin: int, end: int) -> None:
-        """Raise SourceError if the paths from `begin` to `end` are."""
-        ...
-
-    def check_labels(self, items: int) -> None:
-        """Raise SourceError if any label of so many items is."""
-        ...
-
-    def check_weights(self, items: int) -> None:
-        """Raise SourceError if any weight of so many items is."""
-        ...
-
-    def give_back(self) -> None:
-        """Let go of all pages."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +54,7 @@ class FileListing(Listing):
     #: Columns of targets; None without targets.
     cells: Cells | None = None
     #: Where the listing lies in a mapped file; None: in memory of its own.
-    pages: "MappedPages | None" = None
+    pages: MappedPages | None = None
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -115,6 +90,31 @@ class FileListing(Listing):
         if self.pages is not None:
             self.pages.used()
         return Item(item=index, path=self.path(index), label=self.label(index), row=row, cells=cells)
+
+    def items(self, indices: Sequence[int]) -> list[Item]:
+        """Return several items, which is cheaper than one after the other."""
+        if self.cells is not None:
+            return list(map(self.item, indices))
+        found: list[Item] = []
+        for first in range(0, len(indices), _TOGETHER):
+            found += self._together(np.asarray(indices[first : first + _TOGETHER], np.int64))
+        return found
+
+    def _together(self, indices: npt.NDArray[np.int64]) -> list[Item]:
+        if self.pages is not None:
+            self.pages.check_items(indices)
+        begins, ends, paths = self.starts[indices], self.starts[indices + 1], self.paths
+        if self.pages is not None:
+            self.pages.check_paths(begins, ends)
+        found = [
+            Item(index, bytes(paths[begin:end]).decode(), label)
+            for index, begin, end, label in zip(
+                indices.tolist(), begins.tolist(), ends.tolist(), self.labels[indices].tolist(), strict=True
+            )
+        ]
+        if self.pages is not None:
+            self.pages.used(len(found))
+        return found
 
     def counts(self) -> dict[str, int]:
         """Return how many items each class has."""

@@ -37,6 +37,9 @@ class KnownOutcomes:
         """Note what failed of a task. Only for tasks that are not settled."""
         epoch = ordinal // self._geometry.tasks_per_epoch
         starts, stops = self._epochs[epoch] = self._epochs.pop(epoch, ([], []))
+        if not failed and stops and stops[-1] == ordinal:  # most often
+            stops[-1] = ordinal + 1
+            return
         index = bisect_right(starts, ordinal)
         joins_left = index > 0 and stops[index - 1] == ordinal
         joins_right = index < len(starts) and starts[index] == ordinal + 1

@@ -30,6 +30,8 @@ Observation = TypeVar("Observation")
 
 #: Longest wait of a loop (s): bounds how late a missing parent is noticed.
 _LONGEST_WAIT_S = 0.5
+#: How many times longer than it takes is the pause between two observations.
+_SPARED = 100
 #: Files that a process may open at most on macOS, whatever its limits say (OPEN_MAX).
 _OPEN_FILES = 10_240
 
@@ -86,9 +88,12 @@ class Observed(Generic[Observation]):
     ) -> None:
         """Observe the core at `now` (monotonic s), and from then on at most once in `every_s` seconds.
 
-        `patience_s`: how much longer a change may stay unseen where no other work makes the loop turn.
+        Of a large core it is less often, so that it takes no more than a hundredth of the time. `patience_s`: how much
+        longer a change may stay unseen where no other work makes the loop turn.
         """
         self._observe, self._every_s, self._patience_s, self._at = observe, every_s, patience_s, now
+        #: Seconds until the next observation.
+        self._pause_s = every_s
         #: The last observation, a frozen record.
         self.latest = observe(now)
 
@@ -97,9 +102,11 @@ class Observed(Generic[Observation]):
 
         Without the earlier time, changes of this turn would be visible only after the loop's next wait.
         """
-        if now < (again := self._at + self._every_s):
+        if now < (again := self._at + self._pause_s):
             return min(due, again + self._patience_s)
+        began = time.thread_time()
         self.latest, self._at = self._observe(now), now
+        self._pause_s = max(self._every_s, _SPARED * (time.thread_time() - began))
         return due
 
 

@@ -16,7 +16,7 @@ from penstock.sources.choice.selection import select
 from penstock.sources.suffixes import in_words
 from penstock.sources.tables.progress import telling
 from penstock.ventilator.sources.class_lists import check_class_lists
-from penstock.ventilator.sources.item_numbers import ItemNumbers
+from penstock.ventilator.sources.item_numbers import TaskItems
 
 #: Most paths in one message, and about how many characters: making it takes the ventilator some milliseconds.
 _PAGE_PATHS, _PAGE_CHARACTERS = 4096, 262_144
@@ -28,7 +28,7 @@ _TARGET_BYTES = 1_000_000
 class _Entry:
     plan: StreamPlan
     listing: Listing
-    numbers: ItemNumbers
+    items: TaskItems
 
 
 class Catalog:
@@ -65,7 +65,7 @@ class Catalog:
                 copy_digest=listing.copy_digest,
             )
             _check_tasks(plan, listing)
-            entries[name] = _Entry(plan, listing, ItemNumbers(plan))
+            entries[name] = _Entry(plan, listing, TaskItems(plan, listing.items))
         passed_over = [
             f"stream {name!r}: {words}"
             for name, entry in entries.items()
@@ -116,8 +116,7 @@ class Catalog:
 
     def items(self, key: TaskKey) -> tuple[Item, ...]:
         """Return the items of a task, or of the one item alone, that `key` names."""
-        entry = self._entries[key.stream]
-        return tuple(map(entry.listing.item, entry.numbers.of(key)))
+        return self._entries[key.stream].items.of(key)
 
 
 def _tell_more(tell: Callable[[str], object], name: str, text: str) -> None:

@@ -1,12 +1,14 @@
-"""Which items a task holds, by number: found for many tasks at once, since those that follow are asked for next."""
+"""Which items a task holds: found for many tasks at once, since those that follow are asked for next."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from penstock.protocol.messages import TaskKey
+from penstock.protocol.messages import Item, TaskKey
 from penstock.protocol.plan import StreamPlan
 
 #: Items that are found at once, about; runs that are kept: those of the readers of a stream, and of what is repeated.
 _ITEMS, _KEPT = 4096, 16
+#: The same of items with what a task tells of them.
+_TOLD_ITEMS, _TOLD_KEPT = 32, 64
 
 
 class ItemNumbers:
@@ -44,5 +46,34 @@ class ItemNumbers:
         self._runs[which] = run
         self._last = (which, run)
         if len(self._runs) > _KEPT:
+            del self._runs[next(iter(self._runs))]
+        return run
+
+
+class TaskItems:
+    """The items of one stream's tasks, as tasks carry them."""
+
+    def __init__(self, plan: StreamPlan, look_up: Callable[[Sequence[int]], list[Item]]) -> None:
+        """Start with none found; `look_up` returns items by their indices in the whole source."""
+        self._plan, self._look_up, self._numbers = plan, look_up, ItemNumbers(plan)
+        #: Tasks of a run.
+        self._tasks = max(1, _TOLD_ITEMS // plan.geometry.task_items)
+        #: Each task's items, in runs by number, the one that was found last at the end.
+        self._runs: dict[int, list[tuple[Item, ...]]] = {}
+
+    def of(self, key: TaskKey) -> tuple[Item, ...]:
+        """Return the items of a unit of work."""
+        if self._tasks == 1 or key.which is not None:
+            return tuple(self._look_up(self._numbers.of(key)))
+        number, place = divmod(key.ordinal, self._tasks)
+        run = self._runs.get(number)
+        return (self._run(number) if run is None else run)[place]
+
+    def _run(self, number: int) -> list[tuple[Item, ...]]:
+        first = number * self._tasks
+        each = [self._numbers.of(TaskKey(self._plan.name, first + place)) for place in range(self._tasks)]
+        found = iter(self._look_up([index for indices in each for index in indices]))
+        run = self._runs[number] = [tuple([next(found) for _ in indices]) for indices in each]
+        if len(self._runs) > _TOLD_KEPT:
             del self._runs[next(iter(self._runs))]
         return run

@@ -13,6 +13,7 @@ import numpy.typing as npt
 BLOCK_BYTES: Final = 262_144
 _WORDS = BLOCK_BYTES // 8
 _Sums = npt.NDArray[np.uint64]
+_Numbers = npt.NDArray[np.int64]
 #: The odd numbers; the first step of splitmix64's, so that no two are alike.
 _FACTORS: _Sums = np.arange(1, 2 * _WORDS, 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) | np.uint64(1)
 
@@ -62,7 +63,8 @@ class Checked:
     def __init__(self, data: memoryview, sums: _Sums) -> None:
         """Take the part, and the sums of its blocks."""
         self._data, self._sums = data, sums
-        self._seen = bytearray(len(sums))
+        #: Which blocks were compared.
+        self._seen = np.zeros(len(sums), np.bool_)
 
     def is_whole(self, begin: int, end: int) -> bool:
         """Return whether the blocks of the bytes from `begin` to `end` are as they were written."""
@@ -71,5 +73,12 @@ class Checked:
                 first = block * BLOCK_BYTES
                 if sums_of(self._data[first : first + BLOCK_BYTES])[0] != self._sums[block]:
                     return False
-                self._seen[block] = 1
+                self._seen[block] = True
         return True
+
+    def are_whole(self, begins: _Numbers, ends: _Numbers) -> bool:
+        """Return the same of many parts, each shorter than a block, from one of `begins` to its one of `ends`."""
+        blocks = np.concatenate((begins, ends - 1)) // BLOCK_BYTES
+        if self._seen[blocks].all():  # nearly always
+            return True
+        return all(map(self.is_whole, begins.tolist(), ends.tolist()))

@@ -32,9 +32,10 @@ FORMAT: Final = b"penstock listing 4\n"
 ALIGN: Final = 4096
 #: Types of the numbers: where a path starts, its weight, its label.
 STARTS, WEIGHTS, LABELS = "<i8", "<f8", "<i4"
-#: After so many items, the pages that they touched are given back: a look-up may map 2 MB around it, so that all of a
-#: large listing would become resident.
-_GIVE_BACK = 32
+#: Of a mapping that is larger than so many bytes, the pages that so many items touched are given back after them: a
+#: look-up may map 2 MB around it, so that all of a large listing would become resident. It costs several microseconds
+#: an item, mostly since pages are mapped anew.
+_SMALL_BYTES, _GIVE_BACK = 100_000_000, 32
 
 
 class Pages:
@@ -45,11 +46,23 @@ class Pages:
     ) -> None:
         """Take the mapping of a whole file, and its parts."""
         self.file, self._mapped, self._used = file, mapped, 0
+        self._is_small = len(mapped) <= _SMALL_BYTES
         self._paths, self._starts, self._weights, self._labels = paths, starts, weights, labels
 
     def check(self, index: int) -> None:
         """Raise SourceError if where an item's path stands, or its label, is damaged."""
         if not (self._starts.is_whole(8 * index, 8 * index + 16) and self._labels.is_whole(4 * index, 4 * index + 4)):
+            self._refuse()
+
+    def check_items(self, indices: npt.NDArray[np.int64]) -> None:
+        """Raise SourceError if what `check` looks at is damaged for any of these items."""
+        starts, labels = 8 * indices, 4 * indices
+        if not (self._starts.are_whole(starts, starts + 16) and self._labels.are_whole(labels, labels + 4)):
+            self._refuse()
+
+    def check_paths(self, begins: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> None:
+        """Raise SourceError if any of these paths is damaged."""
+        if not self._paths.are_whole(begins, ends):
             self._refuse()
 
     def check_path(self, begin: int, end: int) -> None:
@@ -67,10 +80,11 @@ class Pages:
         if not self._weights.is_whole(0, 8 * items):
             self._refuse()
 
-    def used(self) -> None:
-        """Say that an item was looked up."""
-        self._used += 1
-        if self._used % _GIVE_BACK == 0:
+    def used(self, items: int = 1) -> None:
+        """Say that so many items were looked up."""
+        self._used += items
+        if self._used >= _GIVE_BACK and not self._is_small:
+            self._used = 0
             self.give_back()
 
     def give_back(self) -> None:

@@ -15,6 +15,7 @@ from penstock.protocol.order import Int64s
 from penstock.protocol.outcomes.shares import positions_of
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
+from penstock.protocol.records import MOST_SPANS
 from penstock.ventilator.core.sinks.claims import Claims, tasks_at
 from penstock.ventilator.core.sinks.patience import NOWHERE, Reach
 from penstock.ventilator.core.sinks.settling import Settling
@@ -78,10 +79,32 @@ class Needs(dict[bytes, Need]):
 
     def lacked(self, peer: bytes, key: TaskKey) -> Ranges:
         """Return the same, ascending, as ranges."""
-        span, settling = self._plan.geometry.span(key.ordinal), self._settling
-        if span is None or key.which is not None or (settling.any_failed and settling.failed(key.ordinal)):
+        span = self._span(key)
+        if span is None:
             return ranges.from_sorted(np.unique(self.lacks(peer, key)).tolist())
         return ranges.clipped(self[peer].need.lacks, *span)
+
+    def destined(self, key: TaskKey) -> dict[bytes, Ranges]:
+        """Return which positions of a unit of work each connected sink lacks, of those that lack any; by name."""
+        found: dict[bytes, Ranges] = {}
+        peers = self.claimants(key.ordinal)
+        span = self._span(key) if peers else None
+        for peer in peers:
+            known = self.get(peer)
+            if known is None:
+                continue
+            places = self.lacked(peer, key) if span is None else ranges.clipped(known.need.lacks, *span)
+            if places:
+                found[peer] = places if len(places) <= MOST_SPANS else places[:MOST_SPANS]
+        return found
+
+    def _span(self, key: TaskKey) -> tuple[int, int] | None:
+        """Return the positions of a unit of work from the first to the last, if none failed and no other lies there."""
+        if key.item_offset is not None or key.offsets:
+            return None
+        if self._settling.any_failed and self._settling.failed(key.ordinal):
+            return None
+        return self._plan.geometry.span(key.ordinal)
 
     def lacking(self, lacks: Ranges) -> Ranges:
         """Return the tasks that hold samples at these positions, the lowest."""

@@ -13,7 +13,6 @@ from penstock.protocol import ranges
 from penstock.protocol.messages import Destination, Failed, Outcomes, StreamNeed, TaskKey
 from penstock.protocol.outcomes.failing_text import failed_in
 from penstock.protocol.ranges import Ranges
-from penstock.protocol.records import MOST_SPANS
 from penstock.ventilator.core.sinks.belief import believed
 from penstock.ventilator.core.sinks.needs import MOST_TASKS, Need, Needs
 from penstock.ventilator.core.sinks.patience import NOWHERE, Patience, reach_of
@@ -140,15 +139,15 @@ class SharedStream:
 
     def destinations(self, work: Work) -> tuple[Destination, ...]:
         """Return where the samples of a unit of work go now."""
-        names, destined = self._needs.names, dict[bytes, Ranges]()
-        for peer in self._needs.claimants(work.key.ordinal):
-            if peer in self._needs and (places := self._needs.lacked(peer, work.key)):
-                destined[peer] = places[:MOST_SPANS]
+        names, destined = self._needs.names, self._needs.destined(work.key)
         if not destined:  # only what failed is to be known: the first sink that asks hears it
             ordinal = work.key.ordinal
             asking = (peer for peer, known in self._needs.items() if ranges.holds(known.need.missing, ordinal))
             destined = dict.fromkeys(sorted(filter(names.get, asking), key=lambda peer: names[peer])[:1], ())
         work.destined = destined
+        if len(destined) == 1:  # nearly always
+            [(peer, places)] = destined.items()
+            return (Destination(names[peer], places),)
         return tuple([Destination(names[peer], places) for peer, places in destined.items()])
 
     def _missing(self) -> Ranges:

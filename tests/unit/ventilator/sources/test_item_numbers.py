@@ -1,11 +1,13 @@
 """The items of tasks, found many at a time."""
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 from support.plans import make_plan
 
-from penstock.protocol.messages import TaskKey
-from penstock.ventilator.sources.item_numbers import ItemNumbers
+from penstock.protocol.messages import Item, TaskKey
+from penstock.ventilator.sources.item_numbers import ItemNumbers, TaskItems
 
 
 @given(
@@ -29,9 +31,41 @@ def test_they_are_those_of_the_plan(items: int, task_items: int, shard: str, ord
         assert [whole[each] for each in offsets] == list(numbers.of(part))
 
 
+@given(
+    st.integers(1, 900),
+    st.sampled_from([1, 3, 64]),
+    st.sampled_from(["1/1", "2/3"]),
+    st.lists(st.integers(0, 2000), min_size=1, max_size=8),
+    st.integers(0, 63),
+)
+def test_what_tasks_tell_of_their_items_is_found_together(
+    items: int, task_items: int, shard: str, ordinals: list[int], at: int
+) -> None:
+    """Each task gets its own, across the ends of epochs too; few are looked up that are not asked for."""
+    plan = make_plan(items=items, task_items=task_items, shard=shard)
+    looked_up: list[int] = []
+
+    def look_up(indices: Sequence[int]) -> list[Item]:
+        looked_up.extend(indices)
+        return [Item(index, f"{index}.jpg", 0) for index in indices]
+
+    told = TaskItems(plan, look_up)
+    for ordinal in ordinals:
+        whole = plan.indices(ordinal).tolist()
+        offset = at % len(whole)
+        assert whole == [item.item for item in told.of(TaskKey(stream="train", ordinal=ordinal))]
+        [alone] = told.of(TaskKey(stream="train", ordinal=ordinal, item_offset=offset))
+        assert (whole[offset], f"{whole[offset]}.jpg") == (alone.item, alone.path)
+    assert len(looked_up) <= len(ordinals) * (max(32, task_items) + 1)
+
+
 def test_they_are_kept_for_some_runs_only() -> None:
     """Memory stays bounded however far a stream goes."""
     numbers = ItemNumbers(make_plan(items=500_000, task_items=1))
     for ordinal in range(0, 500_000, 1000):
         numbers.of(TaskKey(stream="train", ordinal=ordinal))
     assert len(numbers._runs) <= 16
+    told = TaskItems(make_plan(items=500_000, task_items=1), lambda indices: [Item(n, "", 0) for n in indices])
+    for ordinal in range(0, 500_000, 1000):
+        told.of(TaskKey(stream="train", ordinal=ordinal))
+    assert len(told._runs) <= 64

@@ -198,13 +198,15 @@ def test_targets_have_no_index(root: Path, reads: list[str]) -> None:
     assert not (root / "cache").exists()
 
 
-def test_pages_are_given_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After so many items; they come again when they are needed."""
+@pytest.mark.parametrize("small", [True, False])
+def test_pages_are_given_back(root: Path, monkeypatch: pytest.MonkeyPatch, *, small: bool) -> None:
+    """Of a large mapping, after so many items; they come again when they are needed. A small one may stay resident."""
     listed(root)
-    again = listed(root)
     given: list[int] = []
     real = index_file.Pages.give_back
     monkeypatch.setattr(index_file, "_GIVE_BACK", 10)
+    monkeypatch.setattr(index_file, "_SMALL_BYTES", 10**9 if small else 100)
+    again = listed(root)
 
     def give_back(pages: index_file.Pages) -> None:
         given.append(1)
@@ -212,4 +214,6 @@ def test_pages_are_given_back(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(index_file.Pages, "give_back", give_back)
     assert [f"a/{index}.jpg" for index in range(25)] == [again.item(index).path for index in range(25)]
-    assert 2 == len(given)
+    assert (0 if small else 2) == len(given)
+    assert [f"a/{index}.jpg" for index in range(25)] == [item.path for item in again.items(range(25))]
+    assert (0 if small else 3) == len(given)
