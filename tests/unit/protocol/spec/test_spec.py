@@ -216,6 +216,20 @@ def test_an_epoch_has_many_tasks(batch_size: int, sample_bytes: int, count: int)
     assert items <= max(count // 64, 16, batch_size)
 
 
+@pytest.mark.parametrize("kind", ["arrays", "hdf5"])
+def test_tasks_are_larger_where_nothing_is_decoded(kind: str) -> None:
+    """Twice as many bytes and items, and half as many tasks an epoch; a number that is given counts as it is."""
+    rows = {"arrays": {"images": "x.npy"}, "hdf5": {"path": "x.h5"}}[kind]
+    settings = {"source": {"kind": kind, "root": "data", **rows}, "transform": {"resize": [8, 8]}, "batch_size": 32}
+    pixels = Spec.model_validate({"streams": {"train": settings}}).streams["train"]
+    decoded = stream(None, 1).model_copy(update={"batch_size": 32})
+    for sample_bytes, count in ((12_304, 50_000), (12_304, 10_000), (500, 10**6)):
+        once, twice = (default_task_items(each, sample_bytes, count) for each in (decoded, pixels))
+        assert 2 * once <= twice <= 2 * once + 32
+        assert twice * sample_bytes <= 8_000_000
+    assert 40 == default_task_items(pixels.model_copy(update={"task_items": 40}), 12_304, 50_000)
+
+
 @pytest.mark.parametrize(("mix", "expected"), [(997, 997), (1000, 10), (900, 15), (13, 13), (5, 15)])
 def test_a_mix_window_without_fitting_parts_is_one_task(mix: int, expected: int) -> None:
     """Tasks of one item each would cost more than they gain: 997 is a prime number, 1000 is not."""
