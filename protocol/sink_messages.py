@@ -107,6 +107,8 @@ class StreamNeed(Record, frozen=True):
     """One of several sinks only, until this ventilator has answered: tasks of which it knows what failed,"""
     failed: tuple[Failed, ...] = ()
     """and the items that did."""
+    kind: Literal["budget", "transform", "outcomes"] = "budget"
+    """What trainers are refused for once the stream has stopped."""
 
     def __post_init__(self) -> None:
         """Cut a reason that is too long."""

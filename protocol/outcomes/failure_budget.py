@@ -17,6 +17,8 @@ _EPOCHS = 4
 
 #: A worker as a ventilator knows it: the ventilator's `issuer` and the worker's number there.
 Holder = tuple[str, int]
+#: What trainers are refused for once a stream has stopped.
+StopKind = Literal["budget", "transform", "outcomes"]
 
 
 class _Counted(NamedTuple):
@@ -37,7 +39,7 @@ class Budget:
         #: Why the stream stopped; empty while it may go on.
         self.exceeded = ""
         #: The refusal that trainers get once the stream has stopped; None before.
-        self.kind: Literal["budget", "transform", "outcomes"] = "budget"
+        self.kind: StopKind = "budget"
         self._failed: dict[int, dict[int, _Counted]] = {}
 
     def count(self, epoch: int, failure: Failure, holder: Holder | None = None) -> bool:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from penstock.protocol import ranges
 from penstock.protocol.messages import Progress, StreamNeed
 from penstock.protocol.outcomes.doubts import Doubts
+from penstock.protocol.outcomes.failure_budget import Budget
 from penstock.sink.core.reader import Consumer
 from penstock.sink.core.shared.needs import need_of
 from penstock.sink.core.shared.store import SharedStore
@@ -74,24 +75,24 @@ class Report:
         self,
         readers: Mapping[bytes, Consumer],
         stores: Mapping[str, Store],
-        stopped: Mapping[str, str],
+        budgets: Mapping[str, Budget],
         doubts: Mapping[str, Doubts],
     ) -> Progress:
-        """Return the report; a stream that has `stopped` needs nothing any more."""
+        """Return the report; a stream whose budget is exceeded needs nothing any more."""
         self.changed = self.urgent = False
         self._told = {peer: reader.limit(stores[reader.plan.name]) for peer, reader in readers.items()}
         self._sequence += 1
         needs = []
         for name, store in stores.items():
-            consumers, why = reading(readers.values(), store), stopped.get(name, "")
+            consumers, budget = reading(readers.values(), store), budgets[name]
             if isinstance(store, SharedStore):
                 store.told(self._sequence)
-                need = need_of(consumers, store, why)
+                need = need_of(consumers, store, budget)
                 if need and need.made:
                     store.asked(self._sequence)
                 needs.append(need)
             else:
-                needs.append(self._need(consumers, store, why, doubts[name]))
+                needs.append(self._need(consumers, store, budget.exceeded, doubts[name]))
         return Progress(sequence=self._sequence, needs=tuple(need for need in needs if need))
 
     def _need(self, readers: Sequence[Consumer], store: Store, stopped: str, doubts: Doubts) -> StreamNeed | None:

@@ -131,7 +131,7 @@ class Streams:
         """Return the progress report for the ventilator, if anything changed."""
         if not self.report.changed:
             return None
-        return self.report.make(self.consumers, self.stores, self.stopped(), self.doubts)
+        return self.report.make(self.consumers, self.stores, self.budgets, self.doubts)
 
     def pressing(self) -> bool:
         """Return whether the ventilator should hear of the changes at once: what it may lease would soon run out."""

@@ -37,6 +37,6 @@ class CutRunners:
         if (task.key.stream, item.item) != self._item:
             return
         until = min(world.clock.now + self._fault.seconds, world.scenario.heal_at)
-        for other in ("ventilator", "sink"):
+        for other in ("ventilator", *world.scenario.sink_names):
             for line in ((worker.name, other), (other, worker.name)):
                 world.network.cuts[line] = Cut(until, self._fault.holds)

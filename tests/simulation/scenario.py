@@ -46,7 +46,7 @@ class TrainerPart:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that goes wrong, or is asked for, at a time."""
+    """Something that goes wrong, or is asked for, at a time or once trainers have come so far."""
 
     when: float
     kind: FaultKind
@@ -61,6 +61,8 @@ class Fault:
     choice: float = 0.0
     #: A job that is resumed: its new world size.
     world_size: int = 1
+    #: Batches that trainers have consumed in all by then; 0: it happens at its time.
+    after: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from simulation.dice import Dice, draw
 from simulation.lying_worker import BoastingWorkerProcess, ClaimingWorkerProcess, LyingWorkerProcess
 from simulation.runner import run_schedule
 from simulation.scenario import Scenario, WorkerPart
-from simulation.several_sinks import small, spread
+from simulation.sinks.scenarios import small, spread
 from simulation.worker_process import WorkerProcess
 from simulation.world import World
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 from simulation.processes import VERSION, Process
-from simulation.sharing import Received
+from simulation.sinks.sharing import Received
 from support.plans import ExpectedBatch, ExpectedEnd, expected, make_samples
 
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
@@ -227,6 +227,7 @@ def reshape(world: "World", fault: "Fault") -> None:
     job = [trainer for trainer in job if not trainer.retired]
     if all(trainer.done for trainer in job):
         return
+    world.notes["job resumed"] += fault.world_size != job[0].part.world_size
     saves = [saved for trainer in job for saved in trainer.saves]
     position = saves[int(fault.choice * len(saves))][0]
     for trainer in job:

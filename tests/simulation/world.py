@@ -11,13 +11,14 @@ from typing import NoReturn
 
 from simulation import bounds
 from simulation.cut_runners import CutRunners
-from simulation.network import Clock, Cut, Network
+from simulation.faults import Faults
+from simulation.network import Clock, Network
 from simulation.processes import Process, SinkProcess, VentilatorProcess
-from simulation.scenario import Fault, Scenario, WorkerPart
-from simulation.sharing import Sharing
+from simulation.scenario import Scenario, WorkerPart
+from simulation.sinks.sharing import Sharing
 from simulation.standby.process import StandbyProcess
 from simulation.standby.shared_folder import SharedFolder, Terms
-from simulation.trainer_process import TrainerProcess, reshape
+from simulation.trainer_process import TrainerProcess
 from simulation.worker_process import WorkerProcess
 from simulation.writer import WrittenFile
 from support.plans import make_task
@@ -70,6 +71,7 @@ class World:
         #: Trainers and files that are not where they are to get yet; when any of them came further (s).
         self.unfinished = len(self.trainers) + (self.disk is not None)
         self.came_at = 0.0
+        self._faults = Faults(self)
         self.patience_s = bounds.patience_s(self.scenario)
 
     @property
@@ -79,10 +81,9 @@ class World:
 
     def run(self) -> None:
         """Run until every trainer has reached its target; raise AssertionError if anything is not as it must be."""
-        for process in self._processes():
+        for process in self.processes():
             self.clock.after(self.rng.choice((0.0, self.rng.uniform(0, 1))), process.start)
-        for fault in self.scenario.faults:
-            self.clock.at(fault.when, lambda fault=fault: self._break(fault))  # type: ignore[misc]
+        self._faults.start()
         self.clock.at(self.scenario.heal_at, self._heal)
         deadline = bounds.deadline(self.scenario)
         while self.unfinished:
@@ -102,6 +103,7 @@ class World:
     def came(self) -> None:
         """Note that a trainer or a file came further."""
         self.came_at = self.clock.now
+        self._faults.came()
 
     def finished(self) -> None:
         """Note that a trainer or a file is where it is to get."""
@@ -208,56 +210,9 @@ class World:
         assert "failure_budget" in refused.reason
         assert self.scenario.flaky or len(self.scenario.dead(stream)) > allowed - 1, refused
 
-    def _processes(self) -> list[Process]:
+    def processes(self) -> list[Process]:
+        """Return all processes."""
         return [*self.ventilators, *self.sinks, *self.workers, *self.trainers]
-
-    def _break(self, fault: Fault) -> None:  # noqa: PLR0915 - a case for each kind
-        if self.network.trace:
-            self.network.trace(f"FAULT {fault}")
-        if fault.kind == "reshape":
-            reshape(self, fault)
-            return
-        if fault.kind == "cut runners":
-            self.cut_runners = CutRunners(self, fault)
-            return
-        process = self._named(fault.target)
-        match fault.kind:
-            case "cut":
-                self.network.cuts[fault.target, fault.other] = Cut(
-                    min(self.clock.now + fault.seconds, self.scenario.heal_at), fault.holds
-                )
-            case "folder":
-                self.folder.away_until = min(self.clock.now + fault.seconds, self.scenario.heal_at)
-            case "join":
-                part = WorkerPart(slots=2, slowness=1.0)
-                worker = WorkerProcess(f"worker {len(self.workers)}", self, part)
-                self.workers.append(worker)
-                worker.start()
-            case "pause" if process.alive:
-                process.paused_until = min(self.clock.now + fault.seconds, self.scenario.heal_at)
-            case "jump":
-                process.jump(fault.seconds)
-            case "disk" if self.disk and fault.holds:
-                self.disk.full_until = self.clock.now + fault.seconds
-            case "disk" if self.disk:
-                self.disk.broken_until = self.clock.now + fault.seconds
-            case "kill" if process.alive:
-                process.kill()
-                self.restart_later(process, fault.seconds)
-            case "hang" if isinstance(process, WorkerProcess) and process.alive:
-                process.hang(fault.seconds)
-            case "drain" if isinstance(process, WorkerProcess) and process.alive:
-                process.drain()
-            case "seek" if isinstance(process, TrainerProcess) and process.alive and not process.done:
-                process.seek(process.saves[int(fault.choice * len(process.saves))][0])
-            case _:
-                pass  # it happened to a process that is not there
-
-    def _named(self, name: str) -> Process:
-        """Return the process of this name; "acting": the ventilator that acts."""
-        if name == "acting":
-            return self.ventilator
-        return next(process for process in self._processes() if process.name == name)
 
     def _heal(self) -> None:
         weather = self.network.weather
@@ -267,7 +222,7 @@ class World:
         if all(worker.left or worker.session.draining for worker in self.workers if worker.generation):
             part = WorkerPart(slots=2, slowness=1.0)
             self.workers.append(WorkerProcess(f"worker {len(self.workers)}", self, part))
-        for process in self._processes():
+        for process in self.processes():
             left = getattr(process, "left", False) or getattr(process, "done", False)
             if not process.alive and not left:
                 process.start()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from penstock.protocol import ranges
 from penstock.protocol.messages import StreamNeed
 from penstock.protocol.outcomes.failing_text import failed_in
+from penstock.protocol.outcomes.failure_budget import Budget
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_SPANS
 from penstock.sink.core.reader import Consumer, Reader
@@ -15,8 +16,9 @@ from penstock.sink.core.shared.store import SharedStore
 _MOST_SETTLED = 4096
 
 
-def need_of(readers: Sequence[Consumer], store: SharedStore, stopped: str) -> StreamNeed | None:
+def need_of(readers: Sequence[Consumer], store: SharedStore, budget: Budget) -> StreamNeed | None:
     """Return the report of a stream for the ventilator; None if nothing is to be said."""
+    stopped = budget.exceeded
     if not (readers or stopped or store.unheard):
         return None
     geometry, known = store.geometry, store.known
@@ -41,6 +43,7 @@ def need_of(readers: Sequence[Consumer], store: SharedStore, stopped: str) -> St
         stream=store.plan.name,
         missing=missing,
         stopped=stopped,
+        kind=budget.kind,
         lacks=lacks,
         made=store.witnesses.made(missing, lambda ordinal: len(geometry.slots(ordinal))),
         failing=store.witnesses.failing(is_lacking),

@@ -13,8 +13,8 @@ from simulation.dice import draw
 from simulation.families import FAMILIES
 from simulation.runner import run_schedule
 from simulation.scenario import Fault, Scenario
-from simulation.several_sinks import make_scenario as make_shared
-from simulation.several_sinks import small
+from simulation.sinks.scenarios import make_scenario as make_shared
+from simulation.sinks.scenarios import small
 from simulation.standby.process import TAKEOVER_S
 from simulation.world import World
 

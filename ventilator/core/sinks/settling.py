@@ -14,13 +14,12 @@ it would be right for all.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from penstock.protocol import ranges
 from penstock.protocol.instructions import Note
 from penstock.protocol.messages import Failed, Failing, Failure, Made
 from penstock.protocol.outcomes.doubts import Doubts, Word
-from penstock.protocol.outcomes.failure_budget import Budget, Holder
+from penstock.protocol.outcomes.failure_budget import Budget, Holder, StopKind
 from penstock.protocol.outcomes.known import KnownOutcomes
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
@@ -46,8 +45,9 @@ class Settling:
         self._open: dict[int, _Open] = {}
         #: By task and item: the workers at which something failed that another one had made.
         self._unmade: dict[int, dict[int, set[Holder]]] = {}
-        #: Why the stream stopped for another reason than its failures.
+        #: Why the stream stopped for another reason than the failures that are counted here.
         self._broken = ""
+        self._broken_kind: StopKind = "outcomes"
         self._fresh: set[int] = set()
         self._notes: list[Note] = []
 
@@ -57,14 +57,14 @@ class Settling:
         return self._broken or self._budget.exceeded
 
     @property
-    def kind(self) -> Literal["budget", "transform", "outcomes"]:
+    def kind(self) -> StopKind:
         """What trainers are refused for once the stream has stopped."""
-        return "outcomes" if self._broken else self._budget.kind
+        return self._broken_kind if self._broken else self._budget.kind
 
-    def stop(self, why: str) -> None:
+    def stop(self, why: str, kind: StopKind = "outcomes") -> None:
         """Stop the stream: a sink says that it has stopped, or no outcome is right for all sinks."""
         if not self.stopped:
-            self._broken = why
+            self._broken, self._broken_kind = why, kind
 
     def adopt(self, settled: Ranges, failed: Iterable[Failed]) -> None:
         """Take over what a sink knows; stop the stream if something else was decided meanwhile."""

@@ -54,7 +54,7 @@ class SharedStream:
         self.settling.adopt(need.settled, need.failed)
         if need.stopped:
             known.told_stop = need.stopped
-            self.settling.stop(need.stopped)
+            self.settling.stop(need.stopped, need.kind)
 
     def lose(self, peer: bytes) -> None:
         """Forget what a sink needed."""

@@ -136,11 +136,13 @@ def test_another_ventilator_hears_what_is_known_until_it_answers(harness: CoreHa
 
 def test_it_stops_when_the_ventilator_says_so(harness: CoreHarness) -> None:
     """Trainers are refused with the ventilator's words; one that comes later, too."""
-    [refused] = [each for each in publish(harness, stopped="too many failures") if isinstance(each, Refused)]
-    assert ("budget", "too many failures") == (refused.kind, refused.reason)
+    [refused] = [
+        each for each in publish(harness, stopped="too many failures", kind="transform") if isinstance(each, Refused)
+    ]
+    assert ("transform", "too many failures") == (refused.kind, refused.reason)
     [again] = [each for each in harness.subscribe(b"u") if isinstance(each, Refused)]
     assert "too many failures" == again.reason
-    assert "too many failures" == need(harness).stopped
+    assert ("too many failures", "transform") == (need(harness).stopped, need(harness).kind)
 
 
 def test_outcomes_that_contradict_each_other_stop_the_stream(harness: CoreHarness) -> None:

@@ -290,3 +290,11 @@ def test_workers_hear_of_a_sink_that_is_lost(stack: Stack) -> None:
     assert [["a"]] == [[sink.name for sink in told.sinks] for _, told in sent if isinstance(told, WorkerWelcome)]
     again = stack.take(stack.leases.tick(stack.now))
     assert [] == [told for _, told in again if isinstance(told, WorkerWelcome)]
+
+
+def test_a_ventilator_that_is_started_again_repeats_why_a_stream_stopped(stack: Stack) -> None:
+    """In the words and of the kind that an earlier one told: by the kind, trainers choose what they raise."""
+    stack.join("a", "b")
+    stack.need("a", stopped="2 of 5 items failed", kind="budget")
+    told = outcomes(stack.need("b", (0, 1)))
+    assert [("2 of 5 items failed", "budget")] == [(told[b"b"].stopped, told[b"b"].kind)]

@@ -14,7 +14,7 @@ from penstock.protocol.plan import StreamPlan
 from penstock.protocol.wire import Array
 
 if TYPE_CHECKING:
-    from simulation.processes import SinkProcess
+    from simulation.processes import Process, SinkProcess
     from simulation.scenario import TrainerPart
     from simulation.trainer_process import TrainerProcess
     from simulation.worker_process import WorkerProcess
@@ -100,3 +100,13 @@ class Sharing:
         """Note which samples came to which of several sinks."""
         if result.shares is not None:
             self.came_to.setdefault((sink.name, result.key.stream), set()).update(ranges.members(result.shares))
+
+    def killed(self, process: "Process") -> None:
+        """Note what died while trainers wanted something of it."""
+        world = self._world
+        if process in world.ventilators:
+            world.notes["ventilator killed"] += 1
+        elif process in world.sinks:
+            reading = (each for each in world.trainers if each.generation and not each.done)
+            world.notes["sink killed"] += any(world.sinks[each.part.sink] is process for each in reading)
+            world.notes["no sink lives"] += not any(sink.alive for sink in world.sinks)
