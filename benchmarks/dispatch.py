@@ -7,7 +7,8 @@ it together with the peers. The ventilator's own memory, without the pages of fi
 told at the beginning and at the end of each measurement.
 
     python benchmarks/dispatch.py                                # the table: about two minutes
-    python benchmarks/dispatch.py --items 100000000 --tasks 1000000 --workers 1000 --sinks 16 --folder build/dispatch
+    python benchmarks/dispatch.py --items 100000000 --seconds 300 --every 30 --rounds 1 --workers 1000 --sinks 16 \
+        --folder build/dispatch
 """
 
 import argparse
@@ -22,6 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from topology.busy_peers import WINDOW, BusyPeers
 
 #: Seconds of warming up, and for what is under way to come through twice then; until the ventilator has listed; rows
@@ -46,6 +49,8 @@ class Case:
     eager: bool = False
     #: Where manifests stay for the next run.
     folder: Path | None = None
+    #: After so many seconds each, tell how it goes (0: not).
+    every: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +74,11 @@ def ventilator(address: str, items: int, folder: Path, *flags: str) -> Generator
     """Run a real ventilator over a manifest of `items` images that are never opened; yield its process ID."""
     place = folder / f"{items}.csv"
     if not place.exists():
-        with place.open("w", encoding="utf-8") as file:
-            file.write("path,label\n")
+        with place.with_suffix(".part").open("wb") as file:
+            file.write(b"path,label\n")
             for first in range(0, items, _ROWS):
-                numbers = range(first, min(first + _ROWS, items))
-                file.write("".join(f"images/{i:08d}.jpg,c{i % 10}\n" for i in numbers))
+                file.write(_rows(np.arange(first, min(first + _ROWS, items))))
+        place.with_suffix(".part").rename(place)
     spec = folder / f"{items}.toml"
     spec.write_text(
         f'[roots]\nhere = "{folder}"\n[streams.train]\ntask_items = 1\nmix = 1\n'
@@ -93,6 +98,16 @@ def ventilator(address: str, items: int, folder: Path, *flags: str) -> Generator
         process.wait(60)
 
 
+def _rows(numbers: npt.NDArray[np.int64]) -> bytes:
+    """Return the lines of a manifest for made-up images of these numbers, which have eight digits at most."""
+    line = b"images/00000000.jpg,c0\n"
+    found = np.tile(np.frombuffer(line, np.uint8), (len(numbers), 1))
+    for place in range(8):
+        found[:, 14 - place] += (numbers // 10**place % 10).astype(np.uint8)
+    found[:, -2] += (numbers % 10).astype(np.uint8)
+    return found.tobytes()
+
+
 def measure_case(case: Case, *flags: str) -> Measured:
     """Measure a fresh ventilator, with `flags`."""
     with tempfile.TemporaryDirectory(prefix="pk-") as own:
@@ -110,7 +125,7 @@ def measure_case(case: Case, *flags: str) -> Measured:
             peers.run(_WARM_S)
             peers.run(_FLOWING_S, 2 * WINDOW)
             before_mb, used, own_s, began = _own_mb(pid), _used(pid), time.process_time(), time.perf_counter()
-            done = peers.run(case.seconds, case.tasks)
+            done = _run(peers, case, pid)
             took = time.perf_counter() - began
             now, a_task = _used(pid), 1e6 / max(1, done)
             measured = Measured(
@@ -124,6 +139,25 @@ def measure_case(case: Case, *flags: str) -> Measured:
             )
             peers.close()
             return measured
+
+
+def _run(peers: BusyPeers, case: Case, pid: int) -> int:
+    """Let the peers work; return how many tasks were finished. If asked, print what each stretch of time cost."""
+    if not case.every:
+        return peers.run(case.seconds, case.tasks)
+    began, done = time.perf_counter(), 0
+    while (passed := time.perf_counter() - began) < case.seconds and done < case.tasks:
+        used, since = _used(pid)[0], time.perf_counter()
+        more = peers.run(min(case.every, case.seconds - passed), case.tasks - done)
+        done += more
+        cost, rate = (_used(pid)[0] - used) * 1e6 / max(1, more), more / (time.perf_counter() - since)
+        passed = time.perf_counter() - began
+        print(
+            f"  after {passed:4.0f} s: {done:11,} tasks, {rate:6,.0f}/s, core {cost:.1f} µs a task, "
+            f"{_own_mb(pid):.0f} MB, {peers.greeted_again} peers were lost",
+            flush=True,
+        )
+    return done
 
 
 def measure(workers: int, slots: int, seconds: float, *flags: str) -> float:
@@ -157,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="medians are shown")
     parser.add_argument("--apart", action="store_true", help="workers finish each task in a message of its own")
     parser.add_argument("--eager", action="store_true", help="sinks report every 10 ms, changed or not")
+    parser.add_argument("--every", type=float, default=0.0, help="tell how it goes after so many seconds each")
     parser.add_argument("--folder", type=Path, default=None, help="keeps manifests and their index for the next run")
     options = parser.parse_args(arguments)
     if options.folder:
@@ -173,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             not options.apart,
             options.eager,
             folder,
+            options.every,
         )
         for sinks in options.sinks
         for workers in options.workers

@@ -22,13 +22,13 @@ class Claims:
         )
         self._starts: list[int] = []
         self._peers: list[tuple[bytes, ...]] = []
-        lack = set[int]()
+        lack, alone = set[int](), [(peer,) for peer in peers]
         for at, begins, number in edges:
             if begins:
                 lack.add(number)
             else:
                 lack.discard(number)
-            now = tuple([peers[each] for each in sorted(lack)])
+            now = alone[next(iter(lack))] if len(lack) == 1 else tuple([peers[each] for each in sorted(lack)])
             if self._starts and self._starts[-1] == at:
                 self._peers[-1] = now
             else:
