@@ -30,5 +30,5 @@ def test_the_page_says_whether_a_standby_would_take_over(context: BrowserContext
         expect(second.locator("#standby")).to_be_empty()
         stack.children[first].given_up = True
         stack.children[first].process.kill()
-        expect(second.locator("#standby")).to_contain_text("none is on standby, so that nobody takes over if it ends")
+        expect(second.locator("#standby")).to_contain_text("none is on standby, so that no other takes over if it ends")
         expect(second.locator("#standby")).to_have_attribute("data-alarming", "true")

@@ -38,7 +38,7 @@ def _watching(rows: Sequence[StandbyRow]) -> str:
     if alive:
         return f"on standby: {_signs(alive, 'last sign {} s ago')}"
     gone = f" ({_signs(silent, 'silent for {} s')})" if silent else ""
-    return f"none is on standby, so that nobody takes over if it ends{gone}"
+    return f"none is on standby, so that no other takes over if it ends{gone}"
 
 
 def _signs(rows: Sequence[StandbyRow], words: str) -> str:

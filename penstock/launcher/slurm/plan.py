@@ -126,7 +126,7 @@ class RunFolder:
         self.sinks = self.path / "sinks"
         #: Elements of the job array that were told to drain.
         self.leaving = self.path / "leaving.json"
-        #: Locked by whoever changes the number of its elements.
+        #: Locked by the process that changes the number of its elements.
         self.array_lock = self.path / "array.lock"
 
     def sink(self, node: str) -> Path:

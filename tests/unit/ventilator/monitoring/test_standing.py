@@ -25,11 +25,11 @@ def test_one_that_waits_is_named_with_its_last_sign_of_life() -> None:
 def test_a_missing_standby_is_said() -> None:
     """With the one that was there, if its record still is."""
     assert not said().is_watched
-    assert said().sentence.endswith("; none is on standby, so that nobody takes over if it ends")
+    assert said().sentence.endswith("; none is on standby, so that no other takes over if it ends")
     seen = said(Waiting("other/8", 12.0, alive=False))
     assert not seen.is_watched
     assert seen.sentence.endswith(
-        "; none is on standby, so that nobody takes over if it ends (other/8, silent for 12.0 s)"
+        "; none is on standby, so that no other takes over if it ends (other/8, silent for 12.0 s)"
     )
 
 
