@@ -1,12 +1,14 @@
 """What the cache of decoded images saves: the kernel's rate without it, while it fills, and in later epochs.
 
-    python benchmarks/cache.py [--rounds 5] [--out cache.json] [--folder /dev/shm]
+    python benchmarks/cache.py [--rounds 5] [--out cache.json] [--folder /dev/shm] [--only imagenet]
 
 One process runs `worker.imaging.pipeline.Pipeline` over all items of a case: an epoch without a cache, an epoch that
 fills an empty one, and the epoch after that; the three take turns, and medians are printed. Clock and processor time
 are both shown: on a machine that is not quiet, only the second says anything. Of the later epoch, `rest` is what
 follows once the images are there (crops, resizing, augmentation): no cache of whole images can save that, so "at most"
-is how many times faster a later epoch could ever be. A first round is not counted: in a virtual machine, memory costs
+is how many times faster a later epoch could ever be. `write` is what one call takes that writes as many bytes as an
+image has into a new file in the cache's folder: a first epoch that keeps them costs that much more "at least". It
+depends on the file system and on the kernel. A first round is not counted: in a virtual machine, memory costs
 several times as much when it is touched for the first time, whatever touches it. `--data` is a folder with `cats-dogs/`
 and `camera/`; default: ../shared/data next to the repository. The files are read once before the first round.
 """
@@ -14,6 +16,7 @@ and `camera/`; default: ../shared/data next to the repository. The files are rea
 import argparse
 import io
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -112,7 +115,7 @@ def measure(case: Case, rounds: int, folder: Path) -> dict[str, Any]:
     [plan] = catalog.plans
     plain = Pipeline(plan, case.spec.roots)
     epoch(plan, catalog, plain, 0)
-    found: dict[str, list[Times]] = {"without": [], "filling": [], "later": [], "rest": []}
+    found: dict[str, list[Times]] = {"without": [], "filling": [], "later": [], "rest": [], "write": []}
     hits = held = 0
     for turn in range(rounds + 1):
         place = Path(tempfile.mkdtemp(prefix="penstock-cache-", dir=folder))
@@ -122,15 +125,27 @@ def measure(case: Case, rounds: int, folder: Path) -> dict[str, Any]:
             without, _ = epoch(plan, catalog, plain, 2 * turn)
             filling, _ = epoch(plan, catalog, cached, 2 * turn)
             later, rest = epoch(plan, catalog, cached, 2 * turn + 1)
+            write = bare_write(place, plan.items, cache.counts.written_bytes // plan.items)
             hits = cache.counts.hits
             held = cache.store.used_bytes()
             cache.store.close()
         finally:
             shutil.rmtree(place)
         if turn:
-            for part, taken in zip(found.values(), (without, filling, later, rest), strict=True):
+            for part, taken in zip(found.values(), (without, filling, later, rest, write), strict=True):
                 part.append(taken)
     return _row(case.name, plan.items, found, hits, held)
+
+
+def bare_write(folder: Path, images: int, size: int) -> Times:
+    """Write that many images of `size` bytes to a new file; return milliseconds an image, as `epoch` does."""
+    content = np.random.default_rng(0).integers(0, 256, max(size, 1), np.uint8)
+    with (folder / "bare").open("wb", buffering=0) as file:
+        began = _now()
+        for number in range(images):
+            os.pwrite(file.fileno(), content.data, number * size)
+        clock, processor = (_now() - began) * 1e3 / images
+    return clock, processor
 
 
 def _row(name: str, items: int, found: dict[str, list[Times]], hits: int, held: int) -> dict[str, Any]:
@@ -141,6 +156,7 @@ def _row(name: str, items: int, found: dict[str, list[Times]], hits: int, held: 
         filling = [one / other for one, other in zip(taken["filling"], taken["without"], strict=True)]
         later = [one / other for one, other in zip(taken["without"], taken["later"], strict=True)]
         row |= {f"filling_{kind}_ratio": statistics.median(filling), f"later_{kind}_speedup": statistics.median(later)}
+        row |= {f"least_{kind}_ratio": 1.0 + row[f"write_{kind}_ms"] / row[f"without_{kind}_ms"]}
         row |= {f"most_{kind}_speedup": row[f"without_{kind}_ms"] / row[f"rest_{kind}_ms"]}
         row |= {f"filling_{kind}_ratios": filling, f"later_{kind}_speedups": later}
     return row
@@ -156,17 +172,19 @@ def show(rows: list[dict[str, Any]]) -> None:
             "filling",
             "later",
             "rest",
+            "write",
             "filling / without",
+            "at least",
             "without / later",
             "at most",
         ):
             table.add_column(column, justify="left" if column == "case" else "right")
         for row in rows:
-            keys = [f"{part}_{kind}_ms" for part in ("without", "filling", "later", "rest")]
-            ratios = [f"{row[f'filling_{kind}_ratio']:.3f}"]
+            keys = [f"{part}_{kind}_ms" for part in ("without", "filling", "later", "rest", "write")]
+            ratios = [f"{row[f'{name}_{kind}_ratio']:.3f}" for name in ("filling", "least")]
             ratios += [f"{row[f'{name}_{kind}_speedup']:.1f}" for name in ("later", "most")]
             table.add_row(row["case"], *(f"{row[key]:.3f}" for key in keys), *ratios)
-        Console(width=140).print(table)
+        Console(width=150).print(table)
 
 
 def main() -> None:
@@ -175,13 +193,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", type=Path, default=_ROOT.parent / "shared" / "data")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where the cache lies")
+    parser.add_argument("--only", default="", help="measure the cases whose names hold this")
     parser.add_argument("--out", type=Path, default=Path("cache.json"))
     given = parser.parse_args()
     if not given.data.is_dir():
         parser.error(f"--data {given.data}: no such folder; give one with cats-dogs/ and camera/")
     keep_freed_memory()  # as a worker does: else the kernel clears the pages of each image anew
     with tempfile.TemporaryDirectory() as made:
-        rows = [measure(case, given.rounds, given.folder) for case in cases(given.data, Path(made))]
+        chosen = [case for case in cases(given.data, Path(made)) if given.only in case.name]
+        rows = [measure(case, given.rounds, given.folder) for case in chosen]
     show(rows)
     report = {"python": platform.python_version(), "cpu": platform.processor(), "cases": rows}
     given.out.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
