@@ -42,6 +42,7 @@ from penstock.ventilator.monitoring.snapshots import Own, Snapshots
 from penstock.ventilator.resting import rest_s
 from penstock.ventilator.settings import VentilatorSettings
 from penstock.ventilator.sources.catalog import Catalog
+from penstock.ventilator.standby.company import Company
 from penstock.ventilator.standby.keeper import Keeper
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Ventilator:
 
         Workers and sinks introduce themselves, as to a ventilator that was restarted.
         """
-        settings, self._term = self._settings, term
+        settings, self._term, self._company = self._settings, term, Company()
         self._attention = Attention()
         self._intervals = intervals = Intervals(
             heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
@@ -179,7 +180,12 @@ class Ventilator:
             self._trouble = trouble
             words = "the folder of --standby cannot be used" if trouble else "the folder of --standby can be used again"
             self._service.log.warning(words, **({"why": trouble} if trouble else {}))
-        if self._keeper is None or (term := self._keeper.term) == self._term:
+        if self._keeper is None:
+            return
+        seen, patience_s = self.observed.latest, self._settings.heartbeat_s
+        if self._term and self._company.is_lost(now, patience_s, here=bool(seen.workers or seen.sinks)):
+            self._keeper.hand_over()
+        if (term := self._keeper.term) == self._term:
             return
         standing = self._keeper.standing()
         self._begin(term, now)

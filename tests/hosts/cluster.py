@@ -59,12 +59,17 @@ class Cluster:
         found = self.hosts[host]
         return f"tcp://[{found.address6}]:{port}" if self._six else f"tcp://{found.address}:{port}"
 
-    def start_ventilator(self, **settings: object) -> Job:
+    @property
+    def ventilators(self) -> str:
+        """The address of the ventilator, and if there is one that of the host `standby`."""
+        return ",".join(self.at(host, 5555) for host in ("ventilator", "standby") if host in self.hosts)
+
+    def start_ventilator(self, on: str = "ventilator", wrapped: Iterable[str] = (), **settings: object) -> Job:
         """Start the ventilator; its spec names folders of its own host."""
         spec = self.lab.folder / "spec.json"
         spec.write_text(json.dumps(self.spec | {"roots": {"photos": str(self.images("ventilator"))}}))
         flags = {**_VENTILATOR, **settings}
-        return self.start("ventilator", "ventilator", {"spec": spec, "bind": "tcp://*:5555", **flags})
+        return self.start(on, "ventilator", {"spec": spec, "bind": "tcp://*:5555", **flags}, wrapped=wrapped)
 
     def use_six(self) -> None:
         """Let all addresses be of IPv6 from now on."""
@@ -72,20 +77,22 @@ class Cluster:
 
     def start_sink(self, on: str = "sink", *, env: Mapping[str, str] | None = None, **settings: object) -> Job:
         """Start the sink; it is not told what its address is."""
-        where = {"ventilator": self.at("ventilator", 5555), "results": "tcp://*:5556", "bind": "tcp://*:5557"}
+        where = {"ventilator": self.ventilators, "results": "tcp://*:5556", "bind": "tcp://*:5557"}
         own = {"keys": self.keys("sink"), "health": self.lab.folder / "sink.sock"}
         return self.start(on, "sink", where | own | settings, env=env)
 
     def start_worker(self, host: str, **more: Any) -> Job:
         """Start a worker with all that a second machine needs: one address, where its images lie, and its keys."""
-        flags = {"ventilator": self.at("ventilator", 5555), "root": f"photos={self.images(host)}"}
+        flags = {"ventilator": self.ventilators, "root": f"photos={self.images(host)}"}
         return self.start(host, "worker", flags | more.pop("settings", {}), **more)
 
-    def start(self, host: str, part: str, settings: Mapping[str, object], **more: Any) -> Job:
-        """Start a service on a host."""
+    def start(
+        self, host: str, part: str, settings: Mapping[str, object], *, wrapped: Iterable[str] = (), **more: Any
+    ) -> Job:
+        """Start a service on a host, by a command that runs what stands behind it if it is `wrapped` in one."""
         flags = {"keys": self.keys(host), "health": self.lab.folder / f"{host}.sock", **settings}
         given = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
-        job = self.hosts[host].start(part, [sys.executable, "-m", f"penstock.{part}", *given], **more)
+        job = self.hosts[host].start(part, [*wrapped, sys.executable, "-m", f"penstock.{part}", *given], **more)
         self.jobs[host] = job
         return job
 
@@ -100,7 +107,7 @@ class Cluster:
         command = [sys.executable, str(script), self.at(sink, 5557), str(self.keys(host)), *map(str, rank)]
         return self.hosts[host].start("trainer", command, env={"PYTHONPATH": str(_TESTS)})
 
-    def start_all(self, workers: Iterable[str], *, six: bool = False, **settings: object) -> None:
+    def start_all(self, workers: Iterable[str], *, six: bool = False, **settings: Any) -> None:
         """Start everything, each worker on a host of its own, and wait until all have found each other.
 
         `six`: all addresses are of IPv6. `settings`: more for the ventilator.

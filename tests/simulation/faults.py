@@ -6,6 +6,7 @@ from simulation.cut_runners import CutRunners
 from simulation.network import Cut
 from simulation.processes import Process
 from simulation.scenario import Fault, WorkerPart
+from simulation.standby.process import disturb
 from simulation.trainer_process import TrainerProcess, reshape
 from simulation.worker_process import WorkerProcess
 
@@ -51,8 +52,8 @@ class Faults:
                 self._world.network.cuts[fault.target, fault.other] = Cut(
                     min(self._world.clock.now + fault.seconds, self._world.scenario.heal_at), fault.holds
                 )
-            case "folder":
-                self._world.folder.away_until = min(self._world.clock.now + fault.seconds, self._world.scenario.heal_at)
+            case "folder" | "isolate":
+                disturb(self._world, process, fault)
             case "join":
                 part = WorkerPart(slots=2, slowness=1.0)
                 worker = WorkerProcess(f"worker {len(self._world.workers)}", self._world, part)

@@ -12,7 +12,19 @@ from penstock.protocol.plan import StreamPlan
 from penstock.ventilator.core.leases import LeasePolicy
 
 FaultKind = Literal[
-    "kill", "pause", "seek", "hang", "cut", "join", "drain", "jump", "reshape", "disk", "cut runners", "folder"
+    "kill",
+    "pause",
+    "seek",
+    "hang",
+    "cut",
+    "join",
+    "drain",
+    "jump",
+    "reshape",
+    "disk",
+    "cut runners",
+    "folder",
+    "isolate",
 ]
 
 

@@ -141,6 +141,9 @@ class Candidate:
     _due: float = float("-inf")
     _beat: int = 0
     _may_claim: bool = False
+    #: The number that it gave up for another one, and until when it leaves the next one to that.
+    _handed_over: int = 0
+    _yields_until: float = float("-inf")
     _why: str = "the folder is not read yet"
 
     @property
@@ -201,6 +204,14 @@ class Candidate:
         self._stop("it leaves")
         return job
 
+    def hand_over(self, now: float) -> Renew | None:
+        """Stop to act as one that leaves, but stay: another one claims the next number, or this one after a while."""
+        number = self._number
+        if job := self.release():
+            self._handed_over, self._yields_until = number, now + 2 * self.own.takeover_s
+            self._why = "no worker and no sink reached it, so that it handed over"
+        return job
+
     def standing(self, now: float) -> Standing:
         """Return what the status shows."""
         acting, record = self.holds(now), self._seen.record
@@ -246,11 +257,13 @@ class Candidate:
         same = before == self._highest.content and began >= self._highest.changed_at + self._patience_s(record)
         # A record of this very process is one by which it does not act any more.
         left = record is not None and (record.released or record.holder == self.own.holder)
+        if seen.number == self._handed_over and began < self._yields_until:
+            left = same = False
         self._may_claim = seen.number == 0 or left or same
         self._last_term = max(self._last_term, record.term if record else 0)
         if self._may_claim:
             self._due = ended
-        elif record:
+        elif record and record.holder != self.own.holder:
             self._why = f"{record.name} acts"
 
     def _note_waiting(self, waiting: Sequence[Record], at: float) -> None:

@@ -34,11 +34,13 @@ class Keeper:
         own = Record(holder, f"{host_name()}/{os.getpid()}", address, takeover_s)
         self._candidate = Candidate(own)
         self._lock, self._changed = threading.Lock(), changed
-        #: When the access to the folder began that is under way; why the last one failed; what ended the thread.
+        #: When the access to the folder began that is under way; what ended the thread.
         self._began: float | None = None
-        self._trouble = ""
+        #: Why the last accesses failed, and how many did: a single one is no trouble, file servers have caches.
+        self._trouble, self._failures = "", 0
         self._broken: BaseException | None = None
         self._leaving = threading.Event()
+        self._hands_over = False
         self._thread = threading.Thread(target=self._keep, name="penstock standby", daemon=True)
         self._thread.start()
 
@@ -63,7 +65,7 @@ class Keeper:
         began = self._began
         if began is not None and (waited_s := clock() - began) > self._patience_s:
             return f"{self._folder!r} has not answered for {waited_s:.0f} s"
-        return self._trouble
+        return self._trouble if self._failures > 1 else ""
 
     def standing(self) -> Standing:
         """Return what the status shows."""
@@ -72,6 +74,10 @@ class Keeper:
         if not (trouble := self.trouble):
             return known
         return replace(known, holder=known.holder if known.acting else "", why=f"the folder of records: {trouble}")
+
+    def hand_over(self) -> None:
+        """Let another one act soon, if one waits: nobody reaches this one."""
+        self._hands_over = any(each.alive for each in self.standing().waiting)
 
     def close(self) -> None:
         """Let another one act at once, if this one did. Its own loop has ended."""
@@ -91,17 +97,19 @@ class Keeper:
     def _turn(self) -> float:
         """Do what is to be done in the folder now; return when to do so again."""
         with self._lock:
-            job = self._candidate.job(began := clock(), int(time.time()))
-            before = self._candidate.term
+            began, before = clock(), self._candidate.term
+            handed = self._candidate.hand_over(began) if self._hands_over else None
+            self._hands_over = False
+            job = handed or self._candidate.job(began, int(time.time()))
         self._began = began
         try:
             seen = self._files.do(job)
         except OSError as error:
-            self._trouble = _in_words(error, self._folder)
+            self._trouble, self._failures = _in_words(error, self._folder), self._failures + 1
             with self._lock:
                 self._candidate.failed(job, f"the folder of records: {self._trouble}", clock())
         else:
-            self._trouble = ""
+            self._trouble, self._failures = "", 0
             with self._lock:
                 self._candidate.took(job, seen, began, clock())
         finally:

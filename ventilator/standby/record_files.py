@@ -141,12 +141,12 @@ class RecordFiles:
         return True
 
     def _forget(self, number: int) -> None:
-        """Remove records that are long over, and what killed ventilators left behind; others write theirs again.
+        """Remove records that are long over, what says that this one waits, and claims that killed ventilators left.
 
         What cannot be removed stays: the number is claimed all the same.
         """
         over = [self._path(old) for old in self._numbers() if old <= number - _KEPT]
-        for left in (*over, *self._folder.glob("waiting-*"), *self._folder.glob("claim-*")):
+        for left in (*over, self._waiting, *self._folder.glob("claim-*")):
             _remove(left)
 
     def _sync_folder(self) -> None:

@@ -7,12 +7,15 @@ it does first after a pause goes out unchecked.
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from simulation.processes import VentilatorProcess
+from simulation.network import Cut
+from simulation.processes import Process, VentilatorProcess
+from simulation.scenario import Fault
 
 from penstock.protocol.instructions import Instruction, Send
 from penstock.protocol.messages import AnyMessage
 from penstock.protocol.wire import Array
 from penstock.ventilator.standby.candidate import Candidate, Job, Record, Seen
+from penstock.ventilator.standby.company import Company
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -32,6 +35,7 @@ class StandbyProcess(VentilatorProcess):
         """Be not started yet."""
         super().__init__(name, world)
         self._term = self._last_term = 0
+        self._company, self._hands_over = Company(), False
 
     def start(self) -> None:
         """List the sources, and wait for its turn."""
@@ -80,8 +84,14 @@ class StandbyProcess(VentilatorProcess):
         if term != self._term:
             self.trace(f"acts: {term}" if term else "acts no more")
             self._term, self._last_term = term, term or self._last_term
+            self._company = Company()
             self.leases = self._new_core(f"{self.generation}/{term}", term)
             self.world.notes["took over" if term else "ceased to act"] += 1
+        if term and self._company.is_lost(
+            self.now, self.world.scenario.intervals.heartbeat_s, here=bool(self.leases.peers())
+        ):
+            waiting = self._candidate.standing(self._steady).waiting
+            self._hands_over = any(each.alive for each in waiting)
         return term > 0
 
     def _execute(self, instructions: Iterable[Instruction]) -> None:
@@ -99,7 +109,12 @@ class StandbyProcess(VentilatorProcess):
             super()._execute([each])
 
     def _work(self) -> None:
-        job, began = self._candidate.job(self._steady, 1_700_000_000), self._steady
+        began = self._steady
+        if handed := self._candidate.hand_over(began) if self._hands_over else None:
+            self.trace("hands over")
+            self.world.notes["handed over"] += 1
+        self._hands_over = False
+        job = handed or self._candidate.job(began, 1_700_000_000)
         self._candidate.validate(self._steady)
         self.later(self._delay(), lambda: self._do(job, began))
 
@@ -120,3 +135,13 @@ class StandbyProcess(VentilatorProcess):
         rng = self.world.rng
         slow = self.world.clock.now < self.world.scenario.heal_at and rng.random() < _SLOW
         return rng.uniform(0, 5) if slow else rng.uniform(0, 0.02)
+
+
+def disturb(world: "World", process: Process, fault: Fault) -> None:
+    """Take the shared folder away from all, or cut one ventilator off from all workers and sinks."""
+    until = min(world.clock.now + fault.seconds, world.scenario.heal_at)
+    if fault.kind == "folder":
+        world.folder.away_until = until
+        return
+    for name in world.scenario.names:
+        world.network.cuts[process.name, name] = world.network.cuts[name, process.name] = Cut(until, fault.holds)

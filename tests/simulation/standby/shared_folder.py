@@ -24,9 +24,11 @@ class SharedFolder:
                 return self._look()
             case Claim(number, record) if number not in self.records:
                 self.records[number] = record
-                self._waiting.clear()
-            case Renew(number, record) if number in self.records:
+                self._waiting.pop(record.holder, None)
+            case Renew(number, record, over) if number in self.records:
                 self.records[number] = record
+                for holder in over:
+                    self._waiting.pop(holder, None)
             case _:
                 return self._look()
         seen = self._look()

@@ -97,6 +97,7 @@ def test_what_cannot_be_removed_voids_no_claim(tmp_path: Path) -> None:
     for number in range(101, 104):
         assert files.do(Claim(number, record("one"))).done
     assert {"waiting-a", "acting-1"} == {path.name for path in tmp_path.iterdir() if path.is_dir()}
+    assert files.do(Renew(103, record("one"), over=("killed", "a"))).done
     assert not list(tmp_path.glob("waiting-killed"))
 
 
@@ -265,8 +266,10 @@ def test_old_records_and_those_of_killed_ventilators_are_removed(tmp_path: Path)
     for n in range(5):
         RecordFiles(str(tmp_path), f"killed{n}")
     files = RecordFiles(str(tmp_path), "one")
+    (tmp_path / "claim-killed-1").touch()
     for number in range(1, 121):
         assert files.do(Claim(number, record("one"))).done
+    assert files.do(Renew(120, record("one"), over=tuple(f"killed{n}" for n in range(5)))).done
     names = [path.name for path in tmp_path.iterdir()]
     assert 100 == len(names)
     assert all(name.startswith("acting-") for name in names)
