@@ -4,6 +4,7 @@
 """
 
 import json
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from support.mutations.mutate import valid_messages
 import penstock
 from penstock.launcher.stack import Addresses
 from penstock.protocol import messages
+from penstock.protocol.runtime.service import host_name
 
 #: What a number is replaced with: ends of ranges, beyond them, and what is small enough to mean a task of the stream.
 NUMBERS: tuple[float | None, ...] = (-1, 0, 1, 2, 2**31, 2**53, 2**61, 2**62 - 2, 2**62 - 1, 2**62, 2**64, 1e308, None)
@@ -76,7 +78,11 @@ def introduction(name: str, addresses: Addresses) -> list[Frames]:
             return [message(messages.Hello(worker="w", incarnation="w", host="h", slots=1, version=version))]
         case "ventilator, as a sink":
             hello = messages.SinkHello(
-                incarnation="i", results=addresses.results, trainers=addresses.trainers, version=version
+                incarnation=secrets.token_hex(4),
+                results=addresses.results,
+                trainers=addresses.trainers,
+                host=host_name(),  # it takes the place of the sink there
+                version=version,
             )
             return [message(hello)]
         case "sink: trainers":

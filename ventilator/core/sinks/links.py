@@ -22,6 +22,7 @@ from penstock.ventilator.core.delivery import Delivery
 from penstock.ventilator.core.observation import SinkObservation
 from penstock.ventilator.core.poison import Poison
 from penstock.ventilator.core.sink_link import SinkLink
+from penstock.ventilator.core.sinks.places import Places
 from penstock.ventilator.core.sinks.settling import Settling
 from penstock.ventilator.core.sinks.shared_stream import SharedStream
 from penstock.ventilator.core.stream_queue import StreamQueue
@@ -51,6 +52,7 @@ class Sinks:
         """Start without sinks. `issuer`: this ventilator; `attempts`: failures after which no more are waited for."""
         self._queues, self._workers, self._intervals = queues, workers, intervals
         self._issuer, self._attempts, self._new_link = issuer, attempts, new_link
+        self._places = Places(intervals)
         self._links: dict[str, SinkLink] = {"": new_link("")}
         self._by_peer: dict[bytes, SinkLink] = {}
         #: The names of the connected sinks; another object after each change, and how many changes there were.
@@ -107,6 +109,9 @@ class Sinks:
         link = self._links.get(hello.name)
         if refusal := self.first.refuse(peer, hello):
             return refusal, False
+        holders = [each for each in self._by_peer.values() if each.name == hello.name or not (each.name and hello.name)]
+        if not self._places.is_free(hello, holders, now):
+            return self._places.answer(peer, hello, holders, now), False
         out: list[Instruction] = [Send(peer, self.first.welcome())]
         if link is None and len(self._by_peer) >= MOST_SINKS:
             return _too_many(peer), False
@@ -114,9 +119,10 @@ class Sinks:
             if known.name == hello.name:
                 return out, False
             out += self.lose(peer, "sink replaced", now)
-        for other, connected in list(self._by_peer.items()):
-            if connected.name == hello.name or not (connected.name and hello.name):
-                out += self.lose(other, "sink replaced", now)
+        for holder in holders:
+            if holder.peer and holder.hello:
+                self._places.take(hello, holder.hello)
+                out += self.lose(holder.peer, "sink replaced", now)
         if bool(hello.name) != bool(self._shared):
             self._change(shared=bool(hello.name), now=now)
             link = self._links.get(hello.name)

@@ -58,6 +58,7 @@ def test_of_more_tasks_than_can_be_taken_at_once_the_lowest_are(harness: CoreHar
 def test_another_sink_starts_from_what_it_says(harness: CoreHarness) -> None:
     """Nothing is leased between its hello and its first report, and workers learn its address."""
     harness.miss((0, 9))
+    harness.now += 3.0  # the first one is silent
     welcomes = harness.sink(b"sink 2", results="elsewhere")
     assert [SinkWelcome, WorkerWelcome] == [type(message) for message in welcomes]
     assert ["elsewhere"] == [sink.results for sink in welcomes[1].sinks]

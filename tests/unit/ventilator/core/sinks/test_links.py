@@ -104,7 +104,7 @@ def outcomes(sent: list[tuple[bytes, Any]]) -> dict[bytes, Outcomes]:
 
 
 def test_sinks_with_names_stand_beside_each_other(stack: Stack) -> None:
-    """One of the same name takes the place of the earlier one; workers hear of all of them."""
+    """One of the same name takes the place of a silent one; workers hear of all of them."""
     sent = stack.join("b", "a")
     assert ["a", "b"] == names(stack)
     welcome = [message for _, message in sent if isinstance(message, WorkerWelcome)][-1]
@@ -115,7 +115,7 @@ def test_sinks_with_names_stand_beside_each_other(stack: Stack) -> None:
 
 
 def test_a_sink_without_a_name_is_alone(stack: Stack) -> None:
-    """It takes the place of all others, and a named one takes its place."""
+    """It takes the place of all others that are silent, and a named one takes its place."""
     stack.join("a", "b")
     stack.join("")
     assert [""] == names(stack)
