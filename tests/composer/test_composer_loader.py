@@ -8,6 +8,7 @@ import pytest
 
 import penstock
 from penstock.launcher.stack import LocalStack
+from penstock.trainer.adapters.ahead import Ahead, timed
 
 pytestmark = [pytest.mark.integration, pytest.mark.composer, pytest.mark.filterwarnings("default")]
 
@@ -50,10 +51,16 @@ class Noting(composer.ComposerModel):  # type: ignore[misc]
 class Run:
     """A Trainer over a stream, and what its model saw."""
 
+    #: Whether batches are fetched ahead, as they are for a GPU.
+    ahead = False
+
     def __init__(self, stack: LocalStack, stream: str, folder: Path, *, resume: bool = False, **options: Any) -> None:
         """Prepare one; `resume` from the last checkpoint in the folder."""
         self.model = Noting()
-        self.loader = penstock.composer.FeedLoader(penstock.connect(stack.address, stream).torch())
+        loader = penstock.connect(stack.address, stream).torch()
+        if self.ahead:
+            loader._ahead = Ahead(loader.feed, timed(loader._put, loader.feed.stats), 2)
+        self.loader = penstock.composer.FeedLoader(loader)
         settings: dict[str, Any] = {
             "train_dataloader": self.loader,
             "callbacks": [self.loader],
@@ -74,6 +81,12 @@ class Run:
         return self.model.trained
 
 
+@pytest.fixture(params=[False, True], ids=["", "ahead"])
+def _ahead(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Run, "ahead", request.param)
+
+
+@pytest.mark.usefixtures("_ahead")
 def test_an_epoch_that_is_shorter_than_its_length_ends_there(stack: LocalStack, tmp_path: Path) -> None:
     """14 batches of 15, since the last images are none: the checkpoint after the 14th goes on with the next epoch."""
     whole = Run(stack, "poor", tmp_path / "whole").fit()
@@ -86,6 +99,7 @@ def test_an_epoch_that_is_shorter_than_its_length_ends_there(stack: LocalStack, 
     assert whole[14:] == resumed.fit()
 
 
+@pytest.mark.usefixtures("_ahead")
 def test_a_second_fit_goes_on_with_the_next_batch(stack: LocalStack, tmp_path: Path) -> None:
     """In mid-epoch, too."""
     whole = Run(stack, "train", tmp_path / "whole").fit()
@@ -96,6 +110,7 @@ def test_a_second_fit_goes_on_with_the_next_batch(stack: LocalStack, tmp_path: P
     assert whole == parts.model.trained
 
 
+@pytest.mark.usefixtures("_ahead")
 def test_an_epoch_of_composer_may_be_a_part_of_one(stack: LocalStack, tmp_path: Path) -> None:
     """Two parts of ten batches and what is left of fifteen; a run that is resumed in the first goes on likewise."""
     options: dict[str, Any] = {"train_subset_num_batches": 10, "max_duration": "3ep"}
