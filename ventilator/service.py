@@ -110,7 +110,7 @@ class Ventilator:
         self._execute(self._core.dispatch(now), now)
         for answer in self._stories.answers(now):
             self._endpoint.send(self._snapshots.answer(answer.tag, answer.parts), peer=answer.asker)
-        if self._endpoint.drained:
+        if self._endpoint.drained and self._core.next_dispatch() > now:
             self._service.rest_until(now + rest_s(self._core.workers, self._core.queues))
         due = min(self.observed.renew(now, self._tick_at), self._stories.next_timer(), self._core.next_dispatch())
         if now >= self._shown_at + _SHOW_S:

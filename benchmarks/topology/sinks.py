@@ -6,9 +6,14 @@ for a gigabyte, and so how many cores a number of sinks needs, and where this ma
 
     python benchmarks/topology/sinks.py                  # about four minutes
     python benchmarks/topology/sinks.py --seconds 1 --rounds 1 --sinks 1 2
+    python benchmarks/topology/sinks.py --most 0.05 --seconds 10   # each sink carries the same, however many there are
+
+As fast as it goes, each of many sinks carries little here, and what it does whether bytes pass or not (heartbeats,
+reports, looking at its connections) is divided by few bytes. So their cost is compared at the same load for each.
 """
 
 import argparse
+import math
 import multiprocessing
 import os
 import socket
@@ -56,13 +61,17 @@ class Measured:
     busy: float
 
 
-def run_trainers(ranks: Sequence[tuple[int, str]], passed: "Synchronized[int]") -> None:
-    """Read the batches of some ranks in turn until killed; count their bytes in `passed`."""
+def run_trainers(ranks: Sequence[tuple[int, str]], passed: "Synchronized[int]", most: float) -> None:
+    """Read the batches of some ranks in turn until killed, so many bytes a second at most; count them in `passed`."""
     feeds = [penstock.connect(address, rank=rank, world_size=RANKS, timeout_s=60) for rank, address in ranks]
+    next_at = time.monotonic()
     while True:
         for batches in zip(*feeds, strict=True):
+            size = sum(batch["image"].nbytes for batch in batches)
             with passed.get_lock():
-                passed.value += sum(batch["image"].nbytes for batch in batches)
+                passed.value += size
+            next_at = max(next_at + size / most, time.monotonic() - 1.0)  # what was missed is made up for a second
+            time.sleep(max(0.0, next_at - time.monotonic()))
 
 
 def free_ports(count: int) -> list[int]:
@@ -78,8 +87,11 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def stack(sinks: int) -> Generator[tuple[dict[str, list[int]], "Synchronized[int]"]]:
-    """Run everything; yield the processes of each part, and how many bytes trainers have."""
+def stack(sinks: int, most: float) -> Generator[tuple[dict[str, list[int]], "Synchronized[int]"]]:
+    """Run everything; yield the processes of each part, and how many bytes trainers have.
+
+    `most`: bytes a second that pass each sink at most.
+    """
     ports = free_ports(1 + 2 * sinks)
     ventilator, *others = [f"tcp://127.0.0.1:{port}" for port in ports]
     results, trainers = others[:sinks], others[sinks:]
@@ -119,7 +131,8 @@ def stack(sinks: int) -> Generator[tuple[dict[str, list[int]], "Synchronized[int
             places = [(rank, trainers[rank * sinks // RANKS]) for rank in range(RANKS)]
             each = RANKS // _READERS
             pids["trainers"] = [
-                child(run_trainers, places[start : start + each], passed) for start in range(0, RANKS, each)
+                child(run_trainers, places[start : start + each], passed, most * sinks / _READERS)
+                for start in range(0, RANKS, each)
             ]
             yield pids, passed
         finally:
@@ -141,11 +154,11 @@ def _spent(pids: Sequence[int]) -> float:
     return total
 
 
-def measure(sinks: int, seconds: float) -> Measured:
-    """Run a stack and measure it once it flows."""
-    with stack(sinks) as (pids, passed):
+def measure(sinks: int, seconds: float, most: float = math.inf) -> Measured:
+    """Run a stack and measure it once it flows; `most`: bytes a second that pass each sink at most."""
+    with stack(sinks, most) as (pids, passed):
         deadline = time.monotonic() + _START_S
-        while passed.value < _WARM_GB * 1e9:
+        while passed.value < min(_WARM_GB * 1e9, 3 * most * sinks):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{sinks} sinks passed {passed.value / 1e9:.2f} GB in {_START_S:.0f} s")
             time.sleep(0.05)
@@ -170,11 +183,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each number of sinks")
     parser.add_argument("--sinks", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--most", type=float, default=math.inf, help="GB a second that pass each sink at most")
     given = parser.parse_args()
     found: dict[int, list[Measured]] = {sinks: [] for sinks in given.sinks}
     for _ in range(given.rounds):  # side by side: what disturbs the machine disturbs all of them
         for sinks in given.sinks:
-            found[sinks].append(measure(sinks, given.seconds))
+            found[sinks].append(measure(sinks, given.seconds, given.most * 1e9))
             last = found[sinks][-1]
             print(f"  {sinks:2d} sinks: {last.gb_a_second:.2f} GB/s, {last.busy:.0%} of the cores", flush=True)
     cores = len(os.sched_getaffinity(0))
@@ -185,7 +199,7 @@ def main() -> None:
         speed = statistics.median(each.gb_a_second for each in rounds)
         row = "".join(f"{cost[part]:12.3f}" for part in PARTS)
         print(f"{sinks:5d}  {speed:5.2f}  {row}   {1 / cost['sinks']:.2f} GB/s")
-    if {1, 2} <= found.keys():
+    if {1, 2} <= found.keys() and math.isinf(given.most):
         ratios = [two.gb_a_second / one.gb_a_second for one, two in zip(found[1], found[2], strict=True)]
         own = [one.cost["sinks"] / two.cost["sinks"] for one, two in zip(found[1], found[2], strict=True)]
         needed = statistics.median(sum(each.cost.values()) / each.cost["sinks"] * 2 for each in found[2])

@@ -25,6 +25,9 @@ _ENOUGH = 2
 _HOMES_S = 1.0
 #: Most tasks in one message, without targets.
 _TASKS = 16
+#: Most tasks that are leased at once: peers hear from the ventilator in between, where items take long to look up (a
+#: listing of 10⁸ that is read for the first time).
+_AT_ONCE = 1024
 
 
 class Dispatcher:
@@ -48,15 +51,18 @@ class Dispatcher:
         self._homes = next((homes for queue in queues.values() if (homes := queue.parts.homes) is not None), Homes())
         self._version, self._homed_at, self._homed = (0, 0), -_HOMES_S, False
         self._prover, self._second_words = prover, second_words
+        #: Whether the last call of `dispatch` may have left tasks for the next one.
+        self.more = False
 
     def dispatch(self, now: float) -> list[Instruction]:
-        """Return messages of tasks for each worker that gets any."""
+        """Return messages of tasks for each worker that gets any; not for all of very many."""
         outgoing: dict[bytes, list[Task]] = {}
         self._find_homes(now)
         for reserved, queue, work in self._suspects.lease(self._queues.values(), now):
             self._lease(reserved, queue, work, outgoing, now)
         refused: list[tuple[StreamQueue, Work]] = []
-        while self._workers.free and (choice := self._next()):
+        leased = 0
+        while leased < _AT_ONCE and self._workers.free and (choice := self._next()):
             queue, work, wanted = choice
             avoided = self._second_words.avoided(work, now)
             parts = queue.parts
@@ -67,8 +73,10 @@ class Dispatcher:
                 refused.append((queue, work))
             else:
                 self._lease(peer, queue, work, outgoing, now)
+                leased += 1
         for queue, work in refused:
             queue.push(work)
+        self.more = leased == _AT_ONCE
         return [Send(peer, message) for peer, tasks in outgoing.items() for message in _messages(tasks)]
 
     def _lease(

@@ -12,6 +12,7 @@ oldest lease holds up the stream is not waited for any longer (`hedging.py`), no
 (`delivery.py`). No socket, no clock, no thread: messages and `now` in, instructions out.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -109,8 +110,6 @@ class Leases:
         self.sinks = Sinks(
             self.queues, self.workers, intervals, lease_key.issuer, self.policy.attempts, new_link=new_link
         )
-        #: Returns when to call `dispatch` again at the latest, though no message comes.
-        self.next_dispatch = self.sinks.next_review
         second_words = SecondWords(self.workers, self.policy.second_word_s)
         suspects = Suspects(self.workers, second_words, self.policy.hedge_s)
         prover = LeaseProver(lease_key)
@@ -206,6 +205,10 @@ class Leases:
     def dispatch(self, now: float) -> list[Instruction]:
         """Lease ready work to free slots, lowest position first; call it after handling all messages that have come."""
         return [*self.review(now), *self._dispatcher.dispatch(now)]
+
+    def next_dispatch(self) -> float:
+        """Return when to call `dispatch` again at the latest, though no message comes."""
+        return -math.inf if self._dispatcher.more else self.sinks.next_review()
 
     def review(self, now: float) -> list[Instruction]:
         """Decide by what several sinks have reported."""

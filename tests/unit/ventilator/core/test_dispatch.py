@@ -30,6 +30,22 @@ def test_many_tasks_are_sent_in_several_messages(harness: CoreHarness) -> None:
     assert [16] * 12 + [8] == sizes
 
 
+def test_very_many_tasks_are_leased_in_several_turns(harness: CoreHarness) -> None:
+    """The next turn comes at once, so that peers hear from the ventilator in between; then all are leased."""
+    for number in range(8):
+        harness.join(b"w%d" % number, slots=256)
+    harness.miss((0, 1500))
+
+    def leased() -> int:
+        sends = harness.take(harness.leases.dispatch(harness.now))
+        return sum(len(send.message.tasks) for send in sends if isinstance(send.message, Tasks))
+
+    assert 1024 == leased()
+    assert harness.leases.next_dispatch() <= harness.now
+    assert 1500 - 1024 == leased()
+    assert harness.leases.next_dispatch() > harness.now
+
+
 def test_workers_are_served_in_turn(harness: CoreHarness) -> None:
     """Neighbouring tasks go to different workers, so that the head of the stream is worked on by all."""
     harness.join(b"b")
