@@ -6,8 +6,11 @@ Nothing here opens a socket.
 import ipaddress
 import os
 import re
-from collections.abc import Sequence
+import socket
+import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.transport import unix_sockets
@@ -97,6 +100,55 @@ def is_local(address: str) -> bool:
 def farthest(addresses: Sequence[str]) -> str:
     """Return the first of these addresses that other hosts reach too, or else the first."""
     return next((each for each in addresses if not is_local(each)), addresses[0])
+
+
+class Alternatives:
+    """The addresses that a host's name stands for, one after the other: ZeroMQ connects to the first of them only.
+
+    An engine may name containers of a lost node beside those that replaced them, for minutes. A name is looked up in a
+    thread, as that can take long; until there is an answer, the name itself is what to connect to.
+    """
+
+    def __init__(self, look_up: Callable[..., Sequence[Any]] = socket.getaddrinfo) -> None:
+        """Look nothing up yet."""
+        self._look_up = look_up
+        self._given = ""
+        self._found: tuple[str, ...] = ()
+        self._tries = 0
+        self._thread: threading.Thread | None = None
+
+    def next(self, address: str) -> str:
+        """Return where to connect to after the last try did not help; `address` is as the user wrote it."""
+        if address != self._given:
+            self._given, self._found, self._tries = address, (), 0
+        host = host_of(address)
+        if address.startswith("ipc://") or host.startswith("[") or _is_number(host):
+            return address
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._find, args=(address,), name="look-up", daemon=True)
+            self._thread.start()
+        if len(self._found) < 2:  # noqa: PLR2004 - with one, the name says it as well
+            return address
+        self._tries += 1  # the first one is what the name stood for
+        return self._found[self._tries % len(self._found)]
+
+    def _find(self, address: str) -> None:
+        port = port_of(address)
+        try:
+            found = self._look_up(host_of(address), port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):  # ZeroMQ finds the same, and tries again
+            return
+        hosts = [each[4][0] for each in found]
+        targets = dict.fromkeys(f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}" for host in hosts)
+        if address == self._given:
+            self._found = tuple(targets)
+
+
+def _is_number(host: str) -> bool:
+    with suppress(ValueError):
+        ipaddress.ip_address(host)
+        return True
+    return False
 
 
 def check_exposure(address: str, *, insecure: bool) -> None:

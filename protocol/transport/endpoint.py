@@ -18,7 +18,7 @@ from penstock.protocol import wire
 from penstock.protocol.errors import RemoteProtocolError, SpecError
 from penstock.protocol.messages import AnyMessage
 from penstock.protocol.transport import unix_sockets
-from penstock.protocol.transport.addresses import check_address, check_exposure
+from penstock.protocol.transport.addresses import Alternatives, check_address, check_exposure
 from penstock.protocol.transport.connections import Connections
 from penstock.protocol.transport.keys import KeyRing, Role
 from penstock.protocol.transport.multipart import MessageReader, OversizedMessageError, descriptor_of, sender_of
@@ -99,7 +99,8 @@ class Endpoint:
         self.drained = True
         #: The address as it was asked for.
         self.given = address
-        self._open()
+        self._alternatives = Alternatives()
+        self._open(address)
 
     def __repr__(self) -> str:
         """Show its kind and its address."""
@@ -200,10 +201,10 @@ class Endpoint:
         return self.send(message, arrays)
 
     def reopen(self, address: str | None = None) -> None:
-        """Drop what is queued and connect again, under a fresh identity."""
+        """Drop what is queued and connect again, under a fresh identity, to the next address of a host with several."""
         self.close()
         self.given = address or self.given
-        self._open()
+        self._open(self._alternatives.next(self.given))
 
     def close(self, linger_s: float = 0.0) -> None:
         """Close; without lingering, what is queued is dropped: it would only arrive twice."""
@@ -248,7 +249,7 @@ class Endpoint:
         return self._roles[role]
 
     @limit_explained()
-    def _open(self) -> None:
+    def _open(self, where: str) -> None:
         check_address(self.given)
         if self._bind and not self._hub.keys:
             check_exposure(self.given, insecure=self._hub.insecure)
@@ -271,7 +272,7 @@ class Endpoint:
             self._hub.watch(self._monitor, self)
         try:
             with made_for_owner() if self._bind else nullcontext():
-                self._socket.bind(self.given) if self._bind else self._socket.connect(self.given)
+                self._socket.bind(where) if self._bind else self._socket.connect(where)
         except zmq.ZMQError as error:
             self._stop_monitor()
             self._socket.close(linger=0)

@@ -7,45 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from compose.project import COMMAND_S, TAG, docker, free_port
+from compose.project import COMMAND_S, docker
+from compose.swarm import Swarm, deployed
 from support.services.running import PENSTOCK, running
 from support.streams import Batch, digest, take, until
-
-import penstock
-from penstock.commands.keys import main as keys
-from penstock.trainer.client.feed import Feed
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
 
 #: Batches of two epochs.
 ALL = 46
-
-
-class Swarm:
-    """A deployed stack."""
-
-    def __init__(self, name: str, ports: tuple[int, int], bundles: Path) -> None:
-        """Deploy nothing: the stack of this name is there."""
-        self.name, (self.port, self.status_port), self.bundles = name, ports, bundles
-
-    def feed(self) -> Feed:
-        """Return a trainer on this machine, which asks for no more than two batches ahead."""
-        address, bundle = f"tcp://127.0.0.1:{self.port}", self.bundles / "trainer.keys"
-        return penstock.connect(address, "train", prefetch=2, keys=bundle, timeout_s=COMMAND_S)
-
-    def scale(self, workers: int) -> None:
-        """Let the swarm run a number of workers."""
-        docker("service", "scale", "--detach", f"{self.name}_worker={workers}")
-
-    def containers(self, part: str) -> list[str]:
-        """Return the ids of a part's running containers."""
-        return docker("ps", "--quiet", "--filter", f"label=com.docker.swarm.service.name={self.name}_{part}").split()
-
-    def kill(self, part: str) -> None:
-        """Kill a part's container, and wait until the swarm has another one."""
-        [killed, *_] = self.containers(part)
-        docker("kill", killed)
-        until(lambda: set(self.containers(part)) - {killed}, f"another {part}", COMMAND_S)
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +34,8 @@ def node(engine: None) -> Iterator[None]:
 def swarm(root: Path, images: tuple[str, ...], node: None, data: Path, spec: Path, tmp_path: Path) -> Iterator[Swarm]:
     """Return a running stack without workers."""
     del images, node
-    assert 0 == keys(["init", str(tmp_path / "keys")])
-    for part in ("ventilator", "sink", "worker", "trainer"):
-        assert 0 == keys(["export", part, str(tmp_path / f"{part}.keys"), "--bundle", "--keys", str(tmp_path / "keys")])
-    name, ports = f"penstock-test-{os.getpid()}", (free_port(), free_port())
-    known = {"DATA": data, "SPEC": spec, "KEYS": tmp_path, "TAG": TAG, "WORKERS": 0}
-    given = {name: str(value) for name, value in (known | {"PORT": ports[0], "STATUS_PORT": ports[1]}).items()}
-    command = ["docker", "stack", "deploy", "--resolve-image", "never", "--compose-file", "deploy/swarm.yml", name]
-    subprocess.run(command, cwd=root, env=os.environ | given, check=True, timeout=COMMAND_S)
-    yield Swarm(name, ports, tmp_path)
-    docker("stack", "rm", name)
-    mine = f"label=com.docker.stack.namespace={name}"
-    until(lambda: not docker("ps", "--quiet", "--filter", mine).strip(), "the containers' end", COMMAND_S)
-    until(lambda: not docker("network", "ls", "--quiet", "--filter", mine).strip(), "the network's end", COMMAND_S)
+    with deployed(root, tmp_path, DATA=data, SPEC=spec) as running_stack:
+        yield running_stack
 
 
 def test_a_swarm_trains_through_kills_scaling_and_a_rollout(swarm: Swarm, reference: list[Batch]) -> None:

@@ -171,6 +171,20 @@ def test_a_probe_of_nobody_fails_in_words(root: Path, monkeypatch: pytest.Monkey
     assert (1, True) == (status, said.startswith("no answer from 127.0.0.1:1: ")), said
 
 
+@pytest.mark.parametrize(("asked", "expected"), [((), 1), (("--alive",), 0)])
+def test_a_service_that_waits_is_alive(
+    root: Path, asked: tuple[str, ...], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not ready, which Compose asks; a swarm, which ends what is unhealthy, asks whether it answers."""
+    health = Health("127.0.0.1:0", lambda: {"ready": False, "why": "waiting for the ventilator"})
+    try:
+        monkeypatch.setenv("PENSTOCK_HEALTH", health.url.removeprefix("http://").removesuffix("/healthz"))
+        status, said = run(root, "probe.py", *asked)
+    finally:
+        health.close()
+    assert (expected, "waiting for the ventilator") == (status, json.loads(said)["why"])
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "[::1]", "[::]"])  # noqa: S104 - on purpose
 def test_a_probe_finds_the_service_wherever_it_listens(root: Path, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that listens on all addresses, IPv6 included, is asked on its own."""

@@ -1,15 +1,18 @@
-"""Addresses that peers send: what passes the check, a socket can connect to."""
+"""Addresses that peers send: what passes the check, a socket can connect to. And a name with several of them."""
 
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 import zmq
 from hypothesis import given
 from hypothesis import strategies as st
+from support.streams import until
 
 from penstock.protocol.errors import SpecError
-from penstock.protocol.transport.addresses import check_peer_address, reachable
+from penstock.protocol.transport.addresses import Alternatives, check_peer_address, reachable
 
 _HOSTS = st.text(st.sampled_from("a9Z.-_:[]%*;@ \0\nü"), max_size=12) | st.sampled_from(
     ["localhost", "[::1]", "[::ffff:127.0.0.1]", "[::1", "10.0.0.1", "*", "a b", "-a", "256.1.1.1", "[fe80::1%lo]"]
@@ -52,3 +55,53 @@ def test_what_passes_the_check_can_be_connected_to(context: Any, host: str, port
 def test_addresses_of_use_pass(address: str) -> None:
     """Those that sinks advertise."""
     check_peer_address(address)
+
+
+class Names:
+    """A name server that answers when it may, with what it knows."""
+
+    def __init__(self, *hosts: str) -> None:
+        """Know the addresses of one name."""
+        self.hosts, self.may_answer, self.asked = hosts, threading.Event(), 0
+
+    def __call__(self, host: str, port: int, type: int) -> Sequence[Any]:  # noqa: A002 - as getaddrinfo has it
+        """Answer as `socket.getaddrinfo` does."""
+        self.asked += 1
+        assert ("ventilator", socket.SOCK_STREAM) == (host, type)
+        assert self.may_answer.wait(60)
+        if not self.hosts:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, type, 6, "", (each, port)) for each in self.hosts]
+
+
+def test_addresses_of_a_name_are_tried_one_after_the_other() -> None:
+    """The name stands for the first one, which did not help; while nobody answers, the name itself is tried."""
+    names = Names("10.0.0.5", "10.0.0.12", "fd00::7")
+    tries = Alternatives(names)
+    assert ["tcp://ventilator:5555"] * 3 == [tries.next("tcp://ventilator:5555") for _ in range(3)]
+    until(lambda: 1 == names.asked, "the question, and no second one beside it")
+    names.may_answer.set()
+    second = until(
+        lambda: (found := tries.next("tcp://ventilator:5555")) != "tcp://ventilator:5555" and found, "an answer"
+    )
+    assert "tcp://10.0.0.12:5555" == second
+    later = [tries.next("tcp://ventilator:5555") for _ in range(3)]
+    assert ["tcp://[fd00::7]:5555", "tcp://10.0.0.5:5555", "tcp://10.0.0.12:5555"] == later
+    assert tries.next("tcp://ventilator:6666").endswith(":6666"), "what was found belongs to another address"
+
+
+@pytest.mark.parametrize("hosts", [(), ("10.0.0.5",)])
+def test_a_name_without_a_second_address_stays_a_name(hosts: tuple[str, ...]) -> None:
+    """ZeroMQ looks it up whenever it connects, so that it finds out when it changes."""
+    names = Names(*hosts)
+    names.may_answer.set()
+    tries = Alternatives(names)
+    until(lambda: ("tcp://ventilator:1" == tries.next("tcp://ventilator:1")) and names.asked >= 3, "three questions")
+
+
+@pytest.mark.parametrize("address", ["ipc:///tmp/a", "tcp://127.0.0.1:5", "tcp://[::1]:5"])
+def test_what_is_no_name_is_not_looked_up(address: str) -> None:
+    """It can mean nothing else."""
+    names = Names("10.0.0.5", "10.0.0.6")
+    assert address == Alternatives(names).next(address)
+    assert 0 == names.asked
