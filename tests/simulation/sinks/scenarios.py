@@ -65,6 +65,21 @@ _NODES = replace(
     epochs=1.0,
     heal_s=(1.5, 2.0),
 )
+#: Batches of a size as in trainings, and one or two items that fail: nearly all samples go where they are trained on.
+_PLACED = replace(
+    _ADOPTING,
+    items=((320, 400),),
+    patches=(1,),
+    batch=(8, 16, 32),
+    mix=(1, 2),
+    task_items=(2, 4),
+    failing=(1, 2),
+    tasks=(400,),
+    epochs=1.0,
+    think_s=(0.001,),
+    heal_s=(1.0, 2.0),
+    workers=(2, 2),
+)
 #: Seconds between two deaths; for which a sink was deaf by then; until the next start; and for which, after that start,
 #: the sinks that have heard cannot be heard: less than a ventilator waits for them (2.5 heartbeats of 1 s), with one
 #: heartbeat until they notice that it is another one.
@@ -188,6 +203,11 @@ def make_flaky(seed: int) -> Scenario:
         sound = [item for item in sound if item not in scenario.dead(plan.name)]
         scenario.flaky = {**scenario.flaky, plan.name: frozenset(rng.sample(sound, min(len(sound), rng.randint(1, 3))))}
     return scenario
+
+
+def make_placed(seed: int) -> Scenario:
+    """Return a schedule of several sinks in which one or two items fail in each epoch, and nothing else goes wrong."""
+    return spread(draw(seed, _PLACED), seed, sinks=(2, 3), ranks=(2, 3, 4))
 
 
 def make_adopting(seed: int) -> Scenario:
