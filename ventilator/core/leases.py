@@ -12,7 +12,6 @@ oldest lease holds up the stream is not waited for any longer (`hedging.py`), no
 (`delivery.py`). No socket, no clock, no thread: messages and `now` in, instructions out.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -208,7 +207,7 @@ class Leases:
 
     def next_dispatch(self) -> float:
         """Return when to call `dispatch` again at the latest, though no message comes."""
-        return -math.inf if self._dispatcher.more else self.sinks.next_review()
+        return 0.0 if self._dispatcher.more else self.sinks.next_review()
 
     def review(self, now: float) -> list[Instruction]:
         """Decide by what several sinks have reported."""
