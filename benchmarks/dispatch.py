@@ -47,6 +47,8 @@ class Case:
     together: bool = True
     #: Whether sinks report every 10 ms, changed and answered or not.
     eager: bool = False
+    #: Whether each sink is on a host with its share of the workers.
+    near: bool = False
     #: Where manifests stay for the next run.
     folder: Path | None = None
     #: After so many seconds each, tell how it goes (0: not).
@@ -121,6 +123,7 @@ def measure_case(case: Case, *flags: str) -> Measured:
                 sinks=case.sinks,
                 together=case.together,
                 eager=case.eager,
+                near=case.near,
             )
             peers.run(_WARM_S)
             peers.run(_FLOWING_S, 2 * WINDOW)
@@ -192,6 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--apart", action="store_true", help="workers finish each task in a message of its own")
     parser.add_argument("--eager", action="store_true", help="sinks report every 10 ms, changed or not")
     parser.add_argument("--every", type=float, default=0.0, help="tell how it goes after so many seconds each")
+    parser.add_argument("--near", action="store_true", help="each sink is on a host with its share of the workers")
     parser.add_argument("--folder", type=Path, default=None, help="keeps manifests and their index for the next run")
     options = parser.parse_args(arguments)
     if options.folder:
@@ -207,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             items,
             not options.apart,
             options.eager,
+            options.near,
             folder,
             options.every,
         )

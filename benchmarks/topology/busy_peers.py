@@ -74,7 +74,16 @@ class BusyPeers:
     """Workers and sinks of one ventilator, for tasks of one item and one sample each."""
 
     def __init__(  # noqa: PLR0913 - what a topology is made of
-        self, path: str, stream: str, *, workers: int, slots: int, sinks: int, together: bool, eager: bool = False
+        self,
+        path: str,
+        stream: str,
+        *,
+        workers: int,
+        slots: int,
+        sinks: int,
+        together: bool,
+        eager: bool = False,
+        near: bool = False,
     ) -> None:
         """Connect all of them and wait until all are welcome. `together`: a worker finishes all its tasks at once."""
         self._path, self._stream, self._slots, self._together, self._eager = path, stream, slots, together, eager
@@ -91,15 +100,21 @@ class BusyPeers:
         self._sinks = {
             name: _Sink(
                 Link(path, b"sink" + name.encode()),
-                SinkHello(incarnation=name + "i", name=name, results=f"ipc:///nowhere{name}", version=__version__),
+                SinkHello(
+                    incarnation=name + "i",
+                    name=name,
+                    results=f"ipc:///nowhere{name}",
+                    host=f"host{number}" if near else "",
+                    version=__version__,
+                ),
                 np.zeros(WINDOW, np.bool_),
                 np.zeros(WINDOW, np.bool_),
             )
-            for name in names
+            for number, name in enumerate(names)
         }
         self._workers = [Link(path, b"worker%d" % n) for n in range(workers)]
         self._hellos = [
-            Hello(worker=f"host/{n}", incarnation=f"w{n}", host=f"host{n // 64}", slots=slots, version=__version__)
+            Hello(worker=f"host/{n}", incarnation=f"w{n}", host=f"host{n % sinks}", slots=slots, version=__version__)
             for n in range(workers)
         ]
         self._held: list[tuple[TaskKey, ...]] = [()] * workers

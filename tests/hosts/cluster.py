@@ -40,8 +40,13 @@ class Cluster:
     def add(self, name: str, key: str) -> Host:
         """Plug in a host with the key called `key`."""
         host = self.hosts[name] = self.lab.host(name)
-        assert 0 == keys_command(["export", key, str(self.keys(name)), "--keys", str(self._keys)])
+        self.export(key, self.keys(name))
         return host
+
+    def export(self, key: str, folder: Path) -> Path:
+        """Make a key folder for the key called `key`; return it."""
+        assert 0 == keys_command(["export", key, str(folder), "--keys", str(self._keys)])
+        return folder
 
     def keys(self, host: str) -> Path:
         """Return the key folder of a host."""

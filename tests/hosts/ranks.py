@@ -27,7 +27,7 @@ class Node:
 
         `name` is the sink's, default: the host's. `two_networks`: samples come in by the second one, nothing else.
         """
-        self.name, self.host = host, cluster.add(host, "sink")
+        self.name, self.host, self._cluster = host, cluster.add(host, "sink"), cluster
         own: dict[str, object] = {"keys": cluster.keys(host), "health": cluster.lab.folder / f"{host}.sock"}
         if two_networks:
             own["advertise"] = f"tcp://{self.host.join_second()}:5556"
@@ -36,6 +36,13 @@ class Node:
         cluster.add(f"{host}-train", "trainer")
         self.trainer: Job = cluster.start_rank(f"{host}-train", host, rank, world_size)
         self._asked = 0
+
+    def start_worker(self) -> Job:
+        """Start a worker on the sink's own host."""
+        folder = self._cluster.lab.folder
+        keys = self._cluster.export("worker", folder / f"{self.name}-worker-keys")
+        own = {"keys": keys, "health": folder / f"{self.name}-worker.sock"}
+        return self._cluster.start_worker(self.name, settings=own)
 
     def ask(self, batches: int) -> None:
         """Tell the program to read so many more."""

@@ -65,9 +65,8 @@ class Dispatcher:
         while leased < _AT_ONCE and self._workers.free and (choice := self._next()):
             queue, work, wanted = choice
             avoided = self._second_words.avoided(work, now)
-            parts = queue.parts
-            host = parts.home(work.key) if wanted else ""
-            can_wait = bool(host) and parts.can_wait(work.key)
+            host = work.home if wanted and work.home != self._workers[wanted].hello.host else ""
+            can_wait = bool(host) and queue.parts.can_wait(work.key)
             peer = self._workers.lease(work.key, now, avoided, wanted, host, can_wait=can_wait)
             if peer is None:
                 refused.append((queue, work))

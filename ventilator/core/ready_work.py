@@ -79,6 +79,10 @@ class ReadyWork:
 
     def _choose(self, host: str, *, elsewhere: bool) -> tuple[str, Work] | None:
         """Return what `pop` takes, and the home that it is kept under."""
+        if host and not self._heaps.get(""):  # nearly always: everything has a home
+            heap = self._heaps.get(host)
+            if heap and (work := self._top_of(heap)) and heap[0][0] <= self._reach():
+                return host, work
         while True:
             home = self._near(host) if host else None
             if home is None or self._heaps[home][0][0] > self._reach():
@@ -138,7 +142,8 @@ class ReadyWork:
         self._heaps = {}
         for each in entries:
             if (work := self._works.get(each[3])) and work.ready:
-                self._heaps.setdefault(self._home_of(work), []).append(each)
+                work.home = self._home_of(work)
+                self._heaps.setdefault(work.home, []).append(each)
         for heap in self._heaps.values():
             heapify(heap)
 
@@ -211,7 +216,7 @@ class ReadyWork:
             self._queue(self._works[key])
 
     def _queue(self, work: Work) -> None:
-        home = self._home_of(work)
+        home = work.home = self._home_of(work)
         if home not in self._heaps:
             self._heaps[home] = []
         self._floor = min(self._floor, work.key.ordinal)

@@ -57,6 +57,8 @@ class Work(msgspec.Struct, eq=False):
     ready: bool = False
     #: Whether it was taken to be leased at least once.
     tried: bool = False
+    #: The host that it is best made on, as of when it became ready; empty: any.
+    home: str = ""
     #: Set once it was given up: repeated to the sink until it is no longer missing.
     failure: Failure | None = None
     #: Whether the failure was reported to the sink at least once.

@@ -130,8 +130,8 @@ class Workers(Mapping[bytes, Worker]):
         idle, or holds less than `wanted`, or the work `can_wait`.
         """
         holders = self._holders.get(key)
-        if not (holders or avoided or wanted):  # nearly always
-            peer = next(iter(self._free), None)
+        if not (holders or avoided or host):  # nearly always
+            peer = wanted or next(iter(self._free), None)
         else:
             peer = self._choose(holders or _NOBODY, avoided, wanted, host, can_wait=can_wait)
         if peer is not None:
