@@ -1,6 +1,6 @@
 """How many samples are made on the node that trains on them, simulated: nodes with a sink, ranks and workers each.
 
-    python benchmarks/topology/nearness.py [--tasks 8000] [--window 64]
+    python benchmarks/topology/nearness.py [--tasks 3000] [--window 64]       # a minute
 
 The ventilator's own core (`ventilator.core.leases`) hands out the tasks; sinks, workers and ranks are simulated. All
 ranks train in step: a round takes them a time that is set by the load, and begins once its last batch is there. Tasks
@@ -260,7 +260,7 @@ CASES: dict[str, tuple[Node, ...]] = {
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=8000)
+    parser.add_argument("--tasks", type=int, default=3000)
     parser.add_argument("--window", type=int, default=64, help="tasks of a sink's window")
     parser.add_argument("--loads", type=float, nargs="+", default=[0.6, 0.9, 1.2])
     given = parser.parse_args()

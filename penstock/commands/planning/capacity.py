@@ -37,6 +37,8 @@ class Job:
     samples_per_gpu: float
     #: Gbit/s that one node can receive.
     network_gbit: float
+    #: Of all workers, those that run on each of the nodes that train; the others run elsewhere.
+    workers_per_node: int = 0
 
     @property
     def samples_per_s(self) -> float:
@@ -75,10 +77,16 @@ class Capacity:
     """What a job needs, and what would saturate first if it grew."""
 
     needs: tuple[Need, ...]
-    #: Gbit/s from storage to all workers, from all workers to the sinks, and into one trainer's node.
+    #: Gbit/s from storage to all workers, from all workers to the sinks, and into one trainer's node: samples that were
+    #: made elsewhere, and files for the node's own workers.
     read_gbit: float
     made_gbit: float
     node_gbit: float
+    #: The fraction of samples that are made on the node that trains on them, and Gbit/s of the others.
+    near: float
+    crossing_gbit: float
+    #: Workers on each node that would make all of its samples there.
+    near_workers: int
     #: By samples per second of the whole job, the lowest first.
     limits: tuple[Limit, ...]
     #: Samples per second that the job asks for.
@@ -98,6 +106,10 @@ def plan_capacity(costs: Costs, job: Job) -> Capacity:
     if wanted > by_sink:
         sinks = job.nodes * math.ceil(job.samples_per_node * costs.sink_s / BUSY)
     tasks = wanted / costs.samples_per_task
+    # A worker prefers what the sink on its own node needs; one sink for several nodes is far from most of them.
+    most_near = job.workers_per_node * BUSY / costs.worker_s if sinks > 1 or job.nodes == 1 else 0.0
+    near = min(job.samples_per_node, most_near)
+    far = job.samples_per_node - near
     needs = (
         Need("workers", math.ceil(wanted * costs.worker_s / BUSY), wanted * costs.worker_s, _each(costs.worker_s)),
         Need("sinks", sinks, wanted * costs.sink_s, _each(costs.sink_s)),
@@ -117,8 +129,9 @@ def plan_capacity(costs: Costs, job: Job) -> Capacity:
         ),
         Limit(
             f"the network of a trainer's node, {job.network_gbit:g} Gbit/s",
-            link / costs.sample_bytes * job.nodes,
-            "send fewer bytes a sample (uint8, a smaller size), or run workers on the trainers' nodes",
+            _into_node(costs, most_near, link) * job.nodes,
+            "send fewer bytes a sample (uint8, a smaller size)"
+            + (", or run workers on the trainers' nodes" if costs.read_bytes < costs.sample_bytes else ""),
         ),
     ]
     if sinks == 1:
@@ -127,10 +140,20 @@ def plan_capacity(costs: Costs, job: Job) -> Capacity:
         needs,
         wanted * costs.read_bytes * _BITS / _GIGA,
         wanted * costs.sample_bytes * _BITS / _GIGA,
-        job.samples_per_node * costs.sample_bytes * _BITS / _GIGA,
+        (far * costs.sample_bytes + near * costs.read_bytes) * _BITS / _GIGA,
+        near / job.samples_per_node,
+        job.nodes * far * costs.sample_bytes * _BITS / _GIGA,
+        math.ceil(job.samples_per_node * costs.worker_s / BUSY),
         tuple(sorted(limits, key=lambda limit: limit.samples_per_s)),
         wanted,
     )
+
+
+def _into_node(costs: Costs, most_near: float, link: float) -> float:
+    """Return how many samples per second saturate a node that makes up to `most_near` of them itself."""
+    if most_near * costs.read_bytes >= link:  # the files for its own workers fill the link
+        return link / costs.read_bytes
+    return most_near + (link - most_near * costs.read_bytes) / costs.sample_bytes
 
 
 def _each(seconds: float) -> str:

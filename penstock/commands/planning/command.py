@@ -34,6 +34,8 @@ class PlanSettings(Settings):
     """Samples per second that one GPU trains on."""
     network_gbit: float = Field(default=25.0, gt=0, le=1e6)
     """Gbit/s of a node's network."""
+    workers_per_node: int = Field(default=0, ge=0, le=10_000)
+    """Workers that run on each of the machines that train; they make that machine's samples first."""
     seconds: float = Field(default=10.0, ge=1, le=3600)
     """Seconds for which the stream runs here to be measured."""
     stream: str | None = None
@@ -57,7 +59,7 @@ def serve(settings: PlanSettings) -> int:
         [plan] = catalog.plans
         read_bytes = look_at(catalog, plan, roots).mean_bytes / plan.settings.patches
     costs = replace(costs, read_bytes=read_bytes)
-    job = Job(settings.nodes, settings.gpus, settings.samples_per_gpu, settings.network_gbit)
+    job = Job(settings.nodes, settings.gpus, settings.samples_per_gpu, settings.network_gbit, settings.workers_per_node)
     capacity = plan_capacity(costs, job)
     if settings.json_:
         print(
@@ -85,6 +87,7 @@ def _show(console: PlainConsole, stream: str, costs: Costs, job: Job, capacity: 
         f"network: {capacity.read_gbit:,.2f} Gbit/s of files to all workers, {capacity.made_gbit:,.2f} Gbit/s of "
         f"samples from them, {capacity.node_gbit:,.2f} Gbit/s into each trainer's node of {job.network_gbit:g}"
     )
+    console.print(_near(costs, job, capacity))
     first = capacity.limits[0]
     if capacity.fits:
         factor = first.samples_per_s / capacity.wanted
@@ -99,6 +102,20 @@ def _show(console: PlainConsole, stream: str, costs: Costs, job: Job, capacity: 
             )
     console.print(
         f"Workers, sinks and the ventilator are counted as busy for at most {BUSY:.0%} of a core like this machine's."
+    )
+
+
+def _near(costs: Costs, job: Job, capacity: Capacity) -> str:
+    """Return a sentence about the samples that are made on the node that trains on them."""
+    if job.workers_per_node:
+        return (
+            f"With {several(job.workers_per_node, 'worker')} on each node, {capacity.near:.0%} of the samples are made "
+            f"where they are trained on; the others are {capacity.crossing_gbit:,.2f} Gbit/s"
+        )
+    files = costs.read_bytes / costs.sample_bytes
+    return (
+        f"{several(capacity.near_workers, 'worker')} on each node would make all of its samples there; then files come "
+        f"in by its network instead, {files:.2g} times as many bytes (--workers-per-node)"
     )
 
 

@@ -57,8 +57,7 @@ def part(folder: Path, name: str) -> dict[str, Any]:
 def value(variable: dict[str, Any], pod: str) -> str:
     """Return what a container of a pod reads from a variable, as Kubernetes says it."""
     if "valueFrom" in variable:
-        assert {"fieldRef": {"fieldPath": "metadata.name"}} == variable["valueFrom"]
-        return pod
+        return {"metadata.name": pod, "spec.nodeName": "node-7"}[variable["valueFrom"]["fieldRef"]["fieldPath"]]
     return str(variable["value"]).replace("$(PENSTOCK_NAME)", pod)
 
 

@@ -60,6 +60,33 @@ def test_the_network_is_counted_in_bits() -> None:
     assert (0.8, 1.2, 0.6) == pytest.approx((capacity.read_gbit, capacity.made_gbit, capacity.node_gbit))
 
 
+def test_what_a_node_s_own_workers_make_does_not_cross_the_network() -> None:
+    """At 1 ms a sample, 10 workers make 8,000/s of a node's 24,000: a third; files of these come in instead."""
+    capacity = plan_capacity(COSTS, Job(4, 8, 3000, 100, workers_per_node=10))
+    assert pytest.approx(1 / 3) == capacity.near
+    assert pytest.approx(4 * 16_000 * 150_000 * 8 / 1e9) == capacity.crossing_gbit
+    assert pytest.approx((16_000 * 150_000 + 8_000 * 100_000) * 8 / 1e9) == capacity.node_gbit
+    assert 30 == capacity.near_workers
+    all_near = plan_capacity(COSTS, Job(4, 8, 3000, 100, workers_per_node=30))
+    assert (1.0, 0.0) == pytest.approx((all_near.near, all_near.crossing_gbit))
+
+
+def test_one_sink_for_several_nodes_has_no_near_workers() -> None:
+    """Its samples cross the network to the other nodes in any case; on one node, all that it has are near."""
+    assert 0.0 == plan_capacity(COSTS, Job(2, 1, 100, 25, workers_per_node=8)).near
+    assert 1.0 == plan_capacity(COSTS, Job(1, 1, 100, 25, workers_per_node=8)).near
+
+
+@pytest.mark.parametrize("workers", [0, 1, 10, 1000])
+@pytest.mark.parametrize("read_bytes", [10, 100_000, 1_000_000])
+def test_a_node_s_network_saturates_at_the_limit_that_is_told(workers: int, read_bytes: int) -> None:
+    """At that many samples a second, exactly the link's bytes come in, whoever makes the samples."""
+    costs = replace(COSTS, read_bytes=read_bytes, sink_s=1e-3)
+    told = plan_capacity(costs, Job(4, 8, 3000, 25, workers)).limits
+    limit = next(each.samples_per_s for each in told if "network" in each.what)
+    assert pytest.approx(25.0) == plan_capacity(costs, Job(4, 8, limit / 32, 25, workers)).node_gbit
+
+
 @given(st.integers(1, 1000), st.integers(1, 16), st.floats(0.1, 1e5), st.floats(0.1, 1000), st.floats(1e-6, 1.0))
 def test_no_part_is_planned_to_be_busier_than_it_may_be(
     nodes: int, gpus: int, rate: float, gbit: float, worker_s: float

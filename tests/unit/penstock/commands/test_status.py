@@ -111,6 +111,18 @@ def test_the_caches_of_several_hosts_are_one_line() -> None:
     assert "cache" not in show(snapshot)
 
 
+def test_how_much_stays_on_its_host_is_one_line_where_there_is_a_choice() -> None:
+    """With several sinks, and workers on several hosts: the share, and what crosses the network."""
+    snapshot = make_snapshot(workers=2)
+    workers = tuple(row.model_copy(update={"host": f"h{n}"}) for n, row in enumerate(snapshot.workers))
+    sinks = tuple(SinkRow(name=name, results="tcp://box:5556") for name in "ab")
+    flow = snapshot.flow.model_copy(update={"made_bytes": 2e6, "near_bytes": 1.5e6})
+    told = snapshot.model_copy(update={"workers": workers, "sinks": sinks, "flow": flow})
+    assert "75% of the samples' bytes stay on their host, 500 kB/s cross the network" in show(told)
+    assert "on their host" not in show(told.model_copy(update={"sinks": sinks[:1]}))
+    assert "on their host" not in show(told.model_copy(update={"workers": snapshot.workers}))
+
+
 def test_kept_shards_are_one_line() -> None:
     """Counts of all workers; the size of each host's shards once, as the worker tells it that made room last."""
     snapshot = make_snapshot(workers=4)
