@@ -18,6 +18,8 @@ LIMIT = 100_000_000
 CALLS = ((os, "mkdir"), (os, "open"), (os, "pwrite"), (os, "pwritev"), (os, "utime"), (fcntl, "flock"))
 #: More calls than a worker makes.
 MOST = 60
+#: Seconds after which a worker that does not end is ended.
+DEADLINE_S = 60
 
 
 def die_at(number: int, *, before: bool) -> None:
@@ -46,6 +48,7 @@ def killed(folder: Path, number: int, *, before: bool) -> bool:
     """Run a worker that opens the store and puts two images; return whether it was killed on the way."""
     if not (child := os.fork()):
         try:
+            signal.alarm(DEADLINE_S)
             die_at(number, before=before)
             store = Store(str(folder), LIMIT)
             put(store, 0)
@@ -53,7 +56,9 @@ def killed(folder: Path, number: int, *, before: bool) -> bool:
             store.close()
         finally:
             os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert ended in (0, -signal.SIGKILL), ended
+    return ended != 0
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
