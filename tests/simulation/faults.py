@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from simulation.cut_runners import CutRunners
 from simulation.network import Cut
-from simulation.processes import Process
+from simulation.processes import Process, SinkProcess
 from simulation.scenario import Fault, WorkerPart
 from simulation.standby.process import disturb
 from simulation.trainer_process import TrainerProcess, reshape
@@ -37,7 +37,7 @@ class Faults:
             self._awaited.remove(fault)
             self._world.clock.after(0.0, lambda fault=fault: self._break(fault))  # type: ignore[misc]
 
-    def _break(self, fault: Fault) -> None:  # noqa: PLR0915 - a case for each kind
+    def _break(self, fault: Fault) -> None:  # noqa: C901, PLR0915 - a case for each kind
         if self._world.network.trace:
             self._world.network.trace(f"FAULT {fault}")
         if fault.kind == "reshape":
@@ -71,6 +71,14 @@ class Faults:
                 process.kill()
                 self._world.restart_later(process, fault.seconds)
                 self._world.sharing.killed(process)
+            case "start" if not process.generation:
+                process.start()
+                self._world.notes["sink started late"] += 1
+            case "twin" if isinstance(process, SinkProcess):
+                twin = SinkProcess(f"{process.name} twin", self._world, process.sink, f"{process.results} twin")
+                twin.passing = True
+                twin.start()
+                self._world.clock.after(fault.seconds, twin.kill)
             case "hang" if isinstance(process, WorkerProcess) and process.alive:
                 process.hang(fault.seconds)
             case "drain" if isinstance(process, WorkerProcess) and process.alive:

@@ -24,6 +24,8 @@ FaultKind = Literal[
     "disk",
     "cut runners",
     "folder",
+    "start",
+    "twin",
     "isolate",
 ]
 

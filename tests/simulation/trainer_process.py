@@ -35,7 +35,7 @@ class TrainerProcess(Process):
         """Be not started yet."""
         super().__init__(name, world)
         self.part = part
-        self._sink = world.scenario.sink_names[part.sink]
+        self._sink = world.sinks[part.sink].name
         self.plan = world.scenario.plan(part.stream)
         self.done = self.retired = False
         #: What a checkpoint holds, as (position, fingerprint); positions that were saved before are in `saves`.

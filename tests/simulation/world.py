@@ -81,7 +81,8 @@ class World:
 
     def run(self) -> None:
         """Run until every trainer has reached its target; raise AssertionError if anything is not as it must be."""
-        for process in self.processes():
+        late = {fault.target for fault in self.scenario.faults if fault.kind == "start"}
+        for process in [each for each in self.processes() if each.name not in late]:
             self.clock.after(self.rng.choice((0.0, self.rng.uniform(0, 1))), process.start)
         self._faults.start()
         self.clock.at(self.scenario.heal_at, self._heal)

@@ -48,6 +48,7 @@ _LEAST = {
     "resumed with another number of ranks": 4,
     "resumed, and a sink is killed": 1,
     "resumed, and items fail": 1,
+    "a sink joins the running stream": 1,
     "several jobs of a stream": 5,
     "several streams": 3,
 }

@@ -15,6 +15,8 @@ from simulation.world import World
 #: Shares of the schedules in which a sink dies, in which all sinks that are read do, in which the ventilator does, and
 #: in which a job is resumed with another number of ranks.
 _SINK, _ALL, _VENTILATOR, _RESUMED = 0.55, 0.1, 0.2, 0.2
+#: Shares in which a sink joins the running stream, and in which another one claims a sink's name; for how long (s).
+_LATE, _TWIN, _TWIN_S = 0.3, 0.1, (1.0, 5.0)
 #: Seconds until the next start.
 _DOWN_S = (0.01, 1.0)
 _MOST_RANKS = 8
@@ -42,6 +44,14 @@ def strike(scenario: Scenario, rng: random.Random) -> Scenario:
         world_size = rng.randint(1, min(_MOST_RANKS, most_ranks(scenario.plan(part.stream))))
         fault = Fault(0.0, "reshape", part.stream, str(part.job), choice=rng.random(), world_size=world_size)
         faults.append(replace(fault, after=rng.randint(1, batches)))
+    if rng.random() < _LATE and len(read) > 1:
+        faults.append(Fault(0.0, "start", rng.choice(read), after=rng.randint(1, max(1, batches // 4))))
+    if rng.random() < _TWIN:
+        faults.append(
+            Fault(
+                0.0, "twin", rng.choice(read), seconds=rng.uniform(*_TWIN_S), after=rng.randint(1, max(1, batches // 4))
+            )
+        )
     scenario.faults = (*scenario.faults, *faults)
     return scenario
 
@@ -78,6 +88,8 @@ def what_happened(world: World) -> Counter[str]:
         "resumed with another number of ranks": resumed,
         "resumed, and a sink is killed": resumed and killed,
         "resumed, and items fail": resumed and failed,
+        "a sink joins the running stream": notes["sink started late"] > 0,
+        "one of two that claim a sink's place is refused": notes["sink refused"] > 0,
         "several jobs of a stream": len({key[:2] for key in jobs}) > len({key[0] for key in jobs}),
         "several streams": len({key[0] for key in jobs}) > 1,
     }
