@@ -125,7 +125,8 @@ def test_a_job_goes_on_at_the_next_batch_after_its_time_limit(
     nodes: Cluster, spec: Path, tmp_path: Path, reference: References
 ) -> None:
     """Ranks of two nodes with a sink each are asked to save before the time limit; the job is requeued unnoticed."""
-    options = ("--nodes", "2", "--workers-per-node", "1", "--time", "1", "--signal-s", "50")
+    # Slurm sends the signal up to half a minute early: the ranks have 25 s at least to begin, or they would never save.
+    options = ("--nodes", "2", "--workers-per-node", "1", "--time", "2", "--signal-s", "65")
     job = SlurmJob(nodes, spec, tmp_path, *options, holds=(12,))
     job.reached(13, 0, 1)  # both were held at their twelfth batch until the signal came
     facts = job.ended()

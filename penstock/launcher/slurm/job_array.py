@@ -6,6 +6,7 @@ The trainer starts meanwhile. Without workers in the job itself it waits for the
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from penstock.launcher.slurm.array import set_array
 from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
@@ -65,4 +66,5 @@ class JobArray:
                 self._fail(str(error))
                 return
         if not self._over.is_set():
-            self._ready()
+            with suppress(StackError):  # the job ends at this very moment
+                self._ready()
