@@ -18,6 +18,7 @@ from penstock.launcher.stack import LocalStack
 from penstock.observe.status_client import Onlooker
 from penstock.protocol.errors import StackError
 from penstock.protocol.runtime.cores import usable_cores
+from penstock.protocol.snapshot import Snapshot
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +74,8 @@ def test_a_local_stack_lets_workers_go_that_a_slow_trainer_does_not_need(photos:
         until(lambda: len(stack.snapshot().workers) == 1, "the other one's leave")
         scaling = stack.snapshot().scaling
         batches += take(feed, 195)
-        assert {"worker left": 1} == stack.snapshot().lost, "it said goodbye"
+        # A worker that is silent for a while, or leaves and comes again during the start, is counted too, for ever.
+        assert stack.snapshot().lost.get("worker left", 0) >= 1, "it said goodbye"
         assert expected == digest(batches)
     assert (1, 1, 2) == (scaling.wanted, scaling.least, scaling.most)
     assert "1 instead of 2: 2 workers worked" in scaling.sentence
@@ -95,6 +97,7 @@ def test_up_follows_the_need_down_and_up(
     file.write_text(json.dumps(spec))
     most = len(usable_cores())
     flags = [f"--{name}=ipc://{tmp_path}/{name}.sock" for name in ("ventilator", "results", "trainers")]
+    flags += ["--run-dir", str(tmp_path / "run")]  # with the logs: nobody reads them here, and a full pipe stops `up`
     command = [PENSTOCK, "up", str(file), "--dashboard", "", "--workers", "auto" if most > 1 else "1-2", *flags]
     patience = {"PENSTOCK_WORKERS_UP_S": "1", "PENSTOCK_WORKERS_DOWN_S": "5", "PROBE_SLEEP_S": "0.02"}
     batches = []
@@ -106,15 +109,17 @@ def test_up_follows_the_need_down_and_up(
         batches += take(feed, 2)
         until(lambda: 1 == len(onlooker.look(0).workers), "one worker only", 180.0)
 
-        def rises() -> bool:
+        def rises() -> Snapshot | None:
+            """Return what is seen at the moment at which a second worker is there for the trainer's sake."""
             batches.extend(take(feed, 2))
-            return len(onlooker.look(0).workers) > 1
+            seen = onlooker.look(0)
+            waited = "instead of 1: the trainer waited" in seen.scaling.sentence
+            return seen if waited and len(seen.workers) > 1 else None
 
-        until(rises, "a second worker", 180.0)
-        seen = onlooker.look(0)
+        seen = until(rises, "a second worker, because the trainer waited", 180.0)
+        assert seen
         batches += take(feed, 10)
-    assert {"worker left"} == set(seen.lost)
-    assert "instead of 1: the trainer waited" in seen.scaling.sentence
+    assert seen.lost.get("worker left", 0) >= 1
     with run_stack(spec, workers=1) as stack, stack.feed() as feed:
         assert digest(take(feed, len(batches))) == digest(batches)
 

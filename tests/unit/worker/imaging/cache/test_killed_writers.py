@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def die_at(number: int, *, before: bool) -> None:
 def killed(folder: Path, number: int, *, before: bool) -> bool:
     """Run a worker that opens the store and puts two images; return whether it was killed on the way."""
     if not (child := os.fork()):
+        status = 1
         try:
             signal.alarm(DEADLINE_S)
             die_at(number, before=before)
@@ -54,8 +56,11 @@ def killed(folder: Path, number: int, *, before: bool) -> bool:
             put(store, 0)
             put(store, 1)
             store.close()
+            status = 0
+        except Exception:  # noqa: BLE001 - of a forked process, which must not go on into pytest
+            traceback.print_exc()
         finally:
-            os._exit(0)
+            os._exit(status)
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert ended in (0, -signal.SIGKILL), ended
     return ended != 0
