@@ -27,6 +27,8 @@ _OF_SPECS = ("penstock.sources.", "penstock.worker.imaging.operations.")
 _START_S = 60.0
 #: Longest that the status of an ended process may take to arrive (s).
 _STATUS_S = 0.1
+#: Seconds after a stack's start in which workers begin after its first batch.
+_START_OF_STACK_S = 10.0
 #: How often a process that is waited for is looked at (s), in addition to what the kernel tells.
 _LOOK_S = 0.5
 
@@ -35,11 +37,13 @@ class FirstBatch:
     """Tells workers that a stack has more of than cores when to begin: once its first batch is there, or a while later.
 
     All that start and decode at once share the cores, and the first batch, which is the work of a few, takes the longer
-    the more there are. So the others are forked, and wait: `fork_server.py` has their side.
+    the more there are. So the others are forked, and wait: `fork_server.py` has their side. Those that start long after
+    the stack do not: its trainers may be elsewhere, and their batches are not seen here.
     """
 
     def __init__(self) -> None:
         """Begin before the first batch. Raises OSError if there are too many files."""
+        self._until = time.monotonic() + _START_OF_STACK_S
         self._waited_for, self._told = os.pipe()
         os.set_blocking(self._told, False)
         self._came = False
@@ -47,8 +51,8 @@ class FirstBatch:
             weakref.finalize(self, os.close, each).atexit = False
 
     def descriptor(self) -> int | None:
-        """Return the descriptor that becomes readable at the first batch; None from then on: nothing to wait for."""
-        return None if self._came else self._waited_for
+        """Return what becomes readable at the first batch; None if that came, or the stack has run for a while."""
+        return None if self._came or time.monotonic() > self._until else self._waited_for
 
     def came(self) -> None:
         """Let all begin that wait. It takes no lock, so that a training program never waits for it."""

@@ -1,8 +1,9 @@
 """Grows and shrinks the number of workers that run next to a job, as elements of a job array.
 
 An element is told to drain by SIGTERM. Until it has left, Slurm lists it as running: the run folder remembers who was
-told, so that it is not counted. Who changes the number holds a lock in the run folder: a person and `penstock
-autoscale` may do so at the same time.
+told, so that it is not counted. It is told first, and remembered then: if this process is killed in between, it counts
+until it is gone, and may be told again, which changes nothing. Who changes the number holds a lock in the run folder: a
+person and `penstock autoscale` may do so at the same time.
 """
 
 import errno
@@ -77,7 +78,9 @@ def set_array(folder: RunFolder, plan: JobPlan, placed: Placed, workers: int, se
     except PenstockError:  # a deadline is an error of the operating system, too
         raise
     except OSError as error:
-        raise StackError(f"cannot write into {folder.path}: {error.strerror}; make room there, and again") from error
+        raise StackError(
+            f"cannot use {folder.path}: {error.strerror or error}; check the folder, and try again"
+        ) from error
     return count * plan.workers_per_element
 
 
@@ -95,12 +98,8 @@ def _set_elements(folder: RunFolder, plan: JobPlan, placed: Placed, count: int) 
         folder.array_script.write_text(array_script(plan, folder, placed, part), encoding="utf-8")
         commands.submit(str(folder.array_script))
     commands.cancel(todo.cancelled)
+    commands.drain(todo.drained)
     _write_leaving(folder, [*leaving, *todo.drained])
-    try:
-        commands.drain(todo.drained)
-    except (StackError, DeadlineError):  # they were not told, or may be told again
-        _write_leaving(folder, leaving)
-        raise
 
 
 @contextmanager
@@ -133,9 +132,15 @@ def _lock(descriptor: int) -> bool:
 
 
 def _leaving(folder: RunFolder) -> list[str]:
-    if not folder.leaving.exists():
+    try:
+        numbers = json.loads(folder.leaving.read_text(encoding="utf-8"))
+    except FileNotFoundError:
         return []
-    return [str(each) for each in json.loads(folder.leaving.read_text(encoding="utf-8"))]
+    except ValueError as error:
+        raise StackError(f"{folder.leaving} is damaged: {error}; remove it") from error
+    if not isinstance(numbers, list):
+        raise StackError(f"{folder.leaving} is damaged: it is no list; remove it")
+    return [str(each) for each in numbers]
 
 
 def _write_leaving(folder: RunFolder, numbers: Sequence[str]) -> None:

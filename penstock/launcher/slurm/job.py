@@ -1,8 +1,8 @@
 """What the batch script of a Slurm job runs on its first node: `python -m penstock.launcher.slurm.job FOLDER`.
 
 The ventilator is a child of this process, as is the sink of a job with one; the workers and sink of each node are a
-step, and so is the trainer. Before the time
-limit, and when a node that trains is lost, the job is put back into the queue: the trainer goes on where it saved.
+step, and so is the trainer. Before the time limit, and when a node that trains is lost, the job is put back into the
+queue: the trainer goes on where it saved.
 """
 
 import os
@@ -36,6 +36,8 @@ _REQUEUED_S = 300.0
 #: Seconds that each node may take to answer, and that Slurm may take to give one up that does not (`SlurmdTimeout`, of
 #: 300 s by default, and the rounds in which it asks).
 _ANSWER_S, _GIVE_UP_S = 30.0, 600.0
+#: Seconds that a change of the number of workers may take: the wait for another one, and some commands of Slurm.
+_CHANGE_S = "600"
 
 
 class Job:
@@ -122,7 +124,7 @@ class Job:
         if plan.array_follows:
             apply = [plan.python, "-P", "-m", "penstock.commands.engines.slurm_workers", str(folder.path), "{workers}"]
             words = " ".join(f"'{word}'" for word in apply)
-            follow = ["--wait-s", "3600", "--keys", str(folder.keys), "--apply", words]
+            follow = ["--wait-s", "3600", "--command-s", _CHANGE_S, "--keys", str(folder.keys), "--apply", words]
             module = [plan.python, "-P", "-m", "penstock.commands.autoscale", placed.ventilator]
             supervisor.add("autoscale", [*module, *follow])
 

@@ -25,7 +25,10 @@ class JobArray:
     def __init__(
         self, folder: RunFolder, plan: JobPlan, placed: Placed, ready: Callable[[], None], fail: Callable[[str], None]
     ) -> None:
-        """Start nothing. `ready` is called once the array is asked for, `fail(why)` if Slurm will not have it."""
+        """Start nothing. `ready` is called once the array is asked for, `fail(why)` if Slurm will not have it.
+
+        If `ready` raises OSError, it is called again after a pause.
+        """
         self._folder, self._plan, self._placed = folder, plan, placed
         self._ready, self._fail = ready, fail
         self._over = threading.Event()
@@ -46,7 +49,7 @@ class JobArray:
         try:
             set_array(self._folder, self._plan, self._placed, 0, seconds)
         except (StackError, DeadlineError) as error:
-            say(f"penstock slurm: {error}; further workers leave by themselves when the job is gone")
+            _tell(f"{error}; further workers leave by themselves when the job is gone")
 
     def _begin(self) -> None:
         # Those of an earlier start would look for services that are gone.
@@ -59,12 +62,29 @@ class JobArray:
                 if not self._plan.fixed_workers and time.monotonic() > until:
                     self._fail(f"Slurm has refused the job array of workers for {_PATIENCE_S:.0f} s: {error}")
                     return
-                say(f"penstock slurm: {error}; the job array is asked for again in {pause_s:.0f} s")
+                _tell(f"{error}; the job array is asked for again in {pause_s:.0f} s")
                 self._over.wait(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
             except PenstockError as error:
                 self._fail(str(error))
                 return
-        if not self._over.is_set():
-            with suppress(StackError):  # the job ends at this very moment
+        self._say_ready()
+
+    def _say_ready(self) -> None:
+        pause_s = _PAUSE_S
+        while not self._over.is_set():
+            try:
                 self._ready()
+            except StackError:  # the job ends at this very moment
+                return
+            except OSError as error:  # the file server restarts, or a quota is reached
+                _tell(f"what follows the need cannot be started: {error}; again in {pause_s:.0f} s")
+                self._over.wait(pause_s)
+                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
+            else:
+                return
+
+
+def _tell(text: str) -> None:
+    with suppress(OSError):  # the log may lie on the file system that fails
+        say(f"penstock slurm: {text}")

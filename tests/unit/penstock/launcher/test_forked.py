@@ -15,7 +15,7 @@ import pytest
 from support.images import unprivileged
 from support.streams import until
 
-from penstock.launcher import fork_server
+from penstock.launcher import fork_server, forked
 from penstock.launcher.forked import FirstBatch, ForkedProcess, ForkServer
 from penstock.launcher.service_command import service_command
 from penstock.launcher.spare import can_fork
@@ -87,6 +87,13 @@ def test_a_late_service_is_there_at_once_and_begins_after_the_first_batch(server
     first_batch.came()
     assert None is first_batch.descriptor()
     until(lambda: runs(tmp_path), "the late one to answer")
+
+
+def test_nothing_is_waited_for_in_a_stack_that_has_run_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its trainers may be in other processes, whose batches are not seen in this one."""
+    assert FirstBatch().descriptor() is not None
+    monkeypatch.setattr(forked, "_START_OF_STACK_S", -1.0)
+    assert FirstBatch().descriptor() is None
 
 
 def test_a_service_that_cannot_run_says_so_in_its_log(server: ForkServer, tmp_path: Path) -> None:

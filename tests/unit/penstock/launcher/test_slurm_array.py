@@ -2,6 +2,9 @@
 
 import fcntl
 import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from penstock.launcher.slurm import commands, job_array
 from penstock.launcher.slurm.array import Change, change, set_array
 from penstock.launcher.slurm.job_array import JobArray
 from penstock.launcher.slurm.plan import Placed, RunFolder
-from penstock.protocol.errors import DeadlineError
+from penstock.protocol.errors import DeadlineError, StackError
 
 
 def test_one_program_at_a_time_changes_the_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +89,62 @@ def test_a_job_without_other_workers_ends_when_slurm_refuses_its_array_for_long(
     array.start()
     assert failed.wait(60)
     assert ["Slurm has refused the job array of workers for 0 s: squeue -h: no such partition"] == whys
+
+
+def test_who_is_killed_while_it_lets_an_element_go_forgets_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one to change the number tells the element, which the killed one may not have told."""
+    program(tmp_path / "squeue", "echo '8_0|RUNNING'; echo '8_1|RUNNING'")
+    program(tmp_path / "scancel", 'test -e again || { touch again; kill -9 $PPID; exit; }; echo "$@" >> told')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    folder, placed = RunFolder(tmp_path / "run"), Placed(job="1", ventilator="tcp://a:7")
+    folder.path.mkdir()
+    PLAN.write(folder.plan)
+    placed.write(folder.placed)
+    command = [sys.executable, "-P", "-m", "penstock.commands.engines.slurm_workers", str(folder.path), "1"]
+    assert -signal.SIGKILL == subprocess.run(command, check=False, timeout=60).returncode
+    for _ in range(2):  # one that was told, and has not left yet, is not told again
+        assert 1 == set_array(folder, PLAN, placed, 1)
+    assert "--batch --signal=TERM 8_1\n" == (tmp_path / "told").read_text()
+
+
+def test_a_damaged_list_of_those_that_leave_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do about it: an element that was told and is still there may be told again."""
+    program(tmp_path / "squeue", "true")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    folder = RunFolder(tmp_path)
+    for text in ("", "7", '["8_', "\udcff"):
+        folder.leaving.write_text(text, errors="surrogateescape")
+        with pytest.raises(StackError, match=r"leaving\.json is damaged: .*; remove it"):
+            set_array(folder, PLAN, Placed(job="1", ventilator="tcp://a:7"), 0)
+
+
+def test_what_follows_the_need_is_started_once_the_run_folder_can_be_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A log that cannot be opened for a moment does not leave the job with its first workers."""
+    program(tmp_path / "squeue", "true")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(job_array, "_PAUSE_S", 0.1)
+    logs, ready = tmp_path / "logs", threading.Event()
+
+    def begin() -> None:
+        try:
+            (logs / "autoscale.log").touch()
+        except FileNotFoundError:
+            logs.mkdir()
+            raise
+        ready.set()
+
+    plan = PLAN.model_copy(update={"array": (0, 1)})
+    failures = list[str]()
+    array = JobArray(RunFolder(tmp_path), plan, Placed(job="1", ventilator="tcp://a:7"), begin, failures.append)
+    array.start()
+    assert ready.wait(60)
+    array.end(60.0)
+    assert [] == failures
+    assert "autoscale.log'; again in " in capsys.readouterr().out
 
 
 def test_workers_of_an_array_leave_in_order() -> None:
