@@ -21,6 +21,8 @@ from penstock.protocol.wire import Array
 
 #: Fields of a result begin at multiples of this (bytes) in shared memory.
 _ALIGNED = 64
+#: Seconds without a connection after which another address of the sink's host is tried, if it has several.
+_NEXT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class SinkLink:
         self._lent_to = sink.incarnation
         #: Since when what is sent has waited without a connection (monotonic s); a slow connection counts as one.
         self.cut_since: float | None = None
+        #: When another address was tried (monotonic s).
+        self._tried_at = 0.0
 
     def __repr__(self) -> str:
         """Show the sink."""
@@ -90,7 +94,11 @@ class SinkLink:
         if self._pusher.push(result, arrays, wait_s):
             self.cut_since = None
             return True
-        self.cut_since = None if self._pusher.linked else self.cut_since or time.monotonic()
+        now = time.monotonic()
+        self.cut_since = None if self._pusher.linked else self.cut_since or now
+        if self.cut_since is not None and now >= max(self.cut_since, self._tried_at) + _NEXT_S:
+            self._tried_at = now
+            self._pusher.try_next()
         return False
 
     def close(self, linger_s: float = 0.0) -> None:

@@ -8,9 +8,8 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from penstock.protocol.errors import SpecError
 from penstock.protocol.transport import unix_sockets
@@ -105,13 +104,12 @@ def farthest(addresses: Sequence[str]) -> str:
 class Alternatives:
     """The addresses that a host's name stands for, one after the other: ZeroMQ connects to the first of them only.
 
-    An engine may name containers of a lost node beside those that replaced them, for minutes. A name is looked up in a
+    An engine may name containers of a lost node next to those that replaced them, for minutes. A name is looked up in a
     thread, as that can take long; until there is an answer, the name itself is what to connect to.
     """
 
-    def __init__(self, look_up: Callable[..., Sequence[Any]] = socket.getaddrinfo) -> None:
+    def __init__(self) -> None:
         """Look nothing up yet."""
-        self._look_up = look_up
         self._given = ""
         self._found: tuple[str, ...] = ()
         self._tries = 0
@@ -135,10 +133,10 @@ class Alternatives:
     def _find(self, address: str) -> None:
         port = port_of(address)
         try:
-            found = self._look_up(host_of(address), port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(host_of(address), port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):  # ZeroMQ finds the same, and tries again
             return
-        hosts = [each[4][0] for each in found]
+        hosts = [str(each[4][0]) for each in found]
         targets = dict.fromkeys(f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}" for host in hosts)
         if address == self._given:
             self._found = tuple(targets)

@@ -4,6 +4,7 @@ A message that does not parse, or that its sender may not send, is counted, logg
 `sockets.py` waits for all endpoints of a process.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from zmq.utils.monitor import recv_monitor_message
 from penstock.protocol import wire
 from penstock.protocol.errors import RemoteProtocolError, SpecError
 from penstock.protocol.messages import AnyMessage
-from penstock.protocol.transport import unix_sockets
+from penstock.protocol.transport import socket_options, unix_sockets
 from penstock.protocol.transport.addresses import Alternatives, check_address, check_exposure
 from penstock.protocol.transport.connections import Connections
 from penstock.protocol.transport.keys import KeyRing, Role
@@ -26,25 +27,15 @@ from penstock.protocol.transport.open_files import limit_explained
 from penstock.protocol.transport.own_files import made_for_owner
 from penstock.protocol.transport.rejects import Rejects
 from penstock.protocol.transport.shared_memory import Attachments
-from penstock.protocol.transport.socket_options import backlog_limit, message_limit, options, retries, unfinished_limit
 from penstock.protocol.transport.tracer import Tracer
 from penstock.protocol.wire import MAX_FRAMES, Array, Kinds
 
 #: Messages that one endpoint hands over before the others get their turn, and how long that may take (s).
 DRAIN, _TURN_S = 256, 0.05
+#: A server that was heard so shortly ago (s) is not looked for at another address of its host.
+_LIVES_S = 2.0
 #: Peers whose key is remembered, the latest heard ones: nothing is sent to others.
 _KNOWN_PEERS = 16_384
-#: Events of failed handshakes, and what they mean.
-_REFUSALS: dict[int, str] = {
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it does not admit our key: unknown, revoked, or of another role",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "it uses no keys, and we do: give it --keys",
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it hung up: it uses keys and we do not, or it is not the one we have a key "
-    "of, or it is leaving",
-}
-#: The events that tell a client whether it has a link to its server.
-_LINKS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-#: The events that name the descriptor of a new connection.
-_OPENED = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED
 Peer = bytes
 #: Kinds of messages that each role may send to a bound socket; a key of another role cannot even connect.
 ByRole = Mapping[Role, Kinds]
@@ -94,12 +85,12 @@ class Endpoint:
         #: Reports new connections and failed handshakes, and to a pusher that its link broke.
         self._monitor: Any = None
         #: The connections over TCP, by the bytes that they have sent.
-        self._connections = Connections(backlog_limit(kind, server, self._accept))
+        self._connections = Connections(socket_options.backlog_limit(kind, server, self._accept))
         #: Whether the last call of `receive` left nothing to be read.
         self.drained = True
         #: The address as it was asked for.
         self.given = address
-        self._alternatives = Alternatives()
+        self._alternatives, self._heard_at = Alternatives(), -math.inf
         self._open(address)
 
     def __repr__(self) -> str:
@@ -130,6 +121,7 @@ class Endpoint:
                 self._connections.cut(descriptor_of(error.first))
                 continue
             self._connections.heard(descriptor_of(frames[0]))
+            self._heard_at = until
             if (received := self._decode(frames)) is not None:
                 yield received
 
@@ -175,15 +167,15 @@ class Endpoint:
             found = recv_monitor_message(self._monitor)
             event = found["event"]
             self.linked = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            if event in _REFUSALS:
-                error = RemoteProtocolError("refused", _REFUSALS[event])
+            if event in socket_options.REFUSALS:
+                error = RemoteProtocolError("refused", socket_options.REFUSALS[event])
                 self._hub.rejects.add(error, self.given, "not let in")
-            elif event & _OPENED:
+            elif event & socket_options.OPENED:
                 self._connections.opened(int(found["value"]))
 
     def expect(self, largest_bytes: int) -> None:
         """Disconnect peers whose unfinished message grows beyond the largest one that is expected."""
-        self._connections.limit_bytes = unfinished_limit(largest_bytes)
+        self._connections.limit_bytes = socket_options.unfinished_limit(largest_bytes)
 
     def sweep(self, now: float) -> float:
         """Disconnect peers that send messages without end; return the seconds until the next call, 0 for never."""
@@ -201,10 +193,18 @@ class Endpoint:
         return self.send(message, arrays)
 
     def reopen(self, address: str | None = None) -> None:
-        """Drop what is queued and connect again, under a fresh identity, to the next address of a host with several."""
-        self.close()
+        """Drop what is queued and connect again, under a fresh identity; elsewhere if the server was not heard."""
+        lives = address in (None, self.given) and time.monotonic() < self._heard_at + _LIVES_S
         self.given = address or self.given
-        self._open(self._alternatives.next(self.given))
+        where = self._where if lives else self._alternatives.next(self.given)
+        self.close()
+        self._open(where)
+
+    def try_next(self) -> None:
+        """Connect to the next address of a host that has several; with one, ZeroMQ goes on trying by itself."""
+        if (where := self._alternatives.next(self.given)) != self._where:
+            self.close()
+            self._open(where)
 
     def close(self, linger_s: float = 0.0) -> None:
         """Close; without lingering, what is queued is dropped: it would only arrive twice."""
@@ -250,22 +250,25 @@ class Endpoint:
 
     @limit_explained()
     def _open(self, where: str) -> None:
+        self._where = where
         check_address(self.given)
         if self._bind and not self._hub.keys:
             check_exposure(self.given, insecure=self._hub.insecure)
         if self._bind and self.given.startswith("ipc://"):
             unix_sockets.check_free(self.given.removeprefix("ipc://"))
         self._socket = self._hub.context.socket(self._kind)
-        for option, value in (options(self._kind, self._server, self._accept) | self._security()).items():
+        for option, value in (
+            socket_options.options(self._kind, self._server, self._accept) | self._security()
+        ).items():
             self._socket.setsockopt(option, value)
         if self._kind == zmq.DEALER:
             self._socket.setsockopt(zmq.IDENTITY, uuid.uuid4().bytes)
         if not self._queues:
             self._socket.setsockopt(zmq.IMMEDIATE, 1)
-        most_bytes = message_limit(self._kind, self._server, self._accept)
+        most_bytes = socket_options.message_limit(self._kind, self._server, self._accept)
         self.reader = MessageReader(self._socket, MAX_FRAMES + 1, most_bytes)
-        events = zmq.EVENT_ACCEPTED if self._bind else sum(_REFUSALS)
-        events |= _LINKS if self._kind == zmq.PUSH else zmq.EVENT_CONNECTED
+        events = zmq.EVENT_ACCEPTED if self._bind else sum(socket_options.REFUSALS)
+        events |= socket_options.LINKS if self._kind == zmq.PUSH else zmq.EVENT_CONNECTED
         self._monitor = self._socket.get_monitor_socket(events, f"inproc://{uuid.uuid4().hex}")
         self.linked = False  # whether a pusher has a link to its server
         if self._kind != zmq.PUSH:
@@ -285,7 +288,7 @@ class Endpoint:
         """Return the options of CURVE; what is bound asks for the roles that it accepts. Without keys, of retries."""
         keys = self._hub.keys
         if keys is None:
-            return retries(self.given)
+            return socket_options.retries(self.given)
         own: dict[int, Any] = {
             zmq.CURVE_PUBLICKEY: keys.own.public.encode(),
             zmq.CURVE_SECRETKEY: keys.own.secret.encode(),

@@ -1,4 +1,4 @@
-"""The options of ZeroMQ sockets: limits and timeouts, by the kind of a socket and its use."""
+"""The options of ZeroMQ sockets: limits and timeouts, by kind and use; and the events that are watched."""
 
 import zmq
 
@@ -34,6 +34,17 @@ _AGAIN_MS, _LONGEST_AGAIN_MS = 100, 1_000
 #: The same on Unix sockets without keys: a stack's first batch waits for its services to find each other. A process
 #: that waits for a server takes 0.6 % of a core by that (over TCP 0.1 %).
 _LOCAL_AGAIN_MS, _LONGEST_LOCAL_AGAIN_MS = 10, 20
+#: Events of failed handshakes, and what they mean.
+REFUSALS: dict[int, str] = {
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "it does not admit our key: unknown, revoked, or of another role",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "it uses no keys, and we do: give it --keys",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "it hung up: it uses keys and we do not, or it is not the one we have a key "
+    "of, or it is leaving",
+}
+#: The events that tell a client whether it has a link to its server.
+LINKS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+#: The events that name the descriptor of a new connection.
+OPENED = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED
 
 
 def takes_arrays(kind: int, server: str | None) -> bool:

@@ -1,4 +1,4 @@
-"""Notices that nobody reaches the ventilator that acts, though its record is renewed: another one may be reached.
+"""Notices that no worker and no sink reaches the acting ventilator, though it renews its record: another may do better.
 
 No I/O. The shared folder may lie in another network than the workers and sinks. One that has lost them all hands its
 turn to one that waits. One that never had any in its turn keeps it: without workers and sinks, two would pass it to

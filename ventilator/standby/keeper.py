@@ -76,7 +76,7 @@ class Keeper:
         return replace(known, holder=known.holder if known.acting else "", why=f"the folder of records: {trouble}")
 
     def hand_over(self) -> None:
-        """Let another one act soon, if one waits: nobody reaches this one."""
+        """Let another one act soon, if one waits: no worker and no sink reaches this one."""
         self._hands_over = any(each.alive for each in self.standing().waiting)
 
     def close(self) -> None:

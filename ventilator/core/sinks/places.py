@@ -53,7 +53,7 @@ class Places:
             return [Note("sink waits for a place", fields, "warning")] if fresh else []
         reason = (
             f"{_called(holder)} serves at {holder.results}, and lives; {_called(hello)} at {hello.results} cannot be "
-            "beside it. Give each sink a --name of its own, or end that one first"
+            "next to it. Give each sink a --name of its own, or end that one first"
         )
         return [Send(peer, Drain(reason=reason)), Note("sink refused", {"reason": reason}, "error")]
 
