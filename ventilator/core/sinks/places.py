@@ -3,11 +3,15 @@
 Part of the leases core: no socket, no clock. Two sinks that live may claim one place: two of one name or without names,
 such as a host that was lost and comes back after its replacement. Each would take the place again with each hello, for
 ever, and what it needs would be forgotten each time. So the one that serves keeps its place for as long as it is heard,
-and the other one ends, in words. A sink that is started again on the same host and at the same address has it at once:
+and the other one ends, in words. After a standstill of the ventilator, or of the network, what the two have said is read
+in any order: a sink is gone only if it was silent for long when another one asked, and until that one asked again a
+heartbeat later. A sink that is started again on the same host and at the same address has it at once:
 the one before it cannot live there. If it speaks nevertheless, its place is its own again.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from penstock.protocol.instructions import Instruction, Note, Send
 from penstock.protocol.messages import Drain, Intervals, SinkHello
@@ -20,14 +24,24 @@ _QUIET_BEATS, _LIVING_BEATS = 2.5, 1.0
 _FORGET_BEATS, _MOST_KNOWN = 20.0, 256
 
 
+@dataclass(slots=True)
+class _Ask:
+    """A sink that asks for a place: since when, and since when those that have it were found silent."""
+
+    first_at: float
+    quiet_at: float = math.inf
+    #: Whether it was noted that it waits.
+    noted: bool = False
+
+
 class Places:
     """The sinks that ask for the place of another one."""
 
     def __init__(self, intervals: Intervals) -> None:
         """Begin with none."""
         self._beat_s = intervals.heartbeat_s
-        #: When a sink of this incarnation first asked.
-        self._asked: dict[str, float] = {}
+        #: Those that ask, by incarnation, and were not answered yet.
+        self._asked: dict[str, _Ask] = {}
         #: The incarnations that were replaced, each with that which has its place.
         self._successors: dict[str, str] = {}
         #: Those that had taken the place of one that lives: it has it again.
@@ -36,20 +50,29 @@ class Places:
     def is_free(self, hello: SinkHello, holders: Sequence[SinkLink], now: float) -> bool:
         """Return whether a sink may join in place of these."""
         others = [each for each in holders if each.hello and not self._succeeds(hello, each.hello)]
-        if any(each.live and now < each.live.heard_at + _QUIET_BEATS * self._beat_s for each in others):
-            return False
+        if others:
+            ask = self._asked.setdefault(hello.incarnation, _Ask(now))
+            heard_at = max((each.live.heard_at for each in others if each.live), default=-math.inf)
+            if now < heard_at + _QUIET_BEATS * self._beat_s:
+                return False
+            if not heard_at < ask.quiet_at <= now:
+                ask.quiet_at = now
+            if now < ask.quiet_at + _LIVING_BEATS * self._beat_s:
+                return False
         self._asked.pop(hello.incarnation, None)
         return True
 
     def answer(self, peer: bytes, hello: SinkHello, holders: Sequence[SinkLink], now: float) -> list[Instruction]:
         """Let a sink wait until it is known whether the holders of its place live; refuse it if one does."""
-        self._asked = {key: at for key, at in self._asked.items() if now < at + _FORGET_BEATS * self._beat_s}
-        fresh = hello.incarnation not in self._asked
-        asked = self._asked.setdefault(hello.incarnation, now)
-        living = (each.hello for each in holders if each.live and each.live.heard_at >= asked + self._beat_s)
+        ask = self._asked.setdefault(hello.incarnation, _Ask(now))
+        recent = [(key, each) for key, each in self._asked.items() if now < each.first_at + _FORGET_BEATS * self._beat_s]
+        self._asked = dict(recent[-_MOST_KNOWN:])
+        living_at = ask.first_at + _LIVING_BEATS * self._beat_s
+        living = (each.hello for each in holders if each.live and each.live.heard_at >= living_at)
         holder = next((other for other in living if other and not self._succeeds(hello, other)), None)
         if holder is None:
             fields = {"results": hello.results} | ({"sink": hello.name} if hello.name else {})
+            fresh, ask.noted = not ask.noted, True
             return [Note("sink waits for a place", fields, "warning")] if fresh else []
         reason = (
             f"{_called(holder)} serves at {holder.results}, and lives; {_called(hello)} at {hello.results} cannot be "

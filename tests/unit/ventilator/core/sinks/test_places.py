@@ -99,6 +99,40 @@ def test_of_two_living_sinks_the_one_that_serves_keeps_its_place(leases: Leases,
     assert ["sink waits for a place", "sink refused"] == [note.event for note in second.notes]
 
 
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_after_a_standstill_the_sink_that_serves_keeps_its_place(leases: Leases, *, asked_before: bool) -> None:
+    """Whoever's messages are read first, and when the other one asked first: the living one is heard soon enough."""
+    first, second = Claimant(leases, b"one", hello("one")), Claimant(leases, b"two", hello("two"))
+    run(leases, first, beats=3)
+    if asked_before:
+        second.turn(2.5)
+    run(leases, second, first, start=6.0)
+    assert (True, "") == (first.welcomed, first.reason)
+    assert "serves at of one, and lives" in second.reason
+    assert ["sink joined"] == [note.event for note in first.notes]
+
+
+def test_standstills_in_each_turn_cost_no_sink_its_place(leases: Leases) -> None:
+    """A ventilator that turns every third heartbeat hears both in each turn, the other one first."""
+    first, second = Claimant(leases, b"one", hello("one")), Claimant(leases, b"two", hello("two"))
+    run(leases, first, beats=3)
+    for turn in range(10):
+        second.turn(6.0 + 3 * turn)
+        first.turn(6.0 + 3 * turn)
+    assert (True, "") == (first.welcomed, first.reason)
+    assert ["sink joined"] == [note.event for note in first.notes]
+
+
+def test_those_that_ask_are_remembered_for_a_while_only(leases: Leases) -> None:
+    """Memory stays bounded however many ask at once, and however long."""
+    run(leases, Claimant(leases, b"one", hello("one")), beats=3)
+    for number in range(1000):
+        Claimant(leases, b"x%d" % number, hello(f"x{number}")).turn(2.5 + number / 1000)
+    assert 256 == len(leases.sinks._places._asked)
+    Claimant(leases, b"y", hello("y")).turn(40.0)
+    assert 1 == len(leases.sinks._places._asked)
+
+
 def test_a_sink_that_comes_back_after_its_replacement_ends(leases: Leases) -> None:
     """Its host was lost: the replacement joins once it is silent, and stays when the first one is heard again."""
     first, second = Claimant(leases, b"one", hello("one")), Claimant(leases, b"two", hello("two"))
