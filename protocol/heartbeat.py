@@ -48,20 +48,32 @@ class Attention:
     more waits than that, some of it still in the kernel. So silence counts in turns that have read all there was, and
     after a standstill not before a heartbeat's time is over. One peer that sends without end cannot keep those that are
     dead alive: once messages were left in each turn for two silences, silence counts all the same. Peers are read in
-    turn, so that those that live were heard by then.
+    turn, so that those that live were heard by then. Nor does a loop that is always slow: standstills that follow each
+    other without a heartbeat's time between them are excused for two silences, of which one uses up one at most.
     """
 
     def __init__(self) -> None:
         """Begin with nothing to be read."""
         self._turned_at = self._behind_since = math.inf
         self._resumed_at = -math.inf
+        #: When the first of the standstills that follow each other was over; later by what was too long of each other.
+        self._slow_since = math.inf
 
     def judges(self, now: float, intervals: Intervals, *, all_read: bool) -> bool:
         """Note that a turn at `now` has read all that had come, or not; return whether silence counts in it."""
-        if now - self._turned_at > _STANDSTILL * intervals.silence_s:
-            self._resumed_at, self._behind_since = now, math.inf
+        silence_s, heartbeat_s = intervals.silence_s, min(intervals.heartbeat_s, intervals.silence_s)
+        stood_s = now - self._turned_at
+        if stood_s > _STANDSTILL * silence_s:
+            if self._slow_since == math.inf:
+                self._slow_since, self._behind_since = now, math.inf
+            else:
+                excess_s = max(0.0, stood_s - silence_s)
+                self._slow_since, self._behind_since = self._slow_since + excess_s, self._behind_since + excess_s
+            self._resumed_at = now
+        elif now >= self._resumed_at + heartbeat_s:
+            self._slow_since = math.inf
         self._turned_at = now
         self._behind_since = math.inf if all_read else min(self._behind_since, now)
-        if now < self._resumed_at + min(intervals.heartbeat_s, intervals.silence_s):
+        if now < min(self._resumed_at + heartbeat_s, self._slow_since + _BEHIND * silence_s):
             return False
-        return all_read or now >= self._behind_since + _BEHIND * intervals.silence_s
+        return all_read or now >= self._behind_since + _BEHIND * silence_s

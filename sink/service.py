@@ -107,7 +107,11 @@ class Sink:
         service.log.info("serving", **addresses, advertised=hello.results)
 
     def turn(self, now: float) -> float:
-        """Handle all that has arrived and is due; return when to turn again at the latest."""
+        """Handle all that has arrived and is due; return when to turn again at the latest.
+
+        Whether silence counts goes by what trainers sent, also for the ventilator's silence: its few messages are read
+        to the end in each turn, unless there are more than one turn takes.
+        """
         self._ventilator.receive(self._service.hub.rejects, lambda message: self._handle(VENTILATOR, message, (), now))
         for endpoint in (self._trainers, self._results):
             self._receive_all(endpoint, now)

@@ -19,15 +19,19 @@ class Counters:
     def __init__(self) -> None:
         """Start at zero."""
         self.tasks = self.samples = self.bytes = self.items = self.failures = 0
-        #: Bytes of samples that went to a sink on this host.
+        #: Bytes of the samples that went to a sink on this host, each sample once; never more than `bytes`.
         self.near_bytes = 0
         self.stages = {stage: Histogram() for stage in STAGES}
 
-    def add(self, timings: Timings, arrays: Sequence[Array], items: int, failures: int) -> None:
-        """Count one task: where its time went, its fields (samples first), its items and how many of them failed."""
+    def add(self, timings: Timings, arrays: Sequence[Array], items: int, failures: int, near_bytes: int = 0) -> None:
+        """Count one task: where its time went, its fields (samples first), its items and how many of them failed.
+
+        `near_bytes` of its samples went to sinks on this host.
+        """
         self.tasks += 1
         self.samples += len(arrays[0]) if arrays else 0
         self.bytes += sum(array.nbytes for array in arrays)
+        self.near_bytes += near_bytes
         self.items += items
         self.failures += failures
         self.stages["read"].add(timings.read_s)

@@ -18,7 +18,7 @@ from penstock.protocol.transport.sockets import Hub
 from penstock.sources.base import Loaded
 from penstock.worker.counters import Counters
 from penstock.worker.imaging.pipeline import Outcome
-from penstock.worker.sink_links import Cut, SinkLinks
+from penstock.worker.sink_links import Cut, Delivery, SinkLinks, count_samples
 
 if TYPE_CHECKING:
     from penstock.worker.imaging.parts.pipeline import AnyPipeline
@@ -133,6 +133,7 @@ class Executor:
     def stats(self, now: float) -> WorkerStats:
         """Return the worker's statistics, including the task that runs now."""
         counters, running, reading, sending_since = self.counters, self.running, self.reading, self.sending_since
+        near_bytes = counters.near_bytes  # before `bytes`, which the other thread counts first: never more than these
         stage: Stage = "idle"
         since, task = self._free_since, None
         if running:
@@ -145,7 +146,7 @@ class Executor:
             tasks=counters.tasks,
             samples=counters.samples,
             bytes=counters.bytes,
-            near_bytes=counters.near_bytes,
+            near_bytes=near_bytes,
             items=counters.items,
             failures=counters.failures,
             spent=counters.spent,
@@ -217,7 +218,7 @@ class Executor:
                 loan = links.room(loaded.task, loaded.pipeline.plan, room_bytes)
                 outcome = loaded.pipeline.make(loaded.task, loaded.contents, loan.room() if loan else None)
                 self.sending_since, self._sending, self.running = time.monotonic(), loaded.task.key, None
-                send_s = self._send(links, loaded, outcome, loan)
+                send_s, near_bytes = self._send(links, loaded, outcome, loan)
                 times = outcome.timings
                 self._make_s = times.decode_s + times.transform_s
                 timings = Timings(
@@ -228,7 +229,8 @@ class Executor:
                 )
                 if self._hub.tracer:
                     self._hub.tracer.made(loaded.task.key, timings)
-                self.counters.add(timings, outcome.arrays, len(loaded.contents.items), len(outcome.failures))
+                items, failures = len(loaded.contents.items), len(outcome.failures)
+                self.counters.add(timings, outcome.arrays, items, failures, near_bytes)
                 self._done.append(Done(key=loaded.task.key, timings=timings))
                 self._hub.wake()
         finally:
@@ -241,8 +243,11 @@ class Executor:
         links.follow(setup.sinks, setup.shared_bytes)
         return links
 
-    def _send(self, links: SinkLinks, loaded: _Ready, outcome: Outcome, loan: Loan | None) -> float:
-        """Push a result as soon as its sinks have room for it; give up only when the worker stops."""
+    def _send(self, links: SinkLinks, loaded: _Ready, outcome: Outcome, loan: Loan | None) -> tuple[float, int]:
+        """Push a result as soon as its sinks have room for it; give up only when the worker stops.
+
+        Return the seconds that it took, and how many bytes of samples went to sinks on this host.
+        """
         began = time.perf_counter()
         plan = loaded.pipeline.plan
         result = Result.model_construct(
@@ -255,14 +260,14 @@ class Executor:
             frames=wire.frames_of(plan.schema, outcome.arrays),
         )
         deliveries = links.deliveries(loaded.task, plan, result, outcome.arrays, loan)
-        near = self._setup.near if self._setup else ()
-        self.counters.near_bytes += plan.sample_bytes * sum(each.samples for each in deliveries if each.sink in near)
+        near, sent = self._setup.near if self._setup else (), list[Delivery]()
         while deliveries and not self._stopping:
             if self._follow(links).is_empty:
                 with self._changed:  # no sink has said hello yet
                     self._changed.wait(_TURN_S)
                 continue
-            links.push(deliveries, _TURN_S)
+            sent += links.push(deliveries, _TURN_S)
             self.cut = links.cut(deliveries)
         self.sending_since = self.cut = None
-        return time.perf_counter() - began
+        near_samples = count_samples(each for each in sent if each.sink in near)
+        return time.perf_counter() - began, plan.sample_bytes * near_samples

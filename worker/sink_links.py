@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from penstock.protocol import wire
 from penstock.protocol.messages import Result, SinkAddress, Task
 from penstock.protocol.order import Int64s
@@ -117,8 +119,8 @@ class Delivery:
     sink: str
     result: Result
     arrays: Sequence[Array]
-    #: How many samples that is.
-    samples: int
+    #: The rows of the unit's samples that it gets.
+    rows: Int64s
 
 
 class SinkLinks:
@@ -164,9 +166,9 @@ class SinkLinks:
         A destination that is gone gets nothing: what its successor lacks is leased again.
         """
         if not task.destinations:
-            link, count = self._links.get(""), len(arrays[0]) if arrays else 0
+            link, rows = self._links.get(""), np.arange(len(arrays[0]) if arrays else 0)
             message = link.message(result, arrays, loan) if link else (result, arrays)
-            return [Delivery("", *message, count)]
+            return [Delivery("", *message, rows)]
         positions = positions_of(plan, task.key, {failure.offset for failure in result.failures})
         deliveries = []
         room_bytes = sum(-(-array.nbytes // _ALIGNED) * _ALIGNED for array in arrays)
@@ -181,20 +183,25 @@ class SinkLinks:
             shared = result.model_copy(
                 update={"shares": destination.positions, "frames": wire.frames_of(plan.schema, share) if share else ()}
             )
-            deliveries.append(Delivery(destination.sink, *link.message(shared, share, lent), len(rows)))
+            deliveries.append(Delivery(destination.sink, *link.message(shared, share, lent), rows))
         return deliveries
 
-    def push(self, deliveries: list[Delivery], wait_s: float) -> None:
-        """Push what the sinks have room for within about `wait_s`, and take it off the list.
+    def push(self, deliveries: list[Delivery], wait_s: float) -> list[Delivery]:
+        """Push what the sinks have room for within about `wait_s`, and take it off the list; return what was pushed.
 
         What is for sinks that are gone is dropped. A sink that is slow keeps nothing from the others.
         """
+        pushed: list[Delivery] = []
         for patience_s in (0.0, wait_s) if len(deliveries) > 1 else (wait_s,):
             each_s = patience_s / max(1, len(deliveries))
             for delivery in list(deliveries):
                 link = self._links.get(delivery.sink)
-                if link is None or link.push(delivery.result, delivery.arrays, each_s):
+                if link is None:
                     deliveries.remove(delivery)
+                elif link.push(delivery.result, delivery.arrays, each_s):
+                    deliveries.remove(delivery)
+                    pushed.append(delivery)
+        return pushed
 
     def cut(self, deliveries: Iterable[Delivery]) -> Cut | None:
         """Return the sink that a delivery has waited for longest without a connection; None if none does."""
@@ -206,6 +213,12 @@ class SinkLinks:
         """Close all; what was pushed may take so long to leave."""
         for link in self._links.values():
             link.close(linger_s)
+
+
+def count_samples(deliveries: Iterable[Delivery]) -> int:
+    """Return how many of a unit's samples are in some of its deliveries; one that is in several counts once."""
+    rows = [each.rows for each in deliveries]
+    return len(np.unique(np.concatenate(rows))) if len(rows) > 1 else sum(map(len, rows))
 
 
 def _only_taker(task: Task, plan: StreamPlan) -> str | None:

@@ -7,8 +7,8 @@ from penstock.protocol.plan import StreamPlan
 
 #: Items that are found at once, about; runs that are kept: those of the readers of a stream, and of what is repeated.
 _ITEMS, _KEPT = 4096, 16
-#: The same of items with what a task tells of them.
-_TOLD_ITEMS, _TOLD_KEPT = 32, 64
+#: The same of items with what a task tells of them, and how many characters these may have in their targets' cells.
+_TOLD_ITEMS, _TOLD_KEPT, _TOLD_TEXT = 32, 64, 32_000_000
 
 
 class ItemNumbers:
@@ -58,8 +58,10 @@ class TaskItems:
         self._plan, self._look_up, self._numbers = plan, look_up, ItemNumbers(plan)
         #: Tasks of a run.
         self._tasks = max(1, _TOLD_ITEMS // plan.geometry.task_items)
-        #: Each task's items, in runs by number, the one that was found last at the end.
+        #: Each task's items, in runs by number, the one that was found last at the end; the characters of their cells.
         self._runs: dict[int, list[tuple[Item, ...]]] = {}
+        self._text: dict[int, int] = {}
+        self._text_kept = 0
 
     def of(self, key: TaskKey) -> tuple[Item, ...]:
         """Return the items of a unit of work."""
@@ -72,8 +74,14 @@ class TaskItems:
     def _run(self, number: int) -> list[tuple[Item, ...]]:
         first = number * self._tasks
         each = [self._numbers.of(TaskKey(self._plan.name, first + place)) for place in range(self._tasks)]
-        found = iter(self._look_up([index for indices in each for index in indices]))
+        items = self._look_up([index for indices in each for index in indices])
+        if text := sum(len(cell) for item in items for cell in item.cells):
+            self._text[number] = text
+            self._text_kept += text
+        found = iter(items)
         run = self._runs[number] = [tuple([next(found) for _ in indices]) for indices in each]
-        if len(self._runs) > _TOLD_KEPT:
-            del self._runs[next(iter(self._runs))]
+        while len(self._runs) > _TOLD_KEPT or (self._text_kept > _TOLD_TEXT and len(self._runs) > 1):
+            oldest = next(iter(self._runs))
+            del self._runs[oldest]
+            self._text_kept -= self._text.pop(oldest, 0)
         return run

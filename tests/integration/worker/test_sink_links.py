@@ -71,7 +71,7 @@ def takers(tmp_path: Path) -> Iterator[list[Taker]]:
         taker.hub.close()
 
 
-Start = Callable[[Sequence[SinkAddress]], Executor]
+Start = Callable[..., Executor]
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     executor = Executor(hub, "host/1")
     pipeline = Pipeline(PLAN, {"photos": tmp_path / "photos"})
 
-    def configure(sinks: Sequence[SinkAddress]) -> Executor:
-        executor.configure(Setup({"train": pipeline}, sinks, 64_000_000))
+    def configure(sinks: Sequence[SinkAddress], *near: str) -> Executor:
+        executor.configure(Setup({"train": pipeline}, sinks, 64_000_000, frozenset(near)))
         return executor
 
     yield configure
@@ -217,3 +217,29 @@ def test_a_sink_that_moved_is_found_at_its_new_address(takers: list[Taker], star
     start([SinkAddress(name="a", results=only.address, incarnation="2"), b.at()])
     result, _ = only.next()
     assert ((40, 48),) == result.shares
+
+
+def test_samples_for_sinks_on_the_same_host_count_once_they_went(takers: list[Taker], start: Start, task: Task) -> None:
+    """Each once, also if two sinks get it; not those for other hosts, those that wait, and those that are dropped."""
+    a, b, _ = takers
+    executor = start([a.at(), b.at()], "a", "b")
+    executor.submit(bound_for(task, a=((40, 46),), b=((43, 48),)))
+    a.next()
+    b.next()
+    until(executor.finished, "the task to be reported")
+    stats = executor.stats(0.0)
+    assert (7 * PLAN.sample_bytes, 7 * PLAN.sample_bytes) == (stats.bytes, stats.near_bytes)
+    start([a.at(), b.at()], "a")
+    a.pull.close()
+    for _ in range(1000):  # until the connection's buffers are full
+        if executor.cut:
+            break
+        executor.submit(bound_for(task, a=((40, 44),), b=((44, 48),)))
+        b.next()
+        until(lambda: executor.finished() or executor.cut, "the task to be reported, or the worker to wait for a")
+    until(lambda: executor.cut, "the worker to wait for a")
+    waiting = executor.stats(0.0)
+    assert waiting.near_bytes == stats.near_bytes + 3 * PLAN.sample_bytes * (waiting.tasks - stats.tasks)
+    start([b.at()])
+    until(executor.finished, "the task to be reported")
+    assert waiting.near_bytes == executor.stats(0.0).near_bytes

@@ -48,3 +48,30 @@ def test_messages_that_are_left_after_a_standstill_are_waited_for_anew(attention
         attention.judges(100.0 + turn / 4, INTERVALS, all_read=False)
     turns = [attention.judges(200.0 + turn / 4, INTERVALS, all_read=False) for turn in range(60)]
     assert [False] * 40 + [True] * 20 == turns
+
+
+def test_a_loop_that_is_always_slow_judges_after_two_silences(attention: Attention) -> None:
+    """Whether it reads all or leaves messages in each turn; one slow turn among others is excused anew."""
+    for all_read in (True, False):
+        slow = Attention()
+        slow.judges(100.0, INTERVALS, all_read=True)
+        turns = [slow.judges(100.0 + 2.6 * turn, INTERVALS, all_read=all_read) for turn in range(1, 30)]
+        assert [False] * 4 + [True] * 25 == turns
+        assert slow.judges(176.4, INTERVALS, all_read=True)
+        assert not slow.judges(180.0, INTERVALS, all_read=True)
+    assert attention.judges(101.0, INTERVALS, all_read=True)
+
+
+def test_a_long_standstill_after_another_one_is_excused_too(attention: Attention) -> None:
+    """A machine that is suspended again at once: peers have had no time to speak, and much is to be read."""
+    assert not attention.judges(200.0, INTERVALS, all_read=False)
+    assert not attention.judges(900.0, INTERVALS, all_read=False)
+    assert not attention.judges(900.9, INTERVALS, all_read=True)
+    assert attention.judges(901.0, INTERVALS, all_read=True)
+
+
+def test_intervals_that_make_each_turn_a_standstill_put_off_no_loss_for_ever() -> None:
+    """A heartbeat that is nearly as long as the silence: even a loop without work turns more rarely than that."""
+    attention, intervals = Attention(), Intervals(heartbeat_s=0.5, silence_s=0.7)
+    turns = [attention.judges(100.0 + turn / 2, intervals, all_read=True) for turn in range(20)]
+    assert all(turns[5:])

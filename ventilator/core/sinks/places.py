@@ -3,10 +3,10 @@
 Part of the leases core: no socket, no clock. Two sinks that live may claim one place: two of one name or without names,
 such as a host that was lost and comes back after its replacement. Each would take the place again with each hello, for
 ever, and what it needs would be forgotten each time. So the one that serves keeps its place for as long as it is heard,
-and the other one ends, in words. After a standstill of the ventilator, or of the network, what the two have said is read
-in any order: a sink is gone only if it was silent for long when another one asked, and until that one asked again a
-heartbeat later. A sink that is started again on the same host and at the same address has it at once:
-the one before it cannot live there. If it speaks nevertheless, its place is its own again.
+and the other one ends, in words. After a standstill of the ventilator, or of the network, what both have said is read
+in any order: so a sink is gone only if it was silent for long when the other one asked, and was not heard until that
+one asked again, a heartbeat later. A sink that is started again on the same host and at the same address has its place
+at once: the one before it cannot live there. If it speaks nevertheless, its place is its own again.
 """
 
 import math
@@ -65,7 +65,9 @@ class Places:
     def answer(self, peer: bytes, hello: SinkHello, holders: Sequence[SinkLink], now: float) -> list[Instruction]:
         """Let a sink wait until it is known whether the holders of its place live; refuse it if one does."""
         ask = self._asked.setdefault(hello.incarnation, _Ask(now))
-        recent = [(key, each) for key, each in self._asked.items() if now < each.first_at + _FORGET_BEATS * self._beat_s]
+        recent = [
+            (key, each) for key, each in self._asked.items() if now < each.first_at + _FORGET_BEATS * self._beat_s
+        ]
         self._asked = dict(recent[-_MOST_KNOWN:])
         living_at = ask.first_at + _LIVING_BEATS * self._beat_s
         living = (each.hello for each in holders if each.live and each.live.heard_at >= living_at)

@@ -69,3 +69,18 @@ def test_they_are_kept_for_some_runs_only() -> None:
     for ordinal in range(0, 500_000, 1000):
         told.of(TaskKey(stream="train", ordinal=ordinal))
     assert len(told._runs) <= 64
+
+
+def test_large_targets_are_kept_for_fewer_runs() -> None:
+    """A megabyte a task: what is kept for a stream has some tens of megabytes, whatever is asked for again."""
+    cells = ("x" * 2**16,)
+    told = TaskItems(
+        make_plan(items=8000, task_items=16), lambda indices: [Item(n, "", 0, cells=cells) for n in indices]
+    )
+    for ordinal in [*range(500), *range(0, 500, 7), *range(490, 500)]:
+        assert 16 == len(told.of(TaskKey(stream="train", ordinal=ordinal)))
+        kept = sum(len(cell) for run in told._runs.values() for task in run for item in task for cell in item.cells)
+        assert kept <= 32_000_000
+        assert told._text_kept == kept
+        assert len(told._text) == len(told._runs)
+    assert len(told._runs) > 8
