@@ -59,6 +59,8 @@ def test_another_sink_starts_from_what_it_says(harness: CoreHarness) -> None:
     """Nothing is leased between its hello and its first report, and workers learn its address."""
     harness.miss((0, 9))
     harness.now += 3.0  # the first one is silent
+    assert [] == harness.sink(b"sink 2", results="elsewhere")
+    harness.now += 1.0  # and is not heard in a heartbeat's time after the other one's hello
     welcomes = harness.sink(b"sink 2", results="elsewhere")
     assert [SinkWelcome, WorkerWelcome] == [type(message) for message in welcomes]
     assert ["elsewhere"] == [sink.results for sink in welcomes[1].sinks]
