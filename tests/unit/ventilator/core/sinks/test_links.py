@@ -122,16 +122,6 @@ def test_sinks_with_names_stand_beside_each_other(stack: Stack) -> None:
     assert [b"a", b"another b"] == sorted(stack.leases.peers())[:2]
 
 
-def test_a_sink_without_a_name_is_alone(stack: Stack) -> None:
-    """It takes the place of all others that are silent, and a named one takes its place."""
-    stack.join("a", "b")
-    stack.join("")
-    assert [""] == names(stack)
-    stack.join("c")
-    assert ["c"] == names(stack)
-    assert 3 == sum(note.event == "sink replaced" for note in stack.notes)
-
-
 def test_each_sink_gets_what_it_lacks(stack: Stack) -> None:
     """A task is made once; a sink that lacks nothing of it hears nothing, unless nobody lacks anything."""
     stack.join("a", "b")

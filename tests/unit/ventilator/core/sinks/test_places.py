@@ -174,3 +174,15 @@ def test_a_link_that_was_opened_again_has_its_place_at_once(leases: Leases) -> N
     assert again.welcomed
     run(leases, again, start=3.0, beats=10)
     assert "" == again.reason
+
+
+def test_a_sink_without_a_name_is_alone(leases: Leases) -> None:
+    """It takes the place of all others that are silent, and a named one takes its place."""
+    named = [Claimant(leases, each.encode(), hello(each, each)) for each in ("a", "b", "c")]
+    alone = Claimant(leases, b"alone", hello("alone", ""))
+    run(leases, *named[:2], beats=3)
+    run(leases, alone, start=3.0, beats=4)
+    assert [""] == [sink.name for sink in leases.sinks.observe()]
+    run(leases, named[2], start=7.0, beats=4)
+    assert ["c"] == [sink.name for sink in leases.sinks.observe()]
+    assert 3 == sum(note.event == "sink replaced" for each in (alone, *named) for note in each.notes)
