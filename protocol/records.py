@@ -26,7 +26,9 @@ MOST_TEXT = 4096
 Text = Annotated[str, StringConstraints(max_length=MOST_TEXT), Meta(max_length=MOST_TEXT)]
 #: Explanations quote what peers sent; one that is too long is cut, which is no error. A record cuts its own.
 Reason = Annotated[str, BeforeValidator(lambda text: text[:MOST_TEXT] if isinstance(text, str) else text)]
-Count = Annotated[int, Field(ge=0, lt=2**62), Meta(ge=0, lt=2**62)]
+#: Largest count of a message.
+MOST_COUNT = 2**62 - 1
+Count = Annotated[int, Field(ge=0, lt=MOST_COUNT + 1), Meta(ge=0, lt=MOST_COUNT + 1)]
 #: Most characters of a manifest's cell that an item carries.
 MAX_CELL = 65_536
 Cell = Annotated[str, Meta(max_length=MAX_CELL)]

@@ -6,7 +6,8 @@ ever, and what it needs would be forgotten each time. So the one that serves kee
 and the other one ends, in words. After a standstill of the ventilator, or of the network, what both have said is read
 in any order: so a sink is gone only if it was silent for long when the other one asked, and was not heard until that
 one asked again, a heartbeat later. A sink that is started again on the same host and at the same address has its place
-at once: the one before it cannot live there. If it speaks nevertheless, its place is its own again.
+at once: the one before it cannot live there. If it speaks nevertheless, its place is its own again,
+whoever has it by then: of several that live at one address, the one that was replaced first.
 """
 
 import math
@@ -42,8 +43,8 @@ class Places:
         self._beat_s = intervals.heartbeat_s
         #: Those that ask, by incarnation, and were not answered yet.
         self._asked: dict[str, _Ask] = {}
-        #: The incarnations that were replaced, each with that which has its place.
-        self._successors: dict[str, str] = {}
+        #: The incarnations that were replaced, in that order.
+        self._replaced: dict[str, None] = {}
         #: Those that had taken the place of one that lives: it has it again.
         self._refused: dict[str, None] = {}
 
@@ -86,11 +87,11 @@ class Places:
         """Note that a sink takes the place of another one, or of itself after its link was opened again."""
         if hello.incarnation == other.incarnation:
             return
-        if self._successors.pop(hello.incarnation, None) == other.incarnation:
+        if hello.incarnation in self._replaced:
             self._refused[other.incarnation] = None
         else:
-            self._successors[other.incarnation] = hello.incarnation
-        for known in (self._refused, self._successors):
+            self._replaced.setdefault(other.incarnation)
+        for known in (self._refused, self._replaced):
             while len(known) > _MOST_KNOWN:
                 del known[next(iter(known))]
 
@@ -101,7 +102,9 @@ class Places:
             return True
         if mine in self._refused or (hello.results, hello.host) != (other.results, other.host):
             return False
-        return self._successors.get(mine, other.incarnation) == other.incarnation
+        if mine not in self._replaced:
+            return True
+        return mine == next(each for each in self._replaced if each in (mine, other.incarnation))
 
 
 def _called(hello: SinkHello) -> str:

@@ -1,5 +1,7 @@
 """The statistics of several sinks as one: what each did adds up, what all of them know counts once."""
 
+from penstock.protocol.records import MOST_COUNT, MOST_S
+from penstock.protocol.snapshot import SinkRow
 from penstock.protocol.stats import EpochProgress, QuarantinedItem, ReaderStats, SinkStats, StreamStats
 from penstock.ventilator.core.observation import LeasesObservation, SinkObservation
 from penstock.ventilator.monitoring.evidence import Moment
@@ -78,6 +80,39 @@ def test_the_totals_of_several_sinks_are_no_sink_of_their_own() -> None:
     assert ("", "ipc:///a, ipc:///b") == (total.name, total.results)
     assert (2, 20, 770, 3) == (total.trainers, total.held, total.sent_bytes, total.quarantined)
     assert ["a", "b"] == [row.name for row in rows]
+
+
+def test_sums_of_the_largest_numbers_are_what_a_message_may_carry() -> None:
+    """Of two streams of one sink, and of two sinks: neither ends the ventilator, and the page can be read."""
+    streams = tuple(
+        StreamStats(
+            stream=name,
+            held=MOST_COUNT,
+            batches=MOST_COUNT,
+            samples=MOST_COUNT,
+            bytes=MOST_COUNT,
+            starved_s=MOST_S,
+            blocked_s=MOST_S,
+            quarantined={"decode": MOST_COUNT},
+        )
+        for name in ("train", "valid")
+    )
+    sink = SinkStats(
+        results={"accepted": MOST_COUNT},
+        rejected={"size": MOST_COUNT},
+        contradicted={"w": MOST_COUNT},
+        bytes=MOST_COUNT,
+        quarantined=MOST_COUNT,
+        restarts=MOST_COUNT,
+        streams=streams,
+    )
+    rows = [sink_row(SinkObservation("ipc:///r", "", sink, 1.0, name), sink, 2.0) for name in ("a", "b")]
+    stats = together([sink, sink])
+    total = total_row(rows, stats)
+    assert total is not None
+    assert stats == SinkStats.model_validate_json(stats.model_dump_json())
+    assert total == SinkRow.model_validate_json(total.model_dump_json())
+    assert [MOST_COUNT] * 3 == [total.held, total.sent_bytes, total.outcomes["accepted"]]
 
 
 def test_a_failure_that_two_sinks_report_is_listed_once() -> None:

@@ -9,6 +9,7 @@ from penstock.protocol.instructions import Note, Send
 from penstock.protocol.messages import (
     AnyMessage,
     Drain,
+    Goodbye,
     Heartbeat,
     Intervals,
     Progress,
@@ -163,6 +164,34 @@ def test_two_living_sinks_behind_one_address_do_not_take_turns(leases: Leases) -
     run(leases, first, second, start=3.0)
     assert [True, False] == [bool(second.reason), bool(first.reason)]
     assert 2 == sum(note.event == "sink replaced" for note in (*first.notes, *second.notes))
+
+
+def test_of_many_living_sinks_behind_one_address_the_first_stays(leases: Leases) -> None:
+    """However they take turns to begin with; each takes the place once at most, and ends."""
+    first, *others = (Claimant(leases, each.encode(), hello(each, results="service", host="h")) for each in "abcd")
+    run(leases, first, beats=3)
+    for number, other in enumerate(others):
+        other.turn(3.0 + 0.1 * number)
+    assert others[-1].welcomed
+    run(leases, *others, first, start=4.0)
+    assert (True, "") == (first.welcomed, first.reason)
+    assert all("serves at service, and lives" in other.reason for other in others)
+    assert 6 >= sum(note.event == "sink replaced" for each in (first, *others) for note in each.notes)
+
+
+def test_a_sink_has_its_place_again_though_the_one_that_took_it_has_left(leases: Leases) -> None:
+    """And though yet another one has joined there meanwhile: the first one is not ended for living."""
+    first, second, third = (
+        Claimant(leases, each.encode(), hello(each, results="r", host="h")) for each in ("one", "two", "three")
+    )
+    run(leases, first, beats=3)
+    second.turn(3.0)
+    second.say(Goodbye(), 3.1)
+    third.turn(3.2)
+    assert third.welcomed
+    run(leases, third, first, start=3.5)
+    assert (True, "") == (first.welcomed, first.reason)
+    assert third.reason
 
 
 def test_a_link_that_was_opened_again_has_its_place_at_once(leases: Leases) -> None:
