@@ -64,6 +64,10 @@ class ItemDeaths:
     def __init__(self, plan: StreamPlan, limit: int) -> None:
         """Start without suspects; an item that ran alone when it caused death number `limit` may be given up."""
         self._plan, self._limit = plan, limit
+        geometry = plan.geometry
+        #: The tasks of an epoch that hold one item: all from the first of them on. All leases are checked in each turn.
+        self._tasks = geometry.tasks_per_epoch
+        self._single_from = 0 if geometry.task_items == 1 else self._tasks - (len(geometry.slots(self._tasks - 1)) == 1)
         #: The same tasks are asked for again and again while there are suspects, item by item once they are split.
         self._find_items = lru_cache(maxsize=_KNOWN)(self._find)
         self._counts: dict[int, _Count] = {}
@@ -90,7 +94,7 @@ class ItemDeaths:
 
     def is_single(self, key: TaskKey) -> bool:
         """Return whether a unit of work holds one item."""
-        return key.item_offset is not None or (not key.offsets and len(self._plan.geometry.slots(key.ordinal)) == 1)
+        return key.item_offset is not None or (not key.offsets and key.ordinal % self._tasks >= self._single_from)
 
     def concerns(self, key: TaskKey) -> bool:
         """Return whether a unit of work holds a suspect or an item that was given up."""

@@ -5,7 +5,7 @@ can look like the one that it ran. A worker that holds a single unit leaves no d
 item is suspected at most once, and cleared when it runs alone.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from penstock.ventilator.core.second_words import SecondWords
 from penstock.ventilator.core.stream_queue import StreamQueue
@@ -30,8 +30,17 @@ class Suspects:
         running = [key for worker in moving for key in worker.held] if any(queue.deaths for queue in queues) else []
         waiting = [(queue, work) for queue in queues for work in queue.suspects(running)]
         leased: list[tuple[bytes, StreamQueue, Work]] = []
+        able = [(peer, worker) for peer, worker in self._workers.pairs() if worker.able] if waiting else []
+        more = True
         for queue, work in waiting:
-            peer = self._alone(work, now)
+            holders, avoided = self._workers.holders(work.key), self._second_words.avoided(work, now)
+            if holders or avoided:
+                others = [each for each in able if each[0] not in holders and each[1].number not in avoided]
+                peer, _ = self._alone(others, now)
+            elif more:
+                peer, more = self._alone(able, now)
+            else:
+                continue
             if peer is not None:
                 work.ready = False
                 self._workers.give(peer, work.key, now)
@@ -40,27 +49,23 @@ class Suspects:
             self._release(queues)
         return leased
 
-    def _alone(self, work: Work, now: float) -> bytes | None:
-        """Return an idle worker; without one, see that one becomes idle, and so up to half of them."""
-        holders = self._workers.holders(work.key)
-        avoided = self._second_words.avoided(work, now)
-        able = [
-            (peer, worker)
-            for peer, worker in self._workers.items()
-            if worker.able and peer not in holders and worker.number not in avoided
-        ]
+    def _alone(self, able: Sequence[tuple[bytes, Worker]], now: float) -> tuple[bytes | None, bool]:
+        """Return an idle worker of these; without one, see that one becomes idle, and so up to half of them.
+
+        Also return whether another call, for further work, may do either: most turns find as many reserved as may be.
+        """
         reserved = [(peer, worker) for peer, worker in able if worker.reserved]
         idle = next((peer for peer, worker in reserved if not worker.held), None)
         if idle is not None:
-            return idle
+            return idle, True
         if sum(self._moves(worker, now) for _, worker in reserved) >= max(1, len(able) // 2):
-            return None
+            return None, False
         others = [(len(worker.held), peer) for peer, worker in able if not worker.reserved]
         if not others:
-            return None
+            return None, False
         held, peer = min(others)
         self._workers.reserve(peer)
-        return None if held else peer
+        return None if held else peer, True
 
     def _moves(self, worker: Worker, now: float) -> bool:
         return now - worker.busy_since <= self._patience_s

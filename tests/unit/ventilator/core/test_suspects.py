@@ -1,7 +1,12 @@
 """Work that has cost a worker its life runs alone, on reserved workers."""
 
+import pytest
 from support.cores.leases_harness import CoreHarness, key
 from support.plans import make_plan
+
+from penstock.protocol.messages import TaskKey
+from penstock.ventilator.core.item_deaths import ItemDeaths
+from penstock.ventilator.core.worker import Worker
 
 
 def test_who_may_have_killed_a_worker_runs_alone(harness: CoreHarness) -> None:
@@ -78,3 +83,39 @@ def test_a_death_with_a_whole_epoch_is_got_over_in_few_steps() -> None:
     assert [] == queue.suspects(())
     assert {b"b": [key(1, 0)]} == harness.deal(), "what was split goes on in order, with all slots"
     assert queue.deaths._find_items.cache_info().misses <= 6
+
+
+@pytest.mark.parametrize(("items", "task_items"), [(1, 1), (1, 4), (7, 1), (8, 4), (9, 4), (10, 4)])
+def test_units_of_one_item_are_known(items: int, task_items: int) -> None:
+    """Whole tasks too, whatever the last task of an epoch holds."""
+    plan = make_plan(items=items, task_items=task_items)
+    deaths = ItemDeaths(plan, 3)
+    for ordinal in range(3 * plan.geometry.tasks_per_epoch):
+        assert (len(plan.indices(ordinal)) == 1) == deaths.is_single(key(ordinal))
+        assert deaths.is_single(key(ordinal, 0))
+        assert not deaths.is_single(TaskKey(stream="train", ordinal=ordinal, offsets=(0, 1)))
+
+
+def test_many_suspects_cost_few_looks_at_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once half of the workers are reserved, and none of them is idle, no unit that waits is tried on each of them."""
+    harness = CoreHarness(make_plan(items=4000, task_items=16))
+    harness.sink()
+    for number in range(40):
+        harness.join(b"w%d" % number, slots=2)
+    harness.miss((0, 200))
+    harness.deal()
+    for number in range(10):
+        harness.die(b"w%d" % number)
+    for _ in range(3):
+        harness.deal()
+    assert 15 == harness.leases.workers.reserved
+    looks: list[Worker] = []
+    able = Worker.__dict__["able"].fget
+
+    def look(worker: Worker) -> bool:
+        looks.append(worker)
+        return bool(able(worker))
+
+    monkeypatch.setattr(Worker, "able", property(look))
+    harness.deal()
+    assert len(looks) < 10 * 30
