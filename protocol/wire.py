@@ -22,7 +22,7 @@ from penstock.protocol.plan import FieldSchema
 from penstock.protocol.records import Place, Record, Reference
 
 #: Version of this wire format; peers with another one are refused.
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 #: Largest JSON header (bytes) that is parsed, of messages that list items, tasks or classes.
 MAX_HEADER_BYTES = 8_000_000
 #: The same of messages that report what one process or one batch holds, and of all others.

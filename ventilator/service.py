@@ -42,7 +42,7 @@ from penstock.ventilator.monitoring.snapshots import Own, Snapshots
 from penstock.ventilator.resting import rest_s
 from penstock.ventilator.settings import VentilatorSettings
 from penstock.ventilator.sources.catalog import Catalog
-from penstock.ventilator.standby.company import Company
+from penstock.ventilator.standby.company import GREETED_BEATS, Company
 from penstock.ventilator.standby.keeper import Keeper
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Ventilator:
 
         Workers and sinks introduce themselves, as to a ventilator that was restarted.
         """
-        settings, self._term, self._company = self._settings, term, Company()
+        settings, self._term, self._company = self._settings, term, Company(now, self._settings.heartbeat_s)
         self._attention = Attention()
         self._intervals = intervals = Intervals(
             heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
@@ -182,8 +182,9 @@ class Ventilator:
             self._service.log.warning(words, **({"why": trouble} if trouble else {}))
         if self._keeper is None:
             return
-        seen, patience_s = self.observed.latest, self._settings.heartbeat_s
-        if self._term and self._company.is_lost(now, patience_s, here=bool(seen.workers or seen.sinks)):
+        here = bool(self._core.workers or self._core.sinks.peers())
+        elsewhere = self._term > 0 and not here and self._keeper.another_is_reached
+        if self._company.is_lost(now, here=here, elsewhere=elsewhere):
             self._keeper.hand_over()
         if (term := self._keeper.term) == self._term:
             return
@@ -195,6 +196,9 @@ class Ventilator:
             self._service.log.warning("acting no more", why=standing.why, monotonic_s=round(now, 3))
 
     def _receive(self, peer: bytes, message: AnyMessage, now: float) -> None:
+        if self._keeper and isinstance(message, Hello | SinkHello):
+            self._company.greeted(now)
+            self._keeper.greeted(GREETED_BEATS * self._settings.heartbeat_s)
         if isinstance(message, StatusRequest):
             self._answer(peer, message, now)
         elif not self._acts:

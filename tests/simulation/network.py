@@ -88,6 +88,8 @@ class Network:
         """Begin with nothing bound and no peer connected; `encoded`: every message goes through its bytes."""
         self.clock, self.weather, self.encoded = clock, weather, encoded
         self.cuts: dict[tuple[str, str], Cut] = {}
+        #: Whose messages, to and from, are always lost.
+        self.unreached: frozenset[str] = frozenset()
         #: Messages by sender, kind and whole second.
         self.sent: Counter[tuple[str, str, int]] = Counter()
         self.trace: Callable[[str], None] | None = None
@@ -187,6 +189,8 @@ class Network:
         if self.trace:
             self.trace(f"{node.name} sends to {target} by {link[0].decode()}: {message!r}"[:300])
         start = self.clock.now
+        if node.name in self.unreached or target in self.unreached:
+            return
         cut = self.cuts.get((node.name, target))
         if cut and start < cut.until:
             if not cut.holds:

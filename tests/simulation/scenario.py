@@ -130,6 +130,8 @@ class Scenario:
     hosts: Mapping[str, str] = field(default_factory=dict[str, str])
     #: Ventilators that share a folder of records, one of which acts; of a single one, there is no folder.
     ventilators: tuple[str, ...] = ("ventilator",)
+    #: Processes that none ever reaches, though they live.
+    unreached: frozenset[str] = frozenset()
     #: What processes go by until the ventilator's intervals arrive.
     first_intervals: Intervals = field(default_factory=lambda: Intervals(heartbeat_s=1.0, silence_s=4.0))
 

@@ -41,6 +41,7 @@ class World:
         self.rng = random.Random(scenario.seed + 1)
         self.clock = Clock()
         self.network = Network(self.clock, self.rng, scenario.weather, encoded=scenario.encoded)
+        self.network.unreached = scenario.unreached
         self.notes: Counter[str] = Counter()
         self.rejects: Counter[str] = Counter()
         #: Reasons for which messages may be dropped: peers lie.

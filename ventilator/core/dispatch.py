@@ -2,7 +2,8 @@
 
 Part of the leases core: no socket, no clock. Each lease bears a proof (`protocol/lease_proofs.py`), which the sink
 checks. An item that a worker has failed goes to another worker if the sink asks for a second word on it. Where hosts
-keep decoded images, a worker gets work that is at home on its host first (`homes.py`), and any other if there is none.
+keep decoded images (`hosts/homes.py`), or have sinks that want most of a unit's samples (`sinks/needs.py`), a worker
+gets work that is at home on its host first, and any other if there is none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

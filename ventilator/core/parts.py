@@ -1,7 +1,7 @@
 """The units of work that each missing task of a stream is divided into: itself, or parts of it, down to single items.
 
-Part of the leases core: no socket, no clock. A task is cut by its items' homes (`homes.py`) if its stream keeps decoded
-images, and into single items where one of them is suspected or doubted. `stream_queue.py` says when.
+Part of the leases core: no socket, no clock. A task is cut by its items' homes (`hosts/homes.py`) if its stream keeps
+decoded images, and into single items where one of them is suspected or doubted. `stream_queue.py` says when.
 """
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ class Parts:
         """Start without tasks; `homes` are those of the items, if the stream keeps decoded images."""
         self._plan = plan
         self.homes = homes if plan.settings.cache is not None else None
-        #: Says which host's sink wants a unit's samples; empty: it does not matter (`sinks/nearness.py`).
+        #: Says which host's sink wants a unit's samples; empty: it does not matter (`sinks/needs.py`).
         self.wanted_at: Callable[[TaskKey], str] = lambda _: ""
         #: Says whether a sink that wants its samples lacks so much that it must not wait for a worker on that host.
         self.presses: Callable[[TaskKey], bool] = lambda _: True

@@ -39,6 +39,8 @@ class Record:
     beat: int = 0
     #: Whether its holder has left, so that the next number can be claimed at once.
     released: bool = False
+    #: Of one that waits: whether a worker or sink has greeted it lately, so that it would be reached.
+    greeted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class Waiting:
     #: Seconds since a change of its record was seen, and whether that is recent enough for one that lives.
     heard_s: float
     alive: bool
+    #: Whether a worker or sink reaches it.
+    greeted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,8 @@ class Candidate:
     own: Record
     #: Until when this one acts; in the past: it does not. Read before each send.
     acts_until: float = float("-inf")
+    #: Until when this one says, while it waits, that workers or sinks reach it.
+    greeted_until: float = float("-inf")
     #: The term while it acts; 0 while it waits.
     term: int = 0
     _number: int = 0
@@ -168,7 +174,7 @@ class Candidate:
         if self._may_claim:
             term = max(self._last_term + 1, day_s)
             return Claim(self._seen.number + 1, replace(self.own, term=term, beat=self._beat))
-        return Look(replace(self.own, beat=self._beat))
+        return Look(replace(self.own, beat=self._beat, greeted=now < self.greeted_until))
 
     def took(self, job: Job, seen: Seen, began: float, ended: float) -> None:
         """Handle the outcome of a job, which took from `began` to `ended`."""
@@ -212,17 +218,21 @@ class Candidate:
             self._why = "no worker and no sink reached it, so that it handed over"
         return job
 
+    def another_is_reached(self, now: float) -> bool:
+        """Return whether workers or sinks reach one that waits, and lives."""
+        return any(each.alive and each.greeted for each in self.standing(now).waiting)
+
     def standing(self, now: float) -> Standing:
         """Return what the status shows."""
         acting, record = self.holds(now), self._seen.record
         holder = f"{record.name} at {record.address}" if record and not self._may_claim else ""
         if not acting and record and record.holder == self.own.holder:
             holder = ""
-        waiting = [
-            Waiting(record.name, self._silent_s(record, now), self._silent_s(record, now) < self._patience_s(record))
-            for record in self._seen.waiting
-            if record.holder != self.own.holder
-        ]
+        waiting: list[Waiting] = []
+        for other in self._seen.waiting:
+            if other.holder != self.own.holder:
+                silent_s = self._silent_s(other, now)
+                waiting.append(Waiting(other.name, silent_s, silent_s < self._patience_s(other), other.greeted))
         waiting.sort(key=lambda each: (not each.alive, each.name))
         number = self._number or self._seen.number
         return Standing(acting, self.term or self._last_term, number, holder, tuple(waiting), self._why)

@@ -75,9 +75,19 @@ class Keeper:
             return known
         return replace(known, holder=known.holder if known.acting else "", why=f"the folder of records: {trouble}")
 
+    def greeted(self, for_s: float) -> None:
+        """Tell the others, for `for_s` seconds, that a worker or sink reaches this one, though it waits."""
+        self._candidate.greeted_until = clock() + for_s
+
+    @property
+    def another_is_reached(self) -> bool:
+        """Whether workers or sinks reach one that waits."""
+        with self._lock:
+            return self._candidate.another_is_reached(clock())
+
     def hand_over(self) -> None:
-        """Let another one act soon, if one waits: no worker and no sink reaches this one."""
-        self._hands_over = any(each.alive for each in self.standing().waiting)
+        """Let another one act soon, if one that workers or sinks reach waits: none reaches this one."""
+        self._hands_over = self.another_is_reached
 
     def close(self) -> None:
         """Let another one act at once, if this one did. Its own loop has ended."""

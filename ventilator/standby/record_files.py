@@ -38,6 +38,8 @@ _NO_SYNC = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EN
 _NUMBERED = re.compile(r"acting-([1-9]\d{0,14})")
 #: Highest number; a name with a higher one is none of ours.
 _LAST = 10**15 - 1
+#: What to do about the highest number: it stays known to a running ventilator, since a list of files may be old.
+_REMEDY = "stop all ventilators of this stack, remove acting-{}, and start them again"
 #: How a file of others is opened: without waiting for the other end of a pipe, and no link to elsewhere.
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 #: Bounds of what a record says: of the setting, and of a count in messages.
@@ -54,6 +56,8 @@ class RecordFiles:
         #: The highest number that was seen: a list of files may come from a cache.
         self._known = 0
         self._claims = 0
+        #: Files that are called as those that wait write them, and could not be understood at the last look.
+        self._foreign: frozenset[str] = frozenset()
         if not self._folder.is_dir():
             raise SpecError(
                 f"--standby {folder!r}: no such folder; make one that every ventilator of this stack reaches, such as "
@@ -71,10 +75,10 @@ class RecordFiles:
                 self._write_own(self._waiting, waiting)
                 return self._look()
             case Claim(number, record):
-                done = self._claim(number, record)
+                foreign, done = self._foreign, self._claim(number, record)
                 seen = self._look()
                 if done and seen.number == number:
-                    self._forget(number)
+                    self._forget(number, foreign & self._foreign)
                 return replace(seen, done=done and seen.number == number)
             case Renew(number, record, over):
                 renewed = self._renew(number, record)
@@ -91,22 +95,31 @@ class RecordFiles:
     def _look(self) -> Seen:
         self._known = max([self._known, *self._numbers()])
         content = _read(self._path(self._known)) if self._known else b""  # nothing: it is not known who acts
-        return Seen(self._known, content, _parse(content), tuple(self._read_waiting()))
+        return Seen(self._known, content, _parse(content), self._read_waiting())
 
     def _numbers(self) -> Iterator[int]:
         for path in self._folder.iterdir():
             if found := _NUMBERED.fullmatch(path.name):
                 yield int(found[1])
 
-    def _read_waiting(self) -> Iterator[Record]:
-        for path in sorted(self._folder.glob("waiting-*"))[:_MOST_WAITING]:
+    def _read_waiting(self) -> tuple[Record, ...]:
+        """Return the records of those that wait, up to a number; remember what else has such a name."""
+        records: list[Record] = []
+        foreign: list[str] = []
+        for path in sorted(self._folder.glob("waiting-*")):
             with suppress(OSError):  # it was removed meanwhile
                 if (record := _parse(_read(path))) and path.name == f"waiting-{record.holder}":
-                    yield record
+                    records.append(record)
+                    if len(records) == _MOST_WAITING:
+                        break
+                else:
+                    foreign.append(path.name)
+        self._foreign = frozenset(foreign)
+        return tuple(records)
 
     def _claim(self, number: int, record: Record) -> bool:
         if number > _LAST:
-            raise OSError(errno.EOVERFLOW, f"remove acting-{number - 1}: no higher number can be claimed")
+            raise OSError(errno.EOVERFLOW, f"no higher number can be claimed: {_REMEDY.format(number - 1)}")
         self._claims += 1
         draft = self._folder / f"claim-{self._holder}-{self._claims}"
         try:
@@ -140,13 +153,14 @@ class RecordFiles:
         _write(descriptor, record)
         return True
 
-    def _forget(self, number: int) -> None:
+    def _forget(self, number: int, foreign: frozenset[str]) -> None:
         """Remove records that are long over, what says that this one waits, and claims that killed ventilators left.
 
-        What cannot be removed stays: the number is claimed all the same.
+        Also `foreign` files that were not understood at two looks; one that waits writes its own again. What cannot be
+        removed stays: the number is claimed all the same.
         """
         over = [self._path(old) for old in self._numbers() if old <= number - _KEPT]
-        for left in (*over, self._waiting, *self._folder.glob("claim-*")):
+        for left in (*over, self._waiting, *self._folder.glob("claim-*"), *map(self._folder.joinpath, foreign)):
             _remove(left)
 
     def _sync_folder(self) -> None:

@@ -12,10 +12,10 @@ from simulation.processes import Process, VentilatorProcess
 from simulation.scenario import Fault
 
 from penstock.protocol.instructions import Instruction, Send
-from penstock.protocol.messages import AnyMessage
+from penstock.protocol.messages import AnyMessage, Hello, SinkHello
 from penstock.protocol.wire import Array
 from penstock.ventilator.standby.candidate import Candidate, Job, Record, Seen
-from penstock.ventilator.standby.company import Company
+from penstock.ventilator.standby.company import GREETED_BEATS, Company
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -35,7 +35,8 @@ class StandbyProcess(VentilatorProcess):
         """Be not started yet."""
         super().__init__(name, world)
         self._term = self._last_term = 0
-        self._company, self._hands_over = Company(), False
+        self._beat_s = world.scenario.intervals.heartbeat_s
+        self._company, self._hands_over = Company(0.0, self._beat_s), False
 
     def start(self) -> None:
         """List the sources, and wait for its turn."""
@@ -67,6 +68,9 @@ class StandbyProcess(VentilatorProcess):
 
     def receive(self, link: str, peer: bytes, message: AnyMessage, arrays: Sequence[Array]) -> None:
         """Hand a message to the core, or drop it."""
+        if isinstance(message, Hello | SinkHello):
+            self._company.greeted(self.now)
+            self._candidate.greeted_until = self._steady + GREETED_BEATS * self._beat_s
         if self._review():
             super().receive(link, peer, message, arrays)
 
@@ -84,14 +88,13 @@ class StandbyProcess(VentilatorProcess):
         if term != self._term:
             self.trace(f"acts: {term}" if term else "acts no more")
             self._term, self._last_term = term, term or self._last_term
-            self._company = Company()
+            self._company = Company(self.now, self._beat_s)
             self.leases = self._new_core(f"{self.generation}/{term}", term)
             self.world.notes["took over" if term else "ceased to act"] += 1
-        if term and self._company.is_lost(
-            self.now, self.world.scenario.intervals.heartbeat_s, here=bool(self.leases.peers())
-        ):
-            waiting = self._candidate.standing(self._steady).waiting
-            self._hands_over = any(each.alive for each in waiting)
+        here = bool(self.leases.peers())
+        elsewhere = term > 0 and not here and self._candidate.another_is_reached(self._steady)
+        if self._company.is_lost(self.now, here=here, elsewhere=elsewhere):
+            self._hands_over = self._candidate.another_is_reached(self._steady)
         return term > 0
 
     def _execute(self, instructions: Iterable[Instruction]) -> None:

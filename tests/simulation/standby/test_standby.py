@@ -91,6 +91,25 @@ def test_a_standby_takes_over_and_changes_nothing(first: int) -> None:
         assert notes[event] > (_CHUNK if event == "took over" else 0), f"the schedules are too tame: {notes}"
 
 
+def make_lonely(seed: int) -> Scenario:
+    """Return a schedule in which nobody ever reaches one of the two, and all workers and sinks are gone for a while."""
+    scenario, rng = make_scenario(seed), random.Random(seed + 7)
+    scenario.unreached, scenario.deadly = frozenset({rng.choice(scenario.ventilators)}), True
+    others = [*scenario.sink_names, *(f"worker {n}" for n in range(len(scenario.workers)))]
+    when, seconds = rng.uniform(1, scenario.heal_at), scenario.intervals.silence_s + rng.uniform(2, 10)
+    gone = [Fault(when, "kill", name, seconds=seconds) for name in others]
+    scenario.faults = tuple(sorted([*scenario.faults, *gone], key=lambda fault: fault.when))
+    return scenario
+
+
+def test_a_turn_does_not_stay_with_one_that_nobody_reaches() -> None:
+    """It is not handed to such a one when all workers and sinks are lost, and such a one that has it gives it up."""
+    notes: Counter[str] = Counter()
+    for seed in range(20):
+        notes += run_schedule(World(make_lonely(seed)), f"lonely standby seed {seed}").notes
+    assert notes["handed over"] > 0, f"the one that is not reached never acted: {notes}"
+
+
 @pytest.mark.skipif("STANDBY_SEED" not in os.environ, reason="runs one schedule alone: STANDBY_SEED=1234")
 def test_one_standby_seed() -> None:
     """The schedule of the environment's STANDBY_SEED runs, and tells what happens."""

@@ -54,7 +54,7 @@ def with_frames(*frames: dict[str, Any]) -> bytes:
     return json.dumps({"sequence": 0, "start": 0, "stops": [1], "sizes": [1], "frames": frames}).encode()
 
 
-BATCH = b"penstock/3 Batch"
+BATCH = b"penstock/4 Batch"
 
 
 @given(st.lists(st.binary(max_size=100), max_size=6))
@@ -100,30 +100,31 @@ _jsons = st.recursive(
 @given(st.sampled_from(sorted(kind.__name__ for kind in ALL)), _jsons)
 def test_any_json_as_a_header_is_accepted_or_rejected(kind: str, header: Any) -> None:
     """No JSON value in a header raises anything but RemoteProtocolError, for any kind."""
-    decoded_or_rejected([f"penstock/3 {kind}".encode(), json.dumps(header).encode()])
+    decoded_or_rejected([f"penstock/4 {kind}".encode(), json.dumps(header).encode()])
 
 
 @pytest.mark.parametrize(
     ("frames", "reason"),
     [
         ([], "frames"),
-        ([b"penstock/3 Credit"], "frames"),
-        ([b"penstock/3 Credit", *[b"{}"] * wire.MAX_FRAMES], "frames"),
+        ([b"penstock/4 Credit"], "frames"),
+        ([b"penstock/4 Credit", *[b"{}"] * wire.MAX_FRAMES], "frames"),
         ([b"penstock/1 Credit", b"{}"], "version"),
+        ([b"penstock/3 SinkHello", b"{}"], "version"),  # before sinks said where they are
         ([b"penstock/ Credit", b"{}"], "version"),
-        ([b"penstock/3 Nonsense", b"{}"], "kind"),
-        ([b"penstock/3 Credit" + b"x" * 10_000, b"{}"], "kind"),
+        ([b"penstock/4 Nonsense", b"{}"], "kind"),
+        ([b"penstock/4 Credit" + b"x" * 10_000, b"{}"], "kind"),
         ([b"GET / HTTP/1.1", b""], "kind"),
-        ([b"penstock/3 Credit", b""], "header"),
-        ([b"penstock/3 Credit", b"{}"], "header"),
-        ([b"penstock/3 Credit", b'{"consumed": 1, "limit": 2, "more": 3}'], "header"),
-        ([b"penstock/3 Credit", b'{"consumed": -1, "limit": 2}'], "header"),
-        ([b"penstock/3 Credit", b'{"consumed": "1", "limit": 2}'], "header"),
-        ([b"penstock/3 Credit", b'{"consumed": 1.5, "limit": 2}'], "header"),
-        ([b"penstock/3 Credit", b'{"consumed": 1e999, "limit": 2}'], "header"),
-        ([b"penstock/3 Credit", b'{"consumed": %s, "limit": 2}' % (b"9" * 5000)], "header"),
-        ([b"penstock/3 Credit", b"[" * 100_000], "header"),
-        ([b"penstock/3 Credit", b'{"consumed": 1, "limit": 2}', b"frame"], "frames"),
+        ([b"penstock/4 Credit", b""], "header"),
+        ([b"penstock/4 Credit", b"{}"], "header"),
+        ([b"penstock/4 Credit", b'{"consumed": 1, "limit": 2, "more": 3}'], "header"),
+        ([b"penstock/4 Credit", b'{"consumed": -1, "limit": 2}'], "header"),
+        ([b"penstock/4 Credit", b'{"consumed": "1", "limit": 2}'], "header"),
+        ([b"penstock/4 Credit", b'{"consumed": 1.5, "limit": 2}'], "header"),
+        ([b"penstock/4 Credit", b'{"consumed": 1e999, "limit": 2}'], "header"),
+        ([b"penstock/4 Credit", b'{"consumed": %s, "limit": 2}' % (b"9" * 5000)], "header"),
+        ([b"penstock/4 Credit", b"[" * 100_000], "header"),
+        ([b"penstock/4 Credit", b'{"consumed": 1, "limit": 2}', b"frame"], "frames"),
         ([BATCH, with_frames({"name": "image", "dtype": "uint8", "shape": [3]})], "frames"),
         ([BATCH, with_frames({"name": "image", "dtype": "uint8", "shape": [3]}), b"four"], "size"),
         ([BATCH, with_frames({"name": "image", "dtype": "uint8", "shape": [-2, -2]}), b"four"], "size"),
@@ -154,7 +155,7 @@ def test_another_protocol_version_is_told_in_words() -> None:
     """The reader learns both versions and what to do."""
     error = rejected([b"penstock/99 Hello", b"{}"])
     assert "'99'" in str(error)
-    assert "this is 3" in str(error)
+    assert "this is 4" in str(error)
     assert "same release" in str(error)
 
 
@@ -191,7 +192,7 @@ def test_a_header_costs_a_bounded_multiple_of_its_size() -> None:
     header = json.dumps({"sequence": 1, "needs": [{"stream": "s", "missing": pairs}]}).encode()
     tracemalloc.start()
     try:
-        wire.decode([b"penstock/3 Progress", header], ALL)
+        wire.decode([b"penstock/4 Progress", header], ALL)
         assert tracemalloc.get_traced_memory()[1] < 40 * len(header)
     finally:
         tracemalloc.stop()

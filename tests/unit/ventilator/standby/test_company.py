@@ -13,15 +13,44 @@ from penstock.ventilator.standby.keeper import Keeper
 TAKEOVER_S = 4.0
 
 
-def test_only_one_that_had_workers_or_sinks_can_lose_them() -> None:
-    """And only once they have all been gone for a while."""
-    company = Company()
-    assert not company.is_lost(1000.0, 1.0, here=False)
-    assert not company.is_lost(1001.0, 1.0, here=True)
-    assert not company.is_lost(1001.9, 1.0, here=False)
-    assert not company.is_lost(1002.0, 1.0, here=True)
-    assert not company.is_lost(1002.5, 1.0, here=False)
-    assert company.is_lost(1003.0, 1.0, here=False)
+def test_one_that_had_workers_or_sinks_loses_them_to_one_that_is_reached() -> None:
+    """Only once they have all been gone for a while in which that one was reached; a greeting counts as well."""
+    company = Company(1000.0, 1.0)
+    assert not company.is_lost(1005.0, here=True, elsewhere=False)
+    assert not company.is_lost(1005.9, here=False, elsewhere=True)
+    assert not company.is_lost(1006.0, here=True, elsewhere=False)
+    assert not company.is_lost(1006.5, here=False, elsewhere=True)
+    assert company.is_lost(1007.0, here=False, elsewhere=True)
+    company.greeted(1007.1)
+    assert not company.is_lost(1008.0, here=False, elsewhere=True)
+    assert not company.is_lost(1100.0, here=False, elsewhere=False), "nobody reaches the other one either"
+    assert not company.is_lost(1100.9, here=False, elsewhere=True)
+    assert company.is_lost(1101.0, here=False, elsewhere=True)
+
+
+def test_one_that_nobody_reached_in_its_turn_gives_it_back() -> None:
+    """Not before everyone had the time to come."""
+    company = Company(1000.0, 1.0)
+    assert not company.is_lost(1002.9, here=False, elsewhere=True)
+    assert company.is_lost(1003.0, here=False, elsewhere=True)
+
+
+def test_who_waits_says_that_it_was_greeted_for_a_while() -> None:
+    """And the others know that it is reached, as long as it lives."""
+    waiting = Candidate(Record("w", "host/2", takeover_s=TAKEOVER_S))
+    waiting.greeted_until = 13.0
+    said = []
+    for now in (12.9, 13.0):
+        look = waiting.job(now, 5)
+        assert isinstance(look, Look)
+        said.append(look.waiting)
+    assert [True, False] == [record.greeted for record in said]
+    other, acts = Candidate(Record("me", "host/1", takeover_s=TAKEOVER_S)), Record("third")
+    other.took(other.job(12.0, 5), Seen(1, b"1", acts, (said[0],)), 12.0, 12.0)
+    assert other.another_is_reached(12.1)
+    assert not other.another_is_reached(12.0 + TAKEOVER_S), "it is silent"
+    other.took(other.job(12.2, 5), Seen(1, b"1", acts, (said[1],)), 12.2, 12.2)
+    assert not other.another_is_reached(12.3)
 
 
 def handed_over(now: float) -> tuple[Candidate, Record]:
@@ -61,7 +90,7 @@ def test_it_claims_what_another_one_has_left_since() -> None:
 
 
 def test_another_keeper_acts_soon_after_one_has_handed_over(tmp_path: Path) -> None:
-    """It does not wait as for one that was killed; without another one, nothing is handed over."""
+    """It does not wait as for one that was killed; without another one that is reached, nothing is handed over."""
     with ExitStack() as stack:
 
         def start(name: str) -> Keeper:
@@ -75,7 +104,12 @@ def test_another_keeper_acts_soon_after_one_has_handed_over(tmp_path: Path) -> N
         a.hand_over()
         b = start("b")
         until(lambda: any(each.alive for each in a.standing().waiting), "the first to know of the other one")
-        assert before == a.term
+        a.hand_over()
+        looked = a._candidate._beat
+        until(lambda: a._candidate._beat > looked + 1, "the first to renew its record", 20)
+        assert before == a.term, "nobody reaches the other one"
+        b.greeted(60.0)
+        until(lambda: a.another_is_reached, "the first to know that the other one is reached", 20)
         a.hand_over()
         until(lambda: b.term > before, "the other one to act", 15)
         assert 0 == a.term

@@ -235,8 +235,24 @@ def test_a_number_without_a_next_one_is_an_error(tmp_path: Path) -> None:
     (tmp_path / f"acting-{10**15 - 1}").touch()
     files = RecordFiles(str(tmp_path), "one")
     assert 10**15 - 1 == files.do(Look(record("one"))).number
-    with pytest.raises(OSError, match=r"remove acting-999999999999999: no higher number can be claimed"):
+    with pytest.raises(OSError, match=r"stop all .*, remove acting-999999999999999, and start them again"):
         files.do(Claim(10**15, record("one")))
+    (tmp_path / f"acting-{10**15 - 1}").unlink()
+    assert 10**15 - 1 == files.do(Look(record("one"))).number, "a list of files may be old"
+    again = RecordFiles(str(tmp_path), "again")
+    assert 0 == again.do(Look(record("again"))).number
+    assert again.do(Claim(1, record("again"))).done
+
+
+def test_foreign_files_hide_none_that_waits_and_are_removed(tmp_path: Path) -> None:
+    """However many there are; those that could not be understood twice go with the next claim."""
+    for n in range(100):
+        (tmp_path / f"waiting-{n:03}").write_bytes(b"foreign")
+    one, two = RecordFiles(str(tmp_path), "one"), RecordFiles(str(tmp_path), "two")
+    two.do(Look(record("two")))
+    assert {"one", "two"} == {each.holder for each in one.do(Look(record("one"))).waiting}
+    assert one.do(Claim(1, record("one"))).done
+    assert ["waiting-two"] == [path.name for path in tmp_path.glob("waiting-*")]
 
 
 def test_the_records_of_those_that_have_ended_are_removed_with_a_renewal(tmp_path: Path) -> None:
