@@ -107,7 +107,7 @@ class Cluster:
         return self.trainer
 
     def start_rank(self, host: str, sink: str, *rank: int) -> Job:
-        """Start the training program on a host; `rank`: which of how many it is."""
+        """Start the training program on a host; `rank`: which of how many it is, and how many batches it prefetches."""
         script = Path(__file__).with_name("trainer.py")
         command = [sys.executable, str(script), self.at(sink, 5557), str(self.keys(host)), *map(str, rank)]
         return self.hosts[host].start("trainer", command, env={"PYTHONPATH": str(_TESTS)})

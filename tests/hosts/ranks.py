@@ -21,11 +21,13 @@ class Node:
         *,
         name: str = "",
         two_networks: bool = False,
+        prefetch: int | None = None,
         env: Mapping[str, str] | None = None,
     ) -> None:
         """Start both; the program reads nothing until it is told to.
 
         `name` is the sink's, default: the host's. `two_networks`: samples come in by the second one, nothing else.
+        `prefetch`: batches, of the program.
         """
         self.name, self.host, self._cluster = host, cluster.add(host, "sink"), cluster
         own: dict[str, object] = {"keys": cluster.keys(host), "health": cluster.lab.folder / f"{host}.sock"}
@@ -34,7 +36,9 @@ class Node:
             self.host.filter("INPUT", "-i", "eth0", "-p", "tcp", "--dport", "5556", "-j", "DROP")
         self.sink = cluster.start_sink(on=host, name=name or host, env=env, **own)
         cluster.add(f"{host}-train", "trainer")
-        self.trainer: Job = cluster.start_rank(f"{host}-train", host, rank, world_size)
+        self.trainer: Job = cluster.start_rank(
+            f"{host}-train", host, rank, world_size, *([prefetch] if prefetch else [])
+        )
         self._asked = 0
 
     def start_worker(self) -> Job:

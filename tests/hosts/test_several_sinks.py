@@ -1,6 +1,7 @@
 """Two nodes, each with a sink and a rank of its own: the same bytes, whatever becomes of one of them."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,15 +70,52 @@ def test_a_node_that_drops_off_comes_back(cluster: Cluster, alone: list[dict[str
 
 
 def test_a_lost_node_is_replaced_by_another_host(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
-    """It never comes back: its sink's name and its rank go on elsewhere, from the rank's first position."""
+    """Its sink's name and its rank go on elsewhere, from the rank's first position; once it is back, its sink ends.
+
+    It says who has its place. The replacement goes on, and nothing is trained on twice.
+    """
     nodes = start(cluster)
-    for node in nodes:
-        node.ask(EACH - 2)
+    nodes[0].ask(8)
+    nodes[1].ask(EACH - 2)
     nodes[1].host.plug(into_switch=False)
     until(lost(cluster), "the ventilator to notice")
     other = Node(cluster, "node-2", 1, 2, name="node-1")
-    other.ask(EACH)
+    other.ask(10)
+    assert [10, 10] == [nodes[0].answer()["batches"], other.answer()["batches"]]
+    assert nodes[1].sink.runs, nodes[1].sink.said
+    nodes[1].host.plug(into_switch=True)
+    until(lambda: not nodes[1].sink.runs, "the sink that was replaced to end")
+    assert 2 == nodes[1].sink.wait()
+    assert f"named 'node-1' serves at {cluster.at('node-2', 5556)}, and lives" in nodes[1].sink.said
+    nodes[0].ask(EACH - 10)
+    other.ask(EACH - 10)
     assert alone == [nodes[0].answer(), other.answer()]
+    assert ["node-0", "node-1"] == cluster.status("ventilator")["sinks"]
+    assert 1 == cluster.jobs["ventilator"].said.count("sink refused")
+
+
+def test_items_that_fail_shift_the_batches_of_both_nodes(cluster: Cluster, photos: Path, tmp_path: Path) -> None:
+    """Each is the same for both, whoever had its samples; one node is lost meanwhile, and told of them when it is back.
+
+    What fails is known to the ventilator first, and moves which samples are in whose batch.
+    """
+    cluster.photos = shutil.copytree(photos, tmp_path / "broken")
+    for number in range(5, 60, 5):
+        (cluster.photos / "cat" / f"{number:04}.jpg").write_bytes(b"no image")
+    cluster.spec = make_spec(cluster.photos, train=make_stream(failure_budget=1.0))
+    with run_stack(cluster.spec, workers=2) as stack:
+        feeds = [stack.feed(rank=rank, world_size=2) for rank in range(2)]
+        found = [epochs(feed, 2) for feed in feeds]
+    each = len(found[0])
+    assert len(found[1]) == each < EACH
+    nodes = start(cluster)
+    for node in nodes:
+        node.ask(each - 2)
+    nodes[1].host.plug(into_switch=False)
+    until(lost(cluster), "the ventilator to notice")
+    assert {"batches": each, "digest": digest(found[0])} == nodes[0].answer()
+    nodes[1].host.plug(into_switch=True)
+    assert {"batches": each, "digest": digest(found[1])} == nodes[1].answer()
 
 
 def test_the_ventilator_s_host_drops_off_and_comes_back(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
@@ -123,17 +161,26 @@ def test_wrong_clocks_of_sinks_change_nothing(cluster: Cluster, alone: list[dict
 
 
 def test_a_sink_without_a_ventilator_serves_what_it_has(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
-    """It is cut off from the ventilator, not from its trainer and workers; nobody trains on anything twice."""
-    nodes = start(cluster)
+    """It is cut off from the ventilator, not from its trainer and workers; nobody trains on anything twice.
+
+    The trainer asks for two batches at most before it has consumed them, and gets three times as many meanwhile: what
+    the other rank has trained on before was decided for both sinks.
+    """
+    [stream] = cluster.spec["streams"].values()
+    cluster.spec["streams"] = {"train": stream | {"window_mb": 2.0}}
+    nodes = start(cluster, prefetch=1)
+    nodes[0].ask(8)
+    assert 10 == nodes[0].answer()["batches"]
     nodes[1].host.filter("OUTPUT", "-p", "tcp", "--dport", "5555", "-j", "DROP")
     nodes[1].host.filter("INPUT", "-p", "tcp", "--sport", "5555", "-j", "DROP")
-    nodes[0].ask(EACH - 2)
-    nodes[1].ask(1)
+    nodes[0].ask(EACH - 10)
     until(lost(cluster), "the ventilator to notice")
-    assert 3 == nodes[1].answer()["batches"]
+    nodes[1].ask(6)
+    assert 8 == nodes[1].answer()["batches"]
+    assert lost(cluster)(), "it is still cut off"
     assert alone[0] == nodes[0].answer()
     nodes[1].host.open()
-    nodes[1].ask(EACH - 3)
+    nodes[1].ask(EACH - 8)
     assert alone[1] == nodes[1].answer()
 
 
