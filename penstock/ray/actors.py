@@ -31,25 +31,25 @@ class Kept:
 
     def __init__(self, path: Path) -> None:
         """Read and write nothing."""
-        self._path = path
+        self.path = path
 
     def read(self, otherwise: int) -> int:
         """Return the number, or another one where none was written."""
         try:
-            return int(self._path.read_text(encoding="ascii"))
+            return int(self.path.read_text(encoding="ascii"))
         except FileNotFoundError:
             return otherwise
 
     def write(self, workers: int) -> None:
         """Keep the number. Raises OSError."""
-        fresh = self._path.with_suffix(".new")  # complete when it appears
+        fresh = self.path.with_suffix(".new")  # complete when it appears
         with open_own(fresh, "w", encoding="ascii") as file:
             file.write(str(workers))
-        fresh.replace(self._path)
+        fresh.replace(self.path)
 
     def forget(self) -> None:
         """Remove the file."""
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 class StackActor:
@@ -132,7 +132,7 @@ class StackActor:
             except Exception as error:  # noqa: BLE001 - Ray's have no common base, and the workers must not be forgotten
                 words = f"{type(error).__name__}: {last_words(error)}"
                 if words != said:
-                    say(f"penstock ray: the workers stay as they are for now: {words}")
+                    _tell(f"the workers stay as they are for now: {words}")
                 said = words
             time.sleep(_ASK_S)
 
@@ -149,4 +149,14 @@ class StackActor:
     def _want(self, workers: int) -> None:
         if workers != self._wanted:
             self._wanted = workers
-            self._kept.write(workers)
+            try:
+                self._kept.write(workers)
+            except OSError as error:
+                place = f"cannot be kept in {self._kept.path}: {error.strerror}"
+                lost = "if Ray starts this actor again, it begins with an earlier number"
+                _tell(f"the number of workers, {workers}, {place}; {lost}: make room there")
+
+
+def _tell(text: str) -> None:
+    with suppress(OSError):  # the log may lie on the disk that is full
+        say(f"penstock ray: {text}")

@@ -62,12 +62,12 @@ class RayStack:
         return connect(stream, name=self.name, **options)
 
     def scale(self, workers: int) -> None:
-        """Keep this many workers. Raises StackError if their number follows the need."""
+        """Keep this many workers. Raises StackError if their number follows the need, and DeadlineError."""
         if self._workers[0] != self._workers[1]:
             raise StackError(f"{self!r} scales by itself: start it with a number of workers to scale it by hand")
         if isinstance(workers, bool) or workers < 0:
             raise StackError(f"workers = {workers!r}: give a whole number, 0 or more")
-        ray.get(self._actor.scale.remote(workers), timeout=_ANSWER_S)
+        _ask(self._actor.scale, workers)
         self._workers = (workers, workers)
 
     def snapshot(self) -> Snapshot:

@@ -21,7 +21,7 @@ _GONE_S = 10.0
 #: How often (s) actors are asked whether their workers run.
 _ASK_S = 2.0
 #: First and longest pause (s) before actors are made in place of failed ones. It begins anew, and the reason is
-#: forgotten, once all have run for longer than failures take to show.
+#: forgotten, once none has failed for longer than failures take to show, and some run: others may wait for a node.
 _PAUSE_S, _LONGEST_PAUSE_S, _WELL_S = 1.0, 60.0, 180.0
 
 
@@ -132,8 +132,11 @@ class WorkerActors:
             say(f"penstock ray: {self.failure}; {len(failures)} of {wanted} actors, made anew in {self._pause_s:.0f} s")
             self._failed_at, self._make_at = now, now + self._pause_s
             self._pause_s = min(_LONGEST_PAUSE_S, 2 * self._pause_s)
-        elif self.failure and now > self._failed_at + _WELL_S and wanted == sum(held.runs for held in self._actors):
+        elif self.failure and now > self._failed_at + _WELL_S and (not wanted or self._any_runs()):
             self.failure, self._pause_s = "", _PAUSE_S
+
+    def _any_runs(self) -> bool:
+        return any(held.runs for held in self._actors)
 
     def _hear(self, held: _Held, now: float) -> str:
         """Take an actor's answer if there is one; return why it was let go, or nothing."""

@@ -1,6 +1,8 @@
 """What the tests of `penstock.ray` ask a stack's actors: where they run, which there are, what was lost."""
 
+import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any
 
 import ray  # pyright: ignore[reportMissingImports]
@@ -42,3 +44,14 @@ def sinks_of(stack: penstock.ray.RayStack) -> dict[str, Any]:
     """Return the actors of a stack's sinks, by name."""
     asked = stack._actor.__ray_call__.remote(lambda own: {name: each[0] for name, each in own._sinks._actors.items()})
     return dict(ray.get(asked, timeout=PATIENCE_S))
+
+
+def call_inside(stack: penstock.ray.RayStack, act: Callable[..., Any], *given: object) -> Any:
+    """Call a function with a stack's actor, where that runs."""
+    return ray.get(stack._actor.__ray_call__.remote(act, *given), timeout=PATIENCE_S)
+
+
+def spoil(own: Any, keys: object) -> None:
+    """Let further workers of a stack's actor have these keys."""
+    given = own._workers._settings
+    own._workers._settings = dataclasses.replace(given, keys={**given.keys, "worker": keys})

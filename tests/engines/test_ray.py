@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import signal
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 import ray  # pyright: ignore[reportMissingImports]
 from engines.conftest import ALONE, EPOCHS, OF_TWO, PATIENCE_S, SETTINGS, References
-from engines.ray_actors import digests, lost, node_of, pid_of, sinks_of, workers_of
+from engines.ray_actors import call_inside, digests, lost, node_of, pid_of, sinks_of, spoil, workers_of
 from engines.recording_trainer import Recorder
 from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
 from ray.train import FailureConfig, RunConfig, ScalingConfig  # pyright: ignore[reportMissingImports]
@@ -97,10 +98,6 @@ def test_workers_that_cannot_run_give_their_place_back_and_are_told(cluster: Clu
     """
     del cluster
 
-    def spoil(own: Any, keys: object) -> None:
-        given = own._workers._settings
-        own._workers._settings = dataclasses.replace(given, keys={**given.keys, "worker": keys})
-
     def fail(own: Any) -> None:
         def refuse(_: int) -> None:
             raise ray.exceptions.RpcError("the GCS restarts")
@@ -111,7 +108,7 @@ def test_workers_that_cannot_run_give_their_place_back_and_are_told(cluster: Clu
         del own._workers.set
 
     def inside(act: Callable[..., Any], *given: object) -> Any:
-        return ray.get(stack._actor.__ray_call__.remote(act, *given), timeout=PATIENCE_S)
+        return call_inside(stack, act, *given)
 
     def told(words: str) -> None:
         until(lambda: words in stack.failure(), f"{words}: {stack.failure()}", PATIENCE_S)
@@ -133,6 +130,38 @@ def test_workers_that_cannot_run_give_their_place_back_and_are_told(cluster: Clu
         until(lambda: any(said in path.read_text() for path in log.glob("worker-*.out")), said, PATIENCE_S)
         inside(repair)
         until(lambda: 2 == len(stack.snapshot().workers), "both workers", PATIENCE_S)
+
+
+def test_a_failure_is_forgotten_though_some_workers_wait_for_a_node(cluster: Cluster, spec: Path) -> None:
+    """After a while without another one. A number of workers that cannot be kept for a restart holds nevertheless."""
+    del cluster
+
+    def make_larger_than_nodes(own: Any) -> None:
+        own._workers._settings = dataclasses.replace(own._workers._settings, workers_per_actor=NODE["num_cpus"] + 1)
+
+    def hurry(_: object) -> None:
+        vars(sys.modules["penstock.ray.workers"])["_WELL_S"] = 1.0
+
+    def keep_nowhere(own: Any) -> None:
+        own._kept.path = Path("/dev/null/workers")
+
+    with penstock.ray.start(spec, workers=0) as stack:
+        keys = call_inside(stack, lambda own: own._workers._settings.keys["worker"])
+        call_inside(stack, spoil, "no keys\n")
+        call_inside(stack, keep_nowhere)
+        stack.scale(1)
+        until(stack.failure, "the failure", PATIENCE_S)
+        call_inside(stack, spoil, keys)
+        until(lambda: 1 == len(stack.snapshot().workers), "a worker", PATIENCE_S)
+        call_inside(stack, make_larger_than_nodes)
+        stack.scale(6)
+        until(lambda: 2 == len(workers_of(stack)), "an actor that waits for a node", PATIENCE_S)
+        call_inside(stack, hurry)
+        until(lambda: not stack.failure(), "the failure to be forgotten", PATIENCE_S)
+        folder = call_inside(stack, lambda _: ray._private.worker._global_node.get_session_dir_path())
+        said = "the number of workers, 6, cannot be kept in /dev/null/workers: Not a directory"
+        logs = Path(folder, "logs")
+        until(lambda: any(said in path.read_text() for path in logs.glob("worker-*.out")), said, PATIENCE_S)
 
 
 def test_options_reach_the_workers(cluster: Cluster, tmp_path: Path, spec: Path, reference: References) -> None:
