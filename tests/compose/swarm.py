@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -31,7 +32,7 @@ class Swarm:
 
     def scale(self, workers: int) -> None:
         """Let the swarm run a number of workers."""
-        docker("service", "scale", "--detach", f"{self.name}_worker={workers}")
+        change("scale", "--detach", f"{self.name}_worker={workers}")
 
     def containers(self, part: str) -> list[str]:
         """Return the ids of a part's running containers."""
@@ -42,6 +43,13 @@ class Swarm:
         [killed, *_] = self.containers(part)
         docker("kill", killed)
         until(lambda: set(self.containers(part)) - {killed}, f"another {part}", COMMAND_S)
+
+
+def change(*arguments: str) -> None:
+    """Run `docker service …` until it succeeds: a swarm refuses it while it changes the service itself."""
+    command = ("docker", "service", *arguments)
+    once = partial(subprocess.run, command, capture_output=True, timeout=COMMAND_S, check=False)
+    until(lambda: 0 == once().returncode, " ".join(command), COMMAND_S)
 
 
 @contextmanager
@@ -78,6 +86,20 @@ class SecondNode:
 
     def __enter__(self) -> Self:
         """Start the engine, with the link to it. This machine makes the swarm, by its end of the link."""
+        try:
+            self._join()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the engine and all of its containers, and the swarm."""
+        self.lose()
+        docker("swarm", "leave", "--force", check=False)
+        subprocess.run(["ip", "link", "delete", self._LINKS[0]], capture_output=True, timeout=COMMAND_S, check=False)
+
+    def _join(self) -> None:
         here, there = self._LINKS
         command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
         engine = ["dockerd", f"--host={self.host}", f"--data-root={self._folder}/data", "--mtu=1400"]
@@ -95,7 +117,8 @@ class SecondNode:
         for name, address, *inside in ((here, self.HERE), (there, self.THERE, *self._inside())):
             run(*inside, "ip", "address", "add", f"{address}/24", "dev", name)
             run(*inside, "ip", "link", "set", name, "up")
-        until(lambda: docker(f"--host={self.host}", "info", check=False).strip(), "the node's engine", COMMAND_S)
+        asked = (f"--host={self.host}", "info", "--format", "{{.ServerVersion}}")
+        until(lambda: docker(*asked, check=False).strip(), "the node's engine", COMMAND_S)
         docker("swarm", "init", "--advertise-addr", self.HERE, "--listen-addr", f"{self.HERE}:2377")
         token = docker("swarm", "join-token", "--quiet", "worker").strip()
         docker(
@@ -108,13 +131,6 @@ class SecondNode:
             token,
             f"{self.HERE}:2377",
         )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the engine and all of its containers, and the swarm."""
-        self.lose()
-        docker("swarm", "leave", "--force")
-        subprocess.run(["ip", "link", "delete", self._LINKS[0]], capture_output=True, timeout=COMMAND_S, check=False)
 
     def lose(self) -> None:
         """Let the node lose its power: every process of it ends at once, and its end of the link is gone."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from compose.project import COMMAND_S, docker
-from compose.swarm import Swarm, deployed
+from compose.swarm import Swarm, change, deployed
 from support.services.running import PENSTOCK, running
 from support.streams import Batch, digest, take, until
 
@@ -69,7 +69,7 @@ def test_a_swarm_trains_through_kills_scaling_and_a_rollout(swarm: Swarm, refere
             swarm.kill(part)
             got += take(feed, 6)
         old = set(swarm.containers("worker"))
-        docker("service", "update", "--force", "--detach", f"{swarm.name}_worker")
+        change("update", "--force", "--detach", f"{swarm.name}_worker")
         got += take(feed, 6)
         until(lambda: not old & set(swarm.containers("worker")), "other workers than before", COMMAND_S)
         swarm.scale(1)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from compose.project import COMMAND_S, docker
-from compose.swarm import SecondNode, deployed
+from compose.swarm import SecondNode, change, deployed
 from support.streams import Batch, digest, run_stack, take, until
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
@@ -21,6 +22,10 @@ ALL, RANKS = 46, 2
 @pytest.fixture(scope="module")
 def second(images: tuple[str, ...]) -> Iterator[SecondNode]:
     """Return the second node of a swarm, which has the images. The last test ends it."""
+    if missing := [
+        each for each in ("dockerd", "docker-init", "ip", "nsenter", "unshare") if shutil.which(each) is None
+    ]:
+        pytest.skip(f"NOT TESTED ON TWO NODES: {', '.join(missing)} are not installed here")
     if os.geteuid() or "inactive" not in docker("info", "--format", "{{.Swarm.LocalNodeState}}"):
         pytest.skip("NOT TESTED ON TWO NODES: needs root, and an engine that is in no swarm yet")
     with tempfile.TemporaryDirectory(prefix="penstock-node-") as folder, SecondNode(Path(folder)) as node:
@@ -62,7 +67,7 @@ def test_a_node_of_two_loses_its_power(
     with deployed(root, tmp_path, DATA=data, SPEC=spec, WORKERS=2) as swarm:
         until(lambda: "_ventilator." in docker(there, "ps"), "the ventilator on the second node", COMMAND_S)
         docker("node", "update", "--availability", "active", mine)
-        docker("service", "update", "--detach", "--constraint-add", f"node.id!={second.name}", f"{swarm.name}_sink")
+        change("update", "--detach", "--constraint-add", f"node.id!={second.name}", f"{swarm.name}_sink")
         swarm.scale(4)
         with swarm.feed() as feed:
             got = take(feed, 6)

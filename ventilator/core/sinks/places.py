@@ -1,13 +1,13 @@
 """Whether a sink may take the place of another one that is connected: only if that one is gone.
 
-Part of the leases core: no socket, no clock. Two sinks that live may claim one place: two of one name or without names,
-such as a host that was lost and comes back after its replacement. Each would take the place again with each hello, for
-ever, and what it needs would be forgotten each time. So the one that serves keeps its place for as long as it is heard,
-and the other one ends, in words. After a standstill of the ventilator, or of the network, what both have said is read
-in any order: so a sink is gone only if it was silent for long when the other one asked, and was not heard until that
-one asked again, a heartbeat later. A sink that is started again on the same host and at the same address has its place
-at once: the one before it cannot live there. If it speaks nevertheless, its place is its own again,
-whoever has it by then: of several that live at one address, the one that was replaced first.
+Part of the leases core: no socket, no clock. Two sinks that live may claim one place: two of one name or without
+names, such as a host that was lost and comes back after its replacement. Each would take the place again with each
+hello, for ever, and what it needs would be forgotten each time. So the one that serves keeps its place for as long as
+it is heard, and the other one ends with an explanation. After a standstill of the ventilator, or of the network, what
+both have said is read in any order: so a sink is gone only if it was silent for long when the other one asked, and was
+not heard until that one asked again, a heartbeat later. A sink that is started again on the same host and at the same
+address has its place at once: the one before it cannot live there. If it speaks nevertheless, its place is its own
+again, even if a third one has it by then: of several that live at one address, the one that was replaced first.
 """
 
 import math
