@@ -217,7 +217,8 @@ class Executor:
                 room_bytes = loaded.pipeline.room_bytes(len(loaded.contents.items))
                 loan = links.room(loaded.task, loaded.pipeline.plan, room_bytes)
                 outcome = loaded.pipeline.make(loaded.task, loaded.contents, loan.room() if loan else None)
-                self.sending_since, self._sending, self.running = time.monotonic(), loaded.task.key, None
+                sending_since = time.monotonic()
+                self.sending_since, self._sending, self.running = sending_since, loaded.task.key, None
                 send_s, near_bytes = self._send(links, loaded, outcome, loan)
                 times = outcome.timings
                 self._make_s = times.decode_s + times.transform_s
@@ -228,7 +229,7 @@ class Executor:
                     send_s=send_s,
                 )
                 if self._hub.tracer:
-                    self._hub.tracer.made(loaded.task.key, timings)
+                    self._hub.tracer.made(loaded.task.key, timings, sending_since + send_s)
                 items, failures = len(loaded.contents.items), len(outcome.failures)
                 self.counters.add(timings, outcome.arrays, items, failures, near_bytes)
                 self._done.append(Done(key=loaded.task.key, timings=timings))

@@ -136,10 +136,14 @@ class Tracer:
         if self._wants(key):
             self._row("read", time.monotonic() - seconds, task=name_of(key), s=seconds)
 
-    def made(self, key: TaskKey, timings: Timings) -> None:
-        """Record that a worker has just sent a result, with the time of each stage: all stages end here, in a row."""
+    def made(self, key: TaskKey, timings: Timings, now: float) -> None:
+        """Record that a worker has sent a result, with the time of each stage: all stages end `now`, in a row.
+
+        It is when sending began and as long as it took: a worker that waits for a processor afterwards has not made the
+        samples later than the sink has them.
+        """
         if self._wants(key):
-            self._row("made", time.monotonic(), task=name_of(key), timings=timings.to_dict())
+            self._row("made", now, task=name_of(key), timings=timings.to_dict())
 
     def handed(self, stream: str, stop: int, *, over: bool) -> None:
         """Record that a training program got the batch up to position `stop`, or is done with it."""

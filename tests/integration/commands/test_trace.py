@@ -283,7 +283,7 @@ def test_a_trace_stops_growing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("penstock.protocol.transport.tracer.MOST_ROWS", 10)
     tracer = Tracer(tmp_path, "worker")
     for ordinal in range(100):
-        tracer.made(TaskKey(stream="train", ordinal=ordinal), Timings())
+        tracer.made(TaskKey(stream="train", ordinal=ordinal), Timings(), 0.0)
     tracer.close()
     with tracer.path.open("a", encoding="utf-8") as file:
         file.write('{"what": "ma')
