@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Generator, Hashable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -79,17 +80,14 @@ class Begun:
         #: The process that began it.
         self.owner = os.getpid()
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Once this is gone, the process leaves. Not by `__del__`: the collector may end the socket before this.
+        weakref.finalize(self, self.socket.close)
         with theirs:
             # -P: the working folder is not on the path of imports; it may hold a random.py.
             command = [sys.executable, "-P", "-m", "penstock.launcher.fork_server", str(os.getpid())]
             self.process = subprocess.Popen(
                 command, stdin=theirs.fileno(), env=self.environment, start_new_session=True
             )
-
-    def __del__(self) -> None:
-        """Close the socket: then it leaves."""
-        with suppress(AttributeError):  # there was none to be had
-            self.socket.close()
 
     def end(self) -> None:
         """End it, and wait until it is gone."""

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,21 @@ def test_one_that_was_killed_is_replaced(tmp_path: Path) -> None:
     begun.process.kill()
     begun.process.wait(60)
     assert begun.process.pid != serves(tmp_path)
+
+
+def test_one_that_is_garbage_closes_its_socket() -> None:
+    """Whatever the collector ends first: here the socket, which was in use when it last looked at all objects."""
+    begun = spare.Begun(service_environment())
+    process, used, holder = begun.process, begun.socket, list[Any]()
+    holder += [begun, holder]
+    del begun
+    gc.collect()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        del holder, used
+        gc.collect()
+    assert [] == [str(each.message) for each in seen if "socket" in str(each.message)]
+    process.wait(60)
 
 
 def test_one_that_nobody_wants_leaves() -> None:
