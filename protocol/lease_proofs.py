@@ -50,6 +50,4 @@ def digest_of(names: Sequence[str]) -> str:
     """Return the digest of a task's names; empty if there are none."""
     if not names:
         return ""
-    if len(names) == 1:
-        return blake2b(names[0].encode(errors="surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
     return blake2b("\0".join(names).encode(errors="surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()

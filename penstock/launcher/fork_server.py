@@ -227,14 +227,15 @@ def _become(request: Mapping[str, Any], descriptors: Mapping[str, int], server: 
     titles.setproctitle(" ".join([sys.executable, "-P", "-m", *sys.argv]))
     titles.setthreadtitle(request["service"])
     if "first_batch" in descriptors:
-        _wait_for(descriptors["first_batch"])
+        is_readable(descriptors["first_batch"], FIRST_BATCH_S)
         os.close(descriptors["first_batch"])
 
 
-def _wait_for(descriptor: int) -> None:
+def is_readable(descriptor: int, seconds: float) -> bool:
+    """Wait until a descriptor is readable, or its other end closed, for so long; return whether it is."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    poll.poll(FIRST_BATCH_S * 1000)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _draw_anew() -> None:

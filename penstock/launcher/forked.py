@@ -4,7 +4,6 @@ import errno
 import json
 import math
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
-from penstock.launcher.fork_server import MOST_BYTES
+from penstock.launcher.fork_server import MOST_BYTES, is_readable
 from penstock.launcher.service_command import is_service_command, service_of
 from penstock.launcher.spare import Begun, give, take
 from penstock.launcher.supervisor import Process, start_command
@@ -142,7 +141,7 @@ class ForkedProcess:
         self.send_signal(signal.SIGKILL)
 
     def _has_ended(self, seconds: float) -> bool:
-        return _is_readable(self._descriptor, seconds)
+        return is_readable(self._descriptor, seconds)
 
 
 class _Server:
@@ -236,7 +235,7 @@ class _Server:
             return
         deadline = time.monotonic() + seconds
         while not condition() and not self.ended and (left := deadline - time.monotonic()) > 0:
-            if _is_readable(self._begun.socket.fileno(), left):
+            if is_readable(self._begun.socket.fileno(), left):
                 self._receive()
 
     def _receive(self) -> None:
@@ -270,9 +269,3 @@ def _working_folder() -> dict[str, int]:
         return {"folder": os.open(".", os.O_PATH)}
     except PermissionError:  # it may not be entered; the fork server began in it
         return {}
-
-
-def _is_readable(descriptor: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))

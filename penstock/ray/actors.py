@@ -13,9 +13,9 @@ from typing import Any
 from penstock.launcher.service_command import services_for_all
 from penstock.observe.status_client import Onlooker
 from penstock.protocol.errors import PenstockError, StackError
-from penstock.protocol.runtime.printable import say
+from penstock.protocol.runtime.printable import try_to_say
 from penstock.protocol.snapshot import Snapshot
-from penstock.protocol.transport.own_files import open_own
+from penstock.protocol.transport.own_files import open_own, write_whole
 from penstock.ray.api import last_words, session_folder
 from penstock.ray.processes import Processes, wait_until_free
 from penstock.ray.settings import Reading, StackSettings, TrainerSettings
@@ -42,10 +42,7 @@ class Kept:
 
     def write(self, workers: int) -> None:
         """Keep the number. Raises OSError."""
-        fresh = self.path.with_suffix(".new")  # complete when it appears
-        with open_own(fresh, "w", encoding="ascii") as file:
-            file.write(str(workers))
-        fresh.replace(self.path)
+        write_whole(self.path, str(workers))
 
     def forget(self) -> None:
         """Remove the file."""
@@ -132,7 +129,7 @@ class StackActor:
             except Exception as error:  # noqa: BLE001 - Ray's have no common base, and the workers must not be forgotten
                 words = f"{type(error).__name__}: {last_words(error)}"
                 if words != said:
-                    _tell(f"the workers stay as they are for now: {words}")
+                    try_to_say(f"penstock ray: the workers stay as they are for now: {words}")
                 said = words
             time.sleep(_ASK_S)
 
@@ -154,9 +151,4 @@ class StackActor:
             except OSError as error:
                 place = f"cannot be kept in {self._kept.path}: {error.strerror}"
                 lost = "if Ray starts this actor again, it begins with an earlier number"
-                _tell(f"the number of workers, {workers}, {place}; {lost}: make room there")
-
-
-def _tell(text: str) -> None:
-    with suppress(OSError):  # the log may lie on the disk that is full
-        say(f"penstock ray: {text}")
+                try_to_say(f"penstock ray: the number of workers, {workers}, {place}; {lost}: make room there")

@@ -23,6 +23,14 @@ def open_own(path: str | os.PathLike[str], mode: str, **options: Any) -> IO[Any]
     return open(path, mode, opener=lambda name, flags: os.open(name, flags, _FILE_MODE), **options)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is for its owner only, and complete when it appears in place of another one. Raises OSError."""
+    fresh = path.with_suffix(".new")
+    with open_own(fresh, "w", encoding="utf-8") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
 @contextmanager
 def made_for_owner() -> Generator[None]:
     """Within this, what the process makes is for its owner only: for sockets, which cannot be given a mode."""

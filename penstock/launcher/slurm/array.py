@@ -20,7 +20,7 @@ from penstock.launcher.slurm import commands
 from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
 from penstock.launcher.slurm.script import array_name, array_script
 from penstock.protocol.errors import DeadlineError, PenstockError, SpecError, StackError
-from penstock.protocol.transport.own_files import open_own
+from penstock.protocol.transport.own_files import write_whole
 
 #: Seconds that another one may take to change the number (some commands of Slurm, of 60 s at most each), and how often
 #: to look whether it is done.
@@ -99,7 +99,7 @@ def _set_elements(folder: RunFolder, plan: JobPlan, placed: Placed, count: int) 
         commands.submit(str(folder.array_script))
     commands.cancel(todo.cancelled)
     commands.drain(todo.drained)
-    _write_leaving(folder, [*leaving, *todo.drained])
+    write_whole(folder.leaving, json.dumps([*leaving, *todo.drained]))
 
 
 @contextmanager
@@ -141,10 +141,3 @@ def _leaving(folder: RunFolder) -> list[str]:
     if not isinstance(numbers, list):
         raise StackError(f"{folder.leaving} is damaged: it is no list; remove it")
     return [str(each) for each in numbers]
-
-
-def _write_leaving(folder: RunFolder, numbers: Sequence[str]) -> None:
-    fresh = folder.leaving.with_suffix(".new")  # complete when it appears
-    with open_own(fresh, "w", encoding="utf-8") as file:
-        json.dump(list(numbers), file)
-    fresh.replace(folder.leaving)

@@ -6,12 +6,11 @@ The trainer starts meanwhile. Without workers in the job itself it waits for the
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from penstock.launcher.slurm.array import set_array
 from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
 from penstock.protocol.errors import DeadlineError, PenstockError, StackError
-from penstock.protocol.runtime.printable import say
+from penstock.protocol.runtime.printable import try_to_say
 
 #: First and longest pause (s) before Slurm is asked again.
 _PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
@@ -49,7 +48,7 @@ class JobArray:
         try:
             set_array(self._folder, self._plan, self._placed, 0, seconds)
         except (StackError, DeadlineError) as error:
-            _tell(f"{error}; further workers leave by themselves when the job is gone")
+            try_to_say(f"penstock slurm: {error}; further workers leave by themselves when the job is gone")
 
     def _begin(self) -> None:
         # Those of an earlier start would look for services that are gone.
@@ -62,7 +61,7 @@ class JobArray:
                 if not self._plan.fixed_workers and time.monotonic() > until:
                     self._fail(f"Slurm has refused the job array of workers for {_PATIENCE_S:.0f} s: {error}")
                     return
-                _tell(f"{error}; the job array is asked for again in {pause_s:.0f} s")
+                try_to_say(f"penstock slurm: {error}; the job array is asked for again in {pause_s:.0f} s")
                 self._over.wait(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
             except PenstockError as error:
@@ -78,13 +77,10 @@ class JobArray:
             except StackError:  # the job ends at this very moment
                 return
             except OSError as error:  # the file server restarts, or a quota is reached
-                _tell(f"what follows the need cannot be started: {error}; again in {pause_s:.0f} s")
+                try_to_say(
+                    f"penstock slurm: what follows the need cannot be started: {error}; again in {pause_s:.0f} s"
+                )
                 self._over.wait(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
             else:
                 return
-
-
-def _tell(text: str) -> None:
-    with suppress(OSError):  # the log may lie on the file system that fails
-        say(f"penstock slurm: {text}")

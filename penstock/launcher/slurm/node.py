@@ -11,7 +11,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from types import FrameType
 
 from penstock.launcher.forked import ForkServer
@@ -22,7 +21,7 @@ from penstock.launcher.slurm.plan import PATIENCE_S, JobPlan, Placed, RunFolder
 from penstock.launcher.spare import can_fork
 from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import DeadlineError, PenstockError, SpecError, StackError
-from penstock.protocol.runtime.printable import say
+from penstock.protocol.runtime.printable import try_to_say
 from penstock.protocol.transport.own_files import make_own_folder
 
 #: Seconds that the workers may take to drain: Slurm kills what is still there 30 s after its own SIGTERM.
@@ -97,7 +96,7 @@ class NodeServices:
             elsewhere = Placed.read(self._folder.placed).ventilator != self._ventilator
         except SpecError as error:  # the file server restarts, or a quota is reached: it is read again
             if not self._unread:
-                _tell(f"penstock slurm: {error}; the workers stay meanwhile")
+                try_to_say(f"penstock slurm: {error}; the workers stay meanwhile")
             self._unread = True
             return False
         self._unread = False
@@ -107,7 +106,7 @@ class NodeServices:
         try:
             return not commands.is_known(self._job)
         except (StackError, DeadlineError) as error:  # the controller is busy or restarts: it is asked again
-            _tell(f"penstock slurm: {error}; the workers stay meanwhile")
+            try_to_say(f"penstock slurm: {error}; the workers stay meanwhile")
             return False
 
     def _leave(self, _number: int, _frame: FrameType | None) -> None:
@@ -115,11 +114,6 @@ class NodeServices:
 
     def _fail(self, name: str, why: str) -> None:
         self._failure = f"{name} of node {self._node} {why}"
-
-
-def _tell(text: str) -> None:
-    with suppress(OSError):  # the log lies on the file system that fails
-        say(text)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from penstock.protocol.errors import OutputError, SpecError
-from penstock.protocol.transport.own_files import open_own
+from penstock.protocol.transport.own_files import write_whole
 
 #: Seconds for which the parts of a job try to read what they need: a file server that restarts refuses for a minute and
 #: a half. And how often they try.
@@ -22,11 +22,8 @@ class Stored(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write the file; it is complete when it appears. Raises OutputError."""
-        fresh = path.with_suffix(".new")
         try:
-            with open_own(fresh, "w", encoding="utf-8") as file:
-                file.write(self.model_dump_json(indent=2) + "\n")
-            fresh.replace(path)
+            write_whole(path, self.model_dump_json(indent=2) + "\n")
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}; make room there, and again") from error
 
