@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from compose.project import COMMAND_S, docker
 from compose.swarm import SecondNode, change, deployed
-from support.streams import Batch, digest, run_stack, take, until
+from support.streams import Batch, digest, read_in_step, take, until
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow]
 
@@ -37,10 +37,7 @@ def second(images: tuple[str, ...]) -> Iterator[SecondNode]:
 def references(spec: Path, data: Path) -> list[str]:
     """Return the digest of each rank's batches of an epoch in an undisturbed local run, which has one sink."""
     local = tomllib.loads(spec.read_text()) | {"roots": {"images": str(data)}}
-    with run_stack(local, workers=2) as stack:
-        feeds = [stack.feed(rank=rank, world_size=RANKS) for rank in range(RANKS)]
-        rounds = list(zip(*feeds, strict=True))
-    return [digest(batches) for batches in zip(*rounds, strict=True)]
+    return list(map(digest, read_in_step(local, RANKS, 1)))
 
 
 def test_each_node_has_a_sink_for_its_rank(

@@ -11,7 +11,7 @@ import pytest
 from hosts.clock import Clock
 from hosts.cluster import Cluster
 from hosts.ranks import Node
-from support.streams import digest, epochs, make_spec, make_stream, run_stack, until
+from support.streams import digest, make_spec, make_stream, read_in_step, until
 
 from penstock.protocol.runtime.health import fetch
 
@@ -24,9 +24,7 @@ EACH = 24
 @pytest.fixture(scope="module")
 def alone(photos: Path) -> list[dict[str, Any]]:
     """Return what both ranks say that have two epochs of one sink, which nothing disturbed."""
-    with run_stack(make_spec(photos), workers=2) as stack:
-        feeds = [stack.feed(rank=rank, world_size=2) for rank in range(2)]
-        found = [epochs(feed, 2) for feed in feeds]
+    found = read_in_step(make_spec(photos), 2, 2)
     assert [EACH, EACH] == [len(batches) for batches in found]
     return [{"batches": len(batches), "digest": digest(batches)} for batches in found]
 
@@ -105,9 +103,7 @@ def test_items_that_fail_shift_the_batches_of_both_nodes(cluster: Cluster, photo
     for number in range(5, 60, 5):
         (cluster.photos / "cat" / f"{number:04}.jpg").write_bytes(b"no image")
     cluster.spec = make_spec(cluster.photos, train=make_stream(failure_budget=1.0))
-    with run_stack(cluster.spec, workers=2) as stack:
-        feeds = [stack.feed(rank=rank, world_size=2) for rank in range(2)]
-        found = [epochs(feed, 2) for feed in feeds]
+    found = read_in_step(cluster.spec, 2, 2)
     each = len(found[0])
     assert len(found[1]) == each < EACH
     nodes = start(cluster)
@@ -198,9 +194,7 @@ def test_samples_that_are_made_on_their_node_do_not_cross_the_network(cluster: C
     transform = {"patch": {"kind": "random", "height": 64, "width": 64}}
     stream = make_stream(transform=transform, patches=4, mix=1, window_mb=4.0)  # a task is a batch: it is one rank's
     cluster.spec = make_spec(photos, train=stream)
-    with run_stack(cluster.spec, workers=2) as stack:
-        feeds = [stack.feed(rank=rank, world_size=2) for rank in range(2)]
-        wanted = [epochs(feed, 2) for feed in feeds]
+    wanted = read_in_step(cluster.spec, 2, 2)
     sizes = [sum(batch["image"].nbytes for batch in batches) for batches in wanted]
     cluster.start_ventilator()
     nodes = [Node(cluster, f"node-{rank}", rank, 2) for rank in range(2)]

@@ -58,6 +58,13 @@ def follow(cluster: Cluster, first: str, other: str) -> None:
     assert not cluster.status(first).get("acting"), "two act"
 
 
+def waits_once_back(cluster: Cluster, first: str, other: str) -> None:
+    """Put the cable back: the first one waits for its turn."""
+    cluster.hosts[first].plug(into_switch=True)
+    until(lambda: standing(cluster, other).is_watched, "the first one to wait for its turn")
+    assert not standing(cluster, first).acting
+
+
 def _has_all(cluster: Cluster, host: str) -> bool:
     seen = cluster.status(host)
     return bool(seen.get("acting") and seen.get("sink") and seen.get("workers") == 2)
@@ -71,9 +78,7 @@ def test_a_host_that_is_lost_with_its_folder_in_reach_hands_over(cluster: Cluste
     follow(cluster, first, other)
     assert {"batches": BATCHES, "digest": reference} == cluster.answer()
     assert "no worker and no sink reached it" in cluster.jobs[first].said
-    cluster.hosts[first].plug(into_switch=True)
-    until(lambda: standing(cluster, other).is_watched, "the first one to wait for its turn")
-    assert not standing(cluster, first).acting
+    waits_once_back(cluster, first, other)
 
 
 def test_a_host_that_is_lost_with_its_folder_fences_itself(cluster: Cluster, reference: str) -> None:
@@ -84,9 +89,7 @@ def test_a_host_that_is_lost_with_its_folder_fences_itself(cluster: Cluster, ref
     follow(cluster, first, other)
     assert {"batches": BATCHES, "digest": reference} == cluster.answer()
     until(lambda: "not renewed" in cluster.jobs[first].said, "the lost one to say why it stopped")
-    cluster.hosts[first].plug(into_switch=True)
-    until(lambda: standing(cluster, other).is_watched, "the first one to wait for its turn")
-    assert not standing(cluster, first).acting
+    waits_once_back(cluster, first, other)
 
 
 def test_a_file_server_that_is_lost_stops_all_and_they_go_on(cluster: Cluster, reference: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from kubernetes.deployed import Deployed, Trainer
-from support.streams import digest, run_stack
+from support.streams import digest, read_in_step
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
@@ -17,14 +17,7 @@ RANKS = 2
 def references(spec: Path, data: Path) -> list[list[str]]:
     """Return the digests of each rank's batches of two epochs in an undisturbed local run, which has one sink."""
     local = tomllib.loads(spec.read_text()) | {"roots": {"images": str(data)}}
-    digests: list[list[str]] = [[] for _ in range(RANKS)]
-    with run_stack(local, workers=2) as stack:
-        feeds = [stack.feed(rank=rank, world_size=RANKS) for rank in range(RANKS)]
-        for _ in range(2):
-            for batches in zip(*feeds, strict=True):
-                for mine, batch in zip(digests, batches, strict=True):
-                    mine.append(digest([batch]))
-    return digests
+    return [[digest([batch]) for batch in batches] for batches in read_in_step(local, RANKS, 2)]
 
 
 @pytest.fixture
