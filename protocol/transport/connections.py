@@ -23,8 +23,9 @@ from dataclasses import dataclass
 _RECEIVED_AT, _INFO_BYTES = 128, 136
 #: Bytes a second that ZMTP's heartbeats take at most, encrypted ones too: they are no part of a message.
 _BEATS_BYTES_S = 200.0
-#: Seconds between sweeps of up to so many connections: a sender of 1 GB/s gets 100 MB beyond its limit.
-_SWEEP_S, _OFTEN_SWEPT = 0.1, 50
+#: Seconds between sweeps of up to so many connections, and the part of that until the next one once a connection has
+#: too much: a sender of 2 GB/s gets 120 MB beyond its limit.
+_SWEEP_S, _OFTEN_SWEPT, _AGAIN = 0.05, 25, 0.2
 #: How many times its limit one connection may have while messages wait to be read: complete ones count then too.
 _WHILE_BUSY = 8
 #: How many times the limit of one connection all of a socket may have together.
@@ -58,8 +59,11 @@ class Connections:
 
     @property
     def sweep_s(self) -> float:
-        """Seconds between sweeps; 0 while there is no connection. Many connections are swept more seldom."""
-        return _SWEEP_S * max(1.0, len(self._open) / _OFTEN_SWEPT) if self._open else 0.0
+        """Seconds until the next sweep; 0 while there is no connection. Many connections are swept more seldom."""
+        if not self._open:
+            return 0.0
+        suspected = self._over or any(connection.over for connection in self._open.values())
+        return _SWEEP_S * max(1.0, len(self._open) / _OFTEN_SWEPT) * (_AGAIN if suspected else 1.0)
 
     def due(self, now: float) -> bool:
         """Return whether it is time for a sweep."""

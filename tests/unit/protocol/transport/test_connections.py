@@ -75,3 +75,16 @@ def test_a_busy_service_neither_ends_nor_clears_a_connection_in_doubt(factor: in
     assert [] == connections.sweep(0, drained=True)
     assert ended == bool(connections.sweep(0, drained=False))
     assert (not ended) == bool(connections.sweep(0, drained=True))
+
+
+def test_a_connection_with_too_much_is_looked_at_again_soon(pair: Pair) -> None:
+    """What it sends until the second look is memory that the service loses."""
+    connections = watch(pair[1])
+    before = connections.sweep_s
+    come(pair, LIMIT + 1)
+    pair[1].recv(LIMIT + 1)
+    connections.sweep(0, drained=True)
+    assert connections.sweep_s < before / 2
+    connections.heard(pair[1].fileno())
+    connections.sweep(0, drained=True)
+    assert before == connections.sweep_s
