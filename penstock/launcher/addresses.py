@@ -3,12 +3,11 @@
 import random
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from penstock.protocol.errors import SpecError
+from penstock.protocol.errors import SpecError, StackError
 from penstock.protocol.transport.addresses import host_of, port_of
 
 #: The ventilator on standby listens this many ports above the other one, and so does its page.
@@ -59,15 +58,52 @@ class Addresses:
         return list(dict.fromkeys(each))
 
 
-def free_ports(count: int, among: Sequence[int]) -> list[int]:
-    """Return so many ports that are free on this host, drawn at random; fewer if there are no more."""
-    found: list[int] = []
-    for port in random.SystemRandom().sample(among, len(among)):
-        if len(found) == count:
-            break
-        with suppress(OSError), socket.create_server(("", port)):
-            found.append(port)
-    return found
+class HeldPorts:
+    """Free ports of this host, drawn at random and held: no other draw finds them until this is closed.
+
+    A socket is bound to each, but does not listen, and lets others bind there that allow it for themselves: services
+    do (ZeroMQ sets SO_REUSEADDR, of socket(7)), while a draw does not. So the ports stay ours until a service that we
+    start listens there, and while it starts again.
+    """
+
+    def __init__(self, count: int, among: Sequence[int], advice: str = "") -> None:
+        """Draw so many. Raises StackError, with the advice, if there are fewer."""
+        self._sockets: list[socket.socket] = []
+        for port in random.SystemRandom().sample(among, len(among)):
+            if len(self._sockets) == count:
+                break
+            self._try(port)
+        if len(self._sockets) < count:
+            self.close()
+            raise StackError(f"no {count} ports from {among[0]} to {among[-1]} are free on this host{advice}")
+
+    def __enter__(self) -> Self:
+        """Return this."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the ports back."""
+        self.close()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The ports."""
+        return [each.getsockname()[1] for each in self._sockets]
+
+    def close(self) -> None:
+        """Give the ports back; the service that listens at one keeps it."""
+        for each in self._sockets:
+            each.close()
+
+    def _try(self, port: int) -> None:
+        held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            held.bind(("", port))
+        except OSError:
+            held.close()
+            return
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._sockets.append(held)
 
 
 def _numbered(address: str, number: int) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from penstock.launcher.addresses import free_ports
 from penstock.launcher.service_command import service_command
 from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import StackError
@@ -64,13 +63,6 @@ class Processes:
 
     def _fail(self, name: str, why: str) -> None:
         self.failure = f"{name} {why}"
-
-
-def ports_here(count: int) -> list[int]:
-    """Return so many free ports of this node. Raises StackError."""
-    if len(found := free_ports(count, PORTS)) < count:
-        raise StackError(f"no {count} ports from {PORTS[0]} to {PORTS[-1]} are free on this node")
-    return found
 
 
 def wait_until_free(address: str) -> None:

@@ -9,11 +9,12 @@ that can be, with a processor each.
 import threading
 from typing import Any
 
+from penstock.launcher.addresses import HeldPorts
 from penstock.launcher.local_sinks import sink_of_rank
 from penstock.launcher.service_command import services_for_all
 from penstock.protocol.errors import StackError
 from penstock.ray.api import is_done, living_nodes, on_node, ray
-from penstock.ray.processes import Processes, ports_here
+from penstock.ray.processes import PORTS, Processes
 from penstock.ray.settings import PER_NODE, Reading, SinkSettings, StackSettings, TrainerSettings
 
 #: Characters of a node's number by which its sink is called.
@@ -28,7 +29,8 @@ class SinkActor:
         self._settings = settings
         self._processes = Processes({"sink": settings.keys}, settings.name)
         here = ray.util.get_node_ip_address()
-        results, self._trainers = (f"tcp://{here}:{port}" for port in ports_here(2))
+        self._ports = HeldPorts(2, PORTS)
+        results, self._trainers = (f"tcp://{here}:{port}" for port in self._ports.numbers)
         _, sink = services_for_all(settings.ventilator, results, self._trainers)
         self._processes.add("sink", "sink", sink | {"name": settings.name})
 
@@ -41,6 +43,7 @@ class SinkActor:
     def stop(self) -> None:
         """End the sink."""
         self._processes.stop()
+        self._ports.close()
 
 
 class SinkActors:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from penstock.commands.keys import ExportSettings, InitSettings, export, init
+from penstock.launcher.addresses import HeldPorts
 from penstock.launcher.local_sinks import check_sinks
 from penstock.launcher.worker_count import WorkerCount, Workers
 from penstock.protocol.errors import DeadlineError, SpecError, StackError
@@ -23,7 +24,7 @@ from penstock.protocol.spec.spec import Spec, as_spec
 from penstock.protocol.transport.own_files import open_own
 from penstock.ray.actors import StackActor
 from penstock.ray.api import on_node, ray
-from penstock.ray.processes import ports_here
+from penstock.ray.processes import PORTS
 from penstock.ray.settings import PER_NODE, Reading, SinkCount, StackSettings, TrainerSettings
 from penstock.trainer.client.feed import Feed
 from penstock.trainer.client.ranks import find_rank
@@ -118,33 +119,36 @@ def start(  # noqa: PLR0913 - by keyword, each with a default
     given, here = as_spec(spec), ray.util.get_node_ip_address()
     mapped = {key: absolute_root(str(root), Path.cwd()) for key, root in (roots or {}).items()}
     given.map_roots(mapped)
-    ventilator, results, trainers = (f"tcp://{here}:{port}" for port in ports_here(3))
-    settings = StackSettings(
-        token=uuid.uuid4().hex,
-        spec=given.model_dump_json(),
-        ventilator=ventilator,
-        results=results,
-        trainers=trainers,
-        keys=_bundles(),
-        roots=mapped,
-        workers=bounds,
-        workers_per_actor=workers_per_actor,
-        cache=cache,
-        sinks=sinks,
-    )
-    strategy = on_node(ray.get_runtime_context().get_node_id())
-    options = {"name": name, "num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 8}
-    try:
-        actor = ray.remote(StackActor).options(scheduling_strategy=strategy, **options).remote(settings)
-    except ValueError as error:  # the name is taken
-        raise StackError(f"name = {name!r}: {error}; stop the other stack, or give this one another name") from error
-    stack = RayStack(actor, name, bounds)
-    try:
-        _wait_until_ready(stack, actor)
-    except BaseException:
-        stack.stop()
-        raise
-    return stack
+    with HeldPorts(3, PORTS) as ports:
+        ventilator, results, trainers = (f"tcp://{here}:{port}" for port in ports.numbers)
+        settings = StackSettings(
+            token=uuid.uuid4().hex,
+            spec=given.model_dump_json(),
+            ventilator=ventilator,
+            results=results,
+            trainers=trainers,
+            keys=_bundles(),
+            roots=mapped,
+            workers=bounds,
+            workers_per_actor=workers_per_actor,
+            cache=cache,
+            sinks=sinks,
+        )
+        strategy = on_node(ray.get_runtime_context().get_node_id())
+        options = {"name": name, "num_cpus": 0, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 8}
+        try:
+            actor = ray.remote(StackActor).options(scheduling_strategy=strategy, **options).remote(settings)
+        except ValueError as error:  # the name is taken
+            raise StackError(
+                f"name = {name!r}: {error}; stop the other stack, or give this one another name"
+            ) from error
+        stack = RayStack(actor, name, bounds)
+        try:
+            _wait_until_ready(stack, actor)
+        except BaseException:
+            stack.stop()
+            raise
+        return stack
 
 
 def connect(

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
-from penstock.launcher.addresses import free_ports
+from penstock.launcher.addresses import HeldPorts
 from penstock.launcher.service_command import service_command, services_for_all
 from penstock.launcher.slurm import commands
 from penstock.launcher.slurm.job_array import JobArray
 from penstock.launcher.slurm.node import DRAIN_S
-from penstock.launcher.slurm.plan import PATIENCE_S, JobPlan, Placed, RunFolder
+from penstock.launcher.slurm.plan import PATIENCE_S, PORTS_ADVICE, JobPlan, Placed, RunFolder
 from penstock.launcher.slurm.steps import node_steps, start, trainer_command
 from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import PenstockError, StackError
@@ -52,7 +52,12 @@ class Job:
         #: When the trainer was asked to save; None: it was not. And whether Slurm ends the job.
         self._asked_at: float | None = None
         self._warned = self._ended = False
-        self._placed = Placed(job=self._id, **_addresses(self._plan))
+        names = ("ventilator",) if self._plan.sink_per_node else ("ventilator", "results", "trainers")
+        first, last = self._plan.ports
+        self._ports = HeldPorts(len(names), range(first, last + 1), PORTS_ADVICE)
+        host = commands.node_address(os.environ.get("SLURMD_NODENAME") or socket.gethostname())
+        addresses = [f"tcp://{host}:{number}" for number in self._ports.numbers]
+        self._placed = Placed(job=self._id, **dict(zip(names, addresses, strict=True)))
 
     def run(self) -> int:
         """Run until the trainer ends; return the exit status."""
@@ -185,17 +190,6 @@ class Job:
 
     def _refuse(self, why: str) -> None:
         self._failure = why
-
-
-def _addresses(plan: JobPlan) -> dict[str, str]:
-    """Return free ports of this node under its name in the cluster."""
-    host = commands.node_address(os.environ.get("SLURMD_NODENAME") or socket.gethostname())
-    first, last = plan.ports
-    names = ("ventilator",) if plan.sink_per_node else ("ventilator", "results", "trainers")
-    found = free_ports(len(names), range(first, last + 1))
-    if len(found) < len(names):
-        raise StackError(f"no {len(names)} ports from {first} to {last} are free on {host}: give other ones as --ports")
-    return {name: f"tcp://{host}:{number}" for name, number in zip(names, found, strict=True)}
 
 
 def _status_command(folder: RunFolder) -> str:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
+from penstock.launcher.addresses import HeldPorts
 from penstock.launcher.forked import ForkServer
 from penstock.launcher.service_command import service_command
 from penstock.launcher.slurm import commands
@@ -42,6 +43,7 @@ class NodeServices:
         self._node = os.environ.get("SLURMD_NODENAME") or "node"
         self._leaving = self._unread = False
         self._failure = ""
+        self._ports: HeldPorts | None = None
 
     def run(self) -> int:
         """Run them until they are told to leave; return the exit status."""
@@ -72,7 +74,7 @@ class NodeServices:
         return 0
 
     def _sink(self) -> list[str]:
-        placed = place_sink(self._folder, self._plan, self._node, self._ventilator)
+        placed, self._ports = place_sink(self._folder, self._plan, self._node, self._ventilator)
         first = commands.host_names(os.environ["SLURM_JOB_NODELIST"])[0] == self._node
         return service_command("sink", sink_settings(self._folder, placed, self._node, first=first))
 

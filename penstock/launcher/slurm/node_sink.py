@@ -6,37 +6,35 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from penstock.launcher.addresses import free_ports
+from penstock.launcher.addresses import HeldPorts
 from penstock.launcher.service_command import services_for_all
 from penstock.launcher.slurm import commands
-from penstock.launcher.slurm.plan import JobPlan, NodeSink, RunFolder
-from penstock.protocol.errors import SpecError, StackError
+from penstock.launcher.slurm.plan import PORTS_ADVICE, JobPlan, NodeSink, RunFolder
+from penstock.protocol.errors import SpecError
 from penstock.protocol.transport.own_files import make_own_folder
 
 #: Seconds that the sink of a killed step may take to give its ports free, and how often to look.
 _FREE_S, _LOOK_S = 10.0, 0.1
 
 
-def place_sink(folder: RunFolder, plan: JobPlan, node: str, ventilator: str) -> NodeSink:
-    """Write down where the sink of this node is to be, and return it; a step that starts again finds it as it was.
+def place_sink(folder: RunFolder, plan: JobPlan, node: str, ventilator: str) -> tuple[NodeSink, HeldPorts | None]:
+    """Write down where the sink of this node is to be; return it, and what holds its ports for it until it is closed.
 
-    Raises StackError if no ports are free.
+    A step that starts again finds it as it was. Raises StackError if no ports are free.
     """
     path = folder.sink(node)
     with suppress(SpecError):  # the file of an earlier version, or none
         known = NodeSink.read(path)
         if known.ventilator == ventilator and _become_free((known.results, known.trainers)):
-            return known
+            return known, None
     first, last = plan.ports
-    found = free_ports(2, range(first, last + 1))
-    if len(found) < 2:  # noqa: PLR2004 - one for results, one for trainers
-        raise StackError(f"no two ports from {first} to {last} are free on {node}: give other ones as --ports")
-    host = commands.node_address(node)
-    results, trainers = f"tcp://{host}:{found[0]}", f"tcp://127.0.0.1:{found[1]}"
+    ports = HeldPorts(2, range(first, last + 1), PORTS_ADVICE)
+    for_results, for_trainers = ports.numbers
+    results, trainers = f"tcp://{commands.node_address(node)}:{for_results}", f"tcp://127.0.0.1:{for_trainers}"
     placed = NodeSink(ventilator=ventilator, results=results, trainers=trainers)
     make_own_folder(folder.sinks)
     placed.write(path)
-    return placed
+    return placed, ports
 
 
 def sink_settings(folder: RunFolder, placed: NodeSink, node: str, *, first: bool) -> dict[str, Any]:

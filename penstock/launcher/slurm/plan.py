@@ -13,6 +13,8 @@ from penstock.protocol.transport.own_files import write_whole
 #: Seconds for which the parts of a job try to read what they need: a file server that restarts refuses for a minute and
 #: a half. And how often they try.
 PATIENCE_S, _AGAIN_S = 120.0, 0.5
+#: What to do where no ports are free.
+PORTS_ADVICE = ": give other ones as --ports"
 
 
 class Stored(BaseModel):

@@ -121,7 +121,7 @@ def test_a_sink_that_starts_again_waits_for_its_ports(tmp_path: Path) -> None:
         known.write(folder.sink("n1"))
         timer = threading.Timer(0.3, left.close)
         timer.start()
-        found = place_sink(folder, plan, "n1", known.ventilator)
+        found, _ = place_sink(folder, plan, "n1", known.ventilator)
         timer.join()
     assert found == known
 
