@@ -124,11 +124,11 @@ class Ventilator:
         return due
 
     def status(self) -> dict[str, object]:
-        """Return what `/healthz` shows."""
+        """Return what `/healthz` shows. A thread of its own asks, before the loop knows that it acts no more."""
         seen = self.observed.latest
         return {
             "ready": True,
-            "acting": self._acts,
+            "acting": self._acts and (self._keeper is None or self._keeper.may_act(self._term)),
             "workers": len(seen.workers),
             "sink": bool(seen.sinks),
             "sinks": [sink.name for sink in seen.sinks if sink.name],
