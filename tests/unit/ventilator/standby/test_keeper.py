@@ -17,9 +17,9 @@ from penstock.ventilator.standby.record_files import RecordFiles
 
 
 @contextmanager
-def keeper(folder: Path, name: str) -> Generator[Keeper]:
-    """Run a keeper that others wait half a second for."""
-    made = Keeper(str(folder), 0.5, f"tcp://{name}:5555", lambda: None)
+def keeper(folder: Path, name: str, takeover_s: float = 0.5) -> Generator[Keeper]:
+    """Run a keeper that others wait so long for; by default, it stops to act whenever this machine stalls."""
+    made = Keeper(str(folder), takeover_s, f"tcp://{name}:5555", lambda: None)
     try:
         yield made
     finally:
@@ -28,9 +28,9 @@ def keeper(folder: Path, name: str) -> Generator[Keeper]:
 
 def test_one_acts_and_the_next_one_once_it_has_left(tmp_path: Path) -> None:
     """With a higher term, by which the first may not send any more; both know who acts and who waits."""
-    with ExitStack() as first, keeper(tmp_path, "b") as b:
+    with ExitStack() as first, keeper(tmp_path, "b", 5.0) as b:
         until(lambda: b.term > 0, "the first to act")
-        a = first.enter_context(keeper(tmp_path, "a"))
+        a = first.enter_context(keeper(tmp_path, "a", 5.0))
         until(lambda: a.standing().holder.endswith("at tcp://b:5555"), "the other one to know who acts")
         until(lambda: len(b.standing().waiting) == 1, "the first to know that another one waits")
         assert 0 == a.term
