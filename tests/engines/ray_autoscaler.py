@@ -11,12 +11,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import psutil
-from engines.slurm_cluster import free_ports
+from support.streams import held_ports
 
 #: Longest that `ray start` may take (s).
 _START_S = 120.0
@@ -29,9 +29,10 @@ class AutoscalingCluster:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         """Start nothing. `environment`: more variables of all processes of the cluster."""
-        [port] = free_ports(1)
-        self.address = f"127.0.0.1:{port}"
-        self._port, self._folder = port, folder
+        self._ports = ExitStack()
+        [self._port] = self._ports.enter_context(held_ports(1))
+        self.address = f"127.0.0.1:{self._port}"
+        self._folder = folder
         self._environment = {
             **os.environ,
             **environment,
@@ -69,6 +70,7 @@ class AutoscalingCluster:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
         self._head.wait(_START_S)
+        self._ports.close()
 
     def said(self) -> str:
         """Return what `ray start` has printed."""

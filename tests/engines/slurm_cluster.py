@@ -9,12 +9,12 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
 import psutil
-from support.streams import until
+from support.streams import held_ports, is_alive, until
 
 #: Programs that must be here.
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
@@ -74,6 +74,8 @@ class Cluster:
         self.folder, self.nodes = folder, tuple(nodes)
         self.environment: dict[str, str] = dict(os.environ) | {"SLURM_CONF": str(folder / "slurm.conf")}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        #: What keeps the daemons' ports for them: before they start, and while a node is gone.
+        self._ports = ExitStack()
 
     def __enter__(self) -> Self:
         """Start everything; return when all nodes are idle."""
@@ -102,6 +104,7 @@ class Cluster:
         for daemon in self._daemons.values():
             daemon.kill()
             daemon.wait()
+        self._ports.close()
 
     def run(self, *command: str | Path, check: bool = True, seconds: float = COMMAND_S) -> str:
         """Run a command of Slurm, or of Penstock, in this cluster; return what it said."""
@@ -158,14 +161,14 @@ class Cluster:
                 if known.get("SLURMD_NODENAME") == node and known.get("SLURM_CONF") == self.environment["SLURM_CONF"]:
                     found.add(process)
                     found |= {each for each in process.parents() if each.name().startswith("slurmstepd")}
-        return [each for each in found if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        return [each for each in found if is_alive(each)]
 
     def _configure(self) -> None:
         host = socket.gethostname()
         self.folder.chmod(0o755)
         for name in ("state", *(f"spool-{node}" for node in self.nodes)):
             (self.folder / name).mkdir()
-        ports = free_ports(len(self.nodes) + 1)
+        ports = self._ports.enter_context(held_ports(len(self.nodes) + 1))
         lines = [
             f"NodeName={node} NodeHostName={host} NodeAddr=127.0.0.1 Port={port} CPUs={_CORES} RealMemory={_MEMORY_MB} "
             "State=UNKNOWN"
@@ -199,12 +202,3 @@ def missing() -> str:
     if os.geteuid():
         return "slurmd needs root"
     return ""
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that are free now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

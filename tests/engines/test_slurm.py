@@ -125,17 +125,18 @@ def test_a_job_goes_on_at_the_next_batch_after_its_time_limit(
     nodes: Cluster, spec: Path, tmp_path: Path, reference: References
 ) -> None:
     """Ranks of two nodes with a sink each are asked to save before the time limit; the job is requeued unnoticed."""
-    # Slurm sends the signal up to half a minute early: the ranks have 25 s at least to begin, or they would never save.
-    options = ("--nodes", "2", "--workers-per-node", "1", "--time", "2", "--signal-s", "65")
+    # Slurm sends the signal up to half a minute early: the ranks have 85 s at least to begin, or they would never save.
+    options = ("--nodes", "2", "--workers-per-node", "1", "--time", "3", "--signal-s", "65")
     job = SlurmJob(nodes, spec, tmp_path, *options, holds=(12,))
-    job.reached(13, 0, 1)  # both were held at their twelfth batch until the signal came
+    job.reached(12, 0, 1)  # both are held there until the signal comes
+    until(lambda: job.facts()["Restarts"] != "0", "the job to be put back into the queue", PATIENCE_S)
+    job.go(12)
     facts = job.ended()
     assert "COMPLETED" == facts["JobState"], job.log()
+    assert 2 == job.log().count("asked to end after 12 batches"), job.log()
     starts = int(facts["Restarts"]) + 1  # on a busy machine, the limit comes once more
-    assert starts >= 2, job.log()
-    assert 2 == job.log().count("asked to end after 12 batches")
-    logs = [path.read_text() for path in job.run_dir.glob("logs/n*/worker-0.log")]
-    assert [starts, starts] == [log.count('"event": "draining"') for log in logs], logs
+    logs = [path.read_text() for path in job.run_dir.glob("logs/n*/worker-0.log")]  # the nodes may be others then
+    assert 2 * starts == sum(log.count('"event": "draining"') for log in logs), logs
     assert reference[2] == [job.lines(0), job.lines(1)]
 
 
