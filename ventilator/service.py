@@ -39,6 +39,7 @@ from penstock.ventilator.core.leases import LeasePolicy, Leases
 from penstock.ventilator.monitoring.metrics import METRICS, fill
 from penstock.ventilator.monitoring.scaling import ScalingPolicy
 from penstock.ventilator.monitoring.snapshots import Own, Snapshots
+from penstock.ventilator.pace import AT_ONCE, Pace
 from penstock.ventilator.resting import rest_s
 from penstock.ventilator.settings import VentilatorSettings
 from penstock.ventilator.sources.catalog import Catalog
@@ -95,19 +96,18 @@ class Ventilator:
             self._trouble = ""
             service.log.info("on standby", folder=settings.standby)
         service.health.serve("/metrics", Metrics(METRICS, lambda page: fill(page, self._snapshots.snapshot)).answer)
-        service.health.serve("/status", lambda _: self._as_json(), private=True)
+        service.health.serve("/status", self._as_json, private=True)
 
     def turn(self, now: float) -> float:
         """Handle all that has arrived and is due; return when to turn again at the latest."""
         self._review(now)
-        receive_all(
-            self._endpoint, self._service.hub.rejects, lambda peer, message, _: self._receive(peer, message, now)
-        )
+        rejects = self._service.hub.rejects
+        receive_all(self._endpoint, rejects, lambda peer, message, _: self._receive(peer, message, now), AT_ONCE)
         judging = self._attention.judges(now, self._intervals, all_read=self._endpoint.drained)
         if now >= self._tick_at:
             self._execute(self._core.tick(now, judging=judging), now)
             self._tick_at = self._core.next_timer(now)
-        self._execute(self._core.dispatch(now), now)
+        self._execute(self._pace.dispatch(self._core, now), now)
         for answer in self._stories.answers(now):
             self._endpoint.send(self._snapshots.answer(answer.tag, answer.parts), peer=answer.asker)
         if self._endpoint.drained and self._core.next_dispatch() > now:
@@ -172,7 +172,7 @@ class Ventilator:
         )
         own = Own(__version__, settings.restarts, self._service.hub.rejects.counts, scaling)
         self._snapshots = Snapshots(own, self.observed.latest, time.time())
-        self._tick_at, self._shown_at = now, float("-inf")
+        self._pace, self._tick_at, self._shown_at = Pace(), now, float("-inf")
 
     def _review(self, now: float) -> None:
         """Notice that this one begins or ceases to act, and say what is wrong with the folder."""
@@ -239,7 +239,7 @@ class Ventilator:
                 case _:
                     assert_never(instruction)
 
-    def _as_json(self) -> tuple[str, bytes]:
+    def _as_json(self, _: object) -> tuple[str, bytes]:
         return "application/json", self._snapshots.snapshot.model_dump_json().encode()
 
 

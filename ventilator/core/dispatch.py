@@ -26,9 +26,8 @@ _ENOUGH = 2
 _HOMES_S = 1.0
 #: Most tasks in one message, without targets.
 _TASKS = 16
-#: Most tasks that are leased at once: peers hear from the ventilator in between, where items take long to look up (a
-#: listing of 10⁸ that is read for the first time).
-_AT_ONCE = 1024
+#: Most tasks that are leased at once, if the caller does not say.
+AT_ONCE = 1024
 
 
 class Dispatcher:
@@ -55,15 +54,15 @@ class Dispatcher:
         #: Whether the last call of `dispatch` may have left tasks for the next one.
         self.more = False
 
-    def dispatch(self, now: float) -> list[Instruction]:
-        """Return messages of tasks for each worker that gets any; not for all of very many."""
+    def dispatch(self, now: float, most: int = AT_ONCE) -> list[Instruction]:
+        """Return messages of tasks for each worker that gets any: of `most` tasks in all."""
         outgoing: dict[bytes, list[Task]] = {}
         self._find_homes(now)
         for reserved, queue, work in self._suspects.lease(self._queues.values(), now):
             self._lease(reserved, queue, work, outgoing, now)
         refused: list[tuple[StreamQueue, Work]] = []
         leased = 0
-        while leased < _AT_ONCE and self._workers.free and (choice := self._next()):
+        while leased < most and self._workers.free and (choice := self._next()):
             queue, work, wanted = choice
             avoided = self._second_words.avoided(work, now)
             host = work.home if wanted and work.home != self._workers[wanted].hello.host else ""
@@ -76,7 +75,7 @@ class Dispatcher:
                 leased += 1
         for queue, work in refused:
             queue.push(work)
-        self.more = leased == _AT_ONCE
+        self.more = leased >= most
         return [Send(peer, message) for peer, tasks in outgoing.items() for message in _messages(tasks)]
 
     def _lease(

@@ -46,6 +46,15 @@ def test_very_many_tasks_are_leased_in_several_turns(harness: CoreHarness) -> No
     assert harness.leases.next_dispatch() > harness.now
 
 
+def test_as_many_tasks_are_leased_at_once_as_the_caller_says(harness: CoreHarness) -> None:
+    """Each worker still gets all that it can take in one message, and what is left comes with the next call."""
+    harness.join(b"b", slots=10)
+    harness.miss((0, 20))
+    first = [send.message for send in harness.take(harness.leases.dispatch(harness.now, 7)) if send.peer == b"b"]
+    assert [5] == [len(message.tasks) for message in first if isinstance(message, Tasks)]
+    assert {b"b": [key(number) for number in range(7, 12)]} == harness.deal()
+
+
 def test_workers_are_served_in_turn(harness: CoreHarness) -> None:
     """Neighbouring tasks go to different workers, so that the head of the stream is worked on by all."""
     harness.join(b"b")
