@@ -167,6 +167,19 @@ def is_alive(process: psutil.Process) -> bool:
     return False
 
 
+def services() -> list[psutil.Process]:
+    """Return the running processes below this one, without that which forks them: it is kept for the next stack.
+
+    After a minute it leaves, and is a zombie until that stack.
+    """
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # or a zombie
+            if "penstock.launcher.fork_server" not in child.cmdline():
+                found.append(child)
+    return found
+
+
 def gone(processes: Iterable[psutil.Process]) -> None:
     """Wait until none of the processes runs."""
     until(lambda: not any(is_alive(each) for each in processes), f"these to be gone: {processes}")

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from support.images import write_images
-from support.keras.worker_flows import processes
-from support.streams import until
+from support.streams import services, until
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +21,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def nothing_is_left_over() -> Any:
     """Check that a test leaves no process behind."""
-    before = set(processes())
+    before = set(services())
     yield
     gc.collect()
-    until(lambda: not set(processes()) - before, "the worker processes to be gone")
+    until(lambda: not set(services()) - before, "the worker processes to be gone")

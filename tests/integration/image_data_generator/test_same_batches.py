@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 from support.images import encode, picture, write_images
-from support.keras.worker_flows import WILD, from_array, from_folder, processes
+from support.keras.worker_flows import WILD, from_array, from_folder
+from support.streams import services
 
 from penstock import ImageDataGenerator
 from penstock.protocol.errors import FailureBudgetError
@@ -60,7 +61,7 @@ def test_one_small_picture_does_not_drown_the_stack() -> None:
     ):
         for _ in range(300):
             assert np.array_equal(next(here), next(there))
-        memory = [process.memory_info().rss for process in processes()]
+        memory = [process.memory_info().rss for process in services()]
     assert max(memory) < 300e6
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from support.keras.worker_flows import from_folder, processes
-from support.streams import gone, until
+from support.keras.worker_flows import from_folder
+from support.streams import gone, services, until
 
 from penstock import ImageDataGenerator
 from penstock.protocol.errors import PenstockError
@@ -25,21 +25,21 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.usefixtures
 
 def test_processes_start_with_the_first_batch_and_stop_with_the_iterator(photos: Path) -> None:
     """Making an iterator costs nothing; `close`, the end of a `with` block and forgetting it stop its processes."""
-    before = len(processes())
+    before = len(services())
     iterator = from_folder(photos, 2)
-    assert before == len(processes())
+    assert before == len(services())
     first = next(iterator)
     place = Path(iterator._parts.feeder._ledger).parent
     assert place.is_dir()
-    assert before + 4 == len(processes())  # ventilator, sink, two workers
+    assert before + 4 == len(services())  # ventilator, sink, two workers
     iterator.close()
-    assert before == len(processes())
+    assert before == len(services())
     assert not place.exists()
     iterator.reset()
     assert not np.array_equal(first[0], next(iterator)[0])  # started again, in the next epoch
     del iterator
     gc.collect()
-    until(lambda: before == len(processes()), "a forgotten iterator's processes to be gone")
+    until(lambda: before == len(services()), "a forgotten iterator's processes to be gone")
 
 
 def test_closing_ends_a_wait_in_another_thread(photos: Path) -> None:
@@ -55,7 +55,7 @@ def test_closing_ends_a_wait_in_another_thread(photos: Path) -> None:
             except PenstockError as error:
                 errors.append(error)
 
-    for process in processes():
+    for process in services():
         if "penstock.worker" in process.cmdline():
             process.suspend()
     thread = threading.Thread(target=wait)

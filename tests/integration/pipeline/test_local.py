@@ -18,6 +18,7 @@ from support.streams import (
     make_spec,
     make_stream,
     run_stack,
+    services,
     take,
     told,
     until,
@@ -33,12 +34,6 @@ pytestmark = pytest.mark.integration
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return 2 × 20 JPEG files."""
     return make_images(tmp_path_factory.mktemp("photos"), each=20)
-
-
-def services() -> list[psutil.Process]:
-    """Return the processes below this one, without that which forks them: it is kept for the next stack."""
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "penstock.launcher.fork_server" not in child.cmdline()]
 
 
 def test_importing_penstock_is_light() -> None:

@@ -4,9 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from support.images import picture
-from support.streams import is_alive
 
 from penstock import ImageDataGenerator
 
@@ -19,19 +17,6 @@ WILD: dict[str, Any] = {
     "horizontal_flip": True,
     "rescale": 1 / 255,
 }
-
-
-def processes() -> list[psutil.Process]:
-    """Return the running processes below this one, without that which forks them: it is kept for the next stack."""
-    children = [child for child in psutil.Process().children(recursive=True) if is_alive(child)]
-    return [child for child in children if not _forks(child)]
-
-
-def _forks(process: psutil.Process) -> bool:
-    try:
-        return "penstock.launcher.fork_server" in process.cmdline()
-    except psutil.NoSuchProcess:
-        return False
 
 
 def from_folder(photos: Path, workers: int, **more: Any) -> Any:
