@@ -1,7 +1,7 @@
 """`penstock check`: prints a spec's sizes, schema, memory bound and order before it runs.
 
-Prints tables for people, or JSON. It starts no process: it lists the source, reads the headers of a few files, and
-decodes a few to compare the time with that of reading them.
+Prints tables for people, or JSON. It starts no process: it lists the source, reads the headers of a few files, decodes
+a few to compare the time with that of reading them, and makes a few samples with and without a cache.
 """
 
 import json
@@ -15,9 +15,10 @@ from pydantic_settings import CliPositionalArg
 from rich.console import Console
 from rich.table import Table
 
-from penstock.commands.cache_estimate import estimate_cache
+from penstock.commands.checking.cache_estimate import estimate_cache
+from penstock.commands.checking.cache_gain import measure_gain
+from penstock.commands.checking.memory_estimate import Term, Use, estimate, look_at, total
 from penstock.commands.converting.advice import time_reading
-from penstock.commands.memory_estimate import Term, Use, estimate, look_at, total
 from penstock.launcher.links import follow_links
 from penstock.protocol.errors import SpecError
 from penstock.protocol.messages import TaskKey
@@ -153,9 +154,9 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
         for field in told["schema"]
     ]
     _print(console, "schema of a sample", ("field", "dtype", "shape", "axes", "channels", "bytes"), rows)
-    for fact in ("cache", "reading"):
-        if told[fact] and told[fact]["sentence"]:
-            console.print(told[fact]["sentence"], markup=False, highlight=False)
+    for fact in (told["cache"], told["cache"]["gain"], told["reading"]):
+        if fact and fact["sentence"]:
+            console.print(fact["sentence"], markup=False, highlight=False)
     console.print()
     order = [tuple(str(value) for value in entry.values()) for entry in told["order"]]
     _print(console, "first samples of two epochs", ("epoch", "position", "path", "label", "class", "patch"), order)
@@ -219,7 +220,9 @@ def serve(settings: CheckSettings) -> int:
     uses = [Use(plan, catalog.listing(plan.name), look_at(catalog, plan, roots)) for plan in catalog.plans]
     for stream, use in zip(told, uses, strict=True):
         cache = estimate_cache(use.plan, use.files.images)
+        gain = measure_gain(catalog, use.plan, roots, cache)
         stream["cache"] = cache.as_json() | {"sentence": cache.sentence}
+        stream["cache"]["gain"] = None if gain is None else gain.as_json()
         reading = time_reading(catalog, use.plan, roots)
         stream["reading"] = None if reading is None else reading.as_json()
     terms = estimate(uses, workers=workers, world_size=settings.world_size, prefetch=settings.prefetch)

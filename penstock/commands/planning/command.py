@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.table import Table
 
-from penstock.commands.memory_estimate import look_at
+from penstock.commands.checking.memory_estimate import look_at
 from penstock.commands.planning.capacity import BUSY, Capacity, Costs, Job, plan_capacity
 from penstock.commands.planning.measure import measure
 from penstock.launcher.links import follow_links

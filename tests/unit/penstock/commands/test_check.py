@@ -121,6 +121,17 @@ def test_memory_is_a_sum_of_explained_terms(spec: Path, capsys: pytest.CaptureFi
     assert [] == [name for name in terms("--stream", "train") if "validation" in name]
 
 
+def test_what_a_cache_gains_is_said(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For each stream: the size, and the processor time of a sample with a cache and without, in JSON and in words."""
+    for stream in ask(capsys, str(spec))["streams"]:
+        gain = stream["cache"]["gain"]
+        assert 0 < gain["later_ms"]
+        assert pytest.approx(gain["ratio"]) == gain["without_ms"] / gain["later_ms"]
+    assert 0 == main([str(spec)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert 2 == said.count("ms of processor time")
+
+
 def test_how_this_host_decodes_patches_is_said(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """So that users need not wonder why one host is slower: an extension that did not compile is no error."""
     assert partial_jpeg.describe() == ask(capsys, str(spec))["jpeg_parts"]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from penstock.commands.cache_estimate import ImageFile, estimate_cache
+from penstock.commands.checking.cache_estimate import ImageFile, estimate_cache
 from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import ENOUGH_TASKS, MOST_BLOCKS, StreamPlan
 from penstock.protocol.records import TaskKey

@@ -7,7 +7,7 @@ from support.cache.pipelines import TRANSFORMS, cache_in, cached_plan
 from support.images import encode, picture
 from support.imaging.pipelines import make_task
 
-from penstock.commands.cache_estimate import ImageFile, estimate_cache
+from penstock.commands.checking.cache_estimate import ImageFile, estimate_cache
 from penstock.worker.imaging.cache.folder import list_files, list_groups
 from penstock.worker.imaging.cache.hints import UNIT_BYTES
 from penstock.worker.imaging.pipeline import Pipeline
