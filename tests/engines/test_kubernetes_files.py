@@ -21,7 +21,8 @@ OTHERS = ("JobSet", "ScaledObject")
 @pytest.fixture
 def objects(root: Path) -> list[dict[str, Any]]:
     """Return all objects of all files, without those of kustomize itself."""
-    files = sorted(path for path in (root / "deploy/kubernetes").rglob("*.yaml") if path.name != "kustomization.yaml")
+    own = ("kustomization.yaml", "kustomizeconfig.yaml")
+    files = sorted(path for path in (root / "deploy/kubernetes").rglob("*.yaml") if path.name not in own)
     return [each for path in files for each in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
 
 

@@ -23,6 +23,10 @@ PARTS: dict[str, type[ServiceSettings]] = {
 }
 #: Kinds of volumes that the standard "restricted" of Pod Security admits.
 ADMITTED = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+#: Where a job's pod finds its number.
+COMPLETION = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+#: Files of kustomize itself.
+KUSTOMIZE = ("kustomization.yaml", "kustomizeconfig.yaml")
 OVERLAYS = ("hpa", "keda", "jobset", "kubernetes-1.20")
 
 
@@ -34,7 +38,7 @@ def folder(root: Path) -> Path:
 
 def objects(folder: Path) -> list[dict[str, Any]]:
     """Return all objects of all files, without those of kustomize itself."""
-    files = sorted(path for path in folder.rglob("*.yaml") if path.name != "kustomization.yaml")
+    files = sorted(path for path in folder.rglob("*.yaml") if path.name not in KUSTOMIZE)
     return [each for path in files for each in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
 
 
@@ -56,9 +60,10 @@ def part(folder: Path, name: str) -> dict[str, Any]:
 
 def value(variable: dict[str, Any], pod: str) -> str:
     """Return what a container of a pod reads from a variable, as Kubernetes says it."""
+    known = {"metadata.name": pod, "spec.nodeName": "node-7", COMPLETION: pod.rpartition("-")[2]}
     if "valueFrom" in variable:
-        return {"metadata.name": pod, "spec.nodeName": "node-7"}[variable["valueFrom"]["fieldRef"]["fieldPath"]]
-    return str(variable["value"]).replace("$(PENSTOCK_NAME)", pod)
+        return known[variable["valueFrom"]["fieldRef"]["fieldPath"]]
+    return str(variable["value"]).replace("$(PENSTOCK_NAME)", pod).replace("$(NODE)", known[COMPLETION])
 
 
 @pytest.mark.parametrize("name", sorted(PARTS))
@@ -107,7 +112,7 @@ def test_every_pod_is_restricted(folder: Path) -> None:
         assert {"type": "RuntimeDefault"} == spec["securityContext"]["seccompProfile"]
         assert spec["automountServiceAccountToken"] is False
         assert {kind for volume in spec["volumes"] for kind in volume.keys() - {"name"}} <= ADMITTED
-        for container in spec["containers"]:
+        for container in [*spec.get("initContainers", ()), *spec["containers"]]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert {"drop": ["ALL"]} == container["securityContext"]["capabilities"]
 
@@ -131,6 +136,39 @@ def test_services_and_policies_name_ports_that_their_pods_have(folder: Path) -> 
             component = each["spec"]["podSelector"].get("matchLabels", {}).get("app.kubernetes.io/component")
             for port in [port["port"] for rule in each["spec"].get("ingress", ()) for port in rule.get("ports", ())]:
                 assert all(port in ports for name, ports in named.items() if component in (None, name))
+
+
+def test_a_trainer_s_pod_has_a_sink_that_its_ranks_and_the_workers_reach(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with the trainer, listens to the ranks on loopback, and to workers at its pod's own name."""
+    for variable in [each for each in os.environ if each.startswith("PENSTOCK_")]:
+        monkeypatch.delenv(variable)
+    found = objects(folder / "overlays" / "jobset")
+    [job_set] = [each for each in found if each["kind"] == "JobSet"]
+    [template] = list(pods(job_set))
+    [sink], [trainer] = template["spec"]["initContainers"], template["spec"]["containers"]
+    assert "Always" == sink["restartPolicy"], "it would have to end before the trainer begins"
+    for variable in sink["env"]:
+        monkeypatch.setenv(variable["name"], value(variable, "train-node-0-1"))
+    command, *arguments = sink["args"]
+    settings = parse(SinkSettings, arguments, command)
+    assert ("node-1", "node-7") == (settings.name, settings.node)
+    assert "tcp://train-node-0-1.train:5556" == settings.advertise
+    assert {"PENSTOCK_SINK": settings.bind}.items() <= {
+        each["name"]: each.get("value") for each in trainer["env"]
+    }.items()
+    ports = {port["name"]: port["containerPort"] for port in sink["ports"]}
+    assert {
+        "results": int(settings.results.rpartition(":")[2]),
+        "health": int(settings.health.rpartition(":")[2]),
+    } == ports
+    [policy] = [each for each in found if each["kind"] == "NetworkPolicy"]
+    let_in = [port["port"] for rule in policy["spec"]["ingress"] for port in rule.get("ports", ())]
+    assert sorted(ports) == sorted(let_in)
+    mounts = {mount["name"]: mount["mountPath"] for mount in sink["volumeMounts"]}
+    assert settings.keys is not None
+    assert str(Path(settings.keys).parent) == mounts["sink-keys"]
 
 
 def test_autoscalers_follow_a_metric_that_the_ventilator_has(folder: Path) -> None:
