@@ -1,13 +1,13 @@
 """Batches for JAX: numpy arrays, or global arrays over a mesh of devices, in one process and in two."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.streams import held_ports
 
 from penstock.launcher.stack import LocalStack
 
@@ -66,10 +66,8 @@ def test_batches_are_sharded_over_the_devices_of_a_mesh(stack: LocalStack, tmp_p
 
 def test_two_processes_are_two_ranks(stack: LocalStack, tmp_path: Path) -> None:
     """Neither is told its rank: both compute the sums over global batches, and each item comes once."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    run([[stack.address, str(tmp_path), coordinator, "2", str(index)] for index in range(2)], devices=2)
+    with held_ports(1) as [port]:
+        run([[stack.address, str(tmp_path), f"127.0.0.1:{port}", "2", str(index)] for index in range(2)], devices=2)
     parts = [np.load(tmp_path / f"{index}.npz") for index in range(2)]
     assert np.array_equal(parts[0]["sums"], parts[1]["sums"])
     items = np.concatenate([part["items"] for part in parts])
