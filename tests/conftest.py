@@ -1,13 +1,22 @@
 """What every test may ask for. Owns the shared fixtures and the Hypothesis profile; knows no part of Penstock."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A shared machine stalls now and then: a slow example says nothing about the code, so no example has a deadline.
-settings.register_profile("penstock", deadline=None, print_blob=True)
+# A shared machine stalls now and then: a slow example says nothing about the code, so no example has a deadline, nor
+# has their making. DERANDOMIZE lets each test draw the same examples in every run: `.ci/run` sets it, for what it says
+# of a change must not depend on luck. All other runs go on looking for new ones.
+settings.register_profile(
+    "penstock",
+    deadline=None,
+    derandomize="DERANDOMIZE" in os.environ,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("penstock")
 
 # A shell lets what runs in its background ignore Ctrl-C, and so would the programs that it starts: tests that
