@@ -28,8 +28,12 @@ setup(
     ext_modules=[
         Extension(
             "penstock.worker.imaging._jpeg_regions",
-            ["worker/imaging/_jpeg_regions.c", "worker/imaging/compiled/_jpeg_entropy.c"],
-            depends=["worker/imaging/compiled/_jpeg_entropy.h"],
+            [
+                "worker/imaging/_jpeg_regions.c",
+                "worker/imaging/compiled/_jpeg_entropy.c",
+                "worker/imaging/compiled/_jpeg_planes.c",
+            ],
+            depends=["worker/imaging/compiled/_jpeg_entropy.h", "worker/imaging/compiled/_jpeg_planes.h"],
             extra_compile_args=["-O3"],
             libraries=["jpeg"],
             optional=True,

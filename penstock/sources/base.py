@@ -117,8 +117,8 @@ def count_classes(classes: Sequence[str], labels: npt.NDArray[np.int32]) -> dict
 class Known:
     """What the cache of decoded images knows of an item, or needs to know."""
 
-    #: The image from the cache; the item's content was not read then, and is empty.
-    pixels: npt.NDArray[np.uint8] | None = None
+    #: The image as the cache has it; the item's content was not read then, and is empty.
+    image: object = None
     #: Identity of the file that the content was read from; None: it must not be kept.
     identity: FileIdentity | None = None
 

@@ -11,7 +11,6 @@ import numpy as np
 from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.records import Item, Task
-from penstock.protocol.spec.operation import Pixels
 from penstock.protocol.spec.roots import is_url
 from penstock.protocol.spec.source import Source
 from penstock.protocol.storage.urls import Remote
@@ -54,14 +53,12 @@ class FileReader:
         except ItemError as error:
             return [error] * len(spans)
 
-    def find_or_read(self, task: Task, find: Callable[[str, FileIdentity], Pixels | None]) -> Loaded:
+    def find_or_read(self, task: Task, find: Callable[[str, FileIdentity], object]) -> Loaded:
         """Return each item's image if `find` has it for the item's name and its file's identity, else its bytes."""
         found = [self._find_or_read(item, find) for item in task.items]
         return replace(loaded(task, [content for content, _ in found]), known=[known for _, known in found])
 
-    def _find_or_read(
-        self, item: Item, find: Callable[[str, FileIdentity], Pixels | None]
-    ) -> tuple[bytes | ItemError, Known]:
+    def _find_or_read(self, item: Item, find: Callable[[str, FileIdentity], object]) -> tuple[bytes | ItemError, Known]:
         try:
             found = find_or_read(
                 self._root,
@@ -75,7 +72,7 @@ class FileReader:
             return error, Known()
         if isinstance(found, tuple):
             return found[0], Known(identity=found[1])
-        return b"", Known(pixels=found)
+        return b"", Known(image=found)
 
     def content(self, item: Item) -> bytes | ItemError:
         """Return one item's bytes."""

@@ -21,6 +21,7 @@
 #include <jpeglib.h>
 
 #include "compiled/_jpeg_entropy.h"
+#include "compiled/_jpeg_planes.h"
 
 /* 2.1 is the first with a 4:4:0 upsampling like today's; other libraries of this interface give other pixels. */
 #if !defined(LIBJPEG_TURBO_VERSION_NUMBER) || LIBJPEG_TURBO_VERSION_NUMBER < 2001000
@@ -326,7 +327,10 @@ done:
 #define TEXT_OF(value) #value
 #define TEXT(value) TEXT_OF(value)
 
-static PyMethodDef methods[] = {{"regions", regions, METH_VARARGS, regions_doc}, {NULL, NULL, 0, NULL}};
+static PyMethodDef methods[] = {{"regions", regions, METH_VARARGS, regions_doc},
+                                {"planes", planes, METH_VARARGS, planes_doc},
+                                {"colors", colors, METH_VARARGS, colors_doc},
+                                {NULL, NULL, 0, NULL}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_jpeg_regions", "Boxes of a baseline JPEG.", 0, methods,
                                         NULL, NULL, NULL, NULL};
 

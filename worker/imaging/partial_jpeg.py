@@ -20,13 +20,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg  # type: ignore[import-untyped]
 
 from penstock.protocol.errors import ItemError
+from penstock.protocol.spec.operation import Window
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -53,6 +54,11 @@ class Box(NamedTuple):
     left: int
     height: int
     width: int
+
+    @classmethod
+    def of(cls, window: Window) -> Self:
+        """Return a window as a box."""
+        return cls(window.y, window.x, window.height, window.width)
 
     @property
     def slices(self) -> tuple[slice, slice]:

@@ -224,12 +224,13 @@ class Pipeline:
 
         So an item fails with the same words, and at the same stage, whether there is a cache or not.
         """
-        content, known = work.loaded.contents[offset], work.loaded.known
+        content, start = work.loaded.contents[offset], perf_counter()
         if self._cache is None or not isinstance(content, bytes):
             return None
-        start = perf_counter()
+        known = work.loaded.known[offset] if work.loaded.known else None
         try:
-            pixels = self._cache.pixels(work.loaded.paths[offset], content, known[offset] if known else None)
+            sources = partial(self._rest.sources, offset=offset, epoch=work.task.epoch, item=int(work.keys[offset]))
+            pixels = self._cache.pixels(work.loaded.paths[offset], content, known, sources)
             made.decode_s += perf_counter() - start
             return None if pixels is None else self._write(self._rest, pixels, work, offset, place)
         except ItemError:
@@ -238,7 +239,7 @@ class Pipeline:
     def _content(self, work: "_Work", offset: int) -> "Content":
         """Return an item's content; it is read now if its image came from the cache and its samples failed."""
         known = work.loaded.known
-        if known and known[offset].pixels is not None and isinstance(self.reader, FileReader):
+        if known and known[offset].image is not None and isinstance(self.reader, FileReader):
             return self.reader.content(work.task.items[offset])
         return work.loaded.contents[offset]
 
@@ -253,8 +254,7 @@ class Pipeline:
             size = self._decoder.size(content) if self._in_parts else None
             sources = self._maker.sources(size, offset, epoch, key) if size else None
             if sources:
-                boxes = [Box(each.y, each.x, each.height, each.width) for each in sources]
-                return self._decoder.decode_parts(content, boxes, self._maker.reduction)
+                return self._decoder.decode_parts(content, [*map(Box.of, sources)], self._maker.reduction)
             return self._decoder.decode(content, self._least)
         finally:
             made.decode_s += perf_counter() - start

@@ -3,11 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
+
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec.axes import CHANNELS
 from penstock.sources.choice.mixture import MixtureSource
 from penstock.worker.imaging.cache.entry import HEADER_BYTES
-from penstock.worker.imaging.cache.prefix import fixed_steps, kept_size
+from penstock.worker.imaging.cache.prefix import fixed_steps, kept_bytes
+
+#: Pillow's number for halved colours (4:2:0).
+_HALVED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,8 @@ class ImageFile:
     jpeg: bool
     #: The part of a mixture that it belongs to.
     part: int = 0
+    #: Whether it is a baseline JPEG whose colours are halved along both sides.
+    halved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +62,28 @@ class CacheEstimate:
         return f"cache: {self.kept}{part}, {size}; {fits}"
 
 
+def has_halved_colors(image: Image.Image) -> bool:
+    """Return whether an image is a baseline JPEG whose colours are halved along both sides."""
+    baseline = isinstance(image, JpegImageFile) and not image.info.get("progressive")
+    return baseline and get_sampling(image) == _HALVED
+
+
 def estimate_cache(plan: StreamPlan, images: Sequence[ImageFile]) -> CacheEstimate:
     """Return the estimate for a stream, of whose images these were looked at."""
     settings, plans = plan.settings, dict(_plans_of_parts(plan))
     given = None if settings.cache is None else settings.cache.gb
     numbered = list(plans.values())
-    sizes = [kept_size(numbered[image.part], (image.height, image.width), jpeg=image.jpeg) for image in images]
+    sizes = [
+        kept_bytes(numbered[image.part], (image.height, image.width), jpeg=image.jpeg, halved=image.halved)
+        for image in images
+    ]
     kept = [size for size in sizes if size is not None]
     if not images:
         return CacheEstimate("nothing is kept: the source holds pixels, not image files", 0.0, 0, 0.0, given)
     if not kept:
         why = "nothing is kept: images are large, and other parts of them are decoded in every epoch"
         return CacheEstimate(why, 0.0, 0, 0.0, given)
-    channels = CHANNELS[settings.transform.color]
-    mean = sum(HEADER_BYTES + height * width * channels for height, width in kept) // len(kept)
+    mean = HEADER_BYTES + sum(kept) // len(kept)
     fraction = len(kept) / len(sizes)
     words = {name: _words(mine) for name, mine in plans.items()}
     alike = len({*words.values()}) == 1

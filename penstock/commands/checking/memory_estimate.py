@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from penstock.commands.checking.cache_estimate import ImageFile, estimate_cache
+from penstock.commands.checking.cache_estimate import ImageFile, estimate_cache, has_halved_colors
 from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import ENOUGH_TASKS, MOST_BLOCKS, StreamPlan
 from penstock.protocol.records import TaskKey
@@ -123,7 +123,7 @@ def _measure(content: bytes | npt.NDArray[np.uint8] | ItemError, part: int) -> _
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(content)) as image:
             pixels, kind = image.width * image.height, image.format
-            file = ImageFile(image.height, image.width, kind in ("JPEG", "MPO"), part)
+            file = ImageFile(image.height, image.width, kind in ("JPEG", "MPO"), part, has_halved_colors(image))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     return _Measured(len(content), pixels, usual_bytes(kind, pixels), file)

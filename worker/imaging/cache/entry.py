@@ -14,9 +14,9 @@ Pixels = npt.NDArray[np.uint8]
 
 #: Bytes of a key and of an identity.
 KEY_BYTES, IDENTITY_BYTES = 20, 32
-_MAGIC = b"PENSTKC1"
-#: Key, identity, height, width, channels, microseconds that the image took to make.
-_FIELDS = struct.Struct(f"<{KEY_BYTES}s{IDENTITY_BYTES}sIIIQ")
+_MAGIC = b"PENSTKC2"
+#: Key, identity, height, width, channels, `Entry.width`, microseconds that the image took to make.
+_FIELDS = struct.Struct(f"<{KEY_BYTES}s{IDENTITY_BYTES}sIIIIQ")
 _CHECKSUM_BYTES = 16
 _CHECKED_FROM = len(_MAGIC) + _CHECKSUM_BYTES
 #: Bytes before the pixels; a multiple of 64 keeps them aligned.
@@ -32,12 +32,14 @@ class Entry:
     pixels: Pixels
     #: Seconds that reading it from its source's bytes took when it was made: what a hit saves.
     made_s: float
+    #: If `pixels` are the planes of a picture (`planes.py`), its width; else 0.
+    width: int = 0
 
 
 def pack(key: bytes, identity: bytes, entry: Entry) -> tuple[bytes, Pixels]:
     """Return an entry's header and its pixels, one-dimensional, as they are written one after the other."""
     pixels = np.ascontiguousarray(entry.pixels)
-    fields = _FIELDS.pack(key, identity, *pixels.shape, int(entry.made_s * 1e6))
+    fields = _FIELDS.pack(key, identity, *pixels.shape, entry.width, int(entry.made_s * 1e6))
     checked = fields.ljust(HEADER_BYTES - _CHECKED_FROM, b"\0")
     flat = pixels.reshape(-1)
     digest = xxhash.xxh3_128(checked)
@@ -50,7 +52,7 @@ def unpack(content: Pixels, key: bytes, identity: bytes) -> Entry | None:
     if len(content) < HEADER_BYTES:
         return None
     header = content[:HEADER_BYTES].tobytes()
-    found_key, found_identity, height, width, channels, made_us = _FIELDS.unpack_from(header, _CHECKED_FROM)
+    found_key, found_identity, height, width, channels, real_width, made_us = _FIELDS.unpack_from(header, _CHECKED_FROM)
     size = HEADER_BYTES + height * width * channels
     if not header.startswith(_MAGIC) or (found_key, found_identity) != (key, identity):
         return None
@@ -59,4 +61,4 @@ def unpack(content: Pixels, key: bytes, identity: bytes) -> Entry | None:
     content = content[:size]  # a place is a little longer
     if xxhash.xxh3_128_digest(content[_CHECKED_FROM:].data) != header[len(_MAGIC) : _CHECKED_FROM]:
         return None
-    return Entry(content[HEADER_BYTES:].reshape(height, width, channels), made_us / 1e6)
+    return Entry(content[HEADER_BYTES:].reshape(height, width, channels), made_us / 1e6, real_width)

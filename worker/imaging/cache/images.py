@@ -11,19 +11,26 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import cast
 
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec.operation import Size, Window
 from penstock.protocol.storage.user_cache import SETTLED_S
 from penstock.sources.base import Known
 from penstock.sources.files import FileIdentity
 from penstock.worker.imaging.cache.entry import IDENTITY_BYTES, KEY_BYTES, Entry
+from penstock.worker.imaging.cache.planes import Painter, Planes, height_of
 from penstock.worker.imaging.cache.prefix import Prefix
 from penstock.worker.imaging.cache.store import Store
 from penstock.worker.imaging.decode import Decoder, Pixels
+from penstock.worker.imaging.partial_jpeg import Box
+
+#: What is kept of an item.
+Image = Pixels | Planes
 
 _IDENTITY = struct.Struct("<QQqq")
 #: Keys that are remembered.
@@ -73,6 +80,7 @@ class ImageCache:
         """Take a stream's plan, where its root lies, and the decoder of the thread that makes samples."""
         self._store, self._counts, self._settled_s = cache.store, cache.counts, cache.settled_s
         self._prefix = Prefix(plan, decoder)
+        self._painter = Painter()
         #: How many images it may have.
         self.items = plan.items
         #: Number of leading steps that images have gone through.
@@ -86,41 +94,53 @@ class ImageCache:
         self._keys: dict[str, bytes] = {}
         cache.store.add_user(self)
 
-    def find(self, name: str, identity: FileIdentity) -> Pixels | None:
+    def find(self, name: str, identity: FileIdentity) -> Image | None:
         """Return an item's image if the store has it for this identity of the item's file."""
         return self._find(name, _IDENTITY.pack(*identity))
 
-    def pixels(self, name: str, content: bytes, known: Known | None) -> Pixels | None:
+    def pixels(
+        self, name: str, content: bytes, known: Known | None, windows: Callable[[Size], Sequence[Window] | None]
+    ) -> Pixels | None:
         """Return an item's image: the one that `find` found, or made from its bytes, and kept.
 
-        None if images like this one are not kept: see `Prefix.make`. Raises ItemError.
+        `windows` returns the parts of an image of some size that count, None for all of it; elsewhere the pixels may be
+        anything. None if images like this one are not kept: see `Prefix.make`. Raises ItemError.
         """
+        image = self._image(name, content, known)
+        if not isinstance(image, Planes):
+            return image
+        parts = windows((image.height, image.width))
+        return self._painter.pixels(image, [*map(Box.of, parts)] if parts else None)
+
+    def _image(self, name: str, content: bytes, known: Known | None) -> Image | None:
         if known is None:
             digest = hashlib.blake2b(content, digest_size=IDENTITY_BYTES).digest()
             found = self._find(name, digest)
             return self._make(name, content, digest) if found is None else found
-        if known.pixels is not None:
-            return known.pixels
+        if known.image is not None:
+            return cast("Image", known.image)
         settled = known.identity is not None and _age_s(known.identity) > self._settled_s
         return self._make(name, content, _IDENTITY.pack(*known.identity) if known.identity and settled else None)
 
-    def _find(self, name: str, identity: bytes) -> Pixels | None:
+    def _find(self, name: str, identity: bytes) -> Image | None:
         began = perf_counter()
         entry = self._store.get(self.group, self._key(name), identity)
         if entry is None:
             return None
         self._counts.hit(entry.pixels.nbytes, entry.made_s - (perf_counter() - began))
-        return entry.pixels
+        return Planes(entry.pixels, height_of(len(entry.pixels)), entry.width) if entry.width else entry.pixels
 
-    def _make(self, name: str, content: bytes, identity: bytes | None) -> Pixels | None:
+    def _make(self, name: str, content: bytes, identity: bytes | None) -> Image | None:
         began = perf_counter()
-        pixels = self._prefix.make(content)
-        if pixels is None:
+        image = self._prefix.make(content)
+        if image is None:
             return None
         made_s = perf_counter() - began
-        kept = identity is not None and self._store.put(self.group, self._key(name), identity, Entry(pixels, made_s))
+        pixels, width = (image.rows, image.width) if isinstance(image, Planes) else (image, 0)
+        entry = Entry(pixels, made_s, width)
+        kept = identity is not None and self._store.put(self.group, self._key(name), identity, entry)
         self._counts.miss(pixels.nbytes if kept else 0)
-        return pixels
+        return image
 
     def _key(self, name: str) -> bytes:
         key = self._keys.get(name)

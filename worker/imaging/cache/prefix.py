@@ -4,8 +4,8 @@ That is decoding, and then `resize`; without it, the cut of a centred patch; or 
 draw no random numbers. `SteppedSamples` leaves such steps out; `FramedSamples` finds that an image has its size.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import astuple
 from typing import Any
 
 import cv2
@@ -16,11 +16,14 @@ from PIL import features
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.plan import StreamPlan
+from penstock.protocol.spec.axes import CHANNELS
 from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.step import Step
 from penstock.protocol.spec.transform import Transform
 from penstock.protocol.version import __version__
+from penstock.worker.imaging.cache.planes import EXTENSION, LEAST_WIDTH, PlaneDecoder, Planes, planes_shape
 from penstock.worker.imaging.decode import Decoder, Pixels
+from penstock.worker.imaging.orientation import jpeg_orientation
 from penstock.worker.imaging.partial_jpeg import MIN_PIXELS, Box
 from penstock.worker.imaging.patches import Cutter
 from penstock.worker.imaging.program import Program, Programmer
@@ -76,6 +79,31 @@ def kept_size(plan: StreamPlan, image: Size, *, jpeg: bool) -> Size | None:
     return None if in_parts else image
 
 
+def kept_bytes(plan: StreamPlan, image: Size, *, jpeg: bool, halved: bool) -> int | None:
+    """Return how many bytes are kept of an image of this size, or None; `halved`: the colours of a JPEG are."""
+    size, transform = kept_size(plan, image, jpeg=jpeg), plan.settings.transform
+    if size is None:
+        return None
+    in_planes = halved and image[1] >= LEAST_WIDTH and image[0] * image[1] <= most_in_planes(transform)
+    if in_planes and keeps_planes(plan):
+        return math.prod(planes_shape(*image))
+    return size[0] * size[1] * CHANNELS[transform.color]
+
+
+def keeps_planes(plan: StreamPlan) -> bool:
+    """Return whether JPEGs with halved colours are kept by their planes: where the whole decoded image is kept."""
+    transform = plan.settings.transform
+    whole = transform.resize is None and not _is_centred(transform)
+    steps = 0 if plan.settings.targets else fixed_steps(transform)
+    return EXTENSION is not None and transform.color == "rgb" and whole and not steps
+
+
+def most_in_planes(transform: Transform) -> int:
+    """Return the most pixels of an image that is kept by its planes."""
+    most = int(transform.max_megapixels * 1e6)
+    return min(most, MIN_PIXELS - 1) if transform.partial_decoding else most
+
+
 def _is_centred(transform: Transform) -> bool:
     """Return whether a sample is the centre of the decoded image, and nothing chooses among manipulations of it."""
     centred = transform.patch is not None and transform.patch.kind == "center"
@@ -109,6 +137,8 @@ class Prefix:
         self._least = (size.height, size.width) if size is not None and size.dct_scaling else None
         self._cutter = Cutter(plan.settings, plan.seed) if _is_centred(transform) else None
         self._in_parts = transform.partial_decoding and size is None
+        self._oriented = transform.exif_orientation
+        self._planes = PlaneDecoder(most_in_planes(transform)) if keeps_planes(plan) else None
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -120,15 +150,21 @@ class Prefix:
             told["resize"] = transform.resize.model_dump(mode="json")
         if self._cutter is not None and transform.patch is not None:
             told["patch"] = transform.patch.model_dump(mode="json")
+        if self._planes is not None:
+            told["planes"] = EXTENSION.LIBRARY
         told["steps"] = [step.model_dump(mode="json") for step in transform.all_steps[: self.steps]]
         return told
 
-    def make(self, content: bytes) -> Pixels | None:
+    def make(self, content: bytes) -> Pixels | Planes | None:
         """Return what a file's bytes become; None if that takes more work than its samples do without a cache.
 
         That is so for large JPEGs of which other parts are decoded in every epoch. The pixels stay valid until the
         decoder's next call. Raises ItemError.
         """
+        if self._planes is not None and not (self._oriented and jpeg_orientation(content) != 1):
+            planes = self._planes.decode(content)
+            if planes is not None:
+                return planes
         image = self._decoder.size(content) if self._in_parts else None
         if image is None:
             pixels = self._decoder.decode(content, self._least)
@@ -142,7 +178,7 @@ class Prefix:
             return None
         if windows is None:
             return self._finish(self._decoder.decode(content), program)
-        boxes = [Box(*astuple(window)) for window in windows]
+        boxes = [*map(Box.of, windows)]
         return self._finish(self._decoder.decode_parts(content, boxes), program)
 
     def _program(self, image: Size) -> Program | None:

@@ -3,17 +3,24 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from support.cache.pipelines import TRANSFORMS, cache_in, cached_plan
 from support.images import encode, picture
 from support.imaging.pipelines import make_task
 
-from penstock.commands.checking.cache_estimate import ImageFile, estimate_cache
+from penstock.commands.checking.cache_estimate import ImageFile, estimate_cache, has_halved_colors
 from penstock.worker.imaging.cache.folder import list_files, list_groups
 from penstock.worker.imaging.cache.hints import UNIT_BYTES
 from penstock.worker.imaging.pipeline import Pipeline
 
 #: Height and width of each image.
 SIZES = [(60, 80), (64, 64), (100, 40), (600, 700)]
+
+
+def looked_at(path: Path) -> ImageFile:
+    """Return what `penstock check` sees of an image."""
+    with Image.open(path) as image:
+        return ImageFile(image.height, image.width, jpeg=True, halved=has_halved_colors(image))
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -24,7 +31,7 @@ def test_the_estimate_is_what_is_kept(name: str, tmp_path: Path) -> None:
     for number, (height, width) in enumerate(SIZES):
         names.append(f"{number}.jpg")
         (tmp_path / names[-1]).write_bytes(encode(picture(number, 0, height, width)))
-    estimate = estimate_cache(plan, [ImageFile(height, width, jpeg=True) for height, width in SIZES])
+    estimate = estimate_cache(plan, [looked_at(tmp_path / name) for name in names])
     cache = cache_in(tmp_path / "cache")
     outcome = Pipeline(plan, {"photos": tmp_path}, cache=cache).run(make_task(names))
     kept = round(estimate.fraction * len(SIZES))

@@ -1,0 +1,95 @@
+"""The planes of a JPEG with halved colours: half as many bytes as its pixels, and what libjpeg would make of them.
+
+Most photos are such files. Their decoder has a level of luma for each pixel and one of each chroma for four pixels, and
+makes three bytes a pixel of them last. What is kept ends before that, and each epoch makes pixels of the parts that its
+samples show. The pixels are libjpeg-turbo's, to the last bit. Without the compiled extension, pixels are kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.worker.imaging.partial_jpeg import Box, load_extension
+
+Pixels = npt.NDArray[np.uint8]
+
+#: The compiled extension; None where it was not built.
+EXTENSION = load_extension()
+#: Columns of an MCU: rows of planes are as long as a multiple of it.
+_UNIT = 16
+#: Narrower pictures are upsampled otherwise.
+LEAST_WIDTH = 16
+_CHANNELS = 3
+_JPEG = b"\xff\xd8"
+
+
+def rows_of(height: int) -> int:
+    """Return how many rows the planes of a picture have: of luma, and of both chroma side by side."""
+    return height + (height + 1) // 2
+
+
+def height_of(rows: int) -> int:
+    """Return the height of a picture whose planes have so many rows."""
+    return rows * 2 // 3
+
+
+def planes_shape(height: int, width: int) -> tuple[int, int, int]:
+    """Return the shape of the planes of a picture."""
+    return rows_of(height), -(-width // _UNIT) * _UNIT, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Planes:
+    """A picture by its planes."""
+
+    #: As `planes_shape` has it.
+    rows: Pixels
+    height: int
+    width: int
+
+    def write(self, boxes: Sequence[Box] | None, out: Pixels) -> None:
+        """Write the pixels of the boxes, or all, to their places in `out`: height, width, 3. Others may change."""
+        parts = np.array(boxes or [Box(0, 0, self.height, self.width)], np.int32)
+        EXTENSION.colors(self.rows, self.width, parts, out)
+
+
+class Painter:
+    """Makes the pixels of pictures, one after the other."""
+
+    def __init__(self) -> None:
+        """Take no memory yet."""
+        self._room: Pixels = np.empty(0, np.uint8)
+
+    def pixels(self, planes: Planes, boxes: Sequence[Box] | None) -> Pixels:
+        """Return the pixels of a picture, valid until the next call; those outside of the boxes may be anything."""
+        size = planes.height * planes.width * _CHANNELS
+        if size > self._room.size:
+            self._room = np.empty(size, np.uint8)
+        out = self._room[:size].reshape(planes.height, planes.width, _CHANNELS)
+        planes.write(boxes, out)
+        return out
+
+
+class PlaneDecoder:
+    """Decodes JPEGs to planes, one after the other; for use by one thread at a time."""
+
+    def __init__(self, max_pixels: int) -> None:
+        """Take the most pixels that a picture may have."""
+        self._max_pixels = max_pixels
+        self._room: Pixels = np.empty(0, np.uint8)
+
+    def decode(self, data: bytes) -> Planes | None:
+        """Return a picture's planes, valid until the next call; None if it is no flawless JPEG with halved colours."""
+        if not data.startswith(_JPEG):
+            return None
+        found = EXTENSION.planes(data, self._room, self._max_pixels)
+        if found is not None and not found[2]:
+            self._room = np.empty(np.prod(planes_shape(found[0], found[1])), np.uint8)
+            found = EXTENSION.planes(data, self._room, self._max_pixels)
+        if found is None:
+            return None
+        height, width, _ = found
+        shape = planes_shape(height, width)
+        return Planes(self._room[: shape[0] * shape[1]].reshape(shape), height, width)
