@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 
 from penstock.bench.plots import COLORS, STYLE, save
 from penstock.bench.results import LOADERS, Candidate, Results, Run
+from penstock.protocol.runtime.cores import usable_cores
 
 #: Width of the longest bar in a terminal (characters).
 _BAR = 40
@@ -92,18 +93,28 @@ def cost_table(results: Results) -> list[str]:
     lines = [
         "## Processor time of a sample",
         "",
-        "In µs, by part. Ventilator, sink and trainer are one process each: the last column is the rate at which the",
-        "costliest of them fills a core, however many workers there are.",
+        "In µs, by part. Ventilator, sink and trainer are one process each: *full at* is the rate at which the",
+        "costliest of them fills a core, however many workers there are. *At most* is what all the costs allow on the",
+        f"{len(usable_cores())} cores of this machine: the least of workers ÷ *workers*, 1 ÷ each of the others, and",
+        "cores ÷ the sum. In a disturbed run, less is measured.",
         "",
-        "| | " + " | ".join(_PARTS) + " | full at, samples/s |",
-        "| --- |" + " ---: |" * (len(_PARTS) + 1),
+        "| | " + " | ".join(_PARTS) + " | full at, samples/s | at most | measured |",
+        "| --- |" + " ---: |" * (len(_PARTS) + 3),
     ]
     for each, cost in rows:
         alone = max((cost.get(part, 0.0) for part in _PARTS if part != "workers"), default=0.0)
         cells = [f"{cost[part]:.1f}" if part in cost else "too little to count" for part in _PARTS]
         full = f"{1e6 / alone:,.0f}" if alone else ""
-        lines.append("| " + " | ".join([str(each), *cells, full]) + " |")
+        most = f"{bound(cost, each.workers, len(usable_cores())):,.0f}"
+        lines.append("| " + " | ".join([str(each), *cells, full, most, f"{rate(results, each):,.0f}"]) + " |")
     return [*lines, ""]
+
+
+def bound(cost: Mapping[str, float], workers: int, cores: int) -> float:
+    """Return the most samples a second that costs (µs) allow; docs/benchmarks.md gives the formula."""
+    alone = [1e6 / us for part, us in cost.items() if part != "workers" and us]
+    among = [workers * 1e6 / us for part, us in cost.items() if part == "workers" and us]
+    return min([*alone, *among, cores * 1e6 / max(sum(cost.values()), 1e-9)])
 
 
 def costs(runs: Sequence[Run]) -> dict[str, float]:
