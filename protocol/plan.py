@@ -24,7 +24,7 @@ from penstock.protocol.spec.transform import Transform
 __all__ = ["FieldSchema", "StreamPlan", "Which", "default_task_items", "schema_before", "schema_of"]
 
 #: Batches that a trainer has ahead by default: at least so many, at most so many, and in between so much (bytes).
-LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 64, 8_000_000
+LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 128, 25_000_000
 
 #: Blocks that a window holds at most.
 MOST_BLOCKS = 4096
@@ -33,9 +33,10 @@ ENOUGH_TASKS = 16
 #: By default, a task has about so many bytes, and an epoch so many tasks or more, unless they had fewer than so many
 #: items. A task near this size costs little to hand over, compared with decoding, and still balances the load.
 _TASK_BYTES, _TASKS_AN_EPOCH, _FEW_ITEMS = 4_000_000, 64, 16
-#: Kinds of source whose items need no decoding, and how many times as large their tasks are: a byte takes a fifth of
-#: the time. By name, since all parts must agree on it, and one may run where the kind is not installed.
-_PIXELS, _TIMES_PIXELS = frozenset(("arrays", "hdf5")), 2
+#: Kinds of source whose items need no decoding, and how many times as many items and bytes their tasks have: an item
+#: takes a fiftieth of the time. By name, since all parts must agree on it, and one may run where the kind is not
+#: installed.
+_PIXELS, _TIMES_ITEMS, _TIMES_BYTES = frozenset(("arrays", "hdf5")), 2, 4
 #: Items that a source may have where some come several times in an epoch.
 _MOST_ITEMS = 2**40
 #: Which items of a task are meant: the one at an offset, those at some offsets, or all.
@@ -218,11 +219,12 @@ def default_task_items(stream: Stream, sample_bytes: int, items: int) -> int:
     """Return how many items make a task: `task_items`, or by size, nested with the mix window.
 
     By size: about 4 MB of samples, but no more than a 64th of the epoch's items, so that the first batch is there soon,
-    all workers have work and a lost task is little; yet at least 16 items, where 4 MB hold them. Twice as much where
-    nothing is decoded. Whole batches where that comes near: a batch of one task's samples is passed on as it lies.
+    all workers have work and a lost task is little; yet at least 16 items, where 4 MB hold them. Twice as many items
+    and four times the bytes where nothing is decoded. Whole batches where that comes near: a batch of one task's
+    samples is passed on as it lies.
     """
-    times = _TIMES_PIXELS if stream.source.kind_name in _PIXELS else 1
-    target_bytes = times * _TASK_BYTES
+    times, times_bytes = (_TIMES_ITEMS, _TIMES_BYTES) if stream.source.kind_name in _PIXELS else (1, 1)
+    target_bytes = times_bytes * _TASK_BYTES
     by_bytes = max(1, target_bytes // (sample_bytes * stream.patches))
     wanted = stream.task_items or min(1024 * times, by_bytes, max(_FEW_ITEMS, times * items // _TASKS_AN_EPOCH))
     batch_items = stream.batch_size // math.gcd(stream.batch_size, stream.patches)

@@ -76,8 +76,8 @@ class Stream(Model):
     """Keep decoded images on each worker's host, such as `{ gb = 40 }`; without it, each epoch decodes them again."""
     task_items: int | None = Field(default=None, ge=1, le=4096)
     """Items in a task; default: about 4 MB of samples, but at most a 64th of the epoch's items (or 16 items, if that is
-    more), whole batches where that comes near; twice as many of `arrays` and `hdf5`, where nothing is decoded. Rounded
-    so that tasks and mix windows nest."""
+    more), whole batches where that comes near; twice as many items and four times the bytes of
+    `arrays` and `hdf5`, where nothing is decoded. Rounded so that tasks and mix windows nest."""
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Stream":
