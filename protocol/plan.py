@@ -34,7 +34,7 @@ ENOUGH_TASKS = 16
 #: items. A task near this size costs little to hand over, compared with decoding, and still balances the load.
 _TASK_BYTES, _TASKS_AN_EPOCH, _FEW_ITEMS = 4_000_000, 64, 16
 #: Kinds of source whose items need no decoding, and how many times as many items and bytes their tasks have: an item
-#: takes a fiftieth of the time. By name, since all parts must agree on it, and one may run where the kind is not
+#: takes a small part of the time. By name, since all parts must agree on it, and one may run where the kind is not
 #: installed.
 _PIXELS, _TIMES_ITEMS, _TIMES_BYTES = frozenset(("arrays", "hdf5")), 2, 4
 #: Items that a source may have where some come several times in an epoch.

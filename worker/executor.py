@@ -18,6 +18,7 @@ from penstock.protocol.transport.sockets import Hub
 from penstock.sources.base import Loaded
 from penstock.worker.counters import Counters
 from penstock.worker.imaging.pipeline import Outcome
+from penstock.worker.resting import Resting
 from penstock.worker.sink_links import Cut, Delivery, SinkLinks, count_samples
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 _READ_AHEAD = 2
 #: Longest time (s) that a thread waits before it checks whether it should stop.
 _TURN_S = 0.2
-#: Longest time (s) for which the loop may leave messages unread, and how many times as long as reading a task making it
-#: must take then: its next files are asked for later.
-_REST_S, _TIMES_READING = 0.1, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,7 @@ class Executor:
         self._sending: TaskKey | None = None
         #: Seconds that the last task took to read, and to make.
         self._read_s = self._make_s = 0.0
+        self._resting = Resting()
         self._threads = [
             threading.Thread(target=self._guard, args=(part,), name=name, daemon=True)
             for name, part in (("reader", self._read), ("decoder", self._decode))
@@ -120,15 +119,20 @@ class Executor:
             done.append(self._done.popleft())
         return tuple(done)
 
-    def rest_s(self) -> float:
-        """Return for how many seconds the loop may leave messages unread; 0: not at all.
+    def rest(self, now: float) -> tuple[float, float]:
+        """Return until when the loop may leave messages unread, and when it must turn at the latest (monotonic s)."""
+        self._resting.stop()  # before the look at what is done: the other thread looks at the rest after adding to it
+        if self._done:
+            return now, now
+        until = self._resting.begin(now, self._read_s, self._make_s) if self._loaded else now
+        return until, self._resting.turn_at
 
-        So while the next task waits to be made, and files are read much faster than images are made of them: then more
-        tasks are not needed before this one is done, and of that `Hub.wake` tells the loop. Each of its turns takes the
-        interpreter's lock from the thread that makes samples.
-        """
-        rests = self._loaded and not self._done and self._make_s > _TIMES_READING * self._read_s
-        return _REST_S if rests else 0.0
+    def _report(self, done: Done) -> None:
+        """Let the loop report a task that is done: at once, or at the end of its rest if it has enough others."""
+        self._done.append(done)
+        left = len(self._loaded) + len(self._queued) + (self._loading is not None)
+        if self._resting.ends(time.monotonic(), left):
+            self._hub.wake()
 
     def stats(self, now: float) -> WorkerStats:
         """Return the worker's statistics, including the task that runs now."""
@@ -232,8 +236,7 @@ class Executor:
                     self._hub.tracer.made(loaded.task.key, timings, sending_since + send_s)
                 items, failures = len(loaded.contents.items), len(outcome.failures)
                 self.counters.add(timings, outcome.arrays, items, failures, near_bytes)
-                self._done.append(Done(key=loaded.task.key, timings=timings))
-                self._hub.wake()
+                self._report(Done(key=loaded.task.key, timings=timings))
         finally:
             links.close(linger_s=2.0)
 

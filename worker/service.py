@@ -138,15 +138,15 @@ class Worker:
         self._decoded.log_notes()
         self._kept_shards.log_notes(self._pipelines.values())
         self.observed = self._core.observe(now)
-        self._service.rest_until(now + self._executor.rest_s())
+        rest_until, turn_at = self._executor.rest(now)
+        self._service.rest_until(rest_until)
         greet_at = self._ventilator.greet(self._core.hello, now, self._core.live.intervals.heartbeat_s)
-        return min(self._core.next_timer(), greet_at)
+        return min(self._core.next_timer(), greet_at, turn_at)
 
     def status(self) -> dict[str, object]:
         """Return what `/healthz` shows."""
         seen = self.observed
-        why = "" if seen.welcomed else f"waiting for the ventilator at {self._settings.ventilator}"
-        why = seen.blocked or why
+        why = seen.blocked or ("" if seen.welcomed else f"waiting for the ventilator at {self._settings.ventilator}")
         return {"ready": not why, "why": why, "held": seen.held}
 
     def close(self) -> None:

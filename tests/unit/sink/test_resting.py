@@ -30,9 +30,9 @@ def flowing(
     return harness, resting
 
 
-def test_messages_wait_for_a_quarter_of_what_the_trainer_has_credit_for() -> None:
-    """At 25 batches a second and credit for eight, a rest is a quarter of 0.32 s."""
-    harness, resting = flowing(8)
+def test_messages_wait_for_a_third_of_what_the_trainer_has_credit_for() -> None:
+    """At 25 batches a second and credit for six, a rest is a third of 0.24 s."""
+    harness, resting = flowing(6)
     assert pytest.approx(0.08, rel=0.05) == rest(harness, resting)
 
 
@@ -44,9 +44,9 @@ def test_no_rest_is_longer_than_a_tenth_of_a_second() -> None:
 
 def test_a_small_window_allows_short_rests_only() -> None:
     """Else the ventilator would hear too late of what may be leased."""
-    harness, resting = flowing(100, window_samples=240)
+    harness, resting = flowing(100, window_samples=120)
     rounds = harness.plans["train"].window() / 4
-    assert pytest.approx(min(0.1, rounds / 32 / 25), rel=0.05) == rest(harness, resting)
+    assert pytest.approx(min(0.1, rounds / 16 / 25), rel=0.05) == rest(harness, resting)
     assert rest(harness, resting) < 0.1
 
 
