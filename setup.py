@@ -17,7 +17,7 @@ def _loops(name: str) -> Extension:
     return Extension(
         f"penstock.worker.imaging.compiled.{name}",
         [f"{folder}/{name}.c"],
-        depends=[f"{folder}/_image.h"],
+        depends=[f"{folder}/_image.h", f"{folder}/_resampling_rows.h"],
         extra_compile_args=_LOOPS,
         optional=True,
         py_limited_api=True,

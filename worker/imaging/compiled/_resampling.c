@@ -6,9 +6,6 @@
 #include "_image.h"
 
 #include <math.h>
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
 
 enum { PRECISION = 22, HALF = 1 << (PRECISION - 1) }; /* fraction bits of a weight; what rounds a sum */
 
@@ -73,101 +70,11 @@ static int set_axis(Axis *axis, int from, int to, int filter) {
   return status;
 }
 
-static u8 level(int32_t sum) {
-  sum >>= PRECISION;
-  sum = sum < 0 ? 0 : sum;
-  return (u8)(sum > 255 ? 255 : sum);
-}
-
-/* Resample each row. */
-static void across(const u8 *in, size_t stride, int rows, const Axis *axis, u8 *out, size_t step) {
-  for (int y = 0; y < rows; y++, in += stride, out += step) {
-    u8 *to = out;
-    for (int x = 0; x < axis->count; x++, to += CHANNELS) {
-      const u8 *at = in + (size_t)axis->starts[x] * CHANNELS;
-      const int32_t *weights = axis->weights + (size_t)x * (size_t)axis->taps;
-      int32_t red = HALF, green = HALF, blue = HALF;
-      for (int k = 0; k < axis->lengths[x]; k++, at += CHANNELS) {
-        red += at[0] * weights[k];
-        green += at[1] * weights[k];
-        blue += at[2] * weights[k];
-      }
-      to[0] = level(red);
-      to[1] = level(green);
-      to[2] = level(blue);
-    }
-  }
-}
-
-#ifdef __x86_64__
-enum { GROUP = 4, LOW_BITS = 12 };
-
-/* Write each weight as a high and a low part of 16 bits, four times for the four channels of a pair of pixels; two pairs
-   a group. All pixels get as many groups as the longest needs, so that the processor foresees the end of their sums. */
-static __m256i *grouped(const Axis *axis, int groups) {
-  int16_t *all = aligned_alloc(sizeof(__m256i), sizeof(__m256i) * 2 * (size_t)groups * (size_t)axis->count);
-  for (int i = 0; all != NULL && i < axis->count * groups * GROUP; i++) {
-    int x = i / (groups * GROUP), k = i % (groups * GROUP);
-    int32_t weight = k < axis->lengths[x] ? axis->weights[(size_t)x * (size_t)axis->taps + (size_t)k] : 0;
-    int16_t *to = all + (size_t)(i / GROUP) * 32 + (k % GROUP) / 2 * 8 + k % 2;
-    for (int channel = 0; channel < 4; channel++) {
-      to[2 * channel] = (int16_t)(weight >> LOW_BITS);
-      to[16 + 2 * channel] = (int16_t)(weight & ((1 << LOW_BITS) - 1));
-    }
-  }
-  return (__m256i *)all;
-}
-
-/* The same, four pixels of the source at once. `line` has room for what is read beyond a row, which counts nothing. */
-__attribute__((target("avx2"))) static void across_avx2(const u8 *in, size_t stride, int rows, int width, const Axis *axis,
-                                                        int groups, const __m256i *weights, u8 *line, u8 *out, size_t step) {
-  const __m256i pairs = _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, /* the first two pixels */
-                                         6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
-  const __m128i half = _mm_set1_epi32(HALF);
-  for (int y = 0; y < rows; y++, in += stride, out += step) {
-    const __m256i *weight = weights;
-    u8 *to = out;
-    memcpy(line, in, (size_t)width * CHANNELS);
-    for (int x = 0; x < axis->count; x++, to += CHANNELS) {
-      const u8 *at = line + (size_t)axis->starts[x] * CHANNELS;
-      __m256i high = _mm256_setzero_si256(), low = high;
-      for (int k = 0; k < groups; k++, at += GROUP * CHANNELS, weight += 2) {
-        __m256i pixels = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)at)), pairs);
-        high = _mm256_add_epi32(high, _mm256_madd_epi16(pixels, weight[0]));
-        low = _mm256_add_epi32(low, _mm256_madd_epi16(pixels, weight[1]));
-      }
-      high = _mm256_add_epi32(_mm256_slli_epi32(high, LOW_BITS), low);
-      __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
-      sum = _mm_srai_epi32(_mm_add_epi32(sum, half), PRECISION);
-      sum = _mm_packs_epi32(sum, sum);
-      int32_t pixel = _mm_cvtsi128_si32(_mm_packus_epi16(sum, sum));
-      memcpy(to, &pixel, x < axis->count - 1 ? sizeof pixel : CHANNELS);
-    }
-  }
-}
-#endif
-
-/* Resample each row the fastest way; return -1 without memory. */
-static int crossed(const u8 *in, size_t stride, int rows, int width, const Axis *axis, u8 *out, size_t step) {
-#ifdef __x86_64__
-  if (__builtin_cpu_supports("avx2")) {
-    int groups = (axis->longest + GROUP - 1) / GROUP;
-    __m256i *weights = grouped(axis, groups);
-    u8 *line = calloc((size_t)(width + GROUP * (groups + 1)), CHANNELS);
-    if (weights && line) across_avx2(in, stride, rows, width, axis, groups, weights, line, out, step);
-    int status = weights && line ? 0 : -1;
-    free(weights);
-    free(line);
-    return status;
-  }
-#endif
-  across(in, stride, rows, axis, out, step);
-  return (void)width, 0;
-}
+#include "_resampling_rows.h"
 
 /* Resample each column of `row` bytes a line; `sums` has room for a line. */
 ANY_PROCESSOR
-static void down(const u8 *in, size_t stride, size_t row, const Axis *axis, int32_t *sums, u8 *out, size_t step) {
+static void down_plain(const u8 *in, size_t stride, size_t row, const Axis *axis, int32_t *sums, u8 *out, size_t step) {
   for (int y = 0; y < axis->count; y++, out += step) {
     const u8 *at = in + stride * (size_t)axis->starts[y];
     const int32_t *weights = axis->weights + (size_t)y * (size_t)axis->taps;
@@ -178,6 +85,16 @@ static void down(const u8 *in, size_t stride, size_t row, const Axis *axis, int3
     }
     for (size_t x = 0; x < row; x++) out[x] = level(sums[x]);
   }
+}
+
+static void down(const u8 *in, size_t stride, size_t row, const Axis *axis, int32_t *sums, u8 *out, size_t step) {
+#ifdef __x86_64__
+  if (level_of_vectors() >= 3 && axis->longest <= MOST_LINES) {
+    down_avx512(in, stride, row, axis, out, step);
+    return;
+  }
+#endif
+  down_plain(in, stride, row, axis, sums, out, step);
 }
 
 /* Return -1 without memory. A pass along a side that keeps its length is left out: all its weights would be 1. */
@@ -288,7 +205,19 @@ static PyObject *sample(PyObject *module, PyObject *args) {
   return Py_NewRef(Py_None);
 }
 
-static PyMethodDef methods[] = {{"resize", resize, METH_VARARGS, resize_doc}, {"sample", sample, METH_VARARGS, sample_doc}, {0}};
+PyDoc_STRVAR(limit_vectors_doc, "limit_vectors(most) -> int\n\n"
+                                "Let `resize` use vectors up to 1 (none), 2 (AVX2) or 3 (AVX-512), for tests; return which it has.");
+
+static PyObject *limit_vectors(PyObject *module, PyObject *args) {
+  (void)module;
+  if (!PyArg_ParseTuple(args, "i:limit_vectors", &most_vectors)) return NULL;
+  return PyLong_FromLong(level_of_vectors());
+}
+
+static PyMethodDef methods[] = {{"resize", resize, METH_VARARGS, resize_doc},
+                                {"sample", sample, METH_VARARGS, sample_doc},
+                                {"limit_vectors", limit_vectors, METH_VARARGS, limit_vectors_doc},
+                                {0}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_resampling", "Pillow's resampling.", 0, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__resampling(void) { return PyModule_Create(&definition); }

@@ -1,12 +1,13 @@
 """The compiled loops give the bytes of Pillow, and of what is done without them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.images import Pixels, picture
 
+from penstock.worker.imaging.bicubic import height_first
 from penstock.worker.imaging.compiled import loops
 from penstock.worker.imaging.operations.color import blending, enhance
 from penstock.worker.imaging.operations.geometry.affine import affine_matrix
@@ -55,9 +56,20 @@ def test_colours_are_changed_alike_without_the_loops(name: str, monkeypatch: pyt
         assert np.array_equal(before, pixels)
 
 
+@pytest.fixture(params=[1, 2, 3], ids=["plain", "avx2", "avx512"])
+def vectors(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Let the loops use no vectors, those of AVX2, or those of AVX-512 as well; skip what this processor lacks."""
+    if request.param != loops.RESAMPLING.limit_vectors(request.param):
+        loops.RESAMPLING.limit_vectors(3)
+        pytest.skip("this processor has no such vectors")
+    yield request.param
+    loops.RESAMPLING.limit_vectors(3)
+
+
+@pytest.mark.usefixtures("vectors")
 @pytest.mark.parametrize("filter_", ["box", "bilinear", "bicubic"])
 def test_images_are_resized_as_pillow_does(filter_: str) -> None:
-    """Larger, smaller, one of both, by factors near 1 and far from it, from views too."""
+    """Larger, smaller, one of both, by factors near 1 and far from it, from views too, with any vectors."""
     rng = np.random.default_rng(7)
     for turn in range(120):
         limits = rng.choice([5, 40, 260], 4)
@@ -67,6 +79,29 @@ def test_images_are_resized_as_pillow_does(filter_: str) -> None:
         resample = Image.Resampling[filter_.upper()]
         expected = np.asarray(Image.fromarray(pixels).resize((to_width, to_height), resample))
         assert np.array_equal(expected, resize_pillow(pixels, filter_, (to_height, to_width))), pixels.shape
+
+
+@pytest.mark.usefixtures("vectors")
+def test_a_resized_image_leaves_the_memory_behind_it_alone() -> None:
+    """Vectors write whole pixels of the last rows only, and what lies beyond the source's rows counts nothing."""
+    rng = np.random.default_rng(8)
+    for height, width, to_height, to_width in (
+        (9, 30, 7, 13),
+        (1, 5, 1, 3),
+        (40, 17, 11, 33),
+        (90, 4, 22, 2),
+        (3, 400, 3, 25),
+    ):
+        around = rng.integers(0, 256, (height + 4, width + 9, 3), np.uint8)
+        out = np.full((to_height + 2, to_width, 3), 77, np.uint8)
+        first = height_first((height, width), (to_height, to_width))
+        found = []
+        for noise in (around, 255 - around):
+            noise[2:-2, 4:-5] = around[2:-2, 4:-5]
+            loops.RESAMPLING.resize(noise[2:-2, 4:-5], out[1:-1], 1, first)
+            found.append(out.copy())
+        assert np.array_equal(found[0], found[1]), width
+        assert np.all(out[[0, -1]] == 77), width
 
 
 @pytest.mark.parametrize("fill", [(0, 0, 0), (9, 8, 7)])
