@@ -13,6 +13,8 @@ from support.streams import until
 
 import penstock
 from penstock.commands.keys import main as keys
+from penstock.observe.status_client import Onlooker
+from penstock.protocol.messages import Snapshot
 from penstock.trainer.client.feed import Feed
 
 
@@ -29,6 +31,16 @@ class Swarm:
         return penstock.connect(
             address, "train", rank=rank, world_size=ranks, prefetch=2, keys=bundle, timeout_s=COMMAND_S
         )
+
+    def look(self, *hosts: str) -> Snapshot:
+        """Return what the ventilator knows, which runs on this machine or on one of these hosts."""
+        addresses = ",".join(f"tcp://{host}:{self.status_port}" for host in ("127.0.0.1", *hosts))
+        with Onlooker(addresses, str(self.bundles / "trainer.keys"), COMMAND_S) as onlooker:
+            return onlooker.look()
+
+    def has(self, workers: int) -> None:
+        """Wait until the ventilator knows so many workers."""
+        until(lambda: workers == len(self.look().workers), f"{workers} workers", COMMAND_S)
 
     def scale(self, workers: int) -> None:
         """Let the swarm run a number of workers."""
@@ -77,6 +89,8 @@ class SecondNode:
 
     #: Addresses of this machine and of the node, on a network of their own.
     HERE, THERE = "10.214.7.1", "10.214.7.2"
+    #: What it calls itself, unlike this machine.
+    HOST = "penstock-second"
     _LINKS = ("penstock-swarm0", "penstock-swarm1")
 
     def __init__(self, folder: Path) -> None:
@@ -101,7 +115,8 @@ class SecondNode:
 
     def _join(self) -> None:
         here, there = self._LINKS
-        command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        command = ["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+        command += ["sh", "-c", 'hostname "$0" && exec "$@"', self.HOST]
         engine = ["dockerd", f"--host={self.host}", f"--data-root={self._folder}/data", "--mtu=1400"]
         engine += [f"--exec-root={self._folder}/exec", f"--pidfile={self._folder}/docker.pid"]
         with (self._folder / "engine.log").open("ab") as log:

@@ -41,7 +41,8 @@ def swarm(root: Path, images: tuple[str, ...], node: None, data: Path, spec: Pat
 def test_a_swarm_trains_through_kills_scaling_and_a_rollout(swarm: Swarm, reference: list[Batch]) -> None:
     """Two epochs while workers come and go, while a container of each kind is killed and the workers are rolled out.
 
-    The first worker is brought by `penstock autoscale`; the bytes are those of an undisturbed local run.
+    The first worker is brought by `penstock autoscale`; the bytes are those of an undisturbed local run. Workers that
+    are replaced or scaled away say goodbye: they drain.
     """
     apply = f"docker service scale --detach {swarm.name}_worker={{workers}}"
     address, bundle = f"tcp://127.0.0.1:{swarm.status_port}", swarm.bundles / "trainer.keys"
@@ -68,12 +69,17 @@ def test_a_swarm_trains_through_kills_scaling_and_a_rollout(swarm: Swarm, refere
         for part in ("worker", "sink", "ventilator"):
             swarm.kill(part)
             got += take(feed, 6)
+        swarm.has(3)
         old = set(swarm.containers("worker"))
         change("update", "--force", "--detach", f"{swarm.name}_worker")
         got += take(feed, 6)
         until(lambda: not old & set(swarm.containers("worker")), "other workers than before", COMMAND_S)
+        swarm.has(3)
         swarm.scale(1)
         got += take(feed, ALL - len(got))
+        until(
+            lambda: swarm.look().lost.get("worker left", 0) >= len(old) + 2, "the goodbye of all that went", COMMAND_S
+        )
     assert digest(reference) == digest(got)
 
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 import shutil
+import socket
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -43,7 +44,10 @@ def references(spec: Path, data: Path) -> list[str]:
 def test_each_node_has_a_sink_for_its_rank(
     second: SecondNode, root: Path, data: Path, spec: Path, tmp_path: Path, references: list[str]
 ) -> None:
-    """Each rank gets from the sink of its node what one sink would give it, though one of them is killed."""
+    """Each rank gets from the sink of its node what one sink would give it, though one of them is killed.
+
+    Workers know the node that they run on, and make samples for the sink there.
+    """
     with deployed(root, tmp_path, DATA=data, SPEC=spec, WORKERS=2, SINKS=RANKS) as swarm:
         hosts = ("127.0.0.1", second.THERE)
         with swarm.feed(hosts[0], 0, RANKS) as one, swarm.feed(hosts[1], 1, RANKS) as other:
@@ -51,6 +55,13 @@ def test_each_node_has_a_sink_for_its_rank(
             got = list(itertools.islice(rounds, 4))
             swarm.kill("sink")
             got += rounds
+        names = {worker.host for worker in swarm.look(second.THERE).workers}
+        assert {socket.gethostname(), second.HOST} == names
+        until(
+            lambda: all(worker.stats.near_bytes for worker in swarm.look(second.THERE).workers),
+            "workers to make samples for the sink of their node",
+            COMMAND_S,
+        )
     assert references == [digest(batches) for batches in zip(*got, strict=True)]
 
 
