@@ -4,7 +4,6 @@ Real processes, with items among them that fail; sinks are killed, stopped and r
 """
 
 import hashlib
-import os
 import signal
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -85,8 +84,9 @@ def reference(spec: dict[str, Any]) -> list[list[str]]:
 
 
 def kill(stack: LocalStack, name: str, number: int = signal.SIGKILL) -> None:
-    """End a process; the supervisor starts another one in its place."""
-    os.kill(stack.children[name].process.pid, number)
+    """End a process, once it runs again after an earlier end; the supervisor starts another one in its place."""
+    until(lambda: stack.children[name].process.poll() is None, f"{name} to run")
+    stack.children[name].process.send_signal(number)
 
 
 def test_a_killed_sink_costs_no_sample(spec: dict[str, Any], reference: list[list[str]]) -> None:
