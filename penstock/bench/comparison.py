@@ -28,6 +28,12 @@ def is_timed(run: Run, row: Mapping[str, float]) -> bool:
     return run.began_s < row["time_s"] <= run.ended_s
 
 
+def cores_used(run: Run) -> float:
+    """Return the mean processor seconds a second of all its processes while batches were timed."""
+    rows = timed(run)
+    return sum(value for row in rows for name, value in row.items() if name.endswith("_cores")) / max(1, len(rows))
+
+
 def compared(results: Results) -> list[Candidate]:
     """Return the candidates to compare if other loaders ran: those of them that have runs."""
     found = [each for each in results.candidates if results.of(each)]
@@ -44,6 +50,12 @@ def ratio(results: Results, other: Candidate) -> float | None:
     ours = {run.round: run.samples_per_s for run in results.of(Candidate("penstock", other.workers))}
     ratios = [ours[run.round] / run.samples_per_s for run in results.of(other) if run.round in ours]
     return statistics.median(ratios) if ratios else None
+
+
+def spent(results: Results, candidate: Candidate) -> str:
+    """Return the median processor time of a sample (µs) in all of a candidate's processes; nothing without runs."""
+    found = [1e6 * cores_used(run) / run.samples_per_s for run in results.of(candidate) if run.samples]
+    return f"{statistics.median(found):,.0f}" if found else ""
 
 
 def comparison_chart(results: Results) -> list[str]:
@@ -73,14 +85,18 @@ def comparison_table(results: Results) -> list[str]:
         "All of them make the same pixels, by Penstock's own kernel. PyTorch's DataLoader calls it once an item, in as",
         "many processes, and collects tensors; tf.data calls it in as many threads of one Python process, which share",
         "its interpreter. With operations of their own, either may be faster or slower, and the pixels would differ.",
-        "Neither sets bad items apart, or goes on exactly where it stopped. Ratios are of the same round.",
+        "Neither sets bad items apart, or goes on exactly where it stopped. Ratios are of the same round. The last",
+        "two columns are the processor time of a sample in all processes together, theirs and ours: where other",
+        "programs ran meanwhile, these say more than the clock.",
         "",
-        "| | samples/s | Penstock with as many workers |",
-        "| --- | ---: | ---: |",
+        "| | samples/s | Penstock with as many workers | µs a sample | Penstock's |",
+        "| --- | ---: | ---: | ---: | ---: |",
     ]
     for each in others:
+        ours = Candidate("penstock", each.workers)
         against = ratio(results, each)
-        lines.append(f"| {each} | {rate(results, each):,.0f} | {f'{against:.2f} ×' if against else ''} |")
+        cells = [f"{rate(results, each):,.0f}", f"{against:.2f} ×" if against else "", spent(results, each)]
+        lines.append("| " + " | ".join([str(each), *cells, spent(results, ours)]) + " |")
     return [*lines, ""]
 
 

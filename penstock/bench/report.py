@@ -11,7 +11,15 @@ from itertools import pairwise
 from pathlib import Path
 
 from penstock.bench import amdahl, machine
-from penstock.bench.comparison import compared, comparison_table, cost_table, draw_comparison, is_timed, timed
+from penstock.bench.comparison import (
+    compared,
+    comparison_table,
+    cores_used,
+    cost_table,
+    draw_comparison,
+    is_timed,
+    timed,
+)
 from penstock.bench.plots import MOST_ROUNDS, draw_durations, draw_speed_ups, draw_usage
 from penstock.bench.results import BenchSettings, Candidate, Results, Run
 from penstock.protocol.runtime.cores import usable_cores
@@ -138,7 +146,7 @@ def _table(results: Results) -> list[str]:
                     f"{statistics.median(ratios):.2f} ×" if ratios else "",
                     f"{statistics.median(run.first_batch_s for run in runs):.1f}",
                     _median(run.step_median_ms for run in runs) + " (" + _median(run.step_p95_ms for run in runs) + ")",
-                    _median(_cores_used(run) for run in runs),
+                    _median(cores_used(run) for run in runs),
                 ]
             )
         )
@@ -162,12 +170,6 @@ def _median(values: Iterable[float]) -> str:
 
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _cores_used(run: Run) -> float:
-    """Return the mean processor seconds a second of all its processes while batches were timed."""
-    rows = timed(run)
-    return sum(value for row in rows for name, value in row.items() if name.endswith("_cores")) / max(1, len(rows))
 
 
 def _law_in_words(results: Results, law: amdahl.Amdahl | None) -> str:
@@ -256,7 +258,7 @@ def _run_row(run: Run) -> dict[str, object]:
         "first_batch_s": round(run.first_batch_s, 3),
         "step_median_ms": round(run.step_median_ms, 3),
         "step_p95_ms": round(run.step_p95_ms, 3),
-        "cores_used": round(_cores_used(run), 3),
+        "cores_used": round(cores_used(run), 3),
         "memory_mb": round(memory, 1),
     }
     rows = timed(run)

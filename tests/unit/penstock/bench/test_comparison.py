@@ -38,10 +38,13 @@ def compared(rounds: int) -> Results:
 
 
 def test_a_report_compares_loaders_in_words_and_in_a_picture(tmp_path: Path) -> None:
-    """Ratios are of the same round and the same number of workers; the picture is one of several lines."""
+    """Ratios are of the same round and the same number of workers; the picture is one of several lines.
+
+    Of 1.7 cores, a sample takes 1,932 µs at 880 samples a second, and 1,545 at ours.
+    """
     write_report(compared(3), tmp_path)
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "| DataLoader, 2 processes | 880 | 1.25 × |" in text
+    assert "| DataLoader, 2 processes | 880 | 1.25 × | 1,932 | 1,545 |" in text
     assert "| tf.data, 1 thread | 550 | 2.00 × |" in text
     assert "](comparison.png)" in text
     pixels = np.asarray(Image.open(tmp_path / "comparison.png").convert("RGB"))
