@@ -47,10 +47,11 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(photos: Path) -> Generator[LocalStack]:
-    """Run two workers and a second stream without a reader."""
-    spec = make_spec(photos, train=make_stream(), validation=make_stream(patches=1))
-    with run_stack(spec, workers=2, dashboard="127.0.0.1:0") as running:
+def stack(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[LocalStack]:
+    """Run two workers with a cache, and a second stream without a reader."""
+    spec = make_spec(photos, train=make_stream(cache={"gb": 0.1}), validation=make_stream(patches=1))
+    kept = {"cache": str(tmp_path_factory.mktemp("cache"))}
+    with run_stack(spec, workers=2, dashboard="127.0.0.1:0", worker=kept) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from browser.watched import DEADLINE_MS, HOSTILE, Faults, Training, until_true
+from browser.watched import DEADLINE_MS, HOSTILE, Faults, Training, cache_line, until_true
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support.streams import make_spec, run_stack, until
 
@@ -69,6 +69,7 @@ def test_the_page_shows_what_the_ventilator_knows(page: Page, stack: LocalStack,
     assert now.sink
     files = sum(sum(stream.sink.quarantined_items.values()) for stream in now.streams if stream.sink)
     assert text(page, "#ledger-count").startswith(f"{files:,} file{'s' * (files != 1)} ·")
+    expect(page.locator("#cache")).to_have_text(cache_line(now))
     drawn = page.locator("#chart-rate svg")
     expect(drawn).to_have_attribute("aria-label", re.compile("delivered: now 0, mean"))
     training.go()

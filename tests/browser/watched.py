@@ -1,5 +1,7 @@
 """What a page in the browser does wrong, and a training program that can be paused. Owns no fixture."""
 
+import math
+import re
 import threading
 from urllib.parse import urlsplit
 
@@ -7,6 +9,7 @@ from playwright.sync_api import ConsoleMessage, Page, Request
 from support.streams import until
 
 from penstock.launcher.stack import LocalStack
+from penstock.protocol.messages import Snapshot
 
 #: A name that would run a script wherever it is taken for HTML.
 HOSTILE = "<img src=x onerror=window.hacked=1>.jpg"
@@ -21,6 +24,15 @@ def until_true(page: Page, expression: str, argument: object = None) -> None:
     exempts it is lifted when another evaluation interleaves (microsoft/playwright, 36982).
     """
     until(lambda: page.evaluate(expression, argument), expression, DEADLINE_MS / 1000)
+
+
+def cache_line(now: Snapshot) -> re.Pattern[str]:
+    """Return what the page says of the cache that both workers share: hits, what they saved, and its size."""
+    caches = [worker.stats.cache for worker in now.workers if worker.stats.cache]
+    hits, asked = sum(cache.hits for cache in caches), sum(cache.hits + cache.misses for cache in caches)
+    share = 100 * hits / max(asked, 1)
+    percent = f"({share:.0f}|{math.floor(share + 0.5)})" if asked else "–"
+    return re.compile(rf"^Cache: {percent}%? hits · \S+ \w+ of decoding saved · \S+ [kM]?B of 100 MB$")
 
 
 class Faults:
