@@ -34,6 +34,9 @@ class KeptShards:
     def __init__(self, folder: str, most_gb: float | None, log: Callable[[Note], object]) -> None:
         """Take the folder of all caches, and the most room that this host gives whatever the spec says."""
         self._folder, self._most_gb, self._log = folder, most_gb, log
+        #: The pipelines of the last look at notes, and those of their readers that keep shards.
+        self._seen: tuple[AnyPipeline, ...] = ()
+        self._keepers: list[KeepsShards] = []
 
     def open(self, pipeline: "AnyPipeline") -> "AnyPipeline":
         """Return the pipeline, which keeps whole shards from now on if its source gives room for them."""
@@ -49,10 +52,13 @@ class KeptShards:
         return pipeline
 
     def log_notes(self, pipelines: "Iterable[AnyPipeline]") -> None:
-        """Log what the stores have to say."""
-        for reader in (reader for pipeline in pipelines for reader in pipeline.readers):
-            while isinstance(reader, KeepsShards) and reader.notes:
-                self._log(Note(reader.notes.popleft(), {}, "warning"))
+        """Log what the stores have to say; called in each turn of the worker's loop."""
+        if (seen := tuple(pipelines)) != self._seen:  # whether a reader keeps shards takes longer to find out
+            readers = (reader for pipeline in seen for reader in pipeline.readers)
+            self._seen, self._keepers = seen, [reader for reader in readers if isinstance(reader, KeepsShards)]
+        for keeper in self._keepers:
+            while keeper.notes:
+                self._log(Note(keeper.notes.popleft(), {}, "warning"))
 
     @staticmethod
     def stats(pipelines: "Iterable[AnyPipeline]") -> ShardStats | None:
