@@ -1,15 +1,16 @@
 """What Penstock costs: the rate that reaches the trainer over the limit, and what its parts can carry.
 
     python benchmarks/engine.py [--rounds 5] [--seconds 4] [--parts pipeline,dispatch,throughput]
-                                [--cases cats-dogs,arrays-lent] [--workers 1,2,4,8] [--out engine.json]
+                                [--cases cats-dogs,arrays-lent] [--workers 1,2,4,8] [--by-hand] [--out engine.json]
 
 The *limit* is a bare loop in as many processes, with nothing handed over: the stream's own kernel
 (`worker.imaging.pipeline.Pipeline`), a loop by hand, or tf.data (`engine_cases.py`). Limit and pipeline take turns; a
 ratio is of neighbours in time, and medians are printed, by the clock and by processor time. By the clock, an idle core
 counts against the pipeline; by processor time, all of its processes count, the trainer's among them. Where other
 programs ran, only the second says anything, and those rounds are named. A second table gives the processor time of a
-sample by part, and the rate at which each part of which there is one would fill a core. `--data` is a folder with
-`cats-dogs/` and `camera/`; default: ../shared/data next to the repository.
+sample by part, and the rate at which each part of which there is one would fill a core. `--by-hand` also hands the
+kernel's samples over by a loop that does no more than that: what any delivery costs. `--data` is a
+folder with `cats-dogs/` and `camera/`; default: ../shared/data next to the repository.
 """
 
 import argparse
@@ -41,27 +42,30 @@ def measure_pipeline(given: argparse.Namespace) -> tuple[list[dict[str, Any]], l
         names = given.cases.split(",") if given.cases else list(known)
         if unknown := [name for name in names if name not in known]:
             raise SystemExit(f"--cases {','.join(unknown)}: no such case; there are {', '.join(known)}")
-        found = [
-            _measure(name, known[name], workers, given.rounds, given.seconds)
-            for name in names
-            for workers in given.workers
-        ]
+        found = [_measure(name, known[name], workers, given) for name in names for workers in given.workers]
     return [speed for speed, _ in found], [cost for _, cost in found]
 
 
-def _measure(key: str, case: Case, workers: int, rounds: int, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
-    pairs, shares = [], []
-    processes, given = (1, (*case.given, workers)) if case.threads else (workers, case.given)
-    for _ in range(rounds):
+def _measure(key: str, case: Case, workers: int, given: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    pairs, shares, hands = [], [], []
+    seconds, how = given.seconds, {"copy": case.copy, "normalizes": case.normalizes}
+    processes, arguments = (1, (*case.given, workers)) if case.threads else (workers, case.given)
+    for _ in range(given.rounds):
         others = measuring.Disturbance()
-        bare = measuring.looped(case.loop, given, processes, seconds)
-        ours = measuring.through_stack(case.spec, workers, seconds, copy=case.copy, normalizes=case.normalizes)
+        bare = measuring.looped(case.loop, arguments, processes, seconds)
+        ours = measuring.through_stack(case.spec, workers, seconds, **how)
         pairs.append((bare, ours))
+        if given.by_hand and case.loop is engine_cases.kernel:
+            hands.append((bare, measuring.by_hand(engine_cases.into, case.spec, workers, seconds, **how)))
         shares.append(others.share())
     median = statistics.median
     ratios = [ours.per_s / bare.per_s for bare, ours in pairs]
     spent = [bare.total_us / ours.total_us for bare, ours in pairs]
-    name = {"case": key, "workers": workers}
+    name: dict[str, Any] = {"case": key, "workers": workers}
+    by_hand = {
+        "by hand, clock": median(hand.per_s / bare.per_s for bare, hand in hands) if hands else "",
+        "by hand, processor": median(bare.total_us / hand.total_us for bare, hand in hands) if hands else "",
+    }
     costs = {part: median(ours.cost_us.get(part, 0.0) for _, ours in pairs) for part in (*_ALONE, "workers")}
     full = {f"{part} fills a core": round(1e6 / max(costs[part], 1e-3)) for part in _ALONE}
     speed = {
@@ -70,6 +74,7 @@ def _measure(key: str, case: Case, workers: int, rounds: int, seconds: float) ->
         "pipeline/s": median(ours.per_s for _, ours in pairs),
         "by clock": median(ratios),
         "by processor": median(spent),
+        **(by_hand if given.by_hand else {}),
         "aim": case.aim or "",
         "trainer waits": median(ours.waits for _, ours in pairs),
         "disturbed": measuring.disturbed(shares),
@@ -147,6 +152,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", default=str(len(os.sched_getaffinity(0))), help="numbers, such as 1,2,4,8")
     parser.add_argument("--parts", default="pipeline,dispatch,throughput")
     parser.add_argument("--cases", default="", help="cases of the pipeline, with commas between; default: all")
+    parser.add_argument("--by-hand", action="store_true", help="also hand samples over by a loop by hand")
     parser.add_argument("--data", type=Path, default=_ROOT.parent / "shared" / "data")
     parser.add_argument("--out", type=Path, default=Path("engine.json"))
     given = parser.parse_args()

@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import simplejpeg  # type: ignore[import-untyped]
 
 from penstock.protocol.messages import TaskKey
@@ -35,6 +36,7 @@ _CHANGES = {
 _BY_HAND = _CHANGES | {"rotation_range": 45.0, "zoom_range": [0.8, 1.0]}
 
 Spec = dict[str, Any]
+Room = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +142,21 @@ def in_workers(spec: Spec) -> Spec:
 
 def kernel(number: int, spec: Mapping[str, Any]) -> Callable[[], int]:
     """Make a task's samples in memory that is used again and again, one epoch a process apart."""
+    [plan] = Catalog.open(parsed := parse_spec(spec), parsed.roots).plans
+    room = np.empty(Pipeline(plan, parsed.roots).room_bytes(plan.geometry.task_items), np.uint8)
+    make = into(number, spec)
+    return lambda: make(room)
+
+
+def into(number: int, spec: Mapping[str, Any]) -> Callable[[Room], int]:
+    """Return a function that makes the next task's samples in the memory that it gets, and says how many."""
     parsed = parse_spec(spec)
     book = Catalog.open(parsed, parsed.roots)
     [plan] = book.plans
     pipeline = Pipeline(plan, parsed.roots)
-    room = np.empty(pipeline.room_bytes(plan.geometry.task_items), np.uint8)
     ordinal = number * plan.geometry.tasks_per_epoch
 
-    def step() -> int:
+    def step(room: Room) -> int:
         nonlocal ordinal
         task = book.task(TaskKey(stream="train", ordinal=ordinal), 0)
         ordinal += 1

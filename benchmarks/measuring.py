@@ -8,9 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import psutil
 
 import penstock
+from penstock.protocol.spec.spec import parse_spec
+from penstock.trainer.adapters.normalize import batch_normalizer
+from penstock.ventilator.sources.catalog import Catalog
+from penstock.worker.imaging.pipeline import Pipeline
 
 #: A round is marked as disturbed if other programs took more than this part of the processors.
 DISTURBED = 0.03
@@ -20,6 +25,13 @@ WARM_S = 1.5
 _CPUCLOCK_SCHED = 2
 #: Names of a stack's parts, by the module that a process runs.
 _PARTS = {"penstock.ventilator": "ventilator", "penstock.sink": "sink", "penstock.worker": "workers"}
+
+#: By hand: rooms of each process that makes samples, and batches that the taker's memory holds.
+_ROOMS, _HELD = 4, 4
+
+Spec = Mapping[str, Any]
+#: Makes a task's samples in the memory that it gets, and says how many.
+Step = Callable[[Any], int]
 
 
 class Disturbance:
@@ -124,6 +136,108 @@ def through_stack(spec: dict[str, Any], workers: int, seconds: float, *, copy: b
                     took, after = now - began, processor_seconds()
                     costs = {part: (after[part] - before.get(part, 0.0)) / samples * 1e6 for part in after}
                     return Speed(samples / took, costs, (feed.stats.wait_s - waited) / took)
+
+
+def by_hand(
+    into: Callable[[int, Spec], Step], spec: Spec, makers: int, seconds: float, *, copy: bool, normalizes: bool
+) -> Speed:
+    """Return how fast samples get from so many processes to one that copies or normalises them: the least to do.
+
+    Each of them makes tasks into rooms of shared memory that it uses in turns, by what `into(number, spec)` returns. A
+    further process takes them, copies each batch into memory that it uses again (or normalises it, or leaves it where
+    it lies), and gives the room back. Nothing is kept in order, checked, asked for or repeated.
+    """
+    context = multiprocessing.get_context("spawn")
+    size = _pipeline(spec).room_bytes(_plan(spec).geometry.task_items)
+    rooms = [[context.RawArray("B", size) for _ in range(_ROOMS)] for _ in range(makers)]
+    free, full = [context.SimpleQueue() for _ in range(makers)], context.SimpleQueue()
+    taken = context.RawValue("Q", 0)
+    children = [
+        context.Process(target=_make, args=(into, number, spec, rooms[number], free[number], full))
+        for number in range(makers)
+    ]
+    children.append(context.Process(target=_take, args=(spec, rooms, free, full, taken, (copy, normalizes))))
+    for child in children:
+        child.start()
+    try:
+        return _measured(children, taken, seconds)
+    finally:
+        for child in children:
+            child.kill()
+            child.join()
+
+
+def _measured(children: list[Any], taken: Any, seconds: float) -> Speed:  # noqa: ANN401 - multiprocessing's
+    deadline = time.monotonic() + 180
+    while not taken.value:
+        if time.monotonic() > deadline or not all(child.is_alive() for child in children):
+            raise SystemExit("the loop by hand brought no sample")
+        time.sleep(0.05)
+    time.sleep(WARM_S)
+    processes = [psutil.Process(child.pid) for child in children]
+    before, count, began = [seconds_of(each) for each in processes], taken.value, time.perf_counter()
+    time.sleep(seconds)
+    used = [seconds_of(each) - start for each, start in zip(processes, before, strict=True)]
+    samples, took = taken.value - count, time.perf_counter() - began
+    costs = {"workers": sum(used[:-1]), "trainer": used[-1]}
+    return Speed(samples / took, {part: cost / samples * 1e6 for part, cost in costs.items()})
+
+
+def _plan(spec: Spec) -> Any:  # noqa: ANN401 - a StreamPlan
+    parsed = parse_spec(spec)
+    [plan] = Catalog.open(parsed, parsed.roots).plans
+    return plan
+
+
+def _pipeline(spec: Spec) -> Pipeline:
+    return Pipeline(_plan(spec), parse_spec(spec).roots)
+
+
+def _make(
+    into: Callable[[int, Spec], Step],
+    number: int,
+    spec: Spec,
+    rooms: list[Any],
+    free: Any,  # noqa: ANN401 - a queue
+    full: Any,  # noqa: ANN401 - the same
+) -> None:
+    memory = [np.frombuffer(room, np.uint8) for room in rooms]
+    step = into(number, spec)
+    for place in range(_ROOMS):
+        full.put((number, place, step(memory[place])))
+    while True:
+        place = free.get()
+        full.put((number, place, step(memory[place])))
+
+
+def _take(
+    spec: Spec,
+    rooms: list[list[Any]],
+    free: list[Any],
+    full: Any,  # noqa: ANN401 - a queue
+    taken: Any,  # noqa: ANN401 - a shared number
+    how: tuple[bool, bool],
+) -> None:
+    copy, normalizes = how
+    plan, memory = _plan(spec), [[np.frombuffer(room, np.uint8) for room in each] for each in rooms]
+    batch, image = plan.settings.batch_size, plan.schema[0]
+    step = batch * plan.sample_bytes
+    held, turn = [np.empty(step, np.uint8) for _ in range(_HELD)], 0
+    normalizer = batch_normalizer(plan, None) if normalizes else None
+    while True:
+        number, place, samples = full.get()
+        room = memory[number][place]
+        if normalizer:
+            images = room[: samples * image.sample_bytes].view(image.dtype).reshape(samples, *image.shape)
+            for start in range(0, samples, batch):
+                normalizer(images[start : start + batch])
+        elif copy:
+            for start in range(0, samples * plan.sample_bytes, step):
+                part = room[start : min(start + step, samples * plan.sample_bytes)]
+                np.copyto(held[turn % _HELD][: len(part)], part)
+                turn += 1
+        taken.value += samples
+        free[number].put(place)
 
 
 def processor_seconds() -> dict[str, float]:
