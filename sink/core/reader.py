@@ -25,7 +25,7 @@ from penstock.sink.core.store import Store
 from penstock.sink.core.wait_clock import Waits
 
 #: Batches that are complete share a message up to this size (bytes): each message costs both sides a wake-up.
-_MESSAGE_BYTES = 8_000_000
+_MESSAGE_BYTES = 16_000_000
 #: Slices of a field at least this long on average (bytes) are sent as they lie; smaller ones are joined first.
 _SEGMENT_BYTES = 32_768
 #: Rows at least this long (bytes) are gathered one by one, which copies once; shorter ones by numpy's indexing.
