@@ -161,7 +161,7 @@ def _decoding(seen: Evidence, busy_s: float) -> str:
     if seen.cached or seen.decode_s <= MOST * busy_s:
         return ""
     share = f" and the workers spent {seen.decode_s / busy_s:.0%} of theirs decoding"
-    return f"{share}, which a cache may save from the second epoch on (penstock check says how large it would be)"
+    return f"{share}, which a cache may save from the second epoch on (penstock check says how much, in how many GB)"
 
 
 def _worker_bound(seen: Evidence, wait: float, waited: str) -> Verdict:
