@@ -65,8 +65,9 @@ class Cutter:
 
     def _prepared(self, pixels: Pixels) -> Pixels:
         size = self._transform.resize
-        if size is not None:
-            shape = (size.height, size.width, pixels.shape[2])
+        shape = pixels.shape if size is None else (size.height, size.width, pixels.shape[2])
+        # An image from the cache has its size already; one that only Pillow may look at is copied.
+        if size is not None and not (pixels.shape == shape and pixels.flags.carray):
             if self._resized.shape != shape:
                 self._resized = np.empty(shape, np.uint8)
             resize(pixels, size, self._resized)

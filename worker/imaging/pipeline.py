@@ -174,8 +174,7 @@ class Pipeline:
         failed = self._custom.run(task.epoch, arrays, self._patches, out, keys)
         for place, error in failed.items():
             offset = made.offsets[place]
-            item = int(loaded.items[offset])
-            made.failures.append(_failure(task, offset, item, loaded.paths[offset], error, "custom"))
+            made.failures.append(_failure(task, loaded, offset, error, "custom"))
         return [array[: samples - len(failed) * self._patches] for array in out]
 
     def _room_for_levels(self, samples: int) -> list[Pixels]:
@@ -202,12 +201,13 @@ class Pipeline:
                     kind = "transform"
                     manipulations = self._write(self._maker, pixels, work, offset, place)
                 except ItemError as error:
-                    item = int(loaded.items[offset])
-                    made.failures.append(_failure(work.task, offset, item, loaded.paths[offset], error, kind))
+                    made.failures.append(_failure(work.task, loaded, offset, error, kind))
                     continue  # the next item's samples take the place of what this one may have written
             made.offsets.append(offset)
             made.manipulations += manipulations
             place += self._patches
+        if self._cache:
+            self._cache.keep()
         return made
 
     def _write(self, maker: Maker, pixels: Pixels, work: "_Work", offset: int, place: int) -> list[int]:
@@ -288,12 +288,12 @@ class _Made:
 
 
 def _failure(
-    task: messages.Task, offset: int, item: int, path: str, error: PenstockError, kind: FailureKind
+    task: messages.Task, loaded: Loaded, offset: int, error: PenstockError, kind: FailureKind
 ) -> messages.Failure:
     return messages.Failure(
         offset=task.key.offset_of(offset),
-        item=item,
-        path=path,
+        item=int(loaded.items[offset]),
+        path=loaded.paths[offset],
         reason=str(error)[:_MAX_REASON],
         kind=kind,
         fatal=isinstance(error, TransformError),

@@ -33,6 +33,8 @@ from penstock.worker.imaging.partial_jpeg import Box
 Image = Pixels | Planes
 
 _IDENTITY = struct.Struct("<QQqq")
+#: Images that are put into the store together, at most: a call of the kernel's takes 1024 pieces.
+_MOST_HELD = 256
 #: Keys that are remembered.
 _KEYS = 1024
 
@@ -57,10 +59,14 @@ class CacheCounts:
             self.read_bytes += size
             self.saved_s += max(0.0, saved_s)
 
-    def miss(self, written: int) -> None:
-        """Count an image that was made, and how many of its bytes were kept."""
+    def missed(self, images: int) -> None:
+        """Count images that were made."""
         with self._lock:
-            self.misses += 1
+            self.misses += images
+
+    def kept(self, written: int) -> None:
+        """Count how many bytes of images were put into the store."""
+        with self._lock:
             self.written_bytes += written
 
 
@@ -90,6 +96,12 @@ class ImageCache:
         self.group = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
         place = root if "://" in root else os.path.realpath(root)
         self._root = hashlib.blake2b(os.fsencode(place), digest_size=KEY_BYTES).digest()
+        #: Images that were made and are not in the store yet: key, identity, entry.
+        self._held: list[tuple[bytes, bytes, Entry]] = []
+        self._held_bytes = 0
+        #: Images that were made and are not counted yet; and how many bytes of them may wait.
+        self._misses = 0
+        self._most_held = cache.store.together_bytes if self._prefix.lasts else -1
         #: The keys of the last items: each is asked for twice.
         self._keys: dict[str, bytes] = {}
         cache.store.add_user(self)
@@ -137,10 +149,28 @@ class ImageCache:
             return None
         made_s = perf_counter() - began
         pixels, width = (image.rows, image.width) if isinstance(image, Planes) else (image, 0)
-        entry = Entry(pixels, made_s, width)
-        kept = identity is not None and self._store.put(self.group, self._key(name), identity, entry)
-        self._counts.miss(pixels.nbytes if kept else 0)
+        if identity is not None:
+            self._held.append((self._key(name), identity, Entry(pixels, made_s, width)))
+            self._held_bytes += pixels.nbytes
+            if self._held_bytes > self._most_held or len(self._held) >= _MOST_HELD:
+                self.keep()
+        self._misses += 1
         return image
+
+    def keep(self) -> None:
+        """Put what was made, and not put yet, into the store: many images by one call take less time each."""
+        held, size, misses = self._held, self._held_bytes, self._misses
+        self._held, self._held_bytes, self._misses = [], 0, 0
+        if misses:
+            self._counts.missed(misses)
+        if self._prefix.lasts:
+            self._most_held = self._store.together_bytes
+        if held and self._store.put_all(self.group, held):
+            self._counts.kept(size)
+        elif len(held) > 1:  # there may be room for some
+            for key, identity, entry in held:
+                if self._store.put(self.group, key, identity, entry):
+                    self._counts.kept(entry.pixels.nbytes)
 
     def _key(self, name: str) -> bytes:
         key = self._keys.get(name)

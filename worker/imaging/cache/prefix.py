@@ -141,6 +141,11 @@ class Prefix:
         self._planes = PlaneDecoder(most_in_planes(transform)) if keeps_planes(plan) else None
 
     @property
+    def lasts(self) -> bool:
+        """Whether what it makes stays as it is when the next image is made."""
+        return self._transform.resize is not None
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """Everything that decides its pixels, besides the file."""
         transform = self._transform
@@ -158,8 +163,8 @@ class Prefix:
     def make(self, content: bytes) -> Pixels | Planes | None:
         """Return what a file's bytes become; None if that takes more work than its samples do without a cache.
 
-        That is so for large JPEGs of which other parts are decoded in every epoch. The pixels stay valid until the
-        decoder's next call. Raises ItemError.
+        That is so for large JPEGs of which other parts are decoded in every epoch. Unless it `lasts`, the pixels stay
+        valid until the next call. Raises ItemError.
         """
         if self._planes is not None and not (self._oriented and jpeg_orientation(content) != 1):
             planes = self._planes.decode(content)

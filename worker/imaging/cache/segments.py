@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,6 +24,7 @@ _MOST_OPEN = 200
 _LARGE_BYTES = 4_000_000
 #: Seconds after which a hit renews a segment's time of use.
 _RENEW_S = 600.0
+_PADDING = bytes(UNIT_BYTES)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -36,16 +38,21 @@ class Writer:
         self._descriptor = -1
         self._segment = self._end = 0
 
-    def append(self, parts: tuple[bytes, Pixels], size: int, limit_bytes: int) -> Place:
-        """Write an entry of `size` bytes in all, in a fresh segment if this one is full. Raises OSError."""
-        full = self._end + size > min(_MOST_BYTES, limit_bytes // _PART)
-        if self._descriptor < 0 or (full and self._end):
+    def append(self, entries: Sequence[tuple[bytes, Pixels]], limit_bytes: int) -> list[Place]:
+        """Write entries by one call, in a fresh segment if this one is full; return where each lies. Raises OSError."""
+        parts, places, end = list[bytes | memoryview](), list[tuple[int, int]](), 0
+        for header, pixels in entries:
+            size = len(header) + pixels.nbytes
+            length = room_of(size)
+            parts += (header, pixels.data, _PADDING[: length - size])
+            places.append((end, length))
+            end += length
+        if self._descriptor < 0 or (self._end and self._end + end > segment_bytes(limit_bytes)):
             self._open()
-        length = -(-size // UNIT_BYTES) * UNIT_BYTES
-        _write_all(self._descriptor, parts, size, self._end)
-        place = Place(self._segment, self._end, length)
-        self._end += length
-        return place
+        _write_all(self._descriptor, parts, end, self._end)
+        first = self._end
+        self._end += end
+        return [Place(self._segment, first + start, length) for start, length in places]
 
     def let_go(self) -> None:
         """Close the segment if it was removed: the next entry goes to another one."""
@@ -117,11 +124,21 @@ def path_of(group: str, segment: int) -> str:
     return f"{group}/{segment:08x}{SEGMENT}"
 
 
-def _write_all(descriptor: int, parts: tuple[bytes, Pixels], size: int, start: int) -> None:
-    done = os.pwritev(descriptor, [parts[0], parts[1].data], start)
+def room_of(size: int) -> int:
+    """Return how many bytes an entry of this size takes."""
+    return -(-size // UNIT_BYTES) * UNIT_BYTES
+
+
+def segment_bytes(limit_bytes: int) -> int:
+    """Return how large a segment becomes."""
+    return min(_MOST_BYTES, limit_bytes // _PART)
+
+
+def _write_all(descriptor: int, parts: Sequence[bytes | memoryview], size: int, start: int) -> None:
+    done = os.pwritev(descriptor, parts, start)
     if done == size:
         return
-    content = b"".join(bytes(part) for part in parts)
+    content = b"".join(parts)
     while done < size:  # a full disk takes a part, and then says so
         written = os.pwrite(descriptor, content[done:], start + done)
         if not written:

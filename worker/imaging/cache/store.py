@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -19,13 +20,15 @@ from typing import Protocol
 from penstock.worker.imaging.cache.budget import Ages, Answer, Budget
 from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry, pack, unpack
 from penstock.worker.imaging.cache.folder import USED, open_folder
-from penstock.worker.imaging.cache.hints import UNIT_BYTES, Hints
-from penstock.worker.imaging.cache.segments import Reader, Writer
+from penstock.worker.imaging.cache.hints import Hints
+from penstock.worker.imaging.cache.segments import Reader, Writer, room_of, segment_bytes
 
 #: Seconds after which a worker renews the time of use of its groups.
 _TOUCH_S = 60.0
 #: Seconds for which the store does not grow after an error, and after it was full.
 _PAUSE_S, _FULL_S = 60.0, 5.0
+#: Bytes that are written by one call: from there on, more of them take the kernel no less time each.
+_TOGETHER_BYTES = 2_000_000
 #: No single image takes more than this part of the limit.
 _LARGEST = 8
 
@@ -119,11 +122,14 @@ class Store:
 
     def put(self, group: str, key: bytes, identity: bytes, entry: Entry) -> bool:
         """Keep an entry if there is room for it; return whether it was kept."""
+        return self.put_all(group, [(key, identity, entry)])
+
+    def put_all(self, group: str, entries: Sequence[tuple[bytes, bytes, Entry]]) -> bool:
+        """Keep entries by their keys and identities, if there is room for all; return whether they were kept."""
         if time.monotonic() < self._closed_until:
             return False
-        size = HEADER_BYTES + entry.pixels.nbytes
-        room = -(-size // UNIT_BYTES) * UNIT_BYTES
-        parts = pack(key, identity, entry)
+        room = sum(room_of(HEADER_BYTES + entry.pixels.nbytes) for _, _, entry in entries)
+        packed = [pack(key, identity, entry) for key, identity, entry in entries]
         with self._lock:
             limit = self._budget.limit_bytes
             if room * _LARGEST > limit:
@@ -139,7 +145,8 @@ class Store:
                 return False
             try:
                 opened = self._groups.get(group) or self._open(group)
-                opened.hints.set(key, opened.writer.append(parts, size, limit))
+                for (key, _, _), place in zip(entries, opened.writer.append(packed, limit), strict=True):
+                    opened.hints.set(key, place)
                 self._touch()
             except OSError as error:
                 self._budget.give_back(room)
@@ -147,6 +154,11 @@ class Store:
                     self._pause(error)
                 return False
         return True
+
+    @property
+    def together_bytes(self) -> int:
+        """How many bytes `put_all` should be given at once, at most: less where the limit is low."""
+        return min(_TOGETHER_BYTES, segment_bytes(self._budget.limit_bytes) // 4)
 
     def _open(self, name: str) -> _Group:
         """Open a group's files. Raises OSError."""

@@ -173,3 +173,26 @@ def test_rows_of_arrays_pass_by_the_cache(tmp_path: Path, photos: Path) -> None:
     loaded = replace(plain.read(make_task(["lossless.png"])), contents=[np.asarray(picture(5))], paths=["row"])
     assert facts(plain.make(task, loaded)) == facts(cached.make(task, loaded))
     assert (0, 0) == (cache.counts.hits, cache.counts.misses)
+
+
+def test_a_tasks_images_are_written_by_one_call(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs less time so; what was not kept together, because there is room for some only, is kept one by one."""
+    calls, write = list[int](), os.pwritev
+
+    def counted(descriptor: int, parts: Sequence[bytes], offset: int) -> int:
+        calls.append(len(parts))
+        return write(descriptor, parts, offset)
+
+    monkeypatch.setattr(os, "pwritev", counted)
+    cache, plan, names = cache_in(tmp_path), cached_plan(RESIZED), ["lossless.png", "turned.jpg", "tiny.png"]
+    expected = facts(Pipeline(plan, {"photos": photos}).run(make_task(names)))
+    pipeline = Pipeline(plan, {"photos": photos}, cache=cache)
+    assert expected == facts(pipeline.run(make_task(names)))
+    assert [9] == calls  # header, pixels and padding of three
+    assert (3, 3 * 24 * 32 * 3) == (cache.counts.misses, cache.counts.written_bytes)
+    other = cache_in(tmp_path / "other")
+    put_all = other.store.put_all
+    monkeypatch.setattr(other.store, "put_all", lambda group, entries: len(entries) == 1 and put_all(group, entries))
+    assert expected == facts(Pipeline(plan, {"photos": photos}, cache=other).run(make_task(names)))
+    assert [9, 3, 3, 3] == calls  # the second store wrote one by one
+    assert (3, 3 * 24 * 32 * 3) == (other.counts.misses, other.counts.written_bytes)

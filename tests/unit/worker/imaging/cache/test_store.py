@@ -62,6 +62,29 @@ def test_any_shape_comes_back(store: Store, shape: tuple[int, int, int]) -> None
     assert np.array_equal(pixels, found)
 
 
+def test_entries_that_are_put_together_come_back_one_by_one(store: Store) -> None:
+    """Of any shape and length, some with room between them; in another process too. Too many at once are refused."""
+    shapes = [(1, 1, 1), (7, 5, 4), (64, 64, 3), (8, 8, 1), (3, 200, 3)]
+    entries = [
+        (key_of(number), identity_of(number), Entry(np.full(shapes[number % 5], number, np.uint8), 0.5, number))
+        for number in range(60)
+    ]
+    assert put(store, 99)
+    assert store.put_all(GROUP, entries)
+    assert put(store, 98)
+    for opened in (store, reopened(store)):
+        for key, identity, entry in entries:
+            found = opened.get(GROUP, key, identity)
+            assert found is not None
+            assert (entry.made_s, entry.width) == (found.made_s, found.width)
+            assert np.array_equal(entry.pixels, found.pixels)
+        for number in (98, 99):
+            assert get(opened, number) is not None
+    huge = Entry(np.zeros((1000, 2000, 3), np.uint8), 0.5)
+    assert not store.put_all(GROUP, [(key_of(number), identity_of(number), huge) for number in range(70, 90)])
+    assert get(store, 70) is None
+
+
 def test_another_version_of_the_source_is_not_served_and_takes_the_old_ones_place(store: Store) -> None:
     """One place in the index for an item, whatever becomes of its source."""
     assert put(store, 1, version=0)
