@@ -46,6 +46,8 @@ _WINDOW_MB = 400
 _PUSHERS, _WORKERS, _SLOTS, _READERS = 2, 4, 4, 2
 #: Gigabytes that pass before a measurement begins, and longest time until then (s).
 _WARM_GB, _START_S = 0.3, 90.0
+#: From which share of a core, or of all of them, on it is called full.
+_FULL = 0.9
 #: The parts whose processor time is told.
 PARTS = ("ventilator", "sinks", "workers", "trainers")
 
@@ -199,6 +201,18 @@ def main() -> None:
         speed = statistics.median(each.gb_a_second for each in rounds)
         row = "".join(f"{cost[part]:12.3f}" for part in PARTS)
         print(f"{sinks:5d}  {speed:5.2f}  {row}   {1 / cost['sinks']:.2f} GB/s")
+    for sinks, rounds in found.items():
+        busy = statistics.median(each.busy for each in rounds)
+        filled = statistics.median(each.cost["sinks"] * each.gb_a_second / sinks for each in rounds)
+        limit = (
+            "the machine is the limit"
+            if busy > _FULL > filled
+            else "a sink's core is the limit"
+            if filled > _FULL
+            else ""
+        )
+        if limit:
+            print(f"{sinks} sinks: {limit}: all parts use {busy:.0%} of {cores} cores, a sink {filled:.0%} of one")
     if {1, 2} <= found.keys() and math.isinf(given.most):
         ratios = [two.gb_a_second / one.gb_a_second for one, two in zip(found[1], found[2], strict=True)]
         own = [one.cost["sinks"] / two.cost["sinks"] for one, two in zip(found[1], found[2], strict=True)]

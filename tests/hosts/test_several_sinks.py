@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hosts.clock import Clock
 from hosts.cluster import Cluster
+from hosts.lab import Job
 from hosts.ranks import Node
 from support.streams import digest, make_spec, make_stream, read_in_step, until
 
@@ -29,9 +30,14 @@ def alone(photos: Path) -> list[dict[str, Any]]:
     return [{"batches": len(batches), "digest": digest(batches)} for batches in found]
 
 
-def start(cluster: Cluster, **options: Any) -> Sequence[Node]:
-    """Start two nodes with two workers elsewhere; return them once all have found each other and read two batches."""
-    cluster.start_ventilator()
+def start(cluster: Cluster, clock: Clock | None = None, **options: Any) -> Sequence[Node]:
+    """Start two nodes with two workers elsewhere; return them once all have found each other and read two batches.
+
+    The ventilator goes by a `clock`.
+    """
+    cluster.start_ventilator(
+        wrapped=["env", *(f"{name}={value}" for name, value in clock.env.items())] if clock else ()
+    )
     for name in ("a", "b"):
         host = cluster.add(name, "worker")
         if options.get("two_networks"):
@@ -147,15 +153,23 @@ def test_samples_take_the_network_that_is_advertised(cluster: Cluster, alone: li
     assert [0, 0] == [node.host.dropped() for node in nodes]
 
 
-def test_wrong_clocks_of_sinks_change_nothing(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
-    """Their wall clock is years off, goes too fast, and jumps back in the midst; no deadline knows of it."""
+def test_wrong_clocks_of_sinks_and_ventilator_change_nothing(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
+    """Their wall clocks are years apart, one goes too fast, and both jump in the midst; no deadline knows of it."""
     clock = Clock(cluster.lab.folder / "clock", "+3000d x1.5")
-    nodes = start(cluster, env=clock.env)
+    other = Clock(cluster.lab.folder / "other-clock", "-2000d")
+    nodes = start(cluster, other, env=clock.env)
     read_on(nodes, 10)
     clock.turn("-1000d")
+    other.turn("+4000d")
     assert alone == read_on(nodes, EACH - 12)
-    stamps = [json.loads(line)["timestamp"][:4] for line in nodes[0].sink.said.splitlines() if line.startswith("{")]
-    assert max(stamps) > str(datetime.now(UTC).year + 5), "the clock was wrong"
+    now = datetime.now(UTC).year
+    assert max(_years(nodes[0].sink)) > now + 5, "the sink's clock was wrong"
+    assert min(_years(cluster.jobs["ventilator"])) < now - 3, "the ventilator's clock was wrong"
+
+
+def _years(job: Job) -> list[int]:
+    """Return the years that the lines of a log bear."""
+    return [int(json.loads(line)["timestamp"][:4]) for line in job.said.splitlines() if line.startswith("{")]
 
 
 def test_a_sink_without_a_ventilator_serves_what_it_has(cluster: Cluster, alone: list[dict[str, Any]]) -> None:
