@@ -28,8 +28,7 @@ class Pace:
         self._clock, self._most = clock, _FIRST
 
     def dispatch(self, core: Leases, now: float) -> list[Instruction]:
-        """Let the core decide by what sinks have reported, and lease ready work to free slots."""
-        decided = core.review(now)
+        """Let the core lease ready work to free slots, after it has reviewed what sinks report: that takes its time."""
         began = self._clock()
         out = core.dispatch(now, self._most)
         took = max(1e-6, self._clock() - began)
@@ -37,4 +36,4 @@ class Pace:
         leased = sum(len(message.tasks) for message in sent if isinstance(message, Tasks))
         if leased >= _FEWEST:
             self._most = max(_FEWEST, min(AT_ONCE, int(_LEASING_S * leased / took)))
-        return [*decided, *out]
+        return out

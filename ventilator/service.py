@@ -107,6 +107,7 @@ class Ventilator:
         if now >= self._tick_at:
             self._execute(self._core.tick(now, judging=judging), now)
             self._tick_at = self._core.next_timer(now)
+        self._execute(self._core.review(now), now)
         self._execute(self._pace.dispatch(self._core, now), now)
         for answer in self._stories.answers(now):
             self._endpoint.send(self._snapshots.answer(answer.tag, answer.parts), peer=answer.asker)

@@ -64,7 +64,7 @@ class Dispatcher:
         leased = 0
         while leased < most and self._workers.free and (choice := self._next()):
             queue, work, wanted = choice
-            avoided = self._second_words.avoided(work, now)
+            avoided = self._second_words.avoided(work, now) if work.doubted_by else ()
             host = work.home if wanted and work.home != self._workers[wanted].hello.host else ""
             can_wait = bool(host) and queue.parts.can_wait(work.key)
             peer = self._workers.lease(work.key, now, avoided, wanted, host, can_wait=can_wait)

@@ -5,7 +5,7 @@ become suspects while it waits; `stream_queue.py` then splits it. The death of a
 source makes thousands of units that stand apart, so they are looked at one by one when their turn comes.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import chain
 
@@ -51,6 +51,18 @@ class ReadyWork:
         if work.failure is None and not work.ready:
             work.ready = True
             self._place(work.key)
+
+    def push_fresh(self, works: Iterable[Work]) -> None:
+        """Make work ready that no worker has had, while there is no suspect and nothing was given up or set apart."""
+        heaps, home_of, floor = self._heaps, self._home, self._floor
+        for work in works:
+            key, work.ready = work.key, True
+            home = work.home = home_of(key)
+            if home not in heaps:
+                heaps[home] = []
+            floor = min(floor, key.ordinal)
+            heappush(heaps[home], entry(key))
+        self._floor = floor
 
     def pop(self, host: str = "", *, elsewhere: bool = True) -> Work | None:
         """Take the ready work with the lowest position that holds no suspect, or None.

@@ -5,6 +5,7 @@ No unit of several items holds a suspect (`item_deaths.py`) when it is leased: i
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from operator import add
 from types import MappingProxyType
 
 from penstock.protocol import ranges
@@ -84,8 +85,7 @@ class StreamQueue:
         # No worker's word acquits an item: what is not missing any more may have come, or lost its reader.
         for ordinal in ranges.members(ranges.intersect(arrived_whole, need.came) if need and self.deaths else ()):
             self.deaths.clear(_unit(self.plan, ordinal))
-        for ordinal in ranges.members(fresh):
-            self._add(ordinal, held, few.get(ordinal, ()))
+        self._add(fresh, held, few)
         over += self._doubt(need, held, now)
         came, again = self.parts.arrive(dict(need.partial) if need else {}, self.works)
         for key in came:
@@ -148,9 +148,7 @@ class StreamQueue:
         seconds = sum(stages)
         if seconds > leased_s:
             stages, seconds = [min(each, leased_s) for each in stages], leased_s
-        spent = self._spent_s
-        for place, each in enumerate(stages):
-            spent[place] += each
+        self._spent_s = list(map(add, self._spent_s, stages))
         self.typical_s = seconds if self.typical_s is None else (1 - _NEWEST) * self.typical_s + _NEWEST * seconds
 
     @property
@@ -203,7 +201,16 @@ class StreamQueue:
                 self._log.add(self._now, each.key, f"given up: {failure.reason}")
                 self._ready.isolate(each)
 
-    def _add(self, ordinal: int, held: Callable[[TaskKey], bool], few: Sequence[int] = ()) -> None:
+    def _add(self, fresh: Ranges, held: Callable[[TaskKey], bool], few: Mapping[int, Sequence[int]]) -> None:
+        if few or self.parts.homes or self.has_suspects:
+            for ordinal in ranges.members(fresh):
+                self._add_one(ordinal, held, few.get(ordinal, ()))
+            return
+        works = [Work(self.parts.add(ordinal), self._now) for ordinal in ranges.members(fresh)]  # nearly always
+        self.works.update((work.key, work) for work in works)
+        self._ready.push_fresh(work for work in works if not held(work.key))
+
+    def _add_one(self, ordinal: int, held: Callable[[TaskKey], bool], few: Sequence[int] = ()) -> None:
         work = self._work(self.parts.add(ordinal))
         if self.parts.homes and not held(work.key) and (keys := self.parts.by_home(ordinal)):
             self._replace(work, keys, held)

@@ -26,15 +26,19 @@ class ItemNumbers:
 
     def of(self, key: TaskKey) -> Sequence[int]:
         """Return the items of a unit of work."""
-        epoch, index = divmod(key.ordinal, self._tasks_per_epoch)
+        items = self.of_task(key.ordinal)
+        if key.offsets:
+            return [items[offset] for offset in key.offsets]
+        return items if key.item_offset is None else items[key.item_offset : key.item_offset + 1]
+
+    def of_task(self, ordinal: int) -> list[int]:
+        """Return the items of a whole task."""
+        epoch, index = divmod(ordinal, self._tasks_per_epoch)
         number, place = divmod(index, self._tasks)
         which, run = self._last
         if which != (epoch, number):
             run = self._run(epoch, number)
-        items = run[place * self._task_items : (place + 1) * self._task_items]
-        if key.offsets:
-            return [items[offset] for offset in key.offsets]
-        return items if key.item_offset is None else items[key.item_offset : key.item_offset + 1]
+        return run[place * self._task_items : (place + 1) * self._task_items]
 
     def _run(self, epoch: int, number: int) -> list[int]:
         which = (epoch, number)
@@ -73,7 +77,7 @@ class TaskItems:
 
     def _run(self, number: int) -> list[tuple[Item, ...]]:
         first = number * self._tasks
-        each = [self._numbers.of(TaskKey(self._plan.name, first + place)) for place in range(self._tasks)]
+        each = [self._numbers.of_task(ordinal) for ordinal in range(first, first + self._tasks)]
         items = self._look_up([index for indices in each for index in indices])
         if text := sum(len(cell) for item in items for cell in item.cells):
             self._text[number] = text
