@@ -46,6 +46,10 @@ class ReadyWork:
         self._by_item: dict[int, set[TaskKey]] = {}
         self._apart_heap: list[Entry] = []
 
+    def __bool__(self) -> bool:
+        """Return whether there is any, or lately was."""
+        return any(self._heaps.values())
+
     def push(self, work: Work) -> None:
         """Make a unit of work ready, unless it was given up."""
         if work.failure is None and not work.ready:

@@ -128,6 +128,11 @@ class StreamQueue:
         return (work.key.ordinal - self.missing[0][0]) * self.plan.task_samples / self.plan.window()
 
     @property
+    def has_ready(self) -> bool:
+        """Whether work waits for a worker with a free slot."""
+        return bool(self._ready)
+
+    @property
     def has_suspects(self) -> bool:
         """Whether `suspects` may return anything."""
         return bool(self.deaths) or self._ready.has_suspects

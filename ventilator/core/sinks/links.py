@@ -29,8 +29,9 @@ from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.work import Work
 from penstock.ventilator.core.workers import Workers
 
-#: Longest time (s) that reports of several sinks wait for those of others: deciding by many at once costs as much.
-_REVIEW_S = 0.01
+#: Longest time (s) that reports of several sinks wait for those of others: deciding by many at once costs as much. And
+#: for each of them, while workers have enough to do: each sink reports again once it is answered.
+_REVIEW_S, _BUSY_S = 0.01, 0.002
 #: Heartbeats for which nothing is decided after the first of several sinks has joined: others may know outcomes that an
 #: earlier ventilator published.
 _PATIENT_BEATS = 2.5
@@ -211,13 +212,19 @@ class Sinks:
 
     def next_review(self) -> float:
         """Return when to call `review` at the latest, though nothing comes."""
-        return self._reviewed_at + _REVIEW_S if self._shared and self._changed else math.inf
+        return self._reviewed_at + self._pause_s() if self._shared and self._changed else math.inf
+
+    def _pause_s(self) -> float:
+        """Return how long reports wait at most."""
+        many = _BUSY_S * len(self._by_peer)
+        return many if many > _REVIEW_S and any(queue.has_ready for queue in self._queues.values()) else _REVIEW_S
 
     def review(self, delivery: Delivery, now: float) -> list[Instruction]:
         """Decide by what several sinks have reported, once for all reports that have come; tell them what is new."""
         if not self._shared or not self._changed:
             return []
-        if 2 * self._reports < len(self._by_peer) and now < self.next_review():
+        pause_s = self._pause_s()
+        if (pause_s > _REVIEW_S or 2 * self._reports < len(self._by_peer)) and now < self._reviewed_at + pause_s:
             return []
         self._changed, self._reports, self._reviewed_at = False, 0, now
         out: list[Instruction] = []
