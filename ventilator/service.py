@@ -159,7 +159,6 @@ class Ventilator:
         Workers and sinks introduce themselves, as to a ventilator that was restarted.
         """
         settings, self._term, self._company = self._settings, term, Company(now, self._settings.heartbeat_s)
-        self._attention = Attention()
         self._intervals = intervals = Intervals(
             heartbeat_s=settings.heartbeat_s, silence_s=settings.silence_s, task_timeout_s=settings.task_timeout_s
         )
@@ -173,7 +172,7 @@ class Ventilator:
         )
         own = Own(__version__, settings.restarts, self._service.hub.rejects.counts, scaling)
         self._snapshots = Snapshots(own, self.observed.latest, time.time())
-        self._pace, self._tick_at, self._shown_at = Pace(), now, float("-inf")
+        self._attention, self._pace, self._tick_at, self._shown_at = Attention(), Pace(), now, float("-inf")
 
     def _review(self, now: float) -> None:
         """Notice that this one begins or ceases to act, and say what is wrong with the folder."""

@@ -58,15 +58,9 @@ class ReadyWork:
 
     def push_fresh(self, works: Iterable[Work]) -> None:
         """Make work ready that no worker has had, while there is no suspect and nothing was given up or set apart."""
-        heaps, home_of, floor = self._heaps, self._home, self._floor
         for work in works:
-            key, work.ready = work.key, True
-            home = work.home = home_of(key)
-            if home not in heaps:
-                heaps[home] = []
-            floor = min(floor, key.ordinal)
-            heappush(heaps[home], entry(key))
-        self._floor = floor
+            work.ready = True
+            self._queue(work)
 
     def pop(self, host: str = "", *, elsewhere: bool = True) -> Work | None:
         """Take the ready work with the lowest position that holds no suspect, or None.

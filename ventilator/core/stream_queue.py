@@ -54,7 +54,8 @@ class StreamQueue:
         self.parts = Parts(plan, homes)
         #: Units of work on which the sink wants a second worker's word.
         self._doubted: dict[TaskKey, Work] = {}
-        self._ready = ReadyWork(self.works, self.deaths, self._split, self.parts.home)
+        #: What waits for a worker with a free slot.
+        self.ready = ReadyWork(self.works, self.deaths, self._split, self.parts.home)
         self._make_task = make_task
         self._log = log
         self._now = 0.0
@@ -74,7 +75,7 @@ class StreamQueue:
         over: list[Work | None] = []
         missing = need.missing if need else ()
         if missing:
-            self._ready.head, self._ready.far = missing[0][0], ranges.size(missing) // 2
+            self.ready.head, self.ready.far = missing[0][0], ranges.size(missing) // 2
         if missing and (not self.missing or missing[0][0] != self.missing[0][0]):
             self.head_since = now
         arrived_whole, fresh = ranges.subtract(self.missing, missing), ranges.subtract(missing, self.missing)
@@ -97,7 +98,7 @@ class StreamQueue:
             if not held(work.key):
                 self.push(work)
         self.missing, self.stopped = missing, need.stopped if need else self.stopped
-        self._ready.tidy()
+        self.ready.tidy()
         return [work for work in over if work]
 
     def rehome(self) -> None:
@@ -105,7 +106,7 @@ class StreamQueue:
         for work in [work for work in self.works.values() if work.ready and work.key.which is None]:
             if keys := self.parts.by_home(work.key.ordinal):
                 self._replace(work, keys)
-        self._ready.rehome()
+        self.ready.rehome()
 
     def cut(self, work: Work, chosen: Sequence[int]) -> None:
         """Divide a whole task into these items and the others."""
@@ -114,32 +115,27 @@ class StreamQueue:
     def push(self, work: Work) -> None:
         """Make a unit of work ready for a lease (again)."""
         work.finished_at = None
-        self._ready.push(work)
+        self.ready.push(work)
 
     def pop(self, host: str = "", *, elsewhere: bool = True) -> Work | None:
         """Take the ready work with the lowest position that holds no suspect, or None; see `ReadyWork.pop`."""
-        return self._ready.pop(host, elsewhere=elsewhere)
+        return self.ready.pop(host, elsewhere=elsewhere)
 
     def lead(self, host: str = "", *, elsewhere: bool = True) -> float | None:
         """Return how far the work that `pop` would take is ahead of the trainer, in windows; None: it takes none."""
-        work = self._ready.find(host, elsewhere=elsewhere)
+        work = self.ready.find(host, elsewhere=elsewhere)
         if work is None:
             return None
         return (work.key.ordinal - self.missing[0][0]) * self.plan.task_samples / self.plan.window()
 
     @property
-    def has_ready(self) -> bool:
-        """Whether work waits for a worker with a free slot."""
-        return bool(self._ready)
-
-    @property
     def has_suspects(self) -> bool:
         """Whether `suspects` may return anything."""
-        return bool(self.deaths) or self._ready.has_suspects
+        return bool(self.deaths) or self.ready.has_suspects
 
     def suspects(self, running: Collection[TaskKey]) -> list[Work]:
         """Return the suspected work to lease next, given the units of work that run now; see `ReadyWork.suspects`."""
-        return self._ready.suspects([key for key in running if key.stream == self.plan.name])
+        return self.ready.suspects([key for key in running if key.stream == self.plan.name])
 
     def heads(self) -> list[Work]:
         """Return the missing work of the lowest task, which holds up the stream."""
@@ -204,7 +200,7 @@ class StreamQueue:
         for each in list(self.works.values()):
             if each is work or (each.ready and item.item in self.deaths.items(each.key)):
                 self._log.add(self._now, each.key, f"given up: {failure.reason}")
-                self._ready.isolate(each)
+                self.ready.isolate(each)
 
     def _add(self, fresh: Ranges, held: Callable[[TaskKey], bool], few: Mapping[int, Sequence[int]]) -> None:
         if few or self.parts.homes or self.has_suspects:
@@ -213,7 +209,7 @@ class StreamQueue:
             return
         works = [Work(self.parts.add(ordinal), self._now) for ordinal in ranges.members(fresh)]  # nearly always
         self.works.update((work.key, work) for work in works)
-        self._ready.push_fresh(work for work in works if not held(work.key))
+        self.ready.push_fresh(work for work in works if not held(work.key))
 
     def _add_one(self, ordinal: int, held: Callable[[TaskKey], bool], few: Sequence[int] = ()) -> None:
         work = self._work(self.parts.add(ordinal))
@@ -222,7 +218,7 @@ class StreamQueue:
         elif few and not self.parts.homes and len(few) < len(self.geometry.slots(ordinal)):
             self._replace(work, self.parts.cut(ordinal, few), held)
         elif self.deaths.poison and self.deaths.concerns(work.key):
-            self._ready.isolate(work)
+            self.ready.isolate(work)
         elif not held(work.key):
             self.push(work)
 
@@ -237,7 +233,7 @@ class StreamQueue:
         self.parts.replace(work.key, keys)
         for part in [self._work(key) for key in keys]:
             if self.deaths.poison and self.deaths.concerns(part.key):
-                self._ready.isolate(part)
+                self.ready.isolate(part)
             elif not held(part.key):
                 self.push(part)
 
@@ -279,7 +275,7 @@ class StreamQueue:
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""
         self.parts.validate(ranges.members(self.missing), self.works)
-        self._ready.validate()
+        self.ready.validate()
 
 
 def _killed(item: Item, offset: int, deaths: int, worker: str) -> Failure:

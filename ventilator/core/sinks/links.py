@@ -217,7 +217,7 @@ class Sinks:
     def _pause_s(self) -> float:
         """Return how long reports wait at most."""
         many = _BUSY_S * len(self._by_peer)
-        return many if many > _REVIEW_S and any(queue.has_ready for queue in self._queues.values()) else _REVIEW_S
+        return many if many > _REVIEW_S and any(queue.ready for queue in self._queues.values()) else _REVIEW_S
 
     def review(self, delivery: Delivery, now: float) -> list[Instruction]:
         """Decide by what several sinks have reported, once for all reports that have come; tell them what is new."""

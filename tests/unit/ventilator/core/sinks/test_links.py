@@ -296,19 +296,3 @@ def test_a_ventilator_that_is_started_again_repeats_why_a_stream_stopped(stack: 
     stack.need("a", stopped="2 of 5 items failed", kind="budget")
     told = outcomes(stack.need("b", (0, 1)))
     assert [("2 of 5 items failed", "budget")] == [(told[b"b"].stopped, told[b"b"].kind)]
-
-
-def test_reports_of_many_sinks_wait_for_each_other_while_workers_have_enough_to_do(stack: Stack) -> None:
-    """Deciding costs as much for one report as for all of them; with nothing to do for a worker, it is done at once."""
-    sinks = [f"s{number:02}" for number in range(16)]
-    stack.join(*sinks)
-    for number, sink in enumerate(sinks):
-        stack.need(sink, (0, 40), lacks=((number, number + 1),))
-    stack.now += 1.0
-    tasks = stack.deal()
-    stack.finish(*tasks)
-    stack.deal()
-    told = [outcomes(stack.need(sink, (0, 40), lacks=(), made=made(0))) for sink in sinks]
-    assert not any(told), "more work waits for workers"
-    stack.now = stack.leases.next_dispatch()
-    assert set(outcomes(stack.take(stack.leases.review(stack.now)))) == {sink.encode() for sink in sinks}
