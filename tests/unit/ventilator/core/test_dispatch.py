@@ -97,4 +97,4 @@ def test_a_seek_back_and_forth_does_not_leak() -> None:
     for _ in range(30):
         harness.miss((0, 500))
         harness.miss((1500, 2000))
-    assert len(harness.leases.queues["train"]._ready._heaps[""]) < 5000
+    assert len(harness.leases.queues["train"].ready._heaps[""]) < 5000
