@@ -220,7 +220,7 @@ def serve(settings: CheckSettings) -> int:
     uses = [Use(plan, catalog.listing(plan.name), look_at(catalog, plan, roots)) for plan in catalog.plans]
     for stream, use in zip(told, uses, strict=True):
         cache = estimate_cache(use.plan, use.files.images)
-        gain = measure_gain(catalog, use.plan, roots, cache)
+        gain = measure_gain(catalog, use.plan, roots, cache, use.files.images)
         stream["cache"] = cache.as_json() | {"sentence": cache.sentence}
         stream["cache"]["gain"] = None if gain is None else gain.as_json()
         reading = time_reading(catalog, use.plan, roots)

@@ -2,14 +2,14 @@
 
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from time import perf_counter, process_time
+from time import process_time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from penstock.commands.checking.cache_estimate import CacheEstimate
+from penstock.commands.checking.cache_estimate import CacheEstimate, ImageFile
 from penstock.protocol.messages import Task, TaskKey
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.roots import is_url
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from penstock.worker.imaging.parts.pipeline import AnyPipeline
 
 #: Items that are made: of so many tasks, so many each; below a URL, of one task.
-_TASKS, _ITEMS = 3, 8
+_TASKS, _ITEMS = 2, 12
+#: Most pixels of the files that are decoded before the time is looked at again.
+_MOST_PIXELS = 24_000_000
 #: Most bytes that their images may take on the disk, and room of the cache that keeps them.
 _MOST_BYTES, _ROOM_BYTES = 100_000_000, 2_000_000_000
-#: Rounds, of which medians count, and seconds after which no further round begins.
+#: Rounds, of which medians count, and processor seconds after which no further round begins.
 _ROUNDS, _BUDGET_S = 3, 1.5
 #: From this ratio on, a cache gains something.
 _LEAST_RATIO = 1.1
@@ -64,13 +66,15 @@ class CacheGain:
         )
 
 
-def measure_gain(catalog: Catalog, plan: StreamPlan, roots: Roots, estimate: CacheEstimate) -> CacheGain | None:
+def measure_gain(
+    catalog: Catalog, plan: StreamPlan, roots: Roots, estimate: CacheEstimate, images: Sequence[ImageFile]
+) -> CacheGain | None:
     """Make some samples of a stream by turns without a cache and from one, in a folder that is removed again.
 
-    None if nothing is kept of them, or if there is no room for them. Raises SpecError and SourceError.
+    `images` are some of its files. None if nothing is kept of them, or if there is no room for them. Raises SpecError
+    and SourceError.
     """
-    tasks = _tasks(catalog, plan, roots, estimate)
-    if not tasks:
+    if not estimate.fraction:
         return None
     settings = plan.settings
     bare = plan.model_copy(update={"settings": settings.model_copy(update={"cache": None})})
@@ -79,10 +83,14 @@ def measure_gain(catalog: Catalog, plan: StreamPlan, roots: Roots, estimate: Cac
         store, counts = Store(folder, _ROOM_BYTES), CacheCounts()
         try:
             plain, cached = open_any(bare, roots), open_any(kept, roots, (), Cache(store, counts, settled_s=-1e9))
-            until = perf_counter() + _BUDGET_S
-            tasks = [task for task in tasks if perf_counter() < until and _make(cached, [task])[1]]
+            until = process_time() + _BUDGET_S
+            filled: dict[int, tuple[int, ...]] = {}
+            for ordinal, offsets in _units(plan, roots, estimate, images):
+                if process_time() < until and _make(cached, [_task(catalog, plan, ordinal, offsets)])[1]:
+                    filled[ordinal] = filled.get(ordinal, ()) + offsets
+            tasks = [_task(catalog, plan, ordinal, offsets) for ordinal, offsets in filled.items()]
             made, hits, rounds = counts.misses, counts.hits, list[tuple[float, float]]()
-            while tasks and len(rounds) < _ROUNDS and (not rounds or perf_counter() < until):
+            while tasks and len(rounds) < _ROUNDS and (not rounds or process_time() < until):
                 rounds.append((_make(plain, tasks)[0], _make(cached, tasks)[0]))
             if not made or counts.hits - hits < made * len(rounds):  # there was no room, or nothing is kept
                 return None
@@ -92,19 +100,23 @@ def measure_gain(catalog: Catalog, plan: StreamPlan, roots: Roots, estimate: Cac
     return CacheGain(without_ms, later_ms)
 
 
-def _tasks(catalog: Catalog, plan: StreamPlan, roots: Roots, estimate: CacheEstimate) -> list[Task]:
-    """Return parts of some tasks whose images a cache keeps."""
-    if not estimate.fraction:
-        return []
+def _units(
+    plan: StreamPlan, roots: Roots, estimate: CacheEstimate, images: Sequence[ImageFile]
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Yield some tasks' numbers with offsets of some items in them, the fewer at once the larger the files are."""
     geometry, alone = plan.geometry, is_url(str(roots[plan.settings.source.root]))
-    last = geometry.tasks_per_epoch - 1
-    numbers = np.unique(np.linspace(0, last, 1 if alone else _TASKS).astype(int)).tolist()
-    most = max(1, _MOST_BYTES // (len(numbers) * estimate.image_bytes))
-    found = []
+    numbers = np.unique(np.linspace(0, geometry.tasks_per_epoch - 1, 1 if alone else _TASKS).astype(int)).tolist()
+    room = max(1, _MOST_BYTES // (len(numbers) * estimate.image_bytes))
+    pixels = sum(image.height * image.width for image in images) // len(images)
+    step = max(1, _MOST_PIXELS // max(pixels, 1))
     for ordinal in numbers:
-        items = min(geometry.task_items, plan.items - ordinal * geometry.task_items, _ITEMS, most)
-        found.append(catalog.task(TaskKey(stream=plan.name, ordinal=ordinal, offsets=tuple(range(items))), 0))
-    return found
+        items = min(geometry.task_items, plan.items - ordinal * geometry.task_items, _ITEMS, room)
+        for first in range(0, items, step):
+            yield ordinal, tuple(range(first, min(first + step, items)))
+
+
+def _task(catalog: Catalog, plan: StreamPlan, ordinal: int, offsets: tuple[int, ...]) -> Task:
+    return catalog.task(TaskKey(stream=plan.name, ordinal=ordinal, offsets=offsets), 0)
 
 
 def _make(pipeline: "AnyPipeline", tasks: Sequence[Task]) -> tuple[float, int]:

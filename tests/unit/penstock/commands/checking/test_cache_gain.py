@@ -35,7 +35,7 @@ def gain(root: Path, **stream: Any) -> CacheGain | None:
     catalog = Catalog.open(spec, spec.roots)
     [plan] = catalog.plans
     images = look_at(catalog, plan, spec.roots).images
-    return measure_gain(catalog, plan, spec.roots, estimate_cache(plan, images))
+    return measure_gain(catalog, plan, spec.roots, estimate_cache(plan, images), images)
 
 
 @pytest.mark.parametrize("cache", [None, {"gb": 0.001}])
