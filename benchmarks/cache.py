@@ -9,9 +9,9 @@ follows once the images are there (crops, resizing, augmentation): no cache of w
 is how many times faster a later epoch could ever be. `write` is what one call takes that writes as many bytes as an
 image has into a new file in the cache's folder: keeping them costs that much more ("at least") unless something else
 is saved, as with JPEGs whose planes are kept, or images are written together. It depends on the file system and on the
-kernel. A first round is not counted: in a virtual machine, memory costs
-several times as much when it is touched for the first time, whatever touches it. `--data` is a folder with `cats-dogs/`
-and `camera/`; default: ../shared/data next to the repository. The files are read once before the first round.
+kernel. A first round is not counted: in a virtual machine, memory costs several times as much when it is touched for
+the first time, whatever touches it. `--data` is a folder with `cats-dogs/` and `camera/`; default: ../shared/data next
+to the repository. The files are read once before the first round.
 """
 
 import argparse
