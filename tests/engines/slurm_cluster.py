@@ -18,12 +18,14 @@ from support.streams import held_ports, is_alive, until
 
 #: Programs that must be here.
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
-#: A partition of the last node alone.
-PART = "cpu"
+#: A partition of the last node alone, and the longest that a job may run there (minutes).
+PART, PART_MINUTES = "cpu", 30
 #: Longest that a command of Slurm may take (s).
 COMMAND_S = 60.0
 #: Cores and memory (MB) that each node says it has.
 _CORES, _MEMORY_MB = 16, 4000
+#: GPUs that it says it has: there is nothing behind them, but Slurm counts who has them.
+GPUS = 2
 
 _CONFIGURATION = """
 ClusterName=penstock
@@ -59,10 +61,11 @@ KillWait=10
 MessageTimeout=30
 InactiveLimit=0
 MinJobAge=3600
+GresTypes=gpu
 {nodes}
 MaxArraySize=2
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-PartitionName={part} Nodes={last} MaxTime=INFINITE State=UP
+PartitionName={part} Nodes={last} MaxTime={minutes} State=UP
 """
 
 
@@ -171,13 +174,23 @@ class Cluster:
         ports = self._ports.enter_context(held_ports(len(self.nodes) + 1))
         lines = [
             f"NodeName={node} NodeHostName={host} NodeAddr=127.0.0.1 Port={port} CPUs={_CORES} RealMemory={_MEMORY_MB} "
+            f"Gres=gpu:{GPUS} "
             "State=UNKNOWN"
             for node, port in zip(self.nodes, ports[1:], strict=True)
         ]
         text = _CONFIGURATION.format(
-            host=host, port=ports[0], folder=self.folder, nodes="\n".join(lines), part=PART, last=self.nodes[-1]
+            host=host,
+            port=ports[0],
+            folder=self.folder,
+            nodes="\n".join(lines),
+            part=PART,
+            minutes=PART_MINUTES,
+            last=self.nodes[-1],
         )
         (self.folder / "slurm.conf").write_text(text)
+        for number in range(GPUS):
+            (self.folder / f"gpu{number}").touch()
+        (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-{GPUS - 1}]\n")
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
 
     def _start(self, program: str, *arguments: str, name: str = "") -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from engines.conftest import EPOCHS, PATIENCE_S, SETTINGS, References
-from engines.slurm_cluster import PART, Cluster
+from engines.slurm_cluster import GPUS, PART, PART_MINUTES, Cluster
 from support.services.running import PENSTOCK
 from support.streams import until
 from support.transforms import unpack
@@ -68,6 +68,11 @@ class SlurmJob:
     def elements(self) -> list[str]:
         """Return the elements of the job's arrays that wait or run."""
         return self.cluster.run("squeue", "-h", "--array", "--name", f"penstock-workers-of-{self.number}").splitlines()
+
+    def limits(self) -> set[tuple[str, ...]]:
+        """Return what memory and time the elements of the job's arrays have."""
+        asked = ("--name", f"penstock-workers-of-{self.number}", "--format", "%m %l")
+        return {tuple(line.split()) for line in self.cluster.run("squeue", "-h", "--array", *asked).splitlines()}
 
     def nodes(self) -> list[str]:
         """Return the nodes of the job itself, its first one first."""
@@ -146,9 +151,10 @@ def test_a_lost_node_that_trains_is_replaced(
 ) -> None:
     """A node that trains dies in mid-epoch with its sink and two ranks: the first, with the ventilator, or another one.
 
+    Each node has two GPUs, and so two ranks; services and workers run beside them, and have none.
     The job is put back into the queue, and goes on with the node that is left and a third one.
     """
-    options = ("--nodes", "2", "--workers-per-node", "1", "--ranks-per-node", "2")
+    options = ("--nodes", "2", "--workers-per-node", "1", "--gpus-per-node", str(GPUS))
     job = SlurmJob(nodes, spec, tmp_path, *options, holds=(6, 15))
     job.reached(6, *range(4))
     first = job.nodes()
@@ -187,11 +193,15 @@ def test_killed_sinks_come_back_on_their_nodes(
 def test_workers_of_a_job_array_come_and_go(nodes: Cluster, spec: Path, tmp_path: Path, reference: References) -> None:
     """`penstock slurm-workers` grows an array, in another partition, and shrinks it: who goes is drained and ends well.
 
-    Slurm refuses the array at first; arrays are shorter than the number; two programs change the number at once; and
-    what says where the job runs cannot be read for a while. None of that costs a worker, or brings one too many.
+    That partition allows less time than the job has, and less memory is asked for there. Slurm refuses the array at
+    first; arrays are shorter than the number; two programs change the number at once; and what says where the job runs
+    cannot be read for a while. None of that costs a worker, or brings one too many.
     """
     nodes.run("scontrol", "update", f"PartitionName={PART}", "State=DRAIN")
-    job = SlurmJob(nodes, spec, tmp_path, "--array-workers", "1", "--worker-partition", PART, holds=(20, 40, 60))
+    (tmp_path / "prologue").write_text("#SBATCH --mem-per-cpu=100\n")
+    times = ("--time", str(2 * PART_MINUTES), "--worker-time", str(PART_MINUTES))
+    options = ("--array-workers", "1", "--worker-partition", PART, "--worker-prologue", str(tmp_path / "prologue"))
+    job = SlurmJob(nodes, spec, tmp_path, *times, *options, holds=(20, 40, 60))
     until(lambda: "the job array is asked for again" in job.log(), f"a refusal: {job.log()}", PATIENCE_S)
     nodes.run("scontrol", "update", f"PartitionName={PART}", "State=UP")
     for hold, workers in ((20, 4), (40, 1), (60, 2)):
@@ -204,6 +214,7 @@ def test_workers_of_a_job_array_come_and_go(nodes: Cluster, spec: Path, tmp_path
         job.has(workers)
         if hold == 20:
             assert workers == len(job.elements())
+            assert {("100M", f"{PART_MINUTES}:00")} == job.limits()
             _cannot_be_read_for_a_while(job)
             assert workers == len(job.elements()) == job.workers()
         job.go(hold)

@@ -64,6 +64,9 @@ class SlurmSettings(Settings):
     """Account that pays for both."""
     time: str = ""
     """Time limit in Slurm's notation, such as 04:00:00 or 2-00:00:00; default: the partition's."""
+    worker_time: str = ""
+    """Time limit of each element of the job array, such as 00:30:00, where its partition allows less than --time;
+    default: --time. A minute before it, an element drains and goes back into the queue."""
     signal_s: int = Field(default=120, ge=40, le=65_535)
     """Seconds before the time limit at which the trainer gets SIGUSR1: it has all but 35 of them to save and to end.
     The job then goes back into the queue."""
@@ -117,7 +120,7 @@ def _plan(settings: SlurmSettings, command: Sequence[str], roots: dict[str, str]
     if not (settings.workers_per_node or array):
         raise SpecError("no workers: give --workers-per-node 8, or --array-workers 1-64, or both")
     common = [f"--account={settings.account}"] if settings.account else []
-    common += [f"--time={settings.time}"] if settings.time else []
+    time_limit, worker_limit = settings.time, settings.worker_time or settings.time
     partition, others = settings.partition, settings.worker_partition or settings.partition
     return JobPlan(
         python=sys.executable,
@@ -134,8 +137,8 @@ def _plan(settings: SlurmSettings, command: Sequence[str], roots: dict[str, str]
         workers_per_element=settings.workers_per_element,
         array_first=first,
         array_follows=follows,
-        options=(*common, *([f"--partition={partition}"] if partition else [])),
-        worker_options=(*common, *([f"--partition={others}"] if others else [])),
+        options=(*common, *_options(time_limit, partition)),
+        worker_options=(*common, *_options(worker_limit, others)),
         prologue=_text("--prologue", settings.prologue),
         worker_prologue=_text("--worker-prologue", settings.worker_prologue),
         signal_s=settings.signal_s,
@@ -144,6 +147,11 @@ def _plan(settings: SlurmSettings, command: Sequence[str], roots: dict[str, str]
         roots=roots,
         worker=cache_options(settings.cache or None),
     )
+
+
+def _options(time_limit: str, partition: str) -> list[str]:
+    given = {"time": time_limit, "partition": partition}
+    return [f"--{name}={value}" for name, value in given.items() if value]
 
 
 def _array(text: str) -> tuple[tuple[int, int] | None, int, bool]:

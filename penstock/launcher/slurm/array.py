@@ -84,6 +84,14 @@ def set_array(folder: RunFolder, plan: JobPlan, placed: Placed, workers: int, se
     return count * plan.workers_per_element
 
 
+def was_told_to_leave(folder: RunFolder, element: str) -> bool:
+    """Return whether an element was told to drain, as far as can be read. If it starts again, it is not counted."""
+    try:
+        return element in _leaving(folder)
+    except (OSError, StackError):
+        return False
+
+
 def parts(elements: int, most: int) -> list[int]:
     """Return the sizes of the arrays that so many elements take, if one may have `most`."""
     return [min(most, elements - start) for start in range(0, elements, most)]

@@ -3,7 +3,8 @@
 Keeps the workers running, and the node's sink if each node that trains has one; drains the workers and then ends the
 sink on SIGTERM or SIGUSR2: `srun` kills a step on the first, and passes the
 second one on, to all processes of the step. It also leaves when the job has been started at another place, and as an
-element of a job array when the job is gone.
+element of a job array when the job is gone, or shortly before its own time limit (SIGUSR1): then it goes back into the
+queue, so that as many elements stay as were asked for.
 """
 
 import os
@@ -17,6 +18,7 @@ from penstock.launcher.addresses import HeldPorts
 from penstock.launcher.forked import ForkServer
 from penstock.launcher.service_command import service_command
 from penstock.launcher.slurm import commands
+from penstock.launcher.slurm.array import was_told_to_leave
 from penstock.launcher.slurm.node_sink import place_sink, sink_settings
 from penstock.launcher.slurm.plan import PATIENCE_S, JobPlan, Placed, RunFolder
 from penstock.launcher.spare import can_fork
@@ -41,20 +43,25 @@ class NodeServices:
         self._folder, self._count, self._ventilator, self._job = folder, count, ventilator, job
         self._plan = JobPlan.read(folder.plan, PATIENCE_S)
         self._node = os.environ.get("SLURMD_NODENAME") or "node"
-        self._leaving = self._unread = False
+        self._leaving = self._unread = self._comes_back = False
+        self._element = f"{os.environ.get('SLURM_ARRAY_JOB_ID')}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
         self._failure = ""
         self._ports: HeldPorts | None = None
 
     def run(self) -> int:
         """Run them until they are told to leave; return the exit status."""
         signal.signal(signal.SIGTERM, self._leave)
+        if self._job:
+            signal.signal(signal.SIGUSR1, self._leave_for_a_while)
+            if was_told_to_leave(self._folder, self._element):  # its node was lost before it had left
+                return 0
         # Workers inherit what is blocked: else this signal, which reaches them too, would end them.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         forks = ForkServer() if can_fork() else None
         logs = self._folder.logs / self._node
         if self._job:
-            logs = logs / f"array-{os.environ.get('SLURM_ARRAY_JOB_ID')}_{os.environ.get('SLURM_ARRAY_TASK_ID')}"
+            logs = logs / f"array-{self._element}"
         make_own_folder(logs)
         supervisor = Supervisor(self._fail, logs, forks.start if forks else start_command)
         try:
@@ -71,7 +78,17 @@ class NodeServices:
         if self._failure:
             print(f"penstock slurm: {self._failure}", file=sys.stderr)
             return REFUSED
+        if self._comes_back and not (self._is_elsewhere() or self._is_gone()):
+            self._requeue()
         return 0
+
+    def _requeue(self) -> None:
+        try:
+            commands.requeue(self._element)
+        except (StackError, DeadlineError) as error:
+            try_to_say(
+                f"penstock slurm: {error}; this element of the job array does not come back after its time limit"
+            )
 
     def _sink(self) -> list[str]:
         placed, self._ports = place_sink(self._folder, self._plan, self._node, self._ventilator)
@@ -112,6 +129,10 @@ class NodeServices:
             return False
 
     def _leave(self, _number: int, _frame: FrameType | None) -> None:
+        self._leaving, self._comes_back = True, False
+
+    def _leave_for_a_while(self, _number: int, _frame: FrameType | None) -> None:
+        self._comes_back = self._comes_back or not self._leaving
         self._leaving = True
 
     def _fail(self, name: str, why: str) -> None:

@@ -7,7 +7,7 @@ from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
 
 #: Processors of a node that are left to the ventilator and the sink; any node may be the one that runs them.
 _SERVICE_CPUS = 2
-#: Seconds before the time limit at which a worker of a job array is told to drain.
+#: Seconds before the time limit at which an element of a job array is told to drain and to wait in the queue again.
 ARRAY_SIGNAL_S = 60
 
 
@@ -38,7 +38,7 @@ def array_script(plan: JobPlan, folder: RunFolder, placed: Placed, count: int) -
         f"--cpus-per-task={plan.workers_per_element}",
         f"--output={folder.logs / 'array-%A_%a.log'}",
         "--open-mode=append",
-        f"--signal=B:TERM@{ARRAY_SIGNAL_S}",
+        f"--signal=B:USR1@{ARRAY_SIGNAL_S}",
         "--requeue",
         *plan.worker_options,
     ]

@@ -1,6 +1,7 @@
 """The job array of workers of a Slurm job, without a cluster: who goes, who may change it, what Slurm refuses."""
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -10,12 +11,18 @@ from pathlib import Path
 
 import pytest
 from support.services.slurm import PLAN, program
+from support.streams import make_images, make_spec, until
 
+from penstock.commands.engines.slurm import main
 from penstock.launcher.slurm import commands, job_array
 from penstock.launcher.slurm.array import Change, change, set_array
 from penstock.launcher.slurm.job_array import JobArray
-from penstock.launcher.slurm.plan import Placed, RunFolder
+from penstock.launcher.slurm.plan import JobPlan, Placed, RunFolder
+from penstock.launcher.slurm.script import array_script
 from penstock.protocol.errors import DeadlineError, StackError
+
+#: Longest that a process may take to begin or to end (s).
+PATIENCE_S = 180.0
 
 
 def test_one_program_at_a_time_changes_the_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +152,61 @@ def test_what_follows_the_need_is_started_once_the_run_folder_can_be_used_again(
     array.end(60.0)
     assert [] == failures
     assert "autoscale.log'; again in " in capsys.readouterr().out
+
+
+def element_of(folder: RunFolder, bin_folder: Path) -> subprocess.Popen[bytes]:
+    """Start what an element of a job array runs, without workers, as element 3 of the array 8 of the job 1."""
+    known = {"SLURMD_NODENAME": "n1", "SLURM_ARRAY_JOB_ID": "8", "SLURM_ARRAY_TASK_ID": "3"}
+    command = [sys.executable, "-P", "-m", "penstock.launcher.slurm.node", str(folder.path), "0", "tcp://a:7", "1"]
+    return subprocess.Popen(command, env=os.environ | known | {"PATH": f"{bin_folder}:{os.environ['PATH']}"})
+
+
+@pytest.mark.parametrize(("numbers", "comes_back"), [(["USR1"], True), (["TERM", "USR1"], False)])
+def test_an_element_goes_back_into_the_queue_at_its_time_limit_alone(
+    tmp_path: Path, numbers: list[str], *, comes_back: bool
+) -> None:
+    """The number of workers stays what was asked for; one that was told to drain (SIGTERM) does not come back."""
+    folder = RunFolder(tmp_path)
+    PLAN.write(folder.plan)
+    Placed(job="1", ventilator="tcp://a:7").write(folder.placed)
+    program(tmp_path / "squeue", "echo RUNNING")
+    program(tmp_path / "scontrol", 'echo "$@" >> told')
+    with element_of(folder, tmp_path) as element:
+        until((folder.logs / "n1/array-8_3").exists, "the element to begin", PATIENCE_S)
+        for number in numbers:
+            element.send_signal(signal.Signals[f"SIG{number}"])
+        assert 0 == element.wait(PATIENCE_S)
+    told = tmp_path / "told"
+    assert ("requeue 8_3\n" if comes_back else "") == (told.read_text() if told.exists() else "")
+
+
+def test_an_element_that_was_told_to_leave_before_its_node_was_lost_ends_at_once(tmp_path: Path) -> None:
+    """Slurm starts it again, but nobody counts it any more."""
+    folder = RunFolder(tmp_path)
+    PLAN.write(folder.plan)
+    Placed(job="1", ventilator="tcp://a:7").write(folder.placed)
+    folder.leaving.write_text('["8_2", "8_3"]')
+    with element_of(folder, tmp_path) as element:
+        assert 0 == element.wait(PATIENCE_S)
+    assert not folder.logs.exists()
+
+
+def test_the_array_has_options_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its partition and time limit differ from the job's; what the user's file says comes after them, and so counts."""
+    spec = tmp_path / "spec.json"
+    spec.write_text(json.dumps(make_spec(make_images(tmp_path / "photos", each=2))))
+    (tmp_path / "prologue").write_text("#SBATCH --mem=8G\n")
+    program(tmp_path / "sbatch", "echo 7")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    folder = RunFolder(tmp_path / "run")
+    own = ["--time", "02:00:00", "--partition", "gpu", "--account", "ml"]
+    theirs = ["--worker-time", "00:30:00", "--worker-partition", "cpu", "--worker-prologue", str(tmp_path / "prologue")]
+    arguments = [str(spec), "--run-dir", str(folder.path), "--array-workers", "1", *own, *theirs, "--", "true"]
+    assert 0 == main(arguments)
+    script = array_script(JobPlan.read(folder.plan), folder, Placed(job="7", ventilator="tcp://a:7"), 1).splitlines()
+    options = [line.split()[1] for line in script if line.startswith("#SBATCH")]
+    assert ["--account=ml", "--time=00:30:00", "--partition=cpu", "--mem=8G"] == options[-4:]
+    assert {"--time=02:00:00", "--partition=gpu"} <= set(folder.script.read_text().split())
 
 
 def test_workers_of_an_array_leave_in_order() -> None:
