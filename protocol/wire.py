@@ -62,6 +62,8 @@ _LISTINGS = frozenset(
         messages.Story,
     }
 )
+#: Messages that have arrays.
+_WITH_ARRAYS = frozenset({messages.Result, messages.Batch, messages.SampleReply})
 _REPORTS = frozenset({messages.Heartbeat, messages.Finished, messages.Goodbye, messages.Batch})
 
 
@@ -114,6 +116,8 @@ def decode(frames: Sequence[Buffer], accept: Kinds, memory: Memory | None = None
     if len(frames[1]) > (most := header_limit(kind)):
         raise RemoteProtocolError("size", f"{kind.__name__} with a header of {len(frames[1])} bytes; at most {most}")
     message = _parsed(kind, bytes(frames[1]))
+    if len(frames) == _MIN_FRAMES and kind not in _WITH_ARRAYS:  # nearly always, in the ventilator
+        return message, []
     return message, _arrays(message, frames[2:], memory)
 
 

@@ -22,7 +22,7 @@ from penstock.protocol.transport import socket_options, unix_sockets
 from penstock.protocol.transport.addresses import Alternatives, check_address, check_exposure
 from penstock.protocol.transport.connections import Connections
 from penstock.protocol.transport.keys import KeyRing, Role
-from penstock.protocol.transport.multipart import MessageReader, OversizedMessageError, descriptor_of, sender_of
+from penstock.protocol.transport.multipart import Multipart, OversizedMessageError, descriptor_of, sender_of
 from penstock.protocol.transport.open_files import limit_explained
 from penstock.protocol.transport.own_files import made_for_owner
 from penstock.protocol.transport.rejects import Rejects
@@ -112,9 +112,9 @@ class Endpoint:
             if time.monotonic() >= until:
                 return
             try:
-                frames = self.reader.read(until)
+                frames = self.multipart.read(until)
             except zmq.Again:
-                self.drained = not self.reader.discarding
+                self.drained = not self.multipart.discarding
                 return
             except OversizedMessageError as error:
                 self._hub.rejects.add(error, f"{sender_of([error.first], b'')} at {self!r}")
@@ -152,7 +152,7 @@ class Endpoint:
         if peer is not None:
             frames.insert(0, peer)
         try:
-            self._socket.send_multipart(frames, zmq.NOBLOCK, copy=not arrays)
+            self.multipart.send(frames, copy=not arrays)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -266,7 +266,7 @@ class Endpoint:
         if not self._queues:
             self._socket.setsockopt(zmq.IMMEDIATE, 1)
         most_bytes = socket_options.message_limit(self._kind, self._server, self._accept)
-        self.reader = MessageReader(self._socket, MAX_FRAMES + 1, most_bytes)
+        self.multipart = Multipart(self._socket, MAX_FRAMES + 1, most_bytes)
         events = zmq.EVENT_ACCEPTED if self._bind else sum(socket_options.REFUSALS)
         events |= socket_options.LINKS if self._kind == zmq.PUSH else zmq.EVENT_CONNECTED
         self._monitor = self._socket.get_monitor_socket(events, f"inproc://{uuid.uuid4().hex}")

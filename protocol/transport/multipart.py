@@ -1,4 +1,4 @@
-"""Reads multipart messages from a socket frame by frame, within limits of frames, bytes and time.
+"""Reads multipart messages from a socket frame by frame, within limits of frames, bytes and time; and sends them.
 
 libzmq hands a message over only when all of its frames have come, so what it has gathered by then is beyond this
 module's reach (`connections.py` limits that); but no more of it becomes Python objects than a message may have.
@@ -13,6 +13,11 @@ import zmq
 
 from penstock.protocol.errors import RemoteProtocolError
 
+#: How a message's last frame is sent, and those before it: plain numbers, since to combine an enumeration's takes a
+#: microsecond.
+_LAST = int(zmq.NOBLOCK)
+_MORE = _LAST | int(zmq.SNDMORE)
+
 
 class OversizedMessageError(RemoteProtocolError):
     """A message with more frames or bytes than one may have; `first` is its first frame, which knows the peer."""
@@ -23,8 +28,8 @@ class OversizedMessageError(RemoteProtocolError):
         self.first = first
 
 
-class MessageReader:
-    """Reads the messages of one socket."""
+class Multipart:
+    """Reads and sends the messages of one socket."""
 
     def __init__(self, socket: Any, most_frames: int, most_bytes: int) -> None:  # noqa: ANN401 - generic in pyzmq
         """Read from `socket`; a message has at most that many frames, and bytes in all of them."""
@@ -51,6 +56,12 @@ class MessageReader:
             frames.append(self._socket.recv(zmq.NOBLOCK, copy=False))
             size += len(frames[-1])
         return frames
+
+    def send(self, frames: Sequence[Any], *, copy: bool) -> None:
+        """Send a message without waiting, in half the time of pyzmq's `send_multipart`. Raises zmq.ZMQError."""
+        for frame in frames[:-1]:
+            self._socket.send(frame, _MORE, copy=copy)
+        self._socket.send(frames[-1], _LAST, copy=copy)
 
     @property
     def discarding(self) -> bool:
