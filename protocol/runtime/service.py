@@ -31,7 +31,7 @@ Observation = TypeVar("Observation")
 #: Longest wait of a loop (s): bounds how late a missing parent is noticed.
 _LONGEST_WAIT_S = 0.5
 #: How many times longer than it takes is the pause between two observations.
-_SPARED = 100
+SPARED = 100
 #: Files that a process may open at most on macOS, whatever its limits say (OPEN_MAX).
 _OPEN_FILES = 10_240
 
@@ -106,7 +106,7 @@ class Observed(Generic[Observation]):
             return min(due, again + self._patience_s)
         began = time.thread_time()
         self.latest, self._at = self._observe(now), now
-        self._pause_s = max(self._every_s, _SPARED * (time.thread_time() - began))
+        self._pause_s = max(self._every_s, SPARED * (time.thread_time() - began))
         return due
 
 
@@ -114,7 +114,7 @@ class Service:
     """A running service: its hub, its log, its health and whether it was asked to stop."""
 
     def __init__(self, name: Role, settings: ServiceSettings, status: Callable[[], Mapping[str, Any]]) -> None:
-        """Set up logging, signals and /healthz; `status` returns at least `ready` (bool)."""
+        """Set up logging, signals and /healthz, in the main thread; `status` returns at least `ready` (bool)."""
         keep_freed_memory()
         let_computation_run()
         self.name = name
@@ -131,13 +131,13 @@ class Service:
         self._parent = settings.parent
         #: Until when messages may wait to be read (monotonic s).
         self._rest_until = 0.0
+        self.hub.handle_signals(self.stop)  # before its health says that it is there
         self.health = Health(
             settings.health, lambda: {"service": name, "pid": os.getpid(), **self._common(), **status()}
         )
 
     def __enter__(self) -> Self:
-        """Take the signals over."""
-        self.hub.handle_signals(self.stop)
+        """Say that it has started."""
         self.log.debug("started", pid=os.getpid(), health=self.health.url)
         return self
 
