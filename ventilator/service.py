@@ -28,7 +28,7 @@ from penstock.protocol.messages import (
     Story,
 )
 from penstock.protocol.runtime.metrics import Metrics
-from penstock.protocol.runtime.service import Observed, Service, run, spare_collector
+from penstock.protocol.runtime.service import SPARED, Observed, Service, run, spare_collector
 from penstock.protocol.runtime.story_desk import StoryDesk
 from penstock.protocol.spec.spec import Spec, load_spec
 from penstock.protocol.transport.addresses import check_exposure, check_peer_address
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 #: Lines of the quarantine ledger that the dashboard shows: the newest.
 LEDGER_SHOWN = 200
-#: Seconds between two observations of the core for the status, and between two snapshots of the whole topology.
-_OBSERVE_S, _SHOW_S = 0.2, 1.0
+#: Seconds between two observations of the core, and between two snapshots of the topology: the less often the larger.
+_OBSERVE_S, _SHOW_S, _SHOWN_S = 0.2, 1.0, 4.0
 #: How much longer an observation may wait for other work that wakes the loop (s).
 _PATIENCE_S = 0.3
 #: Seconds to wait for the parts of a story; the sink waits less for its trainers.
@@ -86,7 +86,7 @@ class Ventilator:
             service.log.info(
                 "serving", stream=plan.name, items=plan.items, classes=len(plan.classes), at=self._endpoint.address
             )
-        self._tick_at = self._shown_at = now = time.monotonic()
+        self._tick_at = self._show_at = now = time.monotonic()
         self._begin(0, now)
         #: Says when it is this one's turn; None: it is the only ventilator.
         self._keeper: Keeper | None = None
@@ -114,14 +114,14 @@ class Ventilator:
         if self._endpoint.drained and self._core.next_dispatch() > now:
             self._service.rest_until(now + rest_s(self._core.workers, self._core.queues))
         due = min(self.observed.renew(now, self._tick_at), self._stories.next_timer(), self._core.next_dispatch())
-        if now >= self._shown_at + _SHOW_S:
-            seen = self.observed.latest
+        if now >= self._show_at:
+            began, seen = time.thread_time(), self.observed.latest
             self._snapshots.update(seen, time.time(), self._keeper.standing() if self._keeper else None)
-            self._shown_at = now
             if self._dashboard:
                 # Of several sinks, one with a trainer holds samples: it is asked for them.
                 asked = max(seen.sinks, key=lambda sink: len(sink.stats.readers) if sink.stats else 0, default=None)
                 self._dashboard.show(self._snapshots.answer(LEDGER_SHOWN), asked.trainers if asked else "")
+            self._show_at = now + min(_SHOWN_S, max(_SHOW_S, SPARED * (time.thread_time() - began)))
         return due
 
     def status(self) -> dict[str, object]:
@@ -172,7 +172,7 @@ class Ventilator:
         )
         own = Own(__version__, settings.restarts, self._service.hub.rejects.counts, scaling)
         self._snapshots = Snapshots(own, self.observed.latest, time.time())
-        self._attention, self._pace, self._tick_at, self._shown_at = Attention(), Pace(), now, float("-inf")
+        self._attention, self._pace, self._tick_at, self._show_at = Attention(), Pace(), now, float("-inf")
 
     def _review(self, now: float) -> None:
         """Notice that this one begins or ceases to act, and say what is wrong with the folder."""
