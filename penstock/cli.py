@@ -12,7 +12,7 @@ from typing import NamedTuple
 from penstock.launcher.spare import prepare
 from penstock.protocol.runtime.streams import give_output_up, open_standard_streams
 from penstock.protocol.version import __version__
-from penstock.terminal.interrupts import interrupted
+from penstock.terminal.interrupts import held, interrupted
 
 
 class Command(NamedTuple):
@@ -85,7 +85,9 @@ def _run(given: list[str]) -> int:
         return 2
     if given[0] in _WITH_STACK and not {"-h", "--help"} & {*given}:
         prepare()  # it imports what services need while this process imports the command
-    status: int = importlib.import_module(COMMANDS[given[0]].module).main(given[1:])
+    with held():
+        command = importlib.import_module(COMMANDS[given[0]].module)
+    status: int = command.main(given[1:])
     return status
 
 

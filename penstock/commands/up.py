@@ -90,9 +90,10 @@ def serve(settings: UpSettings) -> int:
             cleanup.enter_context(stack)
         say(f"penstock up: {several(stack.workers, 'worker')}; trainers call {_calls(stack, settings)}; Ctrl-C stops")
         say(f"penstock up: {_where_to_look(stack, settings)}")
-        while stack.error is None:
+        while stack.error is None and interrupts.seen is None:  # what a signal raises, other code may catch
             time.sleep(_LOOK_S)
-        raise stack.error
+        if stack.error:
+            raise stack.error
     return 0
 
 

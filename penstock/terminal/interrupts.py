@@ -1,6 +1,7 @@
 """Ctrl-C for a command with much to clean up: it interrupts the work once, and never the cleaning up."""
 
 import signal
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +18,26 @@ def interrupted(status: int = 128 + signal.SIGINT) -> int:
     """
     exec("")  # noqa: S102
     return status
+
+
+@contextmanager
+def held() -> Generator[None]:
+    """Let Ctrl-C wait until this block has ended: for imports, which may turn KeyboardInterrupt into other errors.
+
+    Some code catches whatever is raised in it (CPython's `__set_name__` of classes, weak references' callbacks).
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if handler in (None, signal.SIG_IGN, signal.SIG_DFL) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 class Interrupts:

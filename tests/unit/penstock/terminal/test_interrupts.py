@@ -66,3 +66,42 @@ def test_a_signal_before_the_work_keeps_it_from_beginning(tmp_path: Path) -> Non
     (tmp_path / "program.py").write_text(program, encoding="utf-8")
     done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "did not\n" == done.stdout
+
+
+#: A class whose making is interrupted: CPython turns that into RuntimeError, before 3.12.
+HELD = """
+import os, signal
+from penstock.terminal.interrupts import held
+
+class Interrupted:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), signal.SIGINT)
+
+try:
+    with held():
+        class Owner:
+            attribute = Interrupted()
+        print("imported")
+    print("never")
+except KeyboardInterrupt:
+    print("interrupted")
+with held():
+    print("not again")
+"""
+
+
+def test_an_interrupt_waits_until_what_is_imported_is_whole(tmp_path: Path) -> None:
+    """It is raised once, as KeyboardInterrupt, where nothing makes another error of it; then Ctrl-C works as before."""
+    (tmp_path / "program.py").write_text(HELD, encoding="utf-8")
+    command = [sys.executable, "program.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert ["imported", "interrupted", "not again"] == done.stdout.split("\n")[:-1]
+
+
+def test_an_interrupt_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As in the background of a shell script."""
+    program = HELD.replace("try:", "signal.signal(signal.SIGINT, signal.SIG_IGN)\ntry:")
+    (tmp_path / "program.py").write_text(program, encoding="utf-8")
+    command = [sys.executable, "program.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert ["imported", "never", "not again"] == done.stdout.split("\n")[:-1]
