@@ -191,9 +191,9 @@ def test_health_says_ready_and_why_not(spec_file: str, tmp_path: Path, free_port
     sink += ["--results", f"ipc://{tmp_path}/r.sock", "--bind", f"ipc://{tmp_path}/t.sock"]
     worker = [PENSTOCK, "worker", "--ventilator", address, "--health", f"{tmp_path}/w.health", *FAST]
     with running(sink, worker):
-        until(lambda: ask(free_ports[0])[0], "the sink's health")
-        code, status = ask(free_ports[0])
         why = f"waiting for the ventilator at {address}"
+        until(lambda: ask(free_ports[0])[1].get("why") == why, "the sink's health")
+        code, status = ask(free_ports[0])
         assert (503, False, why) == (code, status["ready"], status["why"])
         until(lambda: query(f"{tmp_path}/w.health").get("why") == why, "the worker's health")
         with running([PENSTOCK, "ventilator", "--spec", spec_file, "--bind", address, *FAST]):

@@ -53,10 +53,12 @@ def test_a_silent_server_is_looked_for_at_the_next_address(hub: Hub, server: End
         client.reopen()
         client.send(BEAT)
         hub.wait(0.2)
-        return any(server.send(BEAT, peer=peer) for peer, _, _ in server.receive())
+        for peer, _, _ in server.receive():  # a link that was closed meanwhile may have brought it
+            server.send(BEAT, peer=peer)
+        hub.wait(0.2)
+        return any(True for _ in client.receive())
 
-    until(asks, "the second address")
-    until(lambda: hub.wait(0.2) and any(True for _ in client.receive()), "the answer")
+    until(asks, "an answer from the second address")
     for _ in range(3):
         client.reopen()
         assert f"tcp://127.0.0.1:{port_of(server)}" == client.address
