@@ -56,14 +56,15 @@ class Connections:
         self._swept_at: float | None = None
         #: Sweeps in a row that found too many pending bytes in all connections together.
         self._over = 0
+        #: Whether the last sweep found too many pending bytes, in one connection or in all together.
+        self._suspected = False
 
     @property
     def sweep_s(self) -> float:
         """Seconds until the next sweep; 0 while there is no connection. Many connections are swept more seldom."""
         if not self._open:
             return 0.0
-        suspected = self._over or any(connection.over for connection in self._open.values())
-        return _SWEEP_S * max(1.0, len(self._open) / _OFTEN_SWEPT) * (_AGAIN if suspected else 1.0)
+        return _SWEEP_S * max(1.0, len(self._open) / _OFTEN_SWEPT) * (_AGAIN if self._suspected else 1.0)
 
     def due(self, now: float) -> bool:
         """Return whether it is time for a sweep."""
@@ -99,6 +100,7 @@ class Connections:
                 total -= connection.pending
                 peer = self.cut(descriptor)
                 cut.append(f"{peer} sent {connection.pending:.0f} bytes of a message without its end; at most {limit}")
+        self._suspected = bool(self._over) or any(connection.over for connection in self._open.values())
         return cut
 
     def cut(self, descriptor: int) -> str:
