@@ -15,12 +15,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
 
-from penstock.launcher.addresses import HeldPorts
 from penstock.launcher.service_command import service_command, services_for_all
 from penstock.launcher.slurm import commands
 from penstock.launcher.slurm.job_array import JobArray
 from penstock.launcher.slurm.node import DRAIN_S
-from penstock.launcher.slurm.plan import PATIENCE_S, PORTS_ADVICE, JobPlan, Placed, RunFolder
+from penstock.launcher.slurm.plan import PATIENCE_S, JobPlan, Placed, RunFolder
 from penstock.launcher.slurm.steps import node_steps, start, trainer_command
 from penstock.launcher.supervisor import Supervisor, start_command
 from penstock.protocol.errors import PenstockError, StackError
@@ -53,8 +52,7 @@ class Job:
         self._asked_at: float | None = None
         self._warned = self._ended = False
         names = ("ventilator",) if self._plan.sink_per_node else ("ventilator", "results", "trainers")
-        first, last = self._plan.ports
-        self._ports = HeldPorts(len(names), range(first, last + 1), PORTS_ADVICE)
+        self._ports = self._plan.hold_ports(len(names))
         host = commands.node_address(os.environ.get("SLURMD_NODENAME") or socket.gethostname())
         addresses = [f"tcp://{host}:{number}" for number in self._ports.numbers]
         self._placed = Placed(job=self._id, **dict(zip(names, addresses, strict=True)))

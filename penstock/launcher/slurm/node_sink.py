@@ -9,7 +9,7 @@ from typing import Any
 from penstock.launcher.addresses import HeldPorts
 from penstock.launcher.service_command import services_for_all
 from penstock.launcher.slurm import commands
-from penstock.launcher.slurm.plan import PORTS_ADVICE, JobPlan, NodeSink, RunFolder
+from penstock.launcher.slurm.plan import JobPlan, NodeSink, RunFolder
 from penstock.protocol.errors import SpecError
 from penstock.protocol.transport.own_files import make_own_folder
 
@@ -27,8 +27,7 @@ def place_sink(folder: RunFolder, plan: JobPlan, node: str, ventilator: str) -> 
         known = NodeSink.read(path)
         if known.ventilator == ventilator and _become_free((known.results, known.trainers)):
             return known, None
-    first, last = plan.ports
-    ports = HeldPorts(2, range(first, last + 1), PORTS_ADVICE)
+    ports = plan.hold_ports(2)
     for_results, for_trainers = ports.numbers
     results, trainers = f"tcp://{commands.node_address(node)}:{for_results}", f"tcp://127.0.0.1:{for_trainers}"
     placed = NodeSink(ventilator=ventilator, results=results, trainers=trainers)

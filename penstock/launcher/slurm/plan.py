@@ -7,14 +7,13 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from penstock.launcher.addresses import HeldPorts
 from penstock.protocol.errors import OutputError, SpecError
 from penstock.protocol.transport.own_files import write_whole
 
 #: Seconds for which the parts of a job try to read what they need: a file server that restarts refuses for a minute and
 #: a half. And how often they try.
 PATIENCE_S, _AGAIN_S = 120.0, 0.5
-#: What to do where no ports are free.
-PORTS_ADVICE = ": give other ones as --ports"
 
 
 class Stored(BaseModel):
@@ -82,6 +81,11 @@ class JobPlan(Stored):
     roots: Mapping[str, str] = Field(default_factory=dict)
     #: Settings of the workers.
     worker: Mapping[str, Any] = Field(default_factory=dict)
+
+    def hold_ports(self, count: int) -> HeldPorts:
+        """Return so many of the ports, which are free on this host. Raises StackError."""
+        first, last = self.ports
+        return HeldPorts(count, range(first, last + 1), ": give other ones as --ports")
 
     @property
     def fixed_workers(self) -> int:
