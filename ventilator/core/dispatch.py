@@ -137,10 +137,6 @@ class Dispatcher:
 
 def _messages(tasks: Sequence[Task]) -> Iterator[Tasks]:
     """Put tasks into messages whose headers a worker accepts (8 MB): a task may have 1 MB of targets, 6 MB as JSON."""
-    most = _TASKS
-    for task in tasks:
-        if task.items and task.items[0].cells:
-            most = 1
-            break
+    most = 1 if any(task.items and task.items[0].cells for task in tasks) else _TASKS
     for start in range(0, len(tasks), most):
         yield Tasks(tasks=tuple(tasks[start : start + most]))

@@ -86,19 +86,16 @@ class Needs(dict[bytes, Need]):
 
     def destined(self, key: TaskKey) -> dict[bytes, Ranges]:
         """Return which positions of a unit of work each connected sink lacks, of those that lack any; by name."""
+        found: dict[bytes, Ranges] = {}
         peers = self.claimants(key.ordinal)
         span = self._span(key) if peers else None
-        if span is not None and len(peers) == 1 and (only := self.get(peers[0])):  # nearly always
-            places = ranges.clipped(only.need.lacks, *span)
-            return {peers[0]: places if len(places) <= MOST_SPANS else places[:MOST_SPANS]} if places else {}
-        found: dict[bytes, Ranges] = {}
         for peer in peers:
             known = self.get(peer)
             if known is None:
                 continue
             places = self.lacked(peer, key) if span is None else ranges.clipped(known.need.lacks, *span)
             if places:
-                found[peer] = places if len(places) <= MOST_SPANS else places[:MOST_SPANS]
+                found[peer] = places[:MOST_SPANS]
         return found
 
     def _span(self, key: TaskKey) -> tuple[int, int] | None:
