@@ -121,6 +121,8 @@ class Known:
     image: object = None
     #: Identity of the file that the content was read from; None: it must not be kept.
     identity: FileIdentity | None = None
+    #: When it had that identity, before it was read (seconds since 1970, by this host's clock).
+    asked_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Reads the files of a task, or parts of files, below a root of this host or below a URL."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -59,6 +60,7 @@ class FileReader:
         return replace(loaded(task, [content for content, _ in found]), known=[known for _, known in found])
 
     def _find_or_read(self, item: Item, find: Callable[[str, FileIdentity], object]) -> tuple[bytes | ItemError, Known]:
+        asked_at = time.time()
         try:
             found = find_or_read(
                 self._root,
@@ -71,7 +73,7 @@ class FileReader:
         except ItemError as error:
             return error, Known()
         if isinstance(found, tuple):
-            return found[0], Known(identity=found[1])
+            return found[0], Known(identity=found[1], asked_at=asked_at)
         return b"", Known(image=found)
 
     def content(self, item: Item) -> bytes | ItemError:

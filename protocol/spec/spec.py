@@ -28,13 +28,13 @@ from penstock.protocol.spec.validation_errors import explain
 
 
 class Cache(Model):
-    """Keep on each worker's host what images are before the first random change: decoded, and resized by `resize`.
-
-    Samples are the same with and without it (docs/cache.md).
-    """
+    """Keep on each worker's host what images are before the first random change (docs/cache.md)."""
 
     gb: float = Field(gt=0, le=1_000_000)
     """Room (GB, 10^9 bytes) on each host. Streams share one store, which may take the sum of what they give."""
+    verify: Literal["times", "digest"] = Field(default="times", exclude_if=lambda verify: verify == "times")
+    """What says that a file is the one that was decoded: inode, size and times, and where these differ its digest; or
+    the digest in every epoch."""
 
 
 class Stream(Model):
@@ -73,7 +73,8 @@ class Stream(Model):
     """Epochs that the sink may hold ahead of a trainer, where `window_mb` has room for more: small sources. Never below
     16 tasks, so that several workers have enough to do."""
     cache: Annotated[Cache | None, Field(exclude_if=lambda cache: cache is None)] = None
-    """Keep decoded images on each worker's host, such as `{ gb = 40 }`; without it, each epoch decodes them again."""
+    """Keep decoded images on each worker's host, such as `{ gb = 40 }`; without it, each epoch decodes them again.
+    `verify = "digest"` in it reads every file in every epoch and compares it with the one that was decoded."""
     task_items: int | None = Field(default=None, ge=1, le=4096)
     """Items in a task; default: about 4 MB of samples, but at most a 64th of the epoch's items (or 16 items, if that is
     more), whole batches where that comes near; twice as many items and four times the bytes of

@@ -6,7 +6,7 @@ from itertools import count
 
 import numpy as np
 
-from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry, Pixels
+from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry, Pixels, Source
 from penstock.worker.imaging.cache.hints import UNIT_BYTES
 from penstock.worker.imaging.cache.store import Store
 
@@ -20,9 +20,9 @@ def key_of(number: int) -> bytes:
     return hashlib.blake2b(number.to_bytes(8, "big"), digest_size=20).digest()
 
 
-def identity_of(number: int, version: int = 0) -> bytes:
-    """Return the identity of its source."""
-    return number.to_bytes(16, "big") + version.to_bytes(16, "big")
+def source_of(number: int, version: int = 0) -> Source:
+    """Return its source."""
+    return Source(number.to_bytes(16, "big") + version.to_bytes(16, "big"), bytes([number % 256, version] * 8))
 
 
 def pixels_of(number: int, version: int = 0, side: int = 64) -> Pixels:
@@ -43,12 +43,12 @@ class User:
 def put(store: Store, number: int, version: int = 0, group: str = GROUP) -> bool:
     """Put an entry; return whether it was kept."""
     entry = Entry(pixels_of(number, version), 0.25)
-    return store.put(group, key_of(number), identity_of(number, version), entry)
+    return store.put(group, key_of(number), source_of(number, version), entry)
 
 
 def get(store: Store, number: int, version: int = 0, group: str = GROUP) -> Pixels | None:
     """Return an entry's pixels, if the store has it."""
-    entry = store.get(group, key_of(number), identity_of(number, version))
+    entry = store.get(group, key_of(number), source_of(number, version))
     return None if entry is None else entry.pixels
 
 

@@ -1,8 +1,9 @@
 """One stream's decoded images in the store: finds them, makes and keeps those that are not there, and counts both.
 
-An image is found by its item's root and name, and by the identity of its file: inode, size and times. Where there is no
-such identity, as below a URL, its bytes are read and their digest takes that place. So the store never changes what is
-made: a changed file is another image.
+An image is found by its item's root and name, and by the identity of its file: inode, size and times. Where these do
+not vouch for it, because the file was copied, mounted anew or changed just before it was read, its bytes are read and
+their digest decides, which every entry bears; and where there is no such identity, as below a URL. So the store never
+changes what is made: a changed file is another image.
 """
 
 import hashlib
@@ -10,7 +11,6 @@ import json
 import os
 import struct
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,8 @@ from penstock.protocol.spec.operation import Size, Window
 from penstock.protocol.storage.user_cache import SETTLED_S
 from penstock.sources.base import Known
 from penstock.sources.files import FileIdentity
-from penstock.worker.imaging.cache.entry import IDENTITY_BYTES, KEY_BYTES, Entry
+from penstock.worker.imaging.cache.entry import IDENTITY_BYTES, KEY_BYTES, Entry, Source, digest_of
+from penstock.worker.imaging.cache.hints import Place
 from penstock.worker.imaging.cache.planes import Painter, Planes, height_of
 from penstock.worker.imaging.cache.prefix import Prefix
 from penstock.worker.imaging.cache.store import Store
@@ -35,8 +36,8 @@ Image = Pixels | Planes
 _IDENTITY = struct.Struct("<QQqq")
 #: Images that are put into the store together, at most: a call of the kernel's takes 1024 pieces.
 _MOST_HELD = 256
-#: Keys that are remembered.
-_KEYS = 1024
+#: Keys that are remembered, and names of items of which another version is kept.
+_KEYS, _NAMES = 1024, 65_536
 
 
 @dataclass(slots=True)
@@ -96,8 +97,13 @@ class ImageCache:
         self.group = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
         place = root if "://" in root else os.path.realpath(root)
         self._root = hashlib.blake2b(os.fsencode(place), digest_size=KEY_BYTES).digest()
-        #: Images that were made and are not in the store yet: key, identity, entry.
-        self._held: list[tuple[bytes, bytes, Entry]] = []
+        asked = plan.settings.cache
+        #: Whether the digest decides in every epoch.
+        self._by_digest = asked is not None and asked.verify == "digest"
+        #: Items that have an entry, which their file's identity does not vouch for: their digest decides.
+        self._doubted: set[str] = set()
+        #: Images that were made and are not in the store yet: key, source, entry.
+        self._held: list[tuple[bytes, Source, Entry]] = []
         self._held_bytes = 0
         #: Images that were made and are not counted yet; and how many bytes of them may wait.
         self._misses = 0
@@ -108,7 +114,16 @@ class ImageCache:
 
     def find(self, name: str, identity: FileIdentity) -> Image | None:
         """Return an item's image if the store has it for this identity of the item's file."""
-        return self._find(name, _IDENTITY.pack(*identity))
+        if self._by_digest:
+            return None
+        found = self._find(name, Source(_IDENTITY.pack(*identity)))
+        if not isinstance(found, bool):
+            return found[0]
+        if found:
+            if len(self._doubted) >= _NAMES:  # tasks that were read and never made
+                self._doubted.clear()
+            self._doubted.add(name)
+        return None
 
     def pixels(
         self, name: str, content: bytes, known: Known | None, windows: Callable[[Size], Sequence[Window] | None]
@@ -126,31 +141,49 @@ class ImageCache:
 
     def _image(self, name: str, content: bytes, known: Known | None) -> Image | None:
         if known is None:
-            digest = hashlib.blake2b(content, digest_size=IDENTITY_BYTES).digest()
-            found = self._find(name, digest)
-            return self._make(name, content, digest) if found is None else found
+            source = Source(hashlib.blake2b(content, digest_size=IDENTITY_BYTES).digest())
+            found = self._find(name, source)
+            return self._make(name, content, source) if isinstance(found, bool) else found[0]
         if known.image is not None:
             return cast("Image", known.image)
-        settled = known.identity is not None and _age_s(known.identity) > self._settled_s
-        return self._make(name, content, _IDENTITY.pack(*known.identity) if known.identity and settled else None)
+        digest = digest_of(content)
+        source = Source(self._vouching(known), digest)
+        if self._by_digest or name in self._doubted:
+            self._doubted.discard(name)
+            found = self._find(name, Source(digest=digest))
+            if not isinstance(found, bool):
+                image, place, entry = found
+                if source.identity and not self._by_digest:  # the next epoch need not read the file
+                    self._store.renew(self.group, self._key(name), place, source, entry)
+                return image
+        return self._make(name, content, source if known.identity is not None else None)
 
-    def _find(self, name: str, identity: bytes) -> Image | None:
+    def _vouching(self, known: Known) -> bytes:
+        """Return what tells a file's content without reading it; empty if it may change again and look the same."""
+        if known.identity is None or known.asked_at - max(known.identity[2:]) / 1e9 <= self._settled_s:
+            return b""
+        return _IDENTITY.pack(*known.identity)
+
+    def _find(self, name: str, source: Source) -> tuple[Image, Place, Entry] | bool:
+        """Return an image and its entry if the store has it, else whether the item has another entry."""
         began = perf_counter()
-        entry = self._store.get(self.group, self._key(name), identity)
-        if entry is None:
-            return None
+        found = self._store.look(self.group, self._key(name), source)
+        if isinstance(found, bool):
+            return found
+        place, entry = found
         self._counts.hit(entry.pixels.nbytes, entry.made_s - (perf_counter() - began))
-        return Planes(entry.pixels, height_of(len(entry.pixels)), entry.width) if entry.width else entry.pixels
+        pixels = entry.pixels
+        return Planes(pixels, height_of(len(pixels)), entry.width) if entry.width else pixels, place, entry
 
-    def _make(self, name: str, content: bytes, identity: bytes | None) -> Image | None:
+    def _make(self, name: str, content: bytes, source: Source | None) -> Image | None:
         began = perf_counter()
         image = self._prefix.make(content)
         if image is None:
             return None
         made_s = perf_counter() - began
         pixels, width = (image.rows, image.width) if isinstance(image, Planes) else (image, 0)
-        if identity is not None:
-            self._held.append((self._key(name), identity, Entry(pixels, made_s, width)))
+        if source is not None:
+            self._held.append((self._key(name), source, Entry(pixels, made_s, width)))
             self._held_bytes += pixels.nbytes
             if self._held_bytes > self._most_held or len(self._held) >= _MOST_HELD:
                 self.keep()
@@ -168,8 +201,8 @@ class ImageCache:
         if held and self._store.put_all(self.group, held):
             self._counts.kept(size)
         elif len(held) > 1:  # there may be room for some
-            for key, identity, entry in held:
-                if self._store.put(self.group, key, identity, entry):
+            for key, source, entry in held:
+                if self._store.put(self.group, key, source, entry):
                     self._counts.kept(entry.pixels.nbytes)
 
     def _key(self, name: str) -> bytes:
@@ -189,8 +222,3 @@ def open_cache(
     if cache is None or plan.settings.cache is None:
         return None
     return ImageCache(plan, str(roots[plan.settings.source.root]), decoder, cache)
-
-
-def _age_s(identity: FileIdentity) -> float:
-    """Return how long ago a file was changed, by this host's clock."""
-    return time.time() - max(identity[2:]) / 1e9

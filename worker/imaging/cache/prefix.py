@@ -21,6 +21,7 @@ from penstock.protocol.spec.operation import Size
 from penstock.protocol.spec.step import Step
 from penstock.protocol.spec.transform import Transform
 from penstock.protocol.version import __version__
+from penstock.worker.imaging.cache.entry import FORMAT
 from penstock.worker.imaging.cache.planes import EXTENSION, LEAST_WIDTH, PlaneDecoder, Planes, planes_shape
 from penstock.worker.imaging.decode import Decoder, Pixels
 from penstock.worker.imaging.orientation import jpeg_orientation
@@ -147,9 +148,9 @@ class Prefix:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Everything that decides its pixels, besides the file."""
+        """Everything that decides its pixels, besides the file; and how they are kept."""
         transform = self._transform
-        told: dict[str, Any] = {"version": _VERSION, "versions": versions()}
+        told: dict[str, Any] = {"version": _VERSION, "format": FORMAT, "versions": versions()}
         told |= {name: getattr(transform, name) for name in _DECODING}
         if transform.resize is not None:
             told["resize"] = transform.resize.model_dump(mode="json")

@@ -2,6 +2,7 @@
 
 An entry is written whole before `hints.py` says where it lies. A process that is killed leaves its segment as it is:
 what it holds so far stays valid, and a torn entry at its end is never named, or fails its checksum.
+Only the header of an entry may be written anew, by any process.
 """
 
 import errno
@@ -27,6 +28,7 @@ _RENEW_S = 600.0
 _PADDING = bytes(UNIT_BYTES)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+_CHANGE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Writer:
@@ -117,6 +119,15 @@ class Reader:
         for descriptor, _ in self._open.values():
             os.close(descriptor)
         self._open.clear()
+
+
+def write_header(group: str, place: Place, header: bytes) -> None:
+    """Write the header of an entry anew, over the one that is there. Raises OSError."""
+    descriptor = os.open(path_of(group, place.segment), _CHANGE)
+    try:
+        os.pwrite(descriptor, header, place.offset)
+    finally:
+        os.close(descriptor)
 
 
 def path_of(group: str, segment: int) -> str:

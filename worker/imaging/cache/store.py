@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Protocol
 
 from penstock.worker.imaging.cache.budget import Ages, Answer, Budget
-from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry, pack, unpack
+from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry, Source, pack, unpack
 from penstock.worker.imaging.cache.folder import USED, open_folder
-from penstock.worker.imaging.cache.hints import Hints
-from penstock.worker.imaging.cache.segments import Reader, Writer, room_of, segment_bytes
+from penstock.worker.imaging.cache.hints import Hints, Place
+from penstock.worker.imaging.cache.segments import Reader, Writer, room_of, segment_bytes, write_header
 
 #: Seconds after which a worker renews the time of use of its groups.
 _TOUCH_S = 60.0
@@ -105,31 +105,45 @@ class Store:
         with self._lock:
             return self._budget.used_bytes()
 
-    def get(self, group: str, key: bytes, identity: bytes) -> Entry | None:
-        """Return the entry of a key if it is whole and of this identity."""
+    def get(self, group: str, key: bytes, source: Source) -> Entry | None:
+        """Return the entry of a key if it is whole and of this source."""
+        found = self.look(group, key, source)
+        return found[1] if isinstance(found, tuple) else None
+
+    def look(self, group: str, key: bytes, source: Source) -> tuple[Place, Entry] | bool:
+        """Return the entry of a key and where it lies if it is whole and of this source, else if there is another one.
+
+        What looks like another one may be a damaged one, or none.
+        """
         try:
             with self._lock:
                 opened = self._groups.get(group) or self._open(group)
-                contents = [opened.reader.read(place) for place in opened.hints.find(key)]
+                found = [(place, opened.reader.read(place)) for place in opened.hints.find(key)]
                 self._touch()
         except OSError:  # not to be had: the image is decoded
-            return None
-        for content in contents:
-            entry = None if content is None else unpack(content, key, identity)
+            return False
+        for place, content in found:
+            entry = None if content is None else unpack(content, key, source)
             if entry is not None:
-                return entry
-        return None
+                return place, entry
+        return bool(found)
 
-    def put(self, group: str, key: bytes, identity: bytes, entry: Entry) -> bool:
+    def renew(self, group: str, key: bytes, place: Place, source: Source, entry: Entry) -> None:
+        """Let an entry that lies at a place be found by another source. If it cannot be written, nothing changes."""
+        header, _ = pack(key, source, entry)
+        with suppress(OSError):  # removed meanwhile, or the disk is ill
+            write_header(f"{self.folder}/{group}", place, header)
+
+    def put(self, group: str, key: bytes, source: Source, entry: Entry) -> bool:
         """Keep an entry if there is room for it; return whether it was kept."""
-        return self.put_all(group, [(key, identity, entry)])
+        return self.put_all(group, [(key, source, entry)])
 
-    def put_all(self, group: str, entries: Sequence[tuple[bytes, bytes, Entry]]) -> bool:
-        """Keep entries by their keys and identities, if there is room for all; return whether they were kept."""
+    def put_all(self, group: str, entries: Sequence[tuple[bytes, Source, Entry]]) -> bool:
+        """Keep entries by their keys and sources, if there is room for all; return whether they were kept."""
         if time.monotonic() < self._closed_until:
             return False
         room = sum(room_of(HEADER_BYTES + entry.pixels.nbytes) for _, _, entry in entries)
-        packed = [pack(key, identity, entry) for key, identity, entry in entries]
+        packed = [pack(key, source, entry) for key, source, entry in entries]
         with self._lock:
             limit = self._budget.limit_bytes
             if room * _LARGEST > limit:

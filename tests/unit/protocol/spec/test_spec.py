@@ -76,6 +76,7 @@ def test_a_good_spec_loads_and_its_roots_start_at_its_folder(tmp_path: Path) -> 
         ("resize = {height = 32, width = 48}", "", ["streams.train.transform", "one shape", "patch"]),
         ("batch_size = 16", 'shard = "3/2"', ["streams.train", "3/2", "must not exceed"]),
         ("batch_size = 16", 'shard = "0/2"', ["streams.train.shard", "'0/2'"]),
+        ("batch_size = 16", 'cache = {gb = 1, verify = "never"}', ["cache.verify", "'never'", "'times'", "'digest'"]),
         ("batch_size = 16", "patches = 4", ["streams.train", "patches = 4", "'random', 'scattered' or 'grid'"]),
         ("batch_size = 16", "failure_budget = 2.0", ["streams.train.failure_budget", "2.0", "less than or equal to 1"]),
         ("[streams.train]\nbatch_size = 16", "[streams.'a b']\nbatch_size = 16", ["streams", "a b"]),

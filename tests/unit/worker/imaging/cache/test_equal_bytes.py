@@ -120,19 +120,9 @@ def test_a_file_that_changes_during_the_run_is_seen(tmp_path: Path, way: str) ->
             os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
         for _ in range(2):
             assert facts(Pipeline(plan, {"photos": root}).run(task)) == facts(pipeline.run(task))
-    assert 4 == cache.counts.hits
+    assert (4, 4) == (cache.counts.hits, cache.counts.misses)
     file.unlink()
     assert facts(Pipeline(plan, {"photos": root}).run(task)) == facts(pipeline.run(task))
-
-
-def test_a_file_that_was_changed_just_now_is_not_kept(tmp_path: Path) -> None:
-    """It may change again within the tick of a coarse clock, and look the same; seconds later it is kept."""
-    (tmp_path / "a.png").write_bytes(encode(picture(0), "PNG"))
-    cache, task = cache_in(tmp_path / "cache", settled_s=3600.0), make_task(["a.png"])
-    pipeline = Pipeline(cached_plan(RESIZED), {"photos": tmp_path}, cache=cache)
-    for _ in range(2):
-        pipeline.run(task)
-    assert (0, 2, 0) == (cache.counts.hits, cache.counts.misses, cache.counts.written_bytes)
 
 
 def test_parts_of_one_file_are_images_of_their_own(tmp_path: Path) -> None:

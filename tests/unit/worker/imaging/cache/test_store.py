@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.cache import entries
-from support.cache.entries import GROUP, VERSIONS, get, identity_of, key_of, pixels_of, put
+from support.cache.entries import GROUP, VERSIONS, get, key_of, pixels_of, put, source_of
 
 from penstock.protocol.storage.cache_folder import CacheError
-from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry
+from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry, Source
 from penstock.worker.imaging.cache.hints import Hints, Place
 from penstock.worker.imaging.cache.store import Store
 
@@ -46,7 +46,7 @@ def test_what_is_put_comes_back_in_another_process_too(store: Store, tmp_path: P
     """Pixels, shape and the seconds that they took; a second store on the same folder is what another process has."""
     assert get(store, 1) is None
     assert put(store, 1)
-    entry = Store(str(tmp_path / "cache"), LIMIT).get(GROUP, key_of(1), identity_of(1))
+    entry = Store(str(tmp_path / "cache"), LIMIT).get(GROUP, key_of(1), source_of(1))
     assert entry is not None
     assert np.array_equal(pixels_of(1), entry.pixels)
     assert 0.25 == entry.made_s
@@ -56,7 +56,7 @@ def test_what_is_put_comes_back_in_another_process_too(store: Store, tmp_path: P
 def test_any_shape_comes_back(store: Store, shape: tuple[int, int, int]) -> None:
     """Gray, with alpha, and a view that is not contiguous."""
     pixels = np.arange(2 * np.prod(shape)).astype(np.uint8).reshape(shape[0], 2 * shape[1], shape[2])[:, ::2]
-    assert store.put(GROUP, key_of(1), identity_of(1), Entry(pixels, 0.0))
+    assert store.put(GROUP, key_of(1), source_of(1), Entry(pixels, 0.0))
     found = get(store, 1)
     assert found is not None
     assert np.array_equal(pixels, found)
@@ -66,7 +66,7 @@ def test_entries_that_are_put_together_come_back_one_by_one(store: Store) -> Non
     """Of any shape and length, some with room between them; in another process too. Too many at once are refused."""
     shapes = [(1, 1, 1), (7, 5, 4), (64, 64, 3), (8, 8, 1), (3, 200, 3)]
     entries = [
-        (key_of(number), identity_of(number), Entry(np.full(shapes[number % 5], number, np.uint8), 0.5, number))
+        (key_of(number), source_of(number), Entry(np.full(shapes[number % 5], number, np.uint8), 0.5, number))
         for number in range(60)
     ]
     assert put(store, 99)
@@ -81,7 +81,7 @@ def test_entries_that_are_put_together_come_back_one_by_one(store: Store) -> Non
         for number in (98, 99):
             assert get(opened, number) is not None
     huge = Entry(np.zeros((1000, 2000, 3), np.uint8), 0.5)
-    assert not store.put_all(GROUP, [(key_of(number), identity_of(number), huge) for number in range(70, 90)])
+    assert not store.put_all(GROUP, [(key_of(number), source_of(number), huge) for number in range(70, 90)])
     assert get(store, 70) is None
 
 
@@ -94,6 +94,41 @@ def test_another_version_of_the_source_is_not_served_and_takes_the_old_ones_plac
     found = get(store, 1, version=1)
     assert found is not None
     assert np.array_equal(pixels_of(1, 1), found)
+
+
+def test_an_entry_is_found_by_its_identity_or_its_digest_and_by_nothing_that_is_missing(store: Store) -> None:
+    """Either is enough. A source without the one is not that of an entry without it."""
+    both, bare = source_of(1), Source()
+    assert put(store, 1)
+    assert store.put(GROUP, key_of(2), bare, Entry(pixels_of(2), 0.5))
+    for source in (Source(both.identity), Source(digest=both.digest), Source(b"other", both.digest)):
+        assert store.get(GROUP, key_of(1), source) is not None
+    for number, source in ((1, bare), (1, Source(both.identity[:-1], b"other")), (2, bare), (2, both)):
+        assert store.get(GROUP, key_of(number), source) is None
+        assert store.look(GROUP, key_of(number), source) is True
+    assert store.look(GROUP, key_of(3), both) is False
+
+
+def test_an_entry_may_get_another_source(store: Store) -> None:
+    """Its header is written anew; its pixels stay, in this process and in others. One that vanished stays gone."""
+    fresh = Source(b"fresh identity".ljust(32), source_of(1).digest)
+    assert put(store, 1)
+    assert put(store, 2)
+    for opened in (store, reopened(store)):
+        found = opened.look(GROUP, key_of(1), source_of(1))
+        assert isinstance(found, tuple)
+        place, entry = found
+        opened.renew(GROUP, key_of(1), place, fresh, entry)
+        assert store.get(GROUP, key_of(1), Source(source_of(1).identity)) is None
+        again = store.get(GROUP, key_of(1), Source(fresh.identity))
+        assert again is not None
+        assert (0.25, True) == (again.made_s, np.array_equal(pixels_of(1), again.pixels))
+        assert get(store, 2) is not None
+        opened.renew(GROUP, key_of(1), place, source_of(1), entry)
+    for file in segments(store):
+        file.unlink()
+    store.renew(GROUP, key_of(1), place, fresh, entry)
+    assert not segments(store)
 
 
 def test_two_groups_stand_side_by_side(store: Store) -> None:
