@@ -43,6 +43,8 @@ class CacheStats(Message):
     """Bytes that the host's cache takes now, about: the workers of a host share one."""
     limit_bytes: Count = 0
     """Bytes that the host's cache may take."""
+    stopped: Annotated[str, StringConstraints(max_length=MOST_LETTERS)] = ""
+    """Why it does not grow now though its limit is not reached, such as a full disk; empty if it may grow."""
 
 
 class ShardStats(Message):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from penstock.protocol.instructions import Note
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.stats import CacheStats
+from penstock.protocol.stats import MOST_LETTERS, CacheStats
 from penstock.protocol.storage.cache_folder import CacheError
 from penstock.worker.imaging.cache.images import Cache, CacheCounts
 from penstock.worker.imaging.cache.store import Store
@@ -54,6 +54,7 @@ class DecodedImages:
             saved_s=counts.saved_s,
             held_bytes=self._cache.store.used_bytes(),
             limit_bytes=self._limit_bytes,
+            stopped=self._cache.store.stopped[:MOST_LETTERS],
         )
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ METRICS = (
     Definition("penstock_worker_cache_written_bytes_total", "counter", "Bytes of images put into the cache"),
     Definition("penstock_worker_cache_saved_seconds_total", "counter", "Seconds of decoding that hits saved"),
     Definition("penstock_worker_cache_held_bytes", "gauge", "Bytes of the host's cache, which its workers share"),
+    Definition("penstock_worker_cache_stopped", "gauge", "1 if the cache cannot grow, as on a full disk; otherwise 0"),
     Definition("penstock_worker_shards_images_total", "counter", "Images by kept shards: hit, miss", ("outcome",)),
     Definition("penstock_worker_shards_read_bytes_total", "counter", "Bytes of images read from kept shards"),
     Definition("penstock_worker_shards_requested_bytes_total", "counter", "Bytes of images requested without them"),
@@ -52,6 +53,7 @@ def fill(page: MetricsPage, counters: Counters, stats: WorkerStats, held: int) -
     page.add("penstock_worker_cache_written_bytes_total", cache.written_bytes)
     page.add("penstock_worker_cache_saved_seconds_total", cache.saved_s)
     page.add("penstock_worker_cache_held_bytes", cache.held_bytes)
+    page.add("penstock_worker_cache_stopped", int(bool(cache.stopped)))
     shards = stats.shards or ShardStats()
     page.add_each("penstock_worker_shards_images_total", {"hit": shards.hits, "miss": shards.misses})
     page.add("penstock_worker_shards_read_bytes_total", shards.read_bytes)

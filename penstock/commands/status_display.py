@@ -27,6 +27,8 @@ _LINES, _FEWEST_WORKERS = 3, 4
 #: Rows that everything but streams and workers takes.
 _OTHER_ROWS = 16
 _MINUTE_S, _HOUR_S = 100, 6000
+#: Hosts that are named when their caches cannot grow.
+_HOSTS = 3
 _STAGES = {"idle": "idle", "read": "reading", "make": "making", "send": "sending"}
 _ALARMING = {"stalled", "starting"}
 
@@ -206,6 +208,11 @@ def _cache(workers: Sequence[WorkerRow]) -> Iterator[RenderableType]:
     words = f"{share(hits / (hits + misses) if hits + misses else None)} of the images came from the cache"
     saved = f"{span(sum(cache.saved_s for _, cache in caches))} of decoding saved"
     yield Text(f"{words}, {saved}; it holds {size(held)} of {size(limit)}", "dim")
+    stopped = sorted({(host, cache.stopped) for host, cache in caches if cache.stopped})
+    if stopped:
+        told = ", ".join(f"{printable(host)} ({printable(why)})" for host, why in stopped[:_HOSTS])
+        more = f" and {len(stopped) - _HOSTS} more" if len(stopped) > _HOSTS else ""
+        yield Text(f"the cache stopped growing on {told}{more}", "bold red")
 
 
 def _shards(workers: Sequence[WorkerRow]) -> Iterator[RenderableType]:

@@ -5,6 +5,8 @@ import { bytes, count, percent, rate, several, span, sum } from "./words.js";
 
 // Lines of the ledger that the ventilator sends at most.
 const MOST_SHOWN = 200;
+// Hosts that are named when their caches cannot grow.
+const HOSTS = 3;
 
 const also = (text) => make("span", { class: "also" }, text);
 
@@ -106,6 +108,14 @@ function cacheLine(workers) {
     `${bytes(held)} of ${bytes(limit)}`;
 }
 
+// Where caches cannot grow, and why: a full disk. Reaching their limit is no fault.
+function stoppedLine(workers) {
+  const stopped = workers.filter((worker) => worker.stats.cache?.stopped);
+  const places = [...new Set(stopped.map((worker) => `${worker.host} (${worker.stats.cache.stopped})`))].sort();
+  const more = places.length > HOSTS ? ` and ${count(places.length - HOSTS)} more` : "";
+  return places.length ? `The cache stopped growing on ${places.slice(0, HOSTS).join(", ")}${more}` : "";
+}
+
 // A line about whole shards that are kept; the workers of a host share them, and each knows their size when it made room last.
 function shardsLine(workers) {
   const keeping = workers.filter((worker) => worker.stats.shards);
@@ -154,6 +164,9 @@ export class Workers {
     const cache = [cacheLine(now.workers), shardsLine(now.workers)].filter(Boolean).join(" · ");
     say(find("cache"), cache);
     show(find("cache"), Boolean(cache));
+    const stopped = stoppedLine(now.workers);
+    say(find("cache-stopped"), stopped);
+    show(find("cache-stopped"), Boolean(stopped));
   }
 }
 

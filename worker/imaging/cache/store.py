@@ -78,6 +78,8 @@ class Store:
         self._users: weakref.WeakSet[User] = weakref.WeakSet()
         self._groups: dict[str, _Group] = {}
         self._said: set[str] = set()
+        #: Why the last image could not be kept, as an error of the disk; empty if it could, or there was no room.
+        self.stopped = ""
         #: What the log should say, each once: why the store does not grow.
         self.notes: deque[str] = deque()
 
@@ -155,6 +157,7 @@ class Store:
                 return False
             if answer is Answer.FULL:
                 self._closed_until = time.monotonic() + _FULL_S
+                self.stopped = ""
             if answer is not Answer.GRANTED:
                 return False
             try:
@@ -162,6 +165,7 @@ class Store:
                 for (key, _, _), place in zip(entries, opened.writer.append(packed, limit), strict=True):
                     opened.hints.set(key, place)
                 self._touch()
+                self.stopped = ""
             except OSError as error:
                 self._budget.give_back(room)
                 if not self._forget(group):
@@ -208,7 +212,7 @@ class Store:
     def _pause(self, error: OSError) -> None:
         """Stop growing for a while; say why, once a reason."""
         self._closed_until = time.monotonic() + _PAUSE_S
-        why = error.strerror or str(error)
+        self.stopped = why = error.strerror or str(error)
         if why not in self._said:
             self._said.add(why)
             self.notes.append(

@@ -111,6 +111,26 @@ def test_the_caches_of_several_hosts_are_one_line() -> None:
     assert "cache" not in show(snapshot)
 
 
+def test_a_cache_that_cannot_grow_is_said_once_a_host_and_in_letters_only() -> None:
+    """As on a full disk. Of many hosts some are named; what a worker says of itself moves no cursor."""
+    plain = CacheStats(hits=1)
+    full = plain.model_copy(update={"stopped": "No space left \x1b[2J"})
+    snapshot = make_snapshot(workers=20)
+
+    def told(*hosts: tuple[str, CacheStats]) -> str:
+        rows = [
+            row.model_copy(update={"host": host, "stats": WorkerStats(cache=cache)})
+            for row, (host, cache) in zip(snapshot.workers, hosts, strict=False)
+        ]
+        return show(snapshot.model_copy(update={"workers": tuple(rows)}), width=120)
+
+    assert "stopped growing" not in told(("box", plain), ("other", plain))
+    shown = told(("box", full), ("box", full), ("other", plain))
+    assert 1 == shown.count("the cache stopped growing on box (No space left ")
+    assert "\x1b[2J" not in shown
+    assert "and 5 more" in told(*((f"box{number}", full) for number in range(8)))
+
+
 def test_how_much_stays_on_its_host_is_one_line_where_there_is_a_choice() -> None:
     """With several sinks, and workers on several hosts: the share, and what crosses the network."""
     snapshot = make_snapshot(workers=2)

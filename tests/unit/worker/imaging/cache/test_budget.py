@@ -150,7 +150,7 @@ if sys.argv[2] == "files":
 store = Store(sys.argv[1], 1_000_000_000)
 kept = [put(store, number) for number in range(200)]
 served = [get(store, number) is not None for number in range(200)]
-print(sum(kept), kept == served, list(store.notes))
+print(sum(kept), kept == served, list(store.notes), store.stopped)
 """
 
 
@@ -175,6 +175,24 @@ def test_a_full_disk_stops_the_growth_and_is_said_once(tmp_path: Path) -> None:
     assert 10 < int(kept.split()[0]) < 80
     assert "True" == kept.split()[1]
     assert 1 == kept.count("does not grow: No space left on device")
+    assert kept.endswith(" No space left on device")
+
+
+def test_a_disk_that_has_room_again_is_no_longer_called_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told of the disk is that of the last image; reaching the limit is no fault of it."""
+    store = Store(str(tmp_path), 10 * SIZE, EAGER)
+    free = os.statvfs(tmp_path)
+    full = os.statvfs_result([*free[:4], 0, *free[5:]])
+    for number in range(0, 10, 5):
+        monkeypatch.setattr(os, "statvfs", lambda _: full)
+        assert not put(store, number)
+        assert "No space left on device" == store.stopped
+        monkeypatch.setattr(os, "statvfs", lambda _: free)
+        store._closed_until = 0.0  # what a minute does
+        assert put(store, number)
+        assert not store.stopped
+    assert not all(put(store, number) for number in range(20, 30))
+    assert not store.stopped
 
 
 def test_a_write_that_the_system_cuts_short_leaves_nothing(tmp_path: Path) -> None:
@@ -182,4 +200,4 @@ def test_a_write_that_the_system_cuts_short_leaves_nothing(tmp_path: Path) -> No
     assert resource.RLIMIT_FSIZE
     [kept] = fill(tmp_path, "files")
     assert kept.startswith("0 True ['the cache of decoded images in ")
-    assert 1 == kept.count("File too large")
+    assert 1 == kept.count("does not grow: File too large")
