@@ -4,12 +4,16 @@ The ventilator computes the number, damped; the command belongs to whatever star
 Swarm, a script. Workers are stopped by that engine's own signal, on which they drain.
 """
 
+import errno
+import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import IO
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
@@ -28,6 +32,10 @@ _NUMBER = "{workers}"
 _EVERY_S, _AGAIN_S = 1.0, 120.0
 #: First and longest pause (s) before a command that failed is run again.
 _PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
+#: How much of the end of what the command printed (bytes) is read for its last line.
+_LAST_BYTES = 8192
+#: What a busy machine says that has no room for one more process at the moment.
+_BUSY = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 class AutoscaleSettings(AddressSettings):
@@ -139,25 +147,30 @@ def _follow(follower: Follower, words: Sequence[str], snapshot: Snapshot, second
 
 
 def _run(words: Sequence[str], seconds: float) -> str:
-    """Run a command; return why it failed, or nothing. Raises SpecError if there is no such program."""
-    try:
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"{shlex.join(words)} took longer than {seconds:.0f} s and was ended"
-    except OSError as error:
-        raise SpecError(f"--apply: {words[0]!r} cannot be run: {error.strerror}") from error
-    if done.returncode == 0:
-        return ""
-    said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+    """Run a command; return why it failed, or nothing. Raises SpecError if there is no such program.
+
+    It prints to files: workers that it leaves in the background keep a pipe open, and no one would see that it ended.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=seconds, check=False)
+        except subprocess.TimeoutExpired:
+            return f"{shlex.join(words)} took longer than {seconds:.0f} s and was ended"
+        except OSError as error:
+            why = f"{words[0]!r} cannot be run: {error.strerror}"
+            if error.errno in _BUSY:
+                return why
+            raise SpecError(f"--apply: {why}") from error
+        if done.returncode == 0:
+            return ""
+        said = _last_line(err) or _last_line(out) or "it said nothing"
     return f"{shlex.join(words)} ended with status {done.returncode}: {printable(said)}"
+
+
+def _last_line(file: IO[bytes]) -> str:
+    end = os.fstat(file.fileno()).st_size
+    lines = os.pread(file.fileno(), _LAST_BYTES, max(0, end - _LAST_BYTES)).decode(errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from rich.console import Console
 from rich.text import Text
@@ -39,6 +40,8 @@ class QuarantineSettings(AddressSettings):
     source: CliPositionalArg[Addresses] = OWN_VENTILATOR
     """Address of the ventilator, such as tcp://host:5555, or path of a ledger (quarantine.jsonl in the run folder);
     default: the ventilator that this user runs here."""
+    json_: bool = Field(default=False, alias="json")
+    """Print JSON."""
 
 
 @dataclass(slots=True)

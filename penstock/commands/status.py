@@ -38,8 +38,6 @@ class AddressSettings(Settings):
     """Key folder with a trainer's key, if the stack uses keys."""
     wait_s: float = Field(default=10.0, gt=0, le=3600)
     """Seconds to wait for an answer."""
-    json_: bool = Field(default=False, alias="json")
-    """Print JSON."""
 
 
 class StatusSettings(AddressSettings):
@@ -48,6 +46,8 @@ class StatusSettings(AddressSettings):
     address: CliPositionalArg[Addresses] = OWN_VENTILATOR
     """Address of the ventilator, such as tcp://host:5555, or of its dashboard, http://127.0.0.1:5550; default: the
     ventilator that this user runs here."""
+    json_: bool = Field(default=False, alias="json")
+    """Print JSON."""
     once: bool = False
     """Print the status once and exit. Without this option, a terminal shows it live."""
     story: str = ""

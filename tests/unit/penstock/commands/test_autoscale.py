@@ -1,5 +1,9 @@
 """`penstock autoscale`: when the command is run, and what is refused."""
 
+import errno
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -94,3 +98,28 @@ def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
     code = "import sys; print('quota exceeded', file=sys.stderr); sys.exit(3)"
     assert "ended with status 3: quota exceeded" in _run([sys.executable, "-c", code], 30.0)
     assert "took longer than 0 s" in _run([sys.executable, "-c", "import time; time.sleep(60)"], 0.2)
+
+
+def test_workers_that_a_command_leaves_in_the_background_are_not_waited_for(tmp_path: Path) -> None:
+    """They inherit where it prints, as from a script with `penstock worker … &`; the command itself has succeeded."""
+    pid = tmp_path / "pid"
+    try:
+        assert "" == _run(["sh", "-c", 'sleep 600 & echo $! > "$0"', str(pid)], 30.0)
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+def test_a_busy_machine_is_no_mistake_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is run again after a pause where the kernel has no room for one more process, and is told why."""
+
+    def no_room(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "run", no_room)
+    assert "'run' cannot be run: Resource temporarily unavailable" == _run(["run", "4"], 5.0)
+
+
+def test_what_it_prints_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints what it does, in words; an option that changes nothing would promise something."""
+    assert 2 == main(["--apply", "run {workers}", "--json"])
+    assert "unrecognized arguments: --json" in capsys.readouterr().err
