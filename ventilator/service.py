@@ -31,11 +31,12 @@ from penstock.protocol.runtime.metrics import Metrics
 from penstock.protocol.runtime.service import SPARED, Observed, Service, run, spare_collector
 from penstock.protocol.runtime.story_desk import StoryDesk
 from penstock.protocol.spec.spec import Spec, load_spec
-from penstock.protocol.transport.addresses import check_exposure, check_peer_address
+from penstock.protocol.transport.addresses import check_peer_address
 from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.transport.sockets import ByRole
 from penstock.protocol.version import __version__
 from penstock.ventilator.core.leases import LeasePolicy, Leases
+from penstock.ventilator.early_checks import check_early
 from penstock.ventilator.monitoring.metrics import METRICS, fill
 from penstock.ventilator.monitoring.scaling import ScalingPolicy
 from penstock.ventilator.monitoring.snapshots import Own, Snapshots
@@ -73,8 +74,7 @@ class Ventilator:
         self._service, self._settings, self._dashboard = service, settings, dashboard
         spec = load_spec(settings.spec)
         self._roots = spec.map_roots(settings.root)
-        if not service.hub.keys:
-            check_exposure(settings.bind, insecure=settings.insecure)  # now, not once all sources are listed
+        check_early(settings, has_keys=bool(service.hub.keys))
         self._catalog = catalog = _list_sources(service, spec, self._roots, dashboard)
         self._endpoint = service.hub.router(settings.bind, _ACCEPTED)
         self._stories = StoryDesk(_STORY_S)

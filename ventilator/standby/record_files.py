@@ -46,6 +46,15 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _TAKEOVER_S, _MOST = (1e-3, 3600.0), 2**62
 
 
+def check_folder(folder: str) -> None:
+    """Raise SpecError if there is no such folder: it is not made, since on this host it may just not be mounted."""
+    if not Path(folder).is_dir():
+        raise SpecError(
+            f"--standby {folder!r}: no such folder; make one that every ventilator of this stack reaches, such as "
+            "on a shared file system, and that belongs to this stack alone"
+        )
+
+
 class RecordFiles:
     """The records in one folder."""
 
@@ -58,11 +67,7 @@ class RecordFiles:
         self._claims = 0
         #: Files that are called as those that wait write them, and could not be understood at the last look.
         self._foreign: frozenset[str] = frozenset()
-        if not self._folder.is_dir():
-            raise SpecError(
-                f"--standby {folder!r}: no such folder; make one that every ventilator of this stack reaches, such as "
-                "on a shared file system, and that belongs to this stack alone"
-            )
+        check_folder(folder)
         try:
             self._write_own(self._waiting, Record(holder))
         except OSError as error:
