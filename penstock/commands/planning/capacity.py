@@ -135,7 +135,8 @@ def plan_capacity(costs: Costs, job: Job) -> Capacity:
         ),
     ]
     if sinks == 1:
-        limits.append(Limit("the one sink", by_sink, "start a sink on each node"))
+        more = "start a sink on each node" if job.nodes > 1 else "start several sinks on the node (--sinks 2)"
+        limits.append(Limit("the one sink", by_sink, more))
     return Capacity(
         needs,
         wanted * costs.read_bytes * _BITS / _GIGA,

@@ -30,6 +30,14 @@ def test_a_job_that_one_sink_can_serve_gets_one() -> None:
     assert {"workers": 10, "sinks": 1, "ventilator": 1, "feeds": 4} == needs(COSTS, Job(1, 4, 2000, 25))
 
 
+def test_the_one_sink_of_a_single_node_is_followed_by_more_on_that_node() -> None:
+    """A job of several nodes is told to start one on each; where there is one node, that would change nothing."""
+    [alone] = [each for each in plan_capacity(COSTS, Job(1, 4, 2000, 25)).limits if each.what == "the one sink"]
+    [both] = [each for each in plan_capacity(COSTS, Job(2, 2, 2000, 25)).limits if each.what == "the one sink"]
+    assert "start several sinks on the node (--sinks 2)" == alone.advice
+    assert "start a sink on each node" == both.advice
+
+
 def test_a_job_beyond_one_sink_gets_some_on_each_node() -> None:
     """Each of 4 nodes takes 24,000 samples/s, 1.2 cores of a sink: two sinks a node, and no sink is a limit then."""
     capacity = plan_capacity(COSTS, Job(4, 8, 3000, 100))
