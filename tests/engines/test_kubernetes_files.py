@@ -1,4 +1,4 @@
-"""The files in deploy/kubernetes by the schemas of Kubernetes and JobSet themselves: no field that they do not know."""
+"""The files in deploy/kubernetes by the schemas of Kubernetes, JobSet and KEDA: no field that they do not know."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import kubernetes_validate  # pyright: ignore[reportMissingImports]
 import pytest
 import yaml  # type: ignore[import-untyped]
+from cloudcoil.models.keda.v1alpha1 import ScaledObject  # pyright: ignore[reportMissingImports]
 from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import (  # pyright: ignore[reportMissingImports]
     JobsetV1alpha2JobSet,
 )
@@ -14,7 +15,7 @@ from kubeflow_trainer_api.models.jobset_v1alpha2_job_set import (  # pyright: ig
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
 VERSION = "1.37"
-#: Kinds of other projects. JobSet's has a test of its own; no package holds KEDA's.
+#: Kinds of other projects, each with a test of its own.
 OTHERS = ("JobSet", "ScaledObject")
 
 
@@ -59,3 +60,16 @@ def test_the_job_set_is_valid(objects: list[dict[str, Any]]) -> None:
         kubernetes_validate.validate(job, VERSION, strict=True)
     found["spec"]["networks"] = {}
     assert [".spec.networks"] == list(lost(found, JobsetV1alpha2JobSet.from_dict(found).to_dict()))
+
+
+def test_the_scaled_object_is_valid(objects: list[dict[str, Any]]) -> None:
+    """KEDA's own model keeps each of its fields; one that is misspelt would be lost."""
+    [found] = [each for each in objects if "ScaledObject" == each["kind"]]
+
+    def kept() -> dict[str, Any]:
+        model: dict[str, Any] = ScaledObject.model_validate(found).model_dump(by_alias=True, exclude_unset=True)
+        return model
+
+    assert [] == list(lost(found, kept()))
+    found["spec"]["minReplicas"] = 0
+    assert [".spec.minReplicas"] == list(lost(found, kept()))
