@@ -239,6 +239,8 @@ class Timings(Record, frozen=True):
     """Seconds of everything after decoding."""
     send_s: Seconds = 0.0
     """Seconds handing the result to the transport."""
+    parts_s: Seconds = 0.0
+    """Of `decode_s`: for images of which each epoch decodes other parts, so that a cache keeps nothing of them."""
 
 
 class Done(Record, frozen=True):

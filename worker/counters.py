@@ -9,7 +9,7 @@ from penstock.protocol.messages import Timings
 from penstock.protocol.runtime.histogram import Histogram
 from penstock.protocol.wire import Array
 
-#: The stages of a task, by the fields of `Timings`.
+#: The stages of a task, by fields of `Timings`.
 STAGES = ("read", "decode", "transform", "send")
 
 
@@ -21,6 +21,8 @@ class Counters:
         self.tasks = self.samples = self.bytes = self.items = self.failures = 0
         #: Bytes of the samples that went to a sink on this host, each sample once; never more than `bytes`.
         self.near_bytes = 0
+        #: See `Timings`.
+        self.parts_s = 0.0
         self.stages = {stage: Histogram() for stage in STAGES}
 
     def add(self, timings: Timings, arrays: Sequence[Array], items: int, failures: int, near_bytes: int = 0) -> None:
@@ -38,6 +40,7 @@ class Counters:
         self.stages["decode"].add(timings.decode_s)
         self.stages["transform"].add(timings.transform_s)
         self.stages["send"].add(timings.send_s)
+        self.parts_s += timings.parts_s
 
     @property
     def spent(self) -> Timings:
@@ -48,4 +51,5 @@ class Counters:
             decode_s=stages["decode"].total_s,
             transform_s=stages["transform"].total_s,
             send_s=stages["send"].total_s,
+            parts_s=self.parts_s,
         )

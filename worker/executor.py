@@ -231,6 +231,7 @@ class Executor:
                     decode_s=times.decode_s,
                     transform_s=times.transform_s,
                     send_s=send_s,
+                    parts_s=times.parts_s,
                 )
                 if self._hub.tracer:
                     self._hub.tracer.made(loaded.task.key, timings, sending_since + send_s)

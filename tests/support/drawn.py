@@ -128,7 +128,9 @@ _plans = st.builds(
 _tasks = st.builds(
     make_task, st.just(make_plan()), st.builds(TaskKey, stream=st.just("train"), ordinal=st.integers(0, 50))
 )
-_timings = st.builds(Timings, read_s=_seconds, decode_s=_seconds, transform_s=_seconds, send_s=_seconds)
+_timings = st.builds(
+    Timings, read_s=_seconds, decode_s=_seconds, transform_s=_seconds, send_s=_seconds, parts_s=_seconds
+)
 _intervals = st.builds(Intervals, heartbeat_s=st.floats(0.01, 10), silence_s=st.floats(0.1, 100))
 _ranges = st.lists(st.tuples(_counts, _counts), max_size=4).map(tuple)
 _needs = st.builds(

@@ -23,6 +23,8 @@ from penstock.ventilator.core.work import MakeTask, Work
 
 #: Weight of the newest duration in a queue's typical task duration (exponential moving average).
 _NEWEST = 0.1
+#: Stages of a task: reading, decoding, transforming, sending.
+_STAGES = 4
 _NOTHING: Mapping[int, Sequence[int]] = MappingProxyType({})
 
 
@@ -42,8 +44,8 @@ class StreamQueue:
         self.stopped = ""
         #: Smoothed seconds that a task takes on a worker; None until one was finished.
         self.typical_s: float | None = None
-        #: Seconds that workers spent on this stream so far, by stage, as `Timings` has them.
-        self._spent_s = [0.0] * len(Timings.__struct_fields__)
+        #: Seconds that workers spent on this stream so far, by stage: the first fields of `Timings`.
+        self._spent_s = [0.0] * _STAGES
         #: Tasks that were finished, given to a second worker, and leased again after a loss.
         self.finished = self.hedged = self.repeated = 0
         #: Since when the lowest missing task has been the lowest (monotonic s).

@@ -24,12 +24,15 @@ _LEAST_CLOCK_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class WorkerLately:
-    """One worker between two moments: seconds by stage, items and what it made."""
+    """One worker between two moments: seconds by stage, items and what it made.
+
+    Of the seconds of `make_s`, those for decoding images that a cache could keep are `keepable_s`.
+    """
 
     seconds: float
     read_s: float
     make_s: float
-    decode_s: float
+    keepable_s: float
     send_s: float
     items: int
     failed: int
@@ -147,7 +150,7 @@ def collect(seen: LeasesObservation, past: Sequence[Moment], workers: Collection
         stopped="; ".join(stream.stopped for stream in seen.streams if stream.stopped),
         read_s=sum(worker.read_s for worker in workers),
         make_s=sum(worker.make_s for worker in workers),
-        decode_s=sum(worker.decode_s for worker in workers),
+        keepable_s=sum(worker.keepable_s for worker in workers),
         cached=any(worker.stats is not None and worker.stats.cache is not None for worker in seen.workers),
         send_s=sum(worker.send_s for worker in workers),
         idle_s=sum(worker.idle_s for worker in workers),
@@ -187,6 +190,11 @@ def _stages(stats: WorkerStats) -> dict[str, float]:
     return seconds
 
 
+def _keepable_s(stats: WorkerStats) -> float:
+    """Return seconds of decoding images that a cache could keep."""
+    return max(0.0, stats.spent.decode_s - stats.spent.parts_s)
+
+
 def _worker_between(first: tuple[WorkerStats, float], last: tuple[WorkerStats, float]) -> WorkerLately | None:
     (old, old_at), (new, new_at) = first, last
     seconds = new_at - old_at
@@ -198,7 +206,7 @@ def _worker_between(first: tuple[WorkerStats, float], last: tuple[WorkerStats, f
         seconds=seconds,
         read_s=spent["read"],
         make_s=spent["make"],
-        decode_s=max(0.0, new.spent.decode_s - old.spent.decode_s),
+        keepable_s=max(0.0, _keepable_s(new) - _keepable_s(old)),
         send_s=spent["send"],
         items=max(0, new.items - old.items),
         failed=max(0, new.failures - old.failures),

@@ -61,8 +61,8 @@ class Evidence:
     make_s: float = 0.0
     send_s: float = 0.0
     idle_s: float = 0.0
-    #: Of the seconds for making samples, those for decoding; and whether a cache of decoded images is in use.
-    decode_s: float = 0.0
+    #: Of the seconds for making samples, those for decoding images that a cache could keep; and whether one is in use.
+    keepable_s: float = 0.0
     cached: bool = False
     #: Items worked on, and those of them that failed; samples that trainers got or files took.
     items: int = 0
@@ -158,9 +158,9 @@ def _held_up(seen: Evidence, wait: float) -> Verdict:
 
 def _decoding(seen: Evidence, busy_s: float) -> str:
     """Return advice for workers that mostly decode what a cache could keep."""
-    if seen.cached or seen.decode_s <= MOST * busy_s:
+    if seen.cached or seen.keepable_s <= MOST * busy_s:
         return ""
-    share = f" and the workers spent {seen.decode_s / busy_s:.0%} of theirs decoding"
+    share = f" and the workers spent {seen.keepable_s / busy_s:.0%} of theirs decoding"
     return f"{share}, which a cache may save from the second epoch on (penstock check says how much, in how many GB)"
 
 

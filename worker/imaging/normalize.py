@@ -8,8 +8,10 @@ set's. A sample's sums are sums of integers, exact in any order, so that every C
 matrix product leaves its order to the linear algebra library.
 """
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,25 @@ Float64s = npt.NDArray[np.float64]
 
 #: Values that are worked on at once: float32 of these (512 KB) stay in a core's level 2 cache.
 _VALUES = 131_072
+
+
+class LevelsRoom:
+    """Memory where the uint8 images of samples are made before they are normalised."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        """Take the shapes of a sample's images."""
+        self._shapes = shapes
+        self._room: Pixels = np.empty(0, np.uint8)
+
+    def of(self, samples: int) -> list[Pixels]:
+        """Return memory for so many samples, an array for each of their images."""
+        ends = list(accumulate(samples * math.prod(shape) for shape in self._shapes))
+        if ends[-1] > self._room.size:
+            self._room = np.empty(ends[-1], np.uint8)
+        return [
+            self._room[start:end].reshape(samples, *shape)
+            for start, end, shape in zip([0, *ends], ends, self._shapes, strict=False)
+        ]
 
 
 class Normalizer:

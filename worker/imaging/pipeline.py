@@ -5,11 +5,9 @@ any worker, at any time, makes the same bytes. A failure of an item is an ItemEr
 any other exception is a bug in Penstock and propagates.
 """
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from time import perf_counter
 
@@ -24,10 +22,11 @@ from penstock.protocol.wire import Array
 from penstock.sources.base import Loaded, Reader, open_reader
 from penstock.sources.file_reader import FileReader
 from penstock.worker.imaging.cache.images import Cache, open_cache
+from penstock.worker.imaging.cache.prefix import keeps_of_parts
 from penstock.worker.imaging.custom import CustomTransforms
 from penstock.worker.imaging.decode import Decoder, Pixels
 from penstock.worker.imaging.makers import Fields, FramedSamples, Maker, SteppedSamples
-from penstock.worker.imaging.normalize import Normalizer, open_normalizer
+from penstock.worker.imaging.normalize import LevelsRoom, Normalizer, open_normalizer
 from penstock.worker.imaging.partial_jpeg import Box
 from penstock.worker.imaging.targets.opening import open_targets
 
@@ -79,6 +78,8 @@ class Pipeline:
         self._stepped = None if transform.framed else SteppedSamples(plan)
         self._maker: Maker = self._stepped or FramedSamples(plan)
         self._cache = open_cache(plan, roots, self._decoder, cache)
+        #: Whether a cache would keep something of images that are decoded in parts.
+        self._keeps_of_parts = keeps_of_parts(plan)
         #: Makes samples of images from the cache, which have gone through the first steps.
         self._rest: Maker = SteppedSamples(plan, done) if self._cache and (done := self._cache.steps) else self._maker
         self._targets = open_targets(plan)
@@ -89,7 +90,7 @@ class Pipeline:
             open_one = partial(open_normalizer, transform.normalize, source=plan.settings.source, roots=roots)
             known = {shape: open_one(shape) for shape in set(self._shapes.values())}
             self._normalizers = [known[shape] for shape in self._shapes.values()]
-        self._levels: Pixels = np.empty(0, np.uint8)
+        self._levels = LevelsRoom(tuple(self._shapes.values()))
         #: The fields before custom transforms, which may leave others.
         self._schema = schema_before(plan.settings)
         self._custom = CustomTransforms(plan.name, transform.custom, self._schema, plan.seed, datasets)
@@ -129,7 +130,7 @@ class Pipeline:
             room = np.empty(self.room_bytes(len(loaded.items)), np.uint8)
         fields = self._room_for_fields(len(loaded.items), room)
         images = fields.of(tuple(self._shapes))
-        levels = self._room_for_levels(len(images[0])) if self._normalizers else images
+        levels = self._levels.of(len(images[0])) if self._normalizers else images
         keys = self._draw_keys(task, loaded)
         for maker in {self._maker, self._rest}:
             maker.begin(task.epoch, keys, levels)
@@ -150,7 +151,7 @@ class Pipeline:
             arrays = self._customise(task, loaded, made, arrays, room)
         read_s = loaded.waited_s
         transform_s = max(0.0, perf_counter() - start - made.decode_s - read_s)
-        timings = messages.Timings(read_s=read_s, decode_s=made.decode_s, transform_s=transform_s)
+        timings = messages.Timings(read_s=read_s, decode_s=made.decode_s, transform_s=transform_s, parts_s=made.parts_s)
         return Outcome(arrays, tuple(made.failures), timings)
 
     def _draw_keys(self, task: messages.Task, loaded: Loaded) -> Int64s:
@@ -176,17 +177,6 @@ class Pipeline:
             offset = made.offsets[place]
             made.failures.append(_failure(task, loaded, offset, error, "custom"))
         return [array[: samples - len(failed) * self._patches] for array in out]
-
-    def _room_for_levels(self, samples: int) -> list[Pixels]:
-        """Return memory of our own, where the uint8 images of so many samples are made before they are normalised."""
-        ends = list(accumulate(samples * math.prod(shape) for shape in self._shapes.values()))
-        if ends[-1] > self._levels.size:
-            self._levels = np.empty(ends[-1], np.uint8)
-        starts = [0, *ends]
-        return [
-            self._levels[start:end].reshape(samples, *shape)
-            for start, end, shape in zip(starts, ends, self._shapes.values(), strict=False)
-        ]
 
     def _make_each(self, work: "_Work") -> "_Made":
         """Decode, cut and move the samples of one item after the other, filling the room from the front."""
@@ -247,7 +237,7 @@ class Pipeline:
         """Return the image, or as much of it as its samples need; elsewhere the pixels may be anything then."""
         if isinstance(content, ItemError):
             raise content
-        start = perf_counter()
+        start, size = perf_counter(), None
         try:
             if not isinstance(content, bytes):
                 return content
@@ -257,7 +247,9 @@ class Pipeline:
                 return self._decoder.decode_parts(content, [*map(Box.of, sources)], self._maker.reduction)
             return self._decoder.decode(content, self._least)
         finally:
-            made.decode_s += perf_counter() - start
+            seconds = perf_counter() - start
+            made.decode_s += seconds
+            made.parts_s += seconds if size and not self._keeps_of_parts else 0.0
 
 
 #: What a reader gives of an item.
@@ -285,6 +277,8 @@ class _Made:
     manipulations: list[int]
     failures: list[messages.Failure]
     decode_s: float = 0.0
+    #: See `Timings`.
+    parts_s: float = 0.0
 
 
 def _failure(

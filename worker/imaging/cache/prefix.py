@@ -67,7 +67,7 @@ def kept_size(plan: StreamPlan, image: Size, *, jpeg: bool) -> Size | None:
     transform = plan.settings.transform
     if transform.resize is not None:
         return transform.resize.height, transform.resize.width
-    steps = 0 if plan.settings.targets else fixed_steps(transform)
+    steps = _steps_of(plan)
     if steps:
         try:
             program = _program(transform, steps, image)
@@ -78,6 +78,16 @@ def kept_size(plan: StreamPlan, image: Size, *, jpeg: bool) -> Size | None:
         return transform.window.height, transform.window.width
     in_parts = jpeg and transform.partial_decoding and transform.color != "rgba" and image[0] * image[1] >= MIN_PIXELS
     return None if in_parts else image
+
+
+def keeps_of_parts(plan: StreamPlan) -> bool:
+    """Return whether something is kept of images of which only parts are decoded: where these are always the same."""
+    return bool(_is_centred(plan.settings.transform) or _steps_of(plan))
+
+
+def _steps_of(plan: StreamPlan) -> int:
+    """Return how many leading steps precede what is kept: none with targets, which move with the whole image."""
+    return 0 if plan.settings.targets else fixed_steps(plan.settings.transform)
 
 
 def kept_bytes(plan: StreamPlan, image: Size, *, jpeg: bool, halved: bool) -> int | None:
@@ -95,8 +105,7 @@ def keeps_planes(plan: StreamPlan) -> bool:
     """Return whether JPEGs with halved colours are kept by their planes: where the whole decoded image is kept."""
     transform = plan.settings.transform
     whole = transform.resize is None and not _is_centred(transform)
-    steps = 0 if plan.settings.targets else fixed_steps(transform)
-    return EXTENSION is not None and transform.color == "rgb" and whole and not steps
+    return EXTENSION is not None and transform.color == "rgb" and whole and not _steps_of(plan)
 
 
 def most_in_planes(transform: Transform) -> int:
@@ -133,7 +142,7 @@ class Prefix:
         transform = plan.settings.transform
         self._transform, self._decoder = transform, decoder
         #: Number of leading steps that it holds.
-        self.steps = 0 if plan.settings.targets else fixed_steps(transform)  # targets move with the whole image
+        self.steps = _steps_of(plan)
         size = transform.resize
         self._least = (size.height, size.width) if size is not None and size.dct_scaling else None
         self._cutter = Cutter(plan.settings, plan.seed) if _is_centred(transform) else None

@@ -111,6 +111,7 @@ class MixedPipeline:
             read_s=sum(each.read_s for each in times),
             decode_s=sum(each.decode_s for each in times),
             transform_s=sum(each.transform_s for each in times),
+            parts_s=sum(each.parts_s for each in times),
         )
         return Outcome(arrays, tuple(sorted(failures, key=lambda failure: failure.offset)), timings)
 

@@ -134,6 +134,13 @@ def joined() -> Iterator[Joined]:
     joined.sink.validate()
 
 
+def test_no_cache_is_named_for_parts_that_change(joined: Joined, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is kept of them: only decoding that a cache could save counts."""
+    assert "which a cache may save" in joined.seconds(20).verdict.sentence
+    monkeypatch.setitem(globals(), "MADE", MADE.replaced(parts_s=0.2))
+    assert "a cache" not in joined.seconds(20).verdict.sentence
+
+
 def test_rates_are_those_of_the_last_seconds(joined: Joined) -> None:
     """One task of four samples a second, by the worker, along the edges and at the trainer; none once it rests."""
     snapshot = joined.seconds(20)

@@ -50,7 +50,12 @@ def seen(**changes: Any) -> Evidence:
         (seen(wait_fraction=1.0), "worker-bound", "", "at least"),
         (seen(read_s=8.1), "read-bound", "", "faster storage"),
         (seen(read_s=7.9), "worker-bound", "", ""),
-        (seen(decode_s=4.1), "worker-bound", "", "waited 50% of its time and the workers spent 51% of theirs decoding"),
+        (
+            seen(keepable_s=4.1),
+            "worker-bound",
+            "",
+            "waited 50% of its time and the workers spent 51% of theirs decoding",
+        ),
         (seen(send_s=8.1), "sink-bound", "", "handing results over"),
         (seen(make_s=1.0, idle_s=7.0, under_way=2.0), "sink-bound", "", "no task for 88%"),
         (seen(make_s=1.0, idle_s=7.0), "worker-bound", "", ""),
@@ -96,8 +101,8 @@ def test_the_word_follows_from_what_was_seen(evidence: Evidence, word: str, caus
 
 def test_a_cache_is_named_only_where_workers_decode_and_have_none() -> None:
     """Not where decoding is the lesser part, and not where there is one."""
-    assert "which a cache may save" in judge(seen(decode_s=4.1)).sentence
-    for evidence in (seen(decode_s=4.0), seen(decode_s=8.0, cached=True), seen(decode_s=8.0, wait_fraction=0.0)):
+    assert "which a cache may save" in judge(seen(keepable_s=4.1)).sentence
+    for evidence in (seen(keepable_s=4.0), seen(keepable_s=8.0, cached=True), seen(keepable_s=8.0, wait_fraction=0.0)):
         assert "cache" not in judge(evidence).sentence
 
 
