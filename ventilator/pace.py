@@ -15,7 +15,7 @@ from penstock.protocol.messages import Tasks
 from penstock.ventilator.core.leases import Leases
 
 #: Most messages that are read in a turn, and most and fewest tasks that are leased.
-AT_ONCE, _FEWEST = 8192, 256
+MOST_A_TURN, _FEWEST = 8192, 256
 #: How long leasing may take in a turn (s), and how many tasks the first ones lease.
 _LEASING_S, _FIRST = 0.1, 1024
 
@@ -35,5 +35,5 @@ class Pace:
         sent = [each.message for each in out if isinstance(each, Send)]
         leased = sum(len(message.tasks) for message in sent if isinstance(message, Tasks))
         if leased >= _FEWEST:
-            self._most = max(_FEWEST, min(AT_ONCE, int(_LEASING_S * leased / took)))
+            self._most = max(_FEWEST, min(MOST_A_TURN, int(_LEASING_S * leased / took)))
         return out

@@ -40,7 +40,7 @@ from penstock.ventilator.early_checks import check_early
 from penstock.ventilator.monitoring.metrics import METRICS, fill
 from penstock.ventilator.monitoring.scaling import ScalingPolicy
 from penstock.ventilator.monitoring.snapshots import Own, Snapshots
-from penstock.ventilator.pace import AT_ONCE, Pace
+from penstock.ventilator.pace import MOST_A_TURN, Pace
 from penstock.ventilator.resting import rest_s
 from penstock.ventilator.settings import VentilatorSettings
 from penstock.ventilator.sources.catalog import Catalog
@@ -102,7 +102,7 @@ class Ventilator:
         """Handle all that has arrived and is due; return when to turn again at the latest."""
         self._review(now)
         rejects = self._service.hub.rejects
-        receive_all(self._endpoint, rejects, lambda peer, message, _: self._receive(peer, message, now), AT_ONCE)
+        receive_all(self._endpoint, rejects, lambda peer, message, _: self._receive(peer, message, now), MOST_A_TURN)
         judging = self._attention.judges(now, self._intervals, all_read=self._endpoint.drained)
         if now >= self._tick_at:
             self._execute(self._core.tick(now, judging=judging), now)

@@ -27,7 +27,7 @@ _HOMES_S = 1.0
 #: Most tasks in one message, without targets.
 _TASKS = 16
 #: Most tasks that are leased at once, if the caller does not say.
-AT_ONCE = 1024
+LEASED_BY_DEFAULT = 1024
 
 
 class Dispatcher:
@@ -54,7 +54,7 @@ class Dispatcher:
         #: Whether the last call of `dispatch` may have left tasks for the next one.
         self.more = False
 
-    def dispatch(self, now: float, most: int = AT_ONCE) -> list[Instruction]:
+    def dispatch(self, now: float, most: int = LEASED_BY_DEFAULT) -> list[Instruction]:
         """Return messages of tasks for each worker that gets any: of `most` tasks in all."""
         outgoing: dict[bytes, list[Task]] = {}
         self._find_homes(now)

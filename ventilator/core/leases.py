@@ -39,7 +39,7 @@ from penstock.protocol.messages import (
 )
 from penstock.protocol.stats import LEDGER_KEPT, few
 from penstock.ventilator.core.delivery import Delivery
-from penstock.ventilator.core.dispatch import AT_ONCE, Dispatcher
+from penstock.ventilator.core.dispatch import LEASED_BY_DEFAULT, Dispatcher
 from penstock.ventilator.core.hedging import Hedging
 from penstock.ventilator.core.hosts.homes import Homes
 from penstock.ventilator.core.lease_ends import LeaseEnds
@@ -201,7 +201,7 @@ class Leases:
         """Return when to call `tick` next."""
         return now + self._intervals.heartbeat_s / 4
 
-    def dispatch(self, now: float, most: int = AT_ONCE) -> list[Instruction]:
+    def dispatch(self, now: float, most: int = LEASED_BY_DEFAULT) -> list[Instruction]:
         """Lease ready work to free slots, lowest position first; call it after handling all messages that have come."""
         return [*self.review(now), *self._dispatcher.dispatch(now, most)]
 
