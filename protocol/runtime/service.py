@@ -69,15 +69,15 @@ def allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, most))
 
 
-def spare_collector() -> None:
+def spare_collector(after: int = 20_000) -> None:
     """Keep the cycle collector from walking through all loaded modules each time that messages come in.
 
     `gc.freeze` exempts the objects that exist now. Messages form no cycles, so counting references frees them; cycles
-    are still found, after 20,000 objects instead of 700.
+    are still found, once `after` objects more live, instead of 700.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
+    gc.set_threshold(after, 50, 100)
 
 
 class Observed(Generic[Observation]):
