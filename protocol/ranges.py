@@ -83,6 +83,12 @@ def clipped(ranges: Ranges, low: int, high: int) -> Ranges:
     return found
 
 
+def around(ranges: Ranges, value: int) -> tuple[int, int]:
+    """Return the range that holds `value`; an empty one if none does."""
+    index = bisect_right(ranges, (value, 2**63)) - 1
+    return ranges[index] if index >= 0 and value < ranges[index][1] else (value, value)
+
+
 def is_normal(ranges: Ranges) -> bool:
     """Return whether `ranges` are sorted, disjoint, not touching and hold no negative number."""
     previous = -1

@@ -16,6 +16,9 @@ from penstock.ventilator.core.leases import Leases
 
 #: Most messages that are read in a turn, and most and fewest tasks that are leased.
 MOST_A_TURN, _FEWEST = 8192, 256
+#: How many more objects live before the collector looks for cycles: more than a turn makes for thousands of tasks, all
+#: of which it would walk through for nothing. Together they are some megabytes.
+COLLECT_AFTER = 100_000
 #: How long leasing may take in a turn (s), and how many tasks the first ones lease.
 _LEASING_S, _FIRST = 0.1, 1024
 

@@ -40,7 +40,7 @@ from penstock.ventilator.early_checks import check_early
 from penstock.ventilator.monitoring.metrics import METRICS, fill
 from penstock.ventilator.monitoring.scaling import ScalingPolicy
 from penstock.ventilator.monitoring.snapshots import Own, Snapshots
-from penstock.ventilator.pace import MOST_A_TURN, Pace
+from penstock.ventilator.pace import COLLECT_AFTER, MOST_A_TURN, Pace
 from penstock.ventilator.resting import rest_s
 from penstock.ventilator.settings import VentilatorSettings
 from penstock.ventilator.sources.catalog import Catalog
@@ -56,9 +56,6 @@ LEDGER_SHOWN = 200
 _OBSERVE_S, _SHOW_S, _SHOWN_S = 0.2, 1.0, 4.0
 #: How much longer an observation may wait for other work that wakes the loop (s).
 _PATIENCE_S = 0.3
-#: How many more objects live before the collector looks for cycles: more than a turn makes for thousands of tasks, all
-#: of which it would walk through for nothing. Together they are some megabytes.
-_COLLECT_AFTER = 100_000
 #: Seconds to wait for the parts of a story; the sink waits less for its trainers.
 _STORY_S = 1.0
 #: Messages that each role may send; with a trainer's key, a program may ask for the status.
@@ -264,7 +261,7 @@ def serve(settings: VentilatorSettings) -> int:
 
     with Service("ventilator", settings, status) as service, _open_dashboard(settings, service) as dashboard:
         ventilator = Ventilator(service, settings, dashboard)
-        spare_collector(_COLLECT_AFTER)
+        spare_collector(COLLECT_AFTER)
         try:
             service.loop(ventilator.turn, lambda: service.stopping)
         finally:

@@ -64,6 +64,10 @@ class Doubts:
         #: How often other workers contradicted a worker.
         self._contradicted: Counter[Holder] = Counter()
 
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._doubts)
+
     def judge(self, ordinal: int, offsets: Collection[int], failures: Sequence[Failure], word: Word) -> Verdict:
         """Return what a result comes to that holds the items at `offsets` of a task, of which `failures` failed."""
         epoch = ordinal // self._plan.geometry.tasks_per_epoch

@@ -60,17 +60,23 @@ class KnownOutcomes:
 
     def cover(self, settled: Ranges) -> None:
         """Note that nothing failed of these tasks; of very many, of those of the last epochs."""
-        size, left = self._geometry.tasks_per_epoch, _EPOCHS
-        for start, stop in reversed(settled):
+        for epoch, parts in self._by_epoch(settled).items():
+            known = self._epochs.pop(epoch, ([], []))
+            merged = normalise([*zip(*known, strict=True), *parts])
+            self._epochs[epoch] = ([low for low, _ in merged], [high for _, high in merged])
+            self._forget()
+
+    def _by_epoch(self, tasks: Ranges) -> dict[int, list[tuple[int, int]]]:
+        """Return these tasks by epoch, the last epochs first, and no more of them than are remembered."""
+        size = self._geometry.tasks_per_epoch
+        found: dict[int, list[tuple[int, int]]] = {}
+        for start, stop in reversed(tasks):
             for epoch in range((stop - 1) // size, start // size - 1, -1):
-                if left == 0:
-                    return
-                left -= 1
+                if epoch not in found and len(found) == _EPOCHS:
+                    return found
                 part = (max(start, epoch * size), min(stop, (epoch + 1) * size))
-                known = self._epochs.pop(epoch, ([], []))
-                merged = normalise([*zip(*known, strict=True), part])
-                self._epochs[epoch] = ([low for low, _ in merged], [high for _, high in merged])
-                self._forget()
+                found.setdefault(epoch, []).append(part)
+        return found
 
     def is_settled(self, ordinal: int) -> bool:
         """Return whether it is known what failed of a task."""

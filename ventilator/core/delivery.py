@@ -11,6 +11,7 @@ line that drops large packets, or with a wrong address of the sink. While there 
 ever longer, and then tried with one task. The first result that arrives restores it.
 """
 
+import math
 from collections.abc import Iterable
 
 from penstock.protocol.instructions import Note
@@ -29,11 +30,13 @@ class Delivery:
     def __init__(self, workers: Workers, confirm_s: float) -> None:
         """Wait for a result for `confirm_s` seconds at first."""
         self._workers, self._confirm_s = workers, confirm_s
+        #: For each stream, a time before which no result was sent that it still waits for.
+        self._oldest: dict[str, float] = {}
 
     def sent(self, peer: bytes, work: Work, now: float) -> None:
         """Handle a worker's report that it sent a result which the sink misses."""
-        work.senders.pop(peer, None)  # the latest stands last
-        work.senders[peer] = work.finished_at = now
+        work.sent_by_several |= work.sender not in (b"", peer)
+        work.sender, work.sent_at, work.finished_at = peer, now, now
         worker = self._workers[peer]
         if worker.misses:  # on trial: it gets nothing more until this result has arrived or is overdue
             worker.benched_until = max(worker.benched_until, now + self._confirm_s)
@@ -42,32 +45,36 @@ class Delivery:
         """Handle work that the sink does not miss any more; if one worker alone sent a result, it is that one's."""
         out = []
         for work in works:
-            if len(work.senders) == 1:
-                [(peer, sent_at)] = work.senders.items()
-                if worker := self._workers.get(peer):
-                    worker.arrived_at, worker.arrived_up_to = now, max(sent_at, worker.arrived_up_to)
-                    if worker.misses:
-                        worker.misses, worker.benched_until = 0, 0.0
-                        self._workers.offer(peer)
-                        out.append(Note("results arrive again", {"worker": worker.hello.worker}))
+            if work.sent_by_several or not (worker := self._workers.get(work.sender)):
+                continue
+            worker.arrived_at = now
+            worker.arrived_up_to = max(worker.arrived_up_to, work.sent_at)
+            if worker.misses:
+                worker.misses, worker.benched_until = 0, 0.0
+                self._workers.offer(work.sender)
+                out.append(Note("results arrive again", {"worker": worker.hello.worker}))
         return out
 
     def overdue(self, queue: StreamQueue, now: float) -> tuple[list[Work], list[Note]]:
         """Return the work whose result is overdue and must be made again, and notes about workers."""
-        works, out = [], []
+        works, out = list[Work](), list[Note]()
+        name, oldest = queue.plan.name, now
+        if now - self._oldest.get(name, -math.inf) <= self._confirm_s:  # nearly always: there is no need to look
+            return works, out
         for work in queue.works.values():
             if work.finished_at is None:
                 continue
-            sender = next(reversed(work.senders), b"")
-            worker = self._workers.get(sender)
+            worker = self._workers.get(work.sender)
             overtaken = worker is None or worker.arrived_up_to > work.finished_at
             since = work.finished_at if worker is None or overtaken else max(work.finished_at, worker.arrived_at)
             if now - since <= self._confirm_s * 2 ** min(work.remade, _DOUBLINGS):
+                oldest = min(oldest, work.finished_at)
                 continue
             work.remade += 1
             works.append(work)
             if worker and not overtaken and now >= worker.benched_until:
-                out.append(self._miss(sender, worker, now))
+                out.append(self._miss(work.sender, worker, now))
+        self._oldest[name] = oldest
         return works, out
 
     def forgive(self) -> None:

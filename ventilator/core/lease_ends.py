@@ -5,7 +5,7 @@ results arrive.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from penstock.protocol.event_log import EventLog
 from penstock.protocol.instructions import Instruction, Note, Send
@@ -28,19 +28,21 @@ class LeaseEnds:
         #: Workers that left or were lost, by event.
         self.lost: Counter[str] = Counter()
 
-    def finish(self, peer: bytes, done: Done, now: float) -> None:
-        """Handle a worker's report that it sent a result."""
-        leased_at = self._workers.end(peer, done.key, now)
-        if leased_at is None:
-            return
-        if queue := self._queues.get(done.key.stream):
-            self._log.add(now, done.key, f"{self._workers[peer].hello.worker} sent its result")
-            queue.took(done.timings, now - leased_at)
-            work = queue.works.get(done.key)
+    def finish(self, peer: bytes, done: Iterable[Done], now: float) -> None:
+        """Handle a worker's report that it sent results."""
+        told = f"{self._workers[peer].hello.worker} sent its result"
+        for each in done:
+            key = each.key
+            leased_at = self._workers.end(peer, key, now)
+            if leased_at is None or not (queue := self._queues.get(key.stream)):
+                continue
+            self._log.add(now, key, told)
+            queue.took(each.timings, now - leased_at)
+            work = queue.works.get(key)
             if work is None:  # the sink had its result first, or no reader wants it any more
-                return
+                continue
             if leased_at < work.since:  # it came, and was dropped before it was wanted again
-                self._again(done.key, now, "its result had arrived and was dropped before")
+                self._again(key, now, "its result had arrived and was dropped before")
             else:
                 self._delivery.sent(peer, work, now)
                 work.ready = False

@@ -57,6 +57,8 @@ from penstock.ventilator.core.workers import Workers
 
 #: Missed heartbeats after which a worker gets nothing new: if it is dead, new work would be charged with its death.
 _QUIET_BEATS = 2.0
+#: What workers hear: nothing but that the ventilator is there.
+_BEAT = Heartbeat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +144,7 @@ class Leases:
             case _ if link is None:
                 return [Send(peer, Reset())]
             case Finished() if known:
-                for done in message.done:
-                    self._ends.finish(peer, done, now)
+                self._ends.finish(peer, message.done, now)
                 return []
             case Heartbeat():
                 return self._beat(peer, known, sink, message, now)
@@ -185,7 +186,7 @@ class Leases:
                 out += self._ends.remove(peer, "worker silent", worker.running, self.sinks.alone, now)
             elif worker.live.due(now):
                 worker.live.spoke_at = now
-                out.append(Send(peer, Heartbeat()))
+                out.append(Send(peer, _BEAT))
                 quiet = now - worker.live.heard_at > _QUIET_BEATS * self._intervals.heartbeat_s
                 worker.quiet = quiet and (judging or worker.quiet)
                 self.workers.offer(peer)

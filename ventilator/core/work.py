@@ -42,16 +42,19 @@ class WorkSource(Protocol):
 Entry = tuple[int, int, tuple[int, ...], TaskKey]
 
 
-class Work(msgspec.Struct, eq=False):
-    """A unit of work that the sink misses. There is one for each task, so it is cheap to make."""
+class Work(msgspec.Struct, eq=False, gc=False):
+    """A unit of work that the sink misses. There is one for each task, so it is cheap to make, and forms no cycle."""
 
     key: TaskKey
     #: When the sink began to miss it: an older lease belongs to an earlier time that it was missed.
     since: float
     #: When a worker last said that its result was sent; None: not since it was last ready.
     finished_at: float | None = None
-    #: Workers that sent a result of it, and when, the latest last; how often it was made again because none arrived.
-    senders: dict[bytes, float] = {}
+    #: The worker that sent a result of it last, and when; whether another one did, too.
+    sender: bytes = b""
+    sent_at: float = 0.0
+    sent_by_several: bool = False
+    #: How often it was made again because no result arrived.
     remade: int = 0
     #: Whether it is ready to be leased.
     ready: bool = False

@@ -5,7 +5,6 @@ Part of the leases core: no socket, no clock. Units of work are known here by na
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterator, Mapping
-from collections.abc import Set as AbstractSet
 
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.messages import Hello, TaskKey
@@ -14,7 +13,6 @@ from penstock.ventilator.core.worker import Worker
 
 #: Workers that are remembered after they went, and numbers of workers, while there are not more.
 _LEFT, _REMEMBERED = 64, 4096
-_NOBODY: frozenset[bytes] = frozenset()
 
 
 class Workers(Mapping[bytes, Worker]):
@@ -28,8 +26,8 @@ class Workers(Mapping[bytes, Worker]):
         self._free: OrderedDict[bytes, None] = OrderedDict()
         #: The same by host; None while it does not matter.
         self._lines: HostLines | None = None
-        #: Which workers hold a unit of work; outlives the work itself.
-        self._holders: dict[TaskKey, set[bytes]] = {}
+        #: Which workers hold a unit of work, nearly always one; outlives the work itself.
+        self._holders: dict[TaskKey, tuple[bytes, ...]] = {}
         #: Workers that were reserved and not released.
         self.reserved = 0
         #: Numbers of the workers that went last, and when (monotonic s).
@@ -92,9 +90,9 @@ class Workers(Mapping[bytes, Worker]):
         else:
             self._step_out(peer, worker)
 
-    def holders(self, key: TaskKey) -> AbstractSet[bytes]:
+    def holders(self, key: TaskKey) -> tuple[bytes, ...]:
         """Return the workers that hold a unit of work."""
-        return self._holders.get(key, _NOBODY)
+        return self._holders.get(key, ())
 
     def is_held(self, key: TaskKey) -> bool:
         """Return whether a worker holds a unit of work."""
@@ -129,17 +127,17 @@ class Workers(Mapping[bytes, Worker]):
         Workers with the numbers `avoided` do not get it. `wanted` comes first, if given; or one on `host`, if it is
         idle, or holds less than `wanted`, or the work `can_wait`.
         """
-        holders = self._holders.get(key)
+        holders = self._holders.get(key, ())
         if not (holders or avoided or host):  # nearly always
             peer = wanted or next(iter(self._free), None)
         else:
-            peer = self._choose(holders or _NOBODY, avoided, wanted, host, can_wait=can_wait)
+            peer = self._choose(holders, avoided, wanted, host, can_wait=can_wait)
         if peer is not None:
             self.give(peer, key, now)
         return peer
 
     def _choose(
-        self, holders: AbstractSet[bytes], avoided: Collection[int], wanted: bytes, host: str, *, can_wait: bool
+        self, holders: Collection[bytes], avoided: Collection[int], wanted: bytes, host: str, *, can_wait: bool
     ) -> bytes | None:
         def may(peer: bytes) -> bool:
             return peer not in holders and self._by_peer[peer].number not in avoided
@@ -161,10 +159,7 @@ class Workers(Mapping[bytes, Worker]):
             worker.busy_since = now
         held[key] = now
         holders = self._holders.get(key)
-        if holders is None:
-            self._holders[key] = {peer}
-        else:
-            holders.add(peer)
+        self._holders[key] = (peer,) if holders is None else (*holders, peer)
         if worker.room <= len(held):
             self._step_out(peer, worker)
         elif peer in self._free:
@@ -223,11 +218,9 @@ class Workers(Mapping[bytes, Worker]):
             self._lines.leave(worker.hello.host, peer)
 
     def _let_go(self, peer: bytes, key: TaskKey) -> None:
-        holders = self._holders[key]
+        holders = self._holders.pop(key)
         if len(holders) > 1:
-            holders.discard(peer)
-        else:
-            del self._holders[key]
+            self._holders[key] = tuple([each for each in holders if each != peer])
 
     def validate(self) -> None:
         """Raise AssertionError if an invariant does not hold."""

@@ -89,7 +89,7 @@ class Catalog:
         """
         entry = self._entries[key.stream]
         epoch = key.ordinal // entry.plan.geometry.tasks_per_epoch
-        items = self.items(key) if entry.listing.carries_items or key.which is not None else ()
+        items = entry.items.of(key) if entry.listing.carries_items or key.which is not None else ()
         return Task(key, attempt, epoch, items)
 
     def name(self, stream: str, item: int) -> str:

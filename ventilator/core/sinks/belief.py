@@ -5,6 +5,7 @@ none (`Made.shown`), a worker may lie; of what a sink lacks, some worker will ha
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 
 import numpy as np
 
@@ -13,9 +14,17 @@ from penstock.protocol.messages import Made
 from penstock.protocol.order import Geometry
 from penstock.protocol.ranges import Ranges
 
+_SHOWN = attrgetter("shown")
 
-def believed(told: Iterable[Made], geometry: Geometry, lacks: Sequence[Ranges]) -> Iterator[Made]:
-    """Yield what is believed of what one sink reports, while the connected sinks lack these positions."""
+
+def believed(told: Sequence[Made], geometry: Geometry, lacks: Sequence[Ranges]) -> Sequence[Made]:
+    """Return what is believed of what one sink reports, while the connected sinks lack these positions."""
+    if all(map(_SHOWN, told)):  # nearly always
+        return told
+    return list(_believed(told, geometry, lacks))
+
+
+def _believed(told: Iterable[Made], geometry: Geometry, lacks: Sequence[Ranges]) -> Iterator[Made]:
     for made in told:
         if made.shown:
             yield made

@@ -1,7 +1,8 @@
 """Which of several sinks lack samples of a task, and which tasks hold positions. No socket, no clock."""
 
+import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from penstock.protocol.order import Geometry
 from penstock.protocol.ranges import Ranges
@@ -35,10 +36,19 @@ class Claims:
                 self._starts.append(at)
                 self._peers.append(now)
 
-    def of(self, ordinal: int) -> Sequence[bytes]:
+        #: What was asked for last: the first task of these, the one after the last, and who lacks samples of them.
+        self._last: tuple[float, float, tuple[bytes, ...]] = (0, 0, ())
+
+    def of(self, ordinal: int) -> tuple[bytes, ...]:
         """Return those that lack samples of a task, by name."""
-        index = bisect_right(self._starts, ordinal) - 1
-        return self._peers[index] if index >= 0 else ()
+        first, end, peers = self._last
+        if not first <= ordinal < end:  # tasks are asked for by position, and a sink's stand together
+            index = bisect_right(self._starts, ordinal) - 1
+            first = self._starts[index] if index >= 0 else -math.inf
+            end = self._starts[index + 1] if index + 1 < len(self._starts) else math.inf
+            peers = self._peers[index] if index >= 0 else ()
+            self._last = (first, end, peers)
+        return peers
 
 
 def tasks_at(geometry: Geometry, positions: Ranges) -> Iterator[tuple[int, int]]:

@@ -56,9 +56,11 @@ class Sinks:
         self._places = Places(intervals)
         self._links: dict[str, SinkLink] = {"": new_link("")}
         self._by_peer: dict[bytes, SinkLink] = {}
-        #: The names of the connected sinks; another object after each change, and how many changes there were.
+        #: The names of the connected sinks; another object after each change, how many changes there were, and which
+        #: starts of their processes these are.
         self._names: dict[bytes, str] = {}
         self.version = 0
+        self._incarnations = frozenset[str]()
         #: The hosts of the sinks with workers on them, by their identity; none while that leaves no choice.
         self.hosts: dict[bytes, str] = {}
         #: What several sinks need, by stream; none while there is one that is alone.
@@ -102,8 +104,7 @@ class Sinks:
 
     def unknown_to(self, worker: Iterable[str]) -> bool:
         """Return whether a worker that pushes to the sinks of these incarnations does not know all sinks."""
-        known = set(worker)
-        return any(link.hello and link.hello.incarnation not in known for link in self._by_peer.values())
+        return not self._incarnations.issubset(worker)
 
     def join(self, peer: bytes, hello: SinkHello, now: float) -> tuple[list[Instruction], bool]:
         """Handle a sink's hello; return what is to be sent, and whether it is a sink that was not connected."""
@@ -259,6 +260,7 @@ class Sinks:
     def _meet(self) -> None:
         """Tell the streams of the connected sinks."""
         self._names = {peer: link.name for peer, link in self._by_peer.items()}
+        self._incarnations = frozenset(link.hello.incarnation for link in self._by_peer.values() if link.hello)
         self.hosts = {peer: host for peer, host in self.hosts.items() if peer in self._by_peer}
         self.version += 1
         for stream in self._shared.values():

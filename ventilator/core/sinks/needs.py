@@ -4,7 +4,7 @@ Part of the leases core: no socket, no clock. `shared_stream.py` merges the need
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,11 +44,21 @@ class Need:
     reach: Reach = NOWHERE
     #: Of how many tasks it has lacked samples at most: as many as its window holds.
     most: int = 0
+    #: Positions that it lacks, those around the last ones that were asked for.
+    near: tuple[int, int] = (0, 0)
 
     @property
     def presses(self) -> bool:
         """Whether it lacks more than half of its window."""
         return 2 * ranges.size(self.lacking) > self.most
+
+    def lacked(self, low: int, high: int) -> Ranges:
+        """Return which of the positions from `low` to before `high` it lacks."""
+        start, stop = self.near
+        if start <= low and high <= stop:  # nearly always: tasks are asked for by position
+            return ((low, high),)
+        self.near = ranges.around(self.need.lacks, low)
+        return ranges.clipped(self.need.lacks, low, high)
 
 
 class Needs(dict[bytes, Need]):
@@ -82,7 +92,7 @@ class Needs(dict[bytes, Need]):
         span = self._span(key)
         if span is None:
             return ranges.from_sorted(np.unique(self.lacks(peer, key)).tolist())
-        return ranges.clipped(self[peer].need.lacks, *span)
+        return self[peer].lacked(*span)
 
     def destined(self, key: TaskKey) -> dict[bytes, Ranges]:
         """Return which positions of a unit of work each connected sink lacks, of those that lack any; by name."""
@@ -93,7 +103,7 @@ class Needs(dict[bytes, Need]):
             known = self.get(peer)
             if known is None:
                 continue
-            places = self.lacked(peer, key) if span is None else ranges.clipped(known.need.lacks, *span)
+            places = self.lacked(peer, key) if span is None else known.lacked(*span)
             if places:
                 found[peer] = places[:MOST_SPANS]
         return found
@@ -116,7 +126,7 @@ class Needs(dict[bytes, Need]):
         members = ranges.members(tasks)
         return ranges.from_sorted(n for n in members if ranges.contained(lacks, geometry.positions(n)).any())
 
-    def claimants(self, ordinal: int) -> Sequence[bytes]:
+    def claimants(self, ordinal: int) -> tuple[bytes, ...]:
         """Return the connected sinks that lack samples of a task, by name."""
         if self._claims is None or self._claims.names is not self.names:
             self._claims = Claims(self.names, {peer: known.lacking for peer, known in self.items()})

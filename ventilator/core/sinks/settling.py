@@ -14,6 +14,7 @@ it would be right for all.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from penstock.protocol import ranges
 from penstock.protocol.instructions import Note
@@ -23,6 +24,8 @@ from penstock.protocol.outcomes.failure_budget import Budget, Holder, StopKind
 from penstock.protocol.outcomes.known import KnownOutcomes
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.ranges import Ranges
+
+_OFFSETS = attrgetter("offsets")
 
 
 @dataclass(slots=True)
@@ -89,13 +92,26 @@ class Settling:
         for ordinal in [ordinal for ordinal in self._open if self.known.is_settled(ordinal)]:
             del self._open[ordinal]
 
-    def hear(self, made: Sequence[Made], failing: Sequence[Failing]) -> None:
-        """Decide by what came to a sink."""
+    def hear_all(self, told: Sequence[tuple[Sequence[Made], Sequence[Failing]]]) -> None:
+        """Decide by what came to sinks, one after the other: what was made, and what failed."""
+        if self._open or self._doubts or any(failing or any(map(_OFFSETS, made)) for made, failing in told):
+            for made, failing in told:
+                self.hear(made, failing)
+            return
+        # Nearly always: whole tasks, of which nothing failed.
+        ordinals = ranges.from_sorted(sorted({each.ordinal for made, _ in told for each in made}))
+        if ordinals:
+            fresh = ranges.subtract(ordinals, self.known.settled(ordinals[0][0], ordinals[-1][1]))
+            self.known.cover(fresh)
+            self._fresh.update(ranges.members(fresh))
+
+    def hear(self, made: Iterable[Made], failing: Iterable[Failing]) -> None:
+        """Decide by what came to one sink."""
         for each in made:
             if self.known.is_settled(each.ordinal):
                 continue
             if not (each.offsets or each.ordinal in self._open or self._doubts.concern(each.ordinal)):
-                self._settle(each.ordinal, {})  # nearly always
+                self._settle(each.ordinal, {})
             else:
                 offsets = each.offsets or range(len(self._plan.geometry.slots(each.ordinal)))
                 self._made(each.ordinal, offsets, (each.issuer, each.holder))

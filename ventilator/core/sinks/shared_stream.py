@@ -5,12 +5,12 @@ positions it lacks (`StreamNeed`). A task is work as long as it is not settled (
 of it. What is settled is told to the sinks that do not know it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from penstock.protocol import ranges
-from penstock.protocol.messages import Destination, Failed, Outcomes, StreamNeed, TaskKey
+from penstock.protocol.messages import Destination, Failed, Failing, Made, Outcomes, StreamNeed, TaskKey
 from penstock.protocol.outcomes.failing_text import failed_in
 from penstock.protocol.ranges import Ranges
 from penstock.ventilator.core.sinks.belief import believed
@@ -62,11 +62,13 @@ class SharedStream:
 
     def settle(self) -> None:
         """Decide by all that came to the sinks, and by what was given up."""
+        lacks = [known.need.lacks for known in self._needs.values()]
+        told: list[tuple[Sequence[Made], Sequence[Failing]]] = []
         for known in self._needs.values():
             if known.fresh:
-                lacks = [each.need.lacks for each in self._needs.values()]
-                self.settling.hear(list(believed(known.need.made, self.queue.geometry, lacks)), known.need.failing)
+                told.append((believed(known.need.made, self.queue.geometry, lacks), known.need.failing))
                 known.fresh = False
+        self.settling.hear_all(told)
         for work in list(self.queue.works.values()) if self.queue.deaths.poison else ():
             if work.failure:
                 work.told = True
@@ -103,7 +105,7 @@ class SharedStream:
             stopped="",
         )
         over = self.queue.need(need, held, now, few)
-        for work in self._settled_works():
+        for work in self._settled_works(missing):
             if work.finished_at is not None and not held(work.key) and self._is_stranded(work):
                 self.queue.push(work)
         return over
@@ -171,9 +173,9 @@ class SharedStream:
         lacking = ranges.normalise(span for known in needs for span in known.lacking)
         return self._patience.waiting(fresh, lacking, [known.reach for known in needs], now)
 
-    def _settled_works(self) -> list[Work]:
-        """Return the work on tasks of which it is known what failed: few, whatever is under way."""
-        missing, queue = self.queue.missing, self.queue
+    def _settled_works(self, missing: Ranges) -> list[Work]:
+        """Return the work on those missing tasks of which it is known what failed: few, whatever is under way."""
+        queue = self.queue
         if not missing:
             return []
         settled = ranges.intersect(missing, self.settling.known.settled(missing[0][0], missing[-1][1]))
@@ -212,9 +214,9 @@ class SharedStream:
 
         `came` are the tasks that were just settled.
         """
-        for work in self._settled_works():
+        for work in self._settled_works(missing):
             ordinal = work.key.ordinal
-            if work.key.which is not None or held(work.key) or not ranges.holds(missing, ordinal):
+            if work.key.which is not None or held(work.key):
                 continue
             waits = work.ready and ranges.holds(came, ordinal)
             if waits or (work.finished_at is not None and self._is_stranded(work)):
