@@ -2,12 +2,15 @@
 
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 
 from penstock.protocol.errors import DeadlineError, SpecError, StackError
 
 #: Seconds that a command of Slurm may take: a busy controller answers late.
 _COMMAND_S = 60.0
+#: Seconds until a controller that refuses is asked again.
+_AGAIN_S = 1.0
 #: How many elements an array may have by default.
 _MOST_ELEMENTS = 1001
 #: Parts of a node's state by which it is lost to its jobs.
@@ -37,9 +40,21 @@ def submit(script: str) -> str:
     return run(["sbatch", "--parsable", script]).strip().partition(";")[0]
 
 
-def requeue(job: str) -> None:
-    """Put a running job back into the queue, which ends it here. Raises StackError."""
-    run(["scontrol", "requeue", job])
+def requeue(job: str, seconds: float) -> None:
+    """Put a running job back into the queue, which ends it here; for so long, ask again if Slurm refuses.
+
+    Its controller restarts, or is busy. Raises StackError and DeadlineError.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            run(["scontrol", "requeue", job])
+        except (StackError, DeadlineError):
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def host_names(nodes: str) -> list[str]:

@@ -30,8 +30,8 @@ from penstock.protocol.transport.own_files import make_own_folder, open_own
 _LOOK_S = 0.2
 #: Seconds that are kept for the workers' drain and the services' end: of those before the time limit, and after that.
 _STOP_S = DRAIN_S + 5.0
-#: Seconds that Slurm may take to end this process once the job is put back into the queue.
-_REQUEUED_S = 300.0
+#: Seconds for which Slurm is asked to put the job back into the queue, and that it may take to end this process then.
+_REQUEUE_S, _REQUEUED_S = 60.0, 300.0
 #: Seconds that each node may take to answer, and that Slurm may take to give one up that does not (`SlurmdTimeout`, of
 #: 300 s by default, and the rounds in which it asks).
 _ANSWER_S, _GIVE_UP_S = 30.0, 600.0
@@ -162,12 +162,17 @@ class Job:
         return bool(lost) and not self._ended
 
     def _requeue(self) -> int:
-        """Put the job back into the queue, which ends this process; return the status if Slurm does not want to."""
+        """Put the job back into the queue, which ends this process. Raises StackError if Slurm does not want to."""
         say("penstock slurm: back into the queue")
-        commands.requeue(self._id)
+        commands.requeue(self._id, _REQUEUE_S)
         deadline = time.monotonic() + _REQUEUED_S
         while not self._ended and time.monotonic() < deadline:
             time.sleep(_LOOK_S)
+        if not self._ended:
+            raise StackError(
+                f"Slurm has not ended this job within {_REQUEUED_S:.0f} s of its return into the queue: "
+                f"`scontrol show job {self._id}` says why; submit it again"
+            )
         return 0
 
     def _status(self, trainer: "subprocess.Popen[bytes]") -> int:

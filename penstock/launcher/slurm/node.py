@@ -33,6 +33,8 @@ DRAIN_S = 20.0
 REFUSED = 2
 #: How often (s) the workers are looked after, the job's place is read, and Slurm is asked whether the job is there.
 _LOOK_S, _READ_S, _ASK_S = 0.2, 5.0, 60.0
+#: Seconds for which Slurm is asked to put an element back into the queue: a drain leaves more of its last minute.
+_REQUEUE_S = 15.0
 
 
 class NodeServices:
@@ -84,7 +86,7 @@ class NodeServices:
 
     def _requeue(self) -> None:
         try:
-            commands.requeue(self._element)
+            commands.requeue(self._element, _REQUEUE_S)
         except (StackError, DeadlineError) as error:
             try_to_say(
                 f"penstock slurm: {error}; this element of the job array does not come back after its time limit"

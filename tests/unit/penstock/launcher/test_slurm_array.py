@@ -180,6 +180,20 @@ def test_an_element_goes_back_into_the_queue_at_its_time_limit_alone(
     assert ("requeue 8_3\n" if comes_back else "") == (told.read_text() if told.exists() else "")
 
 
+def test_a_job_goes_back_into_the_queue_though_slurm_refuses_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A controller that restarts at the job's time limit does not end the job; one that refuses for good is told."""
+    refuse = "echo 'Unable to contact slurm controller' >&2; exit 1"
+    program(tmp_path / "scontrol", f'[ -e refused ] || {{ touch refused; {refuse}; }}; echo "$@" >> told')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    commands.requeue("7", 60.0)
+    assert "requeue 7\n" == (tmp_path / "told").read_text()
+    (tmp_path / "refused").unlink()
+    with pytest.raises(StackError, match="scontrol requeue: Unable to contact slurm controller"):
+        commands.requeue("7", 0.0)
+
+
 def test_an_element_that_was_told_to_leave_before_its_node_was_lost_ends_at_once(tmp_path: Path) -> None:
     """Slurm starts it again, but nobody counts it any more."""
     folder = RunFolder(tmp_path)
