@@ -33,7 +33,7 @@ setup(
                 "worker/imaging/compiled/_jpeg_entropy.c",
                 "worker/imaging/compiled/_jpeg_planes.c",
             ],
-            depends=["worker/imaging/compiled/_jpeg_entropy.h", "worker/imaging/compiled/_jpeg_planes.h"],
+            depends=[f"worker/imaging/compiled/_jpeg_{name}.h" for name in ("entropy", "errors", "planes")],
             extra_compile_args=["-O3"],
             libraries=["jpeg"],
             optional=True,

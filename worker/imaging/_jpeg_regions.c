@@ -21,6 +21,7 @@
 #include <jpeglib.h>
 
 #include "compiled/_jpeg_entropy.h"
+#include "compiled/_jpeg_errors.h"
 #include "compiled/_jpeg_planes.h"
 
 /* 2.1 is the first with a 4:4:0 upsampling like today's; other libraries of this interface give other pixels. */
@@ -78,12 +79,6 @@ static void refuse(Job *job, const char *words) {
 }
 
 static void give_up(j_decompress_ptr cinfo) { refuse(cinfo->client_data, "something unusual in the entropy-coded data"); }
-
-static void on_message(j_common_ptr cinfo, int level) {
-  if (level < 0) fail(cinfo); /* a warning; the others are traces */
-}
-
-static void be_silent(j_common_ptr cinfo) { (void)cinfo; }
 
 /* The source: two pieces of memory, one after the other. */
 
@@ -221,11 +216,7 @@ static void decode(Job *job) {
 static int attempt(Job *job) {
   job->in_tail = 0;
   memset(&job->cinfo, 0, sizeof job->cinfo);
-  job->cinfo.err = jpeg_std_error(&job->errors);
-  job->cinfo.client_data = job;
-  job->errors.error_exit = fail;
-  job->errors.emit_message = on_message;
-  job->errors.output_message = be_silent;
+  set_up_errors(&job->cinfo, &job->errors, job, fail);
   volatile int status = 1;
   if (setjmp(job->failed) == 0) {
     decode(job);

@@ -17,6 +17,7 @@
 #include <jpeglib.h>
 
 #include "_jpeg_entropy.h"
+#include "_jpeg_errors.h"
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 #define HAS_VECTORS 1
@@ -40,15 +41,8 @@ typedef struct {
 
 static uint32_t stride_of(uint32_t width) { return (width + UNIT - 1) / UNIT * UNIT; }
 
-/* Errors and warnings of libjpeg alike: the file is not for here. */
-
+/* The file is not for here. */
 static void fail(j_common_ptr cinfo) { longjmp(((Job *)cinfo->client_data)->failed, 1); }
-
-static void on_message(j_common_ptr cinfo, int level) {
-  if (level < 0) fail(cinfo); /* a warning; the others are traces */
-}
-
-static void be_silent(j_common_ptr cinfo) { (void)cinfo; }
 
 static void give_up(j_decompress_ptr cinfo) { fail((j_common_ptr)cinfo); }
 
@@ -99,11 +93,7 @@ static void decode(Job *job) {
 
 /* Return whether it was done. Nothing here may touch Python: the interpreter is released. */
 static int attempt(Job *job) {
-  job->cinfo.err = jpeg_std_error(&job->errors);
-  job->cinfo.client_data = job;
-  job->errors.error_exit = fail;
-  job->errors.emit_message = on_message;
-  job->errors.output_message = be_silent;
+  set_up_errors(&job->cinfo, &job->errors, job, fail);
   volatile int done = 0;
   if (setjmp(job->failed) == 0) {
     decode(job);
