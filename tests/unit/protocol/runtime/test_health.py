@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.streams import until
+from support.streams import DEADLINE_S, until
 
 from penstock.protocol.runtime.health import Health, fetch
 
@@ -43,7 +43,7 @@ def here() -> Iterator[tuple[Health, str, int]]:
 def ask(host: str, port: int) -> tuple[int, dict[str, Any]]:
     """Return what a probe is answered."""
     try:
-        with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=DEADLINE_S) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -66,7 +66,7 @@ def test_a_crowd_that_says_nothing_or_says_it_slowly_holds_up_no_probe(here: tup
     before = threading.active_count()
     with ExitStack() as crowd:
         for number in range(300):
-            each = crowd.enter_context(socket.create_connection((host, port), timeout=5))
+            each = crowd.enter_context(socket.create_connection((host, port), timeout=DEADLINE_S))
             with suppress(OSError):  # the oldest are hung up on
                 each.sendall((b"", b"GET /hea", b"\xff\x00" * 500)[number % 3])
             health.turn()

@@ -44,7 +44,7 @@ def test_of_many_that_claim_a_number_one_gets_it(tmp_path: Path) -> None:
         ready = threading.Barrier(len(files))
 
         def claim(n: int, number: int = number, won: list[str] = won, ready: threading.Barrier = ready) -> None:
-            ready.wait(20)
+            ready.wait(60)
             try:
                 done = files[n].do(Claim(number, record(f"h{n}"))).done
             except FileNotFoundError:  # the winner has tidied up what this one was about to link
@@ -56,7 +56,7 @@ def test_of_many_that_claim_a_number_one_gets_it(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         seen = files[0].do(Look(record("h0")))
         assert [seen.record.holder] == won if seen.record else not won
 
