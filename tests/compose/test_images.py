@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from compose.project import IMAGES, TAG, MakeProject, Project, docker
+from compose.project import COMMAND_S, IMAGES, TAG, MakeProject, Project, docker
 from support.streams import until
 
 from penstock.protocol.errors import DeadlineError
@@ -232,6 +232,6 @@ def test_keys_are_handed_out_and_taken_back_while_all_runs(stack: Project) -> No
     with stack.feed(keys=mine) as feed:
         assert 16 == len(next(iter(feed))["label"])
     stack.run("run", "--rm", "--no-deps", "keys", "revoke", "trainer-2")
-    until(lambda: is_refused(stack, mine), "the sink to know that the key was revoked")
+    until(lambda: is_refused(stack, mine), "the sink to know that the key was revoked", COMMAND_S)
     listed = stack.run("run", "--rm", "--no-deps", "keys", "list")
     assert sorted(ROLES) == sorted(re.findall(r"^(\S+) +\S+ +\S{40}$", listed, re.MULTILINE))

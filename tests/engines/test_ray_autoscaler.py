@@ -62,7 +62,11 @@ def test_workers_bring_nodes_and_let_them_go(cluster: AutoscalingCluster, spec: 
         stack.scale(1)
         again += take(feed, 20)
         have(1, 1)
-        assert NODE_CPUS == stack.snapshot().lost.get("worker left")  # neither died: both said goodbye
+        until(
+            lambda: NODE_CPUS == stack.snapshot().lost.get("worker left"),
+            "the goodbye of both: neither died",
+            PATIENCE_S,
+        )
         again += take(feed, ALONE - len(again))
     for batches in (got, again):
         assert reference[1][0][: len(batches)] == [digest([batch]) for batch in batches]

@@ -19,7 +19,7 @@ from support.streams import until
 #: Of the addresses of hosts, which are numbered from 1; and of those in the second network.
 _NET, _NET6, _NET_TWO = "10.77.0.", "fd77::", "10.78.0."
 #: Longest that a killed process may take to be gone (s).
-_END_S = 30.0
+_END_S = 60.0
 #: A process's own namespaces, then its mounts: pairs of source and target before a `--`.
 _ENTER = """
 hostname "$0"
@@ -46,7 +46,7 @@ def why_not() -> str:
 
 def call(*command: str) -> str:
     """Run a tool; return what it said, or raise AssertionError with that."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert 0 == done.returncode, f"{' '.join(command)}: {done.stderr or done.stdout}"
     return done.stdout
 
@@ -82,7 +82,7 @@ class Job:
         """Ask it to leave."""
         self.inner.terminate()
 
-    def wait(self, seconds: float = 30.0) -> int:
+    def wait(self, seconds: float = 60.0) -> int:
         """Return its exit status. Raises subprocess.TimeoutExpired."""
         return self._popen.wait(seconds)
 

@@ -23,7 +23,7 @@ _DEFAULTS = {"heartbeat_s": 1.0, "silence_s": 5.0}
 
 def standing(cluster: Cluster, host: str) -> Standby:
     """Return what a ventilator says of itself and the other one."""
-    seen = Snapshot.model_validate_json(fetch(str(cluster.lab.folder / f"{host}.sock"), "/status", 20.0)[1])
+    seen = Snapshot.model_validate_json(fetch(str(cluster.lab.folder / f"{host}.sock"), "/status", 60.0)[1])
     assert seen.standby is not None
     return seen.standby
 

@@ -18,10 +18,15 @@ MakeTrainer = Callable[[], Trainer]
 ALL = 46
 
 
+def goodbyes(deployed: Deployed) -> int:
+    """Return how many workers have said goodbye to the ventilator."""
+    return len(deployed.events("ventilator", "worker left"))
+
+
 def test_workers_come_and_go(deployed: Deployed, trainer: MakeTrainer, reference: list[str]) -> None:
     """One worker, four, two, in mid-epoch; who is sent away drains, and none of its tasks is lost."""
     deployed.scale(1)
-    left, silent = (len(deployed.events("ventilator", event)) for event in ("worker left", "worker silent"))
+    left = goodbyes(deployed)
     mine = trainer()
     mine.take(4)
     deployed.scale(4)
@@ -29,8 +34,8 @@ def test_workers_come_and_go(deployed: Deployed, trainer: MakeTrainer, reference
     deployed.scale(2)
     mine.take(ALL - 16)
     assert reference == mine.taken()
-    until(lambda: left + 2 == len(deployed.events("ventilator", "worker left")), "two workers to have said goodbye")
-    assert silent == len(deployed.events("ventilator", "worker silent")), "no worker was waited for"
+    # So none of them was waited for; one that stays may be silent for a while on a busy machine.
+    until(lambda: left + 2 == goodbyes(deployed), "two workers to have said goodbye", COMMAND_S)
 
 
 def test_a_deleted_pod_of_each_kind_costs_nothing(
@@ -80,7 +85,7 @@ def test_another_image_of_the_workers_is_rolled_out(
     mine = trainer()
     mine.take(5)
     old = {pod["metadata"]["name"] for pod in deployed.pods("worker")}
-    left, silent = (len(deployed.events("ventilator", event)) for event in ("worker left", "worker silent"))
+    left = goodbyes(deployed)
     deployed.kubectl("set", "image", "deployment/worker", f"worker=penstock-worker:{NEXT_TAG}")
     mine.take(10)
     deployed.rolled_out("worker")
@@ -91,5 +96,5 @@ def test_another_image_of_the_workers_is_rolled_out(
     assert reference == mine.taken()
     images = {pod["status"]["containerStatuses"][0]["image"] for pod in deployed.pods("worker")}
     assert {f"docker.io/library/penstock-worker:{NEXT_TAG}"} == images
-    until(lambda: left + 3 == len(deployed.events("ventilator", "worker left")), "three workers to have said goodbye")
-    assert silent == len(deployed.events("ventilator", "worker silent")), "no worker was waited for"
+    # So none of them was waited for; one that stays may be silent for a while on a busy machine.
+    until(lambda: left + 3 == goodbyes(deployed), "three workers to have said goodbye", COMMAND_S)

@@ -68,4 +68,4 @@ def test_a_lost_node_is_done_without(deployed: Deployed, trainer: MakeTrainer, r
     mine.take(ALL - 7, seconds=300)
     assert reference == mine.taken()
     deployed.rolled_out()
-    assert 2 == len(deployed.pods("worker"))
+    until(lambda: 2 == len(deployed.pods("worker")), "no more pods of workers than are wanted", COMMAND_S)
