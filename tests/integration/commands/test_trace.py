@@ -88,7 +88,9 @@ def found_in(folder: Path) -> list[Way]:
 def is_shown(folder: Path, ordinals: range) -> bool:
     """Return whether a trace shows the whole way of each of these tasks: processes write some time after it happens."""
     names = {way.task: {span.name for span in way.spans} for way in found_in(folder)}
-    return all(set(STAGES) <= names.get(f"train/{ordinal}", set()) for ordinal in ordinals)
+    known = all(set(STAGES) <= names.get(f"train/{ordinal}", set()) for ordinal in ordinals)
+    # Nor may a later one be consumed of which other processes have not written yet: one that is slow to end is killed.
+    return known and all(set(STAGES) <= each for each in names.values() if "consume" in each)
 
 
 def check_order(found: list[Way]) -> list[Way]:

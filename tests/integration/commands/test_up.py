@@ -38,8 +38,9 @@ def test_ctrl_c_leaves_nothing_behind(number: signal.Signals, spec_file: str, tm
         penstock.connect(f"ipc://{tmp_path}/trainers.sock") as feed,
     ):
         take(feed, 5)
+        # Four services, the process that starts them, and the command; one worker is enough for five batches.
+        until(lambda: 6 == len(family(process)), "all services to be there")
         processes = family(process)
-        assert 6 == len(processes)  # four services, the process that starts them, and the command
         process.send_signal(number)
         assert 0 == process.wait(DEADLINE_S)
         gone(processes)

@@ -21,6 +21,7 @@ from support.streams import (
     make_stream,
     run_stack,
     take,
+    told,
     until,
 )
 from support.web import serve
@@ -163,7 +164,7 @@ def test_a_trainer_beside_the_writer_gets_what_is_written(
     with run_stack(spec, workers=2, sink={**WRITER, **options}, ventilator=PATIENT, worker=sharing) as stack:
         got = epochs(stack.feed(), 2)
         wait_until_finished(stack)
-        results = stack.status()["sink"]["results"]
+        results = told(stack, "sink")["results"]
     digest_of_file = {name: array for name, array in read(output).items() if name != "epoch"}
     assert digest(got) == digest(cut(digest_of_file, got))
     # 20 tasks an epoch, and a few that the trainer asks for ahead: none was made for each of the two.

@@ -18,10 +18,13 @@ from penstock.protocol.messages import Snapshot
 
 pytestmark = pytest.mark.integration
 
+#: A worker that gets no processor for a while is there nevertheless.
+PATIENT = {"silence_s": 600.0}
+
 
 def fetch(stack: LocalStack, path: str) -> Any:
     """Return JSON that the dashboard serves."""
-    with urllib.request.urlopen(stack.dashboard + path, timeout=30) as answer:  # noqa: S310 - our own, on loopback
+    with urllib.request.urlopen(stack.dashboard + path, timeout=60) as answer:  # noqa: S310 - our own, on loopback
         return json.load(answer)
 
 
@@ -33,7 +36,7 @@ def test_a_stack_shows_its_samples_and_failures_to_pages_and_terminals(
     (photos / "cat" / "<i>.jpg").write_bytes(b"no image")
     keys = str(tmp_path / "keys")
     assert 0 == cli.main(["keys", "init", keys])
-    with run_stack(make_spec(photos), workers=1, keys=keys, dashboard="127.0.0.1:0") as stack:
+    with run_stack(make_spec(photos), workers=1, keys=keys, dashboard="127.0.0.1:0", ventilator=PATIENT) as stack:
         feed = stack.feed()
         assert 3 == len(take(feed, 3))
         shown = until(lambda: fetch(stack, "samples?stream=train")["pictures"], "samples on the page")
@@ -52,7 +55,8 @@ def test_a_stack_shows_its_samples_and_failures_to_pages_and_terminals(
         assert "cat/<i>.jpg" == served.ledger[0].path
         with Onlooker(stack.addresses.ventilator, keys) as onlooker:
             asked = onlooker.look()
-        assert served.ledger == asked.ledger
+        # Of the same file: in the meantime it may have failed once more, in the next epoch.
+        assert {line.path for line in served.ledger} == {line.path for line in asked.ledger}
         assert served.streams[0].fingerprint == asked.streams[0].fingerprint
         capsys.readouterr()
         for source in (stack.addresses.ventilator, stack.dashboard, str(stack.quarantine)):
@@ -65,8 +69,8 @@ def test_a_stack_shows_its_samples_and_failures_to_pages_and_terminals(
         assert "1 item quarantined" in told
         assert 0 == cli.main(["status", stack.dashboard, "--json"])
         assert asked.version == Snapshot.model_validate_json(capsys.readouterr().out).version
-        assert 2 == cli.main(["status", stack.addresses.ventilator, "--wait-s", "5"])
-        assert "give --keys" in capsys.readouterr().err
+        asks = ["status", stack.addresses.ventilator, "--wait-s", "5"]
+        until(lambda: 2 == cli.main(asks) and "give --keys" in capsys.readouterr().err, "a refusal within that time")
 
 
 def test_a_ventilator_that_stands_still_for_seconds_is_waited_for(tmp_path: Path) -> None:

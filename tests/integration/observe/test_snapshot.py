@@ -30,13 +30,13 @@ pytestmark = pytest.mark.integration
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """Return a running stack with one damaged file and two workers, of which a trainer has read 40 batches.
 
-    A worker that a busy machine keeps from its turn for seconds does not count as lost.
+    A worker that a busy machine keeps from its turn does not count as lost, one that is killed does.
     """
     photos = make_images(tmp_path_factory.mktemp("photos"), each=60)
     (photos / "cat" / "0003.jpg").write_bytes(b"no image")
     spec = make_spec(photos)
     spec["streams"]["train"]["failure_budget"] = 0.1
-    with run_stack(spec, workers=2, ventilator={"silence_s": 6.0}) as stack, stack.feed() as feed:
+    with run_stack(spec, workers=2, ventilator={"silence_s": 600.0}) as stack, stack.feed() as feed:
         take(feed, 40)
         seen(stack, lambda it: it.ledger and len(it.workers) == 2 and it.trainers, "all to reach the ventilator")
         yield stack
@@ -141,7 +141,7 @@ def test_who_asks_wrongly_gets_words_or_nothing(stack: LocalStack, tmp_path: Pat
     """Another release, no service, more of the ledger than there can be: refused, too late, dropped and counted."""
     with Attacker(zmq.DEALER, stack.addresses.ventilator) as attacker:
         attacker.send([message(messages.StatusRequest(version="0.0.1"))])
-        assert attacker.socket.poll(20_000)
+        assert attacker.socket.poll(60_000)
         assert b"install the same" in b"".join(attacker.socket.recv_multipart())
         greedy = messages.StatusRequest.model_construct(ledger=10**9, version=penstock.__version__)
         attacker.send([message(greedy)])

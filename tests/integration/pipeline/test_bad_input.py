@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.images import huge_jpeg, huge_png
-from support.streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, take, until
+from support.streams import Batch, digest, epochs, make_images, make_spec, make_stream, run_stack, take, told, until
 
 from penstock.launcher.stack import LocalStack
 from penstock.protocol.errors import FailureBudgetError
@@ -140,7 +140,7 @@ def test_a_failure_budget_that_is_exceeded_stops_the_stream_in_words(tmp_path: P
         with pytest.raises(FailureBudgetError, match="'train'"):  # a trainer that comes later is told too
             epochs(stack.feed(), 1)
         assert 1 == len(epochs(stack.feed("validation"), 1))
-        assert "failure_budget" in until(lambda: stack.status()["sink"]["stopped"].get("train"), "why it stopped")
+        assert "failure_budget" in until(lambda: told(stack, "sink")["stopped"].get("train"), "why it stopped")
 
 
 @pytest.mark.parametrize("bad", [0, 1])

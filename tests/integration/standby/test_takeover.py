@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -92,10 +93,13 @@ def test_a_killed_ventilator_is_succeeded(
         got += take(feed, len(reference) - 5)
         taken_over(stack, other, since, f"kill -9, {sinks} sinks")
         with Onlooker(f"{stack.addresses.ventilator},{stack.addresses.standby}") as onlooker:
-            seen = onlooker.look().standby
-        assert seen is not None
-        assert (True, False) == (seen.acting, seen.is_watched)
-        assert "none is on standby" in seen.sentence
+
+            def alone() -> bool:
+                """Return whether one acts that knows of no other: on a busy machine it may stop for a moment."""
+                seen = onlooker.look().standby
+                return bool(seen and seen.acting and not seen.is_watched and "none is on standby" in seen.sentence)
+
+            until(alone, "the other one to say that none is on standby")
     assert digest(reference) == digest(got)
 
 
@@ -196,10 +200,14 @@ def test_a_laptops_stack_outlives_its_ventilators(
             os.kill(int(host_and_pid.partition("/")[2]), signal.SIGKILL)
             got += take(feed, 15)
             acts = until(succeeded, f"another one than {address} to act, and to be watched")
-        status = subprocess.run([PENSTOCK, "status", "--once"], capture_output=True, text=True, timeout=60, check=True)
-        text = " ".join(status.stdout.split())
-        assert f"Ventilator {acts} acts, term" in text
-        assert "; on standby: " in text
+
+        def is_told() -> bool:
+            """Return whether the status names both: one that gets no processor may stop to act, or to wait."""
+            command = [PENSTOCK, "status", "--once"]
+            said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+            return bool(re.search(r"Ventilator \S+ at \S+ acts, term .*; on standby: ", " ".join(said.split())))
+
+        until(is_told, "the status to name both")
         got += take(feed, len(reference) - len(got))
         process.send_signal(signal.SIGINT)
         assert 0 == process.wait(60)

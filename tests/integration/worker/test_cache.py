@@ -12,10 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.streams import Batch, digest, epochs, joined, make_images, make_spec, make_stream, run_stack, take, until
+from support.streams import (
+    DEADLINE_S,
+    Batch,
+    digest,
+    epochs,
+    joined,
+    make_images,
+    make_spec,
+    make_stream,
+    run_stack,
+    take,
+    until,
+)
 
 import penstock
 from penstock.launcher.stack import LocalStack
+from penstock.protocol.messages import WorkerStats
 from penstock.protocol.storage.user_cache import SETTLED_S
 
 pytestmark = pytest.mark.integration
@@ -78,7 +91,7 @@ def worker_elsewhere(stack: LocalStack, folder: Path) -> Generator[None]:
         yield
     finally:
         process.terminate()
-        assert 0 == process.wait(30)
+        assert 0 == process.wait(DEADLINE_S)
 
 
 def test_tasks_that_are_cut_by_hosts_give_the_same_bytes(
@@ -96,16 +109,17 @@ def test_tasks_that_are_cut_by_hosts_give_the_same_bytes(
         joined(stack, 2)
         feed = stack.feed("train")
         batches = epochs(feed, 3)
-        until(lambda: epochs(feed, 1) and both_found(stack), "both hosts to find images")
-        work = [row.stats for row in stack.snapshot().workers]
+        work = until(lambda: both_found(stack) if epochs(feed, 1) else [], "both hosts to find images")
     assert digest(reference["train"]) == digest(batches)
     assert sum(stats.items for stats in work) < 20 * sum(stats.tasks for stats in work), "no task was cut"
 
 
-def both_found(stack: LocalStack) -> bool:
-    """Return whether the workers of two hosts found images."""
-    caches = {row.host: row.stats.cache for row in stack.snapshot().workers}
-    return 2 == sum(cache is not None and cache.hits > 0 for cache in caches.values())
+def both_found(stack: LocalStack) -> list[WorkerStats]:
+    """Return what workers say once those of two hosts have found images; nothing before."""
+    seen = stack.snapshot().workers
+    caches = {row.host: row.stats.cache for row in seen}
+    found = 2 == sum(cache is not None and cache.hits > 0 for cache in caches.values())
+    return [row.stats for row in seen] if found else []
 
 
 def test_a_folder_that_cannot_hold_it_does_not_stop_the_training(
