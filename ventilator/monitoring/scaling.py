@@ -72,6 +72,10 @@ class Scaler:
         self._why = "how many workers are needed is not known yet"
         self._changed = self._moved = self._heard = now
         self._here = 0
+        #: Since when the evidence has said nothing; and when it said something again after it had not for `up_s`: at
+        #: first it still tells of a standstill, in which all wait, whatever the number of workers.
+        self._unknown: float | None = None
+        self._known_again = -math.inf
         #: The opinions of the last `down_s`, oldest first, since the number changed.
         self._opinions: deque[_Opinion] = deque()
 
@@ -83,8 +87,12 @@ class Scaler:
             self._start_one(seen, now)
         elif now - self._moved >= _SETTLE_S or now - self._heard >= _LONGEST_SETTLE_S:
             opinion = needed(seen, verdict)
-            if opinion is not None:
-                self._heard = now
+            if opinion is None:
+                self._unknown = now if self._unknown is None else self._unknown
+            else:
+                if self._unknown is not None and now - self._unknown >= self._policy.up_s:
+                    self._known_again = now
+                self._heard, self._unknown = now, None
                 self._consider(_Opinion(now, *opinion))
         return self._scaling(now)
 
@@ -107,10 +115,11 @@ class Scaler:
         rising = min(lately, key=lambda each: each.workers)
         falling = max(self._opinions, key=lambda each: each.workers)
         known_s = now - self._opinions[0].at
+        rising_s = min(known_s, now - self._known_again)
         up = policy.bounded(min(rising.workers, max(2 * self._wanted, self._wanted + _LEAST_STEP)))
         down = policy.bounded(max(falling.workers, self._wanted // 2))
         # Opinions come about once a second: the oldest of a full window is up to a second younger than the window.
-        if known_s >= policy.up_s - 1 and up > self._wanted:
+        if rising_s >= policy.up_s - 1 and up > self._wanted:
             self._change(up, rising.why, now)
         elif known_s >= policy.down_s - 1 and down < self._wanted:
             self._change(down, falling.why, now)

@@ -134,6 +134,19 @@ def test_workers_that_keep_dying_do_not_stop_it(every_s: int) -> None:
     assert simulated.wanted[-1] >= 8
 
 
+def test_what_a_standstill_leaves_behind_is_no_need_for_workers() -> None:
+    """While no sink is here for long, nothing is said of workers; just after that, all waited, whatever their number.
+
+    More are asked for only once they have been needed for `up_s` since then, as ever.
+    """
+    scaler = Scaler(ScalingPolicy(), 0.0)
+    fed, stalled = replace(BUSY, wait_fraction=0.02), replace(BUSY, sink=False)
+    course = [*[fed] * 30, *[stalled] * 15, *[BUSY] * 8, *[fed] * 5]
+    assert {4} == {scaler.hear(seen, judge(seen), float(now)).wanted for now, seen in enumerate(course)} - {None}
+    lasting = [scaler.hear(BUSY, judge(BUSY), float(now)).wanted for now in range(len(course), len(course) + 12)]
+    assert 8 == lasting[-1]
+
+
 def test_bounds_hold_and_are_said() -> None:
     """No number outside of the bounds is asked for, and the sentence says that a bound was met."""
     simulated = stack(lambda now: (20 if now < 600 else 0.1) * RATE, ScalingPolicy(least=2, most=6))
