@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import IO
 
@@ -151,7 +152,11 @@ def _run(words: Sequence[str], seconds: float) -> str:
 
     It prints to files: workers that it leaves in the background keep a pipe open, and no one would see that it ended.
     """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with ExitStack() as files:
+        try:
+            out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        except OSError as error:  # the disk is full, for a while perhaps
+            return f"what {words[0]!r} prints needs temporary files: {error.strerror}; make room for them (TMPDIR)"
         try:
             done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=seconds, check=False)
         except subprocess.TimeoutExpired:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -109,14 +110,23 @@ def test_workers_that_a_command_leaves_in_the_background_are_not_waited_for(tmp_
         os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
-def test_a_busy_machine_is_no_mistake_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command is run again after a pause where the kernel has no room for one more process, and is told why."""
+@pytest.mark.parametrize(
+    ("where", "number", "says"),
+    [
+        ((subprocess, "run"), errno.EAGAIN, "'run' cannot be run: Resource temporarily unavailable"),
+        ((tempfile, "TemporaryFile"), errno.ENOSPC, "'run' prints needs temporary files: No space left on device"),
+    ],
+)
+def test_a_busy_machine_is_no_mistake_of_the_user(
+    monkeypatch: pytest.MonkeyPatch, where: tuple[object, str], number: int, says: str
+) -> None:
+    """The command is run again after a pause where there is no room for its process, or for what it prints."""
 
     def no_room(*_: object, **__: object) -> None:
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(subprocess, "run", no_room)
-    assert "'run' cannot be run: Resource temporarily unavailable" == _run(["run", "4"], 5.0)
+    monkeypatch.setattr(*where, no_room)
+    assert says in _run(["run", "4"], 5.0)
 
 
 def test_what_it_prints_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
