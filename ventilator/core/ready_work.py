@@ -5,6 +5,7 @@ become suspects while it waits; `stream_queue.py` then splits it. The death of a
 source makes thousands of units that stand apart, so they are looked at one by one when their turn comes.
 """
 
+from bisect import insort
 from collections.abc import Callable, Collection, Iterable, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import chain
@@ -13,7 +14,7 @@ from penstock.protocol.messages import TaskKey
 from penstock.ventilator.core.item_deaths import ItemDeaths
 from penstock.ventilator.core.work import Entry, Work, entry
 
-#: Entries of the heap that may be out of date (in addition to as many as there is work) before it is made anew.
+#: Entries of the lines that may be out of date (in addition to as many as there is work) before they are made anew.
 _STALE = 1024
 #: Units with a suspect that are offered at once. Only idle workers get one, so more would be looked at for nothing.
 _OFFERED = 64
@@ -37,8 +38,8 @@ class ReadyWork:
         #: The lowest missing task, which is never passed over, and how many tasks behind the lowest ready work that may
         #: be which is at a worker's home (`StreamQueue.need` sets them).
         self.head, self.far = 0, 0
-        #: A heap for each home; no entry in any of them has a lower ordinal than the other number.
-        self._heaps: dict[str, list[Entry]] = {}
+        #: A line for each home, the lowest position last; no entry in any has a lower ordinal than the other number.
+        self._lines: dict[str, list[Entry]] = {}
         self._floor = 0
         #: The units that hold a suspect alone, and that item; among them all ready ones. `suspects.py` leases them.
         self._apart: dict[TaskKey, int] = {}
@@ -48,7 +49,7 @@ class ReadyWork:
 
     def __bool__(self) -> bool:
         """Return whether there is any, or lately was."""
-        return any(self._heaps.values())
+        return any(self._lines.values())
 
     def push(self, work: Work) -> None:
         """Make a unit of work ready, unless it was given up."""
@@ -58,9 +59,16 @@ class ReadyWork:
 
     def push_fresh(self, works: Iterable[Work]) -> None:
         """Make work ready that no worker has had, while there is no suspect and nothing was given up or set apart."""
+        fresh: dict[str, list[Entry]] = {}
         for work in works:
             work.ready = True
-            self._queue(work)
+            work.home = self._home(work.key)
+            fresh.setdefault(work.home, []).append(entry(work.key))
+        for home, entries in fresh.items():
+            line = self._lines.setdefault(home, [])
+            line += entries
+            line.sort(reverse=True)  # nearly always two runs, which are merged at once
+            self._floor = min(self._floor, line[-1][0])
 
     def pop(self, host: str = "", *, elsewhere: bool = True) -> Work | None:
         """Take the ready work with the lowest position that holds no suspect, or None.
@@ -68,17 +76,15 @@ class ReadyWork:
         With a `host`, take what is at home there, or anywhere, first: unless it is more than `far` tasks behind the
         lowest of all, or that is the `head`, or there is none; then only if `elsewhere`.
         """
-        if not host and len(self._heaps) == 1:  # nearly always
-            [heap] = self._heaps.values()
-            work = self._top_of(heap)
-            if work is None:
-                return None
-        elif (found := self._choose(host, elsewhere=elsewhere)) is not None:
-            home, work = found
-            heap = self._heaps[home]
+        if not host and len(self._lines) == 1:  # nearly always
+            [line] = self._lines.values()
+            work = self._top_of(line)
         else:
+            home, work = self._choose(host, elsewhere=elsewhere) or ("", None)
+            line = self._lines.get(home, [])
+        if work is None:
             return None
-        heappop(heap)
+        line.pop()
         work.ready, work.tried = False, True
         return work
 
@@ -89,28 +95,28 @@ class ReadyWork:
 
     def _choose(self, host: str, *, elsewhere: bool) -> tuple[str, Work] | None:
         """Return what `pop` takes, and the home that it is kept under."""
-        if host and not self._heaps.get(""):  # nearly always: everything has a home
-            heap = self._heaps.get(host)
-            if heap and (work := self._top_of(heap)) and heap[0][0] <= self._reach():
+        if host and not self._lines.get(""):  # nearly always: everything has a home
+            line = self._lines.get(host)
+            if line and (work := self._top_of(line)) and line[-1][0] <= self._reach():
                 return host, work
         while True:
             home = self._near(host) if host else None
-            if home is None or self._heaps[home][0][0] > self._reach():
+            if home is None or self._lines[home][-1][0] > self._reach():
                 work = self.top()
                 lowest = self._lowest()
                 if work is None or lowest is None:
                     return None
                 self._floor = work.key.ordinal
-                if home is None or not self._heaps[home] or self._heaps[home][0][0] > self._reach():
+                if home is None or not self._lines[home] or self._lines[home][-1][0] > self._reach():
                     if host and not elsewhere and lowest not in ("", host):
                         return None
                     home = lowest
-            if work := self._top_of(self._heaps[home]):  # looking at one may have set others' work apart
+            if work := self._top_of(self._lines[home]):  # looking at one may have set others' work apart
                 return home, work
 
     def _near(self, host: str) -> str | None:
         """Return the home of the lowest work that is at home on a host, or anywhere; None if there is none."""
-        near = [(heap[0], at) for at in ("", host) if (heap := self._heaps.get(at)) and self._top_of(heap)]
+        near = [(line[-1], at) for at in ("", host) if (line := self._lines.get(at)) and self._top_of(line)]
         return min(near)[1] if near else None
 
     def _reach(self) -> int:
@@ -120,42 +126,42 @@ class ReadyWork:
     def top(self) -> Work | None:
         """Return the lowest ready work that holds no suspect, or None; set suspects before it apart."""
         while (lowest := self._lowest()) is not None:
-            heap = self._heaps[lowest]
-            first = heap[0]
-            work = self._top_of(heap)
-            if work is not None and heap[0] is first:  # else another heap's first entry may be lower now
+            line = self._lines[lowest]
+            first = line[-1]
+            work = self._top_of(line)
+            if work is not None and line[-1] is first:  # else another line's first entry may be lower now
                 return work
         return None
 
     def _lowest(self) -> str | None:
         """Return the home whose first entry is the lowest."""
-        if len(self._heaps) == 1:
-            [home] = self._heaps
-            return home if self._heaps[home] else None
-        return min((home for home, heap in self._heaps.items() if heap), key=lambda h: self._heaps[h][0], default=None)
+        if len(self._lines) == 1:
+            [home] = self._lines
+            return home if self._lines[home] else None
+        return min((home for home, line in self._lines.items() if line), key=lambda h: self._lines[h][-1], default=None)
 
-    def _top_of(self, heap: list[Entry]) -> Work | None:
-        while heap:
-            work = self._works.get(heap[0][3])
+    def _top_of(self, line: list[Entry]) -> Work | None:
+        while line:
+            work = self._works.get(line[-1][3])
             if work is not None and work.ready and work.key not in self._apart:
                 if self._is_clean(work):
                     return work
-                heappop(heap)
+                line.pop()
                 self.isolate(work)
             else:
-                heappop(heap)
+                line.pop()
         return None
 
     def rehome(self) -> None:
         """Find the home of all ready work anew."""
-        entries = list(chain.from_iterable(self._heaps.values()))
-        self._heaps = {}
+        entries = list(chain.from_iterable(self._lines.values()))
+        self._lines = {}
         for each in entries:
             if (work := self._works.get(each[3])) and work.ready:
-                work.home = self._home_of(work)
-                self._heaps.setdefault(work.home, []).append(each)
-        for heap in self._heaps.values():
-            heapify(heap)
+                work.home = "" if work.tried else self._home(work.key)
+                self._lines.setdefault(work.home, []).append(each)
+        for line in self._lines.values():
+            line.sort(reverse=True)
 
     def isolate(self, work: Work) -> None:
         """Set work apart that holds a suspect or an item that was given up: together with other items, it is split."""
@@ -202,8 +208,8 @@ class ReadyWork:
         return list(chosen.values())
 
     def tidy(self) -> None:
-        """Make the heaps anew if most of their entries are out of date."""
-        if sum(map(len, self._heaps.values())) > 2 * len(self._works) + _STALE:
+        """Make the lines anew if most of their entries are out of date."""
+        if sum(map(len, self._lines.values())) > 2 * len(self._works) + _STALE:
             self.rehome()
         if len(self._apart_heap) > 2 * len(self._apart) + _STALE:
             self._apart_heap = [entry(key) for key in self._apart]
@@ -226,11 +232,9 @@ class ReadyWork:
             self._queue(self._works[key])
 
     def _queue(self, work: Work) -> None:
-        home = work.home = self._home_of(work)
-        if home not in self._heaps:
-            self._heaps[home] = []
+        work.home = "" if work.tried else self._home(work.key)  # anywhere if a worker has had it: it is late
         self._floor = min(self._floor, work.key.ordinal)
-        heappush(self._heaps[home], entry(work.key))
+        insort(self._lines.setdefault(work.home, []), entry(work.key), key=_from_behind)
 
     def _set_apart(self, key: TaskKey) -> None:
         if key not in self._apart:
@@ -240,7 +244,7 @@ class ReadyWork:
             heappush(self._apart_heap, entry(key))
 
     def _forget(self, key: TaskKey) -> None:
-        """Let a unit stand apart no more; its entry in the heap is out of date from now on."""
+        """Let a unit stand apart no more; its entry there is out of date from now on."""
         item = self._apart.pop(key, None)
         if item is None:
             return
@@ -248,10 +252,6 @@ class ReadyWork:
         keys.discard(key)
         if not keys:
             del self._by_item[item]
-
-    def _home_of(self, work: Work) -> str:
-        """Return where a unit of work is at home; anywhere if a worker has had it: it is late."""
-        return "" if work.tried else self._home(work.key)
 
     def _is_clean(self, work: Work) -> bool:
         """Return whether a unit of work holds neither a suspect nor an item that was given up."""
@@ -263,9 +263,15 @@ class ReadyWork:
 
     def validate(self) -> None:
         """Raise AssertionError if something is ready that could not be leased."""
-        assert all(heap[0][0] >= self._floor for heap in self._heaps.values() if heap)  # noqa: S101
-        standing = {each[3] for heap in self._heaps.values() for each in heap}
+        assert all(line[-1][0] >= self._floor for line in self._lines.values() if line)  # noqa: S101
+        assert all(list(line) == sorted(line, key=_from_behind) for line in self._lines.values())  # noqa: S101
+        standing = {each[3] for line in self._lines.values() for each in line}
         apart = {each[3] for each in self._apart_heap}
         for key, work in self._works.items():
             stands = key in (apart if key in self._apart else standing)
             assert not work.ready or stands, f"{key} is ready and will never be leased"  # noqa: S101
+
+
+def _from_behind(each: Entry) -> tuple[int, int]:
+    """Return what lines ascend by: the highest position stands first, the lowest last."""
+    return -each[0], -each[1]

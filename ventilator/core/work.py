@@ -76,6 +76,6 @@ class Work(msgspec.Struct, eq=False, gc=False):
 
 
 def entry(key: TaskKey) -> Entry:
-    """Return a key's entry in the heap of ready work: by position."""
+    """Return a key's entry among ready work: by position."""
     first = key.offsets[0] if key.offsets else -1 if key.item_offset is None else key.item_offset
     return (key.ordinal, first, key.offsets, key)

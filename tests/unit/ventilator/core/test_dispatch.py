@@ -91,10 +91,10 @@ def test_streams_share_the_workers_by_how_far_ahead_they_are(train: StreamPlan) 
 
 
 def test_a_seek_back_and_forth_does_not_leak() -> None:
-    """The heap of ready work is made anew when most of it is out of date."""
+    """The line of ready work is made anew when most of it is out of date."""
     harness = CoreHarness(make_plan(items=10_000))
     harness.sink()
     for _ in range(30):
         harness.miss((0, 500))
         harness.miss((1500, 2000))
-    assert len(harness.leases.queues["train"].ready._heaps[""]) < 5000
+    assert len(harness.leases.queues["train"].ready._lines[""]) < 5000
