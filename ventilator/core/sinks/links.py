@@ -71,6 +71,8 @@ class Sinks:
         self._decides_at = 0.0
         #: Whether anything was reported since the last review, and by how many sinks; when that was.
         self._changed, self._reports, self._reviewed_at = False, 0, -math.inf
+        #: Whether the next review looks at all results that are late.
+        self._sweeps = False
 
     @property
     def first(self) -> SinkLink:
@@ -177,7 +179,7 @@ class Sinks:
         for peer, link in list(self._by_peer.items()):
             if judging and link.is_lost(now):
                 out += self.lose(peer, "sink silent", now)
-        self._changed = True
+        self._changed = self._sweeps = True
         for peer, link in self._by_peer.items():
             if not (heartbeat := link.heartbeat(now)):
                 continue
@@ -227,6 +229,7 @@ class Sinks:
         pause_s = self._pause_s()
         if (pause_s > _REVIEW_S or 2 * self._reports < len(self._by_peer)) and now < self._reviewed_at + pause_s:
             return []
+        sweep, self._sweeps = self._sweeps, False
         self._changed, self._reports, self._reviewed_at = False, 0, now
         out: list[Instruction] = []
         for stream in self._shared.values():
@@ -234,7 +237,7 @@ class Sinks:
                 stream.settle()
             out += stream.settling.take_notes()
             stopped = stream.queue.stopped
-            out += delivery.arrived(stream.merge(self._workers.is_held, now), now)
+            out += delivery.arrived(stream.merge(self._workers.is_held, now, sweep=sweep), now)
             if stream.queue.stopped and not stopped:
                 fields = {"stream": stream.queue.plan.name, "reason": stream.queue.stopped}
                 out.append(Note("stream stopped", fields, "error"))

@@ -21,6 +21,9 @@ from penstock.ventilator.core.sinks.settling import Settling
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.work import Work
 
+#: Seconds after which a result that has not brought all is late: nearly all have come by then.
+_LATE_S = 0.2
+
 
 class SharedStream:
     """One stream and the sinks that need something of it."""
@@ -74,8 +77,11 @@ class SharedStream:
                 work.told = True
                 self.settling.give_up(work.key.ordinal, work.failure)
 
-    def merge(self, held: Callable[[TaskKey], bool], now: float) -> list[Work]:
-        """Give the queue what all sinks need together; return the work that none needs any more."""
+    def merge(self, held: Callable[[TaskKey], bool], now: float, *, sweep: bool = False) -> list[Work]:
+        """Give the queue what all sinks need together; return the work that none needs any more.
+
+        With a `sweep`, all results that were sent a while ago are looked at: whether they bring what is lacking.
+        """
         self._needs.merged()
         if not self._needs:
             return self.queue.need(None, held, now)
@@ -105,7 +111,8 @@ class SharedStream:
             stopped="",
         )
         over = self.queue.need(need, held, now, few)
-        for work in self._settled_works(missing):
+        late = self._late_works(now) if sweep else []
+        for work in [*self._settled_works(missing), *self.queue.heads(), *late]:
             if work.finished_at is not None and not held(work.key) and self._is_stranded(work):
                 self.queue.push(work)
         return over
@@ -182,6 +189,11 @@ class SharedStream:
         keys = (key for ordinal in ranges.members(settled) for key in queue.parts.units(ordinal))
         return [queue.works[key] for key in keys if key in queue.works]
 
+    def _late_works(self, now: float) -> list[Work]:
+        """Return the work whose result was sent a while ago and has not brought all."""
+        sent = now - _LATE_S
+        return [work for work in self.queue.works.values() if work.finished_at is not None and work.finished_at < sent]
+
     def _needed(self, ordinal: int) -> tuple[int, ...]:
         """Return the offsets of a task's items of which something is needed."""
         asked = any(ranges.holds(known.need.missing, ordinal) for known in self._needs.values())
@@ -227,10 +239,9 @@ class SharedStream:
     def _is_stranded(self, work: Work) -> bool:
         """Return whether sinks lack samples of a unit of work that was made, and its result brings them none of these.
 
-        It never will: what failed meanwhile has moved their claims.
+        It never will: what failed meanwhile has moved their claims, or a sink's window came to it after the lease. The
+        samples that the others got may show a part of its items alone: then it would not be settled either.
         """
-        if not self.settling.known.is_settled(work.key.ordinal):
-            return False
         destined = work.destined or {}
         lacks = {peer: self._needs.lacks(peer, work.key) for peer in self._needs}
         coming = (ranges.contained(destined.get(peer, ()), places).any() for peer, places in lacks.items())
