@@ -5,7 +5,7 @@ Real processes, with items among them that fail; sinks are killed, stopped and r
 
 import hashlib
 import signal
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import product
 from pathlib import Path
@@ -18,13 +18,19 @@ from support.written import opened
 
 import penstock
 from penstock.launcher.stack import LocalStack
-from penstock.protocol.stats import StreamStats
+from penstock.protocol.snapshot import Snapshot
 from penstock.trainer.client.feed import Feed
 
 pytestmark = pytest.mark.integration
 
 #: Sinks and ranks.
 SHAPES = [(1, 1), (1, 4), (4, 4), (2, 8)]
+#: No process is lost, and nothing made twice, because it was slow.
+PATIENT: Mapping[str, Mapping[str, Any]] = {
+    "ventilator": {"silence_s": 600.0, "confirm_s": 600.0, "hedge_s": 600.0},
+    "sink": {"silence_s": 600.0},
+    "worker": {"silence_s": 600.0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +70,12 @@ def rounds(feeds: Sequence[Feed], epochs: int) -> Iterator[list[str]]:
 
 @contextmanager
 def started(
-    spec: dict[str, Any], sinks: int, ranks: int = 1, **options: Any
+    spec: dict[str, Any], sinks: int, ranks: int = 1, options: Mapping[str, Mapping[str, Any]] = OPTIONS
 ) -> Generator[tuple[LocalStack, list[Feed]]]:
     """Run a stack of two workers and so many sinks; yield it with a feed for each rank."""
     with ExitStack() as entered:
         stack = entered.enter_context(
-            LocalStack(
-                spec, workers=2, sinks=sinks, options={name: dict(each) for name, each in OPTIONS.items()}, **options
-            )
+            LocalStack(spec, workers=2, sinks=sinks, options={name: dict(each) for name, each in options.items()})
         )
         yield stack, [entered.enter_context(stack.feed(rank=rank, world_size=ranks)) for rank in range(ranks)]
 
@@ -97,31 +101,39 @@ def test_a_killed_sink_costs_no_sample(spec: dict[str, Any], reference: list[lis
             got += each
             if number == 1:
                 kill(stack, "sink-1")
-        until(
-            lambda: [row.trainers for row in stack.snapshot().sinks] == [2, 2], "both sinks to tell of their trainers"
-        )
-        snapshot = stack.snapshot()
+
+        def all_are_there() -> bool:
+            """Return whether both sinks have said who reads from them: a busy one may be lost for a moment."""
+            seen = stack.snapshot()
+            sinks = [(row.name, row.trainers) for row in seen.sinks]
+            return [("sink-0", 2), ("sink-1", 2)] == sinks and 4 == len(seen.trainers)
+
+        until(all_are_there, "both sinks to tell of their trainers")
         assert 1 == stack.children["sink-1"].restarts
     assert reference[0] + reference[1] == got
-    assert ["sink-0", "sink-1"] == [row.name for row in snapshot.sinks]
-    assert 4 == len(snapshot.trainers)
 
 
 def test_samples_go_only_to_the_sink_whose_ranks_train_on_them(spec: dict[str, Any]) -> None:
-    """Both sinks together take what is trained on, and what is ahead of the trainers; not twice as much."""
-    with started(spec, 2, 2) as (stack, feeds):
+    """Both sinks together take what is trained on, and what is ahead of the trainers; not twice as much.
+
+    None is lost, however busy the machine is: what a lost one had would be made again.
+    """
+    with started(spec, 2, 2, PATIENT) as (stack, feeds):
         sent = sum(len(each) for each in rounds(feeds, 3))
-        until(lambda: sent <= sum(row.samples for row in told(stack)), "the sinks to tell what they sent")
-        rows, window = stack.snapshot().sinks, max(row.window for row in told(stack))
+
+        def all_told() -> Snapshot | None:
+            """Return what both sinks tell once they have told of all that they sent."""
+            seen = stack.snapshot()
+            told = sum(row.sink.samples for row in seen.streams if row.sink)
+            return seen if 2 == len(seen.sinks) and sent <= told else None
+
+        seen = until(all_told, "the sinks to tell what they sent")
+        assert seen
+        rows, window = seen.sinks, max(row.sink.window for row in seen.streams if row.sink)
     sample_bytes = sum(row.sent_bytes for row in rows) / sent
     # Where a failure moves the boundary of a batch, some samples are with another sink than before.
     assert sum(row.bytes for row in rows) <= (1.1 * sent + window) * sample_bytes
     assert all(row.bytes for row in rows)
-
-
-def told(stack: LocalStack) -> list[StreamStats]:
-    """Return what the sinks together say of the streams."""
-    return [row.sink for row in stack.snapshot().streams if row.sink]
 
 
 def test_one_position_resumes_at_another_number_of_sinks(spec: dict[str, Any], reference: list[list[str]]) -> None:
