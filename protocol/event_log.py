@@ -26,8 +26,9 @@ _MOST_CHARACTERS = 500
 #: stream/ordinal or stream/ordinal.offset, with numbers that fit a message.
 _TASK_NAME = re.compile(r"(.+)/([0-9]{1,18})(?:\.([0-9]{1,18}))?", re.ASCII)
 
-#: When (monotonic s), stream, first ordinal and the one after the last, offset of a single item or None, what happened.
-_Event = tuple[float, str, int, int, int | None, str]
+#: When (monotonic s), what happened, and to which unit of work, or to which tasks: stream, first ordinal and the one
+#: after the last.
+_Event = tuple[float, str, TaskKey | tuple[str, int, int]]
 
 
 class StoryEvent(Message):
@@ -88,11 +89,11 @@ class EventLog:
 
     def add(self, now: float, key: TaskKey, what: str) -> None:
         """Remember what happened to one unit of work."""
-        self._events.append((now, key.stream, key.ordinal, key.ordinal + 1, key.item_offset, what))
+        self._events.append((now, what, key))
 
     def add_tasks(self, now: float, stream: str, ordinals: tuple[int, int], what: str) -> None:
         """Remember what happened to all tasks from the first of `ordinals` to before the second."""
-        self._events.append((now, stream, *ordinals, None, what))
+        self._events.append((now, what, (stream, *ordinals)))
 
     def add_ranges(self, now: float, stream: str, ranges: Iterable[tuple[int, int]], what: str) -> None:
         """Remember what happened to several ranges of tasks."""
@@ -108,7 +109,11 @@ class EventLog:
         )
 
     def _find(self, key: TaskKey) -> Iterator[tuple[float, int | None, str]]:
-        for at, stream, start, stop, offset, what in self._events:
+        for at, what, named in self._events:
+            if isinstance(named, TaskKey):
+                stream, start, stop, offset = named.stream, named.ordinal, named.ordinal + 1, named.item_offset
+            else:
+                (stream, start, stop), offset = named, None
             if stream != key.stream or not start <= key.ordinal < stop:
                 continue
             if key.item_offset is None or offset in (None, key.item_offset):

@@ -29,14 +29,15 @@ class Parts:
 
     def add(self, ordinal: int) -> TaskKey:
         """Add a task, undivided; return its name."""
-        key = TaskKey(stream=self._plan.name, ordinal=ordinal, item_offset=None)
+        key = TaskKey(self._plan.name, ordinal)
         self._units[ordinal] = [key]
         return key
 
     def remove(self, ordinal: int) -> list[TaskKey]:
         """Forget a task; return its units."""
-        self._unit_of.pop(ordinal, None)
-        self._here.pop(ordinal, None)
+        if self._unit_of:  # most often, no task is divided
+            self._unit_of.pop(ordinal, None)
+            self._here.pop(ordinal, None)
         return self._units.pop(ordinal)
 
     def units(self, ordinal: int) -> Sequence[TaskKey]:
