@@ -106,7 +106,10 @@ class StreamNeed(Record, frozen=True):
     settled: Ranges = ()
     """One of several sinks only, until this ventilator has answered: tasks of which it knows what failed,"""
     failed: tuple[Failed, ...] = ()
-    """and the items that did."""
+    """and the items that did;"""
+    bare: tuple[tuple[Count, tuple[Count, ...], tuple[Count, ...]], ...] = ()
+    """those whose explanations do not fit the message: the ordinal of a task, and the offsets and indices of the items.
+    """
     kind: Literal["budget", "transform", "outcomes"] = "budget"
     """What trainers are refused for once the stream has stopped."""
 

@@ -1,8 +1,15 @@
 """How many failures one message bears: each names a file and gives a reason, of any length."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from penstock.protocol.messages import Failed, Failure
+
+#: Failed items that one message names without a word on each: some megabytes.
+MOST_BARE = 150_000
+#: What is told of a task without a word on each item: its ordinal, and the offsets and indices of the items.
+Bare = tuple[int, tuple[int, ...], tuple[int, ...]]
+#: What is said of an item of which only that is known.
+UNEXPLAINED = "failed before the ventilator was started again: the ledger of another sink has the reason"
 
 #: Characters of the failures in one message, at most; of a reason, where one task's failures are more than that.
 _MOST_TEXT, _SHORT = 1_000_000, 200
@@ -34,6 +41,29 @@ def failed_in(failed: Iterable[tuple[int, Collection[Failure]]]) -> tuple[tuple[
         told = failures if text <= _MOST_TEXT else map(_shortened, failures)
         found += [Failed(ordinal=ordinal, failure=failure) for failure in told]
     return tuple(found), left_out
+
+
+def bare_in(failed: Iterable[tuple[int, Mapping[int, Failure]]], most: int) -> tuple[tuple[Bare, ...], set[int]]:
+    """Return which items of settled tasks failed, at most so many of them, task by task; and the tasks left out."""
+    found: list[Bare] = []
+    left_out: set[int] = set()
+    for ordinal, failures in failed:
+        most -= len(failures)
+        if most < 0:
+            left_out.add(ordinal)
+        else:
+            offsets = sorted(failures)
+            found.append((ordinal, tuple(offsets), tuple([failures[offset].item for offset in offsets])))
+    return tuple(found), left_out
+
+
+def unexplained(bare: Bare) -> dict[int, Failure]:
+    """Return the failures of a task, by offset, of which only the items are known."""
+    _, offsets, items = bare
+    return {
+        offset: Failure(offset=offset, item=item, path="", reason=UNEXPLAINED)
+        for offset, item in zip(offsets, items, strict=True)
+    }
 
 
 def _length(failure: Failure) -> int:

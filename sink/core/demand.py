@@ -9,6 +9,7 @@ from typing import TypeVar
 from penstock.protocol import ranges
 from penstock.protocol.messages import Progress, StreamNeed
 from penstock.protocol.outcomes.doubts import Doubts
+from penstock.protocol.outcomes.failing_text import MOST_BARE
 from penstock.protocol.outcomes.failure_budget import Budget
 from penstock.sink.core.reader import Consumer
 from penstock.sink.core.shared.needs import need_of
@@ -82,12 +83,13 @@ class Report:
         self.changed = self.urgent = False
         self._told = {peer: reader.limit(stores[reader.plan.name]) for peer, reader in readers.items()}
         self._sequence += 1
-        needs = []
+        needs, room = [], MOST_BARE
         for name, store in stores.items():
             consumers, budget = reading(readers.values(), store), budgets[name]
             if isinstance(store, SharedStore):
                 store.told(self._sequence)
-                need = need_of(consumers, store, budget)
+                need = need_of(consumers, store, budget, room)
+                room -= sum(len(offsets) for _, offsets, _ in need.bare) if need else 0
                 if need and need.made:
                     store.asked(self._sequence)
                 needs.append(need)

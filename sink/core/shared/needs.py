@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from penstock.protocol import ranges
 from penstock.protocol.messages import StreamNeed
-from penstock.protocol.outcomes.failing_text import failed_in
+from penstock.protocol.outcomes.failing_text import MOST_BARE, Bare, bare_in, failed_in
 from penstock.protocol.outcomes.failure_budget import Budget
 from penstock.protocol.ranges import Ranges
 from penstock.protocol.records import MOST_SPANS
@@ -16,8 +16,13 @@ from penstock.sink.core.shared.store import SharedStore
 _MOST_SETTLED = 4096
 
 
-def need_of(readers: Sequence[Consumer], store: SharedStore, budget: Budget) -> StreamNeed | None:
-    """Return the report of a stream for the ventilator; None if nothing is to be said."""
+def need_of(
+    readers: Sequence[Consumer], store: SharedStore, budget: Budget, most_bare: int = MOST_BARE
+) -> StreamNeed | None:
+    """Return the report of a stream for the ventilator; None if nothing is to be said.
+
+    It names at most so many failed items without a word on each.
+    """
     stopped = budget.exceeded
     if not (readers or stopped or store.unheard):
         return None
@@ -33,10 +38,11 @@ def need_of(readers: Sequence[Consumer], store: SharedStore, budget: Budget) -> 
         return not store.is_here(geometry.positions(ordinal)[offset])
 
     settled: Ranges = ()
-    failed, left_out = failed_in(())
-    if store.unheard:
+    failed, bare = failed_in(())[0], tuple[Bare, ...]()
+    if store.unheard:  # what is left out here, the ventilator may decide anew: all that counts, it hears at once
         listed = sorted(known.failures(), reverse=True)
-        failed, left_out = failed_in((ordinal, failures.values()) for ordinal, failures in listed)
+        failed, beyond = failed_in((ordinal, failures.values()) for ordinal, failures in listed)
+        bare, left_out = bare_in(((ordinal, lost) for ordinal, lost in listed if ordinal in beyond), most_bare)
         cut = ranges.from_sorted(sorted(left_out))
         settled = ranges.subtract(known.settled(), cut)[-_MOST_SETTLED:]
     return StreamNeed(
@@ -49,6 +55,7 @@ def need_of(readers: Sequence[Consumer], store: SharedStore, budget: Budget) -> 
         failing=store.witnesses.failing(is_lacking),
         settled=settled,
         failed=failed,
+        bare=bare,
     )
 
 

@@ -31,11 +31,15 @@ def check_need(geometry: Geometry, need: StreamNeed) -> None:
     told = [(made.ordinal, made.offsets[-1:]) for made in partly]
     told += [(each.ordinal, (each.failure.offset,)) for each in need.failing]
     told += [(each.ordinal, (each.failure.offset,)) for each in need.failed]
+    told += [(ordinal, offsets[-1:]) for ordinal, offsets, _ in need.bare]
     for ordinal, offsets in told:
         if _start(geometry, ordinal) > _LAST or any(each >= len(geometry.slots(ordinal)) for each in offsets):
             raise RemoteProtocolError("progress", f"{name}/{ordinal}: has no items {offsets}")
-    if any(list(made.offsets) != sorted(set(made.offsets)) for made in partly):
+    lists = [made.offsets for made in partly] + [offsets for _, offsets, _ in need.bare]
+    if any(list(offsets) != sorted(set(offsets)) for offsets in lists):
         raise RemoteProtocolError("progress", f"{name}: no list of items")
+    if any(len(offsets) != len(items) for _, offsets, items in need.bare):
+        raise RemoteProtocolError("progress", f"{name}: not one index for each item that failed")
 
 
 def _start(geometry: Geometry, ordinal: int) -> int:

@@ -20,6 +20,7 @@ from penstock.protocol import ranges
 from penstock.protocol.instructions import Note
 from penstock.protocol.messages import Failed, Failing, Failure, Made
 from penstock.protocol.outcomes.doubts import Doubts, Word
+from penstock.protocol.outcomes.failing_text import Bare, unexplained
 from penstock.protocol.outcomes.failure_budget import Budget, Holder, StopKind
 from penstock.protocol.outcomes.known import KnownOutcomes
 from penstock.protocol.plan import StreamPlan
@@ -69,11 +70,14 @@ class Settling:
         if not self.stopped:
             self._broken, self._broken_kind = why, kind
 
-    def adopt(self, settled: Ranges, failed: Iterable[Failed]) -> None:
-        """Take over what a sink knows; stop the stream if something else was decided meanwhile."""
+    def adopt(self, settled: Ranges, failed: Iterable[Failed], bare: Iterable[Bare] = ()) -> None:
+        """Take over what a sink knows; stop the stream if something else was decided meanwhile.
+
+        Of `bare` tasks it says only which items failed.
+        """
         if not settled:  # failures of tasks that are not settled say nothing
             return
-        told: dict[int, dict[int, Failure]] = {}
+        told: dict[int, dict[int, Failure]] = {task[0]: unexplained(task) for task in bare}
         for each in failed:
             told.setdefault(each.ordinal, {})[each.failure.offset] = each.failure
         mine = {ordinal for ordinal, _ in self.known.failures()}

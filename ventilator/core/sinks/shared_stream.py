@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from penstock.protocol import ranges
-from penstock.protocol.messages import Destination, Failed, Failing, Made, Outcomes, StreamNeed, TaskKey
+from penstock.protocol.messages import Destination, Failed, Failing, Failure, Made, Outcomes, StreamNeed, TaskKey
 from penstock.protocol.outcomes.failing_text import failed_in
 from penstock.protocol.ranges import Ranges
 from penstock.ventilator.core.sinks.belief import believed
@@ -53,8 +53,8 @@ class SharedStream:
         known = self._needs[peer] = Need(need, lacking, report, reach=reach, most=most)
         if before:
             known.told, known.told_stop = ranges.intersect(before.told, need.missing), before.told_stop
-        known.unanswered = bool(need.settled or need.failed)
-        self.settling.adopt(need.settled, need.failed)
+        known.unanswered = bool(need.settled or need.failed or need.bare)
+        self.settling.adopt(need.settled, need.failed, need.bare)
         if need.stopped:
             known.told_stop = need.stopped
             self.settling.stop(need.stopped, need.kind)
@@ -252,7 +252,14 @@ class SharedStream:
         if not known.any_failed:
             return (), set()
         found = ((ordinal, known.failed(ordinal)) for ordinal in ranges.members(settled))
-        return failed_in((ordinal, failed.values()) for ordinal, failed in found if failed)
+        return failed_in((n, [self._named(n, each) for each in failed.values()]) for n, failed in found if failed)
+
+    def _named(self, ordinal: int, failure: Failure) -> Failure:
+        """Return a failure with the item's name: a sink that had many left it out of its report."""
+        if failure.path:
+            return failure
+        task = self.queue.task(Work(_whole(self, ordinal), 0.0))
+        return failure.replaced(path=task.items[failure.offset].name)
 
 
 def _whole(stream: SharedStream, ordinal: int) -> TaskKey:
