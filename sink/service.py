@@ -133,7 +133,7 @@ class Sink:
         """Return what `/healthz` shows."""
         seen, memory = self.observed.latest, self._service.hub.memory
         if not seen.welcomed:
-            return {"ready": False, "why": f"waiting for the ventilator at {self._settings.ventilator}"}
+            return {"ready": False, "why": self._ventilator.waiting}
         return {
             "ready": True,
             "trainers": seen.trainers,

@@ -146,7 +146,7 @@ class Worker:
     def status(self) -> dict[str, object]:
         """Return what `/healthz` shows."""
         seen = self.observed
-        why = seen.blocked or ("" if seen.welcomed else f"waiting for the ventilator at {self._settings.ventilator}")
+        why = seen.blocked or ("" if seen.welcomed else self._ventilator.waiting)
         return {"ready": not why, "why": why, "held": seen.held}
 
     def close(self) -> None:

@@ -78,6 +78,7 @@ class Onlooker:
             return waits
         refused = self._hub.rejects.counts["refused"] > 0
         hint = "; a service is there, but refused the connection: give --keys, and see its log" if refused else ""
+        hint += "".join(f"; {endpoint.problem}" for endpoint in self._endpoints if endpoint.problem)
         raise DeadlineError(
             f"no answer from {self.address} within {self.timeout_s} s: check that the ventilator runs and that this is "
             f"its address, not the sink's{hint}"

@@ -26,6 +26,14 @@ class VentilatorLinks:
         """The address of the ventilator that is followed, or the first one's."""
         return self._endpoints[self._following.followed or 0].given
 
+    @property
+    def waiting(self) -> str:
+        """What to say while none answers: its address, and why its name leads nowhere."""
+        problem = self._endpoints[self._following.followed or 0].problem
+        return f"waiting for the ventilator at {','.join(each.given for each in self._endpoints)}" + (
+            f": {problem}" if problem else ""
+        )
+
     def receive(self, rejects: Rejects, handle: Callable[[AnyMessage], None]) -> None:
         """Hand every message of the followed ventilator that is here to `handle`, without waiting."""
         for link in range(len(self._endpoints)):

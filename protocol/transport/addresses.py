@@ -6,8 +6,6 @@ Nothing here opens a socket.
 import ipaddress
 import os
 import re
-import socket
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -101,52 +99,18 @@ def farthest(addresses: Sequence[str]) -> str:
     return next((each for each in addresses if not is_local(each)), addresses[0])
 
 
-class Alternatives:
-    """The addresses that a host's name stands for, one after the other: ZeroMQ connects to the first of them only.
+def name_in(address: str) -> str:
+    """Return the host's name in an address to connect to; empty if nothing needs to be looked up there.
 
-    An engine may name containers of a lost node next to those that replaced them, for minutes. A name is looked up in a
-    thread, as that can take long; until there is an answer, the name itself is what to connect to.
+    What is no name is ZeroMQ's to refuse, if it means nothing to it either.
     """
-
-    def __init__(self) -> None:
-        """Look nothing up yet."""
-        self._given = ""
-        self._found: tuple[str, ...] = ()
-        self._tries = 0
-        self._thread: threading.Thread | None = None
-
-    def next(self, address: str) -> str:
-        """Return where to connect to after the last try did not help; `address` is as the user wrote it."""
-        if address != self._given:
-            self._given, self._found, self._tries = address, (), 0
-        host = host_of(address)
-        if address.startswith("ipc://") or host.startswith("[") or _is_number(host):
-            return address
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._find, args=(address,), name="look-up", daemon=True)
-            self._thread.start()
-        if len(self._found) < 2:  # noqa: PLR2004 - with one, the name says it as well
-            return address
-        self._tries += 1  # the first one is what the name stood for
-        return self._found[self._tries % len(self._found)]
-
-    def _find(self, address: str) -> None:
-        port = port_of(address)
-        try:
-            found = socket.getaddrinfo(host_of(address), port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):  # ZeroMQ finds the same, and tries again
-            return
-        hosts = [str(each[4][0]) for each in found]
-        targets = dict.fromkeys(f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}" for host in hosts)
-        if address == self._given:
-            self._found = tuple(targets)
-
-
-def _is_number(host: str) -> bool:
+    host = host_of(address)
+    if not address.startswith("tcp://") or not _HOST.fullmatch(host):
+        return ""
     with suppress(ValueError):
         ipaddress.ip_address(host)
-        return True
-    return False
+        return ""
+    return host
 
 
 def check_exposure(address: str, *, insecure: bool) -> None:

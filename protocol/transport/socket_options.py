@@ -5,7 +5,7 @@ import zmq
 from penstock.protocol import wire
 
 #: Messages queued for one peer that does not read: a last resort, credit and slots are far lower.
-_HIGH_WATER = 1000
+HIGH_WATER = 1000
 #: Results queued for the sink by one worker: with that many on their way, the worker waits.
 _PUSH_HIGH_WATER = 4
 #: Messages of one peer that wait to be read, by the kind of a bound socket; further ones wait at the peer. Of results,
@@ -61,8 +61,8 @@ def options(kind: int, server: str | None, accept: wire.Kinds) -> dict[int, int]
     found: dict[int, int] = {
         zmq.LINGER: 0,
         zmq.MAXMSGSIZE: frame_limit(kind, server, accept),
-        zmq.SNDHWM: _PUSH_HIGH_WATER if kind == zmq.PUSH else _HIGH_WATER,
-        zmq.RCVHWM: _READ_HIGH_WATER.get(kind, _HIGH_WATER),
+        zmq.SNDHWM: _PUSH_HIGH_WATER if kind == zmq.PUSH else HIGH_WATER,
+        zmq.RCVHWM: _READ_HIGH_WATER.get(kind, HIGH_WATER),
         zmq.IPV6: 1,
         zmq.TCP_KEEPALIVE: 1,
         zmq.TCP_KEEPALIVE_IDLE: _PROBE_AFTER_S,

@@ -11,9 +11,11 @@ from typing import Any
 
 import zmq
 
-from penstock.protocol.transport.endpoint import DRAIN, ByRole, Endpoint, Peer, Received
+from penstock.protocol.transport.endpoint import DRAIN, Endpoint, Peer, Received
 from penstock.protocol.transport.gate import Gate
 from penstock.protocol.transport.keys import KeyRing, Role
+from penstock.protocol.transport.links.names import Names
+from penstock.protocol.transport.links.opening import ByRole
 from penstock.protocol.transport.open_files import check_room
 from penstock.protocol.transport.rejects import Log, Rejects
 from penstock.protocol.transport.shared_memory import Attachments
@@ -40,6 +42,8 @@ class Hub:
         self.memory: Attachments | None = None
         #: Told of every message, where a trace is recorded.
         self.tracer: Tracer | None = None
+        #: Looks up what names in addresses stand for.
+        self.names = Names()
         self._endpoints: dict[Any, Endpoint] = {}
         self._poller = zmq.Poller()
         self._waker = Waker()

@@ -4,16 +4,19 @@ import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hosts.cluster import Cluster
 from hosts.lab import Lab, why_not
-from support.streams import digest, epochs, make_images, make_spec, run_stack
+from support.streams import digest, epochs, make_images, make_spec, read_in_step, run_stack
 
 from penstock.commands.keys import main as keys_command
 
 #: Batches of the whole test's stream: two epochs.
 BATCHES = 46
+#: Batches of each of two ranks: the same two epochs.
+EACH = 24
 _numbers = count()
 
 
@@ -32,6 +35,14 @@ def reference(photos: Path) -> str:
         batches = epochs(stack.feed(), 2)
     assert BATCHES == len(batches)
     return digest(batches)
+
+
+@pytest.fixture(scope="session")
+def alone(photos: Path) -> list[dict[str, Any]]:
+    """Return what both ranks say that have two epochs of one sink, which nothing disturbed."""
+    found = read_in_step(make_spec(photos), 2, 2)
+    assert [EACH, EACH] == [len(batches) for batches in found]
+    return [{"batches": len(batches), "digest": digest(batches)} for batches in found]
 
 
 @pytest.fixture(scope="session")

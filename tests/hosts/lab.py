@@ -18,6 +18,8 @@ from support.streams import until
 
 #: Of the addresses of hosts, which are numbered from 1; and of those in the second network.
 _NET, _NET6, _NET_TWO = "10.77.0.", "fd77::", "10.78.0."
+#: What `ip netns exec` shows a namespace's processes in place of the files in /etc, by the namespace's name.
+_OWN_FILES = Path("/etc/netns")
 #: Longest that a killed process may take to be gone (s).
 _END_S = 60.0
 #: A process's own namespaces, then its mounts: pairs of source and target before a `--`.
@@ -163,6 +165,14 @@ class Host:
         """Pull the cable out, or put it back."""
         self._lab.ip("link", "set", self._port, "up" if into_switch else "down")
 
+    def ask_names_at(self, address: str) -> None:
+        """Let processes that start here from now on ask a name server for names, after the files of this machine."""
+        folder = _OWN_FILES / self._namespace
+        self._lab.folders.append(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "resolv.conf").write_text(f"nameserver {address}\n")
+        (folder / "nsswitch.conf").write_text("hosts: files dns\n")
+
     def slow(self, rate: str, latency: str = "400ms") -> None:
         """Let no more than `rate` ("2mbit") pass in each direction, behind a queue of `latency`."""
         shape = ["root", "tbf", "rate", rate, "burst", "16kb", "latency", latency]
@@ -234,6 +244,8 @@ class Lab:
         self.namespaces: list[str] = []
         self.popens: list[subprocess.Popen[bytes]] = []
         self.jobs: list[Job] = []
+        #: Folders of files that hosts have of their own.
+        self.folders: list[Path] = []
 
     def __enter__(self) -> Self:
         """Make the switch."""
@@ -256,6 +268,8 @@ class Lab:
             popen.wait()
         for namespace in self.namespaces:
             subprocess.run(["ip", "netns", "delete", namespace], check=False)
+        for folder in self.folders:
+            shutil.rmtree(folder)
 
     def ip(self, *arguments: str) -> str:
         """Call `ip` at the switch."""

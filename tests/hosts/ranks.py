@@ -22,15 +22,18 @@ class Node:
         name: str = "",
         two_networks: bool = False,
         prefetch: int | None = None,
+        advertise: str = "",
         env: Mapping[str, str] | None = None,
     ) -> None:
         """Start both; the program reads nothing until it is told to.
 
         `name` is the sink's, default: the host's. `two_networks`: samples come in by the second one, nothing else.
-        `prefetch`: batches, of the program.
+        `prefetch`: batches, of the program. `advertise`: where workers are told to find the sink.
         """
         self.name, self.host, self._cluster = host, cluster.add(host, "sink"), cluster
         own: dict[str, object] = {"keys": cluster.keys(host), "health": cluster.lab.folder / f"{host}.sock"}
+        if advertise:
+            own["advertise"] = advertise
         if two_networks:
             own["advertise"] = f"tcp://{self.host.join_second()}:5556"
             self.host.filter("INPUT", "-i", "eth0", "-p", "tcp", "--dport", "5556", "-j", "DROP")

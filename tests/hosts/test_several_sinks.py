@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hosts.clock import Clock
 from hosts.cluster import Cluster
+from hosts.conftest import EACH
 from hosts.lab import Job
 from hosts.ranks import Node
 from support.streams import digest, make_spec, make_stream, read_in_step, until
@@ -17,17 +18,6 @@ from support.streams import digest, make_spec, make_stream, read_in_step, until
 from penstock.protocol.runtime.health import fetch
 
 pytestmark = pytest.mark.hosts
-
-#: Batches of each rank: two epochs.
-EACH = 24
-
-
-@pytest.fixture(scope="module")
-def alone(photos: Path) -> list[dict[str, Any]]:
-    """Return what both ranks say that have two epochs of one sink, which nothing disturbed."""
-    found = read_in_step(make_spec(photos), 2, 2)
-    assert [EACH, EACH] == [len(batches) for batches in found]
-    return [{"batches": len(batches), "digest": digest(batches)} for batches in found]
 
 
 def start(cluster: Cluster, clock: Clock | None = None, **options: Any) -> Sequence[Node]:

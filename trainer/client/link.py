@@ -117,6 +117,7 @@ class Link(Inbox):
         return (
             "check that ventilator, sink and at least one worker run, and that this is the sink's address for trainers"
             + hint
+            + (f"; {self._socket.problem}" if self._socket.problem else "")
         )
 
     def consumed(self) -> None:

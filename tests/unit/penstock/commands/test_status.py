@@ -216,6 +216,7 @@ def test_a_torn_last_line_is_left_out_and_any_other_is_refused(tmp_path: Path) -
     ("arguments", "words"),
     [
         (["status", "tcp://127.0.0.1:9", "--wait-s", "0.2"], "no answer from tcp://127.0.0.1:9"),
+        (["status", "tcp://nobody.invalid:9", "--wait-s", "1"], "this host cannot look 'nobody.invalid' up"),
         (["status", "http://127.0.0.1:9"], "no answer from http://127.0.0.1:9"),
         (["status", "box:5555"], "address 'box:5555'"),
         (["status", "tcp://box"], "address 'tcp://box': 'box' is no port; give tcp://host:port"),
