@@ -108,9 +108,9 @@ class ForkedProcess:
         self.returncode: int | None = None
         self._server, self._number, self._descriptor = server, number, descriptor
 
-    def __del__(self) -> None:
-        """Close the descriptor."""
-        os.close(self._descriptor)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        """Close the descriptor; `close` is a default, since at the interpreter's end this module may have no `os`."""
+        close(self._descriptor)
 
     def poll(self) -> int | None:
         """Return the exit status, or None while the process runs."""
@@ -158,11 +158,11 @@ class _Server:
         #: Whether it is gone, or another's.
         self.ended = False
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
         """Close the descriptors; not in `close`, which the collector may call while this thread waits for an answer."""
         for answer in self._answers.values():
             if not isinstance(answer, OSError):
-                os.close(answer[1])
+                close(answer[1])
 
     def fork(
         self,

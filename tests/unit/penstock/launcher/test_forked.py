@@ -1,5 +1,6 @@
 """Services that a fork server starts are processes like those of a command: their status, log, folder and end."""
 
+import gc
 import json
 import os
 import resource
@@ -246,6 +247,20 @@ def test_nothing_is_left_when_the_program_is_killed(tmp_path: Path) -> None:
         assert [] == [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     finally:
         os.kill(fork, signal.SIGKILL)
+
+
+def test_a_process_that_outlives_its_module_is_let_go_without_a_word(
+    server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the interpreter's end modules are emptied first, while something may refer to a stack still."""
+    process, words = start(server, tmp_path, slots=0), list[object]()
+    assert 2 == process.wait(60)
+    monkeypatch.setattr(sys, "unraisablehook", words.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(forked, "os", None)
+        del process
+        gc.collect()
+    assert [] == words
 
 
 def test_a_fork_server_that_stands_still_is_not_waited_for(server: ForkServer, tmp_path: Path) -> None:
