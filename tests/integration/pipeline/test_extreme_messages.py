@@ -94,16 +94,25 @@ def test_every_number_and_text_at_its_extremes_ends_no_service(name: str, stack:
             name, addresses.ventilator
         )
         process = psutil.Process(stack.children[part].process.pid)
-        sent = wrong = 0
+        sent = wrong = welcomes = 0
         longest, used, before = 0.0, cpu_s(process), _rejected(stack, part)
         with Attacker(kind, address) as attacker:
             for frames in extreme_messages(name):
                 attacker.send([*introduction(name, addresses), frames])
                 sent += 1
                 wrong += still_valid(frames, KINDS[name]) is None
+                welcomes += _welcomes(attacker)
                 if sent % 50 == 0:
                     longest, used = max(longest, cpu_s(process) - used), cpu_s(process)
             until(lambda: _rejected(stack, part) - before >= wrong, "what is no message to be counted")
+            admitted = 0 if kind == zmq.PUSH else sent
+
+            def all_were() -> bool:
+                nonlocal welcomes
+                welcomes += _welcomes(attacker)
+                return welcomes >= admitted
+
+            until(all_were, "a welcome for each introduction")
         assert sent > wrong > 50
         assert longest < 1
         assert reference == digest(epochs(stack.feed(), 1))
@@ -127,6 +136,16 @@ def test_tasks_that_no_epoch_will_reach_end_no_worker(stack: LocalStack) -> None
                 until(come, "a result of them to reach the sink, which wants none")
         assert reference == digest(epochs(stack.feed(), 1))
         assert {} == {name: child.restarts for name, child in stack.children.items() if child.restarts}
+
+
+def _welcomes(attacker: Attacker) -> int:
+    """Return how many welcomes have come since the last time."""
+    if attacker.socket.type == zmq.PUSH:
+        return 0
+    found = 0
+    while attacker.socket.poll(0):
+        found += attacker.socket.recv_multipart()[0].endswith(b"Welcome")
+    return found
 
 
 def _rejected(stack: LocalStack, part: str) -> int:
