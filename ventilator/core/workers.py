@@ -4,7 +4,7 @@ Part of the leases core: no socket, no clock. Units of work are known here by na
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, ItemsView, Iterator, Mapping, ValuesView
 
 from penstock.protocol.heartbeat import Liveness
 from penstock.protocol.messages import Hello, TaskKey
@@ -200,6 +200,14 @@ class Workers(Mapping[bytes, Worker]):
     def __len__(self) -> int:
         """Return how many workers there are."""
         return len(self._by_peer)
+
+    def values(self) -> ValuesView[Worker]:
+        """Return all workers; a mapping would look each one up."""
+        return self._by_peer.values()
+
+    def items(self) -> ItemsView[bytes, Worker]:
+        """Return all peers and workers, in the same way."""
+        return self._by_peer.items()
 
     def pairs(self) -> list[tuple[bytes, Worker]]:
         """Return all peers and workers, as a copy: workers may be removed during a loop over it."""
