@@ -35,6 +35,8 @@ _REQUEUE_S, _REQUEUED_S = 60.0, 300.0
 #: Seconds that each node may take to answer, and that Slurm may take to give one up that does not (`SlurmdTimeout`, of
 #: 300 s by default, and the rounds in which it asks).
 _ANSWER_S, _GIVE_UP_S = 30.0, 600.0
+#: Statuses of a trainer that SIGUSR1 has ended: that of `srun` for its ranks, and that of `srun` itself.
+_BY_SIGNAL = (128 + signal.SIGUSR1, -signal.SIGUSR1)
 #: Seconds that a change of the number of workers may take: the wait for another one, and some commands of Slurm.
 _CHANGE_S = "600"
 
@@ -146,10 +148,28 @@ class Job:
         if self._failure or self._ended or not self._plan.requeue:
             return False
         if self._asked_at is not None:
-            return True
+            return not over or self._has_saved(trainer.returncode)
         if trainer.returncode == 0:
             return False
         return self._has_lost_a_node(trainer.returncode)
+
+    def _has_saved(self, status: int) -> bool:
+        """Return whether a trainer that was asked to save, and has ended, may go on; else the job ends with an error.
+
+        One that the signal itself has ended, or that fails, would do so again at each start, for ever.
+        """
+        if status == 0 or not commands.all_answer(len(self._nodes), _ANSWER_S):
+            return True
+        if self._failure or self._ended:
+            return False
+        why = f"ended with status {status} when it was asked to save: it would begin anew at each start of the job"
+        if status in _BY_SIGNAL:
+            why = "has no handler for SIGUSR1, which asks it to save, and was ended by it: it would always begin anew"
+        self._refuse(
+            f"the trainer {why}. Let it handle the signal, save, and end with status 0, or ignore the signal if it "
+            "saves by itself: docs/slurm.md shows it under `Before the time limit`"
+        )
+        return False
 
     def _has_lost_a_node(self, status: int) -> bool:
         """Return whether a node is lost, which makes a rank fail before Slurm notices, and then requeues the job."""
