@@ -4,8 +4,9 @@
 """
 
 import functools
-import os
 import re
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from penstock.launcher.arguments import cache_options
 from penstock.launcher.slurm import commands
 from penstock.launcher.slurm.plan import JobPlan, RunFolder
 from penstock.launcher.slurm.script import job_script
-from penstock.protocol.errors import OutputError, SpecError
+from penstock.protocol.errors import DeadlineError, OutputError, PenstockError, SpecError, StackError
 from penstock.protocol.runtime.printable import say
 from penstock.protocol.runtime.service import run
 from penstock.protocol.runtime.settings import Settings
@@ -31,6 +32,8 @@ from penstock.protocol.transport.own_files import make_own_folder, open_own
 
 #: Most workers that a job array may have.
 _MOST_WORKERS = 100_000
+#: What `sbatch` says of a controller that did not answer in time, which may take the job all the same.
+_TIMED_OUT = "timed out"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
@@ -103,8 +106,15 @@ def serve(command: Sequence[str], settings: SlurmSettings) -> int:
     if settings.print_:
         print(script, end="")
         return 0
-    _write(folder, plan, spec, script)
-    job = commands.submit(str(folder.script))
+    existed = _is_there(folder.path)
+    try:
+        _write(folder, plan, spec, script)
+        job = _submit(folder)
+    except DeadlineError:
+        raise
+    except PenstockError:
+        _remove(folder.path, existed=existed)
+        raise
     say(f"penstock slurm: submitted as job {job}; script, keys and logs are in {folder.path}")
     say(f"penstock slurm: once it runs: tail -f {folder.logs}/job.log; penstock status --config {folder.status}")
     return 0
@@ -186,10 +196,18 @@ def _text(flag: str, path: str) -> str:
         raise SpecError(f"{flag} {path!r}: {error}; give a shell file") from error
 
 
+def _is_there(path: Path) -> bool:
+    """Return whether there is a run folder already, an empty one. Raises SpecError and OutputError."""
+    try:
+        if path.exists() and list(path.iterdir()):
+            raise SpecError(f"--run-dir {str(path)!r}: there is something in it already: give a new folder")
+        return path.exists()
+    except OSError as error:
+        raise OutputError(f"cannot use {path}: {error.strerror}; give another folder as --run-dir") from error
+
+
 def _write(folder: RunFolder, plan: JobPlan, spec: Spec, script: str) -> None:
-    """Make the run folder with all that the job needs. Raises SpecError and OutputError."""
-    if folder.path.exists() and any(os.scandir(folder.path)):
-        raise SpecError(f"--run-dir {str(folder.path)!r}: there is something in it already: give a new folder")
+    """Make the run folder with all that the job needs. Raises OutputError."""
     try:
         make_own_folder(folder.path)
         make_own_folder(folder.logs)
@@ -201,6 +219,29 @@ def _write(folder: RunFolder, plan: JobPlan, spec: Spec, script: str) -> None:
         raise OutputError(f"cannot write {folder.path}: {error.strerror}; give another folder as --run-dir") from error
     plan.write(folder.plan)
     make_keys(InitSettings(folder=str(folder.keys)))
+
+
+def _submit(folder: RunFolder) -> str:
+    """Return the number of the job. Raises StackError if Slurm refuses it, DeadlineError if it may have accepted it."""
+    try:
+        return commands.submit(str(folder.script))
+    except (DeadlineError, StackError) as error:
+        if isinstance(error, StackError) and _TIMED_OUT not in str(error).lower():
+            raise
+        again = f"sbatch {shlex.quote(str(folder.script))}"
+        raise DeadlineError(
+            f"{error}. The job may have been accepted all the same: `squeue --me` says whether it was. Its run folder "
+            f"{folder.path} stays; if there is no such job, `{again}` submits it"
+        ) from error
+
+
+def _remove(path: Path, *, existed: bool) -> None:
+    """Remove a run folder of which Slurm knows nothing, with its keys; one that `existed` is empty again."""
+    try:
+        for entry in list(path.iterdir()) if existed else [path] if path.exists() else []:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    except OSError as error:
+        say(f"penstock slurm: cannot remove {error.filename}: {error.strerror}; remove it before the next try")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from support.streams import make_images
 
 import penstock
 from penstock.commands.engines.slurm import main
+from penstock.launcher.slurm import commands
 from penstock.launcher.slurm.node import NodeServices
 from penstock.launcher.slurm.node_sink import place_sink
 from penstock.launcher.slurm.plan import JobPlan, NodeSink, Placed, RunFolder
@@ -64,6 +65,7 @@ def test_the_script_asks_for_what_was_asked_for(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        (("--workers-per-node", "1", "--run-dir", __file__, "--", "true"), "give another folder as --run-dir"),
         (("--workers-per-node", "1"), "no command of a trainer: give it after --"),
         (("--sinks", "2", "--workers-per-node", "1", "--", "true"), "'per-node' or '1'"),
         (("--", "true"), "no workers: give --workers-per-node 8, or --array-workers 1-64"),
@@ -82,10 +84,54 @@ def test_what_cannot_be_is_refused_in_words(
 
 
 def test_a_machine_without_slurm_is_told_where_to_go(spec: str, tmp_path: Path) -> None:
-    """Where there is no `sbatch`, the error says so, in one line."""
+    """Where there is no `sbatch`, the error says so, in one line; no keys are left there."""
     command = [PENSTOCK, "slurm", spec, "--run-dir", str(tmp_path / "run"), "--workers-per-node", "1", "--", "true"]
     said = refused(*command, env={"PATH": "/nonexistent"})
     assert "there is no program 'sbatch' here: run this on a login node" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_a_job_that_slurm_refuses_can_be_submitted_again(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, existed: bool
+) -> None:
+    """To the same run folder: nothing is left there, no keys either. A folder that existed stays, and is empty."""
+    folder = tmp_path / "run"
+    if existed:
+        folder.mkdir()
+    program(tmp_path / "sbatch", "test -e again && echo 7 && exit; touch again; echo invalid partition >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    command = [spec, "--run-dir", str(folder), "--workers-per-node", "1", "--", "true"]
+    assert 2 == main(command)
+    assert "sbatch --parsable: invalid partition" in capsys.readouterr().err
+    assert ([] if existed else None) == (list(folder.iterdir()) if folder.exists() else None)
+    assert 0 == main(command)
+    assert "submitted as job 7" in capsys.readouterr().out
+    assert RunFolder(folder).keys.exists()
+    assert 2 == main(command), "there is a job in it now"
+    assert "there is something in it already: give a new folder" in capsys.readouterr().err
+    assert RunFolder(folder).keys.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["exec sleep 600", "echo 'Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"],
+    ids=["hangs", "times-out"],
+)
+def test_a_job_that_may_have_been_accepted_keeps_its_folder(
+    words: str, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Slurm did not answer in time: the job needs script and keys if it runs. The error says how to find out."""
+    monkeypatch.setattr(commands, "_COMMAND_S", 0.5)
+    program(tmp_path / "sbatch", words)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    folder = RunFolder(tmp_path / "run")
+    assert 2 == main([spec, "--run-dir", str(folder.path), "--workers-per-node", "1", "--", "true"])
+    said = capsys.readouterr().err
+    assert "The job may have been accepted all the same: `squeue --me` says whether it was" in said
+    assert f"`sbatch {folder.script}` submits it" in said
+    assert folder.script.exists()
+    assert folder.keys.exists()
 
 
 def test_a_rank_reads_from_the_sink_of_its_node(tmp_path: Path) -> None:
