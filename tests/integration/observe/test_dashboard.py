@@ -46,7 +46,7 @@ def test_a_stack_shows_its_samples_and_failures_to_pages_and_terminals(
             assert tile["path"].startswith(f"{tile['lines'][0]}/")
             assert tile["path"].endswith(f"/{tile['lines'][-1]}")
         assert all(tile["picture"].startswith("data:image/") for tile in shown)
-        assert "no stream" in fetch(stack, "samples?stream=none")["why"]
+        until(lambda: "no stream" in fetch(stack, "samples?stream=none")["why"], "the sink to say that there is none")
 
         for _ in feed:
             pass
