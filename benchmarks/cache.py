@@ -6,7 +6,8 @@ One process runs `worker.imaging.pipeline.Pipeline` over all items of a case: an
 fills an empty one, and the epoch after that; the three take turns, and medians are printed. Clock and processor time
 are both shown: on a machine that is not quiet, only the second says anything. Of the later epoch, `rest` is what
 follows once the images are there (crops, resizing, augmentation): no cache of whole images can save that, so "at most"
-is how many times faster a later epoch could ever be. `write` is what one call takes that writes as many bytes as an
+is how many times faster a later epoch could ever be. Rounds in which other programs took much of the processors are
+named as disturbed; their clock figures say nothing. `write` is what one call takes that writes as many bytes as an
 image has into a new file in the cache's folder: keeping them costs that much more ("at least") unless something else
 is saved, as with JPEGs whose planes are kept, or images are written together. It depends on the file system and on the
 kernel. A first round is not counted: in a virtual machine, memory costs several times as much when it is touched for
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import measuring
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -118,7 +120,9 @@ def measure(case: Case, rounds: int, folder: Path) -> dict[str, Any]:
     epoch(plan, catalog, plain, 0)
     found: dict[str, list[Times]] = {"without": [], "filling": [], "later": [], "rest": [], "write": []}
     hits = held = 0
+    shares = []
     for turn in range(rounds + 1):
+        others = measuring.Disturbance()
         place = Path(tempfile.mkdtemp(prefix="penstock-cache-", dir=folder))
         try:
             cache = Cache(Store(str(place), _LIMIT_BYTES), CacheCounts(), settled_s=-1e9)
@@ -133,9 +137,10 @@ def measure(case: Case, rounds: int, folder: Path) -> dict[str, Any]:
         finally:
             shutil.rmtree(place)
         if turn:
+            shares.append(others.share())
             for part, taken in zip(found.values(), (without, filling, later, rest, write), strict=True):
                 part.append(taken)
-    return _row(case.name, plan.items, found, hits, held)
+    return _row(case.name, plan.items, found, hits, held) | {"disturbed": measuring.disturbed(shares)}
 
 
 def bare_write(folder: Path, images: int, size: int) -> Times:
@@ -178,13 +183,14 @@ def show(rows: list[dict[str, Any]]) -> None:
             "at least",
             "without / later",
             "at most",
+            "disturbed",
         ):
             table.add_column(column, justify="left" if column == "case" else "right")
         for row in rows:
             keys = [f"{part}_{kind}_ms" for part in ("without", "filling", "later", "rest", "write")]
             ratios = [f"{row[f'{name}_{kind}_ratio']:.3f}" for name in ("filling", "least")]
             ratios += [f"{row[f'{name}_{kind}_speedup']:.1f}" for name in ("later", "most")]
-            table.add_row(row["case"], *(f"{row[key]:.3f}" for key in keys), *ratios)
+            table.add_row(row["case"], *(f"{row[key]:.3f}" for key in keys), *ratios, row["disturbed"])
         Console(width=150).print(table)
 
 

@@ -8,9 +8,10 @@ The *limit* is a bare loop in as many processes, with nothing handed over: the s
 ratio is of neighbours in time, and medians are printed, by the clock and by processor time. By the clock, an idle core
 counts against the pipeline; by processor time, all of its processes count, the trainer's among them. Where other
 programs ran, only the second says anything, and those rounds are named. A second table gives the processor time of a
-sample by part, and the rate at which each part of which there is one would fill a core. `--by-hand` also hands the
-kernel's samples over by a loop that does no more than that: what any delivery costs. `--data` is a
-folder with `cats-dogs/` and `camera/`; default: ../shared/data next to the repository.
+sample by part, and the rate at which each part of which there is one would fill a core. With several numbers of
+`--workers`, two tables more tell for each case how both change with them. `--by-hand` also hands the kernel's samples
+over by a loop that does no more than that: what any delivery costs. `--data` is a folder with `cats-dogs/` and
+`camera/`; default: ../shared/data next to the repository.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import engine_cases
 import measuring
 import throughput
 from engine_cases import Case
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -86,6 +88,26 @@ def _measure(key: str, case: Case, workers: int, given: argparse.Namespace) -> t
     return name | speed, name | {"limit_us": bare_us} | {f"{part}_us": cost for part, cost in costs.items()} | full
 
 
+def by_workers(
+    speeds: list[dict[str, Any]], costs: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return tables with a column for each number of workers: the part of the limit, and what the single parts cost."""
+    ratios: dict[str, dict[str, Any]] = {}
+    for row in speeds:
+        told = f"{row['by clock']:.2f} / {row['by processor']:.2f}{'' if row['disturbed'] == 'none' else ' *'}"
+        ratios.setdefault(row["case"], {"case": row["case"]})[_named(row["workers"])] = told
+    spent: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in costs:
+        for part in _ALONE:
+            named = {"case": row["case"], "part": part}
+            spent.setdefault((row["case"], part), named)[_named(row["workers"])] = f"{row[f'{part}_us']:.3g}"
+    return [*ratios.values()], [*spent.values()]
+
+
+def _named(workers: int) -> str:
+    return f"{workers} worker{'' if workers == 1 else 's'}"
+
+
 def vars_of(speed: measuring.Speed) -> dict[str, Any]:
     """Return a speed for the file."""
     return {"per_s": speed.per_s, "cost_us": dict(speed.cost_us), "waits": speed.waits}
@@ -127,12 +149,12 @@ def measure_throughput(rounds: int, seconds: float) -> list[dict[str, Any]]:
     return rows
 
 
-def show(title: str, rows: list[dict[str, Any]]) -> None:
+def show(title: str, rows: list[dict[str, Any]], lines: box.Box = box.HEAVY_HEAD) -> None:
     """Print one part's table."""
-    table = Table(title=title)
+    table = Table(title=title, box=lines)
     columns = [key for key in rows[0] if not isinstance(rows[0][key], list)]
     for column in columns:
-        table.add_column(column, justify="left" if column in ("case", "what") else "right")
+        table.add_column(column, justify="left" if column in ("case", "what", "part") else "right")
     for row in rows:
         table.add_row(*(_number(row[key]) for key in columns))
     Console(width=150).print(table)
@@ -172,6 +194,11 @@ def main() -> None:
         report["pipeline"], report["costs"] = measure_pipeline(given)
         show("samples/s that reach the trainer, over the limit", report["pipeline"])
         show("processor time of a sample (µs), and samples/s at which a part fills a core", report["costs"])
+        if len(given.workers) > 1:
+            report["ratios_by_workers"], report["costs_by_workers"] = by_workers(report["pipeline"], report["costs"])
+            title = "of the limit of as many processes, by the clock / by processor time (*: rounds were disturbed)"
+            show(title, report["ratios_by_workers"], box.MARKDOWN)
+            show("processor time of a sample (µs) by the single parts", report["costs_by_workers"], box.MARKDOWN)
     if "dispatch" in given.parts:
         report["dispatch"] = measure_dispatch(given.rounds, given.seconds)
         show("tasks/s that the ventilator leases and has confirmed", report["dispatch"])
