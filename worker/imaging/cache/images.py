@@ -13,6 +13,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import cast
@@ -102,8 +103,8 @@ class ImageCache:
         self._by_digest = asked is not None and asked.verify == "digest"
         #: Items that have an entry, which their file's identity does not vouch for: their digest decides.
         self._doubted: set[str] = set()
-        #: Images that were made and are not in the store yet: key, source, entry.
-        self._held: list[tuple[bytes, Source, Entry]] = []
+        #: Images that were made and are not in the store yet: the item's name, its source, and the fields of an entry.
+        self._held: list[tuple[str, Callable[[], Source], Pixels, float, int]] = []
         self._held_bytes = 0
         #: Images that were made and are not counted yet; and how many bytes of them may wait.
         self._misses = 0
@@ -143,20 +144,23 @@ class ImageCache:
         if known is None:
             source = Source(hashlib.blake2b(content, digest_size=IDENTITY_BYTES).digest())
             found = self._find(name, source)
-            return self._make(name, content, source) if isinstance(found, bool) else found[0]
+            return self._make(name, content, lambda: source) if isinstance(found, bool) else found[0]
         if known.image is not None:
             return cast("Image", known.image)
-        digest = digest_of(content)
-        source = Source(self._vouching(known), digest)
         if self._by_digest or name in self._doubted:
             self._doubted.discard(name)
-            found = self._find(name, Source(digest=digest))
+            source = self._source(content, known)
+            found = self._find(name, Source(digest=source.digest))
             if not isinstance(found, bool):
                 image, place, entry = found
                 if source.identity and not self._by_digest:  # the next epoch need not read the file
                     self._store.renew(self.group, self._key(name), place, source, entry)
                 return image
-        return self._make(name, content, source if known.identity is not None else None)
+        return self._make(name, content, partial(self._source, content, known) if known.identity is not None else None)
+
+    def _source(self, content: bytes, known: Known) -> Source:
+        """Return what tells the bytes of a file that was read."""
+        return Source(self._vouching(known), digest_of(content))
 
     def _vouching(self, known: Known) -> bytes:
         """Return what tells a file's content without reading it; empty if it may change again and look the same."""
@@ -175,7 +179,11 @@ class ImageCache:
         pixels = entry.pixels
         return Planes(pixels, height_of(len(pixels)), entry.width) if entry.width else pixels, place, entry
 
-    def _make(self, name: str, content: bytes, source: Source | None) -> Image | None:
+    def _make(self, name: str, content: bytes, source: Callable[[], Source] | None) -> Image | None:
+        """Return an image that is made now, and hold it to be kept, unless it has no source.
+
+        What can wait is left to `keep`: Python takes several times as long after each decoding as many times in a row.
+        """
         began = perf_counter()
         image = self._prefix.make(content)
         if image is None:
@@ -183,7 +191,7 @@ class ImageCache:
         made_s = perf_counter() - began
         pixels, width = (image.rows, image.width) if isinstance(image, Planes) else (image, 0)
         if source is not None:
-            self._held.append((self._key(name), source, Entry(pixels, made_s, width)))
+            self._held.append((name, source, pixels, made_s, width))
             self._held_bytes += pixels.nbytes
             if self._held_bytes > self._most_held or len(self._held) >= _MOST_HELD:
                 self.keep()
@@ -192,7 +200,11 @@ class ImageCache:
 
     def keep(self) -> None:
         """Put what was made, and not put yet, into the store: many images by one call take less time each."""
-        held, size, misses = self._held, self._held_bytes, self._misses
+        size, misses = self._held_bytes, self._misses
+        held = [
+            (self._key(name), source(), Entry(pixels, made_s, width))
+            for name, source, pixels, made_s, width in self._held
+        ]
         self._held, self._held_bytes, self._misses = [], 0, 0
         if misses:
             self._counts.missed(misses)
