@@ -29,8 +29,10 @@ from penstock.ray.settings import PER_NODE, Reading, SinkCount, StackSettings, T
 from penstock.trainer.client.feed import Feed
 from penstock.trainer.client.ranks import find_rank
 
-#: Seconds for the services to list the sources, for an answer of an actor, and for the end.
-_START_S, _ANSWER_S, _STOP_S = 300.0, 30.0, 60.0
+#: Seconds for the services to list the sources, and for an answer of an actor.
+_START_S, _ANSWER_S = 300.0, 30.0
+#: Seconds for the end. The actor needs about 65 at most: its thread, workers, sinks and services, one after the other.
+_STOP_S = 90.0
 #: Seconds for a sink's actor to start on its node, and to answer a feed that has lost it: the feed asks again.
 _SINK_S, _AGAIN_S = 120.0, 5.0
 _LOOK_S = 0.2

@@ -33,6 +33,7 @@ _NEEDS = {
     "test_kubernetes_files.py": "kubernetes_validate",
     "test_ray.py": "ray",
     "test_ray_autoscaler.py": "ray",
+    "test_ray_end.py": "ray",
 }
 collect_ignore = [test for test, package in _NEEDS.items() if not importlib.util.find_spec(package)]
 #: Epochs that each test trains for; batches of one rank in them, of one rank alone and of each of two.
