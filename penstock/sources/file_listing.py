@@ -25,8 +25,6 @@ from penstock.sources.tables.mapped_pages import MappedPages
 
 #: Longest path below the root (bytes): PATH_MAX of Linux, and what a message may carry.
 MAX_PATH_BYTES = 4096
-#: Items that are looked up together: of a mapped file, the pages of so many are resident at once.
-_TOGETHER = 32
 
 
 def prefix_of(folder: str) -> bytes:
@@ -95,25 +93,26 @@ class FileListing(Listing):
         """Return several items, which is cheaper than one after the other."""
         if self.cells is not None:
             return list(map(self.item, indices))
-        found: list[Item] = []
-        for first in range(0, len(indices), _TOGETHER):
-            found += self._together(np.asarray(indices[first : first + _TOGETHER], np.int64))
-        return found
+        return self._together(np.asarray(indices, np.int64))
 
     def _together(self, indices: npt.NDArray[np.int64]) -> list[Item]:
-        if self.pages is not None:
-            self.pages.check_items(indices)
+        pages = self.pages
+        if pages is not None and (read := pages.read(indices)) is not None:
+            rows = zip(indices.tolist(), *read, strict=True)
+            return [Item(index, path.decode(), label) for index, path, label in rows]
+        if pages is not None:
+            pages.check_items(indices)
         begins, ends, paths = self.starts[indices], self.starts[indices + 1], self.paths
-        if self.pages is not None:
-            self.pages.check_paths(begins, ends)
+        if pages is not None:
+            pages.check_paths(begins, ends)
         found = [
             Item(index, bytes(paths[begin:end]).decode(), label)
             for index, begin, end, label in zip(
                 indices.tolist(), begins.tolist(), ends.tolist(), self.labels[indices].tolist(), strict=True
             )
         ]
-        if self.pages is not None:
-            self.pages.used(len(found))
+        if pages is not None:
+            pages.used(len(found))
         return found
 
     def counts(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ from penstock.protocol.plan import StreamPlan
 #: Items that are found at once, about; runs that are kept: those of the readers of a stream, and of what is repeated.
 _ITEMS, _KEPT = 4096, 16
 #: The same of items with what a task tells of them, and how many characters these may have in their targets' cells.
-_TOLD_ITEMS, _TOLD_KEPT, _TOLD_TEXT = 32, 64, 32_000_000
+_TOLD_ITEMS, _TOLD_KEPT, _TOLD_TEXT = 64, 64, 32_000_000
 
 
 class ItemNumbers:

@@ -60,9 +60,9 @@ class RunningSums:
 class Checked:
     """A part of a mapped file whose blocks are compared with their sums when they are used first."""
 
-    def __init__(self, data: memoryview, sums: _Sums) -> None:
-        """Take the part, and the sums of its blocks."""
-        self._data, self._sums = data, sums
+    def __init__(self, data: memoryview, sums: _Sums, begin: int = 0) -> None:
+        """Take the part, the sums of its blocks, and where it begins in the file."""
+        self._data, self._sums, self.begin = data, sums, begin
         #: Which blocks were compared.
         self._seen = np.zeros(len(sums), np.bool_)
 

@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import struct
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -33,21 +34,21 @@ ALIGN: Final = 4096
 #: Types of the numbers: where a path starts, its weight, its label.
 STARTS, WEIGHTS, LABELS = "<i8", "<f8", "<i4"
 #: Of a mapping that is larger than so many bytes, the pages that so many items touched are given back after them: a
-#: look-up may map 2 MB around it, so that all of a large listing would become resident. It costs several microseconds
-#: an item, mostly since pages are mapped anew.
+#: look-up may map 2 MB around it, so that all of a large listing would become resident. Mapping pages anew costs 15
+#: microseconds an item; so many items at once are read from the file instead, which takes 3.
 _SMALL_BYTES, _GIVE_BACK = 100_000_000, 32
 
 
 class Pages:
     """The mapped pages of an index, whose blocks are compared with their checksums when they are used first."""
 
-    def __init__(
-        self, file: Path, mapped: mmap.mmap, paths: Checked, starts: Checked, weights: Checked, labels: Checked
-    ) -> None:
-        """Take the mapping of a whole file, and its parts."""
+    def __init__(self, file: Path, descriptor: int, mapped: mmap.mmap, parts: Sequence[Checked]) -> None:
+        """Take the mapping of a whole file that is open, and its parts: paths, starts, weights and labels."""
         self.file, self._mapped, self._used = file, mapped, 0
         self._is_small = len(mapped) <= _SMALL_BYTES
-        self._paths, self._starts, self._weights, self._labels = paths, starts, weights, labels
+        self._paths, self._starts, self._weights, self._labels = parts
+        self._descriptor = os.dup(descriptor)
+        weakref.finalize(self, os.close, self._descriptor)
 
     def check(self, index: int) -> None:
         """Raise SourceError if where an item's path stands, or its label, is damaged."""
@@ -79,6 +80,34 @@ class Pages:
         """Raise SourceError if any weight is damaged."""
         if not self._weights.is_whole(0, 8 * items):
             self._refuse()
+
+    def read(self, indices: npt.NDArray[np.int64]) -> tuple[list[bytes], list[int]] | None:
+        """Return paths and labels of these items; None where it costs less to look at the mapped pages.
+
+        Raises SourceError if anything of them is damaged, or cannot be read.
+        """
+        if self._is_small:
+            return None
+        self.check_items(indices)
+        try:
+            spans = np.frombuffer(b"".join(self._pieces([16] * len(indices), self._starts.begin + 8 * indices)), STARTS)
+            begins, ends = spans[::2], spans[1::2]
+            self.check_paths(begins, ends)
+            sizes = (ends - begins).tolist()
+            paths = self._pieces(sizes, begins)
+            labels = np.frombuffer(b"".join(self._pieces([4] * len(indices), self._labels.begin + 4 * indices)), LABELS)
+        except OSError as error:
+            raise SourceError(f"{self.file}: this kept listing of a manifest cannot be read: {error}") from error
+        self.used(len(sizes))
+        return paths, labels.tolist()
+
+    def _pieces(self, sizes: list[int], begins: npt.NDArray[np.int64]) -> list[bytes]:
+        """Return pieces of the file."""
+        pread, descriptor = os.pread, self._descriptor
+        pieces = [pread(descriptor, size, begin) for size, begin in zip(sizes, begins.tolist(), strict=True)]
+        if list(map(len, pieces)) != sizes:  # it is shorter than it was
+            self._refuse()
+        return pieces
 
     def used(self, items: int = 1) -> None:
         """Say that so many items were looked up."""
@@ -131,7 +160,7 @@ def read_index(file: Path, descriptor: int, facts: Mapping[str, Any]) -> FileLis
     if found is None:
         return None
     listing, checked = found
-    return replace(listing, pages=Pages(file, mapped, *checked))
+    return replace(listing, pages=Pages(file, descriptor, mapped, checked))
 
 
 def read_all(descriptor: int, facts: Mapping[str, Any]) -> FileListing:
@@ -161,7 +190,7 @@ def _listing(view: memoryview, facts: Mapping[str, Any]) -> tuple[FileListing, l
     places, sums = _places(sizes, view[: end - size])
     if not places:
         return None
-    checked = [Checked(view[begin:stop], mine) for (begin, stop), mine in zip(places, sums, strict=True)]
+    checked = [Checked(view[begin:stop], mine, begin) for (begin, stop), mine in zip(places, sums, strict=True)]
     listing = FileListing(
         str(header["kind"]),
         tuple(map(str, header["classes"])),

@@ -13,6 +13,13 @@ class MappedPages(Protocol):
         """Say that so many items were looked up."""
         ...
 
+    def read(self, indices: npt.NDArray[np.int64]) -> tuple[list[bytes], list[int]] | None:
+        """Return paths and labels of these items; None where it costs less to look at the mapped pages.
+
+        Raises SourceError if anything of them is damaged, or cannot be read.
+        """
+        ...
+
     def check(self, index: int) -> None:
         """Raise SourceError if what is told of an item, its path aside, is damaged."""
         ...
