@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from penstock.protocol.messages import Failed, Failure
 
 #: Failed items that one message names without a word on each: some megabytes.
-MOST_BARE = 150_000
+MOST_BARE = 100_000
 #: What is told of a task without a word on each item: its ordinal, and the offsets and indices of the items.
 Bare = tuple[int, tuple[int, ...], tuple[int, ...]]
 #: What is said of an item of which only that is known.

@@ -21,8 +21,8 @@ from penstock.ventilator.core.sinks.settling import Settling
 from penstock.ventilator.core.stream_queue import StreamQueue
 from penstock.ventilator.core.work import Work
 
-#: Seconds after which a result that has not brought all is late: nearly all have come by then.
-_LATE_S = 0.2
+#: Seconds after which a result that has not brought all is late: nearly all have come by then, under load too.
+_LATE_S = 1.0
 
 
 class SharedStream:
@@ -242,24 +242,29 @@ class SharedStream:
         It never will: what failed meanwhile has moved their claims, or a sink's window came to it after the lease. The
         samples that the others got may show a part of its items alone: then it would not be settled either.
         """
-        destined = work.destined or {}
-        lacks = {peer: self._needs.lacks(peer, work.key) for peer in self._needs}
-        coming = (ranges.contained(destined.get(peer, ()), places).any() for peer, places in lacks.items())
-        return any(map(len, lacks.values())) and not any(coming)
+        destined, lacking = work.destined or {}, False
+        for peer in self._needs.claimants(work.key.ordinal):
+            places = self._needs.lacked(peer, work.key) if peer in self._needs else ()
+            if ranges.intersect(destined.get(peer, ()), places):
+                return False
+            lacking |= bool(places)
+        return lacking
 
     def _failed(self, settled: Ranges) -> tuple[tuple[Failed, ...], set[int]]:
         known = self.settling.known
         if not known.any_failed:
             return (), set()
         found = ((ordinal, known.failed(ordinal)) for ordinal in ranges.members(settled))
-        return failed_in((n, [self._named(n, each) for each in failed.values()]) for n, failed in found if failed)
+        told, left_out = failed_in((n, failed.values()) for n, failed in found if failed)
+        return tuple([each.replaced(failure=self._named(each.ordinal, each.failure)) for each in told]), left_out
 
     def _named(self, ordinal: int, failure: Failure) -> Failure:
         """Return a failure with the item's name: a sink that had many left it out of its report."""
         if failure.path:
             return failure
-        task = self.queue.task(Work(_whole(self, ordinal), 0.0))
-        return failure.replaced(path=task.items[failure.offset].name)
+        # Of the item alone: a whole task of rows carries no items.
+        [item] = self.queue.task(Work(TaskKey(self.queue.plan.name, ordinal, failure.offset), 0.0)).items
+        return failure.replaced(path=item.name)
 
 
 def _whole(stream: SharedStream, ordinal: int) -> TaskKey:

@@ -8,7 +8,18 @@ from support.plans import LEASE_KEY, PlannedTasks, make_plan
 from penstock.protocol import wire
 from penstock.protocol.errors import RemoteProtocolError
 from penstock.protocol.instructions import Send
-from penstock.protocol.messages import Failure, Heartbeat, Intervals, Made, Outcomes, Progress, SinkHello, StreamNeed
+from penstock.protocol.messages import (
+    Failure,
+    Heartbeat,
+    Intervals,
+    Made,
+    Outcomes,
+    Progress,
+    SinkHello,
+    StreamNeed,
+    Task,
+    TaskKey,
+)
 from penstock.protocol.outcomes.failing_text import MOST_BARE, UNEXPLAINED
 from penstock.protocol.outcomes.failure_budget import Budget
 from penstock.protocol.plan import StreamPlan
@@ -41,13 +52,22 @@ def report(*stores: SharedStore) -> Progress:
     return found
 
 
+class Rows(PlannedTasks):
+    """A source of rows: a whole task carries no items, since workers find them by its number."""
+
+    def task(self, key: TaskKey, attempt: int) -> Task:
+        """Return a task."""
+        task = super().task(key, attempt)
+        return task if key.which is not None else task.replaced(items=())
+
+
 class Restarted:
     """The core of a ventilator that was started again, and two sinks."""
 
-    def __init__(self, plan: StreamPlan) -> None:
+    def __init__(self, plan: StreamPlan, planned: type[PlannedTasks] = PlannedTasks) -> None:
         """Let the sinks join."""
         intervals = Intervals(heartbeat_s=1.0, silence_s=5.0)
-        self._leases, self._now = Leases(PlannedTasks(plan), {}, intervals, "1.0", LEASE_KEY), 0.0
+        self._leases, self._now = Leases(planned(plan), {}, intervals, "1.0", LEASE_KEY), 0.0
         for name in ("a", "b"):
             hello = SinkHello(incarnation=f"i{name}", name=name, results=f"results {name}", version="1.0")
             self._leases.receive(name.encode(), hello, self._now)
@@ -65,14 +85,15 @@ class Restarted:
                 yield each.message
 
 
-def test_no_outcome_is_forgotten_where_the_reasons_do_not_fit() -> None:
+@pytest.mark.parametrize("planned", [PlannedTasks, Rows])
+def test_no_outcome_is_forgotten_where_the_reasons_do_not_fit(planned: type[PlannedTasks]) -> None:
     """One sink knows of four thousand failures; another one reports that it got the samples of all these items.
 
     It is told at last that they failed, and their names; the reasons of the last ones, too.
     """
     plan = make_plan(items=8 * _TASKS, task_items=8)
     knows, learns = store_of(plan, _TASKS, "broken " * 500), SharedStore(plan)
-    ventilator = Restarted(plan)
+    ventilator = Restarted(plan, planned)
     assert any(outcomes.heard for outcomes in ventilator.hear(b"a", report(knows)))
     failed: dict[int, Failure] = {}
     for sequence in range(1, 100):

@@ -28,7 +28,7 @@ def test_what_a_sink_came_to_lack_after_the_lease_is_leased_again(
     stack.need("a", (0, ordinal + 1), lacks=first, made=(shown, said))
     if position:
         assert [] == stack.deal()
-        stack.now += INTERVALS.heartbeat_s / 2
+        stack.now += 1.5 * INTERVALS.heartbeat_s
         stack.take(stack.leases.tick(stack.now))
     [again] = stack.deal()
     assert (ordinal, None) == (again.key.ordinal, again.key.item_offset)
