@@ -39,17 +39,22 @@ class Names:
                 self._asking[name].append(tell)
                 return
             self._asking[name] = [tell]
-        threading.Thread(target=self._find, args=(name,), name="look-up", daemon=True).start()
+        try:
+            threading.Thread(target=self._find, args=(name,), name="look-up", daemon=True).start()
+        except RuntimeError as error:  # no room for one more thread: it is asked again
+            self._end(name, Answer(problem=f"this host cannot look {name!r} up ({error})"))
 
     def _find(self, name: str) -> None:
-        answer = _find(name)
+        self._end(name, _answer_for(name))
+
+    def _end(self, name: str, answer: Answer) -> None:
         with self._lock:
             asking = self._asking.pop(name)
         for tell in asking:
             tell(answer)
 
 
-def _find(name: str) -> Answer:
+def _answer_for(name: str) -> Answer:
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: a label of the name is empty or too long

@@ -51,7 +51,7 @@ class Target:
     @property
     def problem(self) -> str:
         """Why it is not known, or may be out of date, what the name in it stands for; empty if that is known."""
-        return self._why_not or ("" if self.where else f"this host still waits to be told where {self._name!r} is")
+        return self._why_not or ("" if self.where else f"the name server has not answered yet for {self._name!r}")
 
     def tend(self, now: float, *, linked: bool) -> float:
         """Heed an answer, which may change `where`, and look up again if it is time; return the next time to call.
@@ -86,12 +86,16 @@ class Target:
     def next(self) -> None:
         """Change `where` to the next address of a name that has several; ZeroMQ tries a single one again by itself."""
         if self.where in self._found:
-            self.where = self._found[(self._found.index(self.where) + 1) % len(self._found)]
+            self.where, self._failed = self._found[(self._found.index(self.where) + 1) % len(self._found)], False
 
     def wait(self, until: float) -> None:
         """Wait for an answer, or until the name may be looked up again."""
         patience = until if self._asking else min(until, self._ask_at)
-        self._told.wait(max(0.0, patience - time.monotonic()))
+        pause_s = max(0.0, patience - time.monotonic())
+        if self._asking:
+            self._told.wait(pause_s)
+        else:
+            time.sleep(pause_s)
 
     def _heed(self, answer: Answer, now: float) -> None:
         """Note what was found. Addresses keep their order, so that each gets its turn however a server mixes them."""

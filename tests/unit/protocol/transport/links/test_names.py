@@ -72,3 +72,18 @@ def test_this_host_s_own_name_is_found() -> None:
     told = SimpleQueue[Answer]()
     Names().look_up("localhost", told.put)
     assert {"127.0.0.1", "[::1]"} & set(told.get(timeout=60).hosts)
+
+
+def test_a_thread_too_many_is_a_look_up_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room for one more thread, the name is not found this time, and can be asked for again."""
+    names, told = Names(), SimpleQueue[Answer]()
+    with monkeypatch.context() as full:
+
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        full.setattr(threading.Thread, "start", refuse)
+        names.look_up("localhost", told.put)
+    assert "can't start new thread" in told.get(timeout=0).problem
+    names.look_up("localhost", told.put)
+    assert told.get(timeout=60).hosts

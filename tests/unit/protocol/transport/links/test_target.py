@@ -194,3 +194,27 @@ def test_one_can_wait_for_the_answer(script: Script, target: Target) -> None:
     script.answer("10.0.0.5")
     waiter.join(30)
     assert not waiter.is_alive()
+
+
+def test_one_waits_until_an_unknown_name_may_be_asked_again(script: Script) -> None:
+    """Not at once again, though there was an answer: a pusher that waits in a loop would fill a core."""
+    target, now = Target(GIVEN, script, Woken()), time.monotonic()
+    target.tend(now, linked=False)
+    script.answer(problem="unknown")
+    again_at = target.tend(now, linked=False)
+    assert now < again_at < now + 1.0
+    target.wait(now + 60)
+    assert time.monotonic() >= again_at
+
+
+def test_an_address_that_was_left_fails_no_other_one(script: Script, target: Target) -> None:
+    """Whoever is told to go on to the next address does not pass it over for what the last one did."""
+    script.answer("10.0.0.5", "10.0.0.6", "10.0.0.7")
+    target.tend(0.0, linked=False)
+    for _ in range(2):
+        target.failed()
+        target.tend(0.01, linked=False)
+    target.next()
+    chosen = target.where
+    target.tend(10.0, linked=False)
+    assert chosen == target.where
