@@ -8,7 +8,7 @@ from penstock.protocol.messages import Failed, Failure
 MOST_BARE = 100_000
 #: What is told of a task without a word on each item: its ordinal, and the offsets and indices of the items.
 Bare = tuple[int, tuple[int, ...], tuple[int, ...]]
-#: What is said of an item of which only that is known.
+#: The reason of a failure of which the item alone is known.
 UNEXPLAINED = "failed before the ventilator was started again: the ledger of another sink has the reason"
 
 #: Characters of the failures in one message, at most; of a reason, where one task's failures are more than that.
