@@ -73,11 +73,12 @@ class ReportingProcess:
         Raises StackError if it fails, and DeadlineError if it falls silent.
         """
         assert self.process.stdout  # noqa: S101
-        descriptor = self.process.stdout.fileno()
+        descriptor, output = self.process.stdout.fileno(), select.poll()  # select() refuses descriptors beyond 1,023
+        output.register(descriptor, select.POLLIN)
         rest, heard = b"", time.monotonic()
         while True:
             check()
-            if not select.select([descriptor], [], [], _LOOK_S)[0]:
+            if not output.poll(_LOOK_S * 1000):
                 if time.monotonic() - heard > _SILENCE_S:
                     raise DeadlineError(
                         f"the {self._what} process said nothing for {_SILENCE_S:.0f} s; {self._last_words()}"

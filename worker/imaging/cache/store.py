@@ -77,6 +77,8 @@ class Store:
         #: The groups that streams of this process use; all of them stay in use while one of them is used.
         self._users: weakref.WeakSet[User] = weakref.WeakSet()
         self._groups: dict[str, _Group] = {}
+        #: Gives back what is reserved, and closes all files: at `close`, or once nothing refers to this object.
+        self._end = weakref.finalize(self, _close, self._budget, self._groups)
         self._said: set[str] = set()
         #: Why the last image could not be kept, as an error of the disk; empty if it could, or there was no room.
         self.stopped = ""
@@ -97,10 +99,7 @@ class Store:
     def close(self) -> None:
         """Give back what is reserved, and close all files."""
         with self._lock:
-            self._budget.close()
-            for group in self._groups.values():
-                group.close()
-            self._groups.clear()
+            self._end()
 
     def used_bytes(self) -> int:
         """Return how many bytes this host's store takes, about."""
@@ -218,3 +217,10 @@ class Store:
             self.notes.append(
                 f"the cache of decoded images in {self.folder} does not grow: {why}; images are decoded as without it"
             )
+
+
+def _close(budget: Budget, groups: dict[str, _Group]) -> None:
+    budget.close()
+    for group in groups.values():
+        group.close()
+    groups.clear()
