@@ -63,7 +63,7 @@ class Endpoint:
 
         A bound one accepts by role; without keys, all of it from all.
         """
-        self._hub, self._kind = hub, kind
+        self._hub, self._held = hub, Held()
         roles: ByRole = accept if isinstance(accept, Mapping) else {}
         accepted: Kinds = frozenset().union(*accept.values()) if isinstance(accept, Mapping) else accept
         self._use = Use(kind, server, roles, accepted, queues)
@@ -76,13 +76,13 @@ class Endpoint:
         self.drained = True
         #: When a peer was last heard (monotonic s).
         self._heard_at = -math.inf
-        self._held = Held()
         self._target = Target(address, hub.names, hub.wake)
         self._open()
 
     def __repr__(self) -> str:
         """Show its kind and its address."""
-        return f"<{zmq.SocketType(self._kind).name} {'bound to' if self._use.binds else 'connected to'} {self.address}>"
+        verb = "bound to" if self._use.binds else "connected to"
+        return f"<{zmq.SocketType(self._use.kind).name} {verb} {self.address}>"
 
     @property
     def address(self) -> str:
@@ -125,7 +125,7 @@ class Endpoint:
     def _decode(self, frames: list[zmq.Frame]) -> Received | None:
         """Return the message in these frames; count and log one that is wrong."""
         first = frames[0]
-        peer = frames.pop(0).bytes if self._kind == zmq.ROUTER else b""
+        peer = frames.pop(0).bytes if self._use.kind == zmq.ROUTER else b""
         try:
             message, arrays = wire.decode(
                 [frame.bytes if index < 2 else frame.buffer for index, frame in enumerate(frames)],  # noqa: PLR2004
@@ -251,7 +251,7 @@ class Endpoint:
     @property
     def _holds(self) -> bool:
         """Whether what is sent without a link waits here, for whatever a name stands for then."""
-        return self._use.queues and self._kind == zmq.DEALER and self._target.is_name
+        return self._use.queues and self._use.kind == zmq.DEALER and self._target.is_name
 
     def _tend(self, now: float) -> float:
         """Connect to where a name leads to by now; return when to call this again (monotonic s)."""
@@ -271,11 +271,11 @@ class Endpoint:
     @limit_explained()
     def _open(self) -> None:
         self._socket = open_socket(self._hub, self.given, self._use)
-        most_bytes = socket_options.message_limit(self._kind, self._use.server, self._use.accept)
+        most_bytes = socket_options.message_limit(self._use.kind, self._use.server, self._use.accept)
         self.multipart = Multipart(self._socket, MAX_FRAMES + 1, most_bytes)
         self._monitor = open_monitor(self._socket, self.given, self._use)
         self.linked = False  # whether a client has a link to its server
-        if self._kind != zmq.PUSH:
+        if self._use.kind != zmq.PUSH:
             self._hub.watch(self._monitor, self)
             self._hub.watch(self._socket, self)
         self._connect()

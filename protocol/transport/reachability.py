@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from penstock.protocol.transport.addresses import host_of, is_local, is_wildcard, on_host, port_of
+from penstock.protocol.transport.links.names import not_found
 
 #: Longest (s) that one connection may take when it is found out whether an address can be reached.
 _PATIENCE_S = 3.0
@@ -54,7 +55,7 @@ def why_unreachable(address: str) -> str:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        return f"this host cannot look {host!r} up ({error}): say `--advertise tcp://ADDRESS:{port}` to the sink"
+        return f"{not_found(host, error)}: say `--advertise tcp://ADDRESS:{port}` to the sink"
     words = "no address"
     for family, kind, protocol, _, target in found:
         with socket.socket(family, kind, protocol) as probe, suppress(OSError):

@@ -42,7 +42,7 @@ class Names:
         try:
             threading.Thread(target=self._find, args=(name,), name="look-up", daemon=True).start()
         except RuntimeError as error:  # no room for one more thread: it is asked again
-            self._end(name, Answer(problem=f"this host cannot look {name!r} up ({error})"))
+            self._end(name, Answer(problem=not_found(name, error)))
 
     def _find(self, name: str) -> None:
         self._end(name, _answer_for(name))
@@ -54,10 +54,15 @@ class Names:
             tell(answer)
 
 
+def not_found(name: str, error: Exception) -> str:
+    """Return what to say of a name that could not be looked up."""
+    return f"this host cannot look {name!r} up ({error})"
+
+
 def _answer_for(name: str) -> Answer:
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: a label of the name is empty or too long
-        return Answer(problem=f"this host cannot look {name!r} up ({error})")
+        return Answer(problem=not_found(name, error))
     hosts = dict.fromkeys(str(each[4][0]) for each in found)
     return Answer(tuple(f"[{host}]" if ":" in host else host for host in hosts))

@@ -67,23 +67,18 @@ class Use:
         """Whether others connect to it."""
         return self.server is None
 
-    def names(self, given: str) -> bool:
+    def connects_by_name(self, given: str) -> bool:
         """Return whether it connects to the address `given` by a name, which can come to stand for another host."""
         return not self.binds and name_in(given) != ""
 
 
-def check_use(owner: Owner, given: str, use: Use) -> None:
-    """Raise SpecError unless a socket may be bound or connected to the address `given`."""
+def open_socket(owner: Owner, given: str, use: Use) -> Any:  # noqa: ANN401 - generic in pyzmq
+    """Return a socket for the address `given`, with a fresh identity. Raises SpecError if it may not be used."""
     check_address(given)
     if use.binds and not owner.keys:
         check_exposure(given, insecure=owner.insecure)
     if use.binds and given.startswith("ipc://"):
         unix_sockets.check_free(given.removeprefix("ipc://"))
-
-
-def open_socket(owner: Owner, given: str, use: Use) -> Any:  # noqa: ANN401 - generic in pyzmq
-    """Return a socket for the address `given`, with a fresh identity."""
-    check_use(owner, given, use)
     made = owner.context.socket(use.kind)
     options = socket_options.options(use.kind, use.server, use.accept) | _security(owner, given, use)
     for option, value in options.items():
@@ -101,7 +96,7 @@ def open_monitor(made: Any, given: str, use: Use) -> Any:  # noqa: ANN401
     if not use.binds:
         events = sum(socket_options.REFUSALS) | socket_options.LINKS
         if use.kind != zmq.PUSH:  # which reads this only when it pushes: each try to connect would fill the queue
-            events |= zmq.EVENT_CONNECTED | (zmq.EVENT_CLOSED if use.names(given) else 0)
+            events |= zmq.EVENT_CONNECTED | (zmq.EVENT_CLOSED if use.connects_by_name(given) else 0)
     return made.get_monitor_socket(events, f"inproc://{uuid.uuid4().hex}")
 
 

@@ -118,7 +118,7 @@ class Target:
         if now < self._move_at:
             return self._move_at
         self.next()
-        self._failed, self._move_at = False, now + self._move_pause_s
+        self._move_at = now + self._move_pause_s
         self._move_pause_s = min(2 * self._move_pause_s, _LONGEST_AGAIN_S)
         return math.inf
 
