@@ -93,27 +93,21 @@ class FileListing(Listing):
         """Return several items, which is cheaper than one after the other."""
         if self.cells is not None:
             return list(map(self.item, indices))
-        return self._together(np.asarray(indices, np.int64))
+        wanted = np.asarray(indices, np.int64)
+        rows = zip(wanted.tolist(), *self._rows(wanted), strict=True)
+        return [Item(index, path.decode(), label) for index, path, label in rows]
 
-    def _together(self, indices: npt.NDArray[np.int64]) -> list[Item]:
-        pages = self.pages
-        if pages is not None and (read := pages.read(indices)) is not None:
-            rows = zip(indices.tolist(), *read, strict=True)
-            return [Item(index, path.decode(), label) for index, path, label in rows]
-        if pages is not None:
-            pages.check_items(indices)
+    def _rows(self, indices: npt.NDArray[np.int64]) -> tuple[list[bytes], list[int]]:
+        """Return the paths and the labels of these items."""
+        if self.pages is not None:
+            if (read := self.pages.read(indices)) is not None:
+                return read
+            self.pages.check_items(indices)
         begins, ends, paths = self.starts[indices], self.starts[indices + 1], self.paths
-        if pages is not None:
-            pages.check_paths(begins, ends)
-        found = [
-            Item(index, bytes(paths[begin:end]).decode(), label)
-            for index, begin, end, label in zip(
-                indices.tolist(), begins.tolist(), ends.tolist(), self.labels[indices].tolist(), strict=True
-            )
-        ]
-        if pages is not None:
-            pages.used(len(found))
-        return found
+        if self.pages is not None:
+            self.pages.check_paths(begins, ends)
+        spans = zip(begins.tolist(), ends.tolist(), strict=True)
+        return [bytes(paths[begin:end]) for begin, end in spans], self.labels[indices].tolist()
 
     def counts(self) -> dict[str, int]:
         """Return how many items each class has."""
