@@ -242,13 +242,10 @@ class SharedStream:
         It never will: what failed meanwhile has moved their claims, or a sink's window came to it after the lease. The
         samples that the others got may show a part of its items alone: then it would not be settled either.
         """
-        destined, lacking = work.destined or {}, False
-        for peer in self._needs.claimants(work.key.ordinal):
-            places = self._needs.lacked(peer, work.key) if peer in self._needs else ()
-            if ranges.intersect(destined.get(peer, ()), places):
-                return False
-            lacking |= bool(places)
-        return lacking
+        coming, lacking = work.destined or {}, self._needs.destined(work.key)
+        return bool(lacking) and not any(
+            ranges.intersect(coming.get(peer, ()), places) for peer, places in lacking.items()
+        )
 
     def _failed(self, settled: Ranges) -> tuple[tuple[Failed, ...], set[int]]:
         known = self.settling.known
