@@ -228,6 +228,10 @@ class Failure(Record, frozen=True):
         cut(self, "reason")
 
 
+#: The stages of a task: each is a field of `Timings`, with `_s` behind.
+STAGES = ("read", "decode", "transform", "send")
+
+
 class Timings(Record, frozen=True):
     """Times of one task on its worker, by stage."""
 

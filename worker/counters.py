@@ -6,11 +6,9 @@ The thread that makes samples writes the numbers; the service's loop reads them.
 from collections.abc import Sequence
 
 from penstock.protocol.messages import Timings
+from penstock.protocol.records import STAGES
 from penstock.protocol.runtime.histogram import Histogram
 from penstock.protocol.wire import Array
-
-#: The stages of a task, by fields of `Timings`.
-STAGES = ("read", "decode", "transform", "send")
 
 
 class Counters:

@@ -1,13 +1,12 @@
 """The names of the ventilator's metrics, and their values from its last snapshot."""
 
+from penstock.protocol.records import STAGES
 from penstock.protocol.runtime.metrics import COMMON, Definition, MetricsPage, add_common
 from penstock.protocol.snapshot import CAUSES, WORDS, Snapshot, StreamRow
 
 #: Ways in which workers are lost: counted from zero, so that the first loss shows as an increase.
 _WAYS = ("left", "unreachable", "silent", "came_back")
 
-#: Stages of a task: fields of `Timings`.
-_STAGES = ("read", "decode", "transform", "send")
 METRICS = (
     *COMMON,
     Definition("penstock_verdict", "gauge", "1 for the word that says what limits the stack, 0 for others", ("word",)),
@@ -105,5 +104,5 @@ def _fill_stream(page: MetricsPage, stream: StreamRow) -> None:
     page.add("penstock_ventilator_tasks_repeated_total", stream.repeated, name)
     page.add("penstock_ventilator_items_given_up", stream.given_up, name)
     page.add("penstock_ventilator_head_of_line_age_seconds", stream.head_s, name)
-    spent = {stage: getattr(stream.spent, f"{stage}_s") for stage in _STAGES}
+    spent = {stage: getattr(stream.spent, f"{stage}_s") for stage in STAGES}
     page.add_each("penstock_ventilator_worker_seconds_total", spent, name)
