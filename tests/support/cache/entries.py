@@ -48,8 +48,14 @@ def put(store: Store, number: int, version: int = 0, group: str = GROUP) -> bool
 
 def get(store: Store, number: int, version: int = 0, group: str = GROUP) -> Pixels | None:
     """Return an entry's pixels, if the store has it."""
-    entry = store.get(group, key_of(number), source_of(number, version))
+    entry = entry_of(store, key_of(number), source_of(number, version), group)
     return None if entry is None else entry.pixels
+
+
+def entry_of(store: Store, key: bytes, source: Source, group: str = GROUP) -> Entry | None:
+    """Return the entry of a key if it is whole and of this source."""
+    found = store.look(group, key, source)
+    return found[1] if isinstance(found, tuple) else None
 
 
 #: Bytes that one of the entries takes.

@@ -64,7 +64,7 @@ class _Group:
 
 
 class Store:
-    """This process's access to the store; `get` and `put` may run on different threads."""
+    """This process's access to the store; `look` and `put` may run on different threads."""
 
     def __init__(self, folder: str, limit_bytes: int, ages: Ages = Ages()) -> None:  # noqa: B008 - immutable
         """Open the store in `folder` (empty: this user's cache folder), which is to hold so much. Raises CacheError."""
@@ -105,11 +105,6 @@ class Store:
         """Return how many bytes this host's store takes, about."""
         with self._lock:
             return self._budget.used_bytes()
-
-    def get(self, group: str, key: bytes, source: Source) -> Entry | None:
-        """Return the entry of a key if it is whole and of this source."""
-        found = self.look(group, key, source)
-        return found[1] if isinstance(found, tuple) else None
 
     def look(self, group: str, key: bytes, source: Source) -> tuple[Place, Entry] | bool:
         """Return the entry of a key and where it lies if it is whole and of this source, else if there is another one.

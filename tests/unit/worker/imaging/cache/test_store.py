@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.cache import entries
-from support.cache.entries import GROUP, VERSIONS, get, key_of, pixels_of, put, source_of
+from support.cache.entries import GROUP, VERSIONS, entry_of, get, key_of, pixels_of, put, source_of
 
 from penstock.protocol.storage.cache_folder import CacheError
 from penstock.worker.imaging.cache.entry import HEADER_BYTES, Entry, Source
@@ -46,7 +46,7 @@ def test_what_is_put_comes_back_in_another_process_too(store: Store, tmp_path: P
     """Pixels, shape and the seconds that they took; a second store on the same folder is what another process has."""
     assert get(store, 1) is None
     assert put(store, 1)
-    entry = Store(str(tmp_path / "cache"), LIMIT).get(GROUP, key_of(1), source_of(1))
+    entry = entry_of(Store(str(tmp_path / "cache"), LIMIT), key_of(1), source_of(1))
     assert entry is not None
     assert np.array_equal(pixels_of(1), entry.pixels)
     assert 0.25 == entry.made_s
@@ -74,7 +74,7 @@ def test_entries_that_are_put_together_come_back_one_by_one(store: Store) -> Non
     assert put(store, 98)
     for opened in (store, reopened(store)):
         for key, identity, entry in entries:
-            found = opened.get(GROUP, key, identity)
+            found = entry_of(opened, key, identity)
             assert found is not None
             assert (entry.made_s, entry.width) == (found.made_s, found.width)
             assert np.array_equal(entry.pixels, found.pixels)
@@ -102,9 +102,9 @@ def test_an_entry_is_found_by_its_identity_or_its_digest_and_by_nothing_that_is_
     assert put(store, 1)
     assert store.put(GROUP, key_of(2), bare, Entry(pixels_of(2), 0.5))
     for source in (Source(both.identity), Source(digest=both.digest), Source(b"other", both.digest)):
-        assert store.get(GROUP, key_of(1), source) is not None
+        assert entry_of(store, key_of(1), source) is not None
     for number, source in ((1, bare), (1, Source(both.identity[:-1], b"other")), (2, bare), (2, both)):
-        assert store.get(GROUP, key_of(number), source) is None
+        assert entry_of(store, key_of(number), source) is None
         assert store.look(GROUP, key_of(number), source) is True
     assert store.look(GROUP, key_of(3), both) is False
 
@@ -119,8 +119,8 @@ def test_an_entry_may_get_another_source(store: Store) -> None:
         assert isinstance(found, tuple)
         place, entry = found
         opened.renew(GROUP, key_of(1), place, fresh, entry)
-        assert store.get(GROUP, key_of(1), Source(source_of(1).identity)) is None
-        again = store.get(GROUP, key_of(1), Source(fresh.identity))
+        assert entry_of(store, key_of(1), Source(source_of(1).identity)) is None
+        again = entry_of(store, key_of(1), Source(fresh.identity))
         assert again is not None
         assert (0.25, True) == (again.made_s, np.array_equal(pixels_of(1), again.pixels))
         assert get(store, 2) is not None
