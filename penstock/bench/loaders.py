@@ -7,7 +7,6 @@ around it: processes or threads, and how samples are collected. Neither keeps an
 import copy
 import importlib
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -144,16 +143,25 @@ def _torch(items: Items, workers: int) -> Callable[[int], Iterator[int]]:
 
 
 def _tf_data(items: Items, threads: int) -> Callable[[int], Iterator[int]]:
-    """Return epochs of a dataset that calls the kernel in so many threads, each with a kernel of its own."""
+    """Return epochs of a dataset that calls the kernel in so many threads, each call with a kernel that no other has.
+
+    Not by `threading.local`: to Python, a thread of TensorFlow's is another one at each call, so that every item would
+    list the folder again and open a kernel.
+    """
     import tensorflow as tf  # noqa: PLC0415 - takes seconds, and only this needs it
 
-    own = threading.local()
+    idle: list[Items] = []
     probe = items[0]
 
     def make(index: Any) -> Any:  # noqa: ANN401 - a tensor's number
-        if not hasattr(own, "items"):
-            own.items = copy.copy(items)
-        return own.items[int(index)]
+        try:
+            own = idle.pop()
+        except IndexError:
+            own = copy.copy(items)
+        try:
+            return own[int(index)]
+        finally:
+            idle.append(own)
 
     def fields(index: Any) -> Any:  # noqa: ANN401 - a tensor
         made = tf.numpy_function(make, [index], [array.dtype for array in probe])

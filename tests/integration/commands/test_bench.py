@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from support.streams import make_images, make_stream, until
+
+from penstock.bench.loaders import Items, open_loader, open_spec
+from penstock.protocol.wire import Array
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
@@ -128,6 +132,23 @@ def test_a_run_that_fails_ends_the_benchmark_in_words(tmp_path: Path) -> None:
     spec.write_text("\n".join(lines), encoding="utf-8")
     check(tmp_path, bench(tmp_path, str(spec), "--train", "--workers", "0", "--rounds", "1", "--batches", "2"), 2)
     assert "has no classes to learn" in (tmp_path / "said").read_text()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_tf_data_opens_one_kernel_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """Not one an item: what tf.data is compared with would list the folder for each image, which we do once."""
+    spec = open_spec(str(make_images(tmp_path / "photos", each=40, size=64)))
+    opened: list[Items] = []
+    open_kernel = Items._open
+
+    def count(items: Items) -> Callable[[int], list[Array]]:
+        opened.append(items)
+        return open_kernel(items)
+
+    monkeypatch.setattr(Items, "_open", count)
+    source = open_loader("tfdata", spec, {}, threads)
+    assert [32, 32, 16] * 2 == list(islice(source, 2 * source.batches))
+    assert 1 <= len(opened) - 1 <= threads, "one is that of the first item, whose shapes are looked at"
 
 
 def test_a_folder_is_read_by_tf_data_too(tmp_path: Path) -> None:
