@@ -61,6 +61,14 @@ class Maker(ABC):
         What lies outside of them does not matter to `write`. None if it is the whole image. Raises ItemError.
         """
 
+    def place(self, row: int) -> Pixels | None:
+        """Return where an image may be made that is itself the sample of row `row`; None if samples are made of images.
+
+        `write` then leaves it as it is, until `finish`.
+        """
+        del row
+        return None
+
     @abstractmethod
     def write(self, pixels: Pixels, offset: int, epoch: int, item: int, row: int) -> list[int]:
         """Make the samples of item number `offset` of the task, from row `row` of `out` on.
@@ -159,6 +167,8 @@ class FramedSamples(Maker):
         #: Where samples are made before the steps: in their place, unless the steps change their size.
         self._framed: Sequence[Pixels] = ()
         self._room: Pixels = np.empty(0, np.uint8)
+        #: What `place` returned last.
+        self._placed: Pixels | None = None
         self._programs: dict[int, Program] = {}
 
     def begin(self, epoch: int, items: Int64s, out: Sequence[Pixels]) -> None:
@@ -169,17 +179,26 @@ class FramedSamples(Maker):
         self._augmenter.begin(draws[..., cut:].reshape(len(items) * self._patches, changed))
         self._draws = draws[..., :cut]
         self._programs.clear()
+        self._placed = None
         self._framed = self._room_before_steps(len(out), len(out[0])) if self._resized_by_steps else out
 
     def sources(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
         """Return what the cutter needs."""
         return self._cutter.sources(image, epoch, item, self._draws[offset])
 
+    def place(self, row: int) -> Pixels | None:
+        """Return the row itself if nothing cuts or moves images."""
+        alone = self._whole and self._patches == 1 and len(self._framed) == 1
+        self._placed = self._framed[0][row] if alone and not self._augmenter.moves else None
+        return self._placed
+
     def write(self, pixels: Pixels, offset: int, epoch: int, item: int, row: int) -> list[int]:
         """Cut and move each patch."""
         manipulations, first = [], offset * self._patches
         for sample in range(first, first + self._patches) if self._steps else ():
             self._programs[sample] = self._steps.program(sample, self._shape[:2])
+        if pixels is self._placed:
+            return [0]
         for index, (cut, manipulation) in enumerate(self._cutter.cuts(pixels, epoch, item, self._draws[offset])):
             patch, image = divmod(index, len(self._framed))
             self._augmenter.write(cut, first + patch, self._framed[image][row + patch])

@@ -180,7 +180,16 @@ class Pipeline:
 
     def _make_each(self, work: "_Work") -> "_Made":
         """Decode, cut and move the samples of one item after the other, filling the room from the front."""
-        made, place, loaded = _Made([], [], []), 0, work.loaded
+        made = _Made([], [], [])
+        try:
+            self._make_items(work, made)
+        finally:  # while the images lie where they were made
+            if self._cache:
+                self._cache.keep()
+        return made
+
+    def _make_items(self, work: "_Work", made: "_Made") -> None:
+        place, loaded = 0, work.loaded
         for offset in range(len(loaded.items)):
             manipulations = self._write_cached(work, offset, place, made) if self._cache else None
             if manipulations is None:
@@ -196,9 +205,6 @@ class Pipeline:
             made.offsets.append(offset)
             made.manipulations += manipulations
             place += self._patches
-        if self._cache:
-            self._cache.keep()
-        return made
 
     def _write(self, maker: Maker, pixels: Pixels, work: "_Work", offset: int, place: int) -> list[int]:
         """Make the samples of one image and its targets; return the manipulation of each. Raises ItemError."""
@@ -220,10 +226,12 @@ class Pipeline:
         known = work.loaded.known[offset] if work.loaded.known else None
         try:
             sources = partial(self._rest.sources, offset=offset, epoch=work.task.epoch, item=int(work.keys[offset]))
-            pixels = self._cache.pixels(work.loaded.paths[offset], content, known, sources)
+            name, room = work.loaded.paths[offset], self._rest.place(place)
+            pixels = self._cache.pixels(name, content, known, sources, room)
             made.decode_s += perf_counter() - start
             return None if pixels is None else self._write(self._rest, pixels, work, offset, place)
         except ItemError:
+            self._cache.keep()  # another item's sample may take the place where the image lies
             return None
 
     def _content(self, work: "_Work", offset: int) -> "Content":

@@ -53,7 +53,8 @@ class Augmenter:
         self._height, self._width, _ = shape
         self._sampling = sampling(settings, self._height, self._width, exact=True)
         self._warps = settings.warps
-        self._moves = settings.warps or settings.horizontal_flip or settings.vertical_flip
+        #: Whether a sample's pixels may lie elsewhere than in its image.
+        self.moves = settings.warps or settings.horizontal_flip or settings.vertical_flip
         #: Uniforms that each sample takes.
         self.columns = columns(settings)
         self._chunk = max(1, _POINTS // (self._height * self._width))
@@ -102,7 +103,7 @@ class Augmenter:
 
     def write_all(self, pixels: Pixels, out: Pixels) -> None:
         """Do `write` for all samples of the task: `pixels` and `out` are (samples, height, width, channels)."""
-        if not self._moves:
+        if not self.moves:
             np.copyto(out, pixels)
         elif self._places is not None and self._chunk > 1:
             for start in range(0, len(pixels), self._chunk):

@@ -127,24 +127,30 @@ class ImageCache:
         return None
 
     def pixels(
-        self, name: str, content: bytes, known: Known | None, windows: Callable[[Size], Sequence[Window] | None]
+        self,
+        name: str,
+        content: bytes,
+        known: Known | None,
+        windows: Callable[[Size], Sequence[Window] | None],
+        place: Pixels | None = None,
     ) -> Pixels | None:
         """Return an item's image: the one that `find` found, or made from its bytes, and kept.
 
         `windows` returns the parts of an image of some size that count, None for all of it; elsewhere the pixels may be
-        anything. None if images like this one are not kept: see `Prefix.make`. Raises ItemError.
+        anything. An image that is made may lie in `place` then, where it must stay until `keep`. None if images like
+        this one are not kept: see `Prefix.make`. Raises ItemError.
         """
-        image = self._image(name, content, known)
+        image = self._image(name, content, known, place)
         if not isinstance(image, Planes):
             return image
         parts = windows((image.height, image.width))
         return self._painter.pixels(image, [*map(Box.of, parts)] if parts else None)
 
-    def _image(self, name: str, content: bytes, known: Known | None) -> Image | None:
+    def _image(self, name: str, content: bytes, known: Known | None, place: Pixels | None) -> Image | None:
         if known is None:
             source = Source(hashlib.blake2b(content, digest_size=IDENTITY_BYTES).digest())
             found = self._find(name, source)
-            return self._make(name, content, lambda: source) if isinstance(found, bool) else found[0]
+            return self._make(name, content, lambda: source, place) if isinstance(found, bool) else found[0]
         if known.image is not None:
             return cast("Image", known.image)
         if self._by_digest or name in self._doubted:
@@ -152,11 +158,12 @@ class ImageCache:
             source = self._source(content, known)
             found = self._find(name, Source(digest=source.digest))
             if not isinstance(found, bool):
-                image, place, entry = found
+                image, where, entry = found
                 if source.identity and not self._by_digest:  # the next epoch need not read the file
-                    self._store.renew(self.group, self._key(name), place, source, entry)
+                    self._store.renew(self.group, self._key(name), where, source, entry)
                 return image
-        return self._make(name, content, partial(self._source, content, known) if known.identity is not None else None)
+        told = partial(self._source, content, known) if known.identity is not None else None
+        return self._make(name, content, told, place)
 
     def _source(self, content: bytes, known: Known) -> Source:
         """Return what tells the bytes of a file that was read."""
@@ -179,13 +186,15 @@ class ImageCache:
         pixels = entry.pixels
         return Planes(pixels, height_of(len(pixels)), entry.width) if entry.width else pixels, place, entry
 
-    def _make(self, name: str, content: bytes, source: Callable[[], Source] | None) -> Image | None:
+    def _make(
+        self, name: str, content: bytes, source: Callable[[], Source] | None, place: Pixels | None
+    ) -> Image | None:
         """Return an image that is made now, and hold it to be kept, unless it has no source.
 
         What can wait is left to `keep`: Python takes several times as long after each decoding as many times in a row.
         """
         began = perf_counter()
-        image = self._prefix.make(content)
+        image = self._prefix.make(content, place)
         if image is None:
             return None
         made_s = perf_counter() - began

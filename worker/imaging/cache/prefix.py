@@ -170,11 +170,11 @@ class Prefix:
         told["steps"] = [step.model_dump(mode="json") for step in transform.all_steps[: self.steps]]
         return told
 
-    def make(self, content: bytes) -> Pixels | Planes | None:
+    def make(self, content: bytes, place: Pixels | None = None) -> Pixels | Planes | None:
         """Return what a file's bytes become; None if that takes more work than its samples do without a cache.
 
         That is so for large JPEGs of which other parts are decoded in every epoch. Unless it `lasts`, the pixels stay
-        valid until the next call. Raises ItemError.
+        valid until the next call. A resized image is made in `place`, if that has its shape. Raises ItemError.
         """
         if self._planes is not None and not (self._oriented and jpeg_orientation(content) != 1):
             planes = self._planes.decode(content)
@@ -183,7 +183,7 @@ class Prefix:
         image = self._decoder.size(content) if self._in_parts else None
         if image is None:
             pixels = self._decoder.decode(content, self._least)
-            return self._finish(pixels, self._program((pixels.shape[0], pixels.shape[1])))
+            return self._finish(pixels, self._program((pixels.shape[0], pixels.shape[1])), place)
         program = self._program(image)
         if self._cutter is not None:
             windows = self._cutter.sources(image, 0, 0, _NO_DRAWS.reshape(1, 0))
@@ -199,7 +199,7 @@ class Prefix:
     def _program(self, image: Size) -> Program | None:
         return _program(self._transform, self.steps, image) if self.steps else None
 
-    def _finish(self, pixels: Pixels, program: Program | None) -> Pixels:
+    def _finish(self, pixels: Pixels, program: Program | None, place: Pixels | None = None) -> Pixels:
         if program is not None:
             return program.run(pixels)
         if self._cutter is not None:
@@ -208,6 +208,7 @@ class Prefix:
         size = self._transform.resize
         if size is None:
             return pixels
-        out = np.empty((size.height, size.width, pixels.shape[2]), np.uint8)
+        shape = size.height, size.width, pixels.shape[2]
+        out = place if place is not None and place.shape == shape else np.empty(shape, np.uint8)
         resize(pixels, size, out)
         return out
