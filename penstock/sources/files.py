@@ -108,7 +108,7 @@ def _find_or_read_once(
     descriptor = open_named(root, path, allow_outside=allow_outside)
     try:
         identity = _identity(descriptor)
-        size = checked_size(descriptor, limit_bytes, span)
+        size = _checked(descriptor, identity[1], limit_bytes, span)
         if (found := find(identity)) is not None:
             return found
         content = _content(descriptor, size)
@@ -132,7 +132,10 @@ def _identity(descriptor: int) -> FileIdentity:
 
 def checked_size(descriptor: int, limit_bytes: int, span: Span) -> int:
     """Return how many bytes are to be read from where the descriptor stands now. Raises ItemError."""
-    size = os.fstat(descriptor).st_size
+    return _checked(descriptor, os.fstat(descriptor).st_size, limit_bytes, span)
+
+
+def _checked(descriptor: int, size: int, limit_bytes: int, span: Span) -> int:
     if span is not None:
         size = _size_of_part(descriptor, size, *span)
     elif size == 0:

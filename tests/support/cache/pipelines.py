@@ -18,6 +18,14 @@ TRANSFORMS: dict[str, tuple[dict[str, Any], int]] = {
     "resized": (RESIZED, 1),
     "resized_gray": (RESIZED | {"color": "gray", "augment": {"horizontal_flip": True, "rotation_range": 20.0}}, 1),
     "resized_cover": ({"resize": {"height": 24, "width": 32, "filter": "area", "fit": "cover"}}, 1),
+    "resized_levels": (
+        {
+            "resize": {"height": 24, "width": 32, "filter": "area"},
+            "augment": {"channel_shift_range": 40.0, "brightness_range": [0.5, 1.5]},
+            "steps": [{"op": "flip"}, INVERTED],
+        },
+        1,
+    ),
     "resized_dct": ({"resize": {"height": 24, "width": 32, "dct_scaling": True}}, 1),
     "resized_cut": (RESIZED | {"patch": {"kind": "random", "height": 20, "width": 24}}, 3),
     "resized_too_small": (RESIZED | {"patch": {"kind": "center", "height": 40, "width": 40, "too_small": "pad"}}, 1),

@@ -18,7 +18,8 @@ KEY_BYTES, IDENTITY_BYTES, DIGEST_BYTES = 20, 32, 16
 FORMAT = "PENSTKC3"
 _MAGIC = FORMAT.encode()
 #: Key, identity, digest, height, width, channels, `Entry.width`, microseconds that the image took to make.
-_FIELDS = struct.Struct(f"<{KEY_BYTES}s{IDENTITY_BYTES}s{DIGEST_BYTES}sIIIIQ")
+#: Zeros follow, up to the header's end.
+_FIELDS = struct.Struct(f"<{KEY_BYTES}s{IDENTITY_BYTES}s{DIGEST_BYTES}sIIIIQ12x")
 _CHECKSUM_BYTES = 16
 _CHECKED_FROM = len(_MAGIC) + _CHECKSUM_BYTES
 #: Bytes before the pixels; a multiple of 64 keeps them aligned.
@@ -57,8 +58,7 @@ def pack(key: bytes, source: Source, entry: Entry) -> tuple[bytes, Pixels]:
     """Return an entry's header and its pixels, one-dimensional, as they are written one after the other."""
     pixels = np.ascontiguousarray(entry.pixels)
     made_us = int(entry.made_s * 1e6)
-    fields = _FIELDS.pack(key, source.identity, source.digest, *pixels.shape, entry.width, made_us)
-    checked = fields.ljust(HEADER_BYTES - _CHECKED_FROM, b"\0")
+    checked = _FIELDS.pack(key, source.identity, source.digest, *pixels.shape, entry.width, made_us)
     flat = pixels.reshape(-1)
     digest = xxhash.xxh3_128(checked)
     digest.update(flat.data)

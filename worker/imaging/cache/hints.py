@@ -13,6 +13,9 @@ from dataclasses import dataclass
 #: Tag of the key, segment, and offset and length in units.
 _SLOT = struct.Struct("<IIII")
 _SLOTS = 8
+#: Of a key: its tag, and the number that chooses its bucket.
+_PARTS = struct.Struct("<II")
+_TAG_BYTES = 4
 _BUCKET = struct.Struct("<" + 4 * _SLOTS * "I")
 _BUCKET_BYTES = _BUCKET.size
 #: Offsets and lengths are multiples of this many bytes.
@@ -63,11 +66,12 @@ class Hints:
 
     def find(self, key: bytes) -> list[Place]:
         """Return where the entry of a key may lie: mostly one place, or none. Raises OSError."""
-        tag, number = _parts(key)
+        tag, number = _PARTS.unpack_from(key)
         places = []
         for descriptor, buckets in self._tables:
-            slots = _bucket(descriptor, number % buckets)
-            if tag in slots[::4]:
+            content = os.pread(descriptor, _BUCKET_BYTES, number % buckets * _BUCKET_BYTES)
+            if key[:_TAG_BYTES] in content:  # mostly it is not, or it is the tag
+                slots = _slots(content)
                 for at in range(0, len(slots), 4):
                     found, segment, offset, length = slots[at : at + 4]
                     if found == tag and length:
@@ -76,27 +80,22 @@ class Hints:
 
     def set(self, key: bytes, place: Place) -> None:
         """Note where the entry of a key lies, in place of an older one; in a full bucket, of any. Raises OSError."""
-        tag, number = _parts(key)
+        tag, number = _PARTS.unpack_from(key)
         descriptor, buckets = self._tables[0]
-        slots = _bucket(descriptor, number % buckets)
+        start = number % buckets * _BUCKET_BYTES
+        slots = _slots(os.pread(descriptor, _BUCKET_BYTES, start))
         tags, lengths = slots[::4], slots[3::4]
         if tag in tags and lengths[tags.index(tag)]:
             choice = tags.index(tag)
         else:
             choice = lengths.index(0) if 0 in lengths else tag % _SLOTS
         content = _SLOT.pack(tag, place.segment, place.offset // UNIT_BYTES, place.length // UNIT_BYTES)
-        os.pwrite(descriptor, content, number % buckets * _BUCKET_BYTES + choice * _SLOT.size)
+        os.pwrite(descriptor, content, start + choice * _SLOT.size)
 
 
-def _bucket(descriptor: int, number: int) -> tuple[int, ...]:
+def _slots(content: bytes) -> tuple[int, ...]:
     """Return a bucket's slots, one after the other; what was never written is 0."""
-    content = os.pread(descriptor, _BUCKET_BYTES, number * _BUCKET_BYTES)
     return _BUCKET.unpack(content if len(content) == _BUCKET_BYTES else content.ljust(_BUCKET_BYTES, b"\0"))
-
-
-def _parts(key: bytes) -> tuple[int, int]:
-    """Return a key's tag, and the number that chooses its bucket."""
-    return int.from_bytes(key[:4], "little"), int.from_bytes(key[4:8], "little")
 
 
 def _bits_of(name: str) -> int:

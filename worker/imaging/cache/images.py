@@ -209,12 +209,11 @@ class ImageCache:
 
     def keep(self) -> None:
         """Put what was made, and not put yet, into the store: many images by one call take less time each."""
-        size, misses = self._held_bytes, self._misses
-        held = [
-            (self._key(name), source(), Entry(pixels, made_s, width))
-            for name, source, pixels, made_s, width in self._held
-        ]
+        waiting, size, misses = self._held, self._held_bytes, self._misses
         self._held, self._held_bytes, self._misses = [], 0, 0
+        held = [
+            (self._key(name), source(), Entry(pixels, made_s, width)) for name, source, pixels, made_s, width in waiting
+        ]
         if misses:
             self._counts.missed(misses)
         if self._prefix.lasts:

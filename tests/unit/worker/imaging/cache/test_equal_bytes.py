@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,13 @@ from support.cache.pipelines import TRANSFORMS, cache_in, cached_plan, facts
 from support.images import encode, picture, write_images
 from support.imaging.pipelines import RESIZED, make_task
 
+from penstock.protocol.errors import ItemError
+from penstock.worker.imaging.cache.entry import Entry, Pixels, Source
+from penstock.worker.imaging.makers import FramedSamples
 from penstock.worker.imaging.pipeline import Pipeline
+
+Entries = Sequence[tuple[bytes, Source, Entry]]
+Put = Callable[[str, Entries], bool]
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +169,48 @@ def test_rows_of_arrays_pass_by_the_cache(tmp_path: Path, photos: Path) -> None:
     loaded = replace(plain.read(make_task(["lossless.png"])), contents=[np.asarray(picture(5))], paths=["row"])
     assert facts(plain.make(task, loaded)) == facts(cached.make(task, loaded))
     assert (0, 0) == (cache.counts.hits, cache.counts.misses)
+
+
+def test_an_image_whose_sample_fails_is_kept_before_another_takes_its_place(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lay where its sample would have been, and where the next item's sample lies then."""
+    plan, roots, names = cached_plan(TRANSFORMS["resized_levels"][0]), {"photos": photos}, ["lossless.png", "large.jpg"]
+    expected = facts(Pipeline(plan, roots).run(make_task(names, 1)))
+    cache, write = cache_in(tmp_path), FramedSamples.write
+
+    def failing(self: FramedSamples, pixels: Pixels, offset: int, *places: int) -> list[int]:
+        if not offset:
+            raise ItemError("no")
+        return write(self, pixels, offset, *places)
+
+    pipeline = Pipeline(plan, roots, cache=cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(FramedSamples, "write", failing)
+        assert [(0, "transform", "no")] == facts(pipeline.run(make_task(names)))[1]
+    assert expected == facts(pipeline.run(make_task(names, 1)))
+    assert (2, 2) == (cache.counts.hits, cache.counts.misses)
+
+
+def test_an_image_that_is_its_sample_is_made_there(photos: Path, tmp_path: Path) -> None:
+    """Nothing is copied where nothing cuts or moves it; elsewhere it has memory of its own."""
+    placed = dict[str, bool]()
+    for name in ("resized_cover", "resized_levels", "resized_cut", "resized_gray"):
+        transform, patches = TRANSFORMS[name]
+        cache, plan = cache_in(tmp_path), cached_plan(transform, patches)
+        pipeline = Pipeline(plan, {"photos": photos}, cache=cache)
+        room, put_all = np.empty(pipeline.room_bytes(1), np.uint8), cache.store.put_all
+        found = list[Pixels]()
+
+        def put(group: str, entries: Entries, found: list[Pixels] = found, put_all: Put = put_all) -> bool:
+            found.extend(entry.pixels for _, _, entry in entries)
+            return put_all(group, entries)
+
+        cache.store.put_all = put  # type: ignore[method-assign]
+        task = make_task(["large.jpg"])
+        pipeline.make(task, pipeline.read(task), room)
+        placed[name] = np.shares_memory(found[0], room)
+    assert {"resized_cover": True, "resized_levels": True, "resized_cut": False, "resized_gray": False} == placed
 
 
 def test_a_tasks_images_are_written_by_one_call(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
