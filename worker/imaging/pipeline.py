@@ -182,29 +182,28 @@ class Pipeline:
         """Decode, cut and move the samples of one item after the other, filling the room from the front."""
         made = _Made([], [], [])
         try:
-            self._make_items(work, made)
+            for offset in range(len(work.loaded.items)):
+                self._make_one(work, offset, made)
         finally:  # while the images lie where they were made
             if self._cache:
                 self._cache.keep()
         return made
 
-    def _make_items(self, work: "_Work", made: "_Made") -> None:
-        place, loaded = 0, work.loaded
-        for offset in range(len(loaded.items)):
-            manipulations = self._write_cached(work, offset, place, made) if self._cache else None
-            if manipulations is None:
-                content = self._content(work, offset)
-                kind: FailureKind = "read" if isinstance(content, ItemError) else "decode"
-                try:
-                    pixels = self._decode(content, work.task.epoch, int(work.keys[offset]), offset, made)
-                    kind = "transform"
-                    manipulations = self._write(self._maker, pixels, work, offset, place)
-                except ItemError as error:
-                    made.failures.append(_failure(work.task, loaded, offset, error, kind))
-                    continue  # the next item's samples take the place of what this one may have written
-            made.offsets.append(offset)
-            made.manipulations += manipulations
-            place += self._patches
+    def _make_one(self, work: "_Work", offset: int, made: "_Made") -> None:
+        place = len(made.offsets) * self._patches
+        manipulations = self._write_cached(work, offset, place, made) if self._cache else None
+        if manipulations is None:
+            content = self._content(work, offset)
+            kind: FailureKind = "read" if isinstance(content, ItemError) else "decode"
+            try:
+                pixels = self._decode(content, work.task.epoch, int(work.keys[offset]), offset, made)
+                kind = "transform"
+                manipulations = self._write(self._maker, pixels, work, offset, place)
+            except ItemError as error:
+                made.failures.append(_failure(work.task, work.loaded, offset, error, kind))
+                return  # the next item's samples take the place of what this one may have written
+        made.offsets.append(offset)
+        made.manipulations += manipulations
 
     def _write(self, maker: Maker, pixels: Pixels, work: "_Work", offset: int, place: int) -> list[int]:
         """Make the samples of one image and its targets; return the manipulation of each. Raises ItemError."""
