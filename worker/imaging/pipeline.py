@@ -219,14 +219,13 @@ class Pipeline:
 
         So an item fails with the same words, and at the same stage, whether there is a cache or not.
         """
-        content, start = work.loaded.contents[offset], perf_counter()
+        content, name, start = work.loaded.contents[offset], work.loaded.paths[offset], perf_counter()
         if self._cache is None or not isinstance(content, bytes):
             return None
         known = work.loaded.known[offset] if work.loaded.known else None
         try:
             sources = partial(self._rest.sources, offset=offset, epoch=work.task.epoch, item=int(work.keys[offset]))
-            name, room = work.loaded.paths[offset], self._rest.place(place)
-            pixels = self._cache.pixels(name, content, known, sources, room)
+            pixels = self._cache.pixels(name, content, known, sources, self._rest.place(place))
             made.decode_s += perf_counter() - start
             return None if pixels is None else self._write(self._rest, pixels, work, offset, place)
         except ItemError:
