@@ -27,6 +27,8 @@ import numpy.typing as npt
 from penstock.protocol.records import Reference
 from penstock.protocol.transport.memory import file_locks
 
+#: Until the interpreter ends and clears this module's names, this one first: what is left then, the kernel closes.
+_ALIVE = True
 #: The token, then `generation`, `released` and whether the owner heeds holds, as native 64-bit words; samples start at
 #: the next cache line.
 _TOKEN_BYTES, _WORDS, _DATA = 16, 3, 64
@@ -101,7 +103,7 @@ class Segment:
 
     def __del__(self) -> None:
         """Close the descriptor; the mapping goes with the last array over it."""
-        if self._locks is not None:
+        if _ALIVE and self._locks is not None:
             os.close(self._locks)
 
     @classmethod
@@ -244,7 +246,7 @@ class Loan:
 
     def __del__(self) -> None:
         """Let the owner write into it again, if it was ours to keep; a forked process's copy was not."""
-        if self._pid != os.getpid():
+        if not _ALIVE or self._pid != os.getpid():
             return
         if self._releases:
             self.segment.released = self.generation

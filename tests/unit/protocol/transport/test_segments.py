@@ -174,6 +174,24 @@ def test_a_reader_cannot_write() -> None:
         reader.generation = 5
 
 
+def test_a_program_that_ends_with_samples_in_hand_ends_in_silence() -> None:
+    """Although the interpreter clears our module before they go: here, as JAX makes it do, by keeping modules."""
+    program = """
+import codecs
+from penstock.protocol.transport import segments
+
+class Search:
+    kept = codecs, segments
+    def __call__(self, name):
+        return None
+
+codecs.register(Search())
+codecs.loan = segments.Loan(segments.Segment.create(100), 0, releases=True)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (0, "") == (ended.returncode, ended.stderr)
+
+
 def test_what_a_killed_owner_wrote_can_be_read_and_nothing_of_it_stays_behind() -> None:
     """Kill -9 of a worker: its samples stay with the sink until that is done with them, and then are gone."""
     sink, before = Attachments(releases=True), open_segments()
