@@ -123,6 +123,8 @@ class Known:
     identity: FileIdentity | None = None
     #: When it had that identity, before it was read (seconds since 1970, by this host's clock).
     asked_at: float = 0.0
+    #: Digest of the content, if it was taken when it was read.
+    digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,12 +54,19 @@ class FileReader:
         except ItemError as error:
             return [error] * len(spans)
 
-    def find_or_read(self, task: Task, find: Callable[[str, FileIdentity], object]) -> Loaded:
-        """Return each item's image if `find` has it for the item's name and its file's identity, else its bytes."""
-        found = [self._find_or_read(item, find) for item in task.items]
+    def find_or_read(
+        self, task: Task, find: Callable[[str, FileIdentity], object], digest: Callable[[bytes], bytes]
+    ) -> Loaded:
+        """Return each item's image if `find` has it for the item's name and its file's identity, else its bytes.
+
+        `digest` is asked for the digest of what is read; it may be empty.
+        """
+        found = [self._find_or_read(item, find, digest) for item in task.items]
         return replace(loaded(task, [content for content, _ in found]), known=[known for _, known in found])
 
-    def _find_or_read(self, item: Item, find: Callable[[str, FileIdentity], object]) -> tuple[bytes | ItemError, Known]:
+    def _find_or_read(
+        self, item: Item, find: Callable[[str, FileIdentity], object], digest: Callable[[bytes], bytes]
+    ) -> tuple[bytes | ItemError, Known]:
         asked_at = time.time()
         try:
             found = find_or_read(
@@ -73,7 +80,8 @@ class FileReader:
         except ItemError as error:
             return error, Known()
         if isinstance(found, tuple):
-            return found[0], Known(identity=found[1], asked_at=asked_at)
+            content, identity = found
+            return content, Known(identity=identity, asked_at=asked_at, digest=digest(content))
         return b"", Known(image=found)
 
     def content(self, item: Item) -> bytes | ItemError:

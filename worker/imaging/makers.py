@@ -62,7 +62,7 @@ class Maker(ABC):
         """
 
     def place(self, row: int) -> Pixels | None:
-        """Return where an image may be made that is itself the sample of row `row`; None if samples are made of images.
+        """Return where the image, or the cut of it, may be made that is the sample of row `row`; None if it is no such.
 
         `write` then leaves it as it is, until `finish`.
         """
@@ -163,6 +163,9 @@ class FramedSamples(Maker):
         self._augmenter = Augmenter(transform.augment, self._shape)
         #: Whether a sample is the whole image, at most resized.
         self._whole = transform.patch is None and not self._cutter.columns
+        #: Whether it is that, or the centre of it, and may be made before the others of its item: there are none.
+        centred = transform.patch is not None and transform.patch.kind == "center" and not self._cutter.columns
+        self._alone = (self._whole or centred) and plan.settings.patches == 1 and not self._augmenter.moves
         self._draws: Float64s = np.empty((0, 0, 0))
         #: Where samples are made before the steps: in their place, unless the steps change their size.
         self._framed: Sequence[Pixels] = ()
@@ -187,9 +190,8 @@ class FramedSamples(Maker):
         return self._cutter.sources(image, epoch, item, self._draws[offset])
 
     def place(self, row: int) -> Pixels | None:
-        """Return the row itself if nothing cuts or moves images."""
-        alone = self._whole and self._patches == 1 and len(self._framed) == 1
-        self._placed = self._framed[0][row] if alone and not self._augmenter.moves else None
+        """Return the row itself if nothing moves images, or cuts other parts of them in each epoch."""
+        self._placed = self._framed[0][row] if self._alone and len(self._framed) == 1 else None
         return self._placed
 
     def write(self, pixels: Pixels, offset: int, epoch: int, item: int, row: int) -> list[int]:

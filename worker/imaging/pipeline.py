@@ -111,7 +111,7 @@ class Pipeline:
     def read(self, task: messages.Task) -> Loaded:
         """Return what each item contains, or why it cannot be had."""
         if self._cache is not None and isinstance(self.reader, FileReader):
-            loaded = self.reader.find_or_read(task, self._cache.find)
+            loaded = self.reader.find_or_read(task, self._cache.find, self._cache.digest)
         else:
             loaded = self.reader.read(task)
         return self._targets.read(task, loaded, self.reader) if self._targets else loaded

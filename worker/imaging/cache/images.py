@@ -37,6 +37,8 @@ Image = Pixels | Planes
 _IDENTITY = struct.Struct("<QQqq")
 #: Images that are put into the store together, at most: a call of the kernel's takes 1024 pieces.
 _MOST_HELD = 256
+#: The digest of files from here on (bytes) is taken when they are read; of others, when there is time for many.
+_LARGE_BYTES = 262_144
 #: Keys that are remembered, and names of items of which another version is kept.
 _KEYS, _NAMES = 1024, 65_536
 
@@ -126,6 +128,10 @@ class ImageCache:
             self._doubted.add(name)
         return None
 
+    def digest(self, content: bytes) -> bytes:
+        """Return the digest of a file that was just read, if it is to be taken now: while its bytes are at hand."""
+        return digest_of(content) if len(content) > _LARGE_BYTES else b""
+
     def pixels(
         self,
         name: str,
@@ -167,7 +173,7 @@ class ImageCache:
 
     def _source(self, content: bytes, known: Known) -> Source:
         """Return what tells the bytes of a file that was read."""
-        return Source(self._vouching(known), digest_of(content))
+        return Source(self._vouching(known), known.digest or digest_of(content))
 
     def _vouching(self, known: Known) -> bytes:
         """Return what tells a file's content without reading it; empty if it may change again and look the same."""

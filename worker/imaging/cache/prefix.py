@@ -5,7 +5,6 @@ draw no random numbers. `SteppedSamples` leaves such steps out; `FramedSamples` 
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -153,7 +152,7 @@ class Prefix:
     @property
     def lasts(self) -> bool:
         """Whether what it makes stays as it is when the next image is made."""
-        return self._transform.resize is not None
+        return self._transform.resize is not None or self._cutter is not None
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -174,7 +173,7 @@ class Prefix:
         """Return what a file's bytes become; None if that takes more work than its samples do without a cache.
 
         That is so for large JPEGs of which other parts are decoded in every epoch. Unless it `lasts`, the pixels stay
-        valid until the next call. A resized image is made in `place`, if that has its shape. Raises ItemError.
+        valid until the next call; if it does, they are made in `place`, if that has their shape. Raises ItemError.
         """
         if self._planes is not None and not (self._oriented and jpeg_orientation(content) != 1):
             planes = self._planes.decode(content)
@@ -192,9 +191,9 @@ class Prefix:
         else:
             return None
         if windows is None:
-            return self._finish(self._decoder.decode(content), program)
+            return self._finish(self._decoder.decode(content), program, place)
         boxes = [*map(Box.of, windows)]
-        return self._finish(self._decoder.decode_parts(content, boxes), program)
+        return self._finish(self._decoder.decode_parts(content, boxes), program, place)
 
     def _program(self, image: Size) -> Program | None:
         return _program(self._transform, self.steps, image) if self.steps else None
@@ -203,12 +202,17 @@ class Prefix:
         if program is not None:
             return program.run(pixels)
         if self._cutter is not None:
-            cuts: Sequence[Pixels] = [cut for cut, _ in self._cutter.cuts(pixels, 0, 0, _NO_DRAWS.reshape(1, 0))]
-            return cuts[0]
+            [(cut, _)] = self._cutter.cuts(pixels, 0, 0, _NO_DRAWS.reshape(1, 0))
+            out = _room(place, cut.shape)
+            np.copyto(out, cut)
+            return out
         size = self._transform.resize
         if size is None:
             return pixels
-        shape = size.height, size.width, pixels.shape[2]
-        out = place if place is not None and place.shape == shape else np.empty(shape, np.uint8)
+        out = _room(place, (size.height, size.width, pixels.shape[2]))
         resize(pixels, size, out)
         return out
+
+
+def _room(place: Pixels | None, shape: tuple[int, ...]) -> Pixels:
+    return place if place is not None and place.shape == shape else np.empty(shape, np.uint8)

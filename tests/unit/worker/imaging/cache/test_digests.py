@@ -14,6 +14,7 @@ from support.streams import until
 from penstock.protocol.plan import StreamPlan
 from penstock.protocol.spec.spec import Cache as CacheSpec
 from penstock.sources import files
+from penstock.worker.imaging.cache.entry import digest_of
 from penstock.worker.imaging.pipeline import Pipeline
 
 TASK = make_task(["a.bmp"])
@@ -73,6 +74,23 @@ def test_a_folder_that_was_copied_keeps_its_images(root: Path, tmp_path: Path) -
         assert expected == facts(pipeline.make(TASK, loaded))
         assert (2 * turn + 2, 1) == (cache.counts.hits, cache.counts.misses)
     assert used == cache.store.used_bytes()
+
+
+def test_the_digest_of_a_large_file_is_taken_when_it_is_read(tmp_path: Path) -> None:
+    """Its bytes are in the processor's caches then. A small one's can wait; copies of both are found by it."""
+    root, cache = tmp_path / "root", cache_in(tmp_path / "cache")
+    root.mkdir()
+    large = encode(picture(0, 1, 400, 500), "BMP")
+    (root / "large.bmp").write_bytes(large)
+    (root / "small.bmp").write_bytes(CONTENTS[0])
+    task = make_task(["large.bmp", "small.bmp"])
+    pipeline = Pipeline(plan_of(verified=False), {"photos": root}, cache=cache)
+    loaded = pipeline.read(task)
+    assert [digest_of(large), b""] == [known.digest for known in loaded.known or ()]
+    expected = facts(pipeline.make(task, loaded))
+    copied_back(root)
+    assert expected == facts(pipeline.run(task))
+    assert (2, 2) == (cache.counts.hits, cache.counts.misses)
 
 
 @pytest.mark.parametrize("verified", [False, True])

@@ -195,7 +195,7 @@ def test_an_image_whose_sample_fails_is_kept_before_another_takes_its_place(
 def test_an_image_that_is_its_sample_is_made_there(photos: Path, tmp_path: Path) -> None:
     """Nothing is copied where nothing cuts or moves it; elsewhere it has memory of its own."""
     placed = dict[str, bool]()
-    for name in ("resized_cover", "resized_levels", "resized_cut", "resized_gray"):
+    for name in ("resized_cover", "resized_levels", "centered", "resized_cut", "resized_gray", "centered_augmented"):
         transform, patches = TRANSFORMS[name]
         cache, plan = cache_in(tmp_path), cached_plan(transform, patches)
         pipeline = Pipeline(plan, {"photos": photos}, cache=cache)
@@ -210,7 +210,11 @@ def test_an_image_that_is_its_sample_is_made_there(photos: Path, tmp_path: Path)
         task = make_task(["large.jpg"])
         pipeline.make(task, pipeline.read(task), room)
         placed[name] = np.shares_memory(found[0], room)
-    assert {"resized_cover": True, "resized_levels": True, "resized_cut": False, "resized_gray": False} == placed
+    alone, others = (
+        ("resized_cover", "resized_levels", "centered"),
+        ("resized_cut", "resized_gray", "centered_augmented"),
+    )
+    assert dict.fromkeys(alone, True) | dict.fromkeys(others, False) == placed
 
 
 def test_a_tasks_images_are_written_by_one_call(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
