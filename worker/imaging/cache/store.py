@@ -27,7 +27,7 @@ from penstock.worker.imaging.cache.segments import Reader, Writer, room_of, segm
 _TOUCH_S = 60.0
 #: Seconds for which the store does not grow after an error, and after it was full.
 _PAUSE_S, _FULL_S = 60.0, 5.0
-#: Bytes that are written by one call: from there on, more of them take the kernel no less time each.
+#: Bytes that are written by one call, at most: all of most tasks, since each call takes Python as long as many images.
 _TOGETHER_BYTES = 4_000_000
 #: No single image takes more than this part of the limit.
 _LARGEST = 8
