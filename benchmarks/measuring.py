@@ -5,6 +5,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ class Disturbance:
         self._began, self._busy, self._own = time.monotonic(), self._of_machine(), self._of_us()
 
     def share(self) -> float:
-        """Return their part of the time of all processors; everything that was started here must have ended."""
+        """Return their part of the time of all processors. What was started here may still run."""
         seconds = (time.monotonic() - self._began) * (psutil.cpu_count() or 1)
         return max(0.0, (self._of_machine() - self._busy - (self._of_us() - self._own)) / seconds)
 
@@ -54,7 +55,11 @@ class Disturbance:
     @staticmethod
     def _of_us() -> float:
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return sum(each.ru_utime + each.ru_stime for each in used)
+        seconds = sum(each.ru_utime + each.ru_stime for each in used)
+        for process in psutil.Process().children(recursive=True):  # such as a fork server that waits for the next stack
+            with suppress(psutil.Error):
+                seconds += sum(process.cpu_times()[:4])  # and of those of its children that have ended
+        return seconds
 
 
 @dataclass(frozen=True, slots=True)
