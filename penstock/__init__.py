@@ -151,7 +151,7 @@ def connect(  # noqa: PLR0913 - by keyword, each with a default
     for the programs that it starts, or local:trainers. Trainers that share a stream have a `rank` and a common
     `world_size`; each gets equally many batches. By default, both come from torch.distributed or jax, if that is
     initialised, or from the launcher that started the process: torchrun, Ray Train, Slurm or MPI. `prefetch` is in
-    batches (default: 4, or about 32 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError.
+    batches (default: 4, or about 64 MB of small ones); every wait ends after `timeout_s` seconds with DeadlineError.
     `keys` is a key folder with a trainer's key (default: PENSTOCK_KEYS, or none). With `copy=False`, fields of 64 KB a
     batch and more are read-only arrays over the memory that workers on this machine have made them in; it is held as
     long as the program keeps such an array. Raises SpecError for arguments out of range, and for ranks that contradict

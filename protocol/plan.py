@@ -24,7 +24,7 @@ from penstock.protocol.spec.transform import Transform
 __all__ = ["FieldSchema", "StreamPlan", "Which", "default_task_items", "schema_before", "schema_of"]
 
 #: Batches that a trainer has ahead by default: at least so many, at most so many, and in between so much (bytes).
-LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 128, 32_000_000
+LEAST_PREFETCH, _MOST_PREFETCH, _PREFETCH_BYTES = 4, 128, 64_000_000
 
 #: Blocks that a window holds at most.
 MOST_BLOCKS = 4096

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from penstock.sink.core.reader import Reader
 
 #: Longest rest (s), and the shortest that is worth it.
-_MOST_S, _LEAST_S = 0.1, 0.002
+_MOST_S, _LEAST_S = 0.2, 0.002
 #: A rest is at most the time that a trainer's credit lasts, over the first; its window, over the second.
-_OF_CREDIT, _OF_WINDOW = 3, 16
+_OF_CREDIT, _OF_WINDOW = 3, 12
 #: Seconds over which a trainer's rate is taken. A trainer that has subscribed just now is never kept waiting.
 _RATE_S = 0.5
 

@@ -9,7 +9,7 @@ import math
 
 #: Longest rest (s), and how many times as long as reading a task making it must take: its next files are asked for
 #: later then.
-_MOST_S, _TIMES_READING = 0.2, 2.0
+_MOST_S, _TIMES_READING = 0.4, 2.0
 #: Tasks that are left here when the loop is woken to report what is done and to read what comes next.
 _LEFT = 1
 #: How long before its end (s) a rest counts as over for what is done then.

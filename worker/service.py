@@ -79,7 +79,7 @@ class WorkerSettings(NodeSettings):
     """Most room (GB, 10^9 bytes) for decoded images on this host, and for whole shards of each source, whatever the
     spec says; 0: keep none; default: what the spec asks for."""
     slots: int = Field(default=3, ge=1, le=256)
-    """Number of tasks leased at once: one runs, the others are prefetched."""
+    """Tasks leased at once: one runs, the others are prefetched; from 2 on, twice as many if short and plenty."""
     drain_s: float = Field(default=30.0, ge=0)
     """Maximum seconds of a drain; after that, running tasks are returned to the ventilator."""
     heartbeat_s: float = Field(default=1.0, gt=0, le=3600)

@@ -53,7 +53,7 @@ class CheckSettings(Settings):
     world_size: int = Field(default=1, ge=1)
     """Number of trainers that share each stream."""
     prefetch: int | None = Field(default=None, ge=1)
-    """Number of batches that each trainer prefetches; default: 4, or about 32 MB of small batches."""
+    """Number of batches that each trainer prefetches; default: 4, or about 64 MB of small batches."""
     json_: bool = Field(default=False, alias="json")
     """Print JSON instead of tables."""
 

@@ -16,8 +16,9 @@ from penstock.protocol.wire import Array
 
 #: Arrays smaller than this (bytes) are made anew: the C library keeps such memory by itself.
 _LEAST_BYTES = 262_144
-#: Buffers that are kept: those ahead and in hand by default. Where more are in use, others are made anew.
-_MOST = 8
+#: Buffers that are kept, and bytes in all: those ahead and in hand by default. Where more are in use, others are made
+#: anew.
+_LEAST, _MOST_BYTES = 8, 80_000_000
 
 
 def _references(buffers: Sequence[npt.NDArray[np.uint8]]) -> list[int]:
@@ -60,5 +61,5 @@ class Buffers:
             if references == _FREE and size <= len(self._kept[index]):
                 return self._kept[index]
         fresh = np.empty(size, np.uint8)
-        self._kept = [*self._kept[1 - _MOST :], fresh]
+        self._kept = [*self._kept[1 - max(_LEAST, _MOST_BYTES // size) :], fresh]
         return fresh

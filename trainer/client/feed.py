@@ -49,7 +49,7 @@ class Feed(BatchFeed[StreamPlan]):
         """Remember what to subscribe to; the connection is made on first use.
 
         `address` is the sink's: tcp://host:5557, ipc:///path, or local:trainers, the default of a sink on this machine.
-        `prefetch` is in batches; default: 4, or about 32 MB of small ones. `keys` is a key folder with a trainer's
+        `prefetch` is in batches; default: 4, or about 64 MB of small ones. `keys` is a key folder with a trainer's
         key; default: PENSTOCK_KEYS, or none. `rank` and `world_size` are by default those of torch.distributed or jax
         where that is initialised, or of torchrun, Slurm or MPI; else 0 of 1. Without `copy`, large fields are read-only
         arrays over memory that is shared with the workers, where there is some: it is theirs again once the last array

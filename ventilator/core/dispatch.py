@@ -6,6 +6,7 @@ keep decoded images (`hosts/homes.py`), or have sinks that want most of a unit's
 gets work that is at home on its host first, and any other if there is none.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from penstock.protocol.event_log import EventLog
@@ -24,6 +25,9 @@ from penstock.ventilator.core.workers import Workers
 _ENOUGH = 2
 #: Least time (s) between two searches for homes: workers may come and go as often as they like.
 _HOMES_S = 1.0
+#: Workers may hold twice as many tasks as they have slots where these many take less time than this (s), and there are
+#: this many times as many tasks as they would hold then. How often that is considered (s).
+_SHORT_S, _PLENTY, _CONSIDERED_S = 0.5, 2, 0.5
 #: Most tasks in one message, without targets.
 _TASKS = 16
 #: Most tasks that are leased at once, if the caller does not say.
@@ -51,6 +55,7 @@ class Dispatcher:
         self._homes = next((homes for queue in queues.values() if (homes := queue.parts.homes) is not None), Homes())
         self._version, self._homed_at, self._homed = (0, 0), -_HOMES_S, False
         self._prover, self._second_words = prover, second_words
+        self._considered_at = -_CONSIDERED_S
         #: Whether the last call of `dispatch` may have left tasks for the next one.
         self.more = False
 
@@ -58,6 +63,7 @@ class Dispatcher:
         """Return messages of tasks for each worker that gets any: of `most` tasks in all."""
         outgoing: dict[bytes, list[Task]] = {}
         self._find_homes(now)
+        self._double_slots(now)
         for reserved, queue, work in self._suspects.lease(self._queues.values(), now):
             self._lease(reserved, queue, work, outgoing, now)
         refused: list[tuple[StreamQueue, Work]] = []
@@ -133,6 +139,20 @@ class Dispatcher:
         if changed:
             for queue in queues:
                 queue.rehome()
+
+    def _double_slots(self, now: float) -> None:
+        """Let workers hold more where tasks are short and plenty: each then reports several at once, and less often.
+
+        Where tasks are few, each worker's share of them should be small, lest one that is slow hold up the others.
+        """
+        if now < self._considered_at + _CONSIDERED_S:
+            return
+        self._considered_at = now
+        queues = [queue for queue in self._queues.values() if queue.works]
+        slots = [worker.hello.slots for worker in self._workers.values()]
+        plenty = sum(len(queue.works) for queue in queues) >= _PLENTY * 2 * sum(slots)
+        longest_s = max((queue.typical_s or math.inf for queue in queues), default=math.inf)
+        self._workers.double(doubled=plenty and longest_s * max(slots, default=0) < _SHORT_S)
 
 
 def _messages(tasks: Sequence[Task]) -> Iterator[Tasks]:

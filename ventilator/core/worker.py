@@ -40,6 +40,8 @@ class Worker:
     benched: bool = False
     #: Gets suspected work only, one piece at a time.
     reserved: bool = False
+    #: May hold twice as many tasks as it has slots.
+    doubled: bool = False
     #: How many tasks it may hold, as of when that was last considered; 0 while it gets nothing new.
     room: int = 0
 
@@ -53,7 +55,7 @@ class Worker:
         """Tasks that it may hold now, of those that are not suspected."""
         if self.reserved or not self.able:
             return 0
-        return 1 if self.misses else self.hello.slots
+        return 1 if self.misses else self.hello.slots * (2 if self.doubled else 1)
 
     @property
     def free(self) -> int:

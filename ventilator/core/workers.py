@@ -37,6 +37,8 @@ class Workers(Mapping[bytes, Worker]):
         #: The number of each start of a worker's process, those that said hello last at the end.
         self._numbers: dict[str, int] = {}
         self._numbered = 0
+        #: Whether workers with several slots may hold twice as many tasks.
+        self._doubled = False
 
     @property
     def free(self) -> bool:
@@ -52,7 +54,7 @@ class Workers(Mapping[bytes, Worker]):
         self._numbers[hello.incarnation] = number
         if len(self._numbers) > max(_REMEMBERED, 2 * len(self._by_peer)):
             del self._numbers[next(iter(self._numbers))]
-        self._by_peer[peer] = Worker(hello, live, number)
+        self._by_peer[peer] = Worker(hello, live, number, doubled=self._doubled and hello.slots > 1)
         self.version += 1
         self.offer(peer)
 
@@ -78,6 +80,15 @@ class Workers(Mapping[bytes, Worker]):
         self._by_peer[peer].reserved = False
         self.reserved -= 1
         self.offer(peer)
+
+    def double(self, *, doubled: bool) -> None:
+        """Let workers hold twice as many tasks as they have slots, or no more than that; one slot stays one."""
+        if doubled == self._doubled:
+            return
+        self._doubled = doubled
+        for peer, worker in self._by_peer.items():
+            worker.doubled = doubled and worker.hello.slots > 1
+            self.offer(peer)
 
     def offer(self, peer: bytes) -> None:
         """Consider what a worker may get, after a change: it stands in line as long as it has a free slot."""
@@ -235,7 +246,9 @@ class Workers(Mapping[bytes, Worker]):
         held = {(peer, key) for peer, worker in self._by_peer.items() for key in worker.held}
         assert held == {(peer, key) for key, peers in self._holders.items() for peer in peers}  # noqa: S101
         assert self.reserved == sum(worker.reserved for worker in self._by_peer.values())  # noqa: S101
-        assert all(len(worker.held) <= worker.hello.slots for worker in self._by_peer.values())  # noqa: S101
+        for worker in self._by_peer.values():
+            assert len(worker.held) <= worker.hello.slots * (1 if worker.hello.slots == 1 else 2)  # noqa: S101
+            assert worker.doubled == (self._doubled and worker.hello.slots > 1)  # noqa: S101
         assert all(worker.room == worker.most for worker in self._by_peer.values())  # noqa: S101
         assert set(self._free) == {peer for peer, worker in self._by_peer.items() if worker.free}  # noqa: S101
         assert self._lines is None or sorted(self._free) == sorted(self._lines)  # noqa: S101

@@ -24,12 +24,12 @@ def rest(harness: CoreHarness) -> float:
     return rest_s(harness.leases.workers, harness.leases.queues)
 
 
-def filled(harness: CoreHarness, *, took_s: float, slots: int = 4) -> CoreHarness:
+def filled(harness: CoreHarness, *, took_s: float, slots: int = 4, tasks: int = 30) -> CoreHarness:
     """Return a harness with two further workers that hold so many tasks, where a task typically takes so long."""
     harness.leases.receive(b"a", Goodbye(), harness.now)
     for peer in (b"b", b"c"):
         harness.join(peer, slots=slots)
-    harness.miss((0, 40))
+    harness.miss((0, tasks))
     harness.deal()
     harness.wait(1.0, b"b", b"c")
     for peer in (b"b", b"c"):
@@ -51,7 +51,12 @@ def test_no_rest_is_longer_than_a_tenth_of_a_second(harness: CoreHarness) -> Non
 def test_nothing_waits_while_a_worker_has_little_to_do(harness: CoreHarness) -> None:
     """Two tasks in hand, a worker that has just joined, or none that is known: each report is heard at once."""
     assert 0.0 == rest(harness), "how long a task takes is not known yet"
-    assert 0.0 == rest(filled(harness, took_s=0.02, slots=2))
+    assert 0.0 == rest(filled(harness, took_s=0.02, slots=2, tasks=12))
+
+
+def test_messages_wait_longer_where_tasks_are_short_and_plenty(harness: CoreHarness) -> None:
+    """Each worker may then hold twice as many tasks as it has slots: six are as many more as a rest may last."""
+    assert pytest.approx(0.06) == rest(filled(harness, took_s=0.01, tasks=40))
 
 
 def test_a_worker_that_joins_is_not_kept_waiting(harness: CoreHarness) -> None:

@@ -13,9 +13,9 @@ def resting(read_s: float = 0.001, make_s: float = 0.07) -> tuple[Resting, float
 
 
 def test_the_loop_rests_while_a_task_waits_to_be_made() -> None:
-    """For 0.2 s; then it turns, since tasks of 70 ms may be done by then that it was not told of."""
+    """For 0.4 s; then it turns, since tasks of 70 ms may be done by then that it was not told of."""
     found, until = resting()
-    assert 10.2 == until == found.turn_at
+    assert 10.4 == until == found.turn_at
 
 
 def test_tasks_that_are_done_are_reported_together_as_long_as_there_is_enough_to_do() -> None:
@@ -36,7 +36,7 @@ def test_what_is_done_at_the_end_of_a_rest_or_after_it_is_told_at_once() -> None
 def test_a_task_longer_than_a_rest_causes_no_turn_of_its_own() -> None:
     """It is done after the rest, and told at once."""
     found, until = resting(make_s=0.5)
-    assert 10.2 == until
+    assert 10.4 == until
     assert math.inf == found.turn_at
     assert found.ends(10.5, 5)
 

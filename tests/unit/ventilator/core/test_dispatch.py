@@ -5,6 +5,7 @@ from support.cores.leases_harness import SINK, CoreHarness, key
 from support.plans import make_plan
 
 from penstock.protocol.messages import (
+    Goodbye,
     Progress,
     StreamNeed,
     Tasks,
@@ -53,6 +54,56 @@ def test_as_many_tasks_are_leased_at_once_as_the_caller_says(harness: CoreHarnes
     first = [send.message for send in harness.take(harness.leases.dispatch(harness.now, 7)) if send.peer == b"b"]
     assert [5] == [len(message.tasks) for message in first if isinstance(message, Tasks)]
     assert {b"b": [key(number) for number in range(7, 12)]} == harness.deal()
+
+
+def short_tasks(harness: CoreHarness, tasks: int, *, took_s: float = 0.02, slots: int = 3) -> None:
+    """Let two workers with so many slots finish a task each, of so many, and get new ones."""
+    for peer in (b"b", b"c"):
+        harness.join(peer, slots=slots)
+    harness.leases.receive(b"a", Goodbye(), harness.now)
+    harness.miss((0, tasks))
+    harness.deal()
+    harness.wait(1.0, b"b", b"c")
+    for peer in (b"b", b"c"):
+        harness.finish(peer, next(iter(harness.leases.workers[peer].held)), took_s=took_s)
+    harness.deal()
+
+
+def held(harness: CoreHarness) -> list[int]:
+    """Return how many tasks each worker holds."""
+    return [len(worker.held) for worker in harness.leases.workers.values()]
+
+
+def test_workers_hold_twice_as_many_tasks_where_these_are_short_and_plenty(harness: CoreHarness) -> None:
+    """Twice their slots, once it is known how long a task takes; so each reports several at once."""
+    short_tasks(harness, 30)
+    assert [6, 6] == held(harness)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "took_s", "slots", "each"),
+    [(20, 0.02, 3, 3), (30, 0.2, 3, 3), (30, 0.02, 1, 1)],
+    ids=["few tasks", "long tasks", "one slot"],
+)
+def test_else_workers_hold_as_many_tasks_as_they_have_slots(
+    harness: CoreHarness, tasks: int, took_s: float, slots: int, each: int
+) -> None:
+    """A slow worker keeps few tasks from the others, one that dies loses little, and one slot means one at a time."""
+    short_tasks(harness, tasks, took_s=took_s, slots=slots)
+    assert [each, each] == held(harness)
+
+
+def test_when_tasks_become_few_workers_get_no_more_than_they_have_slots(harness: CoreHarness) -> None:
+    """They keep what they hold; what is finished is replaced once they hold less than they have slots."""
+    short_tasks(harness, 30)
+    first = list(harness.leases.workers[b"b"].held)
+    harness.miss((first[0].ordinal, 20))
+    harness.wait(1.0, b"b", b"c")
+    harness.deal()
+    assert [6, 6] == held(harness)
+    harness.finish(b"b", *first[:4], took_s=0.02)
+    harness.deal()
+    assert [3, 6] == held(harness)
 
 
 def test_workers_are_served_in_turn(harness: CoreHarness) -> None:
