@@ -7,7 +7,7 @@ They would stand in pyproject.toml, were extensions there not experimental still
 
 from setuptools import Extension, setup
 
-#: Vectors, but no operation of floating-point numbers other than those written down: the bytes depend on none.
+#: Vectors, but no operation of floating-point numbers other than those written down: the bytes depend on their order.
 _LOOPS = ["-O3", "-fno-wrapv", "-ffp-contract=off", "-fno-trapping-math"]
 
 
@@ -17,7 +17,7 @@ def _loops(name: str) -> Extension:
     return Extension(
         f"penstock.worker.imaging.compiled.{name}",
         [f"{folder}/{name}.c"],
-        depends=[f"{folder}/_image.h", f"{folder}/_resampling_rows.h"],
+        depends=[f"{folder}/{header}.h" for header in ("_area_rows", "_image", "_resampling_rows")],
         extra_compile_args=_LOOPS,
         optional=True,
         py_limited_api=True,
@@ -39,6 +39,7 @@ setup(
             optional=True,
             py_limited_api=True,
         ),
+        _loops("_area"),
         _loops("_resampling"),
         _loops("_colors"),
     ],

@@ -20,7 +20,7 @@ def main() -> None:
         sys.exit(f"penstock is not the installed one: {place}")
     if "compiled extension" not in decoder:
         sys.exit(f"the wheel lacks the compiled decoder: {decoder}")
-    if loops.COLORS is None or loops.RESAMPLING is None:
+    if None in (loops.AREA, loops.COLORS, loops.RESAMPLING):
         sys.exit("the wheel lacks the compiled loops over pixels (worker/imaging/compiled)")
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     loaded = {line.split()[-1] for line in lines if "libjpeg" in line}

@@ -95,7 +95,7 @@ def decoders() -> Iterator[Finding]:
     compiled = "compiled" in partial_jpeg.describe()
     advice = "" if compiled else "install the wheel, or libjpeg-turbo's headers (Debian: libjpeg-dev) and a C compiler"
     yield Finding("parts of JPEGs", "ok" if compiled else "hint", partial_jpeg.describe(), advice)
-    built = loops.COLORS is not None and loops.RESAMPLING is not None
+    built = None not in (loops.AREA, loops.COLORS, loops.RESAMPLING)
     found = (
         "compiled"
         if built

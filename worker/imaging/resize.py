@@ -208,6 +208,9 @@ def _resize_opencv(pixels: Pixels, interpolation: int, box: Box | None, out: Pix
         left, top = (min(int(edge + 0.5), side - 1) for edge, side in zip(box[:2], pixels.shape[1::-1], strict=True))
         right, bottom = max(left + 1, int(box[2] + 0.5)), max(top + 1, int(box[3] + 0.5))
         pixels = pixels[top:bottom, left:right]
+    if interpolation == cv2.INTER_AREA and loops.is_averaged(pixels, out):
+        loops.AREA.average(pixels, out)
+        return
     flat = out[..., 0] if out.shape[2] == 1 else out
     cv2.ipp.setUseIPP(False)  # per thread, so here; it costs 0.1 µs
     result = cv2.resize(pixels, (out.shape[1], out.shape[0]), dst=flat, interpolation=interpolation)

@@ -156,7 +156,7 @@ static PyObject *blend(PyObject *args, Blend *loop) {
   Image in, out;
   float factor;
   if (!PyArg_ParseTuple(args, "OOf", &from, &to, &factor)) return NULL;
-  if (take_two(from, to, &in, &out) < 0 || same_size(&in, &out) < 0) return NULL;
+  if (take_two(from, to, &in, &out, CHANNELS) < 0 || same_size(&in, &out) < 0) return NULL;
   Py_BEGIN_ALLOW_THREADS
   loop(&in, &out, factor);
   Py_END_ALLOW_THREADS
@@ -183,7 +183,7 @@ static PyObject *turn(PyObject *module, PyObject *args) {
   if (!PyArg_ParseTuple(args, "OOiy*y*y*y*:turn", &from, &to, &steps, &hue, &saturation, &middle, &roles)) return NULL;
   if (of_size(&hue, 3 * DIFFERENCES * LEVELS) && of_size(&saturation, 2 * LEVELS * LEVELS) &&
       of_size(&middle, sizeof(double) * LEVELS * LEVELS) && of_size(&roles, LEVELS) &&
-      take_two(from, to, &in, &out) == 0 && same_size(&in, &out) == 0) {
+      take_two(from, to, &in, &out, CHANNELS) == 0 && same_size(&in, &out) == 0) {
     const Tables tables = {hue.buf, saturation.buf, middle.buf, roles.buf};
     Py_BEGIN_ALLOW_THREADS
     turned(&in, &out, steps & 255, &tables);
@@ -221,7 +221,7 @@ static PyObject *look_up(PyObject *module, PyObject *args) {
   Py_buffer tables;
   Image in, out;
   if (!PyArg_ParseTuple(args, "OOy*:look_up", &from, &to, &tables)) return NULL;
-  if (of_size(&tables, CHANNELS * LEVELS) && take_two(from, to, &in, &out) == 0 && same_size(&in, &out) == 0) {
+  if (of_size(&tables, CHANNELS * LEVELS) && take_two(from, to, &in, &out, CHANNELS) == 0 && same_size(&in, &out) == 0) {
     Py_BEGIN_ALLOW_THREADS
     looked_up(&in, &out, tables.buf);
     Py_END_ALLOW_THREADS

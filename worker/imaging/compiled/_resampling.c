@@ -173,7 +173,7 @@ static PyObject *resize(PyObject *module, PyObject *args) {
     PyErr_SetString(PyExc_ValueError, "filter must be 0, 1 or 2");
     return NULL;
   }
-  if (take_two(from, to, &in, &out) < 0) return NULL;
+  if (take_two(from, to, &in, &out, CHANNELS) < 0) return NULL;
   Py_BEGIN_ALLOW_THREADS
   status = resized(&in, &out, filter, height_first);
   Py_END_ALLOW_THREADS
@@ -192,7 +192,7 @@ static PyObject *sample(PyObject *module, PyObject *args) {
   Image in, out;
   int m[6];
   if (!PyArg_ParseTuple(args, "OOiiiiii:sample", &from, &to, &m[0], &m[1], &m[2], &m[3], &m[4], &m[5])) return NULL;
-  if (take_two(from, to, &in, &out) < 0) return NULL;
+  if (take_two(from, to, &in, &out, CHANNELS) < 0) return NULL;
   if (!are_places(&out, m)) {
     release_two(&in, &out);
     PyErr_SetString(PyExc_ValueError, "the map leads too far away");

@@ -43,6 +43,7 @@ def test_samples_that_are_changed_in_their_place_are_those_without_the_loops(
         return Pipeline(plan, {"photos": tmp_path}).run(task).arrays[0].tobytes()
 
     found = made()
+    monkeypatch.setattr(loops, "AREA", None)
     monkeypatch.setattr(loops, "RESAMPLING", None)
     monkeypatch.setattr(loops, "COLORS", None)
     assert made() == found

@@ -89,6 +89,7 @@ def test_the_bytes_of_steps_need_no_compiled_loops(
 ) -> None:
     """Samples are the same on a host without a C compiler."""
     monkeypatch.setattr(loops, "COLORS", None)
+    monkeypatch.setattr(loops, "AREA", None)
     monkeypatch.setattr(loops, "RESAMPLING", None)
     assert expected == digests(tmp_path, {"steps": steps}, VIEWS.get(steps[-1]["op"], 2))[0]
 
