@@ -37,8 +37,6 @@ Image = Pixels | Planes
 _IDENTITY = struct.Struct("<QQqq")
 #: Images that are put into the store together, at most: a call of the kernel's takes 1024 pieces.
 _MOST_HELD = 256
-#: The digest of files from here on (bytes) is taken when they are read; of others, when there is time for many.
-_LARGE_BYTES = 262_144
 #: Keys that are remembered, and names of items of which another version is kept.
 _KEYS, _NAMES = 1024, 65_536
 
@@ -129,8 +127,8 @@ class ImageCache:
         return None
 
     def digest(self, content: bytes) -> bytes:
-        """Return the digest of a file that was just read, if it is to be taken now: while its bytes are at hand."""
-        return digest_of(content) if len(content) > _LARGE_BYTES else b""
+        """Return the digest of a file that was just read, while its bytes are at hand; empty if nothing may be kept."""
+        return digest_of(content) if self._prefix.keeps_all else b""
 
     def pixels(
         self,

@@ -155,6 +155,11 @@ class Prefix:
         return self._transform.resize is not None or self._cutter is not None
 
     @property
+    def keeps_all(self) -> bool:
+        """Whether something is kept of every image, also of large JPEGs."""
+        return not self._in_parts or self._cutter is not None or self.steps > 0
+
+    @property
     def parameters(self) -> dict[str, Any]:
         """Everything that decides its pixels, besides the file; and how they are kept."""
         transform = self._transform

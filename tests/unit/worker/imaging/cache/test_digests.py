@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.cache.pipelines import cache_in, cached_plan, facts
+from support.cache.pipelines import TRANSFORMS, cache_in, cached_plan, facts
 from support.images import encode, picture
 from support.imaging.pipelines import RESIZED, make_task
 from support.streams import until
@@ -76,17 +76,19 @@ def test_a_folder_that_was_copied_keeps_its_images(root: Path, tmp_path: Path) -
     assert used == cache.store.used_bytes()
 
 
-def test_the_digest_of_a_large_file_is_taken_when_it_is_read(tmp_path: Path) -> None:
-    """Its bytes are in the processor's caches then. A small one's can wait; copies of both are found by it."""
+@pytest.mark.parametrize("recipe", ["resized", "centered", "imagenet_eval", "imagenet_train"])
+def test_a_digest_is_taken_when_the_file_is_read(recipe: str, tmp_path: Path) -> None:
+    """Its bytes are in the processor's caches then. It waits where nothing may be kept; a copy is found by either."""
     root, cache = tmp_path / "root", cache_in(tmp_path / "cache")
     root.mkdir()
-    large = encode(picture(0, 1, 400, 500), "BMP")
-    (root / "large.bmp").write_bytes(large)
-    (root / "small.bmp").write_bytes(CONTENTS[0])
-    task = make_task(["large.bmp", "small.bmp"])
-    pipeline = Pipeline(plan_of(verified=False), {"photos": root}, cache=cache)
+    contents = [encode(picture(0, 1, 400, 500), "BMP"), CONTENTS[0]]
+    for name, content in zip("ab", contents, strict=True):
+        (root / f"{name}.bmp").write_bytes(content)
+    task = make_task(["a.bmp", "b.bmp"])
+    pipeline = Pipeline(cached_plan(*TRANSFORMS[recipe]), {"photos": root}, cache=cache)
     loaded = pipeline.read(task)
-    assert [digest_of(large), b""] == [known.digest for known in loaded.known or ()]
+    expected_digests = [b"" if recipe == "imagenet_train" else digest_of(content) for content in contents]
+    assert expected_digests == [known.digest for known in loaded.known or ()]
     expected = facts(pipeline.make(task, loaded))
     copied_back(root)
     assert expected == facts(pipeline.run(task))
