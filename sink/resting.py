@@ -12,8 +12,9 @@ from penstock.sink.core.reader import Reader
 
 #: Longest rest (s), and the shortest that is worth it.
 _MOST_S, _LEAST_S = 0.2, 0.002
-#: A rest is at most the time that a trainer's credit lasts, over the first; its window, over the second.
-_OF_CREDIT, _OF_WINDOW = 3, 12
+#: A rest is at most the time that a trainer's credit lasts, over the first; its window, over the second; and that
+#: between two heartbeats, over the third.
+_OF_CREDIT, _OF_WINDOW, _OF_HEARTBEAT = 3, 12, 4
 #: Seconds over which a trainer's rate is taken. A trainer that has subscribed just now is never kept waiting.
 _RATE_S = 0.5
 
@@ -26,11 +27,14 @@ class Resting:
         #: Of each trainer: when its batches were counted last (monotonic s), how many, and how many a second.
         self._seen: dict[bytes, tuple[float, int, float]] = {}
 
-    def rest_s(self, readers: Mapping[bytes, Reader], now: float) -> float:
-        """Return for how many seconds messages may wait; 0: not at all."""
+    def rest_s(self, readers: Mapping[bytes, Reader], now: float, heartbeat_s: float) -> float:
+        """Return for how many seconds messages may wait; 0: not at all. It is a part of the time between heartbeats."""
         self._seen = {peer: self._count(peer, reader, now) for peer, reader in readers.items()}
         rest = min((_lasts_s(reader, self._seen[peer][2]) for peer, reader in readers.items()), default=0.0)
-        rest, rate = min(_MOST_S, rest), max((rate for _, _, rate in self._seen.values()), default=0.0)
+        rest, rate = (
+            min(_MOST_S, heartbeat_s / _OF_HEARTBEAT, rest),
+            max((rate for _, _, rate in self._seen.values()), default=0.0),
+        )
         return rest if rest >= _LEAST_S and rest * rate >= 1.0 else 0.0  # else hardly two messages would meet
 
     def _count(self, peer: bytes, reader: Reader, now: float) -> tuple[float, int, float]:

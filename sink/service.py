@@ -124,9 +124,10 @@ class Sink:
             self._tick_at = self._core.next_timer(now)
         for answer in self._stories.answers(now):
             self._ventilator.send(Story(number=answer.tag, parts=answer.parts))
+        heartbeat_s = self._core.intervals.heartbeat_s
         if self._trainers.drained and self._results.drained and not self._writer:
-            self._service.rest_until(now + self._resting.rest_s(self._core.streams.readers, now))
-        greet_at = self._ventilator.greet(self._core.hello, now, self._core.intervals.heartbeat_s)
+            self._service.rest_until(now + self._resting.rest_s(self._core.streams.readers, now, heartbeat_s))
+        greet_at = self._ventilator.greet(self._core.hello, now, heartbeat_s)
         return min(self.observed.renew(now, self._report(now)), self._stories.next_timer(), greet_at)
 
     def status(self) -> dict[str, object]:

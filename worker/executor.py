@@ -119,12 +119,15 @@ class Executor:
             done.append(self._done.popleft())
         return tuple(done)
 
-    def rest(self, now: float) -> tuple[float, float]:
-        """Return until when the loop may leave messages unread, and when it must turn at the latest (monotonic s)."""
+    def rest(self, now: float, due: float) -> tuple[float, float]:
+        """Return until when the loop may leave messages unread, and when it must turn at the latest (monotonic s).
+
+        `due`: when the loop has something to do anyway.
+        """
         self._resting.stop()  # before the look at what is done: the other thread looks at the rest after adding to it
         if self._done:
             return now, now
-        until = self._resting.begin(now, self._read_s, self._make_s) if self._loaded else now
+        until = self._resting.begin(now, self._read_s, self._make_s, due) if self._loaded else now
         return until, self._resting.turn_at
 
     def _report(self, done: Done) -> None:

@@ -29,14 +29,15 @@ class Resting:
         """Rest no more: what is done from now on is told to the loop at once."""
         self._until, self.turn_at = -math.inf, math.inf
 
-    def begin(self, now: float, read_s: float, make_s: float) -> float:
+    def begin(self, now: float, read_s: float, make_s: float, due: float = math.inf) -> float:
         """Return until when to rest (monotonic s), as the last task took so long to read and to make.
 
-        Call it while a task waits to be made and none is done: after `stop`, since one may be done at any moment.
+        Never beyond `due`, when the loop must turn anyway, as for its next heartbeat. Call it while a task waits to be
+        made and none is done: after `stop`, since one may be done at any moment.
         """
         if make_s <= _TIMES_READING * read_s:
             return now
-        self._until = now + _MOST_S
+        self._until = min(now + _MOST_S, max(now, due))
         self.turn_at = self._until if make_s < _MOST_S else math.inf
         return self._until
 

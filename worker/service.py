@@ -138,7 +138,7 @@ class Worker:
         self._decoded.log_notes()
         self._kept_shards.log_notes(self._pipelines.values())
         self.observed = self._core.observe(now)
-        rest_until, turn_at = self._executor.rest(now)
+        rest_until, turn_at = self._executor.rest(now, self._core.next_timer())
         self._service.rest_until(rest_until)
         greet_at = self._ventilator.greet(self._core.hello, now, self._core.live.intervals.heartbeat_s)
         return min(self._core.next_timer(), greet_at, turn_at)

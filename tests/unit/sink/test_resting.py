@@ -8,9 +8,9 @@ from penstock.protocol.messages import Credit
 from penstock.sink.resting import Resting
 
 
-def rest(harness: CoreHarness, resting: Resting) -> float:
+def rest(harness: CoreHarness, resting: Resting, heartbeat_s: float = 1.0) -> float:
     """Return for how long messages may wait now."""
-    return resting.rest_s(harness.core.streams.readers, harness.now)
+    return resting.rest_s(harness.core.streams.readers, harness.now, heartbeat_s)
 
 
 def flowing(
@@ -40,6 +40,12 @@ def test_no_rest_is_longer_than_a_fifth_of_a_second() -> None:
     """However much credit there is, a trainer that joins, or a command, waits no longer."""
     harness, resting = flowing(100)
     assert pytest.approx(0.2) == rest(harness, resting)
+
+
+def test_rests_are_shorter_than_the_time_between_heartbeats() -> None:
+    """Else heartbeats would be late, and messages that say that a peer lives be read late."""
+    harness, resting = flowing(100)
+    assert pytest.approx(0.1) == rest(harness, resting, heartbeat_s=0.4)
 
 
 def test_a_small_window_allows_short_rests_only() -> None:

@@ -18,6 +18,14 @@ def test_the_loop_rests_while_a_task_waits_to_be_made() -> None:
     assert 10.4 == until == found.turn_at
 
 
+def test_a_rest_ends_when_the_next_heartbeat_is_due() -> None:
+    """Also where the time between two heartbeats is shorter than a rest; what is done by then is told at once."""
+    found = Resting()
+    assert 10.15 == found.begin(10.0, 0.001, 0.07, due=10.15) == found.turn_at
+    assert found.ends(10.15, 5)
+    assert 10.0 == found.begin(10.0, 0.001, 0.07, due=9.0)
+
+
 def test_tasks_that_are_done_are_reported_together_as_long_as_there_is_enough_to_do() -> None:
     """One more besides the one that begins: so the loop hears of them before there is nothing left to do."""
     found, _ = resting()
