@@ -163,7 +163,7 @@ def _as_source(value: object) -> Source:
     if isinstance(value, Source):
         return value
     if not isinstance(value, Mapping):
-        raise PydanticCustomError("source", "must be a table such as {{kind = 'directory', root = 'photos'}}")
+        raise PydanticCustomError("source", "must be a table such as {kind = 'directory', root = 'photos'}")
     fields: dict[str, Any] = dict(value)
     if not isinstance(fields.get("kind"), str):
         known = ", ".join(map(repr, installed_kinds()))

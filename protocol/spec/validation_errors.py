@@ -41,10 +41,24 @@ def explain(name: str, problem: ErrorDetails, model: type[BaseModel], data: obje
             return f"{name}: {dotted} = {problem['input']!r}: unknown field; {hint}allowed: {', '.join(known)}"
         case "missing":
             return f"{name}: {dotted}: this field is required"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            shown = f"{dotted} = {problem['input']!r}" if dotted else "the file"
+            example = _example(models.get("")) if problem["type"] == "model_type" else ""
+            return f"{name}: {shown}: must be a table{example}"
         case _:
             shown = "" if isinstance(problem["input"], Mapping) else f" = {problem['input']!r}"
             message = problem["msg"].removeprefix("Value error, ")
             return f"{name}: {f'{dotted}{shown}' if dotted else 'the file'}: {message}"
+
+
+def _example(model: type[BaseModel] | None) -> str:
+    """Return what a table of a model looks like: the fields that it must have; its fields if it must have none."""
+    if model is None:
+        return ""
+    needed = [field for field, about in model.model_fields.items() if about.is_required()]
+    if needed:
+        return f" such as {{ {', '.join(f'{field} = …' for field in needed)} }}"
+    return f"; its fields are {', '.join(sorted(model.model_fields))}"
 
 
 def _inside(data: object, part: str | int) -> object:

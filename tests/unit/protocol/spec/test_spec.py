@@ -132,6 +132,32 @@ def test_a_mistake_in_a_patch_or_manipulation_is_named_too(transform: str, words
     assert [] == [word for word in words if word not in error], error
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("batch_size = 16", "batch_size = 16\ncache = 40", "train.cache = 40: must be a table such as { gb = … }"),
+        (
+            "resize = {height = 32, width = 48}",
+            "augment = true",
+            "augment = True: must be a table; its fields are axes,",
+        ),
+        ("batch_size = 16", "batch_size = 16\ntargets = 1", "train.targets = 1: must be a table\n"),
+    ],
+)
+def test_a_value_in_place_of_a_table_is_told_what_the_table_holds(
+    old: str, new: str, words: str, tmp_path: Path
+) -> None:
+    """The fields that it needs; all of them where it needs none."""
+    assert words in broken(GOOD.replace(old, new), tmp_path) + "\n"
+
+
+def test_a_source_that_is_no_table_is_shown_one() -> None:
+    """With the braces that TOML wants."""
+    spec = {"streams": {"train": {"source": "photos", "transform": {}}}}
+    with pytest.raises(SpecError, match=r"source = 'photos': must be a table such as \{kind = 'directory', root"):
+        parse_spec(spec)
+
+
 def test_more_scattered_patches_than_can_fit_are_refused(tmp_path: Path) -> None:
     """Where all images are of one size, every one of them would be quarantined."""
     cut = 'resize = {height = 60, width = 90}\npatch = {height = 20, width = 30, kind = "scattered"}'

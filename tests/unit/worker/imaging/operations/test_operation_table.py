@@ -70,7 +70,7 @@ def deep(depth: int) -> dict[str, Any]:
         ([{"op": "flip", "directions": "vertical"}], "did you mean 'direction'"),
         ([{"op": "flip", "key": "a"}, {"op": "flip", "key": "a"}], "2 steps have key = 'a'"),
         ([{"p": 0.5}], "steps.0: Unable to extract tag using discriminator 'op'"),
-        (["flip"], "steps.0 = 'flip': Input should be a valid dictionary or object"),
+        (["flip"], "steps.0 = 'flip': must be a table"),
         ([{"op": "one_of", "steps": [{"op": "flip", "p": 1.5}]}], "steps.0.steps.0.p = 1.5"),
         ([deep(300)], "Recursion error"),
     ],
