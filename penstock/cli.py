@@ -101,7 +101,8 @@ def _output_fails() -> bool:
 
 
 def _usage() -> str:
-    lines = [f"  {name:<12}{command.purpose}" for name, command in COMMANDS.items()]
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:<{width}}{command.purpose}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "usage: penstock <command> [options]",

@@ -29,7 +29,7 @@ def test_a_command_is_added_by_a_module_and_a_line_of_the_table(
     assert "hello hello hello\n" == capsys.readouterr().out
 
     assert 0 == exit_status(["--help"])
-    assert "  toy         repeat a word\n" in capsys.readouterr().out
+    assert "  toy            repeat a word\n" in capsys.readouterr().out
 
     assert 0 == exit_status(["toy", "--help"])
     assert "How often to print it." in capsys.readouterr().out
@@ -58,7 +58,10 @@ def test_a_command_that_does_not_exist_is_refused_with_the_list(capsys: pytest.C
 def test_each_line_of_the_list_fits_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """`penstock` alone prints it, and says by its status that a command is missing."""
     assert 2 == exit_status([])
-    assert [] == [line for line in capsys.readouterr().out.splitlines() if len(line) > 80]
+    lines = capsys.readouterr().out.splitlines()
+    assert [] == [line for line in lines if len(line) > 80]
+    rows = {line[2:].split("  ")[0] for line in lines if line.startswith("  ")}
+    assert set(COMMANDS) == rows, "a name touches what stands next to it"
 
 
 def test_the_list_of_commands_imports_none_of_them() -> None:
