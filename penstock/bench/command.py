@@ -128,13 +128,13 @@ def serve(settings: BenchSettings) -> int:
         results.cut_short = f"A run failed: {failure}"
     if results.runs:
         from penstock.bench.comparison import comparison_chart  # noqa: PLC0415 - matplotlib takes a second
-        from penstock.bench.report import write_report  # noqa: PLC0415 - the same
+        from penstock.bench.report import too_short, write_report  # noqa: PLC0415 - the same
 
         try:
             write_report(results, folder)
         except OSError as error:
             raise PenstockError(f"the report cannot be written to {folder}: {error}") from error
-        for line in comparison_chart(results):
+        for line in (*comparison_chart(results), *filter(None, [too_short(results)])):
             console.print(line, soft_wrap=True)
         count = f"{len(results.runs)} run{'s' if len(results.runs) > 1 else ''}"
         console.print(f"{count}: {folder / 'report.md'}", soft_wrap=True)

@@ -46,6 +46,8 @@ def parse_loaders(text: str) -> list[str]:
 
 def open_spec(path: str) -> Spec:
     """Return the spec at a path, or that of a folder of images. Raises SpecError."""
+    if not Path(path).exists():
+        raise SpecError(f"{path}: no such file or folder; give a spec, which is a TOML file, or a folder of images")
     if not Path(path).is_dir():
         return load_spec(path)
     options: dict[str, Any] = {"size": None, "recipe": None, "validation_split": 0.0, "augment": None, "classes": None}

@@ -95,7 +95,7 @@ def _text(results: Results, law: amdahl.Amdahl | None, pictures: Sequence[str]) 
         "",
         *comparison_table(results),
         *cost_table(results),
-        *_too_short(results),
+        *([f"**{warning}**", ""] if (warning := too_short(results)) else []),
         *_stood_still(results),
         _law_in_words(results, law),
         "",
@@ -193,14 +193,13 @@ def _law_in_words(results: Results, law: amdahl.Amdahl | None) -> str:
     return words
 
 
-def _too_short(results: Results) -> list[str]:
-    """Return a warning about candidates whose timed part is too short to mean much."""
+def too_short(results: Results) -> str:
+    """Return a warning about candidates whose timed part is too short to mean much; empty if there are none."""
     short = [str(each) for each in results.candidates if (results.median_s(each) or _LEAST_S) < _LEAST_S]
     if not short:
-        return []
-    names = ", ".join(short)
-    advice = "Such short times are mostly chance; give more `--epochs` or `--batches`."
-    return [f"**Timed for less than {_LEAST_S:.0f} s: {names}.** {advice}", ""]
+        return ""
+    advice = "Such short times are mostly chance; give more --epochs or --batches."
+    return f"Timed for less than {_LEAST_S:.0f} s: {', '.join(short)}. {advice}"
 
 
 def _stood_still(results: Results) -> list[str]:

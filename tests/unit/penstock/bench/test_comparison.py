@@ -1,6 +1,7 @@
 """Other loaders in a benchmark: which can be asked for, what they are given, and what the report says of them."""
 
 import pickle
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from penstock.bench import comparison, loaders
 from penstock.bench.command import main, prepare
 from penstock.bench.comparison import comparison_chart, costs
 from penstock.bench.loaders import Items, LoaderSource, open_spec, parse_loaders
-from penstock.bench.report import write_report
+from penstock.bench.report import too_short, write_report
 from penstock.bench.results import BenchSettings, Candidate, Results, Run
 from penstock.launcher.inline import InlineFeed
 from penstock.protocol.errors import PenstockError, SpecError
@@ -69,6 +70,22 @@ def test_the_terminal_shows_a_bar_for_each_loader() -> None:
     alone = compared(1)
     alone.candidates = alone.candidates[:2]
     assert [] == comparison_chart(alone)
+
+
+def test_runs_that_are_too_short_are_named_for_the_terminal_too() -> None:
+    """An epoch of a small folder takes less than a second: that says little, and more epochs say more."""
+    results = compared(1)
+    assert "" == too_short(results)
+    results.runs[-1] = replace(results.runs[-1], duration_s=0.4)
+    assert too_short(results).startswith("Timed for less than 1 s: tf.data, 2 threads. ")
+    assert too_short(results).endswith("give more --epochs or --batches.")
+
+
+def test_a_path_where_nothing_is_may_have_been_meant_as_a_folder(tmp_path: Path) -> None:
+    """The message names the path, and both things that could lie there."""
+    with pytest.raises(SpecError, match="nowhere: no such file or folder") as refused:
+        open_spec(str(tmp_path / "nowhere"))
+    assert "a spec, which is a TOML file, or a folder of images" in str(refused.value)
 
 
 def test_the_cost_of_a_sample_is_told_by_part() -> None:
