@@ -5,7 +5,8 @@
 The ventilator's own core (`ventilator.core.leases`) hands out the tasks of a shuffled stream; workers and their hosts'
 caches are simulated: a host has what it decoded before, up to its room, and a hit takes an eighth of a miss's time. The
 sink confirms at once, and keeps a window of samples missing ahead of the trainer. The second table is the same without
-preference (`--blind` alone prints only that). The numbers follow from the arguments: nothing is measured by a clock.
+preference (`--blind` alone prints only that). *Idle* is the part of the workers' time, over all epochs, in which they
+had nothing to do. The numbers follow from the arguments: nothing is measured by a clock.
 """
 
 import argparse
@@ -135,6 +136,10 @@ class Run:
         self._queues: dict[bytes, list[Task]] = {}
         self._count = 0
         self.hits: dict[int, list[int]] = {}
+        #: Seconds that workers were there, and that they had nothing to do, without what still goes on: it began then.
+        self._present_s = self._idle_s = 0.0
+        self._joined: dict[bytes, float] = {}
+        self._idle_since: dict[bytes, float] = {}
         self._core.receive(_SINK, SinkHello(incarnation="s", results="ipc:///x", version="1"), 0.0)
         for host in case.hosts:
             if host.name not in case.absent:
@@ -146,6 +151,7 @@ class Run:
             peer = f"{name}/{number}".encode()
             hello = Hello(worker=peer.decode(), incarnation=f"{name}/{number}", host=name, slots=_SLOTS, version="1")
             self._queues[peer] = []
+            self._joined[peer] = self._idle_since[peer] = self._now
             self._core.receive(peer, hello, self._now)
 
     def leave(self, name: str) -> None:
@@ -153,9 +159,17 @@ class Run:
         for number in range(self._hosts[name].workers):
             peer = f"{name}/{number}".encode()
             self._core.receive(peer, Goodbye(), self._now)
+            self._present_s += self._now - self._joined.pop(peer)
+            self._idle_s += self._now - self._idle_since.pop(peer, self._now)
             del self._queues[peer]
         self._running = [each for each in self._running if each[2] in self._queues]
         heapq.heapify(self._running)
+
+    @property
+    def idle(self) -> float:
+        """The part of the workers' time in which they had nothing to do."""
+        idle_s = self._idle_s + sum(self._now - since for since in self._idle_since.values())
+        return idle_s / (self._present_s + sum(self._now - since for since in self._joined.values()))
 
     def go_to(self, ordinal: int) -> None:
         """Run until all tasks before this one are done."""
@@ -196,7 +210,9 @@ class Run:
         if not first:
             queue.pop(0)
         if not queue:
+            self._idle_since[peer] = self._now
             return
+        self._idle_s += self._now - self._idle_since.pop(peer, self._now)
         task, host = queue[0], self._hosts[peer.decode().rpartition("/")[0]]
         found = [host.take(item.item) for item in task.items]
         counts = self.hits.setdefault(task.epoch, [0, 0])
@@ -212,8 +228,8 @@ def _offsets(task: Task, slots: range) -> Iterable[int]:
     return range(len(slots)) if which is None else which if isinstance(which, tuple) else (which,)
 
 
-def rates(case: Case, items: int, epochs: int, *, keeps: bool) -> list[float]:
-    """Return the fraction of images that were in the cache, by epoch."""
+def rates(case: Case, items: int, epochs: int, *, keeps: bool) -> tuple[list[float], float]:
+    """Return the fraction of images that were in the cache, by epoch, and the idle part of the workers' time."""
     plan = make_plan(items, keeps=keeps)
     run, tasks = Run(case, plan), plan.geometry.tasks_per_epoch
     for epoch in range(epochs):
@@ -222,7 +238,7 @@ def rates(case: Case, items: int, epochs: int, *, keeps: bool) -> list[float]:
             if change.epoch == epoch:
                 (run.join if change.joins else run.leave)(change.host)
         run.go_to((epoch + 1) * tasks)
-    return [run.hits[epoch][0] / run.hits[epoch][1] for epoch in range(epochs)]
+    return [run.hits[epoch][0] / run.hits[epoch][1] for epoch in range(epochs)], run.idle
 
 
 def cases(items: int) -> list[Case]:
@@ -254,10 +270,10 @@ def main() -> None:
     given = parser.parse_args()
     for keeps in (False,) if given.blind else (True, False):
         title = "images found in the host's cache" + ("" if keeps else ", without preference")
-        table = Table("case", *(f"epoch {n + 1}" for n in range(given.epochs)), title=title)
+        table = Table("case", *(f"epoch {n + 1}" for n in range(given.epochs)), "idle", title=title)
         for case in cases(given.items):
-            found = rates(case, given.items, given.epochs, keeps=keeps)
-            table.add_row(case.name, *(f"{rate:.0%}" for rate in found))
+            found, idle = rates(case, given.items, given.epochs, keeps=keeps)
+            table.add_row(case.name, *(f"{rate:.0%}" for rate in found), f"{idle:.1%}")
         Console(width=120).print(table)
 
 
