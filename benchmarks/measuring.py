@@ -20,8 +20,8 @@ from penstock.worker.imaging.pipeline import Pipeline
 
 #: A round is marked as disturbed if other programs took more than this part of the processors.
 DISTURBED = 0.03
-#: Seconds of work before a measurement begins. Two seconds after its last request, a stack's fork server imports what the
-#: next stack needs.
+#: Seconds of work before a measurement begins. Two seconds after its last request, a stack's fork server imports what
+#: the next stack needs.
 WARM_S = 3.0
 #: Which clock of a process: that of the scheduler, of all its threads (linux/posix-timers.h).
 _CPUCLOCK_SCHED = 2

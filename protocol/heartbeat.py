@@ -8,6 +8,18 @@ from dataclasses import dataclass
 
 from penstock.protocol.messages import Intervals
 
+#: Tasks that are left to a worker, at most, before it tells of those that it has done.
+_MOST_LEFT = 2
+
+
+def tasks_left(held: int) -> int:
+    """Return how many of so many tasks are left to a worker when it tells of those that it has done, at the latest.
+
+    While it makes these, the ventilator may leave its report unread. Both must rest by the same rule: if the worker
+    told later, or the ventilator rested longer, the worker would run out of tasks.
+    """
+    return min(_MOST_LEFT, held // 2)
+
 
 @dataclass(slots=True)
 class Liveness:

@@ -127,15 +127,20 @@ class Executor:
         self._resting.stop()  # before the look at what is done: the other thread looks at the rest after adding to it
         if self._done:
             return now, now
-        until = self._resting.begin(now, self._read_s, self._make_s, due) if self._loaded else now
-        return until, self._resting.turn_at
+        if not self._loaded:
+            return now, self._resting.turn_at
+        held = self._waiting() + (self.running is not None)
+        return self._resting.begin(now, self._read_s, self._make_s, held, due), self._resting.turn_at
 
     def _report(self, done: Done) -> None:
         """Let the loop report a task that is done: at once, or at the end of its rest if it has enough others."""
         self._done.append(done)
-        left = len(self._loaded) + len(self._queued) + (self._loading is not None)
-        if self._resting.ends(time.monotonic(), left):
+        if self._resting.ends(time.monotonic(), self._waiting()):
             self._hub.wake()
+
+    def _waiting(self) -> int:
+        """Return how many tasks wait to be made, about: another thread may just take one."""
+        return len(self._loaded) + len(self._queued) + (self._loading is not None)
 
     def stats(self, now: float) -> WorkerStats:
         """Return the worker's statistics, including the task that runs now."""

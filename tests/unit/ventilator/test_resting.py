@@ -39,8 +39,13 @@ def filled(harness: CoreHarness, *, took_s: float, slots: int = 4, tasks: int = 
 
 
 def test_while_all_workers_have_enough_to_do_messages_wait(harness: CoreHarness) -> None:
-    """A rest leaves each worker two tasks: one that it may have finished already, and one for the way to it."""
-    assert pytest.approx(0.04) == rest(filled(harness, took_s=0.02))
+    """For most of the time of two tasks: so many are left to a worker when it tells of those that it has done."""
+    assert pytest.approx(0.03) == rest(filled(harness, took_s=0.02))
+
+
+def test_a_worker_that_holds_three_tasks_tells_when_one_is_left(harness: CoreHarness) -> None:
+    """It has told of none of them yet, and may have done two."""
+    assert pytest.approx(0.015) == rest(filled(harness, took_s=0.02, slots=3, tasks=15))
 
 
 def test_no_rest_is_longer_than_a_tenth_of_a_second(harness: CoreHarness) -> None:
@@ -54,9 +59,10 @@ def test_nothing_waits_while_a_worker_has_little_to_do(harness: CoreHarness) -> 
     assert 0.0 == rest(filled(harness, took_s=0.02, slots=2, tasks=12))
 
 
-def test_messages_wait_longer_where_tasks_are_short_and_plenty(harness: CoreHarness) -> None:
-    """Each worker may then hold twice as many tasks as it has slots: six are as many more as a rest may last."""
-    assert pytest.approx(0.06) == rest(filled(harness, took_s=0.01, tasks=40))
+def test_messages_wait_no_longer_where_workers_hold_more(harness: CoreHarness) -> None:
+    """Each may hold eight of many short tasks, and may have done six of them before it tells of any."""
+    assert pytest.approx(0.015) == rest(filled(harness, took_s=0.01, tasks=40))
+    assert 8 == len(harness.leases.workers[b"b"].held)
 
 
 def test_a_worker_that_joins_is_not_kept_waiting(harness: CoreHarness) -> None:

@@ -5,11 +5,11 @@ import math
 from penstock.worker.resting import Resting
 
 
-def resting(read_s: float = 0.001, make_s: float = 0.07) -> tuple[Resting, float]:
-    """Return a rest that began at 10 s, and until when it lasts."""
+def resting(read_s: float = 0.001, make_s: float = 0.07, held: int = 3) -> tuple[Resting, float]:
+    """Return a rest that began at 10 s with three tasks, and until when it lasts."""
     found = Resting()
     found.stop()
-    return found, found.begin(10.0, read_s, make_s)
+    return found, found.begin(10.0, read_s, make_s, held)
 
 
 def test_the_loop_rests_while_a_task_waits_to_be_made() -> None:
@@ -21,9 +21,9 @@ def test_the_loop_rests_while_a_task_waits_to_be_made() -> None:
 def test_a_rest_ends_when_the_next_heartbeat_is_due() -> None:
     """Also where the time between two heartbeats is shorter than a rest; what is done by then is told at once."""
     found = Resting()
-    assert 10.15 == found.begin(10.0, 0.001, 0.07, due=10.15) == found.turn_at
+    assert 10.15 == found.begin(10.0, 0.001, 0.07, 3, due=10.15) == found.turn_at
     assert found.ends(10.15, 5)
-    assert 10.0 == found.begin(10.0, 0.001, 0.07, due=9.0)
+    assert 10.0 == found.begin(10.0, 0.001, 0.07, 3, due=9.0)
 
 
 def test_tasks_that_are_done_are_reported_together_as_long_as_there_is_enough_to_do() -> None:
@@ -32,6 +32,13 @@ def test_tasks_that_are_done_are_reported_together_as_long_as_there_is_enough_to
     assert not found.ends(10.07, 2)
     assert found.ends(10.14, 1)
     assert found.ends(10.14, 0)
+
+
+def test_a_worker_that_holds_more_tells_while_two_are_left() -> None:
+    """For as long as these take, the ventilator may leave the report unread."""
+    found, _ = resting(held=6)
+    assert not found.ends(10.21, 3)
+    assert found.ends(10.28, 2)
 
 
 def test_what_is_done_at_the_end_of_a_rest_or_after_it_is_told_at_once() -> None:
