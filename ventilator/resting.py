@@ -15,8 +15,9 @@ from penstock.ventilator.core.workers import Workers
 _MOST_S, _LEAST_S = 0.1, 0.002
 #: A worker that holds no more tasks than this is answered at once.
 _FEW = 2
-#: Part of the time that a worker's last tasks take for which its report may lie unread: new tasks have a way to go.
-_PART = 0.75
+#: Part of the time that a worker's last tasks take for which its report may lie unread: new tasks have a way to go, and
+#: their files are to be read.
+_PART = 0.5
 
 
 def rest_s(workers: Workers, queues: Mapping[str, StreamQueue]) -> float:

@@ -112,7 +112,8 @@ class Ventilator:
         for answer in self._stories.answers(now):
             self._endpoint.send(self._snapshots.answer(answer.tag, answer.parts), peer=answer.asker)
         if self._endpoint.drained and self._core.next_dispatch() > now:
-            self._service.rest_until(now + rest_s(self._core.workers, self._core.queues))
+            rest_until = now + rest_s(self._core.workers, self._core.queues)
+            self._service.rest_until(min(rest_until, max(now, self._tick_at)))
         due = min(self.observed.renew(now, self._tick_at), self._stories.next_timer(), self._core.next_dispatch())
         if now >= self._show_at:
             began, seen = time.thread_time(), self.observed.latest

@@ -127,9 +127,9 @@ class Executor:
         self._resting.stop()  # before the look at what is done: the other thread looks at the rest after adding to it
         if self._done:
             return now, now
-        if not self._loaded:
+        held = self._waiting() + (self.running is not None or self.sending_since is not None)
+        if not self._loaded or held < 2:  # noqa: PLR2004 - of one task alone, nothing would be left when it is told of
             return now, self._resting.turn_at
-        held = self._waiting() + (self.running is not None)
         return self._resting.begin(now, self._read_s, self._make_s, held, due), self._resting.turn_at
 
     def _report(self, done: Done) -> None:

@@ -34,9 +34,9 @@ class Resting:
     def begin(self, now: float, read_s: float, make_s: float, held: int, due: float = math.inf) -> float:
         """Return until when to rest (monotonic s), as the last task took so long to read and to make.
 
-        `held`: how many tasks are here, with the one that is made now. Never beyond `due`, when the loop must turn
-        anyway, as for its next heartbeat. Call it while a task waits to be made and none is done: after `stop`, since
-        one may be done at any moment.
+        `held`: how many tasks are here, with the one that is made or sent now. Never beyond `due`, when the loop must
+        turn anyway, as for its next heartbeat. Call it while a task waits to be made and none is done: after `stop`,
+        since one may be done at any moment.
         """
         if make_s <= _TIMES_READING * read_s:
             return now

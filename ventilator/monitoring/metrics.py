@@ -25,7 +25,11 @@ METRICS = (
     Definition("penstock_ventilator_acting", "gauge", "1 for a ventilator that acts, 0 for one on standby"),
     Definition("penstock_ventilator_standbys", "gauge", "Other ventilators that wait to take over"),
     Definition("penstock_ventilator_workers", "gauge", "Workers that are here"),
-    Definition("penstock_ventilator_slots", "gauge", "Tasks that workers want to hold at once"),
+    Definition(
+        "penstock_ventilator_slots",
+        "gauge",
+        "Tasks that workers want to hold at once; they may hold twice as many where tasks are short and plenty",
+    ),
     Definition("penstock_ventilator_leases", "gauge", "Tasks that workers hold"),
     Definition(
         "penstock_ventilator_workers_gone_total",
