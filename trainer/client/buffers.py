@@ -61,5 +61,7 @@ class Buffers:
             if references == _FREE and size <= len(self._kept[index]):
                 return self._kept[index]
         fresh = np.empty(size, np.uint8)
-        self._kept = [*self._kept[1 - max(_LEAST, _MOST_BYTES // size) :], fresh]
+        self._kept.append(fresh)
+        while len(self._kept) > _LEAST and sum(map(len, self._kept)) > _MOST_BYTES:
+            del self._kept[0]
         return fresh

@@ -46,6 +46,14 @@ def test_a_joined_batch_equals_its_parts_and_is_its_owners() -> None:
                 joined[:] = 0
 
 
+def test_memory_that_is_kept_has_a_limit_whatever_the_sizes_of_fields() -> None:
+    """80 MB in all, or eight buffers: small fields between large ones do not raise it."""
+    buffers = Buffers()
+    hoard = [buffers.empty((size,), np.dtype(np.uint8)) for size in (6_000_000, 300_000) * 40]
+    assert len(hoard) > len(buffers._kept)
+    assert 70_000_000 < sum(map(len, buffers._kept)) <= 80_000_000
+
+
 def test_a_program_that_hoards_batches_loses_none() -> None:
     """More batches than buffers are kept: each keeps its own memory."""
     buffers = Buffers()
