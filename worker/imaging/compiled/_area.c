@@ -7,7 +7,12 @@
 
 #include "_image.h"
 
+#include <float.h>
 #include <math.h>
+
+#if FLT_EVAL_METHOD != 0
+#error "floats must be rounded after each operation"
+#endif
 
 enum { ROWS = 16, PART = 16, MOST_CHANNELS = 4 }; /* rows of a block; pixels of the result that are made at once */
 

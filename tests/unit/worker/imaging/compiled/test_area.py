@@ -43,6 +43,20 @@ OTHERS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare on any processor: that is what these tests are for."""
+    monkeypatch.setattr(loops, "COMPARED", True)
+
+
+def test_where_it_was_not_compared_opencv_averages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with the extension and one without it must make the same bytes, on any processor."""
+    pixels, out = np.zeros((60, 90, 3), np.uint8), np.zeros((20, 40, 3), np.uint8)
+    assert loops.is_averaged(pixels, out)
+    monkeypatch.setattr(loops, "COMPARED", False)
+    assert not loops.is_averaged(pixels, out)
+
+
 @pytest.fixture(params=[1, 2], ids=["plain", "avx2"])
 def vectors(request: pytest.FixtureRequest) -> Iterator[int]:
     """Let the loop use no vectors or those of AVX2; skip what this processor lacks."""
