@@ -134,7 +134,7 @@ def serve(settings: BenchSettings) -> int:
             write_report(results, folder)
         except OSError as error:
             raise PenstockError(f"the report cannot be written to {folder}: {error}") from error
-        for line in (*comparison_chart(results), *filter(None, [too_short(results)])):
+        for line in (*comparison_chart(results), *too_short(results)):
             console.print(line, soft_wrap=True)
         count = f"{len(results.runs)} run{'s' if len(results.runs) > 1 else ''}"
         console.print(f"{count}: {folder / 'report.md'}", soft_wrap=True)

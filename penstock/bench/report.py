@@ -95,7 +95,7 @@ def _text(results: Results, law: amdahl.Amdahl | None, pictures: Sequence[str]) 
         "",
         *comparison_table(results),
         *cost_table(results),
-        *([f"**{warning}**", ""] if (warning := too_short(results)) else []),
+        *([f"**{warning[0]}** {warning[1]}", ""] if (warning := too_short(results)) else []),
         *_stood_still(results),
         _law_in_words(results, law),
         "",
@@ -193,13 +193,13 @@ def _law_in_words(results: Results, law: amdahl.Amdahl | None) -> str:
     return words
 
 
-def too_short(results: Results) -> str:
-    """Return a warning about candidates whose timed part is too short to mean much; empty if there are none."""
+def too_short(results: Results) -> tuple[str, ...]:
+    """Return which candidates' timed parts are too short to mean much, and what to do; empty if there are none."""
     short = [str(each) for each in results.candidates if (results.median_s(each) or _LEAST_S) < _LEAST_S]
     if not short:
-        return ""
+        return ()
     advice = "Such short times are mostly chance; give more --epochs or --batches."
-    return f"Timed for less than {_LEAST_S:.0f} s: {', '.join(short)}. {advice}"
+    return f"Timed for less than {_LEAST_S:.0f} s: {', '.join(short)}.", advice
 
 
 def _stood_still(results: Results) -> list[str]:

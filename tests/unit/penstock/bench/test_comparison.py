@@ -75,10 +75,11 @@ def test_the_terminal_shows_a_bar_for_each_loader() -> None:
 def test_runs_that_are_too_short_are_named_for_the_terminal_too() -> None:
     """An epoch of a small folder takes less than a second: that says little, and more epochs say more."""
     results = compared(1)
-    assert "" == too_short(results)
+    assert () == too_short(results)
     results.runs[-1] = replace(results.runs[-1], duration_s=0.4)
-    assert too_short(results).startswith("Timed for less than 1 s: tf.data, 2 threads. ")
-    assert too_short(results).endswith("give more --epochs or --batches.")
+    what, advice = too_short(results)
+    assert what == "Timed for less than 1 s: tf.data, 2 threads."
+    assert advice.endswith("give more --epochs or --batches.")
 
 
 def test_a_path_where_nothing_is_may_have_been_meant_as_a_folder(tmp_path: Path) -> None:
