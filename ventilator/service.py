@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, assert_never
 
 from penstock.protocol import wire
-from penstock.protocol.errors import LocalProtocolError, RemoteProtocolError, SpecError, StackError
+from penstock.protocol.errors import LocalProtocolError, SpecError, StackError
 from penstock.protocol.heartbeat import Attention
 from penstock.protocol.instructions import Failed, Instruction, Note, Reopen, Send
 from penstock.protocol.messages import (
@@ -31,7 +31,7 @@ from penstock.protocol.runtime.metrics import Metrics
 from penstock.protocol.runtime.service import SPARED, Observed, Service, run, spare_collector
 from penstock.protocol.runtime.story_desk import StoryDesk
 from penstock.protocol.spec.spec import Spec, load_spec
-from penstock.protocol.transport.addresses import check_peer_address
+from penstock.protocol.transport.addresses import check_sent_address
 from penstock.protocol.transport.receiving import receive_all
 from penstock.protocol.transport.sockets import ByRole
 from penstock.protocol.version import __version__
@@ -203,12 +203,13 @@ class Ventilator:
         if isinstance(message, StatusRequest):
             self._answer(peer, message, now)
         elif not self._acts:
-            return  # who says hello hears nothing, and goes on to greet all ventilators
+            return  # a peer that says hello hears nothing, and goes on to greet all ventilators
         elif isinstance(message, Story):
             self._stories.receive(peer, message, now)
         else:
             if isinstance(message, SinkHello):
-                _check_addresses(message)
+                for address in filter(None, (message.results, message.trainers)):  # workers would get them
+                    check_sent_address(address)
             self._execute(self._core.receive(peer, message, now), now)
 
     def _answer(self, peer: bytes, request: StatusRequest, now: float) -> None:
@@ -242,15 +243,6 @@ class Ventilator:
 
     def _as_json(self, _: object) -> tuple[str, bytes]:
         return "application/json", self._snapshots.snapshot.model_dump_json().encode()
-
-
-def _check_addresses(hello: SinkHello) -> None:
-    """Raise RemoteProtocolError if no socket can connect to a sink's addresses: workers would get them."""
-    for address in filter(None, (hello.results, hello.trainers)):
-        try:
-            check_peer_address(address)
-        except SpecError as error:
-            raise RemoteProtocolError("address", str(error)) from error
 
 
 def serve(settings: VentilatorSettings) -> int:

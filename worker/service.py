@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 from pydantic import Field
 
 from penstock.protocol import wire
-from penstock.protocol.errors import RemoteProtocolError, SourceError, SpecError, StackError
+from penstock.protocol.errors import RemoteProtocolError, SourceError, StackError
 from penstock.protocol.instructions import Failed, Note, Reopen, Send
 from penstock.protocol.messages import (
     Drain,
@@ -30,7 +30,7 @@ from penstock.protocol.runtime.service import Service, host_name, run
 from penstock.protocol.runtime.settings import NodeSettings
 from penstock.protocol.runtime.ventilator_links import VentilatorLinks
 from penstock.protocol.stats import few
-from penstock.protocol.transport.addresses import check_peer_address, host_of, reachable
+from penstock.protocol.transport.addresses import check_sent_address, host_of, reachable
 from penstock.protocol.transport.own_sockets import OWN_VENTILATOR, Addresses
 from penstock.protocol.version import __version__
 from penstock.worker.confinement import permitted_roots
@@ -231,9 +231,9 @@ class Worker:
             # A sink on the ventilator's host says so by a wildcard: it is where we reach the ventilator.
             address = reachable(sink.results, host_of(self._ventilator.address))
             try:
-                check_peer_address(address)
-            except SpecError as error:
-                self._service.hub.rejects.add(RemoteProtocolError("address", str(error)), self._ventilator.address)
+                check_sent_address(address)
+            except RemoteProtocolError as error:
+                self._service.hub.rejects.add(error, self._ventilator.address)
             else:
                 found.append(sink.model_copy(update={"results": address}))
         return found

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 
-from penstock.protocol.errors import SpecError
+from penstock.protocol.errors import RemoteProtocolError, SpecError
 from penstock.protocol.transport import unix_sockets
 
 #: Spellings of "all addresses of this host".
@@ -37,10 +37,7 @@ def check_address(address: str) -> None:
 
 
 def check_peer_address(address: str) -> None:
-    """Raise SpecError unless a socket can connect to `address`, as far as its form says; `*` is for its reader's host.
-
-    Addresses that peers send pass through here: ZeroMQ refuses a malformed one where the socket is opened.
-    """
+    """Raise SpecError unless a socket can connect to `address`, as far as its form says; `*` is the reader's host."""
     check_address(address)
     if address.startswith("ipc://"):
         valid = "\0" not in address
@@ -53,6 +50,17 @@ def check_peer_address(address: str) -> None:
                 valid = port > 0 and host.endswith("]")
     if not valid:
         raise SpecError(f"address {address!r}: no socket can connect to it; give tcp://host:port or ipc:///path")
+
+
+def check_sent_address(address: str) -> None:
+    """Raise RemoteProtocolError for an address that a peer sent, if no socket can connect to it.
+
+    ZeroMQ would refuse a malformed one where the socket is opened.
+    """
+    try:
+        check_peer_address(address)
+    except SpecError as error:
+        raise RemoteProtocolError("address", str(error)) from error
 
 
 def is_wildcard(address: str) -> bool:
