@@ -2,9 +2,10 @@
 
 `partial_jpeg.py` decodes parts of a JPEG, `levels.py` reduces other depths to 8 bits, and `limits.py` bounds memory.
 
-JPEGs go to libjpeg-turbo through simplejpeg, which refuses whatever libjpeg warns of; large ones without a flaw go
-through the extension of `partial_jpeg.py`, which is faster. What simplejpeg refuses, and every other format, goes to
-Pillow; what Pillow refuses is an ItemError. Where several decode, they give the same bytes.
+JPEGs go to libjpeg-turbo through simplejpeg, which refuses whatever libjpeg warns of; those without a flaw, if they are
+large or have halved colours, through our extension (`partial_jpeg.py`, `compiled/planes.py`), which is faster. What
+simplejpeg refuses, and every other format, goes to Pillow; what Pillow refuses is an ItemError. Where several decode,
+they give the same bytes.
 JPEG 2000 is decoded in a process of its own (`jpeg2000/process.py`). Rules:
 
 - The header's size is checked before a pixel is allocated, and the work that a progressive JPEG asks for as well.
@@ -25,7 +26,7 @@ JPEG 2000 is decoded in a process of its own (`jpeg2000/process.py`). Rules:
 """
 
 import io
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -36,12 +37,14 @@ from PIL import Image, UnidentifiedImageError
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.axes import CHANNELS
+from penstock.protocol.spec.operation import Size, Window
 from penstock.sources.image_formats import FORMATS
 from penstock.worker.imaging import png
+from penstock.worker.imaging.compiled.planes import EXTENSION, PlaneDecoder
 from penstock.worker.imaging.jpeg2000.decode import deep_image, header_of
 from penstock.worker.imaging.jpeg2000.process import DecoderProcess
 from penstock.worker.imaging.levels import check_samples, to_levels
-from penstock.worker.imaging.limits import check_size, check_tiles
+from penstock.worker.imaging.limits import check_scans, check_size, check_tiles
 from penstock.worker.imaging.orientation import jpeg_orientation, orientation_of, stored_box, turn, turned_size
 from penstock.worker.imaging.partial_jpeg import (
     MIN_PIXELS,
@@ -56,14 +59,11 @@ from penstock.worker.imaging.pillow import REFUSALS, prepare_pillow, refusal_of
 from penstock.worker.imaging.signatures import looks_like
 
 Pixels = npt.NDArray[np.uint8]
+#: Returns the parts of an image of some size that count; None for all of it.
+Windows = Callable[[Size], Sequence[Window] | None]
 
 #: A decoder keeps its output buffer up to this size (bytes; 21 megapixels of RGB): fresh pages cost 9 % of a decode.
 SCRATCH_BYTES = 64_000_000
-#: Passes over all its pixels that a JPEG of `max_megapixels` may ask for; a smaller one may ask for as much work.
-#: Encoders write about 10 scans; a hostile file of 1 MB can hold 100,000, each of them a pass.
-MAX_SCANS = 50
-#: The shortest scan there is (bytes): marker, length, one component, band.
-_SCAN_BYTES = 10
 
 _UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
 _JPEG = b"\xff\xd8"
@@ -95,6 +95,8 @@ class Decoder:
         self._exif_orientation = exif_orientation
         self._max_pixels = int(max_megapixels * 1e6)
         self._scratch: Pixels = np.empty(0, np.uint8)
+        #: Decodes small JPEGs with halved colours.
+        self._planes = PlaneDecoder(MIN_PIXELS - 1) if EXTENSION is not None and color == "rgb" else None
         #: What `size` found, for the `regions` that follow.
         self._frame: Frame | None = None
         self._turned = 1
@@ -102,16 +104,18 @@ class Decoder:
         self._apart = apart
         prepare_pillow(self._max_pixels)
 
-    def decode(self, data: bytes, least: tuple[int, int] | None = None) -> Pixels:
+    def decode(self, data: bytes, least: Size | None = None, windows: Windows | None = None) -> Pixels:
         """Return the image's pixels (height, width, channels), C-contiguous, maybe read-only.
 
         They stay valid until the next call: the buffer is used again. With `least` (height, width), a JPEG may come at
-        a half, a quarter or an eighth of its size, no smaller than that. Raises ItemError.
+        a half, a quarter or an eighth of its size, no smaller than that. With `windows`, pixels outside of these may be
+        anything; damage is seen wherever it is. Raises ItemError.
         """
         refusal = ""
         if data.startswith(_JPEG):
             orientation = jpeg_orientation(data) if self._exif_orientation else 1
-            pixels = self._decode_jpeg(data, turned_size(*least, orientation) if least else None)
+            least = turned_size(*least, orientation) if least else None
+            pixels = self._decode_jpeg(data, least, windows if orientation == 1 else None)
             if not isinstance(pixels, str):
                 return turn(pixels, orientation)
             refusal = pixels
@@ -164,18 +168,17 @@ class Decoder:
             turned[place.slices] = turn(pixels[box.slices], orientation)
         return turned
 
-    def _decode_jpeg(self, data: bytes, least: tuple[int, int] | None) -> Pixels | str:
+    def _decode_jpeg(self, data: bytes, least: Size | None, windows: Windows | None) -> Pixels | str:
         """Return the pixels, or libjpeg's words if it refuses the file."""
         try:
-            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+            height, width, space, halved = simplejpeg.decode_jpeg_header(data)
         except ValueError as error:
             return str(error).removeprefix("tjDecompressHeader3(): ")
         if space in ("CMYK", "YCCK"):
             return "not asked, the colours are CMYK"
         height, width = int(height), int(width)
         check_size(height, width, self._max_pixels)
-        if len(data) // _SCAN_BYTES * height * width > MAX_SCANS * self._max_pixels and not _is_sequential(data):
-            self._check_scans(data, height * width)
+        check_scans(data, height * width, self._max_pixels)
         reduction = _reduction(height, width, least)
         large = height * width >= MIN_PIXELS and not self._alpha
         height, width = -(-height // reduction), -(-width // reduction)
@@ -183,6 +186,12 @@ class Decoder:
         whole = buffer.reshape(height, width, self._channels)
         if large and decode_whole(data, whole, reduction):
             return whole
+        if self._planes is not None and not large and reduction == 1 and halved == "420":
+            planes = self._planes.decode(data)
+            if planes is not None and (planes.height, planes.width) == (height, width):
+                parts = windows((height, width)) if windows else None
+                planes.write([*map(Box.of, parts)] if parts else None, whole)
+                return whole
         try:
             pixels: Pixels = simplejpeg.decode_jpeg(
                 data, _SPACES[self._channels], min_height=height, min_width=width, buffer=buffer
@@ -206,7 +215,7 @@ class Decoder:
         check_samples(image)
         depth = 8
         if data.startswith(_JPEG):
-            self._check_scans(data, image.height * image.width)
+            check_scans(data, image.height * image.width, self._max_pixels)
         elif image.format == "JPEG2000":
             header = header_of(data)
             check_size(header.height, header.width, self._max_pixels, image.format)
@@ -222,13 +231,6 @@ class Decoder:
             image.load()
             pixels = to_levels(image, self._channels, depth)
         return turn(pixels, orientation_of(image)) if self._exif_orientation else pixels
-
-    def _check_scans(self, data: bytes, pixels: int) -> None:
-        scans = data.count(b"\xff\xda")
-        if scans * pixels > MAX_SCANS * self._max_pixels:
-            raise ItemError(
-                f"a JPEG of about {scans} scans over {pixels / 1e6:.1f} megapixels would take too long to decode"
-            )
 
     @contextmanager
     def _named(self, data: bytes, refusal: str) -> Generator[None]:
@@ -278,23 +280,3 @@ def _reduction(height: int, width: int, least: tuple[int, int] | None) -> int:
             if -(-height // divisor) >= least[0] and -(-width // divisor) >= least[1]:
                 return divisor
     return 1
-
-
-def _is_sequential(data: bytes) -> bool:
-    """Tell whether a JPEG is surely a baseline or extended sequential one, whose work is bounded by its bytes.
-
-    Walks the markers up to the frame header (SOF0 or SOF1). libjpeg refuses a second frame header.
-    """
-    at = len(_JPEG)
-    while data[at : at + 1] == b"\xff":
-        marker = data[at + 1 : at + 2]
-        if marker in (b"\xc0", b"\xc1"):
-            return True
-        if marker not in _SEGMENTS:
-            return False
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return False
-
-
-# Markers that may stand before the frame header: tables, application data, comments.
-_SEGMENTS = frozenset(bytes([marker]) for marker in (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))

@@ -1,4 +1,4 @@
-"""How large an image of each format may be, and how much memory decoding it takes.
+"""How large an image of each format may be, how much memory decoding it takes, and how much work a JPEG may ask for.
 
 Formats differ: WebP's decoder keeps two canvases and copies the result, JPEG 2000's keeps every sample in 32 bits. So
 that one limit on pixels bounds the memory of all, such formats may have a share of it.
@@ -44,6 +44,14 @@ _ANY_FORMAT = 16_000_000
 _USUAL_TILE = 1 << 22
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 
+#: Passes over all its pixels that a JPEG of the largest size may ask for; a smaller one may ask for as much work.
+#: Encoders write about 10 scans; a hostile file of 1 MB can hold 100,000, each of them a pass.
+_MOST_SCANS = 50
+#: The shortest scan there is (bytes): marker, length, one component, band.
+_SCAN_BYTES = 10
+# Markers that may stand before the frame header of a JPEG: tables, application data, comments.
+_SEGMENTS = frozenset(bytes([marker]) for marker in (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))
+
 
 def usual_bytes(image_format: str | None, pixels: int) -> int:
     """Return how much memory decoding a usual image of so many pixels takes."""
@@ -82,3 +90,31 @@ def check_tiles(image: Image.Image, max_pixels: int) -> None:
             f"a TIFF in tiles of {width} × {height} pixels, each {width * height / 1e6:,.1f} megapixels; the limit is "
             f"{max_pixels / 1e6:g} (transform.max_megapixels)"
         )
+
+
+def check_scans(data: bytes, pixels: int, max_pixels: int) -> None:
+    """Raise ItemError if a JPEG of so many pixels asks for far more passes over them than encoders write."""
+    most = _MOST_SCANS * max_pixels
+    if len(data) // _SCAN_BYTES * pixels <= most or _is_sequential(data):
+        return
+    scans = data.count(b"\xff\xda")
+    if scans * pixels > most:
+        raise ItemError(
+            f"a JPEG of about {scans} scans over {pixels / 1e6:.1f} megapixels would take too long to decode"
+        )
+
+
+def _is_sequential(data: bytes) -> bool:
+    """Tell whether a JPEG is surely a baseline or extended sequential one, whose work is bounded by its bytes.
+
+    Walks the markers up to the frame header (SOF0 or SOF1). libjpeg refuses a second frame header.
+    """
+    at = 2
+    while data[at : at + 1] == b"\xff":
+        marker = data[at + 1 : at + 2]
+        if marker in (b"\xc0", b"\xc1"):
+            return True
+        if marker not in _SEGMENTS:
+            return False
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False

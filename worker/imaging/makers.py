@@ -58,7 +58,7 @@ class Maker(ABC):
     def sources(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
         """Return the parts of an image of this size that the samples of item number `offset` follow from.
 
-        What lies outside of them does not matter to `write`. None if it is the whole image. Raises ItemError.
+        What lies outside of them does not matter to `write`. None if it is the whole image, or if `write` fails.
         """
 
     def place(self, row: int) -> Pixels | None:
@@ -187,7 +187,10 @@ class FramedSamples(Maker):
 
     def sources(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
         """Return what the cutter needs."""
-        return self._cutter.sources(image, epoch, item, self._draws[offset])
+        try:
+            return self._cutter.sources(image, epoch, item, self._draws[offset])
+        except ItemError:  # `write` raises it again
+            return None
 
     def place(self, row: int) -> Pixels | None:
         """Return the row itself if nothing moves images, or cuts other parts of them in each epoch."""

@@ -224,8 +224,8 @@ class Pipeline:
             return None
         known = work.loaded.known[offset] if work.loaded.known else None
         try:
-            sources = partial(self._rest.sources, offset=offset, epoch=work.task.epoch, item=int(work.keys[offset]))
-            pixels = self._cache.pixels(name, content, known, sources, self._rest.place(place))
+            windows = partial(self._rest.sources, offset=offset, epoch=work.task.epoch, item=int(work.keys[offset]))
+            pixels = self._cache.pixels(name, content, known, windows, self._rest.place(place))
             made.decode_s += perf_counter() - start
             return None if pixels is None else self._write(self._rest, pixels, work, offset, place)
         except ItemError:
@@ -247,11 +247,11 @@ class Pipeline:
         try:
             if not isinstance(content, bytes):
                 return content
+            windows = partial(self._maker.sources, offset=offset, epoch=epoch, item=key)
             size = self._decoder.size(content) if self._in_parts else None
-            sources = self._maker.sources(size, offset, epoch, key) if size else None
-            if sources:
+            if size and (sources := windows(size)):
                 return self._decoder.decode_parts(content, [*map(Box.of, sources)], self._maker.reduction)
-            return self._decoder.decode(content, self._least)
+            return self._decoder.decode(content, self._least, windows)
         finally:
             seconds = perf_counter() - start
             made.decode_s += seconds

@@ -11,7 +11,7 @@ import json
 import os
 import struct
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,16 +19,15 @@ from time import perf_counter
 from typing import cast
 
 from penstock.protocol.plan import StreamPlan
-from penstock.protocol.spec.operation import Size, Window
 from penstock.protocol.storage.user_cache import SETTLED_S
 from penstock.sources.base import Known
 from penstock.sources.files import FileIdentity
 from penstock.worker.imaging.cache.entry import IDENTITY_BYTES, KEY_BYTES, Entry, Source, digest_of
 from penstock.worker.imaging.cache.hints import Place
-from penstock.worker.imaging.cache.planes import Painter, Planes, height_of
 from penstock.worker.imaging.cache.prefix import Prefix
 from penstock.worker.imaging.cache.store import Store
-from penstock.worker.imaging.decode import Decoder, Pixels
+from penstock.worker.imaging.compiled.planes import Painter, Planes, height_of
+from penstock.worker.imaging.decode import Decoder, Pixels, Windows
 from penstock.worker.imaging.partial_jpeg import Box
 
 #: What is kept of an item.
@@ -135,14 +134,13 @@ class ImageCache:
         name: str,
         content: bytes,
         known: Known | None,
-        windows: Callable[[Size], Sequence[Window] | None],
+        windows: Windows,
         place: Pixels | None = None,
     ) -> Pixels | None:
         """Return an item's image: the one that `find` found, or made from its bytes, and kept.
 
-        `windows` returns the parts of an image of some size that count, None for all of it; elsewhere the pixels may be
-        anything. An image that is made may lie in `place` then, where it must stay until `keep`. None if images like
-        this one are not kept: see `Prefix.make`. Raises ItemError.
+        Outside of the windows its pixels may be anything. An image that is made may lie in `place` then, where it must
+        stay until `keep`. None if images like this one are not kept: see `Prefix.make`. Raises ItemError.
         """
         image = self._image(name, content, known, place)
         if not isinstance(image, Planes):

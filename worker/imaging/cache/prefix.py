@@ -21,7 +21,7 @@ from penstock.protocol.spec.step import Step
 from penstock.protocol.spec.transform import Transform
 from penstock.protocol.version import __version__
 from penstock.worker.imaging.cache.entry import FORMAT
-from penstock.worker.imaging.cache.planes import EXTENSION, LEAST_WIDTH, PlaneDecoder, Planes, planes_shape
+from penstock.worker.imaging.compiled.planes import EXTENSION, LEAST_WIDTH, PlaneDecoder, Planes, planes_shape
 from penstock.worker.imaging.decode import Decoder, Pixels
 from penstock.worker.imaging.orientation import jpeg_orientation
 from penstock.worker.imaging.partial_jpeg import MIN_PIXELS, Box

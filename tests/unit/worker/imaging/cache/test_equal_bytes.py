@@ -13,6 +13,7 @@ from support.images import encode, picture, write_images
 from support.imaging.pipelines import RESIZED, make_task
 
 from penstock.protocol.errors import ItemError
+from penstock.worker.imaging import decode
 from penstock.worker.imaging.cache.entry import Entry, Pixels, Source
 from penstock.worker.imaging.makers import FramedSamples
 from penstock.worker.imaging.pipeline import Pipeline
@@ -35,6 +36,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "tiny.png").write_bytes(encode(picture(3, 0, 3, 2), "PNG"))
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     (root / "turned.jpg").write_bytes(encode(picture(4), exif=exif))
+    halved = encode(picture(5, 1, 331, 417), quality=90, subsampling=2)
+    (root / "halved.jpg").write_bytes(halved)
+    (root / "torn.jpg").write_bytes(halved[: len(halved) // 2] + halved[-2:])
     return root
 
 
@@ -47,6 +51,18 @@ def paths(photos: Path) -> list[str]:
 def run_all(pipeline: Pipeline, paths: Sequence[str]) -> list[tuple[str, list[tuple[int, str, str]]]]:
     """Return the facts of three epochs."""
     return [facts(pipeline.run(make_task(list(paths), epoch))) for epoch in range(3)]
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_they_are_the_same_on_hosts_without_the_extension(
+    photos: Path, paths: list[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which makes colours only where samples look; failures of an item have the same kind and the same words."""
+    transform, patches = TRANSFORMS[name]
+    plan, roots = cached_plan(transform, patches), {"photos": photos}
+    found = run_all(Pipeline(plan, roots), paths)
+    monkeypatch.setattr(decode, "EXTENSION", None)
+    assert run_all(Pipeline(plan, roots), paths) == found
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)

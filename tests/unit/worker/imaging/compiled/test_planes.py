@@ -15,9 +15,9 @@ from support.images import Pixels, encode, picture
 from support.imaging.jpeg_parts import needs_extension
 from support.imaging.pipelines import CROPPED, make_task
 
-from penstock.worker.imaging.cache import planes as planes_module
 from penstock.worker.imaging.cache import prefix as prefix_module
-from penstock.worker.imaging.cache.planes import LEAST_WIDTH, PlaneDecoder, Planes, height_of, planes_shape, rows_of
+from penstock.worker.imaging.compiled import planes as planes_module
+from penstock.worker.imaging.compiled.planes import LEAST_WIDTH, PlaneDecoder, Planes, height_of, planes_shape, rows_of
 from penstock.worker.imaging.partial_jpeg import Box
 from penstock.worker.imaging.pipeline import Pipeline
 
