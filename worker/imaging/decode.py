@@ -2,10 +2,10 @@
 
 `partial_jpeg.py` decodes parts of a JPEG, `levels.py` reduces other depths to 8 bits, and `limits.py` bounds memory.
 
-JPEGs go to libjpeg-turbo through simplejpeg, which refuses whatever libjpeg warns of; those without a flaw, if they are
-large or have halved colours, through our extension (`partial_jpeg.py`, `compiled/planes.py`), which is faster. What
-simplejpeg refuses, and every other format, goes to Pillow; what Pillow refuses is an ItemError. Where several decode,
-they give the same bytes.
+JPEGs go to libjpeg-turbo through simplejpeg, which refuses whatever libjpeg warns of; those without a flaw, unless they
+are small, through our extension (`partial_jpeg.py`, `compiled/planes.py`), which is faster. What simplejpeg refuses,
+and every other format, goes to Pillow; what Pillow refuses is an ItemError. Where several decode, they give the same
+bytes.
 JPEG 2000 is decoded in a process of its own (`jpeg2000/process.py`). Rules:
 
 - The header's size is checked before a pixel is allocated, and the work that a progressive JPEG asks for as well.
@@ -64,6 +64,8 @@ Windows = Callable[[Size], Sequence[Window] | None]
 
 #: A decoder keeps its output buffer up to this size (bytes; 21 megapixels of RGB): fresh pages cost 9 % of a decode.
 SCRATCH_BYTES = 64_000_000
+#: JPEGs of fewer pixels, with halved colours and any others, take simplejpeg less time than the extension.
+MIN_PLANES, MIN_WHOLE = 50_000, 100_000
 
 _UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
 _JPEG = b"\xff\xd8"
@@ -95,7 +97,7 @@ class Decoder:
         self._exif_orientation = exif_orientation
         self._max_pixels = int(max_megapixels * 1e6)
         self._scratch: Pixels = np.empty(0, np.uint8)
-        #: Decodes small JPEGs with halved colours.
+        #: Decodes JPEGs with halved colours, unless they are large.
         self._planes = PlaneDecoder(MIN_PIXELS - 1) if EXTENSION is not None and color == "rgb" else None
         #: What `size` found, for the `regions` that follow.
         self._frame: Frame | None = None
@@ -180,18 +182,18 @@ class Decoder:
         check_size(height, width, self._max_pixels)
         check_scans(data, height * width, self._max_pixels)
         reduction = _reduction(height, width, least)
-        large = height * width >= MIN_PIXELS and not self._alpha
+        size = height * width
         height, width = -(-height // reduction), -(-width // reduction)
         buffer = self._buffer(height * width * self._channels)
         whole = buffer.reshape(height, width, self._channels)
-        if large and decode_whole(data, whole, reduction):
-            return whole
-        if self._planes is not None and not large and reduction == 1 and halved == "420":
+        if self._planes is not None and halved == "420" and reduction == 1 and MIN_PLANES <= size < MIN_PIXELS:
             planes = self._planes.decode(data)
             if planes is not None and (planes.height, planes.width) == (height, width):
                 parts = windows((height, width)) if windows else None
                 planes.write([*map(Box.of, parts)] if parts else None, whole)
                 return whole
+        elif size >= MIN_WHOLE and not self._alpha and decode_whole(data, whole, reduction):
+            return whole
         try:
             pixels: Pixels = simplejpeg.decode_jpeg(
                 data, _SPACES[self._channels], min_height=height, min_width=width, buffer=buffer

@@ -13,7 +13,7 @@ from support.images import encode, picture, write_images
 from support.imaging.pipelines import RESIZED, make_task
 
 from penstock.protocol.errors import ItemError
-from penstock.worker.imaging import decode
+from penstock.worker.imaging import decode, partial_jpeg
 from penstock.worker.imaging.cache.entry import Entry, Pixels, Source
 from penstock.worker.imaging.makers import FramedSamples
 from penstock.worker.imaging.pipeline import Pipeline
@@ -38,6 +38,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "turned.jpg").write_bytes(encode(picture(4), exif=exif))
     halved = encode(picture(5, 1, 331, 417), quality=90, subsampling=2)
     (root / "halved.jpg").write_bytes(halved)
+    (root / "full.jpg").write_bytes(encode(picture(6, 1, 331, 417), quality=90, subsampling=0))
     (root / "torn.jpg").write_bytes(halved[: len(halved) // 2] + halved[-2:])
     return root
 
@@ -62,6 +63,7 @@ def test_they_are_the_same_on_hosts_without_the_extension(
     plan, roots = cached_plan(transform, patches), {"photos": photos}
     found = run_all(Pipeline(plan, roots), paths)
     monkeypatch.setattr(decode, "EXTENSION", None)
+    monkeypatch.setattr(partial_jpeg, "_EXTENSION", None)
     assert run_all(Pipeline(plan, roots), paths) == found
 
 
