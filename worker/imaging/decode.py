@@ -180,7 +180,7 @@ class Decoder:
             return "not asked, the colours are CMYK"
         height, width = int(height), int(width)
         check_size(height, width, self._max_pixels)
-        check_scans(data, height * width, self._max_pixels)
+        check_scans(data, height * width, self._max_pixels, sequential=False)
         reduction = _reduction(height, width, least)
         size = height * width
         height, width = -(-height // reduction), -(-width // reduction)
@@ -217,7 +217,7 @@ class Decoder:
         check_samples(image)
         depth = 8
         if data.startswith(_JPEG):
-            check_scans(data, image.height * image.width, self._max_pixels)
+            check_scans(data, image.height * image.width, self._max_pixels, sequential=True)
         elif image.format == "JPEG2000":
             header = header_of(data)
             check_size(header.height, header.width, self._max_pixels, image.format)

@@ -92,10 +92,13 @@ def check_tiles(image: Image.Image, max_pixels: int) -> None:
         )
 
 
-def check_scans(data: bytes, pixels: int, max_pixels: int) -> None:
-    """Raise ItemError if a JPEG of so many pixels asks for far more passes over them than encoders write."""
+def check_scans(data: bytes, pixels: int, max_pixels: int, *, sequential: bool) -> None:
+    """Raise ItemError if a JPEG of so many pixels asks for far more passes over them than encoders write.
+
+    `sequential`: whether it may be that of a file which surely is no progressive one.
+    """
     most = _MOST_SCANS * max_pixels
-    if len(data) // _SCAN_BYTES * pixels <= most or _is_sequential(data):
+    if not sequential and (len(data) // _SCAN_BYTES * pixels <= most or _is_sequential(data)):
         return
     scans = data.count(b"\xff\xda")
     if scans * pixels > most:

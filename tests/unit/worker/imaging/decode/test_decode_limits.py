@@ -81,3 +81,11 @@ def test_the_markers_of_a_scan_in_a_baseline_jpeg_are_only_data() -> None:
     """A comment full of scan markers does not make a plain JPEG suspicious."""
     data = encode(photo(height=450, width=670), comment=b"\xff\xda" * 1000)
     assert np.array_equal(by_pillow(data), decode(data, max_megapixels=0.35))
+
+
+def test_markers_count_where_pillow_decodes_a_baseline_jpeg() -> None:
+    """A file that libjpeg refused as it is may be anything; Pillow goes on after warnings, scan by scan."""
+    data = encode(photo(height=450, width=670), comment=b"\xff\xda" * 1000)
+    at = data.index(b"\xff\xc4")  # after the header that says that it is one
+    with pytest.raises(ItemError, match=r"about 1001 scans over 0\.3 megapixels would take too long"):
+        decode(data[:at] + b"\0" + data[at:], max_megapixels=0.35)
