@@ -26,7 +26,7 @@ JPEG 2000 is decoded in a process of its own (`jpeg2000/process.py`). Rules:
 """
 
 import io
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -37,10 +37,10 @@ from PIL import Image, UnidentifiedImageError
 
 from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.axes import CHANNELS
-from penstock.protocol.spec.operation import Size, Window
+from penstock.protocol.spec.operation import Size
 from penstock.sources.image_formats import FORMATS
 from penstock.worker.imaging import png
-from penstock.worker.imaging.compiled.planes import EXTENSION, PlaneDecoder
+from penstock.worker.imaging.compiled.planes import EXTENSION, PlaneDecoder, Windows
 from penstock.worker.imaging.jpeg2000.decode import deep_image, header_of
 from penstock.worker.imaging.jpeg2000.process import DecoderProcess
 from penstock.worker.imaging.levels import check_samples, to_levels
@@ -59,8 +59,6 @@ from penstock.worker.imaging.pillow import REFUSALS, prepare_pillow, refusal_of
 from penstock.worker.imaging.signatures import looks_like
 
 Pixels = npt.NDArray[np.uint8]
-#: Returns the parts of an image of some size that count; None for all of it.
-Windows = Callable[[Size], Sequence[Window] | None]
 
 #: A decoder keeps its output buffer up to this size (bytes; 21 megapixels of RGB): fresh pages cost 9 % of a decode.
 SCRATCH_BYTES = 64_000_000
@@ -173,24 +171,23 @@ class Decoder:
     def _decode_jpeg(self, data: bytes, least: Size | None, windows: Windows | None) -> Pixels | str:
         """Return the pixels, or libjpeg's words if it refuses the file."""
         try:
-            height, width, space, halved = simplejpeg.decode_jpeg_header(data)
+            height, width, space, sampling = simplejpeg.decode_jpeg_header(data)
         except ValueError as error:
             return str(error).removeprefix("tjDecompressHeader3(): ")
         if space in ("CMYK", "YCCK"):
             return "not asked, the colours are CMYK"
         height, width = int(height), int(width)
         check_size(height, width, self._max_pixels)
-        check_scans(data, height * width, self._max_pixels, sequential=False)
-        reduction = _reduction(height, width, least)
         size = height * width
+        check_scans(data, size, self._max_pixels, sequential=False)
+        reduction = _reduction(height, width, least)
         height, width = -(-height // reduction), -(-width // reduction)
         buffer = self._buffer(height * width * self._channels)
         whole = buffer.reshape(height, width, self._channels)
-        if self._planes is not None and halved == "420" and reduction == 1 and MIN_PLANES <= size < MIN_PIXELS:
+        if self._planes is not None and sampling == "420" and reduction == 1 and MIN_PLANES <= size < MIN_PIXELS:
             planes = self._planes.decode(data)
             if planes is not None and (planes.height, planes.width) == (height, width):
-                parts = windows((height, width)) if windows else None
-                planes.write([*map(Box.of, parts)] if parts else None, whole)
+                planes.write(windows, whole)
                 return whole
         elif size >= MIN_WHOLE and not self._alpha and decode_whole(data, whole, reduction):
             return whole

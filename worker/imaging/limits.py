@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 
 from penstock.protocol.errors import ItemError
+from penstock.worker.imaging.partial_jpeg import FRAMES, SEGMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,6 @@ _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _MOST_SCANS = 50
 #: The shortest scan there is (bytes): marker, length, one component, band.
 _SCAN_BYTES = 10
-# Markers that may stand before the frame header of a JPEG: tables, application data, comments.
-_SEGMENTS = frozenset(bytes([marker]) for marker in (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE))
 
 
 def usual_bytes(image_format: str | None, pixels: int) -> int:
@@ -95,7 +94,7 @@ def check_tiles(image: Image.Image, max_pixels: int) -> None:
 def check_scans(data: bytes, pixels: int, max_pixels: int, *, sequential: bool) -> None:
     """Raise ItemError if a JPEG of so many pixels asks for far more passes over them than encoders write.
 
-    `sequential`: whether it may be that of a file which surely is no progressive one.
+    `sequential`: whether the scans of files that surely are sequential count too.
     """
     most = _MOST_SCANS * max_pixels
     if not sequential and (len(data) // _SCAN_BYTES * pixels <= most or _is_sequential(data)):
@@ -113,11 +112,10 @@ def _is_sequential(data: bytes) -> bool:
     Walks the markers up to the frame header (SOF0 or SOF1). libjpeg refuses a second frame header.
     """
     at = 2
-    while data[at : at + 1] == b"\xff":
-        marker = data[at + 1 : at + 2]
-        if marker in (b"\xc0", b"\xc1"):
+    while len(data) >= at + 2 and data[at] == 0xFF:  # noqa: PLR2004 - a marker
+        if data[at + 1] in FRAMES:
             return True
-        if marker not in _SEGMENTS:
+        if data[at + 1] not in SEGMENTS:
             return False
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return False

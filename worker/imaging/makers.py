@@ -54,12 +54,19 @@ class Maker(ABC):
             if steps:
                 steps.begin(epoch, items, self._patches)
 
-    @abstractmethod
     def sources(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
         """Return the parts of an image of this size that the samples of item number `offset` follow from.
 
         What lies outside of them does not matter to `write`. None if it is the whole image, or if `write` fails.
         """
+        try:
+            return self._windows(image, offset, epoch, item)
+        except ItemError:  # `write` raises it again
+            return None
+
+    @abstractmethod
+    def _windows(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
+        """Return what `sources` does. Raises ItemError if `write` would."""
 
     def place(self, row: int) -> Pixels | None:
         """Return where the image, or the cut of it, may be made that is the sample of row `row`; None if it is no such.
@@ -101,13 +108,9 @@ class SteppedSamples(Maker):
         super().begin(epoch, items, out)
         self._made_for = None
 
-    def sources(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
-        """Return the window of each program."""
+    def _windows(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
         del epoch, item
-        try:
-            return [program.window for programs in self.programs(offset, image) for program in programs]
-        except ItemError:  # `write` raises it again
-            return None
+        return [program.window for programs in self.programs(offset, image) for program in programs]
 
     def write(self, pixels: Pixels, offset: int, epoch: int, item: int, row: int) -> list[int]:
         """Run each program."""
@@ -185,12 +188,8 @@ class FramedSamples(Maker):
         self._placed = None
         self._framed = self._room_before_steps(len(out), len(out[0])) if self._resized_by_steps else out
 
-    def sources(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
-        """Return what the cutter needs."""
-        try:
-            return self._cutter.sources(image, epoch, item, self._draws[offset])
-        except ItemError:  # `write` raises it again
-            return None
+    def _windows(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:
+        return self._cutter.sources(image, epoch, item, self._draws[offset])
 
     def place(self, row: int) -> Pixels | None:
         """Return the row itself if nothing moves images, or cuts other parts of them in each epoch."""

@@ -37,10 +37,10 @@ MIN_PIXELS = 250_000
 _BLOCK = 8
 
 _SOI, _EOI, _SOS, _DRI = b"\xff\xd8", b"\xff\xd9", 0xDA, 0xDD
-# Baseline and extended sequential, both Huffman-coded. Progressive and arithmetic-coded files gain little or nothing.
-_FRAMES = (0xC0, 0xC1)
-# Tables, application data, comments: what may stand before the frame header and before the scan.
-_SEGMENTS = frozenset((0xC4, 0xDB, _DRI, *range(0xE0, 0xF0), 0xFE))
+#: Baseline and extended sequential, both Huffman-coded. Progressive and arithmetic-coded files gain little or nothing.
+FRAMES = (0xC0, 0xC1)
+#: Tables, application data, comments: what may stand before the frame header and before the scan.
+SEGMENTS = frozenset((0xC4, 0xDB, _DRI, *range(0xE0, 0xF0), 0xFE))
 # In entropy-coded data 0xff is data if 0 follows, else the first byte of a marker.
 _MARKER = re.compile(rb"\xff[^\x00]")
 # What libjpeg says of data that is left over before the image's end; and simplejpeg, when all has been decoded.
@@ -140,12 +140,12 @@ def frame_of(data: bytes) -> Frame | None:
             if frame is None or data[at + 4 : at + 5] != bytes([components]) or data.rfind(_EOI, data_at) < 0:
                 return None
             return replace(frame, interval=interval, data_at=data_at)
-        if marker in _FRAMES and frame is None:
+        if marker in FRAMES and frame is None:
             components = data[at + 9] if len(data) > at + 9 else 0
             frame = _parse(data, at, components)
             if frame is None:
                 return None
-        elif marker not in _SEGMENTS:
+        elif marker not in SEGMENTS:
             return None
         elif marker == _DRI:
             interval = int.from_bytes(data[at + 4 : at + 6], "big")

@@ -26,9 +26,8 @@ from penstock.worker.imaging.cache.entry import IDENTITY_BYTES, KEY_BYTES, Entry
 from penstock.worker.imaging.cache.hints import Place
 from penstock.worker.imaging.cache.prefix import Prefix
 from penstock.worker.imaging.cache.store import Store
-from penstock.worker.imaging.compiled.planes import Painter, Planes, height_of
-from penstock.worker.imaging.decode import Decoder, Pixels, Windows
-from penstock.worker.imaging.partial_jpeg import Box
+from penstock.worker.imaging.compiled.planes import Painter, Planes, Windows, height_of
+from penstock.worker.imaging.decode import Decoder, Pixels
 
 #: What is kept of an item.
 Image = Pixels | Planes
@@ -143,10 +142,7 @@ class ImageCache:
         stay until `keep`. None if images like this one are not kept: see `Prefix.make`. Raises ItemError.
         """
         image = self._image(name, content, known, place)
-        if not isinstance(image, Planes):
-            return image
-        parts = windows((image.height, image.width))
-        return self._painter.pixels(image, [*map(Box.of, parts)] if parts else None)
+        return self._painter.pixels(image, windows) if isinstance(image, Planes) else image
 
     def _image(self, name: str, content: bytes, known: Known | None, place: Pixels | None) -> Image | None:
         if known is None:

@@ -5,15 +5,18 @@ makes three bytes a pixel of them last. Here that is done for the parts of a pic
 keeps what comes before it. The pixels are libjpeg-turbo's, to the last bit. There are none without the extension.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from penstock.protocol.spec.operation import Size, Window
 from penstock.worker.imaging.partial_jpeg import Box, load_extension
 
 Pixels = npt.NDArray[np.uint8]
+#: Returns the parts of an image of some size that count, which lie inside it; None for all of it. Raises no ItemError.
+Windows = Callable[[Size], Sequence[Window] | None]
 
 #: The compiled extension; None where it was not built.
 EXTENSION = load_extension()
@@ -49,12 +52,13 @@ class Planes:
     height: int
     width: int
 
-    def write(self, boxes: Sequence[Box] | None, out: Pixels) -> None:
-        """Write the pixels of the boxes, or all, to their places in `out`: height, width, 3. Others may change."""
+    def write(self, windows: Windows | None, out: Pixels) -> None:
+        """Write the pixels in the windows, or all, to their places in `out`: height, width, 3. Others may change."""
+        parts = windows((self.height, self.width)) if windows else None
+        boxes = [*map(Box.of, parts or ())]
         if not boxes or sum(box.height * box.width for box in boxes) >= self.height * self.width:
-            boxes = [Box(0, 0, self.height, self.width)]  # where many boxes overlap, all of it is less work
-        parts = np.array(boxes, np.int32)
-        EXTENSION.colors(self.rows, self.width, parts, out)
+            boxes = [Box(0, 0, self.height, self.width)]  # where many windows overlap, all of it is less work
+        EXTENSION.colors(self.rows, self.width, np.array(boxes, np.int32), out)
 
 
 class Painter:
@@ -64,13 +68,13 @@ class Painter:
         """Take no memory yet."""
         self._room: Pixels = np.empty(0, np.uint8)
 
-    def pixels(self, planes: Planes, boxes: Sequence[Box] | None) -> Pixels:
-        """Return the pixels of a picture, valid until the next call; those outside of the boxes may be anything."""
+    def pixels(self, planes: Planes, windows: Windows) -> Pixels:
+        """Return the pixels of a picture, valid until the next call; those outside of the windows may be anything."""
         size = planes.height * planes.width * _CHANNELS
         if size > self._room.size:
             self._room = np.empty(size, np.uint8)
         out = self._room[:size].reshape(planes.height, planes.width, _CHANNELS)
-        planes.write(boxes, out)
+        planes.write(windows, out)
         return out
 
 
