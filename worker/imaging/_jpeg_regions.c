@@ -28,8 +28,6 @@
 #if !defined(LIBJPEG_TURBO_VERSION_NUMBER) || LIBJPEG_TURBO_VERSION_NUMBER < 2001000
 #error "libjpeg-turbo 2.1 or newer is needed"
 #endif
-/* Of later versions it is not known what libjpeg's parts know of each other. */
-#define KNOWS_ENTROPY (LIBJPEG_TURBO_VERSION_NUMBER < 4000000)
 #if JPEG_LIB_VERSION >= 80
 #define MIN_DCT_SIZE(cinfo) ((cinfo)->min_DCT_v_scaled_size)
 #else
@@ -227,7 +225,7 @@ static int attempt(Job *job) {
 }
 
 static int run(Job *job, int by_libjpeg) {
-  job->entropy = KNOWS_ENTROPY && by_libjpeg != 1 ? malloc(sizeof *job->entropy) : NULL;
+  job->entropy = by_libjpeg != 1 ? new_entropy() : NULL;
   int status = attempt(job);
   if (job->entropy && status != 0 && by_libjpeg != 2) {
     free(job->entropy);

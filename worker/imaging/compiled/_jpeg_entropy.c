@@ -9,6 +9,7 @@
 
 #include "_jpeg_entropy.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(__GNUC__)
@@ -364,6 +365,8 @@ static boolean decode_mcu(j_decompress_ptr cinfo, JBLOCKROW *blocks) {
 }
 
 static void start_pass(j_decompress_ptr cinfo) { (void)cinfo; }
+
+Entropy *new_entropy(void) { return LIBJPEG_TURBO_VERSION_NUMBER < 4000000 ? malloc(sizeof(Entropy)) : NULL; }
 
 void take_entropy(Entropy *self, j_decompress_ptr cinfo, const unsigned char *data, size_t size, uint32_t first,
                   uint32_t last, void (*give_up)(j_decompress_ptr)) {

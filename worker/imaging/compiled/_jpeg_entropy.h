@@ -75,6 +75,9 @@ typedef struct {
   Codes dc_codes[NUM_HUFF_TBLS], ac_codes[NUM_HUFF_TBLS];
 } Entropy;
 
+/* Return one to free; NULL without memory, or where it is not known what libjpeg's parts know of each other: in later versions. */
+Entropy *new_entropy(void);
+
 /* Take the entropy decoding over from libjpeg, after jpeg_start_decompress. The coded data begins at `data`; of the MCUs in
    a row the first to the last are wanted. `give_up` is called at anything unusual, and does not return. */
 void take_entropy(Entropy *self, j_decompress_ptr cinfo, const unsigned char *data, size_t size, uint32_t first,

@@ -230,7 +230,7 @@ PyObject *planes(PyObject *module, PyObject *args) {
   if (!PyArg_ParseTuple(args, "y*w*K:planes", &data, &out, &most)) return NULL;
   Job *job = calloc(1, sizeof *job);
   int done = 0;
-  if (job != NULL) job->entropy = malloc(sizeof *job->entropy);
+  if (job != NULL) job->entropy = new_entropy();
   if (job != NULL && job->entropy != NULL) {
     job->data = data.buf;
     job->end = job->data + data.len;
