@@ -8,8 +8,8 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.protocol.errors import SpecError
-from penstock.protocol.transport.addresses import check_peer_address, name_in, reachable
+from penstock.protocol.errors import RemoteProtocolError, SpecError
+from penstock.protocol.transport.addresses import check_peer_address, check_sent_address, name_in, reachable
 
 _HOSTS = st.text(st.sampled_from("a9Z.-_:[]%*;@ \0\nü"), max_size=12) | st.sampled_from(
     ["localhost", "[::1]", "[::ffff:127.0.0.1]", "[::1", "10.0.0.1", "*", "a b", "-a", "256.1.1.1", "[fe80::1%lo]"]
@@ -52,6 +52,13 @@ def test_what_passes_the_check_can_be_connected_to(context: Any, host: str, port
 def test_addresses_of_use_pass(address: str) -> None:
     """Those that sinks advertise."""
     check_peer_address(address)
+
+
+def test_a_bad_address_of_a_peer_is_the_peers_error() -> None:
+    """It is counted and named; another one passes."""
+    check_sent_address("tcp://10.0.0.1:5")
+    with pytest.raises(RemoteProtocolError, match=r"tcp://10\.0\.0\.1:0.*no socket can connect to it"):
+        check_sent_address("tcp://10.0.0.1:0")
 
 
 @pytest.mark.parametrize("address", ["ipc:///tmp/a", "tcp://127.0.0.1:5", "tcp://[::1]:5", "tcp://*:5", "tcp://a b:5"])

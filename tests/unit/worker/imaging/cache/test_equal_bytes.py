@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.cache.pipelines import TRANSFORMS, cache_in, cached_plan, facts
 from support.images import encode, picture, write_images
+from support.imaging.jpeg_parts import needs_extension
 from support.imaging.pipelines import RESIZED, make_task
 
 from penstock.protocol.errors import ItemError
@@ -54,6 +55,7 @@ def run_all(pipeline: Pipeline, paths: Sequence[str]) -> list[tuple[str, list[tu
     return [facts(pipeline.run(make_task(list(paths), epoch))) for epoch in range(3)]
 
 
+@needs_extension
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_they_are_the_same_on_hosts_without_the_extension(
     photos: Path, paths: list[str], name: str, monkeypatch: pytest.MonkeyPatch

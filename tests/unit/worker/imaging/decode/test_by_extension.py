@@ -1,6 +1,7 @@
 """JPEGs that are decoded by the extension: the pixels and the failures are those that libjpeg and Pillow give."""
 
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,12 @@ def test_only_what_the_windows_show_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     assert [(120, 160)] * 3 == sizes
 
 
+def only(corner: Window, size: Size) -> list[Window]:
+    """Return the only part of an image that counts."""
+    del size
+    return [corner]
+
+
 @pytest.mark.parametrize("subsampling", [0, 2])
 def test_damage_is_seen_as_without_the_extension(subsampling: int, plain: Decoder) -> None:
     """Cut anywhere, or with a byte changed anywhere, a file gives the same pixels or the same words; windows or not."""
@@ -129,6 +136,9 @@ def test_damage_is_seen_as_without_the_extension(subsampling: int, plain: Decode
         else:
             assert isinstance(found, np.ndarray)
             assert np.array_equal(expected, found)
+            corner = Window(0, 0, *(min(side, 8) for side in expected.shape[:2]))
+            part = decoder.decode(damaged, None, partial(only, corner))
+            assert np.array_equal(corner.of(expected), corner.of(part))
     assert failures > len(files) // 8
 
 
@@ -149,7 +159,16 @@ def test_patches_that_do_not_fit_fail_as_a_transform(
 def test_small_images_are_left_to_simplejpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes less time for them."""
     monkeypatch.undo()
-    sizes = count_decoded(monkeypatch)
-    for side in (200, 230):
-        Decoder("rgb").decode(encode(picture(6, 0, side, side), subsampling=2))
-    assert [(230, 230)] == sizes
+    sizes, whole = count_decoded(monkeypatch), list[Size]()
+    usual = partial_jpeg.decode_whole
+
+    def counted(data: bytes, out: Pixels, reduction: int) -> bool:
+        whole.append((out.shape[0], out.shape[1]))
+        return usual(data, out, reduction)
+
+    monkeypatch.setattr(decode, "decode_whole", counted)
+    for side in (200, 230, 310, 320):
+        for subsampling in (0, 2):
+            Decoder("rgb").decode(encode(picture(6, 0, side, side), subsampling=subsampling))
+    assert [(230, 230), (310, 310), (320, 320)] == sizes
+    assert [(320, 320)] == whole
