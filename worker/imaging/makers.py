@@ -8,6 +8,7 @@ are made in the memory of `Fields`.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from time import perf_counter
 
 import numpy as np
 
@@ -41,6 +42,8 @@ class Maker(ABC):
         #: The steps of each view; without views one, for all images.
         self._views = [Steps.of(image, plan.seed, limit, skipped) for image in images]
         self._out: Sequence[Pixels] = ()
+        #: Seconds that `sources` has taken.
+        self._sources_s = 0.0
 
     @property
     def reduction(self) -> int:
@@ -59,10 +62,17 @@ class Maker(ABC):
 
         What lies outside of them does not matter to `write`. None if it is the whole image, or if `write` fails.
         """
+        start = perf_counter()
         try:
             return self._windows(image, offset, epoch, item)
         except ItemError:  # `write` raises it again
             return None
+        finally:
+            self._sources_s += perf_counter() - start
+
+    def clock(self) -> float:
+        """Return the time (seconds) by a clock that stands while `sources` is at work: that is no decoding."""
+        return perf_counter() - self._sources_s
 
     @abstractmethod
     def _windows(self, image: Size, offset: int, epoch: int, item: int) -> Sequence[Window] | None:

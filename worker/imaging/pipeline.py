@@ -23,6 +23,7 @@ from penstock.sources.base import Loaded, Reader, open_reader
 from penstock.sources.file_reader import FileReader
 from penstock.worker.imaging.cache.images import Cache, open_cache
 from penstock.worker.imaging.cache.prefix import keeps_of_parts
+from penstock.worker.imaging.compiled.planes import Windows
 from penstock.worker.imaging.custom import CustomTransforms
 from penstock.worker.imaging.decode import Decoder, Pixels
 from penstock.worker.imaging.makers import Fields, FramedSamples, Maker, SteppedSamples
@@ -131,7 +132,8 @@ class Pipeline:
         fields = self._room_for_fields(len(loaded.items), room)
         images = fields.of(tuple(self._shapes))
         levels = self._levels.of(len(images[0])) if self._normalizers else images
-        keys = self._draw_keys(task, loaded)
+        keys = self.plan.draw_keys(task.key.ordinal, task.key.which) if self.plan.groups else loaded.items
+        work = _Work(task, loaded, fields, keys)
         for maker in {self._maker, self._rest}:
             maker.begin(task.epoch, keys, levels)
         if self._targets:
@@ -140,7 +142,7 @@ class Pipeline:
         if isinstance(stack, np.ndarray) and self._maker.write_all(stack):
             made = _Made(list(range(len(stack))), [0] * len(stack), [])
         else:
-            made = self._make_each(_Work(task, loaded, fields, keys))
+            made = self._make_each(work)
         rows = (np.array(made.offsets, np.int64)[:, np.newaxis] * self._patches + np.arange(self._patches)).ravel()
         self._maker.finish(rows)
         for normalizer, image, level in zip(self._normalizers, images, levels, strict=bool(self._normalizers)):
@@ -148,15 +150,11 @@ class Pipeline:
         fields.name(loaded, made.offsets, made.manipulations, self.plan.parts_of(loaded.items))
         arrays = fields.first(len(rows))
         if self._custom:
-            arrays = self._customise(task, loaded, made, arrays, room)
+            arrays = self._customise(work, made, arrays, room)
         read_s = loaded.waited_s
         transform_s = max(0.0, perf_counter() - start - made.decode_s - read_s)
         timings = messages.Timings(read_s=read_s, decode_s=made.decode_s, transform_s=transform_s, parts_s=made.parts_s)
         return Outcome(arrays, tuple(made.failures), timings)
-
-    def _draw_keys(self, task: messages.Task, loaded: Loaded) -> Int64s:
-        """Return what keys each item's random draws."""
-        return self.plan.draw_keys(task.key.ordinal, task.key.which) if self.plan.groups else loaded.items
 
     def _room_for_fields(self, items: int, room: Pixels) -> Fields:
         """Return where fields are made: in `room`, or in memory of our own if custom transforms leave others there."""
@@ -164,18 +162,16 @@ class Pipeline:
             room = np.empty(Fields.layout(self._schema, items * self._patches)[1], np.uint8)
         return Fields(self._schema, items, self._patches, room)
 
-    def _customise(
-        self, task: messages.Task, loaded: Loaded, made: "_Made", arrays: list[Array], room: Pixels
-    ) -> list[Array]:
+    def _customise(self, work: "_Work", made: "_Made", arrays: list[Array], room: Pixels) -> list[Array]:
         """Run the custom transforms; return the fields that they leave, without the items that fail here."""
         samples, out = len(arrays[0]), arrays
         if self._schema != self.plan.schema:
-            out = Fields(self.plan.schema, len(loaded.items), self._patches, room).first(samples)
-        keys = self._draw_keys(task, loaded)[made.offsets].tolist()
-        failed = self._custom.run(task.epoch, arrays, self._patches, out, keys)
+            out = Fields(self.plan.schema, len(work.loaded.items), self._patches, room).first(samples)
+        keys = work.keys[made.offsets].tolist()
+        failed = self._custom.run(work.task.epoch, arrays, self._patches, out, keys)
         for place, error in failed.items():
             offset = made.offsets[place]
-            made.failures.append(_failure(task, loaded, offset, error, "custom"))
+            made.failures.append(_failure(work, offset, error, "custom"))
         return [array[: samples - len(failed) * self._patches] for array in out]
 
     def _make_each(self, work: "_Work") -> "_Made":
@@ -196,11 +192,11 @@ class Pipeline:
             content = self._content(work, offset)
             kind: FailureKind = "read" if isinstance(content, ItemError) else "decode"
             try:
-                pixels = self._decode(content, work.task.epoch, int(work.keys[offset]), offset, made)
+                pixels = self._decode(content, work, offset, made)
                 kind = "transform"
                 manipulations = self._write(self._maker, pixels, work, offset, place)
             except ItemError as error:
-                made.failures.append(_failure(work.task, work.loaded, offset, error, kind))
+                made.failures.append(_failure(work, offset, error, kind))
                 return  # the next item's samples take the place of what this one may have written
         made.offsets.append(offset)
         made.manipulations += manipulations
@@ -219,14 +215,14 @@ class Pipeline:
 
         So an item fails with the same words, and at the same stage, whether there is a cache or not.
         """
-        content, name, start = work.loaded.contents[offset], work.loaded.paths[offset], perf_counter()
+        content, name, start = work.loaded.contents[offset], work.loaded.paths[offset], self._rest.clock()
         if self._cache is None or not isinstance(content, bytes):
             return None
         known = work.loaded.known[offset] if work.loaded.known else None
         try:
-            windows = partial(self._rest.sources, offset=offset, epoch=work.task.epoch, item=int(work.keys[offset]))
+            windows = work.windows(self._rest, offset)
             pixels = self._cache.pixels(name, content, known, windows, self._rest.place(place))
-            made.decode_s += perf_counter() - start
+            made.decode_s += self._rest.clock() - start
             return None if pixels is None else self._write(self._rest, pixels, work, offset, place)
         except ItemError:
             self._cache.keep()  # another item's sample may take the place where the image lies
@@ -239,21 +235,21 @@ class Pipeline:
             return self.reader.content(work.task.items[offset])
         return work.loaded.contents[offset]
 
-    def _decode(self, content: "Content", epoch: int, key: int, offset: int, made: "_Made") -> Pixels:
+    def _decode(self, content: "Content", work: "_Work", offset: int, made: "_Made") -> Pixels:
         """Return the image, or as much of it as its samples need; elsewhere the pixels may be anything then."""
         if isinstance(content, ItemError):
             raise content
-        start, size = perf_counter(), None
+        start, size = self._maker.clock(), None
         try:
             if not isinstance(content, bytes):
                 return content
-            windows = partial(self._maker.sources, offset=offset, epoch=epoch, item=key)
+            windows = work.windows(self._maker, offset)
             size = self._decoder.size(content) if self._in_parts else None
             if size and (sources := windows(size)):
                 return self._decoder.decode_parts(content, [*map(Box.of, sources)], self._maker.reduction)
             return self._decoder.decode(content, self._least, windows)
         finally:
-            seconds = perf_counter() - start
+            seconds = self._maker.clock() - start
             made.decode_s += seconds
             made.parts_s += seconds if size and not self._keeps_of_parts else 0.0
 
@@ -272,6 +268,10 @@ class _Work:
     #: What keys each item's random draws.
     keys: Int64s
 
+    def windows(self, maker: Maker, offset: int) -> Windows:
+        """Return what tells which parts of an item's image its samples follow from."""
+        return partial(maker.sources, offset=offset, epoch=self.task.epoch, item=int(self.keys[offset]))
+
 
 @dataclass(slots=True)
 class _Made:
@@ -287,13 +287,11 @@ class _Made:
     parts_s: float = 0.0
 
 
-def _failure(
-    task: messages.Task, loaded: Loaded, offset: int, error: PenstockError, kind: FailureKind
-) -> messages.Failure:
+def _failure(work: _Work, offset: int, error: PenstockError, kind: FailureKind) -> messages.Failure:
     return messages.Failure(
-        offset=task.key.offset_of(offset),
-        item=int(loaded.items[offset]),
-        path=loaded.paths[offset],
+        offset=work.task.key.offset_of(offset),
+        item=int(work.loaded.items[offset]),
+        path=work.loaded.paths[offset],
         reason=str(error)[:_MAX_REASON],
         kind=kind,
         fatal=isinstance(error, TransformError),
