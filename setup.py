@@ -30,6 +30,7 @@ setup(
             "penstock.worker.imaging._jpeg_regions",
             [
                 "worker/imaging/_jpeg_regions.c",
+                "worker/imaging/compiled/_jpeg_colors.c",
                 "worker/imaging/compiled/_jpeg_entropy.c",
                 "worker/imaging/compiled/_jpeg_planes.c",
             ],

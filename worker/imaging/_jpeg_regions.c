@@ -225,14 +225,14 @@ static int attempt(Job *job) {
 }
 
 static int run(Job *job, int by_libjpeg) {
-  job->entropy = by_libjpeg != 1 ? new_entropy() : NULL;
+  job->entropy = by_libjpeg != 1 ? get_entropy() : NULL;
   int status = attempt(job);
   if (job->entropy && status != 0 && by_libjpeg != 2) {
-    free(job->entropy);
+    give_back(job->entropy);
     job->entropy = NULL;
     status = attempt(job);
   }
-  free(job->entropy);
+  give_back(job->entropy);
   return status;
 }
 
@@ -325,7 +325,8 @@ static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_jpeg_regions", 
 
 PyMODINIT_FUNC PyInit__jpeg_regions(void) {
   PyObject *module = PyModule_Create(&definition);
-  if (module != NULL && PyModule_AddStringConstant(module, "LIBRARY", "libjpeg-turbo " TEXT(LIBJPEG_TURBO_VERSION)) < 0) {
+  if (module != NULL && (PyModule_AddStringConstant(module, "LIBRARY", "libjpeg-turbo " TEXT(LIBJPEG_TURBO_VERSION)) < 0 ||
+                         PyModule_AddIntConstant(module, "VECTORS", vectors_of_colors()) < 0)) {
     Py_DECREF(module);
     return NULL;
   }

@@ -62,8 +62,10 @@ Pixels = npt.NDArray[np.uint8]
 
 #: A decoder keeps its output buffer up to this size (bytes; 21 megapixels of RGB): fresh pages cost 9 % of a decode.
 SCRATCH_BYTES = 64_000_000
+#: Pixels of a picture of which planes are made, at most: a decoder keeps these too, in half as much memory.
+_MOST_PLANES = SCRATCH_BYTES // 3
 #: JPEGs of fewer pixels, with halved colours and any others, take simplejpeg less time than the extension.
-MIN_PLANES, MIN_WHOLE = 50_000, 100_000
+MIN_PLANES, MIN_WHOLE = 25_000, 50_000
 
 _UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
 _JPEG = b"\xff\xd8"
@@ -95,8 +97,8 @@ class Decoder:
         self._exif_orientation = exif_orientation
         self._max_pixels = int(max_megapixels * 1e6)
         self._scratch: Pixels = np.empty(0, np.uint8)
-        #: Decodes JPEGs with halved colours, unless they are large.
-        self._planes = PlaneDecoder(MIN_PIXELS - 1) if EXTENSION is not None and color == "rgb" else None
+        #: Decodes JPEGs with halved colours, unless they are very large.
+        self._planes = PlaneDecoder(_MOST_PLANES) if EXTENSION is not None and color == "rgb" else None
         #: What `size` found, for the `regions` that follow.
         self._frame: Frame | None = None
         self._turned = 1
@@ -128,16 +130,18 @@ class Decoder:
         ItemError.
         """
         self._frame = None
-        frame = None if self._alpha else frame_of(data)
-        if frame is None or frame.height * frame.width < MIN_PIXELS:
+        if self._alpha or not data.startswith(_JPEG):
             return None
-        check_size(frame.height, frame.width, self._max_pixels)
         try:
             height, width, _, _ = simplejpeg.decode_jpeg_header(data)
         except ValueError:
             return None
-        if (height, width) != (frame.height, frame.width):
+        if int(height) * int(width) < MIN_PIXELS:
             return None
+        frame = frame_of(data)
+        if frame is None or (height, width) != (frame.height, frame.width):
+            return None
+        check_size(frame.height, frame.width, self._max_pixels)
         self._frame, self._turned = frame, jpeg_orientation(data) if self._exif_orientation else 1
         return turned_size(frame.height, frame.width, self._turned)
 
@@ -184,7 +188,7 @@ class Decoder:
         height, width = -(-height // reduction), -(-width // reduction)
         buffer = self._buffer(height * width * self._channels)
         whole = buffer.reshape(height, width, self._channels)
-        if self._planes is not None and sampling == "420" and reduction == 1 and MIN_PLANES <= size < MIN_PIXELS:
+        if self._planes is not None and sampling == "420" and reduction == 1 and MIN_PLANES <= size <= _MOST_PLANES:
             planes = self._planes.decode(data)
             if planes is not None and (planes.height, planes.width) == (height, width):
                 planes.write(windows, whole)

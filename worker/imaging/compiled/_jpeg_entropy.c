@@ -9,6 +9,7 @@
 
 #include "_jpeg_entropy.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,7 +53,8 @@ static uint32_t entry_of(uint32_t symbol, uint32_t length, int is_dc) {
 
 static void fill_codes(Codes *self, const JHUFF_TBL *table, int is_dc) {
   uint32_t code = 0, symbol = 0;
-  self->symbols = table->huffval;
+  memcpy(self->counts, table->bits, sizeof self->counts);
+  memcpy(self->symbols, table->huffval, sizeof self->symbols);
   for (uint32_t i = 0; i < 1 << CODE_BITS; i++) self->code[i] = CODE_LONG;
   for (uint32_t length = 1; length <= 16; length++) {
     self->place[length] = (int32_t)symbol - (int32_t)code;
@@ -122,6 +124,18 @@ static void fill_pairs(Codes *self) {
     }
     self->pair[index] = pair;
   }
+}
+
+/* Prepare a table, unless it is there from another file. */
+static void fill(Codes *self, const JHUFF_TBL *table, int is_dc) {
+  if (self->filled && memcmp(self->counts, table->bits, sizeof self->counts) == 0 &&
+      memcmp(self->symbols, table->huffval, sizeof self->symbols) == 0)
+    return;
+  fill_codes(self, table, is_dc);
+  if (is_dc) fill_dc(self);
+  else fill_pairs(self);
+  self->filled = 1;
+  self->has_skip = 0;
 }
 
 /* Bits. */
@@ -326,8 +340,11 @@ INLINE int read_ac(Bits *state, const Codes *codes, JCOEF *block) {
 }
 
 static void fill_skips(Entropy *self) {
-  for (int i = 0; i < NUM_HUFF_TBLS; i++)
-    if (self->ac_codes[i].symbols) fill_skip(&self->ac_codes[i]);
+  for (int i = 0; i < NUM_HUFF_TBLS; i++) {
+    Codes *codes = &self->ac_codes[i];
+    if (codes->filled && !codes->has_skip) fill_skip(codes);
+    codes->has_skip = codes->filled;
+  }
   self->skips = 1;
 }
 
@@ -366,27 +383,28 @@ static boolean decode_mcu(j_decompress_ptr cinfo, JBLOCKROW *blocks) {
 
 static void start_pass(j_decompress_ptr cinfo) { (void)cinfo; }
 
-Entropy *new_entropy(void) { return LIBJPEG_TURBO_VERSION_NUMBER < 4000000 ? malloc(sizeof(Entropy)) : NULL; }
+/* The one that was given back last, with the tables that it has. */
+static _Atomic(Entropy *) kept;
+
+Entropy *get_entropy(void) {
+  if (LIBJPEG_TURBO_VERSION_NUMBER >= 4000000) return NULL;
+  Entropy *self = atomic_exchange(&kept, NULL);
+  return self ? self : calloc(1, sizeof *self);
+}
+
+void give_back(Entropy *self) {
+  if (self) free(atomic_exchange(&kept, self));
+}
 
 void take_entropy(Entropy *self, j_decompress_ptr cinfo, const unsigned char *data, size_t size, uint32_t first,
                   uint32_t last, void (*give_up)(j_decompress_ptr)) {
-  memset(self, 0, offsetof(Entropy, dc_codes));
-  uint32_t filled_dc = 0, filled_ac = 0;
-  for (int i = 0; i < NUM_HUFF_TBLS; i++) self->ac_codes[i].symbols = NULL;
+  memset(self, 0, offsetof(Entropy, held));
   for (int i = 0; i < cinfo->blocks_in_MCU; i++) {
     int component = cinfo->MCU_membership[i];
     const jpeg_component_info *info = cinfo->cur_comp_info[component];
     int dc = info->dc_tbl_no & (NUM_HUFF_TBLS - 1), ac = info->ac_tbl_no & (NUM_HUFF_TBLS - 1); /* libjpeg has seen to that */
-    if (!(filled_dc >> dc & 1)) {
-      fill_codes(&self->dc_codes[dc], cinfo->dc_huff_tbl_ptrs[dc], 1);
-      fill_dc(&self->dc_codes[dc]);
-    }
-    if (!(filled_ac >> ac & 1)) {
-      fill_codes(&self->ac_codes[ac], cinfo->ac_huff_tbl_ptrs[ac], 0);
-      fill_pairs(&self->ac_codes[ac]);
-    }
-    filled_dc |= 1u << dc;
-    filled_ac |= 1u << ac;
+    fill(&self->dc_codes[dc], cinfo->dc_huff_tbl_ptrs[dc], 1);
+    fill(&self->ac_codes[ac], cinfo->ac_huff_tbl_ptrs[ac], 0);
 #if JPEG_LIB_VERSION >= 70
     int side = info->DCT_h_scaled_size;
 #else

@@ -27,6 +27,7 @@ typedef struct {
 
 /* A Huffman table, prepared for DC or for AC. */
 typedef struct {
+  int filled, has_skip; /* whether the rest is that of `counts` and `symbols`; and `skip` too */
   Pair pair[1 << PAIR_BITS];
   uint32_t code[1 << CODE_BITS];
   uint16_t skip[1 << SKIP_BITS];
@@ -35,7 +36,7 @@ typedef struct {
      to a code of that length for its place in `symbols`. */
   uint32_t end[17];
   int32_t place[17];
-  const unsigned char *symbols;
+  unsigned char counts[17], symbols[256]; /* the table: how many codes have each length, and what they stand for, in order */
 } Codes;
 
 /* What libjpeg's other parts know of an entropy decoder (jpegint.h; the same in libjpeg-turbo 1.0 to 3.1). */
@@ -63,7 +64,7 @@ typedef struct {
   uint32_t column, columns, first, last;
   uint32_t interval, until_restart, restarts;
   int blocks, unwanted; /* in an MCU; whether some are not wanted whole */
-  int skips;            /* whether the tables for passing over symbols have been made */
+  int skips;            /* whether this file's tables for passing over symbols are known to be there */
   struct {
     int component;
     int wanted; /* nothing, DC, or all of it: 0, 1, 2 */
@@ -72,11 +73,14 @@ typedef struct {
   int dc[MAX_COMPS_IN_SCAN];
   void (*give_up)(j_decompress_ptr cinfo);
   unsigned char held[HELD_BYTES + (D_MAX_BLOCKS_IN_MCU + 1) * BLOCK_BYTES];
+  /* Of the last files: many of a data set have the same tables, and filling them takes a tenth of a small image's time. */
   Codes dc_codes[NUM_HUFF_TBLS], ac_codes[NUM_HUFF_TBLS];
 } Entropy;
 
-/* Return one to free; NULL without memory, or where it is not known what libjpeg's parts know of each other: in later versions. */
-Entropy *new_entropy(void);
+/* Return one to give back, to be used by one thread at a time; NULL without memory, or where it is not known what libjpeg's
+   parts know of each other: in later versions. */
+Entropy *get_entropy(void);
+void give_back(Entropy *self);
 
 /* Take the entropy decoding over from libjpeg, after jpeg_start_decompress. The coded data begins at `data`; of the MCUs in
    a row the first to the last are wanted. `give_up` is called at anything unusual, and does not return. */

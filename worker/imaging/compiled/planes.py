@@ -2,15 +2,19 @@
 
 Most photos are such files. Their decoder has a level of luma for each pixel and one of each chroma for four pixels, and
 makes three bytes a pixel of them last. Here that is done for the parts of a picture that its samples show, and a cache
-keeps what comes before it. The pixels are libjpeg-turbo's, to the last bit. There are none without the extension.
+keeps what comes before it. The pixels are libjpeg-turbo's, to the last bit. There are none without the
+extension, and on processors that its colours have no vectors for.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from penstock.protocol.errors import ItemError
 from penstock.protocol.spec.operation import Size, Window
 from penstock.worker.imaging.partial_jpeg import Box, load_extension
 
@@ -18,8 +22,18 @@ Pixels = npt.NDArray[np.uint8]
 #: Returns the parts of an image of some size that count, which lie inside it; None for all of it. Raises no ItemError.
 Windows = Callable[[Size], Sequence[Window] | None]
 
-#: The compiled extension; None where it was not built.
-EXTENSION = load_extension()
+
+def load() -> Any:  # noqa: ANN401 - a compiled module
+    """Return the compiled extension, or None where it was not built or has no vectors for this processor's colours.
+
+    libjpeg-turbo, which has some for every processor, is faster then.
+    """
+    extension = load_extension()
+    return extension if extension is not None and extension.VECTORS > 1 else None
+
+
+#: The extension that decodes to planes, or None.
+EXTENSION = load()
 #: Columns of an MCU: rows of planes are as long as a multiple of it.
 _UNIT = 16
 #: Narrower pictures are upsampled otherwise.
@@ -69,10 +83,16 @@ class Painter:
         self._room: Pixels = np.empty(0, np.uint8)
 
     def pixels(self, planes: Planes, windows: Windows) -> Pixels:
-        """Return the pixels of a picture, valid until the next call; those outside of the windows may be anything."""
+        """Return the pixels of a picture, valid until the next call; those outside of the windows may be anything.
+
+        Raises ItemError if there is no memory for them.
+        """
         size = planes.height * planes.width * _CHANNELS
         if size > self._room.size:
-            self._room = np.empty(size, np.uint8)
+            try:
+                self._room = np.empty(size, np.uint8)
+            except MemoryError as error:
+                raise ItemError(f"not enough memory for {size} bytes of pixels") from error
         out = self._room[:size].reshape(planes.height, planes.width, _CHANNELS)
         planes.write(windows, out)
         return out
@@ -87,12 +107,18 @@ class PlaneDecoder:
         self._room: Pixels = np.empty(0, np.uint8)
 
     def decode(self, data: bytes) -> Planes | None:
-        """Return a picture's planes, valid until the next call; None if it is no flawless JPEG with halved colours."""
+        """Return a picture's planes, valid until the next call.
+
+        None if it is no flawless JPEG with halved colours, or if there is no memory for them.
+        """
         if not data.startswith(_JPEG):
             return None
         found = EXTENSION.planes(data, self._room, self._max_pixels)
         if found is not None and not found[2]:
-            self._room = np.empty(np.prod(planes_shape(found[0], found[1])), np.uint8)
+            try:
+                self._room = np.empty(math.prod(planes_shape(found[0], found[1])), np.uint8)
+            except MemoryError:
+                return None
             found = EXTENSION.planes(data, self._room, self._max_pixels)
         if found is None:
             return None

@@ -1,6 +1,7 @@
 """Our own entropy decoding of JPEGs: libjpeg's coefficients, or none at all."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,6 +127,47 @@ def test_large_files_are_decoded_whole_as_without_it(
         for least, pixels in zip(sizes, expected, strict=True):
             assert np.array_equal(pixels, decoder.decode(data, least)), least
         monkeypatch.undo()
+
+
+def swapped(data: bytes) -> bytes:
+    """Return a JPEG of the standard tables with what two codes of a length stand for swapped."""
+    assert data.count(b"\x21\x31\x41\x06") == 1
+    return data.replace(b"\x21\x31\x41\x06", b"\x21\x41\x31\x06")
+
+
+@pytest.mark.parametrize("by_parts", [False, True])
+def test_tables_are_not_kept_for_files_that_have_others(*, by_parts: bool) -> None:
+    """Those of one file stay for the next, unless that has as many codes of each length that stand for others."""
+    image = Image.fromarray(picture(3, 1, 90, 120))
+    plain = encode(image, quality=60)
+    files = [plain, swapped(plain), encode(image, optimize=True), encode(image.convert("L")), encode(noise(1, 90, 120))]
+    boxes = [Box(40, 50, 20, 20) if by_parts else Box(0, 0, 90, 120)]
+    expected = []
+    for file in files:
+        pixels = parts_by(file, boxes, 3, 1, LIBJPEG)
+        assert pixels is not None
+        expected.append(pixels)
+    assert not same(expected[0], expected[1], boxes)
+    for number in (0, 1, 0, 2, 3, 0, 0, 4, 1, 1, 3, 2, 4, 0):
+        ours = parts_by(files[number], boxes, 3, 1, OURS)
+        assert ours is not None, number
+        assert same(expected[number], ours, boxes), number
+
+
+def test_threads_decode_at_once() -> None:
+    """Each has tables of its own, whichever of them are kept afterwards."""
+    files = [jpeg(90, 120, quality=quality) for quality in (30, 80)] + [
+        encode(Image.fromarray(picture(3, 1, 90, 120)), optimize=True, quality=quality) for quality in (40, 90)
+    ]
+    boxes = [Box(0, 0, 90, 120)]
+    expected = [parts_by(file, boxes, 3, 1, LIBJPEG) for file in files]
+
+    def check(number: int) -> bool:
+        ours, other = parts_by(files[number], boxes, 3, 1, OURS), expected[number]
+        return ours is not None and other is not None and same(other, ours, boxes)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(check, [number for _ in range(200) for number in range(4)]))
 
 
 def damaged(count: int) -> list[bytes]:
