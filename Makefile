@@ -87,7 +87,7 @@ ifneq ($(shell test ! -e $(TORCH)/.set-up-in || test "$$(cat $(TORCH)/.set-up-in
 endif
 
 test-torch: $(TORCH)/.set-up-in
-	$(TORCH)/bin/pytest -m 'torch and not long' tests/pytorch $(ARGS)
+	$(TORCH)/bin/pytest -m 'torch and not long' -n $(JOBS) --dist worksteal tests/pytorch $(ARGS)
 
 $(TORCH)/.set-up-in: pyproject.toml setup.py constraints.txt tests/pytorch/requirements.txt tests/pytorch/constraints.txt
 	rm -rf $(TORCH)

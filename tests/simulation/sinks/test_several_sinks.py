@@ -26,7 +26,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 #: Schedules that belong to every run, those of one test, and those of one with flaky items.
-_ALWAYS, _CHUNK, _FLAKY = 1_000, 100, 40
+_ALWAYS, _CHUNK, _FLAKY = 400, 100, 40
 #: Schedules in which ventilators adopt what an earlier one has published.
 _ADOPTING = 12
 #: Schedules in which it is counted exactly which samples came where, and the share that may go to the wrong sink.
@@ -34,7 +34,7 @@ _PLACED, _WRONG = 12, 0.03
 #: Schedules of nodes that nothing disturbs.
 _NODES = 4
 #: All of them: the rest belongs to the long tier.
-_SCHEDULES = _ALWAYS + int(os.environ.get("SCHEDULES", "20000")) // 8
+_SCHEDULES = 1_000 + int(os.environ.get("SCHEDULES", "20000")) // 8
 #: How many of 100 schedules must at least see what several sinks are for.
 _LEAST = {
     "a job at several sinks": 85,
