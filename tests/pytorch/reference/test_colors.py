@@ -37,7 +37,7 @@ def pictures() -> list[Pixels]:
         ({"op": "gamma", "gamma": [0.6, 0.6]}, lambda picture: F.adjust_gamma(picture, 0.6)),
         ({"op": "grayscale"}, lambda picture: F.to_grayscale(picture, 3)),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_a_colour_step_is_torchvisions(settings: dict[str, Any], reference: Any) -> None:
     """The same pixels."""

@@ -206,7 +206,7 @@ def test_one_of_chooses_as_random_choice() -> None:
         ({"op": "equalize"}, F.equalize),
         ({"op": "sharpness", "factor": [1.7, 1.7]}, lambda picture: F.adjust_sharpness(picture, 1.7)),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
 def test_changes_by_the_histogram_are_torchvisions(settings: dict[str, Any], reference: Any) -> None:
     """The same pixels."""
