@@ -74,6 +74,9 @@ test: $(STAMP)
 test-%: $(STAMP)
 	.venv/bin/pytest -m $* $(ARGS)
 
+test-browser: $(STAMP)
+	.venv/bin/pytest -m browser -n $(JOBS) --dist worksteal $(ARGS)
+
 test-slow: $(STAMP)
 	.venv/bin/pytest -m 'slow and not compose and not hosts and not browser and not torch and not composer and not formats and not engines and not kubernetes and not long' \
 	  -n $(JOBS) --dist worksteal $(ARGS)

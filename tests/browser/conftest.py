@@ -56,9 +56,9 @@ def stack(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[L
 
 
 @pytest.fixture(scope="session")
-def site(root: Path) -> Generator[Site]:
+def site(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
     """Build the documentation once, and serve it."""
-    with serve(root) as served:
+    with serve(root, tmp_path_factory.mktemp("site")) as served:
         yield served
 
 

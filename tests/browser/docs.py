@@ -1,5 +1,7 @@
 """The built documentation, served on loopback, and pages of a browser that are watched for faults."""
 
+import fcntl
+import shutil
 import subprocess
 import sys
 import threading
@@ -30,13 +32,16 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serve(root: Path) -> Generator[Site]:
-    """Build the site as `make docs` does, and serve it."""
-    built = subprocess.run(
-        [sys.executable, root / ".ci" / "check_site.py"], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert 0 == built.returncode, built.stdout + built.stderr
-    folder = root / "build" / "site"
+def serve(root: Path, folder: Path) -> Generator[Site]:
+    """Build the site as `make docs` does, and serve a copy in `folder`: processes build in one place, in turns."""
+    (root / "build").mkdir(exist_ok=True)
+    with (root / "build" / "site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        built = subprocess.run(
+            [sys.executable, root / ".ci" / "check_site.py"], capture_output=True, text=True, timeout=300, check=False
+        )
+        assert 0 == built.returncode, built.stdout + built.stderr
+        shutil.copytree(root / "build" / "site", folder, dirs_exist_ok=True)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
