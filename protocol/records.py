@@ -240,7 +240,7 @@ class Timings(Record, frozen=True):
     decode_s: Seconds = 0.0
     """Seconds decoding."""
     transform_s: Seconds = 0.0
-    """Seconds of everything after decoding."""
+    """Seconds of making samples but for decoding: the steps, and finding which parts of images they need."""
     send_s: Seconds = 0.0
     """Seconds handing the result to the transport."""
     parts_s: Seconds = 0.0

@@ -221,8 +221,10 @@ class Pipeline:
         known = work.loaded.known[offset] if work.loaded.known else None
         try:
             windows = work.windows(self._rest, offset)
-            pixels = self._cache.pixels(name, content, known, windows, self._rest.place(place))
-            made.decode_s += self._rest.clock() - start
+            try:
+                pixels = self._cache.pixels(name, content, known, windows, self._rest.place(place))
+            finally:
+                made.decode_s += self._rest.clock() - start
             return None if pixels is None else self._write(self._rest, pixels, work, offset, place)
         except ItemError:
             self._cache.keep()  # another item's sample may take the place where the image lies

@@ -118,15 +118,15 @@ AVX2 static inline void put(__m128i red, __m128i green, __m128i blue, unsigned c
   _mm_storeu_si128(at + 2, _mm_or_si128(_mm_or_si128(_mm_shuffle_epi8(red, red2), _mm_shuffle_epi8(green, green2)), _mm_shuffle_epi8(blue, blue2)));
 }
 
-/* Make pixels of `count` columns of chroma from column `c` on, sixteen at a time; return how many. The last sixteen may be
-   made in part twice. `luma` and `to` are those of column `c`. */
-AVX2 static ptrdiff_t many_avx2(const unsigned char *luma, const Sums *sums, ptrdiff_t c, ptrdiff_t count, unsigned char *to) {
+/* Make pixels of `count` columns of chroma, sixteen at a time: the last sixteen may be made in part twice. Return whether it
+   was done: fewer than sixteen are not. */
+AVX2 static int many_avx2(const unsigned char *luma, const uint16_t *blue_sums, const uint16_t *red_sums, ptrdiff_t count, unsigned char *to) {
   const ptrdiff_t step = 16;
   const __m256i low = _mm256_set1_epi16(255);
   if (count < step) return 0;
   for (ptrdiff_t next = 0, done; next < count; next = done + step) {
     done = next <= count - step ? next : count - step;
-    Pixels cb = chroma(sums->blue + c + done), cr = chroma(sums->red + c + done);
+    Pixels cb = chroma(blue_sums + done), cr = chroma(red_sums + done);
     __m256i y = _mm256_loadu_si256((const __m256i *)(luma + 2 * done));
     __m256i even = _mm256_and_si256(y, low), odd = _mm256_srli_epi16(y, 8);
     __m256i red = merged(red_of(even, cr.even), red_of(odd, cr.odd));
@@ -135,7 +135,7 @@ AVX2 static ptrdiff_t many_avx2(const unsigned char *luma, const Sums *sums, ptr
     put(_mm256_castsi256_si128(red), _mm256_castsi256_si128(green), _mm256_castsi256_si128(blue), to + 6 * done);
     put(_mm256_extracti128_si256(red, 1), _mm256_extracti128_si256(green, 1), _mm256_extracti128_si256(blue, 1), to + 6 * done + 48);
   }
-  return count;
+  return 1;
 }
 
 #define AVX512 __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512vbmi")))
@@ -218,8 +218,7 @@ AVX512 INLINE void up_to_32(const unsigned char *luma, const uint16_t *blue_sums
 }
 
 /* Make pixels of all `count` columns. */
-AVX512 static void many_avx512(const unsigned char *luma, const Sums *sums, ptrdiff_t c, ptrdiff_t count, const Order *order, unsigned char *to) {
-  const uint16_t *blue = sums->blue + c, *red = sums->red + c;
+AVX512 static void many_avx512(const unsigned char *luma, const uint16_t *blue, const uint16_t *red, ptrdiff_t count, const Order *order, unsigned char *to) {
   for (; count >= 32; count -= 32, luma += 64, blue += 32, red += 32, to += 192) up_to_32(luma, blue, red, 32, order, to);
   if (count > 0) up_to_32(luma, blue, red, count, order, to);
 }
@@ -243,10 +242,10 @@ INLINE void convert_by(int vectors, const unsigned char *all, uint32_t height, u
     ptrdiff_t c = first;
 #ifdef HAS_VECTORS
     if (vectors == WITH_AVX512) {
-      many_avx512(luma + 2 * c, sums, c, pairs - c, &order, to + 6 * c);
+      many_avx512(luma + 2 * c, sums->blue + c, sums->red + c, pairs - c, &order, to + 6 * c);
       c = pairs;
-    } else if (vectors == WITH_AVX2) {
-      c += many_avx2(luma + 2 * c, sums, c, pairs - c, to + 6 * c);
+    } else if (vectors == WITH_AVX2 && many_avx2(luma + 2 * c, sums->blue + c, sums->red + c, pairs - c, to + 6 * c)) {
+      c = pairs;
     }
 #endif
     for (; c < pairs; c++) two_pixels(luma + 2 * c, sums, c, to + 6 * c);
@@ -312,7 +311,7 @@ PyObject *colors(PyObject *module, PyObject *args) {
   const Box *box = boxes.buf;
   size_t count = (size_t)boxes.len / sizeof *box, length = width / 2 + 64;
   uint16_t *room = NULL;
-  int fits = width >= LEAST_WIDTH && height >= 1 && height <= MOST_SIDE && (uint64_t)stride * rows == (uint64_t)all.len &&
+  int fits = boxes.len % (Py_ssize_t)sizeof *box == 0 && width >= LEAST_WIDTH && height >= 1 && height <= MOST_SIDE && (uint64_t)stride * rows == (uint64_t)all.len &&
              rows == height + (height + 1) / 2 && (uint64_t)height * width * 3 <= (uint64_t)out.len;
   for (size_t i = 0; fits && i < count; i++)
     fits = box[i].top >= 0 && box[i].left >= 0 && box[i].height >= 1 && box[i].width >= 1 &&

@@ -340,10 +340,10 @@ INLINE int read_ac(Bits *state, const Codes *codes, JCOEF *block) {
 }
 
 static void fill_skips(Entropy *self) {
-  for (int i = 0; i < NUM_HUFF_TBLS; i++) {
-    Codes *codes = &self->ac_codes[i];
-    if (codes->filled && !codes->has_skip) fill_skip(codes);
-    codes->has_skip = codes->filled;
+  for (int i = 0; i < self->blocks; i++) {
+    Codes *codes = &self->ac_codes[self->of_block[i].ac - self->ac_codes];
+    if (!codes->has_skip) fill_skip(codes);
+    codes->has_skip = 1;
   }
   self->skips = 1;
 }

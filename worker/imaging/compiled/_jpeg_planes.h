@@ -13,7 +13,7 @@
 #include <Python.h>
 #include <stdint.h>
 
-/* Pictures of fewer columns than LEAST_WIDTH are upsampled otherwise by libjpeg. */
+/* Pictures of fewer columns than LEAST_WIDTH are not for here: libjpeg upsamples those of up to 4 otherwise. */
 enum { UNIT = 16, LEAST_WIDTH = 16, MOST_SIDE = 65500 };
 
 static inline uint32_t stride_of(uint32_t width) { return (width + UNIT - 1) / UNIT * UNIT; }

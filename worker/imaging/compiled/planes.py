@@ -23,7 +23,7 @@ Pixels = npt.NDArray[np.uint8]
 Windows = Callable[[Size], Sequence[Window] | None]
 
 
-def load() -> Any:  # noqa: ANN401 - a compiled module
+def extension_with_vectors() -> Any:  # noqa: ANN401 - a compiled module
     """Return the compiled extension, or None where it was not built or has no vectors for this processor's colours.
 
     libjpeg-turbo, which has some for every processor, is faster then.
@@ -33,10 +33,10 @@ def load() -> Any:  # noqa: ANN401 - a compiled module
 
 
 #: The extension that decodes to planes, or None.
-EXTENSION = load()
+EXTENSION = extension_with_vectors()
 #: Columns of an MCU: rows of planes are as long as a multiple of it.
 _UNIT = 16
-#: Narrower pictures are upsampled otherwise.
+#: Narrower pictures are not decoded here: libjpeg upsamples those of up to 4 columns otherwise.
 LEAST_WIDTH = 16
 _CHANNELS = 3
 _JPEG = b"\xff\xd8"
@@ -67,12 +67,18 @@ class Planes:
     width: int
 
     def write(self, windows: Windows | None, out: Pixels) -> None:
-        """Write the pixels in the windows, or all, to their places in `out`: height, width, 3. Others may change."""
+        """Write the pixels in the windows, or all, to their places in `out`: height, width, 3. Others may change.
+
+        Raises ItemError if there is no memory for that.
+        """
         parts = windows((self.height, self.width)) if windows else None
         boxes = [*map(Box.of, parts or ())]
         if not boxes or sum(box.height * box.width for box in boxes) >= self.height * self.width:
             boxes = [Box(0, 0, self.height, self.width)]  # where many windows overlap, all of it is less work
-        EXTENSION.colors(self.rows, self.width, np.array(boxes, np.int32), out)
+        try:
+            EXTENSION.colors(self.rows, self.width, np.array(boxes, np.int32), out)
+        except MemoryError as error:
+            raise ItemError(f"not enough memory to make {self.width} × {self.height} pixels") from error
 
 
 class Painter:

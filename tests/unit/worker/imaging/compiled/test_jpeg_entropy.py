@@ -154,6 +154,36 @@ def test_tables_are_not_kept_for_files_that_have_others(*, by_parts: bool) -> No
         assert same(expected[number], ours, boxes), number
 
 
+def stairs(*rises: int) -> bytes:
+    """Return a gray JPEG of one level a block, each so much higher than the one before; its tables are its own."""
+    levels = 128 + np.cumsum(rises)
+    return encode(
+        Image.fromarray(np.repeat(np.repeat(levels[np.newaxis], 8, 0), 8, 1).astype(np.uint8)),
+        quality=100,
+        optimize=True,
+    )
+
+
+def dc_table(data: bytes) -> tuple[bytes, bytes]:
+    """Return how many codes of each length the first table of Huffman codes has, and what they stand for."""
+    at = data.index(b"\xff\xc4\x00") + 5
+    counts = data[at : at + 16]
+    return counts, data[at + 16 : at + 16 + sum(counts)]
+
+
+def test_tables_are_not_kept_for_files_whose_codes_have_other_lengths() -> None:
+    """They stand for the same symbols in the same order, so that the lengths alone tell them apart."""
+    files = [stairs(1, 1, 1, 1, 1, 1, 1, 1, 2, 4), stairs(1, 2, 4, 1, 2, 4, 1, 2, 4)]
+    (counts, symbols), (other_counts, other_symbols) = map(dc_table, files)
+    assert counts != other_counts
+    assert symbols == other_symbols
+    for file in files * 2:
+        expected, boxes = whole(file, 1, 1), [Box(0, 0, *whole(file, 1, 1).shape[:2])]
+        ours = parts_by(file, boxes, 1, 1, OURS)
+        assert ours is not None
+        assert same(expected, ours, boxes)
+
+
 def test_threads_decode_at_once() -> None:
     """Each has tables of its own, whichever of them are kept afterwards."""
     files = [jpeg(90, 120, quality=quality) for quality in (30, 80)] + [

@@ -187,7 +187,7 @@ def test_processors_without_vectors_are_left_to_libjpeg(vectors: int, monkeypatc
     """Its colours have vectors for every processor, and in plain C ours take longer than all else of decoding."""
     extension = SimpleNamespace(VECTORS=vectors)
     monkeypatch.setattr(planes, "load_extension", lambda: extension)
-    assert (extension if vectors > 1 else None) is planes.load()
+    assert (extension if vectors > 1 else None) is planes.extension_with_vectors()
 
 
 def test_small_images_are_left_to_simplejpeg(monkeypatch: pytest.MonkeyPatch) -> None:
