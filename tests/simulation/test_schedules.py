@@ -17,7 +17,7 @@ pytestmark = pytest.mark.simulation
 
 #: Schedules: all of them (SCHEDULES in the environment asks for another number), of which so many belong to every run
 #: and the rest to the long tier; and those of one test.
-_SCHEDULES, _ALWAYS, _CHUNK = int(os.environ.get("SCHEDULES", "20000")), 1_000, 100
+_SCHEDULES, _ALWAYS, _CHUNK = int(os.environ.get("SCHEDULES", "20000")), 500, 100
 
 
 def run(seed: int, *, trace: bool = False) -> World:

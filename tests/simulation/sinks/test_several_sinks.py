@@ -26,7 +26,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 #: Schedules that belong to every run, those of one test, and those of one with flaky items.
-_ALWAYS, _CHUNK, _FLAKY = 400, 100, 40
+_ALWAYS, _CHUNK, _FLAKY = 200, 100, 40
 #: Schedules in which ventilators adopt what an earlier one has published.
 _ADOPTING = 12
 #: Schedules in which it is counted exactly which samples came where, and the share that may go to the wrong sink.
