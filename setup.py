@@ -17,7 +17,7 @@ def _loops(name: str) -> Extension:
     return Extension(
         f"penstock.worker.imaging.compiled.{name}",
         [f"{folder}/{name}.c"],
-        depends=[f"{folder}/{header}.h" for header in ("_area_rows", "_image", "_resampling_rows")],
+        depends=[f"{folder}/{header}.h" for header in ("_area_rows", "_image", "_inline", "_resampling_rows")],
         extra_compile_args=_LOOPS,
         optional=True,
         py_limited_api=True,
@@ -34,7 +34,10 @@ setup(
                 "worker/imaging/compiled/_jpeg_entropy.c",
                 "worker/imaging/compiled/_jpeg_planes.c",
             ],
-            depends=[f"worker/imaging/compiled/_jpeg_{name}.h" for name in ("entropy", "errors", "planes")],
+            depends=[
+                f"worker/imaging/compiled/{name}.h"
+                for name in ("_inline", "_jpeg_colors_levels", "_jpeg_entropy", "_jpeg_errors", "_jpeg_planes")
+            ],
             extra_compile_args=["-O3"],
             libraries=["jpeg"],
             optional=True,

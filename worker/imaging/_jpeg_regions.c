@@ -37,10 +37,6 @@
 /* Rows that libjpeg is asked for at once, at most; it gives as many as it has. */
 enum { ROWS = 8 };
 
-typedef struct {
-  int32_t top, left, height, width;
-} Box;
-
 /* What is wanted, and where libjpeg reads: `head` is the file's beginning with another height in it, `tail` the rest. */
 typedef struct {
   struct jpeg_decompress_struct cinfo;

@@ -10,10 +10,12 @@ from simplejpeg import encode_jpeg  # type: ignore[import-untyped]
 from support.images import Pixels, encode, picture
 
 from penstock.worker.imaging import partial_jpeg
+from penstock.worker.imaging.compiled import planes
 from penstock.worker.imaging.partial_jpeg import Box, Frame
 
 EXTENSION = partial_jpeg.load_extension()
 needs_extension = pytest.mark.skipif(EXTENSION is None, reason="the extension _jpeg_regions was not built here")
+needs_planes = pytest.mark.skipif(planes.EXTENSION is None, reason="JPEGs are not decoded to planes on this host")
 SUBSAMPLINGS = ("444", "422", "420", "440", "411", "Gray")
 Way = Callable[[bytes, Frame, list[Box], Pixels], bool]
 

@@ -5,11 +5,7 @@
 #include <immintrin.h>
 #endif
 
-#ifdef __GNUC__
-#define INLINE static inline __attribute__((always_inline))
-#else
-#define INLINE static inline
-#endif
+#include "_inline.h"
 
 /* The most that vectors may do (for tests): 1 for plain C, 2 for AVX2. AVX-512 was no faster: turning takes most of the time. */
 static int most_vectors = 2;

@@ -11,15 +11,7 @@
 #include <immintrin.h>
 #define HAS_VECTORS 1
 #endif
-#if defined(__GNUC__)
-#define INLINE static inline __attribute__((always_inline))
-#else
-#define INLINE static inline
-#endif
-
-typedef struct {
-  int32_t top, left, height, width;
-} Box;
+#include "_inline.h"
 
 /* Three parts of a row of chroma that is the nearest one and one of the next; with room beyond both ends for their
    neighbours and for what vectors read. */
@@ -57,48 +49,17 @@ INLINE void add_rows(const unsigned char *near, const unsigned char *other, ptrd
 #ifdef HAS_VECTORS
 #define AVX2 __attribute__((target("avx2")))
 
-/* Two pixels come of a column of chroma. Vectors hold all even pixels, or all odd ones, in numbers of 16 bits. */
-typedef struct {
-  __m256i even, odd;
-} Pixels;
+#define NAME(name) name##_of_32
+#define TARGET AVX2
+#define Vector __m256i
+#define MM(operation) _mm256_##operation
+#define SI(operation) _mm256_##operation##_si256
+#define ODD(even, odd) _mm256_blend_epi16(even, odd, 0xaa)
+#include "_jpeg_colors_levels.h"
 
-/* Return the chroma less 128 of sixteen columns from `sums` on. */
-AVX2 static inline Pixels chroma(const uint16_t *sums) {
-  const __m256i middle = _mm256_set1_epi16(128);
-  __m256i here = _mm256_loadu_si256((const __m256i *)sums), thrice = _mm256_add_epi16(here, _mm256_slli_epi16(here, 1));
-  __m256i before = _mm256_loadu_si256((const __m256i *)(sums - 1)), after = _mm256_loadu_si256((const __m256i *)(sums + 1));
-  __m256i even = _mm256_srli_epi16(_mm256_add_epi16(_mm256_add_epi16(thrice, before), _mm256_set1_epi16(8)), 4);
-  __m256i odd = _mm256_srli_epi16(_mm256_add_epi16(_mm256_add_epi16(thrice, after), _mm256_set1_epi16(7)), 4);
-  return (Pixels){_mm256_sub_epi16(even, middle), _mm256_sub_epi16(odd, middle)};
-}
-
-/* Return the rounded product of x and factor / 65536. */
-AVX2 static inline __m256i times(__m256i x, int16_t factor) {
-  __m256i twice = _mm256_mulhi_epi16(_mm256_slli_epi16(x, 1), _mm256_set1_epi16(factor));
-  return _mm256_srai_epi16(_mm256_add_epi16(twice, _mm256_set1_epi16(1)), 1);
-}
-
-AVX2 static inline __m256i red_of(__m256i y, __m256i cr) { return _mm256_add_epi16(_mm256_add_epi16(y, cr), times(cr, 26345)); }
-
-AVX2 static inline __m256i blue_of(__m256i y, __m256i cb) {
-  return _mm256_add_epi16(_mm256_add_epi16(y, _mm256_slli_epi16(cb, 1)), times(cb, -14942));
-}
-
-AVX2 static inline __m256i green_of(__m256i y, __m256i cb, __m256i cr) {
-  const __m256i weights = _mm256_set1_epi32(GREEN_WEIGHTS), half = _mm256_set1_epi32(32768);
-  __m256i low = _mm256_madd_epi16(_mm256_blend_epi16(cb, _mm256_slli_epi32(cr, 16), 0xaa), weights);
-  __m256i high = _mm256_madd_epi16(_mm256_blend_epi16(_mm256_srli_epi32(cb, 16), cr, 0xaa), weights);
-  low = _mm256_srli_epi32(_mm256_add_epi32(low, half), 16);
-  high = _mm256_add_epi32(high, half);
-  return _mm256_add_epi16(_mm256_sub_epi16(y, cr), _mm256_blend_epi16(low, high, 0xaa));
-}
-
-/* Return the levels of 32 pixels in their order. */
-AVX2 static inline __m256i merged(__m256i even, __m256i odd) {
-  const __m256i zero = _mm256_setzero_si256(), most = _mm256_set1_epi16(255);
-  even = _mm256_min_epi16(_mm256_max_epi16(even, zero), most);
-  odd = _mm256_min_epi16(_mm256_max_epi16(odd, zero), most);
-  return _mm256_or_si256(even, _mm256_slli_epi16(odd, 8));
+AVX2 INLINE Columns_of_32 sixteen_columns(const uint16_t *sums) {
+  return (Columns_of_32){_mm256_loadu_si256((const __m256i *)sums), _mm256_loadu_si256((const __m256i *)(sums - 1)),
+                         _mm256_loadu_si256((const __m256i *)(sums + 1))};
 }
 
 /* Write sixteen pixels. */
@@ -122,64 +83,31 @@ AVX2 static inline void put(__m128i red, __m128i green, __m128i blue, unsigned c
    was done: fewer than sixteen are not. */
 AVX2 static int many_avx2(const unsigned char *luma, const uint16_t *blue_sums, const uint16_t *red_sums, ptrdiff_t count, unsigned char *to) {
   const ptrdiff_t step = 16;
-  const __m256i low = _mm256_set1_epi16(255);
   if (count < step) return 0;
   for (ptrdiff_t next = 0, done; next < count; next = done + step) {
     done = next <= count - step ? next : count - step;
-    Pixels cb = chroma(blue_sums + done), cr = chroma(red_sums + done);
     __m256i y = _mm256_loadu_si256((const __m256i *)(luma + 2 * done));
-    __m256i even = _mm256_and_si256(y, low), odd = _mm256_srli_epi16(y, 8);
-    __m256i red = merged(red_of(even, cr.even), red_of(odd, cr.odd));
-    __m256i green = merged(green_of(even, cb.even, cr.even), green_of(odd, cb.odd, cr.odd));
-    __m256i blue = merged(blue_of(even, cb.even), blue_of(odd, cb.odd));
-    put(_mm256_castsi256_si128(red), _mm256_castsi256_si128(green), _mm256_castsi256_si128(blue), to + 6 * done);
-    put(_mm256_extracti128_si256(red, 1), _mm256_extracti128_si256(green, 1), _mm256_extracti128_si256(blue, 1), to + 6 * done + 48);
+    Levels_of_32 of = levels_of_32(y, sixteen_columns(blue_sums + done), sixteen_columns(red_sums + done));
+    put(_mm256_castsi256_si128(of.red), _mm256_castsi256_si128(of.green), _mm256_castsi256_si128(of.blue), to + 6 * done);
+    put(_mm256_extracti128_si256(of.red, 1), _mm256_extracti128_si256(of.green, 1), _mm256_extracti128_si256(of.blue, 1), to + 6 * done + 48);
   }
   return 1;
 }
 
 #define AVX512 __attribute__((target("avx2,avx512f,avx512bw,avx512vl,avx512vbmi")))
 
-typedef struct {
-  __m512i even, odd;
-} ManyPixels;
+#define NAME(name) name##_of_64
+#define TARGET AVX512
+#define Vector __m512i
+#define MM(operation) _mm512_##operation
+#define SI(operation) _mm512_##operation##_si512
+#define ODD(even, odd) _mm512_mask_blend_epi16(0xaaaaaaaa, even, odd)
+#include "_jpeg_colors_levels.h"
 
-/* The same for 32 columns, of which the mask tells the ones that are there. */
-AVX512 static inline ManyPixels many_chroma(const uint16_t *sums, __mmask32 there) {
-  const __m512i middle = _mm512_set1_epi16(128);
-  __m512i here = _mm512_maskz_loadu_epi16(there, sums), thrice = _mm512_add_epi16(here, _mm512_slli_epi16(here, 1));
-  __m512i before = _mm512_maskz_loadu_epi16(there, sums - 1), after = _mm512_maskz_loadu_epi16(there, sums + 1);
-  __m512i even = _mm512_srli_epi16(_mm512_add_epi16(_mm512_add_epi16(thrice, before), _mm512_set1_epi16(8)), 4);
-  __m512i odd = _mm512_srli_epi16(_mm512_add_epi16(_mm512_add_epi16(thrice, after), _mm512_set1_epi16(7)), 4);
-  return (ManyPixels){_mm512_sub_epi16(even, middle), _mm512_sub_epi16(odd, middle)};
-}
-
-AVX512 static inline __m512i many_times(__m512i x, int16_t factor) {
-  __m512i twice = _mm512_mulhi_epi16(_mm512_slli_epi16(x, 1), _mm512_set1_epi16(factor));
-  return _mm512_srai_epi16(_mm512_add_epi16(twice, _mm512_set1_epi16(1)), 1);
-}
-
-AVX512 static inline __m512i many_red(__m512i y, __m512i cr) { return _mm512_add_epi16(_mm512_add_epi16(y, cr), many_times(cr, 26345)); }
-
-AVX512 static inline __m512i many_blue(__m512i y, __m512i cb) {
-  return _mm512_add_epi16(_mm512_add_epi16(y, _mm512_slli_epi16(cb, 1)), many_times(cb, -14942));
-}
-
-AVX512 static inline __m512i many_green(__m512i y, __m512i cb, __m512i cr) {
-  const __m512i weights = _mm512_set1_epi32(GREEN_WEIGHTS), half = _mm512_set1_epi32(32768);
-  const __mmask32 high_halves = 0xaaaaaaaa;
-  __m512i low = _mm512_madd_epi16(_mm512_mask_blend_epi16(high_halves, cb, _mm512_slli_epi32(cr, 16)), weights);
-  __m512i high = _mm512_madd_epi16(_mm512_mask_blend_epi16(high_halves, _mm512_srli_epi32(cb, 16), cr), weights);
-  low = _mm512_srli_epi32(_mm512_add_epi32(low, half), 16);
-  high = _mm512_add_epi32(high, half);
-  return _mm512_add_epi16(_mm512_sub_epi16(y, cr), _mm512_mask_blend_epi16(high_halves, low, high));
-}
-
-AVX512 static inline __m512i many_merged(__m512i even, __m512i odd) {
-  const __m512i zero = _mm512_setzero_si512(), most = _mm512_set1_epi16(255);
-  even = _mm512_min_epi16(_mm512_max_epi16(even, zero), most);
-  odd = _mm512_min_epi16(_mm512_max_epi16(odd, zero), most);
-  return _mm512_or_si512(even, _mm512_slli_epi16(odd, 8));
+/* `there`: which columns are. */
+AVX512 INLINE Columns_of_64 some_columns(const uint16_t *sums, __mmask32 there) {
+  return (Columns_of_64){_mm512_maskz_loadu_epi16(there, sums), _mm512_maskz_loadu_epi16(there, sums - 1),
+                         _mm512_maskz_loadu_epi16(there, sums + 1)};
 }
 
 /* The bytes of 64 pixels in three parts: which of red (0 to 63) or green (64 to 127) each is, or which of blue, and whether. */
@@ -202,17 +130,12 @@ static inline uint64_t ones(ptrdiff_t count) { return count >= 64 ? ~0ull : coun
 
 /* Make pixels of `count` columns, at most 32. */
 AVX512 INLINE void up_to_32(const unsigned char *luma, const uint16_t *blue_sums, const uint16_t *red_sums, ptrdiff_t count, const Order *order, unsigned char *to) {
-  const __m512i low = _mm512_set1_epi16(255);
   __mmask32 there = (__mmask32)ones(count);
-  ManyPixels cb = many_chroma(blue_sums, there), cr = many_chroma(red_sums, there);
   __m512i y = _mm512_maskz_loadu_epi8(ones(2 * count), luma);
-  __m512i even = _mm512_and_si512(y, low), odd = _mm512_srli_epi16(y, 8);
-  __m512i red = many_merged(many_red(even, cr.even), many_red(odd, cr.odd));
-  __m512i green = many_merged(many_green(even, cb.even, cr.even), many_green(odd, cb.odd, cr.odd));
-  __m512i blue = many_merged(many_blue(even, cb.even), many_blue(odd, cb.odd));
+  Levels_of_64 of = levels_of_64(y, some_columns(blue_sums, there), some_columns(red_sums, there));
   for (int part = 0; part < 3; part++) {
-    __m512i bytes = _mm512_permutex2var_epi8(red, _mm512_loadu_si512(order->from[part]), green);
-    bytes = _mm512_mask_permutexvar_epi8(bytes, order->is_blue[part], _mm512_loadu_si512(order->blue[part]), blue);
+    __m512i bytes = _mm512_permutex2var_epi8(of.red, _mm512_loadu_si512(order->from[part]), of.green);
+    bytes = _mm512_mask_permutexvar_epi8(bytes, order->is_blue[part], _mm512_loadu_si512(order->blue[part]), of.blue);
     _mm512_mask_storeu_epi8(to + 64 * part, ones(6 * count - 64 * part), bytes);
   }
 }
@@ -284,9 +207,9 @@ int vectors_of_colors(void) {
 /* Return the fastest way of this processor that is allowed. */
 static Convert *convert_with(int most) {
 #ifdef HAS_VECTORS
-  int level = vectors_of_colors();
-  if (most >= WITH_AVX512 && level >= WITH_AVX512) return convert_avx512;
-  if (most >= WITH_AVX2 && level >= WITH_AVX2) return convert_avx2;
+  int level = vectors_of_colors() < most ? vectors_of_colors() : most;
+  if (level == WITH_AVX512) return convert_avx512;
+  if (level == WITH_AVX2) return convert_avx2;
 #endif
   (void)most;
   return convert_plainly;

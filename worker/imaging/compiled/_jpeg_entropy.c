@@ -13,11 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "_inline.h"
+
 #if defined(__GNUC__)
-#define INLINE static inline __attribute__((always_inline))
 #define RARELY(condition) __builtin_expect(!!(condition), 0)
 #else
-#define INLINE static inline
 #define RARELY(condition) (condition)
 #endif
 

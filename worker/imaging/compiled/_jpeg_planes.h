@@ -20,6 +20,11 @@ static inline uint32_t stride_of(uint32_t width) { return (width + UNIT - 1) / U
 
 extern const char planes_doc[], colors_doc[];
 
+/* A part of a picture (pixels), as Python gives it. */
+typedef struct {
+  int32_t top, left, height, width;
+} Box;
+
 PyObject *planes(PyObject *module, PyObject *args);
 PyObject *colors(PyObject *module, PyObject *args);
 

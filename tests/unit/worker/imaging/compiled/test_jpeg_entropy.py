@@ -178,7 +178,8 @@ def test_tables_are_not_kept_for_files_whose_codes_have_other_lengths() -> None:
     assert counts != other_counts
     assert symbols == other_symbols
     for file in files * 2:
-        expected, boxes = whole(file, 1, 1), [Box(0, 0, *whole(file, 1, 1).shape[:2])]
+        expected = whole(file, 1, 1)
+        boxes = [Box(0, 0, *expected.shape[:2])]
         ours = parts_by(file, boxes, 1, 1, OURS)
         assert ours is not None
         assert same(expected, ours, boxes)

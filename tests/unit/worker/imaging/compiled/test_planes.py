@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.cache.pipelines import cache_in, cached_plan, facts
 from support.images import Pixels, encode, picture
+from support.imaging.jpeg_parts import needs_planes
 from support.imaging.pipelines import CROPPED, make_task
 
 from penstock.worker.imaging.cache import prefix as prefix_module
@@ -24,7 +25,7 @@ from penstock.worker.imaging.pipeline import Pipeline
 GUARD = 93
 RECIPE = {"recipe": {"name": "imagenet-train", "size": 32}}
 
-pytestmark = pytest.mark.skipif(planes_module.EXTENSION is None, reason="there are no planes on this host")
+pytestmark = needs_planes
 
 
 def noisy(seed: int, height: int, width: int) -> Image.Image:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.images import Pixels, encode, picture
 from support.imaging.decoding import attempt
+from support.imaging.jpeg_parts import needs_planes
 from support.imaging.pipelines import make_task, run
 
 from penstock.protocol.errors import ItemError
@@ -21,7 +22,7 @@ from penstock.worker.imaging.compiled import planes
 from penstock.worker.imaging.decode import Decoder
 from penstock.worker.imaging.partial_jpeg import MIN_PIXELS
 
-pytestmark = pytest.mark.skipif(planes.EXTENSION is None, reason="there are no planes on this host")
+pytestmark = needs_planes
 
 
 @pytest.fixture(autouse=True)
